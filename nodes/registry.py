@@ -1,0 +1,68 @@
+"""The registry of node kinds: the built-in ones and those of installed packages.
+
+A kind is a `NodeKind` record. A package adds its own by an entry point in the group ``sluicegate.nodes`` that names such a
+record; a config then uses it by its `name`. A kind's `make` gets the node's name and its validated settings, and returns the node:
+``async def node(state, services) -> update``, which returns only the keys it changes and touches the outside world only
+through `services`.
+"""
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from sluicegate.errors import ConfigError, Problem
+from sluicegate.services import Observation, Services
+from sluicegate.state import State
+
+__all__ = ["Effect", "Node", "NodeKind", "kinds"]
+
+Effect = Literal["classifies", "decides-policy", "retrieves", "generates", "calls-tool", "checks", "asks-human", "ends"]
+"""What a kind does, as far as proofs care."""
+
+Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKind:
+    """One kind of node."""
+
+    name: str
+    doc: str
+    """One sentence for the config reference."""
+    settings: type[BaseModel]
+    """What a config may say about a node of this kind, beside `kind`, `max_visits` and `then`."""
+    make: Callable[[str, Any], Node]
+    """``make(node_name, settings) -> node``."""
+    writes: frozenset[str]
+    """The state keys it may change."""
+    effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
+    observation: Observation = "span"
+    """Its Langfuse observation type."""
+
+
+@functools.cache
+def kinds() -> Mapping[str, NodeKind]:
+    """Every kind by name. Raises `ConfigError` SG110 when an installed plug-in is broken or takes a name twice."""
+    from sluicegate.nodes.builtin import BUILT_IN
+
+    known = {kind.name: kind for kind in BUILT_IN}
+    for entry in entry_points(group="sluicegate.nodes"):
+        try:
+            kind = entry.load()
+        except Exception as error:
+            raise _broken(entry.name, f"cannot be loaded: {error}") from error
+        if not isinstance(kind, NodeKind):
+            raise _broken(entry.name, f"is a {type(kind).__name__}, not a NodeKind")
+        if kind.name in known:
+            raise _broken(entry.name, f"takes the name {kind.name!r}, which is taken")
+        known[kind.name] = kind
+    return known
+
+
+def _broken(name: str, what: str) -> ConfigError:
+    mend = "Update or remove the package that registers it"
+    return ConfigError([Problem("SG110", f"the node kind plug-in {name!r} {what}", mend=mend)])

@@ -1,0 +1,1 @@
+"""Governed workflows of small and large language models."""

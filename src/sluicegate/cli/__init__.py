@@ -1,0 +1,90 @@
+"""The command line. Commands are loaded when they are called, so that `--help` answers at once."""
+
+import importlib
+import os
+import sys
+
+import click
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["main"]
+
+COMMANDS: dict[str, str] = {
+    "init": "Start a new workflow.",
+    "check": "Check workflows and prove their guarantees.",
+    "graph": "Draw a workflow's graph.",
+    "ingest": "Read knowledge into a workflow's index.",
+    "run": "Send requests through a workflow.",
+    "step": "Step through a run, node by node.",
+    "approvals": "List, show and decide what waits for a person.",
+    "trace": "List, show and export runs.",
+    "replay": "Run recorded requests through another version.",
+    "router": "Fit, report and explain routers.",
+    "models": "List, fetch and probe models.",
+    "policy": "Test and explain policies.",
+    "guard": "Measure guards.",
+    "budget": "Show spending; switch models, intents and workflows off and on.",
+    "audit": "Verify and export the audit log.",
+    "incidents": "List, annotate and close incidents.",
+    "task": "Run one small task: classify, extract, tag, summarise, route, check.",
+    "eval": "Score a workflow on a labelled file.",
+    "shadow": "Run a challenger in the champion's shadow.",
+    "promote": "Promote or roll back by evidence.",
+    "doctor": "Say what is configured, reachable and missing.",
+    "schema": "Print the JSON Schema of workflow files.",
+}
+"""Every command with its one-line help; each lives in the module of its name."""
+
+
+class LazyGroup(TyperGroup):
+    """Knows its commands by name and help, imports one when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        if ctx.resilient_parsing or _asks_for_help_only(ctx, cmd_name):
+            return click.Command(cmd_name, help=COMMANDS[cmd_name])
+        module = importlib.import_module(f"sluicegate.cli.{cmd_name}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+
+def _asks_for_help_only(ctx: click.Context, cmd_name: str) -> bool:
+    """True while the group lists its commands: each then needs its help line, not its code."""
+    return not {*ctx.protected_args, *ctx.args} & {cmd_name} and cmd_name not in sys.argv
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    help="Governed workflows of small and large language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.callback()
+def _root() -> None: ...
+
+
+def main() -> None:
+    """Run the command line; leaves with 0, 1 (failed), 2 (wrong use or config) or 130 (interrupted)."""
+    from sluicegate.cli.show import fail
+    from sluicegate.errors import SluicegateError
+
+    try:
+        app()
+    except SluicegateError as error:
+        sys.exit(fail(error, as_json="--json" in sys.argv))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output has left; Python would complain again when it flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

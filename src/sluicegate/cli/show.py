@@ -1,0 +1,75 @@
+"""What every command prints with: one console, one JSON form, one way to show an error.
+
+Results go to standard output, everything else (progress, warnings, errors) to standard error, so that `--json` can be piped.
+"""
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sluicegate.errors import SluicegateError
+
+__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+"""The type of every command's `--json` option."""
+
+
+def console() -> "Console":
+    """The console for results."""
+    from rich.console import Console
+
+    # a pipe gets whole lines: tables cut at 80 columns would lose what a script greps for
+    return Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")))
+
+
+def notes() -> "Console":
+    """The console for progress, warnings and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def emit(value: Any) -> None:
+    """Print `value` as one JSON document."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def progress() -> "Progress":
+    """A progress bar for long work, on standard error; silent when that is not a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    screen = notes()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=screen,
+        disable=not screen.is_terminal,
+    )
+
+
+def fail(error: "SluicegateError", *, as_json: bool = False) -> int:
+    """Show an error a user can mend; returns the exit status to leave with."""
+    from sluicegate.errors import ConfigError
+
+    if as_json:
+        emit({"error": {"code": error.code, "message": error.message, "mend": error.mend}})
+        return error.exit_status
+    screen = notes()
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            screen.print(str(problem), style="red", markup=False, soft_wrap=True)
+    else:
+        screen.print(f"{error.code} {error.message}", style="red", markup=False, soft_wrap=True)
+        if error.mend:
+            screen.print(f"  {error.mend}", markup=False, soft_wrap=True)
+    return error.exit_status

@@ -1,0 +1,202 @@
+"""Errors, split by phase, each with a stable code.
+
+Families: ``SG1xx`` config, ``SG2xx`` policy and guards, ``SG3xx`` models, ``SG4xx`` retrieval, ``SG5xx`` budget,
+``SG6xx`` run. An error says where, what, the legal choices, the nearest match, and how to mend it. `CODES` is the
+one list of codes; an error with a code that is not listed is a programming mistake and fails at once.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+__all__ = [
+    "CODES",
+    "BudgetError",
+    "ConfigError",
+    "ModelError",
+    "Place",
+    "PolicyError",
+    "Problem",
+    "RetrievalError",
+    "RunError",
+    "SluicegateError",
+    "nearest",
+]
+
+CODES: dict[str, str] = {
+    # config
+    "SG101": "file not found or unreadable",
+    "SG102": "not valid YAML",
+    "SG103": "a YAML trap: a value that YAML reads as something else",
+    "SG104": "duplicate key",
+    "SG105": "unknown key",
+    "SG106": "missing key",
+    "SG107": "value of the wrong type or outside its range",
+    "SG108": "file too large, too deep, or with too many aliases",
+    "SG109": "not UTF-8",
+    "SG110": "unknown node kind",
+    "SG111": "unknown node",
+    "SG112": "unknown model",
+    "SG113": "unknown intent",
+    "SG114": "unknown prompt",
+    "SG115": "unknown index",
+    "SG116": "unknown guard",
+    "SG117": "unknown tool",
+    "SG118": "extends: broken or circular",
+    "SG120": "condition does not parse",
+    "SG121": "condition does not type-check",
+    "SG122": "unknown field in a condition",
+    "SG123": "condition compares a field with a value it never has",
+    "SG130": "unreachable node",
+    "SG131": "node from which no end is reached",
+    "SG132": "branches are not exhaustive",
+    "SG133": "cycle without max_visits",
+    "SG134": "guarantee broken",
+    "SG135": "guarantee waived without a reason",
+    "SG136": "branch that is never taken",
+    "SG140": "example or request file has a bad row",
+    # policy and guards
+    "SG201": "policy does not parse or does not fit the schema",
+    "SG202": "policy denied the request",
+    "SG203": "guard failed to run",
+    # models
+    "SG301": "model unreachable",
+    "SG302": "model not present at its provider",
+    "SG303": "model timed out",
+    "SG304": "model overloaded or out of memory",
+    "SG305": "model answered with something unusable",
+    "SG306": "weights missing",
+    "SG307": "weights do not match their pinned hash",
+    "SG308": "unknown provider, or its package or key is missing",
+    "SG309": "every model of the fallback chain failed",
+    "SG310": "router artifact missing",
+    "SG311": "router artifact edited or unreadable",
+    "SG312": "router artifact does not fit this workflow or embedder",
+    "SG313": "data cannot support the requested fit",
+    # retrieval
+    "SG401": "index missing",
+    "SG402": "index corrupt",
+    "SG403": "document unreadable",
+    "SG404": "index was built with another embedder",
+    # budget
+    "SG501": "budget reached",
+    "SG502": "switched off by the kill switch",
+    # run
+    "SG601": "empty request",
+    "SG602": "request too large",
+    "SG603": "run not found",
+    "SG604": "workflow changed since the run was paused",
+    "SG605": "run is not waiting for a decision",
+    "SG606": "store or checkpoint corrupt",
+    "SG607": "disk full or not writable",
+    "SG608": "database locked",
+    "SG609": "tool failed",
+    "SG610": "not allowed to decide or to see",
+    "SG611": "a node failed",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A position in a file; line and column count from 1."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a config; a `ConfigError` carries all of a file's problems at once."""
+
+    code: str
+    message: str
+    place: Place | None = None
+    choices: tuple[str, ...] = ()
+    """The legal values, when they can be listed."""
+    suggestion: str | None = None
+    """The nearest legal value, when one is near."""
+    mend: str | None = None
+    """What to do about it, in one sentence."""
+    severity: str = "error"
+    """``error`` refuses the workflow, ``warning`` does not."""
+
+    def __post_init__(self) -> None:
+        if self.code not in CODES:
+            raise AssertionError(f"unlisted error code {self.code}")
+
+    def __str__(self) -> str:
+        where = f"{self.place}: " if self.place else ""
+        text = f"{where}{self.code} {self.message}"
+        if self.suggestion:
+            text += f"; did you mean {self.suggestion!r}?"
+        if self.choices:
+            text += f" (one of: {', '.join(self.choices)})"
+        if self.mend:
+            text += f". {self.mend}"
+        return text
+
+
+class SluicegateError(Exception):
+    """A fault that a user can understand and mend; the CLI prints it without a traceback.
+
+    `code` is one of `CODES`, `mend` says what to do about it.
+    """
+
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, code: str, message: str, *, mend: str | None = None) -> None:
+        if code not in CODES:
+            raise AssertionError(f"unlisted error code {code}")
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.mend = mend
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.message}" + (f". {self.mend}" if self.mend else "")
+
+
+class ConfigError(SluicegateError):
+    """A workflow that may not start: every problem found in it, in file order."""
+
+    exit_status = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        first = problems[0]
+        super().__init__(first.code, first.message, mend=first.mend)
+        self.problems = tuple(problems)
+
+    def __str__(self) -> str:
+        return "\n".join(str(problem) for problem in self.problems)
+
+
+class PolicyError(SluicegateError):
+    """A policy set or a guard that cannot be trusted to decide."""
+
+
+class ModelError(SluicegateError):
+    """A model, its weights or a router artifact that cannot answer."""
+
+
+class RetrievalError(SluicegateError):
+    """An index or a document that cannot be read."""
+
+
+class BudgetError(SluicegateError):
+    """Money, tokens or a kill switch stand in the way."""
+
+
+class RunError(SluicegateError):
+    """A run, its checkpoint or its store cannot go on."""
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice closest to `word`, or None when none is close: the project's one did-you-mean."""
+    by_folded = {choice.casefold(): choice for choice in choices}
+    found = difflib.get_close_matches(word.casefold(), by_folded, n=1, cutoff=0.6)
+    return by_folded[found[0]] if found else None

@@ -1,0 +1,322 @@
+"""What nodes may touch of the outside world: protocols and the plain data that crosses them.
+
+A node gets one `Services` and nothing else, so a replay, a shadow run or a test can swap any of them. The rooms
+implement the protocols (`models`, `retrieval`, `policies`, `routing`, `observe`); this module imports none of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from sluicegate.state import CheckResult, DocumentRef, LabelScore, Principal
+
+__all__ = [
+    "Cache",
+    "Cached",
+    "Classification",
+    "Completion",
+    "Decision",
+    "GuardReport",
+    "Guards",
+    "Ledger",
+    "Message",
+    "Models",
+    "Observation",
+    "PolicyEngine",
+    "Prompt",
+    "Prompts",
+    "Refusal",
+    "Reservation",
+    "Retriever",
+    "Router",
+    "Services",
+    "Span",
+    "TokenLogprob",
+    "ToolResult",
+    "Tools",
+    "Tracer",
+]
+
+Observation = Literal[
+    "agent", "chain", "span", "event", "generation", "retriever", "tool", "guardrail", "evaluator", "embedding"
+]
+"""Langfuse's observation types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token: str
+    logprob: float
+    """Natural logarithm."""
+    alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One answer of a model."""
+
+    text: str
+    model: str
+    """What really answered, as ``provider:model``."""
+    asked: str
+    """What the workflow asked for first."""
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Literal["stop", "length"]
+    ms: float
+    usd: float
+    """Price of this call by the workflow's price of the model that answered; 0 for local models."""
+    fallback: str = ""
+    """Why `model` differs from `asked`; empty when it does not."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    parsed: Any = None
+    """The value that a `schema` call asked for, validated against the schema."""
+
+
+class Models(Protocol):
+    """The workflow's models by their role, such as ``slm``, ``llm`` and ``embedder``."""
+
+    async def chat(
+        self,
+        role: str,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float = 0.0,
+        schema: Mapping[str, Any] | None = None,
+        stop: Sequence[str] = (),
+        logprobs: int = 0,
+        seed: int = 0,
+        on_token: Callable[[str], None] | None = None,
+    ) -> Completion:
+        """Ask a role's model, or the next of its fallback chain.
+
+        `schema` is a JSON Schema that the answer must fit; `logprobs` the number of alternatives per token (0: none).
+        Raises `ModelError` SG309 when every model of the chain failed, naming each and why.
+        """
+        ...
+
+    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
+        """Unit-length embeddings, one per text, all of one model. Raises `ModelError`."""
+        ...
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars for a call of the role's first model."""
+        ...
+
+    def tokens(self, text: str) -> int:
+        """An upper estimate of a text's tokens, for reservations."""
+        ...
+
+    def describe(self, role: str) -> str:
+        """The model asked for first, as ``provider:model``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    label: str
+    confidence: float
+    """Calibrated probability that `label` is right."""
+    alternatives: tuple[LabelScore, ...]
+    """Every label with its probability, likeliest first."""
+    threshold: float
+    """From this confidence on, `label` may be trusted at the artifact's stated error bound."""
+    out_of_scope: bool
+    by: str
+    artifact: str
+    """Hash of the router artifact."""
+
+
+class Router(Protocol):
+    async def classify(self, text: str) -> Classification: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A policy decision; anything but a clean allow is a deny."""
+
+    allowed: bool
+    rules: tuple[str, ...]
+    """`@id`s of the deciding policies; empty for the default deny."""
+    reason: str
+    """For people: the `@reason` annotations of the deciding policies."""
+    errors: tuple[str, ...] = ()
+
+
+class PolicyEngine(Protocol):
+    def decide(
+        self, principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
+    ) -> Decision:
+        """Decide one request. `resource` is ``{"type": "Workflow", "id": "helpdesk", **attributes}``.
+
+        Never raises for a bad input: that is a deny with `errors`.
+        """
+        ...
+
+
+class Retriever(Protocol):
+    async def search(self, index: str, query: str, principal: Principal, *, k: int) -> list[DocumentRef]:
+        """The best `k` passages that are approved, valid today and readable by `principal`, best first.
+
+        Raises `RetrievalError` SG401 (no such index), SG402 (corrupt).
+        """
+        ...
+
+    def text(self, document: DocumentRef) -> str:
+        """The passage's words. Raises `RetrievalError` SG402 when they are gone."""
+        ...
+
+    def version(self, index: str) -> str:
+        """Changes whenever the index's content changes."""
+        ...
+
+    def visible(self, index: str, principal: Principal) -> str:
+        """A key that two principals share exactly when they may read the same documents."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class GuardReport:
+    results: tuple[CheckResult, ...]
+    text: str
+    """The text with redactions applied."""
+    redacted: bool = False
+
+
+class Guards(Protocol):
+    async def check(
+        self,
+        names: Sequence[str],
+        text: str,
+        *,
+        stage: Literal["request", "retrieved", "output"],
+        question: str = "",
+        sources: Sequence[str] = (),
+        citations: int = 0,
+    ) -> GuardReport:
+        """Run the named guards over `text`; one that crashes or times out counts as failed.
+
+        `sources` are the retrieved passages' texts in citation order, for the grounding and citation guards.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Reservation:
+    id: str
+    usd: float
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a reservation was not made; `limit` names the cap or the switch, for people."""
+
+    code: Literal["SG501", "SG502"]
+    limit: str
+
+
+class Ledger(Protocol):
+    def reserve(
+        self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
+    ) -> Reservation | Refusal:
+        """Set aside the upper bound of a call, atomically across processes."""
+        ...
+
+    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+        """Replace the reserved amount by what the call really cost. Repeating it changes nothing."""
+        ...
+
+    def release(self, reservation: Reservation) -> None:
+        """Give a reservation back unspent. Repeating it changes nothing."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    value: dict[str, Any]
+    age_s: float
+
+
+class Cache(Protocol):
+    def get(self, key: str) -> Cached | None: ...
+
+    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    status: Literal["done", "failed", "invalid"]
+    value: Any = None
+    error: str = ""
+    ms: float = 0.0
+    repeated: bool = False
+    """True when the idempotency key was known and the first call's result came back."""
+
+
+class Tools(Protocol):
+    def schema(self, name: str) -> dict[str, Any]:
+        """JSON Schema of the tool's arguments."""
+        ...
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
+        """Call a tool once per `key`, however often it is asked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    id: str
+    version: str
+    hash: str
+    messages: tuple[Message, ...]
+
+
+class Prompts(Protocol):
+    def render(self, id: str, **values: str) -> Prompt:
+        """Fill a prompt file's placeholders. Values are inserted as text, never interpreted."""
+        ...
+
+
+class Span(Protocol):
+    def set(self, **attributes: Any) -> None:
+        """Add attributes; values are JSON data."""
+        ...
+
+    def fail(self, message: str) -> None: ...
+
+
+class Tracer(Protocol):
+    def span(self, name: str, type: Observation, **attributes: Any) -> AbstractContextManager[Span]:
+        """Open an observation under the current one; it ends with the block and never raises by itself."""
+        ...
+
+    def score(self, name: str, value: float | bool | str, *, comment: str = "") -> None:
+        """Score the current trace."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    models: Models
+    router: Router
+    policy: PolicyEngine
+    retriever: Retriever
+    guards: Guards
+    ledger: Ledger
+    cache: Cache
+    tools: Tools
+    prompts: Prompts
+    tracer: Tracer
+    now: Callable[[], datetime]
+    """The clock, in UTC."""
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Services of installed plug-ins, by their registered name."""

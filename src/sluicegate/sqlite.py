@@ -1,0 +1,65 @@
+"""SQLite as every room uses it: one way to open, one way to fail.
+
+Write-ahead logging with `synchronous=NORMAL` survives `kill -9` of any process without loss; a power cut may lose the
+last commits but never corrupts. What must survive a power cut too asks for `durable=True`.
+"""
+
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sluicegate.errors import RunError
+
+__all__ = ["connect", "explained", "transaction"]
+
+
+def connect(path: Path | str, *, schema: str = "", durable: bool = False) -> sqlite3.Connection:
+    """Open a database in autocommit mode, usable from any thread (callers serialise), and run `schema` once.
+
+    Raises `RunError` SG606 (corrupt), SG607 (disk full, read-only) or SG608 (locked for more than 10 s).
+    """
+    with explained(path):
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if schema:
+            connection.executescript(schema)
+        return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+    """A write transaction that takes the lock at once, so that two writers wait instead of failing half-way."""
+    with explained("the database"):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            # SQLite has already rolled back when the disk is full
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def explained(path: Path | str) -> Generator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        message = str(error)
+        if "locked" in message or "busy" in message:
+            raise RunError("SG608", f"{path} is locked by another process", mend="Try again when it is done") from error
+        if any(sign in message for sign in ("full", "readonly", "unable to open", "disk I/O")):
+            raise RunError(
+                "SG607", f"cannot write {path}: {message}", mend="Free space or check permissions"
+            ) from error
+        if "malformed" in message or "not a database" in message:
+            raise RunError(
+                "SG606", f"{path} is corrupt: {message}", mend="Restore it from a backup, or move it away to start anew"
+            ) from error
+        raise

@@ -1,0 +1,248 @@
+"""The state that travels through a workflow: one `TypedDict` per concern, plain JSON data all the way down.
+
+Checkpoints, replays, diffs and conditions all read this shape. Texts of documents stay out of it (references and
+content hashes only), because a checkpoint rewrites the state at every step. Times are ISO 8601 in UTC, money is US
+dollars, durations say their unit in their name.
+"""
+
+import operator
+from typing import Annotated, Any, Literal, TypedDict
+
+__all__ = [
+    "Answer",
+    "Approval",
+    "Branch",
+    "CacheLookup",
+    "CheckResult",
+    "Checks",
+    "Citation",
+    "DocumentRef",
+    "Extraction",
+    "Intent",
+    "LabelScore",
+    "Path",
+    "Policy",
+    "Principal",
+    "Request",
+    "Risk",
+    "Route",
+    "Run",
+    "Spend",
+    "State",
+    "Task",
+    "ToolCall",
+    "TrailEntry",
+]
+
+Risk = Literal["low", "medium", "high"]
+Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
+Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
+
+
+class Request(TypedDict):
+    """What was asked, cleaned by the input layer before the first node."""
+
+    id: str
+    text: str
+    channel: str
+    received_at: str
+    language: str
+    size: int
+    """Bytes of the text as it arrived."""
+    cleaned: list[str]
+    """What the input layer changed, such as ``control-characters`` or ``nfc``."""
+
+
+class Principal(TypedDict):
+    """Who asks; what Cedar sees as the principal."""
+
+    id: str
+    roles: list[str]
+    groups: list[str]
+    clearance: Literal["public", "internal", "confidential", "restricted"]
+
+
+class LabelScore(TypedDict):
+    label: str
+    confidence: float
+
+
+class Intent(TypedDict):
+    """What the router made of the request; `confidence` is calibrated, in [0, 1]."""
+
+    label: str
+    confidence: float
+    alternatives: list[LabelScore]
+    risk: Risk
+    task: Task
+    out_of_scope: bool
+    by: str
+    """The strategy that decided: ``head``, ``slm`` or ``cascade``."""
+
+
+class Policy(TypedDict):
+    verdict: Literal["allow", "deny"]
+    rules: list[str]
+    """The `@id`s of the deciding policies."""
+    reason: str
+    errors: list[str]
+
+
+class Route(TypedDict, total=False):
+    threshold: float
+    """The confidence from which the small model may answer for this intent; conditions call it `router.threshold`."""
+    artifact: str
+    """Hash of the router artifact that decided."""
+    path: Path
+
+
+class CacheLookup(TypedDict):
+    hit: bool
+    key: str
+    age_s: float
+
+
+class DocumentRef(TypedDict):
+    """One retrieved passage, by reference; `services.retriever.text` gives its words by `hash`."""
+
+    id: str
+    version: str
+    title: str
+    source: str
+    score: float
+    span: list[int]
+    """Start and end character offset of the passage in its document."""
+    hash: str
+
+
+class Citation(TypedDict):
+    marker: str
+    """As it stands in the answer, such as ``[1]``."""
+    document: str
+    version: str
+    span: list[int]
+
+
+class Answer(TypedDict):
+    """The current draft; `respond` sends it."""
+
+    text: str
+    confidence: float
+    citations: list[Citation]
+    model: str
+    """What really answered, as ``provider:model``."""
+    by: str
+    """The node that wrote it."""
+    prompt: str
+    """Prompt id and version, such as ``answer@2``."""
+    prompt_hash: str
+    finish: Literal["stop", "length", "error"]
+    fallback: str
+    """Why another model than the one asked for answered; empty when the asked one did."""
+
+
+class CheckResult(TypedDict):
+    guard: str
+    passed: bool
+    action: Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
+    reason: str
+    """Never quotes the text that was checked."""
+    ms: float
+
+
+class Checks(TypedDict):
+    failed: bool
+    action: str
+    """The gravest action any guard asked for."""
+    failures: list[str]
+    results: list[CheckResult]
+
+
+class Approval(TypedDict):
+    verdict: Literal["approve", "edit", "reject", "timeout"]
+    by: str
+    reason: str
+    asked_at: str
+    decided_at: str
+
+
+class ToolCall(TypedDict):
+    tool: str
+    arguments: dict[str, Any]
+    key: str
+    """The idempotency key, derived from run, tool and arguments."""
+    status: Literal["done", "failed", "denied", "invalid"]
+    result: Any
+    error: str
+    ms: float
+
+
+class Extraction(TypedDict):
+    fields: dict[str, Any]
+    missing: list[str]
+    complete: bool
+    confidence: float
+
+
+class Spend(TypedDict):
+    usd: float
+    prompt_tokens: int
+    completion_tokens: int
+    slm_calls: int
+    llm_calls: int
+    stopped: bool
+    """A call was not made because a budget or the kill switch stood in the way."""
+    stopped_by: str
+
+
+class Branch(TypedDict):
+    """One conditional edge that was decided."""
+
+    to: str
+    condition: str
+    """The CEL text of the branch taken; empty for an unconditional edge, ``otherwise`` for the last one."""
+    values: dict[str, Any]
+    """Every field the tried conditions read, with the value it had."""
+    skipped: list[str]
+    """Targets passed over: their condition was false, or their visits were used up."""
+    reason: str
+
+
+class TrailEntry(TypedDict):
+    node: str
+    kind: str
+    visit: int
+    at: str
+    ms: float
+    branch: Branch
+
+
+class Run(TypedDict):
+    id: str
+    workflow: str
+    version: str
+    digest: str
+    started_at: str
+    status: Literal["running", "waiting", "answered", "refused", "failed"]
+    visits: dict[str, int]
+    shadow: bool
+
+
+class State(TypedDict, total=False):
+    """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
+
+    request: Request
+    principal: Principal
+    intent: Intent
+    policy: Policy
+    route: Route
+    cache: CacheLookup
+    documents: list[DocumentRef]
+    extraction: Extraction
+    answer: Answer
+    checks: Checks
+    approval: Approval
+    tool_calls: Annotated[list[ToolCall], operator.add]
+    spend: Spend
+    trail: Annotated[list[TrailEntry], operator.add]
+    run: Run
