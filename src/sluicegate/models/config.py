@@ -1,0 +1,120 @@
+"""What a workflow says about its models: the `models:` block, one `ModelConfig` per role.
+
+A model is named ``provider:model`` as LangChain names it (``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``); ``embedded:``
+runs in the process. `resolve` follows fallback chains through other roles' names and reports what does not exist.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+__all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "ProbeTask", "resolve", "unresolved"]
+
+ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+:\S+$")]
+"""``provider:model``; only the first colon divides."""
+
+ProbeTask = Literal["label", "extract", "review", "answer"]
+"""What `sluicegate models probe` measures."""
+
+LOCAL_PROVIDERS = frozenset({"embedded", "ollama"})
+"""Providers that cost nothing per token."""
+
+
+class Price(BaseModel):
+    """US dollars per million tokens."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: float = Field(ge=0)
+    """Per million prompt tokens."""
+    output: float = Field(ge=0)
+    """Per million completion tokens."""
+    cached_input: float | None = Field(default=None, ge=0)
+    """Per million prompt tokens that the provider had cached; the input price when absent."""
+    priced_on: date | None = None
+    """The day the price was looked up; reports say how old a price is."""
+
+    def usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        """Price of one call; `cached_tokens` are part of `prompt_tokens`."""
+        cached_price = self.input if self.cached_input is None else self.cached_input
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.input + cached_tokens * cached_price + completion_tokens * self.output) / 1_000_000
+
+
+class ModelConfig(BaseModel):
+    """One role, such as `slm`, `llm` or `embedder`: which model answers, and which when it cannot."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    use: ModelName
+    """The model asked first, as ``provider:model``: ``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``,
+    ``embedded:smollm2-135m``."""
+    otherwise: tuple[str, ...] = ()
+    """Fallbacks in order, each a ``provider:model`` or the name of another role, tried when a model is unreachable,
+    missing, overloaded or too slow. What answered is always named."""
+    timeout_s: float = Field(default=60.0, gt=0, le=3600)
+    """Seconds that one call may take before the next model is tried."""
+    price_per_mtok: Price | None = None
+    """Price of `use` in US dollars per million tokens; local models are free without it."""
+    context: int | None = Field(default=None, ge=128, le=2_000_000)
+    """Context length in tokens, set explicitly at the provider (Ollama's `num_ctx`); a longer prompt is an error, it is
+    never cut in silence. Without it 4096 for `ollama:`, the model's own length elsewhere."""
+    keep_alive: str | int | None = None
+    """How long Ollama keeps the model loaded, as ``5m`` or seconds; -1 for ever."""
+    base_url: str | None = None
+    """Address of the server; without it `OLLAMA_HOST`, or the provider's own variable or default."""
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Replaces a call's temperature; most nodes ask for 0."""
+    minimum: Mapping[ProbeTask, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    """The least accuracy in `sluicegate models probe`, per task, from which a model may play this role:
+    ``{review: 0.8}``. A model below it is passed over with a warning."""
+    breaker_failures: int = Field(default=3, ge=1, le=100)
+    """Failures in a row after which a model is left alone for `breaker_s`."""
+    breaker_s: float = Field(default=30.0, ge=0, le=3600)
+    """Seconds until one call tries a model again that was left alone."""
+
+    @property
+    def provider(self) -> str:
+        return self.use.split(":", 1)[0]
+
+    @property
+    def model(self) -> str:
+        return self.use.split(":", 1)[1]
+
+
+def resolve(models: Mapping[str, ModelConfig], role: str) -> list[tuple[str, ModelConfig]]:
+    """The models of a role's chain in the order they are tried, each once, with the settings that apply.
+
+    A ``provider:model`` in `otherwise` inherits the role's settings but its price and server; a role's name brings that
+    role's whole chain. Circles end where they began. Raises `KeyError` for a role that does not exist.
+    """
+    found: dict[str, ModelConfig] = {}
+    visited: set[str] = set()
+
+    def follow(name: str) -> None:
+        if name in visited:
+            return
+        visited.add(name)
+        config = models[name]
+        found.setdefault(config.use, config)
+        for entry in config.otherwise:
+            if ":" in entry:
+                plain = {"use": entry, "otherwise": (), "price_per_mtok": None, "base_url": None, "context": None}
+                found.setdefault(entry, config.model_copy(update=plain))
+            else:
+                follow(entry)
+
+    follow(role)
+    return list(found.items())
+
+
+def unresolved(models: Mapping[str, ModelConfig]) -> list[tuple[str, int, str]]:
+    """Entries of `otherwise` that are neither a ``provider:model`` nor a role: ``(role, position, entry)``."""
+    return [
+        (role, position, entry)
+        for role, config in models.items()
+        for position, entry in enumerate(config.otherwise)
+        if ":" not in entry and entry not in models
+    ]
