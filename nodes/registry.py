@@ -1,9 +1,9 @@
 """The registry of node kinds: the built-in ones and those of installed packages.
 
-A kind is a `NodeKind` record. A package adds its own by an entry point in the group ``sluicegate.nodes`` that names such a
-record; a config then uses it by its `name`. A kind's `make` gets the node's name and its validated settings, and returns the node:
-``async def node(state, services) -> update``, which returns only the keys it changes and touches the outside world only
-through `services`.
+A kind is a `NodeKind` record. A package adds its own by an entry point in the group ``sluicegate.nodes`` that names
+such a record; a config then uses it by its `name`. A kind's `make` gets the node's name and its validated settings, and
+returns the node: ``async def node(state, services) -> update``, which returns only the keys it changes and touches the
+outside world only through `services`.
 """
 
 import functools

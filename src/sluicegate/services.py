@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sluicegate.state import CheckResult, DocumentRef, LabelScore, Principal
+from sluicegate.state import CheckResult, DocumentRef, LabelScore, Principal, Risk, Task
 
 __all__ = [
     "Cache",
@@ -20,6 +20,7 @@ __all__ = [
     "Decision",
     "GuardReport",
     "Guards",
+    "IntentFacts",
     "Ledger",
     "Message",
     "Models",
@@ -37,6 +38,7 @@ __all__ = [
     "ToolResult",
     "Tools",
     "Tracer",
+    "WorkflowFacts",
 ]
 
 Observation = Literal[
@@ -305,7 +307,31 @@ class Tracer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class IntentFacts:
+    """What a workflow says about one intent."""
+
+    task: Task
+    risk: Risk
+    max_tokens: int
+    tool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowFacts:
+    """What nodes may know of the workflow they are in."""
+
+    name: str
+    version: str
+    digest: str
+    intents: Mapping[str, IntentFacts]
+    indexes: tuple[str, ...] = ()
+    cache_ttl_s: float = 0.0
+    """How long an answer may be served again; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
+    workflow: WorkflowFacts
     models: Models
     router: Router
     policy: PolicyEngine
@@ -316,6 +342,8 @@ class Services:
     tools: Tools
     prompts: Prompts
     tracer: Tracer
+    confidence: Callable[[Completion, Sequence[str]], float]
+    """Calibrated probability that an answer is right, from the completion and the texts it was given."""
     now: Callable[[], datetime]
     """The clock, in UTC."""
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -78,6 +78,10 @@ class Intent(TypedDict):
     out_of_scope: bool
     by: str
     """The strategy that decided: ``head``, ``slm`` or ``cascade``."""
+    max_tokens: int
+    """Cap on the output of one model call for this class of request."""
+    tool: str
+    """The tool this class of request is for; empty when none."""
 
 
 class Policy(TypedDict):
@@ -164,6 +168,8 @@ class Approval(TypedDict):
     reason: str
     asked_at: str
     decided_at: str
+    draft: str
+    """The text the person was shown; differs from the answer after an edit."""
 
 
 class ToolCall(TypedDict):
@@ -244,5 +250,7 @@ class State(TypedDict, total=False):
     approval: Approval
     tool_calls: Annotated[list[ToolCall], operator.add]
     spend: Spend
+    extra: dict[str, Any]
+    """What plug-in kinds keep, by their own keys."""
     trail: Annotated[list[TrailEntry], operator.add]
     run: Run

@@ -41,6 +41,7 @@ class LazyGroup(TyperGroup):
     """Knows its commands by name and help, imports one when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:

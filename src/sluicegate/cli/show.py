@@ -1,6 +1,7 @@
 """What every command prints with: one console, one JSON form, one way to show an error.
 
-Results go to standard output, everything else (progress, warnings, errors) to standard error, so that `--json` can be piped.
+Results go to standard output, everything else (progress, warnings, errors) to standard error, so that `--json` can be
+piped.
 """
 
 import json

@@ -1,0 +1,51 @@
+"""`retrieve`: approved facts that this person may read, by reference."""
+
+from typing import Any
+
+from pydantic import Field
+
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.services import Services
+from sluicegate.state import DocumentRef, State
+
+__all__ = ["RETRIEVE", "Retrieve"]
+
+
+class Retrieve(Settings):
+    index: str
+    """The index to search."""
+    k: int = Field(default=3, ge=1, le=50)
+    """How many passages at most."""
+    guards: list[str] = Field(default_factory=list[str])
+    """Guards on each passage; a passage that fails one is left out."""
+
+
+def _make(name: str, settings: Retrieve) -> Node:
+    del name
+
+    async def retrieve(state: State, services: Services) -> dict[str, Any]:
+        found = await services.retriever.search(
+            settings.index, state["request"]["text"], state["principal"], k=settings.k
+        )
+        if not settings.guards:
+            return {"documents": found}
+        clean: list[DocumentRef] = []
+        for document in found:
+            report = await services.guards.check(settings.guards, services.retriever.text(document), stage="retrieved")
+            if all(result["passed"] for result in report.results):
+                clean.append(document)
+        return {"documents": clean}
+
+    return retrieve
+
+
+RETRIEVE = NodeKind(
+    name="retrieve",
+    doc="Find approved passages that this person may read.",
+    settings=Retrieve,
+    make=_make,
+    writes=frozenset({"documents"}),
+    effects=frozenset({"retrieves"}),
+    observation="retriever",
+)
