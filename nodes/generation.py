@@ -1,7 +1,7 @@
 """One governed model call: reserve its upper bound, call, settle what it cost, keep the account.
 
-Every kind that asks a model goes through `ask`, so no call escapes the ledger or the kill switch. A call that the ledger
-refuses is not an error: it is a fact (`spend.stopped`) that the workflow's branches decide on.
+Every kind that asks a model goes through `ask`, so no call escapes the ledger or the kill switch. A call that the
+ledger refuses is not an error: it is a fact (`spend.stopped`) that the workflow's branches decide on.
 """
 
 from collections.abc import Mapping, Sequence

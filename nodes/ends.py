@@ -1,0 +1,110 @@
+"""The two ends: `respond` sends the draft, `refuse` says no and why. What path the run took is settled here."""
+
+from typing import Any
+
+from sluicegate.nodes._settings import NoSettings, Settings
+from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.services import Services
+from sluicegate.state import Answer, Path, Run, State
+
+__all__ = ["REFUSE", "RESPOND", "Refuse"]
+
+
+class Refuse(Settings):
+    say: str = "This request cannot be answered here."
+    """What the person reads; the reason follows when the policies give one for people."""
+
+
+def _respond(name: str, settings: NoSettings) -> Node:
+    del name, settings
+
+    async def respond(state: State, services: Services) -> dict[str, Any]:
+        _remember(state, services)
+        return {"route": {**state.get("route", {}), "path": _path(state)}, "run": _ended(state, "answered")}
+
+    return respond
+
+
+def _refuse(name: str, settings: Refuse) -> Node:
+    async def refuse(state: State, services: Services) -> dict[str, Any]:
+        del services
+        answer: Answer = {
+            "text": f"{settings.say} {_reason(state)}".strip(),
+            "confidence": 1.0,
+            "citations": [],
+            "model": "",
+            "by": name,
+            "prompt": "",
+            "prompt_hash": "",
+            "finish": "stop",
+            "fallback": "",
+        }
+        return {
+            "answer": answer,
+            "route": {**state.get("route", {}), "path": "refused"},
+            "run": _ended(state, "refused"),
+        }
+
+    return refuse
+
+
+def _reason(state: State) -> str:
+    policy, approval = state.get("policy"), state.get("approval")
+    if policy and policy["verdict"] == "deny":
+        return policy["reason"]
+    if approval and approval["verdict"] == "timeout":
+        return "Nobody decided in time."
+    if approval and approval["verdict"] == "reject":
+        return approval["reason"]
+    return ""
+
+
+def _ended(state: State, status: Any) -> Run:
+    return {**state["run"], "status": status}
+
+
+def _path(state: State) -> Path:
+    """The most telling thing the run used."""
+    cache, spend = state.get("cache"), state.get("spend")
+    if cache and cache["hit"]:
+        return "cache"
+    if state.get("approval"):
+        return "human"
+    if any(call["status"] == "done" for call in state.get("tool_calls", [])):
+        return "tool"
+    if spend and spend["llm_calls"]:
+        return "rag-llm"
+    return "rag-slm" if state.get("documents") else "slm"
+
+
+def _remember(state: State, services: Services) -> None:
+    """Keep an answer that equal requests of equal readers may get again: checked, from nobody's hand, with no effects."""
+    cache, answer, checks = state.get("cache"), state.get("answer"), state.get("checks")
+    if not cache or cache["hit"] or not answer or not answer["text"] or not services.workflow.cache_ttl_s:
+        return
+    if not checks or checks["failed"] or checks["action"] != "pass" or state.get("approval") or state.get("tool_calls"):
+        return
+    services.cache.put(
+        cache["key"],
+        {"answer": answer, "documents": state.get("documents", [])},
+        ttl_s=services.workflow.cache_ttl_s,
+        saved_usd=state["spend"]["usd"] if "spend" in state else 0.0,
+    )
+
+
+RESPOND = NodeKind(
+    name="respond",
+    doc="Send the draft; the end of an answered run.",
+    settings=NoSettings,
+    make=_respond,
+    writes=frozenset({"route", "run"}),
+    effects=frozenset({"ends"}),
+)
+REFUSE = NodeKind(
+    name="refuse",
+    doc="Say no, and why; the end of a refused run.",
+    settings=Refuse,
+    make=_refuse,
+    writes=frozenset({"answer", "route", "run"}),
+    effects=frozenset({"ends"}),
+)

@@ -1,0 +1,80 @@
+"""`extract`: pull fields out of the request as JSON that fits a schema, by the small model."""
+
+from typing import Any
+
+from pydantic import Field
+
+from sluicegate.errors import ModelError
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.generation import ask, no_spend
+from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.services import Completion, Services
+from sluicegate.state import Extraction, State
+
+__all__ = ["EXTRACT", "Extract"]
+
+
+class Extract(Settings):
+    prompt: str
+    """The prompt's id. It gets `question` and `fields`, the names and meanings of what is wanted."""
+    fields: dict[str, Any] | None = None
+    """JSON Schema of the object to extract; by default the arguments of the intent's tool."""
+    model: str = "slm"
+    """The role of the model that extracts."""
+    max_tokens: int = Field(default=200, ge=1)
+    """Cap on the output."""
+
+
+def _make(name: str, settings: Extract) -> Node:
+    del name
+
+    async def extract(state: State, services: Services) -> dict[str, Any]:
+        schema = settings.fields or services.tools.schema(state["intent"]["tool"])
+        properties: dict[str, dict[str, Any]] = schema.get("properties", {})
+        wanted = "\n".join(f"- {field}: {facts.get('description', '')}" for field, facts in properties.items())
+        prompt = services.prompts.render(settings.prompt, question=state["request"]["text"], fields=wanted)
+        try:
+            asked = await ask(
+                state, services, role=settings.model, size="slm", prompt=prompt,
+                max_tokens=settings.max_tokens, schema=schema, logprobs=1,
+            )  # fmt: skip
+        except ModelError as error:
+            if error.code != "SG305":
+                raise
+            # what does not fit the schema twice is no extraction; the workflow branches on `complete`
+            return {"extraction": _found(None, schema), "spend": state.get("spend") or no_spend()}
+        return {"extraction": _found(asked.completion, schema), "spend": asked.spend}
+
+    return extract
+
+
+def _found(completion: Completion | None, schema: dict[str, Any]) -> Extraction:
+    fields: dict[str, Any] = completion.parsed if completion and isinstance(completion.parsed, dict) else {}
+    required: list[str] = schema.get("required", [])
+    missing = [field for field in required if fields.get(field) in (None, "", [])]
+    return {
+        "fields": fields,
+        "missing": missing,
+        "complete": bool(fields) and not missing,
+        "confidence": _mean_probability(completion),
+    }
+
+
+def _mean_probability(completion: Completion | None) -> float:
+    """Geometric mean of the tokens' probabilities; 0 when the model gave none."""
+    import math
+
+    if completion is None or not completion.logprobs:
+        return 0.0
+    return math.exp(sum(token.logprob for token in completion.logprobs) / len(completion.logprobs))
+
+
+EXTRACT = NodeKind(
+    name="extract",
+    doc="Pull fields out of the request as JSON that fits a schema.",
+    settings=Extract,
+    make=_make,
+    writes=frozenset({"extraction", "spend"}),
+    effects=frozenset({"generates"}),
+    observation="chain",
+)

@@ -1,0 +1,144 @@
+"""`human-interrupt`: stop until a person has decided. The wait is a row in the checkpoint, not a process.
+
+The person sees the evidence in the interrupt's payload; the decision comes back as the resume value, a `Verdict`. Whether
+that person may decide is asked here once more, because a resume value can come from any caller.
+"""
+
+import re
+from typing import Any, Literal, TypedDict
+
+from pydantic import Field, field_validator
+
+from sluicegate.errors import RunError
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.services import Services
+from sluicegate.state import Answer, Approval, Principal, State
+
+__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "Verdict", "seconds"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Verdict(TypedDict):
+    """What resumes a waiting run."""
+
+    verdict: Literal["approve", "edit", "reject", "timeout"]
+    principal: Principal | None
+    """Who decided; None only for a timeout."""
+    reason: str
+    text: str
+    """The text to send instead, for ``edit``."""
+    asked_at: str
+
+
+class HumanInterrupt(Settings):
+    approvers: str = Field(pattern=r"^(role|group|user):[\w.@-]+$")
+    """Who may decide: ``role:NAME``, ``group:NAME`` or ``user:NAME``; the policies must allow it too."""
+    timeout: str = "24h"
+    """How long it may wait, such as ``30m``, ``24h`` or ``3d``."""
+    on_timeout: Literal["refuse"] = "refuse"
+    """What silence means."""
+    escalate_to: str | None = Field(default=None, pattern=r"^(role|group|user):[\w.@-]+$")
+    """A second circle that may decide once half of the time has passed."""
+    four_eyes: bool = True
+    """The requester may not decide, whatever their roles."""
+
+    @field_validator("timeout")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        seconds(value)
+        return value
+
+
+def seconds(duration: str) -> int:
+    """``30s``, ``15m``, ``24h`` or ``3d`` in seconds. Raises `ValueError`."""
+    match = re.fullmatch(r"(\d+)([smhd])", duration)
+    if not match:
+        raise ValueError(f"{duration!r} is no duration; write 30s, 15m, 24h or 3d")
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _make(name: str, settings: HumanInterrupt) -> Node:
+    async def human_interrupt(state: State, services: Services) -> dict[str, Any]:
+        from langgraph.types import interrupt
+
+        answer, checks = state.get("answer"), state.get("checks")
+        draft = answer["text"] if answer else ""
+        verdict: Verdict = interrupt(
+            {
+                "node": name,
+                "approvers": settings.approvers,
+                "escalate_to": settings.escalate_to,
+                "four_eyes": settings.four_eyes,
+                "timeout_s": seconds(settings.timeout),
+                "asked_at": services.now().isoformat(),
+                "draft": draft,
+                "reason": _why(state),
+                "documents": state.get("documents", []),
+                "checks": checks["results"] if checks else [],
+            }
+        )
+        person = verdict["principal"]
+        if verdict["verdict"] != "timeout":
+            _permitted(person, settings, state, services)
+        approval: Approval = {
+            "verdict": verdict["verdict"],
+            "by": person["id"] if person else "",
+            "reason": verdict["reason"],
+            "asked_at": verdict["asked_at"],
+            "decided_at": services.now().isoformat(),
+            "draft": draft,
+        }
+        update: dict[str, Any] = {"approval": approval}
+        if verdict["verdict"] == "edit" and answer:
+            edited: Answer = {**answer, "text": verdict["text"], "by": name, "confidence": 1.0}
+            update["answer"] = edited
+        return update
+
+    return human_interrupt
+
+
+def _permitted(person: Principal | None, settings: HumanInterrupt, state: State, services: Services) -> None:
+    if person is None:
+        raise RunError("SG610", "a decision needs a person")
+    if settings.four_eyes and person["id"] == state["principal"]["id"]:
+        raise RunError("SG610", f"{person['id']} asked this and may not decide on it")
+    circles = {settings.approvers, settings.escalate_to}
+    if not circles & {
+        f"user:{person['id']}",
+        *(f"role:{r}" for r in person["roles"]),
+        *(f"group:{g}" for g in person["groups"]),
+    }:
+        raise RunError("SG610", f"{person['id']} is not one of {settings.approvers}")
+    intent = state.get("intent")
+    decision = services.policy.decide(
+        person,
+        "approve",
+        {"type": "Run", "id": state["run"]["id"], "requester": state["principal"]["id"]},
+        {"intent": intent["label"] if intent else "", "risk": intent["risk"] if intent else "high"},
+    )
+    if not decision.allowed:
+        raise RunError("SG610", f"policy does not let {person['id']} decide: {decision.reason or 'no rule allows it'}")
+
+
+def _why(state: State) -> str:
+    """Why a person is asked, in words."""
+    intent, checks = state.get("intent"), state.get("checks")
+    reasons: list[str] = []
+    if intent and intent["risk"] == "high":
+        reasons.append(f"{intent['label']} is a high-risk class")
+    if checks and checks["failed"]:
+        reasons.append("checks failed: " + ", ".join(checks["failures"]))
+    return "; ".join(reasons) or "the workflow asks for a person here"
+
+
+HUMAN_INTERRUPT = NodeKind(
+    name="human-interrupt",
+    doc="Wait until a person approves, edits or rejects; silence refuses.",
+    settings=HumanInterrupt,
+    make=_make,
+    writes=frozenset({"approval", "answer"}),
+    effects=frozenset({"asks-human"}),
+    observation="span",
+)

@@ -1,0 +1,71 @@
+"""`output-check`: run the guards on the draft; the gravest action any of them asks for is a fact to branch on."""
+
+from typing import Any
+
+from pydantic import Field
+
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.generation import sources_of
+from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.services import Services
+from sluicegate.state import Answer, CheckResult, Checks, State
+
+__all__ = ["OUTPUT_CHECK", "OutputCheck"]
+
+_GRAVITY = ("pass", "redact", "regenerate", "escalate", "human", "refuse")
+
+
+class OutputCheck(Settings):
+    guards: list[str] = Field(min_length=1)
+    """The guards to run, by name."""
+
+
+def _make(name: str, settings: OutputCheck) -> Node:
+    del name
+
+    async def output_check(state: State, services: Services) -> dict[str, Any]:
+        answer = state.get("answer")
+        if not answer or not answer["text"]:
+            return {"checks": _verdict([_empty()])}
+        report = await services.guards.check(
+            settings.guards,
+            answer["text"],
+            stage="output",
+            question=state["request"]["text"],
+            sources=sources_of(state, services),
+            citations=len(answer["citations"]),
+        )
+        update: dict[str, Any] = {"checks": _verdict(list(report.results))}
+        if report.redacted:
+            redacted: Answer = {**answer, "text": report.text}
+            update["answer"] = redacted
+        return update
+
+    return output_check
+
+
+def _verdict(results: list[CheckResult]) -> Checks:
+    # a redaction has mended what it found: the draft goes on without it
+    failures = [result for result in results if not result["passed"] and result["action"] != "redact"]
+    actions = [result["action"] for result in results if not result["passed"]]
+    return {
+        "failed": bool(failures),
+        "action": max(actions, key=_GRAVITY.index, default="pass"),
+        "failures": [result["guard"] for result in failures],
+        "results": results,
+    }
+
+
+def _empty() -> CheckResult:
+    return {"guard": "not-empty", "passed": False, "action": "escalate", "reason": "there is no draft", "ms": 0.0}
+
+
+OUTPUT_CHECK = NodeKind(
+    name="output-check",
+    doc="Run guards on the draft; redactions are applied, everything else is a fact to branch on.",
+    settings=OutputCheck,
+    make=_make,
+    writes=frozenset({"checks", "answer"}),
+    effects=frozenset({"checks"}),
+    observation="guardrail",
+)

@@ -1,0 +1,82 @@
+"""Prompts as files: Markdown with front matter for id and version, one section per message, ``{{name}}`` to fill.
+
+A file has ``# system`` and ``# user`` sections; without them the whole text is the user's message. Values are inserted as
+they are and never looked at again, so a placeholder inside a document is only text.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+from sluicegate.errors import ConfigError, Problem
+from sluicegate.services import Message, Prompt
+
+__all__ = ["PromptFile", "PromptFolder", "fill", "parse"]
+
+_PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
+_SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    id: str
+    version: str
+    hash: str
+    """SHA-256 of the file's text."""
+    sections: tuple[tuple[str, str], ...]
+
+    @property
+    def placeholders(self) -> frozenset[str]:
+        return frozenset(name for _, text in self.sections for name in _PLACEHOLDER.findall(text))
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Replace each ``{{name}}`` by its value; an unknown name becomes nothing."""
+    return _PLACEHOLDER.sub(lambda match: values.get(match[1], ""), template)
+
+
+def parse(text: str, id: str) -> PromptFile:
+    """Read a prompt file's text; `id` is used when its front matter has none. A missing version is ``0``."""
+    matter = _FRONT_MATTER.match(text)
+    facts = dict(re.findall(r"^(\w+):[ \t]*(.*?)[ \t]*$", matter[1], re.MULTILINE)) if matter else {}
+    body = text[matter.end() :] if matter else text
+    parts = _SECTION.split(body)
+    sections = tuple(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True)) or (("user", body.strip()),)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return PromptFile(facts.get("id") or id, (facts.get("version") or "0").strip("'\""), digest, sections)
+
+
+class PromptFolder:
+    """A workflow's prompts, from its folders in order of precedence (an overlay's before its base's)."""
+
+    def __init__(
+        self, folders: Sequence[Path], managed: Callable[[str, str], str | None] = lambda _id, _text: None
+    ) -> None:
+        """`managed` may give another text for a prompt, such as one managed in Langfuse; None keeps the file's."""
+        self._prompts: dict[str, PromptFile] = {}
+        for folder in reversed(folders):
+            for file in sorted(folder.glob("*.md")):
+                text = file.read_text(encoding="utf-8")
+                self._prompts[file.stem] = parse(managed(file.stem, text) or text, file.stem)
+
+    def ids(self) -> list[str]:
+        return sorted(self._prompts)
+
+    def render(self, id: str, **values: str) -> Prompt:
+        """Fill a prompt. Raises `ConfigError` SG114 for an unknown id."""
+        try:
+            prompt = self._prompts[id]
+        except KeyError:
+            raise ConfigError([Problem("SG114", f"unknown prompt {id!r}", choices=tuple(self.ids()))]) from None
+        messages = tuple(
+            Message(
+                cast("Literal['system', 'user', 'assistant']", role),
+                re.sub(r"\n{3,}", "\n\n", fill(text, values)).strip(),
+            )
+            for role, text in prompt.sections
+        )
+        return Prompt(prompt.id, prompt.version, prompt.hash, messages)
