@@ -1,0 +1,83 @@
+"""What a workflow says about its money, its memory of answers and its rules: `budget:`, `cache:` and `policy:`.
+
+The blocks are plain settings; `ledger`, `cache` and `engine` in this room act on them.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+__all__ = ["BudgetConfig", "CacheConfig", "Duration", "PolicyConfig", "Tokens", "Usd", "seconds"]
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+def seconds(text: str) -> float:
+    """Seconds of a duration such as ``90s``, ``15m``, ``24h``, ``7d`` or ``2w``. Raises `ValueError`."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", text.strip())
+    if not found:
+        raise ValueError(f"{text!r} is not a duration; write a number and s, m, h, d or w, such as 24h")
+    return float(found[1]) * _UNITS[found[2]]
+
+
+def _duration(value: Any) -> Any:
+    return seconds(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=str | float), Field(gt=0)]
+"""Seconds; a workflow may write ``24h``."""
+
+Usd = Annotated[float, Field(ge=0, le=1_000_000_000)]
+"""US dollars, kept as whole micro-dollars in the ledger."""
+
+Tokens = Annotated[int, Field(ge=0)]
+"""Prompt and completion tokens together."""
+
+
+class _Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class BudgetConfig(_Block):
+    """What a workflow may spend. A cap that is absent does not bind; days are calendar days in UTC."""
+
+    per_run_usd: Usd | None = None
+    """US dollars that one run may cost."""
+    per_principal_day_usd: Usd | None = None
+    """US dollars that one person may spend in a day in this workflow."""
+    per_intent_day_usd: Usd | dict[str, Usd] | None = None
+    """US dollars that one intent may cost in a day: one number for each intent, or a map from intent to its cap."""
+    per_day_usd: Usd | None = None
+    """US dollars that the workflow may spend in a day."""
+    per_month_usd: Usd | None = None
+    """US dollars that the workflow may spend in a calendar month (UTC)."""
+    per_run_tokens: Tokens | None = None
+    """Tokens, prompt and completion together, that one run may use."""
+    per_principal_day_tokens: Tokens | None = None
+    """Tokens that one person may use in a day in this workflow."""
+    per_day_tokens: Tokens | None = None
+    """Tokens that the workflow may use in a day."""
+    lease_s: Duration = 300.0
+    """How long a reservation holds when its process dies, as seconds or ``5m``; longer than the slowest model call."""
+
+
+class CacheConfig(_Block):
+    """Whether an answer may be served again to an equal request of an equal reader."""
+
+    answers: Literal["off", "exact"] = "off"
+    """``exact``: the same words (case, spacing and closing punctuation aside) get the same answer while nothing that
+    it rests on has changed."""
+    ttl: Duration = 86400.0
+    """How long an answer may be served again, as seconds or ``24h``."""
+    max_mb: Annotated[float, Field(gt=0, le=100_000)] = 256.0
+    """Size from which the answers unused for longest are dropped, in megabytes."""
+
+
+class PolicyConfig(_Block):
+    """Where a workflow's own Cedar policies are."""
+
+    files: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ("policies/*.cedar",)
+    """Patterns of policy files, relative to the workflow's folder."""
+    base: bool = True
+    """Start from the base policies; without them a workflow allows nothing but what its own policies allow."""
