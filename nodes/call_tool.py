@@ -29,8 +29,8 @@ def idempotency_key(run: str, tool: str, arguments: Mapping[str, Any]) -> str:
 
 def _make(name: str, settings: CallTool) -> Node:
     async def call_tool(state: State, services: Services) -> dict[str, Any]:
-        intent, run = state["intent"], state["run"]["id"]
-        tool = settings.tool or intent["tool"]
+        intent, run = state.get("intent"), state["run"]["id"]
+        tool = settings.tool or (intent["tool"] if intent else "")
         extraction = state.get("extraction")
         arguments = dict(extraction["fields"]) if extraction else {}
         key = idempotency_key(run, tool, arguments)
@@ -38,7 +38,7 @@ def _make(name: str, settings: CallTool) -> Node:
             state["principal"],
             "call_tool",
             {"type": "Tool", "id": tool},
-            {"intent": intent["label"], "risk": intent["risk"]},
+            {"intent": intent["label"] if intent else "", "risk": intent["risk"] if intent else "high"},
         )
         if not decision.allowed:
             denied = _call(tool, arguments, key, "denied", error=decision.reason or "no policy allows it")

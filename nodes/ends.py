@@ -78,7 +78,7 @@ def _path(state: State) -> Path:
 
 
 def _remember(state: State, services: Services) -> None:
-    """Keep an answer that equal requests of equal readers may get again: checked, from nobody's hand, with no effects."""
+    """Keep an answer that equal readers may get again: checked, from nobody's hand, with no effects."""
     cache, answer, checks = state.get("cache"), state.get("answer"), state.get("checks")
     if not cache or cache["hit"] or not answer or not answer["text"] or not services.workflow.cache_ttl_s:
         return

@@ -29,7 +29,8 @@ def _make(name: str, settings: Extract) -> Node:
     del name
 
     async def extract(state: State, services: Services) -> dict[str, Any]:
-        schema = settings.fields or services.tools.schema(state["intent"]["tool"])
+        intent = state.get("intent")
+        schema = settings.fields or services.tools.schema(intent["tool"] if intent else "")
         properties: dict[str, dict[str, Any]] = schema.get("properties", {})
         wanted = "\n".join(f"- {field}: {facts.get('description', '')}" for field, facts in properties.items())
         prompt = services.prompts.render(settings.prompt, question=state["request"]["text"], fields=wanted)
@@ -49,7 +50,8 @@ def _make(name: str, settings: Extract) -> Node:
 
 
 def _found(completion: Completion | None, schema: dict[str, Any]) -> Extraction:
-    fields: dict[str, Any] = completion.parsed if completion and isinstance(completion.parsed, dict) else {}
+    parsed: Any = completion.parsed if completion else None
+    fields: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
     required: list[str] = schema.get("required", [])
     missing = [field for field in required if fields.get(field) in (None, "", [])]
     return {

@@ -1,7 +1,7 @@
 """`human-interrupt`: stop until a person has decided. The wait is a row in the checkpoint, not a process.
 
-The person sees the evidence in the interrupt's payload; the decision comes back as the resume value, a `Verdict`. Whether
-that person may decide is asked here once more, because a resume value can come from any caller.
+The person sees the evidence in the interrupt's payload; the decision comes back as the resume value, a `Verdict`.
+Whether that person may decide is asked here once more, because a resume value can come from any caller.
 """
 
 import re

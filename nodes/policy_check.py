@@ -1,4 +1,4 @@
-"""`policy-check`: may this person ask this? Guards on the request first, then Cedar; all but a clean allow is a deny."""
+"""`policy-check`: may this person ask this? Guards on the request first, then Cedar; only a clean allow is an allow."""
 
 from typing import Any
 

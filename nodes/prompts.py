@@ -1,7 +1,7 @@
 """Prompts as files: Markdown with front matter for id and version, one section per message, ``{{name}}`` to fill.
 
-A file has ``# system`` and ``# user`` sections; without them the whole text is the user's message. Values are inserted as
-they are and never looked at again, so a placeholder inside a document is only text.
+A file has ``# system`` and ``# user`` sections; without them the whole text is the user's message. Values are inserted
+as they are and never looked at again, so a placeholder inside a document is only text.
 """
 
 import hashlib

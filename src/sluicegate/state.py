@@ -18,6 +18,7 @@ __all__ = [
     "Citation",
     "DocumentRef",
     "Extraction",
+    "Given",
     "Intent",
     "LabelScore",
     "Path",
@@ -234,11 +235,17 @@ class Run(TypedDict):
     shadow: bool
 
 
-class State(TypedDict, total=False):
-    """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
+class Given(TypedDict):
+    """What a run has before its first node."""
 
     request: Request
     principal: Principal
+    run: Run
+
+
+class State(Given, total=False):
+    """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
+
     intent: Intent
     policy: Policy
     route: Route
@@ -253,4 +260,3 @@ class State(TypedDict, total=False):
     extra: dict[str, Any]
     """What plug-in kinds keep, by their own keys."""
     trail: Annotated[list[TrailEntry], operator.add]
-    run: Run
