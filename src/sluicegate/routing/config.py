@@ -1,0 +1,65 @@
+"""What a workflow says about its router: the `router:` block."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["CascadeConfig", "RouterConfig", "Strategy", "Target"]
+
+Strategy = Literal["head", "slm", "cascade"]
+
+
+class Target(BaseModel):
+    """How often an accepted decision may be wrong, and how sure that must be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    error: float = Field(default=0.05, gt=0, lt=1)
+    """Largest share of accepted requests that may carry a wrong label."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Probability, over the draw of the calibration data, with which `error` is held."""
+
+
+class CascadeConfig(BaseModel):
+    """When the small model is asked for a second opinion on the label."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(default=0.1, gt=0, le=1)
+    """Largest share of requests that may be sent to the small model; the least sure ones are."""
+    shortlist: int = Field(default=5, ge=2, le=50)
+    """How many of the head's likeliest labels the small model chooses between."""
+
+
+class RouterConfig(BaseModel):
+    """Which router gives a request its intent, and from which confidence on it is trusted."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    artifact: str | None = None
+    """Folder of the fitted router, relative to the workflow's folder; written by `sluicegate router fit`. Needed by the
+    strategies ``head`` and ``cascade``."""
+    strategy: Strategy = "head"
+    """``head``: the fitted linear head, a few milliseconds. ``slm``: label decoding on the small model, for labels
+    without examples. ``cascade``: the head first, the small model where it is unsure."""
+    target: Target = Target()
+    """The error bound that the threshold is fitted to."""
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """A threshold set by hand, in place of the artifact's fitted one. It carries no guarantee, and reports say so; for
+    ``slm``, which has none fitted, 0.8 unless given."""
+    out_of_scope: str | None = None
+    """The intent that stands for "none of these". Without it, the one whose task is ``out-of-scope``, if any."""
+    slm: str = "slm"
+    """Role of the model that decodes labels under ``slm`` and ``cascade``."""
+    embedder: str = "embedder"
+    """Role of the model that embeds requests."""
+    embeddings: bool = True
+    """False fits a head on words and characters alone: thousands of requests a second, no embedding model."""
+    cascade: CascadeConfig = CascadeConfig()
+    """Bounds on the small model's part under ``cascade``."""
+
+    @model_validator(mode="after")
+    def _artifact_where_needed(self) -> Self:
+        if self.strategy != "slm" and self.artifact is None:
+            raise ValueError(f"strategy {self.strategy!r} needs an artifact; fit one with `sluicegate router fit`")
+        return self
