@@ -1,0 +1,260 @@
+"""What a workflow says about its guards: the `guards:` block.
+
+Each built-in guard has its own strict settings; a guard that is not named runs on its defaults. Guards of installed
+packages are named by their registered name, and their settings are checked by their own model.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = [
+    "ENTITIES",
+    "Action",
+    "BannedSettings",
+    "CitationSettings",
+    "GroundedSettings",
+    "GuardConfig",
+    "GuardSettings",
+    "InjectionSettings",
+    "LengthSettings",
+    "PiiSettings",
+    "SchemaSettings",
+    "SecretSettings",
+    "SlmReviewSettings",
+    "ToneSettings",
+]
+
+Action = Literal["redact", "regenerate", "escalate", "human", "refuse"]
+"""What a guard asks for when it fails, from the mildest to the gravest."""
+
+Entity = Literal[
+    "email",
+    "phone",
+    "credit-card",
+    "iban",
+    "ssn",
+    "ip-address",
+    "mac-address",
+    "url",
+    "date-time",
+    "zip-code",
+    "street-address",
+    "crypto-wallet",
+    "person",
+    "place",
+    "organization",
+]
+ENTITIES: tuple[Entity, ...] = (
+    "email",
+    "phone",
+    "credit-card",
+    "iban",
+    "ssn",
+    "ip-address",
+    "mac-address",
+    "url",
+    "date-time",
+    "zip-code",
+    "street-address",
+    "crypto-wallet",
+    "person",
+    "place",
+    "organization",
+)
+"""Every entity type the pii guard knows; the last three need an installed spaCy model."""
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class GuardSettings(BaseModel):
+    """What every guard can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    action: Action = "refuse"
+    """What to ask for when the guard fails or cannot run; `redact` only where the guard finds spans (one that cannot
+    run then asks for `refuse`, because nothing was redacted)."""
+    timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 2000
+    """Time budget; a guard that is not done by then counts as failed."""
+
+    redacts: ClassVar[bool] = False
+    """Whether the guard finds spans, which is what `redact` needs."""
+
+    @model_validator(mode="after")
+    def _redacts_what_it_finds(self) -> Self:
+        if self.action == "redact" and not self.redacts:
+            raise ValueError("this guard finds no spans to redact; use regenerate, escalate, human or refuse")
+        return self
+
+
+class PiiSettings(GuardSettings):
+    """Personal data with a recognisable form. Names and places only with an installed spaCy model."""
+
+    redacts: ClassVar[bool] = True
+
+    action: Action = "redact"
+    """What to ask for when personal data is found."""
+    entities: tuple[Entity, ...] = ("email", "phone", "credit-card", "iban", "ssn", "ip-address", "crypto-wallet")
+    """Entity types to look for."""
+    allow: tuple[str, ...] = ()
+    """Texts that are never personal data here, such as the helpdesk's own phone number; letter case is ignored."""
+    allow_from_sources: bool = False
+    """Leave what stands word for word in a retrieved passage, which the person may read anyway."""
+    model: str = ""
+    """The spaCy model for names and places, such as ``en_core_web_sm``; empty: none."""
+
+    @model_validator(mode="after")
+    def _needs_a_model(self) -> Self:
+        named = [entity for entity in self.entities if entity in ("person", "place", "organization")]
+        if named and not self.model:
+            raise ValueError(f"{', '.join(named)} can only be found with `model`, an installed spaCy model")
+        return self
+
+
+class SecretSettings(GuardSettings):
+    """Credentials: keys of well-known formats, private keys, tokens, passwords in config lines, random-looking values."""
+
+    redacts: ClassVar[bool] = True
+
+    action: Action = "redact"
+    """What to ask for when a secret is found."""
+    entropy_bits: Annotated[float, Field(ge=2, le=8)] = 4.0
+    """Bits per character from which a long value after a word such as `key` counts as random."""
+    allow: tuple[str, ...] = ()
+    """Values that are no secrets here, such as the ones in the documentation's examples."""
+
+
+class InjectionSettings(GuardSettings):
+    """Attempts to steer the model from within a request or a retrieved passage."""
+
+    threshold: Share | None = None
+    """Score from which a text counts as an attack; by default the one fitted with the weights."""
+
+
+class GroundedSettings(GuardSettings):
+    """Every sentence of the answer supported by a retrieved passage."""
+
+    action: Action = "regenerate"
+    """What to ask for when a sentence has no support."""
+    support: Share = 0.5
+    """Share of a sentence's weighted content words that one passage (or the passages together) must hold."""
+    unsupported: Annotated[int, Field(ge=0)] = 0
+    """How many sentences may lack support."""
+
+
+class CitationSettings(GuardSettings):
+    """Citation markers that exist and point to a given passage."""
+
+    action: Action = "regenerate"
+    """What to ask for when a marker is wrong or missing."""
+    required: bool = True
+    """An answer from passages must cite at least one of them."""
+
+
+class ToneSettings(GuardSettings):
+    """Words towards the reader: insults, contempt, shouting, promises the organisation cannot keep."""
+
+    action: Action = "regenerate"
+    """What to ask for when the tone is off."""
+    promises: bool = True
+    """Also fail on guarantees and on legal, medical or financial certainties."""
+    exclamations: Annotated[int, Field(ge=0)] = 3
+    """How many exclamation marks a text may have."""
+
+
+class BannedSettings(GuardSettings):
+    """Content that must not appear: words, phrases and patterns the workflow lists."""
+
+    redacts: ClassVar[bool] = True
+
+    words: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Words and phrases, found as whole words whatever their case, spacing or look-alike letters."""
+    patterns: tuple[Annotated[str, Field(min_length=1, max_length=500)], ...] = ()
+    """Regular expressions (Python's `re`), matched whatever the letter case."""
+
+
+class LengthSettings(GuardSettings):
+    """How long a text may be."""
+
+    action: Action = "regenerate"
+    """What to ask for when the text is too short or too long."""
+    min_chars: Annotated[int, Field(ge=0)] = 1
+    """Fewest characters, spaces at the ends not counted."""
+    max_chars: Annotated[int, Field(ge=1)] = 8000
+    """Most characters."""
+    max_sentences: Annotated[int, Field(ge=1)] | None = None
+    """Most sentences."""
+
+
+class SchemaSettings(GuardSettings):
+    """An answer that must be JSON of a given form."""
+
+    action: Action = "regenerate"
+    """What to ask for when the text is not such JSON."""
+    schema_: Annotated[dict[str, Any], Field(alias="schema")] = Field(default_factory=dict[str, Any])
+    """The JSON Schema (draft 2020-12); references to other files or addresses are not followed. Empty: any JSON."""
+
+
+class SlmReviewSettings(GuardSettings):
+    """A second pass by the small model: is this a proper answer to the question?"""
+
+    action: Action = "escalate"
+    """What to ask for when the reviewer says no."""
+    timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 20_000
+    """Time budget of the review."""
+    when_not_admitted: Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"] = "pass"
+    """What to ask for while the reviewing model has not passed its probe."""
+
+
+class GuardConfig(BaseModel):
+    """Settings of the workflow's guards, by the guard's name."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True, populate_by_name=True)
+
+    pii: PiiSettings = PiiSettings()
+    """Personal data."""
+    secrets: SecretSettings = SecretSettings()
+    """Credentials."""
+    injection: InjectionSettings = InjectionSettings()
+    """Prompt injection."""
+    grounded: GroundedSettings = GroundedSettings()
+    """Support by the retrieved passages."""
+    citations: CitationSettings = CitationSettings()
+    """Citation markers."""
+    tone: ToneSettings = ToneSettings()
+    """Tone towards the reader."""
+    banned: BannedSettings = BannedSettings()
+    """Content the workflow bans."""
+    length: LengthSettings = LengthSettings()
+    """Length of the text."""
+    schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
+    """JSON of a given form."""
+    slm_review: SlmReviewSettings = Field(default=SlmReviewSettings(), alias="slm-review")
+    """Second pass by the small model."""
+
+    @model_validator(mode="after")
+    def _plug_ins_are_known(self) -> Self:
+        for name, given in (self.__pydantic_extra__ or {}).items():
+            # a built-in guard cannot reach this line, so only a workflow that names another one pays for the registry
+            from sluicegate.policies.guards.registry import guards
+
+            kinds = guards()
+            if name not in kinds:
+                from sluicegate.errors import nearest
+
+                near = nearest(name, kinds)
+                hint = f"; did you mean {near!r}?" if near else ""
+                raise ValueError(f"there is no guard {name!r}{hint} (one of: {', '.join(sorted(kinds))})")
+            kinds[name].settings.model_validate(given)
+        return self
+
+    def settings(self, name: str, kind: type[GuardSettings]) -> GuardSettings:
+        """The settings of one guard: the workflow's, or the defaults of its `kind`."""
+        fields = type(self).model_fields
+        own = next((field for field, info in fields.items() if (info.alias or field) == name), None)
+        if own:
+            return getattr(self, own)
+        extra: Mapping[str, Any] = self.__pydantic_extra__ or {}
+        return kind.model_validate(extra.get(name, {}))
