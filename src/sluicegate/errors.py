@@ -74,6 +74,7 @@ CODES: dict[str, str] = {
     "SG311": "router artifact edited or unreadable",
     "SG312": "router artifact does not fit this workflow or embedder",
     "SG313": "data cannot support the requested fit",
+    "SG314": "prompt longer than the model's context",
     # retrieval
     "SG401": "index missing",
     "SG402": "index corrupt",

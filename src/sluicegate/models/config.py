@@ -67,7 +67,7 @@ class ModelConfig(BaseModel):
     """Address of the server; without it `OLLAMA_HOST`, or the provider's own variable or default."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Replaces a call's temperature; most nodes ask for 0."""
-    minimum: Mapping[ProbeTask, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    minimum: Mapping[ProbeTask, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict[ProbeTask, float])
     """The least accuracy in `sluicegate models probe`, per task, from which a model may play this role:
     ``{review: 0.8}``. A model below it is passed over with a warning."""
     breaker_failures: int = Field(default=3, ge=1, le=100)

@@ -1,0 +1,56 @@
+"""What a provider of models does, and the plain data that crosses to it.
+
+A provider serves one model and knows nothing of roles, prices or fallbacks: that is `chain`. It raises `ModelError` SG301
+to SG308 or SG314, each with its mend, and is cancelled by cancelling the task that awaits it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from sluicegate.services import Message, TokenLogprob
+
+__all__ = ["Answer", "Ask", "Provider"]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One chat call."""
+
+    messages: Sequence[Message]
+    max_tokens: int
+    temperature: float = 0.0
+    schema: Mapping[str, Any] | None = None
+    stop: Sequence[str] = ()
+    logprobs: int = 0
+    """Alternatives per token; 0 for none."""
+    seed: int = 0
+    on_token: Callable[[str], None] | None = None
+    """Called on the event loop's thread with each piece of text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    text: str
+    prompt_tokens: int
+    completion_tokens: int
+    finish: Literal["stop", "length"]
+    logprobs: tuple[TokenLogprob, ...] = ()
+    cached_tokens: int = 0
+    """Prompt tokens that a provider priced as cached."""
+
+
+class Provider(Protocol):
+    async def chat(self, ask: Ask) -> Answer: ...
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Unit-length vectors, one per text, in order."""
+        ...
+
+    async def identity(self) -> str:
+        """What changes when the model's weights do, as far as the provider tells: a digest, or else its name."""
+        ...
+
+    async def warm(self) -> None:
+        """Load the model, so that the first call is not the slow one."""
+        ...
