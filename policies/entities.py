@@ -1,0 +1,85 @@
+"""Our plain data as Cedar's: a principal, a resource and a context become entities and a record.
+
+Names go in as data (type and id apart), never as Cedar source, so no name of a person, role or document can be read
+as policy text. Each function raises `ValueError` for data that is not what it should be.
+"""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from sluicegate.state import Principal
+
+__all__ = ["RANKS", "context_json", "labels", "principal_json", "rank", "resource_json", "uid"]
+
+RANKS: dict[str, int] = {"public": 0, "internal": 1, "confidential": 2, "restricted": 3}
+"""Ranks of clearances and classifications."""
+
+
+def uid(type: str, id: str) -> dict[str, str]:
+    return {"type": type, "id": id}
+
+
+def rank(value: Any) -> int:
+    """The rank of a clearance or classification given as a word or as a rank."""
+    if isinstance(value, int) and not isinstance(value, bool) and value in RANKS.values():
+        return value
+    if isinstance(value, str) and value in RANKS:
+        return RANKS[value]
+    raise ValueError(f"{value!r} is not one of {', '.join(RANKS)}")
+
+
+def labels(principal: Principal) -> list[str]:
+    """Everything a document's `readers` may call this principal."""
+    return [
+        "everyone",
+        f"user:{_name(principal['id'])}",
+        *(f"role:{_name(role)}" for role in principal["roles"]),
+        *(f"group:{_name(group)}" for group in principal["groups"]),
+    ]
+
+
+def principal_json(principal: Principal) -> str:
+    """The principal's entity, with its roles and groups as parents."""
+    roles = [uid("Role", role) for role in dict.fromkeys(principal["roles"])]
+    groups = [uid("Group", group) for group in dict.fromkeys(principal["groups"])]
+    attributes = {"clearance": rank(principal["clearance"]), "labels": labels(principal)}
+    user = {"uid": uid("User", _name(principal["id"])), "attrs": attributes, "parents": [*roles, *groups]}
+    return json.dumps([user])
+
+
+def resource_json(resource: Mapping[str, Any]) -> str:
+    """The resource's entity; a requester becomes a user, a workflow a workflow, a classification its rank."""
+    attributes = {name: value for name, value in resource.items() if name not in ("type", "id")}
+    if "classification" in attributes:
+        attributes["classification"] = rank(attributes["classification"])
+    for attribute, kind in (("requester", "User"), ("workflow", "Workflow")):
+        if attribute in attributes:
+            attributes[attribute] = {"__entity": uid(kind, _name(attributes[attribute]))}
+    entity: dict[str, Any] = {
+        "uid": uid(_name(resource["type"]), _name(resource["id"])),
+        "attrs": attributes,
+        "parents": [],
+    }
+    return json.dumps([entity], default=_plain)
+
+
+def context_json(context: Mapping[str, Any]) -> str:
+    return json.dumps(context, default=_plain)
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"{value!r} is not a name")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        if value.tzinfo is None:
+            raise ValueError(f"{value} has no time zone")
+        return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S}.{value.microsecond // 1000:03d}Z"
+    if isinstance(value, frozenset | set | tuple):
+        return sorted(str(item) for item in value)  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    raise ValueError(f"{value!r} is not plain data")
