@@ -95,6 +95,7 @@ CODES: dict[str, str] = {
     "SG609": "tool failed",
     "SG610": "not allowed to decide or to see",
     "SG611": "a node failed",
+    "SG612": "store written by a newer version",
 }
 
 

@@ -1,0 +1,42 @@
+"""What a workflow may say about its traces: the ``tracing:`` section of its config."""
+
+import os
+from importlib.metadata import version
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["PII", "TraceSettings"]
+
+PII = Literal["email", "phone", "iban", "card", "ip"]
+"""The kinds of personal data that patterns can find; names and places are not among them."""
+
+
+def _environment() -> str:
+    return os.environ.get("SLUICEGATE_ENVIRONMENT") or os.environ.get("LANGFUSE_TRACING_ENVIRONMENT") or "default"
+
+
+def _release() -> str:
+    return os.environ.get("SLUICEGATE_RELEASE") or os.environ.get("LANGFUSE_RELEASE") or version("sluicegate")
+
+
+class TraceSettings(BaseModel):
+    """How much of a run's texts its trace keeps, and under which names it is filed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    payloads: Literal["full", "masked", "hashes"] = "masked"
+    """`masked` replaces secrets and personal data by their kind, `full` keeps texts as they are but for secrets, `hashes`
+    keeps only a keyed hash and the length of every request, prompt, answer, argument and result."""
+    pii: tuple[PII, ...] = ("email", "phone", "iban", "card")
+    """The personal data that `masked` replaces."""
+    patterns: dict[str, str] = Field(default_factory=dict)
+    """Further regular expressions to replace, by the name to put in their place."""
+    payload_limit: int = Field(default=32_000, ge=200)
+    """Characters kept of one text; the rest is cut, with a note of its length."""
+    users: Literal["hashed", "plain"] = "hashed"
+    """Whether traces name users by a keyed hash or as they are."""
+    environment: str = Field(default_factory=_environment, pattern=r"^[a-z0-9_-]{1,40}$", validate_default=True)
+    """Langfuse's environment; `SLUICEGATE_ENVIRONMENT` sets the default. Langfuse reserves names that begin with its own."""
+    release: str = Field(default_factory=_release, max_length=200)
+    """The release of the application; `SLUICEGATE_RELEASE` sets the default."""
