@@ -4,21 +4,18 @@ The person sees the evidence in the interrupt's payload; the decision comes back
 Whether that person may decide is asked here once more, because a resume value can come from any caller.
 """
 
-import re
 from typing import Any, Literal, TypedDict
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from sluicegate.errors import RunError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.policies.config import Duration
 from sluicegate.services import Services
 from sluicegate.state import Answer, Approval, Principal, State
 
-__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "Verdict", "seconds"]
-
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-
+__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "Verdict"]
 
 class Verdict(TypedDict):
     """What resumes a waiting run."""
@@ -35,29 +32,14 @@ class Verdict(TypedDict):
 class HumanInterrupt(Settings):
     approvers: str = Field(pattern=r"^(role|group|user):[\w.@-]+$")
     """Who may decide: ``role:NAME``, ``group:NAME`` or ``user:NAME``; the policies must allow it too."""
-    timeout: str = "24h"
-    """How long it may wait, such as ``30m``, ``24h`` or ``3d``."""
+    timeout: Duration = 86400.0
+    """How long it may wait, as seconds or ``24h``."""
     on_timeout: Literal["refuse"] = "refuse"
     """What silence means."""
     escalate_to: str | None = Field(default=None, pattern=r"^(role|group|user):[\w.@-]+$")
     """A second circle that may decide once half of the time has passed."""
     four_eyes: bool = True
     """The requester may not decide, whatever their roles."""
-
-    @field_validator("timeout")
-    @classmethod
-    def _readable(cls, value: str) -> str:
-        seconds(value)
-        return value
-
-
-def seconds(duration: str) -> int:
-    """``30s``, ``15m``, ``24h`` or ``3d`` in seconds. Raises `ValueError`."""
-    match = re.fullmatch(r"(\d+)([smhd])", duration)
-    if not match:
-        raise ValueError(f"{duration!r} is no duration; write 30s, 15m, 24h or 3d")
-    return int(match[1]) * _UNITS[match[2]]
-
 
 def _make(name: str, settings: HumanInterrupt) -> Node:
     async def human_interrupt(state: State, services: Services) -> dict[str, Any]:
@@ -71,7 +53,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
                 "approvers": settings.approvers,
                 "escalate_to": settings.escalate_to,
                 "four_eyes": settings.four_eyes,
-                "timeout_s": seconds(settings.timeout),
+                "timeout_s": settings.timeout,
                 "asked_at": services.now().isoformat(),
                 "draft": draft,
                 "reason": _why(state),

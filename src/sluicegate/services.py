@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sluicegate.state import CheckResult, DocumentRef, LabelScore, Principal, Risk, Task
+from sluicegate.state import Branch, CheckResult, DocumentRef, LabelScore, Principal, Risk, Task
 
 __all__ = [
     "Cache",
@@ -297,6 +297,18 @@ class Span(Protocol):
 
 
 class Tracer(Protocol):
+    def node(
+        self, name: str, kind: str, type: Observation, *, visit: int = 1, **attributes: Any
+    ) -> AbstractContextManager[Span]:
+        """Open the observation of one visit of a node."""
+        ...
+
+    def branch(
+        self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
+    ) -> None:
+        """Record which way a node's branches went, and why."""
+        ...
+
     def span(self, name: str, type: Observation, **attributes: Any) -> AbstractContextManager[Span]:
         """Open an observation under the current one; it ends with the block and never raises by itself."""
         ...

@@ -1,0 +1,155 @@
+"""From a checked workflow to a compiled LangGraph `StateGraph`.
+
+Each node of the config becomes one node of the graph. A step runs the node, then decides its branch on the state as it
+is after it, and writes both into the state together: the decision is in the same checkpoint as what it was made on. The
+conditional edge only reads the decision back, so what the trail says is what happened.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from sluicegate.errors import RunError, SluicegateError
+from sluicegate.graphs.flow import Flow, FlowNode
+from sluicegate.nodes.registry import Node, kinds
+from sluicegate.services import Services
+from sluicegate.state import Branch, State, TrailEntry
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["Condition", "Step", "build", "decide"]
+
+
+class Condition(Protocol):
+    """A compiled condition, as `graphs.conditions` makes them."""
+
+    def evaluate(self, state: State) -> bool: ...
+
+    def values(self, state: State) -> dict[str, Any]:
+        """Every field it reads, with the value it has."""
+        ...
+
+
+class Step(Protocol):
+    async def __call__(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]: ...
+
+
+def build(
+    flow: Flow,
+    conditions: Mapping[str, Condition],
+    settings: Mapping[str, Any],
+    *,
+    name: str = "workflow",
+    services: Services | None = None,
+    checkpointer: "BaseCheckpointSaver[Any] | None" = None,
+) -> "CompiledStateGraph[State, Services, State, State]":
+    """Compile a flow.
+
+    `conditions` are by their text, `settings` are the validated settings by node name. A run brings its services as the
+    graph's context; `services` are those of a caller that cannot, such as LangGraph's own dev server.
+    """
+    graph: StateGraph[State, Services, State, State] = StateGraph(State, context_schema=Services)
+    for node in flow.nodes.values():
+        kind = kinds()[node.kind]
+        make = kind.make(node.name, settings[node.name])
+        graph.add_node(node.name, _step(flow, node, make, conditions, kind.observation, services))
+        targets = {edge.to: edge.to for edge in node.edges}
+        if not targets:
+            graph.add_edge(node.name, END)
+        else:
+            graph.add_conditional_edges(node.name, _taken, targets)  # pyright: ignore[reportArgumentType]
+    graph.add_edge(START, flow.start)
+    return graph.compile(checkpointer=checkpointer, name=name)
+
+
+def _taken(state: State) -> str:
+    return state.get("trail", [])[-1]["branch"]["to"]
+
+
+def _step(
+    flow: Flow,
+    node: FlowNode,
+    run_node: Node,
+    conditions: Mapping[str, Condition],
+    observation: Any,
+    default: Services | None,
+) -> Step:
+    name = node.name
+
+    async def step(state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        services = cast("Services | None", runtime.context) or default
+        if services is None:
+            raise RunError("SG611", f"{name} was started without services")
+        started, at = time.perf_counter(), services.now().isoformat()
+        visits = state["run"]["visits"]
+        visit = visits.get(name, 0) + 1
+        entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
+        with services.tracer.node(name, node.kind, observation, visit=visit) as span:
+            try:
+                update = await run_node(entered, services)
+            except (SluicegateError, GraphBubbleUp):  # the second is how a node waits
+                raise
+            except Exception as error:
+                raise RunError("SG611", f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
+            after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
+            if "tool_calls" in update:
+                after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
+            branch = decide(flow, node, conditions, after)
+            span.set(**update)
+        intent = after.get("intent")
+        services.tracer.branch(
+            name,
+            branch,
+            confidence=intent["confidence"] if intent else None,
+            threshold=after.get("route", {}).get("threshold"),
+        )
+        entry: TrailEntry = {
+            "node": name,
+            "kind": node.kind,
+            "visit": visit,
+            "at": at,
+            "ms": round((time.perf_counter() - started) * 1000, 3),
+            "branch": branch,
+        }
+        return {"run": entered["run"], **update, "trail": [entry]}
+
+    return step
+
+
+def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, Condition], state: State) -> Branch:
+    """The branch that `node` takes on `state`: the first whose condition holds and whose target has visits left.
+
+    Raises `RunError` SG611 when none is left, which the totality proof rules out for a checked workflow.
+    """
+    values: dict[str, Any] = {}
+    skipped: list[str] = []
+    visits = state["run"]["visits"]
+    for edge in node.edges:
+        if edge.condition is not None:
+            condition = conditions[edge.condition]
+            values.update(condition.values(state))
+            if not condition.evaluate(state):
+                skipped.append(edge.to)
+                continue
+        limit = flow.nodes[edge.to].max_visits
+        if limit is not None and visits.get(edge.to, 0) >= limit:
+            skipped.append(edge.to)
+            values[f"visits.{edge.to}"] = limit
+            continue
+        if edge.condition is not None:
+            reason = f"{edge.condition} held"
+        elif len(node.edges) == 1:
+            reason = "the only way"
+        else:
+            reason = "no branch before it held"
+        written = edge.condition or ("otherwise" if len(node.edges) > 1 else "")
+        return {"to": edge.to, "condition": written, "values": values, "skipped": skipped, "reason": reason}
+    if not node.edges:
+        return {"to": "", "condition": "", "values": {}, "skipped": [], "reason": "the end"}
+    raise RunError("SG611", f"no branch of {node.name} can be taken", mend="Run sluicegate check on the workflow")

@@ -1,0 +1,244 @@
+"""Running a compiled workflow: start, stop at a person, go on in another process, take up after a crash.
+
+A `Runner` is one workflow with its services. All that must last is in the checkpoint, the store and the decisions; a
+`Runner` can be thrown away between any two calls.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from sluicegate.errors import RunError
+from sluicegate.graphs import intake
+from sluicegate.graphs.approvals import Approvals, Waiting, deadline
+from sluicegate.nodes.human_interrupt import Verdict
+from sluicegate.services import Services
+from sluicegate.state import Principal, State
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph.state import CompiledStateGraph
+
+    from sluicegate.observe.tracer import Tracer
+
+__all__ = ["Outcome", "Runner"]
+
+# a run of a checked workflow ends: its cycles are bounded by max_visits; this only stops a broken one
+_STEP_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to, or where it waits."""
+
+    run: str
+    state: State
+    ms: float
+    """Duration of this stretch, in milliseconds."""
+    waiting: Waiting | None = None
+
+    @property
+    def status(self) -> str:
+        return "waiting" if self.waiting else self.state["run"]["status"]
+
+    @property
+    def path(self) -> str:
+        return "human" if self.waiting else self.state.get("route", {}).get("path", "")
+
+    @property
+    def text(self) -> str:
+        """The answer as it may be shown; empty while a person has not decided on it."""
+        answer = self.state.get("answer")
+        return answer["text"] if answer and not self.waiting else ""
+
+
+class Runner:
+    """One workflow, ready to run. `graphs.open.open_workflow` makes one from a config."""
+
+    def __init__(
+        self,
+        graph: "CompiledStateGraph[State, Services, State, State]",
+        services: Services,
+        *,
+        tracer: "Tracer",
+        approvals: Approvals,
+        shadow: bool = False,
+        migrates: str = "",
+    ) -> None:
+        """`migrates` is the digest of another version whose runs may go on under this one: an operator's choice."""
+        self.graph = graph
+        self.services = services
+        self.tracer = tracer
+        self._approvals = approvals
+        self._shadow = shadow
+        self._migrates = migrates
+
+    async def run(
+        self,
+        raw: str | bytes,
+        asker: Principal,
+        *,
+        channel: str = "cli",
+        run: str = "",
+        session: str = "",
+    ) -> Outcome:
+        """Send one request through. A `run` id that has started before is taken up where it stopped.
+
+        Raises `RunError` SG601, SG602 (the request), SG611 (a node failed) and what the nodes raise.
+        """
+        if run and self._state(run) is not None:
+            return await self.take_up(run)
+        run = run or intake.new_run_id()
+        facts, now = self.services.workflow, self.services.now()
+        state: State = {
+            "request": intake.request(raw, channel=channel, id=run, received_at=now),
+            "principal": asker,
+            "run": {
+                "id": run,
+                "workflow": facts.name,
+                "version": facts.version,
+                "digest": facts.digest,
+                "started_at": now.isoformat(),
+                "status": "running",
+                "visits": {},
+                "shadow": self._shadow,
+            },
+            "trail": [],
+            "tool_calls": [],
+        }
+        return await self._stretch(run, state, state, session=session)
+
+    async def take_up(self, run: str) -> Outcome:
+        """Go on with a run that a crash cut short, or show where it stands. Raises `RunError` SG603, SG604."""
+        state = self._known(run)
+        waiting = self.waiting(run)
+        if waiting:
+            given = self._approvals.unapplied(waiting)
+            return await self._decide(waiting, given) if given else Outcome(run, state, 0.0, waiting)
+        if not self._next(run):
+            return Outcome(run, state, 0.0)
+        return await self._stretch(run, None, state)
+
+    async def decide(
+        self, run: str, verdict: str, by: Principal | None, *, reason: str = "", text: str = ""
+    ) -> Outcome:
+        """Approve, edit or reject what waits; a verdict after the deadline is a timeout.
+
+        Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
+        SG610 (this person may not decide).
+        """
+        self._known(run)
+        waiting = self.waiting(run)
+        if waiting is None:
+            raise RunError("SG605", f"run {run} is not waiting for a decision")
+        if by and self.services.now() > datetime.fromisoformat(waiting["deadline"]):
+            await self.expire(run)
+            raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
+        given: Verdict = {
+            "verdict": cast("Any", verdict),
+            "principal": by,
+            "reason": reason,
+            "text": text,
+            "asked_at": waiting["asked_at"],
+        }
+        self._approvals.claim(waiting, given)
+        return await self._decide(waiting, given)
+
+    async def expire(self, run: str) -> Outcome:
+        """Let the clock decide: silence refuses. Raises as `decide` does, SG605 also before the deadline."""
+        waiting = self.waiting(run)
+        if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
+            raise RunError("SG605", f"run {run} is not past a deadline")
+        return await self.decide(run, "timeout", None, reason="nobody decided in time")
+
+    def waiting(self, run: str) -> Waiting | None:
+        """What a run waits for; None when it does not."""
+        snapshot = self.graph.get_state(_config(run))
+        asked = [interrupt for task in snapshot.tasks for interrupt in task.interrupts]
+        if not asked:
+            return None
+        state, payload = cast("State", snapshot.values), asked[0].value
+        intent = state.get("intent")
+        return {
+            "run": run,
+            "workflow": state["run"]["workflow"],
+            "digest": state["run"]["digest"],
+            "principal": state["principal"]["id"],
+            "request": state["request"]["text"],
+            "intent": intent["label"] if intent else "",
+            "node": payload["node"],
+            "approvers": payload["approvers"],
+            "escalate_to": payload["escalate_to"],
+            "four_eyes": payload["four_eyes"],
+            "asked_at": payload["asked_at"],
+            "deadline": deadline(payload["asked_at"], payload["timeout_s"]),
+            "reason": payload["reason"],
+            "draft": payload["draft"],
+            "documents": payload["documents"],
+            "checks": payload["checks"],
+        }
+
+    async def _decide(self, waiting: Waiting, verdict: Verdict) -> Outcome:
+        from langgraph.types import Command
+
+        state = self._known(waiting["run"])
+        try:
+            outcome = await self._stretch(waiting["run"], Command(resume=verdict), state)
+        except RunError as error:
+            if error.code == "SG610":
+                self._approvals.withdraw(waiting)
+            raise
+        self._approvals.applied(waiting)
+        return outcome
+
+    async def _stretch(self, run: str, given: Any, state: State, *, session: str = "") -> Outcome:
+        """Run until an end or a person, under one trace."""
+        facts, started = self.services.workflow, time.perf_counter()
+        resumed = given is not state
+        with self.tracer.run(
+            run,
+            workflow=facts.name,
+            version=facts.version,
+            digest=facts.digest,
+            session=session,
+            user=state["principal"]["id"],
+            shadow=self._shadow,
+            resume=resumed,
+            input="" if resumed else state["request"]["text"],
+            metadata=_metadata(state["request"]),
+        ):
+            # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
+            result = await self.graph.ainvoke(given, _config(run), context=self.services, durability="sync")
+            waiting = self.waiting(run) if result.pop("__interrupt__", None) else None
+            after = cast("State", result)
+            self.tracer.finish("waiting" if waiting else after["run"]["status"], after)
+        return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
+
+    def _state(self, run: str) -> State | None:
+        values = self.graph.get_state(_config(run)).values
+        return cast("State", values) if values else None
+
+    def _next(self, run: str) -> Sequence[str]:
+        return self.graph.get_state(_config(run)).next
+
+    def _known(self, run: str) -> State:
+        state = self._state(run)
+        if state is None:
+            raise RunError("SG603", f"no run {run} in this home", mend="List runs with: sluicegate trace list")
+        if state["run"]["digest"] not in {self.services.workflow.digest, self._migrates}:
+            raise RunError(
+                "SG604",
+                f"run {run} began on {state['run']['workflow']} {state['run']['digest'][:12]}, which has changed since",
+                mend="Finish it on the version it began with (--kept), or go on under the present one (--migrate)",
+            )
+        return state
+
+
+def _config(run: str) -> "RunnableConfig":
+    return {"configurable": {"thread_id": run}, "recursion_limit": _STEP_LIMIT}
+
+
+def _metadata(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: request[key] for key in ("channel", "received_at", "size", "cleaned")}
