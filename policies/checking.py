@@ -21,6 +21,12 @@ __all__ = ["Rule", "check"]
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 _UNFINISHED = "unexpected end of input"
+_UNKNOWN = {
+    r"attribute `(\w+)` .* not found": r"(\w+)\??:",
+    r'unrecognized action `Action::"(\w+)"`': r'action "(\w+)"',
+    r"unrecognized entity type `(\w+)`": r"entity (\w+)",
+}
+"""How Cedar complains of a word it does not know, and how the schema declares such words."""
 _PROBE = ' when { principal["sluicegate: reached"] == 1 };'
 
 
@@ -40,7 +46,6 @@ class Rule:
 def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], list[Problem]]:
     """The policies in file order, and all that is wrong with them. Only a list without errors may be used."""
     schema = Schema.from_str(schema_text)
-    known = set(re.findall(r"[A-Za-z_]\w*", schema_text))
     rules: list[Rule] = []
     problems: list[Problem] = []
     for file in files:
@@ -57,7 +62,7 @@ def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], li
             if fault:
                 problems.append(fault)
                 continue
-            found_problems = _schema_faults(policy, schema, known)
+            found_problems = _schema_faults(policy, schema, schema_text)
             rule, naming = _named(policy, {known_rule.id: known_rule.place for known_rule in rules})
             problems += [*naming, *found_problems]
             if rule:
@@ -98,17 +103,19 @@ def _parse_fault(policy: PolicyText) -> Problem | None:
     return Problem("SG201", complaint, place)
 
 
-def _schema_faults(policy: PolicyText, schema: Schema, known: set[str]) -> list[Problem]:
-    messages: dict[str, None] = {}
-    for error in cedarpy.validate_policies(policy.text, schema).errors:
-        messages[error.error.removeprefix("for policy `policy0`, ")] = None
+def _schema_faults(policy: PolicyText, schema: Schema, schema_text: str) -> list[Problem]:
+    found = [error.error for error in cedarpy.validate_policies(policy.text, schema).errors]
+    messages = list(dict.fromkeys(message.removeprefix("for policy `policy0`, ") for message in found))
+    if len(messages) > 1:
+        # follows from the fault that is named besides
+        messages = [message for message in messages if not message.startswith("unable to find an applicable action")]
     problems: list[Problem] = []
     for message in messages:
-        place = _mentioned(policy, message) or policy.place
-        unknown = re.search(r'attribute `(\w+)`|unrecognized (?:entity type|action) `(?:.*")?(\w+)"?`', message)
-        word = (unknown[1] or unknown[2]) if unknown else ""
-        near = nearest(word, known - {word}) if word else None
-        problems.append(Problem("SG201", message, place, suggestion=near))
+        near = None
+        for unknown, declared in _UNKNOWN.items():
+            word = re.search(unknown, message)
+            near = nearest(word[1], re.findall(declared, schema_text)) if word else near
+        problems.append(Problem("SG201", message, _mentioned(policy, message) or policy.place, suggestion=near))
     return problems
 
 
