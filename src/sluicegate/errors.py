@@ -75,6 +75,7 @@ CODES: dict[str, str] = {
     "SG312": "router artifact does not fit this workflow or embedder",
     "SG313": "data cannot support the requested fit",
     "SG314": "prompt longer than the model's context",
+    "SG315": "model below the minimum of its probe",
     # retrieval
     "SG401": "index missing",
     "SG402": "index corrupt",

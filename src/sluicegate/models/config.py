@@ -87,9 +87,12 @@ class ModelConfig(BaseModel):
 def resolve(models: Mapping[str, ModelConfig], role: str) -> list[tuple[str, ModelConfig]]:
     """The models of a role's chain in the order they are tried, each once, with the settings that apply.
 
-    A ``provider:model`` in `otherwise` inherits the role's settings but its price and server; a role's name brings that
-    role's whole chain. Circles end where they began. Raises `KeyError` for a role that does not exist.
+    A ``provider:model`` in `otherwise` has the settings of the role that uses it, if one does, else this role's but its
+    price, context and server; a role's name brings that role's whole chain.
+    Circles end where they began. Raises `KeyError` for a role that does not exist.
     """
+    by_model = {config.use: config for config in models.values()}
+    plain = {"otherwise": (), "price_per_mtok": None, "base_url": None, "context": None}
     found: dict[str, ModelConfig] = {}
     visited: set[str] = set()
 
@@ -101,8 +104,7 @@ def resolve(models: Mapping[str, ModelConfig], role: str) -> list[tuple[str, Mod
         found.setdefault(config.use, config)
         for entry in config.otherwise:
             if ":" in entry:
-                plain = {"use": entry, "otherwise": (), "price_per_mtok": None, "base_url": None, "context": None}
-                found.setdefault(entry, config.model_copy(update=plain))
+                found.setdefault(entry, by_model.get(entry) or config.model_copy(update={"use": entry, **plain}))
             else:
                 follow(entry)
 

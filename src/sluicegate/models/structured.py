@@ -1,0 +1,73 @@
+"""Answers that must fit a JSON Schema: validated whatever the provider promised, with one second chance."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sluicegate.errors import ModelError
+from sluicegate.models.provider import Answer, Ask
+from sluicegate.services import Message
+
+__all__ = ["ask_structured", "checked", "closed"]
+
+FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
+
+
+def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """The same schema without properties it does not name: what it admits is admitted by the original too.
+
+    For constrained decoding, in which a small model may otherwise fill its allowance with properties of its own.
+    """
+    narrowed = {key: _closed_inside(value) for key, value in schema.items()}
+    return {"additionalProperties": False, **narrowed} if "properties" in schema else narrowed
+
+
+def _closed_inside(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return closed(value)  # pyright: ignore[reportUnknownArgumentType] - a JSON value
+    if isinstance(value, list):
+        return [_closed_inside(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+async def ask_structured(chat: Callable[[Ask], Awaitable[Answer]], ask: Ask) -> tuple[Answer, Any]:
+    """The answer and its value. The second try shows the model what was wrong; tokens of both are counted.
+
+    Raises `ModelError` SG305 when the second answer does not fit either.
+    """
+    schema = ask.schema or {}
+    first = await chat(ask)
+    value, wrong = checked(first.text, schema)
+    if not wrong:
+        return first, value
+    told = (
+        *ask.messages,
+        Message("assistant", first.text),
+        Message("user", f"That answer cannot be used: {wrong}. Answer again, with JSON that fits the schema."),
+    )
+    second = await chat(replace(ask, messages=told, on_token=None))
+    value, wrong = checked(second.text, schema)
+    if wrong:
+        raise ModelError("SG305", f"the answer does not fit its schema: {wrong}")
+    return replace(
+        second,
+        prompt_tokens=first.prompt_tokens + second.prompt_tokens,
+        completion_tokens=first.completion_tokens + second.completion_tokens,
+        cached_tokens=first.cached_tokens + second.cached_tokens,
+    ), value
+
+
+def checked(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value in `text`, and what is wrong with it; the latter is empty when it fits."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    fenced = FENCE.match(text)
+    try:
+        value = json.loads(fenced[1] if fenced else text)
+    except (ValueError, RecursionError) as error:
+        return None, f"it is not JSON ({error})"
+    problem: Any = best_match(Draft202012Validator(schema).iter_errors(value))
+    return value, f"{problem.json_path}: {problem.message}" if problem else ""

@@ -1,0 +1,29 @@
+"""Embeddings of texts longer than the embedder reads: the mean of the parts, so that no part is cut in silence."""
+
+import math
+from collections.abc import Sequence
+
+__all__ = ["MOST_CHARACTERS", "WINDOW_CHARACTERS", "halves", "mean"]
+
+WINDOW_CHARACTERS = 500
+"""A text this short has at most 510 WordPiece tokens, whatever is in it."""
+
+MOST_CHARACTERS = 16_000
+"""Characters of a text that count for its embedding."""
+
+
+def halves(text: str) -> tuple[str, str]:
+    """Two parts of `text`, divided at a space near its middle when there is one."""
+    middle = len(text) // 2
+    space = text.rfind(" ", max(0, middle - 100), middle)
+    cut = space if space > 0 else middle
+    return text[:cut], text[cut:]
+
+
+def mean(vectors: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[float]:
+    """The unit-length mean of unit-length vectors, weighted by how much text each stands for."""
+    if len(vectors) == 1:
+        return list(vectors[0])
+    summed = [sum(x * size for x, size in zip(column, sizes, strict=True)) for column in zip(*vectors, strict=True)]
+    norm = math.sqrt(sum(x * x for x in summed)) or 1.0
+    return [x / norm for x in summed]
