@@ -1,6 +1,6 @@
 """What observations say, read from the state: a node's update, a run's outcome and its scores.
 
-The names are short and ours; `sluicegate.observe.conventions` gives them the names that OpenTelemetry and Langfuse know.
+The names are short and ours; `sluicegate.observe.conventions` gives them those that OpenTelemetry and Langfuse know.
 """
 
 from collections.abc import Mapping
@@ -15,14 +15,12 @@ __all__ = ["node_attributes", "run_outcome", "run_scores"]
 def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
     """What a node's observation says of the state it changed; lists of documents become their references."""
     state = cast("State", update)
-    found: dict[str, Any] = {}
-    for key in ("intent", "policy", "route", "cache", "extraction", "spend"):
-        if key in update:
-            found[key] = update[key]
+    found = {key: value for key, value in update.items() if key not in _RETOLD}
     if "intent" in state:
         found["confidence"] = state["intent"]["confidence"]
-    if "threshold" in state.get("route", {}):
-        found["threshold"] = state["route"].get("threshold")
+    threshold = state.get("route", {}).get("threshold")
+    if threshold is not None:
+        found["threshold"] = threshold
     if "documents" in state:
         found["documents"] = [
             {"id": document["id"], "version": document["version"], "score": document["score"]}
@@ -45,6 +43,10 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+_RETOLD = frozenset({"answer", "approval", "checks", "documents", "run", "tool_calls", "trail"})
+"""Keys of the state that `node_attributes` says in its own words."""
+
+
 def run_outcome(status: str, state: State, all_llm_usd: float | None) -> dict[str, Any]:
     """The columns of a run's row that its last state decides."""
     intent = state.get("intent")
@@ -58,7 +60,7 @@ def run_outcome(status: str, state: State, all_llm_usd: float | None) -> dict[st
             "risk": intent["risk"],
             "classified_by": intent["by"],
         }
-    route = state.get("route", {})
+    route = cast("dict[str, Any]", state.get("route", {}))
     outcome |= {key: route[key] for key in ("threshold", "path", "artifact") if key in route}
     if spend:
         outcome |= {key: spend[key] for key in _SPENDING}
@@ -79,8 +81,8 @@ def run_scores(state: State, stretch_ms: float) -> list[tuple[str, float | bool 
     scores: list[tuple[str, float | bool | str, str]] = []
     if intent := state.get("intent"):
         scores.append(("route_confidence", intent["confidence"], f"intent {intent['label']}"))
-    if "path" in state.get("route", {}):
-        scores.append(("path", str(state["route"].get("path")), ""))
+    if path := state.get("route", {}).get("path"):
+        scores.append(("path", path, ""))
     if answer := state.get("answer"):
         scores.append(("answer_confidence", answer["confidence"], answer["model"]))
     if checks := state.get("checks"):

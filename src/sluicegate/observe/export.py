@@ -1,8 +1,8 @@
 """Exporters: copies of traces for other systems, sent from a thread of their own.
 
-An exporter never delays or breaks a run. Its queue is bounded; a server that is dead or slow is tried again with growing
-pauses while there is room, one that refuses is not. What is dropped is counted with its reason, and since the store notes
-only what a server confirmed, `trace push` finds and sends it later.
+An exporter never delays or breaks a run. Its queue is bounded; a server that is dead or slow is tried again with
+growing pauses while there is room, one that refuses is not. What is dropped is counted with its reason, and since the
+store notes only what a server confirmed, `trace push` finds and sends it later.
 """
 
 import threading
@@ -69,9 +69,7 @@ class Sender(Protocol):
 class QueuedExporter:
     """An `Exporter` around a `Sender`. `capacity` and `batch` count observations."""
 
-    def __init__(
-        self, sender: Sender, *, capacity: int = 10_000, batch: int = 500, first_pause_s: float = 0.5
-    ) -> None:
+    def __init__(self, sender: Sender, *, capacity: int = 10_000, batch: int = 500, first_pause_s: float = 0.5) -> None:
         self._sender = sender
         self._capacity = capacity
         self._batch = batch

@@ -1,8 +1,8 @@
 """Masks what a trace holds, before the local store or any exporter sees it.
 
 Secrets are always replaced. Personal data is replaced by patterns (so names and places stay: this is no anonymisation),
-texts are cut at the payload limit, and in the mode `hashes` every payload becomes a keyed hash with its length. Hashes are
-HMAC-SHA-256 with a key that stays in the home folder, because short texts and user ids could be guessed from plain ones.
+texts are cut at the payload limit, and in the mode `hashes` every payload becomes a keyed hash with its length. Hashes
+are HMAC-SHA-256 with a key that stays in the home folder: short texts and user ids could be guessed from plain ones.
 """
 
 import functools
@@ -28,8 +28,8 @@ PEOPLE = frozenset({"decided_by", "principal"})
 
 _SECRETS: dict[str, str] = {
     "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
-    "token": r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}|\bglpat-[\w-]{16,}"
-    r"|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bhf_[A-Za-z0-9]{20,}",
+    "token": r"\b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bgithub_pat_[A-Za-z0-9_]{20,}"
+    r"|\bglpat-[\w-]{16,}|\bxox[abeoprs]-[A-Za-z0-9-]{10,}|\bAKIA[0-9A-Z]{16}\b|\bAIza[\w-]{30,}|\bhf_[A-Za-z0-9]{20,}",
     "jwt": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*",
     "credentials-in-url": r"(?<=://)[^\s/:@]{1,64}:[^\s/@]{1,128}(?=@)",
     "bearer": r"(?i:\bbearer\s+)[\w.~+/=-]{12,}",
@@ -109,7 +109,8 @@ class Masking:
 
     def _hash(self, value: Any) -> str:
         text = value if isinstance(value, str) else repr(value)
-        return f"hmac:{hmac.new(self._key, text.encode(errors='replace'), 'sha256').hexdigest()[:32]} ({len(text)} characters)"
+        digest = hmac.new(self._key, text.encode(errors="replace"), "sha256").hexdigest()[:32]
+        return f"hmac:{digest} ({len(text)} characters)"
 
     def _replace(self, match: re.Match[str]) -> str:
         kind = match.lastgroup or ""
@@ -118,12 +119,14 @@ class Masking:
 
 
 def _checked(group: str, name: str, pattern: str) -> str:
-    """A pattern of the settings as a named group; its own groups are taken away, since names may clash."""
+    """A pattern of the settings as a named group."""
+    place = f"tracing.patterns.{name}"
     try:
-        if re.compile(pattern).groups:
-            raise re.error("groups must be non-capturing: write (?:…)")
+        groups = re.compile(pattern).groups
     except re.error as error:
-        raise ConfigError([Problem("SG107", f"tracing.patterns.{name} is no regular expression: {error}")]) from error
+        raise ConfigError([Problem("SG107", f"{place} is no regular expression: {error}")]) from error
+    if groups:
+        raise ConfigError([Problem("SG107", f"{place} has a capturing group", mend="Write (?:…) instead of (…)")])
     return f"(?P<{group}>{pattern})"
 
 

@@ -1,8 +1,8 @@
 """Takes finished observations off the hot path, masks them, commits them to the store and offers them to the exporters.
 
 A thread commits within some 10 ms of the end of a node, so that a killed process loses no more than the node that was
-running; the end of a stretch is committed before `end` returns. Exporters get a stretch's observations when it ends, then
-with all its tags, or at a flush.
+running; the end of a stretch is committed before `end` returns. Exporters get a stretch's observations when it ends,
+then with all its tags, or at a flush.
 """
 
 import contextlib

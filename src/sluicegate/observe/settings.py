@@ -26,8 +26,8 @@ class TraceSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     payloads: Literal["full", "masked", "hashes"] = "masked"
-    """`masked` replaces secrets and personal data by their kind, `full` keeps texts as they are but for secrets, `hashes`
-    keeps only a keyed hash and the length of every request, prompt, answer, argument and result."""
+    """`masked` replaces secrets and personal data by their kind, `full` keeps texts as they are but for secrets,
+    `hashes` keeps only a keyed hash and the length of every request, prompt, answer, argument and result."""
     pii: tuple[PII, ...] = ("email", "phone", "iban", "card")
     """The personal data that `masked` replaces."""
     patterns: dict[str, str] = Field(default_factory=dict)
@@ -37,6 +37,7 @@ class TraceSettings(BaseModel):
     users: Literal["hashed", "plain"] = "hashed"
     """Whether traces name users by a keyed hash or as they are."""
     environment: str = Field(default_factory=_environment, pattern=r"^[a-z0-9_-]{1,40}$", validate_default=True)
-    """Langfuse's environment; `SLUICEGATE_ENVIRONMENT` sets the default. Langfuse reserves names that begin with its own."""
+    """Langfuse's environment (names that begin with ``langfuse`` are its own); `SLUICEGATE_ENVIRONMENT` sets the
+    default."""
     release: str = Field(default_factory=_release, max_length=200)
     """The release of the application; `SLUICEGATE_RELEASE` sets the default."""

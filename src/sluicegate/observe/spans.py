@@ -1,9 +1,9 @@
 """What a trace is made of: records of observations, and scores, as light as they can be.
 
-An `Observation` is one timed step of a run; it is its own context manager, so that a span costs one object and one queue
-entry. Its attributes are plain JSON data in our own short names; the exporters turn them into the names of OpenTelemetry's
-GenAI conventions and of Langfuse. A run's ids are derived from the run id alone, so every process that works on a run
-writes into the same trace.
+An `Observation` is one timed step of a run; it is its own context manager, so that a span costs one object and one
+queue entry. Its attributes are plain JSON data in our own short names; the exporters turn them into the names of
+OpenTelemetry's GenAI conventions and of Langfuse. A run's ids are derived from the run id alone, so every process that
+works on a run writes into the same trace.
 """
 
 import hashlib

@@ -5,9 +5,7 @@ safe to use from any thread, and by several processes at once.
 """
 
 import json
-import sqlite3
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,16 +49,18 @@ CREATE VIEW IF NOT EXISTS steps AS
     (end_ns - start_ns) / 1e6 AS ms, level, message
   FROM spans WHERE attributes ->> 'node' IS NOT NULL;
 CREATE VIEW IF NOT EXISTS decisions AS
-  SELECT seq, span_id, run_id, attributes ->> 'from' AS node, attributes ->> 'to' AS taken, attributes -> 'not_taken'
-    AS not_taken, attributes ->> 'condition' AS condition, attributes -> 'values' AS "values", attributes ->> 'confidence'
-    AS confidence, attributes ->> 'threshold' AS threshold, attributes ->> 'reason' AS reason, start_ns
+  SELECT seq, span_id, run_id, attributes ->> 'from' AS node, attributes ->> 'to' AS taken,
+    attributes -> 'not_taken' AS not_taken, attributes ->> 'condition' AS condition, attributes -> 'values' AS "values",
+    attributes ->> 'confidence' AS confidence, attributes ->> 'threshold' AS threshold,
+    attributes ->> 'reason' AS reason, start_ns
   FROM spans WHERE type = 'event' AND attributes ->> 'to' IS NOT NULL;
 CREATE VIEW IF NOT EXISTS model_calls AS
-  SELECT seq, span_id, run_id, type, attributes ->> 'role' AS role, attributes ->> 'model' AS model, attributes ->> 'asked'
-    AS asked, attributes ->> 'fallback' AS fallback, attributes ->> 'prompt' AS prompt, attributes ->> 'prompt_hash'
-    AS prompt_hash, attributes ->> 'prompt_tokens' AS prompt_tokens, attributes ->> 'completion_tokens'
-    AS completion_tokens, attributes ->> 'usd' AS usd, attributes ->> 'finish' AS finish, attributes ->> 'confidence'
-    AS confidence, start_ns, (end_ns - start_ns) / 1e6 AS ms, level, message
+  SELECT seq, span_id, run_id, type, attributes ->> 'role' AS role, attributes ->> 'model' AS model,
+    attributes ->> 'asked' AS asked, attributes ->> 'fallback' AS fallback, attributes ->> 'prompt' AS prompt,
+    attributes ->> 'prompt_hash' AS prompt_hash, attributes ->> 'prompt_tokens' AS prompt_tokens,
+    attributes ->> 'completion_tokens' AS completion_tokens, attributes ->> 'usd' AS usd,
+    attributes ->> 'finish' AS finish, attributes ->> 'confidence' AS confidence, start_ns,
+    (end_ns - start_ns) / 1e6 AS ms, level, message
   FROM spans WHERE type IN ('generation', 'embedding') AND attributes ->> 'asked' IS NOT NULL;
 """
 
@@ -136,17 +136,16 @@ class Store:
             connection.executemany(_SCORE, [_score_row(score) for score in writes.scores])
             for info, end_ns, ms, outcome in writes.ended:
                 given = {key: outcome[key] for key in _OUTCOME if key in outcome}
-                columns = "".join(f", {key} = :{key}" for key in given)
-                connection.execute(
-                    f"UPDATE runs SET ended_ns = :ended_ns, ms = ms + :ms, tags = :tags{columns} WHERE run_id = :run_id",  # noqa: S608
-                    {"ended_ns": end_ns, "ms": ms, "tags": to_json(info.tags), "run_id": info.run_id, **given},
-                )
+                columns = ", ".join(["ended_ns = ?", "ms = ms + ?", "tags = ?", *(f"{key} = ?" for key in given)])
+                values = (end_ns, ms, to_json(info.tags), *given.values(), info.run_id)
+                connection.execute(f"UPDATE runs SET {columns} WHERE run_id = ?", values)  # noqa: S608
 
     def delivered(self, destination: str, counts: Mapping[str, int]) -> None:
         """Note how many records of each run a destination has confirmed."""
         with self._lock, transaction(self._connection) as connection:
             connection.executemany(
-                "INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = records + excluded.records",
+                "INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
+                "SET records = records + excluded.records",
                 [(destination, run_id, count) for run_id, count in counts.items()],
             )
 
@@ -212,14 +211,13 @@ class Store:
         """
         where, values = _where(which or RunFilter())
         where += (" AND" if where else "WHERE") + " status IN ('answered', 'refused')"
-        total = self.query(
-            "SELECT count(*) AS runs, coalesce(sum(usd), 0) AS usd, sum(all_llm_usd) AS all_llm_usd, "
-            "coalesce(sum(prompt_tokens), 0) AS prompt_tokens, coalesce(sum(completion_tokens), 0) AS completion_tokens, "
-            "coalesce(sum(slm_calls), 0) AS slm_calls, coalesce(sum(llm_calls), 0) AS llm_calls, "
-            "coalesce(sum(status = 'answered' AND coalesce(llm_calls, 0) = 0), 0) AS llm_calls_avoided, "
-            f"avg(ms) AS mean_ms FROM runs {where}",  # noqa: S608
-            values,
-        )[0]
+        sums = ", ".join(
+            f"coalesce(sum({column}), 0) AS {column}"
+            for column in ("usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls")
+        )
+        avoided = "coalesce(sum(status = 'answered' AND coalesce(llm_calls, 0) = 0), 0) AS llm_calls_avoided"
+        columns = f"count(*) AS runs, {sums}, {avoided}, sum(all_llm_usd) AS all_llm_usd, avg(ms) AS mean_ms"
+        total = self.query(f"SELECT {columns} FROM runs {where}", values)[0]  # noqa: S608
         paths = self.query(
             f"SELECT path, count(*) AS runs, coalesce(sum(usd), 0) AS usd, avg(ms) AS mean_ms FROM runs {where} "  # noqa: S608
             "GROUP BY path ORDER BY runs DESC",
@@ -239,17 +237,17 @@ class Store:
     def feedback(self, *, since_ns: int = 0) -> list[dict[str, Any]]:
         """Scores that people gave, with their run's workflow, intent and path, oldest first."""
         return self.query(
-            "SELECT scores.*, runs.workflow, runs.intent, runs.path FROM scores JOIN runs USING (run_id) WHERE source = "
-            "'feedback' AND at_ns >= ? ORDER BY at_ns",
+            "SELECT scores.*, runs.workflow, runs.intent, runs.path FROM scores JOIN runs USING (run_id) "
+            "WHERE source = 'feedback' AND at_ns >= ? ORDER BY at_ns",
             (since_ns,),
         )
 
     def corrections(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
         """Requests whose intent a person corrected (score ``correct_intent``): labelled data for the router."""
         return self.query(
-            "SELECT runs.run_id, runs.request AS text, runs.intent AS predicted, runs.confidence, scores.value AS label, "
-            "scores.at_ns, scores.by FROM scores JOIN runs USING (run_id) WHERE scores.name = 'correct_intent' AND "
-            "runs.workflow = ? AND scores.at_ns >= ? ORDER BY scores.at_ns",
+            "SELECT runs.run_id, runs.request AS text, runs.intent AS predicted, runs.confidence, "
+            "scores.value AS label, scores.at_ns, scores.by FROM scores JOIN runs USING (run_id) "
+            "WHERE scores.name = 'correct_intent' AND runs.workflow = ? AND scores.at_ns >= ? ORDER BY scores.at_ns",
             (workflow, since_ns),
         )
 
@@ -290,8 +288,8 @@ _SCORED = ("score_id", "run_id", "name", "value", "comment", "at_ns", "observati
 _FIELDS = {"span_id": "id", "score_id": "id"}
 
 _BEGIN = (
-    "INSERT INTO runs (run_id, trace_id, workflow, version, digest, user, session, environment, release, shadow, status, "
-    "started_ns, request, metadata, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?) "
+    "INSERT INTO runs (run_id, trace_id, workflow, version, digest, user, session, environment, release, shadow, "
+    "status, started_ns, request, metadata, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?) "
     "ON CONFLICT DO UPDATE SET status = 'running'"
 )
 _SPAN = "INSERT OR IGNORE INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"

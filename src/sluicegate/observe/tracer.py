@@ -4,13 +4,13 @@
     with tracer.run(run_id, workflow="helpdesk", version="3", digest=digest, user=principal["id"], input=text):
         with tracer.node("gate", "policy-check", "guardrail", visit=1) as span:
             update = await node(state, services)
-            span.set(**node_attributes(update))
+            span.set(**update)
         tracer.branch("gate", branch, confidence=0.83, threshold=0.71)
         tracer.finish("answered", state)
 
-The current observation travels in a context variable, so spans nest by themselves in tasks and in threads that copy their
-context. Outside a run, `span` gives an observation that goes nowhere. When the `run` block ends, everything it recorded is
-committed to the store; exporters get it afterwards, on their own threads.
+The current observation travels in a context variable, so spans nest by themselves in tasks and in threads that copy
+their context. Outside a run, `span` gives an observation that goes nowhere. When the `run` block ends, everything it
+recorded is committed to the store; exporters get it afterwards, on their own threads.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 from sluicegate import services
-from sluicegate.observe.describe import run_outcome, run_scores
+from sluicegate.observe.describe import node_attributes, run_outcome, run_scores
 from sluicegate.observe.export import Exporter, ExporterReport
 from sluicegate.observe.masking import Masking
 from sluicegate.observe.recorder import Recorder
@@ -35,13 +35,11 @@ Status = Literal["running", "waiting", "answered", "refused", "failed"]
 class Tracer:
     """Implements `services.Tracer`; one per process is enough, and it may be used from any thread or task.
 
-    `store` keeps every run (None: nothing is kept, for measurements); `exporters` get copies; `masking` is applied before
-    either sees an observation.
+    `store` keeps every run (None: nothing is kept, for measurements); `exporters` get copies; `masking` is applied
+    before either sees an observation.
     """
 
-    def __init__(
-        self, store: Store | None, exporters: Sequence[Exporter] = (), masking: Masking | None = None
-    ) -> None:
+    def __init__(self, store: Store | None, exporters: Sequence[Exporter] = (), masking: Masking | None = None) -> None:
         self._masking = masking or Masking()
         self._recorder = Recorder(store, exporters)
 
@@ -117,8 +115,13 @@ class Tracer:
     def node(
         self, name: str, kind: str, type: services.Observation, *, visit: int = 1, **attributes: Any
     ) -> AbstractContextManager[Observation]:
-        """One visit of a node; once it has ended, a crash does not lose what was recorded in it."""
-        return self.span(name, type, node=name, kind=kind, visit=visit, **attributes)
+        """One visit of a node; `set` takes the node's update. Once it has ended, a crash does not lose it."""
+        parent = CURRENT.get()
+        if parent is None:
+            return _NOWHERE
+        return _NodeObservation(
+            parent.stretch, name, type, parent.id, {"node": name, "kind": kind, "visit": visit, **attributes}
+        )
 
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
@@ -162,9 +165,7 @@ class Tracer:
             for name, value, comment in run_scores(state, stretch.elapsed_ms()):
                 self.score(name, value, comment=comment)
 
-    def feedback(
-        self, run_id: str, name: str, value: float | bool | str, *, comment: str = "", by: str = ""
-    ) -> Score:
+    def feedback(self, run_id: str, name: str, value: float | bool | str, *, comment: str = "", by: str = "") -> Score:
         """Score a run after its end, for instance with a user's thumb; mirrored to the exporters.
 
         The name ``correct_intent`` with a label as value makes a correction (see `Store.corrections`).
@@ -184,6 +185,15 @@ class Tracer:
     def report(self) -> list[ExporterReport]:
         """What each exporter has sent and dropped, and why."""
         return self._recorder.report()
+
+
+class _NodeObservation(Observation):
+    """Says of a node's update what a trace needs, in the words of `node_attributes`."""
+
+    __slots__ = ()
+
+    def set(self, **attributes: Any) -> None:
+        self.attributes |= node_attributes(attributes)
 
 
 class _Nowhere:
