@@ -1,0 +1,44 @@
+"""Proofs on a workflow's graph, made before it may start; `docs/proofs.md` says what they prove and what not.
+
+`prove` is the one entry: it returns every problem it finds, an empty list when the workflow may start. Proofs are
+conservative: what they accept holds for every run, what they refuse may be a run that never happens.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from sluicegate.errors import Problem
+from sluicegate.graphs.flow import Flow
+from sluicegate.graphs.proofs.guarantees import (
+    BUILT_IN,
+    Broken,
+    Guarantee,
+    Hop,
+    Waiver,
+    broken,
+    prove_guarantees,
+)
+from sluicegate.graphs.proofs.semantics import Known, Semantics
+from sluicegate.graphs.proofs.shape import prove_shape
+from sluicegate.graphs.proofs.totality import prove_totality
+
+__all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Known", "Semantics", "Waiver", "broken", "prove"]
+
+
+def prove(
+    flow: Flow,
+    guarantees: Sequence[Guarantee],
+    waivers: Sequence[Waiver],
+    known: Known,
+    domains: Mapping[str, Sequence[object]] | None = None,
+) -> list[Problem]:
+    """Every problem of a flow, SG130 to SG136.
+
+    `domains` lists, for fields with few values such as ``checks.failed``, every value that a condition can see, the
+    one of a field that was not set yet included.
+    """
+    semantics = Semantics(flow, known, domains or {})
+    return [
+        *prove_shape(flow),
+        *prove_totality(semantics),
+        *prove_guarantees(semantics, guarantees, waivers),
+    ]

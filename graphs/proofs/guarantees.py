@@ -1,0 +1,350 @@
+"""Guarantees: what every run passes, proved by looking for a run that does not.
+
+A node D dominates a node N exactly when N cannot be reached once D is taken out of the graph (F. Allen and J. Cocke,
+A catalogue of optimizing transformations, 1972); post-dominance is the same towards the ends. So a guarantee is a
+search for a forbidden run in the product of the graph, the worlds of `semantics`, and one bit: *is a node still owed?*
+It is linear in that product. A run that is found is tried again with every visit counted, so that the route that is
+shown is the shortest that really exists; where that takes more than `MAX_STATES` steps the uncounted one is shown.
+"""
+
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from sluicegate.errors import Place, Problem, nearest
+from sluicegate.graphs.flow import FlowNode
+from sluicegate.graphs.proofs.semantics import Semantics, fields_in
+
+__all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Waiver", "broken", "prove_guarantees"]
+
+MAX_STATES = 20_000
+"""How far the search that counts visits goes before it gives up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarantee:
+    """A property of every run. Nodes are named by kind or by effect, and `generates-answer` for what drafts an answer.
+
+    With `no` and `without`: no node of `no` is reached without having passed one of `without`; given `after`, this is
+    asked only, and again, after each node of `after`. With `every` and `reaches`: a run that passes a node of `every`
+    passes one of `reaches` later, before it ends.
+    """
+
+    no: tuple[str, ...] = ()
+    without: str = ""
+    after: tuple[str, ...] = ()
+    when: str | None = None
+    """A CEL fact that no node changes; the guarantee is proved for the intents for which it may hold."""
+    every: tuple[str, ...] = ()
+    reaches: str = ""
+    name: str = ""
+    """What a waiver calls it; only built-in ones have a name."""
+    place: Place | None = None
+    text: str = ""
+    """As the config words it."""
+
+    def __str__(self) -> str:
+        if self.text:
+            return self.text
+        if self.every:
+            said = f"every {' or '.join(self.every)} reaches {self.reaches}"
+        else:
+            said = f"no {' or '.join(self.no)} without {self.without}"
+        said += f" after {' or '.join(self.after)}" if self.after else ""
+        return said + (f" when {self.when}" if self.when else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A built-in guarantee that a workflow does without, for a written reason."""
+
+    guarantee: str
+    reason: str
+    place: Place | None = None
+
+
+BUILT_IN = (
+    Guarantee(
+        no=("generates", "calls-tool"),
+        without="decides-policy",
+        name="policy-first",
+        text="no model answers and no tool is called before a policy-check",
+    ),
+    Guarantee(
+        no=("respond",),
+        without="checks",
+        after=("generates-answer",),
+        name="checked-answers",
+        text="no generated answer is sent before an output-check",
+    ),
+)
+"""Proved for every workflow that has such nodes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One step of a route: a node and the branch by which it was left."""
+
+    node: str
+    condition: str | None
+    """CEL text of the branch taken from here; None for an unconditional one, an ``otherwise`` and the last node."""
+    branching: bool
+    """True when the node has more than one branch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A guarantee with the shortest route that breaks it."""
+
+    guarantee: Guarantee
+    route: tuple[Hop, ...]
+    intents: tuple[str, ...]
+    """Every intent for which a route breaks it, in the order of the config; empty before a node classified."""
+    certain: bool
+    """False when visits could not be counted to the end, and the route may ask for more visits than it has."""
+
+
+def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waivers: Sequence[Waiver]) -> list[Problem]:
+    """SG134 and SG135."""
+    problems = _bad_waivers(waivers)
+    waived = {waiver.guarantee for waiver in waivers if waiver.reason.strip()}
+    stated = {_meaning(semantics, guarantee) for guarantee in guarantees}
+    built_in = [
+        guarantee
+        for guarantee in BUILT_IN
+        if guarantee.name not in waived and _meaning(semantics, guarantee) not in stated
+    ]
+    for guarantee in (*built_in, *guarantees):
+        unstable = _unstable(semantics, guarantee)
+        if unstable is not None:
+            problems.append(unstable)
+            continue
+        found = broken(semantics, guarantee)
+        if found is not None:
+            problems.append(_explained(found))
+    return problems
+
+
+def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
+    """The shortest route that breaks a guarantee; None when it is proved."""
+    assumed = semantics.with_assumed(_equalities(guarantee.when or ""))
+    search = _Search(assumed, guarantee)
+    rough = search.routes(counted=False)
+    if not rough:
+        return None
+    exact = search.routes(counted=True)
+    routes = rough if exact is None else exact
+    if not routes:
+        return None
+    shortest = min(routes.values(), key=len)
+    labels = tuple(assumed.labels[world] for world in sorted(routes) if world)
+    return Broken(guarantee, shortest, labels, certain=exact is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """Where a search stands: at `node`, entered in `world`."""
+
+    node: str
+    world: int
+    owed: bool
+    visits: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class _Search:
+    semantics: Semantics
+    guarantee: Guarantee
+    forbidden: frozenset[str] = field(init=False)
+    paying: frozenset[str] = field(init=False)
+    owing: frozenset[str] = field(init=False)
+    asked: list[bool] = field(init=False)
+    """Per world: may the guarantee's `when` hold?"""
+
+    def __post_init__(self) -> None:
+        guarantee = self.guarantee
+        self.forbidden = self._named(guarantee.no)
+        self.paying = self._named((guarantee.without or guarantee.reaches,))
+        self.owing = self._named(guarantee.after or guarantee.every)
+        self.asked = [
+            guarantee.when is None or self.semantics.truth(guarantee.when, world) is not False
+            for world in range(len(self.semantics.worlds))
+        ]
+
+    def _named(self, names: Sequence[str]) -> frozenset[str]:
+        return frozenset(name for name, node in self.semantics.flow.nodes.items() if _is_any(node, names))
+
+    def routes(self, *, counted: bool) -> dict[int, tuple[Hop, ...]] | None:
+        """The first, so shortest, forbidden route per world; None when counting visits took too long."""
+        flow = self.semantics.flow
+        counters = self.semantics.counted() if counted else ()
+        first = _Step(
+            flow.start,
+            0,
+            owed=not self.guarantee.every and not self.guarantee.after,
+            visits=tuple(int(name == flow.start) for name in counters),
+        )
+        before: dict[_Step, tuple[_Step, int] | None] = {first: None}
+        waiting = deque([first])
+        found: dict[int, tuple[Hop, ...]] = {}
+        while waiting:
+            step = waiting.popleft()
+            node = flow.nodes[step.node]
+            if step.node in self.forbidden and step.owed and self.asked[step.world]:
+                found.setdefault(step.world, self._route(step, before))
+            owed = (step.owed and step.node not in self.paying) or step.node in self.owing
+            visits = dict(zip(counters, step.visits, strict=True))
+            for world in self.semantics.worlds_after(node, step.world):
+                if not node.edges and self.guarantee.every and owed and self.asked[world]:
+                    found.setdefault(world, self._route(step, before))
+                if not owed and not self.owing:
+                    continue  # nothing is owed any more, and nothing will be
+                branches = (
+                    self.semantics.possible_after(step.node, world, visits)
+                    if counted
+                    else self.semantics.possible(step.node, world)
+                )
+                for index in branches:
+                    to = node.edges[index].to
+                    after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
+                    following = _Step(to, world, owed, after)
+                    if following not in before:
+                        before[following] = (step, index)
+                        waiting.append(following)
+            if counted and len(before) > MAX_STATES:
+                return None
+        return found
+
+    def _route(self, last: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> tuple[Hop, ...]:
+        nodes = self.semantics.flow.nodes
+        hops = [Hop(last.node, None, branching=False)]
+        step = last
+        while (origin := before[step]) is not None:
+            step, index = origin
+            edges = nodes[step.node].edges
+            hops.append(Hop(step.node, edges[index].condition, branching=len(edges) > 1))
+        return tuple(reversed(hops))
+
+
+def _is_any(node: FlowNode, names: Sequence[str]) -> bool:
+    if node.kind in names or not node.effects.isdisjoint(names):
+        return True
+    drafts = "generates" in node.effects and (not node.writes or "answer" in node.writes)
+    return drafts and "generates-answer" in names
+
+
+def _meaning(semantics: Semantics, guarantee: Guarantee) -> tuple[object, ...]:
+    """Equal for guarantees that ask the same of this flow, so that none is reported twice."""
+
+    def named(names: Sequence[str]) -> frozenset[str]:
+        return frozenset(name for name, node in semantics.flow.nodes.items() if _is_any(node, names))
+
+    return (
+        named(guarantee.no),
+        named((guarantee.without,)),
+        named(guarantee.after),
+        bool(guarantee.after),
+        named(guarantee.every),
+        named((guarantee.reaches,)),
+        guarantee.when,
+    )
+
+
+def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
+    names = tuple(guarantee.name for guarantee in BUILT_IN)
+    problems: list[Problem] = []
+    for waiver in waivers:
+        if waiver.guarantee not in names:
+            problems.append(
+                Problem(
+                    "SG135",
+                    f"{waiver.guarantee!r} is not a built-in guarantee, so there is nothing to waive",
+                    waiver.place,
+                    choices=names,
+                    suggestion=nearest(waiver.guarantee, names),
+                )
+            )
+        elif not waiver.reason.strip():
+            problems.append(
+                Problem(
+                    "SG135",
+                    f"the guarantee {waiver.guarantee!r} is waived without a reason",
+                    waiver.place,
+                    mend="Say why in reason; the audit log keeps it at every start",
+                )
+            )
+    return problems
+
+
+_STABLE_REQUEST = frozenset(
+    {"request.id", "request.channel", "request.received_at", "request.language", "request.size"}
+)
+"""What policy-check, which may redact the request's text, leaves alone."""
+
+
+def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
+    if guarantee.when is None:
+        return None
+    nodes = semantics.flow.nodes.values()
+    principal_kept = not any("principal" in node.writes for node in nodes)
+    request_kept = not any("request" in node.writes and "decides-policy" not in node.effects for node in nodes)
+    changing = [
+        name
+        for name in fields_in(guarantee.when)
+        if not (
+            name.startswith("intent.")
+            or (name.startswith("principal.") and principal_kept)
+            or (name in _STABLE_REQUEST and request_kept)
+        )
+    ]
+    if not changing:
+        return None
+    return Problem(
+        "SG134",
+        f"the guarantee {str(guarantee)!r} cannot be proved: {changing[0]} can change during a run, so that its value "
+        "at one node says nothing of another",
+        guarantee.place,
+        mend="In when, use fields of intent or principal, or the request's channel or language",
+    )
+
+
+_EQUALITY = re.compile(r"\s*((?:request|principal)\.\w+)\s*==\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(true|false|\d+))\s*")
+
+
+def _equalities(when: str) -> dict[str, object]:
+    """The facts that ``a.b == 'c' && …`` states about the request and the principal."""
+    facts: dict[str, object] = {}
+    if "||" in when or "?" in when:
+        return facts
+    for part in when.split("&&"):
+        match = _EQUALITY.fullmatch(part)
+        # a quote inside a string could have hidden an && from the split
+        if match is None or when.count("'") % 2 or when.count('"') % 2 or ("'" in when and '"' in when):
+            continue
+        name, single, double, other = match.groups()
+        value: object = single if single is not None else double
+        if other is not None:
+            value = other == "true" if other in ("true", "false") else int(other)
+        facts[name] = value
+    return facts
+
+
+def _explained(found: Broken) -> Problem:
+    names = ", ".join(hop.node for hop in found.route)
+    decided = [
+        f"{hop.node} to {following.node} by {hop.condition or 'otherwise'}"
+        for hop, following in zip(found.route, found.route[1:], strict=False)
+        if hop.branching
+    ]
+    message = f"guarantee broken: {found.guarantee}; by the route {names}"
+    message += f" ({'; '.join(decided)})" if decided else ""
+    if found.intents:
+        message += f", for {'intent' if len(found.intents) == 1 else 'intents'} {', '.join(found.intents[:8])}"
+        message += f" and {len(found.intents) - 8} more" if len(found.intents) > 8 else ""
+    message += "" if found.certain else "; visits were too many to count, so the route may exceed some max_visits"
+    needed = found.guarantee.without or found.guarantee.reaches
+    mend = f"Put a {needed} node on this route, or make one of its branches impossible"
+    if found.guarantee.name:
+        mend += f"; or waive {found.guarantee.name!r} with a reason"
+    return Problem("SG134", message, found.guarantee.place, mend=mend)

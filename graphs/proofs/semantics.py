@@ -1,0 +1,199 @@
+"""What a run may do at a node, as far as can be known before it happens.
+
+A *world* is what is known of the intent: world 0 before a node classified the request, one world per intent after.
+A condition is evaluated with three values (true, false, unknown); fields with a small domain are enumerated, so that
+conditions of one branch list see the same values. A branch is possible when it is not false and no earlier branch that
+is true, or asks the same, must have been taken. A branch to a node whose visits are used up is passed over; that can
+only be on a cycle through this node.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from sluicegate.graphs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.shape import components, successors
+
+__all__ = ["Known", "Semantics", "Values", "fields_in"]
+
+Known: TypeAlias = Callable[[str, Mapping[str, object]], bool | None]
+"""``known(condition, facts)``: what partial facts such as ``{"intent.risk": "high"}`` make of a CEL condition.
+
+None when other fields decide. It must never say true or false where some state with these facts says otherwise.
+"""
+
+Values: TypeAlias = tuple[bool | None, ...]
+"""What each branch condition of a node is, in branch order."""
+
+MAX_VALUATIONS = 64
+"""Combinations of small-domain fields that are tried at one node; beyond it the widest fields stay unknown."""
+
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_FIELD = re.compile(r"(?<![\w.])[A-Za-z_]\w*\.[A-Za-z_]\w*")
+
+
+def fields_in(condition: str) -> tuple[str, ...]:
+    """The qualified names, such as ``intent.risk``, that a condition reads."""
+    return tuple(dict.fromkeys(_FIELD.findall(_STRING.sub("''", condition))))
+
+
+class Semantics:
+    """A flow with the possible branches of every node in every world, computed once each.
+
+    `assumed` are facts that hold in every world, from the `when` of a guarantee.
+    """
+
+    def __init__(
+        self,
+        flow: Flow,
+        known: Known,
+        domains: Mapping[str, Sequence[object]],
+        assumed: Mapping[str, object] | None = None,
+    ) -> None:
+        self.flow = flow
+        self.known = known
+        self.domains = domains
+        self.assumed = dict(assumed or {})
+        self.labels = ("", *flow.intents)
+        """The intent of each world; world 0 has none."""
+        self.worlds: tuple[dict[str, object], ...] = (
+            self.assumed,
+            *(
+                {**self.assumed, **{f"intent.{name}": value for name, value in facts.items()}, "intent.label": label}
+                for label, facts in flow.intents.items()
+            ),
+        )
+        self._component = components(successors(flow))
+        self._truths: dict[tuple[str, tuple[tuple[str, object], ...]], bool | None] = {}
+        self._valuations: dict[tuple[str, tuple[tuple[str, object], ...], bool], tuple[Values, ...]] = {}
+        self._possible: dict[tuple[str, int], tuple[int, ...]] = {}
+        self._fields = {
+            name: tuple(
+                dict.fromkeys(
+                    found for edge in node.edges if edge.condition is not None for found in fields_in(edge.condition)
+                )
+            )
+            for name, node in flow.nodes.items()
+        }
+        self._reads = {
+            edge.condition: fields_in(edge.condition)
+            for node in flow.nodes.values()
+            for edge in node.edges
+            if edge.condition is not None
+        }
+
+    def with_assumed(self, facts: Mapping[str, object]) -> "Semantics":
+        """The same flow in worlds where `facts` hold as well."""
+        return Semantics(self.flow, self.known, self.domains, facts) if facts else self
+
+    def worlds_after(self, node: FlowNode, world: int) -> Sequence[int]:
+        """The worlds in which a run can leave a node that it entered in `world`."""
+        if "classifies" in node.effects:
+            return range(1, len(self.worlds)) if len(self.worlds) > 1 else (0,)
+        # a plug-in that rewrites the intent may write anything
+        return (0,) if "intent" in node.writes else (world,)
+
+    def exhaustible(self, source: str, edge: Edge) -> bool:
+        """True when the target's visits can be used up as the branch is tried: only if the target leads back here."""
+        bounded = self.flow.nodes[edge.to].max_visits is not None
+        return bounded and self._component[source] == self._component[edge.to]
+
+    def counted(self) -> tuple[str, ...]:
+        """The nodes whose visits can be used up at some branch."""
+        return tuple(
+            dict.fromkeys(
+                edge.to for name, node in self.flow.nodes.items() for edge in node.edges if self.exhaustible(name, edge)
+            )
+        )
+
+    def truth(self, condition: str, world: int) -> bool | None:
+        """What a condition is in a world."""
+        facts = self.worlds[world]
+        return self._truth(condition, {name: facts[name] for name in fields_in(condition) if name in facts})
+
+    def valuations(self, name: str, world: int) -> tuple[Values, ...]:
+        """Every combination of values that a node's branch conditions can have in a world."""
+        facts = {field: self.worlds[world][field] for field in self._fields[name] if field in self.worlds[world]}
+        key = (name, _hashable(facts), world == 0)
+        if key not in self._valuations:
+            edges = self.flow.nodes[name].edges
+            found = dict.fromkeys(
+                tuple(self._value(edge, {**facts, **values}) for edge in edges)
+                for values in self._assignments(name, facts, classified=world > 0)
+            )
+            self._valuations[key] = tuple(found)
+        return self._valuations[key]
+
+    def possible(self, name: str, world: int) -> tuple[int, ...]:
+        """The branches that some run may take, whatever it has visited; indices into the node's edges."""
+        key = (name, world)
+        if key not in self._possible:
+            node = self.flow.nodes[name]
+            available = [None if self.exhaustible(name, edge) else True for edge in node.edges]
+            self._possible[key] = self._choices(name, world, available)
+        return self._possible[key]
+
+    def possible_after(self, name: str, world: int, visits: Mapping[str, int]) -> tuple[int, ...]:
+        """The branches that a run may take when it has visited the nodes of `counted` this often."""
+        available: list[bool | None] = []
+        for edge in self.flow.nodes[name].edges:
+            limit = self.flow.nodes[edge.to].max_visits
+            available.append(limit is None or visits.get(edge.to, 0) < limit)
+        return self._choices(name, world, available)
+
+    def _choices(self, name: str, world: int, available: Sequence[bool | None]) -> tuple[int, ...]:
+        found: set[int] = set()
+        for values in self.valuations(name, world):
+            found |= _takeable(self.flow.nodes[name].edges, values, available)
+        return tuple(sorted(found))
+
+    def _assignments(self, name: str, facts: Mapping[str, object], *, classified: bool) -> Iterator[dict[str, object]]:
+        open_fields = [
+            field
+            for field in self._fields[name]
+            # before a node classified, an intent's field has none of its domain's values
+            if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
+        ]
+        open_fields.sort(key=lambda field: len(self.domains[field]))
+        size, kept = 1, list[str]()
+        for field in open_fields:
+            size *= max(1, len(self.domains[field]))
+            if size > MAX_VALUATIONS:
+                break
+            kept.append(field)
+        for values in itertools.product(*(self.domains[field] for field in kept)):
+            yield dict(zip(kept, values, strict=True))
+
+    def _value(self, edge: Edge, facts: Mapping[str, object]) -> bool | None:
+        if edge.condition is None:
+            return True
+        return self._truth(
+            edge.condition, {field: facts[field] for field in self._reads[edge.condition] if field in facts}
+        )
+
+    def _truth(self, condition: str, facts: Mapping[str, object]) -> bool | None:
+        key = (condition, _hashable(facts))
+        if key not in self._truths:
+            self._truths[key] = self.known(condition, facts)
+        return self._truths[key]
+
+
+def _hashable(facts: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    # the type too: in Python 1 == True == 1.0
+    return tuple(sorted((name, f"{type(value).__name__}:{value!r}") for name, value in facts.items()))
+
+
+def _takeable(edges: Sequence[Edge], values: Values, available: Sequence[bool | None]) -> set[int]:
+    """The branches that can be the first to hold; `available` is None where visits may be used up."""
+    found: set[int] = set()
+    said_no: set[str | None] = set()
+    for index, (edge, value, free) in enumerate(zip(edges, values, available, strict=True)):
+        if free is False or value is False or edge.condition in said_no:
+            continue
+        found.add(index)
+        if free and value:
+            break
+        if free:
+            said_no.add(edge.condition)
+    return found

@@ -1,0 +1,159 @@
+"""What the bare graph shows, whatever its conditions say: unreachable nodes, missing ends, endless cycles.
+
+Components are Tarjan's (R. Tarjan, Depth-first search and linear graph algorithms, SIAM J. Comput. 1(2), 1972), kept
+iterative so that a long chain does not exhaust Python's stack. All of it is linear in nodes and edges but the search
+for the shortest cycle to show, which is linear per node of a component that is wrong anyway.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+
+from sluicegate.errors import Problem
+from sluicegate.graphs.flow import Flow
+
+__all__ = ["components", "prove_shape", "reached", "successors"]
+
+
+def successors(flow: Flow) -> dict[str, tuple[str, ...]]:
+    """Every node's targets, once each, in branch order."""
+    return {name: tuple(dict.fromkeys(edge.to for edge in node.edges)) for name, node in flow.nodes.items()}
+
+
+def reached(starts: Iterable[str], neighbours: Mapping[str, Iterable[str]]) -> set[str]:
+    """The nodes that a walk from `starts` can reach, the starts included."""
+    found = set(starts)
+    waiting = list(found)
+    while waiting:
+        for neighbour in neighbours[waiting.pop()]:
+            if neighbour not in found:
+                found.add(neighbour)
+                waiting.append(neighbour)
+    return found
+
+
+def components(neighbours: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Strongly connected components: nodes with equal numbers reach each other."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    number: dict[str, int] = {}
+    open_nodes: list[str] = []
+    for root in neighbours:
+        if root in order:
+            continue
+        order[root] = low[root] = len(order)
+        open_nodes.append(root)
+        work = [(root, iter(neighbours[root]))]
+        while work:
+            node, rest = work[-1]
+            for target in rest:
+                if target not in order:
+                    order[target] = low[target] = len(order)
+                    open_nodes.append(target)
+                    work.append((target, iter(neighbours[target])))
+                    break
+                if target not in number:
+                    low[node] = min(low[node], order[target])
+            else:
+                work.pop()
+                if work:
+                    low[work[-1][0]] = min(low[work[-1][0]], low[node])
+                if low[node] == order[node]:
+                    _close(node, open_nodes, number)
+    return number
+
+
+def _close(node: str, open_nodes: list[str], number: dict[str, int]) -> None:
+    component = len(number)
+    while True:
+        member = open_nodes.pop()
+        number[member] = component
+        if member == node:
+            return
+
+
+def prove_shape(flow: Flow) -> list[Problem]:
+    """SG130, SG131 and SG133, in the order of the config."""
+    targets = successors(flow)
+    return [*_unreachable(flow, targets), *_endless(flow, targets), *_unbounded(flow, targets)]
+
+
+def _unreachable(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Problem]:
+    live = reached([flow.start], targets)
+    return [
+        Problem(
+            "SG130",
+            f"node {name!r} is never reached from {flow.start!r}",
+            node.place,
+            mend="Branch to it, or take it out",
+        )
+        for name, node in flow.nodes.items()
+        if name not in live
+    ]
+
+
+def _endless(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Problem]:
+    sources: dict[str, list[str]] = {name: [] for name in flow.nodes}
+    for name, following in targets.items():
+        for target in following:
+            sources[target].append(name)
+    ending = reached((name for name, node in flow.nodes.items() if not node.edges), sources)
+    return [
+        Problem(
+            "SG131",
+            f"no end is reached from node {name!r}",
+            node.place,
+            mend="Branch from it, or from a node after it, to one that ends the run, such as respond or refuse",
+        )
+        for name, node in flow.nodes.items()
+        if name not in ending
+    ]
+
+
+def _unbounded(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Problem]:
+    def unlimited(name: str) -> bool:
+        return flow.nodes[name].max_visits is None
+
+    free = {
+        name: tuple(target for target in following if unlimited(target))
+        for name, following in targets.items()
+        if unlimited(name)
+    }
+    number = components(free)
+    members: dict[int, list[str]] = {}
+    for name in free:
+        members.setdefault(number[name], []).append(name)
+    problems: list[Problem] = []
+    for group in members.values():
+        if len(group) == 1 and group[0] not in free[group[0]]:
+            continue
+        inside = set(group)
+        cycle = min((_shortest_cycle(name, free, inside.__contains__) for name in group), key=len)
+        problems.append(
+            Problem(
+                "SG133",
+                f"a run can go round {' -> '.join(cycle)} for ever",
+                flow.nodes[cycle[0]].place,
+                mend="Give one of these nodes max_visits",
+            )
+        )
+    return problems
+
+
+def _shortest_cycle(
+    start: str, targets: Mapping[str, tuple[str, ...]], allowed: Callable[[str], bool]
+) -> tuple[str, ...]:
+    before: dict[str, str] = {}
+    waiting = deque([start])
+    while waiting:
+        node = waiting.popleft()
+        for target in targets[node]:
+            if target == start:
+                way = [start]
+                while node != start:
+                    way.append(node)
+                    node = before[node]
+                return (start, *reversed(way))
+            if allowed(target) and target not in before:
+                before[target] = node
+                waiting.append(target)
+    raise AssertionError(f"{start!r} is on no cycle")

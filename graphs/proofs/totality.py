@@ -1,0 +1,99 @@
+"""Totality: at every node that a run can reach, some branch is taken; and every branch is taken by some run.
+
+A branch list is total when in every world and for every combination of values one branch is certain: its condition is
+true and its target's visits cannot be used up. Then no run gets stuck, and with bounded cycles every run ends.
+"""
+
+from collections.abc import Mapping
+
+from sluicegate.errors import Problem
+from sluicegate.graphs.flow import FlowNode
+from sluicegate.graphs.proofs.semantics import Semantics
+
+__all__ = ["prove_totality"]
+
+
+def prove_totality(semantics: Semantics) -> list[Problem]:
+    """SG132, and as warnings SG136, in the order of the config."""
+    worlds = _worlds_left(semantics)
+    problems: list[Problem] = []
+    for name, node in semantics.flow.nodes.items():
+        if node.edges and name in worlds:
+            problems += _not_total(semantics, node, worlds[name])
+            problems += _never_taken(semantics, node, worlds[name])
+    return problems
+
+
+def _worlds_left(semantics: Semantics) -> Mapping[str, list[int]]:
+    """The worlds in which a run can leave each node; nodes that no run reaches are absent."""
+    flow = semantics.flow
+    seen = {(flow.start, 0)}
+    waiting = [(flow.start, 0)]
+    left: dict[str, dict[int, None]] = {}
+    while waiting:
+        name, arrived = waiting.pop()
+        for world in semantics.worlds_after(flow.nodes[name], arrived):
+            if world in left.setdefault(name, {}):
+                continue
+            left[name][world] = None
+            for index in semantics.possible(name, world):
+                following = (flow.nodes[name].edges[index].to, world)
+                if following not in seen:
+                    seen.add(following)
+                    waiting.append(following)
+    return {name: sorted(found) for name, found in left.items()}
+
+
+def _not_total(semantics: Semantics, node: FlowNode, worlds: list[int]) -> list[Problem]:
+    sure = [not semantics.exhaustible(node.name, edge) for edge in node.edges]
+    missing = [
+        world
+        for world in worlds
+        if any(
+            not any(value and lasting for value, lasting in zip(values, sure, strict=True))
+            for values in semantics.valuations(node.name, world)
+        )
+    ]
+    if not missing:
+        return []
+    last = node.edges[-1]
+    if last.condition is None and not sure[-1]:
+        visits = semantics.flow.nodes[last.to].max_visits
+        why = f"its last branch goes to {last.to!r}, whose {visits} visits can be used up"
+        mend = "End the list with an otherwise to a node without max_visits"
+    else:
+        labels = [semantics.labels[world] for world in missing if world]
+        only_some = labels and len(missing) < len(worlds)
+        why = f"no branch is certain for {_listing(labels)}" if only_some else "no branch is certain to be taken"
+        mend = "End the list with otherwise"
+    return [Problem("SG132", f"the branches of {node.name!r} are not exhaustive: {why}", node.place, mend=mend)]
+
+
+def _never_taken(semantics: Semantics, node: FlowNode, worlds: list[int]) -> list[Problem]:
+    taken = {index for world in worlds for index in semantics.possible(node.name, world)}
+    problems: list[Problem] = []
+    for index, edge in enumerate(node.edges):
+        if index in taken:
+            continue
+        branch = "otherwise" if edge.condition is None else repr(edge.condition)
+        impossible = all(
+            values[index] is False for world in worlds for values in semantics.valuations(node.name, world)
+        )
+        why = "its condition is false whenever a run gets here" if impossible else "an earlier branch is always taken"
+        problems.append(
+            Problem(
+                "SG136",
+                f"branch {branch} of {node.name!r} to {edge.to!r} is never taken: {why}",
+                edge.place or node.place,
+                mend="Move it up, change it, or take it out",
+                severity="warning",
+            )
+        )
+    return problems
+
+
+def _listing(labels: list[str]) -> str:
+    shown = ", ".join(labels[:5])
+    return f"{'intent' if len(labels) == 1 else 'intents'} {shown}" + (
+        f" and {len(labels) - 5} more" if len(labels) > 5 else ""
+    )
