@@ -1,0 +1,151 @@
+"""The fields that conditions may read: one table, derived from the state's `TypedDict`s.
+
+A field's name is its concern and its key, such as ``intent.confidence``. Some are derived: `router.*` is what the router
+set (the state calls it `route`), `retrieval.*` sums up the documents, `tool.*` is the last tool call.
+"""
+
+import functools
+import types
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, cast
+
+from sluicegate import state as state_module
+from sluicegate.state import State
+
+__all__ = ["UNSET", "Field", "FieldType", "fields"]
+
+FieldType = Literal["bool", "int", "double", "string", "list(string)", "list(map)", "map", "dyn"]
+
+UNSET: Final = object()
+"""What `Field.read` gives for a field that no node has written yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    name: str
+    type: FieldType
+    read: Callable[[Mapping[str, Any]], Any]
+    """The value in a state, or `UNSET`."""
+    key: str
+    """The state key it comes from."""
+    choices: tuple[str, ...] = ()
+    """Every value it can have, where they can be listed."""
+    initial: bool = False
+    """It has a value from the start: a count of nothing is 0."""
+    meaning: str = ""
+
+
+_DERIVED: tuple[Field, ...] = (
+    Field(
+        "retrieval.count", "int", lambda state: len(state.get("documents") or ()), "documents", initial=True,
+        meaning="How many passages were retrieved; 0 before.",
+    ),
+    Field(
+        "retrieval.best_score", "double",
+        lambda state: max((document["score"] for document in state.get("documents") or ()), default=0.0),
+        "documents", initial=True, meaning="The best passage's score; 0 when there is none.",
+    ),
+    Field(
+        "tool.ok", "bool", lambda state: _last_call(state, "status", lambda status: status == "done"), "tool_calls",
+        meaning="The last tool call worked.",
+    ),
+)  # fmt: skip
+
+_INITIAL: Mapping[str, Any] = {
+    "documents": [], "tool_calls": [], "extra": {},
+    "spend": {"usd": 0.0, "prompt_tokens": 0, "completion_tokens": 0, "slm_calls": 0, "llm_calls": 0,
+              "stopped": False, "stopped_by": ""},
+}  # fmt: skip
+"""What is true before a node has written a concern; conditions find the other concerns `UNSET`."""
+
+_GIVEN = frozenset({"request", "principal", "run"})
+"""Concerns that are in the state before the first node."""
+
+_RENAMED = {"route": "router"}
+_OMITTED = frozenset({"trail"})
+
+
+def _last_call(state: Mapping[str, Any], key: str, change: Callable[[Any], Any] = lambda value: value) -> Any:
+    calls = state.get("tool_calls")
+    return change(calls[-1][key]) if calls else UNSET
+
+
+@functools.cache
+def fields() -> Mapping[str, Field]:
+    """Every field by its name, in the state's order."""
+    found: dict[str, Field] = {}
+    for key, hint in typing.get_type_hints(State).items():
+        if key in _OMITTED:
+            continue
+        concern = _RENAMED.get(key, key)
+        if typing.is_typeddict(hint):
+            for name, inner in typing.get_type_hints(hint).items():
+                field = _member(f"{concern}.{name}", key, name, inner)
+                found[field.name] = field
+        else:
+            meaning = _meanings("State").get(key, "")
+            found[key] = Field(key, _type(hint), _whole(key), key, initial=key in _INITIAL, meaning=meaning)
+    for name, inner in typing.get_type_hints(state_module.ToolCall).items():
+        read = functools.partial(_last_call, key=name)
+        meaning = _meanings("ToolCall").get(name, "") or f"The last tool call's {name}."
+        found[f"tool.{name}"] = Field(
+            f"tool.{name}", _type(inner), read, "tool_calls", choices=_choices(inner), meaning=meaning
+        )
+    found.update({field.name: field for field in _DERIVED})
+    return types.MappingProxyType(found)
+
+
+def _whole(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    initial = _INITIAL.get(key, UNSET)
+    return lambda state: state.get(key, initial)
+
+
+def _member(name: str, key: str, inner_key: str, hint: Any) -> Field:
+    initial = _INITIAL.get(key, {}).get(inner_key, UNSET)
+
+    def read(state: Mapping[str, Any]) -> Any:
+        concern = state.get(key)
+        return concern.get(inner_key, initial) if concern else initial
+
+    return Field(
+        name, _type(hint), read, key, _choices(hint), initial is not UNSET or key in _GIVEN,
+        _meanings(key).get(inner_key, ""),
+    )  # fmt: skip
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) is Literal else ()
+
+
+def _type(hint: Any) -> FieldType:
+    origin = typing.get_origin(hint)
+    simple: dict[Any, FieldType] = {bool: "bool", int: "int", float: "double", str: "string", Literal: "string"}
+    if hint in simple or origin in simple:
+        return simple[origin or hint]
+    if origin is list:
+        return "list(string)" if typing.get_args(hint) == (str,) else "list(map)"
+    return "map" if origin is dict else "dyn"
+
+
+@functools.cache
+def _meanings(concern: str) -> Mapping[str, str]:
+    """The docstrings under a concern's keys."""
+    import ast
+    import inspect
+
+    hints = typing.get_type_hints(State)
+    shape = cast("type[Any]", hints.get(concern) or getattr(state_module, concern))
+    tree = ast.parse(inspect.getsource(shape)).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found: dict[str, str] = {}
+    for statement, following in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+        ):
+            found[statement.target.id] = inspect.cleandoc(str(following.value.value)).replace("\n", " ")
+    return found
