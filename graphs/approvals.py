@@ -7,10 +7,10 @@ the decision and the run's next step loses neither: the run is taken up again wi
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import cast
 
 from sluicegate.errors import RunError
-from sluicegate.nodes.human_interrupt import Verdict
+from sluicegate.nodes.human_interrupt import Asked, Verdict
 from sluicegate.sqlite import connect, transaction
 
 __all__ = ["Approvals", "Waiting", "deadline"]
@@ -24,7 +24,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 """
 
 
-class Waiting(TypedDict):
+class Waiting(Asked):
     """One run that waits for a person, with the evidence they decide on."""
 
     run: str
@@ -33,16 +33,8 @@ class Waiting(TypedDict):
     principal: str
     request: str
     intent: str
-    node: str
-    approvers: str
-    escalate_to: str | None
-    four_eyes: bool
-    asked_at: str
     deadline: str
-    reason: str
-    draft: str
-    documents: list[dict[str, Any]]
-    checks: list[dict[str, Any]]
+    """When silence refuses, ISO 8601."""
 
 
 class Approvals:
@@ -72,13 +64,6 @@ class Approvals:
             "SELECT verdict FROM decisions WHERE run = ? AND node = ? AND asked_at = ? AND applied = 0", _key(waiting)
         ).fetchone()
         return cast("Verdict", json.loads(row["verdict"])) if row else None
-
-    def withdraw(self, waiting: Waiting) -> None:
-        """Take back a claim whose verdict the run would not accept, so that another may decide."""
-        with transaction(self._database) as database:
-            database.execute(
-                "DELETE FROM decisions WHERE run = ? AND node = ? AND asked_at = ? AND applied = 0", _key(waiting)
-            )
 
     def applied(self, waiting: Waiting) -> None:
         with transaction(self._database) as database:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sluicegate.errors import RunError
 from sluicegate.graphs import intake
 from sluicegate.graphs.approvals import Approvals, Waiting, deadline
-from sluicegate.nodes.human_interrupt import Verdict
+from sluicegate.nodes.human_interrupt import Asked, Verdict, permit
 from sluicegate.services import Services
 from sluicegate.state import Principal, State
 
@@ -129,13 +129,15 @@ class Runner:
         Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
         SG610 (this person may not decide).
         """
-        self._known(run)
+        state = self._known(run)
         waiting = self.waiting(run)
         if waiting is None:
             raise RunError("SG605", f"run {run} is not waiting for a decision")
         if by and self.services.now() > datetime.fromisoformat(waiting["deadline"]):
             await self.expire(run)
             raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
+        if by or verdict != "timeout":
+            permit(by, waiting, state, self.services)
         given: Verdict = {
             "verdict": cast("Any", verdict),
             "principal": by,
@@ -159,37 +161,24 @@ class Runner:
         asked = [interrupt for task in snapshot.tasks for interrupt in task.interrupts]
         if not asked:
             return None
-        state, payload = cast("State", snapshot.values), asked[0].value
+        state, shown = cast("State", snapshot.values), cast("Asked", asked[0].value)
         intent = state.get("intent")
         return {
+            **shown,
             "run": run,
             "workflow": state["run"]["workflow"],
             "digest": state["run"]["digest"],
             "principal": state["principal"]["id"],
             "request": state["request"]["text"],
             "intent": intent["label"] if intent else "",
-            "node": payload["node"],
-            "approvers": payload["approvers"],
-            "escalate_to": payload["escalate_to"],
-            "four_eyes": payload["four_eyes"],
-            "asked_at": payload["asked_at"],
-            "deadline": deadline(payload["asked_at"], payload["timeout_s"]),
-            "reason": payload["reason"],
-            "draft": payload["draft"],
-            "documents": payload["documents"],
-            "checks": payload["checks"],
+            "deadline": deadline(shown["asked_at"], shown["timeout_s"]),
         }
 
     async def _decide(self, waiting: Waiting, verdict: Verdict) -> Outcome:
         from langgraph.types import Command
 
         state = self._known(waiting["run"])
-        try:
-            outcome = await self._stretch(waiting["run"], Command(resume=verdict), state)
-        except RunError as error:
-            if error.code == "SG610":
-                self._approvals.withdraw(waiting)
-            raise
+        outcome = await self._stretch(waiting["run"], Command(resume=verdict), state)
         self._approvals.applied(waiting)
         return outcome
 

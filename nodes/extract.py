@@ -1,6 +1,6 @@
 """`extract`: pull fields out of the request as JSON that fits a schema, by the small model."""
 
-from typing import Any
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -51,7 +51,7 @@ def _make(name: str, settings: Extract) -> Node:
 
 def _found(completion: Completion | None, schema: dict[str, Any]) -> Extraction:
     parsed: Any = completion.parsed if completion else None
-    fields: dict[str, Any] = parsed if isinstance(parsed, dict) else {}
+    fields = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
     required: list[str] = schema.get("required", [])
     missing = [field for field in required if fields.get(field) in (None, "", [])]
     return {

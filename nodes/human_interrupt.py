@@ -4,6 +4,7 @@ The person sees the evidence in the interrupt's payload; the decision comes back
 Whether that person may decide is asked here once more, because a resume value can come from any caller.
 """
 
+from datetime import datetime, timedelta
 from typing import Any, Literal, TypedDict
 
 from pydantic import Field
@@ -13,9 +14,10 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.policies.config import Duration
 from sluicegate.services import Services
-from sluicegate.state import Answer, Approval, Principal, State
+from sluicegate.state import Answer, Approval, CheckResult, DocumentRef, Principal, State
 
-__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "Verdict"]
+__all__ = ["HUMAN_INTERRUPT", "Asked", "HumanInterrupt", "Verdict", "permit"]
+
 
 class Verdict(TypedDict):
     """What resumes a waiting run."""
@@ -27,6 +29,21 @@ class Verdict(TypedDict):
     text: str
     """The text to send instead, for ``edit``."""
     asked_at: str
+
+
+class Asked(TypedDict):
+    """What a waiting run shows: who may decide, until when, and the evidence."""
+
+    node: str
+    approvers: str
+    escalate_to: str | None
+    four_eyes: bool
+    timeout_s: float
+    asked_at: str
+    draft: str
+    reason: str
+    documents: list[DocumentRef]
+    checks: list[CheckResult]
 
 
 class HumanInterrupt(Settings):
@@ -41,29 +58,29 @@ class HumanInterrupt(Settings):
     four_eyes: bool = True
     """The requester may not decide, whatever their roles."""
 
+
 def _make(name: str, settings: HumanInterrupt) -> Node:
     async def human_interrupt(state: State, services: Services) -> dict[str, Any]:
         from langgraph.types import interrupt
 
         answer, checks = state.get("answer"), state.get("checks")
         draft = answer["text"] if answer else ""
-        verdict: Verdict = interrupt(
-            {
-                "node": name,
-                "approvers": settings.approvers,
-                "escalate_to": settings.escalate_to,
-                "four_eyes": settings.four_eyes,
-                "timeout_s": settings.timeout,
-                "asked_at": services.now().isoformat(),
-                "draft": draft,
-                "reason": _why(state),
-                "documents": state.get("documents", []),
-                "checks": checks["results"] if checks else [],
-            }
-        )
+        asked: Asked = {
+            "node": name,
+            "approvers": settings.approvers,
+            "escalate_to": settings.escalate_to,
+            "four_eyes": settings.four_eyes,
+            "timeout_s": settings.timeout,
+            "asked_at": services.now().isoformat(),
+            "draft": draft,
+            "reason": _why(state),
+            "documents": state.get("documents", []),
+            "checks": checks["results"] if checks else [],
+        }
+        verdict: Verdict = interrupt(asked)
         person = verdict["principal"]
         if verdict["verdict"] != "timeout":
-            _permitted(person, settings, state, services)
+            permit(person, {**asked, "asked_at": verdict["asked_at"]}, state, services)
         approval: Approval = {
             "verdict": verdict["verdict"],
             "by": person["id"] if person else "",
@@ -81,18 +98,20 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
     return human_interrupt
 
 
-def _permitted(person: Principal | None, settings: HumanInterrupt, state: State, services: Services) -> None:
+def permit(person: Principal | None, asked: Asked, state: State, services: Services) -> None:
+    """Raise `RunError` SG610 unless this person may decide now: asked for, not the requester, allowed by policy."""
     if person is None:
         raise RunError("SG610", "a decision needs a person")
-    if settings.four_eyes and person["id"] == state["principal"]["id"]:
+    if asked["four_eyes"] and person["id"] == state["principal"]["id"]:
         raise RunError("SG610", f"{person['id']} asked this and may not decide on it")
-    circles = {settings.approvers, settings.escalate_to}
-    if not circles & {
-        f"user:{person['id']}",
-        *(f"role:{r}" for r in person["roles"]),
-        *(f"group:{g}" for g in person["groups"]),
-    }:
-        raise RunError("SG610", f"{person['id']} is not one of {settings.approvers}")
+    circles = {asked["approvers"]}
+    half_time = datetime.fromisoformat(asked["asked_at"]) + timedelta(seconds=asked["timeout_s"] / 2)
+    if asked["escalate_to"] and services.now() >= half_time:
+        circles.add(asked["escalate_to"])
+    own = {f"user:{person['id']}"}
+    own |= {f"role:{role}" for role in person["roles"]} | {f"group:{group}" for group in person["groups"]}
+    if not circles & own:
+        raise RunError("SG610", f"{person['id']} is not one of {', '.join(sorted(circles))}")
     intent = state.get("intent")
     decision = services.policy.decide(
         person,

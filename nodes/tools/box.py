@@ -1,7 +1,7 @@
-"""The tool service: validates arguments, calls a tool in a thread under its timeout, and remembers what a key's call gave.
+"""The tool service: validates arguments, calls a tool in a thread under its timeout, remembers what a key's call gave.
 
-A call is remembered by its idempotency key in SQLite before its result is used, so a step that runs again after a crash gets
-the first result back. Between a tool's effect and our memory of it stands the tool's own use of the key.
+A call is remembered by its idempotency key in SQLite before its result is used, so a step that runs again after a crash
+gets the first result back. Between a tool's effect and our memory of it stands the tool's own use of the key.
 """
 
 import asyncio

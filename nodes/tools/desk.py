@@ -36,7 +36,7 @@ def create_ticket(
     ] = "normal",
     details: Annotated[str, Field(max_length=2000, description="what else matters")] = "",
 ) -> dict[str, Any]:
-    """Open a ticket. The same idempotency key gives the same ticket, also after a crash between writing and answering."""
+    """Open a ticket. The same idempotency key gives the same ticket, also after a crash before the answer."""
     connection = connect(context.home / "tickets.sqlite", schema=_SCHEMA, durable=True)
     try:
         with transaction(connection):

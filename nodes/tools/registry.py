@@ -1,7 +1,7 @@
 """The registry of tools: a tool is a typed function, its arguments' JSON Schema comes from its signature.
 
-A package registers its own by an entry point in the group ``sluicegate.tools`` that names a `Tool`, made with the `tool`
-decorator. A function's first parameter is the `ToolContext` (home folder, run id, idempotency key); the rest are the arguments.
+A package registers its own by an entry point in the group ``sluicegate.tools`` that names a `Tool`, made with the
+`tool` decorator. A function's first parameter is the `ToolContext`; the rest are the arguments.
 """
 
 import functools

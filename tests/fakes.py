@@ -1,0 +1,243 @@
+"""Stand-ins for the services: each does the least that its protocol promises, and remembers what it was asked."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from sluicegate.nodes.prompts import parse
+from sluicegate.services import (
+    Cached,
+    Classification,
+    Completion,
+    Decision,
+    GuardReport,
+    IntentFacts,
+    Message,
+    Prompt,
+    Refusal,
+    Reservation,
+    Services,
+    ToolResult,
+    WorkflowFacts,
+)
+from sluicegate.state import CheckResult, DocumentRef
+
+INTENTS = {
+    "question": IntentFacts("short-answer", "low", 60),
+    "report": IntentFacts("synthesis", "low", 300),
+    "access": IntentFacts("tool", "high", 80, tool="create_ticket"),
+}
+
+
+@dataclass
+class FakeModels:
+    answers: dict[str, str] = field(default_factory=lambda: {"slm": "Small answer [1].", "llm": "Large answer [1]."})
+    parsed: Any = None
+    usd: float = 0.0
+    asked: list[tuple[str, tuple[Message, ...]]] = field(default_factory=list)
+    fails: Exception | None = None
+
+    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
+        self.asked.append((role, tuple(messages)))
+        if self.fails:
+            raise self.fails
+        parsed = self.parsed if options.get("schema") else None
+        return Completion(
+            self.answers[role], f"fake:{role}", f"fake:{role}", 10, 5, "stop", 1.0, self.usd, parsed=parsed
+        )
+
+    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
+        return [[1.0, 0.0] for _ in texts]
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return 0.001 if role == "llm" else 0.0
+
+    def tokens(self, text: str) -> int:
+        return len(text) // 3
+
+    def describe(self, role: str) -> str:
+        return f"fake:{role}"
+
+
+@dataclass
+class FakeRouter:
+    label: str = "question"
+    confidence: float = 0.9
+    threshold: float = 0.7
+
+    async def classify(self, text: str) -> Classification:
+        other = {"label": "report", "confidence": 1 - self.confidence}
+        own = {"label": self.label, "confidence": self.confidence}
+        return Classification(self.label, self.confidence, (own, other), self.threshold, False, "head", "artifact-hash")
+
+
+@dataclass
+class FakePolicy:
+    denied: set[str] = field(default_factory=set)
+    """Actions that are denied."""
+    asked: list[tuple[str, str, Mapping[str, Any], Mapping[str, Any]]] = field(default_factory=list)
+
+    def decide(self, principal: Any, action: str, resource: Any, context: Any) -> Decision:
+        self.asked.append((principal["id"], action, resource, context))
+        if action in self.denied:
+            return Decision(False, ("no",), "the test says no")
+        return Decision(True, ("yes",), "")
+
+
+@dataclass
+class FakeRetriever:
+    texts: dict[str, str] = field(default_factory=lambda: {"h1": "Reset it in the portal."})
+    count: int = 1
+
+    async def search(self, index: str, query: str, principal: Any, *, k: int) -> list[DocumentRef]:
+        document: DocumentRef = {
+            "id": "kb-1", "version": "2", "title": "Passwords", "source": "kb/1.md", "score": 0.8,
+            "span": [0, 23], "hash": "h1",
+        }  # fmt: skip
+        return [document][: self.count]
+
+    def text(self, document: DocumentRef) -> str:
+        return self.texts[document["hash"]]
+
+    def version(self, index: str) -> str:
+        return "v1"
+
+    def visible(self, index: str, principal: Any) -> str:
+        return ",".join(sorted(principal["roles"]))
+
+
+@dataclass
+class FakeGuards:
+    failing: dict[str, str] = field(default_factory=dict)
+    """Guard name to the action it asks for; each name in `once` fails one time only."""
+    once: set[str] = field(default_factory=set)
+    asked: list[tuple[tuple[str, ...], str, str]] = field(default_factory=list)
+
+    async def check(self, names: Sequence[str], text: str, *, stage: str, **_: Any) -> GuardReport:
+        self.asked.append((tuple(names), text, stage))
+        results: list[CheckResult] = []
+        for name in names:
+            action = self.failing.get(name)
+            passed = action is None
+            results.append(
+                {"guard": name, "passed": passed, "action": action or "pass", "reason": f"{name} says no", "ms": 0.1}  # type: ignore[typeddict-item]
+            )
+            if name in self.once:
+                self.failing.pop(name, None)
+        redacts = any(not r["passed"] and r["action"] == "redact" for r in results)
+        return GuardReport(tuple(results), text.replace("secret", "<SECRET_1>") if redacts else text, redacts)
+
+
+@dataclass
+class FakeLedger:
+    refuses: Refusal | None = None
+    log: list[str] = field(default_factory=list)
+
+    def reserve(self, **_: Any) -> Reservation | Refusal:
+        if self.refuses:
+            return self.refuses
+        self.log.append("reserve")
+        return Reservation("r1", 0.001)
+
+    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+        self.log.append("settle")
+
+    def release(self, reservation: Reservation) -> None:
+        self.log.append("release")
+
+
+@dataclass
+class FakeCache:
+    kept: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def get(self, key: str) -> Cached | None:
+        return Cached(self.kept[key], 1.0) if key in self.kept else None
+
+    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None:
+        self.kept[key] = value
+
+
+@dataclass
+class FakeTools:
+    calls: list[tuple[str, dict[str, Any], str]] = field(default_factory=list)
+    result: ToolResult = field(default_factory=lambda: ToolResult("done", {"id": "T-1"}))
+
+    def schema(self, name: str) -> dict[str, Any]:
+        return {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
+        self.calls.append((name, dict(arguments), key))
+        return self.result
+
+
+class FakePrompts:
+    def render(self, id: str, **values: str) -> Prompt:
+        file = parse(f"---\nid: {id}\nversion: 1\n---\n{{{{question}}}} {{{{sources}}}} {{{{feedback}}}}", id)
+        text = " ".join(values.values())
+        return Prompt(id, "1", file.hash, (Message("user", text),))
+
+
+class FakeSpan:
+    def set(self, **attributes: Any) -> None: ...
+
+    def fail(self, message: str) -> None: ...
+
+
+class FakeTracer:
+    """Remembers the names of what it was shown."""
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    @contextmanager
+    def span(self, name: str, type: str, **attributes: Any) -> Any:
+        self.seen.append(name)
+        yield FakeSpan()
+
+    @contextmanager
+    def node(self, name: str, kind: str, type: str, *, visit: int = 1, **attributes: Any) -> Any:
+        self.seen.append(name)
+        yield FakeSpan()
+
+    @contextmanager
+    def run(self, run_id: str, **attributes: Any) -> Any:
+        self.seen.append(f"run {run_id}" + (" again" if attributes.get("resume") else ""))
+        yield FakeSpan()
+
+    def branch(self, node: str, branch: Any, **_: Any) -> None:
+        self.seen.append(f"{node}→{branch['to']}")
+
+    def score(self, name: str, value: Any, *, comment: str = "") -> None: ...
+
+    def finish(self, status: str, state: Any, **_: Any) -> None:
+        self.seen.append(status)
+
+
+@dataclass
+class Clock:
+    at: datetime = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.at
+
+
+def services(**replaced: Any) -> Services:
+    """Services that say yes to everything, with some of them replaced."""
+    every = Services(
+        workflow=WorkflowFacts("test", "1", "digest-1", INTENTS, ("kb",), 3600.0),
+        models=FakeModels(),
+        router=FakeRouter(),
+        policy=FakePolicy(),
+        retriever=FakeRetriever(),
+        guards=FakeGuards(),
+        ledger=FakeLedger(),
+        cache=FakeCache(),
+        tools=FakeTools(),
+        prompts=FakePrompts(),
+        tracer=FakeTracer(),
+        confidence=lambda completion, sources: 0.8,
+        now=Clock(),
+    )
+    return replace(every, **replaced)
