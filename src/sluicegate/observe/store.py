@@ -79,8 +79,8 @@ class RunFilter:
     path: str = ""
     intent: str = ""
     status: str = ""
-    user: str = ""
-    """As traces name the user (see `Masking.user`)."""
+    users: tuple[str, ...] = ()
+    """Any of these, as traces name users (see `Masking.user`)."""
     session: str = ""
     since_ns: int = 0
     until_ns: int = 0
@@ -338,10 +338,13 @@ def _score_row(score: Score) -> tuple[Any, ...]:
 def _where(which: RunFilter) -> tuple[str, list[Any]]:
     terms = [] if which.shadow else ["NOT shadow"]
     values: list[Any] = []
-    for column in ("workflow", "path", "intent", "status", "user", "session"):
+    for column in ("workflow", "path", "intent", "status", "session"):
         if wanted := getattr(which, column):
             terms.append(f"{column} = ?")
             values.append(wanted)
+    if which.users:
+        terms.append(f"user IN ({', '.join('?' for _ in which.users)})")
+        values += which.users
     if which.since_ns:
         terms.append("started_ns >= ?")
         values.append(which.since_ns)
