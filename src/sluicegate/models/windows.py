@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["MOST_CHARACTERS", "WINDOW_CHARACTERS", "halves", "mean"]
+__all__ = ["MOST_CHARACTERS", "WINDOW_CHARACTERS", "halves", "mean", "unit"]
 
 WINDOW_CHARACTERS = 500
 """A text this short has at most 510 WordPiece tokens, whatever is in it."""
@@ -25,5 +25,10 @@ def mean(vectors: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[float
     if len(vectors) == 1:
         return list(vectors[0])
     summed = [sum(x * size for x, size in zip(column, sizes, strict=True)) for column in zip(*vectors, strict=True)]
-    norm = math.sqrt(sum(x * x for x in summed)) or 1.0
-    return [x / norm for x in summed]
+    return unit(summed)
+
+
+def unit(vector: Sequence[float]) -> list[float]:
+    """The vector at length 1; the zero vector stays what it is."""
+    norm = math.sqrt(sum(x * x for x in vector)) or 1.0
+    return [x / norm for x in vector]
