@@ -1,0 +1,65 @@
+# `make demo` and `make test` work on a machine with Python 3.11 to 3.13 and nothing else installed.
+
+export UV_PROJECT_ENVIRONMENT := .venv
+VENV_UV := .uv/bin/uv
+UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
+RUN := $(UV) run --no-sync
+
+.PHONY: demo test install lint types check bench bench-router bench-patterns test-ollama test-langfuse test-redteam notebooks clean
+
+demo: $(UV)
+	@echo "Installing (the first time takes a minute)"
+	@$(UV) sync --frozen --no-dev --inexact --quiet
+	@$(RUN) python -m sluicegate.demo
+
+test: install lint types
+	$(RUN) pytest -q
+
+# --- what they stand on ---
+
+install: $(UV)
+	@$(UV) sync --frozen --all-extras --quiet
+
+$(VENV_UV):
+	@echo "uv is not installed: putting it into .uv"
+	@python3 -m venv .uv && .uv/bin/python -m pip install --quiet --disable-pip-version-check "uv>=0.9,<1"
+
+ifneq ($(UV),$(VENV_UV))
+$(UV):
+endif
+
+lint:
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) lint-imports --no-cache
+
+types:
+	$(RUN) basedpyright --level error
+
+check: install
+	$(RUN) sluicegate check configs/*/workflow.yaml
+
+# --- what is measured ---
+
+bench: install
+	$(RUN) python benchmarks/run.py
+
+bench-router: install
+	$(RUN) python benchmarks/router.py
+
+bench-patterns: install
+	$(RUN) python benchmarks/patterns.py
+
+# --- against real servers, when their address is set in the environment ---
+
+test-ollama: install
+	$(RUN) pytest -q -m ollama
+
+test-langfuse: install
+	$(RUN) pytest -q -m langfuse
+
+test-redteam: install
+	$(RUN) pytest -q -m redteam
+
+clean:
+	rm -rf .venv .uv .sluicegate dist build
