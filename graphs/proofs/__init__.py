@@ -33,8 +33,7 @@ def prove(
 ) -> list[Problem]:
     """Every problem of a flow, SG130 to SG136.
 
-    `domains` lists, for fields with few values such as ``checks.failed``, every value that a condition can see, the
-    one of a field that was not set yet included.
+    `domains` lists, for fields with few values such as ``checks.failed``, every value that a node can give them.
     """
     semantics = Semantics(flow, known, domains or {})
     return [

@@ -5,6 +5,9 @@ A condition is evaluated with three values (true, false, unknown); fields with a
 conditions of one branch list see the same values. A branch is possible when it is not false and no earlier branch that
 is true, or asks the same, must have been taken. A branch to a node whose visits are used up is passed over; that can
 only be on a cycle through this node.
+
+At run time a condition that reads a field nobody wrote yet does not hold, and neither does its negation. So *unset* is
+one more value of every field, but where each route to the node passes one that is certain to write it.
 """
 
 import itertools
@@ -12,8 +15,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from sluicegate.graphs.fields import fields
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.proofs.shape import components, successors
+from sluicegate.graphs.proofs.shape import components, reached, successors
 
 __all__ = ["Known", "Semantics", "Values", "fields_in"]
 
@@ -29,6 +33,16 @@ Values: TypeAlias = tuple[bool | None, ...]
 MAX_VALUATIONS = 64
 """Combinations of small-domain fields that are tried at one node; beyond it the widest fields stay unknown."""
 
+_CERTAIN: Mapping[str, frozenset[str]] = {
+    "classifies": frozenset({"intent", "route"}),
+    "decides-policy": frozenset({"policy"}),
+    "checks": frozenset({"checks"}),
+    "asks-human": frozenset({"approval"}),
+    "calls-tool": frozenset({"tool_calls"}),
+}
+"""The state keys that a node with an effect writes at every visit."""
+
+_UNSET = object()
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _FIELD = re.compile(r"(?<![\w.])[A-Za-z_]\w*\.[A-Za-z_]\w*")
 
@@ -68,6 +82,7 @@ class Semantics:
         self._truths: dict[tuple[str, tuple[tuple[str, object], ...]], bool | None] = {}
         self._valuations: dict[tuple[str, tuple[tuple[str, object], ...], bool], tuple[Values, ...]] = {}
         self._possible: dict[tuple[str, int], tuple[int, ...]] = {}
+        self._unset: dict[str, set[str]] = {}
         self._fields = {
             name: tuple(
                 dict.fromkeys(
@@ -148,6 +163,29 @@ class Semantics:
             found |= _takeable(self.flow.nodes[name].edges, values, available)
         return tuple(sorted(found))
 
+    def _certainly_set(self, name: str, field: str) -> bool:
+        """True when a run that leaves a node has a value for a field, whatever its route was."""
+        known_field = fields().get(field)
+        if known_field is None:
+            return False
+        return known_field.initial or name not in self._left_without(known_field.key)
+
+    def _left_without(self, key: str) -> set[str]:
+        """The nodes that a run can leave with a state key not written yet."""
+
+        def writes(node: FlowNode) -> bool:
+            certain = any(key in _CERTAIN.get(effect, ()) for effect in node.effects)
+            return certain and (not node.writes or key in node.writes)
+
+        if key not in self._unset:
+            going_on = {
+                name: () if writes(node) else tuple(edge.to for edge in node.edges)
+                for name, node in self.flow.nodes.items()
+            }
+            found = reached([self.flow.start], going_on)
+            self._unset[key] = {name for name in found if not writes(self.flow.nodes[name])}
+        return self._unset[key]
+
     def _assignments(self, name: str, facts: Mapping[str, object], *, classified: bool) -> Iterator[dict[str, object]]:
         open_fields = [
             field
@@ -155,15 +193,18 @@ class Semantics:
             # before a node classified, an intent's field has none of its domain's values
             if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
         ]
-        open_fields.sort(key=lambda field: len(self.domains[field]))
+        choices = {
+            field: (*self.domains[field], *(() if self._certainly_set(name, field) else (_UNSET,)))
+            for field in open_fields
+        }
         size, kept = 1, list[str]()
-        for field in open_fields:
-            size *= max(1, len(self.domains[field]))
+        for field in sorted(open_fields, key=lambda field: len(choices[field])):
+            size *= len(choices[field])
             if size > MAX_VALUATIONS:
                 break
             kept.append(field)
-        for values in itertools.product(*(self.domains[field] for field in kept)):
-            yield dict(zip(kept, values, strict=True))
+        for values in itertools.product(*(choices[field] for field in kept)):
+            yield {field: value for field, value in zip(kept, values, strict=True) if value is not _UNSET}
 
     def _value(self, edge: Edge, facts: Mapping[str, object]) -> bool | None:
         if edge.condition is None:

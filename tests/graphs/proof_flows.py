@@ -1,0 +1,113 @@
+"""The worked example of the documentation as a flow, and a small three-valued evaluator, for the tests of this folder.
+
+The evaluator knows enough of CEL for flows made by hand: names, literals, ``== != < >``, ``! && ||`` and parentheses.
+"""
+
+import ast
+import functools
+import operator
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from sluicegate.graphs.flow import Edge, Flow, FlowNode
+
+EFFECTS = {
+    "classify": "classifies",
+    "policy-check": "decides-policy",
+    "retrieve": "retrieves",
+    "slm-answer": "generates",
+    "llm-synthesize": "generates",
+    "call-tool": "calls-tool",
+    "output-check": "checks",
+    "human-interrupt": "asks-human",
+    "respond": "ends",
+    "refuse": "ends",
+}
+
+
+def node(name: str, kind: str, *branches: str | tuple[str, str], max_visits: int | None = None) -> FlowNode:
+    """A node; a branch is a target, or a condition and a target."""
+    edges = tuple(Edge(branch) if isinstance(branch, str) else Edge(branch[1], branch[0]) for branch in branches)
+    effects = frozenset({EFFECTS[kind]}) if kind in EFFECTS else frozenset[str]()
+    return FlowNode(name, kind, effects, edges, max_visits)
+
+
+def flow(*nodes: FlowNode, intents: Mapping[str, Mapping[str, object]] | None = None) -> Flow:
+    """The first node is the start."""
+    return Flow(nodes[0].name, {each.name: each for each in nodes}, intents or {})
+
+
+INTENTS: dict[str, dict[str, object]] = {
+    "password_reset": {"task": "short-answer", "risk": "low", "max_tokens": 120},
+    "access_request": {"task": "tool", "risk": "high", "max_tokens": 160},
+    "payroll": {"task": "short-answer", "risk": "high", "max_tokens": 160},
+    "outage_report": {"task": "synthesis", "risk": "low", "max_tokens": 700},
+}
+
+
+def helpdesk(recall: str = "cache.hit && intent.risk == 'low'") -> Flow:
+    """The helpdesk of the documentation; `recall` is when a cached answer is served."""
+    return flow(
+        node("classify", "classify", "gate"),
+        node(
+            "gate", "policy-check", ("policy.verdict == 'deny'", "refuse"), ("intent.task == 'tool'", "act"), "recall"
+        ),
+        node("recall", "cache-lookup", (recall, "respond"), "facts"),
+        node(
+            "facts",
+            "retrieve",
+            ("intent.task == 'synthesis'", "synthesize"),
+            ("intent.confidence < router.threshold", "synthesize"),
+            "answer",
+        ),
+        node("answer", "slm-answer", ("answer.confidence < 0.5", "synthesize"), "check"),
+        node("synthesize", "llm-synthesize", "check", max_visits=2),
+        node(
+            "check",
+            "output-check",
+            ("checks.failed", "synthesize"),
+            ("checks.failed || intent.risk == 'high'", "approve"),
+            "respond",
+        ),
+        node("approve", "human-interrupt", ("approval.verdict == 'approve'", "respond"), "refuse"),
+        node("act", "call-tool", "approve"),
+        node("respond", "respond"),
+        node("refuse", "refuse"),
+        intents=INTENTS,
+    )
+
+
+def known(condition: str, facts: Mapping[str, object]) -> bool | None:
+    """Three-valued evaluation (Kleene's strong logic): None is unknown."""
+    value = _value(_parsed(condition), facts)
+    return value if value is None else bool(value)
+
+
+@functools.cache
+def _parsed(condition: str) -> ast.expr:
+    python = re.sub(r"!(?!=)", " not ", condition.replace("&&", " and ").replace("||", " or ")).strip()
+    return ast.parse(python, mode="eval").body
+
+
+def _value(node: ast.expr, facts: Mapping[str, object]) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, ast.Attribute | ast.Name):
+        name = ast.unparse(node)
+        return {"true": True, "false": False}.get(name, facts.get(name))
+    if isinstance(node, ast.UnaryOp):
+        value = _value(node.operand, facts)
+        return None if value is None else not value
+    if isinstance(node, ast.BoolOp):
+        values = [_value(each, facts) for each in node.values]
+        deciding = isinstance(node.op, ast.Or)
+        if deciding in values:
+            return deciding
+        return None if None in values else not deciding
+    assert isinstance(node, ast.Compare)
+    left, right = _value(node.left, facts), _value(node.comparators[0], facts)
+    if left is None or right is None:
+        return None
+    compare = {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.Gt: operator.gt}
+    return compare[type(node.ops[0])](left, right)
