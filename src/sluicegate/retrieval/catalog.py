@@ -1,0 +1,227 @@
+"""The catalog of one index: its documents, the words of its passages, and which version of its table counts.
+
+The table (LanceDB) may be ahead of the catalog while an ingest works; readers see the version that the catalog names.
+One SQLite transaction moves the catalog on, so an ingest that dies at any moment leaves the old index whole.
+"""
+
+import json
+import sqlite3
+import struct
+from collections.abc import Collection, Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sluicegate.errors import RetrievalError, RunError
+from sluicegate.retrieval.passages import content_hash
+from sluicegate.retrieval.readers import Document
+from sluicegate.sqlite import connect, explained, transaction
+
+__all__ = ["Catalog", "Entry", "Head"]
+
+FORMAT = 1
+"""Raised when an older version of this program could not read what this one writes."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS head (
+  one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL,
+  table_name TEXT NOT NULL, table_version INTEGER NOT NULL,
+  digest TEXT NOT NULL, embedder TEXT NOT NULL, language TEXT NOT NULL, probe BLOB NOT NULL,
+  chunks INTEGER NOT NULL, ingested_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS documents (
+  id TEXT PRIMARY KEY, file TEXT NOT NULL UNIQUE, file_hash TEXT NOT NULL, text_hash TEXT NOT NULL,
+  named INTEGER NOT NULL, facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS passages (
+  document TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE, hash TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document);
+CREATE INDEX IF NOT EXISTS passages_by_hash ON passages(hash);
+CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL, left_at TEXT) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What the index is now."""
+
+    table: str
+    table_version: int
+    digest: str
+    """Changes whenever a document's words or facts do."""
+    embedder: str
+    """As ``provider:model``, for messages; `probe` is what is compared."""
+    language: str
+    probe: tuple[float, ...]
+    """The embedding of a fixed sentence: two embedders are the same when theirs agree."""
+    chunks: int
+    ingested_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One document and the file it came from."""
+
+    document: Document
+    file: str
+    """Relative to the workflow's folder when inside it, else absolute."""
+    file_hash: str
+    """Of the file, its sidecar and every setting that shapes its passages."""
+    text_hash: str
+    named: bool
+    """Came by a path given on the command line, not by the index's own."""
+
+
+class Catalog:
+    """Opens `folder`'s catalog. Raises `RetrievalError` SG401 (absent, unless `make`), SG402 (corrupt); `RunError`
+    SG607."""
+
+    def __init__(self, folder: Path, *, make: bool = False) -> None:
+        self._path = folder / "catalog.sqlite"
+        if not make and not self._path.is_file():
+            raise RetrievalError(
+                "SG401", f"index {folder.name!r} is empty", mend="Run 'sluicegate ingest' for this workflow"
+            )
+        with self._checked():
+            self._database = connect(self._path, schema=_SCHEMA, durable=True)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def head(self) -> Head | None:
+        """None before the first ingest was finished."""
+        with self._checked():
+            row = self._database.execute("SELECT * FROM head").fetchone()
+        if row is None:
+            return None
+        if row["format"] != FORMAT:
+            raise self._corrupt(f"written in format {row['format']}, this version reads {FORMAT}")
+        probe = row["probe"]
+        return Head(
+            row["table_name"],
+            row["table_version"],
+            row["digest"],
+            row["embedder"],
+            row["language"],
+            struct.unpack(f"<{len(probe) // 4}f", probe),
+            row["chunks"],
+            row["ingested_at"],
+        )
+
+    def entries(self) -> dict[str, Entry]:
+        """Every document by its file."""
+        with self._checked():
+            rows = self._database.execute("SELECT * FROM documents ORDER BY id").fetchall()
+            return {
+                row["file"]: Entry(
+                    _document(row["facts"]), row["file"], row["file_hash"], row["text_hash"], bool(row["named"])
+                )
+                for row in rows
+            }
+
+    def documents(self) -> tuple[Head | None, dict[str, Document]]:
+        """The head and every document by its id, of one moment."""
+        with self._checked():
+            self._database.execute("BEGIN")
+            try:
+                head = self.head()
+                rows = self._database.execute("SELECT id, facts FROM documents ORDER BY id").fetchall()
+            finally:
+                self._database.execute("COMMIT")
+            return head, {row["id"]: _document(row["facts"]) for row in rows}
+
+    def text(self, hash: str) -> str | None:
+        """A passage's words by their hash; None when they are gone."""
+        with self._checked():
+            row = self._database.execute("SELECT text FROM texts WHERE hash = ?", (hash,)).fetchone()
+        return None if row is None else str(row["text"])
+
+    def keep_texts(self, texts: Iterable[tuple[str, str]], now: datetime) -> None:
+        """Store (hash, text) pairs ahead of `advance`; what no passage comes to use is swept out later."""
+        with self._checked(), transaction(self._database) as database:
+            database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", ((*t, now.isoformat()) for t in texts))
+
+    def advance(
+        self,
+        head: Head,
+        changed: Sequence[tuple[Entry, Sequence[str]]],
+        removed: Collection[str],
+        now: datetime,
+        *,
+        keep_removed: timedelta,
+    ) -> Head:
+        """Make `head` the index: with `changed` entries (and their passages' hashes), without the `removed` ids.
+
+        The digest is computed here. Texts that no passage uses any more are deleted after `keep_removed`.
+        """
+        with self._checked(), transaction(self._database) as database:
+            gone = {*removed, *(entry.document.id for entry, _ in changed)}
+            database.executemany("DELETE FROM documents WHERE id = ?", ((leaving,) for leaving in gone))
+            for entry, hashes in changed:
+                database.execute(
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+                    (
+                        entry.document.id,
+                        entry.file,
+                        entry.file_hash,
+                        entry.text_hash,
+                        int(entry.named),
+                        json.dumps(asdict(entry.document), ensure_ascii=False, sort_keys=True),
+                    ),
+                )
+                database.executemany(
+                    "INSERT INTO passages VALUES (?, ?)", ((entry.document.id, passage) for passage in hashes)
+                )
+            used = "EXISTS (SELECT 1 FROM passages WHERE passages.hash = texts.hash)"
+            database.execute(f"UPDATE texts SET left_at = NULL WHERE left_at IS NOT NULL AND {used}")  # noqa: S608
+            database.execute(
+                f"UPDATE texts SET left_at = ? WHERE left_at IS NULL AND NOT {used}",  # noqa: S608
+                (now.isoformat(),),
+            )
+            database.execute("DELETE FROM texts WHERE left_at <= ?", ((now - keep_removed).isoformat(),))
+            rows = database.execute("SELECT id, file_hash, text_hash, facts FROM documents ORDER BY id").fetchall()
+            head = replace(head, digest=content_hash(json.dumps([tuple(row) for row in rows])))
+            self._put(head)
+        return head
+
+    def _put(self, head: Head) -> None:
+        self._database.execute(
+            "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                FORMAT,
+                head.table,
+                head.table_version,
+                head.digest,
+                head.embedder,
+                head.language,
+                struct.pack(f"<{len(head.probe)}f", *head.probe),
+                head.chunks,
+                head.ingested_at,
+            ),
+        )
+
+    @contextmanager
+    def _checked(self) -> Generator[None]:
+        try:
+            with explained(self._path):
+                yield
+        except RunError as error:
+            if error.code == "SG606":
+                raise self._corrupt(error.message) from error
+            raise
+        except (json.JSONDecodeError, TypeError, struct.error, sqlite3.DatabaseError) as error:
+            raise self._corrupt(str(error)) from error
+
+    def _corrupt(self, why: str) -> RetrievalError:
+        return RetrievalError(
+            "SG402",
+            f"index {self._path.parent.name!r} is corrupt: {why}",
+            mend="Run 'sluicegate ingest --rebuild' for this workflow",
+        )
+
+
+def _document(facts: str) -> Document:
+    fields: dict[str, Any] = json.loads(facts)
+    fields["readers"] = tuple(fields["readers"])
+    fields["tags"] = tuple(fields["tags"])
+    return Document(**fields)

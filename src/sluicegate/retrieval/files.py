@@ -1,0 +1,91 @@
+"""The files of an index: which there are, what they are called, and whether they changed."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluicegate.errors import Problem, RetrievalError
+from sluicegate.retrieval.config import IndexConfig
+from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES
+
+__all__ = ["KnowledgeFile", "configured", "find", "name_of", "unreadable"]
+
+_LOADER_VERSION = 1
+"""Raised when files must be read again because their text would now come out otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnowledgeFile:
+    path: Path
+    name: str
+    """Relative to the workflow's folder when inside it, else absolute; with forward slashes."""
+    sidecar: Path | None
+    hash: str
+    """Of its bytes, its sidecar's, and every setting that shapes what the index keeps of it."""
+
+
+def configured(config: IndexConfig, folder: Path) -> list[Path]:
+    """The index's own paths."""
+    return [(folder / path).resolve() for path in config.path]
+
+
+def name_of(path: Path, folder: Path) -> str:
+    """What a file is called in the catalog."""
+    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+
+
+def find(roots: Sequence[Path], config: IndexConfig, folder: Path) -> tuple[list[KnowledgeFile], list[Problem]]:
+    """Every readable kind of file under `roots` (resolved), by name, and what is wrong with the others.
+
+    Hidden files, sidecars and files of other kinds inside folders are passed over. Raises `RetrievalError` SG403 when
+    a root does not exist: a folder that is not mounted must not empty an index.
+    """
+    found: dict[Path, None] = {}
+    problems: list[Problem] = []
+    for root in roots:
+        if root.is_dir():
+            inside = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+            for path in inside:
+                if any(part.startswith(".") for part in path.relative_to(root).parts):
+                    continue
+                if path.resolve().is_relative_to(root):
+                    found[path] = None
+                else:
+                    problems.append(unreadable(name_of(path, folder), "it links to a file outside of its folder"))
+        elif root.is_file():
+            if root.suffix.lower() in SUFFIXES:
+                found[root] = None
+            else:
+                kinds = ", ".join(sorted(SUFFIXES))
+                problems.append(unreadable(name_of(root, folder), f"{root.suffix or 'no ending'}: not one of {kinds}"))
+        else:
+            raise RetrievalError(
+                "SG403", f"{root} does not exist", mend="Correct the path, or remove it from the index"
+            )
+    settings = config.model_dump_json(include={"chunk", "approved", "readers", "clearance"})
+    files: list[KnowledgeFile] = []
+    for path in found:
+        name = name_of(path, folder)
+        beside = path.with_name(path.name + SIDECAR)
+        sidecar = beside if beside.is_file() else None
+        try:
+            if path.stat().st_size > config.max_file_mb * 1_000_000:
+                problems.append(unreadable(name, f"larger than max_file_mb ({config.max_file_mb:g} MB)"))
+            else:
+                files.append(KnowledgeFile(path, name, sidecar, _hash(path, sidecar, settings)))
+        except OSError as error:
+            problems.append(unreadable(name, error.strerror or str(error)))
+    return files, problems
+
+
+def unreadable(name: str, why: str) -> Problem:
+    return Problem("SG403", f"{name}: {why}", mend="It is left out of the index")
+
+
+def _hash(path: Path, sidecar: Path | None, settings: str) -> str:
+    digest = hashlib.sha256(f"{_LOADER_VERSION} {settings}\n".encode())
+    for part in (path, sidecar):
+        digest.update(part.read_bytes() if part else b"")
+        digest.update(b"\x00sluicegate\x00")
+    return digest.hexdigest()

@@ -1,0 +1,392 @@
+"""Files into an index: only what changed is read, cut and embedded; the index changes at once or not at all.
+
+The table is written first, at versions that no reader opens; then one transaction of the catalog makes the last of
+them the index (see `catalog`). A lock lets one ingest work at a time; it goes with the process that holds it.
+"""
+
+import asyncio
+import math
+import operator
+import time
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sluicegate.errors import Problem, RetrievalError, RunError
+from sluicegate.retrieval import table as tables
+from sluicegate.retrieval.catalog import Catalog, Entry, Head
+from sluicegate.retrieval.config import IndexConfig
+from sluicegate.retrieval.facts import document
+from sluicegate.retrieval.files import KnowledgeFile, configured, find, unreadable
+from sluicegate.retrieval.loaders import load
+from sluicegate.retrieval.passages import Passage, content_hash, cut
+from sluicegate.retrieval.readers import clearance_rank
+from sluicegate.sqlite import connect, transaction
+
+__all__ = ["PROBE", "Embed", "IngestReport", "Progress", "check_embedder", "ingest"]
+
+Embed = Callable[[str, Sequence[str]], Awaitable[list[list[float]]]]
+"""Role and texts to one vector each, all of one model, as `services.Models.embed`."""
+
+Progress = Callable[[int, int, str], None]
+"""Files done, files in all, the file at hand."""
+
+PROBE = "The quick brown fox jumps over the lazy dog."
+"""Embedded beside passages and questions, to know whether both came from the same model."""
+
+_SAME = 0.98
+"""Cosine from which two probes are of one model: quantised forms of one model agree to .99, different models do not."""
+
+_BATCH = 32
+"""Passages embedded in one call."""
+
+_ROWS = 512
+"""Passages written to the table at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What an ingest did; documents are named by id."""
+
+    added: tuple[str, ...]
+    updated: tuple[str, ...]
+    unchanged: int
+    removed: tuple[str, ...]
+    chunks: int
+    """Passages in the index now."""
+    embedded: int
+    """Passages that had to be embedded."""
+    seconds: float
+    problems: tuple[Problem, ...]
+    """Files that were left out (SG403), and as warnings the documents that nobody can find."""
+
+
+@dataclass(slots=True)
+class _Plan:
+    """What an ingest has to do."""
+
+    old: dict[str, Entry]
+    """The index's documents by id."""
+    files: list[tuple[KnowledgeFile, bool]]
+    """Files to read; True where only a path of the command line leads to it."""
+    unchanged: dict[str, str]
+    """Ids of documents that stay as they are, with their files."""
+    gone: set[str]
+    """Ids of documents that leave the index or are replaced."""
+    problems: list[Problem]
+
+
+async def ingest(
+    index_dir: Path,
+    paths: Sequence[Path],
+    config: IndexConfig,
+    embed: Embed,
+    *,
+    embedder: str,
+    folder: Path,
+    progress: Progress = lambda _done, _all, _file: None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    rebuild: bool = False,
+    flat_rows: int = tables.FLAT_ROWS,
+) -> IngestReport:
+    """Bring the index in `index_dir` up to date with its files.
+
+    `folder` is the workflow's folder, to which `config.path` is relative. Without `paths` the whole index is brought
+    up to date, with `paths` only what is under them. A document whose file is gone or has become unreadable leaves
+    the index. `embedder` names what `embed` asks first, as ``provider:model``. `rebuild` starts anew, also over a
+    corrupt index or another embedder's; searches see the old index until the new one is complete.
+
+    Raises `RetrievalError` SG402 (corrupt), SG403 (a path does not exist), SG404 (built with another embedder),
+    `RunError` SG607 (disk full), SG608 (another ingest is at work), `ModelError` from `embed`.
+    """
+    started = time.monotonic()
+    async with _alone(index_dir):
+        folder = await asyncio.to_thread(folder.resolve)
+        catalog = await asyncio.to_thread(_open, index_dir, rebuild=rebuild)
+        try:
+            head = catalog.head()
+            if rebuild:
+                head, leaving = None, {entry.document.id for entry in catalog.entries().values()}
+                plan = await asyncio.to_thread(_plan, {}, paths, config, folder)
+                plan.gone |= leaving
+            else:
+                plan = await asyncio.to_thread(_plan, catalog.entries(), paths, config, folder)
+            if head and head.embedder != embedder:
+                [probe] = await embed(config.embedder, [PROBE])
+                check_embedder(head.probe, probe, index_dir.name, head.embedder)
+            writer = _Writer(index_dir, catalog, head, plan, config, embed, embedder)
+            await writer.run(now(), progress, flat_rows)
+        finally:
+            catalog.close()
+    read = {entry.document.id for entry, _ in writer.read}
+    return IngestReport(
+        added=tuple(sorted(read - plan.old.keys())),
+        updated=tuple(sorted(read & plan.old.keys())),
+        unchanged=len(plan.unchanged),
+        removed=tuple(sorted(plan.old.keys() & plan.gone - read)),
+        chunks=writer.head.chunks if writer.head else 0,
+        embedded=writer.embedded,
+        seconds=time.monotonic() - started,
+        problems=tuple(plan.problems),
+    )
+
+
+def check_embedder(expected: Sequence[float], probe: Sequence[float], index: str, embedder: str) -> None:
+    """Raise `RetrievalError` SG404 unless both probes come from the same model."""
+    alike = 0.0
+    if len(expected) == len(probe):
+        lengths = math.hypot(*expected) * math.hypot(*probe)
+        alike = sum(map(operator.mul, expected, probe)) / lengths if lengths else 0.0
+    if alike < _SAME:
+        raise RetrievalError(
+            "SG404",
+            f"index {index!r} was built with {embedder}, another embedder answers now",
+            mend="Run 'sluicegate ingest --rebuild' for this workflow, or bring the old embedder back",
+        )
+
+
+def _plan(entries: dict[str, Entry], paths: Sequence[Path], config: IndexConfig, folder: Path) -> _Plan:
+    """Compare the files with the catalog's `entries` (by file)."""
+    own = configured(config, folder)
+    if paths:
+        roots = [path.resolve() for path in paths]
+    else:
+        # documents that came by the command line stay until their file goes
+        roots = [*own, *(folder / name for name, entry in entries.items() if entry.named and (folder / name).is_file())]
+    files, problems = find(roots, config, folder)
+    plan = _Plan({entry.document.id: entry for entry in entries.values()}, [], {}, set(), problems)
+    found = {file.name for file in files}
+    for name, entry in entries.items():
+        path = folder / name
+        looked_for = not paths or any(path.is_relative_to(root) for root in roots)
+        if name not in found and (looked_for or not path.is_file()):
+            plan.gone.add(entry.document.id)
+        elif name not in found:
+            plan.unchanged[entry.document.id] = name
+    for file in files:
+        entry = entries.get(file.name)
+        if entry and entry.file_hash == file.hash:
+            plan.unchanged[entry.document.id] = file.name
+            continue
+        if entry:
+            plan.gone.add(entry.document.id)
+        plan.files.append((file, not any(file.path.is_relative_to(root) for root in own)))
+    return plan
+
+
+class _Writer:
+    """Carries a plan out. `read`, `embedded` and `head` say what came of it."""
+
+    def __init__(
+        self,
+        index_dir: Path,
+        catalog: Catalog,
+        head: Head | None,
+        plan: _Plan,
+        config: IndexConfig,
+        embed: Embed,
+        embedder: str,
+    ) -> None:
+        self._index_dir = index_dir
+        self._catalog = catalog
+        self._plan = plan
+        self._config = config
+        self._embed = embed
+        self._embedder = embedder
+        self._probe: Sequence[float] = head.probe if head else ()
+        self._table: Any = None
+        self._old_table: Any = None
+        self._table_name = head.table if head else f"passages_{uuid.uuid4().hex[:8]}"
+        self._rows: list[dict[str, Any]] = []
+        self._taken = dict(plan.unchanged)
+        self.head = head
+        self.read: list[tuple[Entry, list[str]]] = []
+        self.embedded = 0
+
+    async def run(self, now: datetime, progress: Progress, flat_rows: int) -> None:
+        plan = self._plan
+        new_language = self.head is not None and self.head.language != self._config.language
+        if not (plan.files or plan.gone or new_language):
+            return
+        if self.head:
+            with tables.guarded(self._index_dir):
+                self._old_table = await tables.open_at(self._index_dir, self.head.table, self.head.table_version)
+                self._table = await tables.writable(self._index_dir, self.head.table, self.head.table_version)
+                await tables.delete(self._table, sorted(plan.gone))
+        for number, (file, named) in enumerate(plan.files):
+            progress(number, len(plan.files), file.name)
+            await self._take(file, now, named=named)
+        progress(len(plan.files), len(plan.files), "")
+        if not (self.read or plan.gone or new_language):
+            return
+        if not self._probe:
+            [self._probe] = await self._embed(self._config.embedder, [PROBE])
+        with tables.guarded(self._index_dir):
+            await self._flush()
+            chunks = await tables.index(
+                self._table, language=self._config.language, flat_rows=flat_rows, again=new_language
+            )
+            version = int(await self._table.version())
+        head = Head(
+            table=self._table_name,
+            table_version=version,
+            digest="",
+            embedder=self.head.embedder if self.head else self._embedder,
+            language=self._config.language,
+            probe=tuple(self._probe),
+            chunks=chunks,
+            ingested_at=now.isoformat(),
+        )
+        self.head = await asyncio.to_thread(
+            self._catalog.advance,
+            head,
+            self.read,
+            plan.gone,
+            now,
+            keep_removed=timedelta(days=self._config.keep_removed_days),
+        )
+        with tables.guarded(self._index_dir):
+            await tables.tidy(self._index_dir, self._table_name)
+
+    async def _take(self, file: KnowledgeFile, now: datetime, *, named: bool) -> None:
+        """Read, cut and embed one file; what is wrong with it becomes a problem."""
+        plan = self._plan
+        try:
+            entry, passages = await asyncio.to_thread(_read, file, self._config, named=named)
+        except ValueError as error:
+            plan.problems.append(unreadable(file.name, str(error)))
+            return
+        name = entry.document.id
+        if name in self._taken:
+            plan.problems.append(unreadable(file.name, f"its id {name!r} is already that of {self._taken[name]}"))
+            return
+        self._taken[name] = file.name
+        plan.problems.extend(_notices(entry))
+        inputs = [f"{entry.document.title}\n{passage.text}" for passage in passages]
+        keys = [content_hash(text) for text in inputs]
+        known: dict[str, list[float]] = {}
+        if self._old_table is not None and name in plan.old:
+            with tables.guarded(self._index_dir):
+                known = await tables.vectors_of(self._old_table, name)
+        missing = {key: text for key, text in zip(keys, inputs, strict=True) if key not in known}
+        known |= dict(zip(missing, await self._vectors(list(missing.values())), strict=True))
+        await asyncio.to_thread(self._catalog.keep_texts, [(p.hash, p.text) for p in passages], now)
+        self._rows.extend(
+            _row(entry, ordinal, passage, key, known[key])
+            for ordinal, (passage, key) in enumerate(zip(passages, keys, strict=True))
+        )
+        self.read.append((entry, [passage.hash for passage in passages]))
+        if len(self._rows) >= _ROWS:
+            with tables.guarded(self._index_dir):
+                await self._flush()
+
+    async def _vectors(self, texts: list[str]) -> list[list[float]]:
+        vectors: list[list[float]] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = texts[start : start + _BATCH]
+            # the probe travels with every batch: a fallback may take over between two of them
+            probe, *answers = await self._embed(self._config.embedder, [PROBE, *batch])
+            if self._probe:
+                check_embedder(self._probe, probe, self._index_dir.name, self._embedder)
+            else:
+                self._probe = probe
+            vectors.extend(answers)
+            self.embedded += len(batch)
+        return vectors
+
+    async def _flush(self) -> None:
+        if self._table is None:
+            self._table = await tables.create(self._index_dir, self._table_name, len(self._probe))
+        await tables.add(self._table, self._rows)
+        self._rows = []
+
+
+def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Entry, list[Passage]]:
+    loaded = load(file.path, file.sidecar)
+    text_hash = content_hash(loaded.text)
+    found = document(loaded.raw, config, file=file.name, title=loaded.title or file.path.stem, text_hash=text_hash)
+    return Entry(found, file.name, file.hash, text_hash, named), cut(loaded, config.chunk)
+
+
+def _notices(entry: Entry) -> list[Problem]:
+    """Why nobody will find a document, when that is so."""
+    reasons = [] if entry.document.approved else ["it is not approved"]
+    if not entry.document.readers:
+        reasons.append("it names no readers")
+    if not reasons:
+        return []
+    return [
+        Problem(
+            "SG403",
+            f"{entry.file}: nobody finds it, because {' and '.join(reasons)}",
+            mend="Say 'approved: true' and 'readers:' in its metadata, or as the index's defaults",
+            severity="warning",
+        )
+    ]
+
+
+def _row(entry: Entry, ordinal: int, passage: Passage, key: str, vector: Sequence[float]) -> dict[str, Any]:
+    document = entry.document
+    return {
+        "document": document.id,
+        "ordinal": ordinal,
+        "start": passage.start,
+        "end": passage.end,
+        "hash": passage.hash,
+        "input": key,
+        # the title is searched too
+        "text": f"{document.title}\n{passage.text}",
+        "approved": document.approved,
+        "valid_until": document.valid_until,
+        "clearance": clearance_rank(document.clearance),
+        "readers": list(document.readers),
+        "vector": vector,
+    }
+
+
+def _open(index_dir: Path, *, rebuild: bool) -> Catalog:
+    """The catalog; `rebuild` moves a corrupt one aside."""
+    try:
+        catalog = Catalog(index_dir, make=True)
+        if rebuild:
+            catalog.head()
+            catalog.entries()
+    except RetrievalError:
+        if not rebuild:
+            raise
+        for part in index_dir.glob("catalog.sqlite*"):
+            part.replace(part.with_name(f"corrupt-{part.name}"))
+        return Catalog(index_dir, make=True)
+    return catalog
+
+
+@asynccontextmanager
+async def _alone(index_dir: Path) -> AsyncGenerator[None]:
+    """Hold the index's writing lock. Raises `RunError` SG608 when another ingest holds it for long, SG607."""
+
+    def acquire() -> ExitStack:
+        index_dir.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            connection = connect(index_dir / "lock.sqlite")
+            stack.callback(connection.close)
+            stack.enter_context(transaction(connection))
+            return stack.pop_all()
+
+    try:
+        held = await asyncio.to_thread(acquire)
+    except RunError as error:
+        if error.code != "SG608":
+            raise
+        raise RunError(
+            "SG608", f"another ingest is at work on index {index_dir.name!r}", mend="Try again when it is done"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            "SG607", f"cannot write index {index_dir.name!r}: {error.strerror}", mend="Free space or check permissions"
+        ) from error
+    with held:
+        yield
