@@ -49,7 +49,7 @@ class Condition:
 
     def known(self, facts: Mapping[str, object]) -> bool | None:
         """What follows from some fields' values alone; None when the others decide."""
-        data = {name: facts[name] for name, _ in self._fields if name in facts}
+        data = {name: facts[name] for name in self.fields if name in facts and facts[name] is not UNSET}
         value = self._expression.eval(data=data).value()
         return value if isinstance(value, bool) else None
 
@@ -65,7 +65,7 @@ class Conditions:
             self._choices["intent.label"] = labels
         if names:
             self._choices["intent.tool"] = ("", *names)
-            self._choices["tool.tool"] = names
+            self._choices["tool.name"] = names
 
     def choices(self, field: str) -> tuple[str, ...]:
         """Every value that a field can have; empty when they cannot be listed."""
@@ -160,7 +160,9 @@ def _faults(message: str, text: str, locate: Callable[[int], Place | None]) -> l
 
 def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
     expected = re.split(r",? expecting ", what)[0].replace("<EOF>", "the end")
-    word = re.match(r"[A-Za-z]+", text[offset:])
+    word = re.match(r"[A-Za-z]+", text[offset:]) or re.search(r"[A-Za-z]+(?=\s*$)", text[:offset])
+    if word and word[0] not in _PYTHON:
+        word = re.search(r"[A-Za-z]+(?=\s*$)", text[:offset])
     mend = None
     if word and word[0] in _PYTHON:
         mend = f"CEL writes {_PYTHON[word[0]]} for {word[0]}"
@@ -170,9 +172,9 @@ def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | N
 
 
 def _unknown(name: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
-    # the library points at the last dot of a qualified name
-    start = max(0, offset - len(name.rpartition(".")[0]))
-    offset = start if text[start : start + len(name)] == name else offset
+    # the library points at the last dot of a field, and at a function's parenthesis
+    start = text.rfind(name, 0, offset + len(name))
+    offset = start if start >= 0 else offset
     place = locate(offset)
     if name in _PYTHON:
         return Problem("SG122", f"unknown name {name!r}", place, mend=f"CEL writes {_PYTHON[name]}")

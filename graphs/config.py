@@ -131,18 +131,31 @@ class NodeConfig(BaseModel):
 
 
 class Guarantee(Block):
-    """No run may reach `no` without having passed `without` (after the last of `after`, when given)."""
+    """What every run passes, proved on the graph: `no` … `without`, or `every` … `reaches`.
 
-    no: Annotated[tuple[str, ...], _OneOrMore, Field(min_length=1)]
-    """The kind of node that is guarded, or a list of them."""
-    without: str
-    """The kind of node that every route there must pass."""
+    Nodes are named by their kind, or by what kinds do (`generates`, `calls-tool`, …).
+    """
+
+    no: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """No run comes to one of these,"""
+    without: str = ""
+    """without having passed one of these before."""
+    every: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """Every run that passes one of these,"""
+    reaches: str = ""
+    """passes one of these later, before it ends."""
     after: Annotated[tuple[str, ...], _OneOrMore] = ()
-    """Only routes through one of these kinds count, and `without` must come after it."""
+    """With `no`: asked only of runs that passed one of these, and `without` must then come after it."""
     when: Words | None = None
-    """Holds only for requests of which this condition over the intent is true."""
-    name: Name | None = None
-    """What reports and waivers call it."""
+    """A condition over the intent, the principal or the request: the guarantee holds for the requests it is true of."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.no) == bool(self.every) or bool(self.no) != bool(self.without) or bool(self.every) != bool(
+            self.reaches
+        ):
+            raise ValueError("a guarantee is {no: KINDS, without: KIND} or {every: KINDS, reaches: KIND}")
+        return self
 
 
 class Waiver(Block):

@@ -18,7 +18,13 @@ __all__ = ["UNSET", "Field", "FieldType", "fields"]
 
 FieldType = Literal["bool", "int", "double", "string", "list(string)", "list(map)", "map", "dyn"]
 
-UNSET: Final = object()
+
+class _Unset:
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset()
 """What `Field.read` gives for a field that no node has written yet."""
 
 
@@ -87,12 +93,11 @@ def fields() -> Mapping[str, Field]:
         else:
             meaning = _meanings("State").get(key, "")
             found[key] = Field(key, _type(hint), _whole(key), key, initial=key in _INITIAL, meaning=meaning)
-    for name, inner in typing.get_type_hints(state_module.ToolCall).items():
-        read = functools.partial(_last_call, key=name)
-        meaning = _meanings("ToolCall").get(name, "") or f"The last tool call's {name}."
-        found[f"tool.{name}"] = Field(
-            f"tool.{name}", _type(inner), read, "tool_calls", choices=_choices(inner), meaning=meaning
-        )
+    for key, inner in typing.get_type_hints(state_module.ToolCall).items():
+        name = "tool.name" if key == "tool" else f"tool.{key}"
+        read = functools.partial(_last_call, key=key)
+        meaning = _meanings("ToolCall").get(key, "") or f"The last tool call's {key}."
+        found[name] = Field(name, _type(inner), read, "tool_calls", choices=_choices(inner), meaning=meaning)
     found.update({field.name: field for field in _DERIVED})
     return types.MappingProxyType(found)
 

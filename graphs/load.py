@@ -1,0 +1,333 @@
+"""From a file to a checked workflow: read, overlay, validate, resolve names, compile conditions, prove.
+
+`load` is what everything that runs a workflow calls; it raises one `ConfigError` with every problem. `inspect` is the
+same for those who report problems. A workflow that has a problem of severity ``error`` does not exist.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from sluicegate.errors import ConfigError, Place, PolicyError, Problem
+from sluicegate.graphs.conditions import Condition, Conditions
+from sluicegate.graphs.config import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
+from sluicegate.graphs.fields import UNSET, fields
+from sluicegate.graphs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs import Guarantee as Proved
+from sluicegate.graphs.proofs import Waiver, prove
+from sluicegate.graphs.references import check_kinds, check_references, first_existing
+from sluicegate.graphs.source import Pointer, Source, overlay, read
+from sluicegate.graphs.validate import Faults, valid_config, validated
+from sluicegate.nodes.registry import NodeKind
+
+__all__ = ["Workflow", "inspect", "load"]
+
+_PLAIN_KEYS = frozenset({"no"})
+"""Keys of the language that YAML 1.1 reads as booleans."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A checked workflow; all that follows from its files and nothing else."""
+
+    config: WorkflowConfig
+    path: Path
+    """The workflow's file."""
+    folders: tuple[Path, ...]
+    """Its folder first, then those of the workflows it extends; relative names are looked up in this order."""
+    digest: str
+    """SHA-256 of all that can change a decision: config, prompts, policies, router artifact."""
+    source: Source
+    flow: Flow
+    conditions: Mapping[str, Condition]
+    """By their text."""
+    settings: Mapping[str, BaseModel]
+    """The validated settings of each node, by its name."""
+    prompt_folders: tuple[Path, ...]
+    """In the order of precedence."""
+    policy_folder: Path
+    """Where the workflow's own policies are."""
+    tools: tuple[str, ...]
+    """The tools that it may call."""
+    guarantees: tuple[Proved, ...]
+    waivers: tuple[Waiver, ...]
+    warnings: tuple[Problem, ...]
+
+    @property
+    def name(self) -> str:
+        return self.config.workflow
+
+    @property
+    def version(self) -> str:
+        return self.config.version
+
+    @property
+    def folder(self) -> Path:
+        return self.folders[0]
+
+    def find(self, name: str) -> Path:
+        """A file that the config names, from the first folder that has it; in the workflow's own when none has."""
+        return first_existing(self.folders, name) or self.folder / name
+
+
+def load(path: Path | str) -> Workflow:
+    """The workflow in a file. Raises `ConfigError` with every problem that was found, in file order."""
+    workflow, problems = inspect(path)
+    if workflow is None:
+        raise ConfigError([problem for problem in problems if problem.severity == "error"])
+    return workflow
+
+
+def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
+    """The workflow in a file, None when it has errors, and every problem, in file order."""
+    source = _read_with_bases(Path(path))
+    if not isinstance(source.data, dict):
+        problems = list(source.problems)
+        if source.data is not None:
+            problems.append(Problem("SG107", "a workflow is a map of keys and values", source.place(())))
+        return None, problems
+    faults = Faults(source)
+    faults.problems += source.problems
+    workflow = _checked(source, faults)
+    problems = _in_file_order(faults.problems, source)
+    return (None if any(problem.severity == "error" for problem in problems) else workflow), problems
+
+
+def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]:
+    files = {str(path): position for position, path in enumerate(source.files)}
+
+    def order(problem: Problem) -> tuple[int, str, int, int]:
+        place = problem.place or Place("", 0, 0)
+        return files.get(place.file, len(files)), place.file, place.line, place.column
+
+    return sorted(dict.fromkeys(problems), key=order)
+
+
+def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
+    """A file laid over those it extends."""
+    source = read(path, plain_keys=_PLAIN_KEYS)
+    base = cast("dict[str, Any]", source.data).get("extends") if isinstance(source.data, dict) else None
+    if not isinstance(base, str):
+        return source
+    place, trail = source.place(("extends",)), (*below, _resolved(path))
+    try:
+        target = path.parent / base
+        circular = _resolved(target) in trail
+    except (OSError, ValueError) as error:
+        return _with(source, Problem("SG118", f"extends cannot be followed: {error}", place))
+    if circular:
+        way = " -> ".join(step.name for step in (*trail, target))
+        return _with(source, Problem("SG118", f"extends goes in a circle: {way}", place))
+    under = _read_with_bases(target, trail)
+    if not isinstance(under.data, dict):
+        missing = any(problem.code == "SG101" for problem in under.problems)
+        what = f"there is no workflow {base!r}" if missing else f"the workflow {base!r} cannot be used"
+        return _with(source, Problem("SG118", what, place), *(p for p in under.problems if p.code != "SG101"))
+    return overlay(source, under)
+
+
+def _resolved(path: Path) -> Path:
+    return path.resolve()
+
+
+def _with(source: Source, *problems: Problem) -> Source:
+    return Source(source.path, source.data, source.entries, (*source.problems, *problems), source.files)
+
+
+def _checked(source: Source, faults: Faults) -> Workflow | None:
+    config = valid_config(source, faults)
+    if config is None:
+        return None
+    folders = tuple(dict.fromkeys(file.parent for file in source.files))
+    kinds = check_kinds(config, faults)
+    settings = _settings(config, kinds, faults)
+    prompt_folders = tuple(folder / config.prompts for folder in folders)
+    prompts = _prompts(prompt_folders, faults)
+    check_references(config, settings, prompts, folders, faults)
+    tools = _tools(config, settings)
+    conditions = _conditions(config, Conditions(config.intents, tools), faults)
+    policy_folder, policies = _policies(config, folders, faults)
+    _router(config, folders, faults)
+    if any(problem.severity == "error" for problem in faults.problems):
+        return None
+    flow = _flow(config, kinds, source)
+    guarantees = tuple(_proved(one, source, position) for position, one in enumerate(config.guarantees))
+    waivers = tuple(
+        Waiver(one.guarantee, one.reason, source.place(("waive", position)))
+        for position, one in enumerate(config.waive)
+    )
+
+    def known(text: str, facts: Mapping[str, object]) -> bool | None:
+        return conditions[text].known(facts)
+
+    faults.problems += prove(flow, guarantees, waivers, known, _domains())
+    return Workflow(
+        config=config,
+        path=source.path,
+        folders=folders,
+        digest=_digest(config, settings, prompts, policies, folders),
+        source=source,
+        flow=flow,
+        conditions=conditions,
+        settings=settings,
+        prompt_folders=prompt_folders,
+        policy_folder=policy_folder,
+        tools=tools,
+        guarantees=guarantees,
+        waivers=waivers,
+        warnings=tuple(problem for problem in faults.problems if problem.severity == "warning"),
+    )
+
+
+def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
+    found: dict[str, BaseModel] = {}
+    for name, kind in kinds.items():
+        valid = validated(kind.settings, config.nodes[name].given, ("nodes", name), faults, also=COMMON_NODE_KEYS)
+        if valid is not None:
+            found[name] = valid
+    return found
+
+
+def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, bytes]:
+    """The prompt files' bytes by id."""
+    found: dict[str, bytes] = {}
+    for folder in reversed(folders):
+        for file in sorted(folder.glob("*.md")):
+            try:
+                found[file.stem] = file.read_bytes()
+                found[file.stem].decode()
+            except OSError as error:
+                faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", Place(str(file), 1, 1)))
+            except UnicodeDecodeError as error:
+                line = found[file.stem].count(b"\n", 0, error.start) + 1
+                place = Place(str(file), line, 1)
+                faults.problems.append(Problem("SG109", "not UTF-8", place, mend="Save it as UTF-8"))
+    return found
+
+
+def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> tuple[str, ...]:
+    if config.tools is not None:
+        return config.tools
+    of_intents = [intent.tool for intent in config.intents.values()]
+    of_nodes = [getattr(one, "tool", None) for one in settings.values()]
+    return tuple(dict.fromkeys(tool for tool in (*of_intents, *of_nodes) if tool))
+
+
+def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) -> dict[str, Condition]:
+    texts: list[tuple[str, Pointer]] = []
+    for name, node in config.nodes.items():
+        for position, branch in enumerate(node.branches):
+            at: Pointer = ("nodes", name, "then", position)
+            if branch.when is not None:
+                texts.append((branch.when, (*at, "when")))
+            elif position < len(node.branches) - 1:
+                mend = "Move it to the end; the branches after it are never tried"
+                faults.add("SG136", "`otherwise` must be the last branch", (*at, "otherwise"), of_key=True, mend=mend)
+    for position, guarantee in enumerate(config.guarantees):
+        if guarantee.when is not None:
+            texts.append((guarantee.when, ("guarantees", position, "when")))
+    found: dict[str, Condition] = {}
+    for text, pointer in texts:
+        if text in found:
+            continue
+        try:
+            found[text] = compiler.compile(text, lambda offset, at=pointer: faults.source.within(at, offset))
+        except ConfigError as error:
+            faults.problems += error.problems
+    return found
+
+
+def _policies(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> tuple[Path, list[str]]:
+    """The folder of the workflow's policies and every policy text, checked."""
+    from sluicegate.policies.checking import check
+    from sluicegate.policies.sources import base_schema, policy_files
+
+    own = next((folder for folder in folders if any(_matches(folder, one) for one in config.policy.files)), folders[0])
+    try:
+        files = policy_files(own, config.policy)
+    except (PolicyError, ValueError, NotImplementedError, OSError) as error:
+        faults.add("SG201", str(error).removeprefix("SG201 "), ("policy", "files"))
+        return own, []
+    _, problems = check(files, base_schema())
+    faults.problems += problems
+    return own, [base_schema(), *(f"{file.name}\n{file.text}" for file in files)]
+
+
+def _matches(folder: Path, pattern: str) -> bool:
+    try:
+        return any(folder.glob(pattern))
+    except (ValueError, NotImplementedError, OSError):
+        return False
+
+
+def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> None:
+    artifact = config.router.artifact
+    if config.router.strategy != "slm" and artifact is not None and first_existing(folders, artifact) is None:
+        mend = f"Fit it: sluicegate router fit {faults.source.path}"
+        what = f"there is no router artifact {artifact!r} yet"
+        faults.add("SG310", what, ("router", "artifact"), mend=mend, severity="warning")
+
+
+def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source) -> Flow:
+    nodes: dict[str, FlowNode] = {}
+    for name, node in config.nodes.items():
+        at: Pointer = ("nodes", name)
+        edges = tuple(
+            Edge(branch.to, branch.when, source.place((*at, "then", position) if isinstance(node.then, tuple) else at))
+            for position, branch in enumerate(node.branches)
+        )
+        kind = kinds[name]
+        place = source.place(at, of_key=True)
+        nodes[name] = FlowNode(name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, kind.writes)
+    intents = {
+        label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}
+        for label, one in config.intents.items()
+    }
+    return Flow(config.start, nodes, intents)
+
+
+def _domains() -> dict[str, tuple[object, ...]]:
+    """The values that conditions can see of fields with few of them; `UNSET` where no node may have written them."""
+    found: dict[str, tuple[object, ...]] = {}
+    for name, field in fields().items():
+        values: tuple[object, ...] = (True, False) if field.type == "bool" else field.choices
+        if values:
+            found[name] = values if field.initial else (*values, UNSET)
+    return found
+
+
+def _proved(guarantee: Guarantee, source: Source, position: int) -> Proved:
+    return Proved(
+        no=guarantee.no,
+        without=guarantee.without,
+        after=guarantee.after,
+        when=guarantee.when,
+        every=guarantee.every,
+        reaches=guarantee.reaches,
+        place=source.place(("guarantees", position)),
+    )
+
+
+def _digest(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    prompts: Mapping[str, bytes],
+    policies: Sequence[str],
+    folders: Sequence[Path],
+) -> str:
+    """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot."""
+    artifact = config.router.artifact and first_existing(folders, f"{config.router.artifact}/card.json")
+    content = {
+        "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose"}),
+        "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
+        "prompts": {name: hashlib.sha256(text).hexdigest() for name, text in prompts.items()},
+        "policies": policies,
+        "router": hashlib.sha256(artifact.read_bytes()).hexdigest() if artifact else None,
+    }
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

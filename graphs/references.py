@@ -1,0 +1,205 @@
+"""Does everything that a config names exist? Nodes, models, intents, prompts, indexes, guards, tools, files.
+
+A node's setting that is called `prompt`, `index`, `model`, `guards` or `tool` names one of these, whatever its kind: a
+kind of an installed package is checked like a built-in one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from sluicegate.graphs.config import WorkflowConfig
+from sluicegate.graphs.source import Pointer
+from sluicegate.graphs.validate import Faults
+from sluicegate.models.config import unresolved
+from sluicegate.nodes.registry import NodeKind, kinds
+from sluicegate.nodes.tools.registry import tools
+from sluicegate.policies.guards.config import GuardConfig
+
+__all__ = ["check_kinds", "check_references", "first_existing", "guard_names"]
+
+
+def guard_names() -> tuple[str, ...]:
+    """Every guard that is installed, without loading any."""
+    built_in = [info.alias or name for name, info in GuardConfig.model_fields.items()]
+    return (*built_in, *(point.name for point in entry_points(group="sluicegate.guards")))
+
+
+def first_existing(folders: Sequence[Path], name: str) -> Path | None:
+    """A file or folder by its relative name, from the first of the folders that has it."""
+    try:
+        return next((folder / name for folder in folders if (folder / name).exists()), None)
+    except (OSError, ValueError):
+        return None
+
+
+def check_references(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    prompts: Iterable[str],
+    folders: Sequence[Path],
+    faults: Faults,
+) -> None:
+    """Note every name that leads nowhere. `prompts` are the ids there are, `folders` the workflow's and its bases'."""
+    names = _Names(faults, tuple(prompts))
+    _check_models(config, names)
+    _check_intents(config, names)
+    _check_nodes(config, settings, names)
+    _check_guarantees(config, names)
+    _check_files(config, folders, names)
+
+
+class _Names:
+    """The names that exist; those of broken parts count, so that one fault is not reported twice."""
+
+    def __init__(self, faults: Faults, prompts: tuple[str, ...]) -> None:
+        self.faults = faults
+        self.known: dict[str, tuple[str, ...]] = {
+            "SG111": self._keys("nodes"),
+            "SG112": self._keys("models"),
+            "SG113": self._keys("intents"),
+            "SG114": prompts,
+            "SG115": self._keys("indexes"),
+            "SG116": guard_names(),
+            "SG117": tuple(tools()),
+        }
+
+    def _keys(self, block: str) -> tuple[str, ...]:
+        data = self.faults.source.data.get(block)
+        return tuple(cast("dict[str, Any]", data)) if isinstance(data, dict) else ()
+
+    def check(self, code: str, what: str, name: str, pointer: Pointer, mend: str | None = None) -> None:
+        known = self.known[code]
+        if name not in known and not self.faults.touches(pointer):
+            self.faults.add(code, f"there is no {what} {name!r}", pointer, choices=known, word=name, mend=mend)
+
+
+def _check_models(config: WorkflowConfig, names: _Names) -> None:
+    for role, position, entry in unresolved(config.models):
+        mend = "Write provider:model, or the name of a role"
+        names.check("SG112", "model", entry, ("models", role, "otherwise", position), mend)
+    for name, index in config.indexes.items():
+        names.check("SG112", "model", index.embedder, ("indexes", name, "embedder"))
+    router = config.router
+    if router.strategy != "slm" and router.embeddings:
+        names.check("SG112", "model", router.embedder, ("router", "embedder"))
+    if router.strategy != "head":
+        names.check("SG112", "model", router.slm, ("router", "slm"))
+
+
+def _check_intents(config: WorkflowConfig, names: _Names) -> None:
+    for label, intent in config.intents.items():
+        if intent.tool is not None:
+            _check_tool(config, names, intent.tool, ("intents", label, "tool"))
+    if config.router.out_of_scope is not None:
+        names.check("SG113", "intent", config.router.out_of_scope, ("router", "out_of_scope"))
+    caps = config.budget.per_intent_day_usd
+    for label in caps if isinstance(caps, dict) else ():
+        names.check("SG113", "intent", label, ("budget", "per_intent_day_usd", label))
+    for position, tool in enumerate(config.tools or ()):
+        names.check("SG117", "tool", tool, ("tools", position))
+
+
+def _check_tool(config: WorkflowConfig, names: _Names, tool: str, pointer: Pointer) -> None:
+    names.check("SG117", "tool", tool, pointer)
+    if config.tools is not None and tool in names.known["SG117"] and tool not in config.tools:
+        mend = "Add it to tools, or use another"
+        names.faults.add("SG117", f"the tool {tool!r} is not one of tools", pointer, choices=config.tools, mend=mend)
+
+
+def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], names: _Names) -> None:
+    names.check("SG111", "node", config.start, ("start",))
+    for name, node in config.nodes.items():
+        at: Pointer = ("nodes", name)
+        if isinstance(node.then, str):
+            names.check("SG111", "node", node.then, (*at, "then"))
+        else:
+            for position, branch in enumerate(node.then or ()):
+                key = "otherwise" if branch.otherwise is not None else "go"
+                names.check("SG111", "node", branch.to, (*at, "then", position, key))
+        if name in settings:
+            _check_settings(config, settings[name], at, names)
+    for label, intent in config.intents.items():
+        if intent.task == "tool" and intent.tool is None and _calls_intents_tool(config, settings):
+            what = f"requests of {label!r} need a tool, and neither the intent nor the node names one"
+            names.faults.add("SG117", what, ("intents", label), choices=names.known["SG117"], of_key=True)
+
+
+def _calls_intents_tool(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> bool:
+    return any(
+        node.kind == "call-tool" and name in settings and getattr(settings[name], "tool", None) is None
+        for name, node in config.nodes.items()
+    )
+
+
+def _check_settings(config: WorkflowConfig, settings: BaseModel, at: Pointer, names: _Names) -> None:
+    fields = type(settings).model_fields
+    for field, code in (("prompt", "SG114"), ("index", "SG115"), ("model", "SG112")):
+        value = getattr(settings, field, None) if field in fields else None
+        if isinstance(value, str):
+            # a default, such as the role `slm`, is missed at the node itself
+            names.check(code, field, value, (*at, field), _PROMPT_MEND if field == "prompt" else None)
+    guards: Any = getattr(settings, "guards", None) if "guards" in fields else None
+    for position, guard in enumerate(cast("Sequence[str]", guards or ())):
+        names.check("SG116", "guard", guard, (*at, "guards", position))
+    tool = getattr(settings, "tool", None) if "tool" in fields else None
+    if isinstance(tool, str):
+        _check_tool(config, names, tool, (*at, "tool"))
+
+
+_PROMPT_MEND = "Add the file ID.md to the prompts folder, or use another"
+
+
+def _check_guarantees(config: WorkflowConfig, names: _Names) -> None:
+    known = kinds()
+    legal = dict.fromkeys((*known, *(effect for kind in known.values() for effect in sorted(kind.effects))))
+    legal["generates-answer"] = None
+    for position, guarantee in enumerate(config.guarantees):
+        for key in ("no", "without", "after", "every", "reaches"):
+            value: str | tuple[str, ...] = getattr(guarantee, key)
+            for item, word in enumerate((value,) if isinstance(value, str) else value):
+                if word and word not in legal:
+                    at: Pointer = ("guarantees", position, key, item)
+                    names.faults.add("SG110", f"there is no node kind {word!r}", at, choices=legal, word=word)
+
+
+def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names) -> None:
+    wanted: list[tuple[str, Pointer]] = [
+        (path, ("indexes", name, "path", position))
+        for name, index in config.indexes.items()
+        for position, path in enumerate(index.path)
+    ]
+    for key in ("train", "eval", "requests"):
+        path: str | None = getattr(config.examples, key)
+        if path is not None:
+            wanted.append((path, ("examples", key)))
+    for path, pointer in wanted:
+        if first_existing(folders, path) is None and not names.faults.touches(pointer):
+            names.faults.add("SG101", f"there is no {path!r} in {folders[0]}", pointer)
+
+
+def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
+    """The kind of each node; unknown kinds, ends with `then` and others without are noted."""
+    known = kinds()
+    found: dict[str, NodeKind] = {}
+    for name, node in config.nodes.items():
+        at: Pointer = ("nodes", name)
+        if at not in faults.source.entries:
+            continue
+        kind = known.get(node.kind)
+        if kind is None:
+            what = f"there is no node kind {node.kind!r}"
+            faults.add("SG110", what, (*at, "kind"), choices=known, word=node.kind)
+            continue
+        found[name] = kind
+        if faults.touches((*at, "then")):
+            continue
+        if "ends" in kind.effects and node.then is not None:
+            faults.add("SG105", f"{node.kind} ends a run and has no `then`", (*at, "then"), of_key=True)
+        elif "ends" not in kind.effects and node.then is None:
+            mend = "Name the next node"
+            faults.add("SG106", f"the key 'then' is missing: {node.kind} does not end a run", at, of_key=True, mend=mend)
+    return found
