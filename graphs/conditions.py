@@ -3,7 +3,7 @@
 What is not known stays unknown, at run time as in the proofs. CEL absorbs it where it makes no difference: ``false &&
 unknown`` is false, ``true || unknown`` is true; everything else that touches it (``!``, a comparison, ``in``, the test
 of a ternary) is unknown. A condition *holds* only when it is certainly true, so a field that no node has written yet
-never opens a branch, not even through ``!``: a default such as false would let ``!checks.failed`` pass before any check.
+never opens a branch, not even through ``!``: with a default of false, ``!checks.failed`` would pass before any check.
 """
 
 import functools

@@ -151,8 +151,10 @@ class Guarantee(Block):
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
-        if bool(self.no) == bool(self.every) or bool(self.no) != bool(self.without) or bool(self.every) != bool(
-            self.reaches
+        if (
+            bool(self.no) == bool(self.every)
+            or bool(self.no) != bool(self.without)
+            or bool(self.every) != bool(self.reaches)
         ):
             raise ValueError("a guarantee is {no: KINDS, without: KIND} or {every: KINDS, reaches: KIND}")
         return self

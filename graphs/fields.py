@@ -1,7 +1,7 @@
 """The fields that conditions may read: one table, derived from the state's `TypedDict`s.
 
-A field's name is its concern and its key, such as ``intent.confidence``. Some are derived: `router.*` is what the router
-set (the state calls it `route`), `retrieval.*` sums up the documents, `tool.*` is the last tool call.
+A field's name is its concern and its key, such as ``intent.confidence``. Some are derived: `router.*` is what the
+router set (the state calls it `route`), `retrieval.*` sums up the documents, `tool.*` is the last tool call.
 """
 
 import functools

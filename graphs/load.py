@@ -7,7 +7,7 @@ same for those who report problems. A workflow that has a problem of severity ``
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -114,10 +114,10 @@ def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
     base = cast("dict[str, Any]", source.data).get("extends") if isinstance(source.data, dict) else None
     if not isinstance(base, str):
         return source
-    place, trail = source.place(("extends",)), (*below, _resolved(path))
+    place, trail = source.place(("extends",)), (*below, path.resolve())
     try:
         target = path.parent / base
-        circular = _resolved(target) in trail
+        circular = target.resolve() in trail
     except (OSError, ValueError) as error:
         return _with(source, Problem("SG118", f"extends cannot be followed: {error}", place))
     if circular:
@@ -131,12 +131,8 @@ def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
     return overlay(source, under)
 
 
-def _resolved(path: Path) -> Path:
-    return path.resolve()
-
-
 def _with(source: Source, *problems: Problem) -> Source:
-    return Source(source.path, source.data, source.entries, (*source.problems, *problems), source.files)
+    return replace(source, problems=(*source.problems, *problems))
 
 
 def _checked(source: Source, faults: Faults) -> Workflow | None:
@@ -198,14 +194,14 @@ def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for folder in reversed(folders):
         for file in sorted(folder.glob("*.md")):
+            top = Place(str(file), 1, 1)
             try:
                 found[file.stem] = file.read_bytes()
                 found[file.stem].decode()
             except OSError as error:
-                faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", Place(str(file), 1, 1)))
+                faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", top))
             except UnicodeDecodeError as error:
-                line = found[file.stem].count(b"\n", 0, error.start) + 1
-                place = Place(str(file), line, 1)
+                place = replace(top, line=found[file.stem].count(b"\n", 0, error.start) + 1)
                 faults.problems.append(Problem("SG109", "not UTF-8", place, mend="Save it as UTF-8"))
     return found
 

@@ -200,6 +200,6 @@ def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
         if "ends" in kind.effects and node.then is not None:
             faults.add("SG105", f"{node.kind} ends a run and has no `then`", (*at, "then"), of_key=True)
         elif "ends" not in kind.effects and node.then is None:
-            mend = "Name the next node"
-            faults.add("SG106", f"the key 'then' is missing: {node.kind} does not end a run", at, of_key=True, mend=mend)
+            what = f"the key 'then' is missing: {node.kind} does not end a run"
+            faults.add("SG106", what, at, of_key=True, mend="Name the next node")
     return found

@@ -15,7 +15,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import yaml
 
@@ -394,9 +394,8 @@ def overlay(top: Source, base: Source) -> Source:
 def _merge(over: Any, under: Any, pointer: Pointer, top: Source, base: Source, entries: dict[Pointer, Entry]) -> Any:
     if not (isinstance(over, dict) and isinstance(under, dict)):
         _carry(over, pointer, top, entries)
-        return over
-    above: dict[str, Any] = over
-    below: dict[str, Any] = under
+        return cast("Any", over)
+    above, below = cast("dict[str, Any]", over), cast("dict[str, Any]", under)
     if pointer in top.entries:
         entries[pointer] = top.entries[pointer]
     merged: dict[str, Any] = {}
@@ -419,10 +418,8 @@ def _carry(value: Any, pointer: Pointer, source: Source, entries: dict[Pointer, 
     if pointer in source.entries:
         entries[pointer] = source.entries[pointer]
     if isinstance(value, dict):
-        inside: dict[str, Any] = value
-        for key, part in inside.items():
+        for key, part in cast("dict[str, Any]", value).items():
             _carry(part, (*pointer, key), source, entries)
     elif isinstance(value, list):
-        parts: list[Any] = value
-        for position, part in enumerate(parts):
+        for position, part in enumerate(cast("list[Any]", value)):
             _carry(part, (*pointer, position), source, entries)

@@ -10,7 +10,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
 
@@ -128,9 +128,7 @@ def _pointer(detail: Any, data: Any) -> Pointer:
     value = data
     location = detail["loc"]
     for position, step in enumerate(location):
-        inside = isinstance(value, dict) and step in value
-        item = isinstance(value, list) and isinstance(step, int) and 0 <= step < len(value)  # pyright: ignore[reportUnknownArgumentType]
-        if inside or item:
+        if _has(value, step):
             pointer.append(step)
             value = value[step]
         elif detail["type"] == "missing" and position == len(location) - 1:
@@ -138,12 +136,18 @@ def _pointer(detail: Any, data: Any) -> Pointer:
     return tuple(pointer)
 
 
+def _has(value: Any, step: str | int) -> bool:
+    if isinstance(value, dict):
+        return step in value
+    return isinstance(value, list) and isinstance(step, int) and 0 <= step < len(cast("list[Any]", value))
+
+
 def _removable(pointer: Pointer, data: Any) -> Pointer:
     """The innermost key whose removal takes the broken part away without moving its neighbours."""
     present: list[str | int] = []
     value = data
     for step in pointer:
-        if isinstance(value, dict) and step not in value:
+        if not _has(value, step):
             break
         present.append(step)
         value = value[step]
