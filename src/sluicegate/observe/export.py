@@ -13,7 +13,7 @@ from typing import Protocol
 
 from sluicegate.observe.spans import Record, Trace
 
-__all__ = ["Confirm", "Exporter", "ExporterReport", "QueuedExporter", "SendError", "Sender"]
+__all__ = ["Confirm", "Exporter", "ExporterReport", "QueuedExporter", "Rejected", "SendError", "Sender"]
 
 Confirm = Callable[[str, dict[str, int]], None]
 """Called with a destination and the number of observations per run that it has confirmed."""
@@ -49,11 +49,20 @@ class Exporter(Protocol):
 class SendError(Exception):
     """A destination did not take a batch: `again` when it may later, `too_large` when it may in smaller pieces."""
 
-    def __init__(self, reason: str, *, again: bool = False, too_large: bool = False) -> None:
+    def __init__(self, reason: str, *, again: bool = False, too_large: bool = False, status: int | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
         self.again = again
         self.too_large = too_large
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """What a destination left out of a batch that it took."""
+
+    count: int
+    reason: str
 
 
 class Sender(Protocol):
@@ -61,18 +70,30 @@ class Sender(Protocol):
 
     destination: str
 
-    def send(self, traces: list[Trace]) -> None:
-        """Send synchronously, within some seconds. Raises `SendError`."""
+    def send(self, traces: list[Trace]) -> Rejected | None:
+        """Send synchronously, within some seconds. Raises `SendError`; sending the same again must do no harm."""
         ...
 
 
 class QueuedExporter:
-    """An `Exporter` around a `Sender`. `capacity` and `batch` count observations."""
+    """An `Exporter` around a `Sender`. `capacity` and `batch` count observations and scores.
 
-    def __init__(self, sender: Sender, *, capacity: int = 10_000, batch: int = 500, first_pause_s: float = 0.5) -> None:
+    A batch is dropped after `attempts`, so that one which a server cannot digest does not hold up the rest for ever.
+    """
+
+    def __init__(
+        self,
+        sender: Sender,
+        *,
+        capacity: int = 10_000,
+        batch: int = 500,
+        attempts: int = 8,
+        first_pause_s: float = 0.5,
+    ) -> None:
         self._sender = sender
         self._capacity = capacity
         self._batch = batch
+        self._attempts = attempts
         self._first_pause_s = first_pause_s
         self._queue: deque[Trace] = deque()
         self._waiting = 0
@@ -125,29 +146,45 @@ class QueuedExporter:
             return ExporterReport(self._sender.destination, self._sent, self._dropped, self._reason, self._waiting)
 
     def _work(self) -> None:
-        pause_s = self._first_pause_s
+        failures = 0
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._queue or self._closed)
                 if self._closed:
                     return
                 batch = self._take()
+            size = sum(map(_size, batch))
             try:
                 counts = self._send(batch)
             except SendError as error:
-                self._put_back(batch, error.reason)
-                with self._changed:
-                    self._changed.wait_for(lambda: self._closed or self._hurry, pause_s)
-                    # a flush hurries the next attempt, but may not turn the loop into a busy one
-                    self._hurry = False
-                pause_s = min(30.0, pause_s * 2)
-            else:
-                pause_s = self._first_pause_s
-                if counts:
-                    self._confirm(self._sender.destination, dict(counts))
-                with self._changed:
-                    self._waiting = max(0, self._waiting - sum(map(_size, batch)))
-                    self._changed.notify_all()
+                failures += 1
+                if not self._retry_later(batch, size, failures, error.reason):
+                    failures = 0
+                continue
+            failures = 0
+            if counts:
+                self._confirm(self._sender.destination, dict(counts))
+            with self._changed:
+                self._waiting = max(0, self._waiting - size)
+                self._changed.notify_all()
+
+    def _retry_later(self, batch: list[Trace], size: int, failures: int, reason: str) -> bool:
+        """Put a batch back and pause, or drop it after its last attempt."""
+        with self._changed:
+            self._reason = reason
+            if self._closed:
+                return False
+            if failures >= self._attempts:
+                self._drop(size, reason)
+                self._waiting = max(0, self._waiting - size)
+                self._changed.notify_all()
+                return False
+            self._queue.extendleft(reversed(batch))
+            pause_s = min(30.0, self._first_pause_s * 2 ** (failures - 1))
+            # a flush hurries the next attempt, but does not turn the loop into a busy one
+            self._changed.wait_for(lambda: self._closed or self._hurry, pause_s)
+            self._hurry = False
+            return True
 
     def _take(self) -> list[Trace]:
         batch: list[Trace] = []
@@ -158,17 +195,11 @@ class QueuedExporter:
             batch.append(trace)
         return batch
 
-    def _put_back(self, batch: list[Trace], reason: str) -> None:
-        with self._changed:
-            self._reason = reason
-            if not self._closed:
-                self._queue.extendleft(reversed(batch))
-
     def _send(self, batch: list[Trace]) -> Counter[str]:
         """Send a batch, in pieces when it is too large. Raises `SendError` only for what may work later."""
         counts: Counter[str] = Counter()
         try:
-            self._sender.send(batch)
+            refused = self._sender.send(batch)
         except SendError as error:
             if error.again:
                 raise
@@ -179,11 +210,13 @@ class QueuedExporter:
                 with self._changed:
                     self._drop(sum(map(_size, batch)), error.reason)
             return counts
-        for trace in batch:
+        for trace in batch if refused is None else []:
             counts[trace.info.run_id] += len(trace.records)
         with self._changed:
-            self._sent += sum(map(_size, batch))
+            self._sent += sum(map(_size, batch)) - (refused.count if refused else 0)
             self._reason = self._reason if self._dropped else ""
+            if refused:
+                self._drop(refused.count, refused.reason)
         return counts
 
     def _drop(self, size: int, reason: str) -> None:
