@@ -20,6 +20,7 @@ from sluicegate.policies.checking import Rule, check
 from sluicegate.policies.config import PolicyConfig
 from sluicegate.policies.entities import context_json, principal_json, resource_json, uid
 from sluicegate.policies.sources import PolicyFile, base_schema, policy_files
+from sluicegate.policies.switch import KillSwitch, Switched
 from sluicegate.services import Decision
 from sluicegate.state import Principal
 
@@ -44,7 +45,9 @@ class CedarEngine:
     Raises `PolicyError` SG201 with every problem of every file when a policy may not be used.
     """
 
-    def __init__(self, files: Sequence[PolicyFile], *, schema: str | None = None) -> None:
+    def __init__(
+        self, files: Sequence[PolicyFile], *, schema: str | None = None, switch: KillSwitch | None = None
+    ) -> None:
         schema_text = base_schema() if schema is None else schema
         rules, problems = check(files, schema_text)
         errors = [problem for problem in problems if problem.severity == "error"]
@@ -60,15 +63,23 @@ class CedarEngine:
         self._by_number = {f"policy{number}": rule for number, rule in enumerate(rules)}
         self.digest = hashlib.sha256("\0".join([schema_text, *texts]).encode()).hexdigest()
         """Hash of the policy set and its schema, for the audit log and the workflow's digest."""
+        self._switch = switch
         self._principals = lru_cache(maxsize=4096)(self._parsed_principal)
 
     def decide(
         self, principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
     ) -> Decision:
-        """Decide one request; a bad input is a deny with `errors`, never an exception."""
+        """Decide one request; a bad input is a deny with `errors`, never an exception.
+
+        With a kill switch, what is switched off is denied before any policy is asked.
+        """
         try:
+            switched = self._switched(action, resource, context)
+            if switched:
+                reason = f"{switched.name} is switched off: {switched.reason}"
+                return Decision(False, (f"switch:{switched.name}",), reason)
             return self._decided(self._policies, principal, action, resource, context)
-        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             fault = f"{type(error).__name__}: {error}"
             return Decision(False, (), _UNFIT, (fault,))
 
@@ -82,13 +93,20 @@ class CedarEngine:
             text = rule.text if rule.effect == "permit" else f"{rule.text}\npermit (principal, action, resource);"
             try:
                 raw = self._asked(PolicySet.from_str(text), principal, action, resource, context)
-            except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 considered.append(Considered(rule, False, str(error)))
                 continue
             errors: list[str] = raw.diagnostics.errors
             applies = "policy0" in raw.diagnostics.reasons
             considered.append(Considered(rule, applies, "; ".join(errors)))
         return considered
+
+    def _switched(self, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]) -> Switched | None:
+        if self._switch is None or action not in ("ask", "use_model", "call_tool"):
+            return None
+        names = {resource["type"].lower(): resource["id"]}
+        model, workflow = names.get("model", ""), names.get("workflow", "")
+        return self._switch.check(model=model, workflow=workflow, intent=context.get("intent", ""))
 
     def _decided(
         self,
@@ -142,9 +160,11 @@ class CedarEngine:
         return error
 
 
-def load_engine(folder: Path | None = None, config: PolicyConfig | None = None) -> CedarEngine:
+def load_engine(
+    folder: Path | None = None, config: PolicyConfig | None = None, *, switch: KillSwitch | None = None
+) -> CedarEngine:
     """The engine of a workflow's folder: base policies and its own. Raises `PolicyError` SG201."""
-    return CedarEngine(policy_files(folder, config))
+    return CedarEngine(policy_files(folder, config), switch=switch)
 
 
 def _number(policy: str) -> int:

@@ -1,0 +1,348 @@
+"""The account of money and tokens: reserve the upper bound of a call before it, settle its real cost after it.
+
+Amounts are whole micro-dollars, so sums are exact. A reservation is checked against every cap and booked in one
+transaction that no other process overlaps: reserved and spent together never pass a cap. Each reservation is a lease;
+when its process dies, the next reservation after the lease gives it back. A call that settles after its lease is booked
+all the same, once: the money is gone, and the report says so even where that passes a cap.
+
+A clock that jumps back would open the budget of a day that is over. Up to `_SLACK_S` the ledger keeps the latest time
+it has seen; beyond that it refuses paid calls under a cap until `accept_clock` is called.
+"""
+
+import math
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from time import time
+from typing import Any, Literal
+
+from sluicegate.home import home
+from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.ledger_store import Execute, PostgresStore, SqliteStore, Store
+from sluicegate.policies.switch import KillSwitch
+from sluicegate.services import Refusal, Reservation
+
+__all__ = ["BudgetLedger", "Cap", "SqliteLedger", "micros", "open_ledger"]
+
+_SLACK_S = 300.0
+"""How far a clock may step back without harm: as far as time servers correct it in normal running."""
+
+
+def micros(usd: float, *, up: bool = False) -> int:
+    """Whole micro-dollars, rounded to the nearest or up. What counts is `usd` as it is written, not its binary form."""
+    amount = Decimal(repr(float(usd))) * 1_000_000
+    return math.ceil(amount) if up else int(amount.to_integral_value())
+
+
+@dataclass(frozen=True, slots=True)
+class Cap:
+    """One cap and how far it is used, amounts in US dollars or tokens."""
+
+    name: str
+    of: str
+    """What it is for, such as a principal or an intent; empty for the whole workflow."""
+    unit: Literal["usd", "tokens"]
+    limit: float
+    spent: float
+    held: float
+
+    @property
+    def left(self) -> float:
+        return self.limit - self.spent - self.held
+
+
+class BudgetLedger:
+    """Implements `sluicegate.services.Ledger` for one workflow's budget over a shared store.
+
+    Every method raises `RunError` SG606, SG607 or SG608 when the store cannot be written: a call that cannot be booked
+    must not be made.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        budget: BudgetConfig | None = None,
+        *,
+        switch: KillSwitch | None = None,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._store = store
+        self._budget = budget or BudgetConfig()
+        self._switch = switch
+        self._now = now
+
+    def reserve(
+        self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
+    ) -> Reservation | Refusal:
+        """Set aside the upper bound of a call; only token caps and switches can refuse one that is free."""
+        switched = self._switch.check(model=model, intent=intent, workflow=workflow) if self._switch else None
+        if switched:
+            return Refusal("SG502", f"{switched.name} is switched off: {switched.reason}")
+        amount = micros(usd, up=True)
+        if amount < 0 or tokens < 0:
+            raise ValueError("a reservation cannot be negative")
+        with self._store.writing() as execute:
+            now, back = self._clock(execute)
+            self._expire(execute, now)
+            day, month = _calendar(now)
+            scopes = _scopes(workflow, run, principal, intent, day, month)
+            for cap in self._caps(run, principal, intent):
+                asked = amount if cap.unit == "usd" else tokens
+                if not asked:
+                    continue
+                if back:
+                    return Refusal("SG501", back)
+                used = _total(execute, scopes[cap.scope], cap.unit)
+                if used + asked > cap.limit:
+                    return Refusal("SG501", cap.refusal(used, asked))
+            reservation = Reservation(uuid.uuid4().hex, amount / 1_000_000)
+            execute(
+                "INSERT INTO calls (id, workflow, run, principal, intent, model, day, state, estimated_micros,"
+                " estimated_tokens, reserved_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?)",
+                (
+                    *(reservation.id, workflow, run, principal, intent, model, day, amount, tokens),
+                    *(now, now + self._budget.lease_s),
+                ),
+            )
+            _add(execute, scopes.values(), held=(amount, tokens))
+        return reservation
+
+    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+        """Book what the call really cost. Repeating it changes nothing; after the lease it is still booked."""
+        real = micros(usd)
+        with self._store.writing() as execute:
+            call = _call(execute, reservation)
+            if call is None or call["state"] == "settled":
+                return
+            now, _ = self._clock(execute)
+            execute(
+                "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
+                (real, tokens, now, reservation.id),
+            )
+            held = _held(call) if call["state"] == "held" else (0, 0)
+            _add(execute, _scopes_of(call), held=(-held[0], -held[1]), spent=(real, tokens))
+
+    def release(self, reservation: Reservation) -> None:
+        """Give a reservation back unspent. Repeating it, or releasing what was settled, changes nothing."""
+        with self._store.writing() as execute:
+            call = _call(execute, reservation)
+            if call is not None and call["state"] == "held":
+                now, _ = self._clock(execute)
+                _end(execute, call, "released", now)
+
+    def accept_clock(self) -> None:
+        """Take the machine's clock as right although the ledger has seen a later time."""
+        with self._store.writing() as execute:
+            execute("DELETE FROM clock")
+            execute("INSERT INTO clock (id, latest) VALUES (1, ?)", (self._now(),))
+
+    def caps(self, workflow: str, *, day: str | None = None) -> list[Cap]:
+        """How far the workflow's caps are used on a day (ISO date, UTC; today by default): the whole workflow's first,
+        then each intent's and each principal's with spending on that day."""
+        with self._store.writing() as execute:
+            now, _ = self._clock(execute)
+            self._expire(execute, now)
+            day = day or _calendar(now)[0]
+            people = execute(
+                "SELECT DISTINCT principal, intent FROM calls WHERE workflow = ? AND day = ?", (workflow, day)
+            )
+            pairs = [("", ""), *((row["principal"], row["intent"]) for row in people)]
+            found: dict[tuple[str, str], Cap] = {}
+            for principal, intent in pairs:
+                scopes = _scopes(workflow, "", principal, intent, day, day[:7])
+                for cap in self._caps("", principal, intent):
+                    of = {"principal": principal, "intent": intent}.get(cap.scope, "")
+                    if cap.scope == "run" or (cap.scope in ("principal", "intent") and not of):
+                        continue
+                    found.setdefault((cap.name, of), _used(execute, cap, of, scopes[cap.scope]))
+        return sorted(found.values(), key=lambda cap: (cap.of != "", cap.name, cap.of))
+
+    def spending(
+        self, *, by: Literal["workflow", "model", "intent", "principal", "day", "run"] = "workflow", since: str = ""
+    ) -> list[dict[str, Any]]:
+        """What was spent, dearest first: rows of the group's name, `calls`, `usd`, `estimated_usd` (of the same settled
+        calls), `held_usd`, `tokens` and `expired` (calls given back because their process died), from a day on."""
+        with self._store.writing() as execute:
+            now, _ = self._clock(execute)
+            self._expire(execute, now)
+            rows = execute(
+                # `by` is one of the literals above
+                f"SELECT {by} AS name, COUNT(*) AS calls,"  # noqa: S608
+                " COALESCE(SUM(real_micros), 0) AS real_micros,"
+                " COALESCE(SUM(CASE WHEN state = 'settled' THEN estimated_micros END), 0) AS estimated_micros,"
+                " COALESCE(SUM(CASE WHEN state = 'held' THEN estimated_micros END), 0) AS held_micros,"
+                " COALESCE(SUM(real_tokens), 0) AS tokens,"
+                " COALESCE(SUM(CASE WHEN state = 'expired' THEN 1 ELSE 0 END), 0) AS expired"
+                f" FROM calls WHERE day >= ? GROUP BY {by} ORDER BY real_micros DESC, name",
+                (since,),
+            )
+        return [
+            {
+                by: row["name"],
+                "calls": int(row["calls"]),
+                "usd": int(row["real_micros"]) / 1_000_000,
+                "estimated_usd": int(row["estimated_micros"]) / 1_000_000,
+                "held_usd": int(row["held_micros"]) / 1_000_000,
+                "tokens": int(row["tokens"]),
+                "expired": int(row["expired"]),
+            }
+            for row in rows
+        ]
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _clock(self, execute: Execute) -> tuple[float, str]:
+        """The time that counts, and what is wrong with the clock (empty when nothing is)."""
+        now = self._now()
+        rows = execute("SELECT latest FROM clock")
+        latest = float(rows[0]["latest"]) if rows else 0.0
+        if now >= latest:
+            # once a second is enough to notice a jump, and saves a write
+            if not rows:
+                execute("INSERT INTO clock (id, latest) VALUES (1, ?)", (now,))
+            elif now >= latest + 1:
+                execute("UPDATE clock SET latest = ?", (now,))
+            return now, ""
+        if latest - now <= _SLACK_S:
+            return latest, ""
+        seen = datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds")
+        return latest, (
+            f"the clock went back: the ledger has seen {seen}, {latest - now:.0f} s later than now; "
+            "`sluicegate budget clock --accept` takes the clock as right"
+        )
+
+    def _expire(self, execute: Execute, now: float) -> None:
+        for call in execute("SELECT * FROM calls WHERE state = 'held' AND expires_at < ?", (now,)):
+            _end(execute, call, "expired", now)
+
+    def _caps(self, run: str, principal: str, intent: str) -> Iterator["_Limit"]:
+        budget = self._budget
+        by_intent = budget.per_intent_day_usd
+        intent_usd = by_intent.get(intent) if isinstance(by_intent, dict) else by_intent
+        dollars = (
+            ("per_run_usd", "run", run, budget.per_run_usd),
+            ("per_principal_day_usd", "principal", principal, budget.per_principal_day_usd),
+            ("per_intent_day_usd", "intent", intent, intent_usd),
+            ("per_day_usd", "day", "", budget.per_day_usd),
+            ("per_month_usd", "month", "", budget.per_month_usd),
+        )
+        tokens = (
+            ("per_run_tokens", "run", run, budget.per_run_tokens),
+            ("per_principal_day_tokens", "principal", principal, budget.per_principal_day_tokens),
+            ("per_day_tokens", "day", "", budget.per_day_tokens),
+        )
+        for name, scope, of, usd in dollars:
+            if usd is not None:
+                yield _Limit(name, scope, of, "usd", micros(usd))
+        for name, scope, of, count in tokens:
+            if count is not None:
+                yield _Limit(name, scope, of, "tokens", count)
+
+
+class SqliteLedger(BudgetLedger):
+    """A ledger in a SQLite file, by default the home's."""
+
+    def __init__(
+        self,
+        budget: BudgetConfig | None = None,
+        path: Path | None = None,
+        *,
+        switch: KillSwitch | None = None,
+        now: Callable[[], float] = time,
+    ) -> None:
+        super().__init__(SqliteStore(path or home() / "ledger.sqlite"), budget, switch=switch, now=now)
+
+
+def open_ledger(budget: BudgetConfig | None = None, *, url: str = "", switch: KillSwitch | None = None) -> BudgetLedger:
+    """The ledger of the home, or of the PostgreSQL server at `url` (``postgresql://…``)."""
+    return BudgetLedger(PostgresStore(url), budget, switch=switch) if url else SqliteLedger(budget, switch=switch)
+
+
+@dataclass(frozen=True, slots=True)
+class _Limit:
+    """One cap that binds a call, in whole micro-dollars or tokens."""
+
+    name: str
+    scope: str
+    of: str
+    unit: Literal["usd", "tokens"]
+    limit: int
+
+    def refusal(self, used: int, asked: int) -> str:
+        def show(amount: int) -> str:
+            return f"${amount / 1_000_000:.6f}" if self.unit == "usd" else f"{amount} tokens"
+
+        of = f" of {self.of}" if self.of and self.scope != "run" else ""
+        return f"{self.name}{of}: {show(used)} of {show(self.limit)} used or reserved, {show(asked)} asked"
+
+
+def _calendar(now: float) -> tuple[str, str]:
+    """The UTC day and month of a time, as ``2026-11-23`` and ``2026-11``."""
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    return day, day[:7]
+
+
+def _scopes(workflow: str, run: str, principal: str, intent: str, day: str, month: str) -> dict[str, str]:
+    """The keys of the sums that a call counts towards. Names are quoted so that no two keys can be spelt alike."""
+    return {
+        "run": f"run {run!r}",
+        "principal": f"principal {workflow!r} {principal!r} {day}",
+        "intent": f"intent {workflow!r} {intent!r} {day}",
+        "day": f"day {workflow!r} {day}",
+        "month": f"month {workflow!r} {month}",
+    }
+
+
+def _scopes_of(call: dict[str, Any]) -> Iterator[str]:
+    day = call["day"]
+    yield from _scopes(call["workflow"], call["run"], call["principal"], call["intent"], day, day[:7]).values()
+
+
+def _call(execute: Execute, reservation: Reservation) -> dict[str, Any] | None:
+    rows = execute("SELECT * FROM calls WHERE id = ?", (reservation.id,))
+    return rows[0] if rows else None
+
+
+def _held(call: dict[str, Any]) -> tuple[int, int]:
+    return int(call["estimated_micros"]), int(call["estimated_tokens"])
+
+
+def _end(execute: Execute, call: dict[str, Any], state: str, now: float) -> None:
+    held = _held(call)
+    execute("UPDATE calls SET state = ?, ended_at = ? WHERE id = ?", (state, now, call["id"]))
+    _add(execute, _scopes_of(call), held=(-held[0], -held[1]))
+
+
+def _add(execute: Execute, scopes: Any, *, held: tuple[int, int] = (0, 0), spent: tuple[int, int] = (0, 0)) -> None:
+    for scope in scopes:
+        execute(
+            "INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens) VALUES (?, ?, ?, ?, ?)"
+            " ON CONFLICT (scope) DO UPDATE SET held_micros = totals.held_micros + excluded.held_micros,"
+            " spent_micros = totals.spent_micros + excluded.spent_micros,"
+            " held_tokens = totals.held_tokens + excluded.held_tokens,"
+            " spent_tokens = totals.spent_tokens + excluded.spent_tokens",
+            (scope, held[0], spent[0], held[1], spent[1]),
+        )
+
+
+def _sums(execute: Execute, scope: str, unit: str) -> tuple[int, int]:
+    """Spent and held under a scope."""
+    rows = execute("SELECT * FROM totals WHERE scope = ?", (scope,))
+    if not rows:
+        return 0, 0
+    column = "micros" if unit == "usd" else "tokens"
+    return int(rows[0][f"spent_{column}"]), int(rows[0][f"held_{column}"])
+
+
+def _total(execute: Execute, scope: str, unit: str) -> int:
+    return sum(_sums(execute, scope, unit))
+
+
+def _used(execute: Execute, limit: _Limit, of: str, scope: str) -> Cap:
+    spent, held = _sums(execute, scope, limit.unit)
+    unit = 1_000_000 if limit.unit == "usd" else 1
+    return Cap(limit.name, of, limit.unit, limit.limit / unit, spent / unit, held / unit)

@@ -1,0 +1,379 @@
+"""Money: never over a cap, nothing lost, nothing counted twice."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sluicegate.errors import RunError
+from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.ledger import BudgetLedger, SqliteLedger, micros, open_ledger
+from sluicegate.policies.ledger_store import PostgresStore
+from sluicegate.policies.switch import KillSwitch
+from sluicegate.services import Refusal, Reservation
+
+POSTGRES = os.environ.get("SLUICEGATE_TEST_POSTGRES", "")
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
+DAY = 86400.0
+
+
+class Clock:
+    def __init__(self, at: float = NOON) -> None:
+        self.at = at
+
+    def __call__(self) -> float:
+        return self.at
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Any]:
+    """Makes ledgers over one store of either kind."""
+    if request.param == "sqlite":
+        yield lambda **budget: SqliteLedger(BudgetConfig(**budget), tmp_path / "ledger.sqlite", now=clock)
+        return
+    if not POSTGRES:
+        pytest.skip("SLUICEGATE_TEST_POSTGRES is not set: no PostgreSQL server to test against")
+    store = PostgresStore(POSTGRES)
+    with store.writing() as execute:
+        for table in ("calls", "totals", "clock"):
+            execute(f"DELETE FROM {table}")
+    yield lambda **budget: BudgetLedger(store, BudgetConfig(**budget), now=clock)
+    store.close()
+
+
+def reserve(ledger: BudgetLedger, usd: float = 0.01, tokens: int = 100, **change: str) -> Reservation | Refusal:
+    who = {"run": "r1", "principal": "alice", "intent": "reset", "workflow": "helpdesk", "model": "openai:m", **change}
+    return ledger.reserve(**who, usd=usd, tokens=tokens)
+
+
+def held(ledger: BudgetLedger, **options: Any) -> Reservation:
+    made = reserve(ledger, **options)
+    assert isinstance(made, Reservation), made
+    return made
+
+
+def refused(ledger: BudgetLedger, **options: Any) -> str:
+    made = reserve(ledger, **options)
+    assert isinstance(made, Refusal), made
+    return f"{made.code} {made.limit}"
+
+
+def reserve_many(ledger: BudgetLedger) -> None:
+    for number in range(200):
+        reserve(ledger, usd=0.0, run=f"r{number}")
+
+
+def cap(ledger: BudgetLedger, name: str = "per_day_usd", of: str = "") -> tuple[float, float]:
+    """Spent and held under a cap."""
+    found = next(c for c in ledger.caps("helpdesk") if (c.name, c.of) == (name, of))
+    return found.spent, found.held
+
+
+def test_amounts_are_exact() -> None:
+    assert micros(0.1 + 0.2) == 300_000
+    assert micros(0.0000014, up=True) == 2
+    assert micros(0.000001, up=True) == 1
+    assert micros(0.02, up=True) == 20_000
+    assert micros(1e-9, up=True) == 1
+    assert micros(1e-9) == 0
+    with pytest.raises(ValueError, match="NaN"):
+        micros(float("nan"))
+
+
+def test_a_cap_is_reached_exactly_and_not_passed(opened: Any) -> None:
+    ledger = opened(per_run_usd=0.03)
+    for _ in range(3):
+        held(ledger, usd=0.01)
+    assert refused(ledger, usd=0.000001) == (
+        "SG501 per_run_usd: $0.030000 of $0.030000 used or reserved, $0.000001 asked"
+    )
+    assert isinstance(reserve(ledger, usd=0.01, run="r2"), Reservation)
+
+
+@pytest.mark.parametrize(
+    ("budget", "same", "other"),
+    [
+        ({"per_run_usd": 0.01}, {}, {"run": "r2"}),
+        ({"per_principal_day_usd": 0.01}, {"run": "r2", "intent": "x"}, {"principal": "bob"}),
+        ({"per_intent_day_usd": 0.01}, {"run": "r2", "principal": "bob"}, {"intent": "x"}),
+        ({"per_intent_day_usd": {"reset": 0.01}}, {"run": "r2", "principal": "bob"}, {"intent": "x"}),
+        ({"per_day_usd": 0.01}, {"run": "r2", "principal": "bob", "intent": "x"}, {"workflow": "other"}),
+        ({"per_month_usd": 0.01}, {"run": "r2", "principal": "bob", "intent": "x"}, {"workflow": "other"}),
+        ({"per_run_tokens": 100}, {}, {"run": "r2"}),
+        ({"per_principal_day_tokens": 100}, {"run": "r2", "intent": "x"}, {"principal": "bob"}),
+        ({"per_day_tokens": 100}, {"run": "r2", "principal": "bob", "intent": "x"}, {"workflow": "other"}),
+    ],
+)
+def test_each_cap_binds_its_own(opened: Any, budget: dict[str, Any], same: Any, other: Any) -> None:
+    ledger = opened(**budget)
+    held(ledger)
+    assert refused(ledger, **same).startswith(f"SG501 {next(iter(budget))}")
+    held(ledger, **other)
+
+
+def test_free_calls_need_no_money_but_count_tokens(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.0, per_day_tokens=150)
+    assert "per_day_usd" in refused(ledger, usd=0.01)
+    held(ledger, usd=0.0)
+    assert "per_day_tokens" in refused(ledger, usd=0.0)
+
+
+def test_settling_books_the_real_cost_once(opened: Any) -> None:
+    ledger = opened(per_day_usd=1)
+    made = held(ledger, usd=0.5)
+    assert cap(ledger) == (0.0, 0.5)
+    for _ in range(2):
+        ledger.settle(made, usd=0.2, tokens=70)
+    assert cap(ledger) == (0.2, 0.0)
+    ledger.release(made)
+    assert cap(ledger) == (0.2, 0.0)
+    (row,) = ledger.spending(by="model")
+    assert row == {
+        "model": "openai:m", "calls": 1, "usd": 0.2, "estimated_usd": 0.5, "held_usd": 0.0, "tokens": 70, "expired": 0,
+    }  # fmt: skip
+
+
+def test_releasing_gives_everything_back_once(opened: Any) -> None:
+    ledger = opened(per_day_usd=1)
+    made = held(ledger, usd=1)
+    for _ in range(2):
+        ledger.release(made)
+    assert cap(ledger) == (0.0, 0.0)
+    held(ledger, usd=1)
+
+
+def test_a_call_that_cost_more_than_reserved_is_booked_in_full(opened: Any) -> None:
+    ledger = opened(per_day_usd=1)
+    ledger.settle(held(ledger, usd=0.9), usd=1.2, tokens=1)
+    assert cap(ledger) == (1.2, 0.0)
+    assert "per_day_usd" in refused(ledger, usd=0.01)
+
+
+def test_a_lease_ends_and_late_settling_still_counts(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_day_usd=1, lease_s=60)
+    late = held(ledger, usd=1)
+    clock.at += 59
+    assert "per_day_usd" in refused(ledger, usd=0.5)
+    clock.at += 2
+    other = held(ledger, usd=0.5)
+    assert cap(ledger) == (0.0, 0.5)
+    for _ in range(2):
+        ledger.settle(late, usd=0.7, tokens=1)
+    assert cap(ledger) == (0.7, 0.5)
+    ledger.settle(other, usd=0.5, tokens=1)
+    assert cap(ledger) == (1.2, 0.0)
+    assert sum(row["usd"] for row in ledger.spending()) == 1.2
+
+
+def test_settling_what_nobody_reserved_changes_nothing(opened: Any) -> None:
+    ledger = opened(per_day_usd=1)
+    ledger.settle(Reservation("made up", 1.0), usd=1, tokens=1)
+    assert ledger.spending() == []
+
+
+def test_a_new_day_and_month_in_utc_open_new_budgets(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_day_usd=1, per_month_usd=1.5)
+    clock.at = datetime(2026, 11, 29, 23, 59, 59, tzinfo=UTC).timestamp()
+    made = held(ledger, usd=1)
+    clock.at += 2
+    assert "per_month_usd" in refused(ledger, usd=1, run="r2")
+    held(ledger, usd=0.5, run="r2")
+    ledger.settle(made, usd=1, tokens=1)
+    assert cap(ledger) == (0.0, 0.5), "a call counts for the day it was reserved on"
+    clock.at += DAY
+    held(ledger, usd=1, run="r3")
+
+
+def test_a_clock_that_jumps_back_opens_no_budget(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_day_usd=1)
+    held(ledger, usd=1)
+    clock.at -= 120
+    assert "per_day_usd" in refused(ledger, usd=0.1)
+    clock.at -= DAY
+    assert "the clock went back: the ledger has seen 2026-11-23T12:00:00+00:00" in refused(ledger, usd=0.1)
+    held(ledger, usd=0.0)
+    ledger.accept_clock()
+    held(ledger, usd=0.1)
+
+
+def test_names_cannot_be_spelt_to_share_or_escape_a_budget(opened: Any) -> None:
+    ledger = opened(per_principal_day_usd=1)
+    held(ledger, usd=1, principal="a' 'b", workflow="w")
+    assert "per_principal" in refused(ledger, usd=1, principal="a' 'b", workflow="w")
+    held(ledger, usd=1, principal="b", workflow="w' 'a")
+    held(ledger, usd=1, principal="'; DROP TABLE calls; --", workflow="w")
+
+
+def test_caps_show_people_and_intents(opened: Any) -> None:
+    ledger = opened(per_day_usd=5, per_principal_day_usd=1, per_intent_day_usd={"reset": 2}, per_run_usd=1)
+    ledger.settle(held(ledger, usd=0.5), usd=0.25, tokens=10)
+    held(ledger, usd=0.5, principal="bob", intent="x", run="r2")
+    shown = [(c.name, c.of, c.spent, c.held, c.left) for c in ledger.caps("helpdesk")]
+    assert shown == [
+        ("per_day_usd", "", 0.25, 0.5, 4.25),
+        ("per_intent_day_usd", "reset", 0.25, 0.0, 1.75),
+        ("per_principal_day_usd", "alice", 0.25, 0.0, 0.75),
+        ("per_principal_day_usd", "bob", 0.0, 0.5, 0.5),
+    ]
+
+
+def test_what_is_switched_off_is_refused(tmp_path: Path) -> None:
+    switch = KillSwitch(tmp_path / "switches.json")
+    ledger = SqliteLedger(path=tmp_path / "ledger.sqlite", switch=switch)
+    held(ledger)
+    switch.off("model:openai:m", reason="leaks", by="op")
+    assert refused(ledger, usd=0.0) == "SG502 model:openai:m is switched off: leaks"
+    held(ledger, model="openai:other")
+    switch.on("model:openai:m")
+    held(ledger)
+
+
+STEPS = st.lists(
+    st.tuples(st.sampled_from(["reserve", "settle", "release", "wait"]), st.integers(0, 5), st.integers(0, 400_000)),
+    max_size=25,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[str, int, int]]) -> None:
+    """Spent is the sum of what was settled, held the sum of what is open, and reserving never passes the cap."""
+    clock = Clock()
+    ledger = SqliteLedger(BudgetConfig(per_day_usd=1, lease_s=50), tmp_path / os.urandom(6).hex(), now=clock)
+    made: list[Reservation] = []
+    settled: dict[str, int] = {}
+    ended: dict[str, float] = {}
+    for step, which, amount in steps:
+        if step == "reserve":
+            before = sum(cap(ledger))
+            reservation = reserve(ledger, usd=amount / 1e6)
+            assert isinstance(reservation, Reservation) == (amount == 0 or round(before * 1e6) + amount <= 1_000_000)
+            if isinstance(reservation, Reservation):
+                made.append(reservation)
+                ended[reservation.id] = clock.at + 50
+        elif step == "wait":
+            clock.at += which * 10
+        elif which < len(made):
+            target = made[which]
+            if step == "settle":
+                ledger.settle(target, usd=amount / 1e6, tokens=1)
+                settled.setdefault(target.id, amount)
+            else:
+                ledger.release(target)
+            ended[target.id] = 0.0
+        open_micros = sum(micros(r.usd) for r in made if ended[r.id] >= clock.at)
+        assert [round(value * 1e6) for value in cap(ledger)] == [sum(settled.values()), open_micros]
+    ledger.close()
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.ledger import SqliteLedger
+from sluicegate.services import Reservation
+ledger = SqliteLedger(BudgetConfig(per_day_usd=0.5), Path(sys.argv[1]))
+got = 0
+for i in range(int(sys.argv[2])):
+    made = ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1)
+    got += isinstance(made, Reservation)
+    if isinstance(made, Reservation) and i % 5 == 0:
+        ledger.settle(made, usd=0.00007, tokens=1)
+print(got)
+"""
+
+
+@pytest.mark.slow
+def test_eight_processes_never_pass_the_cap(tmp_path: Path) -> None:
+    """10,000 reservations for twice the money there is."""
+    path = tmp_path / "ledger.sqlite"
+    SqliteLedger(path=path).close()
+    command = [sys.executable, "-c", WORKER, str(path), "1250"]
+    workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    got = sum(int(worker.communicate(timeout=120)[0]) for worker in workers)
+    assert all(worker.returncode == 0 for worker in workers)
+    ledger = SqliteLedger(BudgetConfig(per_day_usd=0.5), path)
+    (day,) = ledger.caps("w")
+    (row,) = ledger.spending()
+    assert row["calls"] == got
+    assert micros(day.spent) + micros(day.held) <= 500_000
+    assert micros(day.spent) + micros(day.held) > 500_000 - 100, "no money is left lying"
+    assert micros(day.spent) == micros(row["usd"])
+    assert micros(day.held) == micros(row["held_usd"])
+    assert micros(day.spent) % 70 == 0
+    assert micros(day.held) % 100 == 0
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.ledger import SqliteLedger
+ledger = SqliteLedger(BudgetConfig(per_day_usd=1, lease_s=0.5), Path(sys.argv[1]))
+ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=1, tokens=1)
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_process_gives_its_money_back_after_the_lease(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as worker:
+        assert worker.stdout
+        assert worker.stdout.readline() == "held\n"
+        worker.send_signal(signal.SIGKILL)
+    budget = BudgetConfig(per_day_usd=1, lease_s=0.5)
+    clock = Clock(datetime.now(UTC).timestamp())
+    ledger = SqliteLedger(budget, path, now=clock)
+    clock.at -= 0.4
+    assert "per_day_usd" in refused(ledger, usd=1)
+    clock.at += 1.5
+    held(ledger, usd=1)
+    assert sum(row["expired"] for row in ledger.spending()) == 1
+
+
+def test_a_ledger_that_cannot_be_written_makes_no_reservation(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    ledger = SqliteLedger(BudgetConfig(per_day_usd=1), path)
+    with ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
+        execute("PRAGMA max_page_count = 1")
+    with pytest.raises(RunError) as caught:
+        reserve_many(ledger)
+    assert caught.value.code == "SG607"
+    assert cap(ledger)[0] == 0.0
+
+
+def test_a_corrupt_ledger_says_so(tmp_path: Path) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(b"not a database at all" * 100)
+    with pytest.raises(RunError, match="corrupt") as caught:
+        SqliteLedger(path=tmp_path / "ledger.sqlite")
+    assert caught.value.code == "SG606"
+
+
+@pytest.mark.skipif(not POSTGRES, reason="SLUICEGATE_TEST_POSTGRES is not set: no PostgreSQL server to test against")
+def test_a_lost_connection_fails_once_and_comes_back() -> None:
+    store = PostgresStore(POSTGRES)
+    ledger = BudgetLedger(store)
+    with pytest.raises(RunError, match="PostgreSQL ledger failed"), store.writing() as execute:
+        execute("SELECT pg_terminate_backend(pg_backend_pid())")
+    held(ledger)
+    ledger.close()
+
+
+def test_an_unreachable_server_is_explained() -> None:
+    with pytest.raises(RunError, match="PostgreSQL ledger failed") as caught:
+        open_ledger(url="postgresql://127.0.0.1:1/none?connect_timeout=2")
+    assert caught.value.code == "SG606"

@@ -1,0 +1,138 @@
+"""What is switched off is off everywhere, at once."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sluicegate.errors import BudgetError, RunError
+from sluicegate.policies.engine import load_engine
+from sluicegate.policies.switch import KillSwitch
+from sluicegate.state import Principal
+
+ALICE: Principal = {"id": "alice", "roles": [], "groups": [], "clearance": "public"}
+ASK = {"intent": "reset", "risk": "low", "channel": "cli", "hour": 9, "data_classes": []}
+
+
+@pytest.fixture
+def switch(tmp_path: Path) -> KillSwitch:
+    return KillSwitch(tmp_path / "switches.json")
+
+
+def test_nothing_is_off_at_first(switch: KillSwitch) -> None:
+    assert switch.check(model="openai:m", intent="reset", workflow="helpdesk") is None
+    assert switch.entries() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("model:openai:gpt-5-mini", "model:openai:gpt-5"),
+        ("intent:reset", "intent:rese"),
+        ("workflow:helpdesk", "workflow:Helpdesk"),
+    ],
+)
+def test_off_and_on(switch: KillSwitch, name: str, other: str) -> None:
+    names = {"model": "openai:gpt-5-mini", "intent": "reset", "workflow": "helpdesk"}
+    switch.off(other, reason="another", by="op")
+    assert switch.check(**names) is None
+    switch.off(name, reason="leaks data", by="op")
+    found = switch.check(**names)
+    assert found is not None
+    assert (found.name, found.reason, found.by) == (name, "leaks data", "op")
+    assert [entry.name for entry in switch.entries()] == sorted([name, other])
+    assert switch.on(name)
+    assert not switch.on(name)
+    assert switch.check(**names) is None
+
+
+def test_a_star_is_everything_of_a_kind(switch: KillSwitch) -> None:
+    switch.off("model:*", reason="key leaked", by="op")
+    assert switch.check(model="any:thing")
+    assert switch.check(intent="reset") is None
+
+
+@pytest.mark.parametrize("name", ["modle:x", "x", "model:", "", "*"])
+def test_other_names_are_refused(switch: KillSwitch, name: str) -> None:
+    with pytest.raises(BudgetError, match="is not something to switch") as caught:
+        switch.off(name, reason="", by="op")
+    assert caught.value.code == "SG502"
+
+
+WATCH = """
+import sys, time
+from pathlib import Path
+from sluicegate.policies.switch import KillSwitch
+switch = KillSwitch(Path(sys.argv[1]))
+assert switch.check(model="m") is None
+print("watching", flush=True)
+while not switch.check(model="m"):
+    time.sleep(0.005)
+print(time.time(), flush=True)
+"""
+
+
+def test_a_running_process_sees_it_within_a_second(switch: KillSwitch) -> None:
+    command = [sys.executable, "-c", WATCH, str(switch.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "watching\n"
+        switch.off("model:m", reason="now", by="op")
+        done = time.time()
+        assert float(process.stdout.readline()) - done < 1.0
+
+
+def test_two_writers_lose_nothing(switch: KillSwitch) -> None:
+    code = (
+        "import sys; from pathlib import Path; from sluicegate.policies.switch import KillSwitch\n"
+        "switch = KillSwitch(Path(sys.argv[1]))\n"
+        "for n in range(20): switch.off(f'intent:{sys.argv[2]}{n}', reason='r', by='b')"
+    )
+    workers = [subprocess.Popen([sys.executable, "-c", code, str(switch.path), name]) for name in "ab"]
+    assert [worker.wait() for worker in workers] == [0, 0]
+    assert len(switch.entries()) == 40
+
+
+def test_a_file_that_cannot_be_read_switches_everything_off(switch: KillSwitch) -> None:
+    switch.path.write_text('[{"name": "model:m"', "utf-8")
+    found = switch.check(intent="reset")
+    assert found is not None
+    assert "cannot be read, so everything counts as off" in found.reason
+    with pytest.raises(RunError) as caught:
+        switch.on("model:m")
+    assert caught.value.code == "SG606"
+    switch.path.unlink()
+    assert switch.check(intent="reset") is None
+
+
+def test_a_check_is_cheap(switch: KillSwitch) -> None:
+    switch.off("model:other", reason="r", by="b")
+
+    def once() -> float:
+        start = time.perf_counter()
+        for _ in range(2000):
+            switch.check(model="m", intent="i", workflow="w")
+        return (time.perf_counter() - start) / 2000
+
+    assert min(once() for _ in range(5)) < 20e-6
+
+
+@pytest.mark.parametrize("name", ["workflow:helpdesk", "intent:reset"])
+def test_policies_deny_what_is_switched_off(switch: KillSwitch, name: str) -> None:
+    engine = load_engine(switch=switch)
+    workflow = {"type": "Workflow", "id": "helpdesk"}
+    assert engine.decide(ALICE, "ask", workflow, ASK).allowed
+    switch.off(name, reason="wrong answers", by="op")
+    decision = engine.decide(ALICE, "ask", workflow, ASK)
+    assert not decision.allowed
+    assert decision.rules == (f"switch:{name}",)
+    assert decision.reason == f"{name} is switched off: wrong answers"
+
+
+def test_policies_deny_a_model_that_is_switched_off(switch: KillSwitch) -> None:
+    engine = load_engine(switch=switch)
+    switch.off("model:openai:m", reason="r", by="op")
+    assert not engine.decide(ALICE, "use_model", {"type": "Model", "id": "openai:m"}, {}).allowed
+    assert engine.decide(ALICE, "use_model", {"type": "Model", "id": "ollama:m"}, {}).allowed
