@@ -6,7 +6,6 @@ One SQLite transaction moves the catalog on, so an ingest that dies at any momen
 
 import json
 import sqlite3
-import struct
 from collections.abc import Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -28,7 +27,7 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS head (
   one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL,
   table_name TEXT NOT NULL, table_version INTEGER NOT NULL,
-  digest TEXT NOT NULL, embedder TEXT NOT NULL, language TEXT NOT NULL, probe BLOB NOT NULL,
+  digest TEXT NOT NULL, asked TEXT NOT NULL, embedder TEXT NOT NULL, fingerprint TEXT NOT NULL, language TEXT NOT NULL,
   chunks INTEGER NOT NULL, ingested_at TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS documents (
   id TEXT PRIMARY KEY, file TEXT NOT NULL UNIQUE, file_hash TEXT NOT NULL, text_hash TEXT NOT NULL,
@@ -49,11 +48,13 @@ class Head:
     table_version: int
     digest: str
     """Changes whenever a document's words or facts do."""
+    asked: str
+    """The embedder that the workflow asked for first, as ``provider:model``."""
     embedder: str
-    """As ``provider:model``, for messages; `probe` is what is compared."""
+    """The one that answered."""
+    fingerprint: str
+    """Tells whether another embedder's vectors are comparable; see `embedding`."""
     language: str
-    probe: tuple[float, ...]
-    """The embedding of a fixed sentence: two embedders are the same when theirs agree."""
     chunks: int
     ingested_at: str
 
@@ -96,14 +97,14 @@ class Catalog:
             return None
         if row["format"] != FORMAT:
             raise self._corrupt(f"written in format {row['format']}, this version reads {FORMAT}")
-        probe = row["probe"]
         return Head(
             row["table_name"],
             row["table_version"],
             row["digest"],
+            row["asked"],
             row["embedder"],
+            row["fingerprint"],
             row["language"],
-            struct.unpack(f"<{len(probe) // 4}f", probe),
             row["chunks"],
             row["ingested_at"],
         )
@@ -186,15 +187,16 @@ class Catalog:
 
     def _put(self, head: Head) -> None:
         self._database.execute(
-            "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 FORMAT,
                 head.table,
                 head.table_version,
                 head.digest,
+                head.asked,
                 head.embedder,
+                head.fingerprint,
                 head.language,
-                struct.pack(f"<{len(head.probe)}f", *head.probe),
                 head.chunks,
                 head.ingested_at,
             ),
@@ -209,7 +211,7 @@ class Catalog:
             if error.code == "SG606":
                 raise self._corrupt(error.message) from error
             raise
-        except (json.JSONDecodeError, TypeError, struct.error, sqlite3.DatabaseError) as error:
+        except (json.JSONDecodeError, TypeError, sqlite3.DatabaseError) as error:
             raise self._corrupt(str(error)) from error
 
     def _corrupt(self, why: str) -> RetrievalError:

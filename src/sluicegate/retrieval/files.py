@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluicegate.errors import Problem, RetrievalError
+from sluicegate.home import home
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES
 
-__all__ = ["KnowledgeFile", "configured", "find", "name_of", "unreadable"]
+__all__ = ["KnowledgeFile", "configured", "find", "indexes_of", "path_of", "unreadable"]
 
 _LOADER_VERSION = 1
 """Raised when files must be read again because their text would now come out otherwise."""
@@ -19,23 +20,36 @@ _LOADER_VERSION = 1
 class KnowledgeFile:
     path: Path
     name: str
-    """Relative to the workflow's folder when inside it, else absolute; with forward slashes."""
+    """Relative to the workflow's folder (or the one it extends) when inside it, else absolute; with forward slashes."""
     sidecar: Path | None
     hash: str
     """Of its bytes, its sidecar's, and every setting that shapes what the index keeps of it."""
 
 
-def configured(config: IndexConfig, folder: Path) -> list[Path]:
-    """The index's own paths."""
-    return [(folder / path).resolve() for path in config.path]
+def indexes_of(workflow: str) -> Path:
+    """The folder of a workflow's indexes, one subfolder each. Raises `RunError` SG607."""
+    return home() / "indexes" / workflow
 
 
-def name_of(path: Path, folder: Path) -> str:
+def configured(config: IndexConfig, folders: Sequence[Path]) -> list[Path]:
+    """The index's own paths, each from the first folder that has it."""
+    return [path_of(path, folders).resolve() for path in config.path]
+
+
+def name_of(path: Path, folders: Sequence[Path]) -> str:
     """What a file is called in the catalog."""
-    return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
+    inside = next((folder for folder in folders if path.is_relative_to(folder)), None)
+    return path.relative_to(inside).as_posix() if inside else path.as_posix()
 
 
-def find(roots: Sequence[Path], config: IndexConfig, folder: Path) -> tuple[list[KnowledgeFile], list[Problem]]:
+def path_of(name: str, folders: Sequence[Path]) -> Path:
+    """The file that is called so; where it would be when there is none."""
+    return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
+
+
+def find(
+    roots: Sequence[Path], config: IndexConfig, folders: Sequence[Path]
+) -> tuple[list[KnowledgeFile], list[Problem]]:
     """Every readable kind of file under `roots` (resolved), by name, and what is wrong with the others.
 
     Hidden files, sidecars and files of other kinds inside folders are passed over. Raises `RetrievalError` SG403 when
@@ -52,13 +66,13 @@ def find(roots: Sequence[Path], config: IndexConfig, folder: Path) -> tuple[list
                 if path.resolve().is_relative_to(root):
                     found[path] = None
                 else:
-                    problems.append(unreadable(name_of(path, folder), "it links to a file outside of its folder"))
+                    problems.append(unreadable(name_of(path, folders), "it links to a file outside of its folder"))
         elif root.is_file():
             if root.suffix.lower() in SUFFIXES:
                 found[root] = None
             else:
                 kinds = ", ".join(sorted(SUFFIXES))
-                problems.append(unreadable(name_of(root, folder), f"{root.suffix or 'no ending'}: not one of {kinds}"))
+                problems.append(unreadable(name_of(root, folders), f"{root.suffix or 'no ending'}: not one of {kinds}"))
         else:
             raise RetrievalError(
                 "SG403", f"{root} does not exist", mend="Correct the path, or remove it from the index"
@@ -66,7 +80,7 @@ def find(roots: Sequence[Path], config: IndexConfig, folder: Path) -> tuple[list
     settings = config.model_dump_json(include={"chunk", "approved", "readers", "clearance"})
     files: list[KnowledgeFile] = []
     for path in found:
-        name = name_of(path, folder)
+        name = name_of(path, folders)
         beside = path.with_name(path.name + SIDECAR)
         sidecar = beside if beside.is_file() else None
         try:

@@ -5,11 +5,9 @@ them the index (see `catalog`). A lock lets one ingest work at a time; it goes w
 """
 
 import asyncio
-import math
-import operator
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,29 +18,18 @@ from sluicegate.errors import Problem, RetrievalError, RunError
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.catalog import Catalog, Entry, Head
 from sluicegate.retrieval.config import IndexConfig
+from sluicegate.retrieval.embedding import Embedder, embedded
 from sluicegate.retrieval.facts import document
-from sluicegate.retrieval.files import KnowledgeFile, configured, find, unreadable
+from sluicegate.retrieval.files import KnowledgeFile, configured, find, path_of, unreadable
 from sluicegate.retrieval.loaders import load
 from sluicegate.retrieval.passages import Passage, content_hash, cut
 from sluicegate.retrieval.readers import clearance_rank
 from sluicegate.sqlite import connect, transaction
 
-__all__ = ["PROBE", "Embed", "IngestReport", "Progress", "check_embedder", "ingest"]
-
-Embed = Callable[[str, Sequence[str]], Awaitable[list[list[float]]]]
-"""Role and texts to one vector each, all of one model, as `services.Models.embed`."""
+__all__ = ["IngestReport", "Progress", "ingest"]
 
 Progress = Callable[[int, int, str], None]
 """Files done, files in all, the file at hand."""
-
-PROBE = "The quick brown fox jumps over the lazy dog."
-"""Embedded beside passages and questions, to know whether both came from the same model."""
-
-_SAME = 0.98
-"""Cosine from which two probes are of one model: quantised forms of one model agree to .99, different models do not."""
-
-_BATCH = 32
-"""Passages embedded in one call."""
 
 _ROWS = 512
 """Passages written to the table at once."""
@@ -84,10 +71,9 @@ async def ingest(
     index_dir: Path,
     paths: Sequence[Path],
     config: IndexConfig,
-    embed: Embed,
+    models: Embedder,
     *,
-    embedder: str,
-    folder: Path,
+    folders: Sequence[Path],
     progress: Progress = lambda _done, _all, _file: None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
     rebuild: bool = False,
@@ -95,30 +81,27 @@ async def ingest(
 ) -> IngestReport:
     """Bring the index in `index_dir` up to date with its files.
 
-    `folder` is the workflow's folder, to which `config.path` is relative. Without `paths` the whole index is brought
+    `config.path` is looked up in `folders`: the workflow's own, then those of the workflows it extends. Without `paths` the whole index is brought
     up to date, with `paths` only what is under them. A document whose file is gone or has become unreadable leaves
-    the index. `embedder` names what `embed` asks first, as ``provider:model``. `rebuild` starts anew, also over a
-    corrupt index or another embedder's; searches see the old index until the new one is complete.
+    the index. `rebuild` starts anew, also over a corrupt index or another embedder's; searches see the old index until
+    the new one is complete. With more than `flat_rows` passages a vector index is built.
 
     Raises `RetrievalError` SG402 (corrupt), SG403 (a path does not exist), SG404 (built with another embedder),
-    `RunError` SG607 (disk full), SG608 (another ingest is at work), `ModelError` from `embed`.
+    `RunError` SG607 (disk full), SG608 (another ingest is at work), `ModelError` from `models`.
     """
     started = time.monotonic()
     async with _alone(index_dir):
-        folder = await asyncio.to_thread(folder.resolve)
+        folders = [await asyncio.to_thread(folder.resolve) for folder in folders]
         catalog = await asyncio.to_thread(_open, index_dir, rebuild=rebuild)
         try:
             head = catalog.head()
             if rebuild:
                 head, leaving = None, {entry.document.id for entry in catalog.entries().values()}
-                plan = await asyncio.to_thread(_plan, {}, paths, config, folder)
+                plan = await asyncio.to_thread(_plan, {}, paths, config, folders)
                 plan.gone |= leaving
             else:
-                plan = await asyncio.to_thread(_plan, catalog.entries(), paths, config, folder)
-            if head and head.embedder != embedder:
-                [probe] = await embed(config.embedder, [PROBE])
-                check_embedder(head.probe, probe, index_dir.name, head.embedder)
-            writer = _Writer(index_dir, catalog, head, plan, config, embed, embedder)
+                plan = await asyncio.to_thread(_plan, catalog.entries(), paths, config, folders)
+            writer = _Writer(index_dir, catalog, head, plan, config, models)
             await writer.run(now(), progress, flat_rows)
         finally:
             catalog.close()
@@ -135,33 +118,20 @@ async def ingest(
     )
 
 
-def check_embedder(expected: Sequence[float], probe: Sequence[float], index: str, embedder: str) -> None:
-    """Raise `RetrievalError` SG404 unless both probes come from the same model."""
-    alike = 0.0
-    if len(expected) == len(probe):
-        lengths = math.hypot(*expected) * math.hypot(*probe)
-        alike = sum(map(operator.mul, expected, probe)) / lengths if lengths else 0.0
-    if alike < _SAME:
-        raise RetrievalError(
-            "SG404",
-            f"index {index!r} was built with {embedder}, another embedder answers now",
-            mend="Run 'sluicegate ingest --rebuild' for this workflow, or bring the old embedder back",
-        )
-
-
-def _plan(entries: dict[str, Entry], paths: Sequence[Path], config: IndexConfig, folder: Path) -> _Plan:
+def _plan(entries: dict[str, Entry], paths: Sequence[Path], config: IndexConfig, folders: Sequence[Path]) -> _Plan:
     """Compare the files with the catalog's `entries` (by file)."""
-    own = configured(config, folder)
+    own = configured(config, folders)
     if paths:
         roots = [path.resolve() for path in paths]
     else:
         # documents that came by the command line stay until their file goes
-        roots = [*own, *(folder / name for name, entry in entries.items() if entry.named and (folder / name).is_file())]
-    files, problems = find(roots, config, folder)
+        kept = (path_of(name, folders) for name, entry in entries.items() if entry.named)
+        roots = [*own, *(path for path in kept if path.is_file())]
+    files, problems = find(roots, config, folders)
     plan = _Plan({entry.document.id: entry for entry in entries.values()}, [], {}, set(), problems)
     found = {file.name for file in files}
     for name, entry in entries.items():
-        path = folder / name
+        path = path_of(name, folders)
         looked_for = not paths or any(path.is_relative_to(root) for root in roots)
         if name not in found and (looked_for or not path.is_file()):
             plan.gone.add(entry.document.id)
@@ -188,19 +158,20 @@ class _Writer:
         head: Head | None,
         plan: _Plan,
         config: IndexConfig,
-        embed: Embed,
-        embedder: str,
+        models: Embedder,
     ) -> None:
         self._index_dir = index_dir
         self._catalog = catalog
         self._plan = plan
         self._config = config
-        self._embed = embed
-        self._embedder = embedder
-        self._probe: Sequence[float] = head.probe if head else ()
+        self._models = models
+        self._asked = models.describe(config.embedder)
+        self._built_with = head.embedder if head else ""
+        self._fingerprint = head.fingerprint if head else None
         self._table: Any = None
         self._old_table: Any = None
         self._table_name = head.table if head else f"passages_{uuid.uuid4().hex[:8]}"
+        self._dimension = 0
         self._rows: list[dict[str, Any]] = []
         self._taken = dict(plan.unchanged)
         self.head = head
@@ -209,8 +180,12 @@ class _Writer:
 
     async def run(self, now: datetime, progress: Progress, flat_rows: int) -> None:
         plan = self._plan
+        new_name = self.head is not None and self.head.asked != self._asked
+        if new_name:
+            # refused unless its vectors are the same
+            await self._vectors([])
         new_language = self.head is not None and self.head.language != self._config.language
-        if not (plan.files or plan.gone or new_language):
+        if not (plan.files or plan.gone or new_language or new_name):
             return
         if self.head:
             with tables.guarded(self._index_dir):
@@ -221,23 +196,24 @@ class _Writer:
             progress(number, len(plan.files), file.name)
             await self._take(file, now, named=named)
         progress(len(plan.files), len(plan.files), "")
-        if not (self.read or plan.gone or new_language):
+        if not (self.read or plan.gone or new_language or new_name):
             return
-        if not self._probe:
-            [self._probe] = await self._embed(self._config.embedder, [PROBE])
+        if self._table is None and not self._rows:
+            # nothing is left of a rebuilt index
+            [vector] = await self._vectors(["nothing"])
+            self._dimension = len(vector)
         with tables.guarded(self._index_dir):
-            await self._flush()
-            chunks = await tables.index(
-                self._table, language=self._config.language, flat_rows=flat_rows, again=new_language
-            )
-            version = int(await self._table.version())
+            table = await self._flush()
+            chunks = await tables.index(table, language=self._config.language, flat_rows=flat_rows, again=new_language)
+            version = int(await table.version())
         head = Head(
             table=self._table_name,
             table_version=version,
             digest="",
-            embedder=self.head.embedder if self.head else self._embedder,
+            asked=self._asked,
+            embedder=self._built_with,
+            fingerprint=self._fingerprint or "",
             language=self._config.language,
-            probe=tuple(self._probe),
             chunks=chunks,
             ingested_at=now.isoformat(),
         )
@@ -273,7 +249,10 @@ class _Writer:
             with tables.guarded(self._index_dir):
                 known = await tables.vectors_of(self._old_table, name)
         missing = {key: text for key, text in zip(keys, inputs, strict=True) if key not in known}
-        known |= dict(zip(missing, await self._vectors(list(missing.values())), strict=True))
+        if missing:
+            known |= dict(zip(missing, await self._vectors(list(missing.values())), strict=True))
+            self.embedded += len(missing)
+            self._dimension = len(known[keys[0]])
         await asyncio.to_thread(self._catalog.keep_texts, [(p.hash, p.text) for p in passages], now)
         self._rows.extend(
             _row(entry, ordinal, passage, key, known[key])
@@ -285,24 +264,26 @@ class _Writer:
                 await self._flush()
 
     async def _vectors(self, texts: list[str]) -> list[list[float]]:
-        vectors: list[list[float]] = []
-        for start in range(0, len(texts), _BATCH):
-            batch = texts[start : start + _BATCH]
-            # the probe travels with every batch: a fallback may take over between two of them
-            probe, *answers = await self._embed(self._config.embedder, [PROBE, *batch])
-            if self._probe:
-                check_embedder(self._probe, probe, self._index_dir.name, self._embedder)
-            else:
-                self._probe = probe
-            vectors.extend(answers)
-            self.embedded += len(batch)
-        return vectors
+        """Vectors of the index's own embedder, or of the first that answers when the index is new."""
+        made = await embedded(
+            self._models,
+            self._config.embedder,
+            texts,
+            index=self._index_dir.name,
+            like=self._fingerprint,
+            built_with=self._built_with,
+            remember=True,
+        )
+        self._built_with, self._fingerprint = made.model, made.fingerprint
+        return made.vectors
 
-    async def _flush(self) -> None:
+    async def _flush(self) -> Any:
+        """Write what is waiting; returns the table."""
         if self._table is None:
-            self._table = await tables.create(self._index_dir, self._table_name, len(self._probe))
+            self._table = await tables.create(self._index_dir, self._table_name, self._dimension)
         await tables.add(self._table, self._rows)
         self._rows = []
+        return self._table
 
 
 def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Entry, list[Passage]]:

@@ -20,15 +20,12 @@ from sluicegate.errors import RetrievalError, nearest
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.catalog import Catalog, Head
 from sluicegate.retrieval.config import IndexConfig
-from sluicegate.retrieval.ingest import PROBE, Embed, check_embedder
+from sluicegate.retrieval.embedding import Embedder, embedded
 from sluicegate.retrieval.passages import content_hash
-from sluicegate.retrieval.readers import Document, ReadFilter, day_number, labels_of, where
+from sluicegate.retrieval.readers import Document, Readable, by_labels, day_number, where
 from sluicegate.state import DocumentRef, Principal
 
-__all__ = ["LanceRetriever", "Permits", "search_terms"]
-
-Permits = Callable[[Principal, Mapping[str, Any]], bool]
-"""The policy's last word on one document, given as `readers.Document.attributes`."""
+__all__ = ["LanceRetriever", "search_terms"]
 
 _RRF = 60
 """Cormack et al. 2009, section 3."""
@@ -63,26 +60,24 @@ class _Hit:
 class LanceRetriever:
     """Searches the indexes in `folder`, one subfolder each, as `ingest` leaves them.
 
-    `embed` is called with an index's role; `readable` derives a principal's filter from policy (by default its own
-    labels and clearance), `permits` is asked once more for every document that would be returned. An index that
-    another process brings up to date is seen from the next search on.
+    `readable` says what a principal may read in an index, as the policy room's `Reading.readable` does; its `permits`
+    is asked once more for every document that would be returned. An index that another process brings up to date is
+    seen from the next search on.
     """
 
     def __init__(
         self,
         folder: Path,
         indexes: Mapping[str, IndexConfig],
-        embed: Embed,
+        models: Embedder,
         *,
-        readable: Callable[[Principal], ReadFilter] = labels_of,
-        permits: Permits | None = None,
+        readable: Callable[[Principal, str], Readable] = by_labels,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = folder
         self._indexes = dict(indexes)
-        self._embed = embed
+        self._models = models
         self._readable = readable
-        self._permits = permits
         self._now = now
         self._catalogs: dict[str, Catalog] = {}
         self._snapshots: dict[str, _Snapshot] = {}
@@ -98,19 +93,29 @@ class LanceRetriever:
         """
         config = self._config(index)
         snapshot = self._snapshot(index)
-        readable = self._readable(principal)
-        if not query.strip() or k < 1 or not readable.labels or not snapshot.head.chunks:
+        head = snapshot.head
+        readable = self._readable(principal, index)
+        nothing = readable["labels"] == [] or readable["max_rank"] < 0
+        if not query.strip() or k < 1 or nothing or not head.chunks:
             return []
-        probe, vector = await self._embed(config.embedder, [PROBE, query[:_LONGEST]])
-        check_embedder(snapshot.head.probe, probe, index, snapshot.head.embedder)
+        made = await embedded(
+            self._models,
+            config.embedder,
+            [query[:_LONGEST]],
+            index=index,
+            like=head.fingerprint,
+            built_with=head.embedder,
+            remember=False,
+        )
+        vector = made.vectors[0]
         try:
-            hits = await self._hits(index, snapshot, query, vector, principal, readable, k)
+            hits = await self._hits(index, snapshot, query, vector, readable, k)
         except RetrievalError:
             # an ingest may have replaced what we were reading
             again = self._snapshot(index)
-            if again.head == snapshot.head:
+            if again.head == head:
                 raise
-            hits = await self._hits(index, again, query, vector, principal, readable, k)
+            hits = await self._hits(index, again, query, vector, readable, k)
         return [_reference(hit) for hit in hits]
 
     def text(self, document: DocumentRef) -> str:
@@ -139,8 +144,8 @@ class LanceRetriever:
         today = self._today()
         key = (index, snapshot.head.digest, today, json.dumps(principal, sort_keys=True))
         if key not in self._visible:
-            readable = self._readable(principal)
-            ids = [d.id for d in snapshot.documents.values() if self._allowed(d, principal, readable, today)]
+            readable = self._readable(principal, index)
+            ids = [d.id for d in snapshot.documents.values() if _allowed(d, index, readable, today)]
             self._visible[key] = content_hash(json.dumps(ids))
             if len(self._visible) > 1_000:
                 self._visible.popitem(last=False)
@@ -159,8 +164,7 @@ class LanceRetriever:
         snapshot: _Snapshot,
         query: str,
         vector: Sequence[float],
-        principal: Principal,
-        readable: ReadFilter,
+        readable: Readable,
         k: int,
     ) -> list[_Hit]:
         config = self._config(index)
@@ -181,7 +185,7 @@ class LanceRetriever:
             for hit in ranked:
                 name = hit.document.id
                 if name not in verdicts:
-                    verdicts[name] = self._allowed(hit.document, principal, readable, today)
+                    verdicts[name] = _allowed(hit.document, index, readable, today)
                 if verdicts[name]:
                     hits.append(hit)
                 if len(hits) == k:
@@ -190,11 +194,6 @@ class LanceRetriever:
             if all(verdicts.values()) or (len(near) < limit and len(worded) < limit) or limit >= 5_000:
                 return hits
             limit *= 4
-
-    def _allowed(self, document: Document, principal: Principal, readable: ReadFilter, today: int) -> bool:
-        if document.refusal(readable, today):
-            return False
-        return self._permits is None or self._permits(principal, document.attributes())
 
     def _today(self) -> int:
         return day_number(self._now().astimezone(UTC).date())
@@ -233,6 +232,10 @@ class LanceRetriever:
         table = await tables.open_at(self._folder / index, head.table, head.table_version)
         self._tables[index] = (head.table, head.table_version, table)
         return table
+
+
+def _allowed(document: Document, index: str, readable: Readable, today: int) -> bool:
+    return not document.refusal(readable, today) and readable["permits"](document.attributes(index))
 
 
 def search_terms(query: str) -> str:

@@ -1,13 +1,13 @@
 """Who may read a document: what a document says about itself, what a principal may see, and whether they meet.
 
-`ReadFilter` is derived from policy and is plain data, so that it can be written as a database filter and checked again
-in Python on every hit. Both forms are here, next to each other, because they must mean the same.
+`Readable` is derived from policy and is mostly plain data, so that it can be written as a database filter and checked
+again in Python on every hit. Both forms are here, next to each other, because they must mean the same.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from sluicegate.retrieval.config import Clearance
 from sluicegate.state import Principal
@@ -15,10 +15,10 @@ from sluicegate.state import Principal
 __all__ = [
     "EVERYONE",
     "Document",
-    "ReadFilter",
+    "Readable",
+    "by_labels",
     "clearance_rank",
     "day_number",
-    "labels_of",
     "quoted",
     "reader_labels",
     "where",
@@ -31,13 +31,16 @@ NEVER = 99991231
 _RANKS: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Clearance))}
 
 
-@dataclass(frozen=True, slots=True)
-class ReadFilter:
-    """What one principal may read: documents with one of `labels` that need at most `clearance`."""
+class Readable(TypedDict):
+    """What one principal may read in an index, as policy says it."""
 
-    labels: frozenset[str]
-    """``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``; empty: nothing at all."""
-    clearance: Clearance
+    labels: list[str] | None
+    """A document must name one of these as a reader: ``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``. None:
+    readers do not matter; empty: nothing at all."""
+    max_rank: int
+    """The highest clearance a document may ask for: 0 ``public`` to 3 ``restricted``; -1: nothing at all."""
+    permits: Callable[[Mapping[str, Any]], bool]
+    """Policy's last word on one document, given as `Document.attributes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,47 +59,42 @@ class Document:
     """Last day on which it may be retrieved, as a day number such as 20261231."""
     tags: tuple[str, ...]
 
-    def refusal(self, readable: ReadFilter, today: int) -> str:
+    def refusal(self, readable: Readable, today: int) -> str:
         """Why it may not be retrieved; empty when it may."""
         if not self.approved:
             return "not approved"
         if self.valid_until < today:
             return "expired"
-        if not readable.labels.intersection(self.readers):
+        if readable["labels"] is not None and not set(readable["labels"]).intersection(self.readers):
             return "not among its readers"
-        if _RANKS[self.clearance] > _RANKS[readable.clearance]:
+        if _RANKS[self.clearance] > readable["max_rank"]:
             return "clearance too low"
         return ""
 
-    def attributes(self) -> dict[str, Any]:
+    def attributes(self, index: str) -> dict[str, Any]:
         """As a policy sees it."""
         return {
             "id": self.id,
-            "version": self.version,
-            "title": self.title,
             "source": self.source,
-            "owner": self.owner,
-            "approved": self.approved,
+            "index": index,
             "readers": list(self.readers),
-            "clearance": self.clearance,
-            "valid_until": self.valid_until,
-            "tags": list(self.tags),
+            "classification": self.clearance,
         }
 
 
-def labels_of(principal: Principal) -> ReadFilter:
-    """The filter that takes a principal at its word: its roles, groups, id and clearance, and nothing of policy."""
-    return ReadFilter(
-        frozenset(
-            {
-                EVERYONE,
-                f"user:{principal['id']}",
-                *(f"role:{role}" for role in principal["roles"]),
-                *(f"group:{group}" for group in principal["groups"]),
-            }
-        ),
-        principal["clearance"],
-    )
+def by_labels(principal: Principal, index: str) -> Readable:
+    """What a principal may read when no policy says more: by its roles, groups, id and clearance."""
+    del index
+    return {
+        "labels": [
+            EVERYONE,
+            f"user:{principal['id']}",
+            *(f"role:{role}" for role in principal["roles"]),
+            *(f"group:{group}" for group in principal["groups"]),
+        ],
+        "max_rank": _RANKS[principal["clearance"]],
+        "permits": lambda _document: True,
+    }
 
 
 def reader_labels(readers: Iterable[str]) -> tuple[str, ...]:
@@ -120,13 +118,13 @@ def day_number(day: date | None) -> int:
     return NEVER if day is None else day.year * 10_000 + day.month * 100 + day.day
 
 
-def where(readable: ReadFilter, today: int) -> str:
-    """The same condition as `Document.refusal`, as LanceDB's SQL."""
-    labels = ", ".join(quoted(label) for label in sorted(readable.labels))
-    return (
-        f"approved = true AND valid_until >= {today} AND clearance <= {_RANKS[readable.clearance]}"
-        f" AND array_has_any(readers, [{labels}])"
-    )
+def where(readable: Readable, today: int) -> str:
+    """The same condition as `Document.refusal`, as LanceDB's SQL. `labels` must not be empty."""
+    condition = f"approved = true AND valid_until >= {today:d} AND clearance <= {readable['max_rank']:d}"
+    if readable["labels"] is None:
+        return condition
+    labels = ", ".join(quoted(label) for label in sorted(set(readable["labels"])))
+    return f"{condition} AND array_has_any(readers, [{labels}])"
 
 
 def quoted(text: str) -> str:

@@ -1,0 +1,127 @@
+"""`sluicegate ingest`: read knowledge into a workflow's indexes."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, notes, progress
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.load import Workflow
+    from sluicegate.retrieval.ingest import IngestReport
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command()
+def ingest(
+    config: Annotated[Path, typer.Argument(help="The workflow's file, or its folder.")],
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="Files or folders to bring up to date; by default all of the index.")
+    ] = None,
+    index: Annotated[str, typer.Option(help="Only this index; needed with PATHS when there are several.")] = "",
+    rebuild: Annotated[
+        bool, typer.Option("--rebuild", help="Read and embed everything anew: after a corruption or a new embedder.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read knowledge into a workflow's indexes: what changed, and nothing else.
+
+    Leaves with 1 when a file could not be read; the others are in the index then.
+    """
+    from sluicegate.graphs.load import load
+
+    workflow = load(config / "workflow.yaml" if config.is_dir() else config)
+    names = _chosen(workflow, index, given=bool(paths))
+    reports = asyncio.run(_ingest_all(workflow, names, paths or [], rebuild=rebuild))
+    if as_json:
+        emit({"workflow": workflow.name, "indexes": {name: asdict(report) for name, report in reports.items()}})
+    else:
+        _show(reports)
+    if any(problem.severity == "error" for report in reports.values() for problem in report.problems):
+        raise typer.Exit(1)
+
+
+def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[str]:
+    from sluicegate.errors import ConfigError, Problem, nearest
+
+    names = list(workflow.config.indexes)
+    if not names:
+        what, mend = f"{workflow.name} has no index", "Add one under `indexes:`"
+    elif index and index not in names:
+        what, mend = f"{workflow.name} has no index {index!r}", None
+    elif given and not index and len(names) > 1:
+        what, mend = f"{workflow.name} has several indexes", "Say which one: --index NAME"
+    else:
+        return [index] if index else names
+    near = nearest(index, names) if index else None
+    raise ConfigError([Problem("SG115", what, choices=tuple(names), suggestion=near, mend=mend)])
+
+
+async def _ingest_all(
+    workflow: "Workflow", names: list[str], paths: list[Path], *, rebuild: bool
+) -> dict[str, "IngestReport"]:
+    from sluicegate.models.chain import ModelSet
+    from sluicegate.retrieval.files import indexes_of
+    from sluicegate.retrieval.ingest import ingest
+
+    models = ModelSet(workflow.config.models)
+    reports: dict[str, IngestReport] = {}
+    with progress() as bar:
+        for name in names:
+            task = bar.add_task(name, total=None)
+
+            def moved(done: int, total: int, file: str, task: Any = task, name: str = name) -> None:
+                bar.update(task, completed=done, total=total, description=f"{name} {Path(file).name}".strip())
+
+            reports[name] = await ingest(
+                indexes_of(workflow.name) / name,
+                paths,
+                workflow.config.indexes[name],
+                models,
+                folders=workflow.folders,
+                progress=moved,
+                rebuild=rebuild,
+            )
+    return reports
+
+
+def _show(reports: dict[str, "IngestReport"]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("index", "added", "updated", "unchanged", "removed", "passages", "embedded", "seconds", box=None)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, report in reports.items():
+        counts = (len(report.added), len(report.updated), report.unchanged, len(report.removed))
+        figures = (*counts, report.chunks, report.embedded, f"{report.seconds:.1f}")
+        table.add_row(Text(name), *(str(figure) for figure in figures))
+    console().print(table)
+    changes = [
+        (sign, style, document)
+        for report in reports.values()
+        for sign, style, documents in (
+            ("+", "green", report.added),
+            ("~", "yellow", report.updated),
+            ("-", "red", report.removed),
+        )
+        for document in documents
+    ]
+    for sign, style, document in changes[:_SHOWN]:
+        console().print(Text(f"{sign} {document}", style=style), soft_wrap=True)
+    if len(changes) > _SHOWN:
+        console().print(f"… and {len(changes) - _SHOWN} more; --json names them all")
+    for report in reports.values():
+        for problem in report.problems:
+            style = "red" if problem.severity == "error" else "yellow"
+            notes().print(Text(str(problem), style=style), soft_wrap=True)
+
+
+_SHOWN = 40
+"""Documents named in a table; a person reads no more."""
