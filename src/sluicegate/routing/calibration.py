@@ -1,0 +1,136 @@
+"""Calibration: make a confidence mean how often it is right.
+
+`temperature` divides the logits by one number fitted by likelihood (Guo et al. 2017, "On Calibration of Modern Neural
+Networks"); it never changes which label wins. `sigmoid` (Platt 1999) and `isotonic` (Zadrozny and Elkan 2002) map the
+winning label's confidence alone and leave the order of the others as it is.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Calibrator", "Method", "ReliabilityBin", "ece", "fit_calibrator", "log_loss", "reliability", "softmax"]
+
+Method = Literal["temperature", "sigmoid", "isotonic"]
+Floats = NDArray[np.floating]
+
+BINS = 15
+"""Equal-width bins of the expected calibration error, as Guo et al. use."""
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities along the last axis."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def log_loss(probabilities: Floats, target: NDArray[np.integer]) -> float:
+    """Mean negative log-likelihood of the right classes, in nats."""
+    right = probabilities[np.arange(len(target)), target]
+    return float(-np.log(np.maximum(right, 1e-12)).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrator:
+    """What turns logits into calibrated probabilities; plain numbers, so that it can be written down."""
+
+    method: Method = "temperature"
+    temperature: float = 1.0
+    points: tuple[tuple[float, float], ...] = ()
+    """For ``isotonic``: confidence before and after, rising; for ``sigmoid``: the one pair (slope, intercept)."""
+
+    def __call__(self, logits: Floats) -> Floats:
+        """Probabilities along the last axis of `logits`, which has a row per text."""
+        scaled = softmax(logits / self.temperature)
+        if self.method == "temperature":
+            return scaled
+        top = scaled.max(axis=-1, keepdims=True)
+        moved = self._moved(top)
+        # the others share what is left in the proportion they had, and none of them overtakes the winner
+        rest = np.where(top < 1, (1 - moved) / np.maximum(1 - top, 1e-12), 0)
+        spread = np.minimum(scaled * rest, moved)
+        return np.where(scaled == top, moved, spread)
+
+    def _moved(self, top: Floats) -> Floats:
+        if self.method == "sigmoid":
+            slope, intercept = self.points[0]
+            return 1 / (1 + np.exp(-(slope * _logit(top) + intercept)))
+        before, after = np.array(self.points).T
+        return np.interp(top, before, after)
+
+
+def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method = "temperature") -> Calibrator:
+    """Fit on rows that the logits' model did not see: `logits` (rows, classes), `target` (rows) class indices."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda log_t: log_loss(softmax(logits / np.exp(log_t)), target), bounds=(-4.0, 4.0), method="bounded"
+    )
+    temperature = float(np.exp(found.x))
+    if method == "temperature":
+        return Calibrator("temperature", temperature)
+    scaled = softmax(logits / temperature)
+    top, right = scaled.max(axis=1), (scaled.argmax(axis=1) == target).astype(float)
+    if method == "sigmoid":
+        return Calibrator("sigmoid", temperature, (_platt(top, right),))
+    from sklearn.isotonic import IsotonicRegression
+
+    model = IsotonicRegression(y_min=1 / (len(top) + 2), y_max=1 - 1 / (len(top) + 2)).fit(top, right)
+    pairs = zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True)
+    return Calibrator("isotonic", temperature, tuple(pairs))
+
+
+def _platt(top: Floats, right: Floats) -> tuple[float, float]:
+    from scipy.optimize import minimize
+
+    score = _logit(top)
+    # Platt's smoothed targets keep the fit finite when everything is right
+    hits = right.sum()
+    goal = np.where(right > 0, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
+
+    def loss(parameters: Floats) -> float:
+        z = parameters[0] * score + parameters[1]
+        return float(np.mean(np.logaddexp(0, z) - goal * z))
+
+    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    return float(slope), float(intercept)
+
+
+def _logit(p: Floats) -> Floats:
+    clipped = np.clip(p, 1e-9, 1 - 1e-9)
+    return np.log(clipped) - np.log1p(-clipped)
+
+
+@dataclass(frozen=True, slots=True)
+class ReliabilityBin:
+    """One bin of the reliability diagram."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    """Mean confidence in the bin."""
+    accuracy: float
+    """Share that is right."""
+
+
+def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> list[ReliabilityBin]:
+    """Equal-width bins over [0, 1]; empty ones are left out."""
+    place = np.minimum((confidence * bins).astype(int), bins - 1)
+    found: list[ReliabilityBin] = []
+    for index in range(bins):
+        inside = place == index
+        count = int(inside.sum())
+        if count:
+            mean, share = float(confidence[inside].mean()), float(right[inside].mean())
+            found.append(ReliabilityBin(index / bins, (index + 1) / bins, count, mean, share))
+    return found
+
+
+def ece(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy over the bins (Guo et al. 2017, eq. 3)."""
+    if not len(confidence):
+        return 0.0
+    return sum(b.count * abs(b.confidence - b.accuracy) for b in reliability(confidence, right, bins)) / len(confidence)

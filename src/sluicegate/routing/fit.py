@@ -1,0 +1,257 @@
+"""Fit an intent router from labelled texts: check, hold apart, embed, train, calibrate, set the threshold, write the card.
+
+The rows are used for three things that must not mix: the head is trained on the training rows, confidence is calibrated
+and the threshold is proved on calibration rows that the head never saw. With enough calibration rows the two get a part
+each; with few, the calibrator is fitted on the training rows' cross-fitted logits, so that the proof has them all.
+"""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluicegate.errors import ModelError
+from sluicegate.routing.calibration import Calibrator, Method, ece, fit_calibrator
+from sluicegate.routing.data import Labelled
+from sluicegate.routing.head import Head, for_embedding
+from sluicegate.routing.metrics import confusion, macro_f1, per_class
+from sluicegate.routing.threshold import (
+    NEVER,
+    Threshold,
+    candidates,
+    fit_threshold,
+    least_rows,
+    rows_needed,
+)
+from sluicegate.routing.training import Kept, Trained, train_head
+
+__all__ = ["Embed", "FitSettings", "Fitted", "check_rows", "fit_intents", "hold_apart"]
+
+Embed = Callable[[Sequence[str], Callable[[int, int], None]], Awaitable[NDArray[np.float32]]]
+"""Embeds texts: (rows, dimensions), unit length. The second argument takes rows done and rows in all."""
+Progress = Callable[[int, int, str], None]
+Floats = NDArray[np.floating]
+
+MOST_LABELS = 2_000
+"""More labels than this make no linear head that fits in memory or can be calibrated."""
+APART = 0.1
+MOST_APART = 2_000
+ENOUGH = 600
+"""Calibration rows from which a third is spent on the calibrator."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """What a fit is asked for."""
+
+    error: float = 0.1
+    confidence: float = 0.95
+    oos_label: str | None = None
+    method: Method = "temperature"
+    embed_words: int = 64
+    """Words of a text that are embedded; 0: no embeddings."""
+    need_threshold: bool = True
+    """False writes a router that accepts nothing where no threshold can be proved, in place of refusing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What `write_artifact` writes."""
+
+    head: Head
+    calibrator: Calibrator
+    card: dict[str, Any]
+
+
+def check_rows(rows: Labelled, *, oos_label: str | None = None) -> None:
+    """Whether a head can be fitted on these rows. Raises `ModelError` SG313, saying what is missing."""
+    counts = Counter(rows.labels)
+    inside = {label: count for label, count in counts.items() if label != oos_label}
+    if oos_label is not None and oos_label not in counts:
+        raise ModelError("SG313", f"no row has the out-of-scope label {oos_label!r}", mend=f"Labels: {_some(counts)}")
+    if len(inside) < 2:
+        only = next(iter(inside), "none")
+        raise ModelError("SG313", f"one class only ({only}): there is nothing to tell apart", mend="Add a second label")
+    if len(counts) > MOST_LABELS:
+        raise ModelError(
+            "SG313",
+            f"{len(counts):,} labels in {len(rows):,} rows; a head holds at most {MOST_LABELS:,}",
+            mend="Check that `label` is the column of intents; group rare ones",
+        )
+    single = sorted(label for label, count in counts.items() if count < 2)
+    if single:
+        raise ModelError(
+            "SG313",
+            f"{_some(single)}: one example each; a class needs 2 to be cross-fitted and held apart",
+            mend="Add examples, or leave the class out",
+        )
+
+
+def hold_apart(rows: Labelled, *, error: float, confidence: float) -> tuple[Labelled, Labelled]:
+    """Training and calibration rows: a tenth of each class, more when the target needs it, at most a third."""
+    needed = 2 * least_rows(error, confidence)
+    share = min(1 / 3, max(min(APART, MOST_APART / len(rows)), needed / len(rows)))
+    by_label: dict[str, list[int]] = {}
+    for index in np.random.default_rng(0).permutation(len(rows)).tolist():
+        by_label.setdefault(rows.labels[index], []).append(index)
+    apart: set[int] = set()
+    owed = 0.0
+    for label in sorted(by_label):
+        indices = by_label[label]
+        owed += share * len(indices)
+        # small classes take turns, so that the whole share comes out right
+        take = min(int(owed), len(indices) - 1)
+        owed -= take
+        apart.update(indices[:take])
+    return _some_of(rows, [i for i in range(len(rows)) if i not in apart]), _some_of(rows, sorted(apart))
+
+
+async def fit_intents(
+    train: Labelled,
+    calibration: Labelled | None,
+    settings: FitSettings,
+    *,
+    embed: Embed | None,
+    embedder: dict[str, Any] | None,
+    work: Path,
+    on_progress: Progress = lambda _done, _all, _what: None,
+) -> Fitted:
+    """Fit on `train`, calibrate on `calibration` or on a part of `train` held apart.
+
+    `embedder` is what the card says of it (model, fingerprint). `work` keeps finished pieces for a fit that is
+    interrupted. Raises `ModelError` SG313 when the data cannot support the fit or the target.
+    """
+    check_rows(train, oos_label=settings.oos_label)
+    digests = {"train": train.digests, "calibration": calibration.digests if calibration else {}}
+    if calibration is None:
+        train, calibration = hold_apart(train, error=settings.error, confidence=settings.confidence)
+    labels = sorted(set(train.labels))
+    unknown = sorted(set(calibration.labels) - set(labels))
+    if unknown:
+        raise ModelError("SG313", f"the calibration rows have labels that no training row has: {_some(unknown)}")
+    seen = len(set(train.texts) & set(calibration.texts))
+    if seen:
+        raise ModelError(
+            "SG313",
+            f"{seen} calibration texts are training texts too: the threshold's proof would not hold",
+            mend="Leave them out of one of the two",
+        )
+    vectors, apart_vectors = await _embedded(train, calibration, settings, embed, on_progress)
+    column = {label: index for index, label in enumerate(labels)}
+    target = np.array([column[label] for label in train.labels])
+    trained = train_head(
+        train.texts,
+        target,
+        labels,
+        vectors,
+        embed_words=settings.embed_words if vectors is not None else 0,
+        kept=Kept(work),
+        on_progress=on_progress,
+    )
+    logits = trained.head.logits_of(calibration.texts, apart_vectors)
+    apart_target = np.array([column[label] for label in calibration.labels])
+    calibrator, proof = _calibrated(trained, target, logits, apart_target, settings.method)
+    probabilities = calibrator(logits)
+    confidence, found = probabilities.max(axis=1), probabilities.argmax(axis=1)
+    right = found == apart_target
+    threshold = _proved(trained, target, calibrator, confidence[proof], right[proof], settings)
+    counts = confusion(apart_target, found, len(labels))
+    accepted = confidence >= threshold.value if threshold else np.zeros(len(right), bool)
+    card = {
+        "task": "intent",
+        "out_of_scope": settings.oos_label,
+        "data": digests,
+        "rows": {"train": len(train), "calibration": len(calibration), "proof": int(proof.sum())},
+        "embedder": embedder if vectors is not None else None,
+        "members": trained.members,
+        "target": {"error": settings.error, "confidence": settings.confidence},
+        "threshold": _described(threshold),
+        "metrics": {
+            "accuracy": float(right.mean()),
+            "macro_f1": macro_f1(counts),
+            "ece": ece(confidence, right),
+            "coverage": float(accepted.mean()),
+            "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+        },
+        "per_class": per_class(counts, labels),
+    }
+    return Fitted(trained.head, calibrator, card)
+
+
+async def _embedded(
+    train: Labelled, calibration: Labelled, settings: FitSettings, embed: Embed | None, on_progress: Progress
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32] | None]:
+    if embed is None or not settings.embed_words:
+        return None, None
+    texts = [for_embedding(text, settings.embed_words) for text in [*train.texts, *calibration.texts]]
+    vectors = await embed(texts, lambda done, total: on_progress(done, total, "embeddings"))
+    return vectors[: len(train)], vectors[len(train) :]
+
+
+def _calibrated(
+    trained: Trained, target: Any, logits: Floats, apart_target: Any, method: Method
+) -> tuple[Calibrator, NDArray[np.bool_]]:
+    """The calibrator, and which calibration rows are left for the proof."""
+    everything = np.ones(len(logits), bool)
+    if len(logits) < ENOUGH:
+        return fit_calibrator(trained.held_out, target, method), everything
+    spent = np.zeros(len(logits), bool)
+    spent[np.random.default_rng(1).permutation(len(logits))[: len(logits) // 3]] = True
+    return fit_calibrator(logits[spent], apart_target[spent], method), ~spent
+
+
+def _proved(
+    trained: Trained, target: Any, calibrator: Calibrator, confidence: Any, right: Any, settings: FitSettings
+) -> Threshold | None:
+    reference = calibrator(trained.held_out)
+    grid = candidates(
+        reference.max(axis=1),
+        reference.argmax(axis=1) == target,
+        rows=len(right),
+        error=settings.error,
+        level=settings.confidence,
+    )
+    found = fit_threshold(confidence, right, grid, error=settings.error, level=settings.confidence)
+    if found is None and settings.need_threshold:
+        raise _unsupported(confidence, right, grid[0], settings)
+    return found
+
+
+def _unsupported(confidence: Any, right: Any, first: float, settings: FitSettings) -> ModelError:
+    accepted = confidence >= first
+    count, wrong = int(accepted.sum()), int((accepted & ~right).sum())
+    aim = f"wrong at most {settings.error:.1%} of the time, with {settings.confidence:.0%} confidence"
+    needed = rows_needed(wrong / count if count else 0.0, settings.error, settings.confidence)
+    said = f"of the {count} surest of {len(right)} calibration rows {wrong} are wrong"
+    if needed is None:
+        more = "no number of examples of this quality supports it: better or more training data, or a larger --error"
+    else:
+        rows = max(1, round((needed - count) * len(right) / max(count, 1)))
+        more = f"about {rows} more calibration examples are needed, or a larger --error"
+    return ModelError("SG313", f"no threshold can be promised to be {aim}: {said}", mend=more[0].upper() + more[1:])
+
+
+def _described(threshold: Threshold | None) -> dict[str, Any]:
+    if threshold is None:
+        return {"value": NEVER, "proved": False}
+    return {
+        "value": threshold.value,
+        "proved": True,
+        "accepted": threshold.accepted,
+        "wrong": threshold.wrong,
+        "rows": threshold.rows,
+        "bound": threshold.bound,
+    }
+
+
+def _some_of(rows: Labelled, indices: Sequence[int]) -> Labelled:
+    return Labelled([rows.texts[i] for i in indices], [rows.labels[i] for i in indices], rows.digests)
+
+
+def _some(names: Any) -> str:
+    listed = list(names)
+    return ", ".join(map(str, listed[:5])) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")

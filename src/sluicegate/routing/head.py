@@ -1,0 +1,88 @@
+"""The fitted head: one linear classifier over joined views of a text.
+
+A text is seen as words (n-grams), as characters (n-grams inside words) and, where the head was fitted with them, as a
+sentence embedding. Each view has a weight matrix (features, labels); the sum over views plus a bias are the logits.
+Training blends several linear models (see `training`), and a blend of linear models over the same features is again
+one linear model, so this is all there is at inference: numpy, no scikit-learn.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluicegate.routing.lexical import Lexicon, words_of
+
+__all__ = ["Evidence", "Head", "for_embedding"]
+
+Floats = NDArray[np.floating]
+
+
+def for_embedding(text: str, words: int) -> str:
+    """What is embedded of a text: its first `words` words, which bounds the time of a request."""
+    parts = text.split()
+    return " ".join(parts[:words]) if len(parts) > words else text
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A feature that spoke for or against a label, and by how much (logits)."""
+
+    view: str
+    feature: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Views with their weights; `labels` in column order."""
+
+    labels: list[str]
+    lexicons: dict[str, Lexicon]
+    """Lexical views by name."""
+    weights: dict[str, NDArray[np.float32]]
+    """Per view: (features, labels). The view ``embedding`` has a row per dimension."""
+    bias: NDArray[np.float32]
+    embed_words: int
+    """How many words of a text are embedded; 0 for a head without embeddings."""
+
+    @property
+    def dimensions(self) -> int:
+        """Size of the embedding it was fitted with; 0 without."""
+        return len(self.weights["embedding"]) if "embedding" in self.weights else 0
+
+    def logits(self, text: str, embedding: Floats | None = None) -> Floats:
+        """Logits of one text, (labels,). `embedding` is needed exactly when the head has `dimensions`."""
+        total = self.bias.astype(np.float32)
+        tokens = words_of(text)
+        for name, lexicon in self.lexicons.items():
+            columns, values = lexicon.row(tokens)
+            if len(columns):
+                total = total + values @ self.weights[name][columns]
+        if self.dimensions:
+            if embedding is None:
+                raise AssertionError("this head needs an embedding")
+            total = total + embedding.astype(np.float32) @ self.weights["embedding"]
+        return total
+
+    def logits_of(self, texts: Sequence[str], embeddings: Floats | None = None) -> Floats:
+        """Logits of many texts, (texts, labels)."""
+        rows = [self.logits(text, None if embeddings is None else embeddings[at]) for at, text in enumerate(texts)]
+        return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
+
+    def evidence(self, text: str, label: str, embedding: Floats | None = None, *, most: int = 10) -> list[Evidence]:
+        """The features that spoke most for or against `label`, compared with the mean of all labels."""
+        column = self.labels.index(label)
+        tokens = words_of(text)
+        found: list[Evidence] = []
+        for name, lexicon in self.lexicons.items():
+            columns, values = lexicon.row(tokens)
+            block = self.weights[name][columns]
+            said = values * (block[:, column] - block.mean(axis=1))
+            found += [Evidence(name, lexicon.entries[at], float(much)) for at, much in zip(columns, said, strict=True)]
+        if self.dimensions and embedding is not None:
+            block = self.weights["embedding"]
+            much = float(embedding @ (block[:, column] - block.mean(axis=1)))
+            found.append(Evidence("embedding", "the whole sentence", much))
+        return sorted(found, key=lambda item: -abs(item.weight))[:most]

@@ -1,0 +1,224 @@
+"""Fit a head: several linear models over the same features, blended by held-out likelihood into one.
+
+Each member is a linear support vector machine (one against the rest) over some of the views, with its own scales and
+regularisation. Members are cross-fitted: every training row gets logits from models that did not see it. On those rows
+one weight per member is fitted by likelihood (logarithmic opinion pool, Genest and Zidek 1986, section 3.2), the
+members are fitted again on all rows, and their weighted sum is the head. The held-out logits of the blend are kept:
+they order the threshold's candidates and calibrate small data sets.
+
+Fitting can be interrupted: every finished member is kept by `Kept` and found again by what it was fitted on.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluicegate.routing.calibration import softmax
+from sluicegate.routing.head import Head
+from sluicegate.routing.lexical import CHARACTERS, WORDS, Lexicon, fit_lexicon, words_of
+
+__all__ = ["FOLDS", "MEMBERS", "Kept", "Member", "Trained", "folds_of", "pool", "train_head"]
+
+FOLDS = 5
+MOST_WEIGHTS = 24_000_000
+"""Bound on lexical features times labels: about 100 MB of weights."""
+
+Floats = NDArray[np.floating]
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One linear model of the blend."""
+
+    name: str
+    scales: Mapping[str, float]
+    """The views it sees, each multiplied by its scale: a larger one is regularised less."""
+    cost: float
+    """C of the support vector machine."""
+
+
+MEMBERS = (
+    Member("words", {"words": 1.0}, 0.5),
+    Member("lexical", {"words": 1.0, "characters": 1.0}, 0.3),
+    Member("joined", {"words": 1.0, "characters": 1.0, "embedding": 2.0}, 0.6),
+    Member("embedding", {"embedding": 1.0}, 3.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A head with what cross-fitting showed."""
+
+    head: Head
+    held_out: Floats
+    """Logits of the training rows by models that did not see them: (rows, labels)."""
+    members: dict[str, float]
+    """Each member's weight in the blend."""
+
+
+class Kept:
+    """Finished pieces of a fit, in a folder, so that an interrupted fit goes on where it stopped."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def get(self, key: str, make: Callable[[], dict[str, Floats]]) -> dict[str, Floats]:
+        """The piece of that key, made now when it is not there."""
+        path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
+        if path.is_file():
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    return {name: stored[name] for name in stored.files}
+            except (OSError, ValueError, EOFError):
+                path.unlink()
+        made = make()
+        staged = path.with_suffix(".part.npz")
+        arrays: dict[str, Any] = made
+        np.savez(staged, **arrays)
+        os.replace(staged, path)
+        return made
+
+
+def folds_of(target: NDArray[np.integer], count: int = FOLDS) -> NDArray[np.int64]:
+    """The fold of every row: the rows of each class are dealt out in a fixed shuffled order."""
+    order = np.random.default_rng(0).permutation(len(target))
+    fold = np.zeros(len(target), np.int64)
+    dealt = np.zeros(int(target.max()) + 1, np.int64)
+    for row in order:
+        fold[row] = (dealt[target[row]] + target[row]) % count
+        dealt[target[row]] += 1
+    return fold
+
+
+def pool(logits: Sequence[Floats], target: NDArray[np.integer]) -> Floats:
+    """One weight of at least 0 per member, such that the softmax of the weighted sum is likeliest on these rows."""
+    from scipy.optimize import minimize
+
+    stacked = np.stack(logits)
+    rows = np.arange(len(target))
+
+    def loss(weights: Floats) -> tuple[float, Floats]:
+        probabilities = softmax(np.tensordot(weights, stacked, axes=1))
+        value = float(-np.log(np.maximum(probabilities[rows, target], 1e-12)).mean())
+        probabilities[rows, target] -= 1
+        slope = np.array([float((probabilities * member).sum()) for member in stacked]) / len(target)
+        return value, slope
+
+    start = np.full(len(stacked), 2.0 / len(stacked))
+    found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 100.0)] * len(stacked))
+    return np.asarray(found.x, np.float64)
+
+
+def train_head(
+    texts: Sequence[str],
+    target: NDArray[np.integer],
+    labels: Sequence[str],
+    embeddings: NDArray[np.float32] | None,
+    *,
+    embed_words: int = 0,
+    members: Sequence[Member] = MEMBERS,
+    kept: Kept,
+    on_progress: Progress = lambda _done, _all, _what: None,
+) -> Trained:
+    """Fit a head on `texts` with class indices `target` into `labels`; `embeddings` (rows, dimensions) or None."""
+    tokens = [words_of(text) for text in texts]
+    most = MOST_WEIGHTS // len(labels)
+    on_progress(0, 1, "words and characters")
+    lexicons = {
+        "words": fit_lexicon(tokens, WORDS, most=most * 2 // 3),
+        "characters": fit_lexicon(tokens, CHARACTERS, most=most // 3),
+    }
+    views: dict[str, Any] = {name: lexicon.matrix(tokens) for name, lexicon in lexicons.items()}
+    if embeddings is not None:
+        views["embedding"] = embeddings
+    usable = [member for member in members if member.scales.keys() <= views.keys()]
+    fold = folds_of(target)
+    identity = _identity(texts, target, embeddings, lexicons)
+    steps = len(usable) * (FOLDS + 1)
+    held_out: list[Floats] = []
+    fitted: list[dict[str, Floats]] = []
+    for index, member in enumerate(usable):
+        scores = np.zeros((len(target), len(labels)), np.float32)
+        for number in range(FOLDS):
+            on_progress(index * (FOLDS + 1) + number, steps, f"{member.name}, part {number + 1} of {FOLDS}")
+            part = kept.get(
+                f"{identity} {member} {number}",
+                lambda member=member, number=number: {
+                    "scores": _cross_fitted(views, target, len(labels), member, fold, number)
+                },
+            )
+            scores[fold == number] = part["scores"]
+        on_progress(index * (FOLDS + 1) + FOLDS, steps, member.name)
+        held_out.append(scores)
+        fitted.append(
+            kept.get(f"{identity} {member} all", lambda member=member: _fit_member(views, target, len(labels), member))
+        )
+    shares = pool(held_out, target)
+    on_progress(steps, steps, "blend")
+    head = Head(
+        labels=list(labels),
+        lexicons=lexicons,
+        weights={name: _blended(fitted, shares, f"view.{name}") for name in views},
+        bias=_blended(fitted, shares, "bias"),
+        embed_words=embed_words,
+    )
+    blended = np.tensordot(shares, np.stack(held_out), axes=1)
+    return Trained(head, blended, {m.name: round(float(s), 4) for m, s in zip(usable, shares, strict=True)})
+
+
+def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Member) -> dict[str, Floats]:
+    """Weights per view and the bias, for features as they are (the member's scales folded in)."""
+    from sklearn.svm import LinearSVC
+
+    model: Any = LinearSVC(C=member.cost, random_state=0, max_iter=2000)
+    model.fit(_side_by_side(views, member), target)
+    weights, bias = model.coef_, model.intercept_
+    if classes == 2:
+        weights, bias = np.vstack([-weights, weights]), np.concatenate([-bias, bias])
+    found: dict[str, Floats] = {"bias": bias.astype(np.float32)}
+    start = 0
+    for name, scale in member.scales.items():
+        width = views[name].shape[1]
+        found[f"view.{name}"] = (weights[:, start : start + width].T * scale).astype(np.float32)
+        start += width
+    return found
+
+
+def _cross_fitted(
+    views: Mapping[str, Any], target: Any, classes: int, member: Member, fold: Any, number: int
+) -> Floats:
+    inside, outside = fold != number, fold == number
+    seen = {name: views[name][inside] for name in member.scales}
+    model = _fit_member(seen, target[inside], classes, member)
+    scores = np.tile(model["bias"], (int(outside.sum()), 1))
+    for name in member.scales:
+        scores = scores + views[name][outside] @ model[f"view.{name}"]
+    return np.asarray(scores, np.float32)
+
+
+def _side_by_side(views: Mapping[str, Any], member: Member) -> Any:
+    from scipy.sparse import csr_matrix, hstack
+
+    parts = [csr_matrix(views[name]) * scale for name, scale in member.scales.items()]
+    return hstack(parts, format="csr") if len(parts) > 1 else parts[0]
+
+
+def _blended(fitted: Sequence[Mapping[str, Floats]], shares: Floats, name: str) -> NDArray[np.float32]:
+    parts = [piece[name] * share for piece, share in zip(fitted, shares, strict=True) if name in piece]
+    return np.sum(parts, axis=0).astype(np.float32)
+
+
+def _identity(texts: Sequence[str], target: Any, embeddings: Any, lexicons: Mapping[str, Lexicon]) -> str:
+    digest = hashlib.sha256("\0".join(texts).encode())
+    digest.update(np.asarray(target, np.int64).tobytes())
+    digest.update(b"" if embeddings is None else np.ascontiguousarray(embeddings).tobytes())
+    digest.update(repr([(lexicon.grams, len(lexicon)) for lexicon in lexicons.values()]).encode())
+    return digest.hexdigest()
