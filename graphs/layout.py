@@ -8,6 +8,9 @@ own between every two layers of nodes, as wide as its label, so that no label ca
 Everything is deterministic.
 """
 
+import itertools
+import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -95,6 +98,8 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], links: Sequence[Link], sta
     ]
     _order(layers)
     _place(layers)
+    for chain in chains:
+        _straighten(chain, layers)
     bottom = _heights(layers)
     left = min(slot.x - slot.width / 2 for layer in layers for slot in layer)
     for layer in layers:
@@ -193,7 +198,9 @@ def _order(layers: list[list[_Slot]]) -> None:
             place = {id(slot): index for index, slot in enumerate(fixed)}
             own = {id(slot): index for index, slot in enumerate(layer)}
 
-            def mean(slot: _Slot, place: dict[int, int] = place, own: dict[int, int] = own, up: bool = downward) -> float:
+            def mean(
+                slot: _Slot, place: dict[int, int] = place, own: dict[int, int] = own, up: bool = downward
+            ) -> float:
                 near = slot.up if up else slot.down
                 return sum(place[id(other)] for other in near) / len(near) if near else float(own[id(slot)])
 
@@ -213,7 +220,7 @@ def _pairs(layers: list[list[_Slot]], *, downward: bool) -> Iterable[tuple[list[
 
 def _crossings(layers: list[list[_Slot]]) -> int:
     total = 0
-    for upper, lower in zip(layers, layers[1:], strict=False):
+    for upper, lower in itertools.pairwise(layers):
         place = {id(slot): index for index, slot in enumerate(lower)}
         ends = [end for slot in upper for end in sorted(place[id(other)] for other in slot.down)]
         total += sum(1 for index, end in enumerate(ends) for later in ends[index + 1 :] if later < end)
@@ -229,9 +236,10 @@ def _place(layers: list[list[_Slot]]) -> None:
     for sweep in range(2 * SWEEPS):
         for layer, _ in _pairs(layers, downward=sweep % 2 == 0):
             _settle(layer, upward=sweep % 2 == 0)
-    # the last word for both sides at once
-    for layer in layers:
-        _settle(layer, upward=None)
+    # then both sides at once
+    for sweep in range(SWEEPS):
+        for layer in layers if sweep % 2 else reversed(layers):
+            _settle(layer, upward=None)
 
 
 def _settle(layer: list[_Slot], *, upward: bool | None) -> None:
@@ -247,7 +255,7 @@ def _settle(layer: list[_Slot], *, upward: bool | None) -> None:
         if near:
             weights = [8.0 if not slot.node and not other.node else 2.0 if not slot.node else 1.0 for other in near]
             wish = sum(weight * other.x for weight, other in zip(weights, near, strict=True)) / sum(weights)
-            weight = max(weights)
+            weight = sum(weights)
         else:
             wish, weight = slot.x, 0.01
         mean, total, count = wish - offsets[-1], weight, 1
@@ -261,6 +269,35 @@ def _settle(layer: list[_Slot], *, upward: bool | None) -> None:
         for slot in layer[index : index + count]:
             slot.x = mean + offsets[index]
             index += 1
+
+
+def _straighten(chain: list[_Slot], layers: list[list[_Slot]]) -> None:
+    """Line up the pieces of an edge in as few vertical stretches as the room between their neighbours allows.
+
+    Least squares alone spreads a sidestep evenly over a long edge, which looks like a staircase.
+    """
+    rooms: list[tuple[float, float]] = []
+    for slot in chain:
+        layer = layers[slot.layer]
+        index = next(place for place, other in enumerate(layer) if other is slot)
+        low, high = -math.inf, math.inf
+        if index:
+            low = layer[index - 1].x + (layer[index - 1].width + slot.width) / 2 + GAP
+        if index + 1 < len(layer):
+            high = layer[index + 1].x - (layer[index + 1].width + slot.width) / 2 - GAP
+        # rounding may have left a neighbour a hair too near
+        rooms.append((min(low, slot.x), max(high, slot.x)))
+    first = 0
+    while first < len(chain):
+        low, high = rooms[first]
+        end = first + 1
+        while end < len(chain) and max(low, rooms[end][0]) <= min(high, rooms[end][1]):
+            low, high = max(low, rooms[end][0]), min(high, rooms[end][1])
+            end += 1
+        wished = statistics.median(slot.x for slot in chain[first:end])
+        for slot in chain[first:end]:
+            slot.x = min(max(wished, low), high)
+        first = end
 
 
 def _heights(layers: list[list[_Slot]]) -> float:

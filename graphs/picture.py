@@ -72,8 +72,10 @@ def svg(
     drawn.sort(key=lambda text: "sg-taken" in text.partition(">")[0])
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" class="sg-flow" role="img" width="{_n(width)}" '
-            f'height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}">',
+            (
+                f'<svg xmlns="http://www.w3.org/2000/svg" class="sg-flow" role="img" width="{_n(width)}" '
+                f'height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}">'
+            ),
             f"<title>{escape(title)}</title>",
             f"<style>{_style()}</style>",
             f'<rect class="sg-ground" width="{_n(width)}" height="{_n(height)}" rx="12"/>',
@@ -101,7 +103,9 @@ def mermaid(flow: Flow, *, taken: Taken = (), current: str | None = None) -> str
     visited, travelled = _way(flow, taken)
     lines = ["flowchart TD"]
     for name, node in flow.nodes.items():
-        opening, closing = ("([", "])") if not node.edges else ("[[", "]]") if _role(node) == "asks-human" else ("[", "]")
+        opening, closing = (
+            ("([", "])") if not node.edges else ("[[", "]]") if _role(node) == "asks-human" else ("[", "]")
+        )
         limit = f"<br/>at most {node.max_visits} visits" if node.max_visits is not None else ""
         lines.append(f'  {ids[name]}{opening}"{_mermaid(name)}<br/><i>{_mermaid(node.kind)}</i>{limit}"{closing}')
     strong: list[str] = []
@@ -146,7 +150,9 @@ def _way(flow: Flow, taken: Taken) -> tuple[dict[str, None], set[tuple[str, int]
         fitting = [order for order, edge in enumerate(node.edges) if edge.to == to]
         if branch:
             said = branch["condition"]
-            exact = [order for order in fitting if (node.edges[order].condition or "otherwise") == (said or "otherwise")]
+            exact = [
+                order for order in fitting if (node.edges[order].condition or "otherwise") == (said or "otherwise")
+            ]
             fitting = exact or fitting
         travelled |= {(node.name, order) for order in fitting[:1]}
     return visited, travelled
@@ -192,8 +198,10 @@ def _start(layout: Layout, start: str) -> list[str]:
     box = layout.boxes[start]
     y = box.y - box.height / 2
     return [
-        f'<g class="sg-edge"><circle class="sg-start" cx="{_n(box.x)}" cy="{_n(y - 24)}" r="5"/>'
-        f'<path d="M{_n(box.x)} {_n(y - 19)}V{_n(y - 7)}"/>{_arrow((box.x, y), down=True)}</g>'
+        (
+            f'<g class="sg-edge"><circle class="sg-start" cx="{_n(box.x)}" cy="{_n(y - 24)}" r="5"/>'
+            f'<path d="M{_n(box.x)} {_n(y - 19)}V{_n(y - 7)}"/>{_arrow((box.x, y), down=True)}</g>'
+        )
     ]
 
 
@@ -207,9 +215,7 @@ def _edge(node: FlowNode, order: int, edge: Edge, route: Route, lines: list[str]
     ]
     last, before = route.points[-1], route.points[-2]
     if last[1] == before[1]:
-        parts.append(
-            f'<path class="sg-arrow" d="M{_n(last[0])} {_n(last[1])}l8 -4.5v9z"/>'
-        )
+        parts.append(f'<path class="sg-arrow" d="M{_n(last[0])} {_n(last[1])}l8 -4.5v9z"/>')
     else:
         parts.append(_arrow(last, down=last[1] >= before[1] and not route.back))
     if lines:
@@ -222,8 +228,10 @@ def _edge_label(node: FlowNode, order: int, edge: Edge, centre: Point, lines: li
     x, y = centre
     numbered = len(node.edges) > 1
     parts = [
-        f'<rect class="sg-label" x="{_n(x - width / 2 + 2)}" y="{_n(y - height / 2)}" width="{_n(width - 4)}" '
-        f'height="{_n(height)}" rx="{_n(min(10.0, height / 2))}"/>'
+        (
+            f'<rect class="sg-label" x="{_n(x - width / 2 + 2)}" y="{_n(y - height / 2)}" width="{_n(width - 4)}" '
+            f'height="{_n(height)}" rx="{_n(min(10.0, height / 2))}"/>'
+        )
     ]
     left = x - width / 2 + 12
     first = y - (len(lines) - 1) * LINE / 2 + 4

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeAlias
 
-from sluicegate.graphs.fields import fields
+from sluicegate.graphs.fields import UNSET, fields
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
@@ -42,7 +42,6 @@ _CERTAIN: Mapping[str, frozenset[str]] = {
 }
 """The state keys that a node with an effect writes at every visit."""
 
-_UNSET = object()
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
 _FIELD = re.compile(r"(?<![\w.])[A-Za-z_]\w*\.[A-Za-z_]\w*")
 
@@ -194,7 +193,10 @@ class Semantics:
             if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
         ]
         choices = {
-            field: (*self.domains[field], *(() if self._certainly_set(name, field) else (_UNSET,)))
+            field: (
+                *(value for value in self.domains[field] if value is not UNSET),
+                *(() if self._certainly_set(name, field) else (UNSET,)),
+            )
             for field in open_fields
         }
         size, kept = 1, list[str]()
@@ -204,7 +206,7 @@ class Semantics:
                 break
             kept.append(field)
         for values in itertools.product(*(choices[field] for field in kept)):
-            yield {field: value for field, value in zip(kept, values, strict=True) if value is not _UNSET}
+            yield {field: value for field, value in zip(kept, values, strict=True) if value is not UNSET}
 
     def _value(self, edge: Edge, facts: Mapping[str, object]) -> bool | None:
         if edge.condition is None:

@@ -139,8 +139,8 @@ SHAPES: dict[str, tuple[Flow, list[str]]] = {
         ),
         [
             (
-                "SG136 branch \"intent.risk == 'medium'\" of 'a' to 'b' is never taken: its condition is false whenever a "
-                "run gets here"
+                "SG136 branch \"intent.risk == 'medium'\" of 'a' to 'b' is never taken: its condition is false "
+                "whenever a run gets here"
             )
         ],
     ),
@@ -163,8 +163,8 @@ SHAPES: dict[str, tuple[Flow, list[str]]] = {
         ),
         [
             (
-                "SG134 guarantee broken: no generated answer is sent before an output-check; by the route p, a, k, z, c "
-                "(k to z by u.p)"
+                "SG134 guarantee broken: no generated answer is sent before an output-check; by the route "
+                "p, a, k, z, c (k to z by u.p)"
             )
         ],
     ),

@@ -1,0 +1,74 @@
+"""`sluicegate graph`: draw a workflow's graph."""
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, emit, notes
+from sluicegate.errors import RunError
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.flow import Flow
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Draw a workflow's graph.")
+
+
+class Format(StrEnum):
+    """What a picture is written as."""
+
+    svg = "svg"
+    mermaid = "mermaid"
+
+
+@app.command()
+def graph(
+    config: Annotated[Path, typer.Argument(help="The workflow's file.")],
+    format: Annotated[
+        Format, typer.Option("--format", help="SVG, or Mermaid text for pages that render it.")
+    ] = Format.svg,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write to this file instead of standard output.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a workflow's graph. Works offline; the picture needs nothing but a browser."""
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.picture import mermaid, svg
+
+    workflow = load(config)
+    title = f"{workflow.name}, version {workflow.version}"
+    drawn = svg(workflow.flow, title=title) if format is Format.svg else mermaid(workflow.flow)
+    if out is not None:
+        try:
+            out.write_text(drawn, encoding="utf-8")
+        except OSError as error:
+            raise RunError("SG607", f"cannot write {out}: {error.strerror}", mend="Choose another file") from error
+    if as_json:
+        written: dict[str, Any] = {"file": str(out)} if out is not None else {"picture": drawn}
+        emit({"workflow": workflow.name, "version": workflow.version, "format": format.value, **written,
+              **_described(workflow.flow)})  # fmt: skip
+    elif out is not None:
+        nodes = len(workflow.flow.nodes)
+        notes().print(f"{out}: {nodes} nodes, {sum(len(node.edges) for node in workflow.flow.nodes.values())} branches")
+    else:
+        sys.stdout.write(drawn)
+
+
+def _described(flow: "Flow") -> dict[str, Any]:
+    return {
+        "start": flow.start,
+        "nodes": [
+            {
+                "name": node.name,
+                "kind": node.kind,
+                "max_visits": node.max_visits,
+                "branches": [{"to": edge.to, "when": edge.condition} for edge in node.edges],
+            }
+            for node in flow.nodes.values()
+        ],
+    }
