@@ -25,7 +25,7 @@ LOCAL_PROVIDERS = frozenset({"embedded", "ollama"})
 class Price(BaseModel):
     """US dollars per million tokens."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     input: float = Field(ge=0)
     """Per million prompt tokens."""
@@ -46,7 +46,7 @@ class Price(BaseModel):
 class ModelConfig(BaseModel):
     """One role, such as `slm`, `llm` or `embedder`: which model answers, and which when it cannot."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     use: ModelName
     """The model asked first, as ``provider:model``: ``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``,

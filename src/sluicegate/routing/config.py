@@ -12,7 +12,7 @@ Strategy = Literal["head", "slm", "cascade"]
 class Target(BaseModel):
     """How often an accepted decision may be wrong, and how sure that must be."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     error: float = Field(default=0.05, gt=0, lt=1)
     """Largest share of accepted requests that may carry a wrong label."""
@@ -23,7 +23,7 @@ class Target(BaseModel):
 class CascadeConfig(BaseModel):
     """When the small model is asked for a second opinion on the label."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     share: float = Field(default=0.1, gt=0, le=1)
     """Largest share of requests that may be sent to the small model; the least sure ones are."""
@@ -34,7 +34,7 @@ class CascadeConfig(BaseModel):
 class RouterConfig(BaseModel):
     """Which router gives a request its intent, and from which confidence on it is trusted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     artifact: str | None = None
     """Folder of the fitted router, relative to the workflow's folder; written by `sluicegate router fit`. Needed by the
