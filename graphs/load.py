@@ -14,9 +14,9 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from sluicegate.errors import ConfigError, Place, PolicyError, Problem
+from sluicegate.graphs.assigned import domains, never_written
 from sluicegate.graphs.conditions import Condition, Conditions
 from sluicegate.graphs.config import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
-from sluicegate.graphs.fields import UNSET, fields
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs import Guarantee as Proved
 from sluicegate.graphs.proofs import Waiver, prove
@@ -161,7 +161,8 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     def known(text: str, facts: Mapping[str, object]) -> bool | None:
         return conditions[text].known(facts)
 
-    faults.problems += prove(flow, guarantees, waivers, known, _domains())
+    faults.problems += never_written(flow, conditions)
+    faults.problems += prove(flow, guarantees, waivers, known, domains(flow, conditions))
     return Workflow(
         config=config,
         path=source.path,
@@ -221,7 +222,7 @@ def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) ->
             at: Pointer = ("nodes", name, "then", position)
             if branch.when is not None:
                 texts.append((branch.when, (*at, "when")))
-            elif position < len(node.branches) - 1:
+            elif position < len(node.branches) - 1 and not faults.touches(at):
                 mend = "Move it to the end; the branches after it are never tried"
                 faults.add("SG136", "`otherwise` must be the last branch", (*at, "otherwise"), of_key=True, mend=mend)
     for position, guarantee in enumerate(config.guarantees):
@@ -285,16 +286,6 @@ def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source)
         for label, one in config.intents.items()
     }
     return Flow(config.start, nodes, intents)
-
-
-def _domains() -> dict[str, tuple[object, ...]]:
-    """The values that conditions can see of fields with few of them; `UNSET` where no node may have written them."""
-    found: dict[str, tuple[object, ...]] = {}
-    for name, field in fields().items():
-        values: tuple[object, ...] = (True, False) if field.type == "bool" else field.choices
-        if values:
-            found[name] = values if field.initial else (*values, UNSET)
-    return found
 
 
 def _proved(guarantee: Guarantee, source: Source, position: int) -> Proved:

@@ -120,8 +120,11 @@ def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], name
             for position, branch in enumerate(node.then or ()):
                 key = "otherwise" if branch.otherwise is not None else "go"
                 names.check("SG111", "node", branch.to, (*at, "then", position, key))
-        if name in settings:
-            _check_settings(config, settings[name], at, names)
+        given = node.given
+        own = settings.get(name)
+        if own is not None:
+            given = {field: getattr(own, field) for field in type(own).model_fields}
+        _check_settings(config, given, at, names)
     for label, intent in config.intents.items():
         if intent.task == "tool" and intent.tool is None and _calls_intents_tool(config, settings):
             what = f"requests of {label!r} need a tool, and neither the intent nor the node names one"
@@ -135,17 +138,17 @@ def _calls_intents_tool(config: WorkflowConfig, settings: Mapping[str, BaseModel
     )
 
 
-def _check_settings(config: WorkflowConfig, settings: BaseModel, at: Pointer, names: _Names) -> None:
-    fields = type(settings).model_fields
+def _check_settings(config: WorkflowConfig, settings: Mapping[str, Any], at: Pointer, names: _Names) -> None:
+    """`settings` are the validated ones with their defaults, or what the file says when they are broken."""
     for field, code in (("prompt", "SG114"), ("index", "SG115"), ("model", "SG112")):
-        value = getattr(settings, field, None) if field in fields else None
+        value = settings.get(field)
         if isinstance(value, str):
-            # a default, such as the role `slm`, is missed at the node itself
             names.check(code, field, value, (*at, field), _PROMPT_MEND if field == "prompt" else None)
-    guards: Any = getattr(settings, "guards", None) if "guards" in fields else None
-    for position, guard in enumerate(cast("Sequence[str]", guards or ())):
-        names.check("SG116", "guard", guard, (*at, "guards", position))
-    tool = getattr(settings, "tool", None) if "tool" in fields else None
+    guards = settings.get("guards")
+    for position, guard in enumerate(cast("Sequence[Any]", guards) if isinstance(guards, list | tuple) else ()):
+        if isinstance(guard, str):
+            names.check("SG116", "guard", guard, (*at, "guards", position))
+    tool = settings.get("tool")
     if isinstance(tool, str):
         _check_tool(config, names, tool, (*at, "tool"))
 

@@ -74,8 +74,9 @@ class Source:
         for end in range(len(pointer), -1, -1):
             entry = self.entries.get(pointer[:end])
             if entry:
-                # what is absent is missed at the key of the map that should hold it
-                return entry.key if entry.key and (of_key or end < len(pointer)) else entry.value
+                # an absent key is missed at the key of the map that should hold it
+                absent = end < len(pointer) and isinstance(pointer[end], str)
+                return entry.key if entry.key and (of_key or absent) else entry.value
         return Place(str(self.path), 1, 1)
 
     def raw(self, pointer: Pointer) -> str:

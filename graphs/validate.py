@@ -33,6 +33,13 @@ _PLACEHOLDERS: Mapping[str, Any] = {
 }
 """Stand-ins for required parts that are broken, so that the others can be checked."""
 
+_FORMS: Mapping[str, str] = {
+    r"^[a-z0-9_]+:\S+$": 'provider:model, such as "ollama:qwen3:1.7b"',
+    r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, a letter first",
+    r"^(role|group|user):[\w.@-]+$": "role:NAME, group:NAME or user:NAME",
+}
+"""What the patterns of the models mean, for people."""
+
 
 class Faults:
     """The problems of a source, and which parts are broken."""
@@ -143,7 +150,7 @@ def _has(value: Any, step: str | int) -> bool:
 
 
 def _removable(pointer: Pointer, data: Any) -> Pointer:
-    """The innermost key whose removal takes the broken part away without moving its neighbours."""
+    """The innermost part that can be taken away without moving its neighbours: a key, or a branch."""
     present: list[str | int] = []
     value = data
     for step in pointer:
@@ -153,21 +160,26 @@ def _removable(pointer: Pointer, data: Any) -> Pointer:
         value = value[step]
     if len(present) < len(pointer) and len(pointer) == 1:
         return pointer
+    if present[:1] == ["nodes"] and present[2:3] == ["then"] and len(present) > 3:
+        return tuple(present[:4])
     while present and isinstance(present[-1], int):
         present.pop()
     return tuple(present)
 
 
 def _cut(data: Any, pointer: Pointer) -> None:
-    if not pointer:
-        return
+    """Take a part away, or put a stand-in for a branch."""
+    holder, last = data, pointer[-1] if pointer else ""
     for step in pointer[:-1]:
-        try:
-            data = data[step]
-        except (KeyError, IndexError, TypeError):
+        if not _has(holder, step):
             return
-    if isinstance(data, dict):
-        data.pop(pointer[-1], None)  # pyright: ignore[reportUnknownMemberType]
+        holder = holder[step]
+    if not _has(holder, last):
+        return
+    if isinstance(last, int):
+        holder[last] = {"otherwise": "_"}
+    else:
+        del holder[last]
 
 
 def _explain(
@@ -176,7 +188,7 @@ def _explain(
     detail, where = group[0], (*at, *pointer)
     kind, last = detail["type"], str(pointer[-1]) if pointer else ""
     if kind == "extra_forbidden":
-        keys = [*_keys_at(model, pointer[:-1]), *(also if len(pointer) == 1 else ())]
+        keys = [*(also if len(pointer) == 1 else ()), *_keys_at(model, pointer[:-1])]
         faults.add("SG105", f"unknown key {last!r}", where, choices=keys, word=last, of_key=True)
     elif kind == "missing":
         faults.add("SG106", f"the key {last!r} is missing", where[:-1], of_key=True)
@@ -192,7 +204,8 @@ def _explain(
         raw = faults.source.raw(where) or str(detail["input"])
         faults.add("SG107", f"{raw} is not text", where, mend=f'Write "{raw}" in quotes')
     elif kind == "string_pattern_mismatch":
-        what = f"{_shown(detail['input'])} does not have the form {detail['ctx']['pattern']}"
+        pattern = detail["ctx"]["pattern"]
+        what = f"{_shown(detail['input'])} does not have the form {_FORMS.get(pattern, pattern)}"
         faults.add("SG107", what, where, of_key=detail["loc"][-1] == "[key]")
     else:
         messages = list(dict.fromkeys(_worded(one) for one in group))

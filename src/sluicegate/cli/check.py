@@ -1,0 +1,35 @@
+"""`sluicegate check`: validate workflows and prove their guarantees."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from sluicegate.cli.show import console, emit
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command(help="Check workflows and prove their guarantees.")
+def check(
+    configs: Annotated[list[Path], typer.Argument(help="Workflow files, or folders to search for workflow.yaml.")],
+    format: Annotated[Literal["text", "json", "sarif"], typer.Option(help="How to report.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+) -> None:
+    """Leaves with 0 when every workflow may start, 1 when one may not, 2 when a file cannot be read."""
+    from sluicegate.graphs import check as checking
+
+    reports = [checking.check(file) for config in configs for file in checking.workflow_files(config)]
+    if as_json or format == "json":
+        emit(checking.as_json(reports))
+    elif format == "sarif":
+        sys.stdout.write(json.dumps(checking.as_sarif(reports), ensure_ascii=False, indent=2) + "\n")
+    else:
+        screen = console()
+        for report in reports:
+            screen.print(checking.as_text(report), soft_wrap=True)
+    raise typer.Exit(checking.exit_status(reports))

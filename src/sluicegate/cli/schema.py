@@ -1,0 +1,38 @@
+"""`sluicegate schema`: the JSON Schema of workflow files, for editors."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluicegate.cli.show import AsJson, notes
+from sluicegate.errors import RunError
+
+__all__ = ["app"]
+
+app = typer.Typer()
+
+
+@app.command(help="Print the JSON Schema of workflow files, or the config reference.")
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
+    reference: Annotated[bool, typer.Option(help="The config reference in Markdown, in place of the schema.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """The schema is JSON already; `--json` is accepted for the sake of scripts that always give it."""
+    del as_json
+    from sluicegate.graphs.reference import reference_page
+    from sluicegate.graphs.schema import workflow_schema
+
+    text = reference_page() if reference else json.dumps(workflow_schema(), ensure_ascii=False, indent=2) + "\n"
+    if out is None:
+        sys.stdout.write(text)
+        return
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {out}: {error.strerror}", mend="Choose another file") from error
+    notes().print(f"wrote {out}", markup=False)
