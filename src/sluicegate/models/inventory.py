@@ -1,0 +1,100 @@
+"""Which models are there: for `sluicegate models list` and `sluicegate doctor`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from sluicegate.errors import ModelError
+from sluicegate.models import weights
+from sluicegate.models.config import ModelConfig, resolve
+
+__all__ = ["Entry", "embedded_entries", "ollama_entries", "role_entries"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One model."""
+
+    model: str
+    """As ``provider:model``."""
+    state: Literal["ok", "missing", "unreachable", "corrupt"]
+    roles: tuple[str, ...] = ()
+    """Roles that ask it, first or as a fallback; for a fallback as ``slm (2nd)``."""
+    bytes: int = 0
+    digest: str = ""
+    """SHA-256 of the weights where known."""
+    where: str = ""
+    detail: str = ""
+    mend: str = ""
+
+
+def embedded_entries() -> list[Entry]:
+    """Every embedded model, its file checked."""
+    return [_embedded(name) for name in weights.WEIGHTS]
+
+
+async def ollama_entries(base_url: str | None = None) -> list[Entry]:
+    """The models of the Ollama server. Raises `ModelError` SG301 when there is none."""
+    from sluicegate.models.ollama import Ollama, server_url
+
+    listed = await Ollama(ModelConfig(use="ollama:any", base_url=base_url)).tags()
+    where = server_url(base_url)
+    return [
+        Entry(f"ollama:{name}", "ok", (), int(about.get("size", 0)), str(about.get("digest", "")), where)
+        for name, about in listed.items()
+    ]
+
+
+async def role_entries(models: Mapping[str, ModelConfig]) -> list[Entry]:
+    """Every model that the roles of a workflow may ask, with what it lacks."""
+    roles: dict[str, list[str]] = {}
+    configs: dict[str, ModelConfig] = {}
+    for role in models:
+        for position, (name, config) in enumerate(resolve(models, role)):
+            roles.setdefault(name, []).append(role if position == 0 else f"{role} ({_ordinal(position + 1)})")
+            configs.setdefault(name, config)
+    found = [await _entry(config) for config in configs.values()]
+    return [replace(entry, roles=tuple(roles[entry.model])) for entry in found]
+
+
+async def _entry(config: ModelConfig) -> Entry:
+    try:
+        if config.provider == "embedded":
+            return _embedded(config.model)
+        if config.provider == "ollama":
+            return await _on_ollama(config)
+        from sluicegate.models.langchain import ready
+
+        ready(config)
+        return Entry(config.use, "ok", where=config.base_url or config.provider, detail="package and key are there")
+    except ModelError as error:
+        state = "unreachable" if error.code == "SG301" else "missing"
+        return Entry(config.use, state, detail=error.message, mend=error.mend or "")
+
+
+async def _on_ollama(config: ModelConfig) -> Entry:
+    wanted = config.use if ":" in config.model else f"{config.use}:latest"
+    for entry in await ollama_entries(config.base_url):
+        if entry.model == wanted:
+            return Entry(config.use, "ok", (), entry.bytes, entry.digest, entry.where)
+    return Entry(config.use, "missing", detail="the server does not have it", mend=f"Run `ollama pull {config.model}`")
+
+
+def _embedded(name: str) -> Entry:
+    model = f"embedded:{name}"
+    if name not in weights.WEIGHTS and name.endswith(".gguf"):
+        path = Path(name).expanduser()
+        if path.is_file():
+            return Entry(model, "ok", (), path.stat().st_size, weights.sha256_of(path), str(path))
+        return Entry(model, "missing", detail=f"there is no file {path}")
+    try:
+        path = weights.located(name)
+    except ModelError as error:
+        state = "corrupt" if error.code == "SG307" else "missing"
+        return Entry(model, state, detail=error.message, mend=error.mend or "")
+    return Entry(model, "ok", (), path.stat().st_size, weights.WEIGHTS[name].digest, str(path))
+
+
+def _ordinal(number: int) -> str:
+    return {2: "2nd", 3: "3rd"}.get(number, f"{number}th")

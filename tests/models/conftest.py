@@ -1,0 +1,29 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from sluicegate.models import weights
+from tests.ollama_server import Faults, OllamaServer
+
+REAL = os.environ.get("OLLAMA_HOST")
+"""A real server, when the user has one; the tests of `test_ollama.py` marked `ollama` run against it too."""
+
+
+@pytest.fixture(scope="session")
+def _shared_server() -> Iterator[OllamaServer]:
+    for name in weights.WEIGHTS:
+        weights.ensure(name)
+    with OllamaServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(_shared_server: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[OllamaServer]:
+    """The loopback server without faults, as `OLLAMA_HOST`."""
+    monkeypatch.setenv("OLLAMA_HOST", _shared_server.url)
+    _shared_server.requests.clear()
+    models = dict(_shared_server.models)
+    yield _shared_server
+    _shared_server.faults = Faults()
+    _shared_server.models = models
