@@ -358,6 +358,6 @@ def _route(
         (ports[index, "up"], lower.top),
         (ports[index, "up"], lower.y - lower.height / 2),
     ]
-    points = list(dict.fromkeys(points))
+    points = list(dict.fromkeys((round(x, 2), round(y, 2)) for x, y in points))
     labelled = chain[-1] if back else chain[0]
     return Route(tuple(reversed(points)) if back else tuple(points), (labelled.x, labelled.y), back)

@@ -106,7 +106,7 @@ def mermaid(flow: Flow, *, taken: Taken = (), current: str | None = None) -> str
         opening, closing = (
             ("([", "])") if not node.edges else ("[[", "]]") if _role(node) == "asks-human" else ("[", "]")
         )
-        limit = f"<br/>at most {node.max_visits} visits" if node.max_visits is not None else ""
+        limit = f"<br/>at most {node.max_visits}×" if node.max_visits is not None else ""
         lines.append(f'  {ids[name]}{opening}"{_mermaid(name)}<br/><i>{_mermaid(node.kind)}</i>{limit}"{closing}')
     strong: list[str] = []
     count = 0
@@ -213,11 +213,11 @@ def _edge(node: FlowNode, order: int, edge: Edge, route: Route, lines: list[str]
         f"<title>{escape(f'{node.name} to {edge.to}: {said}')}</title>",
         f'<path d="{_path(route.points)}"/>',
     ]
-    last, before = route.points[-1], route.points[-2]
-    if last[1] == before[1]:
-        parts.append(f'<path class="sg-arrow" d="M{_n(last[0])} {_n(last[1])}l8 -4.5v9z"/>')
+    tip = route.points[-1]
+    if edge.to == node.name:
+        parts.append(f'<path class="sg-arrow" d="M{_n(tip[0])} {_n(tip[1])}l8 -4.5v9z"/>')
     else:
-        parts.append(_arrow(last, down=last[1] >= before[1] and not route.back))
+        parts.append(_arrow(tip, down=not route.back))
     if lines:
         parts += _edge_label(node, order, edge, route.label, lines)
     return "".join([*parts, "</g>"])

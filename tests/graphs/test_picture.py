@@ -146,6 +146,24 @@ def test_any_graph_is_laid_out_without_overlap(drawing: tuple[dict[str, tuple[fl
             assert abs(end[1] - box.y) <= box.height / 2 + 0.01
 
 
+def test_arrows_point_at_their_targets() -> None:
+    root = ET.fromstring(svg(helpdesk(), title="a"))
+    boxes = {
+        group.get("data-node"): group.find(f"{SVG}rect") for group in root.iter(f"{SVG}g") if group.get("data-node")
+    }
+    for group in root.iter(f"{SVG}g"):
+        if group.get("data-from") is None:
+            continue
+        arrow = next(path.get("d", "") for path in group.iter(f"{SVG}path") if path.get("class") == "sg-arrow")
+        tip, turned = arrow.removeprefix("M").split("l")
+        box = boxes[group.get("data-to")]
+        assert box is not None
+        up = (group.get("data-from"), group.get("data-to")) == ("check", "synthesize")
+        rim = float(box.get("y", "")) + (float(box.get("height", "")) if up else 0)
+        assert abs(float(tip.split()[1]) - rim) < 0.2
+        assert turned.startswith("-4.5 8" if up else "-4.5 -8")
+
+
 def test_small_flow(snapshot: SnapshotAssertion) -> None:
     assert svg(small(), title="small") == snapshot
     assert mermaid(small(), taken=["ask", "end"], current="end") == snapshot
