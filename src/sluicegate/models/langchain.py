@@ -4,6 +4,8 @@ A provider's package is not a dependency of ours: the one that a workflow names 
 read from the provider's own variables, and no message of ours quotes what a provider says about a key.
 """
 
+import importlib.util
+import json
 import os
 import re
 import sys
@@ -183,10 +185,7 @@ def _no_package(config: ModelConfig, package: str) -> ModelError:
 
 def _structured_text(reply: dict[str, Any]) -> str:
     """Providers answer a schema in the text or as the arguments of a tool call; both become JSON text."""
-    import importlib.util
-import json
-
-    parsed = reply.get("parsed")
+        parsed = reply.get("parsed")
     return str(reply["raw"].text) if parsed is None else json.dumps(parsed, ensure_ascii=False)
 
 
