@@ -16,7 +16,7 @@ from sluicegate.observe.spans import Record, Trace
 __all__ = ["Confirm", "Exporter", "ExporterReport", "QueuedExporter", "Rejected", "SendError", "Sender"]
 
 Confirm = Callable[[str, dict[str, int]], None]
-"""Called with a destination and the number of observations per run that it has confirmed."""
+"""Called with a destination and the number of observations and scores per run that it has confirmed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Exporter(Protocol):
         ...
 
     def flush(self, deadline_s: float) -> bool:
-        """Send what is waiting; False when the deadline came first."""
+        """Send what is waiting; False when the deadline or a failure of the server came first."""
         ...
 
     def close(self, deadline_s: float) -> None: ...
@@ -74,6 +74,8 @@ class Sender(Protocol):
         """Send synchronously, within some seconds. Raises `SendError`; sending the same again must do no harm."""
         ...
 
+    def close(self) -> None: ...
+
 
 class QueuedExporter:
     """An `Exporter` around a `Sender`. `capacity` and `batch` count observations and scores.
@@ -103,6 +105,7 @@ class QueuedExporter:
         self._confirm: Confirm = _ignore
         self._changed = threading.Condition()
         self._hurry = False
+        self._failures = 0
         self._closed = False
         self._thread: threading.Thread | None = None
 
@@ -125,11 +128,12 @@ class QueuedExporter:
 
     def flush(self, deadline_s: float) -> bool:
         with self._changed:
-            self._hurry = True
+            failures, self._hurry = self._failures, True
             self._changed.notify_all()
-            done = self._changed.wait_for(lambda: self._waiting == 0, deadline_s)
+            # a server that has just refused or failed is not waited for
+            self._changed.wait_for(lambda: self._waiting == 0 or self._failures > failures, deadline_s)
             self._hurry = False
-            return done
+            return self._waiting == 0
 
     def close(self, deadline_s: float) -> None:
         self.flush(deadline_s)
@@ -140,51 +144,57 @@ class QueuedExporter:
                 self._waiting = 0
                 self._queue.clear()
             self._changed.notify_all()
+        if self._thread is not None:
+            # a request under way may outlive the deadline; its thread is a daemon
+            self._thread.join(0.1)
 
     def report(self) -> ExporterReport:
         with self._changed:
             return ExporterReport(self._sender.destination, self._sent, self._dropped, self._reason, self._waiting)
 
     def _work(self) -> None:
-        failures = 0
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._queue or self._closed)
-                if self._closed:
-                    return
-                batch = self._take()
-            size = sum(map(_size, batch))
+        try:
+            while batch := self._next():
+                self._deliver(batch)
+        finally:
+            self._sender.close()
+
+    def _next(self) -> list[Trace]:
+        """The next batch, when there is one; empty when the exporter was closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._closed)
+            return [] if self._closed else self._take()
+
+    def _deliver(self, batch: list[Trace]) -> None:
+        """Send a batch, however often it takes; it counts as waiting until it is sent or dropped."""
+        size = sum(map(_size, batch))
+        counts: Counter[str] = Counter()
+        for attempt in range(self._attempts):
             try:
                 counts = self._send(batch)
+                break
             except SendError as error:
-                failures += 1
-                if not self._retry_later(batch, size, failures, error.reason):
-                    failures = 0
-                continue
-            failures = 0
-            if counts:
-                self._confirm(self._sender.destination, dict(counts))
-            with self._changed:
-                self._waiting = max(0, self._waiting - size)
-                self._changed.notify_all()
+                if not self._pause(attempt, size, error.reason):
+                    return
+        if counts:
+            self._confirm(self._sender.destination, dict(counts))
+        with self._changed:
+            self._waiting = max(0, self._waiting - size)
+            self._changed.notify_all()
 
-    def _retry_later(self, batch: list[Trace], size: int, failures: int, reason: str) -> bool:
-        """Put a batch back and pause, or drop it after its last attempt."""
+    def _pause(self, attempt: int, size: int, reason: str) -> bool:
+        """Wait for the next attempt; after the last one the batch is dropped. False when the exporter was closed."""
         with self._changed:
             self._reason = reason
-            if self._closed:
-                return False
-            if failures >= self._attempts:
+            self._failures += 1
+            self._changed.notify_all()
+            if attempt + 1 == self._attempts and not self._closed:
                 self._drop(size, reason)
-                self._waiting = max(0, self._waiting - size)
-                self._changed.notify_all()
-                return False
-            self._queue.extendleft(reversed(batch))
-            pause_s = min(30.0, self._first_pause_s * 2 ** (failures - 1))
+                return True
             # a flush hurries the next attempt, but does not turn the loop into a busy one
-            self._changed.wait_for(lambda: self._closed or self._hurry, pause_s)
+            self._changed.wait_for(lambda: self._closed or self._hurry, min(30.0, self._first_pause_s * 2**attempt))
             self._hurry = False
-            return True
+            return not self._closed
 
     def _take(self) -> list[Trace]:
         batch: list[Trace] = []
@@ -211,7 +221,7 @@ class QueuedExporter:
                     self._drop(sum(map(_size, batch)), error.reason)
             return counts
         for trace in batch if refused is None else []:
-            counts[trace.info.run_id] += len(trace.records)
+            counts[trace.info.run_id] += _size(trace)
         with self._changed:
             self._sent += sum(map(_size, batch)) - (refused.count if refused else 0)
             self._reason = self._reason if self._dropped else ""

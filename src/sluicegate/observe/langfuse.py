@@ -59,6 +59,10 @@ class LangfuseSender:
         self._timeout_s = timeout_s
         self._batched: bool | None = None
 
+    def close(self) -> None:
+        if "_client" in self.__dict__:
+            self._client.close()
+
     @cached_property
     def _client(self) -> "httpx.Client":
         import httpx

@@ -66,6 +66,10 @@ class OtlpSender:
             client_certificate=(certificate, key) if certificate and key else None,
         )
 
+    def close(self) -> None:
+        if "_client" in self.__dict__:
+            self._client.close()
+
     @cached_property
     def _client(self) -> "httpx.Client":
         import ssl
@@ -206,6 +210,7 @@ def _fill(attributes: Any, named: Mapping[str, Any]) -> None:
         elif isinstance(value, float):
             entry.value.double_value = value
         else:
+            entry.value.array_value.SetInParent()
             for item in value:
                 entry.value.array_value.values.add().string_value = item
 

@@ -140,26 +140,25 @@ class Store:
                 values = (end_ns, ms, to_json(info.tags), *given.values(), info.run_id)
                 connection.execute(f"UPDATE runs SET {columns} WHERE run_id = ?", values)  # noqa: S608
 
-    def delivered(self, destination: str, counts: Mapping[str, int]) -> None:
-        """Note how many records of each run a destination has confirmed."""
+    def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
+        """Note how many observations and scores of each run a destination has confirmed; `whole`: in all, not more."""
+        added = "excluded.records" if whole else "records + excluded.records"
         with self._lock, transaction(self._connection) as connection:
             connection.executemany(
-                "INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE "
-                "SET records = records + excluded.records",
+                f"INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = {added}",  # noqa: S608
                 [(destination, run_id, count) for run_id, count in counts.items()],
             )
 
     def undelivered(self, destination: str, *, since_ns: int = 0) -> list[str]:
-        """The runs of which a destination has not confirmed every record, oldest first."""
-        return [
-            row["run_id"]
-            for row in self.query(
-                "SELECT run_id FROM runs WHERE started_ns >= ? AND (SELECT count(*) FROM spans WHERE spans.run_id = "
-                "runs.run_id) > coalesce((SELECT records FROM deliveries WHERE destination = ? AND deliveries.run_id = "
-                "runs.run_id), 0) ORDER BY started_ns",
-                (since_ns, destination),
-            )
-        ]
+        """The runs of which a destination has not confirmed every observation and score, oldest first."""
+        rows = self.query(
+            "SELECT run_id, (SELECT count(*) FROM spans WHERE spans.run_id = runs.run_id) + "
+            "(SELECT count(*) FROM scores WHERE scores.run_id = runs.run_id) AS kept, coalesce((SELECT records "
+            "FROM deliveries WHERE destination = ? AND deliveries.run_id = runs.run_id), 0) AS confirmed "
+            "FROM runs WHERE started_ns >= ? ORDER BY started_ns",
+            (destination, since_ns),
+        )
+        return [row["run_id"] for row in rows if row["kept"] > row["confirmed"]]
 
     def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
         """Read rows. Raises `RunError` SG606, SG608."""

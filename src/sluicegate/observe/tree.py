@@ -116,6 +116,9 @@ def _node(said: Mapping[str, Any]) -> tuple[str, Tone]:
     if "documents" in said:
         parts.append(_documents(said))
     tone: Tone = "plain"
+    if policy := said.get("policy"):
+        parts.append(f"{policy['verdict']} by {', '.join(policy['rules']) or 'no rule'}")
+        tone = "plain" if policy["verdict"] == "allow" else "bad"
     if "verdicts" in said:
         words, tone = _checks(said)
         parts.append(words)
