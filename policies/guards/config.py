@@ -35,10 +35,12 @@ Entity = Literal[
     "credit-card",
     "iban",
     "ssn",
+    "id-number",
     "ip-address",
     "mac-address",
     "url",
     "date-time",
+    "age",
     "zip-code",
     "street-address",
     "crypto-wallet",
@@ -52,10 +54,12 @@ ENTITIES: tuple[Entity, ...] = (
     "credit-card",
     "iban",
     "ssn",
+    "id-number",
     "ip-address",
     "mac-address",
     "url",
     "date-time",
+    "age",
     "zip-code",
     "street-address",
     "crypto-wallet",
@@ -96,7 +100,16 @@ class PiiSettings(GuardSettings):
 
     action: Action = "redact"
     """What to ask for when personal data is found."""
-    entities: tuple[Entity, ...] = ("email", "phone", "credit-card", "iban", "ssn", "ip-address", "crypto-wallet")
+    entities: tuple[Entity, ...] = (
+        "email",
+        "phone",
+        "credit-card",
+        "iban",
+        "ssn",
+        "id-number",
+        "ip-address",
+        "crypto-wallet",
+    )
     """Entity types to look for."""
     allow: tuple[str, ...] = ()
     """Texts that are never personal data here, such as the helpdesk's own phone number; letter case is ignored."""
@@ -114,7 +127,7 @@ class PiiSettings(GuardSettings):
 
 
 class SecretSettings(GuardSettings):
-    """Credentials: keys of well-known formats, private keys, tokens, passwords in config lines, random-looking values."""
+    """Credentials: keys of well-known formats, private keys, tokens, passwords in config lines, random values."""
 
     redacts: ClassVar[bool] = True
 

@@ -1,0 +1,1 @@
+"""Guards: checks on requests, on retrieved passages and on answers, run through guardrails-ai."""

@@ -1,0 +1,101 @@
+"""What a guard is: a function from a `Subject` to a `Verdict`.
+
+A guard sees one text with what belongs to it and says whether it passes, why not, and where. Its reason is shown to
+people and written to logs and traces, so it never quotes the text; the places it found are offsets with a label.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from sluicegate.policies.guards.config import GuardSettings
+
+__all__ = [
+    "PASS",
+    "Action",
+    "Admitted",
+    "Check",
+    "Finding",
+    "GuardKind",
+    "Helpers",
+    "Review",
+    "Stage",
+    "Subject",
+    "Verdict",
+]
+
+Stage = Literal["request", "retrieved", "output"]
+
+Action = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
+
+Review = Callable[[str, str], Awaitable[bool | None]]
+"""The small model's opinion: ``await review(question, text)`` is whether the text is a proper answer, None: it cannot say."""
+
+Admitted = Callable[[], bool]
+"""Whether the reviewing model has passed its probe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One text to check, with what belongs to it."""
+
+    text: str
+    stage: Stage
+    question: str = ""
+    sources: tuple[str, ...] = ()
+    """The retrieved passages' words, in citation order."""
+    citations: int = 0
+    """How many citations the answer's author resolved."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """A place in the text; `start` and `end` are character offsets, `end` excluded."""
+
+    start: int
+    end: int
+    label: str
+    """What was found, such as ``email``; the placeholder is made of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    passed: bool
+    reason: str = ""
+    """Why not, for people; never quotes the text."""
+    findings: tuple[Finding, ...] = ()
+    action: Action | None = None
+    """What to ask for, where it is not the configured action."""
+    details: dict[str, float] = field(default_factory=dict[str, float])
+    """Scores behind the verdict, for measuring."""
+
+
+PASS = Verdict(passed=True)
+
+Check = Callable[[Subject], Verdict | Awaitable[Verdict]]
+"""A guard that is ready to run. It may raise: that counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Helpers:
+    """What a guard may use of the outside world."""
+
+    review: Review | None = None
+    admitted: Admitted = lambda: False
+
+
+@dataclass(frozen=True, slots=True)
+class GuardKind:
+    """A kind of guard, as the registry knows it.
+
+    `make` turns settings into a `Check`; it may load what the guard needs and raises `PolicyError` SG203 when that is
+    missing.
+    """
+
+    name: str
+    doc: str
+    stages: frozenset[Stage]
+    settings: type[GuardSettings]
+    make: Callable[[GuardSettings, Helpers], Check]
+    quick: bool = False
+    """The check takes time linear in the text and no more than milliseconds, so it need not have a thread of its own."""

@@ -1,0 +1,350 @@
+"""Personal data with a recognisable form: one recogniser per entity type, patterns with checksums and context.
+
+Numbers with a checksum (cards, IBANs) must pass it. Numbers that could be anything (a local telephone number, a
+postal code) count only beside a word that says what they are. Sources: ISO/IEC 7812 (card ranges, Luhn), ISO 13616
+(IBAN), SSA (social security numbers never issued), ITU-T E.164 (at most 15 digits), BIP 173 and base58 (wallets).
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterator
+
+from sluicegate.policies.guards.checking import Finding
+
+__all__ = ["PATTERN_ENTITIES", "recognise"]
+
+_Span = tuple[int, int]
+
+
+def _spans(
+    pattern: re.Pattern[str], text: str, accept: Callable[[re.Match[str]], bool] | None = None
+) -> Iterator[_Span]:
+    for found in pattern.finditer(text):
+        if accept is None or accept(found):
+            yield found.span("value") if "value" in pattern.groupindex else found.span()
+
+
+# email ---------------------------------------------------------------------------------------------------------------
+
+_EMAIL = re.compile(
+    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+)
+
+
+def _email(text: str) -> Iterator[_Span]:
+    if "@" not in text:
+        return
+    for start, end in _spans(_EMAIL, text):
+        # quotes and brackets around an address are legal in it, but not meant
+        yield start + len(text[start:end]) - len(text[start:end].lstrip("'`*{|=/.!#&?~^")), end
+
+
+# cards ---------------------------------------------------------------------------------------------------------------
+
+_CARD = re.compile(r"(?<![\d.,-])(?:\d[ -]?){11,18}\d(?![\d-]|[.,]\d)")
+_ISSUERS = re.compile(
+    r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
+    r"|6(?:011|5\d\d|4[4-9]\d)\d{12}(?:\d{3})?|3(?:0[0-5]|09|[689]\d)\d{11}(?:\d{2,5})?|35\d{14}(?:\d{3})?"
+    r"|(?:2131|1800)\d{11}|62\d{14,17}|(?:50|5[6-9]|6\d)\d{10,17}"
+)
+
+
+def _luhn(digits: str) -> bool:
+    doubled = (int(digit) * (1 + at % 2) for at, digit in enumerate(reversed(digits)))
+    return sum(value - 9 if value > 9 else value for value in doubled) % 10 == 0
+
+
+def _is_card(found: re.Match[str]) -> bool:
+    digits = re.sub(r"\D", "", found[0])
+    groups = re.split(r"[ -]", found[0])
+    regular = len(groups) == 1 or all(3 <= len(group) <= 7 for group in groups)
+    return regular and bool(_ISSUERS.fullmatch(digits)) and len(set(digits)) > 1 and _luhn(digits)
+
+
+def _card(text: str) -> Iterator[_Span]:
+    return _spans(_CARD, text, _is_card)
+
+
+# IBAN ----------------------------------------------------------------------------------------------------------------
+
+_IBAN = re.compile(
+    r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?(?![A-Za-z0-9])"
+)
+_IBAN_LENGTHS = {
+    country: length
+    for length, countries in {
+        15: "NO", 16: "BE", 18: "DK FO FI GL NL SD FK", 19: "MK SI", 20: "AT BA EE KZ XK LT LU MN",
+        21: "CR HR LV LI CH", 22: "BH BG GE DE IE ME RS GB VA", 23: "TL GI IQ IL AE OM SO", 24: "AD CZ MD PK RO SA SK ES SE TN VG",
+        25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MR MC SM", 28: "AL AZ BY CY DO SV GT HU LB NI PL", 29: "BR EG PS QA UA",
+        30: "JO KW MU", 31: "MT SC", 32: "LC", 33: "RU",
+    }.items()
+    for country in countries.split()
+}  # fmt: skip
+
+
+def _iban(text: str) -> Iterator[_Span]:
+    for start, end in _spans(_IBAN, text):
+        # the next word may look like one more group: take as much as the country's length says
+        length = _IBAN_LENGTHS.get(text[start : start + 2].upper())
+        taken, at = 0, start
+        while length and at < end and taken < length:
+            taken += text[at].isalnum()
+            at += 1
+        compact = re.sub(r"[ -]", "", text[start:at]).upper()
+        if length == len(compact) and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1:
+            yield start, at
+
+
+# social security, driver's licences and other numbers that a word introduces ------------------------------------------
+
+_SSN = re.compile(
+    r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\w-])"
+    r"|(?i:\b(?:ssn|social security)\b\D{0,30})(?P<value>(?!000|666|9\d\d)\d{3}(?!00)\d{2}(?!0000)\d{4})(?!\d)"
+)
+_ID_NUMBER = re.compile(
+    r"(?i:\b(?:driv(?:er|ing)(?:'?s|’s)? ?licen[sc]e|passport|national id(?:entity)?|identity card|id card|tax id|tin|nino"
+    r"|national insurance|medicare|health insurance|residence permit)\b"
+    r"(?: ?(?:card|number|no\.?|num|id|code|#))*(?:\s?(?:is|was|:|=|-|#|of))*\s{0,2})"
+    r"(?P<value>(?=[A-Za-z0-9 -]*\d)[A-Z0-9](?:[A-Z0-9]|[ -](?=[A-Z0-9]*\d)){4,17}[A-Z0-9])\b"
+)
+
+
+def _ssn(text: str) -> Iterator[_Span]:
+    for found in _SSN.finditer(text):
+        yield found.span("value") if found["value"] else found.span()
+
+
+def _id_number(text: str) -> Iterator[_Span]:
+    return _spans(_ID_NUMBER, text)
+
+
+# addresses of machines ------------------------------------------------------------------------------------------------
+
+_IPV4 = re.compile(
+    r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:/\d{1,2})?(?![\w-]|\.\d)"
+)
+_VERSION = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware|section|§)\.?\s?$")
+_IPV6 = re.compile(
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?![\w:])"
+)
+_MAC = re.compile(
+    r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b"
+)
+
+
+def _ip_address(text: str) -> Iterator[_Span]:
+    for start, end in _spans(_IPV4, text):
+        if not _VERSION.search(text[max(0, start - 12) : start]):
+            yield start, end
+    if "::" in text or text.count(":") >= 5:
+        for start, end in _spans(_IPV6, text):
+            try:
+                ipaddress.IPv6Address(text[start:end].partition("%")[0])
+            except ValueError:
+                continue
+            yield start, end
+
+
+def _mac_address(text: str) -> Iterator[_Span]:
+    return _spans(_MAC, text)
+
+
+_DOMAINS = (
+    "com|org|net|edu|gov|mil|int|io|co|ai|app|dev|info|biz|eu|uk|us|ca|de|fr|it|es|nl|be|ch|at|se|no|dk|fi|pl|cz|sk|hu|ro|bg|gr"
+    "|pt|ie|br|mx|ar|cl|au|nz|jp|cn|kr|in|ru|ua|tr|il|za|cy|ee|lv|lt|si|hr|is|online|site|shop|cloud|tech|xyz|me|tv"
+)
+_URL = re.compile(
+    r"(?i)\b(?:https?|ftps?|wss?)://[^\s<>\"'`()\[\]{}|\\^]+(?:\([^\s()]*\)[^\s<>\"'`()]*)?"
+    rf"|(?<![\w@.-])www\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"'`()]*)?|(?<![\w@./-])(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.)+(?:{_DOMAINS})(?![\w@-]|\.\w)(?:/[^\s<>\"'`()]*)?"
+)
+
+
+def _url(text: str) -> Iterator[_Span]:
+    if "." not in text and "://" not in text:
+        return
+    for start, end in _spans(_URL, text):
+        yield start, start + len(text[start:end].rstrip(".,;:!?"))
+
+
+# telephone ------------------------------------------------------------------------------------------------------------
+
+_PHONE = re.compile(
+    r"(?<![\w/+.#$€£-])(?:\+|00)?(?:\(\+?\d{1,5}\)|\d{1,5}|\d{6,14})(?:[ ./-]{0,2}\(?\d{1,5}\)?|[ ./-]{1,2}\d{6,8}){0,6}"
+    r"(?:\s?(?:x|ext\.?|extension|#)\s?\d{1,6})?(?![\w$€£%]|[.,/:-]\d)",
+    re.IGNORECASE,
+)
+_PHONE_BEFORE = re.compile(
+    r"(?i)\b(?:phones?|tele(?:phone|fon|fono)?|tel[eé]phone|tel|mob(?:ile)?|cell(?:phone)?|fax|desk|call(?:ed|ing)?|dial(?:ed|ing)?|ring|text(?:ed)?|sms"
+    r"|whatsapp|pager|hotline|helpline|landline|contact|reach(?:ed|able)?|answer(?:ing|s)?|messages? to|message on|registered|voicemail|extension)\b[^\n]{0,30}\n?\s*$"
+)
+_PHONE_AFTER = re.compile(
+    r"(?i)^\s?[-–(,/\\]?\s?(?:office|fax|mobile|mob|cell|home|work|desk|direct|landline|phone|tel)\b"
+)
+_OTHER_NUMBER = re.compile(
+    r"(?i)\b(?:order|invoice|ticket|case|ref(?:erence)?|account|acct|tracking|serial|part|sku|isbn|model|error|code|build|version|id|zip|postal|incident|inc|req|asset|room|page|port|usd|eur|amount|total|card|cc|iban|ssn)"
+    r"(?: ?(?:number|no\.?|num|id|#))?\s?[:#=]?\s?(?:is )?$"
+)
+_STRONG_PHONES = re.compile(
+    r"\+\d{1,3}[ .-]?\(?\d.*|00[1-9]\d{0,2}[ .-]?\(?\d.*"
+    r"|(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]{0,2}[2-9]\d\d[ .-]\d{4}(?:\s?(?:x|ext\.?|extension|#)\s?\d{1,6})?"
+    r"|\(\d{2,5}\)[ .-]?\d{3,4}[ .-]?\d{3,4}|0\d{1,4}(?:[ ./-]\d{2,4}){2,4}|0\d{2,4}[ /-]\d{5,8}",
+    re.IGNORECASE | re.DOTALL,
+)
+_DATE_LIKE = re.compile(
+    r"(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)?\d\d|(?:19|20)\d\d[ -](?:19|20)\d\d"
+)
+
+
+def _phone(text: str) -> Iterator[_Span]:
+    for found in _PHONE.finditer(text):
+        number, (start, end) = found[0], found.span()
+        main = re.split(r"(?i)\s?(?:x|ext)", number)[0]
+        digits = sum(character.isdigit() for character in main)
+        if not 7 <= digits <= 15 or _DATE_LIKE.fullmatch(main) or _is_decimal(main):
+            continue
+        before, after = text[max(0, start - 60) : start], text[end : end + 20]
+        named = bool(_PHONE_BEFORE.search(before) or _PHONE_AFTER.search(after))
+        if named or (_STRONG_PHONES.fullmatch(number) and not _OTHER_NUMBER.search(before)):
+            yield start, end
+
+
+def _is_decimal(number: str) -> bool:
+    return bool(re.fullmatch(r"\d{1,3}(?:[.]\d{3})+|\d+\.\d+", number))
+
+
+# dates and times ------------------------------------------------------------------------------------------------------
+
+_MONTHS = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+_DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+_TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d{1,6})?)?(?:\s?[ap]\.?m\.?\b)?(?:\s?(?:z|utc|gmt|[+-]\d\d:?\d\d)\b)?"
+_DATE = re.compile(
+    rf"(?i)(?<![\w./-])(?:(?:19|20)\d\d([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
+    rf"|(?:0?[1-9]|[12]\d|3[01])([-/.])(?:0?[1-9]|[12]\d|3[01])\2(?:(?:1[89]|20)\d\d|\d\d)"
+    rf"|(?:(?:{_DAYS}),?\s)?(?:the\s)?(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?[\s-](?:of\s)?{_MONTHS}\.?(?:,?[\s-](?:(?:1[89]|20)\d\d))?"
+    rf"|(?:(?:{_DAYS}),?\s)?{_MONTHS}\.?\s(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?(?!\d)(?:,?\s(?:1[89]|20)\d\d)?"
+    rf"|{_MONTHS},?\s(?:of\s)?(?:1[89]|20)\d\d)(?:[t\s,]{{1,2}}(?:at\s)?{_TIME})?(?![\w/-])"
+    rf"|(?<![\w:.]){_TIME}(?![\w:])|\b{_DAYS}\b"
+    r"|\b(?:in|since|during|of|from|until|till|by|before|after|year|around|between|early|late|mid|is an?|was an?|the|summer|winter|spring|fall|autumn)[\s-]"
+    r"(?P<year>(?:19|20)\d\d)\b(?![-/.:]\d|\s?(?:usd|eur|dollars|euros|people|users|items|mb|gb|kb|px|%))"
+)
+
+
+def _date_time(text: str) -> Iterator[_Span]:
+    for found in _DATE.finditer(text):
+        yield found.span("year") if found["year"] else found.span()
+
+
+# postal codes, ages, wallets -------------------------------------------------------------------------------------------
+
+_STATES = "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]"
+_ZIP = re.compile(
+    r"(?i:\b(?:zip(?:[ -]?code)?|post(?:al)?[ -]?code|plz|postnummer|code postal|c\.?a\.?p\.?)\b\s?(?:is|was|:|=|-|#)?\s{0,2})"
+    r"(?P<named>\d{3,6}(?:[ -]\d{2,4})?\b|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b|[A-Za-z]\d[A-Za-z][ -]?\d[A-Za-z]\d\b)"
+    r"|(?<![\w-])(?P<canada>[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z] \d[ABCEGHJ-NPRSTV-Z]\d)(?![\w-])"
+    r"|(?<![\w-])(?P<britain>(?:[A-Z]{1,2}\d[A-Z\d]?|GIR) \d[ABD-HJLNP-UW-Z]{2})(?![\w-])"
+    rf"|,?\s(?:{_STATES})\s{{1,2}}(?P<states>\d{{5}}(?:-\d{{4}})?)(?![\w-])"
+)
+_AGE = re.compile(
+    r"(?i)(?<![\w.$€£-])(?:(?:aged?|age is|age of|ages?:|turn(?:s|ed|ing)?|i(?:'|’| a)m|(?<=when )(?:i|he|she|they) w(?:as|ere))\s(?:of\s|about\s|around\s)?"
+    r"(?P<after>1[01]\d|[1-9]\d?)(?=\s*(?:[.,;:!?)]|$|and\b))(?!\s?%)"
+    r"|(?P<before>1[01]\d|[1-9]\d?)[\s-]?(?:(?:years?|yrs?|months?)[\s-](?:olds?|of age)|y/?o)\b)"
+)
+_WALLET = re.compile(
+    r"(?<![\w])(?:(?P<base58>[13][1-9A-HJ-NP-Za-km-z]{25,34})|(?P<bech32>bc1[02-9ac-hj-np-z]{11,71}|BC1[02-9AC-HJ-NP-Z]{11,71})|(?P<ether>0x[0-9A-Fa-f]{40}))(?!\w)"
+)
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+
+
+def _named_group(pattern: re.Pattern[str], text: str) -> Iterator[_Span]:
+    for found in pattern.finditer(text):
+        yield found.span(found.lastgroup or 0)
+
+
+def _zip_code(text: str) -> Iterator[_Span]:
+    return _named_group(_ZIP, text)
+
+
+def _age(text: str) -> Iterator[_Span]:
+    return _named_group(_AGE, text)
+
+
+def _is_wallet(found: re.Match[str]) -> bool:
+    if not found["base58"]:
+        return True
+    import hashlib
+
+    number = 0
+    for character in found["base58"]:
+        number = number * 58 + _BASE58.index(character)
+    try:
+        raw = number.to_bytes(25, "big")
+    except OverflowError:
+        return False
+    return hashlib.sha256(hashlib.sha256(raw[:-4]).digest()).digest()[:4] == raw[-4:]
+
+
+def _crypto_wallet(text: str) -> Iterator[_Span]:
+    return _spans(_WALLET, text, _is_wallet)
+
+
+# streets --------------------------------------------------------------------------------------------------------------
+
+_STREET_WORD = r"street|st|avenue|ave|road|rd|boulevard|blvd|lane|ln|drive|dr|court|ct|square|sq|way|terrace|place|pl|close|crescent|highway|hwy|parkway|pkwy|row|alley|circle|cir"
+_STREET = re.compile(
+    rf"(?<![\w.-])\d{{1,5}}[A-Za-z]?,?\s(?:(?:N|S|E|W|North|South|East|West)\.?\s)?(?:[A-Z][\w'’.-]*\s){{1,4}}(?i:{_STREET_WORD})\b\.?(?:,?\s(?i:apt|suite|unit|flat|#)\.?\s?\w{{1,5}})?"
+    r"|\b\d{1,5},?\s(?:rue|avenue|boulevard|place|via|viale|piazza|calle|plaza|rua|avenida)\s(?:d[aeiou]s?\s|de la\s|del\s|della\s)?(?:[A-Z][\w'’-]*\s?){1,4}"
+    r"|\b[A-ZÄÖÜÅØÆ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|straat|laan|gatan|vägen|veien|vej|gade|tie|katu|utca)\s\d{1,4}\s?[a-zA-Z]?\b"
+    r"|\b(?:rua|avenida|calle|via|ulica|ul\.|rue|piazza|viale)\s(?:[A-ZŁŚŻ][\w'’-]*\s){1,4}\d{1,5}\b"
+    r"|\b(?i:p\.?\s?o\.?\s?box|post(?:box|fach))\s\d{1,6}\b"
+    r"|\b(?:Unit|PSC)\s\d{1,5},?\sBox\s\d{1,5}\s+[DAF]PO\sA[AEP]\s\d{5}\b|\bUS(?:NS|NV|S|CGC)\s\w+\s+FPO\sA[AEP]\s\d{5}\b"
+    r"|\b(?i:apt|suite|apartment)\.?\s\d{1,5}\b"
+)
+
+
+def _street_address(text: str) -> Iterator[_Span]:
+    for start, end in _spans(_STREET, text):
+        yield start, start + len(text[start:end].rstrip())
+
+
+_RECOGNISERS: dict[str, Callable[[str], Iterator[_Span]]] = {
+    "email": _email,
+    "iban": _iban,
+    "credit-card": _card,
+    "crypto-wallet": _crypto_wallet,
+    "ssn": _ssn,
+    "id-number": _id_number,
+    "ip-address": _ip_address,
+    "mac-address": _mac_address,
+    "url": _url,
+    "date-time": _date_time,
+    "phone": _phone,
+    "age": _age,
+    "street-address": _street_address,
+    "zip-code": _zip_code,
+}
+"""In order of precedence: where two overlap, the earlier one names the finding."""
+
+PATTERN_ENTITIES = tuple(_RECOGNISERS)
+
+_NO_DIGITS_NEEDED = frozenset({"email", "url", "date-time"})
+
+
+def recognise(text: str, entities: tuple[str, ...]) -> list[Finding]:
+    """Disjoint findings of the given entity types, in order of precedence. Names and places are not found here."""
+    taken: list[Finding] = []
+    has_digits = any(character.isdigit() for character in text)
+    for entity, recogniser in _RECOGNISERS.items():
+        if entity not in entities and not (entity in _DECIDING and _DECIDING[entity] & set(entities)):
+            continue
+        if not has_digits and entity not in _NO_DIGITS_NEEDED:
+            continue
+        for start, end in recogniser(text):
+            if all(end <= other.start or start >= other.end for other in taken):
+                taken.append(Finding(start, end, entity))
+    return [found for found in taken if found.label in entities]
+
+
+_DECIDING = {
+    entity: frozenset({"phone"}) for entity in ("credit-card", "iban", "ssn", "ip-address", "date-time", "id-number")
+}
+"""Types that must be looked for even when they are not wanted, so that a date or a card is not taken for a telephone."""

@@ -1,0 +1,154 @@
+"""The workflow's guards, ready to run: what `services.guards` is.
+
+The guards a node names run concurrently in one guardrails-ai guard, built once for each list of names. Verdicts are
+read from `validation_summaries` (the library's `validation_passed` can be true with a failed validator) together with
+what each validator wrote down; a guard that left no trace counts as failed. Redactions of several guards compose.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sluicegate.errors import PolicyError, nearest
+from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict
+from sluicegate.policies.guards.config import GuardConfig, GuardSettings
+from sluicegate.policies.guards.library import guardrails
+from sluicegate.policies.guards.redaction import redact
+from sluicegate.policies.guards.registry import guards
+from sluicegate.policies.guards.validators import Entry, Sheet, validator, validator_name
+from sluicegate.services import GuardReport
+from sluicegate.state import CheckResult
+
+__all__ = ["GRAVITY", "GuardSet", "Inspection", "gravest"]
+
+GRAVITY = ("pass", "redact", "regenerate", "escalate", "human", "refuse")
+"""Actions from the mildest to the gravest."""
+
+
+def gravest(report: GuardReport) -> str:
+    """The gravest action that a report's failed guards ask for; ``pass`` when none failed."""
+    return max(
+        (result["action"] for result in report.results if not result["passed"]), key=GRAVITY.index, default="pass"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """A report with what must not go into the state."""
+
+    report: GuardReport
+    mapping: dict[str, str] = field(default_factory=dict[str, str], repr=False)
+    """What each placeholder stands for; for `redaction.restore`, and only for a person who may see it."""
+    findings: tuple[Finding, ...] = ()
+    details: dict[str, dict[str, float]] = field(default_factory=dict[str, dict[str, float]])
+    """Each guard's scores, by its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    guard: Any
+    settings: dict[str, GuardSettings]
+
+
+class GuardSet:
+    """Implements `services.Guards` for one workflow.
+
+    `review` is asked by the guard `slm-review` and `admitted` says whether its model has passed the probe.
+    """
+
+    def __init__(
+        self, config: GuardConfig | None = None, *, review: Review | None = None, admitted: Admitted = lambda: False
+    ) -> None:
+        self._config = config or GuardConfig()
+        self._helpers = Helpers(review, admitted)
+        self._checks: dict[str, Check] = {}
+        self._ready: dict[tuple[str, ...], _Ready] = {}
+
+    async def check(
+        self,
+        names: Sequence[str],
+        text: str,
+        *,
+        stage: Literal["request", "retrieved", "output"],
+        question: str = "",
+        sources: Sequence[str] = (),
+        citations: int = 0,
+    ) -> GuardReport:
+        """Run the named guards over `text`; see `services.Guards`. Raises `PolicyError` SG203 for an unknown name."""
+        subject = Subject(text, stage, question, tuple(sources), citations)
+        return (await self.inspect(names, subject)).report
+
+    async def inspect(self, names: Sequence[str], subject: Subject) -> Inspection:
+        """Like `check`, with the placeholders' meaning and the scores. Raises `PolicyError` SG203."""
+        ready = await self._built(tuple(dict.fromkeys(names)))
+        sheet = Sheet(subject, contextvars.copy_context())
+        # an empty context: nothing the library might write to the current span reaches the caller's trace
+        outcome = await asyncio.get_running_loop().create_task(
+            _validate(ready.guard, subject.text, sheet), context=contextvars.Context()
+        )
+        failed = {summary.validator_name for summary in outcome.validation_summaries or ()}
+        results: list[CheckResult] = []
+        findings: list[Finding] = []
+        details: dict[str, dict[str, float]] = {}
+        for name, settings in ready.settings.items():
+            entry = sheet.entries.get(name) or _absent(name)
+            passed = entry.verdict.passed and validator_name(name) not in failed
+            action = "pass" if passed else _action(entry, settings)
+            if action == "redact":
+                findings += entry.verdict.findings
+            details[name] = entry.verdict.details
+            results.append(
+                {
+                    "guard": name,
+                    "passed": passed,
+                    "action": action,
+                    "reason": entry.verdict.reason,
+                    "ms": round(entry.ms, 3),
+                }
+            )
+        text, mapping = redact(subject.text, findings)
+        report = GuardReport(tuple(results), text, redacted=bool(mapping))
+        return Inspection(report, mapping, tuple(findings), details)
+
+    async def _built(self, names: tuple[str, ...]) -> _Ready:
+        ready = self._ready.get(names)
+        if ready is None:
+            # the first time this imports the library and may load a model: seconds, so not on the event loop
+            ready = self._ready.setdefault(names, await asyncio.to_thread(self._build, names))
+        return ready
+
+    def _build(self, names: tuple[str, ...]) -> _Ready:
+        kinds = guards()
+        unknown = [name for name in names if name not in kinds]
+        if unknown:
+            near = nearest(unknown[0], kinds)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise PolicyError("SG203", f"there is no guard {unknown[0]!r}{hint}", mend=f"One of: {', '.join(kinds)}")
+        settings = {name: self._config.settings(name, kinds[name].settings) for name in names}
+        made: list[Any] = []
+        for name in names:
+            if name not in self._checks:
+                self._checks[name] = kinds[name].make(settings[name], self._helpers)
+            made.append(validator(kinds[name], settings[name], self._checks[name]))
+        guard = guardrails().AsyncGuard(name="-".join(names), history_max_length=1, use_server=False)
+        return _Ready(guard.use(*made), settings)
+
+
+async def _validate(guard: Any, text: str, sheet: Sheet) -> Any:
+    try:
+        return await guard.validate(text, metadata={"sheet": sheet})
+    finally:
+        # the library would keep the text of its last call
+        guard.history.clear()
+
+
+def _absent(name: str) -> Entry:
+    return Entry(Verdict(passed=False, reason=f"SG203 guard {name} failed to run: it left no result"), 0.0, broken=True)
+
+
+def _action(entry: Entry, settings: GuardSettings) -> Any:
+    action = entry.verdict.action or settings.action
+    # nothing was found, so nothing can be redacted: the text must not go on as it is
+    return "refuse" if action == "redact" and (entry.broken or not entry.verdict.findings) else action

@@ -1,0 +1,136 @@
+"""Guards as registered guardrails-ai validators.
+
+Each kind of guard is one registered class, `sluicegate/<name>`. A validator runs its check within the guard's time
+budget and never raises: a check that crashes or is late is a failed validation with code SG203. What the check found
+is put into the call's `Sheet`, which travels in the library's metadata; spans with text never enter the library.
+"""
+
+import asyncio
+import contextvars
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sluicegate.policies.guards.checking import Check, GuardKind, Subject, Verdict
+from sluicegate.policies.guards.config import GuardSettings
+from sluicegate.policies.guards.library import guardrails
+
+__all__ = ["Entry", "Sheet", "validator", "validator_name"]
+
+INLINE_CHARS = 20_000
+"""Longer texts get a thread even for quick checks, so that the event loop stays responsive."""
+
+_classes: dict[str, Any] = {}
+_registering = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What one guard said in one call."""
+
+    verdict: Verdict
+    ms: float
+    broken: bool = False
+    """The guard crashed or was late."""
+
+
+@dataclass(slots=True)
+class Sheet:
+    """One call: the subject, the caller's context, and every guard's entry by the guard's name."""
+
+    subject: Subject
+    context: contextvars.Context
+    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+
+
+def validator_name(guard: str) -> str:
+    """The class name under which a guard's result is in `validation_summaries`."""
+    return "Sluicegate" + "".join(part.capitalize() for part in guard.replace("_", "-").split("-"))
+
+
+def validator(kind: GuardKind, settings: GuardSettings, check: Check) -> Any:
+    """A validator for one guard of one configuration; the library records its failure and does nothing about it."""
+    with _registering:
+        made = _classes.get(kind.name) or _classes.setdefault(kind.name, _register(kind.name))
+    instance = made(on_fail="noop", use_local=True)
+    instance.guard, instance.settings, instance.check = kind, settings, check
+    return instance
+
+
+def _register(name: str) -> Any:
+    library = guardrails()
+    from guardrails_ai.types import FailResult, PassResult
+
+    async def async_validate(self: Any, value: str, metadata: dict[str, Any]) -> Any:
+        sheet: Sheet = metadata["sheet"]
+        entry = await _entry(self.guard, self.settings, self.check, sheet, value)
+        sheet.entries[name] = entry
+        # an empty reason would drop the failure from the summaries
+        return PassResult() if entry.verdict.passed else FailResult(error_message=entry.verdict.reason or "failed")
+
+    made: Any = type(validator_name(name), (library.Validator,), {"async_validate": async_validate})
+    return library.register_validator(f"sluicegate/{name}", "string")(made)
+
+
+async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: Sheet, text: str) -> Entry:
+    start = time.perf_counter()
+    budget = settings.timeout_ms / 1000
+    inline = kind.quick and len(text) <= INLINE_CHARS
+    try:
+        # in the caller's context, so that a review's model call lands in the caller's trace
+        if inline:
+            verdict = sheet.context.copy().run(check, sheet.subject)
+        else:
+            verdict = await asyncio.wait_for(_in_thread(lambda: check(sheet.subject), sheet.context.copy()), budget)
+        if inspect.isawaitable(verdict):
+            left = max(budget - (time.perf_counter() - start), 0.0)
+            task = asyncio.get_running_loop().create_task(_await(verdict), context=sheet.context.copy())
+            verdict = await asyncio.wait_for(task, left)
+    except TimeoutError:
+        return Entry(_broken(kind, f"not done within {settings.timeout_ms} ms"), settings.timeout_ms, broken=True)
+    except Exception as error:  # noqa: BLE001  # the guard's own fault, of any kind
+        # the message may quote the text, the type never does
+        return Entry(_broken(kind, type(error).__name__), (time.perf_counter() - start) * 1000, broken=True)
+    ms = (time.perf_counter() - start) * 1000
+    if not isinstance(verdict, Verdict):
+        return Entry(_broken(kind, "it gave no verdict"), ms, broken=True)
+    if ms > settings.timeout_ms:
+        return Entry(_broken(kind, f"not done within {settings.timeout_ms} ms"), ms, broken=True)
+    return Entry(verdict, ms)
+
+
+def _broken(kind: GuardKind, why: str) -> Verdict:
+    return Verdict(passed=False, reason=f"SG203 guard {kind.name} failed to run: {why}")
+
+
+async def _await(verdict: Awaitable[Verdict]) -> Verdict:
+    return await verdict
+
+
+async def _in_thread(work: Callable[[], Any], context: contextvars.Context) -> Any:
+    """Like `asyncio.to_thread`, but a thread that never ends neither fills a pool nor keeps the process alive."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[Any] = loop.create_future()
+
+    def settle(set_it: Callable[[Any], None], value: Any) -> None:
+        if not done.done():
+            set_it(value)
+
+    def tell(set_it: Callable[[Any], None], value: Any) -> None:
+        # the loop may be closed by the time a late check comes back
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, set_it, value)
+
+    def run() -> None:
+        try:
+            result = context.run(work)
+        except Exception as error:  # noqa: BLE001  # handed to the waiting side
+            tell(done.set_exception, error)
+        else:
+            tell(done.set_result, result)
+
+    threading.Thread(target=run, name="guard", daemon=True).start()
+    return await done
