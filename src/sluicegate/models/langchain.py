@@ -185,7 +185,7 @@ def _no_package(config: ModelConfig, package: str) -> ModelError:
 
 def _structured_text(reply: dict[str, Any]) -> str:
     """Providers answer a schema in the text or as the arguments of a tool call; both become JSON text."""
-        parsed = reply.get("parsed")
+    parsed = reply.get("parsed")
     return str(reply["raw"].text) if parsed is None else json.dumps(parsed, ensure_ascii=False)
 
 
