@@ -18,7 +18,7 @@ from sluicegate.graphs.proofs.semantics import Semantics, fields_in
 
 __all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Waiver", "broken", "prove_guarantees"]
 
-MAX_STATES = 20_000
+MAX_STATES = 10_000
 """How far the search that counts visits goes before it gives up."""
 
 

@@ -252,6 +252,20 @@ def test_a_fact_that_a_run_changes_proves_nothing() -> None:
     assert "checks.failed can change during a run" in problem.message
 
 
+def test_a_field_that_nobody_wrote_opens_neither_branch() -> None:
+    def drawn(first: str) -> Flow:
+        return flow(
+            node("a", first, ("checks.failed", "ask"), ("!checks.failed", "ask"), "end"),
+            node("ask", "human-interrupt", "end"),
+            node("end", "respond"),
+        )
+
+    asked = Guarantee(no=("respond",), without="human-interrupt")
+    assert [problem.code for problem in prove(drawn("output-check"), [asked], [], known, CHECKED)] == ["SG136"]
+    [problem] = prove(drawn("retrieve"), [asked], [], known, CHECKED)
+    assert "by the route a, end" in problem.message
+
+
 def test_waivers() -> None:
     drawn = flow(node("a", "slm-answer", "k"), node("k", "output-check", "end"), node("end", "respond"))
     assert prove(drawn, [], [Waiver("policy-first", "a public FAQ: everyone may ask everything")], known) == []
@@ -285,10 +299,11 @@ def test_two_hundred_nodes_and_forty_intents_take_under_a_second() -> None:
         node("n199", "respond"),
         intents={f"i{index}": {"risk": ("low", "high")[index % 2]} for index in range(40)},
     )
+    # processor time: other work on the machine is not ours
     fastest = float("inf")
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         problems = prove(drawn, STATED, [], known)
-        fastest = min(fastest, time.perf_counter() - began)
+        fastest = min(fastest, time.process_time() - began)
     assert any(problem.code == "SG134" for problem in problems)
     assert fastest < 1

@@ -37,6 +37,8 @@ GUARANTEES = (
     Guarantee(every=("s", "w"), reaches="w", when="intent.risk == 'low'"),
 )
 
+STUCK = -1
+
 
 class Now(NamedTuple):
     node: str
@@ -56,6 +58,9 @@ def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
         branches: list[tuple[str, str] | str] = []
         if name != names[-1]:
             branches += draw(st.lists(st.tuples(st.sampled_from(conditions), st.sampled_from(names)), max_size=3))
+            if draw(st.booleans()):
+                opposite = draw(st.sampled_from([each for each in conditions if each.startswith("!")]))
+                branches += [(opposite[1:], draw(st.sampled_from(names))), (opposite, draw(st.sampled_from(names)))]
             if draw(st.booleans()):
                 branches.append(draw(st.sampled_from(names)))
         kind = draw(st.sampled_from(["x", "n", "w", "s", "classify"]))
@@ -78,6 +83,8 @@ def branches_taken(drawn: Flow, now: Now) -> Iterator[int]:
                 if edge.condition is None or known(edge.condition, {**facts, "intent.risk": risk}):
                     yield index
                     break
+            else:
+                yield STUCK
 
 
 def entered(drawn: Flow, visits: tuple[int, ...], name: str) -> tuple[int, ...]:
@@ -116,7 +123,7 @@ def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
             return route[::-1]
         for intent in intents:
             leaving = Now(now.node, intent, owed, now.visits, now.checked or here.kind == "w")
-            for index in branches_taken(drawn, leaving):
+            for index in set(branches_taken(drawn, leaving)) - {STUCK}:
                 to = here.edges[index].to
                 following = Now(to, intent, owed, entered(drawn, now.visits, to), leaving.checked)
                 if following not in came:
@@ -159,8 +166,8 @@ def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
         for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
             leaving = now._replace(intent=intent, checked=now.checked or here.kind == "w")
             taken = set(branches_taken(drawn, leaving))
-            assert taken or not here.edges, f"stuck at {now}"
-            for index in sorted(taken):
+            assert STUCK not in taken or not here.edges, f"stuck at {now}"
+            for index in sorted(taken - {STUCK}):
                 to = here.edges[index].to
                 yield Now(to, intent, False, entered(drawn, now.visits, to), leaving.checked)
 
