@@ -34,6 +34,9 @@ Progress = Callable[[int, int, str], None]
 _ROWS = 512
 """Passages written to the table at once."""
 
+PATIENCE_S = 10.0
+"""Seconds that an ingest waits for another one."""
+
 
 @dataclass(frozen=True, slots=True)
 class IngestReport:
@@ -81,10 +84,10 @@ async def ingest(
 ) -> IngestReport:
     """Bring the index in `index_dir` up to date with its files.
 
-    `config.path` is looked up in `folders`: the workflow's own, then those of the workflows it extends. Without `paths` the whole index is brought
-    up to date, with `paths` only what is under them. A document whose file is gone or has become unreadable leaves
-    the index. `rebuild` starts anew, also over a corrupt index or another embedder's; searches see the old index until
-    the new one is complete. With more than `flat_rows` passages a vector index is built.
+    `config.path` is looked up in `folders`: the workflow's own, then those of the workflows it extends. Without `paths`
+    the whole index is brought up to date, with `paths` only what is under them. A document whose file is gone or has
+    become unreadable leaves the index. `rebuild` starts anew, also over a corrupt index or another embedder's; searches
+    see the old index until the new one is complete. With more than `flat_rows` passages a vector index is built.
 
     Raises `RetrievalError` SG402 (corrupt), SG403 (a path does not exist), SG404 (built with another embedder),
     `RunError` SG607 (disk full), SG608 (another ingest is at work), `ModelError` from `models`.
@@ -351,11 +354,19 @@ async def _alone(index_dir: Path) -> AsyncGenerator[None]:
 
     def acquire() -> ExitStack:
         index_dir.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as stack:
-            connection = connect(index_dir / "lock.sqlite")
-            stack.callback(connection.close)
-            stack.enter_context(transaction(connection))
-            return stack.pop_all()
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                with ExitStack() as stack:
+                    connection = connect(index_dir / "lock.sqlite")
+                    stack.callback(connection.close)
+                    connection.execute("PRAGMA busy_timeout = 50")
+                    stack.enter_context(transaction(connection))
+                    return stack.pop_all()
+            except RunError as error:
+                if error.code != "SG608" or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     try:
         held = await asyncio.to_thread(acquire)

@@ -240,7 +240,7 @@ def _allowed(document: Document, index: str, readable: Readable, today: int) -> 
 
 def search_terms(query: str) -> str:
     """A question's different words, at most 64: letters and digits only, so that nothing in it is an operator."""
-    words = dict.fromkeys(word.casefold() for word in re.findall(r"[^\W_]+", query))
+    words = dict.fromkeys(word.lower() for word in re.findall(r"[^\W_]+", query))
     return " ".join(word for word, _ in zip(words, range(_TERMS), strict=False))
 
 

@@ -14,6 +14,7 @@ from sluicegate.state import Principal
 
 __all__ = [
     "EVERYONE",
+    "NEVER",
     "Document",
     "Readable",
     "by_labels",

@@ -151,7 +151,7 @@ async def index(table: Any, *, language: str, flat_rows: int = FLAT_ROWS, again:
 async def tidy(folder: Path, name: str) -> None:
     """Delete what no reader uses any more. Only when the catalog names the latest version of this table."""
     connection = await _connect(folder)
-    for other in await connection.table_names():
+    for other in (await connection.list_tables()).tables:
         if other != name:
             await connection.drop_table(other)
     await (await connection.open_table(name)).optimize(cleanup_older_than=_KEEP_VERSIONS)
