@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from sluicegate.errors import ModelError
 from sluicegate.models import weights
 from sluicegate.models.cores import threads
-from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.provider import Answer, Ask, encodable
 from sluicegate.models.structured import closed
 from sluicegate.models.windows import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
 from sluicegate.services import TokenLogprob
@@ -90,7 +90,9 @@ class Runtime:
         self.load()
         if self.embeds:
             raise ModelError("SG305", f"embedded:{self.name} makes embeddings, it does not chat")
-        plain = [{"role": each.role, "content": CONTROL_TOKEN.sub(r"\1", each.content)} for each in ask.messages]
+        plain = [
+            {"role": each.role, "content": CONTROL_TOKEN.sub(r"\1", encodable(each.content))} for each in ask.messages
+        ]
         request: dict[str, Any] = {
             "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
             "max_tokens": ask.max_tokens,
@@ -139,7 +141,7 @@ class Runtime:
         for text in texts:
             if gone.is_set():
                 raise Cancelled
-            windows = self._windows(text[:MOST_CHARACTERS])
+            windows = self._windows(encodable(text[:MOST_CHARACTERS]))
             reply = self.server.handle_embeddings({"input": windows})
             self._check(reply)
             vectors.append(mean([item["embedding"] for item in reply["data"]], [len(each) for each in windows]))
@@ -257,6 +259,11 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
     except (ValueError, KeyError, OSError, IndexError) as error:
         raise ModelError("SG307", f"{path} is not a sound GGUF file: {error}") from error
     return path, f"{architecture}.pooling_type" in fields, trained
+
+
+def _plain(content: str) -> str:
+    """Words only: what a message says cannot end its turn."""
+    return CONTROL_TOKEN.sub(r"\1", encodable(content))
 
 
 def _text(chunk: dict[str, Any]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from sluicegate.errors import ModelError, nearest
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.provider import Answer, Ask, encodable
 from sluicegate.models.windows import unit
 from sluicegate.services import TokenLogprob
 
@@ -81,7 +81,7 @@ class LangChain:
 
     async def chat(self, ask: Ask) -> Answer:
         model = self._made(ask.max_tokens, ask.temperature)
-        messages = [(each.role, each.content) for each in ask.messages]
+        messages = [(each.role, encodable(each.content)) for each in ask.messages]
         extra: dict[str, Any] = {"stop": list(ask.stop)} if ask.stop else {}
         if ask.logprobs and self._config.provider in GIVES_LOGPROBS:
             extra |= {"logprobs": True, "top_logprobs": min(ask.logprobs, 20)}
@@ -111,7 +111,7 @@ class LangChain:
 
         try:
             embedder: Any = init_embeddings(self._config.model, provider=self._config.provider, **self._address())
-            return [unit(vector) for vector in await embedder.aembed_documents(list(texts))]
+            return [unit(vector) for vector in await embedder.aembed_documents([encodable(text) for text in texts])]
         except Exception as error:
             raise self._explained(error) from error
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from sluicegate.errors import ModelError
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.provider import Answer, Ask, encodable
 from sluicegate.models.structured import closed
 from sluicegate.models.windows import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean, unit
 from sluicegate.services import TokenLogprob
@@ -64,7 +64,7 @@ class Ollama:
 
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": each.role, "content": each.content} for each in ask.messages],
+            "messages": [{"role": each.role, "content": encodable(each.content)} for each in ask.messages],
             "stream": True,
             "think": False,
             "truncate": False,
@@ -108,7 +108,7 @@ class Ollama:
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         if not texts:
             return []
-        whole = [text[:MOST_CHARACTERS] for text in texts]
+        whole = [encodable(text[:MOST_CHARACTERS]) for text in texts]
         try:
             return await self._embed(whole)
         except ModelError as error:

