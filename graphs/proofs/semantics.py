@@ -43,12 +43,19 @@ _CERTAIN: Mapping[str, frozenset[str]] = {
 """The state keys that a node with an effect writes at every visit."""
 
 _STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
+_NAME = re.compile(r"[A-Za-z_]\w*")
 _FIELD = re.compile(r"(?<![\w.])[A-Za-z_]\w*\.[A-Za-z_]\w*")
 
 
 def fields_in(condition: str) -> tuple[str, ...]:
     """The qualified names, such as ``intent.risk``, that a condition reads."""
     return tuple(dict.fromkeys(_FIELD.findall(_STRING.sub("''", condition))))
+
+
+def _reads_only_fields(condition: str) -> bool:
+    """True when `fields_in` sees all that a condition depends on: no bare names, no functions."""
+    rest = _FIELD.sub("", _STRING.sub("''", condition))
+    return set(_NAME.findall(rest)) <= {"true", "false", "in"}
 
 
 class Semantics:
@@ -206,14 +213,18 @@ class Semantics:
                 break
             kept.append(field)
         for values in itertools.product(*(choices[field] for field in kept)):
-            yield {field: value for field, value in zip(kept, values, strict=True) if value is not UNSET}
+            yield dict(zip(kept, values, strict=True))
 
     def _value(self, edge: Edge, facts: Mapping[str, object]) -> bool | None:
         if edge.condition is None:
             return True
-        return self._truth(
-            edge.condition, {field: facts[field] for field in self._reads[edge.condition] if field in facts}
+        reads = self._reads[edge.condition]
+        value = self._truth(
+            edge.condition, {field: facts[field] for field in reads if facts.get(field, UNSET) is not UNSET}
         )
+        # nothing else could decide it: what is unknown at run time does not hold
+        decided = value is None and all(field in facts for field in reads) and _reads_only_fields(edge.condition)
+        return False if decided else value
 
     def _truth(self, condition: str, facts: Mapping[str, object]) -> bool | None:
         key = (condition, _hashable(facts))
