@@ -1,0 +1,176 @@
+"""`sluicegate budget`: what was spent and what is left; the kill switch; the ledger's clock."""
+
+import getpass
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+
+if TYPE_CHECKING:
+    from sluicegate.policies.config import BudgetConfig
+    from sluicegate.policies.ledger import BudgetLedger
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Show spending; switch models, intents and workflows off and on.", no_args_is_help=True)
+switch_app = typer.Typer(help="Switch models, intents and workflows off and on.", no_args_is_help=True)
+app.add_typer(switch_app, name="switch")
+
+Name = Annotated[str, typer.Argument(help="model:NAME, intent:NAME or workflow:NAME; model:* is every model.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the switch and in the audit log.")]
+Actor = Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")]
+
+
+@app.command()
+def show(
+    config: Annotated[Path | None, typer.Argument(help="A workflow file: shows how far its caps are used.")] = None,
+    by: Annotated[
+        Literal["workflow", "model", "intent", "principal", "day", "run"], typer.Option(help="What to sum by.")
+    ] = "workflow",
+    days: Annotated[int, typer.Option(min=1, help="Count this many days, today among them (UTC).")] = 30,
+    as_json: AsJson = False,
+) -> None:
+    """Show what was estimated, reserved and really spent, and what the caps leave."""
+    workflow, budget = _workflow(config)
+    ledger = _ledger(budget)
+    since = (datetime.now(UTC) - timedelta(days=days - 1)).date().isoformat()
+    caps = ledger.caps(workflow) if workflow else []
+    spending = ledger.spending(by=by, since=since)
+    cache = _cache()
+    if as_json:
+        rows = [
+            {
+                "cap": c.name,
+                "of": c.of,
+                "unit": c.unit,
+                "limit": c.limit,
+                "spent": c.spent,
+                "held": c.held,
+                "left": c.left,
+            }
+            for c in caps
+        ]
+        emit({"since": since, "caps": rows, "spending": spending, "cache": cache})
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    screen = console()
+    if caps:
+        table = Table("cap", "of", "limit", "spent", "reserved", "left", title=f"{workflow}, today")
+        for cap in caps:
+            amounts = [
+                f"${a:.4f}" if cap.unit == "usd" else f"{a:.0f}" for a in (cap.limit, cap.spent, cap.held, cap.left)
+            ]
+            table.add_row(cap.name, escape(cap.of), *amounts, style="red" if cap.left <= 0 else "")
+        screen.print(table)
+    table = Table(by, "calls", "estimated", "spent", "reserved", "tokens", "given back", title=f"since {since}")
+    for row in spending:
+        dollars = [f"${row[key]:.4f}" for key in ("estimated_usd", "usd", "held_usd")]
+        table.add_row(escape(row[by]), str(row["calls"]), *dollars, str(row["tokens"]), str(row["expired"]))
+    screen.print(table if spending else f"nothing spent since {since}")
+    if cache and cache["hits"] + cache["misses"]:
+        screen.print(f"answers served again: {cache['hit_rate']:.0%} of look-ups, ${cache['saved_usd']:.4f} saved")
+
+
+@app.command()
+def clock(
+    accept: Annotated[bool, typer.Option("--accept", help="Take this machine's clock as right.")] = False,
+    by: Actor = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let the ledger go on after the clock went back."""
+    if not accept:
+        raise typer.BadParameter("pass --accept to take this machine's clock as right")
+    _ledger().accept_clock()
+    _audit("budget.clock", {"accepted": datetime.now(UTC).isoformat()}, by)
+    if as_json:
+        emit({"accepted": True})
+    else:
+        console().print("the ledger takes this machine's clock as right")
+
+
+@switch_app.command("off")
+def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = False) -> None:
+    """Switch something off, at once, in every running process of this home."""
+    from dataclasses import asdict
+
+    from sluicegate.policies.switch import KillSwitch
+
+    switched = KillSwitch().off(name, reason=reason, by=_actor(by))
+    _audit("switch.off", {"name": name, "reason": reason}, by)
+    if as_json:
+        emit(asdict(switched))
+    else:
+        console().print(f"{name} is off: {reason}", markup=False)
+
+
+@switch_app.command("on")
+def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson = False) -> None:
+    """Switch something on again."""
+    from sluicegate.policies.switch import KillSwitch
+
+    changed = KillSwitch().on(name)
+    if changed:
+        _audit("switch.on", {"name": name, "reason": reason}, by)
+    if as_json:
+        emit({"name": name, "changed": changed})
+    else:
+        console().print(f"{name} is on again" if changed else f"{name} was not off", markup=False)
+
+
+@switch_app.command("list")
+def switch_list(as_json: AsJson = False) -> None:
+    """List what is off."""
+    from dataclasses import asdict
+
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sluicegate.policies.switch import KillSwitch
+
+    entries = KillSwitch().entries()
+    if as_json:
+        emit([asdict(entry) for entry in entries])
+        return
+    table = Table("off", "reason", "by", "since")
+    for entry in entries:
+        table.add_row(*map(escape, [entry.name, entry.reason, entry.by, entry.at]))
+    console().print(table if entries else "nothing is switched off")
+
+
+def _workflow(config: Path | None) -> "tuple[str, BudgetConfig | None]":
+    if config is None:
+        return "", None
+    from sluicegate.graphs.load import load
+
+    workflow = load(config / "workflow.yaml" if config.is_dir() else config)
+    return workflow.name, workflow.config.budget
+
+
+def _ledger(budget: "BudgetConfig | None" = None) -> "BudgetLedger":
+    from sluicegate.policies.ledger import open_ledger
+
+    return open_ledger(budget, url=os.environ.get("SLUICEGATE_LEDGER_URL", ""))
+
+
+def _cache() -> "dict[str, float] | None":
+    from sluicegate.home import home
+    from sluicegate.policies.cache import SqliteCache
+
+    path = home() / "cache.sqlite"
+    return {**SqliteCache(path).stats()} if path.exists() else None  # pyright: ignore[reportReturnType]
+
+
+def _actor(by: str) -> str:
+    return by or getpass.getuser()
+
+
+def _audit(event: str, facts: dict[str, str], by: str) -> None:
+    from sluicegate.observe.audit import open_audit
+
+    open_audit().append(event, actor=_actor(by), facts=facts)

@@ -1,0 +1,89 @@
+"""The key that signs the audit log, and its public half.
+
+The private key is in the home's `keys` folder with mode 0600, or where `SLUICEGATE_AUDIT_KEY` says. Whoever can read it
+can forge the log: keep it on another account, or keep checkpoints elsewhere, where that matters.
+"""
+
+import base64
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from sluicegate.errors import RunError
+from sluicegate.home import home
+
+__all__ = ["private_key", "public_pem", "read_public", "signed", "valid"]
+
+
+def private_key(path: Path | None = None) -> Ed25519PrivateKey:
+    """The signing key, made when absent. Raises `RunError` SG606 (unreadable, or readable by others) or SG607."""
+    configured = os.environ.get("SLUICEGATE_AUDIT_KEY")
+    path = path or (Path(configured).expanduser() if configured else home() / "keys" / "audit.pem")
+    try:
+        if not path.exists():
+            _make(path)
+        if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise RunError("SG606", f"the audit key {path} can be read by others", mend=f"chmod 600 {path}")
+        loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise RunError("SG607", f"the audit key {path} cannot be read or made: {error.strerror}") from error
+    except ValueError as error:
+        raise RunError(
+            "SG606", f"the audit key {path} is not a private key", mend="Restore it from a backup"
+        ) from error
+    if not isinstance(loaded, Ed25519PrivateKey):
+        raise RunError("SG606", f"the audit key {path} is not an Ed25519 key", mend="Restore it from a backup")
+    return loaded
+
+
+def _make(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    pem = Ed25519PrivateKey.generate().private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, pem)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        # of two processes that make one, the first wins
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
+
+
+def public_pem(key: Ed25519PublicKey) -> bytes:
+    return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
+def read_public(pem: bytes) -> Ed25519PublicKey:
+    """Raises `RunError` SG606 when `pem` is no Ed25519 public key."""
+    try:
+        loaded = serialization.load_pem_public_key(pem)
+    except ValueError as error:
+        raise RunError("SG606", "that is not a public key") from error
+    if not isinstance(loaded, Ed25519PublicKey):
+        raise RunError("SG606", "that is not an Ed25519 public key")
+    return loaded
+
+
+def signed(key: Ed25519PrivateKey, message: bytes) -> str:
+    return base64.b64encode(key.sign(message)).decode()
+
+
+def valid(key: Ed25519PublicKey, signature: object, message: bytes) -> bool:
+    try:
+        key.verify(base64.b64decode(str(signature), validate=True), message)
+    except (InvalidSignature, ValueError):
+        return False
+    return True

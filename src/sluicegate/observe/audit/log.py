@@ -1,0 +1,340 @@
+"""Writing the audit log: one process at a time, one line per event, a signed head after each.
+
+The folder holds segments (`audit-000001.jsonl`, …), `head` (two slots, each a signed statement of the last record,
+written in turn so that one is always whole), `checkpoints.jsonl` (signed statements now and then, kept for good) and
+`public.pem`. A process that is killed leaves at most one record that the head does not know, whole or torn; the next
+append completes or cuts it, and says so in the log. Any other difference between head and file is tampering, and then
+nothing more is written.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from sluicegate.errors import RunError
+from sluicegate.home import home
+from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
+from sluicegate.observe.audit.keys import private_key, public_pem
+from sluicegate.observe.payloads import Payloads
+
+__all__ = ["AuditLog", "AuditSettings", "open_audit", "segment_name", "segments"]
+
+_SLOT = 1024
+
+
+class AuditSettings(BaseModel):
+    """How the audit log is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    texts: Literal["hashes", "kept"] = "hashes"
+    """``hashes``: of texts only keyed hashes are recorded; ``kept``: the texts too, in a store of their own from which
+    a person can be erased."""
+    retention_days: int = Field(default=180, ge=180)
+    """Days after which `sluicegate audit prune` may delete whole segments; at least 180."""
+    segment_mb: float = Field(default=64.0, gt=0)
+    """Size from which a new segment is begun, in megabytes."""
+    checkpoint_every: int = Field(default=256, ge=1)
+    """Records between two checkpoints."""
+    flush: Literal["risky", "always", "never"] = "risky"
+    """When an event is forced onto the disk before its request goes on: for high-risk classes, always, or as the
+    operating system likes. A killed process loses nothing in any case; a power cut may."""
+
+
+class AuditLog:
+    """Safe to use from any thread and by several processes of one machine.
+
+    Raises `RunError` SG606 when the log was tampered with, SG607 when it cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: AuditSettings | None = None,
+        *,
+        key: Path | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self.folder = folder
+        self.settings = settings or AuditSettings()
+        self._now = now
+        self._thread_lock = threading.Lock()
+        self._segment: tuple[int, int] | None = None
+        self._head_bytes = b""
+        self._head: dict[str, Any] = {}
+        with _writable(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock_file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+            self._head_file = os.open(folder / "head", os.O_RDWR | os.O_CREAT, 0o600)
+        self._key = private_key(key)
+        self._public = self._key.public_key()
+        self._publish()
+        self.payloads = Payloads(folder / "payloads.sqlite")
+        with self._locked():
+            if not _size(folder / "head"):
+                # room for the head is taken now: a full disk may not strike between a record and its head
+                os.pwrite(self._head_file, b" " * (2 * _SLOT), 0)
+            self._current_head()
+
+    def append(
+        self,
+        event: str,
+        *,
+        actor: str = "",
+        run: str = "",
+        workflow: str = "",
+        risk: str = "",
+        facts: Mapping[str, Any] | None = None,
+        texts: Mapping[str, str] | None = None,
+        people: Mapping[str, str] | None = None,
+    ) -> int:
+        """Write one event; its sequence number. When this returns, the event is in the log.
+
+        `actor` is a person's id, `people` are others by their part in it; both are recorded as pseudonyms. `facts` are
+        plain data without anybody's words; words go into `texts`, which are recorded as keyed hashes.
+        """
+        at = self._now().isoformat(timespec="microseconds")
+        body: dict[str, Any] = {"v": 1, "at": at, "event": event, "facts": plain(facts or {})}
+        for name, value in (("run", run), ("workflow", workflow), ("risk", risk)):
+            if value:
+                body[name] = plain(value)
+        if people:
+            body["people"] = {part: self.payloads.person(who).pseudonym for part, who in people.items()}
+        if actor or texts:
+            person = self.payloads.person(actor or "unknown")
+            if actor:
+                body["actor"] = person.pseudonym
+            if texts:
+                body["texts"] = {
+                    name: {"hmac": person.hmac(text), "length": len(text)} for name, text in sorted(texts.items())
+                }
+                if self.settings.texts == "kept":
+                    for name, text in sorted(texts.items()):
+                        body["texts"][name]["payload"] = self.payloads.put(person, run=run, name=name, text=text, at=at)
+        flush = self.settings.flush == "always" or (self.settings.flush == "risky" and risk == "high")
+        with self._locked():
+            head = self._current_head()
+            head = self._write(body, head, flush=flush)
+            if head["seq"] % self.settings.checkpoint_every == 0:
+                self._keep_checkpoint(head)
+            return head["seq"]
+
+    def checkpoint(self) -> dict[str, Any]:
+        """A signed statement of the last record, kept in the folder; keep a copy elsewhere and a later truncation, and
+        even a rewrite with the key, can be shown."""
+        with self._locked():
+            return self._keep_checkpoint(self._current_head())
+
+    @property
+    def head(self) -> tuple[int, str]:
+        """Sequence number and hash of the last record; ``(0, 00…)`` when there is none."""
+        with self._locked():
+            head = self._current_head()
+        return head["seq"], head["hash"]
+
+    def prune(self, *, keep_from: int | None = None) -> int:
+        """Delete whole segments older than the retention; how many records went. The deletion is an event.
+
+        Nothing from the sequence number `keep_from` on is deleted, however old: open incidents freeze their range.
+        """
+        oldest = self._now() - timedelta(days=self.settings.retention_days)
+        deleted = 0
+        with self._locked():
+            head = self._current_head()
+            for path in segments(self.folder)[:-1]:
+                lines = path.read_bytes().splitlines(keepends=True)
+                last = parsed(lines[-1]) if lines else None
+                if last is None:
+                    raise _tampered(self.folder, f"the end of {path.name} is not a record")
+                body, _, own = last
+                if datetime.fromisoformat(body["at"]) >= oldest or (keep_from is not None and body["seq"] >= keep_from):
+                    break
+                at = self._now().isoformat()
+                # the statement comes first: a kill between the two leaves a log that still verifies
+                self._keep(checkpoint(self._key, kind="pruned", seq=body["seq"], hash=own, at=at))
+                path.unlink()
+                deleted += len(lines)
+                facts = {"records": len(lines), "to": body["seq"], "hash": own}
+                facts |= {"retention_days": self.settings.retention_days}
+                head = self._write({"v": 1, "at": at, "event": "audit.pruned", "facts": facts}, head, flush=True)
+        return deleted
+
+    def erase(self, person: str, *, by: str) -> int:
+        """Erase a person's pseudonym, key and texts; how many texts there were. The erasure is an event."""
+        pseudonym, deleted = self.payloads.erase(person)
+        if pseudonym:
+            self.append("audit.erased", actor=by, facts={"person": pseudonym, "texts": deleted})
+        return deleted
+
+    def close(self) -> None:
+        self.payloads.close()
+        for descriptor in (self._lock_file, self._head_file, *((self._segment[1],) if self._segment else ())):
+            os.close(descriptor)
+        self._segment = None
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        with self._thread_lock, _writable(self.folder):
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _current_head(self) -> dict[str, Any]:
+        """The head, after making sure that the file ends where it says."""
+        slots = os.pread(self._head_file, 2 * _SLOT, 0)
+        if slots != self._head_bytes or not self._head:
+            self._head = self._newest(slots)
+            self._head_bytes = slots
+        segment, size = self._head["segment"], self._head["size"]
+        if os.fstat(self._open(segment)).st_size != size:
+            self._recover(segment, size)
+        elif _size(self.folder / segment_name(segment + 1)):
+            # killed while it began a new segment
+            self._recover(segment + 1, 0)
+        return self._head
+
+    def _newest(self, slots: bytes) -> dict[str, Any]:
+        heads: list[dict[str, Any]] = []
+        for start in (0, _SLOT):
+            try:
+                statement = json.loads(slots[start : start + _SLOT])
+            except ValueError:
+                continue
+            if is_checkpoint(self._public, statement):
+                heads.append(statement)
+        if heads:
+            return max(heads, key=lambda head: head["seq"])
+        if slots.strip(b" \0\n") or any(path.stat().st_size for path in segments(self.folder)):
+            raise _tampered(self.folder, "its head is missing or not signed with this key")
+        return {"seq": 0, "hash": GENESIS, "segment": 1, "size": 0}
+
+    def _recover(self, segment: int, size: int) -> None:
+        """Take in what a killed process left behind the head: at most one record, whole or torn."""
+        descriptor = self._open(segment)
+        rest = os.pread(descriptor, 64_000_000, size) if os.fstat(descriptor).st_size > size else b""
+        if not rest or rest.count(b"\n") > 1 or (b"\n" in rest and not rest.endswith(b"\n")):
+            raise _tampered(self.folder, f"{segment_name(segment)} does not end where its head says")
+        found = parsed(rest)
+        if rest.endswith(b"\n"):
+            if found is None or found[0]["seq"] != self._head["seq"] + 1 or found[1] != self._head["hash"]:
+                raise _tampered(self.folder, "a record was added that does not belong")
+            self._put_head(found[0]["seq"], found[2], segment, size + len(rest))
+            facts: dict[str, Any] = {"unsigned_record": found[0]["seq"]}
+        else:
+            os.ftruncate(descriptor, size)
+            facts = {"torn_bytes": len(rest), "torn_sha256": hashlib.sha256(rest).hexdigest()}
+        at = self._now().isoformat()
+        self._write({"v": 1, "at": at, "event": "audit.recovered", "facts": facts}, self._head, flush=True)
+
+    def _write(self, body: dict[str, Any], head: dict[str, Any], *, flush: bool) -> dict[str, Any]:
+        line, own = line_of({**body, "seq": head["seq"] + 1}, head["hash"])
+        segment, size = head["segment"], head["size"]
+        if size and size + len(line) > self.settings.segment_mb * 1_000_000:
+            segment, size = segment + 1, 0
+        descriptor = self._open(segment)
+        try:
+            _write_all(descriptor, line)
+            if flush:
+                os.fsync(descriptor)
+            self._put_head(head["seq"] + 1, own, segment, size + len(line))
+        except OSError:
+            # nothing of an event that was refused may stay
+            os.ftruncate(descriptor, size)
+            raise
+        if flush:
+            os.fsync(self._head_file)
+        return self._head
+
+    def _put_head(self, seq: int, own: str, segment: int, size: int) -> None:
+        head = checkpoint(self._key, seq=seq, hash=own, segment=segment, size=size)
+        slot = canonical(head).ljust(_SLOT - 1) + b"\n"
+        start = seq % 2 * _SLOT
+        os.pwrite(self._head_file, slot, start)
+        known = self._head_bytes.ljust(2 * _SLOT)
+        self._head_bytes = known[:start] + slot + known[start + _SLOT :]
+        self._head = head
+
+    def _open(self, segment: int) -> int:
+        if self._segment is None or self._segment[0] != segment:
+            if self._segment:
+                os.close(self._segment[1])
+            path = self.folder / segment_name(segment)
+            self._segment = (segment, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600))
+        return self._segment[1]
+
+    def _keep_checkpoint(self, head: dict[str, Any]) -> dict[str, Any]:
+        at = self._now().isoformat()
+        statement = checkpoint(self._key, kind="checkpoint", seq=head["seq"], hash=head["hash"], at=at)
+        self._keep(statement)
+        return statement
+
+    def _keep(self, statement: dict[str, Any]) -> None:
+        with (self.folder / "checkpoints.jsonl").open("ab") as file:
+            file.write(canonical(statement) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _publish(self) -> None:
+        """Put the public key beside the log; a log of another key is not ours to write."""
+        path, ours = self.folder / "public.pem", public_pem(self._public)
+        with _writable(self.folder):
+            if not path.exists():
+                path.write_bytes(ours)
+            elif path.read_bytes() != ours:
+                raise RunError(
+                    "SG606",
+                    f"the audit log in {self.folder} was signed with another key",
+                    mend="Restore the key, or move the folder away to start anew",
+                )
+
+
+def open_audit(settings: AuditSettings | None = None) -> AuditLog:
+    """The audit log of the home. Raises `RunError` SG606 or SG607."""
+    return AuditLog(home() / "audit", settings)
+
+
+def _write_all(descriptor: int, line: bytes) -> None:
+    while line:
+        # a disk that is nearly full takes a part and fails at the rest
+        line = line[os.write(descriptor, line) :]
+
+
+def segment_name(number: int) -> str:
+    return f"audit-{number:06d}.jsonl"
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def segments(folder: Path) -> list[Path]:
+    """The log's files, oldest first."""
+    return sorted(folder.glob("audit-*.jsonl"))
+
+
+@contextmanager
+def _writable(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        message = f"cannot write the audit log in {folder}: {error.strerror}"
+        raise RunError("SG607", message, mend="Free space or check permissions") from error
+
+
+def _tampered(folder: Path, what: str) -> RunError:
+    mend = "Run `sluicegate audit verify`; keep the folder as evidence and move it away to start anew"
+    return RunError("SG606", f"the audit log in {folder} was changed: {what}", mend=mend)

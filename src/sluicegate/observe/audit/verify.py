@@ -1,0 +1,177 @@
+"""Is the log what was written? Reads everything, trusts nothing but the public key.
+
+Within the files a hash chain shows edits, deletions and reorders; against the signed head and checkpoints a truncation
+shows, and a rewrite of the whole chain. Only who holds the private key, or puts back an older state of the whole
+folder, escapes; against those, keep checkpoints elsewhere and pass them in.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sluicegate.errors import RunError
+from sluicegate.observe.audit.chain import GENESIS, is_checkpoint, parsed
+from sluicegate.observe.audit.keys import read_public
+from sluicegate.observe.audit.log import segments
+
+__all__ = ["Finding", "Verdict", "verify"]
+
+Kind = Literal["edited", "deleted", "reordered", "truncated", "rewritten", "signature", "torn", "unsigned"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One way in which the log is not what was written."""
+
+    kind: Kind
+    seq: int
+    """The record where it shows."""
+    place: str
+    """File and line, where there is one."""
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`tampered` is the answer; a log that a killed process left unfinished has findings but is not tampered with."""
+
+    records: int
+    first: int
+    last: int
+    checkpoints: int
+    findings: tuple[Finding, ...]
+
+    @property
+    def tampered(self) -> bool:
+        return any(finding.kind not in ("torn", "unsigned") for finding in self.findings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    place: str
+    seq: int
+    previous: str
+    own: str
+
+
+def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence[dict[str, Any]] = ()) -> Verdict:
+    """Check a log's folder. `public_key` (PEM) comes from elsewhere, else from the folder; `witnessed` are checkpoints
+    that were kept elsewhere. Raises `RunError` SG603 when there is no log."""
+    paths = segments(folder)
+    pem = folder / "public.pem"
+    if not paths or not (public_key or pem.exists()):
+        raise RunError("SG603", f"there is no audit log in {folder}")
+    key = read_public(public_key or pem.read_bytes())
+    findings: list[Finding] = []
+    statements = _statements(folder, key, findings)
+    heads = _heads(folder, key)
+    lines = _lines(paths, findings)
+    pruned = [s for s in statements if s.get("kind") == "pruned"]
+    base = max(pruned, key=lambda s: s["seq"], default={"seq": 0, "hash": GENESIS})
+    _check_order(lines, base, findings)
+    _check_statements(lines, base, [*statements, *witnessed, *heads], key, findings)
+    if heads:
+        _check_tail(lines, max(heads, key=lambda head: head["seq"]), findings)
+    else:
+        findings.append(Finding("signature", 0, "head", "the head is missing or not signed with this key"))
+    seqs = [line.seq for line in lines]
+    findings.sort(key=lambda finding: finding.seq)
+    return Verdict(len(lines), min(seqs, default=0), max(seqs, default=0), len(statements), tuple(findings))
+
+
+def _statements(folder: Path, key: Any, findings: list[Finding]) -> list[dict[str, Any]]:
+    path = folder / "checkpoints.jsonl"
+    statements: list[dict[str, Any]] = []
+    for number, raw in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
+        statement = _json(raw)
+        if is_checkpoint(key, statement):
+            statements.append(statement)
+        else:
+            findings.append(Finding("signature", 0, f"{path.name}:{number}", "a checkpoint's signature is not valid"))
+    return statements
+
+
+def _heads(folder: Path, key: Any) -> list[dict[str, Any]]:
+    path = folder / "head"
+    slots = path.read_bytes() if path.exists() else b""
+    found = [_json(slots[start : start + 1024]) for start in (0, 1024)]
+    return [head for head in found if is_checkpoint(key, head)]
+
+
+def _json(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def _lines(paths: Sequence[Path], findings: list[Finding]) -> list[_Line]:
+    lines: list[_Line] = []
+    for path in paths:
+        data = path.read_bytes()
+        for number, raw in enumerate(data.splitlines(keepends=True), start=1):
+            place = f"{path.name}:{number}"
+            found = parsed(raw)
+            if found:
+                lines.append(_Line(place, found[0]["seq"], found[1], found[2]))
+            elif path is paths[-1] and not raw.endswith(b"\n") and data.endswith(raw):
+                findings.append(Finding("torn", _seq(raw), place, "the last line is torn: its writer was killed"))
+            else:
+                findings.append(Finding("edited", _seq(raw), place, "the record is not what its hash says"))
+    return lines
+
+
+def _seq(raw: bytes) -> int:
+    value = _json(raw)
+    seq: Any = value.get("seq", 0) if isinstance(value, dict) else 0  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+    return seq if isinstance(seq, int) else 0
+
+
+def _check_order(lines: Sequence[_Line], base: dict[str, Any], findings: list[Finding]) -> None:
+    edited = {finding.seq for finding in findings if finding.kind == "edited"}
+    present = {line.seq for line in lines} | edited
+    expected, previous = base["seq"] + 1, base["hash"]
+    for line in lines:
+        if line.seq != expected:
+            missing = [seq for seq in range(expected, line.seq) if seq not in present]
+            if missing:
+                span = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
+                findings.append(Finding("deleted", missing[0], line.place, f"missing before this line: {span}"))
+            elif not all(seq in edited for seq in range(expected, line.seq)) or line.seq < expected:
+                findings.append(Finding("reordered", line.seq, line.place, f"stands where {expected} belongs"))
+        elif line.previous != previous:
+            message = "does not follow from the record before it"
+            findings.append(Finding("rewritten", line.seq, line.place, message))
+        expected, previous = line.seq + 1, line.own
+
+
+def _check_statements(
+    lines: Sequence[_Line], base: dict[str, Any], statements: Sequence[Any], key: Any, findings: list[Finding]
+) -> None:
+    hashes = {line.seq: line for line in lines}
+    last = max(hashes, default=base["seq"])
+    seen: set[int] = set()
+    for statement in statements:
+        if not is_checkpoint(key, statement):
+            findings.append(Finding("signature", 0, "", "a checkpoint that was passed in is not signed with this key"))
+            continue
+        seq = statement["seq"]
+        if seq <= base["seq"] or seq in seen:
+            continue
+        seen.add(seq)
+        line = hashes.get(seq)
+        if line is not None and line.own != statement["hash"]:
+            findings.append(Finding("rewritten", seq, line.place, "another record was signed under this number"))
+        elif line is None and seq > last:
+            findings.append(Finding("truncated", last + 1, "", f"a signed statement says that there are {seq} records"))
+
+
+def _check_tail(lines: Sequence[_Line], head: dict[str, Any], findings: list[Finding]) -> None:
+    beyond = [line for line in lines if line.seq > head["seq"]]
+    if not beyond:
+        return
+    kind: Kind = "unsigned" if len(beyond) == 1 and beyond[0].previous == head["hash"] else "rewritten"
+    message = "the head does not know this record" + (": its writer was killed" if kind == "unsigned" else "")
+    findings.append(Finding(kind, beyond[0].seq, beyond[0].place, message))
