@@ -159,7 +159,12 @@ def _faults(message: str, text: str, locate: Callable[[int], Place | None]) -> l
 
 
 def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
-    expected = re.split(r",? expecting ", what)[0].replace("<EOF>", "the end")
+    what = re.split(r",? expecting ", what)[0].replace("'<EOF>'", "end").replace("<EOF>", "the end")
+    what = re.sub(
+        r"(token recognition error at:|(mismatched|extraneous) input|no viable alternative at input)",
+        "unexpected",
+        what,
+    )
     word = re.match(r"[A-Za-z]+", text[offset:]) or re.search(r"[A-Za-z]+(?=\s*$)", text[:offset])
     if word and word[0] not in _PYTHON:
         word = re.search(r"[A-Za-z]+(?=\s*$)", text[:offset])
@@ -168,7 +173,7 @@ def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | N
         mend = f"CEL writes {_PYTHON[word[0]]} for {word[0]}"
     elif re.match(r"=(?!=)", text[offset:]):
         mend = "CEL compares with =="
-    return Problem("SG120", f"condition does not parse: {expected}", locate(offset), mend=mend)
+    return Problem("SG120", f"condition does not parse: {what}", locate(offset), mend=mend)
 
 
 def _unknown(name: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:

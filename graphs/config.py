@@ -19,6 +19,7 @@ from pydantic import (
 )
 
 from sluicegate.models.config import ModelConfig
+from sluicegate.observe.settings import TraceSettings
 from sluicegate.policies.config import BudgetConfig, CacheConfig, PolicyConfig
 from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.retrieval.config import IndexConfig
@@ -200,7 +201,7 @@ class WorkflowConfig(Block):
     intents: dict[Name, IntentConfig] = Field(min_length=1)
     """The labels that the router gives."""
     router: RouterConfig = RouterConfig(strategy="slm")
-    """Which router gives a request its intent, and from which confidence on it is trusted."""
+    """How a request gets its intent; without it, by label decoding on the small model."""
     budget: BudgetConfig = BudgetConfig()
     """What the workflow may spend."""
     cache: CacheConfig = CacheConfig()
@@ -213,6 +214,8 @@ class WorkflowConfig(Block):
     """Where the workflow's own Cedar policies are."""
     guards: GuardConfig = GuardConfig()
     """Settings of guards; a guard that is not named runs on its defaults."""
+    tracing: TraceSettings = TraceSettings()
+    """How much of a run's texts its trace keeps, and under which names it is filed."""
     tools: tuple[Name, ...] | None = None
     """The only tools that may be called, by their registered names; by default those that intents and nodes name."""
 

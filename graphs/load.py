@@ -6,6 +6,7 @@ same for those who report problems. A workflow that has a problem of severity ``
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,19 +94,24 @@ def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
         return None, problems
     faults = Faults(source)
     faults.problems += source.problems
-    workflow = _checked(source, faults)
+    # without its base, a variant lacks nearly everything; to say so would only hide the cause
+    baseless = any(problem.code == "SG118" for problem in source.problems)
+    workflow = None if baseless else _checked(source, faults)
     problems = _in_file_order(faults.problems, source)
     return (None if any(problem.severity == "error" for problem in problems) else workflow), problems
 
 
 def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]:
     files = {str(path): position for position, path in enumerate(source.files)}
+    # what YAML may have misread is not judged by what it was read as
+    trapped = {problem.place for problem in problems if problem.code == "SG103"}
+    told = [problem for problem in problems if problem.code == "SG103" or problem.place not in trapped]
 
     def order(problem: Problem) -> tuple[int, str, int, int]:
         place = problem.place or Place("", 0, 0)
         return files.get(place.file, len(files)), place.file, place.line, place.column
 
-    return sorted(dict.fromkeys(problems), key=order)
+    return sorted(dict.fromkeys(told), key=order)
 
 
 def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
@@ -116,7 +122,7 @@ def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
         return source
     place, trail = source.place(("extends",)), (*below, path.resolve())
     try:
-        target = path.parent / base
+        target = Path(os.path.normpath(path.parent / base))
         circular = target.resolve() in trail
     except (OSError, ValueError) as error:
         return _with(source, Problem("SG118", f"extends cannot be followed: {error}", place))
@@ -310,7 +316,7 @@ def _digest(
     """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot."""
     artifact = config.router.artifact and first_existing(folders, f"{config.router.artifact}/card.json")
     content = {
-        "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose"}),
+        "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
         "prompts": {name: hashlib.sha256(text).hexdigest() for name, text in prompts.items()},
         "policies": policies,

@@ -46,8 +46,9 @@ _EXTENDS = """\
 ## Variants
 
 `extends: ../helpdesk/workflow.yaml` lays a file over another: maps merge by key, texts, numbers and lists replace,
-`null` removes. Errors point to the file that a value came from. Files that the config names (prompts, policies, knowledge,
-examples, the router's artifact) are looked up in the variant's folder first, then in those of the files it extends.
+`null` removes. Errors point to the file that a value came from. Files that the config names (prompts, policies,
+knowledge, examples, the router's artifact) are looked up in the variant's folder first, then in those of the files it
+extends.
 """
 
 
@@ -55,8 +56,9 @@ def reference_page() -> str:
     """The whole page."""
     schema = workflow_schema()
     definitions: Mapping[str, Any] = schema["$defs"]
-    parts = [_HEAD, "## The file\n", _table(schema["properties"], schema["then"]["required"])]
-    shown = dict.fromkeys(_references(schema["properties"]))
+    properties: Mapping[str, Any] = schema["then"]["properties"]
+    parts = [_HEAD, "## The file\n", _table(properties, schema["then"]["required"])]
+    shown = dict.fromkeys(_references(properties))
     for name in shown:
         if name != "Node" and "properties" in definitions[name]:
             parts += _section(name, definitions[name], "##")

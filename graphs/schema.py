@@ -10,9 +10,14 @@ from sluicegate.nodes.tools.registry import tools
 
 __all__ = ["workflow_schema"]
 
+_PARTIAL = ("models", "intents", "indexes", "nodes")
+"""Maps whose entries may be partial in a variant: its base gives what they need."""
+
+_NULL = {"type": "null"}
+
 
 def workflow_schema() -> dict[str, Any]:
-    """JSON Schema, draft 2020-12. Nothing is required where `extends` gives the rest."""
+    """JSON Schema, draft 2020-12. Where `extends` gives the rest, nothing is required."""
     schema = WorkflowConfig.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = schema["$defs"]
     common = definitions.pop("NodeConfig")["properties"]
@@ -29,16 +34,34 @@ def workflow_schema() -> dict[str, Any]:
         ],
     }
     nodes = schema["properties"]["nodes"]
-    nodes["patternProperties"] = dict.fromkeys(nodes["patternProperties"], {"$ref": "#/$defs/Node"})
+    nodes["patternProperties"] = {pattern: {"$ref": "#/$defs/Node"} for pattern in nodes["patternProperties"]}
     required = schema.pop("required")
     _name_choices(schema)
+    whole = _tidy(schema.pop("properties"))
+    for part in whole.values():
+        _describe(part, definitions)
+    for block in definitions.values():
+        for part in block.get("properties", {}).values():
+            _describe(part, definitions)
+    varied = {
+        key: {"type": ["object", "null"]} if key in _PARTIAL else {"anyOf": [part, _NULL]}
+        for key, part in whole.items()
+    }
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
-        **_tidy(schema),
         "title": "Sluicegate workflow",
+        **_tidy(schema),
+        "properties": {key: {"description": part["description"]} for key, part in whole.items()},
         "if": {"not": {"required": ["extends"]}},
-        "then": {"required": required},
+        "then": {"required": required, "properties": whole},
+        "else": {"properties": varied},
     }
+
+
+def _describe(part: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Say what a block is where pydantic leaves it to the block's own description."""
+    if "$ref" in part and "description" not in part:
+        part["description"] = _tidy(definitions[part["$ref"].rpartition("/")[2]])["description"]
 
 
 def _variant(kind: NodeKind, common: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -208,8 +208,11 @@ class _Reader:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.problem, error.context and f"({error.context})")))
         place = self._place(mark) if mark else Place(self._name, 1, 1)
-        line = self._text.splitlines()[place.line - 1 : place.line]
-        tab = bool(line) and "\t" in line[0][: place.column]
+        lines = self._text.rstrip().split("\n")
+        if place.line > len(lines):
+            # what the end of the file leaves open is missed where the text ends
+            place = Place(self._name, len(lines), len(lines[-1]) + 1)
+        tab = "\t" in lines[place.line - 1][: place.column]
         self._note("SG102", what or "not valid YAML", place, "Indent with spaces, not with tabs" if tab else None)
 
     def _unprintable(self, error: yaml.reader.ReaderError) -> None:

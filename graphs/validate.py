@@ -33,6 +33,13 @@ _PLACEHOLDERS: Mapping[str, Any] = {
 }
 """Stand-ins for required parts that are broken, so that the others can be checked."""
 
+_STAND_INS: Mapping[str, Any] = {
+    "nodes": {"otherwise": "_"},
+    "guarantees": {"no": "_", "without": "_"},
+    "waive": {"guarantee": "_", "reason": "_"},
+}
+"""Stand-ins for broken branches, guarantees and waivers, so that the items after them keep their positions."""
+
 _FORMS: Mapping[str, str] = {
     r"^[a-z0-9_]+:\S+$": 'provider:model, such as "ollama:qwen3:1.7b"',
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, a letter first",
@@ -117,7 +124,7 @@ def _errors(model: type[BaseModel], data: Any, at: Pointer, faults: Faults, also
             details += error.errors(include_url=False)
     found: dict[Pointer, list[Any]] = {}
     for detail in details:
-        if detail["type"] in ("tuple_type", "list_type") and isinstance(detail["input"], list | tuple):
+        if _only_strict(detail):
             continue
         pointer = _pointer(detail, data)
         group = found.setdefault(pointer, [])
@@ -127,6 +134,17 @@ def _errors(model: type[BaseModel], data: Any, at: Pointer, faults: Faults, also
         _explain(model, at, pointer, group, faults, also)
         faults.broken.add((*at, *_removable(pointer, data)))
     return bool(found)
+
+
+def _only_strict(detail: Any) -> bool:
+    """True for complaints that come from how JSON lists are read strictly, not from the file."""
+    given: Any = detail["input"]
+    if not isinstance(given, list | tuple):
+        return False
+    length = len(cast("list[Any]", given))
+    return detail["type"] in ("tuple_type", "list_type") or (
+        detail["type"] == "too_short" and length >= detail["ctx"]["min_length"]
+    )
 
 
 def _pointer(detail: Any, data: Any) -> Pointer:
@@ -150,7 +168,7 @@ def _has(value: Any, step: str | int) -> bool:
 
 
 def _removable(pointer: Pointer, data: Any) -> Pointer:
-    """The innermost part that can be taken away without moving its neighbours: a key, or a branch."""
+    """The innermost part that can be taken away without moving its neighbours: a key, or an item with a stand-in."""
     present: list[str | int] = []
     value = data
     for step in pointer:
@@ -162,13 +180,15 @@ def _removable(pointer: Pointer, data: Any) -> Pointer:
         return pointer
     if present[:1] == ["nodes"] and present[2:3] == ["then"] and len(present) > 3:
         return tuple(present[:4])
+    if present and present[0] in _STAND_INS and len(present) > 1:
+        return tuple(present[:2])
     while present and isinstance(present[-1], int):
         present.pop()
     return tuple(present)
 
 
 def _cut(data: Any, pointer: Pointer) -> None:
-    """Take a part away, or put a stand-in for a branch."""
+    """Take a part away, or put a stand-in in its place."""
     holder, last = data, pointer[-1] if pointer else ""
     for step in pointer[:-1]:
         if not _has(holder, step):
@@ -177,7 +197,7 @@ def _cut(data: Any, pointer: Pointer) -> None:
     if not _has(holder, last):
         return
     if isinstance(last, int):
-        holder[last] = {"otherwise": "_"}
+        holder[last] = _STAND_INS[str(pointer[0])]
     else:
         del holder[last]
 
@@ -208,8 +228,11 @@ def _explain(
         what = f"{_shown(detail['input'])} does not have the form {_FORMS.get(pattern, pattern)}"
         faults.add("SG107", what, where, of_key=detail["loc"][-1] == "[key]")
     else:
-        messages = list(dict.fromkeys(_worded(one) for one in group))
-        faults.add("SG107", " or ".join(messages), where)
+        said = list(dict.fromkeys(_worded(one) for one in group))
+        shown = f"{_shown(detail['input'])} should be "
+        if all(one.startswith(shown) for one in said):
+            said = [said[0], *(one.removeprefix(shown) for one in said[1:])]
+        faults.add("SG107", " or ".join(said), where)
 
 
 def _worded(detail: Any) -> str:
@@ -224,6 +247,7 @@ def _worded(detail: Any) -> str:
         message = message.replace("Input should be a valid", "should be a").replace("Input should be", "should be")
         message = message.replace("a integer", "a whole number").split(", unable to parse")[0]
         message = message.replace("should be a string", "should be text").replace("String should", "should")
+        message = re.sub(r"^(Tuple|List|Dictionary) should", "should", message).split(" after validation")[0]
     return f"{_shown(detail['input'])} {message[:1].lower()}{message[1:]}"
 
 
