@@ -37,7 +37,7 @@ class Line:
     mend: str = ""
 
 
-@app.callback(invoke_without_command=True)
+@app.command()
 def doctor(
     config: Annotated[str, typer.Argument(help="A workflow to check as well.")] = "", as_json: AsJson = False
 ) -> None:
