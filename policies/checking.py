@@ -41,6 +41,8 @@ class Rule:
     """Its `@reason`, for people; empty when it has none."""
     place: Place
     text: str
+    actions: tuple[str, ...]
+    """The actions its scope names; empty for every action."""
 
 
 def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], list[Problem]]:
@@ -145,7 +147,11 @@ def _named(policy: PolicyText, taken: dict[str, Place]) -> tuple[Rule | None, li
     elif name in taken:
         message = f"@id {name!r} is already taken by the policy at {taken[name]}"
         problems.append(Problem("SG201", message, policy.place))
-    return Rule(name, body["effect"], annotations.get("reason") or "", policy.place, policy.text), problems
+    scope = body["action"]
+    entities = scope.get("entities", [scope["entity"]] if "entity" in scope else [])
+    actions = tuple(entity["id"] for entity in entities)
+    reason = annotations.get("reason") or ""
+    return Rule(name, body["effect"], reason, policy.place, policy.text, actions), problems
 
 
 def _never_applies(policy: PolicyText, schema: Schema) -> bool:

@@ -86,9 +86,11 @@ class CedarEngine:
     def consider(
         self, principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
     ) -> list[Considered]:
-        """Each policy by itself against one request, for people who ask why. Slow: parses every policy anew."""
+        """Each policy about `action` by itself against one request, for people who ask why. Slow: parses it anew."""
         considered: list[Considered] = []
         for rule in self.rules:
+            if rule.actions and action not in rule.actions:
+                continue
             # a permit beside a forbid makes its effect visible
             text = rule.text if rule.effect == "permit" else f"{rule.text}\npermit (principal, action, resource);"
             try:

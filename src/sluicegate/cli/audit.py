@@ -1,0 +1,207 @@
+"""`sluicegate audit`: verify, export and prove the audit log; erase a person; prune what is past retention."""
+
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+
+if TYPE_CHECKING:
+    from sluicegate.observe.audit import Verdict
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Verify and export the audit log.", no_args_is_help=True)
+
+Key = Annotated[Path | None, typer.Option(help="The log's public key (PEM) as you know it, instead of the log's own.")]
+Out = Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")]
+Actor = Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")]
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path | None, typer.Option(help="A copy of the log; the home's own by default.")] = None,
+    key: Key = None,
+    witness: Annotated[
+        Path | None, typer.Option(help="Checkpoints kept elsewhere, as `audit checkpoint` prints them, one per line.")
+    ] = None,
+    proof: Annotated[Path | None, typer.Option(help="Check this proof instead of a log; needs no log.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find edits, deletions, truncations and reorders; leaves with 1 when there are any."""
+    from sluicegate.observe.audit import check_proof
+    from sluicegate.observe.audit import verify as verified
+
+    pem = key.read_bytes() if key else None
+    if proof:
+        holds, message = check_proof(_read(proof), public_key=pem)
+        if as_json:
+            emit({"holds": holds, "message": message})
+        else:
+            console().print(("proof holds: " if holds else "proof does not hold: ") + message, markup=False)
+        raise typer.Exit(0 if holds else 1)
+    witnessed: list[Any] = _lines(witness) if witness else []
+    verdict = verified(folder or _home_log(), public_key=pem, witnessed=witnessed)
+    if verdict.tampered and folder is None:
+        _report(verdict)
+    if as_json:
+        from dataclasses import asdict
+
+        emit({"tampered": verdict.tampered, **asdict(verdict)})
+    else:
+        _say(verdict)
+    raise typer.Exit(1 if verdict.tampered else 0)
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Option(help="Only this run.")] = "",
+    workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "",
+    since: Annotated[str, typer.Option(help="Only from this time on (ISO 8601).")] = "",
+    until: Annotated[str, typer.Option(help="Only before this time (ISO 8601).")] = "",
+    names: Annotated[bool, typer.Option("--names", help="Show who is behind the pseudonyms.")] = False,
+    texts: Annotated[bool, typer.Option("--texts", help="Show texts that were kept and not erased.")] = False,
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the records as JSON lines (with --json as one list), oldest first."""
+    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit.proof import records
+
+    log = open_audit()
+    people = log.payloads.names() if names else {}
+    rows: list[dict[str, Any]] = []
+    for body, _, own in records(log.folder):
+        if (run and body.get("run") != run) or (workflow and body.get("workflow") != workflow):
+            continue
+        if (since and body["at"] < since) or (until and body["at"] >= until):
+            continue
+        row = {**body, "hash": own}
+        if names:
+            row["actor"] = people.get(body.get("actor", ""), body.get("actor", ""))
+            row["people"] = {part: people.get(who, who) for part, who in body.get("people", {}).items()}
+        if texts and "texts" in body:
+            kept = {payload.id: payload.text for payload in log.payloads.of_run(body.get("run", ""))}
+            row["texts"] = {
+                name: {**text, "text": kept.get(text.get("payload", ""))} for name, text in body["texts"].items()
+            }
+        rows.append(row)
+    if as_json:
+        _write(out, json.dumps(rows, ensure_ascii=False, indent=2) + "\n")
+    else:
+        _write(out, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+
+
+@app.command()
+def prove(
+    run: Annotated[str, typer.Argument(help="A run id.")],
+    out: Out = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give one run's records with the chain to a signed checkpoint; `audit verify --proof FILE` checks it anywhere."""
+    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit import prove as proved
+
+    del as_json
+    _write(out, json.dumps(proved(open_audit(), run), ensure_ascii=False, indent=2) + "\n")
+
+
+@app.command()
+def checkpoint(out: Out = None, as_json: AsJson = False) -> None:
+    """Sign the log's present end. Keep the statement elsewhere: it shows a later truncation or rewrite."""
+    from sluicegate.observe.audit import open_audit
+
+    statement = open_audit().checkpoint()
+    _write(out, json.dumps(statement, ensure_ascii=False, indent=2 if as_json else None) + "\n")
+
+
+@app.command()
+def erase(
+    person: Annotated[str, typer.Argument(help="The person's id, as requests name it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    by: Actor = "",
+    as_json: AsJson = False,
+) -> None:
+    """Erase a person: their pseudonym, key and texts. The chain stays whole, the erasure is an event."""
+    from sluicegate.observe.audit import open_audit
+
+    if not yes:
+        typer.confirm(f"Erase {person} for good?", abort=True, err=True)
+    deleted = open_audit().erase(person, by=by or getpass.getuser())
+    if as_json:
+        emit({"person": person, "texts": deleted})
+    else:
+        console().print(f"{person} is erased, with {deleted} texts", markup=False)
+
+
+@app.command()
+def prune(as_json: AsJson = False) -> None:
+    """Delete segments past retention that no open incident needs. The deletion is an event."""
+    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.incidents import Incidents
+
+    log = open_audit()
+    deleted = log.prune(keep_from=Incidents(audit=log).frozen_from())
+    if as_json:
+        emit({"deleted": deleted, "retention_days": log.settings.retention_days})
+    else:
+        console().print(f"{deleted} records older than {log.settings.retention_days} days deleted")
+
+
+def _home_log() -> Path:
+    from sluicegate.home import home
+
+    return home() / "audit"
+
+
+def _report(verdict: "Verdict") -> None:
+    from sluicegate.observe.incidents import Incidents
+
+    first = next(finding for finding in verdict.findings if finding.kind not in ("torn", "unsigned"))
+    Incidents().record(
+        "tampering",
+        system="audit log",
+        source=f"{first.kind} at record {first.seq}",
+        description=f"verification found {len(verdict.findings)} faults; the first: {first.message} ({first.place})",
+        impact=f"records from {first.seq} on cannot be relied on",
+    )
+
+
+def _say(verdict: "Verdict") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    screen = console()
+    if verdict.findings:
+        table = Table("finding", "record", "where", "what")
+        for finding in verdict.findings:
+            style = "yellow" if finding.kind in ("torn", "unsigned") else "red"
+            table.add_row(finding.kind, str(finding.seq), escape(finding.place), escape(finding.message), style=style)
+        screen.print(table)
+    span = f"{verdict.records} records ({verdict.first} to {verdict.last}), {verdict.checkpoints} checkpoints"
+    screen.print(f"{span}: " + ("[bold red]tampered with[/]" if verdict.tampered else "[bold green]as written[/]"))
+
+
+def _write(out: Path | None, text: str) -> None:
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+def _read(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}") from None
+
+
+def _lines(path: Path) -> list[Any]:
+    try:
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be read: {error}") from None

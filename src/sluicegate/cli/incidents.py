@@ -1,0 +1,139 @@
+"""`sluicegate incidents`: list, show, annotate, close and export."""
+
+import getpass
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+
+if TYPE_CHECKING:
+    from sluicegate.observe.incidents import Incident, Incidents
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, annotate and close incidents.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="An incident's id, or the start of one.")]
+Actor = Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")]
+
+
+@app.command("list")
+def list_incidents(
+    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False, as_json: AsJson = False
+) -> None:
+    """List incidents, newest first."""
+    found = _incidents().list(status="all" if everything else "open")
+    if as_json:
+        emit(found)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("id", "kind", "system", "source", "severity", "times", "aware since", "report until", "status")
+    for one in found:
+        cells = [one["id"], one["kind"], one["system"], one["source"], one["severity"], str(one["occurrences"])]
+        table.add_row(*map(escape, [*cells, one["aware_at"], one["deadline"] or "", one["status"]]))
+    console().print(table if found else "no incidents" if everything else "no open incidents")
+
+
+@app.command()
+def show(incident: Id, as_json: AsJson = False) -> None:
+    """Show one incident with its notes."""
+    _print(_incidents().show(incident), as_json=as_json)
+
+
+@app.command()
+def annotate(
+    incident: Id,
+    text: Annotated[str, typer.Argument(help="The note.")],
+    severity: Annotated[str, typer.Option(help="minor, serious, widespread or death; sets the deadline anew.")] = "",
+    impact: Annotated[str, typer.Option(help="Whom or what it affected.")] = "",
+    by: Actor = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add a note, and set severity or impact."""
+    grade: Any = severity or None
+    try:
+        changed = _incidents(audited=True).annotate(incident, text, by=_actor(by), severity=grade, impact=impact)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _print(changed, as_json=as_json)
+
+
+@app.command()
+def close(
+    incident: Id,
+    resolution: Annotated[str, typer.Argument(help="What was done about it.")],
+    by: Actor = "",
+    as_json: AsJson = False,
+) -> None:
+    """Close an incident."""
+    _print(_incidents(audited=True).close(incident, resolution, by=_actor(by)), as_json=as_json)
+
+
+@app.command()
+def export(
+    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write every incident, closed ones too, as one JSON document."""
+    del as_json
+    text = json.dumps(_incidents().list(status="all"), ensure_ascii=False, indent=2) + "\n"
+    if out:
+        out.write_text(text, encoding="utf-8")
+    else:
+        sys.stdout.write(text)
+
+
+def _incidents(*, audited: bool = False) -> "Incidents":
+    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.incidents import Incidents
+
+    # looking at incidents must work when the audit log is what broke
+    return Incidents(audit=open_audit() if audited else None)
+
+
+def _actor(by: str) -> str:
+    return by or getpass.getuser()
+
+
+def _print(incident: "Incident", *, as_json: bool) -> None:
+    if as_json:
+        emit(incident)
+        return
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(show_header=False, box=None)
+    frozen = (
+        f"{incident['log_from']} to {incident['log_to']}, {incident['log_hash'][:16]}…" if incident["log_to"] else ""
+    )
+    shown = {
+        "id": incident["id"],
+        "status": incident["status"],
+        "kind": incident["kind"],
+        "system": incident["system"],
+        "source": incident["source"],
+        "severity": incident["severity"],
+        "description": incident["description"],
+        "impact": incident["impact"],
+        "times": str(incident["occurrences"]),
+        "started": incident["started_at"],
+        "aware since": incident["aware_at"],
+        "last": incident["last_at"],
+        "report until": incident["deadline"] or "no report needed",
+        "runs": ", ".join(incident["runs"]),
+        "audit log": span if incident["log_to"] else "",
+        "closed": incident["closed_at"] or "",
+        "resolution": incident["resolution"],
+    }
+    for name, value in shown.items():
+        if value:
+            table.add_row(f"[dim]{name}[/]", escape(value))
+    for note in incident["notes"]:
+        table.add_row(f"[dim]{note['at']}[/]", escape(f"{note['by']}: {note['text']}"))
+    console().print(table)
