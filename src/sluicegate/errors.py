@@ -98,6 +98,7 @@ CODES: dict[str, str] = {
     "SG610": "not allowed to decide or to see",
     "SG611": "a node failed",
     "SG612": "store written by a newer version",
+    "SG613": "no destination for traces is configured",
 }
 
 

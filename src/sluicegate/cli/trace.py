@@ -1,16 +1,23 @@
-"""`sluicegate trace`: list, show and export runs from the local store."""
+"""`sluicegate trace`: read, follow, export and score the runs of the local store."""
 
+import json
 import re
+import sys
 import time
+from collections.abc import Iterator
 from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli.show import AsJson, console, emit, notes
+from sluicegate.errors import RunError
 
 if TYPE_CHECKING:
     from sluicegate.observe.store import RunFilter, Store
+    from sluicegate.state import Principal
 
 __all__ = ["app"]
 
@@ -19,6 +26,15 @@ app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
 Run = Annotated[str, typer.Argument(help="A run id, the start of one, or `last`.")]
 Since = Annotated[str, typer.Option(help="Only runs since then: 30m, 12h, 7d, or an ISO time.")]
 Workflow = Annotated[str, typer.Option(help="Only this workflow.")]
+As = Annotated[str, typer.Option("--as", help="See only what policy lets this user see; everything without it.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="A role of that user; may be repeated.")]
+
+
+class Format(StrEnum):
+    """What `trace export` writes."""
+
+    jsonl = "jsonl"
+    otlp = "otlp"
 
 
 @app.command("list")
@@ -30,12 +46,20 @@ def list_runs(
     user: Annotated[str, typer.Option(help="Only this user's runs.")] = "",
     since: Since = "",
     limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 20,
-    shadow: Annotated[bool, typer.Option(help="Shadow runs too.")] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Shadow runs too.")] = False,
+    asker: As = "",
+    role: Roles = None,
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first."""
     which = _filter(workflow, path, intent, status, user, since, shadow=shadow)
     runs = _store().runs(which, limit=limit)
+    if asker:
+        from sluicegate.observe.access import may_see
+        from sluicegate.observe.masking import Masking
+
+        principal, policy = _principal(asker, role)
+        runs = [run for run in runs if may_see(run, principal, policy, Masking())]
     if as_json:
         emit(runs)
         return
@@ -45,17 +69,158 @@ def list_runs(
 
 
 @app.command()
-def show(run: Run, as_json: AsJson = False) -> None:
+def show(
+    run: Run,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained page to this file.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="The workflow's file, to draw its graph with the way taken on the page.")
+    ] = None,
+    asker: As = "",
+    role: Roles = None,
+    as_json: AsJson = False,
+) -> None:
     """Show one run: every step, decision, model call and check, with timings and cost."""
     store = _store()
-    row = _one(store, run)
+    row = _one(store, run, asker, role)
     spans, scores = store.spans(row["run_id"]), store.scores(row["run_id"])
+    if html is not None:
+        from sluicegate.observe.page import page
+
+        graph = _graph(config, store, row["run_id"]) if config is not None else ""
+        _write(html, page(row, spans, store.decisions(row["run_id"]), scores, graph=graph))
     if as_json:
         emit({"run": row, "spans": spans, "scores": scores})
-        return
-    from sluicegate.observe.render import run_view
+    elif html is not None:
+        notes().print(f"{html}: {len(spans)} observations of {row['run_id']}")
+    else:
+        from sluicegate.observe.render import run_view
 
-    console().print(run_view(row, spans, scores))
+        console().print(run_view(row, spans, scores))
+
+
+@app.command()
+def tail(
+    workflow: Workflow = "",
+    count: Annotated[int, typer.Option("--count", "-n", help="Leave after this many; 0: follow until Ctrl-C.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Follow runs live, one line per observation as it ends."""
+    from sluicegate.observe.render import span_line
+
+    store, screen = _store(), console()
+    for shown, span in enumerate(_follow(store, workflow), start=1):
+        if as_json:
+            sys.stdout.write(json.dumps(span, ensure_ascii=False) + "\n")
+            sys.stdout.flush()
+        else:
+            screen.print(span_line(span["run_id"], span), soft_wrap=True)
+        if shown == count:
+            return
+
+
+@app.command()
+def usage(workflow: Workflow = "", since: Since = "", as_json: AsJson = False) -> None:
+    """Sum up: share per path, large-model calls avoided, cost against the large model alone."""
+    found = _store().usage(_filter(workflow, since=since))
+    if as_json:
+        emit(found)
+        return
+    from sluicegate.observe.render import usage_view
+
+    console().print(usage_view(found))
+
+
+@app.command()
+def export(
+    run: Annotated[list[str] | None, typer.Argument(help="Run ids; all runs when none is given.")] = None,
+    format: Annotated[
+        Format, typer.Option("--format", help="JSON lines of runs, or an OTLP request per line as JSON.")
+    ] = Format.jsonl,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
+    workflow: Workflow = "",
+    since: Since = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write whole runs, one JSON document per line; with --json as one list."""
+    store = _store()
+    rows = (
+        [store.run(each) for each in run] if run else store.runs(_filter(workflow, since=since, shadow=True), limit=-1)
+    )
+    documents = (_document(store, row, format) for row in reversed(rows))
+    if as_json:
+        emit(list(documents))
+        return
+    lines = (json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
+    if out is None:
+        sys.stdout.writelines(lines)
+    else:
+        _write(out, "".join(lines))
+        notes().print(f"{out}: {len(rows)} runs")
+
+
+@app.command()
+def push(
+    since: Since = "7d",
+    again: Annotated[bool, typer.Option("--again", help="Also what the destinations have confirmed already.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Send to Langfuse and the OTLP collector what they have not confirmed."""
+    from sluicegate.observe.destinations import senders
+    from sluicegate.observe.push import push as send
+
+    to = senders()
+    if not to:
+        raise RunError(
+            "SG613", "no destination is configured", mend="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or "
+            "OTEL_EXPORTER_OTLP_ENDPOINT",
+        )  # fmt: skip
+    results = send(_store(), to, since_ns=_since(since), again=again)
+    if as_json:
+        emit([{"destination": each.destination, "runs": each.runs, "failed": each.failed} for each in results])
+    for each in [] if as_json else results:
+        failed = f"; then it failed: {each.failed}" if each.failed else ""
+        console().print(f"{each.destination}: {each.runs} runs sent{failed}", soft_wrap=True)
+    if any(each.failed for each in results):
+        raise typer.Exit(1)
+
+
+@app.command()
+def feedback(
+    run: Run,
+    score: Annotated[
+        list[str], typer.Option("--score", help="NAME=VALUE: a number, true, false or a word; may be repeated.")
+    ],
+    comment: Annotated[str, typer.Option(help="Why.")] = "",
+    by: Annotated[str, typer.Option("--as", help="Who says so; kept as a keyed hash.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Score a run; `--score correct_intent=LABEL` corrects its intent, which makes it labelled data."""
+    from sluicegate.observe.destinations import configured_exporters
+    from sluicegate.observe.tracer import Tracer
+
+    store = _store()
+    row = _one(store, run)
+    scores = [_score(each) for each in score]
+    tracer = Tracer(store, configured_exporters())
+    given = [tracer.feedback(row["run_id"], name, value, comment=comment, by=by) for name, value in scores]
+    tracer.close()
+    if as_json:
+        emit([{"id": each.id, "run": each.run_id, "name": each.name, "value": each.value} for each in given])
+    else:
+        console().print(f"{row['run_id']}: " + ", ".join(f"{each.name} = {each.value}" for each in given))
+
+
+@app.command()
+def prune(
+    before: Annotated[str, typer.Option(help="Delete finished runs older than this: 30d, or an ISO time.")],
+    as_json: AsJson = False,
+) -> None:
+    """Delete old finished runs from the local store, with all that belongs to them."""
+    deleted = _store().prune(_since(before))
+    if as_json:
+        emit({"deleted": deleted})
+    else:
+        console().print(f"{deleted} runs deleted")
 
 
 def _store() -> "Store":
@@ -65,14 +230,38 @@ def _store() -> "Store":
     return Store(home() / "store.sqlite")
 
 
-def _one(store: "Store", run: str) -> dict[str, Any]:
+def _one(store: "Store", run: str, asker: str = "", role: list[str] | None = None) -> dict[str, Any]:
+    """The row of a run. Raises `RunError` SG603, and SG610 when `asker` may not see it."""
     if run == "last":
         runs = store.runs(limit=1)
         run = runs[0]["run_id"] if runs else run
-    return store.run(run)
+    row = store.run(run)
+    if asker:
+        from sluicegate.observe.access import must_see
+        from sluicegate.observe.masking import Masking
+
+        must_see(row, *_principal(asker, role), Masking())
+    return row
 
 
-def _filter(workflow: str, path: str, intent: str, status: str, user: str, since: str, *, shadow: bool) -> "RunFilter":
+def _principal(asker: str, role: list[str] | None) -> "tuple[Principal, Any]":
+    from sluicegate.policies.engine import CedarEngine
+    from sluicegate.policies.sources import policy_files
+
+    principal: Principal = {"id": asker, "roles": role or [], "groups": [], "clearance": "internal"}
+    return principal, CedarEngine(policy_files())
+
+
+def _filter(
+    workflow: str = "",
+    path: str = "",
+    intent: str = "",
+    status: str = "",
+    user: str = "",
+    since: str = "",
+    *,
+    shadow: bool = False,
+) -> "RunFilter":
     from sluicegate.observe.masking import Masking
     from sluicegate.observe.store import RunFilter
 
@@ -92,3 +281,57 @@ def _since(text: str) -> int:
         return int(datetime.fromisoformat(text).astimezone().timestamp() * 1e9)
     except ValueError:
         raise typer.BadParameter(f"{text!r} is neither an age such as 30m, 12h or 7d nor an ISO time") from None
+
+
+def _score(text: str) -> tuple[str, float | bool | str]:
+    name, given, value = text.partition("=")
+    if not given or not name or not value:
+        raise typer.BadParameter(f"{text!r} is not NAME=VALUE")
+    if value in ("true", "false"):
+        return name, value == "true"
+    try:
+        return name, float(value)
+    except ValueError:
+        return name, value
+
+
+def _document(store: "Store", row: dict[str, Any], format: Format) -> dict[str, Any]:
+    if format is Format.otlp:
+        from sluicegate.observe.otlp import as_json
+
+        return as_json(store.trace(row["run_id"]))
+    return {"run": row, "spans": store.spans(row["run_id"]), "scores": store.scores(row["run_id"])}
+
+
+def _graph(config: Path, store: "Store", run: str) -> str:
+    """The workflow's graph with the way that a run took, and how long its nodes did."""
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.picture import svg
+    from sluicegate.observe.tree import timing
+
+    workflow = load(config)
+    steps = store.query("SELECT node, ms FROM steps WHERE run_id = ? ORDER BY start_ns", (run,))
+    took: dict[str, float] = {}
+    for step in steps:
+        took[step["node"]] = took.get(step["node"], 0.0) + step["ms"]
+    title = f"{workflow.name}, version {workflow.version}"
+    way = [step["node"] for step in steps if step["node"] in workflow.flow.nodes]
+    return svg(workflow.flow, title=title, taken=way, notes={node: timing(ms) for node, ms in took.items()})
+
+
+def _follow(store: "Store", workflow: str) -> Iterator[dict[str, Any]]:
+    """Observations as they are committed, from now on."""
+    seen = store.last()
+    while True:
+        for span in store.since(seen):
+            seen = span["seq"]
+            if not workflow or store.run(span["run_id"])["workflow"] == workflow:
+                yield span
+        time.sleep(0.2)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {path}: {error.strerror}", mend="Choose another file") from error

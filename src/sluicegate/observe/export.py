@@ -176,6 +176,11 @@ class QueuedExporter:
             except SendError as error:
                 if not self._pause(attempt, size, error.reason):
                     return
+            except Exception as error:
+                # a fault of ours: the batch is lost, the thread and with it the next batches are not
+                with self._changed:
+                    self._drop(size, f"{type(error).__name__}: {error}")
+                break
         if counts:
             self._confirm(self._sender.destination, dict(counts))
         with self._changed:

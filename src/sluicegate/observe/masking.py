@@ -74,6 +74,9 @@ class Masking:
 
     def text(self, text: str) -> str:
         """A text without its secrets and personal data, and not longer than the limit."""
+        if not text.isascii():
+            # lone surrogates, which damaged input may hold, fit neither SQLite nor protobuf
+            text = text.encode(errors="replace").decode()
         limit = self.settings.payload_limit
         if len(text) > limit:
             # the cut comes first, a little wide, so that a huge text costs no more than a long one
@@ -98,7 +101,7 @@ class Masking:
             return self.text(value)
         if isinstance(value, Mapping):
             found = cast("Mapping[Any, Any]", value)
-            return {str(key): self.value(item) for key, item in found.items()}
+            return {self.text(str(key)): self.value(item) for key, item in found.items()}
         if isinstance(value, list | tuple):
             return [self.value(item) for item in cast("list[Any]", value)]
         return value

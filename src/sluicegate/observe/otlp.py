@@ -21,7 +21,7 @@ from sluicegate.observe.spans import Record, RunInfo, Trace
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["OtlpSender", "encode", "post", "resource_attributes"]
+__all__ = ["OtlpSender", "as_json", "encode", "post", "rejected", "request", "resource_attributes"]
 
 
 class OtlpSender:
@@ -92,11 +92,30 @@ class OtlpSender:
 
 
 def encode(
-    traces: list[Trace],
-    run_attributes: Callable[[RunInfo], Named],
-    attributes: Callable[[Record], Named],
-    resource: Mapping[str, str] | None = None,
+    traces: list[Trace], run_attributes: Callable[[RunInfo], Named], attributes: Callable[[Record], Named]
 ) -> bytes:
+    """Traces as a serialised ``ExportTraceServiceRequest``."""
+    return message(traces, run_attributes, attributes).SerializeToString()
+
+
+def as_json(trace: Trace) -> dict[str, Any]:
+    """A trace as OTLP in JSON, which collectors read from files: hexadecimal ids, numbers for enums."""
+    import base64
+
+    from google.protobuf.json_format import MessageToDict
+
+    request: Any = MessageToDict(message([trace], otel_run, otel_attributes), use_integers_for_enums=True)
+    for resource_spans in request["resourceSpans"]:
+        for span in (span for scope_spans in resource_spans["scopeSpans"] for span in scope_spans["spans"]):
+            for key in ("traceId", "spanId", "parentSpanId"):
+                if key in span:
+                    span[key] = base64.b64decode(span[key]).hex()
+    return request
+
+
+def message(
+    traces: list[Trace], run_attributes: Callable[[RunInfo], Named], attributes: Callable[[Record], Named]
+) -> Any:
     """Traces as an ``ExportTraceServiceRequest``."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
@@ -108,7 +127,7 @@ def encode(
         scope = by_environment.get(info.environment)
         if scope is None:
             resource_spans: Any = request.resource_spans.add()
-            named = {**resource_attributes(), **(resource or {}), "deployment.environment.name": info.environment}
+            named = {**resource_attributes(), "deployment.environment.name": info.environment}
             _fill(resource_spans.resource.attributes, named)
             scope = by_environment[info.environment] = resource_spans.scope_spans.add()
             scope.scope.name, scope.scope.version = "sluicegate", version("sluicegate")
@@ -129,7 +148,7 @@ def encode(
             _fill(span.attributes, attributes(record))
             if record.level == "ERROR":
                 span.status.code, span.status.message = Status.STATUS_CODE_ERROR, record.message
-    return request.SerializeToString()
+    return request
 
 
 _OUTGOING = ("generation", "embedding")
@@ -201,8 +220,7 @@ def _fill(attributes: Any, named: Mapping[str, Any]) -> None:
         entry = attributes.add()
         entry.key = key
         if isinstance(value, str):
-            # protobuf takes no lone surrogates, which damaged input may hold
-            entry.value.string_value = value if value.isascii() else value.encode(errors="replace").decode()
+            entry.value.string_value = value
         elif isinstance(value, bool):
             entry.value.bool_value = value
         elif isinstance(value, int):

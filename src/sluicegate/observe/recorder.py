@@ -7,6 +7,7 @@ then with all its tags, or at a flush.
 
 import contextlib
 import dataclasses
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -120,7 +121,7 @@ class Recorder:
             self._wake.wait()
             self._wake.clear()
             # a store that fails here fails again at the end of the stretch, where it is reported
-            with contextlib.suppress(SluicegateError):
+            with contextlib.suppress(Exception):
                 self._drain()
             time.sleep(_PAUSE_S)
 
@@ -140,6 +141,12 @@ class Recorder:
                 if self._store is not None and self._unwritten.any():
                     self._store.write(self._unwritten)
                 self._unwritten = Writes([], [], [], [])
+            except SluicegateError:
+                raise
+            except Exception:
+                # no row of ours should do this; kept, it would spoil every later commit
+                self._unwritten = Writes([], [], [], [])
+                raise
             finally:
                 del self._unwritten.records[:-_KEPT]
                 for trace in ready:
@@ -186,7 +193,7 @@ class Recorder:
     def _confirm(self, destination: str, counts: dict[str, int]) -> None:
         if self._store is not None:
             # unnoted, the run is sent once more by the next push, which changes nothing at the destination
-            with contextlib.suppress(SluicegateError):
+            with contextlib.suppress(SluicegateError, sqlite3.Error):
                 self._store.delivered(destination, counts)
 
 

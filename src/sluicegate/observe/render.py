@@ -22,8 +22,9 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> "RenderableType":
     from rich.text import Text
 
     table = Table("run", "when", "workflow", "status", "path", "intent", "conf.", "time", "cost", "request", box=None)
-    table.columns[0].no_wrap = True
-    table.columns[-1].no_wrap, table.columns[-1].overflow = True, "ellipsis"
+    for column in table.columns:
+        column.no_wrap, column.overflow = True, "ellipsis"
+    table.columns[0].overflow = "ignore"
     for run in runs:
         confidence = "" if run["confidence"] is None else f"{run['confidence']:.2f}"
         table.add_row(
@@ -93,7 +94,7 @@ def usage_view(usage: Mapping[str, Any]) -> "RenderableType":
 def when(at_ns: int, *, precise: bool = False) -> str:
     """Local time, to the second or the millisecond."""
     at = datetime.fromtimestamp(at_ns / 1e9).astimezone()
-    return at.strftime("%H:%M:%S.%f")[:-3] if precise else at.strftime("%Y-%m-%d %H:%M:%S")
+    return at.strftime("%H:%M:%S.%f")[:-3] if precise else at.strftime("%m-%d %H:%M:%S")
 
 
 def _tree(item: Item) -> "Tree":

@@ -81,7 +81,7 @@ class Tracer:
             release=release or masking.settings.release,
             shadow=shadow,
             tags=[f"workflow:{workflow}", *tags, *(["shadow"] if shadow else [])],
-            metadata=dict(metadata or {}),
+            metadata=masking.value(metadata or {}),
         )
         stretch = Stretch(info, self._recorder, masking, resumed=resume)
         attributes: dict[str, Any] = {"run": run_id, "workflow": workflow, "version": version, "digest": digest}

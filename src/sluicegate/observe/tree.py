@@ -36,7 +36,12 @@ def span_tree(spans: Sequence[Mapping[str, Any]]) -> list[Item]:
 def timing(ms: float) -> str:
     if ms < 1:
         return f"{ms * 1000:.0f} µs"
-    return f"{ms:.0f} ms" if ms < 1000 else f"{ms / 1000:.2f} s"
+    if ms < 1000:
+        return f"{ms:.0f} ms"
+    minutes = round(ms / 60_000)
+    if minutes < 2:
+        return f"{ms / 1000:.2f} s"
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def money(usd: float | None) -> str:
