@@ -16,6 +16,7 @@ from langgraph.runtime import Runtime
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.graphs.flow import Flow, FlowNode
 from sluicegate.nodes.registry import Node, kinds
+from sluicegate.observe.describe import node_attributes
 from sluicegate.services import Services
 from sluicegate.state import Branch, State, TrailEntry
 
@@ -101,7 +102,7 @@ def _step(
             if "tool_calls" in update:
                 after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
             branch = decide(flow, node, conditions, after)
-            span.set(**update)
+            span.set(**node_attributes(update))
         intent = after.get("intent")
         services.tracer.branch(
             name,

@@ -202,8 +202,19 @@ class Runner:
             result = await self.graph.ainvoke(given, _config(run), context=self.services, durability="sync")
             waiting = self.waiting(run) if result.pop("__interrupt__", None) else None
             after = cast("State", result)
-            self.tracer.finish("waiting" if waiting else after["run"]["status"], after)
+            self.tracer.finish(
+                "waiting" if waiting else after["run"]["status"], after, all_llm_usd=self.all_llm_usd(after)
+            )
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
+
+    def all_llm_usd(self, state: State) -> float:
+        """What one call of the large model would have cost with the tokens this run's answer took."""
+        models, spend, answer = self.services.models, state.get("spend"), state.get("answer")
+        if spend and spend["completion_tokens"]:
+            return models.price("llm", spend["prompt_tokens"], spend["completion_tokens"])
+        return models.price(
+            "llm", models.tokens(state["request"]["text"]), models.tokens(answer["text"] if answer else "")
+        )
 
     def _state(self, run: str) -> State | None:
         values = self.graph.get_state(_config(run)).values

@@ -1,0 +1,134 @@
+"""From a workflow's file to a `Runner`: every service that its nodes touch, put together in one place.
+
+Heavy libraries are loaded by the rooms when they are first used; opening a workflow costs what its checks and proofs
+cost.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluicegate.graphs.approvals import Approvals
+from sluicegate.graphs.build import build
+from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.load import Workflow, load
+from sluicegate.graphs.run import Runner
+from sluicegate.home import home
+from sluicegate.models.chain import ModelSet
+from sluicegate.nodes.prompts import PromptFolder
+from sluicegate.nodes.tools import ToolBox, tools
+from sluicegate.observe.traced import traced
+from sluicegate.policies.cache import SqliteCache
+from sluicegate.policies.engine import CedarEngine
+from sluicegate.policies.guards.set import GuardSet
+from sluicegate.policies.ledger import open_ledger
+from sluicegate.policies.readable import Reading
+from sluicegate.policies.sources import policy_files
+from sluicegate.policies.switch import KillSwitch
+from sluicegate.retrieval.lance import LanceRetriever
+from sluicegate.services import Router, Services, WorkflowFacts
+
+if TYPE_CHECKING:
+    from sluicegate.observe.tracer import Tracer
+
+__all__ = ["Opened", "open_workflow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A workflow that is ready to run, and what it was made of."""
+
+    workflow: Workflow
+    runner: Runner
+    models: ModelSet
+    tracer: "Tracer"
+
+    def warm(self) -> None:
+        """Load models and guards in the background, so that the first request does not wait for them."""
+        self.models.warm()
+        GuardSet.warm()
+
+
+def open_workflow(
+    path: Path | str | Workflow,
+    *,
+    tracer: "Tracer | None" = None,
+    models: ModelSet | None = None,
+    dry: bool = False,
+    shadow: bool = False,
+    migrates: str = "",
+    change: Callable[[Services], Services] = lambda services: services,
+) -> Opened:
+    """Load, check, prove and put together.
+
+    `dry` answers for tools with effects without calling them; `shadow` marks the runs; `migrates` lets runs of another
+    digest go on; `change` may swap services, for replays and tests.
+    Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
+    """
+    workflow = path if isinstance(path, Workflow) else load(path)
+    folder, config = home(), workflow.config
+    models = models or ModelSet(config.models)
+    tracer = tracer or _tracer(workflow)
+    switch = KillSwitch()
+    policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
+    reading = Reading(policy)
+    allowed = tools()
+    services = Services(
+        workflow=WorkflowFacts(
+            name=workflow.name,
+            version=workflow.version,
+            digest=workflow.digest,
+            intents={label: intent.facts() for label, intent in config.intents.items()},
+            indexes=tuple(config.indexes),
+            cache_ttl_s=config.cache.ttl if config.cache.answers == "exact" else 0.0,
+        ),
+        models=models,
+        router=_router(workflow, models),
+        policy=policy,
+        retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, models, readable=reading.readable),
+        guards=GuardSet(config.guards),
+        ledger=open_ledger(config.budget, switch=switch),
+        cache=SqliteCache(max_mb=config.cache.max_mb),
+        tools=ToolBox(folder, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
+        prompts=PromptFolder(workflow.prompt_folders),
+        tracer=tracer,
+        confidence=lambda completion, sources: 0.75,
+        now=lambda: datetime.now(UTC),
+    )
+    services = traced(change(services), tracer)
+    graph = build(
+        workflow.flow,
+        workflow.conditions,
+        workflow.settings,
+        name=workflow.name,
+        checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
+    )
+    runner = Runner(graph, services, tracer=tracer, approvals=Approvals(folder), shadow=shadow, migrates=migrates)
+    return Opened(workflow, runner, models, tracer)
+
+
+def _tracer(workflow: Workflow) -> "Tracer":
+    from sluicegate.observe.destinations import configured_exporters
+    from sluicegate.observe.masking import Masking
+    from sluicegate.observe.store import Store
+    from sluicegate.observe.tracer import Tracer
+
+    return Tracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
+
+
+def _router(workflow: Workflow, models: ModelSet) -> Router:
+    """The router that the config names. Raises `ModelError` SG310, SG311, SG312."""
+    from sluicegate.routing.artifact import check_fits, read_artifact
+    from sluicegate.routing.router import FittedRouter
+
+    config = workflow.config.router
+    artifact = read_artifact(workflow.find(config.artifact or ""))
+    check_fits(artifact.card, intents=set(workflow.config.intents), where=workflow.name)
+    embedder = artifact.card.get("embedder")
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        return (await models.embed_named(config.embedder, texts, like=embedder["fingerprint"])).vectors
+
+    return FittedRouter(artifact, embed=embed if embedder else None, threshold=config.threshold)
