@@ -1,14 +1,21 @@
-"""The kinds that write: `slm-answer`, `llm-synthesize` and `summarize`. They differ in who writes and from what."""
+"""The kinds that write: `slm-answer`, `llm-synthesize` and `summarize`. They differ in who writes and from what.
 
+Each writes in its own words or quotes (see `quoting`). A synthesis can be written section by section, each from the
+passages alone, so that every section carries its own citations and is checked with them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
-from sluicegate.nodes.generation import ask, sources_of, stopped_answer, written
+from sluicegate.nodes.generation import Asked, ask, sources_of, stopped_answer, written
+from sluicegate.nodes.quoting import assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
-from sluicegate.services import Services
-from sluicegate.state import State
+from sluicegate.services import Prompt, Services
+from sluicegate.state import Answer, State
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
 
@@ -20,11 +27,19 @@ class SlmAnswer(Settings):
     """The role of the model that writes."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Cap on the output; by default what the intent allows."""
+    style: Literal["write", "quote"] = "write"
+    """``write``: in the model's own words. ``quote``: sentences of the sources, word for word, that the model picks."""
+    quotes: int = Field(default=3, ge=1, le=10)
+    """How many sentences an answer or a section may quote."""
 
 
 class LlmSynthesize(SlmAnswer):
     model: str = "llm"
     """The role of the model that writes."""
+    sections: list[str] = Field(default_factory=list[str])
+    """Headings to write under, each in a call of its own; by default the whole text in one call."""
+    again: Literal["write", "quote"] = "write"
+    """The style of a second visit, after a draft that failed its checks."""
 
 
 class Summarize(SlmAnswer):
@@ -49,46 +64,95 @@ def _feedback(state: State) -> str:
     return "A first draft was rejected: " + "; ".join(reasons)
 
 
-def _writer(name: str, settings: SlmAnswer, size: Literal["slm", "llm"], *, from_request: bool = False) -> Node:
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one visit of a node writes."""
+
+    size: Literal["slm", "llm"]
+    style: Literal["write", "quote"]
+    sections: Sequence[str] = ()
+    from_request: bool = False
+
+
+def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Node:
     async def write(state: State, services: Services) -> dict[str, Any]:
-        texts = [] if from_request else sources_of(state, services)
-        prompt = services.prompts.render(
-            settings.prompt,
-            question=state["request"]["text"],
-            sources=_numbered(texts, state) if texts else "",
-            feedback=_feedback(state),
-        )
-        intent = state.get("intent")
-        asked = await ask(
-            state,
-            services,
-            role=settings.model,
-            size=size,
-            prompt=prompt,
-            max_tokens=settings.max_tokens or (intent["max_tokens"] if intent else 256),
-            # the same words again would fail the same check again
-            seed=state["run"]["visits"].get(name, 1) - 1,
-            temperature=0.7 if state["run"]["visits"].get(name, 1) > 1 else 0.0,
-            logprobs=1,
-        )
-        if asked.completion is None:
-            return {"answer": stopped_answer(name), "spend": asked.spend}
-        confidence = services.confidence(asked.completion, texts or [state["request"]["text"]])
-        return {"answer": written(name, asked.completion, prompt, confidence, state), "spend": asked.spend}
+        visit = state["run"]["visits"].get(name, 1)
+        now = plan(visit)
+        texts = [] if now.from_request else sources_of(state, services)
+        answer: Answer | None = None
+        parts: list[str] = []
+        for section in now.sections or [""]:
+            asked, text, prompt = await _part(state, services, settings, now, section, texts, visit)
+            state = {**state, "spend": asked.spend}
+            if asked.completion is None:
+                return {"answer": stopped_answer(name), "spend": asked.spend}
+            parts.append(f"{section}\n{text}" if section else text)
+            whole = replace(asked.completion, text="\n\n".join(parts))
+            confidence = services.confidence(whole, texts or [state["request"]["text"]])
+            draft = written(name, whole, prompt, confidence, state)
+            if answer:  # a text is as sure as its least sure section
+                draft["confidence"] = min(draft["confidence"], answer["confidence"])
+            answer = draft
+        return {"answer": answer, "spend": state.get("spend")}
 
     return write
 
 
+async def _part(
+    state: State,
+    services: Services,
+    settings: SlmAnswer,
+    plan: _Plan,
+    section: str,
+    texts: list[str],
+    visit: int,
+) -> tuple[Asked, str, Prompt]:
+    """One call: the whole text, or one section of it."""
+    question, intent = state["request"]["text"], state.get("intent")
+    quoting = plan.style == "quote" and bool(texts)
+    candidates = (
+        await shortlist(state, services, f"{section}: {question}" if section else question, texts) if quoting else []
+    )
+    listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
+    prompt = services.prompts.render(
+        settings.prompt + ("-quote" if candidates else ""),
+        question=question,
+        section=section,
+        sources=listed or (_numbered(texts, state) if texts else ""),
+        feedback=_feedback(state),
+    )
+    asked = await ask(
+        state,
+        services,
+        role=settings.model,
+        size=plan.size,
+        prompt=prompt,
+        max_tokens=settings.max_tokens or (intent["max_tokens"] if intent else 256),
+        schema=choice_schema(len(candidates), settings.quotes) if candidates else None,
+        # the same words again would fail the same check again
+        seed=visit - 1,
+        temperature=0.7 if visit > 1 and not candidates else 0.0,
+        logprobs=1,
+    )
+    if asked.completion is None or not candidates:
+        return asked, asked.completion.text.strip() if asked.completion else "", prompt
+    return asked, assembled(candidates, asked.completion.parsed["sentences"]), prompt
+
+
 def _slm_answer(name: str, settings: SlmAnswer) -> Node:
-    return _writer(name, settings, "slm")
+    return _writer(name, settings, lambda _visit: _Plan("slm", settings.style))
 
 
 def _llm_synthesize(name: str, settings: LlmSynthesize) -> Node:
-    return _writer(name, settings, "llm")
+    def plan(visit: int) -> _Plan:
+        return _Plan("llm", settings.style if visit == 1 else settings.again, settings.sections)
+
+    return _writer(name, settings, plan)
 
 
 def _summarize(name: str, settings: Summarize) -> Node:
-    return _writer(name, settings, "slm", from_request=settings.of == "request")
+    plan = _Plan("slm", settings.style, from_request=settings.of == "request")
+    return _writer(name, settings, lambda _visit: plan)
 
 
 _WRITES = frozenset({"answer", "spend"})
