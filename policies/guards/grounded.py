@@ -42,7 +42,6 @@ _OPPOSITES = (
     ("monthly", "yearly"), ("weekday", "weekend"), ("minutes", "hours"), ("hours", "days"), ("days", "weeks"),
     ("weeks", "months"), ("months", "years"), ("manager", "employee"), ("at least", "at most"), ("up to", "at least"),
 )  # fmt: skip
-_OPPOSITE = [(re.compile(rf"\b{a}"), re.compile(rf"\b{b}")) for x, y in _OPPOSITES for a, b in ((x, y), (y, x))]
 _SAME_STATEMENT = 0.6
 """Share of a sentence's words from which a passage's sentence is taken to speak of the same thing."""
 
@@ -102,12 +101,12 @@ def _fault(
     lower = bare.casefold()
     if best.negated != _negated(lower):
         return "a negation where the passage has none, or none where it has one"
-    # both a word and its opposite on one side leave nothing to compare
-    if any(
-        a.search(lower) and not b.search(lower) and b.search(best.text) and not a.search(best.text)
-        for a, b in _OPPOSITE
-    ):
-        return "the opposite of what the passage says"
+    ours, theirs = f" {lower}", f" {best.text}"
+    for one, other in _OPPOSITES:
+        sides = [(f" {word}" in ours, f" {word}" in theirs) for word in (one, other)]
+        # a text that holds both words leaves nothing to compare
+        if sides in ([(True, False), (False, True)], [(False, True), (True, False)]):
+            return "the opposite of what the passage says"
     return ""
 
 

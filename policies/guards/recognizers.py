@@ -243,6 +243,9 @@ _ZIP = re.compile(
     r"|(?<![\w-])(?P<canada>[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z] \d[ABCEGHJ-NPRSTV-Z]\d)(?![\w-])"
     r"|(?<![\w-])(?P<britain>(?:[A-Z]{1,2}\d[A-Z\d]?|GIR) \d[ABD-HJLNP-UW-Z]{2})(?![\w-])"
     rf"|,?\s(?:{_STATES})\s{{1,2}}(?P<states>\d{{5}}(?:-\d{{4}})?)(?![\w-])"
+    r"|\n[ \t]*(?P<line>\d{4,5}(?:-\d{4})?)[ \t]*(?=\n|$)"
+    r"|\n[ \t]*[^\W\d_][^\n\d,]{1,30}\s[^\W\d_]{2,3}\s(?P<town>\d{4,5})(?=\s*(?:\n|$|[.,;]))"
+    r"|\b(?:in|near|to|from|of)\s(?:[^\W\d_a-z][\w'’-]*\s){1,3}(?P<place>(?!(?:19|20)\d\d\b)\d{4,5}|\d{3}\s\d{2})\b(?=\s?(?:[.,;!?)]|$|\n|[a-z]))"
 )
 _AGE = re.compile(
     r"(?i)(?<![\w.$€£-])(?:(?:aged?|age is|age of|ages?:|turn(?:s|ed|ing)?|i(?:'|’| a)m|(?<=when )(?:i|he|she|they) w(?:as|ere))\s(?:of\s|about\s|around\s)?"
@@ -261,7 +264,11 @@ def _named_group(pattern: re.Pattern[str], text: str) -> Iterator[_Span]:
 
 
 def _zip_code(text: str) -> Iterator[_Span]:
-    return _named_group(_ZIP, text)
+    for found in _ZIP.finditer(text):
+        # a number alone on its line is a postal code only below the lines of an address
+        if found["line"] and not re.search(r"\d[^\n]*(?:\n[^\n]*){0,3}$", text[: found.start()]):
+            continue
+        yield found.span(found.lastgroup or 0)
 
 
 def _age(text: str) -> Iterator[_Span]:

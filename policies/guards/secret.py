@@ -18,40 +18,168 @@ from sluicegate.policies.guards.config import GuardSettings, SecretSettings
 
 __all__ = ["KIND", "entropy", "find_secrets"]
 
-_FORMATS: dict[str, str] = {
-    "private-key": r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----|\Z)",
-    "aws-key": r"\b(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
-    "github-token": r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})\b",
-    "gitlab-token": r"\bgl(?:pat|dt|rt|ptt|soat|ft|cbt|imt|agent)-[A-Za-z0-9_-]{20,64}",
-    "slack-token": r"\bxox[abeoprs](?:\.xox[bp])?-(?:\d+-)*[A-Za-z0-9-]{10,250}\b|\bxapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+\b",
-    "slack-webhook": r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,}",
-    "teams-webhook": r"https://[a-z0-9-]+\.webhook\.office\.com/webhookb2/[a-zA-Z0-9@/-]{40,}",
-    "anthropic-key": r"\bsk-ant-[a-z]+\d*-[A-Za-z0-9_-]{20,}",
-    "openai-key": r"\bsk-(?:proj-|svcacct-|admin-|None-)?[A-Za-z0-9_-]{20,}(?<!-)\b",
-    "langfuse-key": r"\bsk-lf-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
-    "google-key": r"\bAIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])|\bGOCSPX-[A-Za-z0-9_-]{28}|\bya29\.[0-9A-Za-z_-]{20,}",
-    "huggingface-token": r"\bhf_[A-Za-z]{30,40}\b",
-    "stripe-key": r"\b(?:sk|rk|whsec)_(?:live_|test_)?[0-9a-zA-Z]{16,247}\b",
-    "twilio-key": r"\bSK[0-9a-f]{32}\b",
-    "sendgrid-key": r"\bSG\.[\w-]{16,32}\.[\w-]{16,64}\b",
-    "mailgun-key": r"\bkey-[0-9a-f]{32}\b",
-    "npm-token": r"\bnpm_[A-Za-z0-9]{36}\b",
-    "pypi-token": r"\bpypi-[A-Za-z0-9_-]{50,}",
-    "docker-token": r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}",
-    "digitalocean-token": r"\bdo[opr]_v1_[0-9a-f]{64}\b",
-    "databricks-token": r"\bdapi[0-9a-f]{32}(?:-\d)?\b",
-    "shopify-token": r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b",
-    "atlassian-token": r"\bATATT3[A-Za-z0-9_=-]{50,}",
-    "vault-token": r"\bhv[bsr]\.[A-Za-z0-9_-]{24,}",
-    "age-key": r"\bAGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}\b",
-    "telegram-token": r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,34}\b",
-    "azure-key": r"(?i:\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<azure>[A-Za-z0-9+/]{40,}={0,2})|(?<=[?&]sig=)(?P<sas>[A-Za-z0-9%]{40,}(?:%3D|=)?)",
-    "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
-    "connection-string": r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:(?P<userinfo>[^\s@/\"'<>]{3,128})@[^\s\"'<>]+",
-    "authorization-header": r"(?i:\b(?:authorization\s*[:=]\s*[\"']?(?:bearer|basic|token)|bearer)\s+)(?P<bearer>[A-Za-z0-9+/._~-]{16,}={0,2})",
-}  # fmt: skip
-_ANY_FORMAT = re.compile("|".join(f"(?P<f{at}>{pattern})" for at, pattern in enumerate(_FORMATS.values())))
-_LABELS = dict(enumerate(_FORMATS))
+_FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
+    (label, literals, re.compile(pattern))
+    for label, literals, pattern in (
+        (
+            "private-key",
+            ("private key",),
+            r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*"
+            r"PRIVATE KEY(?: BLOCK)?-----|\Z)",
+        ),
+        (
+            "anthropic-key",
+            ("sk-ant-",),
+            r"\bsk-ant-[a-z]+\d*-[A-Za-z0-9_-]{20,}",
+        ),
+        (
+            "langfuse-key",
+            ("sk-lf-",),
+            r"\bsk-lf-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b",
+        ),
+        (
+            "aws-key",
+            ("a3t", "akia", "asia", "abia", "acca"),
+            r"\b(?:A3T[A-Z0-9]|AKIA|ASIA|ABIA|ACCA)[A-Z2-7]{16}\b",
+        ),
+        (
+            "github-token",
+            ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+            r"\b(?:gh[pousr]_[A-Za-z0-9]{36,255}|github_pat_[A-Za-z0-9_]{60,255})\b",
+        ),
+        (
+            "gitlab-token",
+            ("glpat-", "gldt-", "glrt-", "glptt-", "glsoat-", "glft-", "glcbt-", "glimt-", "glagent-"),
+            r"\bgl(?:pat|dt|rt|ptt|soat|ft|cbt|imt|agent)-[A-Za-z0-9_-]{20,64}",
+        ),
+        (
+            "slack-token",
+            ("xox", "xapp-"),
+            r"\bxox[abeoprs](?:\.xox[bp])?-(?:\d+-)*[A-Za-z0-9-]{10,250}\b"
+            r"|\bxapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+\b",
+        ),
+        (
+            "slack-webhook",
+            ("hooks.slack.com",),
+            r"https://hooks\.slack\.com/(?:services|workflows|triggers)/[A-Za-z0-9+/]{20,}",
+        ),
+        (
+            "teams-webhook",
+            ("webhook.office.com",),
+            r"https://[a-z0-9-]+\.webhook\.office\.com/webhookb2/[a-zA-Z0-9@/-]{40,}",
+        ),
+        (
+            "openai-key",
+            ("sk-",),
+            r"\bsk-(?:proj-|svcacct-|admin-|None-)?[A-Za-z0-9_-]{20,}(?<!-)\b",
+        ),
+        (
+            "google-key",
+            ("aiza", "gocspx-", "ya29."),
+            r"\bAIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])|\bGOCSPX-[A-Za-z0-9_-]{28}"
+            r"|\bya29\.[0-9A-Za-z_-]{20,}",
+        ),
+        (
+            "huggingface-token",
+            ("hf_",),
+            r"\bhf_[A-Za-z]{30,40}\b",
+        ),
+        (
+            "stripe-key",
+            ("sk_", "rk_", "whsec_"),
+            r"\b(?:sk|rk|whsec)_(?:live_|test_)?[0-9a-zA-Z]{16,247}\b",
+        ),
+        (
+            "twilio-key",
+            ("sk",),
+            r"\bSK[0-9a-f]{32}\b",
+        ),
+        (
+            "sendgrid-key",
+            ("sg.",),
+            r"\bSG\.[\w-]{16,32}\.[\w-]{16,64}\b",
+        ),
+        (
+            "mailgun-key",
+            ("key-",),
+            r"\bkey-[0-9a-f]{32}\b",
+        ),
+        (
+            "npm-token",
+            ("npm_",),
+            r"\bnpm_[A-Za-z0-9]{36}\b",
+        ),
+        (
+            "pypi-token",
+            ("pypi-",),
+            r"\bpypi-[A-Za-z0-9_-]{50,}",
+        ),
+        (
+            "docker-token",
+            ("dckr_",),
+            r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}",
+        ),
+        (
+            "digitalocean-token",
+            ("_v1_",),
+            r"\bdo[opr]_v1_[0-9a-f]{64}\b",
+        ),
+        (
+            "databricks-token",
+            ("dapi",),
+            r"\bdapi[0-9a-f]{32}(?:-\d)?\b",
+        ),
+        (
+            "shopify-token",
+            ("shpat_", "shpca_", "shppa_", "shpss_"),
+            r"\bshp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}\b",
+        ),
+        (
+            "atlassian-token",
+            ("atatt3",),
+            r"\bATATT3[A-Za-z0-9_=-]{50,}",
+        ),
+        (
+            "vault-token",
+            ("hvb.", "hvs.", "hvr."),
+            r"\bhv[bsr]\.[A-Za-z0-9_-]{24,}",
+        ),
+        (
+            "age-key",
+            ("age-secret-key-",),
+            r"\bAGE-SECRET-KEY-1[02-9AC-HJ-NP-Z]{58}\b",
+        ),
+        (
+            "telegram-token",
+            (":aa",),
+            r"\b\d{8,10}:AA[A-Za-z0-9_-]{32,34}\b",
+        ),
+        (
+            "azure-key",
+            ("key=", "secret=", "sig="),
+            r"(?i:\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<azure>[A-Za-z0-9+/]{40,}={0,2})"
+            r"|(?<=[?&]sig=)(?P<sas>[A-Za-z0-9%]{40,}(?:%3D|=)?)",
+        ),
+        (
+            "jwt",
+            ("eyj",),
+            r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*",
+        ),
+        (
+            "connection-string",
+            ("://",),
+            r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:(?P<userinfo>[^\s@/\"'<>]{3,128})"
+            r"@[^\s\"'<>]+",
+        ),
+        (
+            "authorization-header",
+            ("bearer", "authorization"),
+            r"(?i:\b(?:authorization\s*[:=]\s*[\"']?(?:bearer|basic|token)|bearer)\s+)"
+            r"(?P<bearer>[A-Za-z0-9+/._~-]{16,}={0,2})",
+        ),
+    )
+)
+"""Label, the literals one of which a text in lower case must hold, and the pattern; the first to match a place names it."""
 
 _SECRET_WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|contrase(?:ñ|n)a|passwort|kennwort|mot de passe)"
 _KEY_WORD = (
@@ -63,6 +191,7 @@ _ASSIGNED = re.compile(
     r"(?P<link>\s{0,3}(?::=|=>|[:=])\s{0,3}|\s+(?:is|was|are|to|ist|es|est)(?: now| set to| still)?:?\s+)"
     r"(?P<quote>[\"'`]?)(?P<value>(?!\$\{|\{\{|<|\$\(|%\(|\*{3}|…|\.{3}|x{4})[^\s\"'`,;<>]{4,200}(?:(?P=quote)|(?=[\s\"'`,;<>]|$)))"
 )
+_TELLING = ("pass", "pwd", "key", "token", "secret", "credential", "contrase", "kennwort", "auth")
 _NOT_A_VALUE = re.compile(
     r"(?i)^(?:true|false|null|none|nil|undefined|required|optional|string|str|int|bool|changeme|your[\w-]*|my[_-]?\w*|example\w*|placeholder\w*|redacted|hidden|secret|password|token"
     r"|expired?|invalid|wrong|incorrect|correct|reset|locked|forgotten|missing|empty|unknown|not|the|a|an|now|and|or|being|been|still|also|only|too|very|case|case-sensitive|sensitive|stored|set|used|needed|valid|weak|strong"
@@ -90,12 +219,16 @@ def find_secrets(text: str, *, entropy_bits: float) -> list[Finding]:
 
 
 def _candidates(text: str, entropy_bits: float) -> Iterator[Finding]:
-    for found in _ANY_FORMAT.finditer(text):
-        label = next(_LABELS[at] for at in _LABELS if found[f"f{at}"] is not None)
-        inner = next((g for g in ("userinfo", "azure", "sas", "bearer") if found[g] is not None), None)
-        start, end = found.span(inner) if inner else found.span()
-        if _is_real(label, text[start:end]):
-            yield Finding(start, end, label)
+    lower = text.lower()
+    for label, literals, pattern in _FORMATS:
+        if not any(literal in lower for literal in literals):
+            continue
+        for found in pattern.finditer(text):
+            start, end = found.span(found.lastgroup or 0)
+            if _is_real(label, text[start:end]):
+                yield Finding(start, end, label)
+    if not any(word in lower for word in _TELLING):
+        return
     for found in _ASSIGNED.finditer(text):
         start, end = found.span("value")
         if found["quote"]:

@@ -1,0 +1,150 @@
+"""`sluicegate guard`: what guards there are, how they do on labelled rows, and what one text gets."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.errors import PolicyError, nearest
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Measure guards.", no_args_is_help=True)
+
+Settings = Annotated[str, typer.Option("--settings", help="The guard's settings as JSON, as under `guards:`.")]
+Stage = Annotated[str, typer.Option(help="request, retrieved or output.")]
+
+
+@app.command("list")
+def list_(*, as_json: AsJson = False) -> None:
+    """List the guards that a workflow may name."""
+    from sluicegate.policies.guards.registry import guards
+
+    rows = [
+        {"guard": kind.name, "stages": sorted(kind.stages), "action": kind.settings().action, "doc": kind.doc}
+        for kind in guards().values()
+    ]
+    if as_json:
+        emit(rows)
+        return
+    from rich.table import Table
+
+    table = Table("guard", "on", "when it fails", "checks that", box=None)
+    for row in rows:
+        table.add_row(str(row["guard"]), ", ".join(row["stages"]), str(row["action"]), str(row["doc"]))
+    console().print(table)
+
+
+@app.command("eval")
+def eval_(
+    name: Annotated[str, typer.Argument(help="The guard.")],
+    data: Annotated[Path, typer.Option(help="JSONL with `text` and `attack`, `flagged`, `safe` or `spans`; may be .gz.")],
+    *,
+    settings: Settings = "",
+    stage: Stage = "request",
+    as_json: AsJson = False,
+) -> None:
+    """Measure one guard on labelled rows.
+
+    Prints rows, recall, precision, the share of harmless rows it fails on, and the median time. For `pii` recall and
+    precision are over the structured entity types, and every type is listed with the overlap of its spans; all types
+    that patterns know are looked for unless `--settings` says otherwise.
+    """
+    from sluicegate.policies.guards.measure import load_rows, measure
+
+    check, covered = _check(name, settings, every_entity=True)
+    result: dict[str, Any] = {"guard": name, **measure(check, load_rows(data, stage=_stage(stage)))}
+    if covered:
+        labelled = set(result.get("entities", {}))
+        result["covered"] = sorted(covered)
+        result["not_covered"] = sorted(labelled - set(covered))
+    if as_json:
+        emit(result)
+        return
+    _show(result)
+
+
+@app.command()
+def check(
+    names: Annotated[str, typer.Argument(help="Guards, by comma.")],
+    text: Annotated[str, typer.Argument(help="The text, or - for standard input.")],
+    *,
+    stage: Stage = "request",
+    source: Annotated[list[str] | None, typer.Option(help="A passage the text should rest on; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run guards on one text, on their defaults."""
+    from sluicegate.policies.guards.set import GuardSet, gravest
+
+    given = typer.get_text_stream("stdin").read() if text == "-" else text
+    chosen = [name.strip() for name in names.split(",") if name.strip()]
+    report = asyncio.run(GuardSet().check(chosen, given, stage=_stage(stage), sources=source or []))
+    if as_json:
+        emit({"action": gravest(report), "redacted": report.redacted, "text": report.text, "results": report.results})
+        return
+    from rich.table import Table
+
+    table = Table("guard", "result", "reason", "ms", box=None)
+    for result in report.results:
+        table.add_row(result["guard"], result["action"], result["reason"], f"{result['ms']:.1f}")
+    console().print(table)
+    if report.redacted:
+        console().print(report.text, markup=False)
+
+
+def _check(name: str, settings: str, *, every_entity: bool) -> tuple[Any, tuple[str, ...]]:
+    """The guard ready to run, and the entity types it covers (for `pii`)."""
+    from pydantic import ValidationError
+
+    from sluicegate.policies.guards.checking import Helpers
+    from sluicegate.policies.guards.config import PiiSettings
+    from sluicegate.policies.guards.recognizers import PATTERN_ENTITIES
+    from sluicegate.policies.guards.registry import guards
+
+    kinds = guards()
+    if name not in kinds:
+        near = nearest(name, kinds)
+        hint = f"; did you mean {near!r}?" if near else ""
+        raise PolicyError("SG203", f"there is no guard {name!r}{hint}", mend=f"One of: {', '.join(kinds)}")
+    kind = kinds[name]
+    try:
+        chosen = kind.settings.model_validate_json(settings) if settings else kind.settings()
+    except ValidationError as error:
+        raise PolicyError("SG203", f"--settings does not fit the guard {name!r}: {error.errors()[0]['msg']}") from None
+    if isinstance(chosen, PiiSettings) and every_entity and "entities" not in chosen.model_fields_set:
+        named = ("person", "place", "organization") if chosen.model else ()
+        chosen = chosen.model_copy(update={"entities": (*PATTERN_ENTITIES, *named)})
+    covered = chosen.entities if isinstance(chosen, PiiSettings) else ()
+    return kind.make(chosen, Helpers()), covered
+
+
+def _stage(stage: str) -> Literal["request", "retrieved", "output"]:
+    match stage:
+        case "request" | "retrieved" | "output":
+            return stage
+        case _:
+            raise PolicyError("SG203", f"there is no stage {stage!r}", mend="One of: request, retrieved, output")
+
+
+def _show(result: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table("figure", "value", box=None)
+    for key, value in result.items():
+        if not isinstance(value, (dict, list)):
+            table.add_row(key.replace("_", " "), "-" if value is None else str(value))
+    console().print(table)
+    entities = result.get("entities")
+    if not entities:
+        return
+    by_type = Table("entity type", "labelled", "recall", "precision", "overlap", box=None)
+    for name, row in entities.items():
+        by_type.add_row(name, *("-" if value is None else str(value) for value in row.values()))
+    console().print(by_type)
+    console().print("Covered: " + ", ".join(result["covered"]), markup=False)
+    if result["not_covered"]:
+        console().print("Not covered: " + ", ".join(result["not_covered"]), markup=False)
+
+
