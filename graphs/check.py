@@ -61,10 +61,16 @@ def exit_status(reports: Iterable[Report]) -> int:
     return 1 if any(report.workflow is None for report in reports) else 0
 
 
+_SHOWN = 100
+"""Problems that are shown as text; nobody reads more, and a broken generator makes thousands."""
+
+
 def as_text(report: Report) -> Text:
     """The report for people: each problem with its line and a caret, and a closing line."""
     lines = _Lines()
-    parts = [_problem(problem, lines) for problem in report.problems]
+    parts = [_problem(problem, lines) for problem in report.problems[:_SHOWN]]
+    if len(report.problems) > _SHOWN:
+        parts.append(Text(f"… and {len(report.problems) - _SHOWN:,} more; --format json shows all\n", "dim"))
     parts.append(_summary(report))
     return Text("\n").join(parts)
 

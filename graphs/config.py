@@ -5,6 +5,8 @@ Blocks that belong to a room (`models:`, `router:`, `budget:`, …) are that roo
 text in the JSON Schema and in the reference.
 """
 
+import functools
+from importlib.metadata import entry_points
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -37,6 +39,7 @@ __all__ = [
     "NodeConfig",
     "Waiver",
     "WorkflowConfig",
+    "guard_names",
 ]
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
@@ -230,3 +233,10 @@ class WorkflowConfig(Block):
     """Built-in guarantees that do not hold here, each with a written reason."""
     examples: ExamplesConfig = ExamplesConfig()
     """Example requests to fit, measure and try with."""
+
+
+@functools.cache
+def guard_names() -> tuple[str, ...]:
+    """Every guard that is installed, without loading any."""
+    built_in = [info.alias or name for name, info in GuardConfig.model_fields.items()]
+    return (*built_in, *(point.name for point in entry_points(group="sluicegate.guards")))

@@ -40,22 +40,33 @@ class Field:
     """Every value it can have, where they can be listed."""
     initial: bool = False
     """It has a value from the start: a count of nothing is 0."""
-    meaning: str = ""
+    described: str = ""
+    """What a derived field means; the others' docstrings stand in `state`."""
+
+    @property
+    def meaning(self) -> str:
+        """For people. Reads source code, so only documentation should ask."""
+        concern, _, member = self.name.partition(".")
+        if self.described or not member:
+            return self.described or _meanings("State").get(concern, "")
+        return _meanings("ToolCall" if concern == "tool" else self.key).get(
+            "tool" if self.name == "tool.name" else member, ""
+        )
 
 
 _DERIVED: tuple[Field, ...] = (
     Field(
         "retrieval.count", "int", lambda state: len(state.get("documents") or ()), "documents", initial=True,
-        meaning="How many passages were retrieved; 0 before.",
+        described="How many passages were retrieved; 0 before.",
     ),
     Field(
         "retrieval.best_score", "double",
         lambda state: max((document["score"] for document in state.get("documents") or ()), default=0.0),
-        "documents", initial=True, meaning="The best passage's score; 0 when there is none.",
+        "documents", initial=True, described="The best passage's score; 0 when there is none.",
     ),
     Field(
         "tool.ok", "bool", lambda state: _last_call(state, "status", lambda status: status == "done"), "tool_calls",
-        meaning="The last tool call worked.",
+        described="The last tool call worked.",
     ),
 )  # fmt: skip
 
@@ -91,13 +102,11 @@ def fields() -> Mapping[str, Field]:
                 field = _member(f"{concern}.{name}", key, name, inner)
                 found[field.name] = field
         else:
-            meaning = _meanings("State").get(key, "")
-            found[key] = Field(key, _type(hint), _whole(key), key, initial=key in _INITIAL, meaning=meaning)
+            found[key] = Field(key, _type(hint), _whole(key), key, initial=key in _INITIAL)
     for key, inner in typing.get_type_hints(state_module.ToolCall).items():
         name = "tool.name" if key == "tool" else f"tool.{key}"
         read = functools.partial(_last_call, key=key)
-        meaning = _meanings("ToolCall").get(key, "") or f"The last tool call's {key}."
-        found[name] = Field(name, _type(inner), read, "tool_calls", choices=_choices(inner), meaning=meaning)
+        found[name] = Field(name, _type(inner), read, "tool_calls", choices=_choices(inner))
     found.update({field.name: field for field in _DERIVED})
     return types.MappingProxyType(found)
 
@@ -114,10 +123,7 @@ def _member(name: str, key: str, inner_key: str, hint: Any) -> Field:
         concern = state.get(key)
         return concern.get(inner_key, initial) if concern else initial
 
-    return Field(
-        name, _type(hint), read, key, _choices(hint), initial is not UNSET or key in _GIVEN,
-        _meanings(key).get(inner_key, ""),
-    )  # fmt: skip
+    return Field(name, _type(hint), read, key, _choices(hint), initial is not UNSET or key in _GIVEN)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

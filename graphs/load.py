@@ -270,10 +270,15 @@ def _matches(folder: Path, pattern: str) -> bool:
 
 def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> None:
     artifact = config.router.artifact
-    if config.router.strategy != "slm" and artifact is not None and first_existing(folders, artifact) is None:
+    if config.router.strategy != "slm" and artifact is not None and _card(artifact, folders) is None:
         mend = f"Fit it: sluicegate router fit {faults.source.path}"
         what = f"there is no router artifact {artifact!r} yet"
         faults.add("SG310", what, ("router", "artifact"), mend=mend, severity="warning")
+
+
+def _card(artifact: str, folders: Sequence[Path]) -> Path | None:
+    """The card of a fitted router, which holds the hashes of its other files."""
+    return first_existing(folders, f"{artifact}/card.json")
 
 
 def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source) -> Flow:
@@ -314,13 +319,13 @@ def _digest(
     folders: Sequence[Path],
 ) -> str:
     """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot."""
-    artifact = config.router.artifact and first_existing(folders, f"{config.router.artifact}/card.json")
+    card = _card(config.router.artifact, folders) if config.router.artifact is not None else None
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
         "prompts": {name: hashlib.sha256(text).hexdigest() for name, text in prompts.items()},
         "policies": policies,
-        "router": hashlib.sha256(artifact.read_bytes()).hexdigest() if artifact else None,
+        "router": hashlib.sha256(card.read_bytes()).hexdigest() if card else None,
     }
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

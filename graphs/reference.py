@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from sluicegate.errors import CODES
-from sluicegate.graphs.fields import fields
+from sluicegate.graphs.fields import FieldType, fields
 from sluicegate.graphs.proofs import BUILT_IN
 from sluicegate.graphs.schema import workflow_schema
 from sluicegate.nodes.registry import kinds
@@ -160,12 +160,24 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+_FIELD_TYPES: Mapping[FieldType, str] = {
+    "bool": "true or false",
+    "int": "whole number",
+    "double": "number",
+    "string": "text",
+    "list(string)": "list of text",
+    "list(map)": "list of maps",
+    "map": "map",
+    "dyn": "any",
+}
+
+
 def _fields() -> str:
     rows = ["| field | type | values | meaning |", "| --- | --- | --- | --- |"]
     for field in fields().values():
         choices = " ".join(f"`{choice}`" for choice in field.choices)
         meaning = field.meaning.replace("``", "`")
-        rows.append(f"| `{field.name}` | {field.type} | {choices} | {_cell(meaning)} |")
+        rows.append(f"| `{field.name}` | {_FIELD_TYPES[field.type]} | {choices} | {_cell(meaning)} |")
     return "### Fields\n\n" + "\n".join(rows) + "\n"
 
 
@@ -176,5 +188,6 @@ def _guarantees() -> str:
 
 
 def _codes() -> str:
-    rows = ["| code | problem |", "| --- | --- |", *(f"| {code} | {text} |" for code, text in CODES.items())]
+    config = ((code, text) for code, text in CODES.items() if code.startswith("SG1"))
+    rows = ["| code | problem |", "| --- | --- |", *(f"| {code} | {text} |" for code, text in config)]
     return "## Codes\n\n" + "\n".join(rows) + "\n"

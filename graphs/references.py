@@ -5,27 +5,19 @@ kind of an installed package is checked like a built-in one.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, cast
 
 from pydantic import BaseModel
 
-from sluicegate.graphs.config import WorkflowConfig
+from sluicegate.graphs.config import WorkflowConfig, guard_names
 from sluicegate.graphs.source import Pointer
 from sluicegate.graphs.validate import Faults
 from sluicegate.models.config import unresolved
 from sluicegate.nodes.registry import NodeKind, kinds
 from sluicegate.nodes.tools.registry import tools
-from sluicegate.policies.guards.config import GuardConfig
 
-__all__ = ["check_kinds", "check_references", "first_existing", "guard_names"]
-
-
-def guard_names() -> tuple[str, ...]:
-    """Every guard that is installed, without loading any."""
-    built_in = [info.alias or name for name, info in GuardConfig.model_fields.items()]
-    return (*built_in, *(point.name for point in entry_points(group="sluicegate.guards")))
+__all__ = ["check_kinds", "check_references", "first_existing"]
 
 
 def first_existing(folders: Sequence[Path], name: str) -> Path | None:

@@ -3,8 +3,7 @@
 import re
 from typing import Any
 
-from sluicegate.graphs.config import WorkflowConfig
-from sluicegate.graphs.references import guard_names
+from sluicegate.graphs.config import WorkflowConfig, guard_names
 from sluicegate.nodes.registry import NodeKind, kinds
 from sluicegate.nodes.tools.registry import tools
 

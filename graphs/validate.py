@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ValidationError
 
 from sluicegate.errors import Problem, nearest
-from sluicegate.graphs.config import WorkflowConfig
+from sluicegate.graphs.config import WorkflowConfig, guard_names
 from sluicegate.graphs.source import Pointer, Source
 
 __all__ = ["Faults", "valid_config", "validated"]
@@ -82,6 +82,7 @@ class Faults:
 def valid_config(source: Source, faults: Faults) -> WorkflowConfig | None:
     """The config, or what is left of it without its broken parts; None when too little is left."""
     data: Any = json.loads(_json(source.data))
+    _without_unknown_guards(data.get("guards"), faults)
     config = validated(WorkflowConfig, data, (), faults)
     while config is None:
         for pointer in faults.broken:
@@ -95,6 +96,15 @@ def valid_config(source: Source, faults: Faults) -> WorkflowConfig | None:
             break
         faults.broken |= silent.broken
     return config
+
+
+def _without_unknown_guards(block: Any, faults: Faults) -> None:
+    # the model cannot say where an unknown guard stands, because guards of packages are extra keys to it
+    known = guard_names()
+    for name in [key for key in cast("dict[str, Any]", block) if key not in known] if isinstance(block, dict) else ():
+        faults.add("SG116", f"there is no guard {name!r}", ("guards", name), choices=known, word=name, of_key=True)
+        faults.broken.add(("guards", name))
+        del block[name]
 
 
 def validated(

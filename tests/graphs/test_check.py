@@ -45,8 +45,8 @@ def test_a_problem_shows_its_line_with_a_caret() -> None:
     found = _run("check", "broken/references.yaml")
     assert found.exit_code == 1
     assert (
-        "broken/references.yaml:12:8: error SG111 there is no node 'clasify'\n"
-        "    12 │ start: clasify\n"
+        "broken/references.yaml:13:8: error SG111 there is no node 'clasify'\n"
+        "    13 │ start: clasify\n"
         "       │        ^^^^^^^\n"
         "    did you mean 'classify'?\n"
     ) in found.stdout
@@ -77,7 +77,7 @@ def test_sarif_points_to_the_lines() -> None:
     (run,) = _json("check", "broken/references.yaml", "--format", "sarif")["runs"]
     rules = [rule["id"] for rule in run["tool"]["driver"]["rules"]]
     assert all(rules[result["ruleIndex"]] == result["ruleId"] for result in run["results"])
-    wanted = {"startLine": 12, "startColumn": 8}
+    wanted = {"startLine": 13, "startColumn": 8}
     (found,) = [one for one in run["results"] if one["locations"][0]["physicalLocation"]["region"] == wanted]
     assert found["level"] == "error"
     assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "broken/references.yaml"
