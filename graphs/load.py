@@ -19,10 +19,11 @@ from sluicegate.graphs.assigned import domains, never_written
 from sluicegate.graphs.conditions import Condition, Conditions
 from sluicegate.graphs.config import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.overlay import overlay
 from sluicegate.graphs.proofs import Guarantee as Proved
 from sluicegate.graphs.proofs import Waiver, prove
 from sluicegate.graphs.references import check_kinds, check_references, first_existing
-from sluicegate.graphs.source import Pointer, Source, overlay, read
+from sluicegate.graphs.source import Pointer, Source, read
 from sluicegate.graphs.validate import Faults, valid_config, validated
 from sluicegate.nodes.registry import NodeKind
 

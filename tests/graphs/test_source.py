@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 from sluicegate.graphs import source
-from sluicegate.graphs.source import MAX_BYTES, Source, overlay, read
+from sluicegate.graphs.overlay import overlay
+from sluicegate.graphs.source import MAX_BYTES, Source, read
 
 
 def _read(tmp_path: Path, text: str, name: str = "w.yaml") -> Source:
