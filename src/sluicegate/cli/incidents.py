@@ -109,9 +109,7 @@ def _print(incident: "Incident", *, as_json: bool) -> None:
     from rich.table import Table
 
     table = Table(show_header=False, box=None)
-    frozen = (
-        f"{incident['log_from']} to {incident['log_to']}, {incident['log_hash'][:16]}…" if incident["log_to"] else ""
-    )
+    span = f"{incident['log_from']} to {incident['log_to']}, {incident['log_hash'][:16]}…"
     shown = {
         "id": incident["id"],
         "status": incident["status"],

@@ -45,7 +45,7 @@ def plain(value: Any) -> Any:
     # half of a surrogate pair, or a character that needs a pair
     if "\\ud" in text:
         return _walked(value)
-    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=str)
+    return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=_number)
 
 
 def _integer(digits: str) -> Any:
