@@ -99,6 +99,7 @@ CODES: dict[str, str] = {
     "SG611": "a node failed",
     "SG612": "store written by a newer version",
     "SG613": "no destination for traces is configured",
+    "SG614": "Langfuse failed or refused",
 }
 
 

@@ -149,7 +149,14 @@ class Receiver:
             return (200, found) if found else (404, {"message": "Dataset not found"})
         if (method, path) == ("POST", "/api/public/dataset-items"):
             dataset = self.datasets[given["datasetName"]]
-            item = {"status": "ACTIVE", "sourceTraceId": None, "sourceObservationId": None, "metadata": None, **given}
+            item = {
+                "sourceTraceId": None,
+                "sourceObservationId": None,
+                "metadata": None,
+                "mediaReferences": [],
+                **given,
+            }
+            item["status"] = given.get("status") or "ACTIVE"
             item |= {"datasetId": dataset["id"], "expectedOutput": given.get("expectedOutput")} | dates
             self.items = [other for other in self.items if other["id"] != item["id"]] + [item]
             return 200, item

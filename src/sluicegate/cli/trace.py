@@ -184,6 +184,27 @@ def push(
         raise typer.Exit(1)
 
 
+@app.command("destinations")
+def show_destinations(as_json: AsJson = False) -> None:
+    """Say where traces go, and whether the servers there take them."""
+    from sluicegate.observe.destinations import destinations
+    from sluicegate.observe.langfuse import Keys, check_keys, loses_scores, server_state
+
+    keys = Keys.configured()
+    found: dict[str, Any] = {"summary": destinations()}
+    if keys is not None:
+        state = server_state(keys)
+        refused = check_keys(keys) if state.reachable else state.reason
+        found["langfuse"] = {"host": keys.host, "version": state.words, "problem": refused or loses_scores(state)}
+    if as_json:
+        emit(found)
+        return
+    console().print(found["summary"], soft_wrap=True)
+    if keys is not None:
+        said = found["langfuse"]
+        console().print(f"Langfuse {said['version']} at {said['host']}: {said['problem'] or 'well'}", soft_wrap=True)
+
+
 @app.command()
 def feedback(
     run: Run,

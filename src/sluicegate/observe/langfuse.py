@@ -23,7 +23,7 @@ from sluicegate.observe.spans import Score, Trace
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Keys", "LangfuseSender", "ServerState", "loses_scores", "sdk", "server_state"]
+__all__ = ["Keys", "LangfuseSender", "ServerState", "check_keys", "loses_scores", "sdk", "server_state"]
 
 _BATCHED_SCORES = (4, 59)
 """From this server version on, scores are posted as a list, the only form that SDK 5 knows."""
@@ -153,6 +153,15 @@ def loses_scores(state: ServerState) -> str:
         f"Langfuse {state.words} takes no scores from SDK {installed}: runs' scores are sent another way, but those of "
         "experiments would be lost. Use a server from 4.59 on, or install langfuse<5"
     )
+
+
+def check_keys(keys: Keys) -> str:
+    """Why a server refuses the keys; empty when it takes them. Never raises."""
+    try:
+        return "" if sdk(keys).auth_check() else "the keys are refused"
+    except Exception as error:
+        status = getattr(error, "status_code", None)
+        return f"the keys are refused ({status})" if status in (401, 403) else f"{type(error).__name__}"
 
 
 def sdk(keys: Keys) -> Any:
