@@ -17,9 +17,6 @@ from sluicegate.observe.store import RunFilter
 from tests.observe.receiver import PUBLIC, SECRET, Receiver
 from tests.observe.scenario import first_stretch, last_stretch, open_tracer
 
-EVENTS = 35
-"""Observations of `first_stretch` and `last_stretch` together, and 9 scores."""
-
 
 def langfuse(url: str, **options: Any) -> QueuedExporter:
     return QueuedExporter(LangfuseSender(Keys(PUBLIC, SECRET, url), timeout_s=5), first_pause_s=0.05, **options)
