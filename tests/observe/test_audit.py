@@ -174,6 +174,18 @@ def test_a_truncation_with_an_older_head_is_found_by_a_checkpoint_kept_elsewhere
     assert [f.kind for f in verify(folder, witnessed=[forged]).findings] == ["signature"]
 
 
+def test_a_log_whose_files_are_gone_is_found(make: Any, folder: Path) -> None:
+    filled(make)
+    (folder / "audit-000001.jsonl").unlink()
+    assert found(folder) == [("truncated", 1)]
+
+
+def test_where_there_is_no_log_there_is_nothing_to_verify(folder: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        verify(folder)
+    assert caught.value.code == "SG603"
+
+
 def test_a_reorder_is_found(make: Any, folder: Path) -> None:
     filled(make)
     lines = lines_of(folder)

@@ -53,6 +53,7 @@ def test_blocked_requests_open_one_above_the_rate_only(incidents: Incidents, clo
     for _ in range(30):
         assert record(incidents, "blocked") is None
         clock.at += timedelta(seconds=70)
+    clock.at += timedelta(hours=1)
     opened = [record(incidents, "blocked", run=f"r{number}") for number in range(10)]
     assert opened[0] is None
     assert opened[-1] is not None

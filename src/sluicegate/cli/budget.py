@@ -2,6 +2,7 @@
 
 import getpass
 import os
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -42,18 +43,7 @@ def show(
     spending = ledger.spending(by=by, since=since)
     cache = _cache()
     if as_json:
-        rows = [
-            {
-                "cap": c.name,
-                "of": c.of,
-                "unit": c.unit,
-                "limit": c.limit,
-                "spent": c.spent,
-                "held": c.held,
-                "left": c.left,
-            }
-            for c in caps
-        ]
+        rows = [{**asdict(cap), "left": cap.left} for cap in caps]
         emit({"since": since, "caps": rows, "spending": spending, "cache": cache})
         return
     from rich.markup import escape
@@ -97,8 +87,6 @@ def clock(
 @switch_app.command("off")
 def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = False) -> None:
     """Switch something off, at once, in every running process of this home."""
-    from dataclasses import asdict
-
     from sluicegate.policies.switch import KillSwitch
 
     switched = KillSwitch().off(name, reason=reason, by=_actor(by))
@@ -126,8 +114,6 @@ def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson =
 @switch_app.command("list")
 def switch_list(as_json: AsJson = False) -> None:
     """List what is off."""
-    from dataclasses import asdict
-
     from rich.markup import escape
     from rich.table import Table
 

@@ -61,7 +61,7 @@ def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence
     that were kept elsewhere. Raises `RunError` SG603 when there is no log."""
     paths = segments(folder)
     pem = folder / "public.pem"
-    if not paths or not (public_key or pem.exists()):
+    if not (paths or (folder / "head").exists()) or not (public_key or pem.exists()):
         raise RunError("SG603", f"there is no audit log in {folder}")
     key = read_public(public_key or pem.read_bytes())
     findings: list[Finding] = []
@@ -164,8 +164,9 @@ def _check_statements(
         line = hashes.get(seq)
         if line is not None and line.own != statement["hash"]:
             findings.append(Finding("rewritten", seq, line.place, "another record was signed under this number"))
-        elif line is None and seq > last:
-            findings.append(Finding("truncated", last + 1, "", f"a signed statement says that there are {seq} records"))
+    if seen and max(seen) > last:
+        message = f"a signed statement says that there are {max(seen)} records"
+        findings.append(Finding("truncated", last + 1, "", message))
 
 
 def _check_tail(lines: Sequence[_Line], head: dict[str, Any], findings: list[Finding]) -> None:

@@ -1,0 +1,46 @@
+"""Budgets, cache and policy settings: strict, with durations people can read."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from sluicegate.policies.config import BudgetConfig, CacheConfig, PolicyConfig, seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90s", 90), ("15m", 900), ("24h", 86400), ("7d", 604800), ("2w", 1209600), ("1.5h", 5400)]
+)
+def test_durations(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+    assert CacheConfig.model_validate({"ttl": text}).ttl == expected
+
+
+@pytest.mark.parametrize("value", ["", "24", "24 hours", "-1h", "0s", 0, -5, None])
+def test_what_is_not_a_duration(value: Any) -> None:
+    with pytest.raises(ValidationError):
+        CacheConfig.model_validate({"ttl": value})
+
+
+@pytest.mark.parametrize(
+    ("model", "value"),
+    [
+        (BudgetConfig, {"per_run_usd": -1}),
+        (BudgetConfig, {"per_run_eur": 1}),
+        (BudgetConfig, {"per_intent_day_usd": {"a": -1}}),
+        (BudgetConfig, {"per_run_tokens": 1.5}),
+        (BudgetConfig, {"lease_s": 0}),
+        (CacheConfig, {"answers": "semantic"}),
+        (CacheConfig, {"max_mb": 0}),
+        (PolicyConfig, {"files": [""]}),
+    ],
+)
+def test_what_is_refused(model: Any, value: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        model.model_validate(value)
+
+
+def test_without_settings_nothing_is_capped_or_cached() -> None:
+    caps = BudgetConfig().model_dump(exclude={"lease_s"})
+    assert set(caps.values()) == {None}
+    assert CacheConfig().answers == "off"
