@@ -42,6 +42,7 @@ _OPPOSITES = (
     ("monthly", "yearly"), ("weekday", "weekend"), ("minutes", "hours"), ("hours", "days"), ("days", "weeks"),
     ("weeks", "months"), ("months", "years"), ("manager", "employee"), ("at least", "at most"), ("up to", "at least"),
 )  # fmt: skip
+_CLAUSE = re.compile(r"[;,]\s+|\s(?:and|but|or)\s")
 _SAME_STATEMENT = 0.6
 """Share of a sentence's words from which a passage's sentence is taken to speak of the same thing."""
 
@@ -55,7 +56,12 @@ class _Statement:
 
 def unsupported(text: str, sources: tuple[str, ...], question: str, support: float) -> list[tuple[int, str]]:
     """Sentences of `text` without support, as their number (from 1) and why; reasons quote nothing."""
-    statements = [_statement(sentence) for source in sources for sentence in sentences(source)]
+    statements = [
+        _statement(part)
+        for source in sources
+        for sentence in sentences(source)
+        for part in {sentence, *_clauses(sentence)}
+    ]
     counts = Counter(word for statement in statements for word in statement.words)
     given = frozenset(counts)
     known = " ".join([*sources, question])
@@ -63,7 +69,10 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     names = {name.casefold() for name in _TOKEN.findall(known)}
     faults: list[tuple[int, str]] = []
     for number, sentence in enumerate(sentences(text), start=1):
-        why = _fault(sentence, statements, counts, given, numbers, names, question, support)
+        whys = (
+            _fault(part, statements, counts, given, numbers, names, question, support) for part in sentence.split("; ")
+        )
+        why = next(filter(None, whys), "")
         if why:
             faults.append((number, why))
     return faults
@@ -95,7 +104,8 @@ def _fault(
     held = sum(weight for word, weight in weights.items() if word in given)
     if total and held / total < support:
         return "too few of its words stand in the passages"
-    best = max(statements, key=lambda statement: len(statement.words & words), default=None)
+    # of two that share as much, the shorter one says less else
+    best = max(statements, key=lambda statement: (len(statement.words & words), -len(statement.words)), default=None)
     if best is None or len(best.words & words) < _SAME_STATEMENT * len(words):
         return ""
     lower = bare.casefold()
@@ -108,6 +118,10 @@ def _fault(
         if sides in ([(True, False), (False, True)], [(False, True), (True, False)]):
             return "the opposite of what the passage says"
     return ""
+
+
+def _clauses(sentence: str) -> list[str]:
+    return _CLAUSE.split(sentence)
 
 
 def _weight(count: int, statements: int) -> float:

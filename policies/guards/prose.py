@@ -23,21 +23,22 @@ _END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+\s*(?:[-*•]\s+|\d{1,2}[.)]\s+
 _HELD = "․"
 """Stands for the full stop of an abbreviation while sentences are split."""
 _MARKER = re.compile(r"\[\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*\]")
+_LEADING_MARKERS = re.compile(rf"(?:{_MARKER.pattern}\s*)+")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 
 
 def sentences(text: str) -> list[str]:
     """The text's sentences and list items, without empty ones."""
     held = _ABBREVIATION.sub(lambda found: found[0].replace(".", _HELD), text)
-    # a marker that follows the full stop belongs to the sentence before it
     joined: list[str] = []
     for part in _END.split(held):
         bare = part.replace(_HELD, ".").strip()
-        if not bare:
-            continue
-        if joined and not _WORD.search(_MARKER.sub("", bare)):
-            joined[-1] += " " + bare
-        else:
+        # a marker that follows the full stop belongs to the sentence before it
+        leading = _LEADING_MARKERS.match(bare)
+        if joined and leading:
+            joined[-1] += " " + leading[0].strip()
+            bare = bare[leading.end() :]
+        if bare:
             joined.append(bare)
     return joined
 

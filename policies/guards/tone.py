@@ -16,7 +16,7 @@ def _any_of(*parts: str) -> re.Pattern[str]:
 _PATTERNS: dict[str, re.Pattern[str]] = {
     "an insult": _any_of(
         r"idiot(?:s|ic)?", r"moron(?:s|ic)?", r"imbeciles?", r"dumb(?:ass|est)?", r"stupid(?:ity|ly)?", r"losers?",
-        r"pathetic", r"worthless (?:person|user|employee|fool)", r"fools?\b(?! ?proof)", r"jerks?", r"scum", r"dimwits?",
+        r"pathetic", r"worthless (?:person|user|employee|fool)", r"fools?\b(?![ -]?proof)", r"jerks?", r"scum", r"dimwits?",
         r"you(?:'re| are) (?:so |really |just )?(?:lazy|useless|incompetent|hopeless|clueless|ignorant|ridiculous)",
         r"shut up", r"screw you", r"go to hell", r"get lost", r"drop dead",
     ),
@@ -42,10 +42,10 @@ _PATTERNS: dict[str, re.Pattern[str]] = {
 _PROMISES = _any_of(
     r"(?:i|we) (?:can |hereby |personally |absolutely |fully )?(?:guarantee|promise)\b(?! (?:nothing|you nothing))",
     r"(?:100 ?%|hundred percent|absolutely|completely|totally) (?:guaranteed|certain|safe|risk[- ]free|secure)",
-    r"guaranteed (?:to|returns?|results?|approval)", r"there (?:is|are) (?:absolutely )?no risks?", r"will never (?:fail|happen again|break)",
+    r"guaranteed (?:to|returns?|results?|approval)", r"(?:is|are|has|have|carries) (?:absolutely )?no risks?", r"will never (?:fail|happen again|break)",
     r"you (?:definitely|certainly|clearly) (?:have|are suffering from) (?:a |an )?(?:disease|cancer|disorder|condition|infection|depression)",
     r"you will (?:definitely|certainly) (?:win|get|be approved|receive)", r"no need to (?:see|consult|ask) (?:a|your) (?:doctor|lawyer|physician)",
-    r"this is (?:legally binding|legal advice|medical advice|investment advice)", r"double your money",
+    r"this is (?:legally binding|legal advice|medical advice|investment advice)", r"doubles? your money",
 )  # fmt: skip
 
 _WORD = re.compile(r"[A-Za-z]{3,}")

@@ -40,7 +40,9 @@ def list_(*, as_json: AsJson = False) -> None:
 @app.command("eval")
 def eval_(
     name: Annotated[str, typer.Argument(help="The guard.")],
-    data: Annotated[Path, typer.Option(help="JSONL with `text` and `attack`, `flagged`, `safe` or `spans`; may be .gz.")],
+    data: Annotated[
+        Path, typer.Option(help="JSONL with `text` and `attack`, `flagged`, `safe` or `spans`; may be .gz.")
+    ],
     *,
     settings: Settings = "",
     stage: Stage = "request",
@@ -72,7 +74,9 @@ def check(
     text: Annotated[str, typer.Argument(help="The text, or - for standard input.")],
     *,
     stage: Stage = "request",
-    source: Annotated[list[str] | None, typer.Option(help="A passage the text should rest on; may be repeated.")] = None,
+    source: Annotated[
+        list[str] | None, typer.Option(help="A passage the text should rest on; may be repeated.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run guards on one text, on their defaults."""
@@ -146,5 +150,3 @@ def _show(result: dict[str, Any]) -> None:
     console().print("Covered: " + ", ".join(result["covered"]), markup=False)
     if result["not_covered"]:
         console().print("Not covered: " + ", ".join(result["not_covered"]), markup=False)
-
-
