@@ -10,7 +10,7 @@ RUN := $(UV) run --no-sync
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
 	@$(UV) sync --frozen --no-dev --inexact --quiet
-	@$(RUN) python -m sluicegate.demo
+	@$(RUN) sluicegate demo
 
 test: install lint types
 	$(RUN) pytest -q

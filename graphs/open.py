@@ -15,6 +15,7 @@ from sluicegate.graphs.build import build
 from sluicegate.graphs.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.load import Workflow, load
 from sluicegate.graphs.run import Runner
+from sluicegate.graphs.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.nodes.prompts import PromptFolder
@@ -22,6 +23,7 @@ from sluicegate.nodes.tools import ToolBox, tools
 from sluicegate.observe.traced import traced
 from sluicegate.policies.cache import SqliteCache
 from sluicegate.policies.engine import CedarEngine
+from sluicegate.policies.guards.library import warm
 from sluicegate.policies.guards.set import GuardSet
 from sluicegate.policies.ledger import open_ledger
 from sluicegate.policies.readable import Reading
@@ -48,7 +50,7 @@ class Opened:
     def warm(self) -> None:
         """Load models and guards in the background, so that the first request does not wait for them."""
         self.models.warm()
-        GuardSet.warm()
+        warm()
 
 
 def open_workflow(
@@ -71,6 +73,7 @@ def open_workflow(
     folder, config = home(), workflow.config
     models = models or ModelSet(config.models)
     tracer = tracer or _tracer(workflow)
+    keep(workflow)
     switch = KillSwitch()
     policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
     reading = Reading(policy)
@@ -126,9 +129,12 @@ def _router(workflow: Workflow, models: ModelSet) -> Router:
     config = workflow.config.router
     artifact = read_artifact(workflow.find(config.artifact or ""))
     check_fits(artifact.card, intents=set(workflow.config.intents), where=workflow.name)
-    embedder = artifact.card.get("embedder")
+    embedder: dict[str, str] | None = artifact.card.get("embedder")
+    if embedder is None:
+        return FittedRouter(artifact, threshold=config.threshold)
+    fingerprint = embedder["fingerprint"]
 
     async def embed(texts: Sequence[str]) -> list[list[float]]:
-        return (await models.embed_named(config.embedder, texts, like=embedder["fingerprint"])).vectors
+        return (await models.embed_named(config.embedder, texts, like=fingerprint)).vectors
 
-    return FittedRouter(artifact, embed=embed if embedder else None, threshold=config.threshold)
+    return FittedRouter(artifact, embed=embed, threshold=config.threshold)

@@ -44,6 +44,8 @@ class Asked(TypedDict):
     reason: str
     documents: list[DocumentRef]
     checks: list[CheckResult]
+    proposal: dict[str, Any]
+    """The tool that would be called on approval, and its arguments; empty when none would."""
 
 
 class HumanInterrupt(Settings):
@@ -76,6 +78,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
             "reason": _why(state),
             "documents": state.get("documents", []),
             "checks": checks["results"] if checks else [],
+            "proposal": _proposal(state),
         }
         verdict: Verdict = interrupt(asked)
         person = verdict["principal"]
@@ -121,6 +124,13 @@ def permit(person: Principal | None, asked: Asked, state: State, services: Servi
     )
     if not decision.allowed:
         raise RunError("SG610", f"policy does not let {person['id']} decide: {decision.reason or 'no rule allows it'}")
+
+
+def _proposal(state: State) -> dict[str, Any]:
+    intent, extraction = state.get("intent"), state.get("extraction")
+    if not intent or not intent["tool"] or extraction is None:
+        return {}
+    return {"tool": intent["tool"], "arguments": extraction["fields"]}
 
 
 def _why(state: State) -> str:

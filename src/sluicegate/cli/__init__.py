@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "graph": "Draw a workflow's graph.",
     "ingest": "Read knowledge into a workflow's index.",
     "run": "Send requests through a workflow.",
+    "demo": "Fetch weights, ingest, and send the example requests of a workflow.",
     "step": "Step through a run, node by node.",
     "approvals": "List, show and decide what waits for a person.",
     "trace": "List, show and export runs.",
@@ -75,9 +76,10 @@ def _root() -> None: ...
 
 def main() -> None:
     """Run the command line; leaves with 0, 1 (failed), 2 (wrong use or config) or 130 (interrupted)."""
-    from sluicegate.cli.show import fail
+    from sluicegate.cli.show import fail, show_warnings
     from sluicegate.errors import SluicegateError
 
+    show_warnings()
     try:
         app()
     except SluicegateError as error:

@@ -123,5 +123,5 @@ def _show(reports: dict[str, "IngestReport"]) -> None:
             notes().print(Text(str(problem), style=style), soft_wrap=True)
 
 
-_SHOWN = 40
+_SHOWN = 8
 """Documents named in a table; a person reads no more."""

@@ -5,6 +5,7 @@ piped.
 """
 
 import json
+import logging
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from sluicegate.errors import SluicegateError
 
-__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress"]
+__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress", "show_warnings"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 """The type of every command's `--json` option."""
@@ -56,6 +57,28 @@ def progress() -> "Progress":
         console=screen,
         disable=not screen.is_terminal,
     )
+
+
+class _Once(logging.Handler):
+    """Shows each warning once: that a stand-in answers is news the first time only."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        subject = text.split(": ")[0]
+        if subject not in self._seen:
+            self._seen.add(subject)
+            notes().print(f"note: {text}", style="dim", markup=False, soft_wrap=True)
+
+
+def show_warnings() -> None:
+    """Send the package's warnings to the terminal, and to nowhere else: other libraries configure the root logger."""
+    log = logging.getLogger("sluicegate")
+    log.propagate = False
+    log.handlers = [_Once()]
 
 
 def fail(error: "SluicegateError", *, as_json: bool = False) -> int:

@@ -1,0 +1,93 @@
+"""The versions of workflows that have run in this home: where each lives, and a copy of what it was.
+
+A run that waits may outlive an edit of its workflow. The copy lets it finish on the version it began with: everything
+that the digest covers (config, prompts, policies, router artifact), in the same places relative to each other.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.load import Workflow
+from sluicegate.home import home
+
+__all__ = ["current", "keep", "kept"]
+
+
+def keep(workflow: Workflow) -> None:
+    """Remember this version; costs a look at one folder when it is known. Raises `RunError` SG607."""
+    folder = _folder(workflow.digest)
+    origin = {"workflow": workflow.name, "file": str(workflow.path.resolve()), "digest": workflow.digest}
+    _point(workflow.name, origin)
+    if folder.is_dir():
+        return
+    files = [file.resolve() for file in _files(workflow)]
+    root = Path(os.path.commonpath([file.parent for file in files]))
+    staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        for file in files:
+            target = staged / "files" / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        start = workflow.path.resolve().relative_to(root)
+        (staged / "origin.json").write_text(json.dumps({**origin, "start": str(start)}), encoding="utf-8")
+        staged.rename(folder)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        if not folder.is_dir():  # another process may have been faster
+            raise RunError("SG607", f"cannot keep this version of {workflow.name}: {error}") from error
+
+
+def kept(digest: str) -> Path:
+    """The kept copy of a version. Raises `RunError` SG604 when there is none."""
+    origin = _folder(digest) / "origin.json"
+    if not origin.is_file():
+        raise RunError(
+            "SG604", f"no copy of version {digest[:12]} was kept", mend="Go on under the present one: --migrate"
+        )
+    return origin.parent / "files" / json.loads(origin.read_text(encoding="utf-8"))["start"]
+
+
+def current(name: str) -> Path:
+    """The file that the workflow of this name was last opened from. Raises `RunError` SG603."""
+    pointer = home() / "versions" / f"{name}.json"
+    if not pointer.is_file():
+        raise RunError(
+            "SG603", f"no workflow {name!r} has run in this home", mend="Run one: sluicegate run CONFIG TEXT"
+        )
+    return Path(json.loads(pointer.read_text(encoding="utf-8"))["file"])
+
+
+def _folder(digest: str) -> Path:
+    return home() / "versions" / digest[:16]
+
+
+def _point(name: str, origin: dict[str, str]) -> None:
+    pointer = home() / "versions" / f"{name}.json"
+    text = json.dumps(origin)
+    if pointer.is_file() and pointer.read_text(encoding="utf-8") == text:
+        return
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        staged = pointer.with_suffix(f".{uuid.uuid4().hex[:8]}")
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(pointer)
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {pointer}: {error.strerror}") from error
+
+
+def _files(workflow: Workflow) -> Iterable[Path]:
+    """Every file that the digest covers."""
+    yield from workflow.source.files
+    for folder in workflow.prompt_folders:
+        yield from sorted(folder.glob("*.md"))
+    yield from sorted(path for path in workflow.policy_folder.glob("policies/*") if path.is_file())
+    for pattern in workflow.config.policy.files:
+        yield from sorted(workflow.policy_folder.glob(pattern))
+    artifact = workflow.config.router.artifact
+    if artifact:
+        yield from sorted(path for path in workflow.find(artifact).glob("*") if path.is_file())

@@ -1,0 +1,221 @@
+"""`sluicegate approvals`: what waits for a person, and what they decide."""
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.outcome import as_json as outcome_json
+from sluicegate.cli.outcome import print_outcome
+from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.errors import RunError
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.approvals import Waiting
+    from sluicegate.graphs.open import Opened
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, show and decide what waits for a person.", no_args_is_help=True)
+
+Run = Annotated[str, typer.Argument(help="The run's id, or the start of it.")]
+User = Annotated[str, typer.Option("--as", help="Who decides.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="A role of theirs; may be repeated.")]
+Groups = Annotated[list[str] | None, typer.Option("--group", help="A group of theirs; may be repeated.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the decision.")]
+Kept = Annotated[
+    bool, typer.Option("--kept", help="The workflow has changed: finish on the version the run began with.")
+]
+Migrate = Annotated[bool, typer.Option("--migrate", help="The workflow has changed: go on under the present version.")]
+
+
+@app.command("list")
+def list_waiting(
+    workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "", as_json: AsJson = False
+) -> None:
+    """List the runs that wait, the oldest first; those past their deadline are refused now."""
+    waiting = _all_waiting(workflow)
+    if as_json:
+        emit(waiting)
+        return
+    if not waiting:
+        console().print("nothing waits for a decision")
+        return
+    from rich.table import Table
+
+    table = Table("run", "workflow", "intent", "asked by", "decides", "until", "why", box=None)
+    for one in waiting:
+        table.add_row(
+            one["run"],
+            one["workflow"],
+            one["intent"],
+            one["principal"],
+            one["approvers"],
+            one["deadline"][:16],
+            one["reason"],
+        )
+    console().print(table)
+
+
+@app.command()
+def show(run: Run, as_json: AsJson = False) -> None:
+    """Show the evidence: request, draft, sources, checks, and why a person is asked."""
+    waiting = _waiting(_full_id(run))
+    if as_json:
+        emit(waiting)
+        return
+    from rich.markup import escape
+
+    screen = console()
+    screen.print(f"[bold]{escape(waiting['request'])}[/bold]")
+    screen.print(f"  asked by  {escape(waiting['principal'])}   intent {waiting['intent']}")
+    screen.print(f"  why       {escape(waiting['reason'])}")
+    screen.print(f"  decides   {waiting['approvers']} until {waiting['deadline'][:16]}")
+    if waiting["proposal"]:
+        screen.print(f"  would do  {escape(str(waiting['proposal']))}")
+    if waiting["draft"]:
+        screen.print(f"  draft     {escape(waiting['draft'])}")
+    for number, document in enumerate(waiting["documents"], start=1):
+        screen.print(
+            f"  source    [{number}] {escape(document['title'])} ({document['id']}@{document['version']})", markup=False
+        )
+    for check in waiting["checks"]:
+        verdict = "passed" if check["passed"] else f"failed: {check['reason']}"
+        screen.print(f"  check     {check['guard']} {escape(verdict)}")
+    screen.print(
+        f"\nsluicegate approvals approve|edit|reject {waiting['run']} --as NAME --role ROLE",
+        style="dim",
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def approve(
+    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "",
+    kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Let the draft go out, or the tool be called."""
+    _decide(run, "approve", user, role, group, reason, "", kept, migrate, as_json=as_json)
+
+
+@app.command()
+def edit(
+    run: Run, text: Annotated[str, typer.Argument(help="The text to send instead of the draft.")], user: User,
+    role: Roles = None, group: Groups = None, reason: Reason = "",
+    kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Send another text than the draft."""
+    _decide(run, "edit", user, role, group, reason, text, kept, migrate, as_json=as_json)
+
+
+@app.command()
+def reject(
+    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "",
+    kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
+) -> None:  # fmt: skip
+    """Refuse the request; the reason is told to who asked."""
+    _decide(run, "reject", user, role, group, reason, "", kept, migrate, as_json=as_json)
+
+
+@app.command()
+def watch(
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Look once, and leave.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show what comes in, as it comes in, and refuse what is past its deadline."""
+    seen: set[str] = set()
+    while True:
+        for one in _all_waiting(""):
+            if one["run"] in seen:
+                continue
+            seen.add(one["run"])
+            if as_json:
+                emit(one)
+            else:
+                until = one["deadline"][:16]
+                console().print(f"{one['run']}  {one['intent']}  {one['approvers']} until {until}  {one['reason']}")
+        if once:
+            return
+        time.sleep(every)
+
+
+def _decide(
+    run: str, verdict: str, user: str, roles: list[str] | None, groups: list[str] | None, reason: str, text: str,
+    kept: bool, migrate: bool, *, as_json: bool,
+) -> None:  # fmt: skip
+    from sluicegate.graphs.intake import principal
+
+    run = _full_id(run)
+    opened = _opened(run, kept=kept, migrate=migrate)
+    decided = asyncio.run(opened.runner.decide(run, verdict, principal(user, roles, groups), reason=reason, text=text))
+    opened.tracer.flush(5.0)
+    said = outcome_json(decided, all_llm_usd=opened.runner.all_llm_usd(decided.state))
+    if as_json:
+        emit(said)
+    else:
+        print_outcome(said)
+
+
+def _all_waiting(workflow: str) -> "list[Waiting]":
+    """What waits in this home. A run past its deadline is refused on the way."""
+    from sluicegate.observe.store import RunFilter
+
+    found: list[Waiting] = []
+    opened: dict[tuple[str, str], Any] = {}
+    for row in reversed(_store().runs(RunFilter(status="waiting", workflow=workflow), limit=1000)):
+        key = (row["workflow"], row["digest"])
+        if key not in opened:
+            opened[key] = _opened_version(*key)
+        one = opened[key].runner.waiting(row["run_id"])
+        if one is None:
+            continue
+        try:
+            asyncio.run(opened[key].runner.expire(row["run_id"]))
+        except RunError as error:
+            if error.code != "SG605":
+                raise
+            found.append(one)
+    return found
+
+
+def _waiting(run: str) -> "Waiting":
+    row = _store().run(run)
+    one = _opened_version(row["workflow"], row["digest"]).runner.waiting(run)
+    if one is None:
+        raise RunError("SG605", f"run {run} is not waiting for a decision")
+    return one
+
+
+def _opened(run: str, *, kept: bool, migrate: bool) -> "Opened":
+    """The workflow of a run: as it is now, as it was kept, or as it is now for a run of before."""
+    from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.versions import current
+    from sluicegate.graphs.versions import kept as kept_version
+
+    row = _store().run(run)
+    if kept:
+        return open_workflow(kept_version(row["digest"]))
+    return open_workflow(current(row["workflow"]), migrates=row["digest"] if migrate else "")
+
+
+def _opened_version(workflow: str, digest: str) -> "Opened":
+    """The version that a run began with: the present one when it has not changed, else the kept copy."""
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.versions import current, kept
+
+    present = load(current(workflow))
+    return open_workflow(present if present.digest == digest else kept(digest))
+
+
+def _full_id(run: str) -> str:
+    return _store().run(run)["run_id"]
+
+
+def _store() -> Any:
+    from sluicegate.home import home
+    from sluicegate.observe.store import Store
+
+    return Store(home() / "store.sqlite")

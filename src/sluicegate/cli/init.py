@@ -1,0 +1,72 @@
+"""`sluicegate init`: start a new workflow, from the starter or from one of the patterns."""
+
+import re
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.errors import ConfigError, Problem, RunError
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Start a new workflow.")
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(help="The workflow's name; its folder is made under --in.")],
+    pattern: Annotated[
+        str, typer.Option(help="Start from this pattern, by number or name, instead of the starter.")
+    ] = "",
+    parent: Annotated[Path, typer.Option("--in", help="Where the folder is made.")] = Path("configs"),
+    as_json: AsJson = False,
+) -> None:
+    """Start a new workflow that runs as it is: config, prompts, policy, two documents, examples."""
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,60}", name):
+        raise ConfigError([Problem("SG107", f"{name!r} is no name: letters, digits, - and _, a letter first")])
+    target = parent / name
+    if target.exists():
+        raise RunError(
+            "SG607", f"{target} is there already", mend="Choose another name, or another folder: --in FOLDER"
+        )
+    source = _pattern(pattern) if pattern else _starter()
+    try:
+        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".sluicegate"))
+        config = target / "workflow.yaml"
+        text = config.read_text(encoding="utf-8")
+        config.write_text(
+            re.sub(r"^workflow: .*$", f"workflow: {name}", text, count=1, flags=re.MULTILINE), encoding="utf-8"
+        )
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {target}: {error.strerror}") from error
+    steps = [
+        f"sluicegate check {config}",
+        f"sluicegate ingest {config}",
+        f"sluicegate router fit {config}",
+        f"sluicegate run {config} {target / 'examples' / 'requests.jsonl'}",
+    ]
+    if as_json:
+        emit({"workflow": name, "folder": str(target), "next": steps})
+        return
+    screen = console()
+    screen.print(f"made {target}; next:", soft_wrap=True)
+    for step in steps:
+        screen.print(f"  {step}", soft_wrap=True)
+
+
+def _starter() -> Path:
+    return Path(str(files("sluicegate.cli"))) / "starter"
+
+
+def _pattern(wanted: str) -> Path:
+    folder = Path(str(files("sluicegate"))) / "patterns"
+    known = {path.name: path for path in sorted(folder.glob("*/")) if (path / "workflow.yaml").is_file()}
+    for position, (pattern, path) in enumerate(known.items(), start=1):
+        number = re.match(r"0*(\d+)", pattern)
+        if wanted in (pattern, pattern.split("-", 1)[-1], number[1] if number else str(position)):
+            return path
+    raise ConfigError([Problem("SG107", f"no pattern {wanted!r}", choices=tuple(known))])

@@ -1,0 +1,140 @@
+"""How an outcome is shown: as JSON, as a block of lines in the terminal, and many of them as a summary."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.cli.show import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sluicegate.graphs.run import Outcome
+
+__all__ = ["as_json", "print_outcome", "print_summary", "summary"]
+
+_COLOURS = {
+    "cache": "cyan",
+    "slm": "green",
+    "rag-slm": "green",
+    "tool": "green",
+    "rag-llm": "yellow",
+    "human": "magenta",
+    "refused": "red",
+}
+
+
+def as_json(outcome: "Outcome", *, all_llm_usd: float) -> dict[str, Any]:
+    """One outcome as plain data."""
+    state = outcome.state
+    intent, answer, spend = state.get("intent"), state.get("answer"), state.get("spend")
+    return {
+        "run": outcome.run,
+        "status": outcome.status,
+        "path": outcome.path,
+        "request": state["request"]["text"],
+        "intent": intent["label"] if intent else None,
+        "risk": intent["risk"] if intent else None,
+        "confidence": intent["confidence"] if intent else None,
+        "threshold": state.get("route", {}).get("threshold"),
+        "answer": outcome.text,
+        "citations": answer["citations"] if answer and not outcome.waiting else [],
+        "model": answer["model"] if answer else "",
+        "fallback": answer["fallback"] if answer else "",
+        "answer_confidence": answer["confidence"] if answer else None,
+        "policy": state.get("policy"),
+        "checks": state.get("checks"),
+        "tool_calls": state.get("tool_calls", []),
+        "prompt_tokens": spend["prompt_tokens"] if spend else 0,
+        "completion_tokens": spend["completion_tokens"] if spend else 0,
+        "llm_calls": spend["llm_calls"] if spend else 0,
+        "slm_calls": spend["slm_calls"] if spend else 0,
+        "usd": spend["usd"] if spend else 0.0,
+        "all_llm_usd": all_llm_usd,
+        "ms": round(outcome.ms, 1),
+        "waiting": outcome.waiting,
+        "way": [entry["node"] for entry in state.get("trail", [])],
+    }
+
+
+def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> None:
+    """One outcome for a person."""
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    screen = screen or console()
+    screen.print(f"[bold]{escape(_one_line(said['request']))}[/bold]")
+    colour = _COLOURS.get(said["path"], "white")
+    if said["intent"]:
+        sign = "≥" if said["confidence"] >= said["threshold"] else "<"
+        screen.print(
+            f"  intent    {said['intent']}  {said['confidence']:.2f} {sign} {said['threshold']:.2f} threshold"
+            f"  risk {said['risk']}"
+        )
+    screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(said['way'])}")
+    if said["waiting"]:
+        waiting = said["waiting"]
+        screen.print(
+            f"  waiting   for {waiting['approvers']} until {waiting['deadline'][:16]}: {escape(waiting['reason'])}"
+        )
+        if waiting["proposal"]:
+            screen.print(f"  proposal  {escape(_proposal(waiting['proposal']))}")
+        screen.print(f"  decide    sluicegate approvals show {said['run']}", soft_wrap=True)
+    else:
+        screen.print("  answer")
+        screen.print(Padding(escape(said["answer"]), (0, 2, 0, 12)))
+    if said["citations"]:
+        cited = ", ".join(f"{c['marker']} {c['document']}@{c['version']}" for c in said["citations"])
+        screen.print(f"  sources   {escape(cited)}")
+    if said["model"]:
+        screen.print(f"  model     {escape(said['model'])}" + (" [dim](stands in)[/dim]" if said["fallback"] else ""))
+    tokens = said["prompt_tokens"] + said["completion_tokens"]
+    spent = f"${said['usd']:.5f} (all-LLM ${said['all_llm_usd']:.5f})"
+    screen.print(f"  cost      {tokens} tokens, {spent}, {said['ms'] / 1000:.2f} s")
+    screen.print(f"  run       {said['run']}\n", style="dim")
+
+
+def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What many outcomes come to."""
+    paths = Counter(said["path"] for said in outcomes)
+    return {
+        "requests": len(outcomes),
+        "paths": dict(paths.most_common()),
+        "without_llm": sum(1 for said in outcomes if not said["llm_calls"] and "error" not in said),
+        "usd": sum(said["usd"] for said in outcomes),
+        "all_llm_usd": sum(said["all_llm_usd"] for said in outcomes),
+        "cache_hits": paths["cache"],
+        "models": dict(Counter(said["model"] for said in outcomes if said["model"]).most_common()),
+    }
+
+
+def print_summary(outcomes: Sequence[dict[str, Any]], *, screen: "Console | None" = None) -> None:
+    """The summary for a person."""
+    from rich.table import Table
+
+    screen, found = screen or console(), summary(outcomes)
+    count = found["requests"]
+    if not count:
+        return
+    table = Table(title="Summary", title_justify="left", show_header=False, box=None, pad_edge=False)
+    for path, number in found["paths"].items():
+        table.add_row(path, f"{number}", f"{number / count:.0%}", "█" * round(20 * number / count))
+    screen.print(table)
+    screen.print(
+        f"large-model calls avoided: {found['without_llm']} of {count} requests ({found['without_llm'] / count:.0%})"
+    )
+    screen.print(f"cost: ${found['usd']:.5f}, with the large model for everything about ${found['all_llm_usd']:.5f}")
+    if found["cache_hits"]:
+        screen.print(f"answered from the cache: {found['cache_hits']}")
+    answered = ", ".join(f"{model} {number}" for model, number in found["models"].items())
+    screen.print(f"what really answered: {answered or 'no model was needed'}")
+
+
+def _one_line(text: str, limit: int = 110) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def _proposal(proposal: dict[str, Any]) -> str:
+    arguments = ", ".join(f"{name}={value!r}" for name, value in proposal["arguments"].items() if value)
+    return f"{proposal['tool']}({arguments})"

@@ -1,0 +1,134 @@
+"""`sluicegate run`: send a text, a file or a JSON Lines file of requests through a workflow."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from sluicegate.cli.outcome import as_json as outcome_json
+from sluicegate.cli.outcome import print_outcome, print_summary, summary
+from sluicegate.cli.show import AsJson, console, emit, notes, progress
+from sluicegate.errors import ConfigError, Place, Problem, RunError, SluicegateError
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.open import Opened
+    from sluicegate.state import Principal
+
+__all__ = ["app", "requests_in", "run_all"]
+
+app = typer.Typer(help="Send requests through a workflow.")
+
+
+@app.command()
+def run(
+    config: Annotated[Path, typer.Argument(help="The workflow's file.")],
+    request: Annotated[
+        str, typer.Argument(help="The request: a text, a file, or a .jsonl file of requests; - reads standard input.")
+    ],
+    user: Annotated[str, typer.Option("--as", help="Who asks.")] = "me",
+    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group of theirs; may be repeated.")] = None,
+    clearance: Annotated[str, typer.Option(help="public, internal, confidential or restricted.")] = "internal",
+    channel: Annotated[str, typer.Option(help="Where the request comes from.")] = "cli",
+    session: Annotated[str, typer.Option(help="A conversation that the run belongs to.")] = "",
+    resume: Annotated[
+        str, typer.Option("--run", help="A run id: to name a new run, or to take up one that was cut short.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Send one request, or every request of a file, through a workflow."""
+    from sluicegate.graphs.intake import principal
+    from sluicegate.graphs.open import open_workflow
+
+    if clearance not in ("public", "internal", "confidential", "restricted"):
+        raise typer.BadParameter("is public, internal, confidential or restricted", param_hint="--clearance")
+    asker = principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
+    found = requests_in(request, asker)
+    if resume and len(found) > 1:
+        raise typer.BadParameter("names one run, and the file holds many requests", param_hint="--run")
+    opened = open_workflow(config)
+    many = len(found) > 1
+    outcomes = asyncio.run(
+        run_all(opened, found, channel=channel, session=session, run=resume, show=not as_json, bar=many and as_json)
+    )
+    if as_json:
+        emit({"outcomes": outcomes, "summary": summary(outcomes)} if many else outcomes[0])
+    elif many:
+        print_summary(outcomes)
+    if any("error" in said for said in outcomes):
+        raise typer.Exit(1)
+
+
+async def run_all(
+    opened: "Opened",
+    requests: "list[tuple[str | bytes, Principal]]",
+    *,
+    channel: str = "cli",
+    session: str = "",
+    run: str = "",
+    show: bool = True,
+    bar: bool = False,
+) -> list[dict[str, Any]]:
+    """Run them one after the other. Of many, one that fails is reported and the others go on."""
+    outcomes: list[dict[str, Any]] = []
+    screen = console()
+    with progress() as line:
+        task = line.add_task("requests", total=len(requests), visible=bar)
+        for raw, asker in requests:
+            try:
+                outcome = await opened.runner.run(raw, asker, channel=channel, session=session, run=run)
+            except SluicegateError as error:
+                if len(requests) == 1:
+                    raise
+                notes().print(f"{error}", style="red", markup=False)
+                outcomes.append({**_FAILED, "error": {"code": error.code, "message": error.message}})
+                continue
+            said = outcome_json(outcome, all_llm_usd=opened.runner.all_llm_usd(outcome.state))
+            outcomes.append(said)
+            if show:
+                print_outcome(said, screen=screen)
+            line.advance(task)
+    opened.tracer.flush(5.0)
+    return outcomes
+
+
+_FAILED: dict[str, Any] = {"path": "failed", "llm_calls": 0, "usd": 0.0, "all_llm_usd": 0.0, "model": ""}
+
+
+def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Principal]]":
+    """The requests that an argument means, each with who asks.
+
+    Raises `RunError` SG601 (nothing there), `ConfigError` SG140 (a row of a JSON Lines file is not a request).
+    """
+    import sys
+
+    if given == "-":
+        return [(sys.stdin.buffer.read(), asker)]
+    path = Path(given)
+    # a long or odd text is no path, and asking the file system about it may fail
+    if len(given) > 500 or "\n" in given or "\0" in given or not path.is_file():
+        return [(given, asker)]
+    if path.suffix != ".jsonl":
+        return [(path.read_bytes(), asker)]
+    found: list[tuple[str | bytes, Principal]] = []
+    problems: list[Problem] = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            text = row["text"]
+            assert isinstance(text, str)
+            found.append((text, cast("Principal", {**asker, **row.get("principal", {})})))
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+            place = Place(str(path), number, 1)
+            problems.append(
+                Problem("SG140", 'not a request: a row is {"text": "…"}, with an optional "principal"', place)
+            )
+    if problems:
+        raise ConfigError(problems)
+    if not found:
+        raise RunError("SG601", f"{path} holds no requests")
+    return found
