@@ -122,8 +122,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(200, {})
 
     def _serve(self, body: dict[str, Any]) -> None:
-        faults = self.ollama.faults
         self.ollama.requests.append((self.path, body))
+        try:
+            self._answer(body)
+        except (BrokenPipeError, ConnectionResetError):  # who asked has gone
+            self.close_connection = True
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        faults = self.ollama.faults
         try:
             time.sleep(faults.delay_s)
             if faults.status:
@@ -147,8 +153,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(error.status, {"error": error.message})
         except ModelError as error:
             self._send(500, {"error": error.message})
-        except (BrokenPipeError, ConnectionResetError):
-            self.close_connection = True
 
     def _get_api_version(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"version": "0.13.0"}

@@ -90,9 +90,7 @@ class Runtime:
         self.load()
         if self.embeds:
             raise ModelError("SG305", f"embedded:{self.name} makes embeddings, it does not chat")
-        plain = [
-            {"role": each.role, "content": CONTROL_TOKEN.sub(r"\1", encodable(each.content))} for each in ask.messages
-        ]
+        plain = [{"role": each.role, "content": _plain(each.content)} for each in ask.messages]
         request: dict[str, Any] = {
             "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
             "max_tokens": ask.max_tokens,
