@@ -29,7 +29,8 @@ Stage = Literal["request", "retrieved", "output"]
 Action = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
 
 Review = Callable[[str, str], Awaitable[bool | None]]
-"""The small model's opinion: ``await review(question, text)`` is whether the text is a proper answer, None: it cannot say."""
+"""The small model's opinion: ``await review(question, text)`` says whether the text is a proper answer, None when it
+cannot say."""
 
 Admitted = Callable[[], bool]
 """Whether the reviewing model has passed its probe."""
@@ -98,4 +99,4 @@ class GuardKind:
     settings: type[GuardSettings]
     make: Callable[[GuardSettings, Helpers], Check]
     quick: bool = False
-    """The check takes time linear in the text and no more than milliseconds, so it need not have a thread of its own."""
+    """The check takes milliseconds at most and time linear in the text, so it needs no thread of its own."""

@@ -31,10 +31,11 @@ _WORD = re.compile(r"[a-z0-9@$!|]+")
 _CODE = re.compile(r"[0-9a-f]{16,}|\d+")
 """A hash or a number, which says nothing about how the words are written."""
 _AS_DIGITS = str.maketrans("oilestabgz!|$@", "01135748921154")
-_COMMON = frozenset(
-    "the a an and or of to in is it you that this for on with as are be your all from not my me any do have please can "
-    "we will if by at le la les de des et vous que un une der die das und el los y".split()
-)
+_COMMON_LISTED = """
+    the a an and or of to in is it you that this for on with as are be your all from not my me any do have
+    please can we will if by at le la les de des et vous que un une der die das und el los y
+    """
+_COMMON = frozenset(_COMMON_LISTED.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,7 @@ class Reading:
 
 
 def squeeze(text: str) -> str:
-    """Letters and digits only, each with the digit that is written for it: ``Ignore`` and ``1 g n 0 r 3`` give ``19n0r3``."""
+    """Letters and digits only, each as the digit that is written for it: ``Ignore`` and ``1 g n 0 r 3`` are one."""
     return re.sub(r"[^a-z0-9]", "", text.lower().translate(_AS_DIGITS))
 
 

@@ -21,9 +21,8 @@ _MARKER = re.compile(r"\[\d[\d,;\s–-]*\]")
 _NUMBER = re.compile(r"(?<![\w.])[$€£]?\d+(?:[.,:/-]\d+)*\b%?")
 _NAME = re.compile(r"(?<![.!?:\"'(\]]\s)(?<!^)\b(?:[A-Z][a-z]+(?:[A-Z][a-z]+)*|[A-Z]{2,}\d*|[A-Z][a-zA-Z]*\d\w*)\b")
 _TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_SPELT = dict(
-    zip("one two three four five six seven eight nine ten eleven twelve".split(), map(str, range(1, 13)), strict=True)
-)
+_NUMBER_WORDS = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+_SPELT = {word: str(number) for number, word in enumerate(_NUMBER_WORDS, start=2)}
 _NO_CLAIM = re.compile(
     r"^(?:i (?:do not|don't|did not|cannot|can't|could not|couldn't) (?:know|find|see|tell|say|answer)"
     r"|(?:i'?m |i am |we are )?sorry\b|(?:please )?(?:let me|let us) know|(?:i )?hope (?:this|that) helps"
@@ -139,7 +138,7 @@ def _negated(lower: str) -> bool:
 
 def _numbers(text: str) -> list[str]:
     found = [number.lstrip("$€£").rstrip("%").replace(",", "") for number in _NUMBER.findall(_MARKER.sub("", text))]
-    return found + [_SPELT[word] for word in re.findall(r"[a-z]+", text.casefold()) if word in _SPELT and word != "one"]
+    return found + [_SPELT[word] for word in re.findall(r"[a-z]+", text.casefold()) if word in _SPELT]
 
 
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:

@@ -32,8 +32,6 @@ def weights() -> tuple[float, tuple[float, ...], float]:
     try:
         stored: dict[str, Any] = json.loads(WEIGHTS.read_text())
         by_name: dict[str, float] = stored["weights"]
-        if set(by_name) != set(FEATURES):
-            raise KeyError("features")
         return float(stored["intercept"]), tuple(float(by_name[name]) for name in FEATURES), float(stored["threshold"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise PolicyError(

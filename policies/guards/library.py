@@ -47,18 +47,25 @@ def _load() -> Any:
         if spared:
             sys.modules.pop(absent, None)
 
-    shut: Any = RC(enable_metrics=False, use_remote_inferencing=False)
-    vars_of: dict[Any, dict[str, Any]] = {
-        # Guard() loads the file again, so the settings alone would not last
-        RC: {"load": classmethod(lambda cls, logger=None: shut)},  # noqa: ARG005  # pyright: ignore[reportUnknownLambdaType]
-        # a ready instance with no tracer: the constructor would start an exporter thread
-        HubTelemetry: {"_instance": object.__new__(HubTelemetry)},
-        guard_module: {"GuardrailsApiClient": lambda **_: None},  # pyright: ignore[reportUnknownLambdaType]
-        library.settings: {"rc": shut, "disable_tracing": True, "use_server": False},
-    }
-    for owner, values in vars_of.items():
-        for name, value in values.items():
-            setattr(owner, name, value)
+    settings_class: Any = RC
+    shut = settings_class(enable_metrics=False, use_remote_inferencing=False)
+
+    def load(*ignored: object) -> Any:
+        del ignored
+        return shut
+
+    def no_client(**ignored: object) -> None:
+        del ignored
+
+    # Guard() loads the file again, so the settings alone would not last
+    settings_class.load = load
+    # a ready instance without a tracer: the constructor would start an exporter thread
+    telemetry: Any = HubTelemetry
+    telemetry._instance = object.__new__(HubTelemetry)
+    module: Any = guard_module
+    module.GuardrailsApiClient = no_client
+    chosen: Any = library.settings
+    chosen.rc, chosen.disable_tracing, chosen.use_server = shut, True, False
     # its scope handler would keep every record for the life of the process
     logging.getLogger("guardrails-ai").setLevel(logging.CRITICAL + 1)
     return library

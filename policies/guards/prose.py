@@ -4,19 +4,21 @@ import re
 
 __all__ = ["NEGATIONS", "STOP_WORDS", "content_words", "sentences", "stem"]
 
-STOP_WORDS = frozenset(
-    "a about after again all also am an and any are as at be because been before being between both but by can could "
-    "did do does doing done during each either else ever every for from further had has have having he her here hers "
-    "him his how i if in into is it its itself just let may me might more most must my nor of off on once one only or "
-    "other our out over own please same shall she should so some such than that the their them then there these they "
-    "this those through to too under until up us very via was we were what when where whether which while who whom why "
-    "will with within would yes you your yours s t d ll re ve m".split()
-)
+_STOP_WORDS_LISTED = """
+    a about after again all also am an and any are as at be because been before being between both but by can
+    could did do does doing done during each either else ever every for from further had has have having he her
+    here hers him his how i if in into is it its itself just let may me might more most must my nor of off on
+    once one only or other our out over own please same shall she should so some such than that the their them
+    then there these they this those through to too under until up us very via was we were what when where
+    whether which while who whom why will with within would yes you your yours s t d ll re ve m
+    """
+STOP_WORDS = frozenset(_STOP_WORDS_LISTED.split())
 
-NEGATIONS = frozenset(
-    "no not never none nobody nothing neither nor cannot without isn't aren't wasn't weren't don't doesn't didn't won't "
-    "wouldn't can't couldn't shouldn't mustn't hasn't haven't hadn't".split()
-)
+_NEGATIONS_LISTED = """
+    no not never none nobody nothing neither nor cannot without isn't aren't wasn't weren't don't doesn't didn't
+    won't wouldn't can't couldn't shouldn't mustn't hasn't haven't hadn't
+    """
+NEGATIONS = frozenset(_NEGATIONS_LISTED.split())
 
 _ABBREVIATION = re.compile(r"\b(e\.g|i\.e|etc|vs|Mr|Mrs|Ms|Dr|No|St|approx)\.")
 _END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+\s*(?:[-*•]\s+|\d{1,2}[.)]\s+)?")

@@ -74,8 +74,10 @@ _IBAN_LENGTHS = {
     country: length
     for length, countries in {
         15: "NO", 16: "BE", 18: "DK FO FI GL NL SD FK", 19: "MK SI", 20: "AT BA EE KZ XK LT LU MN",
-        21: "CR HR LV LI CH", 22: "BH BG GE DE IE ME RS GB VA", 23: "TL GI IQ IL AE OM SO", 24: "AD CZ MD PK RO SA SK ES SE TN VG",
-        25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MR MC SM", 28: "AL AZ BY CY DO SV GT HU LB NI PL", 29: "BR EG PS QA UA",
+        21: "CR HR LV LI CH", 22: "BH BG GE DE IE ME RS GB VA", 23: "TL GI IQ IL AE OM SO",
+        24: "AD CZ MD PK RO SA SK ES SE TN VG",
+        25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MR MC SM", 28: "AL AZ BY CY DO SV GT HU LB NI PL",
+        29: "BR EG PS QA UA",
         30: "JO KW MU", 31: "MT SC", 32: "LC", 33: "RU",
     }.items()
     for country in countries.split()
@@ -102,7 +104,8 @@ _SSN = re.compile(
     r"|(?i:\b(?:ssn|social security)\b\D{0,30})(?P<value>(?!000|666|9\d\d)\d{3}(?!00)\d{2}(?!0000)\d{4})(?!\d)"
 )
 _ID_NUMBER = re.compile(
-    r"(?i:\b(?:driv(?:er|ing)(?:'?s|’s)? ?licen[sc]e|passport|national id(?:entity)?|identity card|id card|tax id|tin|nino"
+    r"(?i:\b(?:driv(?:er|ing)(?:'?s|’s)? ?licen[sc]e|passport|national id(?:entity)?|identity card"
+    r"|id card|tax id|tin|nino"
     r"|national insurance|medicare|health insurance|residence permit)\b"
     r"(?: ?(?:card|number|no\.?|num|id|code|#))*(?:\s?(?:is|was|:|=|-|#|of))*\s{0,2})"
     r"(?P<value>(?=[A-Za-z0-9 -]*\d)[A-Z0-9](?:[A-Z0-9]|[ -](?=[A-Z0-9]*\d)){4,17}[A-Z0-9])\b"
@@ -118,17 +121,20 @@ def _id_number(text: str) -> Iterator[_Span]:
     return _spans(_ID_NUMBER, text)
 
 
-# addresses of machines ------------------------------------------------------------------------------------------------
+# addresses of machines -----------------------------------------------------------------------------------------------
 
 _IPV4 = re.compile(
-    r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(?:/\d{1,2})?(?![\w-]|\.\d)"
+    r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d"
+    r"|[1-9]?\d)(?:/\d{1,2})?(?![\w-]|\.\d)"
 )
 _VERSION = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware|section|§)\.?\s?$")
 _IPV6 = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?![\w:])"
+    r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])"
+    r"|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?![\w:])"
 )
 _MAC = re.compile(
-    r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b"
+    r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])"
+    r"|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b"
 )
 
 
@@ -150,12 +156,15 @@ def _mac_address(text: str) -> Iterator[_Span]:
 
 
 _DOMAINS = (
-    "com|org|net|edu|gov|mil|int|io|co|ai|app|dev|info|biz|eu|uk|us|ca|de|fr|it|es|nl|be|ch|at|se|no|dk|fi|pl|cz|sk|hu|ro|bg|gr"
+    "com|org|net|edu|gov|mil|int|io|co|ai|app|dev|info|biz|eu|uk|us|ca|de|fr|it|es|nl|be|ch|at|se|no|dk"
+    "|fi|pl|cz|sk|hu|ro|bg|gr"
     "|pt|ie|br|mx|ar|cl|au|nz|jp|cn|kr|in|ru|ua|tr|il|za|cy|ee|lv|lt|si|hr|is|online|site|shop|cloud|tech|xyz|me|tv"
 )
 _URL = re.compile(
     r"(?i)\b(?:https?|ftps?|wss?)://[^\s<>\"'`()\[\]{}|\\^]+(?:\([^\s()]*\)[^\s<>\"'`()]*)?"
-    rf"|(?<![\w@.-])www\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"'`()]*)?|(?<![\w@./-])(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.)+(?:{_DOMAINS})(?![\w@-]|\.\w)(?:/[^\s<>\"'`()]*)?"
+    rf"|(?<![\w@.-])www\.[\w-]+(?:\.[\w-]+)+(?:/[^\s<>\"'`()]*)?"
+    rf"|(?<![\w@./-])(?:[a-z0-9](?:[a-z0-9-]{{0,61}}[a-z0-9])?\.)+(?:{_DOMAINS})(?![\w@-]"
+    rf"|\.\w)(?:/[^\s<>\"'`()]*)?"
 )
 
 
@@ -166,22 +175,27 @@ def _url(text: str) -> Iterator[_Span]:
         yield start, start + len(text[start:end].rstrip(".,;:!?"))
 
 
-# telephone ------------------------------------------------------------------------------------------------------------
+# telephone -----------------------------------------------------------------------------------------------------------
 
 _PHONE = re.compile(
-    r"(?<![\w/+.#$€£-])(?:\+|00)?(?:\(\+?\d{1,5}\)|\d{1,5}|\d{6,14})(?:[ ./-]{0,2}\(?\d{1,5}\)?|[ ./-]{1,2}\d{6,8}){0,6}"
+    r"(?<![\w/+.#$€£-])(?:\+|00)?(?:\(\+?\d{1,5}\)|\d{1,5}|\d{6,14})(?:[ ./-]{0,2}\(?\d{1,5}\)?"
+    r"|[ ./-]{1,2}\d{6,8}){0,6}"
     r"(?:\s?(?:x|ext\.?|extension|#)\s?\d{1,6})?(?![\w$€£%]|[.,/:-]\d)",
     re.IGNORECASE,
 )
 _PHONE_BEFORE = re.compile(
-    r"(?i)\b(?:phones?|tele(?:phone|fon|fono)?|tel[eé]phone|tel|mob(?:ile)?|cell(?:phone)?|fax|desk|call(?:ed|ing)?|dial(?:ed|ing)?|ring|text(?:ed)?|sms"
-    r"|whatsapp|pager|hotline|helpline|landline|contact|reach(?:ed|able)?|answer(?:ing|s)?|messages? to|message on|registered|voicemail|extension)\b[^\n]{0,30}\n?\s*$"
+    r"(?i)\b(?:phones?|tele(?:phone|fon|fono)?|tel[eé]phone|tel|mob(?:ile)?|cell(?:phone)?|fax|desk"
+    r"|call(?:ed|ing)?|dial(?:ed|ing)?|ring|text(?:ed)?|sms"
+    r"|whatsapp|pager|hotline|helpline|landline|contact|reach(?:ed|able)?|answer(?:ing|s)?|messages? to"
+    r"|message on|registered|voicemail|extension)\b[^\n]{0,30}\n?\s*$"
 )
 _PHONE_AFTER = re.compile(
     r"(?i)^\s?[-–(,/\\]?\s?(?:office|fax|mobile|mob|cell|home|work|desk|direct|landline|phone|tel)\b"
 )
 _OTHER_NUMBER = re.compile(
-    r"(?i)\b(?:order|invoice|ticket|case|ref(?:erence)?|account|acct|tracking|serial|part|sku|isbn|model|error|code|build|version|id|zip|postal|incident|inc|req|asset|room|page|port|usd|eur|amount|total|card|cc|iban|ssn)"
+    r"(?i)\b(?:order|invoice|ticket|case|ref(?:erence)?|account|acct|tracking|serial|part|sku|isbn|model"
+    r"|error|code|build|version|id|zip|postal|incident|inc|req|asset|room|page|port|usd|eur|amount|total"
+    r"|card|cc|iban|ssn)"
     r"(?: ?(?:number|no\.?|num|id|#))?\s?[:#=]?\s?(?:is )?$"
 )
 _STRONG_PHONES = re.compile(
@@ -212,19 +226,27 @@ def _is_decimal(number: str) -> bool:
     return bool(re.fullmatch(r"\d{1,3}(?:[.]\d{3})+|\d+\.\d+", number))
 
 
-# dates and times ------------------------------------------------------------------------------------------------------
+# dates and times -----------------------------------------------------------------------------------------------------
 
-_MONTHS = r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+_MONTHS = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)"
+)
 _DAYS = r"(?:mon|tues|wednes|thurs|fri|satur|sun)day"
-_TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d{1,6})?)?(?:\s?[ap]\.?m\.?\b)?(?:\s?(?:z|utc|gmt|[+-]\d\d:?\d\d)\b)?"
+_TIME = (
+    r"(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:[.,]\d{1,6})?)?(?:\s?[ap]\.?m\.?\b)?(?:\s?(?:z|utc|gmt"
+    r"|[+-]\d\d:?\d\d)\b)?"
+)
 _DATE = re.compile(
     rf"(?i)(?<![\w./-])(?:(?:19|20)\d\d([-/.])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12]\d|3[01])"
     rf"|(?:0?[1-9]|[12]\d|3[01])([-/.])(?:0?[1-9]|[12]\d|3[01])\2(?:(?:1[89]|20)\d\d|\d\d)"
-    rf"|(?:(?:{_DAYS}),?\s)?(?:the\s)?(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?[\s-](?:of\s)?{_MONTHS}\.?(?:,?[\s-](?:(?:1[89]|20)\d\d))?"
+    rf"|(?:(?:{_DAYS}),?\s)?(?:the\s)?(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd"
+    rf"|th)?[\s-](?:of\s)?{_MONTHS}\.?(?:,?[\s-](?:(?:1[89]|20)\d\d))?"
     rf"|(?:(?:{_DAYS}),?\s)?{_MONTHS}\.?\s(?:0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?(?!\d)(?:,?\s(?:1[89]|20)\d\d)?"
     rf"|{_MONTHS},?\s(?:of\s)?(?:1[89]|20)\d\d)(?:[t\s,]{{1,2}}(?:at\s)?{_TIME})?(?![\w/-])"
     rf"|(?<![\w:.]){_TIME}(?![\w:])|\b{_DAYS}\b"
-    r"|\b(?:in|since|during|of|from|until|till|by|before|after|year|around|between|early|late|mid|is an?|was an?|the|summer|winter|spring|fall|autumn)[\s-]"
+    r"|\b(?:in|since|during|of|from|until|till|by|before|after|year|around|between|early|late|mid|is an?"
+    r"|was an?|the|summer|winter|spring|fall|autumn)[\s-]"
     r"(?P<year>(?:19|20)\d\d)\b(?![-/.:]\d|\s?(?:usd|eur|dollars|euros|people|users|items|mb|gb|kb|px|%))"
 )
 
@@ -234,26 +256,33 @@ def _date_time(text: str) -> Iterator[_Span]:
         yield found.span("year") if found["year"] else found.span()
 
 
-# postal codes, ages, wallets -------------------------------------------------------------------------------------------
+# postal codes, ages, wallets -----------------------------------------------------------------------------------------
 
-_STATES = "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]"
+_STATES = (
+    "A[AEKLPRSZ]|C[AOT]|D[CE]|F[LM]|G[AU]|HI|I[ADLN]|K[SY]|LA|M[ADEHINOPST]|N[CDEHJMVY]|O[HKR]|P[ARW]|RI"
+    "|S[CD]|T[NX]|UT|V[AIT]|W[AIVY]"
+)
 _ZIP = re.compile(
-    r"(?i:\b(?:zip(?:[ -]?code)?|post(?:al)?[ -]?code|plz|postnummer|code postal|c\.?a\.?p\.?)\b\s?(?:is|was|:|=|-|#)?\s{0,2})"
+    r"(?i:\b(?:zip(?:[ -]?code)?|post(?:al)?[ -]?code|plz|postnummer|code postal|c\.?a\.?p\.?)\b\s?(?:is"
+    r"|was|:|=|-|#)?\s{0,2})"
     r"(?P<named>\d{3,6}(?:[ -]\d{2,4})?\b|[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b|[A-Za-z]\d[A-Za-z][ -]?\d[A-Za-z]\d\b)"
     r"|(?<![\w-])(?P<canada>[ABCEGHJ-NPRSTVXY]\d[ABCEGHJ-NPRSTV-Z] \d[ABCEGHJ-NPRSTV-Z]\d)(?![\w-])"
     r"|(?<![\w-])(?P<britain>(?:[A-Z]{1,2}\d[A-Z\d]?|GIR) \d[ABD-HJLNP-UW-Z]{2})(?![\w-])"
     rf"|,?\s(?:{_STATES})\s{{1,2}}(?P<states>\d{{5}}(?:-\d{{4}})?)(?![\w-])"
     r"|\n[ \t]*(?P<line>\d{4,5}(?:-\d{4})?)[ \t]*(?=\n|$)"
     r"|\n[ \t]*[^\W\d_][^\n\d,]{1,30}\s[^\W\d_]{2,3}\s(?P<town>\d{4,5})(?=\s*(?:\n|$|[.,;]))"
-    r"|\b(?:in|near|to|from|of)\s(?:[^\W\d_a-z][\w'’-]*\s){1,3}(?P<place>(?!(?:19|20)\d\d\b)\d{4,5}|\d{3}\s\d{2})\b(?=\s?(?:[.,;!?)]|$|\n|[a-z]))"
+    r"|\b(?:in|near|to|from|of)\s(?:[^\W\d_a-z][\w'’-]*\s){1,3}(?P<place>(?!(?:19|20)\d\d\b)\d{4,5}"
+    r"|\d{3}\s\d{2})\b(?=\s?(?:[.,;!?)]|$|\n|[a-z]))"
 )
 _AGE = re.compile(
-    r"(?i)(?<![\w.$€£-])(?:(?:aged?|age is|age of|ages?:|turn(?:s|ed|ing)?|i(?:'|’| a)m|(?<=when )(?:i|he|she|they) w(?:as|ere))\s(?:of\s|about\s|around\s)?"
+    r"(?i)(?<![\w.$€£-])(?:(?:aged?|age is|age of|ages?:|turn(?:s|ed|ing)?|i(?:'|’| a)m|(?<=when )(?:i|he"
+    r"|she|they) w(?:as|ere))\s(?:of\s|about\s|around\s)?"
     r"(?P<after>1[01]\d|[1-9]\d?)(?=\s*(?:[.,;:!?)]|$|and\b))(?!\s?%)"
     r"|(?P<before>1[01]\d|[1-9]\d?)[\s-]?(?:(?:years?|yrs?|months?)[\s-](?:olds?|of age)|y/?o)\b)"
 )
 _WALLET = re.compile(
-    r"(?<![\w])(?:(?P<base58>[13][1-9A-HJ-NP-Za-km-z]{25,34})|(?P<bech32>bc1[02-9ac-hj-np-z]{11,71}|BC1[02-9AC-HJ-NP-Z]{11,71})|(?P<ether>0x[0-9A-Fa-f]{40}))(?!\w)"
+    r"(?<![\w])(?:(?P<base58>[13][1-9A-HJ-NP-Za-km-z]{25,34})|(?P<bech32>bc1[02-9ac-hj-np-z]{11,71}"
+    r"|BC1[02-9AC-HJ-NP-Z]{11,71})|(?P<ether>0x[0-9A-Fa-f]{40}))(?!\w)"
 )
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -294,16 +323,24 @@ def _crypto_wallet(text: str) -> Iterator[_Span]:
     return _spans(_WALLET, text, _is_wallet)
 
 
-# streets --------------------------------------------------------------------------------------------------------------
+# streets -------------------------------------------------------------------------------------------------------------
 
-_STREET_WORD = r"street|st|avenue|ave|road|rd|boulevard|blvd|lane|ln|drive|dr|court|ct|square|sq|way|terrace|place|pl|close|crescent|highway|hwy|parkway|pkwy|row|alley|circle|cir"
+_STREET_WORD = (
+    r"street|st|avenue|ave|road|rd|boulevard|blvd|lane|ln|drive|dr|court|ct|square|sq|way|terrace|place"
+    r"|pl|close|crescent|highway|hwy|parkway|pkwy|row|alley|circle|cir"
+)
 _STREET = re.compile(
-    rf"(?<![\w.-])\d{{1,5}}[A-Za-z]?,?\s(?:(?:N|S|E|W|North|South|East|West)\.?\s)?(?:[A-Z][\w'’.-]*\s){{1,4}}(?i:{_STREET_WORD})\b\.?(?:,?\s(?i:apt|suite|unit|flat|#)\.?\s?\w{{1,5}})?"
-    r"|\b\d{1,5},?\s(?:rue|avenue|boulevard|place|via|viale|piazza|calle|plaza|rua|avenida)\s(?:d[aeiou]s?\s|de la\s|del\s|della\s)?(?:[A-Z][\w'’-]*\s?){1,4}"
-    r"|\b[A-ZÄÖÜÅØÆ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|straat|laan|gatan|vägen|veien|vej|gade|tie|katu|utca)\s\d{1,4}\s?[a-zA-Z]?\b"
+    rf"(?<![\w.-])\d{{1,5}}[A-Za-z]?,?\s(?:(?:N|S|E|W|North|South|East"
+    rf"|West)\.?\s)?(?:[A-Z][\w'’.-]*\s){{1,4}}(?i:{_STREET_WORD})\b\.?(?:,?\s(?i:apt|suite|unit|flat"
+    rf"|#)\.?\s?\w{{1,5}})?"
+    r"|\b\d{1,5},?\s(?:rue|avenue|boulevard|place|via|viale|piazza|calle|plaza|rua"
+    r"|avenida)\s(?:d[aeiou]s?\s|de la\s|del\s|della\s)?(?:[A-Z][\w'’-]*\s?){1,4}"
+    r"|\b[A-ZÄÖÜÅØÆ][\w-]*(?:stra(?:ß|ss)e|str\.|weg|gasse|platz|allee|straat|laan|gatan|vägen|veien|vej"
+    r"|gade|tie|katu|utca)\s\d{1,4}\s?[a-zA-Z]?\b"
     r"|\b(?:rua|avenida|calle|via|ulica|ul\.|rue|piazza|viale)\s(?:[A-ZŁŚŻ][\w'’-]*\s){1,4}\d{1,5}\b"
     r"|\b(?i:p\.?\s?o\.?\s?box|post(?:box|fach))\s\d{1,6}\b"
-    r"|\b(?:Unit|PSC)\s\d{1,5},?\sBox\s\d{1,5}\s+[DAF]PO\sA[AEP]\s\d{5}\b|\bUS(?:NS|NV|S|CGC)\s\w+\s+FPO\sA[AEP]\s\d{5}\b"
+    r"|\b(?:Unit|PSC)\s\d{1,5},?\sBox\s\d{1,5}\s+[DAF]PO\sA[AEP]\s\d{5}\b|\bUS(?:NS|NV|S"
+    r"|CGC)\s\w+\s+FPO\sA[AEP]\s\d{5}\b"
     r"|\b(?i:apt|suite|apartment)\.?\s\d{1,5}\b"
 )
 
@@ -354,4 +391,4 @@ def recognise(text: str, entities: tuple[str, ...]) -> list[Finding]:
 _DECIDING = {
     entity: frozenset({"phone"}) for entity in ("credit-card", "iban", "ssn", "ip-address", "date-time", "id-number")
 }
-"""Types that must be looked for even when they are not wanted, so that a date or a card is not taken for a telephone."""
+"""Types that are looked for even when they are not wanted, so that a date or a card is not taken for a telephone."""

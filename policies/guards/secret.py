@@ -24,8 +24,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (
             "private-key",
             ("private key",),
-            r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*"
-            r"PRIVATE KEY(?: BLOCK)?-----|\Z)",
+            (
+                r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*"
+                r"PRIVATE KEY(?: BLOCK)?-----|\Z)"
+            ),
         ),
         (
             "anthropic-key",
@@ -55,8 +57,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (
             "slack-token",
             ("xox", "xapp-"),
-            r"\bxox[abeoprs](?:\.xox[bp])?-(?:\d+-)*[A-Za-z0-9-]{10,250}\b"
-            r"|\bxapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+\b",
+            (
+                r"\bxox[abeoprs](?:\.xox[bp])?-(?:\d+-)*[A-Za-z0-9-]{10,250}\b"
+                r"|\bxapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+\b"
+            ),
         ),
         (
             "slack-webhook",
@@ -76,8 +80,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (
             "google-key",
             ("aiza", "gocspx-", "ya29."),
-            r"\bAIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])|\bGOCSPX-[A-Za-z0-9_-]{28}"
-            r"|\bya29\.[0-9A-Za-z_-]{20,}",
+            (
+                r"\bAIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])|\bGOCSPX-[A-Za-z0-9_-]{28}"
+                r"|\bya29\.[0-9A-Za-z_-]{20,}"
+            ),
         ),
         (
             "huggingface-token",
@@ -157,8 +163,10 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (
             "azure-key",
             ("key=", "secret=", "sig="),
-            r"(?i:\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<azure>[A-Za-z0-9+/]{40,}={0,2})"
-            r"|(?<=[?&]sig=)(?P<sas>[A-Za-z0-9%]{40,}(?:%3D|=)?)",
+            (
+                r"(?i:\b(?:AccountKey|SharedAccessKey|SharedSecret)=)(?P<azure>[A-Za-z0-9+/]{40,}={0,2})"
+                r"|(?<=[?&]sig=)(?P<sas>[A-Za-z0-9%]{40,}(?:%3D|=)?)"
+            ),
         ),
         (
             "jwt",
@@ -168,37 +176,49 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         (
             "connection-string",
             ("://",),
-            r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:(?P<userinfo>[^\s@/\"'<>]{3,128})"
-            r"@[^\s\"'<>]+",
+            (
+                r"\b[a-z][a-z0-9+.-]{1,20}://[^\s:/@\"'<>]{0,64}:(?P<userinfo>[^\s@/\"'<>]{3,128})"
+                r"@[^\s\"'<>]+"
+            ),
         ),
         (
             "authorization-header",
             ("bearer", "authorization"),
-            r"(?i:\b(?:authorization\s*[:=]\s*[\"']?(?:bearer|basic|token)|bearer)\s+)"
-            r"(?P<bearer>[A-Za-z0-9+/._~-]{16,}={0,2})",
+            (
+                r"(?i:\b(?:authorization\s*[:=]\s*[\"']?(?:bearer|basic|token)|bearer)\s+)"
+                r"(?P<bearer>[A-Za-z0-9+/._~-]{16,}={0,2})"
+            ),
         ),
     )
 )
-"""Label, the literals one of which a text in lower case must hold, and the pattern; the first to match a place names it."""
+"""Label, literals of which the text in lower case must hold one, and pattern; the first to match a place names it."""
 
-_SECRET_WORD = r"(?:pass(?:word|wd|phrase|code)?|pwd|contrase(?:ñ|n)a|passwort|kennwort|mot de passe)"
-_KEY_WORD = (
-    r"(?:api|access|auth|secret|private|signing|encryption|client|service|master|account|session|refresh|bearer|app|bot|webhook|admin|deploy|license)?"
+_WORD_FOR_IT = r"(?:pass(?:word|wd|phrase|code)?|pwd|contrase(?:ñ|n)a|passwort|kennwort|mot de passe)"
+_WORD_FOR_KEY = (
+    r"(?:api|access|auth|secret|private|signing|encryption|client|service|master|account|session|refresh"
+    r"|bearer|app|bot|webhook|admin|deploy|license)?"
     r"[ _.-]?(?:key|token|secret|credentials?|apikey)(?:[ _-]?(?:id|value|string))?"
 )
 _ASSIGNED = re.compile(
-    rf"(?i)(?<![a-z])(?:[a-z0-9]+[_.-])*(?:(?P<password>{_SECRET_WORD})|(?P<key>{_KEY_WORD}))(?:[_.-][a-z0-9]+)*[\"']?\]?"
+    rf"(?i)(?<![a-z])(?:[a-z0-9]+[_.-])*(?:(?P<password>{_WORD_FOR_IT})"
+    rf"|(?P<key>{_WORD_FOR_KEY}))(?:[_.-][a-z0-9]+)*[\"']?\]?"
     r"(?P<link>\s{0,3}(?::=|=>|[:=])\s{0,3}|\s+(?:is|was|are|to|ist|es|est)(?: now| set to| still)?:?\s+)"
-    r"(?P<quote>[\"'`]?)(?P<value>(?!\$\{|\{\{|<|\$\(|%\(|\*{3}|…|\.{3}|x{4})[^\s\"'`,;<>]{4,200}(?:(?P=quote)|(?=[\s\"'`,;<>]|$)))"
+    r"(?P<quote>[\"'`]?)(?P<value>(?!\$\{|\{\{|<|\$\(|%\(|\*{3}|…|\.{3}"
+    r"|x{4})[^\s\"'`,;<>]{4,200}(?:(?P=quote)|(?=[\s\"'`,;<>]|$)))"
 )
 _TELLING = ("pass", "pwd", "key", "token", "secret", "credential", "contrase", "kennwort", "auth")
 _NOT_A_VALUE = re.compile(
-    r"(?i)^(?:true|false|null|none|nil|undefined|required|optional|string|str|int|bool|changeme|your[\w-]*|my[_-]?\w*|example\w*|placeholder\w*|redacted|hidden|secret|password|token"
-    r"|expired?|invalid|wrong|incorrect|correct|reset|locked|forgotten|missing|empty|unknown|not|the|a|an|now|and|or|being|been|still|also|only|too|very|case|case-sensitive|sensitive|stored|set|used|needed|valid|weak|strong"
-    r"|https?://.*|os\.(?:environ|getenv).*|process\.env.*|env\..*|getenv.*|input.*|self\..*|config\..*|settings\..*|[\w.]+\(.*|\$\w+|%\w+%|@\w+|\[.*)[.!?)]*$"
+    r"(?i)^(?:true|false|null|none|nil|undefined|required|optional|string|str|int|bool|changeme"
+    r"|your[\w-]*|my[_-]?\w*|example\w*|placeholder\w*|redacted|hidden|secret|password|token"
+    r"|expired?|invalid|wrong|incorrect|correct|reset|locked|forgotten|missing|empty|unknown|not|the|a|an"
+    r"|now|and|or|being|been|still|also|only|too|very|case|case-sensitive|sensitive|stored|set|used"
+    r"|needed|valid|weak|strong"
+    r"|https?://.*|os\.(?:environ|getenv).*|process\.env.*|env\..*|getenv.*|input.*|self\..*|config\..*"
+    r"|settings\..*|[\w.]+\(.*|\$\w+|%\w+%|@\w+|\[.*)[.!?)]*$"
 )
 _LONG_TOKEN = re.compile(
-    r"(?<![\w+/=.-])(?=[A-Za-z0-9+/_-]*[0-9])(?=[A-Za-z0-9+/_-]*[A-Z])(?=[A-Za-z0-9+/_-]*[a-z])[A-Za-z0-9+/_-]{32,200}={0,2}(?![\w+/=])"
+    r"(?<![\w+/=.-])(?=[A-Za-z0-9+/_-]*[0-9])(?=[A-Za-z0-9+/_-]*[A-Z])(?=[A-Za-z0-9+/_-]*[a-z])"
+    r"[A-Za-z0-9+/_-]{32,200}={0,2}(?![\w+/=])"
 )
 _NEAR_KEY = re.compile(r"(?i)\b(?:key|token|secret|password|credential|auth)\w*\b[^\n]{0,25}$")
 
@@ -305,7 +325,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 KIND = GuardKind(
     name="secrets",
-    doc="Keys of well-known formats, private keys, tokens, connection strings, passwords in config lines, random values.",
+    doc="Keys of well-known formats, private keys, tokens, connection strings, passwords and random values.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=SecretSettings,
     make=_make,

@@ -23,24 +23,37 @@ _PAIRS: list[tuple[str, str]] = [(first, second) for first, second in _LEXICON["
 _SINGLE: list[str] = _LEXICON["single"]
 
 _ROLE_MARKER = re.compile(
-    r"(?:^|[\n>\]\"'.;:-]\s*|\s)(?:system|assistant|developer|sys|admin|systeme|sistema|root)\s?(?:message|prompt|note|override|update|alert|instruction)?\s?:\s*\S"
-    r"|<\|?/?(?:system|im_start|im_end|assistant|endoftext|instructions?|admin)\b|\[/?(?:inst|system|admin|tool[ _](?:output|result|response))\]|<<sys>>|#{2,}\s*(?:system|instruction|new instruction|override|response)"
-    r"|<!--|end of (?:user|document|context|input|system|prompt)|begin (?:system|admin|override|new)|tool[ _](?:output|result|response)\s?:|\bresultat\s?:|\"role\"\s?:\s?\"(?:system|assistant|developer)"
+    r"(?:^|[\n>\]\"'.;:-]\s*|\s)(?:system|assistant|developer|sys|admin|systeme|sistema"
+    r"|root)\s?(?:message|prompt|note|override|update|alert|instruction)?\s?:\s*\S"
+    r"|<\|?/?(?:system|im_start|im_end|assistant|endoftext|instructions?|admin)\b|\[/?(?:inst|system"
+    r"|admin|tool[ _](?:output|result|response))\]|<<sys>>|#{2,}\s*(?:system|instruction|new instruction"
+    r"|override|response)"
+    r"|<!--|end of (?:user|document|context|input|system|prompt)|begin (?:system|admin|override|new)"
+    r"|tool[ _](?:output|result|response)\s?:|\bresultat\s?:|\"role\"\s?:\s?\"(?:system|assistant"
+    r"|developer)"
 )
 _EXFILTRATION = re.compile(
-    r"!\[[^\]]{0,80}\]\(\s*(?:https?:)?//|<img[^>]{0,80}src|https?://[^\s\"'<>]{0,120}[?&][\w-]{1,20}=\S{0,80}(?:canary|secret|\{|token|data|prompt|sys|leak|key)|https?://[^\s\"'<>]{0,60}[?&](?:d|q|data|leak|secret|exfil|c|x|p|payload)="
+    r"!\[[^\]]{0,80}\]\(\s*(?:https?:)?//|<img[^>]{0,80}src"
+    r"|https?://[^\s\"'<>]{0,120}[?&][\w-]{1,20}=\S{0,80}(?:canary|secret|\{|token|data|prompt|sys|leak"
+    r"|key)|https?://[^\s\"'<>]{0,60}[?&](?:d|q|data|leak|secret|exfil|c|x|p|payload)="
 )
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 _SENT_TO_ADDRESS = re.compile(
     r"\b(?:send|email|mail|forward|post|upload|transmit|export|share|envoye\w*|schick\w*)\b[^.\n]{0,40}"
-    r"\b(?:conversation|history|salar\w+|customer|client|credential|password|secret|token|record|database|contact|user|employee|internal)\w*"
+    r"\b(?:conversation|history|salar\w+|customer|client|credential|password|secret|token|record|database"
+    r"|contact|user|employee|internal)\w*"
     r"[^\n]{0,30}(?:[\w.+-]+@[\w-]+\.\w+|https?://)"
 )
 _ABOUT = re.compile(
-    r"\b(?:quot(?:e|es|ed|ing)|example|examples|exemple|documentation|docs|article|paper|report|benchmark|detectors?|training|note|slide|lesson|fixture|tests?|explain\w*|describ\w*"
-    r"|phrases?|patterns?|samples?|changelog|release notes|readme|guide|guidance|blog|module|analysts?|threats?|attack|attacks|red-team|corpora|dataset|transcript|untrusted|owasp|ncsc"
-    r"|classif\w*|flag|flagged|flags|detect\w*|blocked|refus\w*|discuss\w*|stud(?:y|ies)|awareness|learners|students|postmortem|policy|literal|string|documented|defen[sc]es?|regression|rule|lists?"
-    r"|mention\w*|research\w*|literature|taxonomy|illustrat\w*|demonstrat\w*|unsafe|malicious|suspicious|injection|jailbreak\w*|coverage|false positives?|snapshot|annotate|exercise|quiz|workshop|teaches|course)\b"
+    r"\b(?:quot(?:e|es|ed|ing)|example|examples|exemple|documentation|docs|article|paper|report|benchmark"
+    r"|detectors?|training|note|slide|lesson|fixture|tests?|explain\w*|describ\w*"
+    r"|phrases?|patterns?|samples?|changelog|release notes|readme|guide|guidance|blog|module|analysts?"
+    r"|threats?|attack|attacks|red-team|corpora|dataset|transcript|untrusted|owasp|ncsc"
+    r"|classif\w*|flag|flagged|flags|detect\w*|blocked|refus\w*|discuss\w*|stud(?:y|ies)|awareness"
+    r"|learners|students|postmortem|policy|literal|string|documented|defen[sc]es?|regression|rule|lists?"
+    r"|mention\w*|research\w*|literature|taxonomy|illustrat\w*|demonstrat\w*|unsafe|malicious|suspicious"
+    r"|injection|jailbreak\w*|coverage|false positives?|snapshot|annotate|exercise|quiz|workshop|teaches"
+    r"|course)\b"
 )
 _QUOTED = re.compile(
     r"\"[^\"\n]{3,400}\"|(?<!\w)'[^'\n]{3,400}'(?!\w)|“[^”\n]{3,400}”|«[^»\n]{3,400}»|`[^`\n]{3,400}`|‘[^’\n]{3,400}’"

@@ -91,7 +91,7 @@ async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: 
             verdict = await asyncio.wait_for(task, left)
     except TimeoutError:
         return Entry(_broken(kind, f"not done within {settings.timeout_ms} ms"), settings.timeout_ms, broken=True)
-    except Exception as error:  # noqa: BLE001  # the guard's own fault, of any kind
+    except Exception as error:  # the guard's own fault, of any kind
         # the message may quote the text, the type never does
         return Entry(_broken(kind, type(error).__name__), (time.perf_counter() - start) * 1000, broken=True)
     ms = (time.perf_counter() - start) * 1000
@@ -127,7 +127,7 @@ async def _in_thread(work: Callable[[], Any], context: contextvars.Context) -> A
     def run() -> None:
         try:
             result = context.run(work)
-        except Exception as error:  # noqa: BLE001  # handed to the waiting side
+        except Exception as error:  # handed to the waiting side
             tell(done.set_exception, error)
         else:
             tell(done.set_result, result)

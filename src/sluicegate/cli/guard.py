@@ -1,6 +1,7 @@
 """`sluicegate guard`: what guards there are, how they do on labelled rows, and what one text gets."""
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -82,7 +83,7 @@ def check(
     """Run guards on one text, on their defaults."""
     from sluicegate.policies.guards.set import GuardSet, gravest
 
-    given = typer.get_text_stream("stdin").read() if text == "-" else text
+    given = sys.stdin.read() if text == "-" else text
     chosen = [name.strip() for name in names.split(",") if name.strip()]
     report = asyncio.run(GuardSet().check(chosen, given, stage=_stage(stage), sources=source or []))
     if as_json:
