@@ -67,10 +67,10 @@ async def test_a_run_is_there_with_every_observation_and_score(tmp_path: Path) -
     rows = read("/api/public/v2/observations", len(kept), traceId=trace_id(run), fields=FIELDS, limit=100)
     found = {row["id"]: row for row in rows}
     assert set(found) == set(kept)
-    for id, row in found.items():
-        assert row["name"] == kept[id]["name"]
-        assert row["type"].lower() == kept[id]["type"]
-        assert (row.get("parentObservationId") or "") == kept[id]["parent"]
+    for span_id, row in found.items():
+        assert row["name"] == kept[span_id]["name"]
+        assert row["type"].lower() == kept[span_id]["type"]
+        assert (row.get("parentObservationId") or "") == kept[span_id]["parent"]
         assert row["environment"] == "staging"
         assert row["sessionId"] == "s-1"
         assert row["userId"].startswith("user-")
