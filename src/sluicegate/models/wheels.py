@@ -94,9 +94,10 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _bytes_under(folder: Path) -> int:
     total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.stat().st_size
-        except OSError:  # gone since it was listed
-            continue
+    for parent, _, names in os.walk(folder):  # unlike rglob, it bears with folders that pip removes meanwhile
+        for name in names:
+            try:
+                total += (Path(parent) / name).stat().st_size
+            except OSError:  # gone since it was listed
+                continue
     return total
