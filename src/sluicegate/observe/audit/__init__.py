@@ -4,6 +4,7 @@
 truncation and a reorder; `prove` gives one run's records in a form that a third party can check offline.
 """
 
+from sluicegate.observe.audit.auditor import Auditor
 from sluicegate.observe.audit.events import node_event
 from sluicegate.observe.audit.log import AuditLog, AuditSettings, open_audit
 from sluicegate.observe.audit.proof import check_proof, prove
@@ -12,6 +13,7 @@ from sluicegate.observe.audit.verify import Finding, Verdict, verify
 __all__ = [
     "AuditLog",
     "AuditSettings",
+    "Auditor",
     "Finding",
     "Verdict",
     "check_proof",

@@ -29,6 +29,8 @@ from sluicegate.observe.payloads import Payloads
 __all__ = ["AuditLog", "AuditSettings", "open_audit", "segment_name", "segments"]
 
 _SLOT = 1024
+_EMPTY: dict[str, Any] = {"seq": 0, "hash": GENESIS, "segment": 1, "size": 0}
+"""The head of a log without records, before it is signed."""
 
 
 class AuditSettings(BaseModel):
@@ -83,7 +85,8 @@ class AuditLog:
             if not _size(folder / "head"):
                 # room for the head is taken now: a full disk may not strike between a record and its head
                 os.pwrite(self._head_file, b" " * (2 * _SLOT), 0)
-            self._current_head()
+            if self._current_head() == _EMPTY:
+                self._put_head(**_EMPTY)
 
     def append(
         self,
@@ -217,7 +220,7 @@ class AuditLog:
             return max(heads, key=lambda head: head["seq"])
         if slots.strip(b" \0\n") or any(path.stat().st_size for path in segments(self.folder)):
             raise _tampered(self.folder, "its head is missing or not signed with this key")
-        return {"seq": 0, "hash": GENESIS, "segment": 1, "size": 0}
+        return _EMPTY
 
     def _recover(self, segment: int, size: int) -> None:
         """Take in what a killed process left behind the head: at most one record, whole or torn."""
@@ -256,8 +259,8 @@ class AuditLog:
             os.fsync(self._head_file)
         return self._head
 
-    def _put_head(self, seq: int, own: str, segment: int, size: int) -> None:
-        head = checkpoint(self._key, seq=seq, hash=own, segment=segment, size=size)
+    def _put_head(self, seq: int, hash: str, segment: int, size: int) -> None:
+        head = checkpoint(self._key, seq=seq, hash=hash, segment=segment, size=size)
         slot = canonical(head).ljust(_SLOT - 1) + b"\n"
         start = seq % 2 * _SLOT
         os.pwrite(self._head_file, slot, start)

@@ -1,0 +1,119 @@
+"""The auditor of a running workflow: one event per step, incidents where a rule is met, and fail-closed on risk.
+
+An event that cannot be written fails the step when the request is of a high-risk class, or of a class nobody knows yet.
+On other classes the request goes on, and the gap is an incident of its own.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.errors import RunError, SluicegateError
+from sluicegate.observe.audit.events import Event, node_event
+from sluicegate.observe.audit.log import AuditLog
+from sluicegate.state import Branch, State
+
+if TYPE_CHECKING:
+    from sluicegate.observe.incidents import Incidents, Kind
+
+__all__ = ["Auditor"]
+
+_GOES_ON = frozenset({"low", "medium"})
+"""Risk classes whose requests go on when an event cannot be written."""
+_WORDS = ("request.text", "answer.text", "approval", "extra", "principal", "tool_calls")
+"""Fields whose values are people's words or names: a condition may read them, the log may not hold them."""
+
+
+class Auditor:
+    """Writes the events of one workflow. Safe to share between runs and threads."""
+
+    def __init__(
+        self, log: AuditLog, incidents: "Incidents", *, workflow: str, version: str, digest: str, policy_set: str
+    ) -> None:
+        self._log = log
+        self._incidents = incidents
+        self._workflow = workflow
+        self._facts = {"version": version, "digest": digest}
+        self._policy_set = policy_set
+
+    def opened(self, waived: Iterable[tuple[str, str]] = ()) -> None:
+        """The workflow starts serving; `waived` are guarantees it does without, each with its written reason.
+
+        Raises `RunError` SG606 or SG607: a workflow whose start cannot be recorded does not start.
+        """
+        waivers = [{"guarantee": guarantee, "reason": reason} for guarantee, reason in waived]
+        facts = {**self._facts, "policy_set": self._policy_set, "waived": waivers}
+        self._log.append("workflow.opened", workflow=self._workflow, facts=facts)
+
+    def step(
+        self,
+        state: State,
+        update: Mapping[str, Any],
+        *,
+        node: str,
+        kind: str,
+        visit: int,
+        ms: float,
+        branch: Branch | None = None,
+    ) -> None:
+        """One step is done; call it before its update is kept. `state` is the state after it.
+
+        Raises `RunError` when the event of a risky request cannot be written.
+        """
+        event = node_event(state, update, node=node, kind=kind, visit=visit, ms=ms, policy_set=self._policy_set)
+        if branch:
+            values = {name: value for name, value in branch["values"].items() if not name.startswith(_WORDS)}
+            event["facts"]["branch"] = {
+                "to": branch["to"], "condition": branch["condition"], "values": values, "skipped": branch["skipped"],
+            }  # fmt: skip
+        self._written(event)
+        self._watch(state, update, event["run"])
+
+    def failed(self, state: State, error: Exception, *, node: str) -> None:
+        """A step failed. Its error is recorded by code, never by its words."""
+        event = node_event(state, {}, node=node, kind="", visit=0, ms=0.0, policy_set=self._policy_set)
+        event["event"] = "failed"
+        event["facts"]["error"] = error.code if isinstance(error, SluicegateError) else type(error).__name__
+        self._written(event)
+
+    def _written(self, event: Event) -> None:
+        try:
+            self._log.append(**event)
+        except RunError as error:
+            tampered = error.code == "SG606"
+            self._report(
+                "tampering" if tampered else "audit-failure",
+                source=error.code,
+                description=f"an audit event could not be written: {error.message}",
+                run=event["run"],
+            )
+            if event["risk"] not in _GOES_ON:
+                raise
+
+    def _watch(self, state: State, update: Mapping[str, Any], run: str) -> None:
+        """Count what incident rules look at."""
+        policy, spend, checks, approval = (update.get(name) for name in ("policy", "spend", "checks", "approval"))
+        if policy and policy["errors"]:
+            what = "a policy decision failed to evaluate and denied"
+            self._report("policy-error", source=", ".join(policy["rules"]) or "policies", description=what, run=run)
+        elif policy and policy["verdict"] == "deny":
+            source = ", ".join(policy["rules"]) or "default deny"
+            self._report("blocked", source=source, description="requests are being denied", run=run)
+        if spend and spend["stopped"]:
+            source = spend["stopped_by"].split(":")[0]
+            self._report("budget-stop", source=source, description="model calls were not made", run=run)
+        for result in checks["results"] if checks else ():
+            if result["reason"].startswith("SG203"):
+                what = "a guard failed to run; its texts count as failed"
+                self._report("guard-failure", source=result["guard"], description=what, run=run)
+        if approval and approval["verdict"] in ("approve", "edit"):
+            failed = state.get("checks")
+            if failed and failed["failed"]:
+                source = ", ".join(failed["failures"])
+                self._report("override", source=source, description="a person let a failed check pass", run=run)
+
+    def _report(self, kind: "Kind", *, source: str, description: str, run: str) -> None:
+        try:
+            self._incidents.record(kind, system=self._workflow, source=source, description=description, run=run)
+        except RunError:
+            # the audit event that tells the same is written, or its own failure is already being raised
+            return
