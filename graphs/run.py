@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sluicegate.errors import RunError
 from sluicegate.graphs import intake
@@ -23,10 +23,18 @@ if TYPE_CHECKING:
 
     from sluicegate.observe.tracer import Tracer
 
-__all__ = ["Outcome", "Runner"]
+__all__ = ["Outcome", "Pause", "Runner"]
 
 # a run of a checked workflow ends: its cycles are bounded by max_visits; this only stops a broken one
 _STEP_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a stretch stops although it could go on: after or before these nodes, ``*`` for every one."""
+
+    after: Literal["*"] | list[str] | None = None
+    before: Literal["*"] | list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +98,14 @@ class Runner:
         """
         if run and self._state(run) is not None:
             return await self.take_up(run)
+        state = self.opening(raw, asker, channel=channel, run=run)
+        return await self.stretch(state["run"]["id"], state, state, session=session)
+
+    def opening(self, raw: str | bytes, asker: Principal, *, channel: str = "cli", run: str = "") -> State:
+        """The state that a new run begins with. Raises `RunError` SG601, SG602."""
         run = run or intake.new_run_id()
         facts, now = self.services.workflow, self.services.now()
-        state: State = {
+        return {
             "request": intake.request(raw, channel=channel, id=run, received_at=now),
             "principal": asker,
             "run": {
@@ -108,7 +121,6 @@ class Runner:
             "trail": [],
             "tool_calls": [],
         }
-        return await self._stretch(run, state, state, session=session)
 
     async def take_up(self, run: str) -> Outcome:
         """Go on with a run that a crash cut short, or show where it stands. Raises `RunError` SG603, SG604."""
@@ -119,13 +131,21 @@ class Runner:
             return await self._decide(waiting, given) if given else Outcome(run, state, 0.0, waiting)
         if not self._next(run):
             return Outcome(run, state, 0.0)
-        return await self._stretch(run, None, state)
+        return await self.stretch(run, None, state)
 
     async def decide(
-        self, run: str, verdict: str, by: Principal | None, *, reason: str = "", text: str = ""
+        self,
+        run: str,
+        verdict: str,
+        by: Principal | None,
+        *,
+        reason: str = "",
+        text: str = "",
+        pause: Pause | None = None,
     ) -> Outcome:
         """Approve, edit or reject what waits; a verdict after the deadline is a timeout.
 
+        `pause` as in `stretch`.
         Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
         SG610 (this person may not decide).
         """
@@ -146,7 +166,7 @@ class Runner:
             "asked_at": waiting["asked_at"],
         }
         self._approvals.claim(waiting, given)
-        return await self._decide(waiting, given)
+        return await self._decide(waiting, given, pause)
 
     async def expire(self, run: str) -> Outcome:
         """Let the clock decide: silence refuses. Raises as `decide` does, SG605 also before the deadline."""
@@ -174,18 +194,31 @@ class Runner:
             "deadline": deadline(shown["asked_at"], shown["timeout_s"]),
         }
 
-    async def _decide(self, waiting: Waiting, verdict: Verdict) -> Outcome:
+    async def _decide(self, waiting: Waiting, verdict: Verdict, pause: Pause | None = None) -> Outcome:
         from langgraph.types import Command
 
         state = self._known(waiting["run"])
-        outcome = await self._stretch(waiting["run"], Command(resume=verdict), state)
+        outcome = await self.stretch(waiting["run"], Command(resume=verdict), state, pause=pause)
         self._approvals.applied(waiting)
         return outcome
 
-    async def _stretch(self, run: str, given: Any, state: State, *, session: str = "") -> Outcome:
-        """Run until an end or a person, under one trace."""
+    async def stretch(
+        self,
+        run: str,
+        given: Any,
+        state: State,
+        *,
+        session: str = "",
+        begins: bool | None = None,
+        pause: Pause | None = None,
+    ) -> Outcome:
+        """Run until an end, a person or a pause, under one trace.
+
+        `given` is the state to begin with, a LangGraph `Command`, or None to go on; `state` is what it goes on from.
+        `begins` says whether the trace begins here; by default when the run does.
+        """
         facts, started = self.services.workflow, time.perf_counter()
-        resumed = given is not state
+        resumed = given is not state if begins is None else not begins
         with self.tracer.run(
             run,
             workflow=facts.name,
@@ -199,7 +232,14 @@ class Runner:
             metadata=_metadata(state["request"]),
         ):
             # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
-            result = await self.graph.ainvoke(given, _config(run), context=self.services, durability="sync")
+            result = await self.graph.ainvoke(
+                given,
+                _config(run),
+                context=self.services,
+                durability="sync",
+                interrupt_after=pause.after if pause else None,
+                interrupt_before=pause.before if pause else None,
+            )
             waiting = self.waiting(run) if result.pop("__interrupt__", None) else None
             after = cast("State", result)
             self.tracer.finish(

@@ -100,6 +100,7 @@ CODES: dict[str, str] = {
     "SG612": "store written by a newer version",
     "SG613": "no destination for traces is configured",
     "SG614": "Langfuse failed or refused",
+    "SG615": "a step, rewind, edit or fork that this run does not allow",
 }
 
 

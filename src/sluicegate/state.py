@@ -6,7 +6,7 @@ dollars, durations say their unit in their name.
 """
 
 import operator
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "Answer",
@@ -233,6 +233,8 @@ class Run(TypedDict):
     status: Literal["running", "waiting", "answered", "refused", "failed"]
     visits: dict[str, int]
     shadow: bool
+    session: NotRequired[str]
+    """Only in runs made for stepping: ``started``, or the id of the run it was forked from."""
 
 
 class Given(TypedDict):

@@ -4,7 +4,7 @@
     with tracer.run(run_id, workflow="helpdesk", version="3", digest=digest, user=principal["id"], input=text):
         with tracer.node("gate", "policy-check", "guardrail", visit=1) as span:
             update = await node(state, services)
-            span.set(**update)
+            span.set(**node_attributes(update))
         tracer.branch("gate", branch, confidence=0.83, threshold=0.71)
         tracer.finish("answered", state)
 
@@ -19,7 +19,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 from sluicegate import services
-from sluicegate.observe.describe import node_attributes, run_outcome, run_scores
+from sluicegate.observe.describe import run_outcome, run_scores
 from sluicegate.observe.export import Exporter, ExporterReport
 from sluicegate.observe.masking import Masking
 from sluicegate.observe.recorder import Recorder
@@ -115,13 +115,8 @@ class Tracer:
     def node(
         self, name: str, kind: str, type: services.Observation, *, visit: int = 1, **attributes: Any
     ) -> AbstractContextManager[Observation]:
-        """One visit of a node; `set` takes the node's update. Once it has ended, a crash does not lose it."""
-        parent = CURRENT.get()
-        if parent is None:
-            return _NOWHERE
-        return _NodeObservation(
-            parent.stretch, name, type, parent.id, {"node": name, "kind": kind, "visit": visit, **attributes}
-        )
+        """One visit of a node; `node_attributes` says what its update means. Once it has ended, a crash keeps it."""
+        return self.span(name, type, node=name, kind=kind, visit=visit, **attributes)
 
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
@@ -161,7 +156,7 @@ class Tracer:
         stretch.outcome |= run_outcome(status, state, all_llm_usd)
         found = stretch.outcome
         stretch.info.tags += [f"{key}:{found[key]}" for key in ("path", "intent", "risk") if found.get(key)]
-        if status != "waiting":
+        if status not in {"waiting", "running"}:
             for name, value, comment in run_scores(state, stretch.elapsed_ms()):
                 self.score(name, value, comment=comment)
 
@@ -185,15 +180,6 @@ class Tracer:
     def report(self) -> list[ExporterReport]:
         """What each exporter has sent and dropped, and why."""
         return self._recorder.report()
-
-
-class _NodeObservation(Observation):
-    """Says of a node's update what a trace needs, in the words of `node_attributes`."""
-
-    __slots__ = ()
-
-    def set(self, **attributes: Any) -> None:
-        self.attributes |= node_attributes(attributes)
 
 
 class _Nowhere:
