@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluicegate.observe.describe import node_attributes
 from sluicegate.observe.export import Exporter
 from sluicegate.observe.masking import Masking
 from sluicegate.observe.settings import TraceSettings
@@ -76,11 +77,15 @@ async def last_stretch(tracer: Tracer, run: str = "run-1", verdict: Any = "appro
             "draft": "Reset it in the portal [1].",
         }
         with tracer.node("approve", "human-interrupt", "span") as span:
-            span.set(approval=approval)
+            set_update(span, approval=approval)
         tracer.branch("approve", branch("respond", "approval.verdict == 'approve'", {"approval.verdict": verdict}))
         with tracer.node("respond", "respond", "span") as span:
-            span.set(route={"path": "rag-slm"})
+            set_update(span, route={"path": "rag-slm"})
         tracer.finish("answered", state_of("rag-slm") | {"approval": approval}, all_llm_usd=0.02)
+
+
+def set_update(span: Any, **update: Any) -> None:
+    span.set(**node_attributes(update))
 
 
 def state_of(path: str = "") -> State:
@@ -136,22 +141,22 @@ async def _nodes(tracer: Tracer, given: Services, text: str, run: str) -> State:
     with tracer.node("classify", "classify", "chain") as span:
         await given.router.classify(text)
         await given.models.embed("embedder", [text])
-        span.set(intent=state.get("intent"), route=state.get("route"))
+        set_update(span, intent=state.get("intent"), route=state.get("route"))
     tracer.branch("classify", branch("gate"), confidence=0.83, threshold=0.71)
     with tracer.node("gate", "policy-check", "guardrail") as span:
         given.policy.decide(ANN, "ask", {"type": "Workflow", "id": "helpdesk"}, {})
-        span.set(policy=state.get("policy"))
+        set_update(span, policy=state.get("policy"))
     values = {"policy.verdict": "allow", "intent.confidence": 0.83}
     tracer.branch(
         "gate", branch("recall", "policy.verdict == 'allow'", values, ("refuse",)), confidence=0.83, threshold=0.71
     )
     with tracer.node("recall", "cache-lookup", "span") as span:
         found: Cached | None = given.cache.get("cache-key")
-        span.set(cache={"hit": found is not None, "key": "cache-key", "age_s": 0.0})
+        set_update(span, cache={"hit": found is not None, "key": "cache-key", "age_s": 0.0})
     tracer.branch("recall", branch("facts", "otherwise"))
     with tracer.node("facts", "retrieve", "retriever") as span:
         documents = await given.retriever.search("kb", text, ANN, k=3)
-        span.set(documents=documents)
+        set_update(span, documents=documents)
     tracer.branch("facts", branch("answer", "otherwise"))
     with tracer.node("answer", "slm-answer", "chain") as span:
         prompt = given.prompts.render("answer", question=text)
@@ -160,14 +165,14 @@ async def _nodes(tracer: Tracer, given: Services, text: str, run: str) -> State:
         )
         await given.models.chat("slm", prompt.messages, max_tokens=80, logprobs=1)
         given.ledger.settle(held, usd=0.0012, tokens=129)  # type: ignore[arg-type]
-        span.set(answer=state.get("answer"))
+        set_update(span, answer=state.get("answer"))
     tracer.branch("answer", branch("check"))
     with tracer.node("check", "output-check", "guardrail") as span:
         await given.guards.check(["pii", "tone"], "Reset it in the portal [1].", stage="output")
-        span.set(checks=state.get("checks"))
+        set_update(span, checks=state.get("checks"))
     tracer.branch("check", branch("act", "otherwise"))
     with tracer.node("act", "call-tool", "tool") as span:
         await given.tools.call("create_ticket", {"title": "password"}, key="key-1", run=run)
-        span.set(tool_calls=[])
+        set_update(span, tool_calls=[])
     given.cache.put("cache-key", {"text": "x"}, ttl_s=60, saved_usd=0.01)
     return state

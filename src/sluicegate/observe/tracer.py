@@ -121,7 +121,9 @@ class Tracer:
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
     ) -> None:
-        """Record a branch decision as an event named by its edge, such as ``gate→recall``."""
+        """Record a branch decision as an event named by its edge, such as ``gate→recall``; an end has none."""
+        if not branch["to"]:
+            return
         attributes: dict[str, Any] = {
             "from": node,
             "to": branch["to"],
