@@ -15,6 +15,7 @@ from pathlib import Path
 from time import time
 from typing import Any, TypedDict
 
+from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.services import Cached
 from sluicegate.sqlite import connect, transaction
@@ -113,7 +114,7 @@ class SqliteCache:
                     self._misses += 1
                 if self._hits + self._misses >= self._FLUSH_EVERY:
                     self._flush()
-            except (sqlite3.Error, ValueError):
+            except (sqlite3.Error, RunError, ValueError):
                 self._failures += 1
                 return None
         return found

@@ -10,6 +10,7 @@ it has seen; beyond that it refuses paid calls under a cap until `accept_clock` 
 """
 
 import math
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -258,7 +259,9 @@ class SqliteLedger(BudgetLedger):
 
 
 def open_ledger(budget: BudgetConfig | None = None, *, url: str = "", switch: KillSwitch | None = None) -> BudgetLedger:
-    """The ledger of the home, or of the PostgreSQL server at `url` (``postgresql://…``)."""
+    """The ledger of the home, or of the PostgreSQL server at `url` (``postgresql://…``), by default the one that
+    `SLUICEGATE_LEDGER_URL` names."""
+    url = url or os.environ.get("SLUICEGATE_LEDGER_URL", "")
     return BudgetLedger(PostgresStore(url), budget, switch=switch) if url else SqliteLedger(budget, switch=switch)
 
 

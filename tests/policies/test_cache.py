@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,22 @@ def test_a_failing_file_is_a_miss_and_is_counted(cache: SqliteCache, tmp_path: P
         other.execute("ALTER TABLE gone RENAME TO answers")
     other.close()
     assert cache.stats()["failures"] == 3
+
+
+def test_a_file_that_another_process_keeps_locked_costs_counts_only(
+    cache: SqliteCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
+    cache._connection.execute("PRAGMA busy_timeout = 1")  # type: ignore[reportPrivateUsage]
+    monkeypatch.setattr(SqliteCache, "_FLUSH_EVERY", 2)
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert cache.get("k")
+        assert cache.get("k") is None
+        cache.put("other", {"a": 1}, ttl_s=60, saved_usd=0)
+    assert cache.get("k")
+    assert cache.get("other") is None
+    assert cache.stats()["failures"] == 2
 
 
 def test_a_hit_is_cheap(cache: SqliteCache) -> None:

@@ -1,7 +1,6 @@
 """`sluicegate budget`: what was spent and what is left; the kill switch; the ledger's clock."""
 
 import getpass
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -141,7 +140,7 @@ def _workflow(config: Path | None) -> "tuple[str, BudgetConfig | None]":
 def _ledger(budget: "BudgetConfig | None" = None) -> "BudgetLedger":
     from sluicegate.policies.ledger import open_ledger
 
-    return open_ledger(budget, url=os.environ.get("SLUICEGATE_LEDGER_URL", ""))
+    return open_ledger(budget)
 
 
 def _cache() -> "dict[str, float] | None":
