@@ -1,6 +1,9 @@
 """Servers that are dead, slow or refuse: the run is never delayed, drops are counted, the store sends them later."""
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -44,6 +47,26 @@ async def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path) -> 
     assert store.run("run-1")["status"] == "answered"
     assert store.undelivered(f"langfuse {url}") == ["run-1"]
     store.close()
+
+
+UNCLOSED = """
+import asyncio, sys
+from pathlib import Path
+from sluicegate.observe.export import QueuedExporter
+from sluicegate.observe.langfuse import Keys, LangfuseSender
+from tests.observe.scenario import first_stretch, open_tracer
+store, tracer = open_tracer(Path(sys.argv[1]), QueuedExporter(LangfuseSender(Keys(*sys.argv[2:5]))))
+asyncio.run(first_stretch(tracer))
+"""
+
+
+def test_a_program_that_never_closes_its_tracer_still_sends(tmp_path: Path) -> None:
+    with Receiver() as server:
+        words = [sys.executable, "-c", UNCLOSED, str(tmp_path), PUBLIC, SECRET, server.url]
+        root = str(Path(__file__).parents[2])
+        done = subprocess.run(words, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": root})
+        assert done.stderr == b""
+        assert "invoke_agent helpdesk" in {span.name for span in server.spans}
 
 
 async def test_a_slow_server_does_not_delay_a_run(tmp_path: Path) -> None:

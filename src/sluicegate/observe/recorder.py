@@ -5,11 +5,13 @@ running; the end of a stretch is committed before `end` returns. Exporters get a
 then with all its tags, or at a flush.
 """
 
+import atexit
 import contextlib
 import dataclasses
 import sqlite3
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -115,6 +117,7 @@ class Recorder:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="sluicegate-recorder", daemon=True)
                 self._thread.start()
+                atexit.register(_close_at_exit, weakref.ref(self))
 
     def _work(self) -> None:
         while not self._closed:
@@ -195,6 +198,13 @@ class Recorder:
             # unnoted, the run is sent once more by the next push, which changes nothing at the destination
             with contextlib.suppress(SluicegateError, sqlite3.Error):
                 self._store.delivered(destination, counts)
+
+
+def _close_at_exit(reference: "weakref.ref[Recorder]") -> None:
+    """For a program that never closes its tracer: what is waiting still gets its chance."""
+    recorder = reference()
+    if recorder is not None:
+        recorder.close(2.0)
 
 
 def _mask(observation: Observation) -> None:

@@ -101,7 +101,7 @@ def _branch(said: Mapping[str, Any]) -> str:
     condition = said["condition"] or "always"
     values = ", ".join(f"{key} = {_short(value)}" for key, value in said.get("values", {}).items())
     text = f"{condition}" + (f"  [{values}]" if values else "")
-    if "threshold" in said and "confidence" in said:
+    if "threshold" in said and "confidence" in said and ("confidence" in text or "threshold" in text):
         text += f" · confidence {said['confidence']:.2f} against {said['threshold']:.2f}"
     if said.get("not_taken"):
         text += f" · not taken: {', '.join(said['not_taken'])}"
