@@ -133,7 +133,7 @@ def _statement(sentence: str) -> _Statement:
 
 
 def _negated(lower: str) -> bool:
-    return any(word.replace("’", "'") in NEGATIONS for word in _TOKEN.findall(lower))
+    return not NEGATIONS.isdisjoint(_TOKEN.findall(lower.replace("’", "'")))
 
 
 def _numbers(text: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Sentences and content words of a text, as the guards on answers read them."""
 
+import functools
 import re
 
 __all__ = ["NEGATIONS", "STOP_WORDS", "content_words", "sentences", "stem"]
@@ -45,6 +46,7 @@ def sentences(text: str) -> list[str]:
     return joined
 
 
+@functools.lru_cache(maxsize=8192)
 def stem(word: str) -> str:
     """A word without its commonest English endings; crude on purpose: it only has to be the same on both sides."""
     for ending, least in (("ies", 3), ("ing", 4), ("edly", 4), ("ed", 4), ("ly", 4), ("es", 4), ("s", 3), ("e", 4)):

@@ -295,7 +295,8 @@ def _named_group(pattern: re.Pattern[str], text: str) -> Iterator[_Span]:
 def _zip_code(text: str) -> Iterator[_Span]:
     for found in _ZIP.finditer(text):
         # a number alone on its line is a postal code only below the lines of an address
-        if found["line"] and not re.search(r"\d[^\n]*(?:\n[^\n]*){0,3}$", text[: found.start()]):
+        above = text[max(0, found.start() - 160) : found.start()].split("\n")[-4:]
+        if found["line"] and not any(character.isdigit() for line in above for character in line):
             continue
         yield found.span(found.lastgroup or 0)
 

@@ -25,7 +25,7 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
             "private-key",
             ("private key",),
             (
-                r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*"
+                r"-----BEGIN (?:[A-Z0-9]{1,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----[\s\S]*?(?:-----END (?:[A-Z0-9]+ )*"
                 r"PRIVATE KEY(?: BLOCK)?-----|\Z)"
             ),
         ),
@@ -58,7 +58,7 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
             "slack-token",
             ("xox", "xapp-"),
             (
-                r"\bxox[abeoprs](?:\.xox[bp])?-(?:\d+-)*[A-Za-z0-9-]{10,250}\b"
+                r"\bxox[abeoprs](?:\.xox[bp])?-(?:\d{1,20}-){0,4}[A-Za-z0-9-]{10,250}\b"
                 r"|\bxapp-\d-[A-Z0-9]+-\d+-[a-z0-9]+\b"
             ),
         ),
@@ -200,8 +200,8 @@ _WORD_FOR_KEY = (
     r"[ _.-]?(?:key|token|secret|credentials?|apikey)(?:[ _-]?(?:id|value|string))?"
 )
 _ASSIGNED = re.compile(
-    rf"(?i)(?<![a-z])(?:[a-z0-9]+[_.-])*(?:(?P<password>{_WORD_FOR_IT})"
-    rf"|(?P<key>{_WORD_FOR_KEY}))(?:[_.-][a-z0-9]+)*[\"']?\]?"
+    rf"(?i)(?<![a-z0-9])(?:[a-z0-9]{{1,20}}[_.-]){{0,4}}(?:(?P<password>{_WORD_FOR_IT})"
+    rf"|(?P<key>{_WORD_FOR_KEY}))(?:[_.-][a-z0-9]{{1,20}}){{0,3}}[\"']?\]?"
     r"(?P<link>\s{0,3}(?::=|=>|[:=])\s{0,3}|\s+(?:is|was|are|to|ist|es|est)(?: now| set to| still)?:?\s+)"
     r"(?P<quote>[\"'`]?)(?P<value>(?!\$\{|\{\{|<|\$\(|%\(|\*{3}|…|\.{3}"
     r"|x{4})[^\s\"'`,;<>]{4,200}(?:(?P=quote)|(?=[\s\"'`,;<>]|$)))"
