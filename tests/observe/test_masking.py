@@ -1,6 +1,9 @@
 """What masking replaces, what it leaves, how it cuts; on texts as people and systems write them."""
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -95,6 +98,24 @@ def test_the_key_is_made_once_in_the_home_and_only_its_owner_reads_it(own_home: 
     assert (own_home / "trace.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_two_that_make_the_key_at_once_agree(own_home: Path) -> None:
+    barrier = threading.Barrier(8)
+
+    def name(_: int) -> str:
+        barrier.wait()
+        return Masking().user("ann")
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(name, range(8)))) == 1
+    assert [path.name for path in own_home.iterdir()] == ["trace.key"]
+
+
+def test_a_key_that_is_none_is_said_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICEGATE_TRACE_KEY", "no hex")
+    with pytest.raises(ConfigError, match="not hexadecimal"):
+        Masking().user("ann")
+
+
 def test_an_environments_key_is_shared(monkeypatch: pytest.MonkeyPatch, own_home: Any) -> None:
     monkeypatch.setenv("SLUICEGATE_TRACE_KEY", KEY.hex())
     assert Masking().user("ann") == Masking(key=KEY).user("ann")
@@ -118,6 +139,11 @@ def test_hostile_texts_take_no_time() -> None:
         started = time.perf_counter()
         mask.text(text)
         assert time.perf_counter() - started < 2.0, text[:20]
+
+
+def test_the_environment_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICEGATE_ENVIRONMENT", "Prod EU")
+    assert TraceSettings().environment == "prod-eu"
 
 
 def test_an_environment_that_langfuse_would_refuse_is_refused_here() -> None:

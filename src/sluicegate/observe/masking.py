@@ -5,6 +5,7 @@ texts are cut at the payload limit, and in the mode `hashes` every payload becom
 are HMAC-SHA-256 with a key that stays in the home folder: short texts and user ids could be guessed from plain ones.
 """
 
+import contextlib
 import functools
 import hmac
 import os
@@ -14,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from sluicegate.errors import ConfigError, Problem
+from sluicegate.errors import ConfigError, Problem, RunError
 from sluicegate.home import home
 from sluicegate.observe.settings import TraceSettings
 
@@ -147,17 +148,27 @@ def _home_key() -> bytes:
     """The key of this home, made at its first use; `SLUICEGATE_TRACE_KEY` (hex) shares one between machines."""
     configured = os.environ.get("SLUICEGATE_TRACE_KEY")
     if configured:
-        return bytes.fromhex(configured)
+        try:
+            return bytes.fromhex(configured)
+        except ValueError:
+            raise ConfigError([Problem("SG107", "SLUICEGATE_TRACE_KEY is not hexadecimal")]) from None
     path = home() / "trace.key"
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return _read_key(path)
+        if not path.exists():
+            _make_key(path)
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError("SG607", f"cannot keep a key in {path}: {error.strerror}", mend="Check permissions") from error
+
+
+def _make_key(path: Path) -> None:
+    """Put a new key in place whole, so that another process never reads half of one; the first to do so wins."""
+    own = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
-        key = secrets.token_bytes(32)
-        file.write(key)
-    return key
-
-
-def _read_key(path: Path) -> bytes:
-    return path.read_bytes()
+        file.write(secrets.token_bytes(32))
+    try:
+        with contextlib.suppress(FileExistsError):
+            path.hardlink_to(own)
+    finally:
+        own.unlink()

@@ -50,7 +50,7 @@ class OtlpSender:
         """As the environment says; None when it names no collector."""
         if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return None
-        if (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp") != "otlp":
+        if "otlp" not in (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(","):
             return None
         base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
         endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (f"{base}/v1/traces" if base else "")
@@ -60,7 +60,7 @@ class OtlpSender:
         return cls(
             endpoint,
             headers=_pairs(_setting("HEADERS")),
-            timeout_s=float(_setting("TIMEOUT") or 10),
+            timeout_s=_seconds(_setting("TIMEOUT")),
             compress=_setting("COMPRESSION").lower() == "gzip",
             certificate=_setting("CERTIFICATE") or None,
             client_certificate=(certificate, key) if certificate and key else None,
@@ -235,6 +235,15 @@ def _fill(attributes: Any, named: Mapping[str, Any]) -> None:
 
 def _setting(name: str) -> str:
     return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
+
+
+def _seconds(text: str) -> float:
+    """A timeout; what is no positive number means the standard 10 s, as in OpenTelemetry's own exporter."""
+    try:
+        given = float(text)
+    except ValueError:
+        return 10.0
+    return given if 0 < given < float("inf") else 10.0
 
 
 def _pairs(text: str) -> dict[str, str]:

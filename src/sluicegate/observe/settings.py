@@ -1,6 +1,7 @@
 """What a workflow may say about its traces: the ``tracing:`` section of its config."""
 
 import os
+import re
 from importlib.metadata import version
 from typing import Literal
 
@@ -13,7 +14,8 @@ PII = Literal["email", "phone", "iban", "card", "ip"]
 
 
 def _environment() -> str:
-    return os.environ.get("SLUICEGATE_ENVIRONMENT") or os.environ.get("LANGFUSE_TRACING_ENVIRONMENT") or "default"
+    named = os.environ.get("SLUICEGATE_ENVIRONMENT") or os.environ.get("LANGFUSE_TRACING_ENVIRONMENT") or "default"
+    return re.sub(r"[^a-z0-9_-]", "-", named.lower())[:40]
 
 
 def _release() -> str:
