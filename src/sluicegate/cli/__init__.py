@@ -67,6 +67,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    # rich's renderer would double the time to the first line of help
+    rich_markup_mode=None,
 )
 
 

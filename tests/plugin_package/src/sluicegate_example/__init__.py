@@ -1,0 +1,1 @@
+"""A plug-in package: what a third party writes to extend Sluicegate."""

@@ -1,0 +1,23 @@
+"""The guard `no-shouting`: fails a text that is mostly capitals."""
+
+from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
+from sluicegate.policies.guards.config import GuardSettings
+
+
+def _make(settings: GuardSettings, helpers: Helpers) -> Check:
+    def check(subject: Subject) -> Verdict:
+        letters = [letter for letter in subject.text if letter.isalpha()]
+        shouting = letters and sum(letter.isupper() for letter in letters) / len(letters) > 0.7
+        return Verdict(False, "the text is mostly capitals") if shouting else PASS
+
+    return check
+
+
+NO_SHOUTING = GuardKind(
+    name="no-shouting",
+    doc="The text is not mostly capitals.",
+    stages=frozenset({"request", "output"}),
+    settings=GuardSettings,
+    make=_make,
+    quick=True,
+)
