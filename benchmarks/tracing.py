@@ -2,10 +2,10 @@
 
     python benchmarks/tracing.py [--runs N] [--json]
 
-A run here is what the helpdesk does: 16 observations in 6 nodes with branches, a model call, a retrieval, guards, policy,
-budget and a tool. Servers are loopback processes of their own, so that their CPU does not count. The reference is
-Langfuse's LangChain callback handler with the same number of observations. The minimum over repeats is reported, since
-other work on the machine only ever adds.
+A run here is what the helpdesk does: 7 nodes with their branches, a model call, a retrieval, guards, policy, budget and
+a tool, on stand-in services whose own small cost is counted. Servers are loopback processes of their own, so that their
+CPU does not count. The reference is Langfuse's LangChain callback handler on a chain of 16 runnables, less the chain's
+own cost. The minimum over repeats is reported, since other work on the machine only ever adds.
 """
 
 import argparse
