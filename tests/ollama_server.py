@@ -59,6 +59,9 @@ class OllamaServer:
         self.url = f"http://127.0.0.1:{self._http.server_port}"
 
     def __enter__(self) -> "OllamaServer":
+        # not while a request is served: that may outlive its test, and the cache that the test had set
+        for name in MODELS.values():
+            weights.ensure(name)
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
@@ -74,9 +77,7 @@ class OllamaServer:
         self._thread.join()
 
     def runtime(self, model: str) -> Runtime:
-        name = self.models[model]
-        weights.ensure(name)
-        return _runtime(name)
+        return _runtime(self.models[model])
 
 
 _runtimes: dict[str, Runtime] = {}
