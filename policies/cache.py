@@ -138,7 +138,7 @@ class SqliteCache:
                     grown = size - (old["size"] if old else 0)
                     connection.execute("UPDATE counters SET size = size + ?", (grown,))
                     self._evict(connection, now)
-            except Exception:
+            except (sqlite3.Error, RunError):
                 self._failures += 1
 
     def clear(self) -> int:

@@ -12,13 +12,13 @@ it has seen; beyond that it refuses paid calls under a cap until `accept_clock` 
 import math
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import time
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
@@ -90,13 +90,14 @@ class BudgetLedger:
             self._expire(execute, now)
             day, month = _calendar(now)
             scopes = _scopes(workflow, run, principal, intent, day, month)
+            totals = _totals(execute, [*scopes.values()])
             for cap in self._caps(run, principal, intent):
                 asked = amount if cap.unit == "usd" else tokens
                 if not asked:
                     continue
                 if back:
                     return Refusal("SG501", back)
-                used = _total(execute, scopes[cap.scope], cap.unit)
+                used = sum(totals[scopes[cap.scope]].of(cap.unit))
                 if used + asked > cap.limit:
                     return Refusal("SG501", cap.refusal(used, asked))
             reservation = Reservation(uuid.uuid4().hex, amount / 1_000_000)
@@ -154,11 +155,12 @@ class BudgetLedger:
             found: dict[tuple[str, str], Cap] = {}
             for principal, intent in pairs:
                 scopes = _scopes(workflow, "", principal, intent, day, day[:7])
+                totals = _totals(execute, [*scopes.values()])
                 for cap in self._caps("", principal, intent):
                     of = {"principal": principal, "intent": intent}.get(cap.scope, "")
                     if cap.scope == "run" or (cap.scope in ("principal", "intent") and not of):
                         continue
-                    found.setdefault((cap.name, of), _used(execute, cap, of, scopes[cap.scope]))
+                    found.setdefault((cap.name, of), _used(cap, of, totals[scopes[cap.scope]]))
         return sorted(found.values(), key=lambda cap: (cap.of != "", cap.name, cap.of))
 
     def spending(
@@ -320,32 +322,46 @@ def _end(execute: Execute, call: dict[str, Any], state: str, now: float) -> None
     _add(execute, _scopes_of(call), held=(-held[0], -held[1]))
 
 
-def _add(execute: Execute, scopes: Any, *, held: tuple[int, int] = (0, 0), spent: tuple[int, int] = (0, 0)) -> None:
-    for scope in scopes:
-        execute(
-            "INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens) VALUES (?, ?, ?, ?, ?)"
-            " ON CONFLICT (scope) DO UPDATE SET held_micros = totals.held_micros + excluded.held_micros,"
-            " spent_micros = totals.spent_micros + excluded.spent_micros,"
-            " held_tokens = totals.held_tokens + excluded.held_tokens,"
-            " spent_tokens = totals.spent_tokens + excluded.spent_tokens",
-            (scope, held[0], spent[0], held[1], spent[1]),
-        )
+def _add(
+    execute: Execute,
+    scopes: Iterable[str],
+    *,
+    held: tuple[int, int] = (0, 0),
+    spent: tuple[int, int] = (0, 0),
+) -> None:
+    rows = [(scope, held[0], spent[0], held[1], spent[1]) for scope in scopes]
+    values = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
+    execute(
+        # only placeholders are put in
+        f"INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens) VALUES {values}"  # noqa: S608
+        " ON CONFLICT (scope) DO UPDATE SET held_micros = totals.held_micros + excluded.held_micros,"
+        " spent_micros = totals.spent_micros + excluded.spent_micros,"
+        " held_tokens = totals.held_tokens + excluded.held_tokens,"
+        " spent_tokens = totals.spent_tokens + excluded.spent_tokens",
+        [value for row in rows for value in row],
+    )
 
 
-def _sums(execute: Execute, scope: str, unit: str) -> tuple[int, int]:
-    """Spent and held under a scope."""
-    rows = execute("SELECT * FROM totals WHERE scope = ?", (scope,))
-    if not rows:
-        return 0, 0
-    column = "micros" if unit == "usd" else "tokens"
-    return int(rows[0][f"spent_{column}"]), int(rows[0][f"held_{column}"])
+class _Totals(NamedTuple):
+    spent_micros: int = 0
+    held_micros: int = 0
+    spent_tokens: int = 0
+    held_tokens: int = 0
+
+    def of(self, unit: str) -> tuple[int, int]:
+        """Spent and held."""
+        return (self.spent_micros, self.held_micros) if unit == "usd" else (self.spent_tokens, self.held_tokens)
 
 
-def _total(execute: Execute, scope: str, unit: str) -> int:
-    return sum(_sums(execute, scope, unit))
+def _totals(execute: Execute, scopes: Sequence[str]) -> dict[str, _Totals]:
+    """The sums of these scopes; a scope without any has zeros."""
+    marks = ", ".join("?" * len(scopes))
+    rows = execute(f"SELECT * FROM totals WHERE scope IN ({marks})", scopes)  # noqa: S608
+    found = {row["scope"]: _Totals(*(int(row[column]) for column in _Totals._fields)) for row in rows}
+    return {scope: found.get(scope, _Totals()) for scope in scopes}
 
 
-def _used(execute: Execute, limit: _Limit, of: str, scope: str) -> Cap:
-    spent, held = _sums(execute, scope, limit.unit)
+def _used(limit: _Limit, of: str, totals: _Totals) -> Cap:
+    spent, held = totals.of(limit.unit)
     unit = 1_000_000 if limit.unit == "usd" else 1
     return Cap(limit.name, of, limit.unit, limit.limit / unit, spent / unit, held / unit)

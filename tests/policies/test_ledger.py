@@ -283,9 +283,10 @@ WORKER = """
 import sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger
+from sluicegate.policies.ledger import SqliteLedger, open_ledger
 from sluicegate.services import Reservation
-ledger = SqliteLedger(BudgetConfig(per_day_usd=0.5), Path(sys.argv[1]))
+budget, where = BudgetConfig(per_day_usd=0.5), sys.argv[1]
+ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
 got = 0
 for i in range(int(sys.argv[2])):
     made = ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1)
@@ -297,15 +298,26 @@ print(got)
 
 
 @pytest.mark.slow
-def test_eight_processes_never_pass_the_cap(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_eight_processes_never_pass_the_cap(tmp_path: Path, kind: str) -> None:
     """10,000 reservations for twice the money there is."""
+    if kind == "postgres" and not POSTGRES:
+        pytest.skip("SLUICEGATE_TEST_POSTGRES is not set: no PostgreSQL server to test against")
     path = tmp_path / "ledger.sqlite"
-    SqliteLedger(path=path).close()
-    command = [sys.executable, "-c", WORKER, str(path), "1250"]
+    if kind == "postgres":
+        store = PostgresStore(POSTGRES)
+        with store.writing() as execute:
+            for table in ("calls", "totals", "clock"):
+                execute(f"DELETE FROM {table}")
+        store.close()
+    else:
+        SqliteLedger(path=path).close()
+    command = [sys.executable, "-c", WORKER, POSTGRES if kind == "postgres" else str(path), "1250"]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     got = sum(int(worker.communicate(timeout=120)[0]) for worker in workers)
     assert all(worker.returncode == 0 for worker in workers)
-    ledger = SqliteLedger(BudgetConfig(per_day_usd=0.5), path)
+    budget = BudgetConfig(per_day_usd=0.5)
+    ledger = open_ledger(budget, url=POSTGRES) if kind == "postgres" else SqliteLedger(budget, path)
     (day,) = ledger.caps("w")
     (row,) = ledger.spending()
     assert row["calls"] == got
@@ -315,6 +327,7 @@ def test_eight_processes_never_pass_the_cap(tmp_path: Path) -> None:
     assert micros(day.held) == micros(row["held_usd"])
     assert micros(day.spent) % 70 == 0
     assert micros(day.held) % 100 == 0
+    ledger.close()
 
 
 KILLED = """
