@@ -178,6 +178,8 @@ class ExamplesConfig(Block):
 
     train: str | None = None
     """Labelled requests to fit the router on: JSONL with `text` and `label`."""
+    calibration: str | None = None
+    """Labelled requests to calibrate and to fit the threshold on; a part of `train` is held apart without it."""
     eval: str | None = None
     """Labelled requests to measure on; never seen in a fit."""
     requests: str | None = None

@@ -167,7 +167,7 @@ def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names)
         for name, index in config.indexes.items()
         for position, path in enumerate(index.path)
     ]
-    for key in ("train", "eval", "requests"):
+    for key in ("train", "calibration", "eval", "requests"):
         path: str | None = getattr(config.examples, key)
         if path is not None:
             wanted.append((path, ("examples", key)))
