@@ -1,4 +1,4 @@
-"""The plan of a comparison: what is compared, how much worse counts as worse, when to stop; fixed before the first pair.
+"""The plan of a comparison: what is compared, how much worse counts as worse, when to stop; fixed before it starts.
 
 A plan is a YAML file. Its hash is recorded when a shadow starts and stands on every pair; a file that has changed since
 decides nothing. What a plan leaves to choose afterwards is only when to look.

@@ -1,0 +1,193 @@
+"""`sluicegate eval`: score a workflow on a labelled file."""
+
+import asyncio
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, notes, progress
+
+if TYPE_CHECKING:
+    from sluicegate.evals.cases import Case
+    from sluicegate.evals.kept import Row
+    from sluicegate.evals.report import Report
+    from sluicegate.evals.summary import Threshold
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Score a workflow on a labelled file.")
+
+
+@app.command()
+def evaluate(
+    config: Annotated[Path, typer.Argument(help="The workflow's file.")],
+    data: Annotated[Path, typer.Argument(help="Labelled requests, JSON Lines.")],
+    baselines: Annotated[
+        bool, typer.Option("--baselines", help="Also run all-slm and all-llm, to show what the routing saves.")
+    ] = False,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Runs at a time; 1 for embedded models.")] = 1,
+    limit: Annotated[int, typer.Option(min=0, help="Only the first rows; 0: all.")] = 0,
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="A figure to reach, such as correct>=0.8; may be repeated.")
+    ] = None,
+    judge: Annotated[str, typer.Option(help="Role of a model that judges answers, if its probe admits it.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is known already.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML, for CI.")] = None,
+    langfuse: Annotated[bool, typer.Option("--langfuse", help="Send as a Langfuse dataset and experiment.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a workflow. Leaves with 1 when a threshold is not reached."""
+    from sluicegate.evals.report import html as html_of
+    from sluicegate.evals.report import junit as junit_of
+    from sluicegate.evals.summary import parse_threshold
+
+    wanted = [parse_threshold(text) for text in threshold or []]
+    report, cases = asyncio.run(
+        _run(config, data, wanted, baselines=baselines, concurrency=concurrency, limit=limit, judge=judge, fresh=fresh)
+    )
+    if html:
+        html.write_text(html_of(report), encoding="utf-8")
+    if junit:
+        junit.write_text(junit_of(report), encoding="utf-8")
+    sent = _send(report, cases) if langfuse else None
+    failed = report.failed_thresholds()
+    if as_json:
+        emit(_json(report, failed, sent))
+    else:
+        _print(report, failed, sent)
+    if failed:
+        raise typer.Exit(1)
+
+
+async def _run(
+    config: Path,
+    data: Path,
+    thresholds: "list[Threshold]",
+    *,
+    baselines: bool,
+    concurrency: int,
+    limit: int,
+    judge: str,
+    fresh: bool,
+) -> "tuple[Report, list[Case]]":
+    from sluicegate.evals.cases import data_hash, read_cases
+    from sluicegate.evals.evaluate import conditions, evaluate
+    from sluicegate.evals.judge import admit
+    from sluicegate.evals.kept import Kept
+    from sluicegate.evals.report import Report
+    from sluicegate.evals.summary import as_json, summarise
+    from sluicegate.evals.variants import VARIANTS, opened_variant
+    from sluicegate.graphs.load import load
+    from sluicegate.home import home
+
+    cases = read_cases(data)[: limit or None]
+    workflow, kept = load(config), Kept()
+    rows: dict[str, list[Row]] = {}
+    before = None
+    whole = data_hash(cases)
+    for variant in VARIANTS if baselines else VARIANTS[:1]:
+        # a folder per process: two evaluations at once do not share checkpoints
+        folder = home() / "evals" / f"{variant}-{os.getpid()}"
+        opened = opened_variant(workflow, folder, variant)
+        judging = await admit(workflow.config.models[judge], opened.models, judge) if judge else None
+        under = conditions(opened.runner, variant, judge=judging)
+        with progress() as line:
+            task = line.add_task(variant, total=len(cases))
+            try:
+                rows[variant] = await evaluate(
+                    opened.runner,
+                    cases,
+                    under=under + (f"-{os.getpid()}" if fresh else ""),
+                    kept=kept,
+                    judge=judging,
+                    concurrency=concurrency,
+                    on_row=lambda _row, line=line, task=task: line.advance(task),
+                )
+            finally:
+                opened.tracer.flush(5.0)
+                shutil.rmtree(folder, ignore_errors=True)
+        if variant == "workflow":
+            before = kept.last(workflow.name, variant, whole, other_than=under)
+        figures = as_json(summarise(rows[variant]))["all"]
+        kept.evaluated(workflow.name, variant, whole, workflow.digest, under, figures, rows[variant])
+    kept.close()
+    return Report(workflow.name, workflow.version, workflow.digest, str(data), whole, rows, thresholds, before), cases
+
+
+def _send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
+    """The evaluation as an experiment on a dataset named by workflow and file."""
+    from sluicegate.observe.experiments import Evaluated, send_experiment
+
+    rows = {row.case: row for row in report.own}
+    items = [
+        Evaluated(
+            id=case.id,
+            input=case.text,
+            expected=case.expected,
+            output={"status": rows[case.id].status, "path": rows[case.id].path, "answer": rows[case.id].answer},
+            scores=dict(rows[case.id].metrics),
+            run=rows[case.id].run,
+        )
+        for case in cases
+    ]
+    sent = send_experiment(
+        f"{report.workflow}/{Path(report.data).stem}",
+        f"{report.workflow} {report.version} {report.digest[:12]}",
+        items,
+        metadata={"digest": report.digest, "data": report.data_hash},
+    )
+    if sent.warning:
+        notes().print(sent.warning, style="yellow", markup=False)
+    return {"url": sent.url, "items": sent.items}
+
+
+def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> dict[str, Any]:
+    from sluicegate.evals.report import notes_of
+    from sluicegate.evals.summary import as_json, summarise
+
+    return {
+        "workflow": report.workflow,
+        "version": report.version,
+        "digest": report.digest,
+        "data": {"file": report.data, "hash": report.data_hash, "rows": len(report.own)},
+        "variants": {variant: as_json(summarise(rows)) for variant, rows in report.rows.items()},
+        "changes": {name: asdict(change) for name, change in report.changes().items()},
+        "thresholds": [{"threshold": str(t), "held": t not in failed} for t in report.thresholds],
+        "notes": notes_of(report),
+        "rows": {variant: [asdict(row) for row in rows] for variant, rows in report.rows.items()},
+        "langfuse": sent,
+    }
+
+
+def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> None:
+    from rich.table import Table
+
+    from sluicegate.evals.report import baseline_rows, estimate, notes_of, shown
+    from sluicegate.evals.summary import FIGURES, summarise
+
+    screen, figures, changes = console(), summarise(report.own)["all"], report.changes()
+    screen.print(f"[bold]{report.workflow} {report.version}[/bold] on {report.data}, {len(report.own)} rows")
+    table = Table("figure", "value (95 % interval)", "rows", "before", "", box=None, pad_edge=False)
+    for name, found in figures.items():
+        before = shown(name, changes[name].before) if name in changes else ""
+        table.add_row(name, estimate(name, found), str(found.n), before, FIGURES[name].title, style=None)
+    screen.print(table)
+    if len(report.rows) > 1:
+        head = ("variant", "correct", "escalated", "list price", "paid", "p50", "leaks", "workflow is better by")
+        title = "What the routing saves and what it costs"
+        lines = Table(*head, box=None, pad_edge=False, title=title, title_justify="left")
+        for row in baseline_rows(report):
+            lines.add_row(*row)
+        screen.print(lines)
+    for note in notes_of(report):
+        screen.print(note, style="dim", markup=False)
+    for threshold in report.thresholds:
+        missed = threshold in failed
+        screen.print(f"{'✗' if missed else '✓'} {threshold}", style="red" if missed else "green", markup=False)
+    if sent:
+        screen.print(f"Langfuse: {sent['items']} items {sent['url']}", markup=False)

@@ -1,0 +1,110 @@
+"""Results of evaluations in the home: every row by what it depends on, and every evaluation as a whole.
+
+A row is known again under the same workflow digest, variant, content of the indexes and labels; so an evaluation that
+was cut short goes on where it stopped, and a second one of the same version costs nothing.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluicegate.home import home
+from sluicegate.sqlite import connect, explained, transaction
+
+__all__ = ["Kept", "Row"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+    under TEXT NOT NULL, row TEXT NOT NULL, result TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (under, row)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evaluations (
+    number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, variant TEXT NOT NULL, data TEXT NOT NULL, digest TEXT NOT NULL,
+    under TEXT NOT NULL, at TEXT NOT NULL, metrics TEXT NOT NULL, rows TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one case came to."""
+
+    case: str
+    run: str
+    text: str
+    status: str
+    path: str
+    intent: str
+    answer: str
+    model: str
+    """What really answered; empty when no model did."""
+    fallback: str
+    slices: tuple[str, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    error: str = ""
+    """Why the run failed; empty when it did not."""
+
+
+class Kept:
+    """The file ``evals/results.sqlite`` of the home. Raises `RunError` SG606 to SG608."""
+
+    def __init__(self) -> None:
+        folder = home() / "evals"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path: Path = folder / "results.sqlite"
+        self._connection = connect(self.path, schema=_SCHEMA)
+
+    def row(self, under: str, case: str) -> Row | None:
+        with explained(self.path):
+            found = self._connection.execute(
+                "SELECT result FROM results WHERE under = ? AND row = ?", (under, case)
+            ).fetchone()
+        return _row(json.loads(found["result"])) if found else None
+
+    def keep(self, under: str, row: Row) -> None:
+        """Rows that failed are not kept: they are tried again."""
+        if row.error:
+            return
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", (under, row.case, json.dumps(asdict(row)), _now())
+            )
+
+    def evaluated(
+        self, workflow: str, variant: str, data: str, digest: str, under: str, metrics: Any, rows: list[Row]
+    ) -> None:
+        """Remember an evaluation, to compare the next one with."""
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT INTO evaluations (workflow, variant, data, digest, under, at, metrics, rows) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (workflow, variant, data, digest, under, _now(), json.dumps(metrics),
+                 json.dumps([asdict(row) for row in rows])),
+            )  # fmt: skip
+
+    def last(self, workflow: str, variant: str, data: str, *, other_than: str) -> dict[str, Any] | None:
+        """The newest evaluation of the same data under other conditions than `other_than`; its rows are `Row`s."""
+        with explained(self.path):
+            found = self._connection.execute(
+                "SELECT * FROM evaluations WHERE workflow = ? AND variant = ? AND data = ? AND under != ? "
+                "ORDER BY number DESC LIMIT 1",
+                (workflow, variant, data, other_than),
+            ).fetchone()
+        if found is None:
+            return None
+        rows = [_row(row) for row in json.loads(found["rows"])]
+        return {**dict(found), "metrics": json.loads(found["metrics"]), "rows": rows}
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _row(said: dict[str, Any]) -> Row:
+    fields: dict[str, Any] = {**said, "slices": tuple(said["slices"])}
+    return Row(**fields)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,140 @@
+"""The workflow as it is, and the two baselines it is held against: everything on one model.
+
+``all-slm``: every call for the role `llm` goes to the role `slm`, and the routing threshold is 0, so that no request is
+escalated for its confidence. ``all-llm``: every call for `slm` goes to `llm`, and the threshold is above every
+confidence, so that each request takes the branch of the unsure. Policies, retrieval, prompts, guards, tools and people
+stay as they are in both. What answers is what the workflow's fallback chains come to: without a large model at hand
+``all-llm`` measures its stand-in, and reports say so.
+
+Every variant runs isolated: nothing is read from or written to the answer cache, tools with effects are answered dry,
+checkpoints and waiting approvals are kept apart from the home's, and runs are marked as shadow runs.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sluicegate.graphs.approvals import Approvals
+from sluicegate.graphs.build import build
+from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.load import Workflow, load
+from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.graphs.run import Runner
+from sluicegate.routing.threshold import NEVER
+from sluicegate.services import Cached, Classification, Completion, Models, Router, Services
+
+__all__ = ["VARIANTS", "Forced", "Metered", "NoCache", "Variant", "changed", "isolated", "metered", "opened_variant"]
+
+Variant = Literal["workflow", "all-slm", "all-llm"]
+
+VARIANTS: tuple[Variant, ...] = ("workflow", "all-slm", "all-llm")
+
+_ROLES: Mapping[Variant, Mapping[str, str]] = {
+    "workflow": {},
+    "all-slm": {"llm": "slm"},
+    "all-llm": {"slm": "llm"},
+}
+_THRESHOLDS: Mapping[Variant, float | None] = {"workflow": None, "all-slm": 0.0, "all-llm": NEVER}
+
+
+@dataclass(slots=True)
+class Meter:
+    """What the calls of one run come to."""
+
+    list_usd: float = 0.0
+    """At the list price of the models asked for first, whatever answered."""
+
+
+_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered() -> Generator[Meter]:
+    """Count the calls made within, also those of tasks started within."""
+    meter = Meter()
+    token = _METER.set(meter)
+    try:
+        yield meter
+    finally:
+        _METER.reset(token)
+
+
+class Metered:
+    """`services.Models` with roles that stand for others, counting what calls cost at list price."""
+
+    def __init__(self, models: Models, roles: Mapping[str, str] | None = None) -> None:
+        self._models, self._roles = models, roles or {}
+
+    async def chat(self, role: str, *given: Any, **options: Any) -> Completion:
+        role = self._roles.get(role, role)
+        completion = await self._models.chat(role, *given, **options)
+        if meter := _METER.get():
+            meter.list_usd += self._models.price(role, completion.prompt_tokens, completion.completion_tokens)
+        return completion
+
+    async def embed(self, role: str, texts: Any) -> list[list[float]]:
+        return await self._models.embed(role, texts)
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._models.price(self._roles.get(role, role), prompt_tokens, completion_tokens)
+
+    def tokens(self, text: str) -> int:
+        return self._models.tokens(text)
+
+    def describe(self, role: str) -> str:
+        return self._models.describe(self._roles.get(role, role))
+
+
+class Forced:
+    """`services.Router` with another threshold."""
+
+    def __init__(self, router: Router, threshold: float) -> None:
+        self._router, self._threshold = router, threshold
+
+    async def classify(self, text: str) -> Classification:
+        return replace(await self._router.classify(text), threshold=self._threshold)
+
+
+class NoCache:
+    """`services.Cache` that never knows and never keeps."""
+
+    def get(self, key: str) -> Cached | None:
+        del key
+        return None
+
+    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...
+
+
+def changed(services: Services, variant: Variant = "workflow") -> Services:
+    """The services of a variant."""
+    threshold = _THRESHOLDS[variant]
+    return replace(
+        services,
+        models=Metered(services.models, _ROLES[variant]),
+        router=services.router if threshold is None else Forced(services.router, threshold),
+        cache=NoCache(),
+    )
+
+
+def opened_variant(path: Path | str | Workflow, folder: Path, variant: Variant = "workflow") -> Opened:
+    """A variant ready to run, isolated in `folder`. Raises as `open_workflow` does."""
+    return isolated(path, folder, lambda services: changed(services, variant))
+
+
+def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Services], Services]) -> Opened:
+    """A workflow that runs dry, marked as shadow, with checkpoints and approvals of its own in `folder`."""
+    workflow = path if isinstance(path, Workflow) else load(path)
+    opened = open_workflow(workflow, dry=True, shadow=True, change=change)
+    folder.mkdir(parents=True, exist_ok=True)
+    graph = build(
+        workflow.flow,
+        workflow.conditions,
+        workflow.settings,
+        name=workflow.name,
+        checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
+    )
+    runner = Runner(graph, opened.runner.services, tracer=opened.tracer, approvals=Approvals(folder), shadow=True)
+    return replace(opened, runner=runner)
