@@ -94,9 +94,13 @@ def _step(
         with services.tracer.node(name, node.kind, observation, visit=visit) as span:
             try:
                 update = await run_node(entered, services)
-            except (SluicegateError, GraphBubbleUp):  # the second is how a node waits
+            except GraphBubbleUp:  # how a node waits
                 raise
             except Exception as error:
+                if services.audit:
+                    services.audit.failed(entered, error, node=name)
+                if isinstance(error, SluicegateError):
+                    raise
                 raise RunError("SG611", f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
             after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
             if "tool_calls" in update:
@@ -110,14 +114,12 @@ def _step(
             confidence=intent["confidence"] if intent else None,
             threshold=after.get("route", {}).get("threshold"),
         )
+        ms = round((time.perf_counter() - started) * 1000, 3)
+        if services.audit:
+            services.audit.step(after, update, node=name, kind=node.kind, visit=visit, ms=ms, branch=branch)
         entry: TrailEntry = {
-            "node": name,
-            "kind": node.kind,
-            "visit": visit,
-            "at": at,
-            "ms": round((time.perf_counter() - started) * 1000, 3),
-            "branch": branch,
-        }
+            "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
+        }  # fmt: skip
         return {"run": entered["run"], **update, "trail": [entry]}
 
     return step

@@ -21,6 +21,7 @@ from pydantic import (
 )
 
 from sluicegate.models.config import ModelConfig
+from sluicegate.observe.audit.log import AuditSettings
 from sluicegate.observe.settings import TraceSettings
 from sluicegate.policies.config import BudgetConfig, CacheConfig, PolicyConfig
 from sluicegate.policies.guards.config import GuardConfig
@@ -221,6 +222,8 @@ class WorkflowConfig(Block):
     """Settings of guards; a guard that is not named runs on its defaults."""
     tracing: TraceSettings = TraceSettings()
     """How much of a run's texts its trace keeps, and under which names it is filed."""
+    audit: AuditSettings = AuditSettings()
+    """How the audit log is kept."""
     tools: tuple[Name, ...] | None = None
     """The only tools that may be called, by their registered names; by default those that intents and nodes name."""
 

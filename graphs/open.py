@@ -14,12 +14,14 @@ from sluicegate.graphs.approvals import Approvals
 from sluicegate.graphs.build import build
 from sluicegate.graphs.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.load import Workflow, load
+from sluicegate.graphs.review import reviewer
 from sluicegate.graphs.run import Runner
 from sluicegate.graphs.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.nodes.tools import ToolBox, tools
+from sluicegate.observe.prompts import langfuse_prompts
 from sluicegate.observe.traced import traced
 from sluicegate.policies.cache import SqliteCache
 from sluicegate.policies.engine import CedarEngine
@@ -30,7 +32,7 @@ from sluicegate.policies.readable import Reading
 from sluicegate.policies.sources import policy_files
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Router, Services, WorkflowFacts
+from sluicegate.services import Audit, Router, Services, WorkflowFacts
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracer import Tracer
@@ -91,14 +93,16 @@ def open_workflow(
         router=_router(workflow, models),
         policy=policy,
         retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, models, readable=reading.readable),
-        guards=GuardSet(config.guards),
+        guards=GuardSet(config.guards, review=reviewer(models), admitted=lambda: models.admitted("slm", "review")),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
         tools=ToolBox(folder, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
-        prompts=PromptFolder(workflow.prompt_folders),
+        prompts=PromptFolder(workflow.prompt_folders, langfuse_prompts()),
         tracer=tracer,
         confidence=lambda completion, sources: 0.75,
         now=lambda: datetime.now(UTC),
+        # what has no effects leaves no trace in the log of effects
+        audit=None if dry or shadow else _auditor(workflow, policy.digest),
     )
     services = traced(change(services), tracer)
     graph = build(
@@ -110,6 +114,24 @@ def open_workflow(
     )
     runner = Runner(graph, services, tracer=tracer, approvals=Approvals(folder), shadow=shadow, migrates=migrates)
     return Opened(workflow, runner, models, tracer)
+
+
+def _auditor(workflow: Workflow, policy_set: str) -> Audit:
+    """The audit log's writer. Raises `RunError` SG606, SG607: what cannot be recorded does not start."""
+    from sluicegate.observe.audit import Auditor, open_audit
+    from sluicegate.observe.incidents import Incidents
+
+    log = open_audit(workflow.config.audit)
+    auditor = Auditor(
+        log,
+        Incidents(audit=log),
+        workflow=workflow.name,
+        version=workflow.version,
+        digest=workflow.digest,
+        policy_set=policy_set,
+    )
+    auditor.opened((waiver.guarantee, waiver.reason) for waiver in workflow.waivers)
+    return auditor
 
 
 def _tracer(workflow: Workflow) -> "Tracer":

@@ -29,7 +29,7 @@ def _refuse(name: str, settings: Refuse) -> Node:
     async def refuse(state: State, services: Services) -> dict[str, Any]:
         del services
         answer: Answer = {
-            "text": f"{settings.say} {_reason(state)}".strip(),
+            "text": f"{settings.say} {_sentence(_reason(state))}".strip(),
             "confidence": 1.0,
             "citations": [],
             "model": "",
@@ -57,6 +57,10 @@ def _reason(state: State) -> str:
     if approval and approval["verdict"] == "reject":
         return approval["reason"]
     return ""
+
+
+def _sentence(reason: str) -> str:
+    return f"{reason[0].upper()}{reason[1:].rstrip('.')}." if reason else ""
 
 
 def _ended(state: State, status: Any) -> Run:

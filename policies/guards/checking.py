@@ -22,6 +22,7 @@ __all__ = [
     "Stage",
     "Subject",
     "Verdict",
+    "nobody",
 ]
 
 Stage = Literal["request", "retrieved", "output"]
@@ -32,7 +33,7 @@ Review = Callable[[str, str], Awaitable[bool | None]]
 """The small model's opinion: ``await review(question, text)`` says whether the text is a proper answer, None when it
 cannot say."""
 
-Admitted = Callable[[], bool]
+Admitted = Callable[[], Awaitable[bool]]
 """Whether the reviewing model has passed its probe."""
 
 
@@ -77,12 +78,17 @@ Check = Callable[[Subject], Verdict | Awaitable[Verdict]]
 """A guard that is ready to run. It may raise: that counts as failed."""
 
 
+async def nobody() -> bool:
+    """No model is admitted."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Helpers:
     """What a guard may use of the outside world."""
 
     review: Review | None = None
-    admitted: Admitted = lambda: False
+    admitted: Admitted = nobody
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sluicegate.errors import PolicyError, nearest
-from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict
+from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict, nobody
 from sluicegate.policies.guards.config import GuardConfig, GuardSettings
 from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.guards.redaction import redact
@@ -59,7 +59,7 @@ class GuardSet:
     """
 
     def __init__(
-        self, config: GuardConfig | None = None, *, review: Review | None = None, admitted: Admitted = lambda: False
+        self, config: GuardConfig | None = None, *, review: Review | None = None, admitted: Admitted = nobody
     ) -> None:
         self._config = config or GuardConfig()
         self._helpers = Helpers(review, admitted)

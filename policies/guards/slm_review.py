@@ -15,7 +15,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     assert isinstance(settings, SlmReviewSettings)
 
     async def check(subject: Subject) -> Verdict:
-        if helpers.review is None or not helpers.admitted():
+        if helpers.review is None or not await helpers.admitted():
             _log.warning("guard slm-review %s", _SKIPPED)
             fallback = settings.when_not_admitted
             return Verdict(passed=fallback == "pass", reason=_SKIPPED, action=fallback)

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
-from sluicegate.state import Branch, CheckResult, DocumentRef, LabelScore, Principal, Risk, Task
+from sluicegate.state import Branch, CheckResult, DocumentRef, LabelScore, Principal, Risk, State, Task
 
 __all__ = [
+    "Audit",
     "Cache",
     "Cached",
     "Classification",
@@ -288,6 +289,28 @@ class Prompts(Protocol):
         ...
 
 
+class Audit(Protocol):
+    """What an auditor asks for, written before a step's result is kept."""
+
+    def step(
+        self,
+        state: State,
+        update: Mapping[str, Any],
+        *,
+        node: str,
+        kind: str,
+        visit: int,
+        ms: float,
+        branch: Branch | None = None,
+    ) -> None:
+        """One step is done. Raises `RunError` when the event of a risky request cannot be written."""
+        ...
+
+    def failed(self, state: State, error: Exception, *, node: str) -> None:
+        """A step failed."""
+        ...
+
+
 class Span(Protocol):
     def set(self, **attributes: Any) -> None:
         """Add attributes; values are JSON data."""
@@ -358,5 +381,7 @@ class Services:
     """Calibrated probability that an answer is right, from the completion and the texts it was given."""
     now: Callable[[], datetime]
     """The clock, in UTC."""
+    audit: Audit | None = None
+    """The audit log's writer; None for runs that have no effects, such as shadows and replays."""
     extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Services of installed plug-ins, by their registered name."""

@@ -190,7 +190,7 @@ async def test_second_draft_is_told_why_the_first_failed(own_home: Path) -> None
     [
         ("approve", "", "answered", "Opened T-1."),
         ("edit", "Mended.", "answered", "Mended."),
-        ("reject", "", "refused", "This request cannot be answered here. because"),
+        ("reject", "", "refused", "This request cannot be answered here. Because."),
     ],
 )
 async def test_decision_in_another_runner(own_home: Path, verdict: str, text: str, status: str, shown: str) -> None:

@@ -44,7 +44,8 @@ def demo(
     if not done:
         raise typer.Exit(1)
     screen = notes()
-    screen.print(f"\nLook at one run:   sluicegate trace show {done[0]['run']}", soft_wrap=True)
+    screen.print("\nIn your own shell: . .venv/bin/activate", soft_wrap=True)
+    screen.print(f"Look at one run:   sluicegate trace show {done[0]['run']}", soft_wrap=True)
     waiting = next((said for said in done if said.get("waiting")), None)
     if waiting:
         screen.print(

@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 
 from sluicegate.errors import ModelError, nearest
 from sluicegate.models.breaker import Breaker
-from sluicegate.models.config import ModelConfig, resolve
+from sluicegate.models.config import ModelConfig, ProbeTask, resolve
 from sluicegate.models.fingerprint import PROBES, fingerprint_of, same_embedder
 from sluicegate.models.provider import Answer, Ask, Provider
 from sluicegate.models.providers import provider_for
 from sluicegate.models.remembered import Remembered
-from sluicegate.models.results import below_minimum
+from sluicegate.models.results import admitted, below_minimum
 from sluicegate.models.structured import ask_structured
 from sluicegate.models.tokens import upper_tokens
 from sluicegate.services import Completion, Message
@@ -174,6 +174,19 @@ class ModelSet:
 
     def describe(self, role: str) -> str:
         return self._chain(role)[0][0]
+
+    async def admitted(self, role: str, task: ProbeTask, least: float = 0.8) -> bool:
+        """Whether the model that would answer for `role` has been probed on `task` and reached its minimum.
+
+        `least` counts where the role states no minimum. An unprobed model is not admitted: it must not play a judge.
+        """
+        minimum = self._models[role].minimum.get(task, least) if role in self._models else least
+        for name, config in self._chain(role):
+            try:
+                return admitted(await self._provider(name, config).identity(), task, minimum) is True
+            except ModelError:
+                continue
+        return False
 
     def warm(self, roles: Sequence[str] | None = None) -> threading.Thread:
         """Load each role's first model in a background thread; what fails will be said by the call that needs it."""

@@ -182,7 +182,11 @@ async def test_the_review_is_asked_only_when_admitted() -> None:
     assert asked == []
     strict = GuardSet(_config(**{"slm-review": {"when_not_admitted": "human"}}), review=review)
     assert gravest(await strict.check(["slm-review"], "good", stage="output")) == "human"
-    ready = GuardSet(review=review, admitted=lambda: True)
+
+    async def yes() -> bool:
+        return True
+
+    ready = GuardSet(review=review, admitted=yes)
     actions = [
         gravest(await ready.check(["slm-review"], t, stage="output", question="why?")) for t in ("good", "bad", "odd")
     ]
