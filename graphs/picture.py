@@ -27,6 +27,8 @@ WRAP = 30
 """Letters after which a condition goes on in the next line, at an ``&&`` or ``||``."""
 LONGEST = 46
 """Letters of a line before it is cut; the whole condition is in the edge's tooltip."""
+VALUE = "▸ "
+"""Begins the line of a label that says what a condition saw."""
 
 ROLES: Mapping[str, tuple[str, str, str]] = {
     "classifies": ("understands", "#7c3aed", "#a78bfa"),
@@ -49,15 +51,22 @@ def svg(
     taken: Taken = (),
     current: str | None = None,
     notes: Mapping[str, str] | None = None,
+    values: Mapping[tuple[str, str], str] | None = None,
 ) -> str:
-    """Draw a flow. `taken` is highlighted, `current` is ringed, `notes` are written into the nodes they name."""
-    said = notes or {}
+    """Draw a flow. `taken` is highlighted, `current` is ringed, `notes` are written into the nodes they name.
+
+    `values` are written beside the travelled branch from one node to another: what its condition saw.
+    """
+    said, seen = notes or {}, values or {}
+    visited, travelled = _way(flow, taken)
     edges = [(node, order, edge) for node in flow.nodes.values() for order, edge in enumerate(node.edges)]
     labels = [_label(node, order) for node, order, _ in edges]
+    for lines, (node, order, edge) in zip(labels, edges, strict=True):
+        if (node.name, order) in travelled and (node.name, edge.to) in seen:
+            lines.append(VALUE + seen[node.name, edge.to])
     links = [Link(node.name, edge.to, *_room(lines)) for (node, _, edge), lines in zip(edges, labels, strict=True)]
     sizes = {name: _size(node, said.get(name, "")) for name, node in flow.nodes.items()}
     layout = lay_out(sizes, links, flow.start)
-    visited, travelled = _way(flow, taken)
 
     legend, legend_width, legend_height = _legend(flow, bool(taken))
     top = MARGIN + 40
@@ -238,11 +247,10 @@ def _edge_label(node: FlowNode, order: int, edge: Edge, centre: Point, lines: li
     if numbered:
         parts.append(f'<text class="sg-order" x="{_n(left)}" y="{_n(first)}">{order + 1}</text>')
     style = "sg-condition" + (" sg-otherwise" if edge.condition is None else "")
-    parts += [
-        f'<text class="{style}" x="{_n(left + 14 if numbered else left + 5)}" y="{_n(first + index * LINE)}">'
-        f"{escape(line)}</text>"
-        for index, line in enumerate(lines)
-    ]
+    x = left + 14 if numbered else left + 5
+    for index, line in enumerate(lines):
+        shown = "sg-value" if line.startswith(VALUE) else style
+        parts.append(f'<text class="{shown}" x="{_n(x)}" y="{_n(first + index * LINE)}">{escape(line)}</text>')
     return parts
 
 
@@ -330,7 +338,7 @@ def _style() -> str:
         ".sg-flow .sg-title{font-size:18px;font-weight:600}"
         ".sg-flow .sg-name{font-size:14px;font-weight:600;text-anchor:middle}"
         ".sg-flow .sg-kind,.sg-flow .sg-note{text-anchor:middle}"
-        ".sg-flow .sg-kind,.sg-flow .sg-condition,.sg-flow .sg-order{font-size:11px;"
+        ".sg-flow .sg-kind,.sg-flow .sg-condition,.sg-flow .sg-order,.sg-flow .sg-value{font-size:11px;"
         "font-family:ui-monospace,'DejaVu Sans Mono',Menlo,Consolas,monospace}"
         ".sg-flow .sg-note{font-size:11px;font-style:italic}"
         ".sg-flow .sg-order{font-weight:700}.sg-flow .sg-otherwise{font-style:italic}"
@@ -355,7 +363,7 @@ def _colours(ground: Mapping[str, str], column: int) -> str:
         f".sg-flow .sg-label{{fill:{ground['label']}}}",
         f".sg-flow .sg-box{{fill:{ground['box']}}}",
         f".sg-flow .sg-edge.sg-taken path{{stroke:{ground['hot']}}}",
-        f".sg-flow .sg-edge.sg-taken .sg-arrow{{fill:{ground['hot']}}}",
+        f".sg-flow .sg-edge.sg-taken .sg-arrow,.sg-flow .sg-value{{fill:{ground['hot']}}}",
         f".sg-flow .sg-ring{{stroke:{ground['hot']}}}",
     ]
     for effect, colours in ROLES.items():

@@ -80,7 +80,7 @@ class Runner:
         self.services = services
         self.tracer = tracer
         self._approvals = approvals
-        self._shadow = shadow
+        self.shadow = shadow
         self._migrates = migrates
 
     async def run(
@@ -116,7 +116,7 @@ class Runner:
                 "started_at": now.isoformat(),
                 "status": "running",
                 "visits": {},
-                "shadow": self._shadow,
+                "shadow": self.shadow,
             },
             "trail": [],
             "tool_calls": [],
@@ -226,7 +226,7 @@ class Runner:
             digest=facts.digest,
             session=session,
             user=state["principal"]["id"],
-            shadow=self._shadow,
+            shadow=self.shadow,
             resume=resumed,
             input="" if resumed else state["request"]["text"],
             metadata=_metadata(state["request"]),

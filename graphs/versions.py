@@ -22,17 +22,23 @@ def keep(workflow: Workflow) -> None:
     """Remember this version; costs a look at one folder when it is known. Raises `RunError` SG607."""
     folder = _folder(workflow.digest)
     origin = {"workflow": workflow.name, "file": str(workflow.path.resolve()), "digest": workflow.digest}
-    _point(workflow.name, origin)
+    if not _of_home(workflow.path):  # neither an old version nor a variant is the present one
+        _point(workflow.name, origin)
     if folder.is_dir():
         return
-    files = [file.resolve() for file in _files(workflow)]
-    root = Path(os.path.commonpath([file.parent for file in files]))
+    files, named = [file.resolve() for file in _files(workflow)], [path.resolve() for path in _only_named(workflow)]
+    root = Path(os.path.commonpath([path.parent for path in (*files, *named)]))
     staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         for file in files:
             target = staged / "files" / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+        for path in named:
+            target = staged / "files" / path.relative_to(root)
+            (target if path.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
+            if not path.is_dir():
+                target.touch()
         start = workflow.path.resolve().relative_to(root)
         (staged / "origin.json").write_text(json.dumps({**origin, "start": str(start)}), encoding="utf-8")
         staged.rename(folder)
@@ -66,6 +72,11 @@ def _folder(digest: str) -> Path:
     return home() / "versions" / digest[:16]
 
 
+def _of_home(path: Path) -> bool:
+    folder = home().resolve()
+    return any(folder / name in path.resolve().parents for name in ("versions", "variants"))
+
+
 def _point(name: str, origin: dict[str, str]) -> None:
     pointer = home() / "versions" / f"{name}.json"
     text = json.dumps(origin)
@@ -91,3 +102,15 @@ def _files(workflow: Workflow) -> Iterable[Path]:
     artifact = workflow.config.router.artifact
     if artifact:
         yield from sorted(path for path in workflow.find(artifact).glob("*") if path.is_file())
+
+
+def _only_named(workflow: Workflow) -> Iterable[Path]:
+    """What the config names and a run does not read: the copy holds its place, so that the copy can be loaded."""
+    config = workflow.config
+    names = [name for name in config.examples.model_dump().values() if isinstance(name, str)]
+    for index in config.indexes.values():
+        names += [index.path] if isinstance(index.path, str) else index.path
+    for name in names:
+        path = workflow.find(name)
+        if path.exists():
+            yield path
