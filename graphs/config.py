@@ -71,11 +71,16 @@ class IntentConfig(Block):
     """Cap on the tokens of one model call for such a request."""
     tool: str | None = None
     """The tool such a request is for."""
+    fields: dict[str, str | int | float | bool] = Field(default_factory=dict[str, str | int | float | bool])
+    """Arguments of the tool that follow from the intent alone, such as ``{category: hardware}``; a model is not asked
+    for them. ``{{question}}`` in a text stands for the request."""
     describe: str = ""
     """What belongs here, in a sentence: for people, and for strategies that have no examples."""
 
     def facts(self) -> IntentFacts:
-        return IntentFacts(task=self.task, risk=self.risk, max_tokens=self.max_tokens, tool=self.tool or "")
+        return IntentFacts(
+            task=self.task, risk=self.risk, max_tokens=self.max_tokens, tool=self.tool or "", fields=self.fields
+        )
 
 
 class Branch(Block):

@@ -7,6 +7,7 @@ from pydantic import Field
 from sluicegate.errors import ModelError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.generation import ask, no_spend
+from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Completion, Services
 from sluicegate.state import Extraction, State
@@ -31,9 +32,13 @@ def _make(name: str, settings: Extract) -> Node:
     async def extract(state: State, services: Services) -> dict[str, Any]:
         intent = state.get("intent")
         schema = settings.fields or services.tools.schema(intent["tool"] if intent else "")
+        facts = services.workflow.intents.get(intent["label"]) if intent else None
+        question = state["request"]["text"]
+        given = {name: _filled(value, question) for name, value in facts.fields.items()} if facts else {}
+        schema = _without(schema, given)
         properties: dict[str, dict[str, Any]] = schema.get("properties", {})
-        wanted = "\n".join(f"- {field}: {facts.get('description', '')}" for field, facts in properties.items())
-        prompt = services.prompts.render(settings.prompt, question=state["request"]["text"], fields=wanted)
+        wanted = "\n".join(f"- {name}: {about.get('description', '')}" for name, about in properties.items())
+        prompt = services.prompts.render(settings.prompt, question=question, fields=wanted)
         try:
             asked = await ask(
                 state, services, role=settings.model, size="slm", prompt=prompt,
@@ -43,21 +48,34 @@ def _make(name: str, settings: Extract) -> Node:
             if error.code != "SG305":
                 raise
             # what does not fit the schema twice is no extraction; the workflow branches on `complete`
-            return {"extraction": _found(None, schema), "spend": state.get("spend") or no_spend()}
-        return {"extraction": _found(asked.completion, schema), "spend": asked.spend}
+            return {"extraction": _found(None, schema, given), "spend": state.get("spend") or no_spend()}
+        return {"extraction": _found(asked.completion, schema, given), "spend": asked.spend}
 
     return extract
 
 
-def _found(completion: Completion | None, schema: dict[str, Any]) -> Extraction:
+def _filled(value: Any, question: str) -> Any:
+    return fill(value, {"question": question}) if isinstance(value, str) else value
+
+
+def _without(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """The schema of what is still to be found."""
+    properties = {name: about for name, about in schema.get("properties", {}).items() if name not in given}
+    required = [name for name in schema.get("required", []) if name not in given]
+    return {**schema, "properties": properties, "required": required}
+
+
+def _found(completion: Completion | None, schema: dict[str, Any], given: dict[str, Any]) -> Extraction:
     parsed: Any = completion.parsed if completion else None
     fields = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
+    # what the model found, and what it need not look for
+    found = {**fields, **given} if fields else {}
     required: list[str] = schema.get("required", [])
     missing = [field for field in required if fields.get(field) in (None, "", [])]
     return {
-        "fields": fields,
+        "fields": found,
         "missing": missing,
-        "complete": bool(fields) and not missing,
+        "complete": bool(found) and not missing,
         "confidence": _mean_probability(completion),
     }
 

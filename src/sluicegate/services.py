@@ -349,6 +349,8 @@ class IntentFacts:
     risk: Risk
     max_tokens: int
     tool: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Arguments of the tool that follow from the intent alone."""
 
 
 @dataclass(frozen=True, slots=True)
