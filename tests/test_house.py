@@ -1,0 +1,106 @@
+"""The house as the architecture page tells it: links, floors, imports, documents that are true."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.mark.parametrize("name", ["graphs", "nodes", "policies"])
+def test_top_level_folders_are_linked_into_the_package(name: str) -> None:
+    link = ROOT / "src" / "sluicegate" / name
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / ".." / name
+
+
+def test_no_top_level_package_is_importable_by_its_folder_name() -> None:
+    code = "import sluicegate.graphs, sys; print([n for n in ('graphs', 'nodes', 'policies') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd="/")
+    assert done.stdout.strip() == "[]"
+
+
+def test_floors() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("lint-imports"), "--no-cache"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_every_folder_of_the_package_is_on_the_map() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    package = ROOT / "src" / "sluicegate"
+    folders = [path.name for path in package.iterdir() if path.is_dir() and path.name != "__pycache__"]
+    assert [name for name in folders if f"{name}/" not in page and f"{name} and" not in page] == []
+
+
+def test_links_in_the_documents_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    links = [(page, found) for page in pages for found in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text())]
+    broken = [
+        f"{page.name}: {target}"
+        for page, target in links
+        if not target.startswith(("http", "mailto")) and not (page.parent / target).exists()
+    ]
+    assert broken == []
+
+
+def test_commands_in_the_readme_exist() -> None:
+    from sluicegate.cli import COMMANDS
+
+    text = (ROOT / "README.md").read_text()
+    named = set(re.findall(r"`?sluicegate ([a-z]+)", text)) - {"run"}
+    assert named <= set(COMMANDS)
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) | {"demo", "test"} <= targets
+
+
+def test_the_picture_in_the_readme_is_the_workflow_as_it_is() -> None:
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.picture import svg
+
+    workflow = load(ROOT / "configs" / "helpdesk" / "workflow.yaml")
+    title = f"{workflow.name}, version {workflow.version}"
+    assert svg(workflow.flow, title=title) == (ROOT / "docs" / "helpdesk.svg").read_text()
+
+
+def test_malicious_releases_are_not_locked() -> None:
+    lock = (ROOT / "uv.lock").read_text()
+    locked = dict(re.findall(r'^name = "([^"]+)"\nversion = "([^"]+)"', lock, re.MULTILINE))
+    assert locked["guardrails-ai"] != "0.10.1"
+    assert locked.get("litellm") not in {"1.82.7", "1.82.8"}
+
+
+def test_example_yaml_in_the_readme_is_yaml() -> None:
+    for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+        assert yaml.safe_load(block)
+
+
+def test_the_wheel_holds_real_files(tmp_path: Path) -> None:
+    from hatchling.build import build_wheel
+
+    cwd = Path.cwd()
+    import os
+
+    os.chdir(ROOT)
+    try:
+        wheel = build_wheel(str(tmp_path))
+    finally:
+        os.chdir(cwd)
+    names = set(zipfile.ZipFile(tmp_path / wheel).namelist())
+    for file in (
+        "sluicegate/graphs/build.py",
+        "sluicegate/nodes/classify.py",
+        "sluicegate/policies/base/base.cedar",
+        "sluicegate/policies/base/schema.cedarschema",
+        "sluicegate/cli/starter/workflow.yaml",
+        "sluicegate/py.typed",
+    ):
+        assert file in names
+    assert not {name for name in names if name.startswith(("graphs/", "nodes/", "policies/"))}
