@@ -18,14 +18,25 @@ if TYPE_CHECKING:
     from sluicegate.graphs.approvals import Waiting
     from sluicegate.graphs.load import Workflow
 
-__all__ = ["Comparison", "StateView", "Step", "Trail", "session_html", "session_svg", "session_text"]
+__all__ = [
+    "Comparison",
+    "StateView",
+    "Step",
+    "Trail",
+    "plain",
+    "session_html",
+    "session_svg",
+    "session_text",
+    "values_of",
+]
 
 _STYLE = (
     ".sgv{font:13px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;color:inherit;max-width:100%;text-align:left}"
     ".sgv table{border-collapse:collapse;margin:.3em 0;color:inherit;background:none;width:auto;max-width:100%}"
     ".sgv th,.sgv td{text-align:left!important;vertical-align:top;padding:.25em .9em .25em .4em;background:none;"
-    "border:0;border-bottom:1px solid #8883;white-space:pre-wrap;overflow-wrap:anywhere;color:inherit}"
-    ".sgv th{font-weight:600;white-space:nowrap}.sgv thead th{opacity:.65;font-weight:500}"
+    "border:0;border-bottom:1px solid #8883;white-space:pre-wrap;overflow-wrap:break-word;max-width:56em;color:inherit}"
+    ".sgv td:first-child{white-space:nowrap}.sgv th{font-weight:600;white-space:nowrap}"
+    ".sgv thead th{opacity:.65;font-weight:500}"
     ".sgv tr.sgv-head th{padding-top:.8em;border-bottom:2px solid #8885}"
     ".sgv code{font:12px ui-monospace,Menlo,Consolas,monospace;background:#8882;border-radius:3px;padding:.05em .3em;"
     "color:inherit}"
@@ -69,7 +80,7 @@ class Trail(list[TrailEntry]):
                         f"{entry['ms']:.1f}",
                         escape(entry["branch"]["to"] or "end"),
                         _because(entry["branch"]),
-                        escape(_values(entry["branch"])),
+                        escape(values_of(entry["branch"])),
                         escape(", ".join(entry["branch"]["skipped"])),
                     )
                     for entry in self
@@ -133,7 +144,7 @@ class Step:
         elif not self.waiting:
             parts.append('<div class="line soft">nothing changed</div>')
         if self.branch and self.branch["to"]:
-            values = escape(_values(self.branch))
+            values = escape(values_of(self.branch))
             parts.append(
                 f'<div class="line">→ <b>{escape(self.branch["to"])}</b> {_because(self.branch)} '
                 f'<span class="soft">{values}</span></div>'
@@ -144,7 +155,7 @@ class Step:
 
     def __repr__(self) -> str:
         lines = [f"{self.entry['node']} ({self.entry['kind']}, {self.entry['ms']:.1f} ms)"] if self.entry else []
-        lines += [f"  {one.field}: {_plain(one.before)} → {_plain(one.after)}" for one in self.changes]
+        lines += [f"  {one.field}: {plain(one.before)} → {plain(one.after)}" for one in self.changes]
         if self.branch:
             lines.append(f"  {_onward(self.branch)}")
         if self.waiting:
@@ -174,7 +185,7 @@ class Comparison:
         return _page(_table(("", f"run …{self.run[-6:]}", f"run …{self.other[-6:]}"), rows))
 
     def __repr__(self) -> str:
-        lines = [f"{one.field}: {_plain(one.before)} → {_plain(one.after)}" for one in self.changes]
+        lines = [f"{one.field}: {plain(one.before)} → {plain(one.after)}" for one in self.changes]
         return "\n".join(lines) or "the same in every fact"
 
 
@@ -265,11 +276,12 @@ def _because(branch: Branch) -> str:
 
 
 def _onward(branch: Branch) -> str:
-    seen = _values(branch)
+    seen = values_of(branch)
     return f"→ {branch['to'] or 'end'}  ({branch['reason']}{'; ' + seen if seen else ''})"
 
 
-def _values(branch: Branch) -> str:
+def values_of(branch: Branch) -> str:
+    """What the conditions of a branch saw."""
     return ", ".join(f"{name} = {short(value)}" for name, value in branch["values"].items())
 
 
@@ -282,10 +294,10 @@ def _became(value: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    return escape(_plain(value, 600))
+    return escape(plain(value, 600))
 
 
-def _plain(value: Any, limit: int = 120) -> str:
+def plain(value: Any, limit: int = 120) -> str:
     """A value for people, in a few lines at most."""
     if isinstance(value, float):
         return f"{value:.4g}"
@@ -295,7 +307,7 @@ def _plain(value: Any, limit: int = 120) -> str:
         return _cut(value, limit)
     if isinstance(value, Mapping):
         pairs = cast("Mapping[str, Any]", value)
-        return _cut(", ".join(f"{key}: {_plain(one, 60)}" for key, one in pairs.items()), limit)
+        return _cut(", ".join(f"{key}: {plain(one, 60)}" for key, one in pairs.items()), limit)
     if isinstance(value, (list, tuple)):
         items = cast("Sequence[Any]", value)
         return _cut(("\n" if any(isinstance(one, Mapping) for one in items) else ", ").join(map(_item, items)), limit)
@@ -308,8 +320,8 @@ def _item(value: Any) -> str:
         named = cast("Mapping[str, Any]", value)
         for head, more in (("title", "score"), ("label", "confidence"), ("guard", "action"), ("tool", "status")):
             if head in named:
-                return f"{named[head]} ({_plain(named.get(more))})"
-    return _plain(value, 200)
+                return f"{named[head]} ({plain(named.get(more))})"
+    return plain(value, 200)
 
 
 def _cut(text: str, limit: int) -> str:

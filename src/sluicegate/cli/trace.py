@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sluicegate.observe.store import RunFilter, Store
     from sluicegate.state import Principal
 
-__all__ = ["app"]
+__all__ = ["app", "since_ns"]
 
 app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
 
@@ -174,7 +174,7 @@ def push(
             "SG613", "no destination is configured", mend="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or "
             "OTEL_EXPORTER_OTLP_ENDPOINT",
         )  # fmt: skip
-    results = send(_store(), to, since_ns=_since(since), again=again)
+    results = send(_store(), to, since_ns=since_ns(since), again=again)
     if as_json:
         emit([{"destination": each.destination, "runs": each.runs, "failed": each.failed} for each in results])
     for each in [] if as_json else results:
@@ -237,7 +237,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Delete old finished runs from the local store, with all that belongs to them."""
-    deleted = _store().prune(_since(before))
+    deleted = _store().prune(since_ns(before))
     if as_json:
         emit({"deleted": deleted})
     else:
@@ -288,10 +288,10 @@ def _filter(
 
     # a workflow may keep plain user names
     users = (user, Masking().user(user)) if user else ()
-    return RunFilter(workflow, path, intent, status, users=users, since_ns=_since(since), shadow=shadow)
+    return RunFilter(workflow, path, intent, status, users=users, since_ns=since_ns(since), shadow=shadow)
 
 
-def _since(text: str) -> int:
+def since_ns(text: str) -> int:
     """Unix nanoseconds of a time given as an age or in ISO 8601; 0 for none."""
     if not text:
         return 0

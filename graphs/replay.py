@@ -1,0 +1,151 @@
+"""Recorded requests through another version: what would have changed.
+
+A replay is a shadow run: marked so in its trace, with tools that have effects answering without being called, nothing
+in the audit log, and the answer cache neither read nor written, so that a replay says what the version does and not
+what somebody asked before. Unless told otherwise it is served the very passages that the recorded run retrieved: a
+difference is then the version's, not the knowledge's. What models cost is real and is booked.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.differences import Difference, facts, facts_differ
+from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.graphs.recorded import recorded
+from sluicegate.services import Cached, Retriever, Services
+from sluicegate.state import DocumentRef, Principal
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.load import Workflow
+
+__all__ = ["Change", "Documents", "open_for_replay", "replay"]
+
+Documents = Literal["same", "fresh"]
+
+
+@dataclass(slots=True)
+class _Serving:
+    """What one replay is to be served, and what it was."""
+
+    documents: Sequence[DocumentRef]
+    served: Literal["same", "fresh", "none"] = "none"
+
+
+_SERVING: ContextVar[_Serving | None] = ContextVar("serving", default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One recorded run and what the other version made of its request."""
+
+    run: str
+    replayed: str
+    """The run id of the replay."""
+    request: str
+    before: Mapping[str, Any]
+    """The facts of the recorded run, see `graphs.differences.facts`."""
+    after: Mapping[str, Any]
+    documents: Literal["same", "fresh", "none"]
+    """What the replay was served: the recorded passages, new ones (also where none were recorded), or it asked none."""
+    differences: Sequence[Difference]
+
+    @property
+    def changed(self) -> bool:
+        """Something other than cost and version differs."""
+        return any(each.field not in _NOT_A_CHANGE for each in self.differences)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "changed": self.changed}
+
+
+_NOT_A_CHANGE = frozenset({"workflow", "usd", "tokens", "threshold"})
+
+
+def open_for_replay(
+    config: "Path | str | Workflow",
+    *,
+    documents: Documents = "same",
+    change: Callable[[Services], Services] = lambda services: services,
+) -> Opened:
+    """The version to replay through. Raises what `open_workflow` raises."""
+
+    def stubbed(services: Services) -> Services:
+        services = change(services)
+        retriever = _Replayed(services.retriever, same=documents == "same")
+        return dataclasses.replace(services, cache=_NoCache(), retriever=retriever)
+
+    return open_workflow(config, dry=True, shadow=True, change=stubbed)
+
+
+async def replay(
+    runs: Sequence[str], opened: Opened, *, tell: Callable[[Change], None] = lambda _: None
+) -> list[Change]:
+    """Send the requests of recorded runs through `opened`, in order; `tell` hears of each as it is done.
+
+    Raises `RunError` SG603 for a run that is not recorded, before any is replayed, SG611 when `opened` would have
+    effects, and what nodes raise.
+    """
+    if not opened.runner.shadow:
+        raise RunError("SG611", "a replay needs a workflow without effects", mend="Use open_for_replay")
+    states = {run: recorded(run) for run in runs}
+    changes: list[Change] = []
+    for run, state in states.items():
+        asker: Principal = state["principal"]
+        serving = _Serving(state.get("documents", []))
+        token = _SERVING.set(serving)
+        try:
+            outcome = await opened.runner.run(state["request"]["text"], asker, channel=state["request"]["channel"])
+        finally:
+            _SERVING.reset(token)
+        before = facts(state, waiting=state["run"]["status"] == "running")
+        after = facts(outcome.state, waiting=outcome.waiting is not None)
+        done = Change(
+            run=run,
+            replayed=outcome.run,
+            request=state["request"]["text"],
+            before=before,
+            after=after,
+            documents=serving.served,
+            differences=facts_differ(before, after),
+        )
+        changes.append(done)
+        tell(done)
+    return changes
+
+
+class _Replayed:
+    """Serves what the recorded run retrieved; searches when it retrieved nothing, or is not to serve the same."""
+
+    def __init__(self, inner: Retriever, *, same: bool) -> None:
+        self._inner = inner
+        self._same = same
+
+    async def search(self, index: str, query: str, principal: Principal, *, k: int) -> list[DocumentRef]:
+        serving = _SERVING.get() or _Serving([])
+        if self._same and serving.documents:
+            serving.served = "same"
+            return list(serving.documents)[:k]
+        serving.served = "fresh"
+        return await self._inner.search(index, query, principal, k=k)
+
+    def text(self, document: DocumentRef) -> str:
+        return self._inner.text(document)
+
+    def version(self, index: str) -> str:
+        return self._inner.version(index)
+
+    def visible(self, index: str, principal: Principal) -> str:
+        return self._inner.visible(index, principal)
+
+
+class _NoCache:
+    def get(self, key: str) -> Cached | None:
+        del key
+        return None
+
+    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...

@@ -1,0 +1,137 @@
+"""`sluicegate replay`: recorded requests through another version, and what would have changed."""
+
+import asyncio
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, progress
+from sluicegate.errors import RunError
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.open import Opened
+    from sluicegate.graphs.replay import Change
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Run recorded requests through another version.")
+
+
+class Documents(StrEnum):
+    """Which passages a replay is served."""
+
+    same = "same"
+    fresh = "fresh"
+
+
+@app.command()
+def replay(
+    config: Annotated[Path, typer.Option("--with", help="The workflow file to run them through.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or `last`; none with --since.")
+    ] = None,
+    documents: Annotated[
+        Documents, typer.Option(help="The passages that were recorded, or what a search finds now.")
+    ] = Documents.same,
+    since: Annotated[str, typer.Option(help="Every run of the workflow since then: 12h, 7d, or an ISO time.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="With --since: at most this many, newest first.")] = 50,
+    asker: Annotated[
+        str, typer.Option("--as", help="Only runs that policy lets this user see; every run without it.")
+    ] = "",
+    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run recorded requests through another version and print what would have changed.
+
+    Nothing happens outside but calls of models: tools with effects answer without being called, and the runs are marked
+    as shadows. The recorded runs stay as they are.
+    """
+    from sluicegate.graphs.replay import open_for_replay
+    from sluicegate.graphs.replay import replay as replay_runs
+
+    if not runs and not since:
+        raise typer.BadParameter("name runs, or say --since", param_hint="RUN")
+    opened = open_for_replay(config, documents=documents.value)
+    chosen = _chosen(opened, runs or [], since, limit, asker, role or [])
+    with progress() as line:
+        task = line.add_task("runs", total=len(chosen))
+        changes = asyncio.run(replay_runs(chosen, opened, tell=lambda _: line.advance(task)))
+    opened.tracer.flush(5.0)
+    if as_json:
+        emit({"changes": [change.as_json() for change in changes], "summary": _summary(changes)})
+    else:
+        _print(changes, opened)
+
+
+def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker: str, role: list[str]) -> list[str]:
+    """Run ids, oldest first. Raises `RunError` SG603, and SG610 for a named run that is not theirs to see."""
+    from sluicegate.cli.trace import since_ns
+    from sluicegate.graphs.intake import principal
+    from sluicegate.graphs.recorded import recorded
+    from sluicegate.home import home
+    from sluicegate.observe.access import may_see, must_see
+    from sluicegate.observe.masking import Masking
+    from sluicegate.observe.store import RunFilter, Store
+
+    store, masking = Store(home() / "store.sqlite"), Masking(opened.workflow.config.tracing)
+    person, policy = principal(asker, role), opened.runner.services.policy
+    found = [store.runs(limit=1)[0]["run_id"] if run == "last" and store.runs(limit=1) else run for run in runs]
+    for run in found:
+        row = {"run_id": run, "user": recorded(run)["principal"]["id"]}
+        if asker:
+            must_see(row, person, policy, masking)
+    if since:
+        rows = store.runs(RunFilter(workflow=opened.workflow.name, since_ns=since_ns(since)), limit=limit)
+        found += [row["run_id"] for row in reversed(rows) if not asker or may_see(row, person, policy, masking)]
+    if not found:
+        raise RunError("SG603", f"no run of {opened.workflow.name} since {since}", mend="See: sluicegate trace list")
+    return list(dict.fromkeys(found))
+
+
+def _summary(changes: "Sequence[Change]") -> dict[str, Any]:
+    fields = Counter(each.field for change in changes if change.changed for each in change.differences)
+    paths = Counter(f"{change.before['path']} → {change.after['path']}" for change in changes)
+    return {
+        "replayed": len(changes),
+        "changed": sum(change.changed for change in changes),
+        "fields": dict(fields.most_common()),
+        "paths": dict(paths.most_common()),
+        "usd": {side: sum(getattr(change, side)["usd"] for change in changes) for side in ("before", "after")},
+        "ms": {
+            side: statistics.median(getattr(change, side)["ms"] for change in changes) for side in ("before", "after")
+        },
+    }
+
+
+def _print(changes: "Sequence[Change]", opened: "Opened") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sluicegate.graphs.session_view import plain
+
+    screen = console()
+    for change in changes:
+        mark = "[yellow]changes[/yellow]" if change.changed else "[green]same[/green]   "
+        screen.print(f"{mark}  [bold]{escape(' '.join(change.request.split())[:100])}[/bold]  [dim]{change.run}[/dim]")
+        table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 2))
+        for each in change.differences:
+            if each.field != "workflow":
+                table.add_row(
+                    each.field, f"[dim]{escape(plain(each.before, 200))}[/dim]", "→", escape(plain(each.after, 200))
+                )
+        table.add_row("time", f"[dim]{change.before['ms']:.0f} ms[/dim]", "→", f"{change.after['ms']:.0f} ms")
+        screen.print(table)
+    found = _summary(changes)
+    screen.print(
+        f"\n{found['changed']} of {found['replayed']} would have changed under "
+        f"{opened.workflow.name} {opened.workflow.version}"
+    )
+    for path, count in found["paths"].items():
+        screen.print(f"  {count:>4}  {path}")
+    screen.print(f"  cost ${found['usd']['before']:.5f} → ${found['usd']['after']:.5f}")
+    screen.print(f"  time, median {found['ms']['before']:.0f} ms → {found['ms']['after']:.0f} ms")

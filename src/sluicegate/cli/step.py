@@ -1,0 +1,194 @@
+"""`sluicegate step`: go through a run node by node, in the terminal."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, notes
+from sluicegate.errors import RunError, SluicegateError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sluicegate.graphs.session import Session
+    from sluicegate.graphs.session_view import Step
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Step through a run, node by node.")
+
+_KEYS = (
+    "Enter step · r run on · u NODE run until NODE · b [NODE] back · s state · t trail · f fork · "
+    "a approve · x reject · q quit"
+)
+
+
+@app.command()
+def step(
+    config: Annotated[str, typer.Argument(help="The workflow's file, or the id of a run to open.")],
+    request: Annotated[str, typer.Argument(help="The request; none for a run that is opened.")] = "",
+    user: Annotated[str, typer.Option("--as", help="Who asks; for a run, who looks at it.")] = "",
+    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
+    decider: Annotated[str, typer.Option(help="Who decides on `a` and `x`, as NAME:ROLE.")] = "",
+    auto: Annotated[bool, typer.Option("--auto", help="Step to the end without asking.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Do not call tools that have effects.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Step through a new run, or through a copy of one that was recorded.
+
+    Keys: Enter = step, r = run to the end, u NODE = run until NODE, b [NODE] = back, s = state, t = trail, f = fork,
+    a = approve, x = reject, q = quit. They may be piped in, one a line; at the end of the input it stops.
+    """
+    from sluicegate.graphs.session import Session
+
+    if Path(config).is_file() or Path(config).suffix in {".yaml", ".yml"}:
+        if not request:
+            raise typer.BadParameter("say what is asked", param_hint="REQUEST")
+        session = Session.start(config, request, as_=user or "me", role=role or ["employee"], channel="cli", dry=dry)
+    elif request:
+        raise typer.BadParameter("a recorded run brings its request along", param_hint="REQUEST")
+    else:
+        session = Session.open(config, as_=user, role=role or [])
+    if as_json or auto:
+        _to_the_end(session, as_json=as_json)
+    else:
+        _by_hand(session, decider)
+
+
+def _to_the_end(session: "Session", *, as_json: bool) -> None:
+    steps: list[dict[str, Any]] = []
+    while session.node and not session.waiting:
+        done = session.step()
+        steps.append(done.as_json())
+        if not as_json:
+            _print_step(done, console())
+    if as_json:
+        emit({"run": session.run_id, "status": session.status, "steps": steps, "facts": session.facts,
+              "waiting": session.waiting})  # fmt: skip
+    else:
+        _print_end(session, console())
+
+
+def _by_hand(session: "Session", decider: str) -> None:
+    screen = console()
+    if sys.stdin.isatty():
+        notes().print(_KEYS, style="dim")
+    _print_place(session, screen)
+    while True:
+        if sys.stdin.isatty():
+            notes().print("› ", end="", style="bold")
+        line = sys.stdin.readline()
+        if not line:
+            return
+        key, _, rest = line.strip().partition(" ")
+        if key in {"q", "quit"}:
+            return
+        try:
+            session = _do(session, key, rest.strip(), decider, screen)
+        except SluicegateError as error:
+            notes().print(str(error), style="red", markup=False)
+            if not sys.stdin.isatty():
+                raise
+
+
+def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console") -> "Session":
+    """One key; the session that is gone on with."""
+    name, _, role = decider.partition(":")
+    if key in {"a", "x"} and not role:
+        raise RunError("SG610", "a decision needs a person", mend="Say who decides: --decider NAME:ROLE")
+    if key == "":
+        _print_step(session.step(), screen)
+    elif key == "r":
+        session.run()
+        _print_trail(session, screen)
+    elif key == "u" and rest:
+        session.run(until=rest)
+        _print_trail(session, screen)
+    elif key == "b":
+        session.rewind(rest or None)
+    elif key == "s":
+        _print_state(session, screen)
+        return session
+    elif key == "t":
+        _print_trail(session, screen)
+        return session
+    elif key == "f":
+        session = session.fork(rest or None)
+    elif key == "a":
+        _print_step(session.approve(as_=name, role=role, reason=rest), screen)
+    elif key == "x":
+        _print_step(session.reject(as_=name, role=role, reason=rest), screen)
+    else:
+        raise RunError("SG615", f"no key {key!r}" + (" without a node" if key == "u" else ""), mend=_KEYS)
+    _print_place(session, screen)
+    return session
+
+
+def _print_place(session: "Session", screen: "Console") -> None:
+    from rich.markup import escape
+
+    if session.waiting or session.node is None:
+        _print_end(session, screen)
+    else:
+        kind = session.workflow.flow.nodes[session.node].kind
+        screen.print(f"[dim]next[/dim] [bold]{escape(session.node)}[/bold] [dim]{kind} · run {session.run_id}[/dim]")
+
+
+def _print_end(session: "Session", screen: "Console") -> None:
+    from rich.markup import escape
+
+    waiting, facts = session.waiting, session.facts
+    cost = f"{facts['tokens']} tokens, ${facts['usd']:.5f}, {facts['ms'] / 1000:.2f} s"
+    if waiting:
+        screen.print(f"[magenta]waits[/magenta] for {waiting['approvers']}: {escape(waiting['reason'])}")
+        if waiting["draft"]:
+            screen.print(f"  draft   {escape(waiting['draft'])}")
+        if waiting["proposal"]:
+            screen.print(f"  would call {escape(str(waiting['proposal']))}")
+    else:
+        colour = "green" if session.status == "answered" else "red"
+        screen.print(f"[{colour}]{session.status}[/{colour}] by path [bold]{facts['path']}[/bold]")
+        screen.print(f"  answer  {escape(facts['answer'] or '')}")
+    screen.print(f"  [dim]{cost} · run {session.run_id}[/dim]")
+
+
+def _print_step(done: "Step", screen: "Console") -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    from sluicegate.graphs.session_view import plain
+
+    if done.entry:
+        screen.print(f"[bold]{escape(done.entry['node'])}[/bold]  [dim]{done.entry['ms']:.1f} ms[/dim]")
+    table = Table(show_header=False, box=None, pad_edge=False, padding=(0, 2, 0, 2))
+    for change in done.changes:
+        before = "" if change.before is None else f"[dim strike]{escape(plain(change.before))}[/dim strike] "
+        table.add_row(f"[cyan]{escape(change.field)}[/cyan]", before + escape(plain(change.after)))
+    if done.changes:
+        screen.print(table)
+    if done.branch and done.branch["to"]:
+        _print_branch(done.branch, screen)
+
+
+def _print_branch(branch: Any, screen: "Console") -> None:
+    from rich.markup import escape
+
+    from sluicegate.graphs.session_view import values_of
+
+    seen = values_of(branch)
+    screen.print(f"  → [bold]{escape(branch['to'])}[/bold]  {escape(branch['reason'])}  [dim]{escape(seen)}[/dim]")
+
+
+def _print_trail(session: "Session", screen: "Console") -> None:
+    for entry in session.trail:
+        screen.print(f"[bold]{entry['node']}[/bold]  [dim]{entry['ms']:.1f} ms[/dim]")
+        if entry["branch"]["to"]:
+            _print_branch(entry["branch"], screen)
+
+
+def _print_state(session: "Session", screen: "Console") -> None:
+    from rich.pretty import Pretty
+
+    screen.print(Pretty({key: value for key, value in session.state.items() if key != "trail"}, max_string=200))
