@@ -1,26 +1,39 @@
-"""`sluicegate router`: fit, report and explain routers."""
+"""`sluicegate router`: fit, report and explain routers; learn from use; watch drift."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, notes, progress
+from sluicegate.cli.router_view import pairs, rows_table, write_page
+from sluicegate.cli.show import AsJson, emit, notes, progress
 from sluicegate.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     import numpy as np
     from numpy.typing import NDArray
 
+    from sluicegate.graphs.load import Workflow
     from sluicegate.models.chain import ModelSet
+    from sluicegate.routing.data import Labelled
+    from sluicegate.routing.fit import Embed
     from sluicegate.routing.router import EmbedNow, FittedRouter
 
 app = typer.Typer(help="Fit, report and explain routers.", no_args_is_help=True)
 
 EMBEDDER = "embedded:all-minilm-l6-v2"
 ROLE = "embedder"
+
+Artifact = Annotated[Path, typer.Argument(help="Folder of the router's artifact.")]
+Data = Annotated[list[Path], typer.Option(help="Labelled rows: JSON Lines or CSV, may be gzipped.")]
+Since = Annotated[str, typer.Option(help="How far back, as 24h, 7d or 2w.")]
 
 
 @app.callback()
@@ -29,92 +42,403 @@ def _root() -> None: ...
 
 @app.command()
 def fit(
-    source: Annotated[list[Path], typer.Argument(help="Labelled rows: JSON Lines or CSV, may be gzipped.")],
-    out: Annotated[Path, typer.Option(help="Folder of the artifact.")],
+    source: Annotated[list[Path], typer.Argument(help="A workflow file, or labelled rows (JSON Lines, CSV, gzip).")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the artifact; a workflow names its own.")] = None,
     calibration: Annotated[
         list[Path] | None, typer.Option(help="Rows for calibration and threshold; without it a part is held apart.")
     ] = None,
     oos_label: Annotated[str | None, typer.Option(help="The label that stands for out of scope.")] = None,
     task: Annotated[
-        str, typer.Option(help="`intent`, or `escalate` to learn when the large model is needed.")
+        str, typer.Option(help="intent; escalate: learn when the large model is needed; answer: grade answers.")
     ] = "intent",
-    error: Annotated[float, typer.Option(min=0.0001, max=0.9, help="Largest error rate of accepted requests.")] = 0.1,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Probability that the error is held.")] = 0.95,
-    embedder: Annotated[str, typer.Option(help="Embedding model, or `none` for words and characters only.")] = EMBEDDER,
+    error: Annotated[
+        float | None, typer.Option(min=0.0001, max=0.9, help="Largest error rate of accepted requests; 0.1 for data.")
+    ] = None,
+    confidence: Annotated[
+        float | None, typer.Option(min=0.5, max=0.9999, help="Probability that the error is held; 0.95 for data.")
+    ] = None,
+    method: Annotated[str, typer.Option(help="Calibration: temperature, sigmoid or isotonic.")] = "temperature",
+    embedder: Annotated[
+        str | None, typer.Option(help=f"Embedding model ({EMBEDDER}), or none for words and characters only.")
+    ] = None,
+    without_threshold: Annotated[
+        bool, typer.Option("--without-threshold", help="Write a router that accepts nothing where none can be proved.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fit a router on labelled rows and write its artifact."""
-    from sluicegate.routing.artifact import write_artifact
     from sluicegate.routing.data import joined, read_labelled
-    from sluicegate.routing.fit import FitSettings, check_rows
+    from sluicegate.routing.fit import FitSettings
 
-    if task != "intent":
-        raise typer.BadParameter("must be intent or escalate", param_hint="--task")
-    train = joined([read_labelled(path) for path in source])
-    check_rows(train, oos_label=oos_label)
-    apart = joined([read_labelled(path) for path in calibration]) if calibration else None
-    settings = FitSettings(error=error, confidence=confidence, oos_label=oos_label)
-    with progress() as bar:
-        line = bar.add_task("reading", total=None)
+    if method not in ("temperature", "sigmoid", "isotonic"):
+        raise typer.BadParameter("must be temperature, sigmoid or isotonic", param_hint="--method")
+    kind: Any = method
+    if source[0].suffix in (".yaml", ".yml"):
+        _fit_workflow(source[0], out, kind, need_threshold=not without_threshold, as_json=as_json)
+        return
+    if out is None:
+        raise typer.BadParameter("is needed for data files", param_hint="--out")
+    if task == "escalate":
+        _fit_escalation(source, out, embedder or EMBEDDER, as_json=as_json)
+    elif task == "answer":
+        _fit_answers(source, out, as_json=as_json)
+    elif task == "intent":
+        train = joined([read_labelled(path) for path in source])
+        apart = joined([read_labelled(path) for path in calibration]) if calibration else None
+        settings = FitSettings(
+            error=0.1 if error is None else error,
+            confidence=0.95 if confidence is None else confidence,
+            oos_label=oos_label,
+            method=kind,
+            need_threshold=not without_threshold,
+        )
+        name = embedder or EMBEDDER
+        models = None if name == "none" else _models(name)
+        _fit_and_write(train, apart, settings, models, ROLE, out, as_json=as_json)
+    else:
+        raise typer.BadParameter("must be intent, escalate or answer", param_hint="--task")
 
-        def on_progress(done: int, total: int, what: str) -> None:
-            bar.update(line, completed=done, total=total, description=what)
 
-        fitted = asyncio.run(_fit(train, apart, settings, embedder, _work(out), on_progress))
+@app.command()
+def report(
+    artifact: Artifact,
+    data: Data,
+    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure a router on rows it was not fitted on."""
+    from sluicegate.routing.artifact import read_card
+    from sluicegate.routing.plots import cost_quality_svg, reliability_svg
+
+    if read_card(artifact)["task"] == "escalate":
+        found = _report_escalation(artifact, data)
+        svgs = [
+            cost_quality_svg(
+                found["curve"], weak=found["weak_accuracy"], strong=found["strong_accuracy"], title="Cost and quality"
+            )
+        ]
+    else:
+        found = _report_intents(artifact, data)
+        svgs = [reliability_svg(found["reliability"], title="Reliability")] if html else []
+    if html:
+        write_page(html, found, svgs, title=f"Router {artifact.name}")
+    if as_json:
+        emit(found)
+        return
+    pairs(str(artifact), found)
+    rows_table("Per class", found.get("per_class", []))
+    rows_table("Most confused", found.get("confused", []))
+
+
+@app.command()
+def explain(
+    text: Annotated[str, typer.Argument(help="The request.")],
+    artifact: Annotated[Path, typer.Option("--router", help="Folder of the router's artifact.")],
+    examples: Annotated[list[Path] | None, typer.Option(help="Labelled rows to find the nearest in.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say why a request gets its label: alternatives, the features that spoke, the nearest examples."""
+    from sluicegate.routing.data import joined, read_labelled
+    from sluicegate.routing.explain import explain_text
+
+    router = _loaded(artifact)
+    rows = joined([read_labelled(path) for path in examples]) if examples else None
+    found = asyncio.run(explain_text(router, text, rows, embed=_embed_examples(router)))
+    if as_json:
+        emit(found)
+        return
+    pairs(text, found)
+    rows_table("Alternatives", found["alternatives"])
+    rows_table("What spoke", found["evidence"])
+    rows_table("Nearest examples", found["nearest"])
+
+
+@app.command()
+def threshold(
+    artifact: Artifact,
+    data: Data,
+    error: Annotated[
+        list[float] | None, typer.Option(min=0.0001, max=0.9, help="Largest error rates to try, one or more.")
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Probability that it is held.")] = 0.95,
+    as_json: AsJson = False,
+) -> None:
+    """What another target would cost: the threshold and coverage of each, on rows the router was not fitted on."""
+    from sluicegate.routing.explain import targets
+
+    router, rows = _loaded(artifact), _rows(data)
+    wanted = error or [0.01, 0.02, 0.05, 0.1, 0.15, 0.2]
+    with _bar(len(rows)) as told:
+        found = asyncio.run(targets(router, rows, wanted, confidence, on_progress=told))
+    if as_json:
+        emit(found)
+        return
+    rows_table("Overall", found["overall"])
+    rows_table(f"Per intent, at an error of {wanted[0]:.1%}", found["per_intent"])
+
+
+@app.command()
+def refit(
+    workflow: Annotated[Path, typer.Argument(help="The workflow file.")],
+    out: Annotated[Path, typer.Option(help="Folder of the proposed artifact.")],
+    since: Since = "30d",
+    as_json: AsJson = False,
+) -> None:
+    """Fit a new artifact with people's corrections, and show what it would change. Nothing is promoted."""
+    from sluicegate.home import home
+    from sluicegate.observe.store import Store
+    from sluicegate.routing.data import joined, read_labelled
+    from sluicegate.routing.learn import compare, corrections_of, with_corrections
+
+    loaded = _workflow(workflow)
+    train, apart = _examples(loaded)
+    old = _serving(loaded)
+    store = Store(home() / "store.sqlite")
+    try:
+        rows = store.corrections(loaded.name, since_ns=_since_ns(since))
+    finally:
+        store.close()
+    corrections = corrections_of(rows, labels=set(old.labels))
+    if not len(corrections):
+        raise ModelError(
+            "SG313",
+            f"there are no usable corrections for {loaded.name} since {since} ago",
+            mend="Corrections are the scores `correct_intent` that approvers and users give",
+        )
+    settings = _settings(loaded, "temperature", need_threshold=True)
+    models = _models_of(loaded)
+    fitted = _fit_and_write(
+        with_corrections(train, corrections), apart, settings, models, loaded.config.router.embedder, out, quiet=True
+    )
+    named = loaded.config.examples.eval or loaded.config.examples.calibration
+    tested = joined([read_labelled(loaded.find(named))]) if named else corrections_as_rows(corrections)
+    found = {
+        **asyncio.run(compare(old, _loaded(out), tested)),
+        "corrections": len(corrections),
+        "unusable": dict(corrections.unusable),
+        "artifact": str(out),
+        "hash": fitted["hash"],
+    }
+    if as_json:
+        emit(found)
+        return
+    pairs(f"Proposed: {out}", found)
+    rows_table("Accuracy and coverage", [{"artifact": name, **found[name]} for name in ("old", "new")])
+    rows_table("What would change", found["examples"])
+    notes().print(f"To take it, set `router: {{artifact: …}}` of {loaded.path} to it and promote the variant.")
+
+
+@app.command()
+def drift(
+    workflow: Annotated[Path, typer.Argument(help="The workflow file.")],
+    since: Since = "7d",
+    svg: Annotated[Path | None, typer.Option(help="Write a plot by day here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compare the latest runs with those before: confidence, label mix, out-of-scope rate."""
+    from sluicegate.home import home
+    from sluicegate.observe.store import Store
+    from sluicegate.routing.drift import by_day, window_of
+    from sluicegate.routing.drift import drift as measured
+    from sluicegate.routing.plots import drift_svg
+
+    loaded = _workflow(workflow)
+    outside = _out_of_scope(loaded)
+    store = Store(home() / "store.sqlite")
+    try:
+        rows = store.confidences(loaded.name)
+    finally:
+        store.close()
+    edge = _since_ns(since)
+    before = window_of([row for row in rows if row["started_ns"] < edge], out_of_scope=outside)
+    after = window_of([row for row in rows if row["started_ns"] >= edge], out_of_scope=outside)
+    found = measured(before, after)
+    if svg:
+        last = rows[-1]["threshold"]
+        svg.write_text(drift_svg(by_day(rows, out_of_scope=outside), threshold=last, title=loaded.name), "utf-8")
+    if as_json:
+        emit(found.plain())
+    else:
+        pairs(loaded.name, found.plain())
+        rows_table("Labels that moved most", found.moved)
+    for warning in found.warnings:
+        notes().print(f"warning: {warning}", style="yellow", markup=False)
+
+
+def corrections_as_rows(corrections: Any) -> "Labelled":
+    """The corrections themselves, when a workflow has no other rows to compare on."""
+    from sluicegate.routing.data import Labelled
+
+    return Labelled(corrections.texts, corrections.labels, {})
+
+
+def _fit_workflow(path: Path, out: Path | None, method: Any, *, need_threshold: bool, as_json: bool) -> None:
+    loaded = _workflow(path)
+    train, apart = _examples(loaded)
+    named = loaded.config.router.artifact
+    if out is None and named is None:
+        raise typer.BadParameter("is needed: the workflow names no artifact", param_hint="--out")
+    settings = _settings(loaded, method, need_threshold=need_threshold)
+    models = _models_of(loaded) if loaded.config.router.embeddings else None
+    _fit_and_write(
+        train,
+        apart,
+        settings,
+        models,
+        loaded.config.router.embedder,
+        out or loaded.folder / str(named),
+        as_json=as_json,
+    )
+
+
+def _fit_and_write(
+    train: "Labelled",
+    apart: "Labelled | None",
+    settings: Any,
+    models: "ModelSet | None",
+    role: str,
+    out: Path,
+    *,
+    as_json: bool = False,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    from sluicegate.routing.artifact import write_artifact
+    from sluicegate.routing.fit import check_rows, fit_intents
+
+    check_rows(train, oos_label=settings.oos_label)
+    work = out.parent / f".{out.name}.fitting"
+    with _bar(None) as told:
+        embed, facts = _embedding(models, role) if models else (None, None)
+        fitted = asyncio.run(
+            fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=told)
+        )
     digest = write_artifact(out, fitted.head, fitted.calibrator, fitted.card)
-    _clear(_work(out))
-    result = {
+    shutil.rmtree(work, ignore_errors=True)
+    found = {
         "artifact": str(out),
         "hash": digest,
+        **fitted.card["rows"],
         **fitted.card["metrics"],
         "threshold": fitted.card["threshold"]["value"],
     }
     if train.repeated:
         notes().print(f"{train.repeated} repeated rows were used once")
     if as_json:
-        emit(result)
-    else:
-        _print_pairs(f"{out}", result)
+        emit(found)
+    elif not quiet:
+        pairs(str(out), found)
+    return found
 
 
-@app.command()
-def report(
-    artifact: Annotated[Path, typer.Argument(help="Folder of the artifact.")],
-    data: Annotated[list[Path], typer.Option(help="Labelled rows to report on.")],
-    as_json: AsJson = False,
-) -> None:
-    """Measure a router on labelled rows it was not fitted on."""
-    from sluicegate.routing.data import joined, read_labelled
-    from sluicegate.routing.report import report_intents
+def _fit_escalation(source: Sequence[Path], out: Path, embedder: str, *, as_json: bool) -> None:
+    from sluicegate.routing.data import joined_escalations, read_escalations
+    from sluicegate.routing.escalate import fit_escalation, write_escalation
 
-    rows = joined([read_labelled(path) for path in data])
-    router = _loaded(artifact)
-    with progress() as bar:
-        line = bar.add_task("rows", total=len(rows))
-        found = asyncio.run(
-            report_intents(router, rows, on_progress=lambda done, _all, _what: bar.update(line, completed=done))
-        )
+    rows = joined_escalations([read_escalations(path) for path in source])
+    with _bar(None) as told:
+        embed, facts = (None, None) if embedder == "none" else _embedding(_models(embedder), ROLE)
+        fitted = asyncio.run(fit_escalation(rows, embed=embed, embedder=facts, on_progress=told))
+    digest = write_escalation(out, fitted)
+    found = {"artifact": str(out), "hash": digest, **fitted.card["metrics"], "threshold": fitted.card["threshold"]}
     if as_json:
         emit(found)
     else:
-        _print_report(artifact, found)
+        pairs(str(out), found)
 
 
-async def _fit(train: Any, apart: Any, settings: Any, embedder: str, work: Path, on_progress: Any) -> Any:
-    from sluicegate.routing.fit import fit_intents
+def _fit_answers(source: Sequence[Path], out: Path, *, as_json: bool) -> None:
+    import hashlib
 
-    if embedder == "none":
-        return await fit_intents(train, apart, settings, embed=None, embedder=None, work=work, on_progress=on_progress)
-    models = _models(embedder)
-    facts = {"model": embedder, "fingerprint": await models.fingerprint(ROLE)}
+    from sluicegate.routing.answer import fit_answers, read_graded
+    from sluicegate.routing.data import read_rows
 
-    async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
-        import numpy as np
+    rows = [row for path in source for row in read_rows(path)]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in source}
+    card = fit_answers(read_graded(rows), digests=digests, out=out)
+    if as_json:
+        emit({"artifact": str(out), "hash": card["hash"], **card["metrics"]})
+    else:
+        pairs(str(out), {**card["metrics"], "hash": card["hash"]})
 
-        made = await models.embed_named(ROLE, texts, remember=True, on_progress=told)
-        return np.asarray(made.vectors, np.float32)
 
-    return await fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=on_progress)
+def _report_intents(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
+    from sluicegate.routing.report import report_intents
+
+    router, rows = _loaded(artifact), _rows(data)
+    with _bar(len(rows)) as told:
+        return asyncio.run(report_intents(router, rows, on_progress=told))
+
+
+def _report_escalation(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
+    from sluicegate.routing.artifact import read_card
+    from sluicegate.routing.data import joined_escalations, read_escalations
+    from sluicegate.routing.escalate import load_escalation, report_escalation
+
+    embedder = read_card(artifact, task="escalate")["embedder"]
+    router = load_escalation(artifact, embed=_embed_like(embedder) if embedder else None)
+    rows = joined_escalations([read_escalations(path) for path in data])
+    with _bar(len(rows)) as told:
+        return asyncio.run(report_escalation(router, rows, on_progress=told))
+
+
+def _rows(data: Sequence[Path]) -> "Labelled":
+    from sluicegate.routing.data import joined, read_labelled
+
+    return joined([read_labelled(path) for path in data])
+
+
+def _workflow(path: Path) -> "Workflow":
+    from sluicegate.graphs.load import load
+
+    return load(path)
+
+
+def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
+    from sluicegate.routing.data import read_labelled
+
+    files = workflow.config.examples
+    if files.train is None:
+        raise ModelError(
+            "SG313",
+            f"{workflow.name} names no examples to fit on",
+            mend="Add `examples: {train: examples/train.jsonl}` to the workflow",
+        )
+    apart = read_labelled(workflow.find(files.calibration)) if files.calibration else None
+    return read_labelled(workflow.find(files.train)), apart
+
+
+def _settings(workflow: "Workflow", method: Any, *, need_threshold: bool) -> Any:
+    from sluicegate.routing.fit import FitSettings
+
+    target = workflow.config.router.target
+    return FitSettings(
+        error=target.error,
+        confidence=target.confidence,
+        oos_label=_out_of_scope(workflow),
+        method=method,
+        need_threshold=need_threshold,
+    )
+
+
+def _out_of_scope(workflow: "Workflow") -> str | None:
+    named = workflow.config.router.out_of_scope
+    tasks = workflow.config.intents.items()
+    return named or next((label for label, facts in tasks if facts.task == "out-of-scope"), None)
+
+
+def _serving(workflow: "Workflow") -> "FittedRouter":
+    from sluicegate.routing.artifact import read_artifact
+    from sluicegate.routing.router import FittedRouter
+
+    config = workflow.config.router
+    artifact = read_artifact(workflow.find(config.artifact or ""))
+    models = _models_of(workflow)
+    facts = artifact.card["embedder"]
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        return (await models.embed_named(config.embedder, texts, like=facts["fingerprint"])).vectors
+
+    return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold)
 
 
 def _loaded(folder: Path) -> "FittedRouter":
@@ -122,7 +446,7 @@ def _loaded(folder: Path) -> "FittedRouter":
     from sluicegate.routing.router import FittedRouter
 
     artifact = read_artifact(folder)
-    embedder = artifact.card.get("embedder")
+    embedder = artifact.card["embedder"]
     return FittedRouter(artifact, embed=_embed_like(embedder) if embedder else None)
 
 
@@ -133,6 +457,30 @@ def _embed_like(embedder: dict[str, Any]) -> "EmbedNow":
         return (await models.embed_named(ROLE, texts, like=embedder["fingerprint"])).vectors
 
     return embed
+
+
+def _embed_examples(router: "FittedRouter") -> "Embed | None":
+    embedder = router.artifact.card["embedder"]
+    return _embedding(_models(embedder["model"]), ROLE)[0] if embedder else None
+
+
+def _embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
+    """An embedding call that remembers, and what the card says of the embedder."""
+    probe = asyncio.run(models.embed_named(role, ["sluicegate"]))
+
+    async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
+        import numpy as np
+
+        made = await models.embed_named(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
+        return np.asarray(made.vectors, np.float32)
+
+    return embed, {"model": probe.model, "fingerprint": probe.fingerprint}
+
+
+def _models_of(workflow: "Workflow") -> "ModelSet":
+    from sluicegate.models.chain import ModelSet
+
+    return ModelSet(workflow.config.models)
 
 
 def _models(embedder: str) -> "ModelSet":
@@ -151,25 +499,19 @@ def _models(embedder: str) -> "ModelSet":
     return ModelSet({ROLE: ModelConfig(use=embedder, timeout_s=600)})
 
 
-def _work(out: Path) -> Path:
-    """Where an interrupted fit keeps its pieces."""
-    return out.parent / f".{out.name}.fitting"
+def _since_ns(text: str) -> int:
+    from sluicegate.policies.config import seconds
+
+    try:
+        age = seconds(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--since") from error
+    return int((datetime.now(UTC).timestamp() - age) * 1e9)
 
 
-def _clear(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _print_pairs(title: str, pairs: dict[str, Any]) -> None:
-    from rich.table import Table
-
-    table = Table(title=title, show_header=False)
-    for name, value in pairs.items():
-        table.add_row(name.replace("_", " "), f"{value:.4f}" if isinstance(value, float) else str(value))
-    console().print(table)
-
-
-def _print_report(artifact: Path, found: dict[str, Any]) -> None:
-    _print_pairs(str(artifact), {k: v for k, v in found.items() if not isinstance(v, list | dict)})
+@contextmanager
+def _bar(total: int | None) -> "Generator[Callable[[int, int, str], None]]":
+    """A progress bar as a callback of done, total and what."""
+    with progress() as bar:
+        line = bar.add_task("reading", total=total)
+        yield lambda done, all_, what: bar.update(line, completed=done, total=all_, description=what)

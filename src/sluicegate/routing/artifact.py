@@ -8,7 +8,6 @@ the same hash: no time and no path is in it.
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 import zipfile
@@ -24,7 +23,17 @@ from sluicegate.routing.calibration import Calibrator
 from sluicegate.routing.head import Head
 from sluicegate.routing.lexical import Grams, Lexicon
 
-__all__ = ["CARD", "FORMAT", "Artifact", "check_fits", "read_artifact", "read_card", "write_artifact", "write_folder"]
+__all__ = [
+    "CARD",
+    "FORMAT",
+    "Artifact",
+    "check_fits",
+    "read_artifact",
+    "read_card",
+    "read_head",
+    "write_artifact",
+    "write_folder",
+]
 
 CARD = "card.json"
 WEIGHTS = "weights.npz"
@@ -49,6 +58,7 @@ def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mappi
     """Write an artifact whole or not at all, in place of what was there; returns its hash. Raises `RunError` SG607."""
     arrays: dict[str, Any] = {f"weights.{name}": block.astype(np.float16) for name, block in head.weights.items()}
     arrays["bias"] = head.bias
+    arrays["landmarks"] = head.landmarks.astype(np.float16)
     files: dict[str, bytes] = {}
     for name, lexicon in head.lexicons.items():
         arrays[f"idf.{name}"] = lexicon.idf
@@ -64,6 +74,7 @@ def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mappi
             }
             for name, lexicon in head.lexicons.items()
         },
+        "sharpness": head.sharpness,
         "embed_words": head.embed_words,
         "dimensions": head.dimensions,
         "calibration": {
@@ -135,6 +146,17 @@ REPORTS = frozenset({"report.html", "report.json"})
 def read_artifact(folder: Path) -> Artifact:
     """Read and check an intent router. Raises as `read_card` does."""
     card = read_card(folder, task="intent")
+    head = read_head(folder, card)
+    try:
+        points = tuple((float(x), float(y)) for x, y in card["calibration"]["points"])
+        calibrator = Calibrator(card["calibration"]["method"], card["calibration"]["temperature"], points)
+    except (ValueError, KeyError, TypeError) as error:
+        raise _edited(folder, "its calibration cannot be read") from error
+    return Artifact(head, calibrator, card)
+
+
+def read_head(folder: Path, card: Mapping[str, Any]) -> Head:
+    """The head of an artifact whose card was read. Raises `ModelError` SG311."""
     try:
         with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -144,7 +166,7 @@ def read_artifact(folder: Path) -> Artifact:
             grams = Grams(view["kind"], *view["n"])
             lexicons[name] = Lexicon(grams, text.split("\n") if text else [], arrays[f"idf.{name}"])
         prefix = "weights."
-        head = Head(
+        return Head(
             labels=card["labels"],
             lexicons=lexicons,
             weights={
@@ -153,13 +175,12 @@ def read_artifact(folder: Path) -> Artifact:
                 if name.startswith(prefix)
             },
             bias=arrays["bias"],
+            landmarks=arrays["landmarks"].astype(np.float32),
+            sharpness=card["sharpness"],
             embed_words=card["embed_words"],
         )
-        points = tuple((float(x), float(y)) for x, y in card["calibration"]["points"])
-        calibrator = Calibrator(card["calibration"]["method"], card["calibration"]["temperature"], points)
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise _edited(folder, "its files do not fit together") from error
-    return Artifact(head, calibrator, card)
 
 
 def check_fits(card: Mapping[str, Any], *, intents: set[str], where: str) -> None:
@@ -186,11 +207,11 @@ def _replace(staged: Path, folder: Path) -> None:
     staged.chmod(0o755)
     if folder.exists():
         old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        os.replace(folder, old / "old")
-        os.replace(staged, folder)
+        folder.replace(old / "old")
+        staged.replace(folder)
         shutil.rmtree(old, ignore_errors=True)
     else:
-        os.replace(staged, folder)
+        staged.replace(folder)
 
 
 def _digest(card: Mapping[str, Any]) -> str:

@@ -130,7 +130,7 @@ def reliability(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) 
 
 
 def ece(confidence: Floats, right: NDArray[np.bool_], bins: int = BINS) -> float:
-    """Expected calibration error: the mean gap between confidence and accuracy over the bins (Guo et al. 2017, eq. 3)."""
+    """Expected calibration error: mean gap between confidence and accuracy over the bins (Guo et al. 2017, eq. 3)."""
     if not len(confidence):
         return 0.0
     return sum(b.count * abs(b.confidence - b.accuracy) for b in reliability(confidence, right, bins)) / len(confidence)

@@ -55,6 +55,9 @@ class RouterConfig(BaseModel):
     """Role of the model that embeds requests."""
     embeddings: bool = True
     """False fits a head on words and characters alone: thousands of requests a second, no embedding model."""
+    answers: str | None = None
+    """Folder of the fitted confidence in answers, relative to the workflow's folder. Without it a confidence orders
+    answers but is not calibrated."""
     cascade: CascadeConfig = CascadeConfig()
     """Bounds on the small model's part under ``cascade``."""
 

@@ -16,7 +16,16 @@ from typing import Any
 
 from sluicegate.errors import ConfigError, Place, Problem
 
-__all__ = ["Escalations", "Labelled", "folded", "joined", "read_escalations", "read_labelled", "read_rows"]
+__all__ = [
+    "Escalations",
+    "Labelled",
+    "folded",
+    "joined",
+    "joined_escalations",
+    "read_escalations",
+    "read_labelled",
+    "read_rows",
+]
 
 REPORTED = 20
 TRUE = frozenset({"true", "1", "1.0", "yes"})
@@ -133,6 +142,17 @@ def read_escalations(path: Path) -> Escalations:
         strong.append(bool(marks[1]))
     _refuse(path, problems, found=len(prompts))
     return Escalations(prompts, weak, strong, {path.name: digest})
+
+
+def joined_escalations(parts: Sequence[Escalations]) -> Escalations:
+    """Several files as one."""
+    digests = {name: digest for part in parts for name, digest in part.digests.items()}
+    return Escalations(
+        [prompt for part in parts for prompt in part.prompts],
+        [mark for part in parts for mark in part.weak],
+        [mark for part in parts for mark in part.strong],
+        digests,
+    )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Fit an intent router from labelled texts: check, hold apart, embed, train, calibrate, set the threshold, write the card.
+"""Fit an intent router from labelled texts: check, hold apart, embed, train, calibrate, prove a threshold.
 
 The rows are used for three things that must not mix: the head is trained on the training rows, confidence is calibrated
 and the threshold is proved on calibration rows that the head never saw. With enough calibration rows the two get a part
@@ -7,7 +7,7 @@ each; with few, the calibrator is fitted on the training rows' cross-fitted logi
 
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
 from sluicegate.routing.calibration import Calibrator, Method, ece, fit_calibrator
-from sluicegate.routing.data import Labelled
+from sluicegate.routing.data import Labelled, folded
 from sluicegate.routing.head import Head, for_embedding
 from sluicegate.routing.metrics import confusion, macro_f1, per_class
 from sluicegate.routing.threshold import (
@@ -51,8 +51,10 @@ class FitSettings:
     error: float = 0.1
     confidence: float = 0.95
     oos_label: str | None = None
+    oos_recall: float = 0.82
+    """Share of out-of-scope texts to be called so; a higher one also rejects more texts that are in scope."""
     method: Method = "temperature"
-    embed_words: int = 64
+    embed_words: int = 100
     """Words of a text that are embedded; 0: no embeddings."""
     need_threshold: bool = True
     """False writes a router that accepts nothing where no threshold can be proved, in place of refusing."""
@@ -133,13 +135,7 @@ async def fit_intents(
     unknown = sorted(set(calibration.labels) - set(labels))
     if unknown:
         raise ModelError("SG313", f"the calibration rows have labels that no training row has: {_some(unknown)}")
-    seen = len(set(train.texts) & set(calibration.texts))
-    if seen:
-        raise ModelError(
-            "SG313",
-            f"{seen} calibration texts are training texts too: the threshold's proof would not hold",
-            mend="Leave them out of one of the two",
-        )
+    train, shared = _without(train, calibration)
     vectors, apart_vectors = await _embedded(train, calibration, settings, embed, on_progress)
     column = {label: index for index, label in enumerate(labels)}
     target = np.array([column[label] for label in train.labels])
@@ -154,18 +150,26 @@ async def fit_intents(
     )
     logits = trained.head.logits_of(calibration.texts, apart_vectors)
     apart_target = np.array([column[label] for label in calibration.labels])
+    if settings.oos_label is not None:
+        trained, logits = _opened(trained, target, logits, apart_target, column[settings.oos_label], settings)
     calibrator, proof = _calibrated(trained, target, logits, apart_target, settings.method)
     probabilities = calibrator(logits)
     confidence, found = probabilities.max(axis=1), probabilities.argmax(axis=1)
     right = found == apart_target
     threshold = _proved(trained, target, calibrator, confidence[proof], right[proof], settings)
-    counts = confusion(apart_target, found, len(labels))
+    counts = confusion(apart_target[proof], found[proof], len(labels))
+    confidence, right = confidence[proof], right[proof]
     accepted = confidence >= threshold.value if threshold else np.zeros(len(right), bool)
     card = {
         "task": "intent",
         "out_of_scope": settings.oos_label,
         "data": digests,
-        "rows": {"train": len(train), "calibration": len(calibration), "proof": int(proof.sum())},
+        "rows": {
+            "train": len(train),
+            "calibration": len(calibration),
+            "proof": int(proof.sum()),
+            "shared": shared,
+        },
         "embedder": embedder if vectors is not None else None,
         "members": trained.members,
         "target": {"error": settings.error, "confidence": settings.confidence},
@@ -192,15 +196,48 @@ async def _embedded(
     return vectors[: len(train)], vectors[len(train) :]
 
 
+def _without(train: Labelled, calibration: Labelled) -> tuple[Labelled, int]:
+    """Training rows whose text is not a calibration row's too, and how many were left out: a proof needs unseen rows."""
+    proving = {folded(text) for text in calibration.texts}
+    kept = [index for index, text in enumerate(train.texts) if folded(text) not in proving]
+    return _some_of(train, kept), len(train) - len(kept)
+
+
+def _opened(
+    trained: Trained, target: Any, logits: Floats, apart_target: Any, outside: int, settings: FitSettings
+) -> tuple[Trained, Floats]:
+    """Shift the out-of-scope logit until the wanted share of unseen out-of-scope rows wins it.
+
+    Out-of-scope rows are few beside what they stand for, so their class loses too often as it is. The shift is one
+    number, fitted on the training rows' cross-fitted logits and on the calibration rows that prove no threshold.
+    """
+    spent = _spent(len(logits))
+    seen = np.vstack([trained.held_out[target == outside], logits[spent & (apart_target == outside)]])
+    others = np.delete(seen, outside, axis=1).max(axis=1)
+    shift = float(np.quantile(others - seen[:, outside], settings.oos_recall))
+    head = trained.head
+    bias = head.bias.copy()
+    bias[outside] += shift
+    moved = np.zeros(len(head.labels), np.float32)
+    moved[outside] = shift
+    return replace(trained, head=replace(head, bias=bias), held_out=trained.held_out + moved), logits + moved
+
+
+def _spent(rows: int) -> NDArray[np.bool_]:
+    """Calibration rows that are spent on fitting, and so cannot prove the threshold: a third, of many."""
+    spent = np.zeros(rows, bool)
+    if rows >= ENOUGH:
+        spent[np.random.default_rng(1).permutation(rows)[: rows // 3]] = True
+    return spent
+
+
 def _calibrated(
     trained: Trained, target: Any, logits: Floats, apart_target: Any, method: Method
 ) -> tuple[Calibrator, NDArray[np.bool_]]:
     """The calibrator, and which calibration rows are left for the proof."""
-    everything = np.ones(len(logits), bool)
-    if len(logits) < ENOUGH:
-        return fit_calibrator(trained.held_out, target, method), everything
-    spent = np.zeros(len(logits), bool)
-    spent[np.random.default_rng(1).permutation(len(logits))[: len(logits) // 3]] = True
+    spent = _spent(len(logits))
+    if not spent.any():
+        return fit_calibrator(trained.held_out, target, method), ~spent
     return fit_calibrator(logits[spent], apart_target[spent], method), ~spent
 
 

@@ -1,7 +1,8 @@
 """The fitted head: one linear classifier over joined views of a text.
 
 A text is seen as words (n-grams), as characters (n-grams inside words) and, where the head was fitted with them, as a
-sentence embedding. Each view has a weight matrix (features, labels); the sum over views plus a bias are the logits.
+sentence embedding and as that embedding's similarities to landmarks (see `similarity`). Each view has a weight matrix
+(features, labels); the sum over views plus a bias are the logits.
 Training blends several linear models (see `training`), and a blend of linear models over the same features is again
 one linear model, so this is all there is at inference: numpy, no scikit-learn.
 """
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.routing.lexical import Lexicon, words_of
+from sluicegate.routing.similarity import similarities
 
 __all__ = ["Evidence", "Head", "for_embedding"]
 
@@ -42,15 +44,20 @@ class Head:
     lexicons: dict[str, Lexicon]
     """Lexical views by name."""
     weights: dict[str, NDArray[np.float32]]
-    """Per view: (features, labels). The view ``embedding`` has a row per dimension."""
+    """Per view: (features, labels). The view ``embedding`` has a row per dimension, a view of similarities one per
+    landmark."""
     bias: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
+    """Embeddings, (landmarks, dimensions); no rows in a lexical head."""
+    sharpness: dict[str, float]
+    """Views of similarities, with their gamma."""
     embed_words: int
     """How many words of a text are embedded; 0 for a head without embeddings."""
 
     @property
     def dimensions(self) -> int:
         """Size of the embedding it was fitted with; 0 without."""
-        return len(self.weights["embedding"]) if "embedding" in self.weights else 0
+        return self.landmarks.shape[1]
 
     def logits(self, text: str, embedding: Floats | None = None) -> Floats:
         """Logits of one text, (labels,). `embedding` is needed exactly when the head has `dimensions`."""
@@ -60,10 +67,14 @@ class Head:
             columns, values = lexicon.row(tokens)
             if len(columns):
                 total = total + values @ self.weights[name][columns]
-        if self.dimensions:
-            if embedding is None:
-                raise AssertionError("this head needs an embedding")
-            total = total + embedding.astype(np.float32) @ self.weights["embedding"]
+        return total if embedding is None else total + self._sentence(embedding.astype(np.float32))
+
+    def _sentence(self, embedding: Floats) -> Floats:
+        """What the embedding adds to the logits."""
+        total = embedding @ self.weights["embedding"]
+        cosines = self.landmarks @ embedding
+        for name, sharpness in self.sharpness.items():
+            total = total + similarities(cosines, sharpness) @ self.weights[name]
         return total
 
     def logits_of(self, texts: Sequence[str], embeddings: Floats | None = None) -> Floats:
@@ -81,8 +92,7 @@ class Head:
             block = self.weights[name][columns]
             said = values * (block[:, column] - block.mean(axis=1))
             found += [Evidence(name, lexicon.entries[at], float(much)) for at, much in zip(columns, said, strict=True)]
-        if self.dimensions and embedding is not None:
-            block = self.weights["embedding"]
-            much = float(embedding @ (block[:, column] - block.mean(axis=1)))
-            found.append(Evidence("embedding", "the whole sentence", much))
+        if embedding is not None:
+            said = self._sentence(embedding.astype(np.float32))
+            found.append(Evidence("embedding", "the whole sentence", float(said[column] - said.mean())))
         return sorted(found, key=lambda item: -abs(item.weight))[:most]

@@ -101,7 +101,7 @@ class Lexicon:
 
 
 def fit_lexicon(rows: Sequence[Sequence[str]], grams: Grams, *, most: int) -> Lexicon:
-    """The lexicon of the texts `rows` (as words): every n-gram in enough rows, the `most` frequent when there are more."""
+    """The lexicon of `rows` (texts as words): every n-gram in enough rows, the `most` frequent when there are more."""
     per_row: Counter[str] = Counter()
     for tokens in rows:
         if grams.kind == "word":

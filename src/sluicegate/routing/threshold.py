@@ -1,12 +1,12 @@
 """The confidence from which a decision may be trusted, with a guarantee.
 
-Learn-then-Test (Angelopoulos, Bates, Candès, Jordan and Lei 2021, "Learn then Test: Calibrating Predictive Algorithms to
-Achieve Risk Control"): each candidate threshold is a hypothesis "the accepted share is wrong more than `error` of the
-time". Given how many requests it accepts, the number of wrong ones is binomial, so its exact tail is a valid p-value (the
-test behind the Clopper-Pearson bound, see also Bates et al. 2021, "Distribution-free, risk-controlling prediction sets").
-Candidates are tested in an order fixed beforehand, from strict to lenient, each at the full level, until one is not
-rejected (fixed-sequence testing: no correction is needed). The last one rejected holds: over the draw of the calibration
-rows, its accepted share is wrong at most `error` of the time with probability `confidence`.
+Learn-then-Test (Angelopoulos, Bates, Candès, Jordan and Lei 2021, "Learn then Test: Calibrating Predictive Algorithms
+to Achieve Risk Control"): each candidate threshold is a hypothesis "the accepted share is wrong more than `error` of
+the time". Given how many requests it accepts, the number of wrong ones is binomial, so its exact tail is a valid
+p-value (the test behind the Clopper-Pearson bound, see also Bates et al. 2021, "Distribution-free, risk-controlling
+prediction sets"). Candidates are tested in an order fixed beforehand, from strict to lenient, each at the full level,
+until one is not rejected (fixed-sequence testing: no correction is needed). The last one rejected holds: over the
+draw of the calibration rows, its accepted share is wrong at most `error` of the time with probability `confidence`.
 
 The order must not look at the calibration rows: `candidates` makes it from other rows.
 """

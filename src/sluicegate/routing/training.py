@@ -1,16 +1,16 @@
 """Fit a head: several linear models over the same features, blended by held-out likelihood into one.
 
-Each member is a linear support vector machine (one against the rest) over some of the views, with its own scales and
-regularisation. Members are cross-fitted: every training row gets logits from models that did not see it. On those rows
-one weight per member is fitted by likelihood (logarithmic opinion pool, Genest and Zidek 1986, section 3.2), the
-members are fitted again on all rows, and their weighted sum is the head. The held-out logits of the blend are kept:
-they order the threshold's candidates and calibrate small data sets.
+Two kinds of members: linear support vector machines (one against the rest) over words, characters and embeddings, and
+ridge regressions (Rifkin and Klautau 2004, "In Defense of One-Vs-All Classification") over similarities to landmarks.
+Members are cross-fitted: every training row gets logits from models that did not see it. On those rows one weight per
+member is fitted by likelihood (logarithmic opinion pool, Genest and Zidek 1986, section 3.2), the members are fitted
+again on all rows, and their weighted sum is the head. The held-out logits of the blend are kept: they order the
+threshold's candidates and calibrate small data sets.
 
 Fitting can be interrupted: every finished member is kept by `Kept` and found again by what it was fitted on.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 from sluicegate.routing.calibration import softmax
 from sluicegate.routing.head import Head
 from sluicegate.routing.lexical import CHARACTERS, WORDS, Lexicon, fit_lexicon, words_of
+from sluicegate.routing.similarity import fit_ridge, landmarks_of
 
 __all__ = ["FOLDS", "MEMBERS", "Kept", "Member", "Trained", "folds_of", "pool", "train_head"]
 
-FOLDS = 5
+FOLDS = 3
 MOST_WEIGHTS = 24_000_000
 """Bound on lexical features times labels: about 100 MB of weights."""
 
@@ -35,7 +36,7 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One linear model of the blend."""
+    """One support vector machine of the blend."""
 
     name: str
     scales: Mapping[str, float]
@@ -44,12 +45,22 @@ class Member:
     """C of the support vector machine."""
 
 
+@dataclass(frozen=True, slots=True)
+class Similarity:
+    """One ridge regression of the blend, over Gaussian similarities to the landmarks (a Nyström approximation)."""
+
+    name: str
+    sharpness: float
+    """gamma of ``exp(-gamma * distance ** 2)``."""
+
+
 MEMBERS = (
-    Member("words", {"words": 1.0}, 0.5),
     Member("lexical", {"words": 1.0, "characters": 1.0}, 0.3),
-    Member("joined", {"words": 1.0, "characters": 1.0, "embedding": 2.0}, 0.6),
-    Member("embedding", {"embedding": 1.0}, 3.0),
+    Member("joined", {"words": 1.0, "characters": 1.0, "embedding": 2.0}, 0.5),
 )
+SIMILARITIES = (Similarity("similar-wide", 0.5), Similarity("similar-near", 1.5))
+PENALTIES = (0.05, 0.2, 0.8)
+LANDMARKS = 2500
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +94,7 @@ class Kept:
         staged = path.with_suffix(".part.npz")
         arrays: dict[str, Any] = made
         np.savez(staged, **arrays)
-        os.replace(staged, path)
+        staged.replace(path)
         return made
 
 
@@ -142,36 +153,79 @@ def train_head(
     usable = [member for member in members if member.scales.keys() <= views.keys()]
     fold = folds_of(target)
     identity = _identity(texts, target, embeddings, lexicons)
-    steps = len(usable) * (FOLDS + 1)
-    held_out: list[Floats] = []
-    fitted: list[dict[str, Floats]] = []
-    for index, member in enumerate(usable):
-        scores = np.zeros((len(target), len(labels)), np.float32)
-        for number in range(FOLDS):
-            on_progress(index * (FOLDS + 1) + number, steps, f"{member.name}, part {number + 1} of {FOLDS}")
-            part = kept.get(
-                f"{identity} {member} {number}",
-                lambda member=member, number=number: {
-                    "scores": _cross_fitted(views, target, len(labels), member, fold, number)
-                },
-            )
-            scores[fold == number] = part["scores"]
-        on_progress(index * (FOLDS + 1) + FOLDS, steps, member.name)
-        held_out.append(scores)
-        fitted.append(
-            kept.get(f"{identity} {member} all", lambda member=member: _fit_member(views, target, len(labels), member))
-        )
+    work = _Work(views, target, len(labels), fold, identity, kept, on_progress)
+    landmarks = np.zeros((0, 0), np.float32)
+    ridges: tuple[Similarity, ...] = ()
+    if embeddings is not None:
+        landmarks, ridges = landmarks_of(embeddings, target, LANDMARKS), SIMILARITIES
+    work.steps = len(usable) * (FOLDS + 1) + len(ridges)
+    pieces = [_fit_support(work, member) for member in usable]
+    if embeddings is not None:
+        pieces += [_fit_similarity(work, ridge, embeddings, landmarks) for ridge in ridges]
+    held_out = [piece["held_out"] for piece in pieces]
     shares = pool(held_out, target)
-    on_progress(steps, steps, "blend")
+    on_progress(work.steps, work.steps, "blend")
     head = Head(
         labels=list(labels),
         lexicons=lexicons,
-        weights={name: _blended(fitted, shares, f"view.{name}") for name in views},
-        bias=_blended(fitted, shares, "bias"),
+        weights={name: _blended(pieces, shares, f"view.{name}") for name in [*views, *(r.name for r in ridges)]},
+        bias=_blended(pieces, shares, "bias"),
+        landmarks=landmarks,
+        sharpness={ridge.name: ridge.sharpness for ridge in ridges},
         embed_words=embed_words,
     )
+    names = [member.name for member in (*usable, *ridges)]
     blended = np.tensordot(shares, np.stack(held_out), axes=1)
-    return Trained(head, blended, {m.name: round(float(s), 4) for m, s in zip(usable, shares, strict=True)})
+    return Trained(head, blended, {name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})
+
+
+@dataclass(slots=True)
+class _Work:
+    """What every member is fitted on."""
+
+    views: Mapping[str, Any]
+    target: NDArray[np.integer]
+    classes: int
+    fold: NDArray[np.int64]
+    identity: str
+    kept: Kept
+    on_progress: Progress
+    steps: int = 0
+    done: int = 0
+
+    def get(self, what: str, member: Member | Similarity, make: Callable[[], dict[str, Floats]]) -> dict[str, Floats]:
+        self.on_progress(self.done, self.steps, f"{member.name}, {what}")
+        found = self.kept.get(f"{self.identity} {member} {what}", make)
+        self.done += 1
+        return found
+
+
+def _fit_support(work: _Work, member: Member) -> dict[str, Floats]:
+    """A member's weights per view (``view.NAME``), its bias, and its held-out logits."""
+    held_out = np.zeros((len(work.target), work.classes), np.float32)
+    for number in range(FOLDS):
+        part = work.get(f"part {number + 1} of {FOLDS}", member, lambda n=number: {"s": _cross_fitted(work, member, n)})
+        held_out[work.fold == number] = part["s"]
+    whole = work.get("all", member, lambda: _fit_member(work.views, work.target, work.classes, member))
+    return {**whole, "held_out": held_out}
+
+
+def _fit_similarity(
+    work: _Work, ridge: Similarity, embeddings: NDArray[np.float32], landmarks: NDArray[np.float32]
+) -> dict[str, Floats]:
+    def make() -> dict[str, Floats]:
+        found = fit_ridge(
+            embeddings,
+            landmarks,
+            np.eye(work.classes, dtype=np.float32)[work.target],
+            work.fold,
+            sharpness=ridge.sharpness,
+            penalties=PENALTIES,
+            better=lambda scores, goal: float((scores.argmax(axis=1) == goal.argmax(axis=1)).mean()),
+        )
+        return {f"view.{ridge.name}": found.weights, "bias": found.bias, "held_out": found.held_out}
+
+    return work.get("all", ridge, make)
 
 
 def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Member) -> dict[str, Floats]:
@@ -192,15 +246,13 @@ def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Mem
     return found
 
 
-def _cross_fitted(
-    views: Mapping[str, Any], target: Any, classes: int, member: Member, fold: Any, number: int
-) -> Floats:
-    inside, outside = fold != number, fold == number
-    seen = {name: views[name][inside] for name in member.scales}
-    model = _fit_member(seen, target[inside], classes, member)
+def _cross_fitted(work: _Work, member: Member, number: int) -> Floats:
+    inside, outside = work.fold != number, work.fold == number
+    seen = {name: work.views[name][inside] for name in member.scales}
+    model = _fit_member(seen, work.target[inside], work.classes, member)
     scores = np.tile(model["bias"], (int(outside.sum()), 1))
     for name in member.scales:
-        scores = scores + views[name][outside] @ model[f"view.{name}"]
+        scores = scores + work.views[name][outside] @ model[f"view.{name}"]
     return np.asarray(scores, np.float32)
 
 

@@ -1,0 +1,92 @@
+"""Corrections of use become labelled rows, and a new artifact shows what it would change before anybody takes it."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sluicegate.routing.data import Labelled, folded
+from sluicegate.routing.router import FittedRouter
+
+__all__ = ["Corrections", "compare", "corrections_of", "with_corrections"]
+
+
+@dataclass(frozen=True, slots=True)
+class Corrections:
+    """What people said the label should have been."""
+
+    texts: list[str]
+    labels: list[str]
+    unusable: Counter[str]
+    """Corrections that cannot be learned from, by reason."""
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+
+def corrections_of(rows: Sequence[Mapping[str, Any]], *, labels: set[str]) -> Corrections:
+    """Corrections from rows with `text`, `label`, oldest first, as the store gives them; the latest word on a text counts.
+
+    Left out, and counted: a text that was not kept, a label that is not one of `labels`.
+    """
+    latest: dict[str, tuple[str, str]] = {}
+    unusable: Counter[str] = Counter()
+    for row in rows:
+        text, label = row.get("text"), str(row.get("label") or "").strip().strip('"')
+        if not isinstance(text, str) or not text.strip():
+            unusable["the request's text was not kept"] += 1
+        elif label not in labels:
+            unusable[f"{label!r} is no label of this router"] += 1
+        else:
+            latest[folded(text)] = (text, label)
+    return Corrections([text for text, _ in latest.values()], [label for _, label in latest.values()], unusable)
+
+
+def with_corrections(rows: Labelled, corrections: Corrections) -> Labelled:
+    """Training rows with the corrections; where both have a text, the correction's label counts."""
+    corrected = {folded(text) for text in corrections.texts}
+    kept = [i for i, text in enumerate(rows.texts) if folded(text) not in corrected]
+    texts = [rows.texts[i] for i in kept] + corrections.texts
+    labels = [rows.labels[i] for i in kept] + corrections.labels
+    return Labelled(texts, labels, {**rows.digests, "corrections": _digest(corrections)}, rows.repeated)
+
+
+async def compare(old: FittedRouter, new: FittedRouter, rows: Labelled, *, shown: int = 20) -> dict[str, Any]:
+    """What `new` would decide otherwise than `old` on labelled rows, and which of the two is right more often."""
+    changed: list[dict[str, Any]] = []
+    counts: Counter[str] = Counter()
+    for text, label in zip(rows.texts, rows.labels, strict=True):
+        before, after = await old.classify(text), await new.classify(text)
+        counts["old_right"] += before.label == label
+        counts["new_right"] += after.label == label
+        counts["old_accepted"] += before.confidence >= before.threshold
+        counts["new_accepted"] += after.confidence >= after.threshold
+        if before.label != after.label:
+            counts["mended"] += after.label == label
+            counts["broken"] += before.label == label
+            changed.append({"text": text, "label": label, "before": before.label, "after": after.label})
+    total = len(rows)
+    return {
+        "rows": total,
+        "old": {"accuracy": counts["old_right"] / total, "coverage": counts["old_accepted"] / total},
+        "new": {"accuracy": counts["new_right"] / total, "coverage": counts["new_accepted"] / total},
+        "changed": len(changed),
+        "mended": counts["mended"],
+        "broken": counts["broken"],
+        "p_value": _sign_test(counts["mended"], counts["broken"]),
+        "examples": changed[:shown],
+    }
+
+
+def _sign_test(mended: int, broken: int) -> float:
+    """McNemar's exact test: could the changes be chance?"""
+    from scipy.stats import binomtest
+
+    return float(binomtest(mended, mended + broken).pvalue) if mended + broken else 1.0
+
+
+def _digest(corrections: Corrections) -> str:
+
+    pairs = sorted(zip(corrections.texts, corrections.labels, strict=True))
+    return hashlib.sha256(repr(pairs).encode("utf-8", "surrogatepass")).hexdigest()
