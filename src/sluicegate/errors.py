@@ -101,6 +101,9 @@ CODES: dict[str, str] = {
     "SG613": "no destination for traces is configured",
     "SG614": "Langfuse failed or refused",
     "SG615": "a step, rewind, edit or fork that this run does not allow",
+    "SG616": "plan of a comparison changed after it started",
+    "SG617": "no such shadow",
+    "SG618": "nothing to roll back to",
 }
 
 

@@ -31,7 +31,8 @@ COMMANDS: dict[str, str] = {
     "task": "Run one small task: classify, extract, tag, summarise, route, check.",
     "eval": "Score a workflow on a labelled file.",
     "shadow": "Run a challenger in the champion's shadow.",
-    "promote": "Promote or roll back by evidence.",
+    "promote": "Decide on a challenger by its plan, and let it serve.",
+    "rollback": "Let the version before serve again.",
     "doctor": "Say what is configured, reachable and missing.",
     "schema": "Print the JSON Schema of workflow files.",
 }

@@ -28,7 +28,7 @@ State = Literal["passed", "failed", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One request, answered by both."""
+    """One request, answered by both; a challenger that failed has the worst value of every metric."""
 
     champion_run: str
     challenger_run: str
@@ -193,7 +193,8 @@ def _compared(
 
 def _mean(item: Bounded, pairs: Sequence[Pair], side: Literal["champion", "challenger"]) -> float | None:
     values = [value for pair in pairs if (value := getattr(pair, side).get(item.metric)) is not None]
-    return sum(values) / len(values) if values else None
+    capped = [min(value, item.cap) for value in values] if item.cap else values
+    return sum(capped) / len(capped) if capped else None
 
 
 def _verdict(plan: Plan, gates: Sequence[Gate], n: int, days: int) -> tuple[Verdict, str]:

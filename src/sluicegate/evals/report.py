@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 from xml.etree import ElementTree
 
@@ -119,7 +120,7 @@ def html(report: Report) -> str:
         parts.append(
             section("What the routing saves and what it costs", table(BASELINE_HEAD, baseline_rows(report)), plot)
         )
-    parts.append(section("How to read this", *(f"<p>{note}</p>" for note in notes_of(report))))
+    parts.append(section("How to read this", *(f"<p>{escape(note)}</p>" for note in notes_of(report))))
     parts.append(section("Figures, 95 % intervals", table(["figure", "", "value", "rows", "interval by"], figures)))
     parts.append(section("Against the last evaluation of this data", _changes(report)))
     slices = [

@@ -7,7 +7,7 @@ stay as they are in both. What answers is what the workflow's fallback chains co
 ``all-llm`` measures its stand-in, and reports say so.
 
 Every variant runs isolated: nothing is read from or written to the answer cache, tools with effects are answered dry,
-checkpoints and waiting approvals are kept apart from the home's, and runs are marked as shadow runs.
+checkpoints, waiting approvals and the ledger are kept apart from the home's, and runs are marked as shadow runs.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -23,6 +23,8 @@ from sluicegate.graphs.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.load import Workflow, load
 from sluicegate.graphs.open import Opened, open_workflow
 from sluicegate.graphs.run import Runner
+from sluicegate.policies.ledger import SqliteLedger
+from sluicegate.policies.switch import KillSwitch
 from sluicegate.routing.threshold import NEVER
 from sluicegate.services import Cached, Classification, Completion, Models, Router, Services
 
@@ -127,8 +129,12 @@ def opened_variant(path: Path | str | Workflow, folder: Path, variant: Variant =
 def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Services], Services]) -> Opened:
     """A workflow that runs dry, marked as shadow, with checkpoints and approvals of its own in `folder`."""
     workflow = path if isinstance(path, Workflow) else load(path)
-    opened = open_workflow(workflow, dry=True, shadow=True, change=change)
     folder.mkdir(parents=True, exist_ok=True)
+    # what is only measured does not use up the budgets of those whose requests it repeats
+    ledger = SqliteLedger(workflow.config.budget, folder / "ledger.sqlite", switch=KillSwitch())
+    opened = open_workflow(
+        workflow, dry=True, shadow=True, change=lambda services: change(replace(services, ledger=ledger))
+    )
     graph = build(
         workflow.flow,
         workflow.conditions,

@@ -1,0 +1,90 @@
+"""`sluicegate promote`: decide on a challenger by its plan, and let it serve."""
+
+import getpass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Decide on a challenger by its plan, and let it serve.")
+
+_COLOURS = {"PROMOTE": "green", "REJECT": "red", "CONTINUE": "yellow", "INCONCLUSIVE": "yellow"}
+
+
+@app.command()
+def promote(
+    config: Annotated[Path, typer.Argument(help="The champion's file.")],
+    plan: Annotated[Path, typer.Option(help="The plan that the shadow was started with.")],
+    dry: Annotated[bool, typer.Option("--dry", help="Only say the verdict; change nothing.")] = False,
+    by: Annotated[str, typer.Option(help="Who decides, for the audit log; by default who is signed in.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Write the grounds as one HTML file.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the pairs by the plan; on PROMOTE the challenger serves from then on.
+
+    Leaves with 0 on PROMOTE, 1 on REJECT, 3 on CONTINUE and INCONCLUSIVE. It may be asked as often as one likes: the
+    error rates hold for every look.
+    """
+    from sluicegate.evals import champions
+    from sluicegate.evals.gates import decide
+    from sluicegate.evals.pairs import PairStore
+    from sluicegate.evals.plan import read_plan
+    from sluicegate.evals.verdict import as_json as said_of
+    from sluicegate.evals.verdict import gate_rows
+    from sluicegate.evals.verdict import html as html_of
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.versions import kept
+
+    workflow, pairs = load(config), PairStore()
+    at = pairs.under(workflow.name, read_plan(plan))
+    problems: list[str] = []
+    served = champions.history(workflow.name)
+    already = bool(served) and served[-1]["digest"] == at.challenger_digest
+    if workflow.digest != at.champion_digest and not already:
+        problems.append(
+            f"the champion is now {workflow.digest[:12]}, the pairs were made with {at.champion_digest[:12]}"
+        )
+    if served and served[-1]["digest"] not in (at.champion_digest, at.challenger_digest):
+        problems.append(f"what serves is {served[-1]['digest'][:12]}, which is neither of the two")
+    decision = decide(at.plan, pairs.pairs(at.number), shed=sum(pairs.shed(at.number).values()), problems=problems)
+    said = said_of(decision, at)
+    if html:
+        html.write_text(html_of(decision, at), encoding="utf-8")
+    if decision.verdict == "PROMOTE" and not dry:
+        entry = champions.promote(
+            workflow.name,
+            path=kept(at.challenger_digest),
+            digest=at.challenger_digest,
+            before=(kept(at.champion_digest), at.champion_digest),
+            by=by or getpass.getuser(),
+            facts={"plan": at.plan_digest, "pairs": decision.pairs, "days": decision.days, "reason": decision.reason},
+        )
+        said["served"] = entry
+    if as_json:
+        emit(said)
+    else:
+        from rich.table import Table
+
+        screen = console()
+        screen.print(f"[bold {_COLOURS[decision.verdict]}]{decision.verdict}[/]")
+        screen.print(decision.reason, markup=False)
+        table = Table("gate", "of", "state", "champion", "challenger", "why", box=None, pad_edge=False)
+        for row in gate_rows(decision):
+            table.add_row(*row)
+        screen.print(table)
+        for row in decision.regressions:
+            screen.print(
+                f"  {row['loss']:.2f} {', '.join([*row['events'], *row['differences']])}: champion "
+                f"{row['champion_run']}, challenger {row['challenger_run'] or 'no run'}",
+                style="dim",
+                markup=False,
+                soft_wrap=True,
+            )
+        if "served" in said:
+            screen.print(f"version {said['served']['version']} of {workflow.name} serves: {said['served']['path']}")
+    if decision.verdict != "PROMOTE":
+        raise typer.Exit(1 if decision.verdict == "REJECT" else 3)

@@ -1,0 +1,160 @@
+"""`sluicegate shadow`: run a challenger in the champion's shadow."""
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, progress
+
+if TYPE_CHECKING:
+    from sluicegate.evals.pairs import PairStore, Registration
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Run a challenger in the champion's shadow.", no_args_is_help=True)
+
+
+@app.command()
+def start(
+    champion: Annotated[Path, typer.Argument(help="The workflow that serves.")],
+    challenger: Annotated[Path, typer.Argument(help="The workflow that would, by `extends`.")],
+    plan: Annotated[Path, typer.Option(help="What is compared and how it is decided.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Labelled requests, for metrics that need to know what is right.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Fix champion, challenger and plan. From then on the champion's new runs are compared."""
+    from sluicegate.errors import RunError
+    from sluicegate.evals.cases import read_cases
+    from sluicegate.evals.pairs import PairStore
+    from sluicegate.evals.plan import read_plan
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.versions import keep
+
+    ours, theirs, fixed = load(champion), load(challenger), read_plan(plan)
+    if ours.name != theirs.name:
+        raise RunError(
+            "SG617",
+            f"the challenger is another workflow: {theirs.name}, not {ours.name}",
+            mend="A challenger keeps the champion's name: it extends it, or says `workflow: " + ours.name + "`",
+        )
+    if ours.digest == theirs.digest:
+        raise RunError("SG617", "champion and challenger are the same version")
+    if labels:
+        read_cases(labels)
+    # copies of both stay, so that an edit of the files changes nothing; the champion's is kept last, as the current one
+    keep(theirs)
+    keep(ours)
+    from sluicegate.graphs.versions import kept
+
+    at = PairStore().start(
+        ours.name,
+        fixed,
+        champion=(str(champion.resolve()), ours.digest),
+        challenger=(str(kept(theirs.digest)), theirs.digest),
+        labels=str(labels.resolve()) if labels else "",
+    )
+    if as_json:
+        emit(_said(at, PairStore()))
+        return
+    screen = console()
+    screen.print(f"shadow {at.number}: {at.workflow} {ours.digest[:12]} against {theirs.digest[:12]}")
+    screen.print(f"plan {at.plan.plan}, fixed as {at.plan_digest[:12]}")
+    screen.print(f"compare finished runs:  sluicegate shadow work {at.workflow} --follow", soft_wrap=True)
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Every comparison: its pairs, what was shed and why, what it spent today."""
+    from rich.table import Table
+
+    from sluicegate.evals.pairs import PairStore
+
+    pairs = PairStore()
+    rows = [_said(at, pairs) for at in pairs.all()]
+    if as_json:
+        emit(rows)
+        return
+    screen = console()
+    if not rows:
+        screen.print("no shadow in this home")
+        return
+    table = Table("number", "workflow", "plan", "state", "pairs", "shed", "today", box=None, pad_edge=False)
+    for row in rows:
+        shed = ", ".join(f"{reason} {count}" for reason, count in row["shed"].items()) or "-"
+        today = f"{row['today']['pairs']} pairs, ${row['today']['usd']:.4f}"
+        counted = f"{row['pairs']} of {row['needed']}"
+        table.add_row(str(row["number"]), row["workflow"], row["plan"], row["state"], counted, shed, today)
+    screen.print(table)
+
+
+@app.command()
+def stop(
+    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Stop comparing; the pairs stay, and a verdict can still be given."""
+    from sluicegate.evals.pairs import PairStore
+
+    pairs = PairStore()
+    at = pairs.stop(workflow)
+    if as_json:
+        emit(_said(at, pairs))
+    else:
+        console().print(f"stopped shadow {at.number} of {at.workflow} after {len(pairs.pairs(at.number))} pairs")
+
+
+@app.command()
+def work(
+    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
+    follow: Annotated[bool, typer.Option("--follow", help="Go on with new runs until the shadow is stopped.")] = False,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many runs; 0: all.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Put the champion's finished runs to the challenger, in this process and at low priority."""
+    import os
+
+    from sluicegate.evals.pairs import PairStore
+    from sluicegate.evals.shadow import work as work_on
+
+    pairs = PairStore()
+    at = pairs.running(workflow)
+    os.nice(10)
+    total: dict[str, int] = {}
+    while True:
+        with progress() as line:
+            task = line.add_task("pairs", total=None)
+            done = asyncio.run(work_on(at, limit=limit, on_pair=lambda _reason, task=task: line.advance(task)))
+        for reason, count in done.items():
+            total[reason] = total.get(reason, 0) + count
+        if not follow or not pairs.is_running(at.number):
+            break
+        time.sleep(2.0)
+    if as_json:
+        emit(total)
+    else:
+        console().print(", ".join(f"{reason}: {count}" for reason, count in total.items()) or "nothing to compare")
+
+
+def _said(at: "Registration", pairs: "PairStore") -> dict[str, Any]:
+    from sluicegate.evals.pairs import today
+
+    usd, count = pairs.spent(at.number, today())
+    return {
+        "number": at.number,
+        "workflow": at.workflow,
+        "plan": at.plan.plan,
+        "plan_digest": at.plan_digest,
+        "champion": {"file": at.champion, "digest": at.champion_digest},
+        "challenger": {"file": at.challenger, "digest": at.challenger_digest},
+        "started_at": at.started_at,
+        "state": "stopped" if at.stopped_at else "running",
+        "pairs": len(pairs.pairs(at.number)),
+        "needed": at.plan.pairs.minimum,
+        "shed": pairs.shed(at.number),
+        "today": {"usd": usd, "pairs": count},
+    }

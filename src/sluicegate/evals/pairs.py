@@ -1,0 +1,241 @@
+"""Shadows and their pairs in the home's ``shadow.sqlite``: what is compared under which plan, and what came of it.
+
+A request is claimed before the challenger runs, so that two workers never pair it twice; a claim without a pair, after
+a crash, counts as a request that was not shadowed.
+"""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluicegate.errors import RunError
+from sluicegate.evals.gates import Pair
+from sluicegate.evals.plan import Plan
+from sluicegate.home import home
+from sluicegate.sqlite import connect, explained, transaction
+
+__all__ = ["PairStore", "Registration", "today"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shadows (
+    number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, champion TEXT NOT NULL, champion_digest TEXT NOT NULL,
+    challenger TEXT NOT NULL, challenger_digest TEXT NOT NULL, labels TEXT NOT NULL, plan TEXT NOT NULL,
+    plan_digest TEXT NOT NULL, started_at TEXT NOT NULL, stopped_at TEXT
+);
+CREATE TABLE IF NOT EXISTS claims (
+    shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL, PRIMARY KEY (shadow, champion_run)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pairs (
+    number INTEGER PRIMARY KEY, shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL,
+    usd REAL NOT NULL, pair TEXT NOT NULL, UNIQUE (shadow, champion_run)
+);
+CREATE TABLE IF NOT EXISTS shed (
+    shadow INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (shadow, reason)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One comparison, as it was fixed when it started."""
+
+    number: int
+    workflow: str
+    champion: str
+    """The champion's file."""
+    champion_digest: str
+    challenger: str
+    challenger_digest: str
+    labels: str
+    """A file of labelled requests that may be recognised in the traffic; empty when none."""
+    plan: Plan
+    plan_digest: str
+    started_at: str
+    stopped_at: str | None
+
+
+class PairStore:
+    """Safe to use from any thread and by several processes. Raises `RunError` SG606 to SG608."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or home() / "shadow.sqlite"
+        self._lock = threading.Lock()
+        self._connection = connect(self.path, schema=_SCHEMA)
+
+    def start(
+        self,
+        workflow: str,
+        plan: Plan,
+        *,
+        champion: tuple[str, str],
+        challenger: tuple[str, str],
+        labels: str = "",
+    ) -> Registration:
+        """Fix a comparison; `champion` and `challenger` are file and digest. The same one again goes on.
+
+        Raises `RunError` SG616 when another comparison of this workflow runs or this plan's name has pairs already.
+        """
+        versions = (champion[1], challenger[1])
+        with self._lock, transaction(self._connection) as connection:
+            rows = connection.execute(
+                "SELECT *, (SELECT count(*) FROM pairs WHERE shadow = shadows.number) AS pairs FROM shadows "
+                "WHERE workflow = ? ORDER BY number",
+                (workflow,),
+            ).fetchall()
+            for row in rows:
+                known = _registration(row)
+                if (known.plan_digest, known.champion_digest, known.challenger_digest) == (plan.digest, *versions):
+                    connection.execute("UPDATE shadows SET stopped_at = NULL WHERE number = ?", (known.number,))
+                    return known
+                if known.plan.plan == plan.plan and known.plan_digest != plan.digest and row["pairs"]:
+                    raise RunError(
+                        "SG616",
+                        f"the plan {plan.plan!r} has changed since its first pair",
+                        mend="Restore it, or begin anew under another name",
+                    )
+                if known.stopped_at is None:
+                    raise RunError(
+                        "SG616",
+                        f"{workflow} already has a shadow, under the plan {known.plan.plan!r}",
+                        mend=f"Stop it first: sluicegate shadow stop {workflow}",
+                    )
+            number = connection.execute(
+                "INSERT INTO shadows VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                (
+                    *(workflow, *champion, *challenger, labels, plan.model_dump_json(), plan.digest),
+                    datetime.now(UTC).isoformat(),
+                ),
+            ).lastrowid
+        return self._one("number = ?", number)
+
+    def stop(self, workflow: str) -> Registration:
+        """Stop pairing; the pairs stay. Raises `RunError` SG617."""
+        found = self.running(workflow)
+        with self._lock, transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE shadows SET stopped_at = ? WHERE number = ?", (datetime.now(UTC).isoformat(), found.number)
+            )
+        return self._one("number = ?", found.number)
+
+    def running(self, workflow: str) -> Registration:
+        """Raises `RunError` SG617 when none runs."""
+        return self._one("workflow = ? AND stopped_at IS NULL", workflow)
+
+    def under(self, workflow: str, plan: Plan) -> Registration:
+        """The newest comparison under exactly this plan. Raises `RunError` SG616 (it changed), SG617 (none)."""
+        try:
+            return self._one("workflow = ? AND plan_digest = ?", workflow, plan.digest)
+        except RunError:
+            if any(known.plan.plan == plan.plan for known in self.all() if known.workflow == workflow):
+                raise RunError(
+                    "SG616",
+                    f"the plan {plan.plan!r} is not the one that its comparison was started with",
+                    mend="Restore it, or begin a comparison under another name",
+                ) from None
+            raise
+
+    def all(self) -> list[Registration]:
+        """Every comparison, newest first."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute("SELECT * FROM shadows ORDER BY number DESC").fetchall()
+        return [_registration(row) for row in rows]
+
+    def is_running(self, number: int) -> bool:
+        with self._lock, explained(self.path):
+            row = self._connection.execute("SELECT stopped_at FROM shadows WHERE number = ?", (number,)).fetchone()
+        return row is not None and row["stopped_at"] is None
+
+    def claim(self, number: int, champion_run: str) -> bool:
+        """Take a request on; False when it was taken before."""
+        with self._lock, transaction(self._connection) as connection:
+            done = connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (number, champion_run, today()))
+            return done.rowcount == 1
+
+    def add(self, number: int, pair: Pair, *, usd: float) -> None:
+        with self._lock, transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
+                (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
+            )
+
+    def count_shed(self, number: int, reasons: Mapping[str, int]) -> None:
+        with self._lock, transaction(self._connection) as connection:
+            connection.executemany(
+                "INSERT INTO shed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                [(number, reason, count) for reason, count in reasons.items() if count],
+            )
+
+    def shed(self, number: int) -> dict[str, int]:
+        """Sampled requests that were not shadowed, by reason; ``lost``: claimed, but the worker died."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute("SELECT reason, count FROM shed WHERE shadow = ?", (number,)).fetchall()
+            lost = self._connection.execute(
+                "SELECT count(*) AS n FROM claims WHERE shadow = ? AND NOT EXISTS (SELECT 1 FROM pairs WHERE "
+                "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
+                (number,),
+            ).fetchone()["n"]
+        found = {row["reason"]: row["count"] for row in rows}
+        return found | ({"lost": lost} if lost else {})
+
+    def spent(self, number: int, day: str) -> tuple[float, int]:
+        """Dollars and claims of a day."""
+        with self._lock, explained(self.path):
+            usd = self._connection.execute(
+                "SELECT coalesce(sum(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
+            ).fetchone()["usd"]
+            count = self._connection.execute(
+                "SELECT count(*) AS n FROM claims WHERE shadow = ? AND day = ?", (number, day)
+            ).fetchone()["n"]
+        return usd, count
+
+    def pairs(self, number: int) -> list[Pair]:
+        """In the order they were made."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute(
+                "SELECT pair FROM pairs WHERE shadow = ? ORDER BY number", (number,)
+            ).fetchall()
+        return [_pair(json.loads(row["pair"])) for row in rows]
+
+    def claimed(self, number: int) -> set[str]:
+        with self._lock, explained(self.path):
+            rows = self._connection.execute("SELECT champion_run FROM claims WHERE shadow = ?", (number,)).fetchall()
+        return {row["champion_run"] for row in rows}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _one(self, where: str, *values: Any) -> Registration:
+        with self._lock, explained(self.path):
+            row = self._connection.execute(
+                f"SELECT * FROM shadows WHERE {where} ORDER BY number DESC LIMIT 1",  # noqa: S608 - our own texts only
+                values,
+            ).fetchone()
+        if row is None:
+            raise RunError("SG617", "no such shadow in this home", mend="Start one: sluicegate shadow start")
+        return _registration(row)
+
+
+def today() -> str:
+    """The day in UTC, as caps and plans count it."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def _registration(row: Any) -> Registration:
+    names = (
+        "number", "workflow", "champion", "champion_digest", "challenger", "challenger_digest", "labels",
+        "plan_digest", "started_at", "stopped_at",
+    )  # fmt: skip
+    return Registration(plan=Plan.model_validate_json(row["plan"]), **{name: row[name] for name in names})
+
+
+def _pair(said: dict[str, Any]) -> Pair:
+    fields: dict[str, Any] = {
+        **said,
+        "events": tuple(said["events"]),
+        "champion_events": tuple(said["champion_events"]),
+    }
+    return Pair(**fields)

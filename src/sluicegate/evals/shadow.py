@@ -1,0 +1,242 @@
+"""The challenger in the champion's shadow, in two ways that make the same pairs.
+
+`work` takes finished runs from the home's records, in a process of its own: the way for production, since the serving
+process does nothing at all for it. `Shadow` takes them within the serving process: `after` is handed an outcome that
+the user already has, and returns at once; the challenger runs on a thread that nothing waits for. Its queue is bounded
+and sheds, so a challenger that hangs or is slow costs the memory of the queue. (It still shares the processor and
+Python's lock with the champion; a challenger on the embedded models belongs into `work`, at low priority.)
+"""
+
+import asyncio
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from sluicegate.errors import ModelError
+from sluicegate.evals.cases import Case, read_cases
+from sluicegate.evals.comparing import Challenge, challenge_by, compare, sampled, unshadowed
+from sluicegate.evals.pairs import PairStore, Registration, today
+from sluicegate.graphs.recorded import recorded
+from sluicegate.graphs.run import Outcome
+from sluicegate.home import home
+from sluicegate.observe.store import Store
+
+__all__ = ["Shadow", "labels_of", "list_price", "shadow_of", "work"]
+
+_WAIT_S = 0.05
+"""How often an idle worker looks for something to do."""
+
+
+class Shadow:
+    """A running comparison within a serving process."""
+
+    def __init__(
+        self,
+        registration: Registration,
+        pairs: PairStore,
+        challenge: Challenge,
+        *,
+        labels: Mapping[str, Case] | None = None,
+        price: Callable[[str], float | None] = lambda _run: None,
+    ) -> None:
+        """`price` gives the list price of a champion's run."""
+        self._at, self._plan, self._pairs, self._challenge = registration, registration.plan, pairs, challenge
+        self._labels, self._price = labels or {}, price
+        self._queue: queue.Queue[Outcome] = queue.Queue(self._plan.queue)
+        self._shed: Counter[str] = Counter()
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._work()), name="shadow", daemon=True)
+        self._thread.start()
+
+    def after(self, outcome: Outcome) -> str:
+        """Hand over a finished run. Returns at once and never raises; says why it was not taken, or an empty text."""
+        try:
+            if reason := unshadowed(outcome):
+                return reason
+            if not sampled(self._plan, outcome.state):
+                return "not sampled"
+            self._queue.put_nowait(outcome)
+        except queue.Full:
+            return self._let_go("queue full")
+        except Exception as error:
+            return self._let_go(f"not comparable: {type(error).__name__}")
+        return ""
+
+    def _let_go(self, reason: str) -> str:
+        with self._lock:
+            self._shed[reason] += 1
+        return reason
+
+    def drain(self, deadline_s: float) -> bool:
+        """Wait until everything handed over has been compared; False at the deadline. For tests and shutdowns."""
+        until = time.monotonic() + deadline_s
+        while self._queue.unfinished_tasks and time.monotonic() < until:
+            time.sleep(0.01)
+        return not self._queue.unfinished_tasks
+
+    def close(self, deadline_s: float = 1.0) -> None:
+        """Stop. What still waits is shed; a challenger that hangs is left behind on its thread."""
+        self._closing.set()
+        self._thread.join(deadline_s)
+        with self._lock:
+            self._shed["closed"] += self._queue.qsize()
+        self._note()
+
+    async def _work(self) -> None:
+        await asyncio.gather(*(self._one_by_one() for _ in range(self._plan.concurrency)))
+
+    async def _one_by_one(self) -> None:
+        while not self._closing.is_set():
+            try:
+                outcome = self._queue.get_nowait()
+            except queue.Empty:
+                await asyncio.sleep(_WAIT_S)
+                continue
+            try:
+                case = self._labels.get(outcome.state["request"]["text"])
+                reason = await pair_up(self._at, self._pairs, self._challenge, outcome, case, self._price)
+                if reason:
+                    self._let_go(reason)
+                self._note()
+            except Exception as error:
+                self._let_go(f"not recorded: {type(error).__name__}")
+            finally:
+                self._queue.task_done()
+
+    def _note(self) -> None:
+        with self._lock:
+            counts, self._shed = dict(self._shed), Counter()
+        self._pairs.count_shed(self._at.number, counts)
+
+
+async def pair_up(
+    at: Registration,
+    pairs: PairStore,
+    challenge: Challenge,
+    outcome: Outcome,
+    case: Case | None,
+    price: Callable[[str], float | None],
+) -> str:
+    """Make and record one pair within the day's caps; why not, or an empty text."""
+    usd, count = pairs.spent(at.number, today())
+    if usd >= at.plan.daily.usd > 0 or count >= at.plan.daily.pairs:
+        return "daily cost" if usd >= at.plan.daily.usd > 0 else "daily pairs"
+    if not pairs.claim(at.number, outcome.run):
+        return "paired before"
+    pair, cost = await compare(at.plan, outcome, challenge, case=case, list_usd=price(outcome.run))
+    pairs.add(at.number, pair, usd=cost)
+    return ""
+
+
+def shadow_of(workflow: str) -> Shadow | None:
+    """The comparison that runs for a workflow, ready to be handed outcomes; None when none runs.
+
+    Raises what opening the challenger raises; a caller that serves should log that and go on without.
+    """
+    if not (home() / "shadow.sqlite").exists():
+        return None
+    pairs = PairStore()
+    found = [known for known in pairs.all() if known.workflow == workflow and known.stopped_at is None]
+    if not found:
+        pairs.close()
+        return None
+    at = found[0]
+    opened, challenge = challenge_by(at.challenger, folder_of(at))
+    store = Store(home() / "store.sqlite")
+    return Shadow(
+        at,
+        pairs,
+        challenge,
+        labels=labels_of(at),
+        price=lambda run: list_price(store, opened.models.price, run),
+    )
+
+
+def folder_of(at: Registration) -> Path:
+    """Where a challenger keeps its own checkpoints and ledger."""
+    return home() / "shadow" / str(at.number)
+
+
+def labels_of(at: Registration) -> dict[str, Case]:
+    """By the request's text."""
+    return {case.text: case for case in read_cases(Path(at.labels))} if at.labels else {}
+
+
+def list_price(store: Store, price: Callable[[str, int, int], float], run: str) -> float | None:
+    """What a recorded run's calls cost at the list price of the models asked for; None when nothing is recorded."""
+    calls = [call for call in store.model_calls(run) if call["type"] == "generation" and call["role"]]
+    if not calls and not store.query("SELECT 1 FROM runs WHERE run_id = ?", (run,)):
+        return None
+    try:
+        return sum(
+            price(call["role"], int(call["prompt_tokens"] or 0), int(call["completion_tokens"] or 0)) for call in calls
+        )
+    except ModelError:
+        # a role that the challenger's models do not have
+        return None
+
+
+async def work(
+    at: Registration,
+    *,
+    limit: int = 0,
+    on_pair: Callable[[str], None] | None = None,
+    challenge: Challenge | None = None,
+) -> dict[str, int]:
+    """Pair the champion's finished runs since the comparison started that are not paired yet, oldest first.
+
+    Counts of what was done: ``paired``, and reasons why runs were passed over; what a daily cap held back is taken up
+    another day. Several processes at once share the work.
+    """
+    pairs, store, counts = PairStore(), Store(home() / "store.sqlite"), Counter[str]()
+    opened = None
+    if challenge is None:
+        opened, challenge = challenge_by(at.challenger, folder_of(at))
+    price = opened.models.price if opened else None
+    labels, taken = labels_of(at), pairs.claimed(at.number)
+    rows = store.query(
+        "SELECT run_id, digest, ms FROM runs WHERE workflow = ? AND NOT shadow AND status IN ('answered', 'refused') "
+        "AND started_ns >= ? ORDER BY started_ns",
+        (at.workflow, _nanoseconds(at.started_at)),
+    )
+    gate = asyncio.Semaphore(at.plan.concurrency)
+
+    async def one(run: str, ms: float) -> None:
+        async with gate:
+            outcome = Outcome(run, recorded(run), ms)
+            reason = unshadowed(outcome) or ("" if sampled(at.plan, outcome.state) else "not sampled")
+            if not reason and not pairs.is_running(at.number):
+                reason = "stopped"
+            if not reason:
+                reason = await pair_up(
+                    at,
+                    pairs,
+                    challenge,
+                    outcome,
+                    labels.get(outcome.state["request"]["text"]),
+                    lambda run: list_price(store, price, run) if price else None,
+                )
+            counts[reason or "paired"] += 1
+            if on_pair:
+                on_pair(reason)
+
+    todo = [row for row in rows if row["run_id"] not in taken]
+    others = sum(row["digest"] != at.champion_digest for row in rows)
+    todo = [row for row in todo if row["digest"] == at.champion_digest][: limit or None]
+    await asyncio.gather(*(one(row["run_id"], row["ms"]) for row in todo))
+    if others:
+        counts["another version of the champion"] = others
+    if opened:
+        opened.tracer.flush(5.0)
+    store.close()
+    pairs.close()
+    return dict(counts)
+
+
+def _nanoseconds(at: str) -> int:
+    return int(datetime.fromisoformat(at).timestamp() * 1e9)

@@ -1,0 +1,99 @@
+"""A decision on a challenger as JSON and as an HTML page."""
+
+from dataclasses import asdict
+from html import escape
+from typing import Any
+
+from sluicegate.evals.figures import forest_plot, sequence_plot
+from sluicegate.evals.gates import Decision
+from sluicegate.evals.html import document, section, table
+from sluicegate.evals.pairs import Registration
+from sluicegate.evals.plan import Goal
+
+__all__ = ["as_json", "gate_rows", "html"]
+
+
+def as_json(decision: Decision, at: Registration) -> dict[str, Any]:
+    """Plain data, without the drawings' intermediate steps."""
+    return {
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "workflow": at.workflow,
+        "plan": at.plan.plan,
+        "plan_digest": at.plan_digest,
+        "champion": {"file": at.champion, "digest": at.champion_digest},
+        "challenger": {"file": at.challenger, "digest": at.challenger_digest},
+        "pairs": decision.pairs,
+        "days": decision.days,
+        "gates": [asdict(gate) for gate in decision.gates],
+        "slices": [{**row, "bounds": asdict(row["bounds"])} for row in decision.slices],
+        "regressions": decision.regressions,
+    }
+
+
+def gate_rows(decision: Decision) -> list[list[str]]:
+    """Gate, what, state, champion, challenger, reason: a line per gate."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4g}"
+
+    return [
+        [gate.kind, gate.name, gate.state, number(gate.champion), number(gate.challenger), gate.reason]
+        for gate in decision.gates
+    ]
+
+
+def html(decision: Decision, at: Registration) -> str:
+    tones = {"passed": "+ ", "failed": "! ", "open": ""}
+    gates = [[kind, name, tones[state] + state, *rest] for kind, name, state, *rest in gate_rows(decision)]
+    forest = [
+        *(
+            (f"all · {gate.name} ({gate.kind})", gate.bounds, gate.threshold)
+            for gate in decision.gates
+            if gate.bounds and gate.threshold is not None and gate.kind in ("no worse", "better")
+        ),
+        *((f"{row['slice']} · {row['metric']}", row["bounds"], row["threshold"]) for row in decision.slices),
+    ]
+    worst = [
+        [
+            f"{row['loss']:.2f}",
+            ", ".join([*row["events"], *(f"{name} {value:+.2f}" for name, value in row["differences"].items())]),
+            row["request"],
+            row["champion_run"],
+            row["challenger_run"],
+        ]
+        for row in decision.regressions
+    ]
+    least = {
+        item.metric: item.by if isinstance(item, Goal) else -item.margin for item in (*at.plan.guardrails, at.plan.goal)
+    }
+    plots = [
+        f"<h3>{name}</h3>" + sequence_plot(steps, least[name], title=f"{name} over the pairs")
+        for name, steps in decision.sequence.items()
+        if steps
+    ]
+    facts = (
+        f"<p>{at.champion_digest[:12]} (champion) against {at.challenger_digest[:12]} (challenger) under the plan "
+        f"{at.plan_digest[:12]}; {decision.pairs} pairs of {decision.days} days, error {at.plan.error:g}.</p>"
+    )
+    reading = (
+        "<p>Differences are challenger less champion, positive where the challenger is better; capped metrics are "
+        "shares of their cap. Squares are means, bars what is not ruled out at any look, dashes what the lower end "
+        "must pass."
+        " Slices are shown and not decided on.</p>"
+    )
+    return document(
+        f"{decision.verdict}: {at.workflow}, {at.plan.plan}",
+        [
+            f"<p><strong>{escape(decision.reason)}</strong></p>",
+            facts,
+            section("Gates", table(["gate", "of", "state", "champion", "challenger", "why"], gates)),
+            section("Differences by slice", reading, forest_plot(forest, title="differences") if forest else ""),
+            section("On the way", *plots),
+            section(
+                "Ten worst regressions",
+                table(["loss", "in what", "request", "champion's run", "challenger's run"], worst),
+                "<p>See a run: <code>sluicegate trace show RUN</code></p>" if worst else "",
+            ),
+        ],
+    )

@@ -1,0 +1,125 @@
+"""Which version serves: atomic, audited, seen by processes that run."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from sluicegate.errors import RunError
+from sluicegate.evals import champions
+from sluicegate.observe.audit.log import open_audit
+
+OLD, NEW, NEWER = (Path("old.yaml"), "d-old"), (Path("new.yaml"), "d-new"), (Path("newer.yaml"), "d-newer")
+
+
+def promote(version: tuple[Path, str], before: tuple[Path, str] = OLD) -> champions.Entry:
+    return champions.promote(
+        "desk", path=version[0], digest=version[1], before=before, by="ops", facts={"pairs": 3, "reason": "better"}
+    )
+
+
+def serving() -> str:
+    found = champions.champion("desk")
+    return found.name if found else "-"
+
+
+def test_promote_and_roll_back_step_by_step(own_home: Path) -> None:
+    assert serving() == "-"
+    assert promote(NEW)["version"] == 2
+    assert promote(NEW)["version"] == 2
+    promote(NEWER, NEW)
+    assert serving() == "newer.yaml"
+    assert champions.rollback("desk", by="ops", reason="slow")["version"] == 4
+    assert serving() == "new.yaml"
+    champions.rollback("desk", by="ops", reason="slow still")
+    assert serving() == "old.yaml"
+    with pytest.raises(RunError) as raised:
+        champions.rollback("desk", by="ops", reason="no")
+    assert raised.value.code == "SG618"
+    assert [entry["action"] for entry in champions.history("desk")] == [
+        "start", "promote", "promote", "rollback", "rollback",
+    ]  # fmt: skip
+
+
+def test_nothing_to_roll_back_to(own_home: Path) -> None:
+    with pytest.raises(RunError, match="no version to go back to"):
+        champions.rollback("desk", by="ops", reason="no")
+
+
+def test_every_change_is_in_the_audit_log(own_home: Path) -> None:
+    promote(NEW)
+    champions.rollback("desk", by="ops", reason="it was rude to Ann")
+    lines = "".join(path.read_text() for path in sorted((own_home / "audit").glob("audit-*.jsonl")))
+    assert lines.count('"champion.promote"') == 1
+    assert lines.count('"champion.rollback"') == 1
+    assert '"d-new"' in lines
+    assert "rude" not in lines
+    assert open_audit().head[0] == 2
+
+
+def test_what_cannot_be_audited_does_not_happen(own_home: Path) -> None:
+    promote(NEW)
+    log = next((own_home / "audit").glob("audit-*.jsonl"))
+    log.write_text(log.read_text().replace("d-new", "d-odd"))
+    log.write_text(log.read_text() + "{}\n{}\n")
+    with pytest.raises(RunError):
+        champions.rollback("desk", by="ops", reason="no")
+    assert serving() == "new.yaml"
+
+
+def test_a_running_process_follows(own_home: Path) -> None:
+    script = (
+        "import sys\nfrom sluicegate.evals.champions import champion\n"
+        "for _ in sys.stdin:\n    found = champion('desk')\n    print(found.name if found else '-', flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ}
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+
+        def asked() -> str:
+            process.stdin.write("?\n")  # type: ignore[union-attr]
+            process.stdin.flush()  # type: ignore[union-attr]
+            return process.stdout.readline().strip()  # type: ignore[union-attr]
+
+        assert asked() == "-"
+        promote(NEW)
+        assert asked() == "new.yaml"
+        assert asked() == "new.yaml"
+        champions.rollback("desk", by="ops", reason="slow")
+        assert asked() == "old.yaml"
+        process.stdin.close()
+
+
+def test_readers_never_see_half_a_pointer(own_home: Path) -> None:
+    promote(NEW)
+    stop, faults = threading.Event(), list[str]()
+
+    def read() -> None:
+        while not stop.is_set():
+            try:
+                json.loads((own_home / "champions" / "desk.json").read_text())
+            except ValueError as error:
+                faults.append(str(error))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for number in range(20):
+        promote((Path(f"v{number}.yaml"), f"d{number}"), NEW)
+    stop.set()
+    reader.join()
+    assert faults == []
+    assert champions.history("desk")[-1]["version"] == 22
+
+
+def test_a_corrupt_pointer_is_said(own_home: Path) -> None:
+    promote(NEW)
+    (own_home / "champions" / "desk.json").write_text("{")
+    with pytest.raises(RunError) as raised:
+        champions.champion("desk")
+    assert raised.value.code == "SG606"

@@ -1,0 +1,333 @@
+"""Evaluations on fakes: rows, scores, figures, baselines, taking up, comparing, reports, Langfuse."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from sluicegate.errors import ConfigError, ModelError
+from sluicegate.evals.cases import Case, data_hash, read_cases
+from sluicegate.evals.evaluate import conditions, evaluate
+from sluicegate.evals.judge import admit
+from sluicegate.evals.kept import Kept, Row
+from sluicegate.evals.report import Report, baseline_rows, html, junit
+from sluicegate.evals.scoring import contains, same
+from sluicegate.evals.summary import compare, parse_threshold, summarise
+from sluicegate.evals.variants import changed
+from sluicegate.graphs.run import Runner
+from sluicegate.models.config import ModelConfig
+from sluicegate.models.results import Result, keep
+from sluicegate.services import Services
+from tests.fakes import FakeGuards, FakeModels, FakePolicy, FakeRouter, services
+from tests.graphs.test_run import ANN, runner
+
+ASKED = Case("c1", "How do I reset it?", ANN, intent="question", facts=("small answer",), citations=("kb-1",),
+             refused=False, path="rag-slm")  # fmt: skip
+
+
+def given(**replaced: Any) -> Services:
+    return changed(services(**replaced))
+
+
+async def one(made: Runner, case: Case = ASKED, **options: Any) -> Row:
+    return (await evaluate(made, [case], under="u", **options))[0]
+
+
+def write(path: Path, *rows: Any) -> Path:
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_rows_are_read_with_both_names_of_their_keys(tmp_path: Path) -> None:
+    rows = write(tmp_path / "d.jsonl", {"input": "a", "label": "x"}, "", {"text": "a", "intent": "x"}, {"text": "b"})
+    cases = read_cases(rows)
+    assert [case.text for case in cases] == ["a", "a", "b"]
+    assert cases[0].id == cases[1].id
+    assert cases[0].expected == {"intent": "x"}
+    assert data_hash(cases) == data_hash(cases[::-1]) != data_hash(cases[:1])
+
+
+def test_every_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
+    bad = write(tmp_path / "d.jsonl", {"text": "fine"}, {"fact": ["x"], "text": "a"}, "{no json", {"text": ""})
+    with pytest.raises(ConfigError) as raised:
+        read_cases(bad)
+    said = str(raised.value)
+    assert "d.jsonl:2:1: SG140 fact:" in said
+    assert "d.jsonl:3:1: SG140" in said
+    assert "d.jsonl:4:1: SG140 text:" in said
+
+
+@pytest.mark.parametrize("missing", ["nowhere.jsonl", "empty.jsonl"])
+def test_no_rows_is_an_error(tmp_path: Path, missing: str) -> None:
+    (tmp_path / "empty.jsonl").write_text("\n")
+    with pytest.raises(ConfigError):
+        read_cases(tmp_path / missing)
+
+
+def test_texts_are_compared_without_case_marks_and_spaces() -> None:
+    assert same("It is  done [1].", "it is done")
+    assert contains("Call extension 4911 [2], day and night", "EXTENSION 4911, day")
+    assert not contains("Call extension 4911", "4912")
+
+
+async def test_an_answered_row(own_home: Path) -> None:
+    row = await one(runner(own_home, given()))
+    expected = {
+        "intent_right": 1.0, "path_right": 1.0, "facts_found": 1.0, "correct": 1.0, "grounded": 1.0, "without_llm": 1.0,
+        "without_human": 1.0, "citation_precision": 1.0, "citation_recall": 1.0, "must_answer_refused": 0.0,
+        "answered": 1.0, "failed": 0.0,
+    }  # fmt: skip
+    assert {name: row.metrics[name] for name in expected} == expected
+    assert (row.status, row.path, row.model) == ("answered", "rag-slm", "fake:slm")
+
+
+WRONG: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, float]]] = [
+    ("a fact is missing", {}, {"facts": ("small answer", "never")}, {"facts_found": 0.5, "correct": 0.0}),
+    ("either form will do", {}, {"facts": ("never|small answer",)}, {"facts_found": 1.0, "correct": 1.0}),
+    ("refused", {"policy": FakePolicy({"ask"})}, {}, {"must_answer_refused": 1.0, "correct": 0.0}),
+    ("not refused", {}, {"refused": True, "facts": ()}, {"must_refuse_answered": 1.0, "correct": 0.0}),
+    ("rightly refused", {"policy": FakePolicy({"ask"})}, {"refused": True, "facts": ()}, {"correct": 1.0}),
+    ("another document", {}, {"citations": ("kb-2",)}, {"citation_precision": 0.0, "citation_recall": 0.0}),
+    ("not grounded", {"guards": FakeGuards({"grounded": "human"})}, {}, {"grounded": 0.0, "without_human": 0.0}),
+    ("escalated", {"router": FakeRouter(confidence=0.5)}, {"facts": ()}, {"without_llm": 0.0}),
+    ("an answer", {}, {"answer": "Small answer", "facts": ()}, {"answer_exact": 1.0, "answer_similarity": 1.0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "replaced", "expects", "metrics"), WRONG, ids=[row[0] for row in WRONG])
+async def test_what_else_rows_are_worth(
+    own_home: Path, name: str, replaced: dict[str, Any], expects: dict[str, Any], metrics: dict[str, float]
+) -> None:
+    row = await one(runner(own_home, given(**replaced)), replace(ASKED, **expects))
+    assert {key: row.metrics.get(key) for key in metrics} == metrics
+
+
+async def test_a_tool_call_is_looked_for_in_calls_and_proposals(own_home: Path) -> None:
+    from sluicegate.evals.cases import ExpectedTool
+
+    made = runner(own_home, given(router=FakeRouter("access")))
+    # on these fakes the tool is called with nothing extracted, and a person is asked
+    right = replace(ASKED, facts=(), tool=ExpectedTool(name="create_ticket"))
+    assert (await one(made, right)).metrics["tool_right"] == 1.0
+    wrong = replace(right, tool=ExpectedTool(name="create_ticket", arguments={"category": "access"}))
+    row = await one(made, wrong)
+    assert (row.metrics["tool_right"], row.metrics["correct"], row.metrics["without_human"]) == (0.0, 0.0, 0.0)
+
+
+async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path) -> None:
+    kept = Kept()
+    broken = runner(own_home, given(models=FakeModels(fails=ModelError("SG309", "no model"))))
+    row = await one(broken, kept=kept)
+    assert (row.status, row.metrics) == ("failed", {"failed": 1.0})
+    assert "SG309" in row.error
+    assert (await one(runner(own_home, given()), kept=kept)).status == "answered"
+
+
+async def test_known_rows_are_not_run_again(own_home: Path) -> None:
+    kept, models = Kept(), FakeModels()
+    made = runner(own_home, given(models=models))
+    first = await one(made, kept=kept)
+    again = await one(made, kept=kept)
+    assert again == first
+    assert len(models.asked) == 1
+    await evaluate(made, [ASKED], under="another version", kept=kept)
+    assert len(models.asked) == 2
+
+
+async def test_an_interrupted_evaluation_goes_on_where_it_stopped(own_home: Path) -> None:
+    kept, seen = Kept(), 0
+    cases = [replace(ASKED, id=f"c{n}", text=f"Question {n}") for n in range(6)]
+
+    def stop(_: Row) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            raise RuntimeError("cut short")
+
+    with pytest.raises(RuntimeError, match="cut short"):
+        await evaluate(runner(own_home, given()), cases, under="u", kept=kept, on_row=stop)
+    models = FakeModels()
+    rows = await evaluate(runner(own_home, given(models=models)), cases, under="u", kept=kept)
+    assert [row.text for row in rows] == [case.text for case in cases]
+    assert len(models.asked) <= 3
+
+
+async def test_concurrency_is_bounded(own_home: Path) -> None:
+    running = peak = 0
+
+    class Slow(FakeModels):
+        async def chat(self, *given: Any, **options: Any) -> Any:
+            nonlocal running, peak
+            running += 1
+            peak = max(peak, running)
+            await asyncio.sleep(0.02)
+            running -= 1
+            return await super().chat(*given, **options)
+
+    cases = [replace(ASKED, id=f"c{n}", text=f"Question {n}") for n in range(8)]
+    await evaluate(runner(own_home, given(models=Slow())), cases, under="u", concurrency=3)
+    assert peak == 3
+
+
+async def test_nothing_is_cached_and_the_variant_is_part_of_the_conditions(own_home: Path) -> None:
+    base = services()
+    made = runner(own_home, changed(base))
+    await one(made)
+    assert base.cache.kept == {}  # type: ignore[attr-defined]
+    assert conditions(made, "workflow") != conditions(made, "all-slm")
+
+
+BASELINES: list[tuple[Any, float, list[str], float]] = [
+    ("workflow", 0.9, ["slm"], 0.0),
+    ("workflow", 0.5, ["llm"], 0.001),
+    ("all-slm", 0.5, ["slm"], 0.0),
+    ("all-llm", 0.9, ["llm"], 0.001),
+]
+
+
+@pytest.mark.parametrize(("variant", "confidence", "roles", "price"), BASELINES)
+async def test_baselines_force_the_branch_and_the_model(
+    own_home: Path, variant: Any, confidence: float, roles: list[str], price: float
+) -> None:
+    models = FakeModels()
+    made = runner(own_home, changed(services(models=models, router=FakeRouter(confidence=confidence)), variant))
+    row = await one(made)
+    assert [role for role, _ in models.asked] == roles
+    assert row.metrics["list_usd"] == price
+
+
+async def test_only_a_probed_model_judges(own_home: Path) -> None:
+    class Probed:
+        async def identity(self) -> str:
+            return "weights-1"
+
+    config, provider, models = (
+        ModelConfig(use="embedded:smollm2-135m"),
+        Probed(),
+        FakeModels(parsed={"supported": "yes"}),
+    )
+    own_home.mkdir()
+    with pytest.raises(ModelError, match="was never probed"):
+        await admit(config, models, "slm", provider=provider)  # type: ignore[arg-type]
+    keep("weights-1", Result("review", 12, 20, 1.0, "h", "now"))
+    with pytest.raises(ModelError, match="60% of the probe"):
+        await admit(config, models, "slm", provider=provider)  # type: ignore[arg-type]
+    keep("weights-1", Result("review", 19, 20, 1.0, "h", "now"))
+    judge = await admit(config, models, "slm", provider=provider)  # type: ignore[arg-type]
+    row = await one(runner(own_home, given()), judge=judge)
+    assert row.metrics["judged"] == 1.0
+
+
+def rows(right: list[int], *, usd: float = 0.001, tag: str = "knowledge") -> list[Row]:
+    return [
+        Row(f"c{n}", f"r{n}", f"text {n}", "answered", "rag-slm", "question", "answer", "fake:slm", "", (tag,),
+            {"correct": float(hit), "intent_right": float(hit), "confidence": 0.8, "seconds": 0.1 * (n + 1),
+             "without_llm": float(n % 4 > 0), "list_usd": usd, "usd": 0.0, "failed": 0.0})
+        for n, hit in enumerate(right)
+    ]  # fmt: skip
+
+
+def test_figures_have_intervals_and_slices() -> None:
+    found = summarise([*rows([1] * 15 + [0] * 5), *rows([1] * 4, tag="tool")])
+    assert list(found) == ["all", "knowledge", "tool"]
+    right = found["knowledge"]["correct"]
+    # Wilson's interval of 15 of 20
+    assert (right.value, right.n, right.by) == (0.75, 20, "wilson")
+    assert (right.low, right.high) == pytest.approx((0.5313, 0.8881), abs=1e-4)
+    assert found["knowledge"]["escalation_rate"].value == 0.25
+    assert found["knowledge"]["calibration_error"].value == pytest.approx(0.05)
+    assert found["knowledge"]["latency_p50"].value == pytest.approx(1.05)
+    assert found["tool"]["correct"].n == 4
+    assert "tool_right" not in found["all"]
+
+
+def test_change_is_paired_row_by_row() -> None:
+    changes = compare(rows([1] * 18 + [0] * 2), rows([1] * 10 + [0] * 10))
+    difference = changes["correct"].difference
+    assert difference is not None
+    assert difference.value == pytest.approx(0.4)
+    assert difference.low > 0.1
+    assert changes["latency_p95"].difference is None
+
+
+def test_last_evaluation_of_the_same_data_is_found(own_home: Path) -> None:
+    kept = Kept()
+    kept.evaluated("desk", "workflow", "data", "d1", "u1", {}, rows([1, 0]))
+    kept.evaluated("desk", "workflow", "other data", "d2", "u2", {}, rows([1]))
+    assert kept.last("desk", "workflow", "data", other_than="u1") is None
+    found = kept.last("desk", "workflow", "data", other_than="u3")
+    assert found is not None
+    assert found["rows"] == rows([1, 0])
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [("correct>=0.7", True), ("correct >= 0.8", False), ("list_usd<=0.01", True), ("judged>=0", False)],
+)
+def test_thresholds(text: str, holds: bool) -> None:
+    assert parse_threshold(text).holds(summarise(rows([1, 1, 1, 0]))["all"]) is holds
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("corect>=0.7", "did you mean 'correct'"), ("correct=0.7", "not of the form")]
+)
+def test_bad_thresholds(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_threshold(text)
+
+
+def report(**changed: Any) -> Report:
+    base = {
+        "workflow": "desk", "version": "1", "digest": "d" * 64, "data": "cases.jsonl", "data_hash": "h",
+        "rows": {"workflow": rows([1] * 9 + [0]), "all-slm": rows([1] * 7 + [0] * 3, usd=0.0),
+                 "all-llm": rows([1] * 10, usd=0.004)},
+        "thresholds": [parse_threshold("correct>=0.8"), parse_threshold("correct>=0.95")],
+        "before": {"rows": rows([0] * 10)},
+    }  # fmt: skip
+    return Report(**{**base, **changed})
+
+
+def test_what_the_routing_saves_is_one_table() -> None:
+    lines = baseline_rows(report())
+    assert [line[0] for line in lines] == ["workflow", "all-slm", "all-llm"]
+    assert lines[1][-1].startswith("+20.0%")
+    assert lines[2][-1].startswith("-10.0%")
+    assert lines[2][3].startswith("$0.004")
+
+
+def test_html_is_whole_and_self_contained() -> None:
+    page = html(report(rows={"workflow": [replace(r, text="<b>&") for r in rows([0, 1])], "all-slm": rows([1])}))
+    assert "<b>&" not in page
+    assert "&lt;b&gt;&amp;" in page
+    assert "<script" not in page
+    assert "src=" not in page
+    assert page.count("<svg") == 1
+    ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
+    assert "correct&gt;=0.95" in page
+
+
+def test_junit_counts_rows_and_thresholds() -> None:
+    broken = replace(rows([1])[0], case="cx", error="SG309 no\x00model", metrics={"failed": 1.0})
+    suite = ElementTree.fromstring(junit(report(rows={"workflow": [*rows([1, 0]), broken]})))
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "3", "1")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_evaluation_goes_to_langfuse(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluicegate.cli.eval import _send
+    from tests.observe.receiver import PUBLIC, SECRET, Receiver
+
+    case = replace(ASKED, id="c0")
+    with Receiver() as server:
+        monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", PUBLIC)
+        monkeypatch.setenv("LANGFUSE_SECRET_KEY", SECRET)
+        monkeypatch.setenv("LANGFUSE_BASE_URL", server.url)
+        sent = _send(report(rows={"workflow": rows([1])}), [case])
+    assert sent["items"] == 1
+    assert "desk/cases" in server.datasets
+    assert server.items[0]["input"] == case.text
+    assert server.items[0]["expectedOutput"]["facts"] == ["small answer"]

@@ -1,0 +1,333 @@
+"""The shadow: what it takes, what it sheds, what it records, and that nothing of it reaches the user."""
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import RunError
+from sluicegate.evals.cases import Case
+from sluicegate.evals.comparing import _DOCUMENTS, Challenge, Recorded, compare, sampled
+from sluicegate.evals.gates import Pair
+from sluicegate.evals.pairs import PairStore, Registration, today
+from sluicegate.evals.plan import Plan
+from sluicegate.evals.shadow import Shadow, work
+from sluicegate.evals.variants import changed
+from sluicegate.graphs.run import Outcome
+from sluicegate.observe.store import Store
+from sluicegate.observe.tracer import Tracer
+from tests.evals.test_gates import PLAN
+from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, FakeTools, services
+from tests.graphs.test_run import ANN, runner
+
+
+def plan(**changed: Any) -> Plan:
+    return Plan.model_validate({**PLAN, "timeout_s": 5.0, **changed})
+
+
+@pytest.fixture
+def pairs(own_home: Path) -> Iterator[PairStore]:
+    own_home.mkdir(exist_ok=True)
+    store = PairStore()
+    yield store
+    store.close()
+
+
+def registered(pairs: PairStore, **changed: Any) -> Registration:
+    return pairs.start("test", plan(**changed), champion=("a.yaml", "digest-1"), challenger=("b.yaml", "digest-2"))
+
+
+async def answered(home: Path, number: int = 0, **replaced: Any) -> Outcome:
+    return await runner(home, services(**replaced)).run(f"How do I reset it, {number}?", ANN)
+
+
+def like(outcome: Outcome, number: int) -> Outcome:
+    """The same outcome as that of another request."""
+    state: Any = {**outcome.state, "request": {**outcome.state["request"], "id": f"request-{number}"}}
+    return Outcome(f"run-{number}", state, outcome.ms)
+
+
+def challenger(home: Path, **replaced: Any) -> Challenge:
+    made = runner(home / "challenger", changed(services(**replaced)), shadow=True)
+
+    async def challenge(champion: Outcome) -> tuple[Outcome, float]:
+        return await made.run(champion.state["request"]["text"], ANN), 0.002
+
+    return challenge
+
+
+async def crashing(_: Outcome) -> tuple[Outcome, float]:
+    raise ZeroDivisionError
+
+
+async def hanging(_: Outcome) -> tuple[Outcome, float]:
+    await asyncio.sleep(3600)
+    raise AssertionError
+
+
+async def blocking(_: Outcome) -> tuple[Outcome, float]:
+    """Hangs in a way that no timeout of the loop ends."""
+    threading.Event().wait(3.0)
+    raise AssertionError
+
+
+async def test_a_pair_has_both_sides(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs)
+    champion = await answered(own_home, router=FakeRouter(confidence=0.5))
+    shadow = Shadow(at, pairs, challenger(own_home), price=lambda _run: 0.001)
+    assert shadow.after(champion) == ""
+    assert shadow.drain(10)
+    shadow.close()
+    (pair,) = pairs.pairs(at.number)
+    assert pair.champion_run == champion.run != pair.challenger_run
+    assert (pair.champion["without_llm"], pair.challenger["without_llm"]) == (0.0, 1.0)
+    assert (pair.champion["list_usd"], pair.challenger["list_usd"]) == (0.001, 0.002)
+    assert pair.slices["intent"] == "question"
+    assert (pair.events, pair.day) == ((), today())
+
+
+# --- what must not reach the user ---
+
+
+@pytest.mark.parametrize("bad", [crashing, hanging, blocking])
+async def test_a_bad_challenger_is_not_felt(own_home: Path, pairs: PairStore, bad: Challenge) -> None:
+    at = registered(pairs, timeout_s=0.2, queue=8)
+    made = runner(own_home)
+    champion = await made.run("How?", ANN)
+    shadow = Shadow(at, pairs, bad)
+    took: list[float] = []
+    for number in range(200):
+        started = time.perf_counter()
+        shadow.after(like(champion, number))
+        took.append(time.perf_counter() - started)
+    # a queue's lock, never a run: the largest of 200 on a busy machine is a pause of the scheduler
+    assert sorted(took)[190] < 0.002
+    again = await made.run("And how else?", ANN)
+    assert again.status == "answered"
+    started = time.perf_counter()
+    shadow.close(0.3)
+    assert time.perf_counter() - started < 2
+
+
+async def test_latency_of_the_champion_is_unchanged(own_home: Path, pairs: PairStore) -> None:
+    """Medians of runs with and without a shadow whose challenger hangs, in turn."""
+    at = registered(pairs, timeout_s=60.0, queue=4)
+    made = runner(own_home, services(models=Waits()))
+    shadow = Shadow(at, pairs, hanging)
+    alone: list[float] = []
+    shadowed: list[float] = []
+    for number in range(40):
+        started = time.perf_counter()
+        outcome = await made.run(f"Question {number}", ANN)
+        if number % 2:
+            shadow.after(outcome)
+            shadowed.append(time.perf_counter() - started)
+        else:
+            alone.append(time.perf_counter() - started)
+    shadow.close(0.1)
+    # generous to a busy machine; the benchmark measures the share exactly
+    assert sorted(shadowed)[10] < 1.3 * sorted(alone)[10]
+
+
+class Waits(FakeModels):
+    async def chat(self, *given: Any, **options: Any) -> Any:
+        await asyncio.sleep(0.02)
+        return await super().chat(*given, **options)
+
+
+async def test_a_flood_is_shed_and_counted(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs, queue=5, timeout_s=0.3)
+    champion = await answered(own_home)
+    shadow = Shadow(at, pairs, hanging)
+    said = [shadow.after(like(champion, number)) for number in range(300)]
+    assert said.count("") <= 7
+    shadow.close(0.1)
+    counts = pairs.shed(at.number)
+    assert counts["queue full"] == said.count("queue full") >= 293
+
+
+async def test_spending_stops_at_the_daily_cap(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs, daily={"usd": 0.05})
+    champion = await answered(own_home)
+    spends = challenger(own_home, models=FakeModels(usd=0.02))
+    shadow = Shadow(at, pairs, spends)
+    for number in range(8):
+        shadow.after(like(champion, number))
+    assert shadow.drain(20)
+    shadow.close()
+    assert len(pairs.pairs(at.number)) == 3
+    assert pairs.shed(at.number) == {"daily cost": 5}
+
+
+async def test_pairs_a_day_are_capped(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs, daily={"pairs": 2})
+    champion = await answered(own_home)
+    shadow = Shadow(at, pairs, crashing)
+    for number in range(5):
+        shadow.after(like(champion, number))
+    assert shadow.drain(10)
+    shadow.close()
+    assert len(pairs.pairs(at.number)) == 2
+
+
+async def test_concurrency_is_capped(own_home: Path, pairs: PairStore) -> None:
+    running = peak = 0
+
+    async def slow(champion: Outcome) -> tuple[Outcome, float]:
+        nonlocal running, peak
+        running += 1
+        peak = max(peak, running)
+        await asyncio.sleep(0.05)
+        running -= 1
+        return champion, 0.0
+
+    at = registered(pairs, concurrency=2)
+    champion = await answered(own_home)
+    shadow = Shadow(at, pairs, slow)
+    for number in range(8):
+        shadow.after(like(champion, number))
+    assert shadow.drain(10)
+    shadow.close()
+    assert peak == 2
+
+
+async def test_something_odd_is_not_raised(pairs: PairStore) -> None:
+    shadow = Shadow(registered(pairs), pairs, crashing)
+    odd: Any = Outcome("r", {}, 0.0)  # type: ignore[typeddict-item]
+    assert shadow.after(odd) == "not comparable: KeyError"
+    shadow.close()
+
+
+# --- what a pair is made of ---
+
+
+async def test_failing_counts_as_the_worst(own_home: Path) -> None:
+    champion = await answered(own_home)
+    pair, usd = await compare(plan(), champion, crashing, list_usd=0.001)
+    assert (pair.events, pair.challenger_run, usd) == (("failed",), "", 0.0)
+    assert pair.challenger["grounded"] == 0.0
+    assert pair.challenger["seconds"] == pair.challenger["list_usd"] == math.inf
+    late, _ = await compare(plan(timeout_s=0.05), champion, hanging)
+    assert late.events == ("timed_out",)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "case", "events"),
+    [
+        ({"policy": FakePolicy({"ask"})}, {}, None, ("must_refuse_answered",)),
+        ({}, {"policy": FakePolicy({"ask"})}, Case("c", "t", ANN, refused=False), ("must_answer_refused",)),
+        ({}, {}, Case("c", "t", ANN, refused=False), ()),
+    ],
+    ids=["answers what policy denies", "refuses what must be answered", "neither"],
+)
+async def test_events(
+    own_home: Path, ours: dict[str, Any], theirs: dict[str, Any], case: Case | None, events: tuple[str, ...]
+) -> None:
+    champion = await answered(own_home, **ours)
+    pair, _ = await compare(plan(), champion, challenger(own_home, **theirs), case=case)
+    assert pair.events == events
+
+
+async def test_the_challenger_gets_the_champions_passages(own_home: Path) -> None:
+    champion = await answered(own_home)
+    recorded = Recorded(FakeRetriever(count=0))
+    found: list[Any] = []
+
+    async def looks_up(outcome: Outcome) -> tuple[Outcome, float]:
+        token = _DOCUMENTS.set(outcome.state.get("documents"))
+        found.extend(await recorded.search("kb", "something else", ANN, k=5))
+        _DOCUMENTS.reset(token)
+        return outcome, 0.0
+
+    await compare(plan(), champion, looks_up)
+    assert found == champion.state["documents"]
+    assert await recorded.search("kb", "q", ANN, k=5) == []
+
+
+async def test_sampling_is_by_request_and_stratum(own_home: Path) -> None:
+    champion = await answered(own_home)
+    outcomes = [like(champion, number) for number in range(2000)]
+    some = plan(sample={"share": 0.2, "strata": {"report": 1.0}})
+    chosen = [sampled(some, outcome.state) for outcome in outcomes]
+    assert 320 < sum(chosen) < 480
+    assert chosen == [sampled(some, outcome.state) for outcome in outcomes]
+    intent: Any = {**champion.state["intent"], "label": "report"}
+    assert all(sampled(some, {**outcome.state, "intent": intent}) for outcome in outcomes[:50])
+
+
+async def test_cached_answers_and_shadows_are_passed_over(own_home: Path, pairs: PairStore) -> None:
+    made = runner(own_home)
+    await made.run("How?", ANN)
+    cached = await made.run("how", ANN)
+    shadow = Shadow(registered(pairs), pairs, crashing)
+    assert shadow.after(cached) == "served from the cache"
+    itself = await runner(own_home / "s", services(), shadow=True).run("How?", ANN)
+    assert shadow.after(itself) == "a shadow itself"
+    shadow.close()
+
+
+# --- what is fixed ---
+
+
+def test_a_plan_cannot_change_after_its_first_pair(pairs: PairStore) -> None:
+    at = registered(pairs)
+    assert registered(pairs) == at
+    pairs.stop("test")
+    pairs.add(at.number, Pair("a", "b", today(), {}, {}), usd=0.0)
+    with pytest.raises(RunError, match="has changed since its first pair") as raised:
+        registered(pairs, error=0.1)
+    assert raised.value.code == "SG616"
+    with pytest.raises(RunError, match="not the one that its comparison was started with"):
+        pairs.under("test", plan(error=0.1))
+    assert pairs.under("test", plan()).number == at.number
+    assert registered(pairs).stopped_at is None or pairs.is_running(at.number)
+
+
+def test_one_comparison_at_a_time(pairs: PairStore) -> None:
+    registered(pairs)
+    with pytest.raises(RunError, match="already has a shadow"):
+        registered(pairs, plan="another")
+    pairs.stop("test")
+    with pytest.raises(RunError) as raised:
+        pairs.stop("test")
+    assert raised.value.code == "SG617"
+    assert registered(pairs, plan="another").number == 2
+
+
+def test_a_request_is_claimed_once_and_a_lost_claim_is_counted(pairs: PairStore) -> None:
+    at, other = registered(pairs), PairStore()
+    assert pairs.claim(at.number, "r1")
+    assert not other.claim(at.number, "r1")
+    assert pairs.shed(at.number) == {"lost": 1}
+    other.close()
+
+
+# --- from the records, in another process ---
+
+
+async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs)
+    store = Store(own_home / "store.sqlite")
+    tracer = Tracer(store)
+    made = runner(own_home, services(tracer=tracer))
+    outcomes = [await made.run(f"Question {number}", ANN) for number in range(3)]
+    waits = runner(own_home, services(tracer=tracer, router=FakeRouter("access")))
+    await waits.run("Give me access", ANN)
+    old = services(tracer=tracer)
+    old = replace(old, workflow=replace(old.workflow, digest="older"))
+    await runner(own_home, old).run("Question of another version", ANN)
+    tools = FakeTools()
+    counts = await work(at, challenge=challenger(own_home, tools=tools))
+    assert counts == {"paired": 3, "another version of the champion": 1}
+    assert [pair.champion_run for pair in pairs.pairs(at.number)] == [outcome.run for outcome in outcomes]
+    assert (await work(at, challenge=crashing)).get("paired") is None
+    pairs.stop("test")
+    await made.run("Question after the end", ANN)
+    assert (await work(at, challenge=crashing))["stopped"] == 1
+    store.close()
