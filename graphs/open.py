@@ -32,10 +32,11 @@ from sluicegate.policies.readable import Reading
 from sluicegate.policies.sources import policy_files
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Audit, Router, Services, WorkflowFacts
+from sluicegate.services import Audit, Completion, Router, Services, WorkflowFacts
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracer import Tracer
+    from sluicegate.routing.router import EmbedNow
 
 __all__ = ["Opened", "open_workflow"]
 
@@ -99,7 +100,7 @@ def open_workflow(
         tools=ToolBox(folder, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
         prompts=PromptFolder(workflow.prompt_folders, langfuse_prompts()),
         tracer=tracer,
-        confidence=lambda completion, sources: 0.75,
+        confidence=_confidence(workflow),
         now=lambda: datetime.now(UTC),
         # what has no effects leaves no trace in the log of effects
         audit=None if dry or shadow else _auditor(workflow, policy.digest),
@@ -145,18 +146,31 @@ def _tracer(workflow: Workflow) -> "Tracer":
 
 def _router(workflow: Workflow, models: ModelSet) -> Router:
     """The router that the config names. Raises `ModelError` SG310, SG311, SG312."""
-    from sluicegate.routing.artifact import check_fits, read_artifact
-    from sluicegate.routing.router import FittedRouter
+    from sluicegate.routing.open import open_router
 
-    config = workflow.config.router
-    artifact = read_artifact(workflow.find(config.artifact or ""))
-    check_fits(artifact.card, intents=set(workflow.config.intents), where=workflow.name)
-    embedder: dict[str, str] | None = artifact.card.get("embedder")
-    if embedder is None:
-        return FittedRouter(artifact, threshold=config.threshold)
-    fingerprint = embedder["fingerprint"]
+    config = workflow.config
 
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
-        return (await models.embed_named(config.embedder, texts, like=fingerprint)).vectors
+    def embed_like(fingerprint: str) -> "EmbedNow":
+        async def embed(texts: Sequence[str]) -> list[list[float]]:
+            return (await models.embed_named(config.router.embedder, texts, like=fingerprint)).vectors
 
-    return FittedRouter(artifact, embed=embed, threshold=config.threshold)
+        return embed
+
+    outside = (label for label, intent in config.intents.items() if intent.task == "out-of-scope")
+    return open_router(
+        config.router,
+        intents={label: intent.describe for label, intent in config.intents.items()},
+        out_of_scope=config.router.out_of_scope or next(outside, None),
+        models=models,
+        embed_like=embed_like,
+        find=workflow.find,
+        where=workflow.name,
+    )
+
+
+def _confidence(workflow: Workflow) -> Callable[[Completion, Sequence[str]], float]:
+    """How sure an answer is; unfitted without an artifact of graded answers."""
+    from sluicegate.routing.answer import load_answers
+
+    named = workflow.config.router.answers
+    return load_answers(workflow.find(named) if named else None)

@@ -12,7 +12,7 @@ from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.generation import Asked, ask, sources_of, stopped_answer, written
-from sluicegate.nodes.quoting import assembled, choice_schema, shortlist
+from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Prompt, Services
 from sluicegate.state import Answer, State
@@ -80,22 +80,29 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
         now = plan(visit)
         texts = [] if now.from_request else sources_of(state, services)
         answer: Answer | None = None
-        parts: list[str] = []
+        text, sure = "", 1.0
         for section in now.sections or [""]:
-            asked, text, prompt = await _part(state, services, settings, now, section, texts, visit)
-            state = {**state, "spend": asked.spend}
-            if asked.completion is None:
-                return {"answer": stopped_answer(name), "spend": asked.spend}
-            parts.append(f"{section}\n{text}" if section else text)
-            whole = replace(asked.completion, text="\n\n".join(parts))
-            confidence = services.confidence(whole, texts or [state["request"]["text"]])
-            draft = written(name, whole, prompt, confidence, state)
-            if answer:  # a text is as sure as its least sure section
-                draft["confidence"] = min(draft["confidence"], answer["confidence"])
-            answer = draft
+            part = await _part(state, services, settings, now, section, texts, visit)
+            state = {**state, "spend": part.asked.spend}
+            if part.asked.completion is None:
+                return {"answer": stopped_answer(name), "spend": part.asked.spend}
+            titled = f"{section}\n{part.text}" if section else part.text
+            text = f"{text}\n\n{titled}".strip()
+            sure = min(sure, part.confidence)  # a text is as sure as its least sure section
+            answer = written(name, replace(part.asked.completion, text=text), part.prompt, sure, state)
         return {"answer": answer, "spend": state.get("spend")}
 
     return write
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one call gave: the whole text, or one section of it."""
+
+    asked: Asked
+    text: str
+    prompt: Prompt
+    confidence: float
 
 
 async def _part(
@@ -106,13 +113,11 @@ async def _part(
     section: str,
     texts: list[str],
     visit: int,
-) -> tuple[Asked, str, Prompt]:
-    """One call: the whole text, or one section of it."""
+) -> _Part:
     question, intent = state["request"]["text"], state.get("intent")
-    quoting = plan.style == "quote" and bool(texts)
-    candidates = (
-        await shortlist(state, services, f"{section}: {question}" if section else question, texts) if quoting else []
-    )
+    candidates: list[Candidate] = []
+    if plan.style == "quote":
+        candidates = await shortlist(state, services, f"{section}: {question}" if section else question, texts)
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
     prompt = services.prompts.render(
         settings.prompt + ("-quote" if candidates else ""),
@@ -134,9 +139,15 @@ async def _part(
         temperature=0.7 if visit > 1 and not candidates else 0.0,
         logprobs=1,
     )
-    if asked.completion is None or not candidates:
-        return asked, asked.completion.text.strip() if asked.completion else "", prompt
-    return asked, assembled(candidates, asked.completion.parsed["sentences"]), prompt
+    if asked.completion is None:
+        return _Part(asked, "", prompt, 0.0)
+    if candidates:
+        chosen: list[int] = asked.completion.parsed["sentences"]
+        # the log-probabilities are those of the choice's digits; what tells is how near the best quote is
+        nearest = max(candidates[number - 1].score for number in chosen)
+        return _Part(asked, assembled(candidates, chosen), prompt, max(0.0, nearest))
+    confidence = services.confidence(asked.completion, texts or [question])
+    return _Part(asked, asked.completion.text.strip(), prompt, confidence)
 
 
 def _slm_answer(name: str, settings: SlmAnswer) -> Node:
