@@ -7,6 +7,7 @@ conditional edge only reads the decision back, so what the trail says is what ha
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langgraph.errors import GraphBubbleUp
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["Condition", "Step", "build", "decide"]
+__all__ = ["Condition", "Intake", "Step", "build", "decide"]
 
 
 class Condition(Protocol):
@@ -35,6 +36,19 @@ class Condition(Protocol):
     def values(self, state: State) -> dict[str, Any]:
         """Every field it reads, with the value it has."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A node before the first: from what a foreign caller gives to the state that a run begins with."""
+
+    name: str
+    input: type[Any]
+    """A `TypedDict` of what is given."""
+    sees: type[Any]
+    """A `TypedDict` of what the node looks at: that, and what the state holds already."""
+    begin: Any
+    """Takes what was given, returns the state."""
 
 
 class Step(Protocol):
@@ -48,14 +62,20 @@ def build(
     *,
     name: str = "workflow",
     services: Services | None = None,
+    intake: "Intake | None" = None,
     checkpointer: "BaseCheckpointSaver[Any] | None" = None,
-) -> "CompiledStateGraph[State, Services, State, State]":
+) -> "CompiledStateGraph[State, Any, Any, State]":
     """Compile a flow.
 
     `conditions` are by their text, `settings` are the validated settings by node name. A run brings its services as the
-    graph's context; `services` are those of a caller that cannot, such as LangGraph's own dev server.
+    graph's context; `services` are those of a caller that cannot, such as LangGraph's own dev server, and `intake`
+    makes its input into the state that a run begins with.
     """
-    graph: StateGraph[State, Services, State, State] = StateGraph(State, context_schema=Services)
+    graph: StateGraph[State, Any, Any, State] = StateGraph(
+        State,
+        context_schema=None if services else Services,  # pyright: ignore[reportArgumentType]
+        input_schema=intake.input if intake else State,
+    )
     for node in flow.nodes.values():
         kind = kinds()[node.kind]
         make = kind.make(node.name, settings[node.name])
@@ -65,7 +85,10 @@ def build(
             graph.add_edge(node.name, END)
         else:
             graph.add_conditional_edges(node.name, _taken, targets)  # pyright: ignore[reportArgumentType]
-    graph.add_edge(START, flow.start)
+    if intake:
+        graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
+        graph.add_edge(intake.name, flow.start)
+    graph.add_edge(START, intake.name if intake else flow.start)
     return graph.compile(checkpointer=checkpointer, name=name)
 
 
