@@ -26,6 +26,7 @@ from sluicegate.graphs.references import check_kinds, check_references, first_ex
 from sluicegate.graphs.source import Pointer, Source, read
 from sluicegate.graphs.validate import Faults, valid_config, validated
 from sluicegate.nodes.registry import NodeKind
+from sluicegate.nodes.retrieve import Retrieve
 
 __all__ = ["Workflow", "inspect", "load"]
 
@@ -193,8 +194,15 @@ def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Fau
     for name, kind in kinds.items():
         valid = validated(kind.settings, config.nodes[name].given, ("nodes", name), faults, also=COMMON_NODE_KEYS)
         if valid is not None:
-            found[name] = valid
+            found[name] = _with_index(valid, config)
     return found
+
+
+def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
+    """A `retrieve` node that does not say how many passages takes its index's word."""
+    if isinstance(settings, Retrieve) and settings.k is None and settings.index in config.indexes:
+        return settings.model_copy(update={"k": config.indexes[settings.index].k})
+    return settings
 
 
 def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, bytes]:

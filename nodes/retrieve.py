@@ -11,12 +11,15 @@ from sluicegate.state import DocumentRef, State
 
 __all__ = ["RETRIEVE", "Retrieve"]
 
+# a loaded workflow has its index's number here; this is for a node that is made without one
+_PASSAGES = 3
+
 
 class Retrieve(Settings):
     index: str
     """The index to search."""
-    k: int = Field(default=3, ge=1, le=50)
-    """How many passages at most."""
+    k: int | None = Field(default=None, ge=1, le=50)
+    """How many passages at most; by default what the index says."""
     guards: list[str] = Field(default_factory=list[str])
     """Guards on each passage; a passage that fails one is left out."""
 
@@ -26,7 +29,7 @@ def _make(name: str, settings: Retrieve) -> Node:
 
     async def retrieve(state: State, services: Services) -> dict[str, Any]:
         found = await services.retriever.search(
-            settings.index, state["request"]["text"], state["principal"], k=settings.k
+            settings.index, state["request"]["text"], state["principal"], k=settings.k or _PASSAGES
         )
         if not settings.guards:
             return {"documents": found}

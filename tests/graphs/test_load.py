@@ -172,3 +172,9 @@ def test_loading_is_quick() -> None:
     assert isinstance(workflow, Workflow)
     # 20 ms on an idle core; the bound leaves room for a busy machine
     assert min(rounds) < 0.2
+
+
+def test_a_retrieve_node_takes_its_indexs_number_of_passages_unless_it_says() -> None:
+    root = Path(__file__).resolve().parents[2] / "configs" / "helpdesk" / "workflow.yaml"
+    workflow = load(root)
+    assert workflow.settings["facts"].k == workflow.config.indexes["kb"].k  # type: ignore[attr-defined]
