@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibrator", "Method", "ReliabilityBin", "ece", "fit_calibrator", "log_loss", "reliability", "softmax"]
+__all__ = ["Calibrator", "Method", "ReliabilityBin", "ece", "fit_calibrator", "reliability", "smoothed_loss", "softmax"]
 
 Method = Literal["temperature", "sigmoid", "isotonic"]
 Floats = NDArray[np.floating]
@@ -26,10 +26,19 @@ def softmax(logits: Floats) -> Floats:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def log_loss(probabilities: Floats, target: NDArray[np.integer]) -> float:
-    """Mean negative log-likelihood of the right classes, in nats."""
-    right = probabilities[np.arange(len(target)), target]
-    return float(-np.log(np.maximum(right, 1e-12)).mean())
+def smoothed_loss(logits: Floats, target: NDArray[np.integer]) -> tuple[float, Floats]:
+    """Mean negative log-likelihood in nats, and its gradient by the logits.
+
+    Targets are smoothed by one row's worth, ``1 / (rows + 2)``, so that rows without a mistake do not call for
+    certainty (Laplace's rule of succession).
+    """
+    rows, classes = logits.shape
+    doubt = 1 / (rows + 2)
+    goal = np.full((rows, classes), doubt / classes)
+    goal[np.arange(rows), target] += 1 - doubt
+    probabilities = softmax(logits)
+    value = float(-(goal * np.log(np.maximum(probabilities, 1e-300))).sum() / rows)
+    return value, (probabilities - goal) / rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +57,9 @@ class Calibrator:
             return scaled
         top = scaled.max(axis=-1, keepdims=True)
         moved = self._moved(top)
-        # the others share what is left in the proportion they had, and none of them overtakes the winner
+        # the others share what is left in the proportion they had, and none overtakes the winner: they may sum to less
         rest = np.where(top < 1, (1 - moved) / np.maximum(1 - top, 1e-12), 0)
-        spread = np.minimum(scaled * rest, moved)
+        spread = np.minimum(scaled * rest, moved * (1 - 1e-9))
         return np.where(scaled == top, moved, spread)
 
     def _moved(self, top: Floats) -> Floats:
@@ -66,7 +75,7 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda log_t: log_loss(softmax(logits / np.exp(log_t)), target), bounds=(-4.0, 4.0), method="bounded"
+        lambda log_t: smoothed_loss(logits / np.exp(log_t), target)[0], bounds=(-4.0, 4.0), method="bounded"
     )
     temperature = float(np.exp(found.x))
     if method == "temperature":

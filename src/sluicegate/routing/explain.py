@@ -66,8 +66,8 @@ async def targets(
     """The threshold and coverage of each target error, and per intent at the first of them.
 
     Every second row makes the order in which thresholds are tested, the others prove them. Per-intent thresholds are
-    proved together: with a Bonferroni correction over the intents that have enough rows, each at ``1 - (1 - confidence) /
-    intents``; the others are named with the accepted rows they would need at the least.
+    proved together, with a Bonferroni correction over the intents that have enough rows: each at
+    ``1 - (1 - confidence) / intents``. The others are named with the rows they still need.
     """
     sure: list[float] = []
     right: list[bool] = []

@@ -51,7 +51,7 @@ class FitSettings:
     error: float = 0.1
     confidence: float = 0.95
     oos_label: str | None = None
-    oos_recall: float = 0.82
+    oos_recall: float = 0.85
     """Share of out-of-scope texts to be called so; a higher one also rejects more texts that are in scope."""
     method: Method = "temperature"
     embed_words: int = 100
@@ -197,7 +197,7 @@ async def _embedded(
 
 
 def _without(train: Labelled, calibration: Labelled) -> tuple[Labelled, int]:
-    """Training rows whose text is not a calibration row's too, and how many were left out: a proof needs unseen rows."""
+    """Training rows that are not calibration rows too, and how many were left out: a proof needs unseen rows."""
     proving = {folded(text) for text in calibration.texts}
     kept = [index for index, text in enumerate(train.texts) if folded(text) not in proving]
     return _some_of(train, kept), len(train) - len(kept)

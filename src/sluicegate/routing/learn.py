@@ -26,7 +26,7 @@ class Corrections:
 
 
 def corrections_of(rows: Sequence[Mapping[str, Any]], *, labels: set[str]) -> Corrections:
-    """Corrections from rows with `text`, `label`, oldest first, as the store gives them; the latest word on a text counts.
+    """Corrections from rows with `text` and `label`, oldest first; the latest word on a text counts.
 
     Left out, and counted: a text that was not kept, a label that is not one of `labels`.
     """

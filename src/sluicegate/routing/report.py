@@ -26,7 +26,7 @@ async def report_intents(
     """Run every row through `router`, one at a time as in use, and count.
 
     `coverage` is the share at or above the threshold, `accepted_accuracy` how much of it is right; `oos_recall` is the
-    share of out-of-scope rows that are called so, `oos_auroc` how well the out-of-scope score orders them; both are None
+    share of out-of-scope rows that are called so, `oos_auroc` how well their probability orders them; both are None
     without such rows. Latencies include the embedding. Raises `ModelError` SG312 for labels the router does not have.
     """
     labels = router.labels

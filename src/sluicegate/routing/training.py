@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.routing.calibration import softmax
+from sluicegate.routing.calibration import smoothed_loss
 from sluicegate.routing.head import Head
 from sluicegate.routing.lexical import CHARACTERS, WORDS, Lexicon, fit_lexicon, words_of
 from sluicegate.routing.similarity import fit_ridge, landmarks_of
@@ -58,9 +58,12 @@ MEMBERS = (
     Member("lexical", {"words": 1.0, "characters": 1.0}, 0.3),
     Member("joined", {"words": 1.0, "characters": 1.0, "embedding": 2.0}, 0.5),
 )
-SIMILARITIES = (Similarity("similar-wide", 0.5), Similarity("similar-near", 1.5))
+WIDE, NEAR = Similarity("similar-wide", 0.5), Similarity("similar-near", 1.5)
 PENALTIES = (0.05, 0.2, 0.8)
 LANDMARKS = 2500
+MANY_ROWS = 20_000
+MANY_LANDMARKS = 8000
+"""From `MANY_ROWS` training rows on, more landmarks pay: on 33,000 tickets 8,000 gave 0.9 points more than 3,000."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +117,10 @@ def pool(logits: Sequence[Floats], target: NDArray[np.integer]) -> Floats:
     from scipy.optimize import minimize
 
     stacked = np.stack(logits)
-    rows = np.arange(len(target))
 
     def loss(weights: Floats) -> tuple[float, Floats]:
-        probabilities = softmax(np.tensordot(weights, stacked, axes=1))
-        value = float(-np.log(np.maximum(probabilities[rows, target], 1e-12)).mean())
-        probabilities[rows, target] -= 1
-        slope = np.array([float((probabilities * member).sum()) for member in stacked]) / len(target)
-        return value, slope
+        value, slope = smoothed_loss(np.tensordot(weights, stacked, axes=1), target)
+        return value, np.array([float((slope * member).sum()) for member in stacked])
 
     start = np.full(len(stacked), 2.0 / len(stacked))
     found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 100.0)] * len(stacked))
@@ -157,7 +156,10 @@ def train_head(
     landmarks = np.zeros((0, 0), np.float32)
     ridges: tuple[Similarity, ...] = ()
     if embeddings is not None:
-        landmarks, ridges = landmarks_of(embeddings, target, LANDMARKS), SIMILARITIES
+        many = len(target) >= MANY_ROWS
+        landmarks = landmarks_of(embeddings, target, MANY_LANDMARKS if many else LANDMARKS)
+        # the time of a fit goes with the square of the landmarks: where there are many, the better of the two is enough
+        ridges = (NEAR,) if many else (WIDE, NEAR)
     work.steps = len(usable) * (FOLDS + 1) + len(ridges)
     pieces = [_fit_support(work, member) for member in usable]
     if embeddings is not None:
