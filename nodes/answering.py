@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
-from sluicegate.nodes.generation import Asked, ask, sources_of, stopped_answer, written
+from sluicegate.nodes.generation import Asked, ask, said, sources_of, written
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Prompt, Services
@@ -85,7 +85,7 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
             part = await _part(state, services, settings, now, section, texts, visit)
             state = {**state, "spend": part.asked.spend}
             if part.asked.completion is None:
-                return {"answer": stopped_answer(name), "spend": part.asked.spend}
+                return {"answer": said(name, "", confidence=0.0), "spend": part.asked.spend}
             titled = f"{section}\n{part.text}" if section else part.text
             text = f"{text}\n\n{titled}".strip()
             sure = min(sure, part.confidence)  # a text is as sure as its least sure section

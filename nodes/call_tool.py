@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.generation import said
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Services
-from sluicegate.state import Answer, State, ToolCall
+from sluicegate.state import State, ToolCall
 
 __all__ = ["CALL_TOOL", "CallTool", "idempotency_key"]
 
@@ -48,17 +49,7 @@ def _make(name: str, settings: CallTool) -> Node:
         if result.status != "done" or settings.say is None:
             return {"tool_calls": [call]}
         values = {f"result.{field}": str(value) for field, value in _fields(result.value).items()}
-        answer: Answer = {
-            "text": fill(settings.say, {**values, **{k: str(v) for k, v in arguments.items()}}),
-            "confidence": 1.0,
-            "citations": [],
-            "model": "",
-            "by": name,
-            "prompt": "",
-            "prompt_hash": "",
-            "finish": "stop",
-            "fallback": "",
-        }
+        answer = said(name, fill(settings.say, {**values, **{k: str(v) for k, v in arguments.items()}}))
         return {"tool_calls": [call], "answer": answer}
 
     return call_tool

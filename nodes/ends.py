@@ -3,9 +3,10 @@
 from typing import Any
 
 from sluicegate.nodes._settings import NoSettings, Settings
+from sluicegate.nodes.generation import said
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Services
-from sluicegate.state import Answer, Path, Run, State
+from sluicegate.state import Path, Run, State
 
 __all__ = ["REFUSE", "RESPOND", "Refuse"]
 
@@ -28,17 +29,7 @@ def _respond(name: str, settings: NoSettings) -> Node:
 def _refuse(name: str, settings: Refuse) -> Node:
     async def refuse(state: State, services: Services) -> dict[str, Any]:
         del services
-        answer: Answer = {
-            "text": f"{settings.say} {_sentence(_reason(state))}".strip(),
-            "confidence": 1.0,
-            "citations": [],
-            "model": "",
-            "by": name,
-            "prompt": "",
-            "prompt_hash": "",
-            "finish": "stop",
-            "fallback": "",
-        }
+        answer = said(name, f"{settings.say} {_sentence(_reason(state))}".strip())
         return {
             "answer": answer,
             "route": {**state.get("route", {}), "path": "refused"},

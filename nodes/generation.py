@@ -11,7 +11,7 @@ from typing import Any, Literal
 from sluicegate.services import Completion, Prompt, Refusal, Services
 from sluicegate.state import Answer, Citation, DocumentRef, Spend, State
 
-__all__ = ["Asked", "ask", "cited", "no_spend", "sources_of", "stopped_answer", "written"]
+__all__ = ["Asked", "ask", "cited", "no_spend", "said", "sources_of", "written"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,16 +120,16 @@ def written(node: str, completion: Completion, prompt: Prompt, confidence: float
     }
 
 
-def stopped_answer(node: str) -> Answer:
-    """The empty draft of a call that was not made."""
+def said(node: str, text: str, *, confidence: float = 1.0) -> Answer:
+    """Words that no model wrote: a tool's result, a refusal, or nothing at all."""
     return {
-        "text": "",
-        "confidence": 0.0,
+        "text": text,
+        "confidence": confidence,
         "citations": [],
         "model": "",
         "by": node,
         "prompt": "",
         "prompt_hash": "",
-        "finish": "error",
+        "finish": "stop" if text else "error",
         "fallback": "",
     }
