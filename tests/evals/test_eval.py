@@ -281,7 +281,7 @@ def test_bad_thresholds(text: str, said: str) -> None:
 
 
 def report(**changed: Any) -> Report:
-    base = {
+    base: dict[str, Any] = {
         "workflow": "desk", "version": "1", "digest": "d" * 64, "data": "cases.jsonl", "data_hash": "h",
         "rows": {"workflow": rows([1] * 9 + [0]), "all-slm": rows([1] * 7 + [0] * 3, usd=0.0),
                  "all-llm": rows([1] * 10, usd=0.004)},
@@ -318,7 +318,7 @@ def test_junit_counts_rows_and_thresholds() -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_evaluation_goes_to_langfuse(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluicegate.cli.eval import _send
+    from sluicegate.cli.eval import send
     from tests.observe.receiver import PUBLIC, SECRET, Receiver
 
     case = replace(ASKED, id="c0")
@@ -326,7 +326,7 @@ def test_an_evaluation_goes_to_langfuse(own_home: Path, monkeypatch: pytest.Monk
         monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", PUBLIC)
         monkeypatch.setenv("LANGFUSE_SECRET_KEY", SECRET)
         monkeypatch.setenv("LANGFUSE_BASE_URL", server.url)
-        sent = _send(report(rows={"workflow": rows([1])}), [case])
+        sent = send(report(rows={"workflow": rows([1])}), [case])
     assert sent["items"] == 1
     assert "desk/cases" in server.datasets
     assert server.items[0]["input"] == case.text

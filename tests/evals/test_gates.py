@@ -73,10 +73,17 @@ def test_verdicts(
     assert reason in found.reason
 
 
-def test_a_metric_that_is_often_missing_decides_nothing() -> None:
+def test_a_metric_that_one_side_often_lacks_decides_nothing() -> None:
     given = [Pair(p.champion_run, p.challenger_run, p.day, p.champion, {"without_llm": 1.0}) for p in pairs(500)]
     found = decide(plan(), given)
-    assert (found.verdict, "checks_passed is missing in 100%" in found.reason) == ("INCONCLUSIVE", True)
+    assert (found.verdict, "only one side has checks_passed in 100%" in found.reason) == ("INCONCLUSIVE", True)
+
+
+def test_a_metric_that_does_not_apply_is_not_missing() -> None:
+    refused = [Pair("a", "b", p.day, {"without_llm": 1.0}, {"without_llm": 1.0}) for p in pairs(500)]
+    found = decide(plan(), [*pairs(1500), *refused])
+    assert found.verdict == "PROMOTE"
+    assert [gate.bounds.n for gate in found.gates if gate.bounds] == [2000, 1500, 2000]
 
 
 def test_capped_metrics_are_shares_of_the_cap_and_lower_is_better() -> None:

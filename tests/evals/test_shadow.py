@@ -13,7 +13,7 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.evals.cases import Case
-from sluicegate.evals.comparing import _DOCUMENTS, Challenge, Recorded, compare, sampled
+from sluicegate.evals.comparing import Challenge, Recorded, compare, passages, sampled
 from sluicegate.evals.gates import Pair
 from sluicegate.evals.pairs import PairStore, Registration, today
 from sluicegate.evals.plan import Plan
@@ -240,13 +240,12 @@ async def test_the_challenger_gets_the_champions_passages(own_home: Path) -> Non
     found: list[Any] = []
 
     async def looks_up(outcome: Outcome) -> tuple[Outcome, float]:
-        token = _DOCUMENTS.set(outcome.state.get("documents"))
-        found.extend(await recorded.search("kb", "something else", ANN, k=5))
-        _DOCUMENTS.reset(token)
+        with passages(outcome.state.get("documents")):
+            found.extend(await recorded.search("kb", "something else", ANN, k=5))
         return outcome, 0.0
 
     await compare(plan(), champion, looks_up)
-    assert found == champion.state["documents"]
+    assert found == champion.state.get("documents") != []
     assert await recorded.search("kb", "q", ANN, k=5) == []
 
 
@@ -257,7 +256,7 @@ async def test_sampling_is_by_request_and_stratum(own_home: Path) -> None:
     chosen = [sampled(some, outcome.state) for outcome in outcomes]
     assert 320 < sum(chosen) < 480
     assert chosen == [sampled(some, outcome.state) for outcome in outcomes]
-    intent: Any = {**champion.state["intent"], "label": "report"}
+    intent: Any = {**champion.state.get("intent", {}), "label": "report"}
     assert all(sampled(some, {**outcome.state, "intent": intent}) for outcome in outcomes[:50])
 
 

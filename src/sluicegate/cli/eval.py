@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sluicegate.evals.report import Report
     from sluicegate.evals.summary import Threshold
 
-__all__ = ["app"]
+__all__ = ["app", "send"]
 
 app = typer.Typer(help="Score a workflow on a labelled file.")
 
@@ -54,7 +54,7 @@ def evaluate(
         html.write_text(html_of(report), encoding="utf-8")
     if junit:
         junit.write_text(junit_of(report), encoding="utf-8")
-    sent = _send(report, cases) if langfuse else None
+    sent = send(report, cases) if langfuse else None
     failed = report.failed_thresholds()
     if as_json:
         emit(_json(report, failed, sent))
@@ -119,7 +119,7 @@ async def _run(
     return Report(workflow.name, workflow.version, workflow.digest, str(data), whole, rows, thresholds, before), cases
 
 
-def _send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
+def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
     """The evaluation as an experiment on a dataset named by workflow and file."""
     from sluicegate.observe.experiments import Evaluated, send_experiment
 

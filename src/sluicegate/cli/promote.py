@@ -50,6 +50,9 @@ def promote(
         )
     if served and served[-1]["digest"] not in (at.champion_digest, at.challenger_digest):
         problems.append(f"what serves is {served[-1]['digest'][:12]}, which is neither of the two")
+    challenger = load(at.challenger)
+    if challenger.digest != at.challenger_digest:
+        problems.append(f"the challenger is now {challenger.digest[:12]}, it was {at.challenger_digest[:12]}")
     decision = decide(at.plan, pairs.pairs(at.number), shed=sum(pairs.shed(at.number).values()), problems=problems)
     said = said_of(decision, at)
     if html:
@@ -57,7 +60,7 @@ def promote(
     if decision.verdict == "PROMOTE" and not dry:
         entry = champions.promote(
             workflow.name,
-            path=kept(at.challenger_digest),
+            path=challenger.path,
             digest=at.challenger_digest,
             before=(kept(at.champion_digest), at.champion_digest),
             by=by or getpass.getuser(),

@@ -33,7 +33,8 @@ def start(
     from sluicegate.evals.pairs import PairStore
     from sluicegate.evals.plan import read_plan
     from sluicegate.graphs.load import load
-    from sluicegate.graphs.versions import keep
+    from sluicegate.graphs.versions import keep, kept
+    from sluicegate.home import home
 
     ours, theirs, fixed = load(champion), load(challenger), read_plan(plan)
     if ours.name != theirs.name:
@@ -49,13 +50,14 @@ def start(
     # copies of both stay, so that an edit of the files changes nothing; the champion's is kept last, as the current one
     keep(theirs)
     keep(ours)
-    from sluicegate.graphs.versions import kept
-
+    copy = kept(theirs.digest)
+    # a copy that names its base by an absolute path is no copy of the whole
+    whole = all(file.resolve().is_relative_to(home().resolve()) for file in load(copy).source.files)
     at = PairStore().start(
         ours.name,
         fixed,
         champion=(str(champion.resolve()), ours.digest),
-        challenger=(str(kept(theirs.digest)), theirs.digest),
+        challenger=(str(copy if whole else challenger.resolve()), theirs.digest),
         labels=str(labels.resolve()) if labels else "",
     )
     if as_json:

@@ -9,7 +9,8 @@ can be, or else a version that crashes on hard requests would look good on the r
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +21,28 @@ from sluicegate.evals.pairs import today
 from sluicegate.evals.plan import LOWER_IS_BETTER, Plan
 from sluicegate.evals.scoring import measure
 from sluicegate.evals.variants import Metered, NoCache, isolated, metered
+from sluicegate.graphs.load import Workflow
 from sluicegate.graphs.open import Opened
 from sluicegate.graphs.run import Outcome
 from sluicegate.services import Retriever
 from sluicegate.state import DocumentRef, Principal, State
 
-__all__ = ["Challenge", "Recorded", "challenge_by", "compare", "sampled", "unshadowed"]
+__all__ = ["Challenge", "Recorded", "challenge_by", "compare", "passages", "sampled", "unshadowed"]
 
 Challenge = Callable[[Outcome], Awaitable[tuple[Outcome, float]]]
 """Runs the challenger on what the champion has answered; gives its outcome and its list price in dollars."""
 
 _DOCUMENTS: ContextVar[Sequence[DocumentRef] | None] = ContextVar("documents", default=None)
+
+
+@contextmanager
+def passages(documents: Sequence[DocumentRef] | None) -> Generator[None]:
+    """Let `Recorded` serve these within, also to tasks started within; None lets it search."""
+    token = _DOCUMENTS.set(documents)
+    try:
+        yield
+    finally:
+        _DOCUMENTS.reset(token)
 
 
 class Recorded:
@@ -55,7 +67,7 @@ class Recorded:
         return self._retriever.visible(index, principal)
 
 
-def challenge_by(path: Path | str, folder: Path) -> tuple[Opened, Challenge]:
+def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Challenge]:
     """A workflow as challenger, isolated in `folder`. Raises as `open_workflow` does."""
     opened = isolated(
         path,
@@ -70,15 +82,11 @@ def challenge_by(path: Path | str, folder: Path) -> tuple[Opened, Challenge]:
 
     async def challenge(champion: Outcome) -> tuple[Outcome, float]:
         state = champion.state
-        token = _DOCUMENTS.set(state.get("documents"))
-        try:
-            with metered() as meter:
-                outcome = await opened.runner.run(
-                    state["request"]["text"], state["principal"], channel=state["request"]["channel"]
-                )
-            return outcome, meter.list_usd
-        finally:
-            _DOCUMENTS.reset(token)
+        with passages(state.get("documents")), metered() as meter:
+            outcome = await opened.runner.run(
+                state["request"]["text"], state["principal"], channel=state["request"]["channel"]
+            )
+        return outcome, meter.list_usd
 
     return opened, challenge
 

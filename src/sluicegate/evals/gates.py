@@ -124,9 +124,11 @@ def _aligned(item: Bounded, pairs: Sequence[Pair]) -> NDArray[np.float64]:
 def _validity(plan: Plan, pairs: Sequence[Pair], shed: int, problems: Sequence[str]) -> list[Gate]:
     found = [Gate("validity", "same versions", "failed", problem) for problem in problems]
     for item in {item.metric: item for item in (*plan.guardrails, plan.goal)}.values():
-        missing = 1 - len(differences(item, pairs)) / len(pairs) if pairs else 0.0
+        # a metric that neither has does not apply, such as the grounding of a refusal
+        either = sum(item.metric in pair.champion or item.metric in pair.challenger for pair in pairs)
+        missing = 1 - len(differences(item, pairs)) / either if either else 0.0
         if missing > plan.missing:
-            reason = f"{item.metric} is missing in {missing:.0%} of the pairs, more than {plan.missing:.0%}"
+            reason = f"only one side has {item.metric} in {missing:.0%} of its pairs, more than {plan.missing:.0%}"
             found.append(Gate("validity", item.metric, "failed", reason))
     lost = shed / (shed + len(pairs)) if shed else 0.0
     if lost > plan.missing:
@@ -241,7 +243,7 @@ def _regressions(plan: Plan, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     by_metric = {name: np.nan_to_num(_aligned(item, pairs)) for name, item in compared.items()}
     loss = -sum((np.minimum(values, 0) for values in by_metric.values()), np.zeros(len(pairs)))
     loss += np.array([len(pair.events) for pair in pairs])
-    worst = [int(row) for row in np.argsort(-loss, kind="stable")[:10] if loss[row] > 0]
+    worst = [int(row) for row in np.argsort(-loss, kind="stable")[:10] if loss[row] >= 0.005]
     return [
         {
             "loss": float(loss[row]),

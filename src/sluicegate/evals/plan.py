@@ -121,7 +121,7 @@ class Plan(Block):
     error: float = Field(default=0.05, gt=0, le=0.2)
     """Chance of promoting a challenger that breaks a margin, under any number of looks."""
     missing: float = Field(default=0.1, ge=0, lt=1)
-    """Largest share of pairs that may lack a compared metric, and of sampled requests that may be shed."""
+    """Largest share of pairs in which only one side has a compared metric, and of sampled requests that may be shed."""
     slices: tuple[Literal["intent", "path", "language", "channel", "risk"], ...] = ("intent",)
     """What the report breaks the result down by. Slices are shown, not decided on."""
     sample: Sample = Sample()

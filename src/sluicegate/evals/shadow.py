@@ -16,10 +16,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, RunError
 from sluicegate.evals.cases import Case, read_cases
 from sluicegate.evals.comparing import Challenge, challenge_by, compare, sampled, unshadowed
 from sluicegate.evals.pairs import PairStore, Registration, today
+from sluicegate.graphs.load import load
+from sluicegate.graphs.open import Opened
 from sluicegate.graphs.recorded import recorded
 from sluicegate.graphs.run import Outcome
 from sluicegate.home import home
@@ -136,7 +138,8 @@ async def pair_up(
 def shadow_of(workflow: str) -> Shadow | None:
     """The comparison that runs for a workflow, ready to be handed outcomes; None when none runs.
 
-    Raises what opening the challenger raises; a caller that serves should log that and go on without.
+    Raises `RunError` SG616 (the challenger was changed) and what opening it raises; a caller that serves should log
+    that and go on without.
     """
     if not (home() / "shadow.sqlite").exists():
         return None
@@ -146,7 +149,7 @@ def shadow_of(workflow: str) -> Shadow | None:
         pairs.close()
         return None
     at = found[0]
-    opened, challenge = challenge_by(at.challenger, folder_of(at))
+    opened, challenge = _challenger(at)
     store = Store(home() / "store.sqlite")
     return Shadow(
         at,
@@ -155,6 +158,18 @@ def shadow_of(workflow: str) -> Shadow | None:
         labels=labels_of(at),
         price=lambda run: list_price(store, opened.models.price, run),
     )
+
+
+def _challenger(at: Registration) -> tuple[Opened, Challenge]:
+    """Raises `RunError` SG616 when its files are not what was registered."""
+    workflow = load(at.challenger)
+    if workflow.digest != at.challenger_digest:
+        raise RunError(
+            "SG616",
+            f"the challenger of {at.workflow} has changed since its comparison started",
+            mend="Restore it, or stop the shadow and start another",
+        )
+    return challenge_by(workflow, folder_of(at))
 
 
 def folder_of(at: Registration) -> Path:
@@ -196,7 +211,7 @@ async def work(
     pairs, store, counts = PairStore(), Store(home() / "store.sqlite"), Counter[str]()
     opened = None
     if challenge is None:
-        opened, challenge = challenge_by(at.challenger, folder_of(at))
+        opened, challenge = _challenger(at)
     price = opened.models.price if opened else None
     labels, taken = labels_of(at), pairs.claimed(at.number)
     rows = store.query(
