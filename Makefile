@@ -5,14 +5,14 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check bench bench-router bench-patterns test-ollama test-langfuse test-redteam notebooks clean
+.PHONY: demo test install lint types check bench bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
 	@$(UV) sync --frozen --no-dev --inexact --quiet
 	@$(RUN) sluicegate demo
 
-test: install lint types
+test: install lint types test-langfuse-4
 	$(RUN) pytest -q
 
 # --- what they stand on ---
@@ -43,6 +43,7 @@ check: install
 
 bench: install
 	$(RUN) python benchmarks/run.py
+	$(RUN) python benchmarks/tracing.py
 
 bench-router: install
 	$(RUN) python benchmarks/router.py
@@ -53,10 +54,14 @@ bench-patterns: install
 # --- against real servers, when their address is set in the environment ---
 
 test-ollama: install
-	$(RUN) pytest -q -m ollama
+	$(RUN) pytest -q -m ollama tests/models/test_ollama.py
 
 test-langfuse: install
-	$(RUN) pytest -q -m langfuse
+	$(RUN) pytest -q -m langfuse tests/observe/test_langfuse_server.py
+
+# the SDK's other major, which servers before 4.59 need for scores
+test-langfuse-4: install
+	$(RUN) --with "langfuse>=4.14,<5" pytest -q tests/observe/test_langfuse_sdk.py tests/observe/test_fields.py
 
 test-redteam: install
 	$(RUN) pytest -q -m redteam
