@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from sluicegate.routing.artifact import Artifact
-
 from tests.routing.made_rows import fitted_at
 
 

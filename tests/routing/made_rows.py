@@ -1,9 +1,9 @@
 """A small data set that a head learns at once, and embeddings that need no model."""
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,22 +32,28 @@ def rows(count: int, seed: int, topics: Sequence[str] = tuple(TOPICS)) -> Labell
     return Labelled(list(seen), list(seen.values()), {"rows": str(seed)})
 
 
-def vector(text: str, dimensions: int = 16) -> NDArray[np.float32]:
-    """A unit vector made of the text's words: texts with common words are near each other."""
-    total = np.zeros(dimensions)
-    for word in text.split():
-        seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
-        total += np.random.default_rng(seed).standard_normal(dimensions)
-    return (total / (np.linalg.norm(total) or 1)).astype(np.float32)
+def secret_rows(count: int, seed: int) -> Labelled:
+    """Rows whose words say nothing of their label; only `embed_secret` can tell."""
+    random = np.random.default_rng(seed)
+    texts = [" ".join(random.choice(FILLERS, 3)) + f" {random.integers(10**9)}" for _ in range(count)]
+    return Labelled(texts, [f"topic{crc32(text.encode()) % 3}" for text in texts], {"rows": str(seed)})
 
 
-async def embed_all(texts: Sequence[str], told: Callable[[int, int], None]) -> NDArray[np.float32]:
+def secret_vector(text: str) -> NDArray[np.float32]:
+    """A unit vector near one of three directions, the one of the text's secret label."""
+    code = crc32(text.encode())
+    found = np.random.default_rng(code).normal(0, 0.15, 16)
+    found[code % 3] += 1
+    return (found / np.linalg.norm(found)).astype(np.float32)
+
+
+async def embed_secret(texts: Sequence[str], told: Callable[[int, int], None]) -> NDArray[np.float32]:
     told(len(texts), len(texts))
-    return np.stack([vector(text) for text in texts])
+    return np.stack([secret_vector(text) for text in texts])
 
 
-async def embed_now(texts: Sequence[str]) -> list[list[float]]:
-    return [vector(text).tolist() for text in texts]
+async def embed_secret_now(texts: Sequence[str]) -> list[list[float]]:
+    return [secret_vector(text).tolist() for text in texts]
 
 
 EMBEDDER = {"model": "test:words", "fingerprint": "16:0"}
@@ -55,10 +61,10 @@ EMBEDDER = {"model": "test:words", "fingerprint": "16:0"}
 
 async def fitted_at(folder: Path, *, embeddings: bool, settings: FitSettings | None = None) -> Artifact:
     fitted = await fit_intents(
-        rows(240, 0),
-        rows(200, 1),
-        settings or FitSettings(oos_label="oos"),
-        embed=embed_all if embeddings else None,
+        secret_rows(240, 0) if embeddings else rows(240, 0),
+        secret_rows(200, 1) if embeddings else rows(200, 1),
+        settings or FitSettings(oos_label=None if embeddings else "oos"),
+        embed=embed_secret if embeddings else None,
         embedder=EMBEDDER if embeddings else None,
         work=folder.parent / "work",
     )

@@ -1,16 +1,19 @@
 """From rows to an artifact, and what is refused on the way."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
 from sluicegate.routing.artifact import Artifact, check_fits, read_artifact, read_card
 from sluicegate.routing.data import Labelled
-from sluicegate.routing.fit import FitSettings, check_rows, hold_apart
+from sluicegate.routing.fit import FitSettings, check_rows, fit_intents, hold_apart
 from sluicegate.routing.report import report_intents
 from sluicegate.routing.router import FittedRouter
-from tests.routing.made_rows import embed_now, fitted_at, rows
+from tests.routing.made_rows import EMBEDDER, embed_secret_now, fitted_at, rows, secret_rows
 
 
 async def test_a_lexical_head_learns(lexical: Artifact) -> None:
@@ -26,13 +29,22 @@ async def test_a_lexical_head_learns(lexical: Artifact) -> None:
 
 
 async def test_a_joined_head_uses_the_embedding(joined: Artifact) -> None:
-    router = FittedRouter(joined, embed=embed_now)
-    found = await report_intents(router, rows(100, 3))
+    found = await report_intents(FittedRouter(joined, embed=embed_secret_now), secret_rows(200, 3))
     assert found["accuracy"] > 0.97
-    text = "urgent since monday"
-    vector = await router.vector(text)
-    assert vector is not None
-    assert router.decide(text, vector).confidence != router.decide(text, -vector).confidence
+    assert joined.card["embedder"] == EMBEDDER
+    assert found["oos_recall"] is None
+
+
+async def test_embeddings_that_add_nothing_are_left_out(tmp_path: Path) -> None:
+    async def noise(texts: Sequence[str], _told: object) -> NDArray[np.float32]:
+        drawn = np.random.default_rng(0).standard_normal((len(texts), 16))
+        return (drawn / np.linalg.norm(drawn, axis=1, keepdims=True)).astype(np.float32)
+
+    fitted = await fit_intents(
+        rows(240, 0), rows(200, 1), FitSettings(), embed=noise, embedder=EMBEDDER, work=tmp_path / "work"
+    )
+    assert fitted.head.dimensions == 0
+    assert fitted.card["embedder"] is None
 
 
 async def test_the_same_data_give_the_same_artifact(tmp_path: Path) -> None:
@@ -81,7 +93,7 @@ async def test_what_is_no_artifact_of_ours(lexical: Artifact, tmp_path: Path) ->
     with pytest.raises(ModelError, match="SG310"):
         read_artifact(tmp_path / "nowhere")
     (tmp_path / "lexical" / "model.pickle").write_bytes(b"")
-    with pytest.raises(ModelError, match="SG311.*does not belong"):
+    with pytest.raises(ModelError, match=r"SG311.*does not belong"):
         read_artifact(tmp_path / "lexical")
     (tmp_path / "lexical" / "model.pickle").unlink()
     with pytest.raises(ModelError, match="SG312"):
@@ -109,7 +121,7 @@ async def test_another_embedder_is_refused(joined: Artifact) -> None:
 
 
 async def test_rows_with_labels_the_router_does_not_know(lexical: Artifact) -> None:
-    with pytest.raises(ModelError, match="SG312.*lunch"):
+    with pytest.raises(ModelError, match=r"SG312.*lunch"):
         await report_intents(FittedRouter(lexical), Labelled(["soup"], ["lunch"], {}))
 
 

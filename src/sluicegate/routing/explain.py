@@ -65,7 +65,7 @@ async def targets(
 ) -> dict[str, Any]:
     """The threshold and coverage of each target error, and per intent at the first of them.
 
-    Every second row makes the order in which thresholds are tested, the others prove them. Per-intent thresholds are
+    Half of the rows, drawn once, make the order in which thresholds are tested, the others prove them. Per-intent thresholds are
     proved together, with a Bonferroni correction over the intents that have enough rows: each at
     ``1 - (1 - confidence) / intents``. The others are named with the rows they still need.
     """
@@ -79,7 +79,7 @@ async def targets(
         labels.append(found.label)
         on_progress(index + 1, len(rows), "rows")
     scores, hits, names = np.array(sure), np.array(right), np.array(labels)
-    order = np.arange(len(scores)) % 2 == 0
+    order = np.random.default_rng(3).permutation(len(scores)) % 2 == 0
     overall = [_target(scores, hits, order, error, confidence) for error in errors]
     counts = Counter(names[~order].tolist())
     able = [name for name, count in counts.items() if count >= 2 * least_rows(errors[0], confidence)]

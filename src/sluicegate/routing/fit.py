@@ -170,7 +170,7 @@ async def fit_intents(
             "proof": int(proof.sum()),
             "shared": shared,
         },
-        "embedder": embedder if vectors is not None else None,
+        "embedder": embedder if trained.head.dimensions else None,
         "members": trained.members,
         "target": {"error": settings.error, "confidence": settings.confidence},
         "threshold": _described(threshold),

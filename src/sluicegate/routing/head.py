@@ -67,7 +67,9 @@ class Head:
             columns, values = lexicon.row(tokens)
             if len(columns):
                 total = total + values @ self.weights[name][columns]
-        return total if embedding is None else total + self._sentence(embedding.astype(np.float32))
+        if embedding is None or not self.dimensions:
+            return total
+        return total + self._sentence(embedding.astype(np.float32))
 
     def _sentence(self, embedding: Floats) -> Floats:
         """What the embedding adds to the logits."""
@@ -92,7 +94,7 @@ class Head:
             block = self.weights[name][columns]
             said = values * (block[:, column] - block.mean(axis=1))
             found += [Evidence(name, lexicon.entries[at], float(much)) for at, much in zip(columns, said, strict=True)]
-        if embedding is not None:
+        if embedding is not None and self.dimensions:
             said = self._sentence(embedding.astype(np.float32))
             found.append(Evidence("embedding", "the whole sentence", float(said[column] - said.mean())))
         return sorted(found, key=lambda item: -abs(item.weight))[:most]

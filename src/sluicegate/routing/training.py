@@ -30,6 +30,10 @@ FOLDS = 3
 MOST_WEIGHTS = 24_000_000
 """Bound on lexical features times labels: about 100 MB of weights."""
 
+EMBEDS = frozenset({"view.embedding", "view.similar-wide", "view.similar-near"})
+WORTH = 1.01
+"""A head whose loss without embeddings is larger by less than this goes without."""
+
 Floats = NDArray[np.floating]
 Progress = Callable[[int, int, str], None]
 
@@ -127,6 +131,10 @@ def pool(logits: Sequence[Floats], target: NDArray[np.integer]) -> Floats:
     return np.asarray(found.x, np.float64)
 
 
+def _loss(logits: Sequence[Floats], shares: Floats, target: NDArray[np.integer]) -> float:
+    return smoothed_loss(np.tensordot(shares, np.stack(logits), axes=1), target)[0]
+
+
 def train_head(
     texts: Sequence[str],
     target: NDArray[np.integer],
@@ -167,6 +175,15 @@ def train_head(
     held_out = [piece["held_out"] for piece in pieces]
     shares = pool(held_out, target)
     on_progress(work.steps, work.steps, "blend")
+    names = [member.name for member in (*usable, *ridges)]
+    words_only = [index for index, piece in enumerate(pieces) if not EMBEDS & piece.keys()]
+    words_shares = np.zeros(len(pieces))
+    words_shares[words_only] = pool([held_out[index] for index in words_only], target)
+    if embeddings is not None and _loss(held_out, words_shares, target) < WORTH * _loss(held_out, shares, target):
+        shares = words_shares
+        # what embeds adds next to nothing: the head is lexical, and a request needs no embedding model
+        views.pop("embedding", None)
+        landmarks, ridges, embed_words = np.zeros((0, 0), np.float32), (), 0
     head = Head(
         labels=list(labels),
         lexicons=lexicons,
@@ -176,7 +193,6 @@ def train_head(
         sharpness={ridge.name: ridge.sharpness for ridge in ridges},
         embed_words=embed_words,
     )
-    names = [member.name for member in (*usable, *ridges)]
     blended = np.tensordot(shares, np.stack(held_out), axes=1)
     return Trained(head, blended, {name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})
 
