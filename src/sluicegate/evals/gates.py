@@ -20,8 +20,11 @@ from sluicegate.evals.plan import LOWER_IS_BETTER, Bounded, Goal, Limit, Plan
 from sluicegate.evals.sequences import Bounds, difference_bounds, difference_sequence
 from sluicegate.routing.threshold import upper_bound
 
-__all__ = ["Decision", "Gate", "Pair", "Verdict", "decide", "differences"]
+__all__ = ["Decision", "Gate", "Pair", "Verdict", "decide"]
 
+Floats = NDArray[np.float64]
+Values = Mapping[str, Floats]
+"""By metric, as `_values` gives them."""
 Verdict = Literal["PROMOTE", "REJECT", "CONTINUE", "INCONCLUSIVE"]
 State = Literal["passed", "failed", "open"]
 
@@ -83,50 +86,60 @@ def decide(
     all, such as a version that changed. `detail` False leaves out what is only for showing.
     """
     pairs = pairs[: plan.pairs.maximum]
+    values = {item.metric: _values(item, pairs) for item in _items(plan)}
     days = len({pair.day for pair in pairs})
     gates = [
-        *_validity(plan, pairs, shed, problems),
+        *_validity(plan, pairs, values, shed, problems),
         *(_safety(plan, limit, pairs) for limit in plan.limits),
-        *(_compared("no worse", plan, rail, pairs, -rail.margin) for rail in plan.guardrails),
-        _compared("better", plan, plan.goal, pairs, plan.goal.by),
+        *(_compared("no worse", plan, rail, values, -rail.margin) for rail in plan.guardrails),
+        _compared("better", plan, plan.goal, values, plan.goal.by),
     ]
     verdict, reason = _verdict(plan, gates, len(pairs), days)
-    compared = {item.metric: item for item in (*plan.guardrails, plan.goal)}.values() if detail else ()
+    compared = _items(plan) if detail else ()
     return Decision(
         verdict,
         reason,
         gates,
         len(pairs),
         days,
-        _by_slice(plan, pairs) if detail else [],
-        {item.metric: difference_sequence(differences(item, pairs), plan.error) for item in compared},
-        _regressions(plan, pairs) if detail else [],
+        _by_slice(plan, pairs, values) if detail else [],
+        {item.metric: difference_sequence(_both(_gain(item, values)), plan.error) for item in compared},
+        _regressions(plan, pairs, values) if detail else [],
     )
 
 
-def differences(item: Bounded, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-    """Challenger less champion of those pairs that have both, in [-1, 1], positive where the challenger is better."""
-    every = _aligned(item, pairs)
-    return every[~np.isnan(every)]
+def _items(plan: Plan) -> list[Bounded]:
+    """What is compared, each metric once; the goal's own terms where it is a guardrail too."""
+    return list({item.metric: item for item in (*plan.guardrails, plan.goal)}.values())
 
 
-def _aligned(item: Bounded, pairs: Sequence[Pair]) -> NDArray[np.float64]:
-    """As `differences`, one for every pair: NaN where one of both is missing."""
+def _values(item: Bounded, pairs: Sequence[Pair]) -> Floats:
+    """Champion and challenger by pair: (pairs, 2), NaN where absent, as they are measured."""
     name, absent = item.metric, math.nan
-    values = np.array([(pair.champion.get(name, absent), pair.challenger.get(name, absent)) for pair in pairs], float)
-    values = values.reshape(-1, 2)
+    found = [(pair.champion.get(name, absent), pair.challenger.get(name, absent)) for pair in pairs]
+    return np.array(found, float).reshape(-1, 2)
+
+
+def _gain(item: Bounded, values: Values) -> Floats:
+    """Challenger less champion by pair, in [-1, 1], positive where the challenger is better; NaN where one lacks."""
+    found = values[item.metric]
     if item.cap:
-        values = np.minimum(values, item.cap) / item.cap
+        found = np.minimum(found, item.cap) / item.cap
     sign = -1 if item.metric in LOWER_IS_BETTER else 1
-    return sign * (values[:, 1] - values[:, 0])
+    return sign * (found[:, 1] - found[:, 0])
 
 
-def _validity(plan: Plan, pairs: Sequence[Pair], shed: int, problems: Sequence[str]) -> list[Gate]:
+def _both(gains: Floats) -> Floats:
+    return gains[~np.isnan(gains)]
+
+
+def _validity(plan: Plan, pairs: Sequence[Pair], values: Values, shed: int, problems: Sequence[str]) -> list[Gate]:
     found = [Gate("validity", "same versions", "failed", problem) for problem in problems]
-    for item in {item.metric: item for item in (*plan.guardrails, plan.goal)}.values():
+    for item in _items(plan):
         # a metric that neither has does not apply, such as the grounding of a refusal
-        either = sum(item.metric in pair.champion or item.metric in pair.challenger for pair in pairs)
-        missing = 1 - len(differences(item, pairs)) / either if either else 0.0
+        absent = np.isnan(values[item.metric])
+        either = int((~absent.all(axis=1)).sum())
+        missing = 1 - int((~absent.any(axis=1)).sum()) / either if either else 0.0
         if missing > plan.missing:
             reason = f"only one side has {item.metric} in {missing:.0%} of its pairs, more than {plan.missing:.0%}"
             found.append(Gate("validity", item.metric, "failed", reason))
@@ -174,10 +187,8 @@ def _safety(plan: Plan, limit: Limit, pairs: Sequence[Pair]) -> Gate:
     return Gate("safety", limit.event, state, said, shown, limit.rate, **rates)
 
 
-def _compared(
-    kind: Literal["no worse", "better"], plan: Plan, item: Bounded, pairs: Sequence[Pair], least: float
-) -> Gate:
-    bounds = difference_bounds(differences(item, pairs), plan.error)
+def _compared(kind: Literal["no worse", "better"], plan: Plan, item: Bounded, values: Values, least: float) -> Gate:
+    bounds = difference_bounds(_both(_gain(item, values)), plan.error)
     what = f"{bounds.mean:+.4f} ({bounds.low:+.4f} to {bounds.high:+.4f})"
     if bounds.low > least:
         state: State = "passed"
@@ -188,15 +199,13 @@ def _compared(
     else:
         state = "open"
         said = f"{what}: not yet clear of {least:+.4f}"
-    return Gate(
-        kind, item.metric, state, said, bounds, least, _mean(item, pairs, "champion"), _mean(item, pairs, "challenger")
-    )
+    champion, challenger = (_mean(item, values[item.metric][:, side]) for side in (0, 1))
+    return Gate(kind, item.metric, state, said, bounds, least, champion, challenger)
 
 
-def _mean(item: Bounded, pairs: Sequence[Pair], side: Literal["champion", "challenger"]) -> float | None:
-    values = [value for pair in pairs if (value := getattr(pair, side).get(item.metric)) is not None]
-    capped = [min(value, item.cap) for value in values] if item.cap else values
-    return sum(capped) / len(capped) if capped else None
+def _mean(item: Bounded, side: Floats) -> float | None:
+    there = _both(side)
+    return float(np.minimum(there, item.cap or np.inf).mean()) if len(there) else None
 
 
 def _verdict(plan: Plan, gates: Sequence[Gate], n: int, days: int) -> tuple[Verdict, str]:
@@ -221,16 +230,16 @@ def _verdict(plan: Plan, gates: Sequence[Gate], n: int, days: int) -> tuple[Verd
     return "CONTINUE", f"Still open is {first.kind} on {first.name}: {first.reason}."
 
 
-def _by_slice(plan: Plan, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+def _by_slice(plan: Plan, pairs: Sequence[Pair], values: Values) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    compared = {item.metric: item for item in (*plan.guardrails, plan.goal)}.values()
+    gains = [(item, _gain(item, values)) for item in _items(plan)]
     for name in plan.slices:
-        groups: dict[str, list[Pair]] = {}
-        for pair in pairs:
-            groups.setdefault(pair.slices.get(name, ""), []).append(pair)
+        groups: dict[str, list[int]] = {}
+        for number, pair in enumerate(pairs):
+            groups.setdefault(pair.slices.get(name, ""), []).append(number)
         for value, members in sorted(groups.items(), key=lambda group: -len(group[1])):
-            for item in compared:
-                bounds = difference_bounds(differences(item, members), plan.error)
+            for item, gain in gains:
+                bounds = difference_bounds(_both(gain[members]), plan.error)
                 least = item.by if isinstance(item, Goal) else -getattr(item, "margin", 0.0)
                 rows.append(
                     {"slice": f"{name}: {value or '-'}", "metric": item.metric, "bounds": bounds, "threshold": least}
@@ -238,10 +247,9 @@ def _by_slice(plan: Plan, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
     return rows
 
 
-def _regressions(plan: Plan, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    compared = {item.metric: item for item in (*plan.guardrails, plan.goal)}
-    by_metric = {name: np.nan_to_num(_aligned(item, pairs)) for name, item in compared.items()}
-    loss = -sum((np.minimum(values, 0) for values in by_metric.values()), np.zeros(len(pairs)))
+def _regressions(plan: Plan, pairs: Sequence[Pair], values: Values) -> list[dict[str, Any]]:
+    by_metric = {item.metric: np.nan_to_num(_gain(item, values)) for item in _items(plan)}
+    loss = -sum((np.minimum(gain, 0) for gain in by_metric.values()), np.zeros(len(pairs)))
     loss += np.array([len(pair.events) for pair in pairs])
     worst = [int(row) for row in np.argsort(-loss, kind="stable")[:10] if loss[row] >= 0.005]
     return [
@@ -250,7 +258,7 @@ def _regressions(plan: Plan, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
             "champion_run": pairs[row].champion_run,
             "challenger_run": pairs[row].challenger_run,
             "events": list(pairs[row].events),
-            "differences": {name: float(values[row]) for name, values in by_metric.items() if values[row]},
+            "differences": {name: float(gain[row]) for name, gain in by_metric.items() if gain[row]},
             "request": pairs[row].request,
             "slices": dict(pairs[row].slices),
         }

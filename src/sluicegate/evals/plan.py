@@ -6,6 +6,7 @@ decides nothing. What a plan leaves to choose afterwards is only when to look.
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -135,7 +136,7 @@ class Plan(Block):
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Seconds after which a challenger's run is given up; that is the event ``timed_out``."""
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of what the plan says; layout and comments of its file do not count."""
         said = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))

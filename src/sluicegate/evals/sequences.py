@@ -27,7 +27,7 @@ SHARES = np.geomspace(0.005, 0.95, 14)
 GRID = 2000
 """Observations are rounded down to this many steps (up, for an upper bound): a little looser, still valid."""
 
-_HALVINGS = 30
+_HALVINGS = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def difference_bounds(differences: Floats, error: float) -> Bounds:
     return Bounds(float(np.mean(differences)), 2 * low - 1, 2 * high - 1, len(differences))
 
 
-def difference_sequence(differences: Floats, error: float, *, steps: int = 60) -> list[Bounds]:
+def difference_sequence(differences: Floats, error: float, *, steps: int = 40) -> list[Bounds]:
     """`difference_bounds` as they stood at about `steps` sizes, evenly spaced on a logarithmic scale, up to now."""
     if not len(differences):
         return []
@@ -96,7 +96,8 @@ def _lower(values: Floats, counts: Floats, error: float) -> float:
     goal = np.log(1 / error)
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        logs = np.log1p(np.outer(SHARES, values / middle - 1)) @ counts
+        # log(1 + share * (value / m - 1)), with one outer product for all shares
+        logs = np.log(np.outer(SHARES / middle, values) + (1 - SHARES)[:, None]) @ counts
         if _mean_of_exponentials(logs[:, None])[0] >= goal:
             low = middle
         else:
