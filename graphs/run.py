@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sluicegate.errors import RunError
+from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs import intake
 from sluicegate.graphs.approvals import Approvals, Waiting, deadline
 from sluicegate.nodes.human_interrupt import Asked, Verdict, permit
@@ -248,8 +248,13 @@ class Runner:
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
 
     def all_llm_usd(self, state: State) -> float:
-        """What one call of the large model would have cost with the tokens this run's answer took."""
+        """What one call of the large model would have cost with the tokens this run's answer took; what the run cost
+        where the workflow has no large model."""
         models, spend, answer = self.services.models, state.get("spend"), state.get("answer")
+        try:
+            models.describe("llm")
+        except ModelError:
+            return spend["usd"] if spend else 0.0
         if spend and spend["completion_tokens"]:
             return models.price("llm", spend["prompt_tokens"], spend["completion_tokens"])
         return models.price(

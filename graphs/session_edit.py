@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from sluicegate.errors import RunError, nearest
 from sluicegate.graphs.build import decide
-from sluicegate.state import State, TrailEntry
+from sluicegate.state import Intent, State, TrailEntry
 
 if TYPE_CHECKING:
     from sluicegate.graphs.load import Workflow
@@ -42,7 +42,8 @@ def _intent(workflow: "Workflow", given: Any) -> Any:
     label, intents = str(fields["label"]), workflow.config.intents
     if label not in intents:
         raise _unknown(f"{workflow.name} has no intent {label!r}", label, intents)
-    known = dataclasses.asdict(intents[label].facts())
+    said_of_it = dataclasses.asdict(intents[label].facts())
+    known = {name: value for name, value in said_of_it.items() if name in Intent.__annotations__}
     return {**known, "out_of_scope": known["task"] == "out-of-scope", **fields}
 
 

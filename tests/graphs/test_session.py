@@ -33,6 +33,7 @@ def fakes(label: str = "password_reset", confidence: float = 0.9, **more: Any) -
         "guards": FakeGuards(),
         "cache": FakeCache(),
         "prompts": FakePrompts(),
+        "confidence": lambda completion, sources: 0.8,
         **more,
     }
     return lambda services: replace(services, **fake)

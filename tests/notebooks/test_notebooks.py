@@ -1,0 +1,89 @@
+"""The notebooks run top to bottom on the embedded models, and are kept without their output."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
+EXPECTED = ["01_define_and_run", "02_step_rewind_fork", "04_read_traces", "05_approvals_and_policy"]
+
+
+@pytest.fixture(scope="module")
+def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One home for all of them, with the helpdesk's index: ingesting once is enough."""
+    from typer.testing import CliRunner
+
+    from sluicegate.cli.ingest import app
+
+    folder = tmp_path_factory.mktemp("notebooks")
+    before = os.environ.get("SLUICEGATE_HOME")
+    os.environ["SLUICEGATE_HOME"] = str(folder)
+    try:
+        done = CliRunner().invoke(app, [str(ROOT / "configs/helpdesk/workflow.yaml")])
+    finally:
+        os.environ.pop("SLUICEGATE_HOME") if before is None else os.environ.update(SLUICEGATE_HOME=before)
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def test_they_are_all_there() -> None:
+    assert set(EXPECTED) <= {file.stem for file in NOTEBOOKS}
+
+
+@pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+def test_output_is_stripped(file: Path) -> None:
+    cells: list[Any] = nbformat.read(file, as_version=4).cells
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells if cell.cell_type == "code")
+    assert file.stat().st_size < 20_000
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+@pytest.mark.parametrize("name", EXPECTED)
+def test_it_runs_top_to_bottom(name: str, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nbclient import NotebookClient
+
+    monkeypatch.setenv("SLUICEGATE_HOME", str(shared_home))
+    notebook = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
+    client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(ROOT / "notebooks")}})
+    client.execute()
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in shown if output.output_type == "error"]
+    kinds = {kind for output in shown for kind in output.get("data", {})}
+    said = "".join(output.text for output in shown if output.output_type == "stream" and output.name == "stdout")
+    _MUST_SHOW[name](kinds, said)
+
+
+def _defined(kinds: set[str], said: str) -> None:
+    assert {"image/svg+xml", "image/png"} <= kinds
+    assert "SG134" in said, "the broken guarantee"
+    assert "SG122" in said, "the misspelt field"
+    assert "embedded:smollm2-135m" in said
+
+
+def _stepped(kinds: set[str], said: str) -> None:
+    assert "text/html" in kinds
+
+
+def _traced(kinds: set[str], said: str) -> None:
+    assert "image/png" in kinds
+    assert "refused" in said
+    assert "→" in said
+
+
+def _decided(kinds: set[str], said: str) -> None:
+    assert {"text/html", "image/png"} <= kinds
+    assert said.count("SG610") == 2
+    assert "answered human" in said
+
+
+_MUST_SHOW = {
+    "01_define_and_run": _defined,
+    "02_step_rewind_fork": _stepped,
+    "04_read_traces": _traced,
+    "05_approvals_and_policy": _decided,
+}
