@@ -72,7 +72,11 @@ def find_tickets(
             (pattern,),
         ).fetchall()
         found = [{"id": f"T-{row['number']:05}", "title": row["title"]} for row in rows]
-        return {"count": len(found), "tickets": found, "list": "; ".join(f"{one['id']} {one['title']}" for one in found)}
+        return {
+            "count": len(found),
+            "tickets": found,
+            "list": "; ".join(f"{one['id']} {one['title']}" for one in found),
+        }
     finally:
         connection.close()
 
