@@ -212,7 +212,7 @@ def refit(
     )
     named = loaded.config.examples.eval or loaded.config.examples.calibration
     tested = joined([read_labelled(loaded.find(named))]) if named else corrections_as_rows(corrections)
-    found = {
+    found: dict[str, Any] = {
         **asyncio.run(compare(old, _loaded(out), tested)),
         "corrections": len(corrections),
         "unusable": dict(corrections.unusable),

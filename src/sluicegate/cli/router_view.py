@@ -76,7 +76,8 @@ def write_page(path: Path, found: Mapping[str, Any], svgs: Sequence[str], *, tit
     from sluicegate.routing.plots import page
 
     figures = {_words(k): shown(k, v) for k, v in found.items() if not isinstance(v, list | dict)}
-    tables = {k: v for k, v in found.items() if isinstance(v, list) and v and isinstance(v[0], dict)}
+    lists: dict[str, list[Any]] = {name: value for name, value in found.items() if isinstance(value, list)}
+    tables = {name: rows for name, rows in lists.items() if rows and isinstance(rows[0], dict)}
     path.write_text(page(title, figures, tables, svgs), encoding="utf-8")
 
 

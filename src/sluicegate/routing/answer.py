@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
 from sluicegate.routing.artifact import read_card, write_folder
@@ -23,6 +24,8 @@ from sluicegate.routing.metrics import auroc
 from sluicegate.services import Completion, TokenLogprob
 
 __all__ = ["FEATURES", "AnswerConfidence", "Graded", "features_of", "fit_answers", "load_answers", "read_graded"]
+
+Floats = NDArray[np.floating]
 
 FEATURES = ("mean_logprob", "least_logprob", "has_logprobs", "grounding", "length", "finished")
 DEFAULTS = {
@@ -89,8 +92,11 @@ def fit_answers(graded: Sequence[Graded], *, digests: Mapping[str, str], out: Pa
 
     The figures on the card come from five-fold cross-fitting. Raises `ModelError` SG313 when there are too few.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    import sklearn.linear_model
+    import sklearn.model_selection
+
+    selection: Any = sklearn.model_selection
+    linear: Any = sklearn.linear_model
 
     right = np.array([row.right for row in graded])
     few = min(int(right.sum()), int((~right).sum()))
@@ -101,9 +107,9 @@ def fit_answers(graded: Sequence[Graded], *, digests: Mapping[str, str], out: Pa
             mend=f"At least {LEAST} are needed, 10 right and 10 wrong",
         )
     seen = np.array([[row.features[name] for name in FEATURES] for row in graded])
-    model: Any = LogisticRegression(C=1.0, max_iter=1000)
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    chance = cross_val_predict(model, seen, right, cv=folds, method="predict_proba")[:, 1]
+    model: Any = linear.LogisticRegression(C=1.0, max_iter=1000)
+    folds = selection.StratifiedKFold(5, shuffle=True, random_state=0)
+    chance: Floats = selection.cross_val_predict(model, seen, right, cv=folds, method="predict_proba")[:, 1]
     model.fit(seen, right)
     card = {
         "task": "answer",

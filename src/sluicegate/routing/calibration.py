@@ -6,7 +6,7 @@ winning label's confidence alone and leave the order of the others as it is.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,17 +66,20 @@ class Calibrator:
         if self.method == "sigmoid":
             slope, intercept = self.points[0]
             return 1 / (1 + np.exp(-(slope * _logit(top) + intercept)))
-        before, after = np.array(self.points).T
-        return np.interp(top, before, after)
+        before, after = [x for x, _ in self.points], [y for _, y in self.points]
+        return np.asarray(np.interp(top, before, after))
 
 
 def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method = "temperature") -> Calibrator:
     """Fit on rows that the logits' model did not see: `logits` (rows, classes), `target` (rows) class indices."""
-    from scipy.optimize import minimize_scalar
+    import scipy.optimize
 
-    found = minimize_scalar(
-        lambda log_t: smoothed_loss(logits / np.exp(log_t), target)[0], bounds=(-4.0, 4.0), method="bounded"
-    )
+    optimize: Any = scipy.optimize
+
+    def loss(log_temperature: float) -> float:
+        return smoothed_loss(logits / np.exp(log_temperature), target)[0]
+
+    found = optimize.minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded")
     temperature = float(np.exp(found.x))
     if method == "temperature":
         return Calibrator("temperature", temperature)
@@ -86,24 +89,25 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
         return Calibrator("sigmoid", temperature, (_platt(top, right),))
     from sklearn.isotonic import IsotonicRegression
 
-    model = IsotonicRegression(y_min=1 / (len(top) + 2), y_max=1 - 1 / (len(top) + 2)).fit(top, right)
+    model: Any = IsotonicRegression(y_min=1 / (len(top) + 2), y_max=1 - 1 / (len(top) + 2)).fit(top, right)
     pairs = zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True)
     return Calibrator("isotonic", temperature, tuple(pairs))
 
 
 def _platt(top: Floats, right: Floats) -> tuple[float, float]:
-    from scipy.optimize import minimize
+    import scipy.optimize
 
+    optimize: Any = scipy.optimize
     score = _logit(top)
     # Platt's smoothed targets keep the fit finite when everything is right
-    hits = right.sum()
+    hits = float(right.sum())
     goal = np.where(right > 0, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
 
     def loss(parameters: Floats) -> float:
         z = parameters[0] * score + parameters[1]
         return float(np.mean(np.logaddexp(0, z) - goal * z))
 
-    slope, intercept = minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
+    slope, intercept = optimize.minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return float(slope), float(intercept)
 
 

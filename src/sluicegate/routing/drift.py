@@ -81,8 +81,9 @@ def psi(before: NDArray[np.floating], after: NDArray[np.floating], bins: int = 1
 
 def drift(before: Window, after: Window) -> Drift:
     """Compare two windows. Raises `ModelError` SG313 when one has fewer than `LEAST` runs."""
-    from scipy.stats import fisher_exact, ks_2samp
+    import scipy.stats
 
+    stats: Any = scipy.stats
     for name, window in (("earlier", before), ("later", after)):
         if len(window) < LEAST:
             raise ModelError(
@@ -90,12 +91,11 @@ def drift(before: Window, after: Window) -> Drift:
                 f"{len(window)} classified runs in the {name} window, {LEAST} are needed to speak of drift",
                 mend="Wait for more runs, or move the boundary with --since",
             )
-    tested: Any = ks_2samp(before.confidence, after.confidence)
+    tested = stats.ks_2samp(before.confidence, after.confidence)
     index = psi(before.confidence, after.confidence)
     v, label_p = _mix(before.labels, after.labels)
     table = [[before.outside, len(before) - before.outside], [after.outside, len(after) - after.outside]]
-    exact: Any = fisher_exact(table)
-    oos_p = float(exact[1])
+    oos_p = float(stats.fisher_exact(table)[1])
     rates = before.outside / len(before), after.outside / len(after)
     warnings: list[str] = []
     if index > 0.2 or (tested.pvalue < SIGNIFICANT and tested.statistic > 0.1):
@@ -127,8 +127,9 @@ def drift(before: Window, after: Window) -> Drift:
 
 def _mix(before: Sequence[str], after: Sequence[str]) -> tuple[float, float]:
     """Cramér's V and the p-value of the chi-squared test; rare labels are taken together."""
-    from scipy.stats import chi2_contingency
+    import scipy.stats
 
+    stats: Any = scipy.stats
     old, new = Counter(before), Counter(after)
     # the test wants five expected rows in each cell
     frequent = [
@@ -142,13 +143,13 @@ def _mix(before: Sequence[str], after: Sequence[str]) -> tuple[float, float]:
         columns.append(rest)
     if len(columns) < 2:
         return 0.0, 1.0
-    found: Any = chi2_contingency(np.array(columns).T)
+    found = stats.chi2_contingency(np.array(columns).T)
     return float(np.sqrt(found.statistic / (len(before) + len(after)))), float(found.pvalue)
 
 
 def _moved(before: Sequence[str], after: Sequence[str], most: int = 10) -> list[dict[str, Any]]:
     old, new = Counter(before), Counter(after)
-    shares = [
+    shares: list[dict[str, Any]] = [
         {"label": label, "before": old[label] / len(before), "after": new[label] / len(after)}
         for label in sorted({*old, *new})
     ]

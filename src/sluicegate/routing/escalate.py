@@ -19,7 +19,7 @@ from sluicegate.routing.artifact import read_card, read_head, write_artifact
 from sluicegate.routing.calibration import Calibrator
 from sluicegate.routing.costquality import CostQuality, cost_quality
 from sluicegate.routing.data import Escalations
-from sluicegate.routing.fit import Embed
+from sluicegate.routing.fit import Embed, Progress, silent
 from sluicegate.routing.head import Head, for_embedding
 from sluicegate.routing.lexical import CHARACTERS, WORDS, fit_lexicon, words_of
 from sluicegate.routing.router import EmbedNow
@@ -77,7 +77,7 @@ async def fit_escalation(
     embed: Embed | None,
     embedder: dict[str, Any] | None,
     recover: float = 0.8,
-    on_progress: Any = lambda _done, _all, _what: None,
+    on_progress: Progress = silent,
 ) -> FittedEscalation:
     """Fit on logged rows. `recover` is the share of the quality gap at which the threshold is set.
 
@@ -115,11 +115,11 @@ async def fit_escalation(
         found = fit_ridge(
             vectors, landmarks, gain[:, None], fold, sharpness=SHARPNESS, penalties=PENALTIES, better=_closer
         )
-        held_out = (held_out + found.held_out[:, 0]) / 2
-        weights = {name: block / 2 for name, block in weights.items()}
-        weights["similar"] = found.weights / 2
-        weights["embedding"] = np.zeros((vectors.shape[1], 1), np.float32)
-        bias = (lexical_bias + found.bias) / 2
+        held_out = (held_out + found.held_out[:, 0]) * np.float32(0.5)
+        weights = {name: block * np.float32(0.5) for name, block in weights.items()}
+        weights["similar"] = found.weights * np.float32(0.5)
+        weights["embedding"] = np.zeros((vectors.shape[1], 1), dtype=np.float32)
+        bias = (lexical_bias + found.bias) * np.float32(0.5)
         head = Head([GAIN], lexicons, weights, bias, landmarks, {"similar": SHARPNESS}, EMBED_WORDS)
     curve = cost_quality(held_out, weak, strong)
     card = {
@@ -147,7 +147,7 @@ def load_escalation(folder: Path, *, embed: EmbedNow | None) -> EscalationRouter
 
 
 async def report_escalation(
-    router: EscalationRouter, rows: Escalations, *, on_progress: Any = lambda _done, _all, _what: None
+    router: EscalationRouter, rows: Escalations, *, on_progress: Progress = silent
 ) -> dict[str, Any]:
     """Score every row and draw the cost-quality curve: `apgr`, `cpt50`, `cpt80` (shares), and the points."""
     scores: list[float] = []
@@ -181,13 +181,15 @@ def _lexical(
     lexicons: Any, tokens: Sequence[Sequence[str]], gain: NDArray[np.float32], fold: NDArray[np.integer]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Weights over all n-grams (features, 1), bias (1), held-out scores (rows)."""
-    from scipy.sparse import hstack
-    from sklearn.linear_model import Ridge
+    import scipy.sparse
+    import sklearn.linear_model
 
-    seen: Any = hstack([lexicon.matrix(tokens) for lexicon in lexicons.values()], format="csr")
+    sparse: Any = scipy.sparse
+    linear: Any = sklearn.linear_model
+    seen = sparse.hstack([lexicon.matrix(tokens) for lexicon in lexicons.values()], format="csr")
 
     def fitted(penalty: float, rows: NDArray[np.bool_]) -> Any:
-        return Ridge(alpha=penalty, solver="sparse_cg").fit(seen[rows], gain[rows])
+        return linear.Ridge(alpha=penalty, solver="sparse_cg").fit(seen[rows], gain[rows])
 
     tried: list[tuple[float, float, NDArray[np.float32]]] = []
     for penalty in LEXICAL_PENALTIES:

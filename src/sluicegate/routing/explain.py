@@ -65,8 +65,8 @@ async def targets(
 ) -> dict[str, Any]:
     """The threshold and coverage of each target error, and per intent at the first of them.
 
-    Half of the rows, drawn once, make the order in which thresholds are tested, the others prove them. Per-intent thresholds are
-    proved together, with a Bonferroni correction over the intents that have enough rows: each at
+    Half of the rows, drawn once, make the order in which thresholds are tested, the others prove them. Per-intent
+    thresholds are proved together, with a Bonferroni correction over the intents that have enough rows: each at
     ``1 - (1 - confidence) / intents``. The others are named with the rows they still need.
     """
     sure: list[float] = []
@@ -78,15 +78,15 @@ async def targets(
         right.append(found.label == label)
         labels.append(found.label)
         on_progress(index + 1, len(rows), "rows")
-    scores, hits, names = np.array(sure), np.array(right), np.array(labels)
+    scores, hits = np.array(sure), np.array(right)
     order = np.random.default_rng(3).permutation(len(scores)) % 2 == 0
     overall = [_target(scores, hits, order, error, confidence) for error in errors]
-    counts = Counter(names[~order].tolist())
+    counts = Counter(label for label, ordering in zip(labels, order.tolist(), strict=True) if not ordering)
     able = [name for name, count in counts.items() if count >= 2 * least_rows(errors[0], confidence)]
     level = 1 - (1 - confidence) / max(1, len(able))
     per_intent: list[dict[str, Any]] = []
     for name in sorted(counts):
-        mine = names == name
+        mine = np.array([label == name for label in labels])
         row: dict[str, Any] = {"label": name, "rows": counts[name]}
         if name in able:
             proved = _target(scores[mine], hits[mine], order[mine], errors[0], level)

@@ -29,12 +29,17 @@ from sluicegate.routing.threshold import (
 )
 from sluicegate.routing.training import Kept, Trained, train_head
 
-__all__ = ["Embed", "FitSettings", "Fitted", "check_rows", "fit_intents", "hold_apart"]
+__all__ = ["Embed", "FitSettings", "Fitted", "Progress", "check_rows", "fit_intents", "hold_apart", "silent"]
 
 Embed = Callable[[Sequence[str], Callable[[int, int], None]], Awaitable[NDArray[np.float32]]]
 """Embeds texts: (rows, dimensions), unit length. The second argument takes rows done and rows in all."""
 Progress = Callable[[int, int, str], None]
 Floats = NDArray[np.floating]
+
+
+def silent(_done: int, _all: int, _what: str) -> None:
+    """Progress that nobody watches."""
+
 
 MOST_LABELS = 2_000
 """More labels than this make no linear head that fits in memory or can be calibrated."""
@@ -98,7 +103,8 @@ def hold_apart(rows: Labelled, *, error: float, confidence: float) -> tuple[Labe
     needed = 2 * least_rows(error, confidence)
     share = min(1 / 3, max(min(APART, MOST_APART / len(rows)), needed / len(rows)))
     by_label: dict[str, list[int]] = {}
-    for index in np.random.default_rng(0).permutation(len(rows)).tolist():
+    shuffled: list[int] = np.random.default_rng(0).permutation(len(rows)).tolist()
+    for index in shuffled:
         by_label.setdefault(rows.labels[index], []).append(index)
     apart: set[int] = set()
     owed = 0.0
@@ -120,7 +126,7 @@ async def fit_intents(
     embed: Embed | None,
     embedder: dict[str, Any] | None,
     work: Path,
-    on_progress: Progress = lambda _done, _all, _what: None,
+    on_progress: Progress = silent,
 ) -> Fitted:
     """Fit on `train`, calibrate on `calibration` or on a part of `train` held apart.
 

@@ -74,7 +74,7 @@ class Head:
     def _sentence(self, embedding: Floats) -> Floats:
         """What the embedding adds to the logits."""
         total = embedding @ self.weights["embedding"]
-        cosines = self.landmarks @ embedding
+        cosines = np.asarray(self.landmarks @ embedding, np.float32)
         for name, sharpness in self.sharpness.items():
             total = total + similarities(cosines, sharpness) @ self.weights[name]
         return total
@@ -93,7 +93,10 @@ class Head:
             columns, values = lexicon.row(tokens)
             block = self.weights[name][columns]
             said = values * (block[:, column] - block.mean(axis=1))
-            found += [Evidence(name, lexicon.entries[at], float(much)) for at, much in zip(columns, said, strict=True)]
+            found += [
+                Evidence(name, lexicon.entries[at], float(much))
+                for at, much in zip(columns.tolist(), said.tolist(), strict=True)
+            ]
         if embedding is not None and self.dimensions:
             said = self._sentence(embedding.astype(np.float32))
             found.append(Evidence("embedding", "the whole sentence", float(said[column] - said.mean())))

@@ -81,9 +81,10 @@ async def compare(old: FittedRouter, new: FittedRouter, rows: Labelled, *, shown
 
 def _sign_test(mended: int, broken: int) -> float:
     """McNemar's exact test: could the changes be chance?"""
-    from scipy.stats import binomtest
+    import scipy.stats
 
-    return float(binomtest(mended, mended + broken).pvalue) if mended + broken else 1.0
+    stats: Any = scipy.stats
+    return float(stats.binomtest(mended, mended + broken).pvalue) if mended + broken else 1.0
 
 
 def _digest(corrections: Corrections) -> str:

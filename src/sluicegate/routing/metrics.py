@@ -47,12 +47,13 @@ def macro_f1(counts: NDArray[np.int64]) -> float:
 
 def auroc(score: NDArray[np.floating], positive: NDArray[np.bool_]) -> float | None:
     """Probability that a positive row scores above a negative one, ties counted half; None without both kinds."""
-    from scipy.stats import rankdata
+    import scipy.stats
 
+    stats: Any = scipy.stats
     hits = int(positive.sum())
     if not hits or hits == len(positive):
         return None
-    ranks = rankdata(score)
+    ranks: NDArray[np.floating] = stats.rankdata(score)
     above = float(ranks[positive].sum()) - hits * (hits + 1) / 2
     return above / (hits * (len(positive) - hits))
 

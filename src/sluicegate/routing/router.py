@@ -60,7 +60,7 @@ class FittedRouter:
         """The classification of a text whose embedding is known (None for a lexical head)."""
         probabilities = self.artifact.calibrator(self.artifact.head.logits(text, vector)[None])[0]
         labels = self.labels
-        order = np.argsort(-probabilities, kind="stable").tolist()
+        order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
         best = labels[order[0]]
         return Classification(
             label=best,

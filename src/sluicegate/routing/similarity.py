@@ -8,6 +8,7 @@ less those of the fold that is left out.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,15 +106,16 @@ def fit_ridge(
 
 def _solved(gram: Floats, moment: Floats, prior: Floats, penalty: float) -> Floats:
     """Weights of least squared error plus `penalty` times their norm in the kernel's space."""
-    from scipy.linalg import LinAlgError, cho_factor, cho_solve
+    import scipy.linalg
 
+    linalg: Any = scipy.linalg
     jitter = JITTER * float(gram.diagonal().mean())
     while True:
         system = gram.astype(np.float64) + penalty * prior
         system[np.diag_indices_from(system)] += jitter
         try:
-            factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-        except LinAlgError:  # landmarks too close to each other for the rounding of the sums
+            factor = linalg.cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        except linalg.LinAlgError:  # landmarks too close to each other for the rounding of the sums
             jitter *= 10
             continue
-        return np.asarray(cho_solve(factor, moment.astype(np.float64), check_finite=False), np.float32)
+        return np.asarray(linalg.cho_solve(factor, moment.astype(np.float64), check_finite=False), np.float32)

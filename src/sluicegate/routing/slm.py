@@ -11,6 +11,7 @@ import asyncio
 import math
 import string
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sluicegate.errors import ModelError
 from sluicegate.services import Classification, Completion, Message, Models
@@ -113,7 +114,8 @@ class SlmRouter:
 
 def _letter_probabilities(completion: Completion, letters: str) -> list[float]:
     """Probability of each letter at the token that decided, renormalised over the letters."""
-    chosen = str((completion.parsed or {}).get("class", ""))
+    parsed: dict[str, Any] = completion.parsed or {}
+    chosen = str(parsed.get("class", ""))
     token = next((t for t in reversed(completion.logprobs) if t.token.strip(' "') == chosen), None)
     if token is None:
         raise ModelError(

@@ -118,8 +118,9 @@ def folds_of(target: NDArray[np.integer], count: int = FOLDS) -> NDArray[np.int6
 
 def pool(logits: Sequence[Floats], target: NDArray[np.integer]) -> Floats:
     """One weight of at least 0 per member, such that the softmax of the weighted sum is likeliest on these rows."""
-    from scipy.optimize import minimize
+    import scipy.optimize
 
+    optimize: Any = scipy.optimize
     stacked = np.stack(logits)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -127,7 +128,7 @@ def pool(logits: Sequence[Floats], target: NDArray[np.integer]) -> Floats:
         return value, np.array([float((slope * member).sum()) for member in stacked])
 
     start = np.full(len(stacked), 2.0 / len(stacked))
-    found: Any = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 100.0)] * len(stacked))
+    found = optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 100.0)] * len(stacked))
     return np.asarray(found.x, np.float64)
 
 
@@ -275,10 +276,11 @@ def _cross_fitted(work: _Work, member: Member, number: int) -> Floats:
 
 
 def _side_by_side(views: Mapping[str, Any], member: Member) -> Any:
-    from scipy.sparse import csr_matrix, hstack
+    import scipy.sparse
 
-    parts = [csr_matrix(views[name]) * scale for name, scale in member.scales.items()]
-    return hstack(parts, format="csr") if len(parts) > 1 else parts[0]
+    sparse: Any = scipy.sparse
+    parts = [sparse.csr_matrix(views[name]) * scale for name, scale in member.scales.items()]
+    return sparse.hstack(parts, format="csr") if len(parts) > 1 else parts[0]
 
 
 def _blended(fitted: Sequence[Mapping[str, Floats]], shares: Floats, name: str) -> NDArray[np.float32]:
