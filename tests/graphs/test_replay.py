@@ -24,7 +24,7 @@ class OtherRetriever(FakeRetriever):
 def stricter(folder: Path) -> Path:
     """A version that gives what the small model is not very sure of to the large one."""
     file = folder / "stricter.yaml"
-    branches = '[{when: "answer.confidence < 0.99", go: synthesize}, {otherwise: check}]'
+    branches = '[{when: "intent.confidence < 0.99", go: synthesize}, {otherwise: check}]'
     file.write_text(
         f"extends: {HELPDESK.resolve()}\nworkflow: helpdesk\nversion: 2\nnodes: {{answer: {{then: {branches}}}}}\n"
     )

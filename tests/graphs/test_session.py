@@ -33,7 +33,6 @@ def fakes(label: str = "password_reset", confidence: float = 0.9, **more: Any) -
         "guards": FakeGuards(),
         "cache": FakeCache(),
         "prompts": FakePrompts(),
-        "confidence": lambda completion, sources: 0.8,
         **more,
     }
     return lambda services: replace(services, **fake)
@@ -425,3 +424,27 @@ def test_state_is_plain_data() -> None:
 
     state: State = json.loads(json.dumps(start().run().state))
     assert state["run"]["session"] == "started"
+
+
+async def test_a_run_is_opened_on_the_version_it_began_with(tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "helpdesk"
+    shutil.copytree(HELPDESK.parent, copy)
+    config = copy / "workflow.yaml"
+    opened = open_workflow(config, change=fakes())
+    outcome = await opened.runner.run("How do I reset it?", principal("ann", ["employee"]))
+    (copy / "prompts" / "answer.md").write_text(
+        "---\nid: answer\nversion: 99\n---\n{{sources}} {{question}} {{feedback}}"
+    )
+    session = Session.open(outcome.run, change=fakes())
+    assert session.workflow.digest == opened.workflow.digest
+    assert session.workflow.path != config
+    with pytest.raises(RunError) as raised:
+        Session.open(outcome.run, config=config, change=fakes())
+    assert raised.value.code == "SG604"
+    fork = session.fork(at="answer", config=config).run()
+    assert fork.workflow.digest != session.workflow.digest
+    assert way(fork) == ANSWERED
+    shutil.rmtree(copy)
+    assert way(Session.open(outcome.run, change=fakes()).rewind("facts").run()) == ANSWERED

@@ -100,7 +100,7 @@ def test_a_recorded_run_is_opened_by_its_id() -> None:
 
 def stricter(folder: Path) -> str:
     file = folder / "stricter.yaml"
-    branches = '[{when: "answer.confidence < 0.99", go: synthesize}, {otherwise: check}]'
+    branches = '[{when: "intent.confidence < 0.99", go: synthesize}, {otherwise: check}]'
     file.write_text(f"extends: {HELPDESK.resolve()}\nversion: 2\nnodes: {{answer: {{then: {branches}}}}}\n")
     return str(file)
 
