@@ -20,7 +20,8 @@ from sluicegate.graphs.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.nodes.prompts import PromptFolder
-from sluicegate.nodes.tools import ToolBox, tools
+from sluicegate.nodes.tools import ToolBox
+from sluicegate.nodes.tools.mcp import available
 from sluicegate.observe.prompts import langfuse_prompts
 from sluicegate.observe.traced import traced
 from sluicegate.policies.cache import SqliteCache
@@ -80,7 +81,7 @@ def open_workflow(
     switch = KillSwitch()
     policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
     reading = Reading(policy)
-    allowed = tools()
+    allowed = available(workflow.tools)
     services = Services(
         workflow=WorkflowFacts(
             name=workflow.name,

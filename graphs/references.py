@@ -10,12 +10,13 @@ from typing import Any, cast
 
 from pydantic import BaseModel
 
+from sluicegate.errors import ConfigError
 from sluicegate.graphs.config import WorkflowConfig, guard_names
 from sluicegate.graphs.source import Pointer
 from sluicegate.graphs.validate import Faults
 from sluicegate.models.config import unresolved
 from sluicegate.nodes.registry import NodeKind, kinds
-from sluicegate.nodes.tools.registry import tools
+from sluicegate.nodes.tools.mcp import available
 
 __all__ = ["check_kinds", "check_references", "first_existing"]
 
@@ -36,7 +37,7 @@ def check_references(
     faults: Faults,
 ) -> None:
     """Note every name that leads nowhere. `prompts` are the ids there are, `folders` the workflow's and its bases'."""
-    names = _Names(faults, tuple(prompts))
+    names = _Names(faults, tuple(prompts), _tools(config, settings, faults))
     _check_models(config, names)
     _check_intents(config, names)
     _check_nodes(config, settings, names)
@@ -44,10 +45,22 @@ def check_references(
     _check_files(config, folders, names)
 
 
+def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel], faults: Faults) -> tuple[str, ...]:
+    """The tools there are; servers of tools are asked only where the config names one."""
+    named = [intent.tool for intent in config.intents.values()]
+    named += [getattr(one, "tool", None) for one in settings.values()]
+    named += list(config.tools or ())
+    try:
+        return tuple(available(name for name in named if isinstance(name, str)))
+    except ConfigError as error:
+        faults.problems += error.problems
+        return tuple(available(())) + tuple(name for name in named if isinstance(name, str))
+
+
 class _Names:
     """The names that exist; those of broken parts count, so that one fault is not reported twice."""
 
-    def __init__(self, faults: Faults, prompts: tuple[str, ...]) -> None:
+    def __init__(self, faults: Faults, prompts: tuple[str, ...], tools: tuple[str, ...]) -> None:
         self.faults = faults
         self.known: dict[str, tuple[str, ...]] = {
             "SG111": self._keys("nodes"),
@@ -56,7 +69,7 @@ class _Names:
             "SG114": prompts,
             "SG115": self._keys("indexes"),
             "SG116": guard_names(),
-            "SG117": tuple(tools()),
+            "SG117": tools,
         }
 
     def _keys(self, block: str) -> tuple[str, ...]:

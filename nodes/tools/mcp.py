@@ -1,0 +1,213 @@
+"""Tools of MCP servers, named ``mcp.SERVER.TOOL`` in a config.
+
+A config can only name a server; what that is (a command to start, or an address) stands in the operator's own file,
+``mcp.json`` in the home folder or where `SLUICEGATE_MCP` points. A config from elsewhere therefore starts nothing that the
+operator has not listed:
+
+    {"mcpServers": {"desk": {"command": "python", "args": ["desk.py"], "read_only": ["find"], "timeout_s": 10}}}
+
+A server is asked for its tools when a config that names it is opened. Each call is a connection of its own. The
+idempotency key travels as ``_meta["sluicegate/idempotency-key"]`` and the run id as ``_meta["sluicegate/run"]``.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
+
+from sluicegate.errors import ConfigError, Place, Problem, nearest
+from sluicegate.home import home
+from sluicegate.nodes.tools.registry import Tool, ToolContext, tools
+
+__all__ = ["McpServer", "available", "servers", "servers_file"]
+
+_PREFIX = "mcp."
+_LISTING_S = 30.0
+"""Seconds a server may take to start and to say which tools it has."""
+T = TypeVar("T")
+
+
+class McpServer(BaseModel):
+    """One server, as the operator lists it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    command: str = ""
+    """The program to start, which speaks MCP over its standard input and output."""
+    args: list[str] = Field(default_factory=list)
+    """Its arguments."""
+    env: dict[str, str] = Field(default_factory=dict)
+    """Its environment, beside the few variables that every program needs. It does not get this process's own."""
+    url: str = ""
+    """Instead of a command: the address of a server over streamable HTTP."""
+    timeout_s: float = Field(default=10.0, gt=0, le=600)
+    """Seconds one call may take, connection included."""
+    read_only: list[str] = Field(default_factory=list)
+    """Tools that change nothing: a shadow run may call them, and a failed call is tried once more. The operator says so
+    here; what a server says of itself is only a hint."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "McpServer":
+        if bool(self.command) == bool(self.url):
+            raise ValueError("needs `command` or `url`, and not both")
+        return self
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    mcpServers: dict[str, McpServer]  # noqa: N815 - the key that MCP clients share
+
+
+def servers_file() -> Path:
+    """The operator's file; it need not exist."""
+    configured = os.environ.get("SLUICEGATE_MCP")
+    return Path(configured).expanduser() if configured else home() / "mcp.json"
+
+
+def servers() -> Mapping[str, McpServer]:
+    """The servers the operator has listed. Raises `ConfigError` SG117 when the file is broken."""
+    file = servers_file()
+    if not file.is_file():
+        return {}
+    try:
+        return _File.model_validate_json(file.read_bytes()).mcpServers
+    except ValidationError as error:
+        place = Place(str(file), 1, 1)
+        raise ConfigError(
+            [Problem("SG117", f"{'.'.join(map(str, one['loc']))}: {one['msg']}", place) for one in error.errors()]
+        ) from error
+
+
+def available(named: Iterable[str]) -> Mapping[str, Tool]:
+    """Every registered tool, and all tools of the MCP servers that `named` mentions.
+
+    Raises `ConfigError` SG117 when a server is not listed, does not start or does not answer.
+    """
+    wanted = dict.fromkeys(name.split(".")[1] for name in named if name.startswith(_PREFIX) and name.count(".") >= 2)
+    if not wanted:
+        return tools()
+    listed = servers()
+    found = dict(tools())
+    for server in wanted:
+        if server not in listed:
+            raise ConfigError(
+                [
+                    Problem(
+                        "SG117",
+                        f"the MCP server {server!r} is not listed in {servers_file()}",
+                        choices=tuple(listed),
+                        suggestion=nearest(server, listed),
+                        mend="Only the operator lists servers: add it there, if you trust what it starts",
+                    )
+                ]
+            )
+        found |= _tools_of(server, listed[server])
+    return found
+
+
+def _tools_of(name: str, server: McpServer) -> dict[str, Tool]:
+    try:
+        listed = _in_thread(_listing(server))
+    except Exception as error:
+        cause = _cause(error)
+        what = f"the MCP server {name!r} did not say which tools it has: {type(cause).__name__}: {cause}"
+        raise ConfigError([Problem("SG117", what, mend=f"Check its entry in {servers_file()}")]) from error
+    return {f"{_PREFIX}{name}.{one.name}": _tool(name, server, one) for one in listed}
+
+
+def _tool(name: str, server: McpServer, one: Any) -> Tool:
+    def call(context: ToolContext, **arguments: Any) -> Any:
+        meta = {"sluicegate/idempotency-key": context.key, "sluicegate/run": context.run}
+        return asyncio.run(_call(server, one.name, arguments, meta))
+
+    harmless = one.name in server.read_only
+    return Tool(
+        name=f"{_PREFIX}{name}.{one.name}",
+        doc=one.description or "",
+        function=call,
+        arguments=_arguments(dict(one.input_schema)),
+        # a little more than the call's own limit, which ends the server's process too
+        timeout_s=server.timeout_s + 5,
+        retries=1 if harmless else 0,
+        effects=not harmless,
+    )
+
+
+def _arguments(schema: dict[str, Any]) -> type[BaseModel]:
+    """A model that holds arguments to the server's JSON Schema; names the schema does not know are refused."""
+    strict = {"additionalProperties": False, **schema}
+
+    class Arguments(RootModel[dict[str, Any]]):
+        @model_validator(mode="after")
+        def _fits(self) -> "Arguments":
+            from jsonschema import Draft202012Validator, exceptions
+
+            library: Any = exceptions  # its types are loose
+            fault = library.best_match(Draft202012Validator(strict).iter_errors(self.root))
+            if fault is not None:
+                raise ValueError(f"{fault.json_path}: {fault.message}")
+            return self
+
+        @classmethod
+        def model_json_schema(cls, *args: Any, **options: Any) -> dict[str, Any]:
+            del args, options
+            return strict
+
+    return Arguments
+
+
+async def _listing(server: McpServer) -> list[Any]:
+    async with asyncio.timeout(_LISTING_S), _client(server) as client:
+        return list((await client.list_tools()).tools)
+
+
+async def _call(server: McpServer, name: str, arguments: dict[str, Any], meta: dict[str, Any]) -> Any:
+    """The tool's structured result, or its words. Raises `RuntimeError` when the tool says it failed."""
+    async with asyncio.timeout(server.timeout_s), _client(server) as client:
+        result: Any = await client.call_tool(name, arguments, meta=meta)
+    words = "\n".join(part.text for part in result.content if part.type == "text")
+    if result.is_error:
+        raise RuntimeError(words or "the tool failed without a word")
+    return words if result.structured_content is None else result.structured_content
+
+
+def _client(server: McpServer) -> Any:
+    try:
+        from mcp import Client, StdioServerParameters
+    except ImportError as error:
+        mend = "pip install 'sluicegate[mcp]'"
+        raise ConfigError([Problem("SG117", "MCP tools need the package mcp, 2.0 or later", mend=mend)]) from error
+    if server.url:
+        return Client(server.url)
+    return Client(StdioServerParameters(command=server.command, args=server.args, env=server.env or None))
+
+
+def _in_thread(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end wherever we are: configs are also opened inside a running event loop."""
+    outcome: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+    return outcome[0]
+
+
+def _cause(error: BaseException) -> BaseException:
+    """The first real failure inside the groups that task groups raise."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
