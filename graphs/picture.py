@@ -258,7 +258,7 @@ def _node(node: FlowNode, box: Box, note: str, taken: bool, current: bool, faded
     role = _role(node)
     x, y = box.x - box.width / 2, box.y - box.height / 2
     classes = f"sg-node sg-{role or 'other'}"
-    classes += " sg-taken" if taken else " sg-faded" if faded else ""
+    classes += " sg-taken" if taken else " sg-faded" if faded and not current else ""
     classes += " sg-current" if current else ""
     round_by = box.height / 2 if not node.edges else 10.0
     parts = [

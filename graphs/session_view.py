@@ -32,7 +32,8 @@ __all__ = [
 
 _STYLE = (
     ".sgv{font:13px/1.5 system-ui,-apple-system,'Segoe UI',sans-serif;color:inherit;max-width:100%;text-align:left}"
-    ".sgv table{border-collapse:collapse;margin:.3em 0;color:inherit;background:none;width:auto;max-width:100%}"
+    ".sgv table{font:inherit;border-collapse:collapse;margin:.3em 0;color:inherit;background:none;"
+    "width:auto;max-width:100%}"
     ".sgv th,.sgv td{text-align:left!important;vertical-align:top;padding:.25em .9em .25em .4em;background:none;"
     "border:0;border-bottom:1px solid #8883;white-space:pre-wrap;overflow-wrap:break-word;max-width:56em;color:inherit}"
     ".sgv td:first-child{white-space:nowrap}.sgv th{font-weight:600;white-space:nowrap}"
@@ -208,7 +209,7 @@ def session_html(workflow: "Workflow", state: State, node: str | None, *, waitin
     cost = f"${spend['usd'] if spend else 0:.5f} · {tokens} tokens · {ms / 1000:.2f} s"
     where = f"next: <b>{escape(node)}</b>" if node and not waiting else f"path <b>{escape(path)}</b>" if path else ""
     run = escape(state["run"]["id"])
-    about = f'<span class="chip {status}">{status}</span>{where} <span class="soft">· {cost} · run {run}</span>'
+    about = f'<span class="chip {status}">{status}</span>{where} <span class="soft">{cost} · run {run}</span>'
     lines = [
         f'<div class="line">{about}</div>',
         f'<div class="line">“{escape(_cut(state["request"]["text"], 300))}”</div>',

@@ -22,7 +22,7 @@ def answered() -> Session:
 def test_the_graph_shows_way_values_and_place() -> None:
     session = start(confidence=0.9).run(until="answer")
     html = session._repr_html_()
-    assert 'class="sg-node sg-generates sg-faded sg-current" data-node="answer"' in html
+    assert 'class="sg-node sg-generates sg-current" data-node="answer"' in html
     taken = re.findall(r'class="sg-edge sg-taken" data-from="(\w+)" data-to="(\w+)"', html)
     assert sorted(taken) == sorted([("classify", "gate"), ("gate", "recall"), ("recall", "facts"), ("facts", "answer")])
     assert "▸ confidence 0.90 ≥ 0.70" in html

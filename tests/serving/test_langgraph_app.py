@@ -46,7 +46,8 @@ def load(graph_id: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_every_workflow_is_exported() -> None:
-    assert sorted(EXPORTS) == sorted(file.parent.name for file in ROOT.glob("configs/*/workflow.yaml"))
+    workflows = sorted(file.parent.name for file in ROOT.glob("configs/*/workflow.yaml"))
+    assert sorted(EXPORTS) == workflows, "langgraph.json names every folder under configs/"
 
 
 @pytest.mark.parametrize("graph_id", sorted(EXPORTS))
