@@ -61,6 +61,15 @@ def test_every_bad_row_is_named_with_its_line(tmp_path: Path) -> None:
     assert "d.jsonl:4:1: SG140 text:" in said
 
 
+def test_the_shipped_cases_cover_what_can_be_expected() -> None:
+    cases = read_cases(Path("configs/helpdesk/eval/cases.jsonl"))
+    assert len(cases) >= 60
+    assert len({case.id for case in cases}) == len(cases)
+    trained = {json.loads(line)["text"] for line in Path("configs/helpdesk/examples/train.jsonl").open()}
+    assert not trained & {case.text for case in cases}
+    assert {"facts", "citations", "refused", "tool", "path", "intent"} <= {key for c in cases for key in c.expected}
+
+
 @pytest.mark.parametrize("missing", ["nowhere.jsonl", "empty.jsonl"])
 def test_no_rows_is_an_error(tmp_path: Path, missing: str) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
@@ -122,7 +131,7 @@ async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path) -> N
     kept = Kept()
     broken = runner(own_home, given(models=FakeModels(fails=ModelError("SG309", "no model"))))
     row = await one(broken, kept=kept)
-    assert (row.status, row.metrics) == ("failed", {"failed": 1.0})
+    assert (row.status, row.metrics) == ("failed", {"failed": 1.0, "correct": 0.0})
     assert "SG309" in row.error
     assert (await one(runner(own_home, given()), kept=kept)).status == "answered"
 
@@ -198,6 +207,15 @@ async def test_baselines_force_the_branch_and_the_model(
     row = await one(made)
     assert [role for role, _ in models.asked] == roles
     assert row.metrics["list_usd"] == price
+    assert row.metrics["without_llm"] == float(roles == ["slm"])
+
+
+async def test_all_slm_asks_no_large_model_where_checks_fail(own_home: Path) -> None:
+    models = FakeModels()
+    guards = FakeGuards({"grounded": "regenerate"}, {"grounded"})
+    row = await one(runner(own_home, changed(services(models=models, guards=guards), "all-slm")))
+    assert [role for role, _ in models.asked] == ["slm", "slm"]
+    assert row.metrics["without_llm"] == 1.0
 
 
 async def test_only_a_probed_model_judges(own_home: Path) -> None:

@@ -146,6 +146,12 @@ def test_plan_file_and_its_hash(tmp_path: Path) -> None:
     assert read_plan(file).digest != plan(error=0.04).digest
 
 
+def test_the_shipped_plan_is_valid() -> None:
+    shipped = read_plan(Path("configs/helpdesk/eval/plan.yaml"))
+    assert shipped.goal.metric == "without_llm"
+    assert looks(shipped)[-1] <= shipped.pairs.maximum
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [

@@ -84,6 +84,11 @@ class Case:
     slices: tuple[str, ...] = ()
 
     @property
+    def expects_result(self) -> bool:
+        """Whether the row says what must come of it, not only which way it takes."""
+        return bool(self.facts) or any(value is not None for value in (self.answer, self.refused, self.tool))
+
+    @property
     def expected(self) -> dict[str, Any]:
         """What the row expects, as plain data."""
         said: Mapping[str, Any] = {

@@ -62,10 +62,14 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
         with metered() as meter:
             outcome = await runner.run(case.text, case.principal, channel="eval")
     except SluicegateError as error:
-        return Row(case.id, "", case.text, "failed", "failed", "", "", "", "", slices, {"failed": 1.0}, str(error))
+        # who fails on the hard ones must not look good on the rest
+        wrong = {"failed": 1.0} | ({"correct": 0.0} if case.expects_result else {})
+        return Row(case.id, "", case.text, "failed", "failed", "", "", "", "", slices, wrong, str(error))
     state, text = outcome.state, said(outcome)
     answer, intent = state.get("answer"), state.get("intent")
     metrics = measure(outcome, case, list_usd=meter.list_usd) | {"failed": 0.0}
+    if meter.large is not None:
+        metrics["without_llm"] = float(meter.large == 0)
     if case.answer is not None and text:
         metrics |= await _similarity(runner.services, text, case.answer)
     if judge and text and (case.facts or case.answer):

@@ -48,6 +48,8 @@ class Meter:
 
     list_usd: float = 0.0
     """At the list price of the models asked for first, whatever answered."""
+    large: int | None = None
+    """Calls for the role `llm`, where roles stand for others; None where a run's own count holds."""
 
 
 _METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
@@ -75,6 +77,8 @@ class Metered:
         completion = await self._models.chat(role, *given, **options)
         if meter := _METER.get():
             meter.list_usd += self._models.price(role, completion.prompt_tokens, completion.completion_tokens)
+            if self._roles:
+                meter.large = (meter.large or 0) + (role == "llm")
         return completion
 
     async def embed(self, role: str, texts: Any) -> list[list[float]]:
