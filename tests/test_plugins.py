@@ -62,7 +62,7 @@ def test_a_config_that_uses_it_checks_out(installed: Path) -> None:
 
 
 def test_without_the_package_the_names_are_unknown() -> None:
-    done = python(Path("."), "-m", "sluicegate", "check", str(PACKAGE / "workflow.yaml"))
+    done = python(Path(), "-m", "sluicegate", "check", str(PACKAGE / "workflow.yaml"))
     assert done.returncode == 1
     for what in ("count-words", "roll_dice", "no-shouting"):
         assert what in done.stdout
