@@ -65,7 +65,8 @@ def test_the_shipped_cases_cover_what_can_be_expected() -> None:
     cases = read_cases(Path("configs/helpdesk/eval/cases.jsonl"))
     assert len(cases) >= 60
     assert len({case.id for case in cases}) == len(cases)
-    trained = {json.loads(line)["text"] for line in Path("configs/helpdesk/examples/train.jsonl").open()}
+    lines = Path("configs/helpdesk/examples/train.jsonl").read_text(encoding="utf-8").splitlines()
+    trained = {json.loads(line)["text"] for line in lines}
     assert not trained & {case.text for case in cases}
     assert {"facts", "citations", "refused", "tool", "path", "intent"} <= {key for c in cases for key in c.expected}
 
