@@ -1,0 +1,145 @@
+"""The seven patterns: each may start, keeps its promises, and does with its example requests what it says it does."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sluicegate.cli.init import app as init
+from sluicegate.evals.cases import Case, read_cases
+from sluicegate.evals.plan import read_plan
+from sluicegate.evals.scoring import measure
+from sluicegate.graphs.check import check, workflow_files
+from sluicegate.graphs.load import load
+from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.models.chain import ModelSet
+from sluicegate.retrieval.files import indexes_of
+from sluicegate.retrieval.ingest import ingest
+
+PATTERNS = Path(__file__).parents[2] / "configs" / "patterns"
+FOLDERS = sorted(folder for folder in PATTERNS.iterdir() if folder.is_dir())
+SCORES = ("intent_right", "path_right", "citation_recall", "correct")
+
+# the stand-in for the large model writes slowly: half a sentence a section is enough to see the way it goes
+SHORT = {"4-rag-llm": "intents: {outage_report: {max_tokens: 24}, plan: {max_tokens: 24}}\n"}
+
+
+@pytest.fixture(scope="module")
+def models() -> ModelSet:
+    """One set of embedded models for all patterns: what a machine without a server and without keys has."""
+    config = load(PATTERNS / "4-rag-llm" / "workflow.yaml").config
+    return ModelSet(config.models)
+
+
+def test_there_are_seven() -> None:
+    assert [folder.name[0] for folder in FOLDERS] == list("1234567")
+
+
+@pytest.mark.parametrize("file", workflow_files(PATTERNS), ids=lambda file: str(file.parent.relative_to(PATTERNS)))
+def test_each_may_start_without_a_warning_and_proves_its_own_guarantees(file: Path) -> None:
+    report = check(file)
+    assert report.problems == ()
+    assert report.workflow is not None
+    assert report.workflow.guarantees
+    assert not report.workflow.waivers
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_each_shows_its_graph_and_has_a_small_router(folder: Path) -> None:
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    assert "graph.svg" in page
+    assert f"configs/patterns/{folder.name}/workflow.yaml" in page
+    assert (folder / "graph.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert sum(file.stat().st_size for file in (folder / "router").iterdir()) < 500_000
+    labels = [json.loads(row)["label"] for row in (folder / "examples" / "train.jsonl").read_text().splitlines()]
+    intents = load(folder / "workflow.yaml").config.intents
+    assert set(labels) == set(intents)
+    assert min(labels.count(label) for label in intents) >= 25
+
+
+def test_the_first_has_no_large_model() -> None:
+    assert "llm" not in load(PATTERNS / "1-slm-router-tools" / "workflow.yaml").config.models
+
+
+@pytest.mark.parametrize(
+    ("pattern", "branch"),
+    [
+        ("2-policy-gate", "intent.label == 'personal_data'\",       go: people"),
+        ("6-human-handoff", "checks.failed || intent.risk == 'high'\", go: approve"),
+    ],
+)
+def test_without_its_branch_a_guarantee_is_broken(pattern: str, branch: str, tmp_path: Path) -> None:
+    folder = tmp_path / pattern
+    shutil.copytree(PATTERNS / pattern, folder)
+    file = folder / "workflow.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines()
+    assert sum(branch in line for line in lines) == 1
+    file.write_text("\n".join(line for line in lines if branch not in line), encoding="utf-8")
+    assert "SG134" in [problem.code for problem in check(file).problems]
+
+
+def opened(folder: Path, models: ModelSet, tmp_path: Path) -> Opened:
+    file = folder / "workflow.yaml"
+    if folder.name in SHORT:
+        variant = tmp_path / "workflow.yaml"
+        variant.write_text(f"extends: {file}\n{SHORT[folder.name]}", encoding="utf-8")
+        file = variant
+    return open_workflow(file, models=models)
+
+
+def cases() -> Iterator[Any]:
+    for folder in FOLDERS:
+        yield pytest.param(folder, read_cases(folder / "examples" / "requests.jsonl"), id=folder.name)
+
+
+@pytest.mark.parametrize(("folder", "expected"), list(cases()))
+async def test_its_requests_come_to_what_they_should(
+    folder: Path, expected: list[Case], models: ModelSet, tmp_path: Path
+) -> None:
+    made = opened(folder, models, tmp_path)
+    for name, index in made.workflow.config.indexes.items():
+        await ingest(indexes_of(made.workflow.name) / name, [], index, models, folders=made.workflow.folders)
+    if folder.name in SHORT:  # one long text is enough
+        expected = expected[:1] + expected[2:]
+    for case in expected:
+        outcome = await made.runner.run(case.text, case.principal)
+        assert outcome.path == case.path, [entry["node"] for entry in outcome.state["trail"]]
+        scores = {name: value for name, value in measure(outcome, case).items() if name in SCORES}
+        assert set(scores.values()) <= {1.0}, (case.text, scores, outcome.text)
+        if outcome.path == "refused":
+            assert "spend" not in outcome.state, "no model wrote before the refusal"
+        if folder.name != "4-rag-llm":
+            assert not outcome.state.get("spend", {}).get("llm_calls")
+
+
+def test_the_challenger_varies_the_champion_under_a_fixed_plan() -> None:
+    folder = PATTERNS / "7-shadow-evaluation"
+    champion, challenger = load(folder / "workflow.yaml"), load(folder / "challenger" / "workflow.yaml")
+    assert champion.name == challenger.name
+    assert champion.digest != challenger.digest
+    plan = read_plan(folder / "plan.yaml")
+    assert {limit.event for limit in plan.limits} >= {"failed", "must_refuse_answered"}
+
+
+@pytest.mark.parametrize("number", ["1", "7"])
+def test_init_starts_a_workflow_from_a_pattern(number: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(init, ["mine", "--pattern", number, "--in", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    workflow = check(tmp_path / "mine" / "workflow.yaml").workflow
+    assert workflow is not None
+    assert workflow.name == "mine"
+    if number == "7":
+        challenger = check(tmp_path / "mine" / "challenger" / "workflow.yaml").workflow
+        assert challenger is not None
+        assert challenger.name == "mine"
+
+
+def test_the_package_holds_the_patterns() -> None:
+    from importlib.resources import files
+
+    held = files("sluicegate") / "patterns" / "1-slm-router-tools" / "workflow.yaml"
+    assert held.read_text(encoding="utf-8").startswith("workflow: slm-router-tools")
