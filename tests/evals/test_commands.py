@@ -1,5 +1,6 @@
 """The commands on a real workflow: evaluate, shadow, promote, roll back. The embedded models answer."""
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -18,6 +19,10 @@ from sluicegate.errors import ConfigError, RunError
 from sluicegate.evals.champions import champion
 from sluicegate.evals.gates import Pair
 from sluicegate.evals.pairs import PairStore
+from sluicegate.evals.shadow import shadow_of
+from sluicegate.graphs.intake import principal
+from sluicegate.graphs.load import load
+from sluicegate.graphs.open import open_workflow
 
 HELPDESK = Path("configs/helpdesk")
 PLAN = """
@@ -87,9 +92,24 @@ def test_evaluate_then_shadow_on_the_embedded_models(desk: Path, own_home: Path,
     (pair,) = PairStore().pairs(at["number"])
     assert pair.champion_run == run["run"]
     assert pair.challenger["answered"] == 1.0
+    # priced from what both recorded
+    assert {"list_usd", "usd", "seconds"} <= pair.champion.keys() & pair.challenger.keys()
+    within_the_process(desk, at_name(at))
     status = call(shadow_app, "status")[0]
-    assert (status["pairs"], status["shed"]) == (1, {})
+    assert (status["pairs"], status["shed"]) == (2, {})
     assert call(promote_app, desk, "--plan", plan, status=3)["verdict"] == "CONTINUE"
+
+
+def within_the_process(desk: Path, name: str) -> None:
+    """A service hands the shadow what its user already has."""
+    opened = open_workflow(desk)
+    shadow = shadow_of(name)
+    assert shadow is not None
+    outcome = asyncio.run(opened.runner.run("Which film should I watch tonight?", principal("eve", ["employee"])))
+    assert shadow.after(outcome) == ""
+    assert shadow.drain(60)
+    shadow.close()
+    assert shadow_of("another workflow") is None
 
 
 def at_name(said: dict[str, Any]) -> str:
@@ -119,8 +139,6 @@ def test_promote_and_roll_back(desk: Path, tmp_path: Path) -> None:
     assert said["reason"].startswith("Every gate is passed, and seconds is better by +0.2667")
     served = champion("helpdesk")
     assert served is not None
-    from sluicegate.graphs.load import load
-
     # what serves is the copy that was compared, whatever becomes of the file
     (tmp_path / "next" / "workflow.yaml").unlink()
     assert load(served).digest == said["challenger"]["digest"]
