@@ -74,7 +74,7 @@ async def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path, monke
     resumed = len(fits) - stopped
     again = len(fits)
     await fitted_at(tmp_path / "one", embeddings=True)
-    assert resumed == 5  # eight pieces of two members, three of them done before
+    assert resumed == 9  # twelve pieces of three members, three of them done before
     assert len(fits) == again
 
 

@@ -104,8 +104,8 @@ def _platt(top: Floats, right: Floats) -> tuple[float, float]:
     goal = np.where(right > 0, (hits + 1) / (hits + 2), 1 / (len(right) - hits + 2))
 
     def loss(parameters: Floats) -> float:
-        z = parameters[0] * score + parameters[1]
-        return float(np.mean(np.logaddexp(0, z) - goal * z))
+        z = float(parameters[0]) * score + float(parameters[1])
+        return float((np.logaddexp(0, z) - goal * z).mean())
 
     slope, intercept = optimize.minimize(loss, np.array([1.0, 0.0]), method="Nelder-Mead").x
     return float(slope), float(intercept)

@@ -93,10 +93,8 @@ class Head:
             columns, values = lexicon.row(tokens)
             block = self.weights[name][columns]
             said = values * (block[:, column] - block.mean(axis=1))
-            found += [
-                Evidence(name, lexicon.entries[at], float(much))
-                for at, much in zip(columns.tolist(), said.tolist(), strict=True)
-            ]
+            at: list[int] = columns.tolist()
+            found += [Evidence(name, lexicon.entries[i], float(much)) for i, much in zip(at, said, strict=True)]
         if embedding is not None and self.dimensions:
             said = self._sentence(embedding.astype(np.float32))
             found.append(Evidence("embedding", "the whole sentence", float(said[column] - said.mean())))
