@@ -37,7 +37,7 @@ types:
 	$(RUN) basedpyright --level error
 
 check: install
-	$(RUN) sluicegate check configs/*/workflow.yaml
+	$(RUN) sluicegate check configs
 
 # --- what is measured ---
 

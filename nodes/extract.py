@@ -76,17 +76,8 @@ def _found(completion: Completion | None, schema: dict[str, Any], given: dict[st
         "fields": found,
         "missing": missing,
         "complete": bool(found) and not missing,
-        "confidence": _mean_probability(completion),
+        "confidence": completion.mean_probability if completion else 0.0,
     }
-
-
-def _mean_probability(completion: Completion | None) -> float:
-    """Geometric mean of the tokens' probabilities; 0 when the model gave none."""
-    import math
-
-    if completion is None or not completion.logprobs:
-        return 0.0
-    return math.exp(sum(token.logprob for token in completion.logprobs) / len(completion.logprobs))
 
 
 EXTRACT = NodeKind(

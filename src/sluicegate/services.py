@@ -4,6 +4,7 @@ A node gets one `Services` and nothing else, so a replay, a shadow run or a test
 implement the protocols (`models`, `retrieval`, `policies`, `routing`, `observe`); this module imports none of them.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -82,6 +83,13 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] = ()
     parsed: Any = None
     """The value that a `schema` call asked for, validated against the schema."""
+
+    @property
+    def mean_probability(self) -> float:
+        """Geometric mean of the tokens' probabilities; 0 when the model gave none."""
+        if not self.logprobs:
+            return 0.0
+        return math.exp(sum(token.logprob for token in self.logprobs) / len(self.logprobs))
 
 
 class Models(Protocol):

@@ -1,0 +1,178 @@
+"""`make bench-patterns`: each pattern on its example set, and how much of the helpdesk ends without the large model.
+
+Runs the patterns' requests for real, in a home of their own, and compares them with what their rows expect. The router's
+accuracy is that on the pattern's held-out rows. Money is at the list price in PRICE whatever answered: ``all-LLM`` is what one
+call of the large model would have cost for the same tokens. `--write docs/patterns.md` puts the tables between its markers.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+PATTERNS = ROOT / "configs" / "patterns"
+HELPDESK = ROOT / "configs" / "helpdesk"
+PRICE = {"input": 0.25, "output": 2.00}
+"""US dollars per million tokens of the large model in the examples' configs."""
+TARGET = 0.85
+BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+
+
+async def ready(file: Path) -> Any:
+    """The opened workflow, its knowledge ingested."""
+    from sluicegate.graphs.open import open_workflow
+    from sluicegate.retrieval.files import indexes_of
+    from sluicegate.retrieval.ingest import ingest
+
+    opened = open_workflow(file)
+    for name, index in opened.workflow.config.indexes.items():
+        folders = opened.workflow.folders
+        await ingest(indexes_of(opened.workflow.name) / name, [], index, opened.models, folders=folders)
+    return opened
+
+
+def usd(prompt_tokens: int, completion_tokens: int) -> float:
+    return (prompt_tokens * PRICE["input"] + completion_tokens * PRICE["output"]) / 1e6
+
+
+def costs(opened: Any, outcome: Any) -> tuple[float, float]:
+    """At list price: what the run's calls of the large model cost, and what the large model for all would have."""
+    spend, answer = outcome.state.get("spend"), outcome.state.get("answer")
+    if spend and spend["completion_tokens"]:
+        whole = usd(spend["prompt_tokens"], spend["completion_tokens"])
+        calls = spend["llm_calls"] + spend["slm_calls"]
+        return whole * spend["llm_calls"] / calls, whole
+    count = opened.models.tokens
+    return 0.0, usd(count(outcome.state["request"]["text"]), count(answer["text"] if answer else ""))
+
+
+async def pattern(folder: Path) -> dict[str, Any]:
+    from sluicegate.evals.cases import read_cases
+    from sluicegate.evals.scoring import measure
+
+    opened = await ready(folder / "workflow.yaml")
+    cases = read_cases(folder / "examples" / "requests.jsonl")
+    router = opened.runner.services.router
+    held = [json.loads(line) for line in (folder / "examples" / "eval.jsonl").read_text().splitlines()]
+    right = sum([(await router.classify(row["text"])).label == row["label"] for row in held])
+    await opened.runner.run(cases[0].text, cases[0].principal)  # loads the models; not counted
+    times: list[float] = []
+    good, paid, whole, paths, models = 0, 0.0, 0.0, Counter[str](), Counter[str]()
+    for case in cases:
+        outcome = await opened.runner.run(case.text, case.principal)
+        found = measure(outcome, case)
+        good += all(found.get(name, 1.0) == 1.0 for name in ("intent_right", "correct")) and outcome.path in (
+            case.path, "cache"
+        )  # fmt: skip
+        own, all_of_it = costs(opened, outcome)
+        paid, whole = paid + own, whole + all_of_it
+        times.append(outcome.ms)
+        paths[outcome.path] += 1
+        answer = outcome.state.get("answer")
+        if answer and answer["model"]:
+            models[answer["model"]] += 1
+    return {
+        "pattern": folder.name, "requests": len(cases), "as_expected": good, "router_right": right, "router_rows": len(held),
+        "median_ms": statistics.median(times), "max_ms": max(times), "usd": paid, "all_llm_usd": whole,
+        "paths": dict(paths), "models": dict(models),
+    }  # fmt: skip
+
+
+async def helpdesk(sample: int) -> dict[str, Any]:
+    from sluicegate.graphs.intake import principal
+
+    opened = await ready(HELPDESK / "workflow.yaml")
+    rows = [json.loads(line) for line in (HELPDESK / "examples" / "eval.jsonl").read_text().splitlines()]
+    chosen = random.Random(0).sample(rows, min(sample, len(rows)))
+    asker = principal("ann", ["employee"])
+    paid = whole = 0.0
+    without, right, paths, models = 0, 0, Counter[str](), Counter[str]()
+    times: list[float] = []
+    for number, row in enumerate(chosen, 1):
+        outcome = await opened.runner.run(row["text"], asker)
+        spend = outcome.state.get("spend")
+        without += not (spend and spend["llm_calls"])
+        right += outcome.state["intent"]["label"] == row["label"]
+        own, all_of_it = costs(opened, outcome)
+        paid, whole = paid + own, whole + all_of_it
+        paths[outcome.path] += 1
+        times.append(outcome.ms)
+        answer = outcome.state.get("answer")
+        if answer and answer["model"]:
+            models[answer["model"]] += 1
+        print(f"\r{number} of {len(chosen)}", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+    from sluicegate.models.probe import interval
+
+    low, high = interval(without, len(chosen))
+    return {
+        "sample": len(chosen), "of": len(rows), "without_llm": without, "low": low, "high": high, "intent_right": right,
+        "median_ms": statistics.median(times), "usd": paid, "all_llm_usd": whole, "paths": dict(paths), "models": dict(models),
+    }  # fmt: skip
+
+
+def tables(patterns: list[dict[str, Any]], desk: dict[str, Any] | None) -> str:
+    """Markdown."""
+    lines = [
+        "| pattern | as expected | router, held-out rows | median | slowest | large model | all-LLM | what answered |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for one in patterns:
+        share = f"{one['router_right']} of {one['router_rows']} ({one['router_right'] / one['router_rows']:.0%})"
+        answered = ", ".join(f"`{name}` {count}" for name, count in one["models"].items()) or "no model wrote"
+        lines.append(
+            f"| {one['pattern']} | {one['as_expected']} of {one['requests']} | {share} | {one['median_ms'] / 1000:.1f} s "
+            f"| {one['max_ms'] / 1000:.1f} s | ${one['usd']:.5f} | ${one['all_llm_usd']:.5f} | {answered} |"
+        )
+    if desk:
+        share = desk["without_llm"] / desk["sample"]
+        kept = "reached" if share >= TARGET else "missed"
+        paths = ", ".join(f"{path} {count}" for path, count in sorted(desk["paths"].items()))
+        answered = ", ".join(f"`{name}` {count}" for name, count in desk["models"].items())
+        lines += [
+            "",
+            f"Helpdesk, {desk['sample']} of its {desk['of']} held-out requests (drawn with a fixed seed): "
+            f"**{desk['without_llm']} end without the large model ({share:.0%}**, 95 % interval {desk['low']:.0%} to "
+            f"{desk['high']:.0%}; target {TARGET:.0%}, {kept}). The intent is right in {desk['intent_right']}. "
+            f"Paths: {paths}. Large-model calls at list price ${desk['usd']:.5f}, the large model for everything "
+            f"${desk['all_llm_usd']:.5f}. Median {desk['median_ms'] / 1000:.1f} s. What wrote: {answered}.",
+        ]
+    return "\n".join(lines)
+
+
+def write(page: Path, text: str) -> None:
+    old = page.read_text(encoding="utf-8")
+    before, rest = old.split(BEGIN)
+    page.write_text(f"{before}{BEGIN}\n{text}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+
+
+async def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--sample", type=int, default=60, help="helpdesk requests; 0 leaves them out, 260 is all")
+    arguments.add_argument("--json", type=Path, help="write the figures here, too")
+    arguments.add_argument("--write", type=Path, help="put the tables between the markers of this page")
+    given = arguments.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["SLUICEGATE_HOME"] = home
+        measured = [await pattern(folder) for folder in sorted(PATTERNS.iterdir()) if folder.is_dir()]
+        print(tables(measured, None), flush=True)
+        desk = await helpdesk(given.sample) if given.sample else None
+    text = tables(measured, desk)
+    print(text)
+    if given.json:
+        given.json.write_text(json.dumps({"patterns": measured, "helpdesk": desk}, indent=2) + "\n", encoding="utf-8")
+    if given.write:
+        write(given.write, text)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,194 @@
+"""`sluicegate task`: one small task on one text, or how well a model does it."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit, progress
+from sluicegate.errors import ConfigError, Place, Problem
+
+if TYPE_CHECKING:
+    from sluicegate.tasks import Found
+
+__all__ = ["app"]
+
+app = typer.Typer(help="One small task on one text: classify, extract, tag, summarise, route, check; measure.")
+
+Text = Annotated[str, typer.Argument(help="The text, or a file that holds it; - reads standard input.")]
+Model = Annotated[
+    str, typer.Option(help="provider:model; by default Ollama's small model, or the embedded one without a server.")
+]
+
+
+@app.command()
+def classify(
+    text: Text,
+    label: Annotated[list[str], typer.Option(help="A label, or LABEL=DESCRIPTION; at least two.")],
+    model: Model = "",
+    as_json: AsJson = False,
+) -> None:
+    """The one label that fits."""
+    from sluicegate import tasks
+
+    labels = {name: about or name.replace("_", " ") for name, _, about in (one.partition("=") for one in label)}
+    if len(labels) < 2:
+        raise typer.BadParameter("give at least two", param_hint="--label")
+    _show(tasks.classify(_given(text), labels, models=tasks.default_models(model)), as_json)
+
+
+@app.command()
+def extract(
+    text: Text,
+    schema: Annotated[Path, typer.Option(help="A file with the JSON Schema of the object.")],
+    model: Model = "",
+    retries: Annotated[int, typer.Option(min=0, max=5, help="How often to ask again with what was wrong.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """An object that fits a JSON Schema."""
+    from sluicegate import tasks
+
+    form = _schema(schema)
+    _show(tasks.extract(_given(text), form, models=tasks.default_models(model), retries=retries), as_json)
+
+
+@app.command()
+def tag(
+    text: Text,
+    choice: Annotated[list[str], typer.Option("--tag", help="A tag to choose from; may be repeated.")],
+    most: Annotated[int, typer.Option(min=1, help="How many may fit.")] = 3,
+    model: Model = "",
+    as_json: AsJson = False,
+) -> None:
+    """The tags that fit."""
+    from sluicegate import tasks
+
+    _show(tasks.tag(_given(text), choice, most=most, models=tasks.default_models(model)), as_json)
+
+
+@app.command()
+def summarise(
+    text: Text,
+    model: Model = "",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Cap on the output.")] = 100,
+    as_json: AsJson = False,
+) -> None:
+    """The text in a sentence or two."""
+    from sluicegate import tasks
+
+    _show(tasks.summarise(_given(text), max_tokens=max_tokens, models=tasks.default_models(model)), as_json)
+
+
+@app.command()
+def route(
+    text: Text,
+    router: Annotated[Path, typer.Option(help="Folder of a fitted router.")],
+    otherwise: Annotated[str, typer.Option(help="What to say below the router's threshold.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """The label of a fitted router, where it is sure enough."""
+    from sluicegate import tasks
+
+    _show(tasks.route(_given(text), router, otherwise=otherwise), as_json)
+
+
+@app.command()
+def check(
+    text: Text,
+    source: Annotated[str, typer.Option(help="What the text must follow from: a text or a file.")],
+    model: Model = "",
+    as_json: AsJson = False,
+) -> None:
+    """Whether a source says what the text says; leaves with 1 when it does not."""
+    from sluicegate import tasks
+
+    found = _show(tasks.check(_given(text), _given(source), models=tasks.default_models(model)), as_json)
+    if not found.value:
+        raise typer.Exit(1)
+
+
+@app.command()
+def measure(
+    name: Annotated[str, typer.Argument(help="classify, extract, tag, summarise, route, check or all.")],
+    model: Model = "",
+    limit: Annotated[int, typer.Option(min=0, help="Only the first rows of the set; 0 for all.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """How well a model does a task, on the small labelled set that comes with the package."""
+    from rich.table import Table
+
+    from sluicegate import tasks
+
+    wanted = [known for known in tasks.TASKS if name in (known, "all")]
+    if not wanted:
+        raise ConfigError([Problem("SG107", f"no task {name!r}", choices=(*tasks.TASKS, "all"))])
+
+    async def all_of_them() -> list[tasks.Measured]:
+        models, found = tasks.default_models(model), list[tasks.Measured]()
+        with progress() as bar:
+            for task in wanted:
+                line = bar.add_task(task, total=None)
+                done = lambda n, of, line=line: bar.update(line, completed=n, total=of)  # noqa: E731
+                found.append(await tasks.measure(task, models=models, limit=limit or None, on_progress=done))
+        return found
+
+    measured = asyncio.run(all_of_them())
+    if as_json:
+        emit([{**_plain(one), "accuracy": one.accuracy} for one in measured])
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "right", "accuracy", "95 % interval", "median", "model"):
+        table.add_column(heading)
+    for one in measured:
+        share, width = f"{one.accuracy:.0%}", f"{one.low:.0%} to {one.high:.0%}"
+        table.add_row(one.task, f"{one.right} of {one.rows}", share, width, f"{one.median_ms:.0f} ms", one.model)
+    console().print(table)
+
+
+def _given(text: str) -> str:
+    if text == "-":
+        return sys.stdin.read()
+    path = Path(text)
+    # a long or odd text is no path, and asking the file system about it may fail
+    if len(text) > 500 or "\n" in text or "\0" in text or not path.is_file():
+        return text
+    return path.read_text(encoding="utf-8")
+
+
+def _schema(file: Path) -> dict[str, Any]:
+    from jsonschema import Draft202012Validator, SchemaError
+
+    place = Place(str(file), 1, 1)
+    try:
+        form = json.loads(file.read_bytes())
+        Draft202012Validator.check_schema(form)
+        if not isinstance(form, dict):
+            raise TypeError("it is no object")
+    except OSError as error:
+        raise ConfigError([Problem("SG101", f"cannot read {file}: {error.strerror}")]) from error
+    except (ValueError, TypeError, SchemaError) as error:
+        what = getattr(error, "message", str(error))
+        raise ConfigError([Problem("SG107", f"not a JSON Schema: {what}", place)]) from error
+    return form  # pyright: ignore[reportUnknownVariableType]
+
+
+def _show(task: "Coroutine[Any, Any, Found[Any]]", as_json: bool) -> "Found[Any]":
+    found = asyncio.run(task)
+    if as_json:
+        emit(_plain(found))
+        return found
+    value = found.value if isinstance(found.value, str) else json.dumps(found.value, ensure_ascii=False, indent=2)
+    console().print(value, markup=False)
+    attempts = "" if found.attempts == 1 else f", {found.attempts} attempts"
+    console().print(f"confidence {found.confidence:.2f}, {found.model}, {found.ms:.0f} ms{attempts}", style="dim")
+    return found
+
+
+def _plain(found: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(found)

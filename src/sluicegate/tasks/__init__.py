@@ -1,0 +1,28 @@
+"""Six small tasks, each usable alone: classify, extract, tag, summarise, route, check.
+
+    from sluicegate import tasks
+    found = await tasks.extract("3 monitors for room 204", schema)
+    found = tasks.sync.extract("3 monitors for room 204", schema)   # outside an event loop
+
+Each asks the small model (see `default_models`), gives a `Found` with the value, a confidence and what really answered, and
+has a small labelled set that tells how well a model does it: `measure("extract")`.
+"""
+
+from sluicegate.tasks import sync
+from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
+from sluicegate.tasks.measuring import TASKS, Measured, measure
+
+__all__ = [
+    "TASKS",
+    "Found",
+    "Measured",
+    "check",
+    "classify",
+    "default_models",
+    "extract",
+    "measure",
+    "route",
+    "summarise",
+    "sync",
+    "tag",
+]

@@ -1,0 +1,216 @@
+"""The tasks themselves: one governed question to a small model each, its answer validated."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+from pydantic import BaseModel, ValidationError
+
+from sluicegate.errors import ModelError
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.config import ModelConfig
+from sluicegate.services import Completion, Message
+
+__all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
+
+T = TypeVar("T")
+M = TypeVar("M", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[T]):
+    """What a task came to."""
+
+    value: T
+    confidence: float
+    """`classify`, `check`: the decoded label's probability. `route`: the router's calibrated one. Else the geometric
+    mean of the answer's token probabilities; 0 when the model gives none."""
+    model: str
+    """What really answered, as ``provider:model``; for `route` the strategy that decided."""
+    attempts: int = 1
+    """Answers it took until one was valid."""
+    ms: float = 0.0
+
+
+def default_models(model: str = "") -> ModelSet:
+    """`model` alone, or a small model of a local Ollama server and the embedded one where there is none."""
+    slm = ModelConfig(use=model) if model else _config("ollama:qwen3:1.7b", "embedded:smollm2-135m")
+    return ModelSet({"slm": slm, "embedder": _config("ollama:all-minilm", "embedded:all-minilm-l6-v2")})
+
+
+async def classify(
+    text: str, labels: Sequence[str] | Mapping[str, str], *, models: ModelSet | None = None
+) -> Found[str]:
+    """The one label that fits; a mapping gives each label's description. Raises `ModelError`."""
+    from sluicegate.routing.slm import LabelDecoder
+
+    models, started = models or default_models(), time.perf_counter()
+    seen: list[str] = []
+    describe = labels if isinstance(labels, Mapping) else {}
+    scores = await LabelDecoder(_Naming(models, seen), "slm", describe).decode(text, list(labels))
+    best = max(scores, key=lambda label: scores[label])
+    return Found(best, scores[best], seen[-1], ms=_since(started))
+
+
+@overload
+async def extract(
+    text: str, schema: Mapping[str, Any], *, models: ModelSet | None = None, retries: int = 1, max_tokens: int = 200
+) -> Found[dict[str, Any]]: ...
+@overload
+async def extract(
+    text: str, schema: type[M], *, models: ModelSet | None = None, retries: int = 1, max_tokens: int = 200
+) -> Found[M]: ...
+async def extract(
+    text: str,
+    schema: Mapping[str, Any] | type[BaseModel],
+    *,
+    models: ModelSet | None = None,
+    retries: int = 1,
+    max_tokens: int = 200,
+) -> Found[Any]:
+    """An object that fits a JSON Schema or a pydantic model, from the words of `text`.
+
+    What does not fit is asked for again, with the error. Raises `ModelError` SG305 when nothing fits in the end.
+    """
+    kind = schema if isinstance(schema, type) else None
+    form = kind.model_json_schema() if kind else dict(schema)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    names = ", ".join(
+        f"{name} ({about['description']})" if about.get("description") else name
+        for name, about in form.get("properties", {}).items()
+    )
+    asked = [*_WORKED, Message("user", f"Fields: {names}\nText: {text}")]
+    return await _structured(models, asked, form, kind, retries, max_tokens)
+
+
+async def tag(text: str, tags: Sequence[str], *, models: ModelSet | None = None, most: int = 3) -> Found[list[str]]:
+    """Up to `most` of `tags` that fit, possibly none. Raises `ModelError`."""
+    chosen = {"type": "array", "items": {"enum": list(tags)}, "maxItems": min(most, len(tags)), "uniqueItems": True}
+    schema = {"type": "object", "properties": {"tags": chosen}, "required": ["tags"]}
+    system = f'Which of these tags fit the text? {", ".join(tags)}. Answer as {{"tags": ["..."]}}, best one first.'
+    asked = [Message("system", system), Message("user", text)]
+    found = await _structured(models, asked, schema, None, 1, 80)
+    return replace(found, value=list(dict.fromkeys(found.value["tags"])))
+
+
+async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: int = 100) -> Found[str]:
+    """`text` in a sentence or two. Raises `ModelError`."""
+    models, started = models or default_models(), time.perf_counter()
+    messages = [
+        Message("system", "Put the text short, in one sentence. Use only what the text says."),
+        Message("user", _NOTES),
+        Message("assistant", _SHORT),
+        Message("user", text),
+    ]
+    said = await models.chat("slm", messages, max_tokens=max_tokens, logprobs=1)
+    return Found(said.text.strip(), said.mean_probability, said.model, ms=_since(started))
+
+
+async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSet | None = None) -> Found[str]:
+    """The label of a fitted router, or `otherwise` where its confidence is below the threshold it was fitted with.
+
+    `router` is an artifact's folder, written by `sluicegate router fit`. Raises `ModelError` SG310 to SG312.
+    """
+    from sluicegate.routing.artifact import read_artifact
+    from sluicegate.routing.router import FittedRouter
+
+    own, started = models or default_models(), time.perf_counter()
+    artifact = read_artifact(router)
+    embedder: dict[str, str] | None = artifact.card.get("embedder")
+
+    async def embed(texts: Sequence[str]) -> list[list[float]]:
+        fingerprint = embedder["fingerprint"] if embedder else None
+        return (await own.embed_named("embedder", texts, like=fingerprint)).vectors
+
+    said = await FittedRouter(artifact, embed=embed if embedder else None).classify(text)
+    label = said.label if said.confidence >= said.threshold else otherwise
+    return Found(label, said.confidence, said.by, ms=_since(started))
+
+
+async def check(text: str, source: str, *, models: ModelSet | None = None) -> Found[bool]:
+    """Whether `source` says what `text` says, in the small model's opinion. Raises `ModelError`.
+
+    The guards (`sluicegate guard`) look for other faults: personal data, secrets, tone.
+    """
+    said = await classify(
+        f"Source: {source}\nClaim: {text}",
+        {"yes": "the source supports the claim", "no": "the source does not support the claim"},
+        models=models,
+    )
+    return replace(said, value=said.value == "yes")  # pyright: ignore[reportArgumentType, reportReturnType]
+
+
+_WORKED = (
+    Message("system", "Extract the fields from the text as JSON. Use the words of the text."),
+    Message("user", "Fields: guest, nights, hotel\nText: Book the hotel Astoria for Maria, two nights."),
+    Message("assistant", '{"guest": "Maria", "nights": 2, "hotel": "Astoria"}'),
+    Message("user", "Fields: colour, size, article\nText: I'd like 5 blue shirts in size L."),
+    Message("assistant", '{"colour": "blue", "size": "L", "article": "shirts"}'),
+)
+"""Worked examples: without them a very small model answers with the fields' names."""
+
+_NOTES = (
+    "10:05 lift in building 3 stopped between two floors. 10:20 technician called. 11:10 door opened, nobody was hurt, "
+    "lift locked until the check on Friday."
+)
+_SHORT = (
+    "The lift in building 3 stopped at 10:05; the door was opened at 11:10, nobody was hurt, and the lift stays locked "
+    "until the check on Friday."
+)
+
+
+async def _structured(
+    models: ModelSet | None,
+    asked: Sequence[Message],
+    schema: Mapping[str, Any],
+    kind: type[BaseModel] | None,
+    retries: int,
+    max_tokens: int,
+) -> Found[Any]:
+    """`models` holds an answer to the schema and asks once more by itself; here to what only pydantic can say."""
+    models, started = models or default_models(), time.perf_counter()
+    messages = list(asked)
+    wrong = ""
+    for attempt in range(1, retries + 2):
+        try:
+            said = await models.chat("slm", messages, max_tokens=max_tokens, schema=schema, logprobs=1)
+        except ModelError as error:
+            if error.code != "SG305" or attempt > retries:
+                raise
+            continue
+        try:
+            value = kind.model_validate(said.parsed) if kind else said.parsed
+        except ValidationError as error:
+            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            messages += [
+                Message("assistant", said.text),
+                Message("user", f"That answer cannot be used: {wrong}. Answer again, with JSON that fits."),
+            ]
+            continue
+        return Found(value, said.mean_probability, said.model, attempt, _since(started))
+    raise ModelError("SG305", f"no answer fits after {retries + 1} attempts: {wrong or 'none fits the schema'}")
+
+
+class _Naming:
+    """The models, noting what answered."""
+
+    def __init__(self, models: ModelSet, seen: list[str]) -> None:
+        self._models = models
+        self._seen = seen
+
+    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
+        said = await self._models.chat(role, messages, **options)
+        self._seen.append(said.model)
+        return said
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._models, name)
+
+
+def _config(use: str, *otherwise: str) -> ModelConfig:
+    return ModelConfig(use=use, otherwise=otherwise)
+
+
+def _since(started: float) -> float:
+    return (time.perf_counter() - started) * 1000

@@ -1,0 +1,149 @@
+"""The six small tasks: on the embedded model, and what happens with answers that do not fit."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel, field_validator
+from typer.testing import CliRunner
+
+from sluicegate import tasks
+from sluicegate.cli.task import app
+from sluicegate.errors import ModelError
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.config import ModelConfig
+from sluicegate.models.provider import Answer, Ask
+from sluicegate.services import TokenLogprob
+
+EMBEDDED = "embedded:smollm2-135m"
+PATTERN = Path(__file__).parents[2] / "configs" / "patterns" / "3-rag-slm"
+ORDER = {
+    "type": "object",
+    "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}},
+    "required": ["item", "quantity"],
+}
+
+
+class Scripted:
+    """A provider that gives these answers one after the other."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        self.asked: list[Ask] = []
+
+    async def chat(self, ask: Ask) -> Answer:
+        self.asked.append(ask)
+        return Answer(self.answers.pop(0), 5, 5, "stop", (TokenLogprob("a", -0.1), TokenLogprob("b", -0.3)))
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        raise AssertionError
+
+    async def identity(self) -> str:
+        return "scripted"
+
+    async def warm(self) -> None: ...
+
+
+def scripted(provider: Scripted) -> ModelSet:
+    return ModelSet({"slm": ModelConfig(use="ollama:any")}, provider_of=lambda _config: provider)  # type: ignore[arg-type]
+
+
+class Order(BaseModel):
+    item: str
+    quantity: int
+
+    @field_validator("quantity")
+    @classmethod
+    def _at_least_two(cls, value: int) -> int:
+        if value < 2:
+            raise ValueError("fewer than two are not ordered")
+        return value
+
+
+async def test_what_pydantic_refuses_is_asked_again_with_the_reason() -> None:
+    provider = Scripted('{"item": "monitor", "quantity": 1}', '{"item": "monitor", "quantity": 3}')
+    found = await tasks.extract("3 monitors", Order, models=scripted(provider))
+    assert found.value == Order(item="monitor", quantity=3)
+    assert found.attempts == 2
+    assert found.confidence == pytest.approx(0.8187, abs=1e-3)  # exp of the mean of -0.1 and -0.3
+    assert found.model == "ollama:any"
+    assert "fewer than two are not ordered" in provider.asked[1].messages[-1].content
+
+
+async def test_what_never_fits_is_an_error_that_says_why() -> None:
+    provider = Scripted(*['{"item": "monitor", "quantity": 1}'] * 3)
+    with pytest.raises(ModelError, match="fewer than two") as raised:
+        await tasks.extract("a monitor", Order, models=scripted(provider), retries=2)
+    assert raised.value.code == "SG305"
+    assert provider.answers == []
+
+
+async def test_json_that_does_not_fit_the_schema_is_asked_again_too() -> None:
+    provider = Scripted('{"item": "monitor"}', '{"item": "monitor", "quantity": 3}')
+    assert (await tasks.extract("3 monitors", ORDER, models=scripted(provider))).value["quantity"] == 3
+    assert "'quantity' is a required property" in provider.asked[1].messages[-1].content
+
+
+async def test_tags_are_of_the_list_and_each_once() -> None:
+    provider = Scripted('{"tags": ["a", "z"]}', '{"tags": ["b", "a"]}')
+    assert (await tasks.tag("text", ["a", "b"], models=scripted(provider))).value == ["b", "a"]
+
+
+def test_the_embedded_model_does_them(tmp_path: Path) -> None:
+    models = tasks.default_models(EMBEDDED)
+    order = tasks.sync.extract("Please order 3 monitors.", ORDER, models=models)
+    assert order.value["quantity"] == 3
+    assert 0 < order.confidence <= 1
+    assert order.model == EMBEDDED
+    label = tasks.sync.classify("The printer is broken.", ["printer", "holiday"], models=models)
+    assert label.value in ("printer", "holiday")
+    assert 0.5 <= label.confidence <= 1
+    short = tasks.sync.summarise("At 08:15 the mail gateway stopped. It was restarted at 10:40.", models=models)
+    assert short.value
+
+
+def test_a_route_below_the_threshold_is_not_taken() -> None:
+    sure = tasks.sync.route("I forgot my password, how do I reset it?", PATTERN / "router")
+    assert sure.value == "password"
+    unsure = tasks.sync.route("hm", PATTERN / "router", otherwise="a person")
+    assert unsure.value in ("a person", "out_of_scope")
+    # no model: the confidence is the router's own
+    assert sure.confidence > unsure.confidence
+
+
+@pytest.mark.parametrize(("name", "least"), [("route", 0.7), ("extract", 0.5)])
+async def test_a_task_is_measured_on_its_set(name: Any, least: float) -> None:
+    measured = await tasks.measure(name, models=tasks.default_models(EMBEDDED), limit=20)
+    assert measured.rows == 20
+    assert measured.low <= measured.accuracy <= measured.high
+    assert measured.accuracy >= least
+    assert measured.median_ms > 0
+
+
+@pytest.mark.parametrize("name", list(tasks.TASKS))
+def test_every_task_has_twenty_rows(name: Any) -> None:
+    assert len(tasks.TASKS[name].rows()) >= 20
+
+
+async def test_measuring_counts_what_is_right() -> None:
+    rows = tasks.TASKS["tag"].rows()[:2]
+    right = json.dumps({"tags": rows[0]["right"]})
+    measured = await tasks.measure("tag", models=scripted(Scripted(right, '{"tags": []}')), limit=2)
+    assert (measured.right, measured.rows) == (1, 2)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    schema = tmp_path / "order.json"
+    schema.write_text(json.dumps(ORDER))
+    run = CliRunner().invoke
+    done = run(app, ["extract", "Please order 3 monitors.", "--schema", str(schema), "--model", EMBEDDED, "--json"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["value"]["quantity"] == 3
+    routed = run(app, ["route", "I forgot my password", "--router", str(PATTERN / "router"), "--json"])
+    assert json.loads(routed.stdout)["value"] == "password"
+    schema.write_text('{"type": "nonsense"}')
+    broken = run(app, ["extract", "x", "--schema", str(schema)])
+    assert "not a JSON Schema" in str(broken.exception)
+    assert "no task 'sing'" in str(run(app, ["measure", "sing"]).exception)
