@@ -77,7 +77,7 @@ def open_workflow(
     folder, config = home(), workflow.config
     models = models or ModelSet(config.models)
     tracer = tracer or _tracer(workflow)
-    keep(workflow)
+    keep(workflow, present=not (dry or shadow))
     switch = KillSwitch()
     policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
     reading = Reading(policy)

@@ -18,11 +18,15 @@ from sluicegate.home import home
 __all__ = ["current", "keep", "kept"]
 
 
-def keep(workflow: Workflow) -> None:
-    """Remember this version; costs a look at one folder when it is known. Raises `RunError` SG607."""
+def keep(workflow: Workflow, *, present: bool = True) -> None:
+    """Remember this version; costs a look at one folder when it is known.
+
+    `present`: runs of this name go on under it from now on; not so for a challenger in the shadow. Raises `RunError`
+    SG607.
+    """
     folder = _folder(workflow.digest)
     origin = {"workflow": workflow.name, "file": str(workflow.path.resolve()), "digest": workflow.digest}
-    if not _of_home(workflow.path):  # neither an old version nor a variant is the present one
+    if present and not _of_home(workflow.path):  # neither an old version nor a variant is the present one
         _point(workflow.name, origin)
     if folder.is_dir():
         return

@@ -178,3 +178,13 @@ def test_a_retrieve_node_takes_its_indexs_number_of_passages_unless_it_says() ->
     root = Path(__file__).resolve().parents[2] / "configs" / "helpdesk" / "workflow.yaml"
     workflow = load(root)
     assert workflow.settings["facts"].k == workflow.config.indexes["kb"].k  # type: ignore[attr-defined]
+
+
+def test_quoting_needs_its_own_prompt(tmp_path: Path) -> None:
+    root = Path(__file__).resolve().parents[2] / "configs" / "helpdesk"
+    shutil.copytree(root, tmp_path / "helpdesk")
+    (tmp_path / "helpdesk" / "prompts" / "answer-quote.md").unlink()
+    _, problems = inspect(tmp_path / "helpdesk" / "workflow.yaml")
+    missing = [problem for problem in problems if problem.code == "SG114"]
+    assert "answer-quote" in missing[0].message
+    assert missing[0].place is not None
