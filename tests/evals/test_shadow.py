@@ -17,7 +17,7 @@ from sluicegate.evals.comparing import Challenge, Recorded, compare, passages, s
 from sluicegate.evals.gates import Pair
 from sluicegate.evals.pairs import PairStore, Registration, today
 from sluicegate.evals.plan import Plan
-from sluicegate.evals.shadow import Shadow, work
+from sluicegate.evals.shadow import Shadow, pair_up, work
 from sluicegate.evals.variants import changed
 from sluicegate.graphs.run import Outcome
 from sluicegate.observe.store import Store
@@ -307,6 +307,18 @@ def test_a_request_is_claimed_once_and_a_lost_claim_is_counted(pairs: PairStore)
     other.close()
 
 
+async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs)
+    outcome = await answered(own_home)
+    working = asyncio.create_task(pair_up(at, pairs, hanging, outcome, None, lambda _run: None))
+    await asyncio.sleep(0.1)
+    assert pairs.claimed(at.number) == {outcome.run}
+    working.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await working
+    assert pairs.claimed(at.number) == set()
+
+
 # --- from the records, in another process ---
 
 
@@ -326,6 +338,9 @@ async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) ->
     assert counts == {"paired": 3, "another version of the champion": 1}
     assert [pair.champion_run for pair in pairs.pairs(at.number)] == [outcome.run for outcome in outcomes]
     assert (await work(at, challenge=crashing)).get("paired") is None
+    with tracer.run("gone", workflow="test", digest="digest-1"):
+        tracer.finish("answered", outcomes[0].state)
+    assert (await work(at, challenge=crashing))["no checkpoint"] == 1
     pairs.stop("test")
     await made.run("Question after the end", ANN)
     assert (await work(at, challenge=crashing))["stopped"] == 1

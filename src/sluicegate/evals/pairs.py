@@ -155,6 +155,11 @@ class PairStore:
             done = connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (number, champion_run, today()))
             return done.rowcount == 1
 
+    def release(self, number: int, champion_run: str) -> None:
+        """Give a claim back that nothing came of, so that another worker may take it."""
+        with self._lock, transaction(self._connection) as connection:
+            connection.execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+
     def add(self, number: int, pair: Pair, *, usd: float) -> None:
         with self._lock, transaction(self._connection) as connection:
             connection.execute(

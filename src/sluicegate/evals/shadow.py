@@ -27,7 +27,7 @@ from sluicegate.graphs.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.store import Store
 
-__all__ = ["Shadow", "labels_of", "list_price", "shadow_of", "work"]
+__all__ = ["Shadow", "labels_of", "list_price", "pair_up", "shadow_of", "work"]
 
 _WAIT_S = 0.05
 """How often an idle worker looks for something to do."""
@@ -130,7 +130,12 @@ async def pair_up(
         return "daily cost" if usd >= at.plan.daily.usd > 0 else "daily pairs"
     if not pairs.claim(at.number, outcome.run):
         return "paired before"
-    pair, cost = await compare(at.plan, outcome, challenge, case=case, list_usd=price(outcome.run))
+    try:
+        pair, cost = await compare(at.plan, outcome, challenge, case=case, list_usd=price(outcome.run))
+    except BaseException:
+        # the worker is being stopped
+        pairs.release(at.number, outcome.run)
+        raise
     pairs.add(at.number, pair, usd=cost)
     return ""
 
@@ -223,7 +228,11 @@ async def work(
 
     async def one(run: str, ms: float) -> None:
         async with gate:
-            outcome = Outcome(run, recorded(run), ms)
+            try:
+                outcome = Outcome(run, recorded(run), ms)
+            except RunError:
+                counts["no checkpoint"] += 1
+                return
             reason = unshadowed(outcome) or ("" if sampled(at.plan, outcome.state) else "not sampled")
             if not reason and not pairs.is_running(at.number):
                 reason = "stopped"
