@@ -3,9 +3,10 @@
     python benchmarks/router.py [--only tickets clinc banking escalation speed] [--json] [--keep FOLDER]
 
 Reads the development parts beside the repository (`../shared/data`). Each row is two commands that anybody can run,
-`sluicegate router fit` and `sluicegate router report`, on parts that the fit did not see: the tuning part of the tickets, the
-validation part of CLINC150 (its rows calibrate the router, none trains it), a fifth of Banking77, the development part of
-MMLU. Their test parts are not here. Fits run on one thread; on a busy machine they take minutes each.
+`sluicegate router fit` and `sluicegate router report`, on parts that the fit did not see: the tuning part of the
+tickets, the validation part of CLINC150 (its rows calibrate the router, none trains it), a fifth of Banking77, the
+development part of MMLU. Their test parts are not here. Fits run on one thread; on a busy machine they take minutes
+each.
 """
 
 import argparse

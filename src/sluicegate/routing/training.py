@@ -274,7 +274,7 @@ def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Mem
 
 
 def _contrasted(seen: Any, target: Any, classes: int, cost: float) -> tuple[Floats, Floats]:
-    """One support vector machine per class on features scaled by the size of their log-count ratio; weights unscaled."""
+    """One machine per class on features scaled by their log-count ratio; the weights are for features as they are."""
     import scipy.sparse
     from sklearn.svm import LinearSVC
 

@@ -1,0 +1,104 @@
+"""`sluicegate router` from the outside: what it prints and what it refuses."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sluicegate.cli.router import app
+from sluicegate.errors import ModelError
+from tests.routing.made_rows import jsonl, rows
+from tests.routing.test_answer import graded
+from tests.routing.test_escalate import made
+
+REPORT = {
+    *("rows", "accuracy", "macro_f1", "ece", "threshold", "coverage", "accepted_accuracy"),
+    *("oos_recall", "oos_auroc", "latency_ms_p50", "latency_ms_p95"),
+}
+Write = Callable[..., Path]
+
+
+def said(*arguments: object) -> str:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def told(*arguments: object) -> Any:
+    return json.loads(said(*arguments, "--json"))
+
+
+@pytest.fixture
+def artifact(written: Write, tmp_path: Path) -> Path:
+    out = tmp_path / "router"
+    train, apart = written(jsonl(rows(240, 0)), "train.jsonl"), written(jsonl(rows(200, 1)), "apart.jsonl")
+    told("fit", train, "--calibration", apart, "--oos-label", "oos", "--embedder", "none", "--out", out)
+    return out
+
+
+def test_fit_and_report(artifact: Path, written: Write, tmp_path: Path) -> None:
+    data = written(jsonl(rows(120, 2)), "test.jsonl")
+    found = told("report", artifact, "--data", data)
+    assert found.keys() >= REPORT
+    assert found["rows"] == 120
+    assert found["accuracy"] > 0.95
+    assert found["artifact"] == json.loads((artifact / "card.json").read_text())["hash"]
+    page = tmp_path / "report.html"
+    table = said("report", artifact, "--data", data, "--html", page)
+    assert "accepted accuracy" in table
+    assert "printer" in table
+    assert "<svg" in page.read_text()
+
+
+def test_a_part_is_held_apart_by_itself(written: Write, tmp_path: Path) -> None:
+    out = tmp_path / "alone"
+    found = told("fit", written(jsonl(rows(300, 0))), "--embedder", "none", "--error", "0.2", "--out", out)
+    assert found["calibration"] >= 30
+    assert found["train"] + found["calibration"] == 300
+    assert not list(tmp_path.glob(".*fitting"))
+
+
+def test_explain_and_threshold(artifact: Path, written: Write) -> None:
+    data = written(jsonl(rows(300, 3)), "more.jsonl")
+    found = told("explain", "my printer is jammed", "--router", artifact, "--examples", data)
+    assert found["label"] == "printer"
+    assert found["nearest"]
+    assert "What spoke" in said("explain", "my printer is jammed", "--router", artifact)
+    costs = told("threshold", artifact, "--data", data, "--error", 0.05, "--error", 0.2)
+    assert [row["error"] for row in costs["overall"]] == [0.05, 0.2]
+    assert "Per intent" in said("threshold", artifact, "--data", data)
+
+
+def test_escalation(written: Write, tmp_path: Path) -> None:
+    def lines(seed: int) -> str:
+        data = made(200, seed)
+        pairs = zip(data.prompts, data.weak, data.strong, strict=True)
+        return "".join(json.dumps({"prompt": p, "weak_correct": w, "strong_correct": s}) + "\n" for p, w, s in pairs)
+
+    out, page = tmp_path / "escalate", tmp_path / "page.html"
+    told("fit", written(lines(0), "a.jsonl"), "--task", "escalate", "--embedder", "none", "--out", out)
+    found = told("report", out, "--data", written(lines(1), "b.jsonl"), "--html", page)
+    assert {"apgr", "cpt50", "cpt80"} <= found.keys()
+    assert found["apgr"] > 0.6
+    assert "<svg" in page.read_text()
+
+
+def test_answers(written: Write, tmp_path: Path) -> None:
+    data = written("".join(json.dumps(row) + "\n" for row in graded(120, 0)))
+    found = told("fit", data, "--task", "answer", "--out", tmp_path / "answers")
+    assert found["auroc"] > 0.7
+
+
+def test_what_is_refused(written: Write, tmp_path: Path, artifact: Path) -> None:
+    one = written('{"text": "a", "label": "x"}\n{"text": "b", "label": "x"}\n', "one.jsonl")
+    with pytest.raises(ModelError, match="SG313 one class only"):
+        said("fit", one, "--out", tmp_path / "x", "--embedder", "none")
+    with pytest.raises(ModelError, match="SG308"):
+        said("fit", written(jsonl(rows(50, 0))), "--out", tmp_path / "x", "--embedder", "nonsense")
+    with pytest.raises(ModelError, match="SG310"):
+        said("report", tmp_path / "absent", "--data", one)
+    for wrong in (["fit", one], ["fit", one, "--out", "x", "--task", "dance"], ["fit", one, "--method", "magic"]):
+        assert CliRunner().invoke(app, [str(a) for a in wrong]).exit_code == 2
