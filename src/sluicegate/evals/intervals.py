@@ -7,13 +7,14 @@ fixed seed so that a report can be made again. A bootstrap over fewer than about
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.models.probe import interval
 
-__all__ = ["Estimate", "bootstrap", "rate"]
+__all__ = ["Estimate", "bootstrap", "bootstrap_rows", "rate"]
 
 Floats = NDArray[np.float64]
 
@@ -40,11 +41,25 @@ def rate(hits: Sequence[float] | Floats) -> Estimate | None:
     return Estimate(right / rows, *interval(right, rows), rows, "wilson")
 
 
-def bootstrap(values: Floats, figure: Callable[[Floats], float] = lambda rows: float(rows.mean())) -> Estimate | None:
-    """A figure of rows (the first axis), resampled; None without rows."""
+def bootstrap(values: Floats, figure: Callable[[Floats], Any] = lambda rows: rows.mean(axis=-1)) -> Estimate | None:
+    """A figure of values along the last axis, resampled; None without values."""
     if not len(values):
         return None
-    drawn = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    figures = [figure(values[rows]) for rows in drawn]
-    low, high = np.quantile(figures, [0.025, 0.975])
-    return Estimate(figure(values), float(low), float(high), len(values), "bootstrap")
+    drawn = _drawn(len(values))
+    return _estimate(figure(values), figure(values[drawn]), len(values))
+
+
+def bootstrap_rows(rows: Floats, figure: Callable[[Floats], float]) -> Estimate | None:
+    """A figure of whole rows (the first axis), resampled; None without rows."""
+    if not len(rows):
+        return None
+    return _estimate(figure(rows), [figure(rows[drawn]) for drawn in _drawn(len(rows))], len(rows))
+
+
+def _drawn(n: int) -> NDArray[np.int64]:
+    return np.random.default_rng(0).integers(0, n, (RESAMPLES, n))
+
+
+def _estimate(value: float, resampled: Any, n: int) -> Estimate:
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return Estimate(float(value), float(low), float(high), n, "bootstrap")

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import ConfigError, Problem, nearest
-from sluicegate.evals.intervals import Estimate, bootstrap, rate
+from sluicegate.evals.intervals import Estimate, bootstrap, bootstrap_rows, rate
 from sluicegate.evals.kept import Row
 from sluicegate.routing.calibration import ece
-from sluicegate.routing.metrics import quantile
 
 __all__ = [
     "FIGURES",
@@ -74,11 +73,10 @@ FIGURES: Mapping[str, Figure] = {
 }
 """Every figure of a report, in its order."""
 
-_KINDS: Mapping[str, Callable[[Floats], float]] = {
-    "mean": lambda rows: float(rows.mean()),
-    "p50": lambda rows: quantile(rows, 0.5),  # pyright: ignore[reportArgumentType]
-    "p95": lambda rows: quantile(rows, 0.95),  # pyright: ignore[reportArgumentType]
-    "ece": lambda rows: ece(rows[:, 0], rows[:, 1] > 0.5),
+_KINDS: Mapping[str, Callable[[Floats], Any]] = {
+    "mean": lambda values: values.mean(axis=-1),
+    "p50": lambda values: np.quantile(values, 0.5, axis=-1),
+    "p95": lambda values: np.quantile(values, 0.95, axis=-1),
 }
 
 
@@ -109,7 +107,7 @@ def _estimate(figure: Figure, rows: Sequence[Row]) -> Estimate | None:
             for row in rows
             if {"confidence", "intent_right"} <= row.metrics.keys()
         ]
-        return bootstrap(np.array(pairs, float), _KINDS["ece"])
+        return bootstrap_rows(np.array(pairs, float), lambda drawn: ece(drawn[:, 0], drawn[:, 1] > 0.5))
     return bootstrap(np.array(values, float), _KINDS[figure.kind])
 
 
