@@ -1,8 +1,9 @@
 """`make bench-patterns`: each pattern on its example set, and how much of the helpdesk ends without the large model.
 
-Runs the patterns' requests for real, in a home of their own, and compares them with what their rows expect. The router's
-accuracy is that on the pattern's held-out rows. Money is at the list price in PRICE whatever answered: ``all-LLM`` is what one
-call of the large model would have cost for the same tokens. `--write docs/patterns.md` puts the tables between its markers.
+Runs the patterns' requests for real, in a home of their own, and compares them with what their rows expect. The
+router's accuracy is that on the pattern's held-out rows. Money is at the list price in PRICE whatever answered:
+``all-LLM`` is what one call of the large model would have cost for the same tokens. `--write docs/patterns.md` puts the
+tables between its markers.
 """
 
 import argparse
@@ -28,12 +29,16 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 
 async def ready(file: Path) -> Any:
-    """The opened workflow, its knowledge ingested."""
+    """The opened workflow, its knowledge ingested. A busy processor is given time: this measures, it does not serve."""
+    from sluicegate.graphs.load import load
     from sluicegate.graphs.open import open_workflow
+    from sluicegate.models.chain import ModelSet
     from sluicegate.retrieval.files import indexes_of
     from sluicegate.retrieval.ingest import ingest
 
-    opened = open_workflow(file)
+    workflow = load(file)
+    patient = {role: one.model_copy(update={"timeout_s": 600.0}) for role, one in workflow.config.models.items()}
+    opened = open_workflow(workflow, models=ModelSet(patient))
     for name, index in opened.workflow.config.indexes.items():
         folders = opened.workflow.folders
         await ingest(indexes_of(opened.workflow.name) / name, [], index, opened.models, folders=folders)
@@ -81,7 +86,8 @@ async def pattern(folder: Path) -> dict[str, Any]:
         if answer and answer["model"]:
             models[answer["model"]] += 1
     return {
-        "pattern": folder.name, "requests": len(cases), "as_expected": good, "router_right": right, "router_rows": len(held),
+        "pattern": folder.name, "requests": len(cases), "as_expected": good,
+        "router_right": right, "router_rows": len(held),
         "median_ms": statistics.median(times), "max_ms": max(times), "usd": paid, "all_llm_usd": whole,
         "paths": dict(paths), "models": dict(models),
     }  # fmt: skip
@@ -116,7 +122,8 @@ async def helpdesk(sample: int) -> dict[str, Any]:
     low, high = interval(without, len(chosen))
     return {
         "sample": len(chosen), "of": len(rows), "without_llm": without, "low": low, "high": high, "intent_right": right,
-        "median_ms": statistics.median(times), "usd": paid, "all_llm_usd": whole, "paths": dict(paths), "models": dict(models),
+        "median_ms": statistics.median(times), "usd": paid, "all_llm_usd": whole,
+        "paths": dict(paths), "models": dict(models),
     }  # fmt: skip
 
 
@@ -128,25 +135,29 @@ def tables(patterns: list[dict[str, Any]], desk: dict[str, Any] | None) -> str:
     ]
     for one in patterns:
         share = f"{one['router_right']} of {one['router_rows']} ({one['router_right'] / one['router_rows']:.0%})"
-        answered = ", ".join(f"`{name}` {count}" for name, count in one["models"].items()) or "no model wrote"
+        answered = _counted(one["models"]) or "no model wrote"
         lines.append(
-            f"| {one['pattern']} | {one['as_expected']} of {one['requests']} | {share} | {one['median_ms'] / 1000:.1f} s "
-            f"| {one['max_ms'] / 1000:.1f} s | ${one['usd']:.5f} | ${one['all_llm_usd']:.5f} | {answered} |"
+            f"| {one['pattern']} | {one['as_expected']} of {one['requests']} | {share} "
+            f"| {one['median_ms'] / 1000:.1f} s | {one['max_ms'] / 1000:.1f} s | ${one['usd']:.5f} | ${one['all_llm_usd']:.5f} | {answered} |"
         )
     if desk:
         share = desk["without_llm"] / desk["sample"]
         kept = "reached" if share >= TARGET else "missed"
         paths = ", ".join(f"{path} {count}" for path, count in sorted(desk["paths"].items()))
-        answered = ", ".join(f"`{name}` {count}" for name, count in desk["models"].items())
-        lines += [
-            "",
+        answered = _counted(desk["models"])
+        said = (
             f"Helpdesk, {desk['sample']} of its {desk['of']} held-out requests (drawn with a fixed seed): "
             f"**{desk['without_llm']} end without the large model ({share:.0%}**, 95 % interval {desk['low']:.0%} to "
             f"{desk['high']:.0%}; target {TARGET:.0%}, {kept}). The intent is right in {desk['intent_right']}. "
             f"Paths: {paths}. Large-model calls at list price ${desk['usd']:.5f}, the large model for everything "
-            f"${desk['all_llm_usd']:.5f}. Median {desk['median_ms'] / 1000:.1f} s. What wrote: {answered}.",
-        ]
+            f"${desk['all_llm_usd']:.5f}. Median {desk['median_ms'] / 1000:.1f} s. What wrote: {answered}."
+        )
+        lines += ["", said]
     return "\n".join(lines)
+
+
+def _counted(models: dict[str, int]) -> str:
+    return ", ".join(f"`{name}` {count}" for name, count in models.items())
 
 
 def write(page: Path, text: str) -> None:

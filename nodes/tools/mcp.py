@@ -1,8 +1,8 @@
 """Tools of MCP servers, named ``mcp.SERVER.TOOL`` in a config.
 
 A config can only name a server; what that is (a command to start, or an address) stands in the operator's own file,
-``mcp.json`` in the home folder or where `SLUICEGATE_MCP` points. A config from elsewhere therefore starts nothing that the
-operator has not listed:
+``mcp.json`` in the home folder or where `SLUICEGATE_MCP` points. A config from elsewhere therefore starts nothing that
+the operator has not listed:
 
     {"mcpServers": {"desk": {"command": "python", "args": ["desk.py"], "read_only": ["find"], "timeout_s": 10}}}
 
@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
@@ -208,6 +208,7 @@ def _in_thread(work: Coroutine[Any, Any, T]) -> T:
 
 def _cause(error: BaseException) -> BaseException:
     """The first real failure inside the groups that task groups raise."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
+    inside: Any = error
+    while isinstance(inside, BaseExceptionGroup):
+        inside = cast("BaseException", inside.exceptions[0])
+    return inside

@@ -123,7 +123,7 @@ def measure(
 
     from sluicegate import tasks
 
-    wanted = [known for known in tasks.TASKS if name in (known, "all")]
+    wanted: list[tasks.TaskName] = [known for known in tasks.TASKS if name in (known, "all")]
     if not wanted:
         raise ConfigError([Problem("SG107", f"no task {name!r}", choices=(*tasks.TASKS, "all"))])
 
@@ -132,8 +132,11 @@ def measure(
         with progress() as bar:
             for task in wanted:
                 line = bar.add_task(task, total=None)
-                done = lambda n, of, line=line: bar.update(line, completed=n, total=of)  # noqa: E731
-                found.append(await tasks.measure(task, models=models, limit=limit or None, on_progress=done))
+
+                def moved(done: int, total: int, line: Any = line) -> None:
+                    bar.update(line, completed=done, total=total)
+
+                found.append(await tasks.measure(task, models=models, limit=limit or None, on_progress=moved))
         return found
 
     measured = asyncio.run(all_of_them())
@@ -162,18 +165,16 @@ def _given(text: str) -> str:
 def _schema(file: Path) -> dict[str, Any]:
     from jsonschema import Draft202012Validator, SchemaError
 
-    place = Place(str(file), 1, 1)
     try:
-        form = json.loads(file.read_bytes())
+        form: Any = json.loads(file.read_bytes())
         Draft202012Validator.check_schema(form)
-        if not isinstance(form, dict):
-            raise TypeError("it is no object")
     except OSError as error:
         raise ConfigError([Problem("SG101", f"cannot read {file}: {error.strerror}")]) from error
-    except (ValueError, TypeError, SchemaError) as error:
-        what = getattr(error, "message", str(error))
-        raise ConfigError([Problem("SG107", f"not a JSON Schema: {what}", place)]) from error
-    return form  # pyright: ignore[reportUnknownVariableType]
+    except (ValueError, SchemaError) as error:
+        what = error.message if isinstance(error, SchemaError) else str(error)
+        raise ConfigError([Problem("SG107", f"not a JSON Schema: {what}", Place(str(file), 1, 1))]) from error
+    # `true` is a schema too, but names no fields
+    return form if isinstance(form, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def _show(task: "Coroutine[Any, Any, Found[Any]]", as_json: bool) -> "Found[Any]":

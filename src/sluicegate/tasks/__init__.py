@@ -4,18 +4,19 @@
     found = await tasks.extract("3 monitors for room 204", schema)
     found = tasks.sync.extract("3 monitors for room 204", schema)   # outside an event loop
 
-Each asks the small model (see `default_models`), gives a `Found` with the value, a confidence and what really answered, and
-has a small labelled set that tells how well a model does it: `measure("extract")`.
+Each asks the small model (see `default_models`), gives a `Found` with the value, a confidence and what really answered,
+and has a small labelled set that tells how well a model does it: `measure("extract")`.
 """
 
 from sluicegate.tasks import sync
 from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
-from sluicegate.tasks.measuring import TASKS, Measured, measure
+from sluicegate.tasks.measuring import TASKS, Measured, TaskName, measure
 
 __all__ = [
     "TASKS",
     "Found",
     "Measured",
+    "TaskName",
     "check",
     "classify",
     "default_models",

@@ -4,14 +4,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 from pydantic import BaseModel, ValidationError
 
 from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
-from sluicegate.services import Completion, Message
+from sluicegate.services import Completion, Message, Models
 
 __all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
 
@@ -48,8 +48,8 @@ async def classify(
 
     models, started = models or default_models(), time.perf_counter()
     seen: list[str] = []
-    describe = labels if isinstance(labels, Mapping) else {}
-    scores = await LabelDecoder(_Naming(models, seen), "slm", describe).decode(text, list(labels))
+    describe = dict(labels) if isinstance(labels, Mapping) else None
+    scores = await LabelDecoder(cast("Models", _Naming(models, seen)), "slm", describe).decode(text, list(labels))
     best = max(scores, key=lambda label: scores[label])
     return Found(best, scores[best], seen[-1], ms=_since(started))
 
@@ -75,10 +75,10 @@ async def extract(
     What does not fit is asked for again, with the error. Raises `ModelError` SG305 when nothing fits in the end.
     """
     kind = schema if isinstance(schema, type) else None
-    form = kind.model_json_schema() if kind else dict(schema)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    form: dict[str, Any] = schema.model_json_schema() if isinstance(schema, type) else dict(schema)
+    properties: dict[str, dict[str, Any]] = form.get("properties", {})
     names = ", ".join(
-        f"{name} ({about['description']})" if about.get("description") else name
-        for name, about in form.get("properties", {}).items()
+        f"{name} ({about['description']})" if about.get("description") else name for name, about in properties.items()
     )
     asked = [*_WORKED, Message("user", f"Fields: {names}\nText: {text}")]
     return await _structured(models, asked, form, kind, retries, max_tokens)
@@ -138,7 +138,7 @@ async def check(text: str, source: str, *, models: ModelSet | None = None) -> Fo
         {"yes": "the source supports the claim", "no": "the source does not support the claim"},
         models=models,
     )
-    return replace(said, value=said.value == "yes")  # pyright: ignore[reportArgumentType, reportReturnType]
+    return Found(said.value == "yes", said.confidence, said.model, ms=said.ms)
 
 
 _WORKED = (

@@ -20,7 +20,7 @@ from sluicegate.models.probe import TASKS as PROBES
 from sluicegate.models.probe import interval, rows_of
 from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
 
-__all__ = ["TASKS", "Measured", "measure"]
+__all__ = ["TASKS", "Measured", "TaskName", "measure"]
 
 TaskName = Literal["classify", "extract", "tag", "summarise", "route", "check"]
 Row = Mapping[str, Any]
