@@ -138,7 +138,8 @@ def tables(patterns: list[dict[str, Any]], desk: dict[str, Any] | None) -> str:
         answered = _counted(one["models"]) or "no model wrote"
         lines.append(
             f"| {one['pattern']} | {one['as_expected']} of {one['requests']} | {share} "
-            f"| {one['median_ms'] / 1000:.1f} s | {one['max_ms'] / 1000:.1f} s | ${one['usd']:.5f} | ${one['all_llm_usd']:.5f} | {answered} |"
+            f"| {one['median_ms'] / 1000:.1f} s | {one['max_ms'] / 1000:.1f} s "
+            f"| ${one['usd']:.5f} | ${one['all_llm_usd']:.5f} | {answered} |"
         )
     if desk:
         share = desk["without_llm"] / desk["sample"]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sluicegate.errors import ModelError
 from sluicegate.nodes._settings import Settings
-from sluicegate.nodes.generation import ask, no_spend
+from sluicegate.nodes.generation import ask, no_spend, unusable
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Completion, Services
@@ -45,7 +45,7 @@ def _make(name: str, settings: Extract) -> Node:
                 max_tokens=settings.max_tokens, schema=schema, logprobs=1,
             )  # fmt: skip
         except ModelError as error:
-            if error.code != "SG305":
+            if not unusable(error):
                 raise
             # what does not fit the schema twice is no extraction; the workflow branches on `complete`
             return {"extraction": _found(None, schema, given), "spend": state.get("spend") or no_spend()}

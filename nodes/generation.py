@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from sluicegate.errors import ModelError
 from sluicegate.services import Completion, Prompt, Refusal, Services
 from sluicegate.state import Answer, Citation, DocumentRef, Spend, State
 
@@ -88,6 +89,11 @@ async def ask(
             "stopped_by": "",
         },
     )
+
+
+def unusable(error: ModelError) -> bool:
+    """Whether a model answered, but with something that does not fit its schema, rather than not at all."""
+    return error.code == "SG305" or (isinstance(error.__cause__, ModelError) and error.__cause__.code == "SG305")
 
 
 def sources_of(state: State, services: Services) -> list[str]:

@@ -2,12 +2,13 @@
 
 import re
 import shlex
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sluicegate.cli import app
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,22 +18,22 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("sluicegate ")]
 
 
-def run(command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    given = [sys.executable, "-m", "sluicegate", *command[1:]]
-    return subprocess.run(given, cwd=folder, capture_output=True, text=True, check=False, timeout=200)
+def run(command: list[str]) -> Result:
+    return CliRunner().invoke(app, command[1:], prog_name="sluicegate")
 
 
 @pytest.mark.slow
-def test_thirty_days_from_the_first_command_to_the_last(tmp_path: Path) -> None:
+def test_thirty_days_from_the_first_command_to_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
+    monkeypatch.chdir(tmp_path)
     typed = commands("docs/thirty-days.md")
     steps = {command[1] for command in typed}
     assert {"init", "check", "router", "ingest", "run", "approvals", "policy", "eval"} <= steps
     for command in typed:
         # two of the rows are enough to see that the command works
         limited = [*command, "--limit", "2"] if command[1] == "eval" else command
-        done = run(limited, tmp_path)
-        assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        done = run(limited)
+        assert done.exit_code == 0, f"{shlex.join(command)}\n{done.output[-2000:]}\n{done.exception}"
     assert (tmp_path / "service.svg").read_text(encoding="utf-8").startswith("<svg")
 
 
@@ -45,7 +46,7 @@ def test_the_rule_that_thirty_days_shows_is_that_of_the_pattern() -> None:
     assert all(f"{{{rule}, go: approve}}" in plain for rule in shown)
 
 
-def test_the_commands_on_patterns_name_what_there_is(tmp_path: Path) -> None:
+def test_the_commands_on_patterns_name_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     typed = commands("docs/patterns.md")
     named = [
         part for command in typed for part in command if re.fullmatch(r"configs/patterns/[^/]+/workflow.yaml", part)
@@ -56,12 +57,10 @@ def test_the_commands_on_patterns_name_what_there_is(tmp_path: Path) -> None:
         for part in command:
             if part.startswith("configs/"):
                 assert (ROOT / part).exists(), part
-    router = Path("configs/patterns/3-rag-slm/router")
-    shutil.copytree(ROOT / router, tmp_path / router)
-    routed = next(command for command in typed if command[1:3] == ["task", "route"])
-    done = run(routed, tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "password" in done.stdout
+    monkeypatch.chdir(ROOT)
+    routed = run(next(command for command in typed if command[1:3] == ["task", "route"]))
+    assert routed.exit_code == 0, routed.exception
+    assert "password" in routed.output
 
 
 def test_figures_stand_between_the_markers() -> None:

@@ -86,6 +86,11 @@ async def test_json_that_does_not_fit_the_schema_is_asked_again_too() -> None:
     assert "'quantity' is a required property" in provider.asked[1].messages[-1].content
 
 
+async def test_what_fits_no_schema_counts_as_wrong_when_measured() -> None:
+    measured = await tasks.measure("tag", models=scripted(Scripted(*["no JSON"] * 4)), limit=1)
+    assert (measured.right, measured.rows, measured.median_ms) == (0, 1, 0.0)
+
+
 async def test_tags_are_of_the_list_and_each_once() -> None:
     provider = Scripted('{"tags": ["a", "z"]}', '{"tags": ["b", "a"]}')
     assert (await tasks.tag("text", ["a", "b"], models=scripted(provider))).value == ["b", "a"]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
+from sluicegate.nodes.generation import unusable
 from sluicegate.services import Completion, Message, Models
 
 __all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
@@ -176,7 +177,7 @@ async def _structured(
         try:
             said = await models.chat("slm", messages, max_tokens=max_tokens, schema=schema, logprobs=1)
         except ModelError as error:
-            if error.code != "SG305" or attempt > retries:
+            if not unusable(error) or attempt > retries:
                 raise
             continue
         try:

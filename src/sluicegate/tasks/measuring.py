@@ -18,6 +18,7 @@ from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.probe import TASKS as PROBES
 from sluicegate.models.probe import interval, rows_of
+from sluicegate.nodes.generation import unusable
 from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
 
 __all__ = ["TASKS", "Measured", "TaskName", "measure"]
@@ -64,7 +65,7 @@ async def measure(
         try:
             found = await chosen.ask(row, own)
         except ModelError as error:
-            if error.code != "SG305":
+            if not unusable(error):
                 raise
         else:
             right += chosen.right(row, found.value)
