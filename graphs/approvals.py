@@ -71,6 +71,11 @@ class Approvals:
                 "UPDATE decisions SET applied = 1 WHERE run = ? AND node = ? AND asked_at = ?", _key(waiting)
             )
 
+    def passed(self, run: str) -> None:
+        """The run has gone on from all that it waited for: a crash may have come before `applied`."""
+        with transaction(self._database) as database:
+            database.execute("UPDATE decisions SET applied = 1 WHERE run = ? AND applied = 0", (run,))
+
 
 def _key(waiting: Waiting) -> tuple[str, str, str]:
     return waiting["run"], waiting["node"], waiting["asked_at"]

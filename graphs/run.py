@@ -129,6 +129,7 @@ class Runner:
         if waiting:
             given = self._approvals.unapplied(waiting)
             return await self._decide(waiting, given) if given else Outcome(run, state, 0.0, waiting)
+        self._approvals.passed(run)
         if not self._next(run):
             return Outcome(run, state, 0.0)
         return await self.stretch(run, None, state)
@@ -263,10 +264,21 @@ class Runner:
 
     def _state(self, run: str) -> State | None:
         values = self.graph.get_state(_config(run)).values
-        return cast("State", values) if values else None
+        if "run" in values:
+            return cast("State", values)
+        # cut short before its first node: the state it began with is still on its way in
+        from langgraph.constants import START
+
+        saved = cast("Any", self.graph.checkpointer).get_tuple(_config(run))
+        return saved.checkpoint["channel_values"].get(START) if saved else None
+
+    def unfinished(self, run: str) -> bool:
+        """Whether this run has begun and stands where `take_up` can go on."""
+        return self._state(run) is not None and bool(self._next(run))
 
     def _next(self, run: str) -> Sequence[str]:
-        return self.graph.get_state(_config(run)).next
+        # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
+        return [task.name for task in self.graph.get_state(_config(run)).tasks]
 
     def _known(self, run: str) -> State:
         state = self._state(run)

@@ -2,11 +2,16 @@
 
 import importlib
 import os
+import sqlite3
 import sys
+from typing import TYPE_CHECKING
 
 import click
 import typer
 from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from sluicegate.errors import SluicegateError
 
 __all__ = ["main"]
 
@@ -87,6 +92,11 @@ def main() -> None:
         app()
     except SluicegateError as error:
         sys.exit(fail(error, as_json="--json" in sys.argv))
+    except SystemExit as left:
+        # click turns Ctrl-C into this status, and says nothing
+        if left.code == 130:
+            sys.stderr.write("interrupted\n")
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
@@ -94,3 +104,28 @@ def main() -> None:
         # the reader of our output has left; Python would complain again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except (OSError, MemoryError, sqlite3.DatabaseError) as error:
+        sys.exit(fail(_disk_fault(error), as_json="--json" in sys.argv))
+
+
+def _disk_fault(error: Exception) -> "SluicegateError":
+    """What the machine, not a program, got wrong: no space, no permission, no memory, a file that is damaged."""
+    import errno
+
+    from sluicegate.errors import RunError
+    from sluicegate.sqlite import explained
+
+    if isinstance(error, sqlite3.DatabaseError):
+        try:
+            with explained("the database"):
+                raise error
+        except RunError as known:
+            return known
+        except sqlite3.DatabaseError:
+            return RunError("SG606", f"the database cannot be used: {error}", mend="Restore it from a backup")
+    if isinstance(error, OSError):
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        mend = "Free space" if full else "Check that it exists, its permissions, and that the disk can be written"
+        where = f" {error.filename}" if error.filename else ""
+        return RunError("SG607", f"cannot read or write{where}: {error.strerror or error}", mend=mend)
+    return RunError("SG611", "this machine is out of memory", mend="Close other programs, or use smaller models")

@@ -1,11 +1,12 @@
 """`sluicegate run`: send a text, a file or a JSON Lines file of requests through a workflow."""
 
 import asyncio
-import json
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.cli.outcome import as_json as outcome_json
 from sluicegate.cli.outcome import print_outcome, print_summary, summary
@@ -18,6 +19,27 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "requests_in", "run_all"]
 
+CLEARANCES = ("public", "internal", "confidential", "restricted")
+
+
+class _Asker(BaseModel):
+    """Who asks, in a row of a file of requests; what is left out is as the command line says."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str = ""
+    roles: list[str] = []
+    groups: list[str] = []
+    clearance: Literal["public", "internal", "confidential", "restricted"] = "internal"
+
+
+class _Row(BaseModel):
+    """A row of a file of requests. Other keys, as labelled files have them, are left alone."""
+
+    text: str
+    principal: _Asker = _Asker()
+
+
 app = typer.Typer(help="Send requests through a workflow.")
 
 
@@ -25,8 +47,12 @@ app = typer.Typer(help="Send requests through a workflow.")
 def run(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     request: Annotated[
-        str, typer.Argument(help="The request: a text, a file, or a .jsonl file of requests; - reads standard input.")
-    ],
+        str,
+        typer.Argument(
+            help="The request: a text, a file, or a .jsonl file of requests; - reads standard input. "
+            "Not needed to take up a run."
+        ),
+    ] = "",
     user: Annotated[str, typer.Option("--as", help="Who asks.")] = "me",
     role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
     group: Annotated[list[str] | None, typer.Option(help="A group of theirs; may be repeated.")] = None,
@@ -42,8 +68,8 @@ def run(
     from sluicegate.graphs.intake import principal
     from sluicegate.graphs.open import open_workflow
 
-    if clearance not in ("public", "internal", "confidential", "restricted"):
-        raise typer.BadParameter("is public, internal, confidential or restricted", param_hint="--clearance")
+    if clearance not in CLEARANCES:
+        raise typer.BadParameter(f"is one of {', '.join(CLEARANCES)}", param_hint="--clearance")
     asker = principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
     found = requests_in(request, asker)
     if resume and len(found) > 1:
@@ -72,14 +98,21 @@ async def run_all(
     bar: bool = False,
 ) -> list[dict[str, Any]]:
     """Run them one after the other. Of many, one that fails is reported and the others go on."""
+    from sluicegate.graphs.intake import new_run_id
+
     outcomes: list[dict[str, Any]] = []
     screen = console()
     with progress() as line:
         task = line.add_task("requests", total=len(requests), visible=bar)
         for raw, asker in requests:
+            known = run or new_run_id()
             try:
-                outcome = await opened.runner.run(raw, asker, channel=channel, session=session, run=run)
+                outcome = await opened.runner.run(raw, asker, channel=channel, session=session, run=known)
+            except asyncio.CancelledError:
+                _say_how_to_go_on(opened, known)
+                raise
             except SluicegateError as error:
+                _say_how_to_go_on(opened, known)
                 if len(requests) == 1:
                     raise
                 notes().print(f"{error}", style="red", markup=False)
@@ -92,6 +125,13 @@ async def run_all(
             line.advance(task)
     opened.tracer.flush(5.0)
     return outcomes
+
+
+def _say_how_to_go_on(opened: "Opened", run: str) -> None:
+    """A run that was cut short is not lost; say by which command it goes on."""
+    if opened.runner.unfinished(run):
+        command = shlex.join(["sluicegate", "run", str(opened.workflow.path), "--run", run])
+        notes().print(f"run {run} was cut short; go on with: {command}", markup=False, soft_wrap=True)
 
 
 _FAILED: dict[str, Any] = {"path": "failed", "llm_calls": 0, "usd": 0.0, "all_llm_usd": 0.0, "model": ""}
@@ -108,25 +148,32 @@ def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Prin
         return [(sys.stdin.buffer.read(), asker)]
     path = Path(given)
     # a long or odd text is no path, and asking the file system about it may fail
-    if len(given) > 500 or "\n" in given or "\0" in given or not path.is_file():
+    if not given or len(given) > 500 or "\n" in given or "\0" in given:
         return [(given, asker)]
+    if path.is_dir():
+        raise RunError("SG601", f"{given} is a folder", mend="Give a text, a file, or a .jsonl file of requests")
+    if not path.is_file():
+        return [(given, asker)]
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunError("SG601", f"cannot read {path}: {error.strerror}", mend="Check its permissions") from error
     if path.suffix != ".jsonl":
-        return [(path.read_bytes(), asker)]
+        return [(data, asker)]
     found: list[tuple[str | bytes, Principal]] = []
     problems: list[Problem] = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(data.splitlines(), start=1):
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            text = row["text"]
-            assert isinstance(text, str)
-            found.append((text, cast("Principal", {**asker, **row.get("principal", {})})))
-        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
-            place = Place(str(path), number, 1)
-            problems.append(
-                Problem("SG140", 'not a request: a row is {"text": "…"}, with an optional "principal"', place)
-            )
+            row = _Row.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+            mend = 'A row is {"text": "…"}, with an optional "principal" {"id", "roles", "groups", "clearance"}'
+            problems.append(Problem("SG140", f"not a request: {what}", Place(str(path), number, 1), mend=mend))
+        else:
+            found.append((row.text, cast("Principal", {**asker, **row.principal.model_dump(exclude_unset=True)})))
     if problems:
         raise ConfigError(problems)
     if not found:

@@ -86,7 +86,13 @@ def fail(error: "SluicegateError", *, as_json: bool = False) -> int:
     from sluicegate.errors import ConfigError
 
     if as_json:
-        emit({"error": {"code": error.code, "message": error.message, "mend": error.mend}})
+        said: dict[str, Any] = {"code": error.code, "message": error.message, "mend": error.mend}
+        if isinstance(error, ConfigError):
+            said["problems"] = [
+                {"code": one.code, "message": one.message, "place": str(one.place or ""), "mend": one.mend}
+                for one in error.problems
+            ]
+        emit({"error": said})
         return error.exit_status
     screen = notes()
     if isinstance(error, ConfigError):

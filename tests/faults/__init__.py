@@ -1,0 +1,1 @@
+"""Faults: kills, full and read-only disks, locks."""

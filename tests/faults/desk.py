@@ -1,0 +1,195 @@
+"""Two whole runs with the real durable services and stand-in models, in processes that are killed at a named point.
+
+``python -m tests.faults.desk FOLDER POINT …`` imports once, and for each point forks a process that dies there and then
+one that goes on; it prints one JSON line per point with what both left behind. A point is
+``module:Class.method:before:N`` (or ``after``): the N-th call of that method, before it begins or after it has ended.
+"""
+
+import asyncio
+import importlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluicegate.graphs.approvals import Approvals
+from sluicegate.graphs.build import build
+from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.flow import Flow
+from sluicegate.graphs.intake import principal
+from sluicegate.graphs.run import Runner
+from sluicegate.nodes.extract import Extract
+from sluicegate.nodes.tools import ToolBox
+from sluicegate.observe.audit import AuditLog, Auditor, verify
+from sluicegate.observe.incidents import Incidents
+from sluicegate.policies.cache import SqliteCache
+from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.ledger import SqliteLedger
+from sluicegate.services import Completion
+from sluicegate.sqlite import connect
+from tests.fakes import FakeModels, FakeRouter, services
+from tests.graphs.test_run import CONDITIONS, NODES, SETTINGS, node
+
+ANN = principal("ann", ["employee"])
+LEAD = principal("lea", ["helpdesk-lead"])
+REQUESTS = {"risky": "Give me access to the finance share", "plain": "How do I reset my password?"}
+PRICE = 0.001
+
+
+class PaidModels(FakeModels):
+    """Every completed call costs `PRICE` and leaves one byte in a file, which no kill takes back."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(parsed={"title": "Finance share"}, usd=PRICE)
+        self._calls = home / "calls"
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        del role, prompt_tokens, completion_tokens
+        return PRICE
+
+    async def chat(self, role: str, messages: Any, **options: Any) -> Completion:
+        completion = await super().chat(role, messages, **options)
+        with self._calls.open("ab") as file:
+            file.write(b".")
+        return completion
+
+
+@dataclass
+class ByQuestion(FakeRouter):
+    async def classify(self, text: str) -> Any:
+        self.label = "question" if text.endswith("?") else "access"
+        return await super().classify(text)
+
+
+def runner(home: Path) -> Runner:
+    """The flow of `tests.graphs.test_run`, with an extraction before the tool."""
+    home.mkdir(parents=True, exist_ok=True)
+    audit = AuditLog(home / "audit", key=home / "audit.pem")
+    given = services(
+        models=PaidModels(home),
+        router=ByQuestion(),
+        ledger=SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite"),
+        cache=SqliteCache(home / "cache.sqlite"),
+        tools=ToolBox(home),
+        audit=Auditor(
+            audit,
+            Incidents(home / "incidents.sqlite", audit=audit),
+            workflow="test",
+            version="1",
+            digest="digest-1",
+            policy_set="p",
+        ),
+    )
+    nodes = {one.name: one for one in NODES}
+    nodes["gate"] = node("gate", "policy-check", ("denied", "refuse"), ("tool", "fields"), (None, "recall"))
+    nodes["fields"] = node("fields", "extract", (None, "act"))
+    graph = build(
+        Flow("classify", nodes),
+        CONDITIONS,
+        {**SETTINGS, "fields": Extract(prompt="fields")},
+        checkpointer=SqliteCheckpoints(home / "checkpoints.sqlite"),
+    )
+    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(home))  # type: ignore[arg-type]
+
+
+async def drive(home: Path) -> dict[str, Any]:
+    """Start both runs, or take them up; approve what waits."""
+    made, found = runner(home), {}
+    for name, text in REQUESTS.items():
+        outcome = await made.run(text, ANN, run=name)
+        if outcome.waiting:
+            outcome = await made.decide(name, "approve", LEAD)
+        found[name] = {"status": outcome.status, "way": [step["node"] for step in outcome.state["trail"]]}
+    return found
+
+
+def left_behind(home: Path) -> dict[str, Any]:
+    """What lies on the disk after both processes."""
+    (money,) = SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite").caps("test")
+    verdict = verify(home / "audit")
+    decisions = connect(home / "approvals.sqlite").execute("SELECT applied FROM decisions").fetchall()
+    return {
+        "tickets": connect(home / "tickets.sqlite").execute("SELECT count(*) FROM tickets").fetchone()[0],
+        "decisions": [row["applied"] for row in decisions],
+        "calls": len((home / "calls").read_bytes()),
+        "spent": money.spent,
+        "held": money.held,
+        "audit_findings": [str(finding) for finding in verdict.findings],
+        "audit_records": verdict.records,
+        "cached": connect(home / "cache.sqlite").execute("SELECT count(*) FROM answers").fetchone()[0],
+    }
+
+
+def arm(point: str) -> None:
+    """Make this process die at `point`."""
+    module, path, when, count = point.split(":")
+    owner: Any = importlib.import_module(module)
+    *outer, name = path.split(".")
+    for step in outer:
+        owner = getattr(owner, step)
+    real, seen = getattr(owner, name), 0
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def counted(*arguments: Any, **named: Any) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen != int(count):
+            return real(*arguments, **named)
+        if when == "before":
+            die()
+        result = real(*arguments, **named)
+        if not asyncio.iscoroutine(result):
+            die()
+
+        async def finished() -> None:
+            await result
+            die()
+
+        return finished()
+
+    setattr(owner, name, counted)
+
+
+def in_a_process(work: Callable[[], Any]) -> tuple[int, Any]:
+    """The exit status of a forked process, and what `work` gave in it."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        os.close(reader)
+        status = 1
+        try:
+            os.write(writer, json.dumps(work()).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        said = pipe.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(said) if said else None
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    for number, point in enumerate(sys.argv[2:]):
+        home = folder / str(number)
+
+        def doomed(point: str = point, home: Path = home) -> Any:
+            arm(point)
+            return asyncio.run(drive(home))
+
+        def again(home: Path = home) -> Any:
+            return {**asyncio.run(drive(home)), "left": left_behind(home)}
+
+        killed, _ = in_a_process(doomed)
+        status, found = in_a_process(again)
+        print(json.dumps({"point": point, "killed": killed, "status": status, "found": found}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

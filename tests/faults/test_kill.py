@@ -1,0 +1,82 @@
+"""`kill -9` at every node boundary and inside every service that writes: nothing is lost, repeated or counted twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.desk import PRICE
+
+CHECKPOINTS = "sluicegate.graphs.checkpoints:SqliteCheckpoints"
+AUDIT = "sluicegate.observe.audit.log:AuditLog"
+LEDGER = "sluicegate.policies.ledger:BudgetLedger"
+APPROVALS = "sluicegate.graphs.approvals:Approvals"
+INSIDE = [
+    *(f"{LEDGER}.{method}" for method in ("reserve", "settle")),
+    *(f"{APPROVALS}.{method}" for method in ("claim", "applied")),
+    *(f"{AUDIT}.{method}" for method in ("_write", "_put_head")),
+    "sluicegate.policies.cache:SqliteCache.put",
+    "sluicegate.nodes.tools:ToolBox.call",
+    "__main__:PaidModels.chat",
+]
+POINTS = [
+    # a checkpoint at the start and after each node: the risky run has 7, with the plain one's 8 after them
+    *(f"{CHECKPOINTS}.put:{when}:{count}" for count in range(1, 16) for when in ("before", "after")),
+    *(f"{CHECKPOINTS}.put_writes:{when}:{count}" for count in range(1, 13, 3) for when in ("before", "after")),
+    *(f"{method}:{when}:1" for method in INSIDE for when in ("before", "after")),
+    # the second call of these is the answer's, in the other run
+    *(f"{LEDGER}.{method}:{when}:2" for method in ("reserve", "settle") for when in ("before", "after")),
+    # the ticket is there, our memory of it is not
+    "sluicegate.nodes.tools.box:transaction:before:1",
+    # the ticket desk before it has written
+    "sluicegate.nodes.tools.desk:connect:after:1",
+]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What a killed process and the one after it came to, by point."""
+    folder = tmp_path_factory.mktemp("killed")
+    # the embedded libraries warn about forks of a process with threads; these processes die at once
+    command = [sys.executable, "-W", "ignore", "-m", "tests.faults.desk", str(folder), *POINTS]
+    environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_after_a_kill_both_runs_end_as_if_nothing_had_been(found: dict[str, dict[str, Any]], point: str) -> None:
+    row = found[point]
+    assert row["killed"] == -signal.SIGKILL, "the point was never reached"
+    assert row["status"] == 0
+    runs, left = row["found"], row["found"]["left"]
+    assert runs["risky"] == {
+        "status": "answered",
+        "way": ["classify", "gate", "fields", "act", "approve", "respond"],
+    }
+    assert runs["plain"] == {
+        "status": "answered",
+        "way": ["classify", "gate", "recall", "facts", "answer", "check", "respond"],
+    }
+    assert left["tickets"] == 1, "the tool's effect was repeated or lost"
+    assert left["decisions"] == [1], "the decision was lost, repeated or never marked as applied"
+    assert left["cached"] == 1
+    assert left["audit_findings"] == []
+    assert left["audit_records"] >= 13
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_after_a_kill_no_money_is_lost_or_counted_twice(found: dict[str, dict[str, Any]], point: str) -> None:
+    left = found[point]["found"]["left"]
+    paid = left["calls"] * PRICE
+    assert left["spent"] <= paid + 1e-9, "a call was counted twice"
+    assert left["spent"] + left["held"] >= paid - 1e-9, "a call that was paid for is in no account"
+    assert left["held"] <= PRICE + 1e-9, "more is held than the one call that was cut short"
+    assert left["calls"] <= 3, "more than one node was repeated"
