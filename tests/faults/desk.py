@@ -98,12 +98,13 @@ def runner(home: Path) -> Runner:
 
 async def drive(home: Path) -> dict[str, Any]:
     """Start both runs, or take them up; approve what waits."""
-    made, found = runner(home), {}
+    made = runner(home)
+    found: dict[str, Any] = {}
     for name, text in REQUESTS.items():
         outcome = await made.run(text, ANN, run=name)
         if outcome.waiting:
             outcome = await made.decide(name, "approve", LEAD)
-        found[name] = {"status": outcome.status, "way": [step["node"] for step in outcome.state["trail"]]}
+        found[name] = {"status": outcome.status, "way": [step["node"] for step in outcome.state.get("trail", [])]}
     return found
 
 

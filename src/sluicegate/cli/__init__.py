@@ -54,17 +54,18 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        if ctx.resilient_parsing or _asks_for_help_only(ctx, cmd_name):
+        if ctx.resilient_parsing:
             return click.Command(cmd_name, help=COMMANDS[cmd_name])
         module = importlib.import_module(f"sluicegate.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command
 
-
-def _asks_for_help_only(ctx: click.Context, cmd_name: str) -> bool:
-    """True while the group lists its commands: each then needs its help line, not its code."""
-    return not {*ctx.protected_args, *ctx.args} & {cmd_name} and cmd_name not in sys.argv
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands needs each one's help line, not its code."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 app = typer.Typer(
