@@ -250,7 +250,7 @@ def _fit_similarity(
         )
         return {f"view.{ridge.name}": found.weights, "bias": found.bias, "held_out": found.held_out}
 
-    return work.get("all", ridge, make)
+    return work.get(f"{len(landmarks)} landmarks", ridge, make)
 
 
 def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Member) -> dict[str, Floats]:
