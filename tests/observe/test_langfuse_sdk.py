@@ -36,6 +36,7 @@ From the file.
 
 @pytest.fixture
 def server() -> Iterator[Receiver]:
+    _forget_clients()  # another test's server may have had the same key
     with Receiver() as running:
         yield running
         _forget_clients()

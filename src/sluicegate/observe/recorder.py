@@ -204,7 +204,7 @@ def _close_at_exit(reference: "weakref.ref[Recorder]") -> None:
     """For a program that never closes its tracer: what is waiting still gets its chance."""
     recorder = reference()
     if recorder is not None:
-        recorder.close(2.0)
+        recorder.close(5.0)
 
 
 def _mask(observation: Observation) -> None:
