@@ -6,7 +6,6 @@ Each wrapper implements the protocol it wraps, adds nothing to the result and le
 """
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -110,7 +109,7 @@ class TracedModels:
             if completion.fallback:
                 span.set(fallback=completion.fallback)
             if completion.logprobs:
-                span.set(confidence=_mean_probability(completion))
+                span.set(confidence=completion.mean_probability)
             return completion
 
     async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
@@ -128,6 +127,9 @@ class TracedModels:
 
     def describe(self, role: str) -> str:
         return self._inner.describe(role)
+
+    def chain(self, role: str) -> tuple[str, ...]:
+        return self._inner.chain(role)
 
 
 class TracedRouter:
@@ -322,12 +324,6 @@ def _prompt_of_node() -> dict[str, Any]:
 def _model(described: str) -> str:
     """``qwen3:1.7b`` of ``ollama:qwen3:1.7b``."""
     return described.partition(":")[2] or described
-
-
-def _mean_probability(completion: Completion) -> float:
-    """The geometric mean of the tokens' probabilities: the length-normalised likelihood of the answer."""
-    logprobs = [token.logprob for token in completion.logprobs]
-    return math.exp(sum(logprobs) / len(logprobs))
 
 
 def _first_token(span: contracts.Span, on_token: Callable[[str], None] | None) -> Callable[[str], None] | None:
