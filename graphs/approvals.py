@@ -41,6 +41,7 @@ class Approvals:
     """The decisions of one home."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self._database = connect(home / "approvals.sqlite", schema=_SCHEMA, durable=True)
 
     def claim(self, waiting: Waiting, verdict: Verdict) -> None:

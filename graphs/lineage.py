@@ -59,10 +59,10 @@ def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = 
     Raises `RunError` SG615, naming the nodes that were visited.
     """
     for snapshot in snapshots:
-        if node in snapshot.next and visit in (None, _visits(snapshot, node) + 1):
+        if node in (task.name for task in snapshot.tasks) and visit in (None, _visits(snapshot, node) + 1):
             return snapshot
     passed = [entry["node"] for entry in cast("State", snapshots[0].values).get("trail", [])]
-    known = ", ".join(dict.fromkeys([*passed, *snapshots[0].next]))
+    known = ", ".join(dict.fromkeys([*passed, *(task.name for task in snapshots[0].tasks)]))
     which = f"node {node!r}" if visit is None else f"visit {visit} of node {node!r}"
     raise RunError("SG615", f"this run has not come to {which}", mend=f"It came to: {known}")
 

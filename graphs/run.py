@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs import intake
+from sluicegate.graphs.alone import alone
 from sluicegate.graphs.approvals import Approvals, Waiting, deadline
 from sluicegate.nodes.human_interrupt import Asked, Verdict, permit
 from sluicegate.services import Services
@@ -216,21 +217,25 @@ class Runner:
         """Run until an end, a person or a pause, under one trace.
 
         `given` is the state to begin with, a LangGraph `Command`, or None to go on; `state` is what it goes on from.
-        `begins` says whether the trace begins here; by default when the run does.
+        `begins` says whether the trace begins here; by default when the run does. Raises `RunError` SG608 when another
+        process works on this run.
         """
         facts, started = self.services.workflow, time.perf_counter()
         resumed = given is not state if begins is None else not begins
-        with self.tracer.run(
-            run,
-            workflow=facts.name,
-            version=facts.version,
-            digest=facts.digest,
-            session=session,
-            user=state["principal"]["id"],
-            shadow=self.shadow,
-            resume=resumed,
-            input="" if resumed else state["request"]["text"],
-            metadata=_metadata(state["request"]),
+        with (
+            alone(self._approvals.home, run),
+            self.tracer.run(
+                run,
+                workflow=facts.name,
+                version=facts.version,
+                digest=facts.digest,
+                session=session,
+                user=state["principal"]["id"],
+                shadow=self.shadow,
+                resume=resumed,
+                input="" if resumed else state["request"]["text"],
+                metadata=_metadata(state["request"]),
+            ),
         ):
             # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
             result = await self.graph.ainvoke(

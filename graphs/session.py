@@ -148,8 +148,9 @@ class Session:
     @property
     def node(self) -> str | None:
         """The node that comes next, or waits; None at the end."""
-        ahead = self._head().next
-        return ahead[0] if ahead else None
+        # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
+        ahead = self._head().tasks
+        return ahead[0].name if ahead else None
 
     @property
     def waiting(self) -> "Waiting | None":

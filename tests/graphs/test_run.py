@@ -29,7 +29,7 @@ from sluicegate.nodes.policy_check import PolicyCheck
 from sluicegate.nodes.retrieve import Retrieve
 from sluicegate.services import Services
 from sluicegate.state import State
-from tests.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, services
+from tests.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, FakeTracer, services
 
 ANN = principal("ann", ["employee"])
 LEAD = principal("lea", ["helpdesk-lead"])
@@ -324,3 +324,40 @@ asyncio.run(t.runner(Path({str(own_home)!r}), services(tracer=Deadly())).run("Ho
     assert outcome.status == "answered"
     before = ANSWERED[: ANSWERED.index(node_name)]
     assert not set(before) & set(given.tracer.seen)  # type: ignore[attr-defined]
+
+
+async def test_a_run_is_worked_on_by_one_at_a_time(own_home: Path) -> None:
+    class Waits(FakeTracer):
+        def node(self, name: str, *rest: Any, **more: Any) -> Any:
+            if name == "facts":
+                code = f"""
+import asyncio, sys
+sys.path.insert(0, {str(Path.cwd())!r})
+from pathlib import Path
+from sluicegate.errors import RunError
+from tests.graphs import test_run as t
+try:
+    asyncio.run(t.runner(Path({str(own_home)!r})).take_up("one"))
+except RunError as error:
+    print(error.code)
+"""
+                done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+                assert done.stdout.strip() == "SG608", done.stderr
+            return super().node(name, *rest, **more)
+
+    made = runner(own_home, services(tracer=Waits()))
+    assert (await made.run("How?", ANN, run="one")).status == "answered"
+    assert (await made.take_up("one")).status == "answered"
+
+
+async def test_of_two_approvers_at_once_one_wins(own_home: Path) -> None:
+    run = (await runner(own_home, services(**RISKY)).run("Give me access", ANN)).run
+    other = principal("max", ["helpdesk-lead"])
+    decided = await asyncio.gather(
+        runner(own_home, services(**RISKY)).decide(run, "approve", LEAD),
+        runner(own_home, services(**RISKY)).decide(run, "reject", other, reason="no"),
+        return_exceptions=True,
+    )
+    refused = [one for one in decided if isinstance(one, RunError)]
+    assert len(refused) == 1
+    assert refused[0].code in {"SG605", "SG608"}

@@ -1,0 +1,71 @@
+"""One process works on a run at a time.
+
+A second one that takes up the same run would repeat its node and pay its model calls twice. The lock is one byte of
+one file per home, at an offset that the run id gives: it costs no file per run, and the system drops it when its
+process dies, however it dies.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sluicegate.errors import RunError
+
+__all__ = ["alone"]
+
+_guard = threading.Lock()
+_files: dict[tuple[int, Path], int] = {}
+"""An open file per home and process: closing any descriptor of it would drop every lock of the process."""
+_held: set[tuple[int, Path, str]] = set()
+
+
+@contextmanager
+def alone(home: Path, run: str) -> Generator[None]:
+    """Hold a run while the block lasts. Raises `RunError` SG608 when another process, or another task, holds it."""
+    process = os.getpid()
+    place = (process, home, run)
+    with _guard:
+        if place in _held:
+            raise _busy(run)
+        # after a fork the parent's descriptor must not be shared
+        if (process, home) not in _files:
+            _files[process, home] = os.open(home / "runs.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        file = _files[process, home]
+        _lock(file, _offset(run), run)
+        _held.add(place)
+    try:
+        yield
+    finally:
+        with _guard:
+            _held.discard(place)
+            _unlock(file, _offset(run))
+
+
+def _offset(run: str) -> int:
+    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:7])
+
+
+def _lock(file: int, offset: int, run: str) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks: there, a run is alone only within its process
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+    except OSError as error:
+        raise _busy(run) from error
+
+
+def _unlock(file: int, offset: int) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.lockf(file, fcntl.LOCK_UN, 1, offset)
+
+
+def _busy(run: str) -> RunError:
+    return RunError("SG608", f"run {run} is being worked on", mend="Wait until it is done, then ask again")
