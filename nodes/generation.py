@@ -1,7 +1,7 @@
-"""One governed model call: reserve its upper bound, call, settle what it cost, keep the account.
+"""One governed model call: may it be made, reserve its upper bound, call, settle what it cost, keep the account.
 
-Every kind that asks a model goes through `ask`, so no call escapes the ledger or the kill switch. A call that the
-ledger refuses is not an error: it is a fact (`spend.stopped`) that the workflow's branches decide on.
+Every kind that asks a model goes through `ask`, so no call escapes the policies, the ledger or the kill switch. A call
+that one of them refuses is not an error: it is a fact (`spend.stopped`) that the workflow's branches decide on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sluicegate.errors import ModelError
-from sluicegate.services import Completion, Prompt, Refusal, Services
+from sluicegate.models.config import LOCAL_PROVIDERS
+from sluicegate.policies.entities import rank
+from sluicegate.services import Completion, Decision, Prompt, Refusal, Services
 from sluicegate.state import Answer, Citation, DocumentRef, Spend, State
 
 __all__ = ["Asked", "ask", "cited", "no_spend", "said", "sources_of", "written"]
@@ -17,7 +19,7 @@ __all__ = ["Asked", "ask", "cited", "no_spend", "said", "sources_of", "written"]
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`completion` is None when the ledger refused; `spend` is the run's account after the call."""
+    """`completion` is None when the policies or the ledger refused; `spend` is the run's account after the call."""
 
     completion: Completion | None
     spend: Spend
@@ -48,8 +50,11 @@ async def ask(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> Asked:
-    """Ask `role` under the budget. Raises `ModelError` when no model of the role's chain answered."""
+    """Ask `role` under the policies and the budget. Raises `ModelError` when no model of the role's chain answered."""
     spend, run, intent = state.get("spend") or no_spend(), state["run"], state.get("intent")
+    denied = _denied(state, services, role)
+    if denied:
+        return Asked(None, {**spend, "stopped": True, "stopped_by": denied})
     prompt_tokens = sum(services.models.tokens(message.content) for message in prompt.messages)
     reserved = services.ledger.reserve(
         run=run["id"],
@@ -89,6 +94,33 @@ async def ask(
             "stopped_by": "",
         },
     )
+
+
+def _denied(state: State, services: Services, role: str) -> str:
+    """Why the policies or the kill switch forbid asking `role`, beginning with a code; empty when they do not.
+
+    Each model that may come to answer must be allowed, stand-ins too: which of them will is not known beforehand.
+    """
+    intent, documents = state.get("intent"), state.get("documents", [])
+    context: dict[str, Any] = {"risk": intent["risk"] if intent else "high"}
+    if intent:
+        context["intent"] = intent["label"]
+    if documents:
+        context["classification"] = max(rank(document.get("classification", "restricted")) for document in documents)
+    for model in services.models.chain(role):
+        provider = model.partition(":")[0]
+        resource = {"type": "Model", "id": model, "provider": provider, "local": provider in LOCAL_PROVIDERS}
+        decision = services.policy.decide(state["principal"], "use_model", resource, context)
+        if not decision.allowed:
+            return _stop(model, decision)
+    return ""
+
+
+def _stop(model: str, decision: Decision) -> str:
+    rules = ", ".join(decision.rules)
+    if rules.startswith("switch:"):
+        return f"SG502 {decision.reason}"
+    return f"SG202 {rules or 'no rule'}: {decision.reason or 'no policy allows it'} ({model})"
 
 
 def unusable(error: ModelError) -> bool:

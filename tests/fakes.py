@@ -60,6 +60,9 @@ class FakeModels:
     def describe(self, role: str) -> str:
         return f"fake:{role}"
 
+    def chain(self, role: str) -> tuple[str, ...]:
+        return (self.describe(role),)
+
 
 @dataclass
 class FakeRouter:
@@ -94,7 +97,7 @@ class FakeRetriever:
     async def search(self, index: str, query: str, principal: Any, *, k: int) -> list[DocumentRef]:
         document: DocumentRef = {
             "id": "kb-1", "version": "2", "title": "Passwords", "source": "kb/1.md", "score": 0.8,
-            "span": [0, 23], "hash": "h1",
+            "span": [0, 23], "hash": "h1", "classification": "internal",
         }  # fmt: skip
         return [document][: self.count]
 

@@ -131,6 +131,10 @@ class Models(Protocol):
         """The model asked for first, as ``provider:model``."""
         ...
 
+    def chain(self, role: str) -> tuple[str, ...]:
+        """Every model that may answer for a role, in the order they are tried, each as ``provider:model``."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Classification:

@@ -16,6 +16,7 @@ __all__ = [
     "CheckResult",
     "Checks",
     "Citation",
+    "Clearance",
     "DocumentRef",
     "Extraction",
     "Given",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 Risk = Literal["low", "medium", "high"]
+Clearance = Literal["public", "internal", "confidential", "restricted"]
 Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
 Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
 
@@ -60,7 +62,7 @@ class Principal(TypedDict):
     id: str
     roles: list[str]
     groups: list[str]
-    clearance: Literal["public", "internal", "confidential", "restricted"]
+    clearance: Clearance
 
 
 class LabelScore(TypedDict):
@@ -118,6 +120,8 @@ class DocumentRef(TypedDict):
     span: list[int]
     """Start and end character offset of the passage in its document."""
     hash: str
+    classification: NotRequired[Clearance]
+    """The document's; one that does not say counts as restricted."""
 
 
 class Citation(TypedDict):

@@ -40,6 +40,7 @@ async def test_every_result_is_complete(desk: Desk) -> None:
         "title": "VPN access",
         "source": "https://kb/1",
         "span": [0, 27],
+        "classification": "public",
     }
     assert retriever.text(found) == "# VPN\n\nReset the vpn token."
 

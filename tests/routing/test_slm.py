@@ -63,6 +63,9 @@ class Letters:
     def describe(self, role: str) -> str:
         return f"fake:{role}"
 
+    def chain(self, role: str) -> tuple[str, ...]:
+        return (self.describe(role),)
+
 
 async def test_the_prior_is_divided_out() -> None:
     """A model that says A three times as often as B is not believed for that alone."""

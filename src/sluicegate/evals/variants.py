@@ -93,6 +93,9 @@ class Metered:
     def describe(self, role: str) -> str:
         return self._models.describe(self._roles.get(role, role))
 
+    def chain(self, role: str) -> tuple[str, ...]:
+        return self._models.chain(self._roles.get(role, role))
+
 
 class Forced:
     """`services.Router` with another threshold."""

@@ -175,6 +175,10 @@ class ModelSet:
     def describe(self, role: str) -> str:
         return self._chain(role)[0][0]
 
+    def chain(self, role: str) -> tuple[str, ...]:
+        """As `services.Models.chain`."""
+        return tuple(name for name, _config in self._chain(role))
+
     async def admitted(self, role: str, task: ProbeTask, least: float = 0.8) -> bool:
         """Whether the model that would answer for `role` has been probed on `task` and reached its minimum.
 

@@ -305,4 +305,5 @@ def _reference(hit: _Hit) -> DocumentRef:
         "score": round(hit.similarity, 6),
         "span": [*hit.span],
         "hash": hit.hash,
+        "classification": hit.document.clearance,
     }

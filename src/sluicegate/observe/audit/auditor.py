@@ -100,7 +100,8 @@ class Auditor:
             self._report("blocked", source=source, description="requests are being denied", run=run)
         if spend and spend["stopped"]:
             source = spend["stopped_by"].split(":")[0]
-            self._report("budget-stop", source=source, description="model calls were not made", run=run)
+            kind = "blocked" if source.startswith("SG202") else "budget-stop"
+            self._report(kind, source=source, description="model calls were not made", run=run)
         for result in checks["results"] if checks else ():
             if result["reason"].startswith("SG203"):
                 what = "a guard failed to run; its texts count as failed"
