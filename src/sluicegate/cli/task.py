@@ -29,6 +29,9 @@ Model = Annotated[
 def classify(
     text: Text,
     label: Annotated[list[str], typer.Option(help="A label, or LABEL=DESCRIPTION; at least two.")],
+    decoding: Annotated[
+        bool, typer.Option("--decoding", help="Let the text model choose, not the embeddings.")
+    ] = False,
     model: Model = "",
     as_json: AsJson = False,
 ) -> None:
@@ -38,7 +41,8 @@ def classify(
     labels = {name: about or name.replace("_", " ") for name, _, about in (one.partition("=") for one in label)}
     if len(labels) < 2:
         raise typer.BadParameter("give at least two", param_hint="--label")
-    _show(tasks.classify(_given(text), labels, models=tasks.default_models(model)), as_json)
+    by = "decoding" if decoding else "meaning"
+    _show(tasks.classify(_given(text), labels, by=by, models=tasks.default_models(model)), as_json)
 
 
 @app.command()

@@ -4,8 +4,8 @@
     found = await tasks.extract("3 monitors for room 204", schema)
     found = tasks.sync.extract("3 monitors for room 204", schema)   # outside an event loop
 
-Each asks the small model (see `default_models`), gives a `Found` with the value, a confidence and what really answered,
-and has a small labelled set that tells how well a model does it: `measure("extract")`.
+Each uses the small models (see `default_models`), gives a `Found` with the value, a confidence and what really
+answered, and has a small labelled set that tells how well a model does it: `measure("extract")`.
 """
 
 from sluicegate.tasks import sync

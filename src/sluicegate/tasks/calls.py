@@ -1,10 +1,11 @@
 """The tasks themselves: one governed question to a small model each, its answer validated."""
 
+import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -26,8 +27,8 @@ class Found(Generic[T]):
 
     value: T
     confidence: float
-    """`classify`, `check`: the decoded label's probability. `route`: the router's calibrated one. Else the geometric
-    mean of the answer's token probabilities; 0 when the model gives none."""
+    """In [0, 1]. `route`: the router's calibrated one. `classify`, `check`, `tag`: how far the choice stands out. Else
+    the geometric mean of the answer's token probabilities; 0 when the model gives none. Only `route`'s is a promise."""
     model: str
     """What really answered, as ``provider:model``; for `route` the strategy that decided."""
     attempts: int = 1
@@ -42,17 +43,31 @@ def default_models(model: str = "") -> ModelSet:
 
 
 async def classify(
-    text: str, labels: Sequence[str] | Mapping[str, str], *, models: ModelSet | None = None
+    text: str,
+    labels: Sequence[str] | Mapping[str, str],
+    *,
+    by: Literal["meaning", "decoding"] = "meaning",
+    models: ModelSet | None = None,
 ) -> Found[str]:
-    """The one label that fits; a mapping gives each label's description. Raises `ModelError`."""
-    from sluicegate.routing.slm import LabelDecoder
+    """The one label that fits; a mapping gives each label's description. Raises `ModelError`.
 
+    ``meaning`` compares embeddings, which a very small model's decoding does not reach; ``decoding`` lets the text
+    model choose, for larger ones. Neither confidence is calibrated: for that, fit a router and `route`.
+    """
     models, started = models or default_models(), time.perf_counter()
-    seen: list[str] = []
-    describe = dict(labels) if isinstance(labels, Mapping) else None
-    scores = await LabelDecoder(cast("Models", _Naming(models, seen)), "slm", describe).decode(text, list(labels))
+    describe = dict(labels) if isinstance(labels, Mapping) else {}
+    if by == "meaning":
+        near, model = await _nearness(models, text, [describe.get(label, label) for label in labels])
+        weights = [math.exp(similarity / _WIDTH) for similarity in near]
+        scores = {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
+    else:
+        from sluicegate.routing.slm import LabelDecoder
+
+        seen: list[str] = []
+        scores = await LabelDecoder(cast("Models", _Naming(models, seen)), "slm", describe).decode(text, list(labels))
+        model = seen[-1]
     best = max(scores, key=lambda label: scores[label])
-    return Found(best, scores[best], seen[-1], ms=_since(started))
+    return Found(best, scores[best], model, ms=_since(started))
 
 
 @overload
@@ -86,13 +101,15 @@ async def extract(
 
 
 async def tag(text: str, tags: Sequence[str], *, models: ModelSet | None = None, most: int = 3) -> Found[list[str]]:
-    """Up to `most` of `tags` that fit, possibly none. Raises `ModelError`."""
-    chosen = {"type": "array", "items": {"enum": list(tags)}, "maxItems": min(most, len(tags)), "uniqueItems": True}
-    schema = {"type": "object", "properties": {"tags": chosen}, "required": ["tags"]}
-    system = f'Which of these tags fit the text? {", ".join(tags)}. Answer as {{"tags": ["..."]}}, best one first.'
-    asked = [Message("system", system), Message("user", text)]
-    found = await _structured(models, asked, schema, None, 1, 80)
-    return replace(found, value=list(dict.fromkeys(found.value["tags"])))
+    """Up to `most` of `tags` whose meaning is near the text's, nearest first, possibly none. Raises `ModelError`."""
+    models, started = models or default_models(), time.perf_counter()
+    near, model = await _nearness(models, text, tags)
+    least = max(_FAR, _SHARE * max(near, default=0.0))
+    ranked = sorted(zip(near, tags, strict=True), key=lambda pair: -pair[0])[:most]
+    chosen = [(similarity, name) for similarity, name in ranked if similarity >= least]
+    doubt = min((abs(similarity - least) for similarity in near), default=0.0)
+    sure = 1 / (1 + math.exp(-doubt / _WIDTH))
+    return Found([name for _, name in chosen], sure, model, ms=_since(started))
 
 
 async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: int = 100) -> Found[str]:
@@ -137,10 +154,16 @@ async def check(text: str, source: str, *, models: ModelSet | None = None) -> Fo
     said = await classify(
         f"Source: {source}\nClaim: {text}",
         {"yes": "the source supports the claim", "no": "the source does not support the claim"},
+        by="decoding",
         models=models,
     )
     return Found(said.value == "yes", said.confidence, said.model, ms=said.ms)
 
+
+_WIDTH = 0.05
+"""Cosine similarity that makes one label e times as likely as another."""
+_FAR, _SHARE = 0.15, 0.7
+"""A tag fits from this similarity on, and from this share of the nearest tag's; chosen on the set of `measure`."""
 
 _WORKED = (
     Message("system", "Extract the fields from the text as JSON. Use the words of the text."),
@@ -159,6 +182,13 @@ _SHORT = (
     "The lift in building 3 stopped at 10:05; the door was opened at 11:10, nobody was hurt, and the lift stays locked "
     "until the check on Friday."
 )
+
+
+async def _nearness(models: ModelSet, text: str, names: Sequence[str]) -> tuple[list[float], str]:
+    """Cosine similarity of the text with each name, and which model embedded them."""
+    said = await models.embed_named("embedder", [text, *(f"This is about {name}." for name in names)])
+    vector, *others = said.vectors
+    return [sum(a * b for a, b in zip(vector, other, strict=True)) for other in others], said.model
 
 
 async def _structured(
