@@ -9,7 +9,7 @@ import typer
 from sluicegate.cli.outcome import as_json as outcome_json
 from sluicegate.cli.outcome import print_outcome
 from sluicegate.cli.show import AsJson, console, emit
-from sluicegate.errors import RunError
+from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
     from sluicegate.graphs.approvals import Waiting
@@ -24,6 +24,9 @@ User = Annotated[str, typer.Option("--as", help="Who decides.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="A role of theirs; may be repeated.")]
 Groups = Annotated[list[str] | None, typer.Option("--group", help="A group of theirs; may be repeated.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with the decision.")]
+Intent = Annotated[
+    str, typer.Option("--intent", help="The class that the request really is of; `router refit` learns from it.")
+]
 Kept = Annotated[
     bool, typer.Option("--kept", help="The workflow has changed: finish on the version the run began with.")
 ]
@@ -92,30 +95,30 @@ def show(run: Run, as_json: AsJson = False) -> None:
 
 @app.command()
 def approve(
-    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "",
+    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Let the draft go out, or the tool be called."""
-    _decide(run, "approve", user, role, group, reason, "", kept, migrate, as_json=as_json)
+    _decide(run, "approve", user, role, group, reason, "", intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
 def edit(
     run: Run, text: Annotated[str, typer.Argument(help="The text to send instead of the draft.")], user: User,
-    role: Roles = None, group: Groups = None, reason: Reason = "",
+    role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Send another text than the draft."""
-    _decide(run, "edit", user, role, group, reason, text, kept, migrate, as_json=as_json)
+    _decide(run, "edit", user, role, group, reason, text, intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
 def reject(
-    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "",
+    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Refuse the request; the reason is told to who asked."""
-    _decide(run, "reject", user, role, group, reason, "", kept, migrate, as_json=as_json)
+    _decide(run, "reject", user, role, group, reason, "", intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
@@ -143,13 +146,18 @@ def watch(
 
 def _decide(
     run: str, verdict: str, user: str, roles: list[str] | None, groups: list[str] | None, reason: str, text: str,
-    kept: bool, migrate: bool, *, as_json: bool,
+    intent: str, kept: bool, migrate: bool, *, as_json: bool,
 ) -> None:  # fmt: skip
     from sluicegate.graphs.intake import principal
 
     run = _full_id(run)
     opened = _opened(run, kept=kept, migrate=migrate)
+    labels = opened.workflow.config.intents
+    if intent and intent not in labels:
+        raise typer.BadParameter(f"is one of {', '.join(labels)}", param_hint="--intent")
     decided = asyncio.run(opened.runner.decide(run, verdict, principal(user, roles, groups), reason=reason, text=text))
+    if intent:
+        opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=user)
     opened.tracer.flush(5.0)
     said = outcome_json(decided, all_llm_usd=opened.runner.all_llm_usd(decided.state))
     if as_json:
@@ -206,7 +214,11 @@ def _opened_version(workflow: str, digest: str) -> "Opened":
     from sluicegate.graphs.open import open_workflow
     from sluicegate.graphs.versions import current, kept
 
-    present = load(current(workflow))
+    try:
+        present = load(current(workflow))
+    except SluicegateError:
+        # moved away or broken by an edit: what waits is still there to be seen
+        return open_workflow(kept(digest))
     return open_workflow(present if present.digest == digest else kept(digest))
 
 

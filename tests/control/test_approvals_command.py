@@ -1,0 +1,232 @@
+"""`sluicegate approvals` over a workflow of its own: real services in a real home, stand-ins for the models only."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from sluicegate.cli import approvals
+from sluicegate.cli import run as run_command
+from sluicegate.errors import RunError
+from sluicegate.observe.store import Store
+from tests.fakes import FakeModels, FakeRouter
+
+WORKFLOW = """
+workflow: desk
+version: 1
+purpose: Drafts that a person decides on.
+models:
+  slm: {use: "embedded:smollm2-135m"}
+intents:
+  access:   {task: summary, risk: high, max_tokens: 60, describe: "wants a permission"}
+  hardware: {task: summary, risk: low, max_tokens: 60, describe: "wants a device"}
+router: {strategy: slm}
+start: classify
+nodes:
+  classify: {kind: classify, then: gate}
+  gate:
+    kind: policy-check
+    then:
+      - {when: "policy.verdict == 'deny'", go: refuse}
+      - {otherwise: draft}
+  draft: {kind: summarize, prompt: draft, then: check}
+  check: {kind: output-check, guards: [tone], then: approve}
+  approve:
+    kind: human-interrupt
+    approvers: role:lead
+    escalate_to: role:manager
+    timeout: 24h
+    then:
+      - {when: "approval.verdict in ['approve', 'edit']", go: respond}
+      - {otherwise: refuse}
+  respond: {kind: respond}
+  refuse: {kind: refuse, say: "%s"}
+guards:
+  tone: {action: regenerate}
+"""
+LEAD = ("--as", "lea", "--role", "lead")
+
+
+@pytest.fixture
+def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The file of the workflow, whose models are stand-ins in whatever process state a command opens it."""
+    monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _models: FakeModels({"slm": "Ann may write there."}))
+    monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: FakeRouter("access"))
+    folder = tmp_path / "desk"
+    (folder / "prompts").mkdir(parents=True)
+    prompt = "---\nid: draft\nversion: 1\n---\nPut it short: {{question}}{{sources}}{{feedback}}{{section}}\n"
+    (folder / "prompts" / "draft.md").write_text(prompt, encoding="utf-8")
+    path = folder / "workflow.yaml"
+    path.write_text(WORKFLOW % "No.", encoding="utf-8")
+    return path
+
+
+def changed(workflow: Path) -> None:
+    workflow.write_text(WORKFLOW % "Not this time.", encoding="utf-8")
+
+
+def command(*arguments: str) -> Result:
+    return CliRunner().invoke(approvals.app, [*arguments])
+
+
+def said(*arguments: str) -> Any:
+    result = command(*arguments, "--json")
+    assert result.exit_code == 0, result.output or result.exception
+    return json.loads(result.stdout)
+
+
+def fault(result: Result) -> str:
+    assert isinstance(result.exception, RunError), result.output
+    return result.exception.code
+
+
+def ask(workflow: Path, user: str = "ann") -> str:
+    result = CliRunner().invoke(
+        run_command.app, [str(workflow), "Give me access to the finance share", "--as", user, "--json"]
+    )
+    assert result.exit_code == 0, result.output or result.exception
+    outcome = json.loads(result.stdout)
+    assert (outcome["status"], outcome["answer"]) == ("waiting", "")
+    return outcome["run"]
+
+
+def test_what_waits_is_listed_with_who_decides_until_when(workflow: Path) -> None:
+    assert command("list").stdout == "nothing waits for a decision\n"
+    first, second = ask(workflow), ask(workflow, "bob")
+    listed = said("list")
+    assert [(one["run"], one["principal"]) for one in listed] == [(first, "ann"), (second, "bob")]
+    assert (listed[0]["approvers"], listed[0]["escalate_to"]) == ("role:lead", "role:manager")
+    waits = datetime.fromisoformat(listed[0]["deadline"]) - datetime.fromisoformat(listed[0]["asked_at"])
+    assert waits == timedelta(hours=24)
+    assert said("list", "--workflow", "other") == []
+    table = command("list").stdout
+    assert first in table
+    assert "access is a high-risk class" in table
+
+
+def test_the_evidence_is_shown(workflow: Path) -> None:
+    run = ask(workflow)
+    shown = said("show", run[:-2])
+    assert shown["request"] == "Give me access to the finance share"
+    assert shown["draft"] == "Ann may write there."
+    assert [check["guard"] for check in shown["checks"]] == ["tone"]
+    page = command("show", run).stdout
+    for words in (
+        "Give me access", "asked by  ann", "Ann may write there.", "tone passed", "role:lead",
+        "is a high-risk class",
+    ):  # fmt: skip
+        assert words in page
+
+
+def test_an_approved_draft_goes_out_once(workflow: Path) -> None:
+    run = ask(workflow)
+    decided = said("approve", run, *LEAD)
+    assert (decided["status"], decided["answer"]) == ("answered", "Ann may write there.")
+    assert fault(command("approve", run, *LEAD)) == "SG605"
+    assert fault(command("reject", run, *LEAD)) == "SG605"
+    assert fault(command("show", run)) == "SG605"
+    assert said("list") == []
+
+
+def test_an_edit_goes_out_in_place_of_the_draft(workflow: Path) -> None:
+    run = ask(workflow)
+    assert said("edit", run, "Ask your manager.", *LEAD)["answer"] == "Ask your manager."
+
+
+def test_a_rejection_refuses(workflow: Path) -> None:
+    decided = said("reject", ask(workflow), *LEAD, "--reason", "not without a ticket")
+    assert (decided["status"], decided["path"]) == ("refused", "refused")
+    assert "Ann may write there." not in decided["answer"]
+
+
+@pytest.mark.parametrize(
+    "who",
+    [("--as", "ann", "--role", "lead"), ("--as", "bob"), ("--as", "mia", "--role", "manager")],
+    ids=["the requester, whatever their role", "no role", "the second circle before half of the time"],
+)
+def test_who_may_not_decide_changes_nothing(workflow: Path, who: tuple[str, ...]) -> None:
+    run = ask(workflow)
+    assert fault(command("approve", run, *who, "--intent", "hardware")) == "SG610"
+    assert [one["run"] for one in said("list")] == [run]
+    assert corrections() == []
+    assert said("approve", run, *LEAD)["status"] == "answered"
+
+
+def later(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+    """Move the clock of every workflow that is opened from now on."""
+
+    class Late(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
+            return datetime.now(tz) + timedelta(hours=hours)
+
+    monkeypatch.setattr("sluicegate.graphs.open.datetime", Late)
+
+
+def test_after_half_of_the_time_the_second_circle_decides_too(workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ask(workflow)
+    later(monkeypatch, 13)
+    assert said("approve", run, "--as", "mia", "--role", "manager")["status"] == "answered"
+
+
+def test_silence_refuses_when_somebody_looks(workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = ask(workflow)
+    later(monkeypatch, 25)
+    assert command("watch", "--once").stdout == ""
+    assert fault(command("approve", run, *LEAD)) == "SG605"
+    store = Store(Path(workflow.parent.parent / "home" / "store.sqlite"))
+    assert (store.run(run)["status"], store.run(run)["approval"]) == ("refused", "timeout")
+
+
+def test_watching_shows_what_comes_in(workflow: Path) -> None:
+    run = ask(workflow)
+    assert command("watch", "--once").stdout.startswith(f"{run}  access  role:lead until {datetime.now(UTC):%Y}")
+
+
+def test_a_changed_workflow_needs_a_choice(workflow: Path) -> None:
+    kept, migrated = ask(workflow), ask(workflow)
+    changed(workflow)
+    for run in (kept, migrated):
+        assert fault(command("reject", run, *LEAD)) == "SG604"
+    assert {one["run"] for one in said("list")} == {kept, migrated}
+    assert said("reject", kept, *LEAD, "--kept")["answer"].startswith("No.")
+    assert said("reject", migrated, *LEAD, "--migrate")["answer"].startswith("Not this time.")
+
+
+def test_a_workflow_that_an_edit_broke_hides_nothing(workflow: Path) -> None:
+    run = ask(workflow)
+    workflow.write_text("workflow: [", encoding="utf-8")
+    assert [one["run"] for one in said("list")] == [run]
+    assert said("approve", run, *LEAD, "--kept")["status"] == "answered"
+
+
+def corrections() -> list[tuple[str, str, str]]:
+    from sluicegate.home import home
+
+    rows = Store(home() / "store.sqlite").corrections("desk")
+    return [(row["text"], row["predicted"], row["label"]) for row in rows]
+
+
+@pytest.mark.parametrize("verdict", [["approve"], ["edit", "Ask for a laptop."], ["reject"]])
+def test_a_decision_can_correct_the_class(workflow: Path, verdict: list[str]) -> None:
+    run = ask(workflow)
+    wrong = command(verdict[0], run, *verdict[1:], *LEAD, "--intent", "harware")
+    assert wrong.exit_code == 2
+    assert "access, hardware" in " ".join(wrong.output.replace("│", " ").split())
+    said(verdict[0], run, *verdict[1:], *LEAD, "--intent", "hardware")
+    [(text, predicted, label)] = corrections()
+    assert (text, predicted, label.strip('"')) == ("Give me access to the finance share", "access", "hardware")
+
+
+def test_every_verdict_is_a_score_of_its_run(workflow: Path) -> None:
+    run = ask(workflow)
+    said("reject", run, *LEAD, "--reason", "no ticket")
+    from sluicegate.home import home
+
+    scores = {score["name"]: score for score in Store(home() / "store.sqlite").scores(run)}
+    assert scores["approval"]["value"].strip('"') == "reject"
+    assert scores["approval"]["comment"] == "no ticket"
