@@ -149,8 +149,8 @@ def tables(patterns: list[dict[str, Any]], desk: dict[str, Any] | None) -> str:
         answered = _counted(desk["models"])
         said = (
             f"Helpdesk, {desk['sample']} of its {desk['of']} held-out requests (drawn with a fixed seed): "
-            f"**{desk['without_llm']} end without the large model ({share:.0%}**, 95 % interval {desk['low']:.0%} to "
-            f"{desk['high']:.0%}; target {TARGET:.0%}, {kept}). The intent is right in {desk['intent_right']}. "
+            f"**{desk['without_llm']} end without the large model ({share:.0%})**, 95 % interval {desk['low']:.0%} to "
+            f"{desk['high']:.0%} (target {TARGET:.0%}, {kept}). The intent is right in {desk['intent_right']}. "
             f"Paths: {paths}. Large-model calls at list price ${desk['usd']:.5f}, the large model for everything "
             f"${desk['all_llm_usd']:.5f}. Median {desk['median_ms'] / 1000:.1f} s. What wrote: {answered}."
         )
