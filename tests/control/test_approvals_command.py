@@ -53,9 +53,16 @@ LEAD = ("--as", "lea", "--role", "lead")
 
 @pytest.fixture
 def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of the workflow, whose models are stand-ins in whatever process state a command opens it."""
-    monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _models: FakeModels({"slm": "Ann may write there."}))
-    monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: FakeRouter("access"))
+    """The file of the workflow, whose models are stand-ins whichever command opens it."""
+
+    def models(_models: Any) -> FakeModels:
+        return FakeModels({"slm": "Ann may write there."})
+
+    def router(_workflow: Any, _models: Any) -> FakeRouter:
+        return FakeRouter("access")
+
+    monkeypatch.setattr("sluicegate.graphs.open.ModelSet", models)
+    monkeypatch.setattr("sluicegate.graphs.open._router", router)
     folder = tmp_path / "desk"
     (folder / "prompts").mkdir(parents=True)
     prompt = "---\nid: draft\nversion: 1\n---\nPut it short: {{question}}{{sources}}{{feedback}}{{section}}\n"
