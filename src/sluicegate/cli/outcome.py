@@ -104,6 +104,8 @@ def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "usd": sum(said["usd"] for said in outcomes),
         "all_llm_usd": sum(said["all_llm_usd"] for said in outcomes),
         "cache_hits": paths["cache"],
+        # priced as one large-model call each, without the sources its prompt would have held: rather too little
+        "cache_saved_usd": sum(said["all_llm_usd"] for said in outcomes if said["path"] == "cache"),
         "models": dict(Counter(said["model"] for said in outcomes if said["model"]).most_common()),
     }
 
@@ -125,7 +127,10 @@ def print_summary(outcomes: Sequence[dict[str, Any]], *, screen: "Console | None
     )
     screen.print(f"cost: ${found['usd']:.5f}, with the large model for everything about ${found['all_llm_usd']:.5f}")
     if found["cache_hits"]:
-        screen.print(f"answered from the cache: {found['cache_hits']}")
+        screen.print(
+            f"answered from the cache: {found['cache_hits']},"
+            f" which saved about ${found['cache_saved_usd']:.5f} against asking the large model each time"
+        )
     answered = ", ".join(f"{model} {number}" for model, number in found["models"].items())
     screen.print(f"what really answered: {answered or 'no model was needed'}")
 
