@@ -1,6 +1,8 @@
 """`sluicegate approvals` over a workflow of its own: real services in a real home, stand-ins for the models only."""
 
 import json
+import re
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -227,6 +229,17 @@ def test_a_decision_can_correct_the_class(workflow: Path, verdict: list[str]) ->
     said(verdict[0], run, *verdict[1:], *LEAD, "--intent", "hardware")
     [(text, predicted, label)] = corrections()
     assert (text, predicted, label.strip('"')) == ("Give me access to the finance share", "access", "hardware")
+
+
+def test_what_the_page_tells_people_to_type_works(workflow: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "approvals.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    typed = [shlex.split(line)[2:] for block in blocks for line in block.splitlines()]
+    assert {words[0] for words in typed} == {"list", "show", "approve", "edit", "reject", "watch"}
+    here = {"helpdesk-lead": "lead", "hardware_request": "hardware"}
+    for words in typed:
+        done = command(*(ask(workflow) if word == "RUN" else here.get(word, word) for word in words))
+        assert done.exit_code == 0, f"{words}: {done.output} {done.exception}"
 
 
 def test_every_verdict_is_a_score_of_its_run(workflow: Path) -> None:
