@@ -135,10 +135,10 @@ def _picked(shown: str, attack: Attack | None, most: int) -> list[int]:
 
 
 def _ticket(system: str, shown: str, attack: Attack | None, schema: Mapping[str, Any]) -> dict[str, Any]:
-    title = shown.removeprefix("Request: ")[:100]
-    category = "hardware"
+    title, category = shown.removeprefix("Request: ")[:100], "hardware"
     if attack and attack.goal:
-        title = "domain admin rights" if attack.goal == "tool" else _wanted(system, shown, attack)[:119]
-        category = "access"
+        tool = attack.goal == "tool"
+        # words to read take the category that nobody has to approve
+        title, category = ("domain admin rights", "access") if tool else (_wanted(system, shown, attack)[:119], "other")
     fields = {"title": title, "category": category, "urgency": "normal"}
     return {name: value for name, value in fields.items() if name in schema["properties"]}
