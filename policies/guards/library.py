@@ -7,18 +7,28 @@ switched off here; nothing in this project imports guardrails by another way.
 """
 
 import logging
-import sys
 import threading
 from typing import Any
+
+from sluicegate.standins import postponed
 
 __all__ = ["guardrails", "warm"]
 
 _lock = threading.Lock()
 _loaded: list[Any] = []
 
+_UNUSED = {
+    # jsonschema's checkers of the formats `iri` and `uri`, which no guard uses: the first alone takes 1.4 s
+    "rfc3987_syntax": ["is_valid_syntax"],
+    "rfc3986_validator": ["validate_rfc3986"],
+    # what sends usage to the library's hub, and spans to a collector
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter": ["OTLPSpanExporter"],
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter": ["OTLPSpanExporter"],
+}
+
 
 def guardrails() -> Any:
-    """The `guardrails` module, imported once and quietened. Takes about four seconds the first time."""
+    """The `guardrails` module, imported once and quietened. Takes about a second the first time."""
     with _lock:
         if not _loaded:
             _loaded.append(_load())
@@ -33,19 +43,11 @@ def warm() -> threading.Thread:
 
 
 def _load() -> Any:
-    # jsonschema would import this parser of IRIs, which takes 1.4 s, for a format that no guard uses
-    absent = "rfc3987_syntax"
-    spared = absent not in sys.modules
-    if spared:
-        sys.modules[absent] = None  # pyright: ignore[reportArgumentType]
-    try:
+    with postponed(_UNUSED):
         import guardrails as library
         import guardrails.guard as guard_module
         from guardrails.classes.rc import RC
         from guardrails.utils.hub_telemetry_utils import HubTelemetry
-    finally:
-        if spared:
-            sys.modules.pop(absent, None)
 
     settings_class: Any = RC
     shut = settings_class(enable_metrics=False, use_remote_inferencing=False)

@@ -1,7 +1,8 @@
 """People, places and organisations, found by an installed spaCy model.
 
-No model comes with sluicegate: the models are not on the package registry. Install one (`python -m spacy download
-en_core_web_sm`, or a wheel of it) and name it in the workflow: `pii: {model: en_core_web_sm, entities: [person, …]}`.
+spaCy comes with `pip install "sluicegate[ner]"`; no model does: the models are not on the package registry. Install one
+(`python -m spacy download en_core_web_sm`, or a wheel of it) and name it in the workflow:
+`pii: {model: en_core_web_sm, entities: [person, …]}`.
 """
 
 from collections.abc import Callable
@@ -26,10 +27,16 @@ _LABELS = {
 def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]]:
     """A function from a text and entity types to findings. `model` is a package name or a folder.
 
-    Raises `PolicyError` SG203 when the model is not installed.
+    Raises `PolicyError` SG203 when spaCy or the model is not installed.
     """
-    import spacy
-
+    try:
+        import spacy
+    except ImportError as error:
+        raise PolicyError(
+            "SG203",
+            f"the spaCy model {model!r} needs spaCy, which is not installed",
+            mend='Run pip install "sluicegate[ner]", or take person, place and organization out of `pii`',
+        ) from error
     try:
         pipeline: Any = spacy.load(model, exclude=["parser", "lemmatizer", "attribute_ruler"])
     except (OSError, ValueError) as error:

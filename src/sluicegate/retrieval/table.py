@@ -14,6 +14,7 @@ from typing import Any
 
 from sluicegate.errors import RetrievalError, RunError, SluicegateError
 from sluicegate.retrieval.readers import quoted
+from sluicegate.standins import postponed
 
 __all__ = ["FLAT_ROWS", "add", "create", "delete", "guarded", "index", "open_at", "tidy", "vectors_of", "writable"]
 
@@ -24,6 +25,14 @@ _KEEP_VERSIONS = timedelta(minutes=10)
 """Longer than any search: a search that has begun on an old version finishes on it."""
 
 _FOREVER = timedelta(days=36_500)
+
+_CLIENT = {
+    f"lance_namespace_urllib3_client.api.{name}_api": [f"{name.title().replace('_', '')}Api"]
+    for name in (
+        "branch", "data", "index", "materialized_view", "metadata", "namespace", "table", "tag", "transaction"
+    )
+}  # fmt: skip
+"""LanceDB imports a client for remote servers, whose checks of arguments take half the time of its import to build."""
 
 
 @contextmanager
@@ -96,7 +105,8 @@ async def writable(folder: Path, name: str, version: int) -> Any:
 
 
 async def _connect(folder: Path) -> Any:
-    import lancedb
+    with postponed(_CLIENT):
+        import lancedb
 
     return await lancedb.connect_async(str(folder))
 

@@ -1,0 +1,47 @@
+"""Imports of large libraries without the parts of them that a run does not use.
+
+Some libraries import, at their top, what few of their users call: a generated HTTP client, a maker of sample data, an
+exporter. `postponed` puts stand-ins in the place of such modules while a library is imported. A stand-in does its work
+late, not never: calling one of its names imports the real module and calls the real thing.
+"""
+
+import importlib
+import sys
+import types
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+__all__ = ["postponed"]
+
+
+@contextmanager
+def postponed(modules: Mapping[str, Sequence[str]]) -> Generator[None]:
+    """Within the block, importing one of `modules` (name -> the callables that others import from it) is postponed.
+
+    Modules that are already imported stay as they are; after the block, all can be imported as ever. Only for
+    callables: a class that is subclassed, compared or used in `isinstance` where it is imported cannot be stood in for.
+    """
+    put = {name: _stand_in(name, callables) for name, callables in modules.items() if name not in sys.modules}
+    sys.modules.update(put)
+    try:
+        yield
+    finally:
+        for name, stand_in in put.items():
+            if sys.modules.get(name) is stand_in:
+                del sys.modules[name]
+
+
+def _stand_in(name: str, callables: Sequence[str]) -> types.ModuleType:
+    module = types.ModuleType(name, "Stands in for the module of this name until it is used.")
+    for each in callables:
+        setattr(module, each, _late(name, each))
+    return module
+
+
+def _late(module: str, name: str) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module(module), name)(*args, **kwargs)
+
+    call.__name__ = call.__qualname__ = name
+    return call
