@@ -105,6 +105,7 @@ FAILED = {"failed": True, "action": "human", "failures": ["pii"], "results": []}
         ({"policy": {**DENY, "rules": []}}, {}, "blocked", "default deny"),
         ({"policy": {**DENY, "rules": [], "errors": ["overflow"]}}, {}, "policy-error", "policies"),
         ({"spend": STOPPED}, {}, "budget-stop", "SG501 per_day_usd"),
+        ({"spend": {**STOPPED, "stopped_by": "SG202 own.model: no (m)"}}, {}, "blocked", "SG202 own.model"),
         ({"checks": {**FAILED, "results": [CRASHED]}}, {}, "guard-failure", "pii"),
         ({"approval": {"verdict": "approve", "by": "bob"}}, {"checks": FAILED}, "override", "pii"),
     ],
