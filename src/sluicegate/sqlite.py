@@ -6,12 +6,21 @@ last commits but never corrupts. What must survive a power cut too asks for `dur
 
 import sqlite3
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sluicegate.errors import RunError
 
 __all__ = ["connect", "explained", "transaction"]
+
+
+class _Connection(sqlite3.Connection):
+    """Lasts as long as the store that opened it; Python 3.13 warns of one that is let go without being closed."""
+
+    def __del__(self) -> None:
+        # one that could not be opened cannot be closed
+        with suppress(sqlite3.ProgrammingError):
+            self.close()
 
 
 def connect(path: Path | str, *, schema: str = "", durable: bool = False) -> sqlite3.Connection:
@@ -20,7 +29,9 @@ def connect(path: Path | str, *, schema: str = "", durable: bool = False) -> sql
     Raises `RunError` SG606 (corrupt), SG607 (disk full, read-only) or SG608 (locked for more than 10 s).
     """
     with explained(path):
-        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10.0)
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=10.0, factory=_Connection
+        )
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")

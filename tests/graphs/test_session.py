@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -395,7 +396,7 @@ def test_a_checkpoint_with_a_broken_value(own_home: Path) -> None:
     import sqlite3
 
     session = start()
-    with sqlite3.connect(own_home / "checkpoints.sqlite") as database:
+    with closing(sqlite3.connect(own_home / "checkpoints.sqlite")) as database, database:
         database.execute("UPDATE channels SET value = x'c1c1c1'")
     with pytest.raises(RunError, match="cannot be read") as raised:
         Session.open(session.run_id)
@@ -406,7 +407,7 @@ def test_a_store_of_a_newer_version(own_home: Path) -> None:
     import sqlite3
 
     session = start().run()
-    with sqlite3.connect(own_home / "store.sqlite") as database:
+    with closing(sqlite3.connect(own_home / "store.sqlite")) as database, database:
         database.execute("PRAGMA user_version = 999")
     with pytest.raises(RunError) as raised:
         Session.open(session.run_id, change=fakes())

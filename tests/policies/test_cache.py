@@ -179,15 +179,15 @@ def test_replacing_an_answer_counts_its_size_once(cache: SqliteCache) -> None:
 
 def test_a_failing_file_is_a_miss_and_is_counted(cache: SqliteCache, tmp_path: Path) -> None:
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
-    with sqlite3.connect(tmp_path / "cache.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other, other:
         other.execute("UPDATE answers SET value = '{'")
     assert cache.get("k") is None
-    with sqlite3.connect(tmp_path / "cache.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other, other:
         other.execute("ALTER TABLE answers RENAME TO gone")
     other.close()
     assert cache.get("k") is None
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
-    with sqlite3.connect(tmp_path / "cache.sqlite") as other:
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other, other:
         other.execute("ALTER TABLE gone RENAME TO answers")
     other.close()
     assert cache.stats()["failures"] == 3
