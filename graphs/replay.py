@@ -17,7 +17,8 @@ from sluicegate.errors import RunError
 from sluicegate.graphs.differences import Difference, facts, facts_differ
 from sluicegate.graphs.open import Opened, open_workflow
 from sluicegate.graphs.recorded import recorded
-from sluicegate.services import Cached, Retriever, Services
+from sluicegate.policies.cache import NoCache
+from sluicegate.services import Retriever, Services
 from sluicegate.state import DocumentRef, Principal
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def open_for_replay(
     def stubbed(services: Services) -> Services:
         services = change(services)
         retriever = _Replayed(services.retriever, same=documents == "same")
-        return dataclasses.replace(services, cache=_NoCache(), retriever=retriever)
+        return dataclasses.replace(services, cache=NoCache(), retriever=retriever)
 
     return open_workflow(config, dry=True, shadow=True, change=stubbed)
 
@@ -141,11 +142,3 @@ class _Replayed:
 
     def visible(self, index: str, principal: Principal) -> str:
         return self._inner.visible(index, principal)
-
-
-class _NoCache:
-    def get(self, key: str) -> Cached | None:
-        del key
-        return None
-
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...

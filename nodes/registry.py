@@ -9,12 +9,11 @@ outside world only through `services`.
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from sluicegate.errors import ConfigError, Problem
+from sluicegate.nodes.plugins import with_installed
 from sluicegate.services import Observation, Services
 from sluicegate.state import State
 
@@ -49,20 +48,4 @@ def kinds() -> Mapping[str, NodeKind]:
     """Every kind by name. Raises `ConfigError` SG110 when an installed plug-in is broken or takes a name twice."""
     from sluicegate.nodes.builtin import BUILT_IN
 
-    known = {kind.name: kind for kind in BUILT_IN}
-    for entry in entry_points(group="sluicegate.nodes"):
-        try:
-            kind = entry.load()
-        except Exception as error:
-            raise _broken(entry.name, f"cannot be loaded: {error}") from error
-        if not isinstance(kind, NodeKind):
-            raise _broken(entry.name, f"is a {type(kind).__name__}, not a NodeKind")
-        if kind.name in known:
-            raise _broken(entry.name, f"takes the name {kind.name!r}, which is taken")
-        known[kind.name] = kind
-    return known
-
-
-def _broken(name: str, what: str) -> ConfigError:
-    mend = "Update or remove the package that registers it"
-    return ConfigError([Problem("SG110", f"the node kind plug-in {name!r} {what}", mend=mend)])
+    return with_installed(BUILT_IN, group="sluicegate.nodes", type=NodeKind, code="SG110", what="node kind")

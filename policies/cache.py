@@ -20,7 +20,7 @@ from sluicegate.home import home
 from sluicegate.services import Cached
 from sluicegate.sqlite import connect, transaction
 
-__all__ = ["CacheStats", "SqliteCache", "answer_key", "normalised"]
+__all__ = ["CacheStats", "NoCache", "SqliteCache", "answer_key", "normalised"]
 
 _KEY_VERSION = 1
 _CLOSING = ".?!…。？！"
@@ -202,3 +202,13 @@ class SqliteCache:
             size -= row["size"]
             dropped += 1
         connection.execute("UPDATE counters SET size = ?, evicted = evicted + ?", (size, dropped))
+
+
+class NoCache:
+    """`services.Cache` that never knows and never keeps: for runs that are measured, replayed or shadowed."""
+
+    def get(self, key: str) -> Cached | None:
+        del key
+        return None
+
+    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...

@@ -8,13 +8,12 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from sluicegate.errors import ConfigError, Problem
+from sluicegate.nodes.plugins import with_installed
 
 __all__ = ["Tool", "ToolContext", "tool", "tools"]
 
@@ -69,20 +68,4 @@ def tools() -> Mapping[str, Tool]:
     """Every tool by name. Raises `ConfigError` SG117 when an installed plug-in is broken or takes a name twice."""
     from sluicegate.nodes.tools.desk import CREATE_TICKET, FIND_TICKETS
 
-    known = {built_in.name: built_in for built_in in (CREATE_TICKET, FIND_TICKETS)}
-    for entry in entry_points(group="sluicegate.tools"):
-        try:
-            found = entry.load()
-        except Exception as error:
-            raise _broken(entry.name, f"cannot be loaded: {error}") from error
-        if not isinstance(found, Tool):
-            raise _broken(entry.name, f"is a {type(found).__name__}, not a Tool")
-        if found.name in known:
-            raise _broken(entry.name, f"takes the name {found.name!r}, which is taken")
-        known[found.name] = found
-    return known
-
-
-def _broken(name: str, what: str) -> ConfigError:
-    mend = "Update or remove the package that registers it"
-    return ConfigError([Problem("SG117", f"the tool plug-in {name!r} {what}", mend=mend)])
+    return with_installed((CREATE_TICKET, FIND_TICKETS), group="sluicegate.tools", type=Tool, code="SG117", what="tool")

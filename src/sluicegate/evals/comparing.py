@@ -20,10 +20,11 @@ from sluicegate.evals.gates import Pair
 from sluicegate.evals.pairs import today
 from sluicegate.evals.plan import LOWER_IS_BETTER, Plan
 from sluicegate.evals.scoring import measure
-from sluicegate.evals.variants import Metered, NoCache, isolated, metered
+from sluicegate.evals.variants import Metered, isolated, metered
 from sluicegate.graphs.load import Workflow
 from sluicegate.graphs.open import Opened
 from sluicegate.graphs.run import Outcome
+from sluicegate.policies.cache import NoCache
 from sluicegate.services import Retriever
 from sluicegate.state import DocumentRef, Principal, State
 

@@ -23,12 +23,13 @@ from sluicegate.graphs.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.load import Workflow, load
 from sluicegate.graphs.open import Opened, open_workflow
 from sluicegate.graphs.run import Runner
+from sluicegate.policies.cache import NoCache
 from sluicegate.policies.ledger import SqliteLedger
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.routing.threshold import NEVER
-from sluicegate.services import Cached, Classification, Completion, Models, Router, Services
+from sluicegate.services import Classification, Completion, Models, Router, Services
 
-__all__ = ["VARIANTS", "Forced", "Metered", "NoCache", "Variant", "changed", "isolated", "metered", "opened_variant"]
+__all__ = ["VARIANTS", "Forced", "Metered", "Variant", "changed", "isolated", "metered", "opened_variant"]
 
 Variant = Literal["workflow", "all-slm", "all-llm"]
 
@@ -105,16 +106,6 @@ class Forced:
 
     async def classify(self, text: str) -> Classification:
         return replace(await self._router.classify(text), threshold=self._threshold)
-
-
-class NoCache:
-    """`services.Cache` that never knows and never keeps."""
-
-    def get(self, key: str) -> Cached | None:
-        del key
-        return None
-
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...
 
 
 def changed(services: Services, variant: Variant = "workflow") -> Services:
