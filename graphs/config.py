@@ -148,14 +148,17 @@ class Guarantee(Block):
 
     no: Annotated[tuple[str, ...], _OneOrMore] = ()
     """No run comes to one of these,"""
-    without: str = ""
+    without: Annotated[tuple[str, ...], _OneOrMore] = ()
     """without having passed one of these before."""
     every: Annotated[tuple[str, ...], _OneOrMore] = ()
     """Every run that passes one of these,"""
-    reaches: str = ""
+    reaches: Annotated[tuple[str, ...], _OneOrMore] = ()
     """passes one of these later, before it ends."""
     after: Annotated[tuple[str, ...], _OneOrMore] = ()
     """With `no`: asked only of runs that passed one of these, and `without` must then come after it."""
+    where: Words | None = None
+    """With `after` or `every`: a condition on the state as a run leaves that node; where it does not hold, nothing is
+    asked."""
     when: Words | None = None
     """A condition over the intent, the principal or the request: the guarantee holds for the requests it is true of."""
 
@@ -166,7 +169,11 @@ class Guarantee(Block):
             or bool(self.no) != bool(self.without)
             or bool(self.every) != bool(self.reaches)
         ):
-            raise ValueError("a guarantee is {no: KINDS, without: KIND} or {every: KINDS, reaches: KIND}")
+            raise ValueError("a guarantee is {no: KINDS, without: KINDS} or {every: KINDS, reaches: KINDS}")
+        if self.after and not self.no:
+            raise ValueError("`after` belongs to `no` and `without`")
+        if self.where and not (self.after or self.every):
+            raise ValueError("`where` says of which nodes of `after` or `every`; this guarantee has neither")
         return self
 
 

@@ -40,6 +40,8 @@ class Field:
     """Every value it can have, where they can be listed."""
     initial: bool = False
     """It has a value from the start: a count of nothing is 0."""
+    optional: bool = False
+    """A node that writes its concern may leave it out."""
     described: str = ""
     """What a derived field means; the others' docstrings stand in `state`."""
 
@@ -99,7 +101,7 @@ def fields() -> Mapping[str, Field]:
         concern = _RENAMED.get(key, key)
         if typing.is_typeddict(hint):
             for name, inner in typing.get_type_hints(hint).items():
-                field = _member(f"{concern}.{name}", key, name, inner)
+                field = _member(f"{concern}.{name}", key, name, inner, optional=name not in hint.__required_keys__)
                 found[field.name] = field
         else:
             found[key] = Field(key, _type(hint), _whole(key), key, initial=key in _INITIAL)
@@ -116,14 +118,15 @@ def _whole(key: str) -> Callable[[Mapping[str, Any]], Any]:
     return lambda state: state.get(key, initial)
 
 
-def _member(name: str, key: str, inner_key: str, hint: Any) -> Field:
+def _member(name: str, key: str, inner_key: str, hint: Any, *, optional: bool) -> Field:
     initial = _INITIAL.get(key, {}).get(inner_key, UNSET)
 
     def read(state: Mapping[str, Any]) -> Any:
         concern = state.get(key)
         return concern.get(inner_key, initial) if concern else initial
 
-    return Field(name, _type(hint), read, key, _choices(hint), initial is not UNSET or key in _GIVEN)
+    given = initial is not UNSET or (key in _GIVEN and not optional)
+    return Field(name, _type(hint), read, key, _choices(hint), given, optional)
 
 
 def _choices(hint: Any) -> tuple[str, ...]:

@@ -20,8 +20,8 @@ from sluicegate.graphs.conditions import Condition, Conditions
 from sluicegate.graphs.config import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.overlay import overlay
+from sluicegate.graphs.proofs import BUILT_IN, Waiver, prove
 from sluicegate.graphs.proofs import Guarantee as Proved
-from sluicegate.graphs.proofs import Waiver, prove
 from sluicegate.graphs.references import check_kinds, check_references, first_existing
 from sluicegate.graphs.source import Pointer, Source, read
 from sluicegate.graphs.validate import Faults, valid_config, validated
@@ -154,7 +154,8 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     prompts = _prompts(prompt_folders, faults)
     check_references(config, settings, prompts, folders, faults)
     tools = _tools(config, settings)
-    conditions = _conditions(config, Conditions(config.intents, tools), faults)
+    compiler = Conditions(config.intents, tools)
+    conditions = _conditions(config, compiler, faults)
     policy_folder, policies = _policies(config, folders, faults)
     _router(config, folders, faults)
     if any(problem.severity == "error" for problem in faults.problems):
@@ -166,11 +167,8 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         for position, one in enumerate(config.waive)
     )
 
-    def known(text: str, facts: Mapping[str, object]) -> bool | None:
-        return conditions[text].known(facts)
-
     faults.problems += never_written(flow, conditions)
-    faults.problems += prove(flow, guarantees, waivers, known, domains(flow, conditions))
+    faults.problems += prove(flow, guarantees, waivers, _Known(conditions, compiler), domains())
     return Workflow(
         config=config,
         path=source.path,
@@ -187,6 +185,20 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         waivers=waivers,
         warnings=tuple(problem for problem in faults.problems if problem.severity == "warning"),
     )
+
+
+class _Known:
+    """The compiled conditions, the config's and those of the built-in guarantees, as the proofs ask for them."""
+
+    def __init__(self, conditions: Mapping[str, Condition], compiler: Conditions) -> None:
+        built_in = [text for one in BUILT_IN for text in (one.when, one.where) if text is not None]
+        self._conditions = {**{text: compiler.compile(text) for text in built_in}, **conditions}
+
+    def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
+        return self._conditions[condition].known(facts)
+
+    def reads(self, condition: str, /) -> frozenset[str]:
+        return self._conditions[condition].fields
 
 
 def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
@@ -241,8 +253,10 @@ def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) ->
                 mend = "Move it to the end; the branches after it are never tried"
                 faults.add("SG136", "`otherwise` must be the last branch", (*at, "otherwise"), of_key=True, mend=mend)
     for position, guarantee in enumerate(config.guarantees):
-        if guarantee.when is not None:
-            texts.append((guarantee.when, ("guarantees", position, "when")))
+        for key in ("when", "where"):
+            text: str | None = getattr(guarantee, key)
+            if text is not None:
+                texts.append((text, ("guarantees", position, key)))
     found: dict[str, Condition] = {}
     for text, pointer in texts:
         if text in found:
@@ -314,6 +328,7 @@ def _proved(guarantee: Guarantee, source: Source, position: int) -> Proved:
         without=guarantee.without,
         after=guarantee.after,
         when=guarantee.when,
+        where=guarantee.where,
         every=guarantee.every,
         reaches=guarantee.reaches,
         place=source.place(("guarantees", position)),

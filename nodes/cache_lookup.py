@@ -37,4 +37,5 @@ CACHE_LOOKUP = NodeKind(
     settings=NoSettings,
     make=_make,
     writes=frozenset({"cache", "answer", "documents"}),
+    effects=frozenset({"looks-up"}),
 )

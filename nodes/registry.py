@@ -19,7 +19,17 @@ from sluicegate.state import State
 
 __all__ = ["Effect", "Node", "NodeKind", "kinds"]
 
-Effect = Literal["classifies", "decides-policy", "retrieves", "generates", "calls-tool", "checks", "asks-human", "ends"]
+Effect = Literal[
+    "classifies",
+    "decides-policy",
+    "looks-up",
+    "retrieves",
+    "generates",
+    "calls-tool",
+    "checks",
+    "asks-human",
+    "ends",
+]
 """What a kind does, as far as proofs care."""
 
 Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]

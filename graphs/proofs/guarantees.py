@@ -9,12 +9,12 @@ shown is the shortest that really exists; where that takes more than `MAX_STATES
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.graphs.flow import FlowNode
-from sluicegate.graphs.proofs.semantics import Semantics, fields_in
+from sluicegate.graphs.proofs.semantics import Semantics
 
 __all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Waiver", "broken", "prove_guarantees"]
 
@@ -32,12 +32,14 @@ class Guarantee:
     """
 
     no: tuple[str, ...] = ()
-    without: str = ""
+    without: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     when: str | None = None
     """A CEL fact that no node changes; the guarantee is proved for the intents for which it may hold."""
+    where: str | None = None
+    """A CEL condition as a run leaves a node of `after` or `every`; where it does not hold, nothing is asked."""
     every: tuple[str, ...] = ()
-    reaches: str = ""
+    reaches: tuple[str, ...] = ()
     name: str = ""
     """What a waiver calls it; only built-in ones have a name."""
     place: Place | None = None
@@ -47,11 +49,12 @@ class Guarantee:
     def __str__(self) -> str:
         if self.text:
             return self.text
+        where = f" where {self.where}" if self.where else ""
         if self.every:
-            said = f"every {' or '.join(self.every)} reaches {self.reaches}"
+            said = f"every {' or '.join(self.every)}{where} reaches {' or '.join(self.reaches)}"
         else:
-            said = f"no {' or '.join(self.no)} without {self.without}"
-        said += f" after {' or '.join(self.after)}" if self.after else ""
+            said = f"no {' or '.join(self.no)} without {' or '.join(self.without)}"
+            said += f" after {' or '.join(self.after)}{where}" if self.after else ""
         return said + (f" when {self.when}" if self.when else "")
 
 
@@ -67,16 +70,40 @@ class Waiver:
 BUILT_IN = (
     Guarantee(
         no=("generates", "calls-tool"),
-        without="decides-policy",
+        without=("decides-policy",),
         name="policy-first",
         text="no model answers and no tool is called before a policy-check",
     ),
     Guarantee(
         no=("respond",),
-        without="checks",
+        without=("checks",),
         after=("generates-answer",),
         name="checked-answers",
         text="no generated answer is sent before an output-check",
+    ),
+    Guarantee(
+        no=("generates", "calls-tool", "respond"),
+        without=("decides-policy",),
+        after=("decides-policy",),
+        where="policy.verdict == 'deny'",
+        name="denials-hold",
+        text="what a policy-check denied gets no model's words, no tool call and no answer",
+    ),
+    Guarantee(
+        no=("respond",),
+        without=("generates-answer", "checks", "asks-human"),
+        after=("checks",),
+        where="checks.failed",
+        name="failures-hold",
+        text="a draft that failed its output-check is not sent as it is, unless a human-interrupt comes first",
+    ),
+    Guarantee(
+        no=("respond", "calls-tool"),
+        without=("asks-human",),
+        after=("asks-human",),
+        where="!(approval.verdict in ['approve', 'edit'])",
+        name="rejections-hold",
+        text="what a person rejected, or nobody decided in time, is not sent and calls no tool",
     ),
 )
 """Proved for every workflow that has such nodes."""
@@ -122,7 +149,7 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
             continue
         found = broken(semantics, guarantee)
         if found is not None:
-            problems.append(_explained(found))
+            problems.append(_explained(found, semantics))
     return problems
 
 
@@ -165,7 +192,7 @@ class _Search:
     def __post_init__(self) -> None:
         guarantee = self.guarantee
         self.forbidden = self._named(guarantee.no)
-        self.paying = self._named((guarantee.without or guarantee.reaches,))
+        self.paying = self._named(guarantee.without or guarantee.reaches)
         self.owing = self._named(guarantee.after or guarantee.every)
         self.asked = [
             guarantee.when is None or self.semantics.truth(guarantee.when, world) is not False
@@ -193,19 +220,13 @@ class _Search:
             node = flow.nodes[step.node]
             if step.node in self.forbidden and step.owed and self.asked[step.world]:
                 found.setdefault(step.world, self._route(step, before))
-            owed = (step.owed and step.node not in self.paying) or step.node in self.owing
-            visits = dict(zip(counters, step.visits, strict=True))
+            visits = dict(zip(counters, step.visits, strict=True)) if counted else None
             for world in self.semantics.worlds_after(node, step.world):
-                if not node.edges and self.guarantee.every and owed and self.asked[world]:
+                if not node.edges and self.guarantee.every and self._owed_at_end(step, world) and self.asked[world]:
                     found.setdefault(world, self._route(step, before))
-                if not owed and not self.owing:
-                    continue  # nothing is owed any more, and nothing will be
-                branches = (
-                    self.semantics.possible_after(step.node, world, visits)
-                    if counted
-                    else self.semantics.possible(step.node, world)
-                )
-                for index in branches:
+                for index, owed in self._ways_on(step, world, visits):
+                    if not owed and not self.owing:
+                        continue  # nothing is owed any more, and nothing will be
                     to = node.edges[index].to
                     after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
                     following = _Step(to, world, owed, after)
@@ -215,6 +236,31 @@ class _Search:
             if counted and len(before) > MAX_STATES:
                 return None
         return found
+
+    def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, bool]]:
+        """Every branch that a run may take, and whether something is owed then."""
+
+        def possible(where: str | None = None, *, holds: bool = True) -> tuple[int, ...]:
+            if visits is None:
+                return self.semantics.possible(step.node, world, where, holds=holds)
+            return self.semantics.possible_after(step.node, world, visits, where, holds=holds)
+
+        still, where = step.owed and step.node not in self.paying, self.guarantee.where
+        if step.node not in self.owing:
+            yield from ((index, still) for index in possible())
+        elif where is None or still:
+            yield from ((index, True) for index in possible())
+        else:
+            yield from ((index, True) for index in possible(where))
+            yield from ((index, False) for index in possible(where, holds=False))
+
+    def _owed_at_end(self, step: _Step, world: int) -> bool:
+        if step.node not in self.owing:
+            return step.owed and step.node not in self.paying
+        where = self.guarantee.where
+        return (
+            where is None or self.semantics.can(step.node, world, where) or (step.owed and step.node not in self.paying)
+        )
 
     def _route(self, last: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> tuple[Hop, ...]:
         nodes = self.semantics.flow.nodes
@@ -242,12 +288,13 @@ def _meaning(semantics: Semantics, guarantee: Guarantee) -> tuple[object, ...]:
 
     return (
         named(guarantee.no),
-        named((guarantee.without,)),
+        named(guarantee.without),
         named(guarantee.after),
         bool(guarantee.after),
         named(guarantee.every),
-        named((guarantee.reaches,)),
+        named(guarantee.reaches),
         guarantee.when,
+        guarantee.where,
     )
 
 
@@ -291,7 +338,7 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
     request_kept = not any("request" in node.writes and "decides-policy" not in node.effects for node in nodes)
     changing = [
         name
-        for name in fields_in(guarantee.when)
+        for name in sorted(semantics.known.reads(guarantee.when))
         if not (
             name.startswith("intent.")
             or (name.startswith("principal.") and principal_kept)
@@ -330,7 +377,19 @@ def _equalities(when: str) -> dict[str, object]:
     return facts
 
 
-def _explained(found: Broken) -> Problem:
+_KINDS: Mapping[str, str] = {
+    "decides-policy": "policy-check",
+    "checks": "output-check",
+    "asks-human": "human-interrupt",
+}
+"""The built-in kind with an effect."""
+
+
+def _explained(found: Broken, semantics: Semantics) -> Problem:
+    nodes = semantics.flow.nodes
+    last = found.route[-1].node
+    # the last node of the route that made the run owe something
+    owing = next((hop.node for hop in reversed(found.route) if _is_any(nodes[hop.node], found.guarantee.after)), last)
     names = ", ".join(hop.node for hop in found.route)
     decided = [
         f"{hop.node} to {following.node} by {hop.condition or 'otherwise'}"
@@ -343,8 +402,10 @@ def _explained(found: Broken) -> Problem:
         message += f", for {'intent' if len(found.intents) == 1 else 'intents'} {', '.join(found.intents[:8])}"
         message += f" and {len(found.intents) - 8} more" if len(found.intents) > 8 else ""
     message += "" if found.certain else "; visits were too many to count, so the route may exceed some max_visits"
-    needed = found.guarantee.without or found.guarantee.reaches
+    needed = " or ".join(_KINDS.get(name, name) for name in found.guarantee.without or found.guarantee.reaches)
     mend = f"Put a {needed} node on this route, or make one of its branches impossible"
+    if found.guarantee.where and owing != last:
+        mend = f"Branch from {owing!r} where {found.guarantee.where}, to nodes that do not lead to {last!r}"
     if found.guarantee.name:
         mend += f"; or waive {found.guarantee.name!r} with a reason"
-    return Problem("SG134", message, found.guarantee.place, mend=mend)
+    return Problem("SG134", message, found.guarantee.place or nodes[owing].place, mend=mend)

@@ -6,26 +6,35 @@ conditions of one branch list see the same values. A branch is possible when it 
 is true, or asks the same, must have been taken. A branch to a node whose visits are used up is passed over; that can
 only be on a cycle through this node.
 
-At run time a condition that reads a field nobody wrote yet does not hold, and neither does its negation. So *unset* is
+At run time a condition that needs a field nobody wrote yet does not hold, and neither does its negation. So *unset* is
 one more value of every field, but where each route to the node passes one that is certain to write it.
 """
 
 import itertools
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol, TypeAlias
 
 from sluicegate.graphs.fields import UNSET, fields
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
-__all__ = ["Known", "Semantics", "Values", "fields_in"]
+__all__ = ["Known", "Semantics", "Values"]
 
-Known: TypeAlias = Callable[[str, Mapping[str, object]], bool | None]
-"""``known(condition, facts)``: what partial facts such as ``{"intent.risk": "high"}`` make of a CEL condition.
 
-None when other fields decide. It must never say true or false where some state with these facts says otherwise.
-"""
+class Known(Protocol):
+    """What is known of the conditions, each by its CEL text."""
+
+    def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
+        """What partial facts such as ``{"intent.risk": "high"}`` make of a condition; None when other fields decide.
+
+        It must never say true or false where some state with these facts says otherwise.
+        """
+        ...
+
+    def reads(self, condition: str, /) -> frozenset[str]:
+        """Every field that a condition depends on; one left out would make the proofs unsound."""
+        ...
+
 
 Values: TypeAlias = tuple[bool | None, ...]
 """What each branch condition of a node is, in branch order."""
@@ -36,26 +45,12 @@ MAX_VALUATIONS = 64
 _CERTAIN: Mapping[str, frozenset[str]] = {
     "classifies": frozenset({"intent", "route"}),
     "decides-policy": frozenset({"policy"}),
+    "looks-up": frozenset({"cache"}),
     "checks": frozenset({"checks"}),
     "asks-human": frozenset({"approval"}),
     "calls-tool": frozenset({"tool_calls"}),
 }
 """The state keys that a node with an effect writes at every visit."""
-
-_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_NAME = re.compile(r"[A-Za-z_]\w*")
-_FIELD = re.compile(r"(?<![\w.])[A-Za-z_]\w*\.[A-Za-z_]\w*")
-
-
-def fields_in(condition: str) -> tuple[str, ...]:
-    """The qualified names, such as ``intent.risk``, that a condition reads."""
-    return tuple(dict.fromkeys(_FIELD.findall(_STRING.sub("''", condition))))
-
-
-def _reads_only_fields(condition: str) -> bool:
-    """True when `fields_in` sees all that a condition depends on: no bare names, no functions."""
-    rest = _FIELD.sub("", _STRING.sub("''", condition))
-    return set(_NAME.findall(rest)) <= {"true", "false", "in"}
 
 
 class Semantics:
@@ -86,23 +81,9 @@ class Semantics:
         )
         self._component = components(successors(flow))
         self._truths: dict[tuple[str, tuple[tuple[str, object], ...]], bool | None] = {}
-        self._valuations: dict[tuple[str, tuple[tuple[str, object], ...], bool], tuple[Values, ...]] = {}
-        self._possible: dict[tuple[str, int], tuple[int, ...]] = {}
+        self._valuations: dict[tuple[object, ...], tuple[Values, ...]] = {}
+        self._possible: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._unset: dict[str, set[str]] = {}
-        self._fields = {
-            name: tuple(
-                dict.fromkeys(
-                    found for edge in node.edges if edge.condition is not None for found in fields_in(edge.condition)
-                )
-            )
-            for name, node in flow.nodes.items()
-        }
-        self._reads = {
-            edge.condition: fields_in(edge.condition)
-            for node in flow.nodes.values()
-            for edge in node.edges
-            if edge.condition is not None
-        }
 
     def with_assumed(self, facts: Mapping[str, object]) -> "Semantics":
         """The same flow in worlds where `facts` hold as well."""
@@ -131,42 +112,65 @@ class Semantics:
     def truth(self, condition: str, world: int) -> bool | None:
         """What a condition is in a world."""
         facts = self.worlds[world]
-        return self._truth(condition, {name: facts[name] for name in fields_in(condition) if name in facts})
+        return self._truth(condition, {name: facts[name] for name in self.known.reads(condition) if name in facts})
 
-    def valuations(self, name: str, world: int) -> tuple[Values, ...]:
-        """Every combination of values that a node's branch conditions can have in a world."""
-        facts = {field: self.worlds[world][field] for field in self._fields[name] if field in self.worlds[world]}
-        key = (name, _hashable(facts), world == 0)
+    def valuations(self, name: str, world: int, where: str | None = None) -> tuple[Values, ...]:
+        """Every combination of values that a node's branch conditions can have in a world; `where`'s comes last."""
+        conditions = [edge.condition for edge in self.flow.nodes[name].edges]
+        conditions += [] if where is None else [where]
+        reads = tuple(
+            dict.fromkeys(field for each in conditions if each is not None for field in sorted(self.known.reads(each)))
+        )
+        facts = {field: self.worlds[world][field] for field in reads if field in self.worlds[world]}
+        key = (name, _hashable(facts), world == 0, where)
         if key not in self._valuations:
-            edges = self.flow.nodes[name].edges
             found = dict.fromkeys(
-                tuple(self._value(edge, {**facts, **values}) for edge in edges)
-                for values in self._assignments(name, facts, classified=world > 0)
+                tuple(self._value(condition, {**facts, **values}) for condition in conditions)
+                for values in self._assignments(name, reads, facts, classified=world > 0)
             )
             self._valuations[key] = tuple(found)
         return self._valuations[key]
 
-    def possible(self, name: str, world: int) -> tuple[int, ...]:
-        """The branches that some run may take, whatever it has visited; indices into the node's edges."""
-        key = (name, world)
+    def can(self, name: str, world: int, where: str) -> bool:
+        """Whether `where` may hold as a run leaves a node."""
+        return any(values[-1] is not False for values in self.valuations(name, world, where))
+
+    def possible(self, name: str, world: int, where: str | None = None, *, holds: bool = True) -> tuple[int, ...]:
+        """The branches that some run may take, whatever it has visited; indices into the node's edges.
+
+        Given `where`, only those of runs for which it certainly holds as they leave, or does not.
+        """
+        key = (name, world, where, holds)
         if key not in self._possible:
             node = self.flow.nodes[name]
             available = [None if self.exhaustible(name, edge) else True for edge in node.edges]
-            self._possible[key] = self._choices(name, world, available)
+            self._possible[key] = self._choices(name, world, available, where, holds)
         return self._possible[key]
 
-    def possible_after(self, name: str, world: int, visits: Mapping[str, int]) -> tuple[int, ...]:
-        """The branches that a run may take when it has visited the nodes of `counted` this often."""
+    def possible_after(
+        self, name: str, world: int, visits: Mapping[str, int], where: str | None = None, *, holds: bool = True
+    ) -> tuple[int, ...]:
+        """The same for a run that has visited the nodes of `counted` this often."""
         available: list[bool | None] = []
         for edge in self.flow.nodes[name].edges:
             limit = self.flow.nodes[edge.to].max_visits
             available.append(limit is None or visits.get(edge.to, 0) < limit)
-        return self._choices(name, world, available)
+        return self._choices(name, world, available, where, holds)
 
-    def _choices(self, name: str, world: int, available: Sequence[bool | None]) -> tuple[int, ...]:
+    def _choices(
+        self, name: str, world: int, available: Sequence[bool | None], where: str | None, holds: bool
+    ) -> tuple[int, ...]:
+        edges = self.flow.nodes[name].edges
         found: set[int] = set()
-        for values in self.valuations(name, world):
-            found |= _takeable(self.flow.nodes[name].edges, values, available)
+        for values in self.valuations(name, world, where):
+            if where is not None:
+                if values[-1] is (not holds):
+                    continue
+                # a branch that asks the same finds the same
+                values = tuple(
+                    holds if edge.condition == where else value for edge, value in zip(edges, values, strict=False)
+                )
+            found |= _takeable(edges, values, available)
         return tuple(sorted(found))
 
     def _certainly_set(self, name: str, field: str) -> bool:
@@ -174,7 +178,7 @@ class Semantics:
         known_field = fields().get(field)
         if known_field is None:
             return False
-        return known_field.initial or name not in self._left_without(known_field.key)
+        return known_field.initial or (not known_field.optional and name not in self._left_without(known_field.key))
 
     def _left_without(self, key: str) -> set[str]:
         """The nodes that a run can leave with a state key not written yet."""
@@ -192,16 +196,18 @@ class Semantics:
             self._unset[key] = {name for name in found if not writes(self.flow.nodes[name])}
         return self._unset[key]
 
-    def _assignments(self, name: str, facts: Mapping[str, object], *, classified: bool) -> Iterator[dict[str, object]]:
+    def _assignments(
+        self, name: str, reads: Sequence[str], facts: Mapping[str, object], *, classified: bool
+    ) -> Iterator[dict[str, object]]:
         open_fields = [
             field
-            for field in self._fields[name]
+            for field in reads
             # before a node classified, an intent's field has none of its domain's values
             if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
         ]
         choices = {
             field: (
-                *(value for value in self.domains[field] if value is not UNSET),
+                *self.domains[field],
                 *(() if self._certainly_set(name, field) else (UNSET,)),
             )
             for field in open_fields
@@ -215,16 +221,13 @@ class Semantics:
         for values in itertools.product(*(choices[field] for field in kept)):
             yield dict(zip(kept, values, strict=True))
 
-    def _value(self, edge: Edge, facts: Mapping[str, object]) -> bool | None:
-        if edge.condition is None:
+    def _value(self, condition: str | None, facts: Mapping[str, object]) -> bool | None:
+        if condition is None:
             return True
-        reads = self._reads[edge.condition]
-        value = self._truth(
-            edge.condition, {field: facts[field] for field in reads if facts.get(field, UNSET) is not UNSET}
-        )
+        reads = self.known.reads(condition)
+        value = self._truth(condition, {name: facts[name] for name in reads if facts.get(name, UNSET) is not UNSET})
         # nothing else could decide it: what is unknown at run time does not hold
-        decided = value is None and all(field in facts for field in reads) and _reads_only_fields(edge.condition)
-        return False if decided else value
+        return False if value is None and all(field in facts for field in reads) else value
 
     def _truth(self, condition: str, facts: Mapping[str, object]) -> bool | None:
         key = (condition, _hashable(facts))

@@ -1,13 +1,14 @@
 """The worked example of the documentation as a flow, and a small three-valued evaluator, for the tests of this folder.
 
-The evaluator knows enough of CEL for flows made by hand: names, literals, ``== != < >``, ``! && ||`` and parentheses.
+The evaluator knows enough of CEL for flows made by hand: names, literals, lists, ``== != < > in``, ``! && ||`` and
+parentheses.
 """
 
 import ast
 import functools
 import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
@@ -78,10 +79,26 @@ def helpdesk(recall: str = "cache.hit && intent.risk == 'low'") -> Flow:
     )
 
 
-def known(condition: str, facts: Mapping[str, object]) -> bool | None:
-    """Three-valued evaluation (Kleene's strong logic): None is unknown."""
-    value = _value(_parsed(condition), facts)
-    return value if value is None else bool(value)
+class _Known:
+    def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
+        """Three-valued evaluation (Kleene's strong logic): None is unknown."""
+        value = _value(_parsed(condition), facts)
+        return value if value is None else bool(value)
+
+    def reads(self, condition: str, /) -> frozenset[str]:
+        return frozenset(ast.unparse(each) for each in ast.walk(_parsed(condition)) if isinstance(each, ast.Attribute))
+
+
+known = _Known()
+
+
+_COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.Gt: operator.gt,
+    ast.In: lambda left, right: left in right,
+}
 
 
 @functools.cache
@@ -93,6 +110,8 @@ def _parsed(condition: str) -> ast.expr:
 def _value(node: ast.expr, facts: Mapping[str, object]) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
+    if isinstance(node, ast.List):
+        return [_value(each, facts) for each in node.elts]
     if isinstance(node, ast.Attribute | ast.Name):
         name = ast.unparse(node)
         return {"true": True, "false": False}.get(name, facts.get(name))
@@ -109,5 +128,4 @@ def _value(node: ast.expr, facts: Mapping[str, object]) -> Any:
     left, right = _value(node.left, facts), _value(node.comparators[0], facts)
     if left is None or right is None:
         return None
-    compare = {ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.Gt: operator.gt}
-    return compare[type(node.ops[0])](left, right)
+    return _COMPARE[type(node.ops[0])](left, right)

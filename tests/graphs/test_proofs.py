@@ -1,21 +1,38 @@
 """Proofs on named shapes: what each is told."""
 
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
-from sluicegate.errors import Problem
+from sluicegate.errors import Place, Problem
+from sluicegate.graphs import proofs
+from sluicegate.graphs.assigned import domains
 from sluicegate.graphs.flow import Flow
-from sluicegate.graphs.proofs import Guarantee, Waiver, prove
+from sluicegate.graphs.proofs import Guarantee, Waiver
 from tests.graphs.proof_flows import INTENTS, flow, helpdesk, known, node
 
-HIGH_ASKS = Guarantee(no=("respond",), without="human-interrupt", when="intent.risk == 'high'")
+HIGH_ASKS = Guarantee(no=("respond",), without=("human-interrupt",), when="intent.risk == 'high'")
 STATED = (
-    Guarantee(no=("slm-answer", "llm-synthesize", "call-tool"), without="policy-check"),
-    Guarantee(no=("respond",), without="output-check", after=("slm-answer", "llm-synthesize")),
+    Guarantee(no=("slm-answer", "llm-synthesize", "call-tool"), without=("policy-check",)),
+    Guarantee(no=("respond",), without=("output-check",), after=("slm-answer", "llm-synthesize")),
     HIGH_ASKS,
 )
 CHECKED = {"checks.failed": (False, True)}
+END, NO = node("end", "respond"), node("no", "refuse")
+
+
+def prove(
+    drawn: Flow,
+    guarantees: Sequence[Guarantee],
+    waivers: Sequence[Waiver],
+    known: proofs.Known,
+    domains: Mapping[str, Sequence[object]] | None = None,
+) -> list[Problem]:
+    """Without the built-in guarantees on verdicts: these shapes heed none, and they have tests of their own."""
+    heedless = [Waiver(name, "not shown here") for name in ("denials-hold", "failures-hold", "rejections-hold")]
+    return proofs.prove(drawn, guarantees, [*waivers, *heedless], known, domains)
 
 
 def told(problems: list[Problem]) -> list[str]:
@@ -23,7 +40,7 @@ def told(problems: list[Problem]) -> list[str]:
 
 
 def test_the_helpdesk_is_proved() -> None:
-    assert prove(helpdesk(), STATED, [], known) == []
+    assert proofs.prove(helpdesk(), STATED, [], known, domains()) == []
 
 
 def test_a_cached_answer_for_every_risk_breaks_the_third_guarantee() -> None:
@@ -189,7 +206,7 @@ def test_a_true_branch_cuts_off_the_later_ones_unless_it_can_be_used_up() -> Non
 
     # used up or not, the person was asked by then
     assert prove(drawn(2), [HIGH_ASKS], [], known) == []
-    asked_last = Guarantee(every=("x",), reaches="human-interrupt", when="intent.risk == 'high'")
+    asked_last = Guarantee(every=("x",), reaches=("human-interrupt",), when="intent.risk == 'high'")
     [problem] = prove(drawn(2), [asked_last], [], known)
     assert "by the route start, a, ask, a, ask, a, end" in problem.message
 
@@ -202,7 +219,7 @@ def test_a_route_counts_visits() -> None:
         node("loop", "x", "b", max_visits=2),
         node("end", "respond"),
     )
-    [problem] = prove(drawn, [Guarantee(no=("respond",), without="human-interrupt")], [], known)
+    [problem] = prove(drawn, [Guarantee(no=("respond",), without=("human-interrupt",))], [], known)
     assert "by the route a, b, loop, b, loop, b, end" in problem.message
 
 
@@ -226,11 +243,11 @@ def test_every_run_passes_later() -> None:
         node("k", "output-check", "end"),
         node("end", "refuse"),
     )
-    [problem] = prove(drawn, [Guarantee(every=("slm-answer",), reaches="output-check")], [], known)
+    [problem] = prove(drawn, [Guarantee(every=("slm-answer",), reaches=("output-check",))], [], known)
     assert problem.message == (
         "guarantee broken: every slm-answer reaches output-check; by the route p, a, end (a to end by otherwise)"
     )
-    assert prove(drawn, [Guarantee(every=("output-check",), reaches="refuse")], [], known) == []
+    assert prove(drawn, [Guarantee(every=("output-check",), reaches=("refuse",))], [], known) == []
 
 
 def test_a_fact_about_the_principal_holds_from_the_start() -> None:
@@ -239,15 +256,15 @@ def test_a_fact_about_the_principal_holds_from_the_start() -> None:
         node("ask", "human-interrupt", "end"),
         node("end", "respond"),
     )
-    asked = Guarantee(no=("respond",), without="human-interrupt", when="principal.clearance == 'public'")
+    asked = Guarantee(no=("respond",), without=("human-interrupt",), when="principal.clearance == 'public'")
     assert prove(drawn, [asked], [], known) == []
-    other = Guarantee(no=("respond",), without="human-interrupt", when="principal.clearance == 'internal'")
+    other = Guarantee(no=("respond",), without=("human-interrupt",), when="principal.clearance == 'internal'")
     assert told(prove(drawn, [other], [], known))[0].startswith("SG134 guarantee broken")
 
 
 def test_a_fact_that_a_run_changes_proves_nothing() -> None:
     drawn = flow(node("a", "output-check", "end"), node("end", "respond"))
-    [problem] = prove(drawn, [Guarantee(no=("respond",), without="x", when="checks.failed")], [], known)
+    [problem] = prove(drawn, [Guarantee(no=("respond",), without=("x",), when="checks.failed")], [], known)
     assert problem.code == "SG134"
     assert "checks.failed can change during a run" in problem.message
 
@@ -260,10 +277,121 @@ def test_a_field_that_nobody_wrote_opens_neither_branch() -> None:
             node("end", "respond"),
         )
 
-    asked = Guarantee(no=("respond",), without="human-interrupt")
+    asked = Guarantee(no=("respond",), without=("human-interrupt",))
     assert [problem.code for problem in prove(drawn("output-check"), [asked], [], known, CHECKED)] == ["SG136"]
     [problem] = prove(drawn("retrieve"), [asked], [], known, CHECKED)
     assert "by the route a, end" in problem.message
+
+
+DENIED = "what a policy-check denied gets no model's words, no tool call and no answer"
+FAILED = "a draft that failed its output-check is not sent as it is, unless a human-interrupt comes first"
+REJECTED = "what a person rejected, or nobody decided in time, is not sent and calls no tool"
+HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
+    "nobody looks at the policy's verdict": (
+        flow(node("p", "policy-check", "a"), node("a", "slm-answer", "no"), node("no", "refuse")),
+        [f"{DENIED}; by the route p, a"],
+    ),
+    "a denial is overruled by an intent": (
+        flow(
+            node("c", "classify", "p"),
+            node("p", "policy-check", ("policy.verdict == 'deny' && intent.risk == 'high'", "no"), "end"),
+            node("no", "refuse"),
+            node("end", "respond"),
+            intents=INTENTS,
+        ),
+        [f"{DENIED}; by the route c, p, end (p to end by otherwise), for intents password_reset, outage_report"],
+    ),
+    "only what is allowed goes on": (
+        flow(node("p", "policy-check", ("policy.verdict == 'allow'", "end"), "no"), END, NO),
+        [],
+    ),
+    "a denial is asked again, with its visits": (
+        flow(node("p", "policy-check", ("policy.verdict == 'deny'", "p"), "end", max_visits=2), END),
+        [f"{DENIED}; by the route p, p, end (p to p by policy.verdict == 'deny'; p to end by otherwise)"],
+    ),
+    "the other verdict is read": (
+        flow(node("p", "policy-check", ("policy.verdict == 'deny'", "end"), "no"), END, NO),
+        [f"{DENIED}; by the route p, end (p to end by policy.verdict == 'deny')"],
+    ),
+    "a draft that failed is drafted and checked again": (
+        flow(
+            node("p", "policy-check", ("policy.verdict == 'deny'", "no"), "a"),
+            node("a", "slm-answer", "k", max_visits=2),
+            node("k", "output-check", ("checks.failed", "a"), ("checks.failed", "no"), "end"),
+            END,
+            NO,
+        ),
+        [],
+    ),
+    "and goes out when its visits are used up": (
+        flow(
+            node("p", "policy-check", ("policy.verdict == 'deny'", "no"), "a"),
+            node("a", "slm-answer", "k", max_visits=2),
+            node("k", "output-check", ("checks.failed", "a"), "end"),
+            END,
+            NO,
+        ),
+        [
+            (
+                f"{FAILED}; by the route p, a, k, a, k, end (p to a by otherwise; k to a by checks.failed; "
+                "k to end by otherwise)"
+            )
+        ],
+    ),
+    "silence is looked at only where the verdict is forgotten": (
+        flow(
+            node("h", "human-interrupt", ("approval.verdict == 'reject'", "no"), "late"),
+            node("late", "x", ("approval.verdict == 'timeout'", "no"), "end"),
+            END,
+            NO,
+        ),
+        [f"{REJECTED}; by the route h, late, end (h to late by otherwise; late to end by otherwise)"],
+    ),
+    "an edit is sent": (
+        flow(node("h", "human-interrupt", ("approval.verdict in ['edit', 'approve']", "end"), "no"), END, NO),
+        [],
+    ),
+}
+
+
+@pytest.mark.parametrize("shape", HEEDLESS)
+def test_a_verdict_is_heeded(shape: str) -> None:
+    drawn, expected = HEEDLESS[shape]
+    problems = [each for each in proofs.prove(drawn, [], [], known, domains()) if each.severity == "error"]
+    assert told(problems) == [f"SG134 guarantee broken: {each}" for each in expected]
+
+
+def test_a_broken_built_in_guarantee_has_a_place_and_a_mend() -> None:
+    place = Place("workflow.yaml", 7, 3)
+    gate = replace(node("p", "policy-check", "x"), place=place)
+    drawn = flow(gate, node("x", "retrieve", "end"), END)
+    [problem] = proofs.prove(drawn, [], [], known, domains())
+    assert problem.place == place
+    assert problem.mend == (
+        "Branch from 'p' where policy.verdict == 'deny', to nodes that do not lead to 'end'; "
+        "or waive 'denials-hold' with a reason"
+    )
+
+
+def test_where_asks_only_of_runs_that_leave_so() -> None:
+    drawn = flow(node("a", "output-check", ("checks.failed", "ask"), "end"), node("ask", "x", "end"), END)
+    failed = Guarantee(every=("output-check",), where="checks.failed", reaches=("x",))
+    assert prove(drawn, [failed], [], known, domains()) == []
+    passed = Guarantee(every=("output-check",), where="!checks.failed", reaches=("x",))
+    assert told(prove(drawn, [passed], [], known, domains())) == [
+        (
+            "SG134 guarantee broken: every output-check where !checks.failed reaches x; by the route a, end "
+            "(a to end by otherwise)"
+        )
+    ]
+
+
+def test_where_holds_at_an_end_too() -> None:
+    drawn = flow(node("a", "output-check", "end"), END)
+    never = Guarantee(every=("respond",), where="checks.failed && !checks.failed", reaches=("x",))
+    assert prove(drawn, [never], [], known, domains()) == []
+    may = Guarantee(every=("respond",), where="checks.failed", reaches=("x",))
+    assert [problem.code for problem in prove(drawn, [may], [], known, domains())] == ["SG134"]
 
 
 def test_waivers() -> None:
@@ -277,7 +405,7 @@ def test_waivers() -> None:
 
 def test_a_stated_guarantee_is_not_told_twice() -> None:
     drawn = flow(node("a", "slm-answer", "k"), node("k", "output-check", "end"), node("end", "respond"))
-    stated = Guarantee(no=("slm-answer", "llm-synthesize", "call-tool"), without="policy-check")
+    stated = Guarantee(no=("slm-answer", "llm-synthesize", "call-tool"), without=("policy-check",))
     assert len(prove(drawn, [stated], [], known)) == 1
 
 

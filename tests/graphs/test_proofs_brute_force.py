@@ -29,12 +29,16 @@ EXACT = (
 )
 CONDITIONS = (*EXACT, "checks.failed", "!checks.failed", "checks.failed || intent.risk == 'high'")
 GUARANTEES = (
-    Guarantee(no=("n",), without="w"),
-    Guarantee(no=("n",), without="w", when="intent.risk == 'high'"),
-    Guarantee(no=("n",), without="w", after=("s",)),
-    Guarantee(no=("n", "s"), without="w", after=("s", "n"), when="intent.risk == 'high'"),
-    Guarantee(every=("s",), reaches="w"),
-    Guarantee(every=("s", "w"), reaches="w", when="intent.risk == 'low'"),
+    Guarantee(no=("n",), without=("w",)),
+    Guarantee(no=("n",), without=("w",), when="intent.risk == 'high'"),
+    Guarantee(no=("n",), without=("w",), after=("s",)),
+    Guarantee(no=("n", "s"), without=("w",), after=("s", "n"), when="intent.risk == 'high'"),
+    Guarantee(every=("s",), reaches=("w",)),
+    Guarantee(every=("s", "w"), reaches=("w",), when="intent.risk == 'low'"),
+    Guarantee(no=("n",), without=("w",), after=("s",), where="cache.hit"),
+    Guarantee(no=("n",), without=("s", "w"), after=("w", "n"), where="!cache.hit", when="intent.risk == 'low'"),
+    Guarantee(no=("n",), without=("n",), after=("w",), where="spend.stopped || intent.risk == 'high'"),
+    Guarantee(every=("s",), reaches=("w", "n"), where="spend.stopped && cache.hit"),
 )
 
 STUCK = -1
@@ -69,22 +73,24 @@ def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
     return flow(*nodes, intents=INTENTS)
 
 
-def branches_taken(drawn: Flow, now: Now) -> Iterator[int]:
-    """The branch a run takes, for each combination of values of what nobody knows beforehand."""
+def branches_taken(drawn: Flow, now: Now, where: str | None = None) -> Iterator[tuple[int, bool]]:
+    """The branch a run takes, and whether `where` holds, for each combination of values that nobody knows before."""
     choices = [(False, True), (False, True, None), (False, True) if now.checked else (False, True, None)]
     for values in itertools.product(*choices):
         facts: dict[str, object] = {name: value for name, value in zip(FREE, values, strict=True) if value is not None}
         # an intent that was not given yet can turn out either way in the abstract semantics
         for risk in [INTENTS[now.intent]["risk"]] if now.intent else ["low", "high", "other"]:
+            every = {**facts, "intent.risk": risk}
+            holds = where is None or known(where, every) is True
             for index, edge in enumerate(drawn.nodes[now.node].edges):
                 limit = drawn.nodes[edge.to].max_visits
                 if limit is not None and now.visits[list(drawn.nodes).index(edge.to)] >= limit:
                     continue
-                if edge.condition is None or known(edge.condition, {**facts, "intent.risk": risk}):
-                    yield index
+                if edge.condition is None or known(edge.condition, every):
+                    yield index, holds
                     break
             else:
-                yield STUCK
+                yield STUCK, holds
 
 
 def entered(drawn: Flow, visits: tuple[int, ...], name: str) -> tuple[int, ...]:
@@ -107,25 +113,25 @@ def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
         now = waiting.popleft()
         here = drawn.nodes[now.node]
         breach = here.kind in guarantee.no and now.owed and may_hold(now.intent)
-        owed = now.owed
-        if here.kind in (guarantee.without, guarantee.reaches):
-            owed = False
-        if here.kind in (*guarantee.after, *guarantee.every):
-            owed = True
-        intents = list(INTENTS) if here.kind == "classify" else [now.intent]
-        for intent in intents:
-            breach |= bool(guarantee.every) and not here.edges and owed and may_hold(intent)
+        still = now.owed and here.kind not in (*guarantee.without, *guarantee.reaches)
+        owing = here.kind in (*guarantee.after, *guarantee.every)
+        left: list[tuple[str, int, bool, bool]] = []
+        for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
+            leaving = Now(now.node, intent, now.owed, now.visits, now.checked or here.kind == "w")
+            for index, holds in set(branches_taken(drawn, leaving, guarantee.where)):
+                left.append((intent, index, still or (owing and holds), leaving.checked))
+        if guarantee.every and not here.edges:
+            breach |= any(owed and may_hold(intent) for intent, _, owed, _ in left)
         if breach:
             route = [now.node]
             while (earlier := came[now]) is not None:
                 route.append(earlier.node)
                 now = earlier
             return route[::-1]
-        for intent in intents:
-            leaving = Now(now.node, intent, owed, now.visits, now.checked or here.kind == "w")
-            for index in set(branches_taken(drawn, leaving)) - {STUCK}:
+        for intent, index, owed, checked in left:
+            if index != STUCK:
                 to = here.edges[index].to
-                following = Now(to, intent, owed, entered(drawn, now.visits, to), leaving.checked)
+                following = Now(to, intent, owed, entered(drawn, now.visits, to), checked)
                 if following not in came:
                     came[following] = now
                     waiting.append(following)
@@ -165,7 +171,7 @@ def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
         here = drawn.nodes[now.node]
         for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
             leaving = now._replace(intent=intent, checked=now.checked or here.kind == "w")
-            taken = set(branches_taken(drawn, leaving))
+            taken = {index for index, _ in branches_taken(drawn, leaving)}
             assert STUCK not in taken or not here.edges, f"stuck at {now}"
             for index in sorted(taken - {STUCK}):
                 to = here.edges[index].to
