@@ -53,7 +53,7 @@ class Given:
     def describe(self, role: str) -> str:
         return role
 
-    async def embed_named(
+    async def embed(
         self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
     ) -> "Given":
         del role, texts, like, remember

@@ -16,6 +16,7 @@ from langgraph.runtime import Runtime
 
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.graphs.flow import Flow, FlowNode
+from sluicegate.nodes.governed import governed
 from sluicegate.nodes.registry import Node, kinds
 from sluicegate.observe.describe import node_attributes
 from sluicegate.services import Services
@@ -116,7 +117,7 @@ def _step(
         entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
         with services.tracer.node(name, node.kind, observation, visit=visit) as span:
             try:
-                update = await run_node(entered, services)
+                update = await governed(run_node, entered, services)
             except GraphBubbleUp:  # how a node waits
                 raise
             except Exception as error:

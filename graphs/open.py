@@ -19,11 +19,12 @@ from sluicegate.graphs.run import Runner
 from sluicegate.graphs.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
+from sluicegate.nodes.governed import Governed
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.nodes.tools import ToolBox
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.observe.prompts import langfuse_prompts
-from sluicegate.observe.traced import traced
+from sluicegate.observe.traced import TracedModels, traced
 from sluicegate.policies.cache import SqliteCache
 from sluicegate.policies.engine import CedarEngine
 from sluicegate.policies.guards.library import warm
@@ -33,7 +34,7 @@ from sluicegate.policies.readable import Reading
 from sluicegate.policies.sources import policy_files
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Audit, Completion, Router, Services, WorkflowFacts
+from sluicegate.services import Audit, Completion, Models, Router, Services, WorkflowFacts
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracer import Tracer
@@ -82,6 +83,8 @@ def open_workflow(
     policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
     reading = Reading(policy)
     allowed = available(workflow.tools)
+    # for what asks models in a node's name; the nodes' own models are governed by their steps
+    asked = Governed(TracedModels(models, tracer))
     services = Services(
         workflow=WorkflowFacts(
             name=workflow.name,
@@ -92,10 +95,10 @@ def open_workflow(
             cache_ttl_s=config.cache.ttl if config.cache.answers == "exact" else 0.0,
         ),
         models=models,
-        router=_router(workflow, models),
+        router=_router(workflow, asked),
         policy=policy,
-        retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, models, readable=reading.readable),
-        guards=GuardSet(config.guards, review=reviewer(models), admitted=lambda: models.admitted("slm", "review")),
+        retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable),
+        guards=GuardSet(config.guards, review=reviewer(asked), admitted=lambda: models.admitted("slm", "review")),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
         tools=ToolBox(folder, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
@@ -145,7 +148,7 @@ def _tracer(workflow: Workflow) -> "Tracer":
     return Tracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
 
 
-def _router(workflow: Workflow, models: ModelSet) -> Router:
+def _router(workflow: Workflow, models: Models) -> Router:
     """The router that the config names. Raises `ModelError` SG310, SG311, SG312."""
     from sluicegate.routing.open import open_router
 
@@ -153,7 +156,7 @@ def _router(workflow: Workflow, models: ModelSet) -> Router:
 
     def embed_like(fingerprint: str) -> "EmbedNow":
         async def embed(texts: Sequence[str]) -> list[list[float]]:
-            return (await models.embed_named(config.router.embedder, texts, like=fingerprint)).vectors
+            return (await models.embed(config.router.embedder, texts, like=fingerprint)).vectors
 
         return embed
 

@@ -1,8 +1,7 @@
 """The second pass: the small model's opinion on a draft, for the guard `slm-review`."""
 
-from sluicegate.models.chain import ModelSet
 from sluicegate.policies.guards.checking import Review
-from sluicegate.services import Message
+from sluicegate.services import Message, Models
 
 __all__ = ["reviewer"]
 
@@ -18,8 +17,8 @@ _SYSTEM = (
 )
 
 
-def reviewer(models: ModelSet, role: str = "slm") -> Review:
-    """Asks the role's model. Raises `ModelError` when none answers, which counts as a failed check."""
+def reviewer(models: Models, role: str = "slm") -> Review:
+    """Asks the role's model. Raises `ModelError` when none answers, `StoppedError` when none may: failed checks."""
 
     async def review(question: str, text: str) -> bool | None:
         asked = [Message("system", _SYSTEM), Message("user", f"Question: {question}\nAnswer: {text}")]

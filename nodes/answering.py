@@ -10,11 +10,12 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from sluicegate.errors import StoppedError
 from sluicegate.nodes._settings import Settings
-from sluicegate.nodes.generation import Asked, ask, said, sources_of, written
+from sluicegate.nodes.generation import ask, said, sources_of, written
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
-from sluicegate.services import Prompt, Services
+from sluicegate.services import Completion, Prompt, Services
 from sluicegate.state import Answer, State
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
@@ -83,14 +84,13 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
         text, sure = "", 1.0
         for section in now.sections or [""]:
             part = await _part(state, services, settings, now, section, texts, visit)
-            state = {**state, "spend": part.asked.spend}
-            if part.asked.completion is None:
-                return {"answer": said(name, "", confidence=0.0), "spend": part.asked.spend}
+            if part is None:
+                return {"answer": said(name, "", confidence=0.0)}
             titled = f"{section}\n{part.text}" if section else part.text
             text = f"{text}\n\n{titled}".strip()
             sure = min(sure, part.confidence)  # a text is as sure as its least sure section
-            answer = written(name, replace(part.asked.completion, text=text), part.prompt, sure, state)
-        return {"answer": answer, "spend": state.get("spend")}
+            answer = written(name, replace(part.completion, text=text), part.prompt, sure, state)
+        return {"answer": answer}
 
     return write
 
@@ -99,7 +99,7 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
 class _Part:
     """What one call gave: the whole text, or one section of it."""
 
-    asked: Asked
+    completion: Completion
     text: str
     prompt: Prompt
     confidence: float
@@ -113,11 +113,15 @@ async def _part(
     section: str,
     texts: list[str],
     visit: int,
-) -> _Part:
+) -> _Part | None:
+    """None when a model may not be asked."""
     question, intent = state["request"]["text"], state.get("intent")
     candidates: list[Candidate] = []
     if plan.style == "quote":
-        candidates = await shortlist(state, services, f"{section}: {question}" if section else question, texts)
+        try:
+            candidates = await shortlist(state, services, f"{section}: {question}" if section else question, texts)
+        except StoppedError:
+            return None
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
     prompt = services.prompts.render(
         settings.prompt + ("-quote" if candidates else ""),
@@ -126,8 +130,7 @@ async def _part(
         sources=listed or (_numbered(texts, state) if texts else ""),
         feedback=_feedback(state),
     )
-    asked = await ask(
-        state,
+    completion = await ask(
         services,
         role=settings.model,
         size=plan.size,
@@ -139,15 +142,15 @@ async def _part(
         temperature=0.7 if visit > 1 and not candidates else 0.0,
         logprobs=1,
     )
-    if asked.completion is None:
-        return _Part(asked, "", prompt, 0.0)
+    if completion is None:
+        return None
     if candidates:
-        chosen: list[int] = asked.completion.parsed["sentences"]
+        chosen: list[int] = completion.parsed["sentences"]
         # the log-probabilities are those of the choice's digits; what tells is how near the best quote is
         nearest = max(candidates[number - 1].score for number in chosen)
-        return _Part(asked, assembled(candidates, chosen), prompt, max(0.0, nearest))
-    confidence = services.confidence(asked.completion, texts or [question])
-    return _Part(asked, asked.completion.text.strip(), prompt, confidence)
+        return _Part(completion, assembled(candidates, chosen), prompt, max(0.0, nearest))
+    confidence = services.confidence(completion, texts or [question])
+    return _Part(completion, completion.text.strip(), prompt, confidence)
 
 
 def _slm_answer(name: str, settings: SlmAnswer) -> Node:

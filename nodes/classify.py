@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, StoppedError
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.registry import Node, NodeKind
-from sluicegate.services import Services
-from sluicegate.state import Intent, Route, State
+from sluicegate.services import Classification, Services
+from sluicegate.state import Intent, LabelScore, Route, State
 
 __all__ = ["CLASSIFY"]
 
@@ -15,7 +15,12 @@ def _make(name: str, settings: NoSettings) -> Node:
     del name, settings
 
     async def classify(state: State, services: Services) -> dict[str, Any]:
-        found = await services.router.classify(state["request"]["text"])
+        try:
+            found = await services.router.classify(state["request"]["text"])
+        except StoppedError:
+            found = _unclassified(services)
+            if found is None:
+                raise
         facts = services.workflow.intents.get(found.label)
         if facts is None:
             raise ModelError(
@@ -40,12 +45,21 @@ def _make(name: str, settings: NoSettings) -> Node:
     return classify
 
 
+def _unclassified(services: Services) -> Classification | None:
+    """What a request is when no model may be asked: out of scope, without confidence. None where no intent stands for
+    that: such a run fails, for every other label would be a guess."""
+    label = next((name for name, facts in services.workflow.intents.items() if facts.task == "out-of-scope"), None)
+    if label is None:
+        return None
+    return Classification(label, 0.0, (LabelScore(label=label, confidence=0.0),), 1.0, True, "stopped", "")
+
+
 CLASSIFY = NodeKind(
     name="classify",
     doc="Give the request an intent and a calibrated confidence.",
     settings=NoSettings,
     make=_make,
-    writes=frozenset({"intent", "route"}),
+    writes=frozenset({"intent", "route", "spend"}),
     effects=frozenset({"classifies"}),
     observation="chain",
 )

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from sluicegate.errors import ModelError
 from sluicegate.nodes._settings import Settings
-from sluicegate.nodes.generation import ask, no_spend, unusable
+from sluicegate.nodes.generation import ask, unusable
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Completion, Services
@@ -40,16 +40,16 @@ def _make(name: str, settings: Extract) -> Node:
         wanted = "\n".join(f"- {name}: {about.get('description', '')}" for name, about in properties.items())
         prompt = services.prompts.render(settings.prompt, question=question, fields=wanted)
         try:
-            asked = await ask(
-                state, services, role=settings.model, size="slm", prompt=prompt,
+            completion = await ask(
+                services, role=settings.model, size="slm", prompt=prompt,
                 max_tokens=settings.max_tokens, schema=schema, logprobs=1,
             )  # fmt: skip
         except ModelError as error:
             if not unusable(error):
                 raise
             # what does not fit the schema twice is no extraction; the workflow branches on `complete`
-            return {"extraction": _found(None, schema, given), "spend": state.get("spend") or no_spend()}
-        return {"extraction": _found(asked.completion, schema, given), "spend": asked.spend}
+            return {"extraction": _found(None, schema, given)}
+        return {"extraction": _found(completion, schema, given)}
 
     return extract
 

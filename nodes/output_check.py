@@ -65,7 +65,7 @@ OUTPUT_CHECK = NodeKind(
     doc="Run guards on the draft; redactions are applied, everything else is a fact to branch on.",
     settings=OutputCheck,
     make=_make,
-    writes=frozenset({"checks", "answer"}),
+    writes=frozenset({"checks", "answer", "spend"}),
     effects=frozenset({"checks"}),
     observation="guardrail",
 )

@@ -69,7 +69,7 @@ POLICY_CHECK = NodeKind(
     doc="Ask the policies whether this person may ask this; guards on the request come first.",
     settings=PolicyCheck,
     make=_make,
-    writes=frozenset({"policy", "request"}),
+    writes=frozenset({"policy", "request", "spend"}),
     effects=frozenset({"decides-policy"}),
     observation="guardrail",
 )

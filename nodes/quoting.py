@@ -34,7 +34,10 @@ class Candidate:
 
 
 async def shortlist(state: State, services: Services, question: str, texts: Sequence[str]) -> list[Candidate]:
-    """The sentences nearest to the question, nearest first; at most `SHORTLIST`. Empty without sources."""
+    """The sentences nearest to the question, nearest first; at most `SHORTLIST`. Empty without sources.
+
+    Raises `StoppedError` when the embedder may not be asked.
+    """
     found: list[tuple[int, int, str, str]] = []
     for source, (document, text) in enumerate(zip(state.get("documents", []), texts, strict=True), start=1):
         body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
@@ -42,7 +45,7 @@ async def shortlist(state: State, services: Services, question: str, texts: Sequ
     if not found:
         return []
     asked = [question, *(sentence for *_, sentence, _ in found), *(f"{title}: {s}" for *_, s, title in found)]
-    vector, *others = await services.models.embed("embedder", asked)
+    vector, *others = (await services.models.embed("embedder", asked)).vectors
     alone, titled = others[: len(found)], others[len(found) :]
     ranked = sorted(
         (

@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from sluicegate.errors import StoppedError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Services
@@ -28,9 +29,13 @@ def _make(name: str, settings: Retrieve) -> Node:
     del name
 
     async def retrieve(state: State, services: Services) -> dict[str, Any]:
-        found = await services.retriever.search(
-            settings.index, state["request"]["text"], state["principal"], k=settings.k or _PASSAGES
-        )
+        try:
+            found = await services.retriever.search(
+                settings.index, state["request"]["text"], state["principal"], k=settings.k or _PASSAGES
+            )
+        except StoppedError:
+            # the embedder may not be asked: no facts, and `spend` says why
+            return {"documents": []}
         if not settings.guards:
             return {"documents": found}
         clean: list[DocumentRef] = []
@@ -48,7 +53,7 @@ RETRIEVE = NodeKind(
     doc="Find approved passages that this person may read.",
     settings=Retrieve,
     make=_make,
-    writes=frozenset({"documents"}),
+    writes=frozenset({"documents", "spend"}),
     effects=frozenset({"retrieves"}),
     observation="retriever",
 )

@@ -79,9 +79,8 @@ class BudgetLedger:
         self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
     ) -> Reservation | Refusal:
         """Set aside the upper bound of a call; only token caps and switches can refuse one that is free."""
-        switched = self._switch.check(model=model, intent=intent, workflow=workflow) if self._switch else None
-        if switched:
-            return Refusal("SG502", f"{switched.name} is switched off: {switched.reason}")
+        if switched := self.switched(model=model, intent=intent, workflow=workflow):
+            return switched
         amount = micros(usd, up=True)
         if amount < 0 or tokens < 0:
             raise ValueError("a reservation cannot be negative")
@@ -111,6 +110,11 @@ class BudgetLedger:
             )
             _add(execute, scopes.values(), held=(amount, tokens))
         return reservation
+
+    def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
+        """As `services.Ledger.switched`."""
+        off = self._switch.check(model=model, intent=intent, workflow=workflow) if self._switch else None
+        return Refusal("SG502", f"{off.name} is switched off: {off.reason}") if off else None
 
     def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         """Book what the call really cost. Repeating it changes nothing; after the lease it is still booked."""

@@ -12,6 +12,7 @@ from sluicegate.services import (
     Classification,
     Completion,
     Decision,
+    Embeddings,
     GuardReport,
     IntentFacts,
     Message,
@@ -38,6 +39,8 @@ class FakeModels:
     usd: float = 0.0
     asked: list[tuple[str, tuple[Message, ...]]] = field(default_factory=list)
     fails: Exception | None = None
+    embedded: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    embed_usd: float = 0.0
 
     async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
         self.asked.append((role, tuple(messages)))
@@ -48,11 +51,15 @@ class FakeModels:
             self.answers[role], f"fake:{role}", f"fake:{role}", 10, 5, "stop", 1.0, self.usd, parsed=parsed
         )
 
-    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
-        return [[1.0, 0.0] for _ in texts]
+    async def embed(self, role: str, texts: Sequence[str], **_: Any) -> Embeddings:
+        self.embedded.append((role, tuple(texts)))
+        return Embeddings([[1.0, 0.0] for _ in texts], f"fake:{role}", "fake", self.embed_usd)
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return 0.001 if role == "llm" else 0.0
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self.embed_usd if role == "embedder" else self.price(role, prompt_tokens, completion_tokens)
 
     def tokens(self, text: str) -> int:
         return len(text) // 3
@@ -137,12 +144,16 @@ class FakeGuards:
 class FakeLedger:
     refuses: Refusal | None = None
     log: list[str] = field(default_factory=list)
+    usd: float = 0.001
 
     def reserve(self, **_: Any) -> Reservation | Refusal:
         if self.refuses:
             return self.refuses
         self.log.append("reserve")
-        return Reservation("r1", 0.001)
+        return Reservation("r1", self.usd)
+
+    def switched(self, **_: Any) -> Refusal | None:
+        return self.refuses if self.refuses and self.refuses.code == "SG502" else None
 
     def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         self.log.append("settle")

@@ -2,6 +2,7 @@
 
 import logging
 
+from sluicegate.errors import StoppedError
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import GuardSettings, SlmReviewSettings
 
@@ -19,7 +20,10 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
             _log.warning("guard slm-review %s", _SKIPPED)
             fallback = settings.when_not_admitted
             return Verdict(passed=fallback == "pass", reason=_SKIPPED, action=fallback)
-        opinion = await helpers.review(subject.question, subject.text)
+        try:
+            opinion = await helpers.review(subject.question, subject.text)
+        except StoppedError as stopped:
+            return Verdict(passed=False, reason=f"the reviewing model may not be asked: {stopped}")
         if opinion is None:
             return Verdict(passed=False, reason="the reviewing model could not say")
         return PASS if opinion else Verdict(passed=False, reason="the reviewing model finds this no proper answer")

@@ -21,6 +21,7 @@ __all__ = [
     "RetrievalError",
     "RunError",
     "SluicegateError",
+    "StoppedError",
     "nearest",
 ]
 
@@ -192,6 +193,9 @@ class PolicyError(SluicegateError):
 class ModelError(SluicegateError):
     """A model, its weights or a router artifact that cannot answer."""
 
+    usd: float = 0.0
+    """What a failed call cost all the same: answers that could not be used, calls that were cut short."""
+
 
 class RetrievalError(SluicegateError):
     """An index or a document that cannot be read."""
@@ -199,6 +203,13 @@ class RetrievalError(SluicegateError):
 
 class BudgetError(SluicegateError):
     """Money, tokens or a kill switch stand in the way."""
+
+
+class StoppedError(SluicegateError):
+    """A model call that policies (SG202), a budget (SG501) or the kill switch (SG502) did not allow.
+
+    Nodes make a fact of it that branches decide on; a node that lets it through fails its run.
+    """
 
 
 class RunError(SluicegateError):

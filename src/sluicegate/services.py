@@ -20,6 +20,7 @@ __all__ = [
     "Classification",
     "Completion",
     "Decision",
+    "Embeddings",
     "GuardReport",
     "Guards",
     "IntentFacts",
@@ -77,7 +78,7 @@ class Completion:
     finish: Literal["stop", "length"]
     ms: float
     usd: float
-    """Price of this call by the workflow's price of the model that answered; 0 for local models."""
+    """Price of this call by the workflow's prices, models that failed on the way included; 0 for local models."""
     fallback: str = ""
     """Why `model` differs from `asked`; empty when it does not."""
     logprobs: tuple[TokenLogprob, ...] = ()
@@ -90,6 +91,23 @@ class Completion:
         if not self.logprobs:
             return 0.0
         return math.exp(sum(token.logprob for token in self.logprobs) / len(self.logprobs))
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Vectors of one model, and which one it was."""
+
+    vectors: list[list[float]]
+    """Unit length, one per text."""
+    model: str
+    """What really answered, as ``provider:model``."""
+    fingerprint: str
+    """Compare with `models.fingerprint.same_embedder`."""
+    usd: float = 0.0
+    """Price by the workflow's price of the model that answered, for the texts' upper estimate of tokens: embedders do
+    not say how many they counted. 0 for local models."""
+    fallback: str = ""
+    """Why `model` is not the one asked for first; empty when it is."""
 
 
 class Models(Protocol):
@@ -115,12 +133,23 @@ class Models(Protocol):
         """
         ...
 
-    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
-        """Unit-length embeddings, one per text, all of one model. Raises `ModelError`."""
+    async def embed(
+        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
+    ) -> Embeddings:
+        """Embed texts, all with one model.
+
+        `like` is a fingerprint: models that would give other vectors are passed over (SG312). `remember` keeps the
+        vectors in the user's cache and takes known ones from there: for examples and documents, never for what users
+        ask. Raises `ModelError`.
+        """
         ...
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for a call of the role's first model."""
+        ...
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        """US dollars that a call may cost at most, whichever models of the chain answer or fail on the way."""
         ...
 
     def tokens(self, text: str) -> int:
@@ -244,6 +273,10 @@ class Ledger(Protocol):
         self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
     ) -> Reservation | Refusal:
         """Set aside the upper bound of a call, atomically across processes."""
+        ...
+
+    def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
+        """SG502 when the kill switch forbids a call whatever it costs; a few microseconds, nothing is written."""
         ...
 
     def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:

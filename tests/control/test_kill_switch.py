@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sluicegate.graphs.run import Outcome, Runner
-from sluicegate.nodes.generation import no_spend
+from sluicegate.nodes.governed import no_spend
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.engine import load_engine
 from sluicegate.policies.ledger import SqliteLedger

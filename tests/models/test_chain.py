@@ -176,6 +176,50 @@ async def test_a_role_in_a_chain_brings_its_own_chain_and_price() -> None:
     assert chain.price("slm", 1_000_000, 0) == 0
 
 
+PRICED = {
+    "llm": {
+        "use": "a:big", "otherwise": ["b:other", "slm"], "timeout_s": 0.05,
+        "price_per_mtok": {"input": 0.25, "output": 2.0},
+    },
+    "other": {"use": "b:other", "price_per_mtok": {"input": 1.0, "output": 4.0}},
+    "slm": {"use": "c:tiny"},
+}  # fmt: skip
+
+
+def test_the_bound_is_what_the_whole_chain_may_cost() -> None:
+    """Also for a role that is free by itself and has a paid model in its chain."""
+    chain = model_set({}, {**PRICED, "slm": {"use": "c:tiny", "otherwise": ["other"]}})
+    assert chain.bound("llm", 1_000_000, 0) == 1.25
+    assert chain.bound("llm", 0, 1_000_000) == 6.0
+    assert (chain.price("slm", 1_000_000, 0), chain.bound("slm", 1_000_000, 0)) == (0.0, 1.0)
+
+
+async def test_what_failed_on_the_way_and_cost_money_is_counted() -> None:
+    """A call that timed out may have been billed in full; answers that did not fit were."""
+    slow = model_set({"a:big": Fake(delay_s=1), "b:other": Fake("fine"), "c:tiny": Fake()}, PRICED)
+    answer = await slow.chat("llm", HELLO, max_tokens=9)
+    cut = (slow.tokens("hello") * 0.25 + 9 * 2.0) / 1e6
+    assert answer.model == "b:other"
+    assert answer.usd == pytest.approx(cut + (1000 * 1.0 + 100 * 4.0) / 1e6)
+    wrong = model_set({"a:big": Fake("no JSON"), "b:other": Fake(down()), "c:tiny": Fake(down())}, PRICED)
+    with pytest.raises(ModelError) as caught:
+        await wrong.chat("llm", HELLO, max_tokens=9, schema=SCHEMA)
+    assert caught.value.usd == pytest.approx(2 * (1000 * 0.25 + 100 * 2.0) / 1e6)
+
+
+async def test_embeddings_name_their_model_and_their_price() -> None:
+    models = {
+        "embedder": {"use": "a:big", "otherwise": ["c:tiny"], "price_per_mtok": {"input": 2.0, "output": 0.0}},
+        "slm": {"use": "c:tiny"},
+    }
+    chain = model_set({"a:big": Fake("", "", down()), "c:tiny": Fake()}, models)
+    paid = await chain.embed("embedder", ["one"])
+    assert (paid.model, paid.usd) == ("a:big", pytest.approx(chain.tokens("one") * 2e-6))
+    free = await chain.embed("embedder", ["one"])
+    assert (free.model, free.usd) == ("c:tiny", 0.0)
+    assert free.fallback.startswith("a:big")
+
+
 def test_cached_tokens_have_their_own_price() -> None:
     assert Price(input=1, output=2, cached_input=0.1).usd(1_000_000, 0, 500_000) == pytest.approx(0.55)
 

@@ -7,8 +7,9 @@ import pytest
 from sluicegate.errors import ModelError
 from sluicegate.graphs.intake import principal, request
 from sluicegate.nodes.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE, LlmSynthesize, SlmAnswer, Summarize
+from sluicegate.nodes.governed import governed
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema
-from sluicegate.services import Refusal, Services
+from sluicegate.services import Embeddings, Refusal, Services
 from sluicegate.state import DocumentRef, State
 from tests.fakes import FakeLedger, FakeModels, FakeRetriever, services
 
@@ -45,14 +46,15 @@ def state(given: Services, **more: Any) -> State:
 class Similar(FakeModels):
     """Embeds by words: texts that share words with the question are near it."""
 
-    async def embed(self, role: str, texts: Any) -> list[list[float]]:
+    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
         wanted = ["portal", "forgot", "4357", "reset"]
-        return [[1.0 + ("reset" in t.casefold()), *(float(word in t.casefold()) for word in wanted)] for t in texts]
+        near = [[1.0 + ("reset" in t.casefold()), *(float(word in t.casefold()) for word in wanted)] for t in texts]
+        return Embeddings(near, "fake:embedder", "fake")
 
 
 async def test_writes_and_cites() -> None:
     given = services(retriever=FakeRetriever(TEXTS))
-    update = await SLM_ANSWER.make("answer", SlmAnswer(prompt="answer"))(state(given), given)
+    update = await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given)
     answer = update["answer"]
     assert answer["text"] == "Small answer [1]."
     assert answer["citations"] == [{"marker": "[1]", "document": "kb-1", "version": "1", "span": [0, 9]}]
@@ -64,7 +66,7 @@ async def test_writes_and_cites() -> None:
 async def test_quotes_sentences_of_the_sources_word_for_word() -> None:
     given = services(retriever=FakeRetriever(TEXTS), models=Similar(parsed={"sentences": [1, 2]}))
     node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote"))
-    answer = (await node(state(given), given))["answer"]
+    answer = (await governed(node, state(given), given))["answer"]
     for sentence in answer["text"].replace(" [1]", "").replace(" [2]", "").split(". "):
         assert sentence.rstrip(".") + "." in " ".join(TEXTS.values())
     assert answer["prompt"].startswith("answer-quote@")
@@ -74,7 +76,7 @@ async def test_quotes_sentences_of_the_sources_word_for_word() -> None:
 async def test_without_sources_there_is_nothing_to_quote() -> None:
     given = services(retriever=FakeRetriever(TEXTS))
     node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote"))
-    answer = (await node(state(given, documents=[]), given))["answer"]
+    answer = (await governed(node, state(given, documents=[]), given))["answer"]
     assert answer["prompt"] == "answer@1"
 
 
@@ -88,7 +90,7 @@ async def test_sections_are_asked_one_by_one_and_the_least_sure_counts() -> None
     sure = iter([0.9, 0.4])
     given = services(retriever=FakeRetriever(TEXTS), confidence=lambda *_: next(sure))
     settings = LlmSynthesize(prompt="report", sections=["Cause", "Effect"])
-    update = await LLM_SYNTHESIZE.make("report", settings)(state(given), given)
+    update = await governed(LLM_SYNTHESIZE.make("report", settings), state(given), given)
     assert update["answer"]["text"] == "Cause\nLarge answer [1].\n\nEffect\nLarge answer [1]."
     assert update["answer"]["confidence"] == 0.4
     assert update["spend"]["llm_calls"] == 2
@@ -98,15 +100,15 @@ async def test_sections_are_asked_one_by_one_and_the_least_sure_counts() -> None
 async def test_a_second_visit_can_quote_instead() -> None:
     given = services(retriever=FakeRetriever(TEXTS), models=Similar(parsed={"sentences": [1]}))
     node = LLM_SYNTHESIZE.make("synthesize", LlmSynthesize(prompt="report", again="quote"))
-    first = await node(state(given, visits={"synthesize": 1}), given)
-    second = await node(state(given, visits={"synthesize": 2}), given)
+    first = await governed(node, state(given, visits={"synthesize": 1}), given)
+    second = await governed(node, state(given, visits={"synthesize": 2}), given)
     assert first["answer"]["prompt"] == "report@1"
     assert second["answer"]["prompt"].startswith("report-quote@")
 
 
 async def test_a_budget_that_says_no_is_a_fact_not_an_error() -> None:
     given = services(ledger=FakeLedger(Refusal("SG501", "per_run_usd: 0.02")), retriever=FakeRetriever(TEXTS))
-    update = await LLM_SYNTHESIZE.make("synthesize", LlmSynthesize(prompt="report"))(state(given), given)
+    update = await governed(LLM_SYNTHESIZE.make("synthesize", LlmSynthesize(prompt="report")), state(given), given)
     assert update["spend"]["stopped"]
     assert update["spend"]["stopped_by"] == "SG501 per_run_usd: 0.02"
     assert update["answer"]["text"] == ""
@@ -116,12 +118,12 @@ async def test_a_budget_that_says_no_is_a_fact_not_an_error() -> None:
 async def test_a_failed_call_gives_its_reservation_back() -> None:
     given = services(models=FakeModels(fails=ModelError("SG309", "none")), retriever=FakeRetriever(TEXTS))
     with pytest.raises(ModelError):
-        await SLM_ANSWER.make("answer", SlmAnswer(prompt="answer"))(state(given), given)
+        await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given)
     assert given.ledger.log == ["reserve", "release"]  # type: ignore[attr-defined]
 
 
 async def test_summary_of_the_request_needs_no_documents() -> None:
     given = services()
-    update = await SUMMARIZE.make("digest", Summarize(prompt="summarize"))(state(given, documents=[]), given)
+    update = await governed(SUMMARIZE.make("digest", Summarize(prompt="summarize")), state(given, documents=[]), given)
     assert update["answer"]["text"] == "Small answer [1]."
     assert update["answer"]["citations"] == []

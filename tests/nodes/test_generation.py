@@ -6,6 +6,7 @@ from typing import Any, get_args
 import pytest
 
 from sluicegate.nodes.answering import LLM_SYNTHESIZE, SLM_ANSWER, LlmSynthesize, SlmAnswer
+from sluicegate.nodes.governed import governed
 from sluicegate.policies.engine import load_engine
 from sluicegate.policies.entities import RANKS
 from sluicegate.policies.switch import KillSwitch
@@ -34,7 +35,7 @@ async def asked(given: Services, documents: list[DocumentRef], *, large: bool) -
         node = LLM_SYNTHESIZE.make("synthesize", LlmSynthesize(prompt="report"))
     else:
         node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer"))
-    return dict(await node(state(given, documents=documents), given))
+    return await governed(node, state(given, documents=documents), given)
 
 
 async def test_a_deny_makes_no_call_and_reserves_nothing() -> None:

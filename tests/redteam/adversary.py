@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.services import Classification, Completion, Message, Prompt, Prompts
-from tests.retrieval.conftest import HashEmbedder, hashed
+from tests.retrieval.conftest import HashEmbedder
 
 __all__ = ["CANARY", "SECRET", "Attack", "FixedRouter", "Marked", "Obedient"]
 
@@ -92,13 +92,12 @@ class Obedient(HashEmbedder):
             text = _words(system, shown, attack)
         return Completion(text, f"embedded:{role}", f"embedded:{role}", 10, 10, "stop", 1.0, 0.0, parsed=parsed)
 
-    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
-        del role
-        return [hashed(text) for text in texts]
-
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         del role, prompt_tokens, completion_tokens
         return 0.0
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self.price(role, prompt_tokens, completion_tokens)
 
     def tokens(self, text: str) -> int:
         return len(text) // 3

@@ -15,16 +15,10 @@ from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import IngestReport, ingest
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.retrieval.readers import Readable, by_labels
+from sluicegate.services import Embeddings
 from sluicegate.state import Principal
 
 TODAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Vectors:
-    vectors: list[list[float]]
-    model: str
-    fingerprint: str
 
 
 @dataclass
@@ -38,14 +32,14 @@ class HashEmbedder:
         assert role == "embedder"
         return self.name
 
-    async def embed_named(
+    async def embed(
         self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> Vectors:
+    ) -> Embeddings:
         assert role == "embedder"
         if like is not None and like != self.name:
             raise ModelError("SG309", f"no model of 'embedder' answered: {self.name}: SG312 gives other embeddings")
         self.texts += texts
-        return Vectors([hashed(text, self.name) for text in texts], self.name, self.name)
+        return Embeddings([hashed(text, self.name) for text in texts], self.name, self.name)
 
 
 def hashed(text: str, salt: str = "test:hash") -> list[float]:

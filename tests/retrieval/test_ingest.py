@@ -16,7 +16,8 @@ import pytest
 
 from sluicegate.errors import RetrievalError, RunError
 from sluicegate.retrieval import table as tables
-from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, Vectors, person
+from sluicegate.services import Embeddings
+from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, person
 
 
 async def test_unchanged_files_cost_nothing(desk: Desk) -> None:
@@ -263,10 +264,10 @@ if where == "full disk":
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 elif where == "embed":
     class Dying(HashEmbedder):
-        async def embed_named(self, role, texts, **options):
+        async def embed(self, role, texts, **options):
             if len(self.texts) >= 3:
                 die()
-            return await super().embed_named(role, texts, **options)
+            return await super().embed(role, texts, **options)
     HashEmbedder = Dying
 elif where == "tidy":
     table.tidy = die
@@ -368,10 +369,10 @@ async def test_a_long_ingest_keeps_others_out(desk: Desk, monkeypatch: pytest.Mo
     go_on = asyncio.Event()
 
     class Slow(HashEmbedder):
-        async def embed_named(self, role: str, texts: Sequence[str], **options: Any) -> Vectors:
+        async def embed(self, role: str, texts: Sequence[str], **options: Any) -> Embeddings:
             started.set()
             await go_on.wait()
-            return await super().embed_named(role, texts, **options)
+            return await super().embed(role, texts, **options)
 
     desk.models = Slow()
     monkeypatch.setattr("sluicegate.retrieval.ingest.PATIENCE_S", 0.2)

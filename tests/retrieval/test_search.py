@@ -61,8 +61,8 @@ async def test_words_find_what_meaning_misses(desk: Desk) -> None:
     """The embedder here knows nothing: every text has the same vector, so only the words can tell them apart."""
 
     class Blind(HashEmbedder):
-        async def embed_named(self, role: str, texts: Any, **options: Any) -> Any:
-            found = await super().embed_named(role, texts, **options)
+        async def embed(self, role: str, texts: Any, **options: Any) -> Any:
+            found = await super().embed(role, texts, **options)
             return replace(found, vectors=[[1.0] * 8 for _ in texts])
 
     desk.models = Blind()

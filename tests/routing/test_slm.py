@@ -15,7 +15,7 @@ from sluicegate.routing.config import RouterConfig
 from sluicegate.routing.open import open_router
 from sluicegate.routing.router import FittedRouter
 from sluicegate.routing.slm import LabelDecoder, SlmRouter
-from sluicegate.services import Completion, Message, TokenLogprob
+from sluicegate.services import Completion, Embeddings, Message, TokenLogprob
 
 
 @dataclass
@@ -51,10 +51,13 @@ class Letters:
             parsed={"class": best},
         )
 
-    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, role: str, texts: Sequence[str], **_: Any) -> Embeddings:
         raise AssertionError("not needed")
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return 0.0
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return 0.0
 
     def tokens(self, text: str) -> int:

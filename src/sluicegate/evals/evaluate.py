@@ -92,7 +92,7 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
 async def _similarity(services: Any, text: str, expected: str) -> dict[str, float]:
     """Cosine of the embeddings of answer and expected answer, at least 0."""
     try:
-        one, other = await services.models.embed("embedder", [text, expected])
+        one, other = (await services.models.embed("embedder", [text, expected])).vectors
     except SluicegateError:
         return {}
     return {"answer_similarity": max(0.0, sum(a * b for a, b in zip(one, other, strict=True)))}

@@ -27,7 +27,7 @@ from sluicegate.policies.cache import NoCache
 from sluicegate.policies.ledger import SqliteLedger
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.routing.threshold import NEVER
-from sluicegate.services import Classification, Completion, Models, Router, Services
+from sluicegate.services import Classification, Completion, Embeddings, Models, Router, Services
 
 __all__ = ["VARIANTS", "Forced", "Metered", "Variant", "changed", "isolated", "metered", "opened_variant"]
 
@@ -82,11 +82,14 @@ class Metered:
                 meter.large = (meter.large or 0) + (role == "llm")
         return completion
 
-    async def embed(self, role: str, texts: Any) -> list[list[float]]:
-        return await self._models.embed(role, texts)
+    async def embed(self, role: str, texts: Any, **options: Any) -> Embeddings:
+        return await self._models.embed(role, texts, **options)
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return self._models.price(self._roles.get(role, role), prompt_tokens, completion_tokens)
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._models.bound(self._roles.get(role, role), prompt_tokens, completion_tokens)
 
     def tokens(self, text: str) -> int:
         return self._models.tokens(text)

@@ -18,6 +18,7 @@ from sluicegate.services import (
     Classification,
     Completion,
     Decision,
+    Embeddings,
     GuardReport,
     Message,
     Prompt,
@@ -28,7 +29,7 @@ from sluicegate.services import (
 )
 from sluicegate.state import DocumentRef, Principal
 
-__all__ = ["SpanMaker", "traced"]
+__all__ = ["SpanMaker", "TracedModels", "traced"]
 
 
 class SpanMaker(Protocol):
@@ -112,15 +113,23 @@ class TracedModels:
                 span.set(confidence=completion.mean_probability)
             return completion
 
-    async def embed(self, role: str, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(
+        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
+    ) -> Embeddings:
         asked = self._inner.describe(role)
         with self._tracer.span(f"embeddings {_model(asked)}", "embedding", role=role, asked=asked) as span:
-            vectors = await self._inner.embed(role, texts)
-            span.set(texts=len(texts), dimensions=len(vectors[0]) if vectors else 0)
-            return vectors
+            made = await self._inner.embed(role, texts, like=like, remember=remember)
+            dimensions = len(made.vectors[0]) if made.vectors else 0
+            span.set(texts=len(texts), dimensions=dimensions, model=made.model, usd=made.usd)
+            if made.fallback:
+                span.set(fallback=made.fallback)
+            return made
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return self._inner.price(role, prompt_tokens, completion_tokens)
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._inner.bound(role, prompt_tokens, completion_tokens)
 
     def tokens(self, text: str) -> int:
         return self._inner.tokens(text)
@@ -254,6 +263,9 @@ class TracedLedger:
             else:
                 span.set(reserved=True, reservation=made.id)
             return made
+
+    def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
+        return self._inner.switched(model=model, intent=intent, workflow=workflow)
 
     def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         with self._tracer.span("budget settle", "event", reservation=reservation.id, settled_usd=usd, tokens=tokens):

@@ -24,13 +24,13 @@ class Embedded(Protocol):
 
 
 class Embedder(Protocol):
-    """`models.ModelSet` is one."""
+    """`services.Models` are one."""
 
     def describe(self, role: str) -> str:
         """The model asked for first, as ``provider:model``."""
         ...
 
-    async def embed_named(
+    async def embed(
         self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
     ) -> Embedded:
         """One vector per text, all of one model; of one whose fingerprint is like `like` when that is given (else
@@ -43,7 +43,7 @@ async def embedded(
 ) -> Embedded:
     """Embed `texts` with what built the index. Raises `RetrievalError` SG404 when only others answer, `ModelError`."""
     try:
-        return await models.embed_named(role, texts, like=like, remember=remember)
+        return await models.embed(role, texts, like=like, remember=remember)
     except ModelError as error:
         if like is None or "SG312" not in error.message:
             raise

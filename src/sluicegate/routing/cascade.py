@@ -8,7 +8,7 @@ change only within the probability the head gave to the shortlist.
 
 from collections import deque
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, StoppedError
 from sluicegate.routing.router import FittedRouter
 from sluicegate.routing.slm import LabelDecoder
 from sluicegate.services import Classification
@@ -31,7 +31,10 @@ class CascadeRouter:
         self._sent: deque[bool] = deque(maxlen=WINDOW)
 
     async def classify(self, text: str) -> Classification:
-        """A model that cannot answer leaves the head's opinion as it is. Raises `ModelError` when the head cannot."""
+        """A small model that cannot answer, or may not be asked, leaves the head's opinion as it is.
+
+        Raises `ModelError` when the head cannot, `StoppedError` when its embedder may not be asked.
+        """
         first = await self._head.classify(text)
         unsure = first.confidence < first.threshold
         send = unsure and sum(self._sent) + 1 <= self._share * max(len(self._sent) + 1, 1 / self._share)
@@ -41,7 +44,7 @@ class CascadeRouter:
         short = [score["label"] for score in first.alternatives[: self._shortlist]]
         try:
             second = await self._decoder.decode(text, short)
-        except ModelError:
+        except (ModelError, StoppedError):
             return first
         return _joined(first, second, self._head.artifact.card["out_of_scope"])
 
