@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from sluicegate.errors import ModelError
+from sluicegate.models.weights import ensure
 from sluicegate.policies.guards.checking import Check, Helpers, Subject
 from sluicegate.policies.guards.config import PiiSettings
 from sluicegate.policies.guards.disguises import readings, squeeze
@@ -33,6 +35,7 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"
 CASES = ROOT / "tests" / "policies" / "guards"
 
+MODEL = "en-core-web-md"
 THRESHOLD = 0.4
 REGULARISATION = 3.0
 """Inverse strength of the L2 penalty."""
@@ -191,6 +194,21 @@ def pattern_time(characters: int = 1000) -> dict[str, float]:
     return {**result, "all": round(sum(result.values()), 3)}
 
 
+def _names() -> dict[str, Any]:
+    """People and places by the pinned model, on the development rows and on requests written afterwards."""
+    try:
+        model = ensure(MODEL)
+    except ModelError as error:
+        return {"not measured": str(error)}
+    check = _check("pii", entities=("person", "place"), model=str(model))
+    files = {"development": DATA / "guards" / "pii_dev.jsonl.gz", "own": CASES / "names_cases.jsonl"}
+    figures = {name: measure(check, load_rows(file)) for name, file in files.items()}
+    return {
+        name: {**{kind: each["entities"][kind] for kind in ("person", "place")}, "ms_p50": each["latency_ms_p50"]}
+        for name, each in figures.items()
+    }
+
+
 def set_overhead() -> dict[str, float]:
     """Milliseconds that running guards through guardrails-ai adds to one check of a node (median of fifty)."""
     import asyncio
@@ -217,6 +235,7 @@ def main() -> None:
     ordinary = [Subject(row["text"], "request") for name in ("clinc150/val", "it_tickets/tune") for row in _read(name)]
     result: dict[str, Any] = {
         "pii": measure(_check("pii", entities=PATTERN_ENTITIES), load_rows(DATA / "guards" / "pii_dev.jsonl.gz")),
+        "names": _names(),
         "injection": measure(_check("injection"), load_rows(injection)),
         "injection_cross_validated": json.loads(WEIGHTS.read_text())["card"]["cross_validated"],
         "milliseconds_per_1000_characters": pattern_time(),

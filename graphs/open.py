@@ -19,6 +19,7 @@ from sluicegate.graphs.run import Runner
 from sluicegate.graphs.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
+from sluicegate.models.weights import pipeline
 from sluicegate.nodes.governed import Governed
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.nodes.tools import ToolBox
@@ -98,7 +99,12 @@ def open_workflow(
         router=_router(workflow, asked),
         policy=policy,
         retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable),
-        guards=GuardSet(config.guards, review=reviewer(asked), admitted=lambda: models.admitted("slm", "review")),
+        guards=GuardSet(
+            config.guards,
+            review=reviewer(asked),
+            admitted=lambda: models.admitted("slm", "review"),
+            pipeline=pipeline,
+        ),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
         tools=ToolBox(folder, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),

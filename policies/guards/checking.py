@@ -89,6 +89,8 @@ class Helpers:
 
     review: Review | None = None
     admitted: Admitted = nobody
+    pipeline: Callable[[str], str] = str
+    """What spaCy loads for a model that the workflow names: a package or a folder."""
 
 
 @dataclass(frozen=True, slots=True)

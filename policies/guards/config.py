@@ -49,7 +49,7 @@ Entity = Literal[
     "organization",
 ]
 ENTITIES: tuple[Entity, ...] = get_args(Entity)
-"""Every entity type the pii guard knows; the last three need an installed spaCy model."""
+"""Every entity type the pii guard knows; the last three need a spaCy model."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -76,7 +76,7 @@ class GuardSettings(BaseModel):
 
 
 class PiiSettings(GuardSettings):
-    """Personal data with a recognisable form. Names and places only with an installed spaCy model."""
+    """Personal data with a recognisable form. Names and places only with a spaCy model."""
 
     redacts: ClassVar[bool] = True
 
@@ -98,13 +98,14 @@ class PiiSettings(GuardSettings):
     allow_from_sources: bool = False
     """Leave what stands word for word in a retrieved passage, which the person may read anyway."""
     model: str = ""
-    """The spaCy model for names and places, such as ``en_core_web_sm``; empty: none."""
+    """The spaCy model for names and places: ``en-core-web-md`` (`sluicegate models pull en-core-web-md`), an installed
+    package or a folder; empty: none."""
 
     @model_validator(mode="after")
     def _needs_a_model(self) -> Self:
         named = [entity for entity in self.entities if entity in ("person", "place", "organization")]
         if named and not self.model:
-            raise ValueError(f"{', '.join(named)} can only be found with `model`, an installed spaCy model")
+            raise ValueError(f"{', '.join(named)} can only be found with `model`, a spaCy model such as en-core-web-md")
         return self
 
 

@@ -1,10 +1,12 @@
 """`pii`: personal data, redacted by default.
 
 Patterns find data with a recognisable form; people, places and organisations are found only when the workflow names
-an installed spaCy model. Without one this is not PII removal: names stay in the text.
+a spaCy model. Without one this is not PII removal: names stay in the text.
 """
 
-from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
+import asyncio
+
+from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import GuardSettings, PiiSettings
 from sluicegate.policies.guards.recognizers import PATTERN_ENTITIES, recognise
 
@@ -12,7 +14,6 @@ __all__ = ["KIND"]
 
 
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:
-    del helpers
     assert isinstance(settings, PiiSettings)
     allowed = frozenset(text.casefold() for text in settings.allow)
     patterns = tuple(entity for entity in settings.entities if entity in PATTERN_ENTITIES)
@@ -20,7 +21,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     if named:
         from sluicegate.policies.guards.names import named_entities
 
-        find_names = named_entities(settings.model)
+        find_names = named_entities(helpers.pipeline(settings.model))
     else:
         find_names = None
 
@@ -28,12 +29,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
         text = subject.text
         findings = recognise(text, patterns)
         if find_names:
-            taken = list(findings)
-            findings += [
-                found
-                for found in find_names(text, named)
-                if all(found.end <= other.start or found.start >= other.end for other in taken)
-            ]
+            findings += _beside(find_names(text, named), findings)
         findings = [found for found in findings if not _spared(text[found.start : found.end], subject)]
         if not findings:
             return PASS
@@ -48,12 +44,32 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
             return True
         return settings.allow_from_sources and any(value in source for source in subject.sources)
 
-    return check
+    if not named:
+        return check
+
+    async def aside(subject: Subject) -> Verdict:
+        # the model takes its time, which other runs should not wait for
+        return await asyncio.to_thread(check, subject)
+
+    return aside
+
+
+def _beside(names: list[Finding], taken: list[Finding]) -> list[Finding]:
+    """Names without what a pattern has found already; a name that is cut short stays, one that is cut out goes."""
+    found: list[Finding] = []
+    for name in names:
+        start, end = name.start, name.end
+        for other in taken:
+            if other.start < end and start < other.end:
+                start, end = (start, other.start) if start < other.start else (other.end, end)
+        if end - start > 1:
+            found.append(Finding(start, end, name.label))
+    return found
 
 
 KIND = GuardKind(
     name="pii",
-    doc="Personal data with a recognisable form; names and places only with an installed spaCy model.",
+    doc="Personal data with a recognisable form; names and places only with a spaCy model.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=PiiSettings,
     make=_make,

@@ -7,7 +7,7 @@ what each validator wrote down; a guard that left no trace counts as failed. Red
 
 import asyncio
 import contextvars
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -55,14 +55,20 @@ class _Ready:
 class GuardSet:
     """Implements `services.Guards` for one workflow.
 
-    `review` is asked by the guard `slm-review` and `admitted` says whether its model has passed the probe.
+    `review` is asked by the guard `slm-review` and `admitted` says whether its model has passed the probe; `pipeline`
+    says where the model that finds names is.
     """
 
     def __init__(
-        self, config: GuardConfig | None = None, *, review: Review | None = None, admitted: Admitted = nobody
+        self,
+        config: GuardConfig | None = None,
+        *,
+        review: Review | None = None,
+        admitted: Admitted = nobody,
+        pipeline: Callable[[str], str] = str,
     ) -> None:
         self._config = config or GuardConfig()
-        self._helpers = Helpers(review, admitted)
+        self._helpers = Helpers(review, admitted, pipeline)
         self._checks: dict[str, Check] = {}
         self._ready: dict[tuple[str, ...], _Ready] = {}
 

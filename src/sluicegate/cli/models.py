@@ -55,7 +55,7 @@ def list_models(
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Embedded models, ollama:NAME, or workflows; without any, every embedded model."),
+        typer.Argument(help="Embedded or spaCy models, ollama:NAME, or workflows; without any, every embedded model."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -127,23 +127,31 @@ def _models_of(config: str) -> "dict[str, ModelConfig]":
 
 async def _all_entries() -> "list[Entry]":
     from sluicegate.errors import ModelError
-    from sluicegate.models.inventory import Entry, embedded_entries, ollama_entries
+    from sluicegate.models.inventory import Entry, embedded_entries, ollama_entries, pipeline_entries
 
+    here = [*embedded_entries(), *pipeline_entries()]
     try:
-        return [*embedded_entries(), *await ollama_entries()]
+        return [*here, *await ollama_entries()]
     except ModelError as error:
         unreachable = Entry("ollama:", "unreachable", detail=error.message, mend=error.mend or "")
-        return [*embedded_entries(), unreachable]
+        return [*here, unreachable]
 
 
 def _named(name: str) -> list[str]:
     """The models that an argument of `pull` names."""
+    from sluicegate.models.weights import PIPELINES
+
     if name.endswith((".yaml", ".yml")) or Path(name).is_dir():
+        from sluicegate.graphs.load import load
         from sluicegate.models.config import LOCAL_PROVIDERS, resolve
 
-        models = _models_of(name)
+        config = load(name).config
+        models, names = dict(config.models), config.guards.pii.model
         used = [(model, config) for role in models for model, config in resolve(models, role)]
-        return [model for model, config in used if config.provider in LOCAL_PROVIDERS]
+        pipelines = [f"spacy:{names}"] if names in PIPELINES else []
+        return [model for model, config in used if config.provider in LOCAL_PROVIDERS] + pipelines
+    if name in PIPELINES:
+        return [f"spacy:{name}"]
     return [name if name.startswith(("ollama:", "embedded:")) else f"embedded:{name}"]
 
 
@@ -153,11 +161,12 @@ def _pull(model: str, bar: "Progress") -> str:
 
     line = bar.add_task(model, total=None)
     name = model.partition(":")[2]
-    if model.startswith("embedded:"):
+    if model.startswith(("embedded:", "spacy:")):
         if name.endswith(".gguf") and name not in weights.WEIGHTS:
             return name
         path = weights.ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
-        bar.update(line, completed=path.stat().st_size, total=path.stat().st_size)
+        size = weights.size_of(path)
+        bar.update(line, completed=size, total=size)
         return str(path)
     from sluicegate.models.config import ModelConfig
     from sluicegate.models.ollama import Ollama, server_url

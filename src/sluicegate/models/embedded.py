@@ -61,8 +61,8 @@ class Runtime:
         if self.server is not None:
             return
         if self.name in weights.WEIGHTS or not self.name.endswith(".gguf"):
-            self.path = weights.located(self.name)
             weight = weights.known(self.name)
+            self.path = weights.located(self.name)
             self.embeds, trained = weight.kind == "embed", weight.context
         else:
             self.path, self.embeds, trained = _own_file(self.name)

