@@ -14,7 +14,12 @@ from pathlib import Path
 
 from sluicegate.errors import RunError
 
-__all__ = ["alone"]
+__all__ = ["RunBusy", "alone"]
+
+
+class RunBusy(RunError):  # noqa: N818 - said of the run
+    """Another process, or another task, works on this run now."""
+
 
 _guard = threading.Lock()
 _files: dict[tuple[int, Path], int] = {}
@@ -24,7 +29,7 @@ _held: set[tuple[int, Path, str]] = set()
 
 @contextmanager
 def alone(home: Path, run: str) -> Generator[None]:
-    """Hold a run while the block lasts. Raises `RunError` SG608 when another process, or another task, holds it."""
+    """Hold a run while the block lasts. Raises `RunBusy` (SG608) when another process, or another task, holds it."""
     process = os.getpid()
     place = (process, home, run)
     with _guard:
@@ -67,5 +72,5 @@ def _unlock(file: int, offset: int) -> None:
     fcntl.lockf(file, fcntl.LOCK_UN, 1, offset)
 
 
-def _busy(run: str) -> RunError:
-    return RunError("SG608", f"run {run} is being worked on", mend="Wait until it is done, then ask again")
+def _busy(run: str) -> RunBusy:
+    return RunBusy("SG608", f"run {run} is being worked on", mend="Wait until it is done, then ask again")

@@ -105,6 +105,12 @@ CODES: dict[str, str] = {
     "SG616": "plan of a comparison changed after it started",
     "SG617": "no such shadow",
     "SG618": "nothing to roll back to",
+    "SG619": "not signed in",
+    "SG620": "service busy or closing",
+    "SG621": "request id used for another request",
+    "SG622": "call does not fit the API",
+    "SG623": "file of tokens missing, unreadable or open to others",
+    "SG624": "service cannot listen",
 }
 
 

@@ -23,6 +23,8 @@ COMMANDS: dict[str, str] = {
     "run": "Send requests through a workflow.",
     "demo": "Fetch weights, ingest, and send the example requests of a workflow.",
     "step": "Step through a run, node by node.",
+    "serve": "Serve a workflow over HTTP.",
+    "token": "Make, list and revoke the tokens of those who may call a server.",
     "approvals": "List, show and decide what waits for a person.",
     "trace": "List, show and export runs.",
     "replay": "Run recorded requests through another version.",

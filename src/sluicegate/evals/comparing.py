@@ -17,7 +17,7 @@ from pathlib import Path
 
 from sluicegate.evals.cases import Case
 from sluicegate.evals.gates import Pair
-from sluicegate.evals.pairs import today
+from sluicegate.evals.pairs import Registration, today
 from sluicegate.evals.plan import LOWER_IS_BETTER, Plan
 from sluicegate.evals.scoring import measure
 from sluicegate.evals.variants import Metered, isolated, metered
@@ -99,10 +99,14 @@ def sampled(plan: Plan, state: State) -> bool:
     return int.from_bytes(drawn[:8]) < share * 2**64
 
 
-def unshadowed(outcome: Outcome) -> str:
+def unshadowed(outcome: Outcome, at: Registration) -> str:
     """Why a run is not for comparing; empty when it is."""
     if outcome.state["run"]["shadow"]:
         return "a shadow itself"
+    if outcome.status not in ("answered", "refused"):
+        return "not at its end"
+    if outcome.state["run"]["digest"] != at.champion_digest:
+        return "another version of the champion"
     # the champion wrote this answer at another time; that run was the one to compare
     return "served from the cache" if outcome.path == "cache" else ""
 

@@ -1,10 +1,9 @@
 """The challenger in the champion's shadow, in two ways that make the same pairs.
 
-`work` takes finished runs from the home's records, in a process of its own: the way for production, since the serving
-process does nothing at all for it. `Shadow` takes them within the serving process: `after` is handed an outcome that
-the user already has, and returns at once; the challenger runs on a thread that nothing waits for. Its queue is bounded
-and sheds, so a challenger that hangs or is slow costs the memory of the queue. (It still shares the processor and
-Python's lock with the champion; a challenger on the embedded models belongs into `work`, at low priority.)
+`Shadow` takes them as they come: `after` is handed an outcome that the user already has, and returns at once; the
+challenger runs on a thread that nothing waits for. Its queue is bounded and sheds, so a challenger that hangs or is
+slow costs the memory of the queue. A service has it in a process of its own (`beside`), since a thread still shares the
+processor and Python's lock. `work` takes finished runs from the home's records, later and all of them.
 """
 
 import asyncio
@@ -27,7 +26,7 @@ from sluicegate.graphs.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.store import Store
 
-__all__ = ["Shadow", "labels_of", "list_price", "pair_up", "shadow_of", "work"]
+__all__ = ["Shadow", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of", "work"]
 
 _WAIT_S = 0.05
 """How often an idle worker looks for something to do."""
@@ -58,7 +57,7 @@ class Shadow:
     def after(self, outcome: Outcome) -> str:
         """Hand over a finished run. Returns at once and never raises; says why it was not taken, or an empty text."""
         try:
-            if reason := unshadowed(outcome):
+            if reason := unshadowed(outcome, self._at):
                 return reason
             if not sampled(self._plan, outcome.state):
                 return "not sampled"
@@ -187,6 +186,11 @@ def labels_of(at: Registration) -> dict[str, Case]:
     return {case.text: case for case in read_cases(Path(at.labels))} if at.labels else {}
 
 
+def outcome_of(run: str, store: Store) -> Outcome:
+    """A finished run as it was recorded. Raises `RunError` SG603."""
+    return Outcome(run, recorded(run), store.run(run)["ms"])
+
+
 def list_price(store: Store, price: Callable[[str, int, int], float], run: str) -> float | None:
     """What a recorded run's calls cost at the list price of the models asked for; None when nothing is recorded."""
     calls = [call for call in store.model_calls(run) if call["type"] == "generation" and call["role"]]
@@ -233,7 +237,7 @@ async def work(
             except RunError:
                 counts["no checkpoint"] += 1
                 return
-            reason = unshadowed(outcome) or ("" if sampled(at.plan, outcome.state) else "not sampled")
+            reason = unshadowed(outcome, at) or ("" if sampled(at.plan, outcome.state) else "not sampled")
             if not reason and not pairs.is_running(at.number):
                 reason = "stopped"
             if not reason:

@@ -1,0 +1,86 @@
+"""`sluicegate token`: who may call a server."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sluicegate.cli.show import AsJson, console, emit
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Make, list and revoke the tokens of those who may call a server.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="The token's name.")]
+File = Annotated[Path, typer.Option("--tokens", help="The file that the server was given.")]
+
+
+@app.command()
+def add(
+    name: Name,
+    tokens: File = Path("tokens.json"),
+    user: Annotated[str, typer.Option("--as", help="Who calls with it; by default the token's name.")] = "",
+    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="A group of theirs; may be repeated.")] = None,
+    clearance: Annotated[str, typer.Option(help="public, internal, confidential or restricted.")] = "internal",
+    days: Annotated[int, typer.Option(min=0, help="Days until it ends; 0: never.")] = 90,
+    on_behalf: Annotated[
+        bool, typer.Option("--on-behalf", help="For an application that names the person it asks for in each call.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token. It is shown once; the file has only its hash."""
+    from sluicegate.cli.run import CLEARANCES
+    from sluicegate.serving.callers import Named, TokenFile
+
+    if clearance not in CLEARANCES:
+        raise typer.BadParameter(f"is one of {', '.join(CLEARANCES)}", param_hint="--clearance")
+    principal = Named(id=user or name, roles=role or [], groups=group or [], clearance=clearance)  # pyright: ignore[reportArgumentType]
+    valid = timedelta(days=days) if days else None
+    token = TokenFile(tokens).add(name, principal, on_behalf=on_behalf, valid=valid)
+    if as_json:
+        emit({"name": name, "token": token, "file": str(tokens)})
+    else:
+        console().print(token, markup=False, soft_wrap=True)
+
+
+@app.command("list")
+def list_tokens(tokens: File = Path("tokens.json"), as_json: AsJson = False) -> None:
+    """List the tokens by name, and who calls with them."""
+    from rich.table import Table
+
+    from sluicegate.serving.callers import TokenFile
+
+    found = TokenFile(tokens).tokens()
+    rows: list[dict[str, Any]] = [each.model_dump(mode="json", exclude={"sha256"}) for each in found]
+    if as_json:
+        emit(rows)
+        return
+    table = Table("name", "who", "roles", "groups", "clearance", "until", "on behalf", box=None, pad_edge=False)
+    for row in rows:
+        who = row["principal"]
+        table.add_row(
+            row["name"],
+            who["id"],
+            ", ".join(who["roles"]),
+            ", ".join(who["groups"]),
+            who["clearance"],
+            (row["expires"] or "-")[:10],
+            "yes" if row["on_behalf"] else "",
+        )
+    console().print(table)
+
+
+@app.command()
+def revoke(name: Name, tokens: File = Path("tokens.json"), as_json: AsJson = False) -> None:
+    """Take a token out; running servers refuse it at once."""
+    from sluicegate.errors import RunError
+    from sluicegate.serving.callers import TokenFile
+
+    if not TokenFile(tokens).revoke(name):
+        raise RunError("SG623", f"{tokens} has no token {name!r}", mend="List them: sluicegate token list")
+    if as_json:
+        emit({"revoked": name})
+    else:
+        console().print(f"{name} is revoked", markup=False)

@@ -1,0 +1,476 @@
+"""A workflow as a service in this process: opened once, asked by many at a time, closed when what is at work is done.
+
+    async with Service("configs/helpdesk/workflow.yaml") as service:
+        outcome = await service.ask("Is colour printing allowed?", principal("ann", ["employee"]))
+
+It serves the version that was promoted last and follows promotions, rollbacks and the kill switch while it runs. A
+running shadow comparison is offered each finished request, after its caller has the answer, in a process beside this
+one. Runs that a killed service left are taken up, and waits past their deadline are refused, every `_SWEEP_S`.
+
+Runs go on an event loop of their own (`graphs.background`), so the caller's stays free: a caller that is cancelled or
+goes away cancels nothing. Several services may share a home, in one process or in many.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from sluicegate.errors import RunError, SluicegateError
+from sluicegate.evals.beside import Beside
+from sluicegate.graphs import intake
+from sluicegate.graphs.alone import RunBusy
+from sluicegate.graphs.approvals import Waiting
+from sluicegate.graphs.background import elsewhere, wait_for
+from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.graphs.recorded import recorded
+from sluicegate.graphs.run import Outcome
+from sluicegate.home import home
+from sluicegate.nodes.human_interrupt import permit
+from sluicegate.observe.access import may_see
+from sluicegate.observe.masking import Masking
+from sluicegate.observe.spans import Score
+from sluicegate.observe.store import RunFilter, Store
+from sluicegate.serving.admission import Busy, Door, Limits
+from sluicegate.serving.progress import OnStep, telling
+from sluicegate.serving.recovery import Recovery
+from sluicegate.serving.versions import Versions
+from sluicegate.state import Principal, State
+
+__all__ = ["CHANNEL", "Changed", "Service"]
+
+CHANNEL = "api"
+"""What policies see as the channel, unless a caller in Python says otherwise."""
+
+_LOOK_S = 0.2
+"""How often the pointer of what serves is looked at."""
+_SHADOW_S = 1.0
+_SWEEP_S = 30.0
+_POLL_S = 0.1
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+Changed = str
+"""What to do with a run of another version: ``refuse``, ``kept`` (finish it on that), ``migrate``."""
+
+
+class Service:
+    """One workflow, being served. Use as a context manager, with or without `async`."""
+
+    def __init__(
+        self,
+        config: Path | str,
+        *,
+        limits: Limits | None = None,
+        follow: bool = True,
+        beside: Callable[[str], Beside] = Beside,
+        open_version: Callable[[Path], Opened] = open_workflow,
+    ) -> None:
+        """`follow` False serves `config` whatever was promoted. Nothing is opened before the block is entered."""
+        self._config, self._follow, self._open_version = Path(config), follow, open_version
+        self.limits = limits or Limits()
+        self._make_beside = beside
+        self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._behind: set[asyncio.Task[Any]] = set()
+        self._door: Door | None = None
+
+    # --- from its opening to its end ---
+
+    async def open(self) -> None:
+        """Open the workflow; what entering the block does. Opening again changes nothing. Raises as `open_workflow`."""
+        await elsewhere(self._begin())
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __enter__(self) -> Self:
+        wait_for(self._begin())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        wait_for(self._end())
+
+    async def close(self) -> None:
+        """Take in no more, let what is at work finish for `drain_s`, stop. What is cut short is taken up again by the
+        next service of this home. Closing again changes nothing."""
+        await elsewhere(self._end())
+
+    async def _begin(self) -> None:
+        if self._door:
+            return
+        self.versions = await asyncio.to_thread(
+            Versions, self._config, follow=self._follow, open_version=self._open_version
+        )
+        self._door = Door(self.limits)
+        self._store = Store(home() / "store.sqlite")
+        self._recovery = Recovery(home(), self._store, channel=CHANNEL)
+        self._shadow = self._make_beside(self.name)
+        self.versions.serving.warm()
+        # this service's shadow is there before its first request
+        await self._shadowing()
+        self._background(self._every(_LOOK_S, lambda: asyncio.to_thread(self.versions.look)))
+        self._background(self._every(_SHADOW_S, self._shadowing))
+        self._background(self._every(_SWEEP_S, self._sweep, at_once=True))
+
+    async def _end(self) -> None:
+        if self._door is None or self._door.closed:
+            return
+        self._door.closed = True
+        for task in self._behind:
+            task.cancel()
+        at_work = [*self._running.values()]
+        if at_work:
+            log.info("%d runs are at work; waiting up to %g s", len(at_work), self.limits.drain_s)
+            _, late = await asyncio.wait(at_work, timeout=self.limits.drain_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*at_work, return_exceptions=True)
+        await asyncio.to_thread(self._shadow.close)
+        for opened in self.versions.every():
+            await asyncio.to_thread(opened.tracer.close)
+        self._store.close()
+
+    # --- asking ---
+
+    @property
+    def name(self) -> str:
+        """The workflow's."""
+        return self.versions.name
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request would be taken in."""
+        return self._door is not None and not self._door.closed
+
+    @property
+    def inside(self) -> int:
+        """Requests at work and in the queue."""
+        return self._door.inside if self._door else 0
+
+    @property
+    def shadow(self) -> str:
+        """``none``, ``running`` or ``down``."""
+        return self._shadow.state
+
+    async def ask(
+        self,
+        text: str | bytes,
+        asker: Principal,
+        *,
+        run: str = "",
+        request_id: str = "",
+        channel: str = CHANNEL,
+        session: str = "",
+        on_step: OnStep | None = None,
+    ) -> Outcome:
+        """Send one request through, and wait until it is answered, refused or waits for a person.
+
+        The same `request_id` of the same asker is the same run, however often and wherever it is asked: a retry gets
+        the answer there is, or goes on after a crash. Without one, `run` may name the new run. `on_step` is called on
+        another thread. The run goes on when the caller is cancelled. Raises `Busy` (SG620), `RunError` SG601, SG602
+        (the request), SG611 (a node failed), SG621 (the id was used for another text), and what the nodes raise.
+        """
+        work = self._ask(text, asker, run, request_id, channel, session, on_step)
+        return await asyncio.shield(asyncio.ensure_future(elsewhere(work)))
+
+    def ask_now(self, text: str | bytes, asker: Principal, *, request_id: str = "", channel: str = CHANNEL) -> Outcome:
+        """The same for callers without an event loop."""
+        return wait_for(self._ask(text, asker, "", request_id, channel, "", None))
+
+    def run_id(self, asker: Principal, request_id: str) -> str:
+        """The run that a request id means."""
+        named = "\0".join((self.name, asker["id"], request_id))
+        return hashlib.sha256(named.encode()).hexdigest()[:24]
+
+    async def _ask(
+        self,
+        text: str | bytes,
+        asker: Principal,
+        run: str,
+        request_id: str,
+        channel: str,
+        session: str,
+        on_step: OnStep | None,
+    ) -> Outcome:
+        run = self.run_id(asker, request_id) if request_id else run or intake.new_run_id()
+        cleaned, _ = intake.clean(text)
+        if task := self._running.get(run):
+            return self._same(await self._whole(task), cleaned)
+        task = asyncio.create_task(
+            self._admitted(run, text, cleaned, asker, bool(request_id), channel, session, on_step)
+        )
+        return await self._held(run, task)
+
+    async def _admitted(
+        self,
+        run: str,
+        text: str | bytes,
+        cleaned: str,
+        asker: Principal,
+        retried: bool,
+        channel: str,
+        session: str,
+        on_step: OnStep | None,
+    ) -> Outcome:
+        if self._door is None:
+            raise Busy("the service is not open", retry_after_s=1)
+        async with self._door.admitted(asker["id"]):
+            with telling(on_step):
+                while True:
+                    known = self._recorded(run) if retried else None
+                    if known:
+                        self._same(Outcome(run, known, 0.0), cleaned)
+                    opened = self.versions.serving if known is None else await self._version(known["run"]["digest"])
+                    try:
+                        outcome = await opened.runner.run(text, asker, channel=channel, run=run, session=session)
+                    except RunBusy:
+                        # another service of this home has the same request in hand
+                        if not retried:
+                            raise
+                        await asyncio.sleep(_POLL_S)
+                        continue
+                    break
+        self._afterwards(outcome)
+        return outcome
+
+    def _same(self, outcome: Outcome, cleaned: str) -> Outcome:
+        if outcome.state["request"]["text"] != cleaned:
+            raise RunError(
+                "SG621",
+                "this request id was used for another request",
+                mend="Use a new id for each request, and the same one only to ask again for its answer",
+            )
+        return outcome
+
+    def _afterwards(self, outcome: Outcome) -> None:
+        """Offer it to the shadow once the caller has it."""
+        asyncio.get_running_loop().call_later(0.001, self._shadow.offer, outcome)
+
+    # --- what became of it ---
+
+    async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
+        """A run that `asker` may see: as it stands, and its row of the store; no outcome before its first step.
+
+        Raises `RunError` SG603, also for one that policy does not let them see: who may not see a run does not learn
+        that it exists.
+        """
+        return await elsewhere(self._find(run, asker))
+
+    async def _find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
+        row = self._row(run)
+        opened = self.versions.serving
+        masking = Masking(opened.workflow.config.tracing)
+        if not may_see(row, asker, opened.runner.services.policy, masking):
+            raise _unknown(run)
+        return await self._standing(run, row), row
+
+    async def _standing(self, run: str, row: dict[str, Any]) -> Outcome | None:
+        state = self._recorded(run)
+        if state is None:
+            return None
+        waiting = None
+        if row["status"] == "waiting":
+            waiting = (await self._version(row["digest"])).runner.waiting(run)
+        return Outcome(run, state, row["ms"], waiting)
+
+    async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
+        """The decisions of a run, as they were recorded and masked. Raises as `find` does."""
+        await self.find(run, asker)
+        return await elsewhere(self._on_store(self._store.decisions, run))
+
+    async def feedback(self, run: str, asker: Principal, name: str, value: float | bool | str, comment: str) -> Score:
+        """Score a run that `asker` may see; kept, and mirrored to where traces go. Raises as `find` does."""
+
+        async def give() -> Score:
+            _, row = await self._find(run, asker)
+            opened = await self._version(row["digest"])
+            return await asyncio.to_thread(opened.tracer.feedback, run, name, value, comment=comment, by=asker["id"])
+
+        return await elsewhere(give())
+
+    # --- what waits for a person ---
+
+    async def approvals(self, asker: Principal) -> list[Waiting]:
+        """What waits and `asker` may decide on now, the oldest first; what is past its deadline is refused."""
+        return await elsewhere(self._approvals(asker))
+
+    async def approval(self, run: str, asker: Principal) -> Waiting:
+        """The evidence of one. Raises `RunError` SG603, SG605 (not waiting), SG610 (not theirs to decide)."""
+
+        async def show() -> Waiting:
+            opened = await self._version(self._row(run)["digest"])
+            waiting = opened.runner.waiting(run)
+            if waiting is None:
+                raise RunError("SG605", f"run {run} is not waiting for a decision")
+            permit(asker, waiting, recorded(run), opened.runner.services)
+            return waiting
+
+        return await elsewhere(show())
+
+    async def decide(
+        self, run: str, verdict: str, by: Principal, *, reason: str = "", text: str = "", changed: Changed = "refuse"
+    ) -> Outcome:
+        """Approve, edit or reject, by the rules of `Runner.decide`, whose errors it raises.
+
+        A run of a version that has served here goes on under it; one of another version is refused (SG604) unless
+        `changed` says how. As with `ask`, the run goes on when the caller is cancelled.
+        """
+
+        async def go_on() -> Outcome:
+            row = self._row(run)
+            if changed == "migrate":
+                opened = await asyncio.to_thread(self._migrating, row["digest"])
+            elif changed == "kept" or self.versions.known(row["digest"]):
+                opened = await self._version(row["digest"])
+            else:
+                opened = self.versions.serving
+            outcome = await opened.runner.decide(run, verdict, by, reason=reason, text=text)
+            self._afterwards(outcome)
+            return outcome
+
+        async def held() -> Outcome:
+            return await self._held(run, asyncio.create_task(go_on()))
+
+        return await asyncio.shield(asyncio.ensure_future(elsewhere(held())))
+
+    def _migrating(self, digest: str) -> Opened:
+        return open_workflow(self.versions.serving.workflow, migrates=digest)
+
+    async def _approvals(self, asker: Principal) -> list[Waiting]:
+        found: list[Waiting] = []
+        for opened, waiting in await self._all_waiting():
+            try:
+                permit(asker, waiting, recorded(waiting["run"]), opened.runner.services)
+            except RunError:
+                continue
+            found.append(waiting)
+        return found
+
+    async def _all_waiting(self) -> list[tuple[Opened, Waiting]]:
+        """What waits; a run past its deadline is refused on the way."""
+        found: list[tuple[Opened, Waiting]] = []
+        for row in reversed(self._store.runs(RunFilter(status="waiting", workflow=self.name), limit=1000)):
+            try:
+                opened = await self._version(row["digest"])
+                waiting = opened.runner.waiting(row["run_id"])
+                if waiting is None:
+                    continue
+                try:
+                    await opened.runner.expire(row["run_id"])
+                except RunError as error:
+                    if error.code == "SG605":
+                        found.append((opened, waiting))
+                    elif not isinstance(error, RunBusy):
+                        raise
+            except SluicegateError as error:
+                log.warning("run %s waits and cannot be shown: %s", row["run_id"], error.code)
+        return found
+
+    # --- in the background ---
+
+    async def _held(self, run: str, task: asyncio.Task[Outcome]) -> Outcome:
+        """Work on a run that a closing service waits for, and that goes on without its caller."""
+
+        def done(task: asyncio.Task[Outcome]) -> None:
+            self._running.pop(run, None)
+            # the caller may be gone, and asyncio complains of errors that nobody looks at; the run's record has it
+            if not task.cancelled():
+                task.exception()
+
+        self._running[run] = task
+        task.add_done_callback(done)
+        return await self._whole(task)
+
+    async def _whole(self, task: asyncio.Task[Outcome]) -> Outcome:
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            raise Busy("the service is closing; the run goes on when it is back", retry_after_s=5) from None
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._behind.add(task)
+        task.add_done_callback(self._behind.discard)
+
+    async def _every(
+        self, seconds: float, work: Callable[[], Coroutine[Any, Any, Any]], *, at_once: bool = False
+    ) -> None:
+        while True:
+            if not at_once:
+                await asyncio.sleep(seconds)
+            at_once = False
+            try:
+                await work()
+            except Exception:
+                # whatever it was, requests go on being answered
+                log.exception("the background work of %s failed", self.name)
+                await asyncio.sleep(seconds)
+
+    async def _shadowing(self) -> None:
+        try:
+            await asyncio.to_thread(self._shadow.look)
+        except (SluicegateError, OSError) as error:
+            log.warning("the shadow of %s: %s", self.name, error)
+
+    async def _sweep(self) -> None:
+        """Take up what a killed service left, refuse what is past its deadline."""
+        for run, digest in self._recovery.cut_short(self.name):
+            if run in self._running:
+                continue
+            try:
+                opened = await self._version(digest)
+                self._recovery.begins(run)
+                outcome = await self._held(run, asyncio.create_task(opened.runner.take_up(run)))
+            except RunBusy:
+                self._recovery.ends(run)
+            except SluicegateError as error:
+                log.warning("run %s was cut short and cannot go on: %s", run, error.code)
+            else:
+                self._recovery.ends(run)
+                self._afterwards(outcome)
+        await self._all_waiting()
+
+    # --- reading ---
+
+    def _row(self, run: str) -> dict[str, Any]:
+        try:
+            row = self._store.run(run)
+        except RunError as error:
+            # in the words of a run that may not be seen
+            raise (_unknown(run) if error.code == "SG603" else error) from None
+        # the store takes the start of an id too; here an id is a whole one
+        if row["run_id"] != run or row["workflow"] != self.name or row["shadow"]:
+            raise _unknown(run)
+        return row
+
+    def _recorded(self, run: str) -> State | None:
+        try:
+            return recorded(run)
+        except RunError as error:
+            if error.code != "SG603":
+                raise
+            return None
+
+    async def _version(self, digest: str) -> Opened:
+        return await asyncio.to_thread(self.versions.of, digest)
+
+    async def _on_store(self, read: Callable[..., T], *given: Any) -> T:
+        return read(*given)
+
+
+def _unknown(run: str) -> RunError:
+    return RunError("SG603", f"no run {run!r} that you may see", mend="Ask as the one who sent the request")

@@ -1,0 +1,106 @@
+"""The versions of a workflow that a service has open: the one that serves, and those whose runs are not at their end.
+
+What serves is the champion of the home, or the file that was named while nothing was promoted. `look` follows the
+pointer: another version is opened beside the one that serves and takes its place when it is ready, so a promotion
+interrupts nobody, and one that cannot be opened changes nothing but `fault`.
+"""
+
+import logging
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+
+from sluicegate.errors import SluicegateError
+from sluicegate.evals import champions
+from sluicegate.graphs.load import load
+from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.graphs.versions import kept
+from sluicegate.serving.progress import watched
+
+__all__ = ["Versions"]
+
+_KEPT_OPEN = 4
+"""Versions held open beside the one that serves; an older one is opened again when it is needed."""
+_AGAIN_S = 5.0
+"""How soon a version that could not be opened is tried again."""
+
+log = logging.getLogger(__name__)
+
+
+class Versions:
+    """Safe to use from any thread. Opening one takes as long as `open_workflow`, and raises what it raises."""
+
+    def __init__(
+        self, config: Path, *, follow: bool = True, open_version: Callable[[Path], Opened] = open_workflow
+    ) -> None:
+        """`follow` False serves the named file whatever is promoted."""
+        self.name = load(config).name
+        self._config, self._follow, self._open_version = config, follow, open_version
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._failed_at = -_AGAIN_S
+        self.fault: SluicegateError | None = None
+        """Why the version that should serve does not."""
+        self.promoted = 0
+        """The number of the promotion or rollback that is followed; 0 for the named file."""
+        self._path: Path | None = None
+        if not (follow and self.look()):
+            self.serving = self._opened(config)
+
+    serving: Opened
+    """What serves new requests."""
+
+    def look(self) -> bool:
+        """Follow the pointer; True when it names what serves. Costs a look at one file when nothing has changed."""
+        if not self._follow:
+            return False
+        try:
+            path = champions.champion(self.name)
+            if path is None or path == self._path:
+                self.fault = None
+                return path is not None
+            if time.monotonic() - self._failed_at < _AGAIN_S:
+                return False
+            entry = champions.history(self.name)[-1]
+            self.serving = self.of(entry["digest"], Path(entry["path"]))
+        except SluicegateError as error:
+            self._failed_at, self.fault = time.monotonic(), error
+            if not hasattr(self, "serving"):
+                raise
+            log.warning("%s stays with version %s: %s", self.name, self.serving.workflow.version, error)
+            return False
+        self._path, self.promoted, self.fault = path, entry["version"], None
+        log.info("%s is served by version %s, %s", self.name, self.serving.workflow.version, entry["digest"][:12])
+        return True
+
+    def of(self, digest: str, path: Path | None = None) -> Opened:
+        """The version of this digest, open. Raises `RunError` SG604 when no copy of it was kept."""
+        with self._lock:
+            if digest in self._open:
+                self._open.move_to_end(digest)
+                return self._open[digest]
+        return self._opened(path or kept(digest))
+
+    def known(self, digest: str) -> bool:
+        """Whether a version has served here: its runs go on under it, since nobody has edited it."""
+        if hasattr(self, "serving") and self.serving.workflow.digest == digest:
+            return True
+        return any(entry["digest"] == digest for entry in champions.history(self.name))
+
+    def every(self) -> list[Opened]:
+        """All that are open."""
+        with self._lock:
+            return list(self._open.values())
+
+    def _opened(self, path: Path) -> Opened:
+        opened = self._open_version(path)
+        opened.runner.services = watched(opened.runner.services)
+        with self._lock:
+            self._open[opened.workflow.digest] = opened
+            idle = [digest for digest in self._open if digest != opened.workflow.digest]
+            for digest in idle[:-_KEPT_OPEN]:
+                if not hasattr(self, "serving") or digest != self.serving.workflow.digest:
+                    del self._open[digest]
+        return opened

@@ -1,0 +1,308 @@
+"""The service in the process: many at a time, one run per request id, bounds, versions that change, runs that were cut
+short."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import RunError
+from sluicegate.evals import champions
+from sluicegate.graphs.background import elsewhere
+from sluicegate.graphs.intake import principal
+from sluicegate.graphs.load import load
+from sluicegate.graphs.versions import keep, kept
+from sluicegate.home import home
+from sluicegate.observe.store import Store
+from sluicegate.observe.tracer import Tracer
+from sluicegate.serving import Limits, Service
+from sluicegate.serving.admission import Busy
+from sluicegate.serving.recovery import Recovery
+from tests.serving import stand
+
+ANN, BEN = principal("ann", ["employee"]), principal("ben", ["employee"])
+LEAD = principal("lea", ["helpdesk-lead"])
+
+
+@pytest.fixture
+async def desk() -> AsyncIterator[Service]:
+    async with stand.service() as service:
+        yield service
+
+
+def models(service: Service) -> stand.Patient:
+    # behind the tracing
+    found: Any = service.versions.serving.runner.services.models
+    return found
+
+
+async def test_a_question_is_answered(desk: Service) -> None:
+    outcome = await desk.ask("How do I reset it?", ANN)
+    assert (outcome.status, outcome.text) == ("answered", "Version 1 [1].")
+    assert outcome.state["request"]["channel"] == "api"
+
+
+def test_the_same_without_an_event_loop() -> None:
+    with stand.service() as service:
+        assert service.ask_now("How do I reset it?", ANN).status == "answered"
+    with pytest.raises(Busy):
+        service.ask_now("And after its end?", ANN)
+
+
+async def test_many_at_a_time_and_no_more_than_there_are_turns() -> None:
+    async with stand.service(limits=Limits(running=3, per_principal=100)) as service:
+        outcomes = await asyncio.gather(*(service.ask(f"wait 0.05 {number}", ANN) for number in range(12)))
+        assert {outcome.status for outcome in outcomes} == {"answered"}
+        assert len({outcome.run for outcome in outcomes}) == 12
+        assert models(service).most_at_once == 3
+
+
+async def test_what_does_not_fit_is_turned_away_at_once() -> None:
+    async with stand.service(limits=Limits(running=1, waiting=2, per_principal=2)) as service:
+        inside = [asyncio.create_task(service.ask("wait 0.5", who)) for who in (ANN, ANN, BEN)]
+        await asyncio.sleep(0.2)
+        started = time.perf_counter()
+        with pytest.raises(Busy) as mine:
+            await service.ask("A third of mine", ANN)
+        with pytest.raises(Busy) as everybodys:
+            await service.ask("A fourth", principal("eve"))
+        assert time.perf_counter() - started < 0.2
+        assert (mine.value.theirs, everybodys.value.theirs) == (True, False)
+        assert {outcome.status for outcome in await asyncio.gather(*inside)} == {"answered"}
+        assert (await service.ask("There is room again", ANN)).status == "answered"
+
+
+async def test_a_request_id_is_one_run_however_often_it_is_asked(desk: Service) -> None:
+    same = [desk.ask("wait 0.1", ANN, request_id="r-1") for _ in range(5)]
+    runs = {outcome.run for outcome in await asyncio.gather(*same)}
+    again = await desk.ask("  wait 0.1\r\n", ANN, request_id="r-1")
+    assert runs == {again.run}
+    assert again.text == "Version 1 [1]."
+    assert len(desk._store.runs()) == 1
+    assert (await desk.ask("wait 0.1", BEN, request_id="r-1")).run != again.run
+    with pytest.raises(RunError, match="used for another request") as raised:
+        await desk.ask("Something else", ANN, request_id="r-1")
+    assert raised.value.code == "SG621"
+
+
+async def test_a_caller_that_goes_away_cancels_nothing(desk: Service) -> None:
+    asking = asyncio.create_task(desk.ask("wait 0.3", ANN, request_id="gone"))
+    await asyncio.sleep(0.15)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await asyncio.sleep(0.5)
+    outcome, row = await desk.find(desk.run_id(ANN, "gone"), ANN)
+    assert outcome is not None
+    assert (outcome.status, row["status"]) == ("answered", "answered")
+
+
+async def test_closing_waits_for_what_is_at_work_and_takes_nothing_more() -> None:
+    service = stand.service()
+    await service.open()
+    asking = asyncio.create_task(service.ask("wait 0.4", ANN))
+    await asyncio.sleep(0.1)
+    closing = asyncio.create_task(service.close())
+    await asyncio.sleep(0.1)
+    with pytest.raises(Busy, match="closing"):
+        await service.ask("Too late", ANN)
+    await closing
+    assert (await asking).status == "answered"
+
+
+async def test_steps_are_told_and_drafts_are_not(desk: Service) -> None:
+    steps: list[Any] = []
+    await desk.ask("How?", ANN, on_step=steps.append)
+    assert [step["node"] for step in steps] == ["classify", "gate", "recall", "facts", "answer", "check", "respond"]
+    assert "Version 1" not in str(steps)
+    await desk.ask("And unheard?", ANN)
+    assert len(steps) == 7
+
+
+# --- the shadow comes after ---
+
+
+async def test_the_shadow_is_offered_what_the_caller_has(desk: Service) -> None:
+    outcome = await desk.ask("How?", ANN)
+    answered = time.perf_counter()
+    await asyncio.sleep(0.1)
+    shadow: Any = desk._shadow
+    ((run, offered),) = shadow.offered
+    assert run == outcome.run
+    assert offered >= answered - 0.001
+
+
+class Broken(stand.NoShadow):
+    state = "running"
+
+    def offer(self, outcome: Any) -> str:
+        raise ZeroDivisionError
+
+    def look(self) -> None:
+        raise OSError("nothing works")
+
+
+async def test_a_shadow_that_breaks_breaks_nothing() -> None:
+    async with stand.service(beside=Broken) as service:
+        for number in range(3):
+            assert (await service.ask(f"How {number}?", ANN)).status == "answered"
+
+
+# --- which version serves ---
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[Path, Path]:
+    """A champion and a challenger, both known to the home."""
+    folder = tmp_path / "flow"
+    shutil.copytree(stand.WORKFLOW, folder)
+    home()
+    return folder / "workflow.yaml", folder / "challenger" / "workflow.yaml"
+
+
+def promote(old: Path, new: Path) -> None:
+    before, after = load(old), load(new)
+    keep(after, present=False)
+    champions.promote(
+        before.name, path=kept(after.digest), digest=after.digest, before=(kept(before.digest), before.digest),
+        by="ops", facts={"pairs": 1, "reason": "better"},
+    )  # fmt: skip
+
+
+async def said_by(service: Service, wanted: str, within_s: float = 5.0) -> float:
+    """Ask until this version answers; how long that took."""
+    started = time.perf_counter()
+    while (text := (await service.ask("Who?", ANN)).text) != f"Version {wanted} [1].":
+        assert time.perf_counter() - started < within_s, text
+        await asyncio.sleep(0.02)
+    return time.perf_counter() - started
+
+
+async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path, Path]) -> None:
+    async with stand.service(two[0]) as service:
+        assert await said_by(service, "1") < 1
+        under_way = asyncio.create_task(service.ask("wait 1.0", ANN))
+        waits = await service.ask("access please", ANN)
+        await asyncio.sleep(0.1)
+        promote(*two)
+        await said_by(service, "2")
+        # what had begun goes on where it began, also when a person decides later
+        assert (await under_way).text == "Version 1 [1]."
+        decided = await service.decide(waits.run, "approve", LEAD)
+        assert (decided.status, decided.state["run"]["version"]) == ("answered", "1")
+        champions.rollback(service.name, by="ops", reason="slow")
+        # it is open still
+        assert await said_by(service, "1") < 1
+        assert service.versions.promoted == 3
+
+
+async def test_what_was_promoted_serves_after_a_restart_unless_pinned(two: tuple[Path, Path]) -> None:
+    async with stand.service(two[0]) as service:
+        await service.ask("Who?", ANN)
+    promote(*two)
+    async with stand.service(two[0]) as service:
+        assert (await service.ask("Who?", ANN)).text == "Version 2 [1]."
+    async with stand.service(two[0], follow=False) as service:
+        assert (await service.ask("Who?", ANN)).text == "Version 1 [1]."
+
+
+async def test_a_version_that_cannot_be_opened_changes_nothing_but_the_fault(two: tuple[Path, Path]) -> None:
+    async with stand.service(two[0]) as service:
+        await service.ask("Who?", ANN)
+        promote(*two)
+        served = kept(load(two[1]).digest)
+        await asyncio.to_thread(service.versions.look)
+        assert (await service.ask("Who?", ANN)).text == "Version 2 [1]."
+        champions.rollback(service.name, by="ops", reason="no")
+        await said_by(service, "1")
+        # another copy, broken
+        broken = served.with_name("broken.yaml")
+        broken.write_text("workflow: [")
+        champions.promote(
+            service.name, path=broken, digest="none", before=(two[0], "x"), by="ops", facts={"reason": "a mistake"}
+        )
+        await asyncio.sleep(0.6)
+        assert service.versions.fault is not None
+        assert service.versions.fault.code == "SG102"
+        assert (await service.ask("Who?", ANN)).text == "Version 1 [1]."
+        champions.rollback(service.name, by="ops", reason="undo")
+        await asyncio.sleep(0.6)
+        assert service.versions.fault is None
+
+
+async def test_a_run_of_a_changed_workflow_is_refused_until_it_is_said_how(two: tuple[Path, Path]) -> None:
+    async with stand.service(two[0]) as service:
+        waits = [await service.ask(f"access please {number}", ANN) for number in range(2)]
+    two[0].write_text(two[0].read_text().replace("version: 1", "version: 3"))
+    async with stand.service(two[0]) as service:
+        with pytest.raises(RunError) as raised:
+            await service.decide(waits[0].run, "approve", LEAD)
+        assert raised.value.code == "SG604"
+        done = await service.decide(waits[0].run, "approve", LEAD, changed="kept")
+        assert (done.status, done.state["run"]["version"]) == ("answered", "1")
+
+
+# --- what is left behind ---
+
+
+async def test_who_decides_and_who_sees_is_asked_of_policy(desk: Service) -> None:
+    waits = await desk.ask("access please", ANN)
+    assert waits.text == ""
+    assert [each["run"] for each in await desk.approvals(LEAD)] == [waits.run]
+    assert await desk.approvals(ANN) == []
+    for who in (ANN, BEN):
+        with pytest.raises(RunError) as raised:
+            await desk.approval(waits.run, who)
+        assert raised.value.code == "SG610"
+        with pytest.raises(RunError) as raised:
+            await desk.decide(waits.run, "approve", who)
+        assert raised.value.code == "SG610"
+    with pytest.raises(RunError) as raised:
+        await desk.find(waits.run, BEN)
+    assert raised.value.code == "SG603"
+    with pytest.raises(RunError):
+        await desk.find(waits.run[:8], ANN)
+    assert (await desk.find(waits.run, principal("olga", ["auditor"])))[0] is not None
+    done = await desk.decide(waits.run, "edit", LEAD, text="Ask your manager first.")
+    assert (done.status, done.text) == ("answered", "Ask your manager first.")
+    with pytest.raises(RunError) as raised:
+        await desk.decide(waits.run, "approve", LEAD)
+    assert raised.value.code == "SG605"
+
+
+async def test_a_wait_past_its_deadline_is_refused_by_the_service_itself(desk: Service) -> None:
+    waits = await desk.ask("access please", ANN)
+    now = stand.clock() + timedelta(hours=2)
+    runner: Any = desk.versions.serving.runner
+    runner.services = replace(runner.services, now=lambda: now)
+    await elsewhere(desk._sweep())
+    outcome, _ = await desk.find(waits.run, ANN)
+    assert outcome is not None
+    assert (outcome.status, outcome.state["approval"]["verdict"]) == ("refused", "timeout")
+
+
+async def test_a_run_that_keeps_bringing_its_process_down_is_left_for_a_person(own_home: Path) -> None:
+    home()
+    store = Store(own_home / "store.sqlite")
+    tracer = Tracer(store)
+    scope = tracer.run("poison", workflow="flow", digest="d", metadata={"channel": "api"})
+    scope.__enter__()
+    tracer.flush()
+    store._connection.execute("UPDATE runs SET started_ns = started_ns - 10000000000")
+    for _ in range(3):
+        # as often as it is taken up, the process is gone before its end
+        recovery = Recovery(own_home, store, channel="api")
+        assert recovery.cut_short("flow") == [("poison", "d")]
+        recovery.begins("poison")
+    assert Recovery(own_home, store, channel="api").cut_short("flow") == []
+    Recovery(own_home, store, channel="api").ends("poison")
+    assert Recovery(own_home, store, channel="api").cut_short("flow") == [("poison", "d")]
+    assert Recovery(own_home, store, channel="slack").cut_short("flow") == []
+    scope.__exit__(None, None, None)
+    store.close()
