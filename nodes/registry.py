@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 
-from sluicegate.nodes.plugins import with_installed
+from sluicegate.plugins import with_installed
 from sluicegate.services import Observation, Services
 from sluicegate.state import State
 
@@ -58,4 +58,4 @@ def kinds() -> Mapping[str, NodeKind]:
     """Every kind by name. Raises `ConfigError` SG110 when an installed plug-in is broken or takes a name twice."""
     from sluicegate.nodes.builtin import BUILT_IN
 
-    return with_installed(BUILT_IN, group="sluicegate.nodes", type=NodeKind, code="SG110", what="node kind")
+    return with_installed(BUILT_IN, group="sluicegate.nodes", of=NodeKind, code="SG110", what="node kind")

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, create_model
 
-from sluicegate.nodes.plugins import with_installed
+from sluicegate.plugins import with_installed
 
 __all__ = ["Tool", "ToolContext", "tool", "tools"]
 
@@ -68,4 +68,4 @@ def tools() -> Mapping[str, Tool]:
     """Every tool by name. Raises `ConfigError` SG117 when an installed plug-in is broken or takes a name twice."""
     from sluicegate.nodes.tools.desk import CREATE_TICKET, FIND_TICKETS
 
-    return with_installed((CREATE_TICKET, FIND_TICKETS), group="sluicegate.tools", type=Tool, code="SG117", what="tool")
+    return with_installed((CREATE_TICKET, FIND_TICKETS), group="sluicegate.tools", of=Tool, code="SG117", what="tool")

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from sluicegate.errors import PolicyError
+from sluicegate import plugins
+from sluicegate.errors import ConfigError
 from sluicegate.policies.guards import registry
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject
 from sluicegate.policies.guards.config import GuardSettings
@@ -18,41 +19,41 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 
 POLITE = GuardKind("polite", "Says please.", frozenset({"output"}), GuardSettings, _make)
-
-
-def polite() -> GuardKind:
-    return POLITE
+IMPOSTOR = GuardKind("pii", "Says so.", frozenset({"output"}), GuardSettings, _make)
 
 
 @pytest.fixture
 def points(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[EntryPoint]]:
     found: list[EntryPoint] = []
     listed: Any = lambda group: found  # noqa: E731
-    monkeypatch.setattr(registry, "entry_points", listed)
+    monkeypatch.setattr(plugins, "entry_points", listed)
     guards.cache_clear()
     yield found
     monkeypatch.undo()
     guards.cache_clear()
 
 
-@pytest.mark.parametrize("value", ["POLITE", "polite"])
-def test_a_package_adds_a_guard(points: list[EntryPoint], value: str) -> None:
-    points.append(EntryPoint("polite", f"{__name__}:{value}", registry.GROUP))
+def test_a_package_adds_a_guard(points: list[EntryPoint]) -> None:
+    points.append(EntryPoint("polite", f"{__name__}:POLITE", registry.GROUP))
     assert guards()["polite"] is POLITE
 
 
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("polite", "no_such_package:kind", "cannot be loaded: ModuleNotFoundError"),
-        ("other", f"{__name__}:POLITE", "is not a guard named 'other'"),
-        ("polite", "builtins:dict", "is not a guard named 'polite'"),
+        ("polite", "no_such_package:kind", "'polite' cannot be loaded: ModuleNotFoundError: No module named"),
+        ("other", f"{__name__}:POLITE", "'other' calls itself 'polite'"),
+        ("polite", "builtins:dict", "'polite' is a type, not a GuardKind"),
+        ("pii", f"{__name__}:IMPOSTOR", "'pii' takes a name that is taken"),
     ],
 )
 def test_a_package_that_is_wrong_is_named(points: list[EntryPoint], name: str, value: str, said: str) -> None:
     points.append(EntryPoint(name, value, registry.GROUP))
-    with pytest.raises(PolicyError, match=said):
+    with pytest.raises(ConfigError) as raised:
         guards()
+    [problem] = raised.value.problems
+    assert (problem.code, problem.mend) == ("SG116", "Update or remove the package that registers it")
+    assert problem.message.startswith(f"the guard plug-in {said}")
 
 
 @pytest.mark.parametrize("piece", ["1", "1 ", "\n1234", "12-", "a.b@c.", "key_", "http://", "'a", "Aa ", "+1(", "&#1;"])

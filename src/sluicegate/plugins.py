@@ -1,0 +1,42 @@
+"""Adding what installed packages register to what is built in: one rule for node kinds, tools and guards."""
+
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from sluicegate.errors import ConfigError, Problem
+
+__all__ = ["with_installed"]
+
+T = TypeVar("T")
+
+
+def with_installed(built_in: Iterable[T], *, group: str, of: type[T], code: str, what: str) -> dict[str, T]:
+    """Everything by its `name`: the built-in ones, then those of the entry point `group`.
+
+    Raises `ConfigError` with `code` when an installed plug-in cannot be loaded, is no `of`, has another name than its
+    entry point (by which it is known before it is loaded), or one that is taken.
+    """
+
+    def broken(name: str, fault: str) -> ConfigError:
+        mend = "Update or remove the package that registers it"
+        return ConfigError([Problem(code, f"the {what} plug-in {name!r} {fault}", mend=mend)])
+
+    known = {_name(one): one for one in built_in}
+    for entry in entry_points(group=group):
+        try:
+            found: Any = entry.load()
+        except Exception as error:
+            raise broken(entry.name, f"cannot be loaded: {type(error).__name__}: {error}") from error
+        if not isinstance(found, of):
+            raise broken(entry.name, f"is a {found.__class__.__name__}, not a {of.__name__}")
+        if _name(found) != entry.name:
+            raise broken(entry.name, f"calls itself {_name(found)!r}")
+        if entry.name in known:
+            raise broken(entry.name, "takes a name that is taken")
+        known[entry.name] = found
+    return known
+
+
+def _name(one: Any) -> str:
+    return one.name
