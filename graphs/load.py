@@ -20,6 +20,7 @@ from sluicegate.graphs.conditions import Condition, Conditions
 from sluicegate.graphs.config import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.overlay import overlay
+from sluicegate.graphs.placeholders import check_placeholders
 from sluicegate.graphs.proofs import BUILT_IN, Waiver, prove
 from sluicegate.graphs.proofs import Guarantee as Proved
 from sluicegate.graphs.references import check_kinds, check_references, first_existing
@@ -153,6 +154,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     prompt_folders = tuple(folder / config.prompts for folder in folders)
     prompts = _prompts(prompt_folders, faults)
     check_references(config, settings, prompts, folders, faults)
+    check_placeholders(config, settings, kinds, prompts, faults)
     tools = _tools(config, settings)
     compiler = Conditions(config.intents, tools)
     conditions = _conditions(config, compiler, faults)
@@ -217,19 +219,20 @@ def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
     return settings
 
 
-def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, bytes]:
-    """The prompt files' bytes by id."""
-    found: dict[str, bytes] = {}
+def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, tuple[Path, bytes]]:
+    """The prompt files with their bytes by id."""
+    found: dict[str, tuple[Path, bytes]] = {}
     for folder in reversed(folders):
         for file in sorted(folder.glob("*.md")):
             top = Place(str(file), 1, 1)
             try:
-                found[file.stem] = file.read_bytes()
-                found[file.stem].decode()
+                content = file.read_bytes()
+                found[file.stem] = file, content
+                content.decode()
             except OSError as error:
                 faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", top))
             except UnicodeDecodeError as error:
-                place = replace(top, line=found[file.stem].count(b"\n", 0, error.start) + 1)
+                place = replace(top, line=error.object.count(b"\n", 0, error.start) + 1)
                 faults.problems.append(Problem("SG109", "not UTF-8", place, mend="Save it as UTF-8"))
     return found
 
@@ -338,7 +341,7 @@ def _proved(guarantee: Guarantee, source: Source, position: int) -> Proved:
 def _digest(
     config: WorkflowConfig,
     settings: Mapping[str, BaseModel],
-    prompts: Mapping[str, bytes],
+    prompts: Mapping[str, tuple[Path, bytes]],
     policies: Sequence[str],
     folders: Sequence[Path],
 ) -> str:
@@ -347,7 +350,7 @@ def _digest(
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
-        "prompts": {name: hashlib.sha256(text).hexdigest() for name, text in prompts.items()},
+        "prompts": {name: hashlib.sha256(text).hexdigest() for name, (_, text) in prompts.items()},
         "policies": policies,
         "router": hashlib.sha256(card.read_bytes()).hexdigest() if card else None,
     }

@@ -8,7 +8,6 @@ difference is then the version's, not the knowledge's. What models cost is real 
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,8 +17,9 @@ from sluicegate.graphs.differences import Difference, facts, facts_differ
 from sluicegate.graphs.open import Opened, open_workflow
 from sluicegate.graphs.recorded import recorded
 from sluicegate.policies.cache import NoCache
-from sluicegate.services import Retriever, Services
-from sluicegate.state import DocumentRef, Principal
+from sluicegate.retrieval.recorded import Recorded, passages
+from sluicegate.services import Services
+from sluicegate.state import Principal
 
 if TYPE_CHECKING:
     from sluicegate.graphs.load import Workflow
@@ -27,17 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Documents", "open_for_replay", "replay"]
 
 Documents = Literal["same", "fresh"]
-
-
-@dataclass(slots=True)
-class _Serving:
-    """What one replay is to be served, and what it was."""
-
-    documents: Sequence[DocumentRef]
-    served: Literal["same", "fresh", "none"] = "none"
-
-
-_SERVING: ContextVar[_Serving | None] = ContextVar("serving", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +41,7 @@ class Change:
     """The facts of the recorded run, see `graphs.differences.facts`."""
     after: Mapping[str, Any]
     documents: Literal["same", "fresh", "none"]
-    """What the replay was served: the recorded passages, new ones (also where none were recorded), or it asked none."""
+    """What the replay was served: the recorded passages, new ones (also where it never searched), or it asked none."""
     differences: Sequence[Difference]
 
     @property
@@ -70,21 +59,23 @@ _NOT_A_CHANGE = frozenset({"workflow", "usd", "tokens", "threshold"})
 def open_for_replay(
     config: "Path | str | Workflow",
     *,
-    documents: Documents = "same",
     change: Callable[[Services], Services] = lambda services: services,
 ) -> Opened:
     """The version to replay through. Raises what `open_workflow` raises."""
 
     def stubbed(services: Services) -> Services:
         services = change(services)
-        retriever = _Replayed(services.retriever, same=documents == "same")
-        return dataclasses.replace(services, cache=NoCache(), retriever=retriever)
+        return dataclasses.replace(services, cache=NoCache(), retriever=Recorded(services.retriever))
 
     return open_workflow(config, dry=True, shadow=True, change=stubbed)
 
 
 async def replay(
-    runs: Sequence[str], opened: Opened, *, tell: Callable[[Change], None] = lambda _: None
+    runs: Sequence[str],
+    opened: Opened,
+    *,
+    documents: Documents = "same",
+    tell: Callable[[Change], None] = lambda _: None,
 ) -> list[Change]:
     """Send the requests of recorded runs through `opened`, in order; `tell` hears of each as it is done.
 
@@ -97,12 +88,8 @@ async def replay(
     changes: list[Change] = []
     for run, state in states.items():
         asker: Principal = state["principal"]
-        serving = _Serving(state.get("documents", []))
-        token = _SERVING.set(serving)
-        try:
+        with passages(state.get("documents") if documents == "same" else None) as serving:
             outcome = await opened.runner.run(state["request"]["text"], asker, channel=state["request"]["channel"])
-        finally:
-            _SERVING.reset(token)
         before = facts(state, waiting=state["run"]["status"] == "running")
         after = facts(outcome.state, waiting=outcome.waiting is not None)
         done = Change(
@@ -117,28 +104,3 @@ async def replay(
         changes.append(done)
         tell(done)
     return changes
-
-
-class _Replayed:
-    """Serves what the recorded run retrieved; searches when it retrieved nothing, or is not to serve the same."""
-
-    def __init__(self, inner: Retriever, *, same: bool) -> None:
-        self._inner = inner
-        self._same = same
-
-    async def search(self, index: str, query: str, principal: Principal, *, k: int) -> list[DocumentRef]:
-        serving = _SERVING.get() or _Serving([])
-        if self._same and serving.documents:
-            serving.served = "same"
-            return list(serving.documents)[:k]
-        serving.served = "fresh"
-        return await self._inner.search(index, query, principal, k=k)
-
-    def text(self, document: DocumentRef) -> str:
-        return self._inner.text(document)
-
-    def version(self, index: str) -> str:
-        return self._inner.version(index)
-
-    def visible(self, index: str, principal: Principal) -> str:
-        return self._inner.visible(index, principal)

@@ -38,7 +38,8 @@ class LlmSynthesize(SlmAnswer):
     model: str = "llm"
     """The role of the model that writes."""
     sections: list[str] = Field(default_factory=list[str])
-    """Headings to write under, each in a call of its own; by default the whole text in one call."""
+    """Headings to write under, each in a call of its own, whose prompt gets it as `section`; by default the whole text
+    in one call."""
     again: Literal["write", "quote"] = "write"
     """The style of a second visit, after a draft that failed its checks."""
 
@@ -170,6 +171,7 @@ def _summarize(name: str, settings: Summarize) -> Node:
 
 
 _WRITES = frozenset({"answer", "spend"})
+_FILLS = frozenset({"question", "sources", "feedback", "section"})
 
 SLM_ANSWER = NodeKind(
     name="slm-answer",
@@ -178,6 +180,7 @@ SLM_ANSWER = NodeKind(
     make=_slm_answer,
     writes=_WRITES,
     effects=frozenset({"generates"}),
+    fills=_FILLS,
     observation="chain",
 )
 LLM_SYNTHESIZE = NodeKind(
@@ -187,6 +190,7 @@ LLM_SYNTHESIZE = NodeKind(
     make=_llm_synthesize,
     writes=_WRITES,
     effects=frozenset({"generates"}),
+    fills=_FILLS,
     observation="chain",
 )
 SUMMARIZE = NodeKind(
@@ -196,5 +200,6 @@ SUMMARIZE = NodeKind(
     make=_summarize,
     writes=_WRITES,
     effects=frozenset({"generates"}),
+    fills=_FILLS,
     observation="chain",
 )

@@ -87,5 +87,6 @@ EXTRACT = NodeKind(
     make=_make,
     writes=frozenset({"extraction", "spend"}),
     effects=frozenset({"generates"}),
+    fills=frozenset({"question", "fields"}),
     observation="chain",
 )

@@ -6,7 +6,7 @@ as they are and never looked at again, so a placeholder inside a document is onl
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -14,9 +14,11 @@ from typing import Literal, cast
 from sluicegate.errors import ConfigError, Problem
 from sluicegate.services import Message, Prompt
 
-__all__ = ["PromptFile", "PromptFolder", "fill", "parse"]
+__all__ = ["PromptFile", "PromptFolder", "fill", "parse", "placeholders"]
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
+_MEANT = re.compile(r"\{\{\s*([\w. -]+?)\s*\}\}")
+"""What was meant to be one: a name with a space or a hyphen would go to the model as it stands."""
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
@@ -29,14 +31,16 @@ class PromptFile:
     """SHA-256 of the file's text."""
     sections: tuple[tuple[str, str], ...]
 
-    @property
-    def placeholders(self) -> frozenset[str]:
-        return frozenset(name for _, text in self.sections for name in _PLACEHOLDER.findall(text))
-
 
 def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace each ``{{name}}`` by its value; an unknown name becomes nothing."""
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], ""), template)
+
+
+def placeholders(template: str) -> Iterator[tuple[str, int]]:
+    """The name of each placeholder, and where it stands in the text; also of one whose name no value can have."""
+    for match in _MEANT.finditer(template):
+        yield match[1], match.start()
 
 
 def parse(text: str, id: str) -> PromptFile:

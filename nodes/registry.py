@@ -49,6 +49,8 @@ class NodeKind:
     writes: frozenset[str]
     """The state keys it may change."""
     effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
+    fills: frozenset[str] = frozenset()
+    """What its prompt may use as ``{{name}}``; a kind that says nothing is not checked."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 

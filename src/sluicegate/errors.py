@@ -50,6 +50,7 @@ CODES: dict[str, str] = {
     "SG122": "unknown field in a condition",
     "SG123": "condition compares a field with a value it never has",
     "SG124": "condition reads a field that nothing before it writes",
+    "SG125": "placeholder that nothing fills",
     "SG130": "unreachable node",
     "SG131": "node from which no end is reached",
     "SG132": "branches are not exhaustive",

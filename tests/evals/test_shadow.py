@@ -13,7 +13,7 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.evals.cases import Case
-from sluicegate.evals.comparing import Challenge, Recorded, compare, passages, sampled
+from sluicegate.evals.comparing import Challenge, compare, sampled
 from sluicegate.evals.gates import Pair
 from sluicegate.evals.pairs import PairStore, Registration, today
 from sluicegate.evals.plan import Plan
@@ -22,6 +22,7 @@ from sluicegate.evals.variants import changed
 from sluicegate.graphs.run import Outcome
 from sluicegate.observe.store import Store
 from sluicegate.observe.tracer import Tracer
+from sluicegate.retrieval.recorded import Recorded, passages
 from tests.evals.test_gates import PLAN
 from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, FakeTools, services
 from tests.graphs.test_run import ANN, runner

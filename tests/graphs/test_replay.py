@@ -33,7 +33,7 @@ def stricter(folder: Path) -> Path:
 
 async def replayed(run: str, config: Path = HELPDESK, label: str = "password_reset", **more: Any) -> Change:
     options = {"documents": more.pop("documents")} if "documents" in more else {}
-    changes = await replay([run], open_for_replay(config, change=fakes(label, **more), **options))
+    changes = await replay([run], open_for_replay(config, change=fakes(label, **more)), **options)
     return changes[0]
 
 
@@ -64,9 +64,15 @@ async def test_documents_are_the_recorded_ones_unless_told_otherwise(documents: 
     assert change.changed == (documents == "fresh")
 
 
-async def test_a_run_without_documents_is_served_fresh_ones() -> None:
-    outcome, _ = await production(retriever=FakeRetriever(count=0))
+async def test_a_run_that_never_searched_is_served_fresh_ones() -> None:
+    outcome, _ = await production("hardware_request", models=FakeModels(parsed=TICKET))
     assert (await replayed(outcome.run)).documents == "fresh"
+
+
+async def test_a_search_that_found_nothing_is_served_as_such() -> None:
+    outcome, _ = await production(retriever=FakeRetriever(count=0))
+    change = await replayed(outcome.run)
+    assert (change.documents, change.after["documents"]) == ("same", [])
 
 
 async def test_effects_are_stubbed_and_nothing_counts(own_home: Path) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import ConfigError
-from sluicegate.nodes.prompts import PromptFolder, fill, parse
+from sluicegate.nodes.prompts import PromptFolder, fill, parse, placeholders
 
 TEXT = """---
 id: answer
@@ -23,7 +23,6 @@ def test_sections_version_and_hash() -> None:
     prompt = parse(TEXT, "other")
     assert (prompt.id, prompt.version) == ("answer", "2")
     assert [role for role, _ in prompt.sections] == ["system", "user"]
-    assert prompt.placeholders == {"question", "sources"}
     assert parse(TEXT + " ", "other").hash != prompt.hash
 
 
@@ -35,6 +34,11 @@ def test_a_file_without_sections_is_the_users_message() -> None:
 def test_values_are_never_looked_at_again() -> None:
     assert fill("{{a}}", {"a": "{{b}}", "b": "secret"}) == "{{b}}"
     assert fill("{{unknown}}!", {}) == "!"
+
+
+def test_placeholders_are_found_where_they_stand() -> None:
+    text = '{{a}} {{ b.c }}\n{{not so}} {"d": {"e": 1}}'
+    assert list(placeholders(text)) == [("a", 0), ("b.c", 6), ("not so", 16)]
 
 
 def test_an_overlays_prompt_comes_first(tmp_path: Path) -> None:

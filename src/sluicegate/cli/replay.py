@@ -56,11 +56,11 @@ def replay(
 
     if not runs and not since:
         raise typer.BadParameter("name runs, or say --since", param_hint="RUN")
-    opened = open_for_replay(config, documents=documents.value)
+    opened = open_for_replay(config)
     chosen = _chosen(opened, runs or [], since, limit, asker, role or [])
     with progress() as line:
         task = line.add_task("runs", total=len(chosen))
-        changes = asyncio.run(replay_runs(chosen, opened, tell=lambda _: line.advance(task)))
+        changes = asyncio.run(replay_runs(chosen, opened, documents=documents.value, tell=lambda _: line.advance(task)))
     opened.tracer.flush(5.0)
     if as_json:
         emit({"changes": [change.as_json() for change in changes], "summary": _summary(changes)})

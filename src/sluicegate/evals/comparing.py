@@ -1,7 +1,7 @@
 """Putting one finished request to the challenger, and making a pair of both.
 
 The challenger is isolated (`variants.isolated`): dry tools, no answer cache, its own checkpoints, approvals and ledger.
-It is given the passages that the champion had, whatever it asks for; only where the champion retrieved nothing does it
+It is given the passages that the champion had, whatever it asks for; only where the champion never searched does it
 search for itself. A challenger that fails or takes too long makes a pair too: it counts as the worst that its metrics
 can be, or else a version that crashes on hard requests would look good on the rest.
 """
@@ -9,9 +9,7 @@ can be, or else a version that crashes on hard requests would look good on the r
 import asyncio
 import hashlib
 import math
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,47 +23,13 @@ from sluicegate.graphs.load import Workflow
 from sluicegate.graphs.open import Opened
 from sluicegate.graphs.run import Outcome
 from sluicegate.policies.cache import NoCache
-from sluicegate.services import Retriever
-from sluicegate.state import DocumentRef, Principal, State
+from sluicegate.retrieval.recorded import Recorded, passages
+from sluicegate.state import State
 
-__all__ = ["Challenge", "Recorded", "challenge_by", "compare", "passages", "sampled", "unshadowed"]
+__all__ = ["Challenge", "challenge_by", "compare", "sampled", "unshadowed"]
 
 Challenge = Callable[[Outcome], Awaitable[tuple[Outcome, float]]]
 """Runs the challenger on what the champion has answered; gives its outcome and its list price in dollars."""
-
-_DOCUMENTS: ContextVar[Sequence[DocumentRef] | None] = ContextVar("documents", default=None)
-
-
-@contextmanager
-def passages(documents: Sequence[DocumentRef] | None) -> Generator[None]:
-    """Let `Recorded` serve these within, also to tasks started within; None lets it search."""
-    token = _DOCUMENTS.set(documents)
-    try:
-        yield
-    finally:
-        _DOCUMENTS.reset(token)
-
-
-class Recorded:
-    """`services.Retriever` that serves the champion's passages while a pair is made."""
-
-    def __init__(self, retriever: Retriever) -> None:
-        self._retriever = retriever
-
-    async def search(self, index: str, query: str, principal: Principal, *, k: int) -> list[DocumentRef]:
-        recorded = _DOCUMENTS.get()
-        if recorded is None:
-            return await self._retriever.search(index, query, principal, k=k)
-        return list(recorded[:k])
-
-    def text(self, document: DocumentRef) -> str:
-        return self._retriever.text(document)
-
-    def version(self, index: str) -> str:
-        return self._retriever.version(index)
-
-    def visible(self, index: str, principal: Principal) -> str:
-        return self._retriever.visible(index, principal)
 
 
 def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Challenge]:
