@@ -61,6 +61,8 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(f"sluicegate.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
+        # typer offers to install its completion with every app, and each of ours is a part
+        command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
