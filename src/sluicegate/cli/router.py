@@ -57,7 +57,12 @@ def fit(
     confidence: Annotated[
         float | None, typer.Option(min=0.5, max=0.9999, help="Probability that the error is held; 0.95 for data.")
     ] = None,
-    method: Annotated[str, typer.Option(help="Calibration: temperature, sigmoid or isotonic.")] = "temperature",
+    per: Annotated[
+        str | None, typer.Option(help="What the error bounds: all that is accepted together, or each intent.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="Calibration: temperature, vector, sigmoid, isotonic; auto picks by cross-validation.")
+    ] = "auto",
     embedder: Annotated[
         str | None, typer.Option(help=f"Embedding model ({EMBEDDER}), or none for words and characters only.")
     ] = None,
@@ -67,13 +72,28 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a router on labelled rows and write its artifact."""
+    from sluicegate.routing.calibration import METHODS
     from sluicegate.routing.data import joined, read_labelled
     from sluicegate.routing.fit import FitSettings
 
-    if method not in ("temperature", "sigmoid", "isotonic"):
-        raise typer.BadParameter("must be temperature, sigmoid or isotonic", param_hint="--method")
+    if method not in ("auto", *METHODS):
+        raise typer.BadParameter(f"must be auto, {', '.join(METHODS)}", param_hint="--method")
+    if per not in (None, "all", "intent"):
+        raise typer.BadParameter("must be all or intent", param_hint="--per")
     kind: Any = method
     if source[0].suffix in (".yaml", ".yml"):
+        given = {
+            "more than one source": len(source) > 1,
+            "--calibration": calibration,
+            "--oos-label": oos_label,
+            "--task": task != "intent",
+            "--error": error,
+            "--confidence": confidence,
+            "--embedder": embedder,
+            "--per": per,
+        }
+        if wrong := [name for name, value in given.items() if value]:
+            raise typer.BadParameter(f"{', '.join(wrong)} cannot be given with a workflow: it says so itself")
         _fit_workflow(source[0], out, kind, need_threshold=not without_threshold, as_json=as_json)
         return
     if out is None:
@@ -89,6 +109,7 @@ def fit(
             error=0.1 if error is None else error,
             confidence=0.95 if confidence is None else confidence,
             oos_label=oos_label,
+            per="intent" if per == "intent" else "all",
             method=kind,
             need_threshold=not without_threshold,
         )
@@ -127,6 +148,7 @@ def report(
         return
     pairs(str(artifact), found)
     rows_table("Per class", found.get("per_class", []))
+    rows_table("Thresholds, by the label given", found.get("thresholds", []))
     rows_table("Most confused", found.get("confused", []))
 
 
@@ -205,7 +227,7 @@ def refit(
             f"there are no usable corrections for {loaded.name} since {since} ago",
             mend="Corrections are the scores `correct_intent` that approvers and users give",
         )
-    settings = _settings(loaded, "temperature", need_threshold=True)
+    settings = _settings(loaded, "auto", need_threshold=True)
     models = _models_of(loaded)
     fitted = _fit_and_write(
         with_corrections(train, corrections), apart, settings, models, loaded.config.router.embedder, out, quiet=True
@@ -415,6 +437,7 @@ def _settings(workflow: "Workflow", method: Any, *, need_threshold: bool) -> Any
         error=target.error,
         confidence=target.confidence,
         oos_label=_out_of_scope(workflow),
+        per=target.per,
         method=method,
         need_threshold=need_threshold,
     )
@@ -438,7 +461,7 @@ def _serving(workflow: "Workflow") -> "FittedRouter":
     async def embed(texts: Sequence[str]) -> list[list[float]]:
         return (await models.embed_named(config.embedder, texts, like=facts["fingerprint"])).vectors
 
-    return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold)
+    return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold, per=config.target.per)
 
 
 def _loaded(folder: Path) -> "FittedRouter":

@@ -1,19 +1,33 @@
 """Calibration: make a confidence mean how often it is right.
 
 `temperature` divides the logits by one number fitted by likelihood (Guo et al. 2017, "On Calibration of Modern Neural
-Networks"); it never changes which label wins. `sigmoid` (Platt 1999) and `isotonic` (Zadrozny and Elkan 2002) map the
-winning label's confidence alone and leave the order of the others as it is.
+Networks"); it never changes which label wins. `vector` gives each label a factor and a shift of its own (ibid., section
+4.2, with a diagonal matrix), drawn to temperature by a ridge penalty; it may change the label. `sigmoid` (Platt 1999)
+and `isotonic` (Zadrozny and Elkan 2002) map the winning label's confidence alone and leave the order of the others as
+it is. Without a method named, temperature stays unless another is clearly better on rows it was not fitted on (see
+`calibration_choice`).
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Calibrator", "Method", "ReliabilityBin", "ece", "fit_calibrator", "reliability", "smoothed_loss", "softmax"]
+__all__ = [
+    "METHODS",
+    "Calibrator",
+    "Method",
+    "ReliabilityBin",
+    "ece",
+    "fit_calibrator",
+    "reliability",
+    "smoothed_loss",
+    "softmax",
+]
 
-Method = Literal["temperature", "sigmoid", "isotonic"]
+Method = Literal["temperature", "vector", "sigmoid", "isotonic"]
+METHODS: tuple[Method, ...] = get_args(Method)
 Floats = NDArray[np.floating]
 
 BINS = 15
@@ -48,11 +62,15 @@ class Calibrator:
     method: Method = "temperature"
     temperature: float = 1.0
     points: tuple[tuple[float, float], ...] = ()
-    """For ``isotonic``: confidence before and after, rising; for ``sigmoid``: the one pair (slope, intercept)."""
+    """For ``isotonic``: confidence before and after, rising; for ``sigmoid``: the one pair (slope, intercept); for
+    ``vector``: a pair (factor, shift) per label, which come before the temperature."""
 
     def __call__(self, logits: Floats) -> Floats:
         """Probabilities along the last axis of `logits`, which has a row per text."""
-        scaled = softmax(logits / self.temperature)
+        if self.method == "vector":
+            factors, shifts = np.array(self.points).T
+            return softmax((logits * factors + shifts) / self.temperature)
+        scaled = softmax(logits.astype(np.float64) / self.temperature)
         if self.method == "temperature":
             return scaled
         top = scaled.max(axis=-1, keepdims=True)
@@ -75,6 +93,8 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     import scipy.optimize
 
     optimize: Any = scipy.optimize
+    # in 32 bits a confidence near 1 is 1, and its logit infinite
+    logits = logits.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
         return smoothed_loss(logits / np.exp(log_temperature), target)[0]
@@ -83,6 +103,8 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     temperature = float(np.exp(found.x))
     if method == "temperature":
         return Calibrator("temperature", temperature)
+    if method == "vector":
+        return Calibrator("vector", temperature, _vector(logits / temperature, target, temperature))
     scaled = softmax(logits / temperature)
     top, right = scaled.max(axis=1), (scaled.argmax(axis=1) == target).astype(float)
     if method == "sigmoid":
@@ -92,6 +114,24 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     model: Any = IsotonicRegression(y_min=1 / (len(top) + 2), y_max=1 - 1 / (len(top) + 2)).fit(top, right)
     pairs = zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True)
     return Calibrator("isotonic", temperature, tuple(pairs))
+
+
+def _vector(scaled: Floats, target: NDArray[np.integer], temperature: float) -> tuple[tuple[float, float], ...]:
+    """A factor and a shift per label, likeliest on these rows under a ridge penalty of one row's worth each."""
+    import scipy.optimize
+
+    optimize: Any = scipy.optimize
+    rows, classes = scaled.shape
+
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        factors, shifts = np.exp(parameters[:classes]), parameters[classes:]
+        value, slope = smoothed_loss(scaled * factors + shifts, target)
+        gradient = np.concatenate([(slope * scaled).sum(axis=0) * factors, slope.sum(axis=0)])
+        return value + float((parameters**2).sum()) / rows, gradient + 2 * parameters / rows
+
+    found = optimize.minimize(loss, np.zeros(2 * classes), jac=True, method="L-BFGS-B").x
+    pairs = zip(np.exp(found[:classes]).tolist(), (found[classes:] * temperature).tolist(), strict=True)
+    return tuple(pairs)
 
 
 def _platt(top: Floats, right: Floats) -> tuple[float, float]:

@@ -7,6 +7,7 @@ change only within the probability the head gave to the shortlist.
 """
 
 from collections import deque
+from dataclasses import replace
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.routing.router import FittedRouter
@@ -46,7 +47,8 @@ class CascadeRouter:
             second = await self._decoder.decode(text, short)
         except (ModelError, StoppedError):
             return first
-        return _joined(first, second, self._head.artifact.card["out_of_scope"])
+        joined = _joined(first, second, self._head.artifact.card["out_of_scope"])
+        return replace(joined, threshold=self._head.threshold_of(joined.label))
 
 
 def _joined(first: Classification, second: dict[str, float], outside: str | None) -> Classification:

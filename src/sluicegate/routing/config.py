@@ -4,9 +4,11 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CascadeConfig", "RouterConfig", "Strategy", "Target"]
+__all__ = ["CascadeConfig", "Per", "RouterConfig", "Strategy", "Target"]
 
 Strategy = Literal["head", "slm", "cascade"]
+Per = Literal["all", "intent"]
+"""Whether one threshold serves, or one per intent (`routing.per_intent`)."""
 
 
 class Target(BaseModel):
@@ -18,6 +20,10 @@ class Target(BaseModel):
     """Largest share of accepted requests that may carry a wrong label."""
     confidence: float = Field(default=0.95, gt=0, lt=1)
     """Probability, over the draw of the calibration data, with which `error` is held."""
+    per: Per = "all"
+    """What `error` bounds: ``all``, the wrong share of everything accepted together; ``intent``, the wrong share of
+    each intent whose calibration rows suffice for a threshold of its own, and that of the other intents together. It
+    promises more and accepts less."""
 
 
 class CascadeConfig(BaseModel):

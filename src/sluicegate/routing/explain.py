@@ -1,6 +1,5 @@
 """Why a text got its label, and what another target would cost."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,8 +9,9 @@ from sluicegate.routing.data import Labelled
 from sluicegate.routing.fit import Embed
 from sluicegate.routing.head import for_embedding
 from sluicegate.routing.lexical import words_of
+from sluicegate.routing.per_intent import PerIntent, Scored, accepts, fit_per_intent
 from sluicegate.routing.router import FittedRouter
-from sluicegate.routing.threshold import candidates, fit_threshold, least_rows
+from sluicegate.routing.threshold import NEVER, candidates, fit_threshold
 
 __all__ = ["explain_text", "targets"]
 
@@ -63,44 +63,57 @@ async def targets(
     *,
     on_progress: Callable[[int, int, str], None] = lambda _done, _all, _what: None,
 ) -> dict[str, Any]:
-    """The threshold and coverage of each target error, and per intent at the first of them.
+    """The threshold and coverage of each target error, for everything together and per intent.
 
-    Half of the rows, drawn once, make the order in which thresholds are tested, the others prove them. Per-intent
-    thresholds are proved together, with a Bonferroni correction over the intents that have enough rows: each at
-    ``1 - (1 - confidence) / intents``. The others are named with the rows they still need.
+    Half of the rows, drawn once, make the order in which thresholds are tested and say which intents are tested alone;
+    the others prove them. Thresholds per intent are proved as one family (`routing.per_intent`), at the first error.
     """
     sure: list[float] = []
     right: list[bool] = []
-    labels: list[str] = []
+    given: list[int] = []
+    column = {label: index for index, label in enumerate(router.labels)}
     for index, (text, label) in enumerate(zip(rows.texts, rows.labels, strict=True)):
         found = await router.classify(text)
         sure.append(found.confidence)
         right.append(found.label == label)
-        labels.append(found.label)
+        given.append(column[found.label])
         on_progress(index + 1, len(rows), "rows")
-    scores, hits = np.array(sure), np.array(right)
-    order = np.random.default_rng(3).permutation(len(scores)) % 2 == 0
-    overall = [_target(scores, hits, order, error, confidence) for error in errors]
-    counts = Counter(label for label, ordering in zip(labels, order.tolist(), strict=True) if not ordering)
-    able = [name for name, count in counts.items() if count >= 2 * least_rows(errors[0], confidence)]
-    level = 1 - (1 - confidence) / max(1, len(able))
-    per_intent: list[dict[str, Any]] = []
-    for name in sorted(counts):
-        mine = np.array([label == name for label in labels])
-        row: dict[str, Any] = {"label": name, "rows": counts[name]}
-        if name in able:
-            proved = _target(scores[mine], hits[mine], order[mine], errors[0], level)
-            row |= {key: proved[key] for key in ("threshold", "coverage", "accepted_accuracy")} | {"needed": 0}
-        else:
-            needed = 2 * least_rows(errors[0], confidence) - counts[name]
-            row |= {"threshold": None, "coverage": None, "accepted_accuracy": None, "needed": needed}
-        per_intent.append(row)
-    return {"rows": len(rows), "confidence": confidence, "level": level, "overall": overall, "per_intent": per_intent}
+    scored = Scored(np.array(sure), np.array(given), np.array(right))
+    ordering = np.random.default_rng(3).permutation(len(scored)) % 2 == 0
+    reference, proof = scored.of(ordering), scored.of(~ordering)
+    overall = [_target(reference, proof, error, confidence) for error in errors]
+    families = [fit_per_intent(reference, proof, len(column), error=error, confidence=confidence) for error in errors]
+    for row, family in zip(overall, families, strict=True):
+        taken = accepts(family.served(len(column)), proof)
+        row["coverage_per_intent"] = float(taken.mean())
+    return {
+        "rows": len(rows),
+        "confidence": confidence,
+        "level": families[0].level,
+        "overall": overall,
+        "per_intent": [_intent(name, index, proof, families[0]) for name, index in column.items()],
+    }
 
 
-def _target(scores: Any, hits: Any, order: Any, error: float, level: float) -> dict[str, Any]:
-    grid = candidates(scores[order], hits[order], rows=int((~order).sum()), error=error, level=level)
-    found = fit_threshold(scores[~order], hits[~order], grid, error=error, level=level)
+def _intent(name: str, index: int, proof: Scored, family: PerIntent) -> dict[str, Any]:
+    """One label's own threshold, or the one it shares with the rest and the rows it still needs for its own."""
+    mine = proof.of(proof.found == index)
+    found = family.own.get(index, family.rest)
+    taken = mine.confidence >= (NEVER if found is None else found.value)
+    return {
+        "label": name,
+        "rows": len(mine),
+        "own": index in family.own,
+        "threshold": None if found is None else found.value,
+        "coverage": float(taken.mean()) if len(mine) else None,
+        "accepted_accuracy": float(mine.right[taken].mean()) if taken.any() else None,
+        "needed": family.needed.get(index, 0),
+    }
+
+
+def _target(reference: Scored, proof: Scored, error: float, level: float) -> dict[str, Any]:
+    grid = candidates(reference.confidence, reference.right, rows=len(proof), error=error, level=level)
+    found = fit_threshold(proof.confidence, proof.right, grid, error=error, level=level)
     if found is None:
         return {"error": error, "threshold": None, "coverage": 0.0, "accepted_accuracy": None, "bound": None}
     accuracy = 1 - found.wrong / found.accepted if found.accepted else None

@@ -9,20 +9,24 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
 from sluicegate.routing.calibration import Calibrator, Method, ece, fit_calibrator
+from sluicegate.routing.calibration_choice import choose_calibrator
+from sluicegate.routing.config import Per
 from sluicegate.routing.data import Labelled, folded
 from sluicegate.routing.head import Head, for_embedding
 from sluicegate.routing.metrics import confusion, macro_f1, per_class
+from sluicegate.routing.per_intent import Scored, accepts, family_described, fit_per_intent
 from sluicegate.routing.threshold import (
     NEVER,
     Threshold,
     candidates,
+    described,
     fit_threshold,
     least_rows,
     rows_needed,
@@ -58,7 +62,9 @@ class FitSettings:
     oos_label: str | None = None
     oos_recall: float = 0.85
     """Share of out-of-scope texts to be called so; a higher one also rejects more texts that are in scope."""
-    method: Method = "temperature"
+    per: Per = "all"
+    """Which thresholds serve; the card has both."""
+    method: Method | Literal["auto"] = "auto"
     embed_words: int = 100
     """Words of a text that are embedded; 0: no embeddings."""
     need_threshold: bool = True
@@ -158,14 +164,20 @@ async def fit_intents(
     apart_target = np.array([column[label] for label in calibration.labels])
     if settings.oos_label is not None:
         trained, logits = _opened(trained, target, logits, apart_target, column[settings.oos_label], settings)
-    calibrator, proof = _calibrated(trained, target, logits, apart_target, settings.method)
+    calibrator, proof = _calibrated(trained, target, logits, apart_target, settings)
     probabilities = calibrator(logits)
     confidence, found = probabilities.max(axis=1), probabilities.argmax(axis=1)
     right = found == apart_target
-    threshold = _proved(trained, target, calibrator, confidence[proof], right[proof], settings)
+    held_out = calibrator(trained.held_out)
+    reference = Scored(held_out.max(axis=1), held_out.argmax(axis=1), held_out.argmax(axis=1) == target)
+    proving = Scored(confidence[proof], found[proof], right[proof])
+    threshold = _proved(reference, proving, settings)
+    family = fit_per_intent(reference, proving, len(labels), error=settings.error, confidence=settings.confidence)
     counts = confusion(apart_target[proof], found[proof], len(labels))
     confidence, right = confidence[proof], right[proof]
-    accepted = confidence >= threshold.value if threshold else np.zeros(len(right), bool)
+    value = threshold.value if threshold else NEVER
+    served = family.served(len(labels)) if settings.per == "intent" else [value] * len(labels)
+    accepted = accepts(served, proving)
     card = {
         "task": "intent",
         "out_of_scope": settings.oos_label,
@@ -178,8 +190,8 @@ async def fit_intents(
         },
         "embedder": embedder if trained.head.dimensions else None,
         "members": trained.members,
-        "target": {"error": settings.error, "confidence": settings.confidence},
-        "threshold": _described(threshold),
+        "target": {"error": settings.error, "confidence": settings.confidence, "per": settings.per},
+        "threshold": {**described(threshold), "per_intent": family_described(family, labels)},
         "metrics": {
             "accuracy": float(right.mean()),
             "macro_f1": macro_f1(counts),
@@ -238,29 +250,25 @@ def _spent(rows: int) -> NDArray[np.bool_]:
 
 
 def _calibrated(
-    trained: Trained, target: Any, logits: Floats, apart_target: Any, method: Method
+    trained: Trained, target: Any, logits: Floats, apart_target: Any, settings: FitSettings
 ) -> tuple[Calibrator, NDArray[np.bool_]]:
     """The calibrator, and which calibration rows are left for the proof."""
     spent = _spent(len(logits))
-    if not spent.any():
-        return fit_calibrator(trained.held_out, target, method), ~spent
-    return fit_calibrator(logits[spent], apart_target[spent], method), ~spent
+    seen, wanted = (logits[spent], apart_target[spent]) if spent.any() else (trained.held_out, target)
+    if settings.method != "auto":
+        return fit_calibrator(seen, wanted, settings.method), ~spent
+    # a shift per label would undo the one that out of scope was given
+    tried: tuple[Method, ...] = ("sigmoid",) if settings.oos_label is not None else ("vector", "sigmoid")
+    return choose_calibrator(seen, wanted, tried), ~spent
 
 
-def _proved(
-    trained: Trained, target: Any, calibrator: Calibrator, confidence: Any, right: Any, settings: FitSettings
-) -> Threshold | None:
-    reference = calibrator(trained.held_out)
+def _proved(reference: Scored, proof: Scored, settings: FitSettings) -> Threshold | None:
     grid = candidates(
-        reference.max(axis=1),
-        reference.argmax(axis=1) == target,
-        rows=len(right),
-        error=settings.error,
-        level=settings.confidence,
+        reference.confidence, reference.right, rows=len(proof), error=settings.error, level=settings.confidence
     )
-    found = fit_threshold(confidence, right, grid, error=settings.error, level=settings.confidence)
+    found = fit_threshold(proof.confidence, proof.right, grid, error=settings.error, level=settings.confidence)
     if found is None and settings.need_threshold:
-        raise _unsupported(confidence, right, grid[0], settings)
+        raise _unsupported(proof.confidence, proof.right, grid[0], settings)
     return found
 
 
@@ -276,19 +284,6 @@ def _unsupported(confidence: Any, right: Any, first: float, settings: FitSetting
         rows = max(1, round((needed - count) * len(right) / max(count, 1)))
         more = f"about {rows} more calibration examples are needed, or a larger --error"
     return ModelError("SG313", f"no threshold can be promised to be {aim}: {said}", mend=more[0].upper() + more[1:])
-
-
-def _described(threshold: Threshold | None) -> dict[str, Any]:
-    if threshold is None:
-        return {"value": NEVER, "proved": False}
-    return {
-        "value": threshold.value,
-        "proved": True,
-        "accepted": threshold.accepted,
-        "wrong": threshold.wrong,
-        "rows": threshold.rows,
-        "bound": threshold.bound,
-    }
 
 
 def _some_of(rows: Labelled, indices: Sequence[int]) -> Labelled:

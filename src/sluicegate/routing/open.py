@@ -32,7 +32,7 @@ def open_router(
 
     `intents` are its labels with a description (may be empty), `out_of_scope` the one that stands for none of them,
     `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint, `find`
-    the place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310, SG311, SG312.
+    the place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
     """
     decoder = LabelDecoder(models, config.slm, intents)
     if config.strategy == "slm":
@@ -48,7 +48,7 @@ def open_router(
     check_fits(artifact.card, intents=set(intents), where=where)
     embedder = artifact.card["embedder"]
     embed = embed_like(embedder["fingerprint"]) if embedder else None
-    head = FittedRouter(artifact, embed=embed, threshold=config.threshold)
+    head = FittedRouter(artifact, embed=embed, threshold=config.threshold, per=config.target.per)
     if config.strategy == "head":
         return head
     return CascadeRouter(head, decoder, share=config.cascade.share, shortlist=config.cascade.shortlist)

@@ -25,7 +25,7 @@ async def report_intents(
 ) -> dict[str, Any]:
     """Run every row through `router`, one at a time as in use, and count.
 
-    `coverage` is the share at or above the threshold, `accepted_accuracy` how much of it is right; `oos_recall` is the
+    `coverage` is the share at or above its threshold, `accepted_accuracy` how much of it is right; `oos_recall` is the
     share of out-of-scope rows that are called so, `oos_auroc` how well their probability orders them; both are None
     without such rows. Latencies include the embedding. Raises `ModelError` SG312 for labels the router does not have.
     """
@@ -58,7 +58,7 @@ async def report_intents(
         "macro_f1": macro_f1(counts),
         "ece": ece(confidence, right),
         "threshold": router.threshold,
-        "target": router.artifact.card["target"],
+        "target": {**router.artifact.card["target"], "per": router.per},
         "coverage": float(accepted.mean()),
         "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
         "accepted_error_bound": upper_bound(
@@ -68,6 +68,7 @@ async def report_intents(
         "latency_ms_p50": quantile(milliseconds, 0.5),
         "latency_ms_p95": quantile(milliseconds, 0.95),
         "per_class": per_class(counts, labels),
+        "thresholds": _thresholds(router, picked, right, accepted),
         "confused": _confused(counts, labels),
         "reliability": [
             {"low": b.low, "high": b.high, "count": b.count, "confidence": b.confidence, "accuracy": b.accuracy}
@@ -75,6 +76,35 @@ async def report_intents(
         ],
         "artifact": router.artifact.hash,
     }
+
+
+def _thresholds(
+    router: FittedRouter, picked: NDArray[np.int64], right: NDArray[np.bool_], accepted: NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Of each label that was given: the threshold, where it is from, and what it let through.
+
+    `bound` is the Clopper-Pearson upper bound of that label's accepted error rate on these rows alone.
+    """
+    card = router.artifact.card
+    rows: list[dict[str, Any]] = []
+    for index, label in enumerate(router.labels):
+        given = picked == index
+        taken = given & accepted
+        if not given.any():
+            continue
+        count, hits = int(taken.sum()), int((taken & right).sum())
+        rows.append(
+            {
+                "label": label,
+                "given": int(given.sum()),
+                "threshold": router.threshold_of(label),
+                "own": router.has_own(label),
+                "coverage": count / int(given.sum()),
+                "accepted_accuracy": hits / count if count else None,
+                "bound": upper_bound(count - hits, count, card["target"]["confidence"]),
+            }
+        )
+    return rows
 
 
 def _out_of_scope(

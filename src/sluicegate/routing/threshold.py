@@ -14,11 +14,22 @@ The order must not look at the calibration rows: `candidates` makes it from othe
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NEVER", "Threshold", "candidates", "fit_threshold", "least_rows", "rows_needed", "upper_bound"]
+__all__ = [
+    "NEVER",
+    "Threshold",
+    "candidates",
+    "described",
+    "fit_threshold",
+    "least_rows",
+    "rows_needed",
+    "strength",
+    "upper_bound",
+]
 
 NEVER = 2.0
 """A threshold that no confidence reaches."""
@@ -42,6 +53,20 @@ class Threshold:
     @property
     def coverage(self) -> float:
         return self.accepted / self.rows if self.rows else 0.0
+
+
+def described(threshold: Threshold | None) -> dict[str, Any]:
+    """A threshold as an artifact's card has it; without one, nothing is accepted."""
+    if threshold is None:
+        return {"value": NEVER, "proved": False}
+    return {
+        "value": threshold.value,
+        "proved": True,
+        "accepted": threshold.accepted,
+        "wrong": threshold.wrong,
+        "rows": threshold.rows,
+        "bound": threshold.bound,
+    }
 
 
 def upper_bound(wrong: int, rows: int, confidence: float) -> float:
@@ -88,10 +113,10 @@ def candidates(
     ordered, wrong = confidence[order], np.cumsum(~right[order])
     ends = np.unique(np.linspace(1, len(ordered), STEPS).astype(int)) - 1
     scale = rows / len(ordered)
-    strength = [_p_value(float(wrong[end]) * scale, (end + 1) * scale, error) for end in ends]
-    first = int(np.argmin(strength))
+    expected = [strength(float(wrong[end]) * scale, (end + 1) * scale, error) for end in ends]
+    first = int(np.argmin(expected))
     # of equally sure starts, the strictest leaves the most to be tested
-    while first > 0 and strength[first - 1] <= (1 - level) * 1e-3:
+    while first > 0 and expected[first - 1] <= (1 - level) * 1e-3:
         first -= 1
     return [float(ordered[end]) for end in ends[first:]] + [0.0]
 
@@ -108,19 +133,22 @@ def fit_threshold(
 
     `confidence` and `right` are the calibration rows; `grid` is the order of testing and may not depend on them.
     """
-    held: Threshold | None = None
+    held: tuple[float, int, int] | None = None
     for value in grid:
         accepted = confidence >= value
         count, wrong = int(accepted.sum()), int((accepted & ~right).sum())
-        bound = upper_bound(wrong, count, level)
-        if bound > error:
+        # the same as `upper_bound(wrong, count, level) > error`, without solving for the bound at every step
+        if strength(wrong, count, error) > 1 - level:
             break
-        held = Threshold(float(value), error, level, count, wrong, len(confidence), bound)
-    return held
+        held = float(value), count, wrong
+    if held is None:
+        return None
+    value, count, wrong = held
+    return Threshold(value, error, level, count, wrong, len(confidence), upper_bound(wrong, count, level))
 
 
-def _p_value(wrong: float, rows: float, error: float) -> float:
-    """Binomial tail at fractional counts: the strength a test can be expected to have."""
+def strength(wrong: float, rows: float, error: float) -> float:
+    """The p-value a test can be expected to have: the binomial tail at fractional counts of `wrong` among `rows`."""
     from scipy.special import betainc
 
     return float(betainc(max(rows - wrong, 1e-9), wrong + 1, 1 - error))
