@@ -57,6 +57,34 @@ def test_csv_rows_are_named_by_their_first_line(written: Write) -> None:
     )
 
 
+def test_what_would_have_to_be_guessed_is_a_bad_row(written: Write) -> None:
+    said = refused(
+        written('{"text": "a", "label": "x", "label": "y"}\n{"text": "\\ud800", "label": "x"}\n' + "[" * 100_000 + "\n")
+    )
+    assert said.splitlines() == [
+        "/rows.jsonl:1:1: SG140 not JSON: the field `label` stands in it twice",
+        "/rows.jsonl:2:1: SG140 `text` has half a character (U+D800) in it",
+        "/rows.jsonl:3:1: SG140 not JSON that can be read: nested too deep",
+    ]
+
+
+def test_a_header_that_will_not_do_is_said_once(written: Write) -> None:
+    assert refused(written("text;label\na;x\nb;y\n", "rows.csv")) == (
+        "/rows.csv:1:1: SG140 the header has no `text`: it has `text;label`"
+    )
+    assert refused(written("text,label,label\na,x,y\n", "rows.csv")) == (
+        "/rows.csv:1:1: SG140 the header has `label` twice"
+    )
+    with pytest.raises(ConfigError, match="the header has no `strong_correct`"):
+        read_escalations(written("prompt,weak_correct\nhi,1\n", "rows.csv"))
+
+
+def test_a_table_with_a_byte_order_mark(written: Write, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"\xef\xbb\xbftext,label\r\na,x\r\n")
+    assert read_labelled(path).texts == ["a"]
+
+
 def test_twenty_rows_are_reported_and_the_rest_counted(written: Write) -> None:
     assert "and 10 more bad rows" in refused(written("x\n" * 30))
 
@@ -68,8 +96,10 @@ def test_files_that_cannot_be_read(written: Write, tmp_path: Path) -> None:
     latin.write_bytes('{"text": "fine", "label": "x"}\n{"text": "caf\xe9", "label": "x"}'.encode("latin-1"))
     assert ":2:1: SG109" in refused(latin)
     cut = tmp_path / "cut.jsonl.gz"
-    cut.write_bytes(gzip.compress(b"x" * 1000)[:20])
-    assert "SG101" in refused(cut)
+    packed = gzip.compress(b"x" * 1000)
+    for damaged in (packed[:20], packed[:14] + b"\xff\xff" + packed[16:], packed + b"more"):
+        cut.write_bytes(damaged)
+        assert "SG101 cannot read" in refused(cut)
 
 
 def test_repeated_rows_count_once(written: Write) -> None:

@@ -9,7 +9,9 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,7 @@ def read_labelled(path: Path) -> Labelled:
     seen: dict[str, tuple[str, int]] = {}
     problems: list[Problem] = []
     repeated = 0
-    digest, rows = _opened(path)
+    digest, rows = _opened(path, ("text", "label"))
     for line, row in _sound(path, rows, problems):
         text, label = row.get("text"), row.get("label")
         if fault := _text_fault("text", text) or _text_fault("label", label):
@@ -128,7 +130,7 @@ def read_escalations(path: Path) -> Escalations:
     weak: list[bool] = []
     strong: list[bool] = []
     problems: list[Problem] = []
-    digest, rows = _opened(path)
+    digest, rows = _opened(path, ("prompt", "weak_correct", "strong_correct"))
     for line, row in _sound(path, rows, problems):
         marks = [_flag(row.get(field)) for field in ("weak_correct", "strong_correct")]
         fault = _text_fault("prompt", row.get("prompt"))
@@ -164,12 +166,15 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _opened(path: Path) -> tuple[str, Iterator[tuple[int, dict[str, Any] | str]]]:
-    """SHA-256 of the file, and its rows: ``(line, row)``, or ``(line, fault)`` for one that cannot be read."""
+def _opened(path: Path, fields: Sequence[str] = ()) -> tuple[str, Iterator[tuple[int, dict[str, Any] | str]]]:
+    """SHA-256 of the file, and its rows: ``(line, row)``, or ``(line, fault)`` for one that cannot be read.
+
+    A table whose header lacks one of `fields` has that one fault.
+    """
     try:
         raw = path.read_bytes()
         content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError([Problem("SG101", f"cannot read {path}: {reason}")]) from error
     try:
@@ -179,10 +184,10 @@ def _opened(path: Path) -> tuple[str, Iterator[tuple[int, dict[str, Any] | str]]
         raise ConfigError(
             [Problem("SG109", "not UTF-8", Place(str(path), line, 1), mend="Save the file as UTF-8")]
         ) from error
-    name = path.name.removesuffix(".gz")
-    reader: Callable[[str], Iterator[tuple[int, dict[str, Any] | str]]]
-    reader = _csv_rows if name.endswith((".csv", ".tsv")) else _json_rows
-    return hashlib.sha256(raw).hexdigest(), reader(text)
+    digest, name = hashlib.sha256(raw).hexdigest(), path.name.removesuffix(".gz")
+    if not name.endswith((".csv", ".tsv")):
+        return digest, _json_rows(text)
+    return digest, _csv_rows(text, fields)
 
 
 def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -190,14 +195,29 @@ def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         if not line.strip():
             continue
         try:
-            row: Any = json.loads(line)
+            row: Any = json.loads(line, object_pairs_hook=_once)
+        except RecursionError:
+            yield number, "not JSON that can be read: nested too deep"
+            continue
         except ValueError as error:
             yield number, f"not JSON: {error}"
             continue
         yield number, row if isinstance(row, dict) else "not a JSON object"
 
 
-def _csv_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose fields each stand in it once: of two, nobody can say which is meant. Raises `ValueError`."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError(f"the field `{_twice([name for name, _ in pairs])}` stands in it twice")
+    return found
+
+
+def _twice(names: Sequence[str]) -> str:
+    return next(name for name, count in Counter(names).items() if count > 1)
+
+
+def _csv_rows(text: str, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     first = text.split("\n", 1)[0]
     reader = csv.reader(io.StringIO(text, newline=""), delimiter="\t" if "\t" in first else ",", strict=True)
     header: list[str] | None = None
@@ -213,6 +233,12 @@ def _csv_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         line, start = start, reader.line_num + 1
         if header is None:
             header = [cell.strip() for cell in cells]
+            if len(set(header)) < len(header):
+                yield line, f"the header has `{_twice(header)}` twice"
+                return
+            if missing := [field for field in fields if field not in header]:
+                yield line, f"the header has no `{missing[0]}`: it has {', '.join(f'`{name}`' for name in header[:8])}"
+                return
         elif len(cells) == len(header):
             yield line, dict(zip(header, cells, strict=True))
         elif cells:
@@ -249,7 +275,13 @@ def _text_fault(field: str, value: Any) -> str | None:
         return f"no `{field}`"
     if not isinstance(value, str):
         return f"`{field}` is not text"
-    return None if value.strip() else f"`{field}` is empty"
+    if not value.strip():
+        return f"`{field}` is empty"
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        return f"`{field}` has half a character (U+{ord(value[error.start]):04X}) in it"
+    return None
 
 
 def _flag(value: Any) -> bool | None:
