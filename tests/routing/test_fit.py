@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sluicegate.errors import ModelError
-from sluicegate.routing.artifact import Artifact, check_fits, read_artifact, read_card
+from sluicegate.errors import ModelError, RunError
+from sluicegate.routing.artifact import Artifact, check_fits, check_place, read_artifact, read_card, write_artifact
 from sluicegate.routing.data import Labelled
 from sluicegate.routing.fit import FitSettings, check_rows, fit_intents, hold_apart
 from sluicegate.routing.report import report_intents
@@ -101,6 +101,20 @@ async def test_what_is_no_artifact_of_ours(lexical: Artifact, tmp_path: Path) ->
     (tmp_path / "lexical" / "card.json").write_text("[]")
     with pytest.raises(ModelError, match="SG311"):
         read_artifact(tmp_path / "lexical")
+
+
+async def test_a_fit_replaces_nothing_but_an_artifact(lexical: Artifact, tmp_path: Path) -> None:
+    check_place(tmp_path / "lexical")
+    check_place(tmp_path / "new")
+    (tmp_path / "papers").mkdir()
+    check_place(tmp_path / "papers")
+    (tmp_path / "papers" / "thesis.txt").write_text("years of work")
+    with pytest.raises(ModelError, match=r"SG311.*papers holds something other than a router artifact"):
+        write_artifact(tmp_path / "papers", lexical.head, lexical.calibrator, lexical.card)
+    assert (tmp_path / "papers" / "thesis.txt").read_text() == "years of work"
+    with pytest.raises(RunError, match=r"SG607 cannot write .*router: "):
+        check_place(tmp_path / "papers" / "thesis.txt" / "deep" / "router")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lexical", "papers", "work"]
 
 
 async def test_labels_the_workflow_does_not_have(lexical: Artifact) -> None:

@@ -324,10 +324,11 @@ def _fit_and_write(
     as_json: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    from sluicegate.routing.artifact import write_artifact
+    from sluicegate.routing.artifact import check_place, write_artifact
     from sluicegate.routing.fit import check_rows, fit_intents
 
     check_rows(train, oos_label=settings.oos_label)
+    check_place(out)
     work = out.parent / f".{out.name}.fitting"
     with _bar(None) as told:
         embed, facts = _embedding(models, role) if models else (None, None)
@@ -353,9 +354,11 @@ def _fit_and_write(
 
 
 def _fit_escalation(source: Sequence[Path], out: Path, embedder: str, *, as_json: bool) -> None:
+    from sluicegate.routing.artifact import check_place
     from sluicegate.routing.data import joined_escalations, read_escalations
     from sluicegate.routing.escalate import fit_escalation, write_escalation
 
+    check_place(out)
     rows = joined_escalations([read_escalations(path) for path in source])
     with _bar(None) as told:
         embed, facts = (None, None) if embedder == "none" else _embedding(_models(embedder), ROLE)

@@ -28,6 +28,7 @@ __all__ = [
     "FORMAT",
     "Artifact",
     "check_fits",
+    "check_place",
     "read_artifact",
     "read_card",
     "read_head",
@@ -55,7 +56,7 @@ class Artifact:
 
 
 def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mapping[str, Any]) -> str:
-    """Write an artifact whole or not at all, in place of what was there; returns its hash. Raises `RunError` SG607."""
+    """Write an artifact whole or not at all, in place of an older one; returns its hash. Raises as `check_place`."""
     arrays: dict[str, Any] = {f"weights.{name}": block.astype(np.float16) for name, block in head.weights.items()}
     arrays["bias"] = head.bias
     arrays["landmarks"] = head.landmarks.astype(np.float16)
@@ -86,12 +87,36 @@ def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mappi
     return write_folder(folder, full, arrays, files)
 
 
+def check_place(folder: Path) -> None:
+    """Whether an artifact can be written to `folder`, asked before the work of a fit; what else is there stays.
+
+    Raises `RunError` SG607 when the disk refuses, `ModelError` SG311 when something other than an artifact is there.
+    """
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CARD).is_file()):
+        raise ModelError(
+            "SG311",
+            f"{folder} holds something other than a router artifact, which a fit would replace",
+            mend="Name a new folder, or empty this one",
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(prefix=f".{folder.name}-", dir=folder.parent):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    reason = error.strerror or str(error)
+    return RunError("SG607", f"cannot write {folder}: {reason}", mend="Free space or check permissions")
+
+
 def write_folder(
     folder: Path, card: Mapping[str, Any], arrays: Mapping[str, Any], files: Mapping[str, bytes] | None = None
 ) -> str:
-    """Write card, weights and other files under `folder`; returns the hash. Raises `RunError` SG607."""
+    """Write card, weights and other files under `folder`; returns the hash. Raises as `check_place` does."""
+    check_place(folder)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
         staged = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             _write_npz(staged / WEIGHTS, arrays)
@@ -106,8 +131,7 @@ def write_folder(
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError("SG607", f"cannot write {folder}: {reason}", mend="Free space or check permissions") from error
+        raise _unwritable(folder, error) from error
     return digest
 
 

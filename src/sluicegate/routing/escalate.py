@@ -19,7 +19,7 @@ from sluicegate.routing.artifact import read_card, read_head, write_artifact
 from sluicegate.routing.calibration import Calibrator
 from sluicegate.routing.costquality import CostQuality, cost_quality
 from sluicegate.routing.data import Escalations
-from sluicegate.routing.fit import Embed, Progress, silent
+from sluicegate.routing.fit import Embed, Progress, silent, stoppable
 from sluicegate.routing.head import Head, for_embedding
 from sluicegate.routing.lexical import CHARACTERS, WORDS, fit_lexicon, words_of
 from sluicegate.routing.router import EmbedNow
@@ -83,6 +83,7 @@ async def fit_escalation(
 
     Raises `ModelError` SG313 when too few rows tell the models apart, or the large model is no better.
     """
+    on_progress = stoppable(on_progress)
     weak, strong = np.array(rows.weak), np.array(rows.strong)
     gain = strong.astype(np.float32) - weak.astype(np.float32)
     told = int((gain != 0).sum())

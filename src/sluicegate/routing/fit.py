@@ -5,6 +5,7 @@ and the threshold is proved on calibration rows that the head never saw. With en
 each; with few, the calibrator is fitted on the training rows' cross-fitted logits, so that the proof has them all.
 """
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -33,7 +34,17 @@ from sluicegate.routing.threshold import (
 )
 from sluicegate.routing.training import Kept, Trained, train_head
 
-__all__ = ["Embed", "FitSettings", "Fitted", "Progress", "check_rows", "fit_intents", "hold_apart", "silent"]
+__all__ = [
+    "Embed",
+    "FitSettings",
+    "Fitted",
+    "Progress",
+    "check_rows",
+    "fit_intents",
+    "hold_apart",
+    "silent",
+    "stoppable",
+]
 
 Embed = Callable[[Sequence[str], Callable[[int, int], None]], Awaitable[NDArray[np.float32]]]
 """Embeds texts: (rows, dimensions), unit length. The second argument takes rows done and rows in all."""
@@ -43,6 +54,21 @@ Floats = NDArray[np.floating]
 
 def silent(_done: int, _all: int, _what: str) -> None:
     """Progress that nobody watches."""
+
+
+def stoppable(on_progress: Progress) -> Progress:
+    """The same, but it ends a task that was cancelled: between two pieces of a fit nothing is awaited.
+
+    `asyncio.run` answers Ctrl-C by a cancellation, which would otherwise be heard when the fit is over.
+    """
+    task = asyncio.current_task()
+
+    def told(done: int, total: int, what: str) -> None:
+        if task is not None and task.cancelling():
+            raise asyncio.CancelledError
+        on_progress(done, total, what)
+
+    return told
 
 
 MOST_LABELS = 2_000
@@ -139,6 +165,7 @@ async def fit_intents(
     `embedder` is what the card says of it (model, fingerprint). `work` keeps finished pieces for a fit that is
     interrupted. Raises `ModelError` SG313 when the data cannot support the fit or the target.
     """
+    on_progress = stoppable(on_progress)
     check_rows(train, oos_label=settings.oos_label)
     digests = {"train": train.digests, "calibration": calibration.digests if calibration else {}}
     if calibration is None:
