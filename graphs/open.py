@@ -4,7 +4,7 @@ Heavy libraries are loaded by the rooms when they are first used; opening a work
 cost.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,7 +96,7 @@ def open_workflow(
             cache_ttl_s=config.cache.ttl if config.cache.answers == "exact" else 0.0,
         ),
         models=models,
-        router=_router(workflow, asked),
+        router=_router(workflow, asked, lambda: models.admitted(config.router.slm, "label")),
         policy=policy,
         retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable),
         guards=GuardSet(
@@ -154,7 +154,7 @@ def _tracer(workflow: Workflow) -> "Tracer":
     return Tracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
 
 
-def _router(workflow: Workflow, models: Models) -> Router:
+def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable[bool]]) -> Router:
     """The router that the config names. Raises `ModelError` SG310, SG311, SG312."""
     from sluicegate.routing.open import open_router
 
@@ -173,6 +173,7 @@ def _router(workflow: Workflow, models: Models) -> Router:
         out_of_scope=config.router.out_of_scope or next(outside, None),
         models=models,
         embed_like=embed_like,
+        admitted=admitted,
         find=workflow.find,
         where=workflow.name,
     )

@@ -27,7 +27,7 @@ from sluicegate.services import Completion, Embeddings, IntentFacts, Message, Mo
 from sluicegate.state import DocumentRef, State
 from tests.fakes import INTENTS, FakeLedger, FakeModels, FakePolicy, FakeRetriever, services
 from tests.nodes.test_answering import TEXTS, document, state
-from tests.routing.test_slm import Letters
+from tests.routing.test_slm import Letters, trusted
 
 FACTS = WorkflowFacts("test", "1", "d", {**INTENTS, "other": IntentFacts("out-of-scope", "high", 20)})
 HELLO = (Message("user", "Hello"),)
@@ -168,7 +168,8 @@ async def test_a_review_that_may_not_be_asked_is_a_failed_check(switch: KillSwit
 async def test_a_router_that_asks_the_small_model_is_booked(switch: KillSwitch, tmp_path: Path) -> None:
     models = Letters({})
     given = standing(FakeModels(), switch, tmp_path, per_run_tokens=10_000)
-    given = replace(given, router=SlmRouter(LabelDecoder(Governed(models), "slm"), ["question", "report"]))
+    decoder = LabelDecoder(Governed(models), "slm")
+    given = replace(given, router=SlmRouter(decoder, ["question", "report"], admitted=trusted))
     update = await governed(CLASSIFY.make("classify", None), drafted(given), given)
     # three content-free requests for the prior, then the request itself
     assert update["spend"]["slm_calls"] == 4

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
+from sluicegate.routing.admission import Admission
 from sluicegate.routing.artifact import Artifact
 from sluicegate.routing.cascade import CascadeRouter
 from sluicegate.routing.config import RouterConfig
@@ -70,6 +71,14 @@ class Letters:
         return (self.describe(role),)
 
 
+async def trusted() -> bool:
+    return True
+
+
+async def untried() -> bool:
+    return False
+
+
 async def test_the_prior_is_divided_out() -> None:
     """A model that says A three times as often as B is not believed for that alone."""
     model = Letters({"A": 0.6, "B": 0.2, "C": 0.2})
@@ -96,7 +105,9 @@ async def test_a_model_without_token_probabilities_is_refused() -> None:
 
 
 async def test_slm_router() -> None:
-    router = SlmRouter(LabelDecoder(Letters({}), "slm"), ["wifi", "other"], out_of_scope="other", threshold=0.7)
+    router = SlmRouter(
+        LabelDecoder(Letters({}), "slm"), ["wifi", "other"], out_of_scope="other", threshold=0.7, admitted=trusted
+    )
     found = await router.classify("the wifi")
     assert (found.label, found.by, found.out_of_scope) == ("wifi", "slm", False)
     assert found.confidence >= found.threshold == 0.7
@@ -106,12 +117,12 @@ async def test_slm_router() -> None:
 async def test_the_cascade_asks_only_where_the_head_is_unsure(lexical: Artifact) -> None:
     model = Letters({})
     decoder = LabelDecoder(model, "slm")
-    sure = await CascadeRouter(FittedRouter(lexical, threshold=0.5), decoder, share=1.0, shortlist=3).classify(
-        "printer is jammed please help 4"
-    )
+    sure = await CascadeRouter(
+        FittedRouter(lexical, threshold=0.5), decoder, share=1.0, shortlist=3, admitted=trusted
+    ).classify("printer is jammed please help 4")
     assert (sure.by, sure.label, model.asked) == ("head", "printer", [])
     head = FittedRouter(lexical, threshold=1.1)
-    router = CascadeRouter(head, decoder, share=1.0, shortlist=3)
+    router = CascadeRouter(head, decoder, share=1.0, shortlist=3, admitted=trusted)
     text = "urgent today about network"
     first, second = await head.classify(text), await router.classify(text)
     assert second.by == "cascade"
@@ -122,7 +133,11 @@ async def test_the_cascade_asks_only_where_the_head_is_unsure(lexical: Artifact)
 
 async def test_the_cascade_holds_its_share(lexical: Artifact) -> None:
     router = CascadeRouter(
-        FittedRouter(lexical, threshold=1.1), LabelDecoder(Letters({}), "slm"), share=0.1, shortlist=2
+        FittedRouter(lexical, threshold=1.1),
+        LabelDecoder(Letters({}), "slm"),
+        share=0.1,
+        shortlist=2,
+        admitted=trusted,
     )
     by = [(await router.classify(f"hello {number}")).by for number in range(200)]
     assert 15 <= by.count("cascade") <= 20
@@ -132,8 +147,27 @@ async def test_the_cascade_holds_its_share(lexical: Artifact) -> None:
 
 async def test_a_silent_small_model_leaves_the_head_alone(lexical: Artifact) -> None:
     head = FittedRouter(lexical, threshold=1.1)
-    router = CascadeRouter(head, LabelDecoder(Letters({}, fails=True), "slm"), share=1.0, shortlist=2)
+    router = CascadeRouter(head, LabelDecoder(Letters({}, fails=True), "slm"), share=1.0, shortlist=2, admitted=trusted)
     assert await router.classify("hello") == await head.classify("hello")
+
+
+async def test_a_model_that_failed_its_probe_judges_nothing(
+    lexical: Artifact, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Letters({})
+    decoder = LabelDecoder(model, "slm")
+    head = FittedRouter(lexical, threshold=1.1)
+    refused = Admission(untried, "fake:slm", "the head decides alone")
+    cascade = CascadeRouter(head, decoder, share=1.0, shortlist=3, admitted=refused)
+    for text in ("hello", "the network"):
+        assert await cascade.classify(text) == await head.classify(text)
+    assert model.asked == []
+    (said,) = caplog.messages
+    assert said.startswith("fake:slm may not decode labels: its probe of `label` is missing or below the minimum, ")
+    assert said.endswith("the head decides alone: run `sluicegate models probe --task label`")
+    alone = await SlmRouter(decoder, ["wifi", "other"], threshold=0.1, admitted=untried).classify("the wifi")
+    assert alone.label == "wifi"
+    assert alone.confidence < alone.threshold
 
 
 async def test_open_router(lexical: Artifact, tmp_path: Path) -> None:
@@ -145,6 +179,7 @@ async def test_open_router(lexical: Artifact, tmp_path: Path) -> None:
             models=Letters({}),
             embed_like=lambda fingerprint: pytest.fail("a lexical head embeds nothing"),
             find=lambda name: tmp_path / name,
+            admitted=untried,
             where="desk",
         )
 

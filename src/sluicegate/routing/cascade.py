@@ -7,6 +7,7 @@ change only within the probability the head gave to the shortlist.
 """
 
 from collections import deque
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from sluicegate.errors import ModelError, StoppedError
@@ -24,7 +25,17 @@ WINDOW = 1000
 class CascadeRouter:
     """A fitted head with a small model behind it. Implements `services.Router`."""
 
-    def __init__(self, head: FittedRouter, decoder: LabelDecoder, *, share: float, shortlist: int) -> None:
+    def __init__(
+        self,
+        head: FittedRouter,
+        decoder: LabelDecoder,
+        *,
+        share: float,
+        shortlist: int,
+        admitted: Callable[[], Awaitable[bool]],
+    ) -> None:
+        """`admitted` says whether the small model may decode labels at all (`routing.admission`)."""
+        self._admitted = admitted
         self._head = head
         self._decoder = decoder
         self._share = share
@@ -38,7 +49,8 @@ class CascadeRouter:
         """
         first = await self._head.classify(text)
         unsure = first.confidence < first.threshold
-        send = unsure and sum(self._sent) + 1 <= self._share * max(len(self._sent) + 1, 1 / self._share)
+        within = sum(self._sent) + 1 <= self._share * max(len(self._sent) + 1, 1 / self._share)
+        send = unsure and within and await self._admitted()
         self._sent.append(send)
         if not send:
             return first

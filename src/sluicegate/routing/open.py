@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
+from sluicegate.routing.admission import Admission
 from sluicegate.routing.artifact import check_fits, read_artifact
 from sluicegate.routing.cascade import CascadeRouter
 from sluicegate.routing.config import RouterConfig
@@ -25,14 +26,16 @@ def open_router(
     out_of_scope: str | None,
     models: Models,
     embed_like: Callable[[str], EmbedNow],
+    admitted: Callable[[], Awaitable[bool]],
     find: Callable[[str], Path],
     where: str,
 ) -> Router:
     """The router of a workflow.
 
     `intents` are its labels with a description (may be empty), `out_of_scope` the one that stands for none of them,
-    `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint, `find`
-    the place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
+    `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint,
+    `admitted` says whether the model of the role `config.slm` was shown to decode labels well enough, `find` gives the
+    place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
     """
     decoder = LabelDecoder(models, config.slm, intents)
     if config.strategy == "slm":
@@ -43,6 +46,7 @@ def open_router(
             threshold=UNPROVED if config.threshold is None else config.threshold,
             out_of_scope=config.out_of_scope or out_of_scope,
             hash=hashlib.sha256(named.encode()).hexdigest(),
+            admitted=Admission(admitted, models.describe(config.slm), "nothing it says is trusted"),
         )
     artifact = read_artifact(find(config.artifact or ""))
     check_fits(artifact.card, intents=set(intents), where=where)
@@ -51,4 +55,10 @@ def open_router(
     head = FittedRouter(artifact, embed=embed, threshold=config.threshold, per=config.target.per)
     if config.strategy == "head":
         return head
-    return CascadeRouter(head, decoder, share=config.cascade.share, shortlist=config.cascade.shortlist)
+    return CascadeRouter(
+        head,
+        decoder,
+        share=config.cascade.share,
+        shortlist=config.cascade.shortlist,
+        admitted=Admission(admitted, models.describe(config.slm), "the head decides alone"),
+    )

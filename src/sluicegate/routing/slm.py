@@ -10,10 +10,11 @@ confidence: there are no examples to prove it on.
 import asyncio
 import math
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from sluicegate.errors import ModelError
+from sluicegate.routing.threshold import NEVER
 from sluicegate.services import Classification, Completion, Message, Models
 from sluicegate.state import LabelScore
 
@@ -49,6 +50,10 @@ class LabelDecoder:
         fair = [probability / share for probability, share in zip(said, prior, strict=True)]
         total = sum(fair)
         return {label: value / total for label, value in zip(labels, fair, strict=True)}
+
+    async def prior(self, labels: Sequence[str]) -> dict[str, float]:
+        """What the model says of `labels`, in this order, when the request says nothing."""
+        return dict(zip(labels, await self._prior(tuple(labels)), strict=True))
 
     async def _final(self, text: str, heats: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """The best of each part against each other, as many as there are letters."""
@@ -89,8 +94,11 @@ class SlmRouter:
         threshold: float = 0.8,
         out_of_scope: str | None = None,
         hash: str = "",
+        admitted: Callable[[], Awaitable[bool]],
     ) -> None:
-        """`threshold` is set by hand: without examples none can be proved. `hash` names the labels and the model."""
+        """`threshold` is set by hand: without examples none can be proved. `hash` names the labels and the model.
+        Where `admitted` (`routing.admission`) says no, the threshold is one that no confidence reaches."""
+        self._admitted = admitted
         self._decoder = decoder
         self._labels = list(labels)
         self._threshold = threshold
@@ -105,7 +113,7 @@ class SlmRouter:
             label=order[0],
             confidence=scores[order[0]],
             alternatives=tuple(LabelScore(label=label, confidence=scores[label]) for label in order),
-            threshold=self._threshold,
+            threshold=self._threshold if await self._admitted() else NEVER,
             out_of_scope=order[0] == self._out_of_scope,
             by="slm",
             artifact=self._hash,

@@ -1,0 +1,34 @@
+"""Who may decode labels: a model that has shown in `sluicegate models probe` that it can.
+
+Small models answer any question in the form asked for, right or not. So a model that was never probed on `label`, or
+fell short of its minimum there, does not judge: a cascade leaves the head's opinion alone, and label decoding without a
+head names a label that no branch on `router.threshold` trusts. Both say so once.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+__all__ = ["Admission"]
+
+log = logging.getLogger(__name__)
+
+
+class Admission:
+    """Asks before each use, so that a probe counts from the moment it is kept; warns the first time it is refused."""
+
+    def __init__(self, admitted: Callable[[], Awaitable[bool]], model: str, instead: str) -> None:
+        """`instead` says what happens without the model, for the warning."""
+        self._admitted = admitted
+        self._warning = (
+            f"{model} may not decode labels: its probe of `label` is missing or below the minimum, {instead}: "
+            "run `sluicegate models probe --task label`"
+        )
+        self._warned = False
+
+    async def __call__(self) -> bool:
+        if await self._admitted():
+            return True
+        if not self._warned:
+            self._warned = True
+            log.warning(self._warning)
+        return False
