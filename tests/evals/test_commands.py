@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from sluicegate.evals.shadow import shadow_of
 from sluicegate.graphs.intake import principal
 from sluicegate.graphs.load import load
 from sluicegate.graphs.open import open_workflow
+from sluicegate.home import home
+from sluicegate.observe.store import Store
+from sluicegate.observe.tracer import Tracer
 
 HELPDESK = Path("configs/helpdesk")
 PLAN = """
@@ -135,7 +139,10 @@ def test_promote_and_roll_back(desk: Path, tmp_path: Path) -> None:
     plan = started(desk, tmp_path)
     assert call(promote_app, desk, "--plan", plan, "--dry")["verdict"] == "PROMOTE"
     assert champion("helpdesk") is None
+    assert call(shadow_app, "status")[0]["state"] == "running"
     said = call(promote_app, desk, "--plan", plan, "--by", "ops", "--html", tmp_path / "v.html")
+    # it is decided
+    assert call(shadow_app, "status")[0]["state"] == "stopped"
     assert said["reason"].startswith("Every gate is passed, and seconds is better by +0.2667")
     served = champion("helpdesk")
     assert served is not None
@@ -151,8 +158,22 @@ def test_promote_and_roll_back(desk: Path, tmp_path: Path) -> None:
 
 def test_a_worse_challenger_is_rejected_and_serves_nothing(desk: Path, tmp_path: Path) -> None:
     plan = started(desk, tmp_path, better=-8.0)
-    assert call(promote_app, desk, "--plan", plan, status=1)["verdict"] == "REJECT"
+    store = Store(home() / "store.sqlite")
+    tracer = Tracer(store)
+    for run in ("a0", "b0"):
+        with tracer.run(run, workflow="helpdesk", input=f"The request of {run}"):
+            pass
+    said = call(promote_app, desk, "--plan", plan, "--html", tmp_path / "v.html", status=1)
+    assert said["verdict"] == "REJECT"
     assert champion("helpdesk") is None
+    # the worst ten, each with both runs, linked to their traces where there are any
+    assert len(said["regressions"]) == 10
+    page = (tmp_path / "v.html").read_text()
+    links = re.findall(r'<a href="([^"]+)">', page)
+    assert links == ["v-runs/a0.html", "v-runs/b0.html"]
+    assert ["The request of a0" in (tmp_path / link).read_text() for link in links] == [True, False]
+    assert "<td>a9</td>" in page
+    store.close()
 
 
 def test_a_champion_that_changed_decides_nothing(desk: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Decide on a challenger by its plan, and let it serve.")
 
+_SIDES = ("champion_run", "challenger_run")
 _COLOURS = {"PROMOTE": "green", "REJECT": "red", "CONTINUE": "yellow", "INCONCLUSIVE": "yellow"}
 
 
@@ -21,7 +22,9 @@ def promote(
     plan: Annotated[Path, typer.Option(help="The plan that the shadow was started with.")],
     dry: Annotated[bool, typer.Option("--dry", help="Only say the verdict; change nothing.")] = False,
     by: Annotated[str, typer.Option(help="Who decides, for the audit log; by default who is signed in.")] = "",
-    html: Annotated[Path | None, typer.Option(help="Write the grounds as one HTML file.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the grounds as an HTML file, and the worst runs' traces beside it.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge the pairs by the plan; on PROMOTE the challenger serves from then on.
@@ -56,7 +59,8 @@ def promote(
     decision = decide(at.plan, pairs.pairs(at.number), shed=sum(pairs.shed(at.number).values()), problems=problems)
     said = said_of(decision, at)
     if html:
-        html.write_text(html_of(decision, at), encoding="utf-8")
+        traces = _traces(html, [row[side] for row in decision.regressions for side in _SIDES])
+        html.write_text(html_of(decision, at, traces), encoding="utf-8")
     if decision.verdict == "PROMOTE" and not dry:
         entry = champions.promote(
             workflow.name,
@@ -66,6 +70,9 @@ def promote(
             by=by or getpass.getuser(),
             facts={"plan": at.plan_digest, "pairs": decision.pairs, "days": decision.days, "reason": decision.reason},
         )
+        # it is decided: the champion that the pairs were made with does not serve any more
+        if pairs.is_running(at.number):
+            pairs.stop(workflow.name)
         said["served"] = entry
     if as_json:
         emit(said)
@@ -91,3 +98,26 @@ def promote(
             screen.print(f"version {said['served']['version']} of {workflow.name} serves: {said['served']['path']}")
     if decision.verdict != "PROMOTE":
         raise typer.Exit(1 if decision.verdict == "REJECT" else 3)
+
+
+def _traces(beside: Path, runs: list[str]) -> dict[str, str]:
+    """Write the runs' traces as pages into a folder beside a file; their addresses from there."""
+    from sluicegate.errors import RunError
+    from sluicegate.home import home
+    from sluicegate.observe.page import page
+    from sluicegate.observe.store import Store
+
+    folder, store, found = beside.with_name(f"{beside.stem}-runs"), Store(home() / "store.sqlite"), dict[str, str]()
+    for run in filter(None, runs):
+        try:
+            row = store.run(run)
+        except RunError:
+            # deleted since, or made in another home
+            continue
+        folder.mkdir(exist_ok=True)
+        name = f"{row['run_id']}.html"
+        text = page(row, store.spans(run), store.decisions(run), store.scores(run))
+        (folder / name).write_text(text, encoding="utf-8")
+        found[run] = f"{folder.name}/{name}"
+    store.close()
+    return found

@@ -66,7 +66,10 @@ def start(
     screen = console()
     screen.print(f"shadow {at.number}: {at.workflow} {ours.digest[:12]} against {theirs.digest[:12]}")
     screen.print(f"plan {at.plan.plan}, fixed as {at.plan_digest[:12]}")
-    screen.print(f"compare finished runs:  sluicegate shadow work {at.workflow} --follow", soft_wrap=True)
+    screen.print(
+        f"a service compares as it answers; what is run otherwise: sluicegate shadow work {at.workflow} --follow",
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -125,7 +128,7 @@ def work(
 
     pairs = PairStore()
     at = pairs.running(workflow)
-    os.nice(10)
+    os.nice(19)
     total: dict[str, int] = {}
     while True:
         with progress() as line:

@@ -13,6 +13,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections import Counter
 from pathlib import Path
 
@@ -109,15 +110,13 @@ class Beside:
 
     def _start(self) -> None:
         self._since = time.monotonic()
-        folder = home() / "shadow"
-        folder.mkdir(exist_ok=True)
-        with (folder / "process.log").open("wb") as told:
-            self._process = subprocess.Popen(  # noqa: S603 - our own module
-                [*self._command, self._workflow],
-                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=told,
-                # a Ctrl-C is for the one that serves; this one leaves when its pipe closes
-                start_new_session=True,
-            )  # fmt: skip
+        self._process = subprocess.Popen(  # noqa: S603 - our own module
+            [*self._command, self._workflow],
+            # what it says would fill a disk or a pipe; why it left is in its log
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            # a Ctrl-C is for the one that serves; this one leaves when its pipe closes
+            start_new_session=True,
+        )  # fmt: skip
         assert self._process.stdin
         os.set_blocking(self._process.stdin.fileno(), False)
         self._pipe = self._process.stdin.fileno()
@@ -156,8 +155,18 @@ def _humble() -> None:
 
 
 def main(workflow: str) -> None:
-    """The process beside: read run ids until the pipe closes."""
+    """The process beside: read run ids until the pipe closes. Its last error is in ``shadow/process.log``."""
     _humble()
+    try:
+        _work(workflow)
+    except BaseException:
+        folder = home() / "shadow"
+        folder.mkdir(exist_ok=True)
+        (folder / "process.log").write_text(traceback.format_exc())
+        raise
+
+
+def _work(workflow: str) -> None:
     shadow = shadow_of(workflow)
     if shadow is None:
         return
@@ -165,8 +174,9 @@ def main(workflow: str) -> None:
     for line in sys.stdin:
         try:
             shadow.after(outcome_of(line.strip(), store))
-        except RunError as error:
-            log.warning("not compared: %s", error)
+        except RunError:
+            # its records are gone
+            continue
     shadow.close(0.5)
     # a challenger that hangs on a thread would keep the process
     os._exit(0)

@@ -1,9 +1,19 @@
 """Self-contained HTML pages: no script, nothing loaded from outside, light and dark by the reader's theme."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
-__all__ = ["document", "section", "table"]
+__all__ = ["Link", "document", "section", "table"]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A cell that leads to another page."""
+
+    text: str
+    to: str
+
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --good: #16803c; --bad: #c02626; }
@@ -31,8 +41,8 @@ def section(title: str, *parts: str) -> str:
     return f"<h2>{escape(title)}</h2>\n" + "\n".join(parts) if any(parts) else ""
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain text in cells; a cell that begins with ``+`` or ``!`` and a space is good or bad."""
+def table(head: Sequence[str], rows: Sequence[Sequence[str | Link]]) -> str:
+    """Links, and plain text in cells; a cell that begins with ``+`` or ``!`` and a space is good or bad."""
     if not rows:
         return ""
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
@@ -40,6 +50,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="wide"><table><tr>{top}</tr>{lines}</table></div>'
 
 
-def _cell(text: str) -> str:
+def _cell(text: str | Link) -> str:
+    if isinstance(text, Link):
+        return f'<td><a href="{escape(text.to)}">{escape(text.text)}</a></td>'
     tone = {"+ ": ' class="good"', "! ": ' class="bad"'}.get(text[:2], "")
     return f"<td{tone}>{escape(text[2:] if tone else text)}</td>"

@@ -1,12 +1,13 @@
 """A decision on a challenger as JSON and as an HTML page."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from html import escape
 from typing import Any
 
 from sluicegate.evals.figures import forest_plot, sequence_plot
 from sluicegate.evals.gates import Decision
-from sluicegate.evals.html import document, section, table
+from sluicegate.evals.html import Link, document, section, table
 from sluicegate.evals.pairs import Registration
 from sluicegate.evals.plan import Goal
 
@@ -43,7 +44,8 @@ def gate_rows(decision: Decision) -> list[list[str]]:
     ]
 
 
-def html(decision: Decision, at: Registration) -> str:
+def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
+    """The page. `traces` are the addresses of runs' traces; one without is shown by its id."""
     tones = {"passed": "+ ", "failed": "! ", "open": ""}
     gates = [[kind, name, tones[state] + state, *rest] for kind, name, state, *rest in gate_rows(decision)]
     forest = [
@@ -59,8 +61,7 @@ def html(decision: Decision, at: Registration) -> str:
             f"{row['loss']:.2f}",
             ", ".join([*row["events"], *(f"{name} {value:+.2f}" for name, value in row["differences"].items())]),
             row["request"],
-            row["champion_run"],
-            row["challenger_run"],
+            *(_run(row[side], traces or {}) for side in ("champion_run", "challenger_run")),
         ]
         for row in decision.regressions
     ]
@@ -97,3 +98,7 @@ def html(decision: Decision, at: Registration) -> str:
             ),
         ],
     )
+
+
+def _run(run: str, traces: Mapping[str, str]) -> str | Link:
+    return Link(run, traces[run]) if run in traces else run or "no run"
