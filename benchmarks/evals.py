@@ -4,8 +4,8 @@
 
 Error rates and power are simulated: each run draws pairs of two zero-one metrics and looks after every pair, as an
 operator may. The z-test beside it is one-sided at the same 5 % and looked at as often, from the 30th pair on. The
-shadow's overhead is measured on the fakes of the tests with a model that takes 20 ms, so that what is added is seen
-against something realistic and small; the order of the two kinds of run alternates.
+shadow's overhead is measured through the service, on the fakes of the tests with a model that takes 20 ms, so that what
+is added is seen against something realistic and small, with a challenger that burns all the processor it gets.
 """
 
 import argparse
@@ -68,7 +68,7 @@ def simulated(runs: int) -> dict[str, Any]:
 
 
 def speed() -> dict[str, float]:
-    """Seconds for a whole decision on 100,000 pairs, the least of three."""
+    """Seconds for a whole decision on 100,000 pairs, the least of three: on the clock and of the processor."""
     from sluicegate.evals.gates import Pair, decide
     from sluicegate.evals.plan import Plan
 
@@ -95,50 +95,78 @@ def speed() -> dict[str, float]:
         for row in range(100_000)
     ]
     took: list[float] = []
+    used: list[float] = []
     for _ in range(3):
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), time.process_time()
         decide(plan, pairs)
         took.append(time.perf_counter() - started)
-    return {"seconds_for_100000_pairs": min(took)}
+        used.append(time.process_time() - spent)
+    return {"seconds_for_100000_pairs": min(took), "cpu_seconds_for_100000_pairs": min(used)}
+
+
+BURNS = """
+import os, sys, threading
+os.nice(19)
+threading.Thread(target=lambda: [None for _ in iter(int, 1)], daemon=True).start()
+for line in sys.stdin: pass
+"""
+"""A challenger that takes all the processor it is given, at the priority of the process beside."""
 
 
 async def overhead(rounds: int) -> dict[str, float]:
-    """Median milliseconds of a champion's run, alone and with its outcome handed to a shadow whose challenger works."""
+    """What a shadow adds to a served request: medians of wall time and of the serving process's processor time.
+
+    Blocks of ten requests with and without a shadow alternate; without, the process beside is stopped too.
+    """
+    import signal
+
+    from sluicegate.evals.beside import Beside
     from sluicegate.evals.pairs import PairStore
     from sluicegate.evals.plan import Plan
-    from sluicegate.evals.shadow import Shadow
+    from sluicegate.graphs.load import load
     from tests.evals.test_gates import PLAN
-    from tests.evals.test_shadow import Waits, challenger
-    from tests.fakes import services
-    from tests.graphs.test_run import ANN, runner
+    from tests.graphs.test_run import ANN
+    from tests.serving import stand
 
-    home = Path(os.environ["SLUICEGATE_HOME"])
-    pairs = PairStore()
+    workflow = load(stand.WORKFLOW / "workflow.yaml")
+    pairs = PairStore(Path(os.environ["SLUICEGATE_HOME"]) / "shadow.sqlite")
     plan = Plan.model_validate({**PLAN, "timeout_s": 5.0, "queue": 8})
-    at = pairs.start("test", plan, champion=("a", "1"), challenger=("b", "2"))
-    made = runner(home, services(models=Waits()))
-    shadow = Shadow(at, pairs, challenger(home, models=Waits()))
-    times: dict[bool, list[float]] = {True: [], False: []}
-    handing: list[float] = []
-    for number in range(2 * rounds):
-        shadowed = number % 2 == 1
-        if not shadowed:
-            shadow.drain(10)
-        started = time.perf_counter()
-        outcome = await made.run(f"Question {number}", ANN)
-        handed = time.perf_counter()
-        if shadowed:
-            shadow.after(outcome)
-            handing.append(time.perf_counter() - handed)
-        times[shadowed].append(time.perf_counter() - started)
-    shadow.close(2)
-    alone, with_shadow = float(np.median(times[False])), float(np.median(times[True]))
+    pairs.start(workflow.name, plan, champion=("a", workflow.digest), challenger=("b", "2"))
+    wall: dict[bool, list[float]] = {True: [], False: []}
+    cpu: dict[bool, list[float]] = {True: [], False: []}
+    offering: list[float] = []
+    async with stand.service(beside=lambda name: Beside(name, (sys.executable, "-c", BURNS))) as service:
+        beside: Any = service._shadow
+        without = stand.NoShadow(workflow.name)
+        without.look = beside.look  # type: ignore[method-assign]
+        for number in range(2 * rounds):
+            shadowed = number // 10 % 2 == 1
+            service._shadow = beside if shadowed else without  # type: ignore[assignment]
+            if number % 10 == 0:
+                beside._process.send_signal(signal.SIGCONT if shadowed else signal.SIGSTOP)
+            started, used = time.perf_counter(), time.process_time()
+            outcome = await service.ask(f"wait 0.02 {number}", ANN)
+            wall[shadowed].append(time.perf_counter() - started)
+            # what is handed over later is the request's too
+            await asyncio.sleep(0.03)
+            cpu[shadowed].append(time.process_time() - used)
+            if shadowed:
+                handed = time.perf_counter()
+                assert beside.offer(outcome) == ""
+                offering.append(time.perf_counter() - handed)
+        service._shadow = beside
+        beside._process.send_signal(signal.SIGCONT)
+    pairs.close()
+    middle = {key: float(np.median(value)) for key, value in (("alone", wall[False]), ("shadowed", wall[True]))}
+    spent = {key: float(np.median(value)) for key, value in (("alone", cpu[False]), ("shadowed", cpu[True]))}
     return {
-        "alone_ms": alone * 1000,
-        "shadowed_ms": with_shadow * 1000,
-        "added": with_shadow / alone - 1,
-        "after_us": float(np.median(handing)) * 1e6,
-        "after_share": float(np.median(handing)) / alone,
+        "alone_ms": middle["alone"] * 1000,
+        "shadowed_ms": middle["shadowed"] * 1000,
+        "added": middle["shadowed"] / middle["alone"] - 1,
+        "alone_cpu_ms": spent["alone"] * 1000,
+        "shadowed_cpu_ms": spent["shadowed"] * 1000,
+        "offer_us": float(np.median(offering)) * 1e6,
+        "offer_share": float(np.median(offering)) / middle["alone"],
     }
 
 
@@ -158,11 +186,13 @@ def main() -> None:
     for row in found["power"]:
         power = ", ".join(f"{size}: {share:.0%}" for size, share in row["power"].items())
         print(f"  passed, {row['case']}: {power}; median {row['median_pairs']:.0f} pairs")
-    print(f"a decision on 100,000 pairs: {found['speed']['seconds_for_100000_pairs']:.2f} s")
+    took, used = found["speed"].values()
+    print(f"a decision on 100,000 pairs: {took:.2f} s, {used:.2f} s of the processor (target 5 s)")
     shadow = found["shadow"]
     print(
-        f"champion's median {shadow['alone_ms']:.1f} ms alone, {shadow['shadowed_ms']:.1f} ms shadowed "
-        f"({shadow['added']:+.1%}); handing over {shadow['after_us']:.0f} us ({shadow['after_share']:.2%})"
+        f"a served request, median: {shadow['alone_ms']:.1f} ms alone, {shadow['shadowed_ms']:.1f} ms shadowed "
+        f"({shadow['added']:+.1%}; target 2 %); processor time of the server {shadow['alone_cpu_ms']:.2f} and "
+        f"{shadow['shadowed_cpu_ms']:.2f} ms; handing over {shadow['offer_us']:.0f} us ({shadow['offer_share']:.2%})"
     )
 
 

@@ -177,6 +177,27 @@ async def test_pairs_a_day_are_capped(own_home: Path, pairs: PairStore) -> None:
     assert len(pairs.pairs(at.number)) == 2
 
 
+async def test_what_is_handed_over_twice_is_paired_once_and_nothing_is_missing(
+    own_home: Path, pairs: PairStore
+) -> None:
+    at = registered(pairs)
+    champion = await answered(own_home)
+    shadow = Shadow(at, pairs, challenger(own_home))
+    assert [shadow.after(champion), shadow.after(champion)] == ["", ""]
+    assert shadow.drain(20)
+    shadow.close()
+    assert len(pairs.pairs(at.number)) == 1
+    assert pairs.shed(at.number) == {}
+
+
+async def test_another_version_of_the_champion_is_not_compared(own_home: Path, pairs: PairStore) -> None:
+    champion = await answered(own_home)
+    state: Any = {**champion.state, "run": {**champion.state["run"], "digest": "promoted"}}
+    shadow = Shadow(registered(pairs), pairs, crashing)
+    assert shadow.after(Outcome("r", state, 1.0)) == "another version of the champion"
+    shadow.close()
+
+
 async def test_concurrency_is_capped(own_home: Path, pairs: PairStore) -> None:
     running = peak = 0
 

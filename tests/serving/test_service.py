@@ -65,14 +65,14 @@ async def test_many_at_a_time_and_no_more_than_there_are_turns() -> None:
 
 async def test_what_does_not_fit_is_turned_away_at_once() -> None:
     async with stand.service(limits=Limits(running=1, waiting=2, per_principal=2)) as service:
-        inside = [asyncio.create_task(service.ask("wait 0.5", who)) for who in (ANN, ANN, BEN)]
-        await asyncio.sleep(0.2)
+        inside = [asyncio.create_task(service.ask("wait 1.5", who)) for who in (ANN, ANN, BEN)]
+        await asyncio.sleep(0.5)
         started = time.perf_counter()
         with pytest.raises(Busy) as mine:
             await service.ask("A third of mine", ANN)
         with pytest.raises(Busy) as everybodys:
             await service.ask("A fourth", principal("eve"))
-        assert time.perf_counter() - started < 0.2
+        assert time.perf_counter() - started < 1
         assert (mine.value.theirs, everybodys.value.theirs) == (True, False)
         assert {outcome.status for outcome in await asyncio.gather(*inside)} == {"answered"}
         assert (await service.ask("There is room again", ANN)).status == "answered"
@@ -92,24 +92,26 @@ async def test_a_request_id_is_one_run_however_often_it_is_asked(desk: Service) 
 
 
 async def test_a_caller_that_goes_away_cancels_nothing(desk: Service) -> None:
-    asking = asyncio.create_task(desk.ask("wait 0.3", ANN, request_id="gone"))
-    await asyncio.sleep(0.15)
+    asking = asyncio.create_task(desk.ask("wait 1.0", ANN, request_id="gone"))
+    await asyncio.sleep(0.5)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await asyncio.sleep(0.5)
-    outcome, row = await desk.find(desk.run_id(ANN, "gone"), ANN)
-    assert outcome is not None
-    assert (outcome.status, row["status"]) == ("answered", "answered")
+    row: dict[str, Any] = {}
+    until = time.monotonic() + 20
+    while row.get("status") != "answered" and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+        outcome, row = await desk.find(desk.run_id(ANN, "gone"), ANN)
+    assert (outcome.status, row["status"]) == ("answered", "answered")  # type: ignore[union-attr]
 
 
 async def test_closing_waits_for_what_is_at_work_and_takes_nothing_more() -> None:
     service = stand.service()
     await service.open()
-    asking = asyncio.create_task(service.ask("wait 0.4", ANN))
-    await asyncio.sleep(0.1)
+    asking = asyncio.create_task(service.ask("wait 1.5", ANN))
+    await asyncio.sleep(0.5)
     closing = asyncio.create_task(service.close())
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.3)
     with pytest.raises(Busy, match="closing"):
         await service.ask("Too late", ANN)
     await closing
@@ -128,14 +130,22 @@ async def test_steps_are_told_and_drafts_are_not(desk: Service) -> None:
 # --- the shadow comes after ---
 
 
-async def test_the_shadow_is_offered_what_the_caller_has(desk: Service) -> None:
-    outcome = await desk.ask("How?", ANN)
-    answered = time.perf_counter()
-    await asyncio.sleep(0.1)
-    shadow: Any = desk._shadow
-    ((run, offered),) = shadow.offered
-    assert run == outcome.run
-    assert offered >= answered - 0.001
+class Slow(stand.NoShadow):
+    def offer(self, outcome: Any) -> str:
+        time.sleep(1.5)
+        return super().offer(outcome)
+
+
+async def test_the_shadow_is_offered_what_the_caller_has() -> None:
+    async with stand.service(beside=Slow) as service:
+        shadow: Any = service._shadow
+        outcome = await service.ask("How?", ANN, request_id="r")
+        assert shadow.offered == []
+        await asyncio.sleep(2.5)
+        # once, however often the same is asked
+        assert (await service.ask("How?", ANN, request_id="r")).run == outcome.run
+        await asyncio.sleep(0.1)
+        assert [run for run, _ in shadow.offered] == [outcome.run]
 
 
 class Broken(stand.NoShadow):
@@ -175,7 +185,7 @@ def promote(old: Path, new: Path) -> None:
     )  # fmt: skip
 
 
-async def said_by(service: Service, wanted: str, within_s: float = 5.0) -> float:
+async def said_by(service: Service, wanted: str, within_s: float = 20.0) -> float:
     """Ask until this version answers; how long that took."""
     started = time.perf_counter()
     while (text := (await service.ask("Who?", ANN)).text) != f"Version {wanted} [1].":
@@ -184,12 +194,19 @@ async def said_by(service: Service, wanted: str, within_s: float = 5.0) -> float
     return time.perf_counter() - started
 
 
+async def fault(service: Service, *, there: bool) -> None:
+    until = time.monotonic() + 20
+    while (service.versions.fault is not None) != there:
+        assert time.monotonic() < until
+        await asyncio.sleep(0.05)
+
+
 async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path, Path]) -> None:
     async with stand.service(two[0]) as service:
-        assert await said_by(service, "1") < 1
-        under_way = asyncio.create_task(service.ask("wait 1.0", ANN))
+        await said_by(service, "1")
+        under_way = asyncio.create_task(service.ask("wait 2.0", ANN))
         waits = await service.ask("access please", ANN)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.3)
         promote(*two)
         await said_by(service, "2")
         # what had begun goes on where it began, also when a person decides later
@@ -197,8 +214,8 @@ async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path
         decided = await service.decide(waits.run, "approve", LEAD)
         assert (decided.status, decided.state["run"]["version"]) == ("answered", "1")
         champions.rollback(service.name, by="ops", reason="slow")
-        # it is open still
-        assert await said_by(service, "1") < 1
+        # it is open still: a look at the pointer is all
+        assert await said_by(service, "1") < 3
         assert service.versions.promoted == 3
 
 
@@ -227,13 +244,12 @@ async def test_a_version_that_cannot_be_opened_changes_nothing_but_the_fault(two
         champions.promote(
             service.name, path=broken, digest="none", before=(two[0], "x"), by="ops", facts={"reason": "a mistake"}
         )
-        await asyncio.sleep(0.6)
+        await fault(service, there=True)
         assert service.versions.fault is not None
         assert service.versions.fault.code == "SG102"
         assert (await service.ask("Who?", ANN)).text == "Version 1 [1]."
         champions.rollback(service.name, by="ops", reason="undo")
-        await asyncio.sleep(0.6)
-        assert service.versions.fault is None
+        await fault(service, there=False)
 
 
 async def test_a_run_of_a_changed_workflow_is_refused_until_it_is_said_how(two: tuple[Path, Path]) -> None:

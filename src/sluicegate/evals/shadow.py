@@ -28,6 +28,8 @@ from sluicegate.observe.store import Store
 
 __all__ = ["Shadow", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of", "work"]
 
+PAIRED_BEFORE = "paired before"
+"""No pair is made, and none is missing."""
 _WAIT_S = 0.05
 """How often an idle worker looks for something to do."""
 
@@ -101,7 +103,7 @@ class Shadow:
             try:
                 case = self._labels.get(outcome.state["request"]["text"])
                 reason = await pair_up(self._at, self._pairs, self._challenge, outcome, case, self._price)
-                if reason:
+                if reason and reason != PAIRED_BEFORE:
                     self._let_go(reason)
                 self._note()
             except Exception as error:
@@ -128,7 +130,7 @@ async def pair_up(
     if usd >= at.plan.daily.usd > 0 or count >= at.plan.daily.pairs:
         return "daily cost" if usd >= at.plan.daily.usd > 0 else "daily pairs"
     if not pairs.claim(at.number, outcome.run):
-        return "paired before"
+        return PAIRED_BEFORE
     try:
         pair, cost = await compare(at.plan, outcome, challenge, case=case, list_usd=price(outcome.run))
     except BaseException:

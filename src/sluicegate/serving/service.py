@@ -40,13 +40,15 @@ from sluicegate.serving.recovery import Recovery
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
 
-__all__ = ["CHANNEL", "Changed", "Service"]
+__all__ = ["CHANNEL", "Changed", "Service", "run_id"]
 
 CHANNEL = "api"
 """What policies see as the channel, unless a caller in Python says otherwise."""
 
 _LOOK_S = 0.2
 """How often the pointer of what serves is looked at."""
+_AFTER_S = 0.02
+"""When the shadow is offered what is done: its caller is on another thread, and has been told by then."""
 _SHADOW_S = 1.0
 _SWEEP_S = 30.0
 _POLL_S = 0.1
@@ -191,8 +193,7 @@ class Service:
 
     def run_id(self, asker: Principal, request_id: str) -> str:
         """The run that a request id means."""
-        named = "\0".join((self.name, asker["id"], request_id))
-        return hashlib.sha256(named.encode()).hexdigest()[:24]
+        return run_id(self.name, asker, request_id)
 
     async def _ask(
         self,
@@ -242,7 +243,9 @@ class Service:
                         await asyncio.sleep(_POLL_S)
                         continue
                     break
-        self._afterwards(outcome)
+        # a retry of what is done is no second request
+        if known is None or known["run"]["status"] not in ("answered", "refused"):
+            self._afterwards(outcome)
         return outcome
 
     def _same(self, outcome: Outcome, cleaned: str) -> Outcome:
@@ -256,7 +259,7 @@ class Service:
 
     def _afterwards(self, outcome: Outcome) -> None:
         """Offer it to the shadow once the caller has it."""
-        asyncio.get_running_loop().call_later(0.001, self._shadow.offer, outcome)
+        asyncio.get_running_loop().call_later(_AFTER_S, self._shadow.offer, outcome)
 
     # --- what became of it ---
 
@@ -470,6 +473,12 @@ class Service:
 
     async def _on_store(self, read: Callable[..., T], *given: Any) -> T:
         return read(*given)
+
+
+def run_id(workflow: str, asker: Principal, request_id: str) -> str:
+    """The run that a request id means: the same on every server."""
+    named = "\0".join((workflow, asker["id"], request_id))
+    return hashlib.sha256(named.encode()).hexdigest()[:24]
 
 
 def _unknown(run: str) -> RunError:
