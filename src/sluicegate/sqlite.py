@@ -14,8 +14,14 @@ from sluicegate.errors import RunError
 __all__ = ["connect", "explained", "transaction"]
 
 
+PATIENCE_S = 10.0
+"""Seconds that a writer waits for another one."""
+
+
 class _Connection(sqlite3.Connection):
     """Lasts as long as the store that opened it; Python 3.13 warns of one that is let go without being closed."""
+
+    path: Path | str = "the database"
 
     def __del__(self) -> None:
         # one that could not be opened cannot be closed
@@ -30,8 +36,9 @@ def connect(path: Path | str, *, schema: str = "", durable: bool = False) -> sql
     """
     with explained(path):
         connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=10.0, factory=_Connection
+            path, isolation_level=None, check_same_thread=False, timeout=PATIENCE_S, factory=_Connection
         )
+        connection.path = path
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
@@ -44,7 +51,7 @@ def connect(path: Path | str, *, schema: str = "", durable: bool = False) -> sql
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
     """A write transaction that takes the lock at once, so that two writers wait instead of failing half-way."""
-    with explained("the database"):
+    with explained(getattr(connection, "path", _Connection.path)):
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection

@@ -65,17 +65,20 @@ def export(
     until: Annotated[str, typer.Option(help="Only before this time (ISO 8601).")] = "",
     names: Annotated[bool, typer.Option("--names", help="Show who is behind the pseudonyms.")] = False,
     texts: Annotated[bool, typer.Option("--texts", help="Show texts that were kept and not erased.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="A copy of the log; the home's own by default.")] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the records as JSON lines (with --json as one list), oldest first."""
-    from sluicegate.observe.audit import open_audit
+    """Write the records as JSON lines (with --json as one list), oldest first. Damaged ones are left out."""
     from sluicegate.observe.audit.proof import records
+    from sluicegate.observe.payloads import Payloads
 
-    log = open_audit()
-    people = log.payloads.names() if names else {}
+    # the log is only read: a log that was tampered with, or lies on a read-only disk, is exported all the same
+    folder = folder or _home_log()
+    payloads = Payloads(folder / "payloads.sqlite") if names or texts else None
+    people = payloads.names() if payloads and names else {}
     rows: list[dict[str, Any]] = []
-    for body, _, own in records(log.folder):
+    for body, _, own in records(folder):
         if (run and body.get("run") != run) or (workflow and body.get("workflow") != workflow):
             continue
         if (since and body["at"] < since) or (until and body["at"] >= until):
@@ -84,8 +87,8 @@ def export(
         if names:
             row["actor"] = people.get(body.get("actor", ""), body.get("actor", ""))
             row["people"] = {part: people.get(who, who) for part, who in body.get("people", {}).items()}
-        if texts and "texts" in body:
-            kept = {payload.id: payload.text for payload in log.payloads.of_run(body.get("run", ""))}
+        if payloads and texts and "texts" in body:
+            kept = {payload.id: payload.text for payload in payloads.of_run(body.get("run", ""))}
             row["texts"] = {
                 name: {**text, "text": kept.get(text.get("payload", ""))} for name, text in body["texts"].items()
             }
