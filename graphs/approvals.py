@@ -13,7 +13,10 @@ from sluicegate.errors import RunError
 from sluicegate.nodes.human_interrupt import Asked, Verdict
 from sluicegate.sqlite import connect, transaction
 
-__all__ = ["Approvals", "Waiting", "deadline"]
+__all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "deadline"]
+
+CLOCK_SLACK = timedelta(minutes=5)
+"""How far a clock may step back without harm: as far as time servers correct it in normal running."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs import intake
 from sluicegate.graphs.alone import alone
-from sluicegate.graphs.approvals import Approvals, Waiting, deadline
+from sluicegate.graphs.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
 from sluicegate.nodes.human_interrupt import Asked, Verdict, permit
 from sluicegate.services import Services
 from sluicegate.state import Principal, State
@@ -155,7 +155,15 @@ class Runner:
         waiting = self.waiting(run)
         if waiting is None:
             raise RunError("SG605", f"run {run} is not waiting for a decision")
-        if by and self.services.now() > datetime.fromisoformat(waiting["deadline"]):
+        now = self.services.now()
+        if now < datetime.fromisoformat(waiting["asked_at"]) - CLOCK_SLACK:
+            # how long this has waited is unknown, so its deadline may have passed
+            raise RunError(
+                "SG605",
+                f"the clock went back: run {run} has waited since {waiting['asked_at']}, and now is {now.isoformat()}",
+                mend="Set the clock right, then decide",
+            )
+        if by and now > datetime.fromisoformat(waiting["deadline"]):
             await self.expire(run)
             raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
         if by or verdict != "timeout":

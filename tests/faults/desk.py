@@ -65,24 +65,27 @@ class ByQuestion(FakeRouter):
         return await super().classify(text)
 
 
-def runner(home: Path) -> Runner:
-    """The flow of `tests.graphs.test_run`, with an extraction before the tool."""
+def runner(home: Path, clock: Any = None) -> Runner:
+    """The flow of `tests.graphs.test_run`, with an extraction before the tool; every store on one clock."""
     home.mkdir(parents=True, exist_ok=True)
-    audit = AuditLog(home / "audit", key=home / "audit.pem")
+    now: Any = {"now": clock} if clock else {}
+    seconds: Any = {"now": clock.seconds} if clock else {}
+    audit = AuditLog(home / "audit", key=home / "audit.pem", **now)
     given = services(
         models=PaidModels(home),
         router=ByQuestion(),
-        ledger=SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite"),
-        cache=SqliteCache(home / "cache.sqlite"),
+        ledger=SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite", **seconds),
+        cache=SqliteCache(home / "cache.sqlite", **seconds),
         tools=ToolBox(home),
         audit=Auditor(
             audit,
-            Incidents(home / "incidents.sqlite", audit=audit),
+            Incidents(home / "incidents.sqlite", audit=audit, **now),
             workflow="test",
             version="1",
             digest="digest-1",
             policy_set="p",
         ),
+        **now,
     )
     nodes = {one.name: one for one in NODES}
     nodes["gate"] = node("gate", "policy-check", ("denied", "refuse"), ("tool", "fields"), (None, "recall"))

@@ -469,6 +469,18 @@ def test_pruning_waits_for_retention_and_is_an_event(folder: Path, tmp_path: Pat
     assert verify(folder).tampered
 
 
+def test_a_clock_that_went_back_deletes_nothing_early(folder: Path, tmp_path: Path) -> None:
+    clock = [datetime(2026, 1, 1, tzinfo=UTC)]
+    log = AuditLog(folder, AuditSettings(segment_mb=0.003), key=tmp_path / "k.pem", now=lambda: clock[0])
+    while len(list(folder.glob("audit-*.jsonl"))) < 3:
+        # every other record is from a machine whose clock is ten years slow
+        clock[0] = datetime(2016 if clock[0].year == 2026 else 2026, 1, 1, tzinfo=UTC)
+        log.append("node", facts={"number": 1})
+    clock[0] = datetime(2026, 2, 1, tzinfo=UTC)
+    assert log.prune() == 0
+    assert verify(folder).findings == ()
+
+
 def test_retention_is_at_least_half_a_year() -> None:
     assert AuditSettings().retention_days == 180
     with pytest.raises(ValueError, match="180"):

@@ -155,11 +155,14 @@ class AuditLog:
             head = self._current_head()
             for path in segments(self.folder)[:-1]:
                 lines = path.read_bytes().splitlines(keepends=True)
-                last = parsed(lines[-1]) if lines else None
-                if last is None:
-                    raise _tampered(self.folder, f"the end of {path.name} is not a record")
-                body, _, own = last
-                if datetime.fromisoformat(body["at"]) >= oldest or (keep_from is not None and body["seq"] >= keep_from):
+                found = [parsed(line) for line in lines]
+                whole = [record for record in found if record is not None]
+                if not whole or len(whole) < len(found):
+                    raise _tampered(self.folder, f"{path.name} holds what is not a record")
+                body, _, own = whole[-1]
+                # not the last one's time: the clock may have gone back since
+                newest = max(datetime.fromisoformat(each["at"]) for each, _, _ in whole)
+                if newest >= oldest or (keep_from is not None and body["seq"] >= keep_from):
                     break
                 at = self._now().isoformat()
                 # the statement comes first: a kill between the two leaves a log that still verifies
