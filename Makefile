@@ -44,6 +44,7 @@ check: install
 bench: install
 	$(RUN) python benchmarks/run.py
 	$(RUN) python benchmarks/tracing.py
+	$(RUN) python benchmarks/audit.py
 
 bench-router: install
 	$(RUN) python benchmarks/router.py

@@ -1,0 +1,56 @@
+"""What one event of the audit log costs, in milliseconds; the target is 0.5.
+
+    python benchmarks/audit.py
+
+CPU time is what the log takes; wall time has the machine's other work in it. Events are as the helpdesk writes them: two
+texts as keyed hashes, five documents, a signed head after each. Those of risky classes wait for the disk as well.
+"""
+
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from sluicegate.observe.audit import AuditLog, verify
+
+TARGET_MS = 0.5
+EVENTS = 2000
+FACTS = {
+    "node": "answer",
+    "kind": "slm-answer",
+    "visit": 1,
+    "ms": 12.5,
+    "policy_set": "a" * 64,
+    "documents": [{"id": f"kb-{number}", "version": "1", "hash": "a" * 64} for number in range(5)],
+}
+TEXTS = {"request": "hello " * 20, "answer": "x" * 300}
+
+
+def measured(risk: str) -> tuple[float, float]:
+    """Milliseconds an event: CPU time on average, wall time at the median."""
+    with tempfile.TemporaryDirectory() as folder:
+        log = AuditLog(Path(folder) / "audit", key=Path(folder) / "key.pem")
+        times: list[float] = []
+        began = time.process_time()
+        for _ in range(EVENTS):
+            start = time.perf_counter()
+            log.append("node", actor="ann", run="run", workflow="helpdesk", risk=risk, facts=FACTS, texts=TEXTS)
+            times.append(time.perf_counter() - start)
+        spent = time.process_time() - began
+        verdict = verify(Path(folder) / "audit")
+        assert not verdict.findings
+        assert verdict.records == EVENTS
+        log.close()
+    return 1000 * spent / EVENTS, 1000 * statistics.median(times)
+
+
+def main() -> None:
+    cpu, wall = measured("low")
+    verdict = "ok" if cpu <= TARGET_MS else "OVER"
+    print(f"an event: {cpu:.3f} ms CPU, {wall:.3f} ms at the median (target {TARGET_MS} ms)  {verdict}")
+    cpu, wall = measured("high")
+    print(f"of a risky class: {cpu:.3f} ms CPU, {wall:.3f} ms at the median, most of it the disk's two flushes")
+
+
+if __name__ == "__main__":
+    main()
