@@ -2,8 +2,8 @@
 
     python benchmarks/audit.py
 
-CPU time is what the log takes; wall time has the machine's other work in it. Events are as the helpdesk writes them: two
-texts as keyed hashes, five documents, a signed head after each. Those of risky classes wait for the disk as well.
+CPU time is what the log takes; wall time has the machine's other work in it. Events are as the helpdesk writes them:
+two texts as keyed hashes, five documents, a signed head after each. Those of risky classes wait for the disk as well.
 """
 
 import statistics

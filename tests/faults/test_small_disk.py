@@ -14,10 +14,13 @@ from sluicegate.models import weights
 from sluicegate.sqlite import connect
 
 ROOT = Path(__file__).parents[2]
-WORKFLOW = ROOT / "configs" / "patterns" / "1-slm-router-tools" / "workflow.yaml"
+PATTERNS = ROOT / "configs" / "patterns"
 LEFT = (0, 150)
 """Kilobytes: no room at all, and room for some of the stores."""
 REQUEST = "Please order a second monitor for my desk in Building 2."
+
+
+pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -32,6 +35,14 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"this test may not mount a small disk: {made.stderr.strip()}")
     yield place
     subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def patient(folder: Path, pattern: str) -> str:
+    """A pattern whose models may take their time on a busy machine."""
+    path = folder / f"{pattern}.yaml"
+    slow = "{use: 'embedded:smollm2-135m', otherwise: [], timeout_s: 600}"
+    path.write_text(f"extends: {PATTERNS / pattern / 'workflow.yaml'}\nmodels: {{slm: {slow}}}\n", encoding="utf-8")
+    return str(path)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,7 +61,7 @@ def run(disk: Path, *command: str, status: int | None = 0) -> Any:
         check=False,
         cwd=ROOT,
         env=environment,
-        timeout=200,
+        timeout=280,
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert status is None or done.returncode == status, done.stdout + done.stderr
@@ -69,12 +80,13 @@ def tickets(disk: Path) -> int:
     return connect(disk / "home" / "tickets.sqlite").execute("SELECT count(*) FROM tickets").fetchone()[0]
 
 
-def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(disk: Path) -> None:
-    assert run(disk, "run", str(WORKFLOW), REQUEST, "--run", "first")["status"] == "answered"
+def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(disk: Path, tmp_path: Path) -> None:
+    workflow = patient(tmp_path, "1-slm-router-tools")
+    assert run(disk, "run", workflow, REQUEST, "--run", "first")["status"] == "answered"
     ended = {"first"}
     for left in LEFT:
         filler = fill(disk, left)
-        said = run(disk, "run", str(WORKFLOW), REQUEST, "--run", f"left-{left}", status=None)
+        said = run(disk, "run", workflow, REQUEST, "--run", f"left-{left}", status=None)
         filler.unlink()
         if "error" in said:
             assert said["error"]["code"] == "SG607"
@@ -85,13 +97,13 @@ def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(disk
     assert "left-0" not in ended
     assert tickets(disk) >= len(ended)
     for left in LEFT:
-        assert run(disk, "run", str(WORKFLOW), REQUEST, "--run", f"left-{left}")["status"] == "answered"
+        assert run(disk, "run", workflow, REQUEST, "--run", f"left-{left}")["status"] == "answered"
     assert tickets(disk) == 1 + len(LEFT), "an order was lost or placed twice"
     assert run(disk, "audit", "verify")["findings"] == []
 
 
-def test_a_full_disk_takes_no_half_of_an_index(disk: Path) -> None:
-    workflow = str(ROOT / "configs" / "patterns" / "3-rag-slm" / "workflow.yaml")
+def test_a_full_disk_takes_no_half_of_an_index(disk: Path, tmp_path: Path) -> None:
+    workflow = patient(tmp_path, "3-rag-slm")
     filler = fill(disk, 100)
     said = run(disk, "ingest", workflow, status=1)
     assert said["error"]["code"] == "SG607"
@@ -101,10 +113,11 @@ def test_a_full_disk_takes_no_half_of_an_index(disk: Path) -> None:
     assert answered["status"] == "answered"
 
 
-def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path) -> None:
-    run(disk, "run", str(WORKFLOW), REQUEST, "--run", "first")
+def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path, tmp_path: Path) -> None:
+    workflow = patient(tmp_path, "1-slm-router-tools")
+    run(disk, "run", workflow, REQUEST, "--run", "first")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    for command in (["run", str(WORKFLOW), REQUEST], ["budget", "show"], ["audit", "checkpoint"]):
+    for command in (["run", workflow, REQUEST], ["budget", "show"], ["audit", "checkpoint"]):
         said = run(disk, *command, status=1)
         assert said["error"]["code"] == "SG607"
         assert str(disk) in said["error"]["message"]

@@ -498,7 +498,7 @@ def test_risky_events_are_forced_onto_the_disk(make: Any, monkeypatch: pytest.Mo
 
 
 def test_an_event_is_cheap(make: Any) -> None:
-    """About 0.1 ms (`benchmarks/audit.py`); compared with parsing and writing the same data as JSON a few dozen times, in
+    """About 0.1 ms (`benchmarks/audit.py`); compared with a few dozen times parsing and writing its data, in
     processor time, since this machine may be busy."""
     log = make()
     facts = {**FACTS, "documents": [{"id": f"kb-{n}", "version": "1", "hash": "a" * 64} for n in range(5)]}

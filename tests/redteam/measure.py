@@ -33,7 +33,7 @@ __all__ = ["FAMILIES", "STAGES", "Result", "measure", "rows", "table"]
 
 HERE = Path(__file__).parent
 HELPDESK = HERE.parents[1] / "configs" / "helpdesk"
-FAMILIES = ("direct", "indirect", "extraction", "exfiltration", "leaks", "jailbreak")
+FAMILIES = ("direct", "indirect", "extraction", "exfiltration", "leaks", "jailbreak", "multilingual", "split")
 STAGES = ("request guard", "policy", "read filter", "retrieval guard", "output check", "human", "closed form", "none")
 """What can stop an attack, in the order of a run; ``closed form``: the model could only pick sentences or
 fill fields, and none that would do."""

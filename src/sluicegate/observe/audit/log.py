@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from sluicegate import sqlite
 from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
@@ -55,7 +57,8 @@ class AuditSettings(BaseModel):
 class AuditLog:
     """Safe to use from any thread and by several processes of one machine.
 
-    Raises `RunError` SG606 when the log was tampered with, SG607 when it cannot be written.
+    Raises `RunError` SG606 when the log was tampered with, SG607 when it cannot be written, SG608 when another process
+    holds it for long.
     """
 
     def __init__(
@@ -190,11 +193,28 @@ class AuditLog:
     @contextmanager
     def _locked(self) -> Generator[None]:
         with self._thread_lock, _writable(self.folder):
-            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            self._take_lock()
             try:
                 yield
             finally:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def _take_lock(self) -> None:
+        """Hold the log, or say that another process does: one that is stopped must not hang every request."""
+        until = time.monotonic() + sqlite.PATIENCE_S
+        while True:
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise RunError(
+                        "SG608",
+                        f"the audit log in {self.folder} is locked by another process",
+                        mend="Try again when it is done",
+                    ) from None
+                time.sleep(0.001)
+            else:
+                return
 
     def _current_head(self) -> dict[str, Any]:
         """The head, after making sure that the file ends where it says."""
