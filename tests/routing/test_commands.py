@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from sluicegate.cli.router import app
+from sluicegate.cli.router import CALIBRATIONS, app
 from sluicegate.errors import ModelError
+from sluicegate.routing.calibration import METHODS
 from tests.routing.made_rows import jsonl, rows
 from tests.routing.test_answer import graded
 from tests.routing.test_escalate import made
@@ -90,6 +91,10 @@ def test_answers(written: Write, tmp_path: Path) -> None:
     data = written("".join(json.dumps(row) + "\n" for row in graded(120, 0)))
     found = told("fit", data, "--task", "answer", "--out", tmp_path / "answers")
     assert found["auroc"] > 0.7
+
+
+def test_every_calibration_can_be_named() -> None:
+    assert CALIBRATIONS == METHODS
 
 
 def test_what_is_refused(written: Write, tmp_path: Path, artifact: Path) -> None:

@@ -12,7 +12,7 @@ from sluicegate.routing.data import Labelled
 from sluicegate.routing.drift import by_day, drift, psi, window_of
 from sluicegate.routing.explain import explain_text, targets
 from sluicegate.routing.fit import FitSettings
-from sluicegate.routing.learn import compare, corrections_of, with_corrections
+from sluicegate.routing.learn import compare, corrections_of, unseen, with_corrections, would_change
 from sluicegate.routing.plots import cost_quality_svg, drift_svg, page, reliability_svg
 from sluicegate.routing.router import FittedRouter
 from tests.routing.made_rows import embed_secret, embed_secret_now, fitted_at, rows, secret_rows
@@ -90,6 +90,20 @@ async def test_compare_shows_what_would_change(lexical: Artifact, tmp_path: Path
     assert (same["changed"], same["p_value"]) == (0, 1.0)
 
 
+async def test_requests_that_would_take_another_branch_are_named(lexical: Artifact) -> None:
+    old, strict = FittedRouter(lexical, threshold=0.0), FittedRouter(lexical, threshold=1.1)
+    found = await would_change(old, strict, ["printer is jammed", "reset my password"])
+    assert (found["requests"], found["other_label"], found["other_trust"]) == (2, 0, 2)
+    assert found["examples"][0] == {"text": "printer is jammed", "before": "printer", "after": "printer (not sure)"}
+    assert (await would_change(old, old, ["printer is jammed"]))["examples"] == []
+
+
+def test_what_was_learned_is_no_test() -> None:
+    learned = corrections_of([{"text": "My  Wifi", "label": "network"}], labels={"network"})
+    left = unseen(Labelled(["my wifi", "the printer"], ["network", "printer"], {}), learned)
+    assert (left.texts, left.labels) == (["the printer"], ["printer"])
+
+
 async def test_explain_names_the_words_that_spoke(lexical: Artifact) -> None:
     found = await explain_text(FittedRouter(lexical), "the printer is jammed", rows(60, 7), embed=None)
     assert found["label"] == "printer"
@@ -124,16 +138,20 @@ async def test_targets_trade_coverage_for_error(lexical: Artifact) -> None:
 
 def test_plots_and_page() -> None:
     bins = [
-        {"low": 0.0, "high": 0.5, "count": 3, "accuracy": 0.4},
-        {"low": 0.5, "high": 1.0, "count": 7, "accuracy": 0.9},
+        {"low": 0.0, "high": 0.5, "count": 3, "accuracy": 0.0, "confidence": 0.4},
+        {"low": 0.5, "high": 1.0, "count": 7, "accuracy": 1.0, "confidence": 0.9},
     ]
-    first = reliability_svg(bins, title="<Reliability>")
+    first = reliability_svg(bins, threshold=0.7, title="<Reliability>")
     assert first.startswith("<svg")
-    assert first == reliability_svg(bins, title="<Reliability>")
-    curve = cost_quality_svg([[0, 0.6], [1, 0.8]], weak=0.6, strong=0.8, title="Cost")
+    assert first == reliability_svg(bins, threshold=0.7, title="<Reliability>")
+    assert "threshold" in first
+    assert "threshold" not in reliability_svg(bins, threshold=2.0, title="None proved")
+    reached = {0.5: 0.24}
+    curve = cost_quality_svg([[0, 0.6], [1, 0.8]], weak=0.6, strong=0.8, reached=reached, title="Cost")
+    assert "50% of the gap with 24% of the calls" in curve
     days = by_day(runs(60, 0), out_of_scope="oos")
     assert [day["rows"] for day in days] == [20, 20, 20]
-    plotted = drift_svg(days, threshold=0.7, title="desk")
+    plotted = drift_svg(days, threshold=0.7, boundary=days[-1]["day"], title="desk")
     made = page("<desk>", {"accuracy": 0.5}, {"Per class": [{"label": "<a>", "f1": 0.25}]}, [first, curve, plotted])
     assert "&lt;desk&gt;" in made
     assert "&lt;a&gt;" in made

@@ -72,8 +72,12 @@ def test_refit_learns_from_corrections(workflow: Path, tmp_path: Path) -> None:
     remember([(1.0, "fault_report", 0.4, text) for text in requests], dict.fromkeys(range(6), "hardware_request"))
     found = told("refit", workflow, "--out", tmp_path / "proposed")
     assert found["corrections"] == 6
-    assert found["rows"] == 260
+    assert (found["rows"], found["compared_on"]) == (260, "examples.eval")
     assert found["hash"] != fitted["hash"]
+    recorded = found["recorded"]
+    assert recorded["requests"] == 6
+    assert recorded["other_label"] + recorded["other_trust"] >= len(recorded["examples"]) > 0
+    assert all(row["after"].startswith("hardware_request") for row in recorded["examples"])
     assert found["new"]["accuracy"] - found["old"]["accuracy"] == pytest.approx(
         (found["mended"] - found["broken"]) / 260
     )
@@ -81,6 +85,21 @@ def test_refit_learns_from_corrections(workflow: Path, tmp_path: Path) -> None:
     assert told_by_new["label"] == "hardware_request"
     # nothing is promoted: the workflow's own artifact is as it was
     assert read_card(workflow.parent / "routers" / "lexical")["hash"] == fitted["hash"]
+
+
+def test_examples_must_be_labelled_with_the_workflows_intents(workflow: Path) -> None:
+    lines = (HELPDESK.parent / "examples" / "train.jsonl").read_text(encoding="utf-8")
+    (workflow.parent / "examples").mkdir()
+    (workflow.parent / "examples" / "train.jsonl").write_text(lines.replace('"printing"', '"printng"'), "utf-8")
+    with pytest.raises(ModelError, match=r"SG312 .* labels rows printng, which helpdesk does not have"):
+        said("fit", workflow)
+
+
+def test_a_proposal_never_takes_the_place_of_what_serves(workflow: Path, tmp_path: Path) -> None:
+    told("fit", workflow)
+    result = CliRunner().invoke(app, ["refit", str(workflow), "--out", str(workflow.parent / "routers" / "lexical")])
+    assert result.exit_code == 2
+    assert "serves now" in result.output
 
 
 def test_since_must_be_a_duration() -> None:

@@ -12,7 +12,7 @@ import typer
 
 from sluicegate.cli.router_view import pairs, rows_table, write_page
 from sluicegate.cli.show import AsJson, emit, notes, progress
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Fit, report and explain routers.", no_args_is_help=True)
 
+# `routing.calibration.METHODS`, without its numpy: help is shown at once
+CALIBRATIONS = ("temperature", "vector", "sigmoid", "vector-sigmoid", "isotonic")
 EMBEDDER = "embedded:all-minilm-l6-v2"
 ROLE = "embedder"
+MOST_RECORDED = 1000
+"""Recorded requests, the latest, that a refit is tried on."""
 
 Artifact = Annotated[Path, typer.Argument(help="Folder of the router's artifact.")]
 Data = Annotated[list[Path], typer.Option(help="Labelled rows: JSON Lines or CSV, may be gzipped.")]
@@ -61,7 +65,7 @@ def fit(
         str | None, typer.Option(help="What the error bounds: all that is accepted together, or each intent.")
     ] = None,
     method: Annotated[
-        str, typer.Option(help="Calibration: temperature, vector, sigmoid, isotonic; auto picks by cross-validation.")
+        str, typer.Option(help=f"Calibration: {', '.join(CALIBRATIONS)}; auto picks by cross-validation.")
     ] = "auto",
     embedder: Annotated[
         str | None, typer.Option(help=f"Embedding model ({EMBEDDER}), or none for words and characters only.")
@@ -72,12 +76,11 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a router on labelled rows and write its artifact."""
-    from sluicegate.routing.calibration import METHODS
     from sluicegate.routing.data import joined, read_labelled
     from sluicegate.routing.fit import FitSettings
 
-    if method not in ("auto", *METHODS):
-        raise typer.BadParameter(f"must be auto, {', '.join(METHODS)}", param_hint="--method")
+    if method not in ("auto", *CALIBRATIONS):
+        raise typer.BadParameter(f"must be auto, {', '.join(CALIBRATIONS)}", param_hint="--method")
     if per not in (None, "all", "intent"):
         raise typer.BadParameter("must be all or intent", param_hint="--per")
     kind: Any = method
@@ -86,7 +89,7 @@ def fit(
             "more than one source": len(source) > 1,
             "--calibration": calibration,
             "--oos-label": oos_label,
-            "--task": task != "intent",
+            "--task escalate": task == "escalate",
             "--error": error,
             "--confidence": confidence,
             "--embedder": embedder,
@@ -135,12 +138,17 @@ def report(
         found = _report_escalation(artifact, data)
         svgs = [
             cost_quality_svg(
-                found["curve"], weak=found["weak_accuracy"], strong=found["strong_accuracy"], title="Cost and quality"
+                found["curve"],
+                weak=found["weak_accuracy"],
+                strong=found["strong_accuracy"],
+                reached={0.5: found["cpt50"], 0.8: found["cpt80"]},
+                title=f"Cost and quality: APGR {found['apgr']:.3f} on {found['rows']:,} rows",
             )
         ]
     else:
         found = _report_intents(artifact, data)
-        svgs = [reliability_svg(found["reliability"], title="Reliability")] if html else []
+        title = f"Reliability: ECE {found['ece']:.3f} on {found['rows']:,} rows"
+        svgs = [reliability_svg(found["reliability"], threshold=found["threshold"], title=title)] if html else []
     if html:
         write_page(html, found, svgs, title=f"Router {artifact.name}")
     if as_json:
@@ -209,35 +217,44 @@ def refit(
     """Fit a new artifact with people's corrections, and show what it would change. Nothing is promoted."""
     from sluicegate.home import home
     from sluicegate.observe.store import Store
-    from sluicegate.routing.data import joined, read_labelled
-    from sluicegate.routing.learn import compare, corrections_of, with_corrections
+    from sluicegate.routing.artifact import check_place
+    from sluicegate.routing.learn import compare, corrections_of, with_corrections, would_change
 
     loaded = _workflow(workflow)
     train, apart = _examples(loaded)
     old = _serving(loaded)
+    if out.resolve() == loaded.find(loaded.config.router.artifact or "").resolve():
+        raise typer.BadParameter(
+            "is the artifact that serves now: a proposal needs a place of its own", param_hint="--out"
+        )
+    check_place(out)
     store = Store(home() / "store.sqlite")
     try:
-        rows = store.corrections(loaded.name, since_ns=_since_ns(since))
+        edge = _since_ns(since)
+        rows, requests = store.corrections(loaded.name, since_ns=edge), store.requests(loaded.name, since_ns=edge)
     finally:
         store.close()
     corrections = corrections_of(rows, labels=set(old.labels))
     if not len(corrections):
+        left = "".join(f"; {count} left out: {why}" for why, count in corrections.unusable.items())
         raise ModelError(
             "SG313",
-            f"there are no usable corrections for {loaded.name} since {since} ago",
+            f"there are no usable corrections for {loaded.name} since {since} ago{left}",
             mend="Corrections are the scores `correct_intent` that approvers and users give",
         )
+    tested, compared_on = _held_apart(loaded, corrections)
     settings = _settings(loaded, "auto", need_threshold=True)
-    models = _models_of(loaded)
+    models = _models_of(loaded) if loaded.config.router.embeddings else None
     fitted = _fit_and_write(
         with_corrections(train, corrections), apart, settings, models, loaded.config.router.embedder, out, quiet=True
     )
-    named = loaded.config.examples.eval or loaded.config.examples.calibration
-    tested = joined([read_labelled(loaded.find(named))]) if named else corrections_as_rows(corrections)
+    new = _loaded(out)
     found: dict[str, Any] = {
-        **asyncio.run(compare(old, _loaded(out), tested)),
+        "compared_on": compared_on,
+        **asyncio.run(compare(old, new, tested)),
         "corrections": len(corrections),
         "unusable": dict(corrections.unusable),
+        "recorded": asyncio.run(would_change(old, new, requests[:MOST_RECORDED])),
         "artifact": str(out),
         "hash": fitted["hash"],
     }
@@ -246,7 +263,10 @@ def refit(
         return
     pairs(f"Proposed: {out}", found)
     rows_table("Accuracy and coverage", [{"artifact": name, **found[name]} for name in ("old", "new")])
-    rows_table("What would change", found["examples"])
+    rows_table(f"What would change in {compared_on}", found["examples"])
+    recorded = found["recorded"]
+    title = f"What would change of {recorded['requests']} recorded requests"
+    rows_table(f"{title}: {recorded['other_label']} labels, {recorded['other_trust']} branches", recorded["examples"])
     notes().print(f"To take it, set `router: {{artifact: …}}` of {loaded.path} to it and promote the variant.")
 
 
@@ -276,8 +296,14 @@ def drift(
     after = window_of([row for row in rows if row["started_ns"] >= edge], out_of_scope=outside)
     found = measured(before, after)
     if svg:
-        last = rows[-1]["threshold"]
-        svg.write_text(drift_svg(by_day(rows, out_of_scope=outside), threshold=last, title=loaded.name), "utf-8")
+        days = by_day(rows, out_of_scope=outside)
+        boundary = datetime.fromtimestamp(edge / 1e9, UTC).date().isoformat()
+        served = {row["threshold"] for row in rows if row["artifact"] == rows[-1]["artifact"]}
+        # thresholds per intent are no one line
+        last = served.pop() if len(served) == 1 else None
+        svg.write_text(
+            drift_svg(days, threshold=last, boundary=boundary, title=f"{loaded.name}, by day (UTC)"), "utf-8"
+        )
     if as_json:
         emit(found.plain())
     else:
@@ -287,11 +313,20 @@ def drift(
         notes().print(f"warning: {warning}", style="yellow", markup=False)
 
 
-def corrections_as_rows(corrections: Any) -> "Labelled":
-    """The corrections themselves, when a workflow has no other rows to compare on."""
-    from sluicegate.routing.data import Labelled
+def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]":
+    """The rows on which old and new are compared, and what they are called. Raises `ModelError` SG313 without any."""
+    from sluicegate.routing.data import read_labelled
+    from sluicegate.routing.learn import unseen
 
-    return Labelled(corrections.texts, corrections.labels, {})
+    files = workflow.config.examples
+    for name, file in (("examples.eval", files.eval), ("examples.calibration", files.calibration)):
+        if file and len(rows := unseen(read_labelled(workflow.find(file)), corrections)):
+            return rows, name
+    raise ModelError(
+        "SG313",
+        f"{workflow.name} has no rows held apart, on which the old and the new router could be compared",
+        mend="Add `examples: {eval: examples/eval.jsonl}`: rows that no router is fitted on",
+    )
 
 
 def _fit_workflow(path: Path, out: Path | None, method: Any, *, need_threshold: bool, as_json: bool) -> None:
@@ -343,6 +378,9 @@ def _fit_and_write(
         **fitted.card["rows"],
         **fitted.card["metrics"],
         "threshold": fitted.card["threshold"]["value"],
+        "per": settings.per,
+        "own_thresholds": len(fitted.card["threshold"]["per_intent"]["own"]) if settings.per == "intent" else 0,
+        "calibration_method": fitted.calibrator.method,
     }
     if train.repeated:
         notes().print(f"{train.repeated} repeated rows were used once")
@@ -429,7 +467,21 @@ def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
             mend="Add `examples: {train: examples/train.jsonl}` to the workflow",
         )
     apart = read_labelled(workflow.find(files.calibration)) if files.calibration else None
-    return read_labelled(workflow.find(files.train)), apart
+    train = read_labelled(workflow.find(files.train))
+    intents = workflow.config.intents
+    for name, rows in ((files.train, train), (files.calibration, apart)):
+        if rows is not None and (unknown := sorted(set(rows.labels) - intents.keys())):
+            near = nearest(unknown[0], list(intents))
+            raise ModelError(
+                "SG312",
+                f"{name} labels rows {', '.join(unknown[:5])}, which {workflow.name} does not have",
+                mend=(f"Did you mean {near!r}? " if near else "") + f"Its intents: {', '.join(intents)}",
+            )
+    if missing := [name for name in intents if name not in train.labels]:
+        notes().print(
+            f"no examples of {', '.join(missing)}: the router will never answer so", style="yellow", markup=False
+        )
+    return train, apart
 
 
 def _settings(workflow: "Workflow", method: Any, *, need_threshold: bool) -> Any:

@@ -13,6 +13,7 @@ PERCENT = frozenset(
         "accuracy",
         "macro_f1",
         "coverage",
+        "coverage_per_intent",
         "accepted_accuracy",
         "in_scope_accuracy",
         "oos_recall",
@@ -64,7 +65,11 @@ def shown(name: str, value: Any) -> str:
     """A value for people: shares in percent, milliseconds with one decimal."""
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
+        if name == "threshold" and value > 1:
+            return "none proved: nothing is accepted"
         if name in PERCENT:
             return f"{value:.1%}"
         return f"{value:.1f}" if "_ms_" in name else f"{value:.4f}"

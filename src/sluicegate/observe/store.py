@@ -233,6 +233,15 @@ class Store:
             (workflow, since_ns),
         )
 
+    def requests(self, workflow: str, *, since_ns: int = 0) -> list[str]:
+        """The classified requests, each once, as far as their text was kept; latest first."""
+        rows = self.query(
+            "SELECT request, max(started_ns) AS at FROM runs WHERE workflow = ? AND started_ns >= ? AND NOT shadow "
+            "AND intent IS NOT NULL AND trim(coalesce(request, '')) != '' GROUP BY request ORDER BY at DESC",
+            (workflow, since_ns),
+        )
+        return [str(row["request"]) for row in rows]
+
     def feedback(self, *, since_ns: int = 0) -> list[dict[str, Any]]:
         """Scores that people gave, with their run's workflow, intent and path, oldest first."""
         return self.query(

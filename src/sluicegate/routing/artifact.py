@@ -82,6 +82,7 @@ def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mappi
             "method": calibrator.method,
             "temperature": calibrator.temperature,
             "points": [list(pair) for pair in calibrator.points],
+            "scales": [list(pair) for pair in calibrator.scales],
         },
     }
     return write_folder(folder, full, arrays, files)
@@ -172,8 +173,9 @@ def read_artifact(folder: Path) -> Artifact:
     card = read_card(folder, task="intent")
     head = read_head(folder, card)
     try:
-        points = tuple((float(x), float(y)) for x, y in card["calibration"]["points"])
-        calibrator = Calibrator(card["calibration"]["method"], card["calibration"]["temperature"], points)
+        fitted = card["calibration"]
+        points, scales = (tuple((float(x), float(y)) for x, y in fitted.get(name, ())) for name in ("points", "scales"))
+        calibrator = Calibrator(fitted["method"], fitted["temperature"], points, scales)
     except (ValueError, KeyError, TypeError) as error:
         raise _edited(folder, "its calibration cannot be read") from error
     return Artifact(head, calibrator, card)

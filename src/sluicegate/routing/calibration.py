@@ -4,8 +4,8 @@
 Networks"); it never changes which label wins. `vector` gives each label a factor and a shift of its own (ibid., section
 4.2, with a diagonal matrix), drawn to temperature by a ridge penalty; it may change the label. `sigmoid` (Platt 1999)
 and `isotonic` (Zadrozny and Elkan 2002) map the winning label's confidence alone and leave the order of the others as
-it is. Without a method named, temperature stays unless another is clearly better on rows it was not fitted on (see
-`calibration_choice`).
+it is; `vector-sigmoid` is the one after the other. Without a method named, temperature stays unless another is clearly
+better on rows it was not fitted on (see `calibration_choice`).
 """
 
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ __all__ = [
     "softmax",
 ]
 
-Method = Literal["temperature", "vector", "sigmoid", "isotonic"]
+Method = Literal["temperature", "vector", "sigmoid", "vector-sigmoid", "isotonic"]
 METHODS: tuple[Method, ...] = get_args(Method)
 Floats = NDArray[np.floating]
 
@@ -62,16 +62,19 @@ class Calibrator:
     method: Method = "temperature"
     temperature: float = 1.0
     points: tuple[tuple[float, float], ...] = ()
-    """For ``isotonic``: confidence before and after, rising; for ``sigmoid``: the one pair (slope, intercept); for
-    ``vector``: a pair (factor, shift) per label, which come before the temperature."""
+    """For ``isotonic``: confidence before and after, rising; for the sigmoids: the one pair (slope, intercept)."""
+    scales: tuple[tuple[float, float], ...] = ()
+    """For the vectors: a pair (factor, shift) per label, which come before the temperature."""
 
     def __call__(self, logits: Floats) -> Floats:
         """Probabilities along the last axis of `logits`, which has a row per text."""
-        if self.method == "vector":
-            factors, shifts = np.array(self.points).T
-            return softmax((logits * factors + shifts) / self.temperature)
-        scaled = softmax(logits.astype(np.float64) / self.temperature)
-        if self.method == "temperature":
+        # in 32 bits a confidence near 1 is 1, and its logit infinite
+        logits = logits.astype(np.float64)
+        if self.scales:
+            factors, shifts = np.array(self.scales).T
+            logits = logits * factors + shifts
+        scaled = softmax(logits / self.temperature)
+        if not self.points:
             return scaled
         top = scaled.max(axis=-1, keepdims=True)
         moved = self._moved(top)
@@ -81,7 +84,7 @@ class Calibrator:
         return np.where(scaled == top, moved, spread)
 
     def _moved(self, top: Floats) -> Floats:
-        if self.method == "sigmoid":
+        if self.method != "isotonic":
             slope, intercept = self.points[0]
             return 1 / (1 + np.exp(-(slope * _logit(top) + intercept)))
         before, after = [x for x, _ in self.points], [y for _, y in self.points]
@@ -93,7 +96,6 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     import scipy.optimize
 
     optimize: Any = scipy.optimize
-    # in 32 bits a confidence near 1 is 1, and its logit infinite
     logits = logits.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
@@ -102,13 +104,14 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     found = optimize.minimize_scalar(loss, bounds=(-4.0, 4.0), method="bounded")
     temperature = float(np.exp(found.x))
     if method == "temperature":
-        return Calibrator("temperature", temperature)
+        return Calibrator(method, temperature)
+    scales = _vector(logits / temperature, target, temperature) if method.startswith("vector") else ()
     if method == "vector":
-        return Calibrator("vector", temperature, _vector(logits / temperature, target, temperature))
-    scaled = softmax(logits / temperature)
+        return Calibrator(method, temperature, scales=scales)
+    scaled = Calibrator(method, temperature, scales=scales)(logits)
     top, right = scaled.max(axis=1), (scaled.argmax(axis=1) == target).astype(float)
-    if method == "sigmoid":
-        return Calibrator("sigmoid", temperature, (_platt(top, right),))
+    if method != "isotonic":
+        return Calibrator(method, temperature, (_platt(top, right),), scales)
     from sklearn.isotonic import IsotonicRegression
 
     model: Any = IsotonicRegression(y_min=1 / (len(top) + 2), y_max=1 - 1 / (len(top) + 2)).fit(top, right)

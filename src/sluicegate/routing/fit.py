@@ -285,7 +285,8 @@ def _calibrated(
     if settings.method != "auto":
         return fit_calibrator(seen, wanted, settings.method), ~spent
     # a shift per label would undo the one that out of scope was given
-    tried: tuple[Method, ...] = ("sigmoid",) if settings.oos_label is not None else ("vector", "sigmoid")
+    alone: tuple[Method, ...] = ("sigmoid",)
+    tried = alone if settings.oos_label is not None else (*alone, "vector", "vector-sigmoid")
     return choose_calibrator(seen, wanted, tried), ~spent
 
 
