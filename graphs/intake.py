@@ -73,8 +73,11 @@ def _decoded(raw: bytes, changed: list[str]) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
+        text = raw.decode("cp1252", "replace")
+        if "\0" in text or len(_CONTROL.findall(text)) + text.count("\ufffd") > len(text) / 20:
+            raise RunError("SG601", "the request is not text", mend="Send it as text, in UTF-8") from None
         changed.append("encoding")
-        return raw.decode("cp1252", "replace")
+        return text
 
 
 def request(raw: str | bytes, *, channel: str, id: str, received_at: datetime) -> Request:

@@ -57,17 +57,18 @@ def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel], faults: Fa
         return tuple(available(())) + tuple(name for name in named if isinstance(name, str))
 
 
+_BLOCKS = {"SG111": "nodes", "SG112": "models", "SG113": "intents", "SG115": "indexes"}
+"""The block that holds the names of each code."""
+
+
 class _Names:
     """The names that exist; those of broken parts count, so that one fault is not reported twice."""
 
     def __init__(self, faults: Faults, prompts: tuple[str, ...], tools: tuple[str, ...]) -> None:
         self.faults = faults
         self.known: dict[str, tuple[str, ...]] = {
-            "SG111": self._keys("nodes"),
-            "SG112": self._keys("models"),
-            "SG113": self._keys("intents"),
+            **{code: self._keys(block) for code, block in _BLOCKS.items()},
             "SG114": prompts,
-            "SG115": self._keys("indexes"),
             "SG116": guard_names(),
             "SG117": tools,
         }
@@ -78,6 +79,9 @@ class _Names:
 
     def check(self, code: str, what: str, name: str, pointer: Pointer, mend: str | None = None) -> None:
         known = self.known[code]
+        block = _BLOCKS.get(code)
+        if block and not known and self.faults.touches((block,)):
+            return  # that the block is missing or broken is told already
         if name not in known and not self.faults.touches(pointer):
             self.faults.add(code, f"there is no {what} {name!r}", pointer, choices=known, word=name, mend=mend)
 

@@ -262,18 +262,17 @@ class Runner:
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
 
     def all_llm_usd(self, state: State) -> float:
-        """What one call of the large model would have cost with the tokens this run's answer took; what the run cost
-        where the workflow has no large model."""
+        """What the large model would have cost for this run's prompts, and for the words of its answer where the small
+        one only picked them or none was asked; what the run cost where the workflow has no large model."""
         models, spend, answer = self.services.models, state.get("spend"), state.get("answer")
         try:
             models.describe("llm")
         except ModelError:
             return spend["usd"] if spend else 0.0
+        written = models.tokens(answer["text"] if answer else "")
         if spend and spend["completion_tokens"]:
-            return models.price("llm", spend["prompt_tokens"], spend["completion_tokens"])
-        return models.price(
-            "llm", models.tokens(state["request"]["text"]), models.tokens(answer["text"] if answer else "")
-        )
+            return models.price("llm", spend["prompt_tokens"], max(spend["completion_tokens"], written))
+        return models.price("llm", models.tokens(state["request"]["text"]), written)
 
     def _state(self, run: str) -> State | None:
         values = self.graph.get_state(_config(run)).values

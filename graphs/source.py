@@ -128,7 +128,11 @@ def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
-        return Source(path, problems=(Problem("SG101", f"cannot read {path}: {why}", Place(name, 1, 1)),))
+        mend = None
+        if isinstance(error, IsADirectoryError):
+            inside = path / "workflow.yaml"
+            why, mend = "it is a folder", f"Name the file: {inside}" if inside.is_file() else "Name a workflow's file"
+        return Source(path, problems=(Problem("SG101", f"cannot read {path}: {why}", Place(name, 1, 1), mend=mend),))
     except ValueError as error:
         return Source(path, problems=(Problem("SG101", f"cannot read {path!r}: {error}"),))
     if len(content) > MAX_BYTES:

@@ -140,10 +140,23 @@ def _errors(model: type[BaseModel], data: Any, at: Pointer, faults: Faults, also
         group = found.setdefault(pointer, [])
         if not any(other["type"] == detail["type"] or other["msg"] == detail["msg"] for other in group):
             group.append(detail)
+    meant = {(*pointer[:-1], _meant(model, pointer)) for pointer, [one, *_] in found.items() if _is_extra(one)}
     for pointer, group in found.items():
+        if group[0]["type"] == "missing" and pointer in meant:
+            faults.broken.add((*at, *_removable(pointer, data)))
+            continue  # it is there, misspelt, and told as such
         _explain(model, at, pointer, group, faults, also)
         faults.broken.add((*at, *_removable(pointer, data)))
     return bool(found)
+
+
+def _is_extra(detail: Any) -> bool:
+    return detail["type"] == "extra_forbidden"
+
+
+def _meant(model: type[BaseModel], pointer: Pointer) -> str | None:
+    """The key that an unknown one was probably meant to be."""
+    return nearest(str(pointer[-1]), _keys_at(model, pointer[:-1]))
 
 
 def _only_strict(detail: Any) -> bool:

@@ -34,6 +34,34 @@ def test_every_command_explains_itself(
     assert "Usage:" in capsys.readouterr().out
 
 
+def test_a_misspelt_command_is_told_the_nearest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert left_with(monkeypatch, "chekc") == 2
+    assert "No such command 'chekc'. Did you mean 'check'?" in capsys.readouterr().err
+
+
+def test_help_lists_a_commands_own_options_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert left_with(monkeypatch, "audit", "--help") == 0
+    assert "completion" not in capsys.readouterr().out
+
+
+def test_a_folder_is_answered_with_the_file_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(Path(HELPDESK).parent)
+    assert left_with(monkeypatch, "run", folder, "hello") == 2
+    assert f"cannot read {folder}: it is a folder. Name the file: {HELPDESK}" in capsys.readouterr().err
+
+
+def test_a_binary_file_is_no_request() -> None:
+    with pytest.raises(RunError, match="the request is not text"):
+        intake.clean(bytes(range(256)) * 8)
+    assert intake.clean("Grüße aus Köln".encode("cp1252")) == ("Grüße aus Köln", ["encoding"])
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\xfa", b"[" * 50_000, b"workflow: [", None])
 def test_a_broken_config_is_an_error_with_a_code_and_a_place(
     content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sluicegate.cli.outcome import print_summary, summary
+from sluicegate.cli.outcome import print_outcome, print_summary, summary
 
 
 def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float = 0.002, llm_calls: int = 0) -> dict[str, Any]:
@@ -39,3 +39,25 @@ def test_nothing_is_said_of_a_cache_that_served_nothing() -> None:
     print_summary(OUTCOMES[:2], screen=Console(file=page, width=120, highlight=False))
     assert "cache" not in page.getvalue()
     assert summary(OUTCOMES[:2])["cache_saved_usd"] == 0
+
+
+def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -> None:
+    waiting = {
+        "node": "approve",
+        "approvers": "role:lead",
+        "deadline": "2026-11-25T14:59:03+00:00",
+        "reason": "a high-risk class",
+        "proposal": {"tool": "create_ticket", "arguments": {"title": "x" * 80, "urgency": "normal"}},
+    }
+    said = outcome("human") | {
+        "request": "Order it", "intent": None, "waiting": waiting, "way": ["classify", "gate"], "run": "1" * 24,
+        "citations": [], "prompt_tokens": 1, "completion_tokens": 1, "ms": 10.0, "fallback": "", "answer": "",
+    }  # fmt: skip
+    screen = Console(file=io.StringIO(), width=80, highlight=False)
+    print_outcome(said, screen=screen)
+    shown = screen.file.getvalue() if isinstance(screen.file, io.StringIO) else ""
+    assert "  path      human  classify → gate → approve\n" in shown
+    assert "for role:lead until 2026-11-25 14:59 UTC: a high-risk class" in shown
+    proposal = shown.split("proposal\n")[1].split("  decide")[0].splitlines()
+    assert all(line.startswith(" " * 12) for line in proposal)
+    assert "create_ticket(title='xxx" in proposal[0]

@@ -188,3 +188,15 @@ def test_quoting_needs_its_own_prompt(tmp_path: Path) -> None:
     missing = [problem for problem in problems if problem.code == "SG114"]
     assert "answer-quote" in missing[0].message
     assert missing[0].place is not None
+
+
+def test_a_misspelt_key_is_told_once_and_what_it_holds_is_not_missed(tmp_path: Path) -> None:
+    file = tmp_path / "workflow.yaml"
+    file.write_text(
+        "workflow: x\nverison: 1\npurpose: p\nmodles: {}\nintents: {a: {task: tool}}\nstart: a\nnodes: {}\n"
+    )
+    problems = inspect(file)[1]
+    assert [(problem.code, problem.suggestion) for problem in problems if problem.code != "SG107"] == [
+        ("SG105", "version"),
+        ("SG105", "models"),
+    ]

@@ -194,5 +194,9 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(told.stdout)["file"] == str(out)
     assert json.loads(told.stdout)["nodes"][0]["branches"] == [{"to": "gate", "when": None}]
     assert out.read_text(encoding="utf-8") == mermaid(helpdesk())
+    assert run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "graph.md")]).exit_code == 0
+    assert (tmp_path / "graph.md").read_text(encoding="utf-8") == mermaid(helpdesk())
+    assert run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "graph.png")]).exit_code == 2
+    assert not (tmp_path / "graph.png").exists()
     failed = run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "no" / "folder.svg")])
     assert getattr(failed.exception, "code", "") == "SG607"

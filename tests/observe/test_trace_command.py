@@ -1,5 +1,6 @@
 """`sluicegate trace` on a home with two runs in it."""
 
+import io
 import json
 import threading
 import time
@@ -51,10 +52,25 @@ def test_list_shows_runs_newest_first(home_with_runs: Path) -> None:
     lines = call("list").splitlines()
     assert lines[1].split()[0] == "run-2"
     assert lines[2].split()[0] == "run-1"
+    assert "workflow" not in lines[0].split()  # one and the same in every row
     assert {"answered", "rag-slm", "password_reset", "0.83", "$0.0012"} <= set(lines[2].split())
     assert [run["run_id"] for run in json.loads(call("list", "--json", "--status", "waiting"))] == ["run-2"]
     assert len(json.loads(call("list", "--json", "--user", "ann", "--since", "1h"))) == 2
     assert call("list", "--user", "bob").strip() == "no runs"
+
+
+@pytest.mark.parametrize("width", ["100", "120", "200"])
+def test_an_id_is_never_cut(home_with_runs: Path, width: str) -> None:
+    from rich.console import Console
+
+    from sluicegate.observe.render import runs_table
+
+    run = json.loads(call("list", "--json"))[0]
+    runs = [run | {"run_id": f"{number:024x}", "workflow": name} for number, name in enumerate(["helpdesk", "shop"])]
+    screen = Console(width=int(width), file=io.StringIO())
+    screen.print(runs_table(runs))
+    assert isinstance(screen.file, io.StringIO)
+    assert all(each["run_id"] in screen.file.getvalue() for each in runs)
 
 
 def test_show_is_a_tree_with_decisions_and_the_model_that_answered(home_with_runs: Path) -> None:

@@ -65,6 +65,16 @@ class LazyGroup(TyperGroup):
         command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest command for one that there is not."""
+        from sluicegate.errors import nearest
+
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS and (near := nearest(args[0], COMMANDS)):
+            ctx.fail(f"No such command {args[0]!r}. Did you mean {near!r}?")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The list of commands needs each one's help line, not its code."""
         del ctx

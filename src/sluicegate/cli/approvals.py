@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluicegate.cli.outcome import as_json as outcome_json
-from sluicegate.cli.outcome import print_outcome
+from sluicegate.cli.outcome import print_outcome, proposed, until
 from sluicegate.cli.show import AsJson, console, emit
 from sluicegate.errors import RunError, SluicegateError
 
@@ -55,9 +55,12 @@ def list_waiting(
             one["intent"],
             one["principal"],
             one["approvers"],
-            one["deadline"][:16],
+            until(one["deadline"]),
             one["reason"],
         )
+    # an id must be whole to be used
+    table.columns[0].no_wrap = table.columns[5].no_wrap = True
+    table.columns[0].min_width = max(len(one["run"]) for one in waiting)
     console().print(table)
 
 
@@ -74,9 +77,9 @@ def show(run: Run, as_json: AsJson = False) -> None:
     screen.print(f"[bold]{escape(waiting['request'])}[/bold]")
     screen.print(f"  asked by  {escape(waiting['principal'])}   intent {waiting['intent']}")
     screen.print(f"  why       {escape(waiting['reason'])}")
-    screen.print(f"  decides   {waiting['approvers']} until {waiting['deadline'][:16]}")
+    screen.print(f"  decides   {waiting['approvers']} until {until(waiting['deadline'])}")
     if waiting["proposal"]:
-        screen.print(f"  would do  {escape(str(waiting['proposal']))}")
+        screen.print(f"  would do  {escape(proposed(waiting['proposal']))}")
     if waiting["draft"]:
         screen.print(f"  draft     {escape(waiting['draft'])}")
     for number, document in enumerate(waiting["documents"], start=1):
@@ -137,8 +140,8 @@ def watch(
             if as_json:
                 emit(one)
             else:
-                until = one["deadline"][:16]
-                console().print(f"{one['run']}  {one['intent']}  {one['approvers']} until {until}  {one['reason']}")
+                due = until(one["deadline"])
+                console().print(f"{one['run']}  {one['intent']}  {one['approvers']} until {due}  {one['reason']}")
         if once:
             return
         time.sleep(every)

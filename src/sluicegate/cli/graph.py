@@ -29,8 +29,9 @@ class Format(StrEnum):
 def graph(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     format: Annotated[
-        Format, typer.Option("--format", help="SVG, or Mermaid text for pages that render it.")
-    ] = Format.svg,
+        Format | None,
+        typer.Option("--format", help="SVG, or Mermaid text for pages that render it; by default what --out ends in."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write to this file instead of standard output.")
     ] = None,
@@ -40,23 +41,37 @@ def graph(
     from sluicegate.graphs.load import load
     from sluicegate.graphs.picture import mermaid, svg
 
+    written = format or _format_of(out)
     workflow = load(config)
     title = f"{workflow.name}, version {workflow.version}"
-    drawn = svg(workflow.flow, title=title) if format is Format.svg else mermaid(workflow.flow)
+    drawn = svg(workflow.flow, title=title) if written is Format.svg else mermaid(workflow.flow)
     if out is not None:
         try:
             out.write_text(drawn, encoding="utf-8")
         except OSError as error:
             raise RunError("SG607", f"cannot write {out}: {error.strerror}", mend="Choose another file") from error
     if as_json:
-        written: dict[str, Any] = {"file": str(out)} if out is not None else {"picture": drawn}
-        emit({"workflow": workflow.name, "version": workflow.version, "format": format.value, **written,
+        where: dict[str, Any] = {"file": str(out)} if out is not None else {"picture": drawn}
+        emit({"workflow": workflow.name, "version": workflow.version, "format": written.value, **where,
               **_described(workflow.flow)})  # fmt: skip
     elif out is not None:
         nodes = len(workflow.flow.nodes)
         notes().print(f"{out}: {nodes} nodes, {sum(len(node.edges) for node in workflow.flow.nodes.values())} branches")
     else:
         sys.stdout.write(drawn)
+
+
+_ENDINGS = {".svg": Format.svg, ".mmd": Format.mermaid, ".mermaid": Format.mermaid, ".md": Format.mermaid}
+
+
+def _format_of(out: Path | None) -> Format:
+    if out is None:
+        return Format.svg
+    try:
+        return _ENDINGS[out.suffix.lower()]
+    except KeyError:
+        endings = ", ".join(_ENDINGS)
+        raise typer.BadParameter(f"{out} ends in none of {endings}; say --format", param_hint="--out") from None
 
 
 def _described(flow: "Flow") -> dict[str, Any]:

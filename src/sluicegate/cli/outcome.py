@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from sluicegate.graphs.run import Outcome
 
-__all__ = ["as_json", "print_outcome", "print_summary", "summary"]
+__all__ = ["as_json", "print_outcome", "print_summary", "proposed", "summary", "until"]
 
 _COLOURS = {
     "cache": "cyan",
@@ -71,14 +71,16 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
             f"  intent    {said['intent']}  {said['confidence']:.2f} {sign} {said['threshold']:.2f} threshold"
             f"  risk {said['risk']}"
         )
-    screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(said['way'])}")
+    way = [*said["way"], said["waiting"]["node"]] if said["waiting"] else said["way"]
+    screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(way)}")
     if said["waiting"]:
         waiting = said["waiting"]
         screen.print(
-            f"  waiting   for {waiting['approvers']} until {waiting['deadline'][:16]}: {escape(waiting['reason'])}"
+            f"  waiting   for {waiting['approvers']} until {until(waiting['deadline'])}: {escape(waiting['reason'])}"
         )
         if waiting["proposal"]:
-            screen.print(f"  proposal  {escape(_proposal(waiting['proposal']))}")
+            screen.print("  proposal")
+            screen.print(Padding(escape(proposed(waiting["proposal"])), (0, 2, 0, 12)))
         screen.print(f"  decide    sluicegate approvals show {said['run']}", soft_wrap=True)
     else:
         screen.print("  answer")
@@ -140,6 +142,12 @@ def _one_line(text: str, limit: int = 110) -> str:
     return flat if len(flat) <= limit else flat[: limit - 1] + "…"
 
 
-def _proposal(proposal: dict[str, Any]) -> str:
+def until(deadline: str) -> str:
+    """A deadline of the state, to the minute."""
+    return f"{deadline[:10]} {deadline[11:16]} UTC"
+
+
+def proposed(proposal: dict[str, Any]) -> str:
+    """The tool that would be called, as a call."""
     arguments = ", ".join(f"{name}={value!r}" for name, value in proposal["arguments"].items() if value)
     return f"{proposal['tool']}({arguments})"

@@ -149,6 +149,8 @@ def _say(found: dict[str, Any]) -> None:
     for error in found["errors"]:
         screen.print(f"  {error}", markup=False, style="red")
     table = Table("policy", "effect", "applies", "reason", "where")
+    for column in table.columns:
+        column.overflow = "fold"
     for policy in found["policies"]:
         applies = "error" if policy["error"] else "yes" if policy["applies"] else "no"
         style = "bold" if policy["decides"] else "" if policy["applies"] else "dim"
@@ -162,6 +164,8 @@ def _table(rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table("", "example", "action", "expected", "decided", "rules", "reason")
+    for column in table.columns:
+        column.overflow = "fold"  # a rule's name is looked for by its whole length
     for row in rows:
         mark = "[green]ok[/]" if row["passed"] else "[bold red]FAILED[/]"
         expected = " ".join(filter(None, [row["expected"], row["expected_rule"]]))

@@ -21,24 +21,35 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> "RenderableType":
     from rich.table import Table
     from rich.text import Text
 
-    table = Table("run", "when", "workflow", "status", "path", "intent", "conf.", "time", "cost", "request", box=None)
+    rows: list[dict[str, str | Text]] = [
+        {
+            "run": run["run_id"],
+            "when": when(run["started_ns"]),
+            "workflow": f"{run['workflow']}@{run['version']}",
+            "status": Text(run["status"], _STATUS.get(run["status"], "")),
+            "path": run["path"] or "",
+            "intent": run["intent"] or "",
+            "conf.": "" if run["confidence"] is None else f"{run['confidence']:.2f}",
+            "time": timing(run["ms"]),
+            "cost": money(run["usd"]),
+            "request": Text(" ".join(run["request"].split())),
+        }
+        for run in runs
+    ]
+    # what says nothing here gives its room to the requests
+    telling = {
+        "workflow": len({(run["workflow"], run["version"]) for run in runs}) > 1,
+        "cost": any(run["usd"] for run in runs),
+    }
+    shown = [name for name in rows[0] if telling.get(name, True)]
+    table = Table(*shown, box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0))
     for column in table.columns:
         column.no_wrap, column.overflow = True, "ellipsis"
-    table.columns[0].overflow = "ignore"
-    for run in runs:
-        confidence = "" if run["confidence"] is None else f"{run['confidence']:.2f}"
-        table.add_row(
-            run["run_id"],
-            when(run["started_ns"]),
-            f"{run['workflow']}@{run['version']}",
-            Text(run["status"], _STATUS.get(run["status"], "")),
-            run["path"] or "",
-            run["intent"] or "",
-            confidence,
-            timing(run["ms"]),
-            money(run["usd"]),
-            Text(" ".join(run["request"].split())),
-        )
+    # the request alone is cut: an id must be whole to be used
+    table.columns[0].min_width = max(len(run["run_id"]) for run in runs)
+    table.columns[-1].ratio = 1
+    for row in rows:
+        table.add_row(*(row[name] for name in shown))
     return table
 
 
