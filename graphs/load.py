@@ -45,7 +45,7 @@ class Workflow:
     folders: tuple[Path, ...]
     """Its folder first, then those of the workflows it extends; relative names are looked up in this order."""
     digest: str
-    """SHA-256 of all that can change a decision: config, prompts, policies, router artifact."""
+    """SHA-256 of all that can change a decision: config, prompts, policies, router artifacts."""
     source: Source
     flow: Flow
     conditions: Mapping[str, Condition]
@@ -160,6 +160,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     conditions = _conditions(config, compiler, faults)
     policy_folder, policies = _policies(config, folders, faults)
     _router(config, folders, faults)
+    _thresholds(config, conditions, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
     flow = _flow(config, kinds, source)
@@ -300,6 +301,27 @@ def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> 
         mend = f"Fit it: sluicegate router fit {faults.source.path}"
         what = f"there is no router artifact {artifact!r} yet"
         faults.add("SG310", what, ("router", "artifact"), mend=mend, severity="warning")
+    answers = config.router.answers
+    if answers is not None and _card(answers, folders) is None:
+        mend = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
+        what = f"there is no fitted confidence in answers {answers!r} yet"
+        faults.add("SG310", what, ("router", "answers"), mend=mend, severity="warning")
+
+
+def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:
+    """A threshold that nothing sets would send every answer the same way."""
+    if config.router.answers is not None:
+        return
+    for name, node in config.nodes.items():
+        for position, branch in enumerate(node.branches):
+            found = conditions.get(branch.when) if branch.when is not None else None
+            if found and "answer.threshold" in found.fields:
+                faults.add(
+                    "SG310",
+                    "answer.threshold is fitted to graded answers, and the workflow names no artifact of them",
+                    ("nodes", name, "then", position, "when"),
+                    mend="Name one as `router: {answers: …}`, or compare answer.confidence with a number",
+                )
 
 
 def _card(artifact: str, folders: Sequence[Path]) -> Path | None:
@@ -346,13 +368,13 @@ def _digest(
     folders: Sequence[Path],
 ) -> str:
     """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot."""
-    card = _card(config.router.artifact, folders) if config.router.artifact is not None else None
+    cards = [_card(name, folders) if name is not None else None for name in config.router.artifacts]
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
         "prompts": {name: hashlib.sha256(text).hexdigest() for name, (_, text) in prompts.items()},
         "policies": policies,
-        "router": hashlib.sha256(card.read_bytes()).hexdigest() if card else None,
+        "router": [hashlib.sha256(card.read_bytes()).hexdigest() if card else None for card in cards],
     }
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -35,7 +35,7 @@ from sluicegate.policies.readable import Reading
 from sluicegate.policies.sources import policy_files
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Audit, Completion, Models, Router, Services, WorkflowFacts
+from sluicegate.services import Audit, Confidence, Models, Router, Services, WorkflowFacts
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracer import Tracer
@@ -179,8 +179,8 @@ def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable
     )
 
 
-def _confidence(workflow: Workflow) -> Callable[[Completion, Sequence[str]], float]:
-    """How sure an answer is; unfitted without an artifact of graded answers."""
+def _confidence(workflow: Workflow) -> Confidence:
+    """How sure an answer is; unfitted without an artifact of graded answers. Raises `ModelError` SG310 to SG312."""
     from sluicegate.routing.answer import load_answers
 
     named = workflow.config.router.answers

@@ -103,8 +103,7 @@ def _files(workflow: Workflow) -> Iterable[Path]:
     yield from sorted(path for path in workflow.policy_folder.glob("policies/*") if path.is_file())
     for pattern in workflow.config.policy.files:
         yield from sorted(workflow.policy_folder.glob(pattern))
-    artifact = workflow.config.router.artifact
-    if artifact:
+    for artifact in filter(None, workflow.config.router.artifacts):
         yield from sorted(path for path in workflow.find(artifact).glob("*") if path.is_file())
 
 

@@ -15,7 +15,7 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.generation import ask, said, sources_of, written
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
-from sluicegate.services import Completion, Prompt, Services
+from sluicegate.services import Completion, Evidence, Prompt, Services
 from sluicegate.state import Answer, State
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
@@ -90,7 +90,8 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
             titled = f"{section}\n{part.text}" if section else part.text
             text = f"{text}\n\n{titled}".strip()
             sure = min(sure, part.confidence)  # a text is as sure as its least sure section
-            answer = written(name, replace(part.completion, text=text), part.prompt, sure, state)
+            whole = replace(part.completion, text=text)
+            answer = written(name, whole, part.prompt, sure, services.confidence.threshold, state)
         return {"answer": answer}
 
     return write
@@ -117,12 +118,14 @@ async def _part(
 ) -> _Part | None:
     """None when a model may not be asked."""
     question, intent = state["request"]["text"], state.get("intent")
-    candidates: list[Candidate] = []
+    candidates: Sequence[Candidate] = ()
+    lead = 0.0
     if plan.style == "quote":
         try:
-            candidates = await shortlist(state, services, f"{section}: {question}" if section else question, texts)
+            found = await shortlist(state, services, f"{section}: {question}" if section else question, texts)
         except StoppedError:
             return None
+        candidates, lead = found.candidates, found.margin
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
     prompt = services.prompts.render(
         settings.prompt + ("-quote" if candidates else ""),
@@ -145,13 +148,20 @@ async def _part(
     )
     if completion is None:
         return None
+    text, nearest = completion.text.strip(), None
     if candidates:
         chosen: list[int] = completion.parsed["sentences"]
-        # the log-probabilities are those of the choice's digits; what tells is how near the best quote is
-        nearest = max(candidates[number - 1].score for number in chosen)
-        return _Part(completion, assembled(candidates, chosen), prompt, max(0.0, nearest))
-    confidence = services.confidence(completion, texts or [question])
-    return _Part(completion, completion.text.strip(), prompt, confidence)
+        text, nearest = assembled(candidates, chosen), max(candidates[number - 1].score for number in chosen)
+    evidence = Evidence(
+        completion=completion,
+        text=text,
+        question=question,
+        sources=texts or [question],
+        retrieval=[document["score"] for document in state.get("documents", [])],
+        similarity=nearest,
+        margin=lead,
+    )
+    return _Part(completion, text, prompt, services.confidence(evidence))
 
 
 def _slm_answer(name: str, settings: SlmAnswer) -> Node:

@@ -64,12 +64,15 @@ def cited(text: str, documents: Sequence[DocumentRef]) -> list[Citation]:
     ]
 
 
-def written(node: str, completion: Completion, prompt: Prompt, confidence: float, state: State) -> Answer:
+def written(
+    node: str, completion: Completion, prompt: Prompt, confidence: float, threshold: float, state: State
+) -> Answer:
     """The draft that a completion makes."""
     text = completion.text.strip()
     return {
         "text": text,
         "confidence": confidence if text else 0.0,
+        "threshold": threshold,
         "citations": cited(text, state.get("documents", [])),
         "model": completion.model,
         "by": node,
@@ -81,10 +84,11 @@ def written(node: str, completion: Completion, prompt: Prompt, confidence: float
 
 
 def said(node: str, text: str, *, confidence: float = 1.0) -> Answer:
-    """Words that no model wrote: a tool's result, a refusal, or nothing at all."""
+    """Words that no model wrote: a tool's result, a refusal, or nothing at all. Nothing at all is never sure enough."""
     return {
         "text": text,
         "confidence": confidence,
+        "threshold": 0.0 if text else 1.0,
         "citations": [],
         "model": "",
         "by": node,

@@ -2,7 +2,7 @@
 
 Nothing is written, so nothing can be invented: every sentence of such an answer stands in an approved document
 and carries its citation. It is what a very small model can do well, and what some workflows want from any model.
-The confidence of such an answer is the cosine similarity of its nearest sentence with the question.
+How near its nearest sentence is to the question is what its confidence rests on (`routing.answer`).
 """
 
 from collections.abc import Sequence
@@ -13,13 +13,14 @@ from sluicegate.policies.guards.prose import sentences
 from sluicegate.services import Services
 from sluicegate.state import State
 
-__all__ = ["SHORTLIST", "Candidate", "assembled", "choice_schema", "shortlist"]
+__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "shortlist"]
 
 SHORTLIST = 6
 """How many sentences the small model picks from."""
 
-_NEAR = 0.55
-"""A sentence whose similarity is below this share of the best one's is not offered."""
+_NEAR, _NEAR_ELSEWHERE = 0.7, 0.85
+"""A sentence whose similarity is below this share of the best one's is not offered; stricter for other sources, since
+what a second document adds is more often beside the question than what the first one goes on to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,31 +31,52 @@ class Candidate:
     """Its place in that source."""
     text: str
     score: float
-    """Mean cosine similarity with the question, of the sentence alone and under its title."""
+    """Mean cosine similarity with the question, of the sentence alone, under its title, and of its whole passage."""
 
 
-async def shortlist(state: State, services: Services, question: str, texts: Sequence[str]) -> list[Candidate]:
-    """The sentences nearest to the question, nearest first; at most `SHORTLIST`. Empty without sources.
+@dataclass(frozen=True, slots=True)
+class Shortlist:
+    candidates: Sequence[Candidate] = ()
+    """Nearest first, at most `SHORTLIST`."""
+    margin: float = 0.0
+    """By how much the nearest sentence is nearer than any of another source; its own score where there is none."""
+
+
+async def shortlist(state: State, services: Services, question: str, texts: Sequence[str]) -> Shortlist:
+    """The sentences nearest to the question. Empty without sources.
 
     Raises `StoppedError` when the embedder may not be asked.
     """
+    documents = state.get("documents", [])
     found: list[tuple[int, int, str, str]] = []
-    for source, (document, text) in enumerate(zip(state.get("documents", []), texts, strict=True), start=1):
+    for source, (document, text) in enumerate(zip(documents, texts, strict=True), start=1):
         body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
         found += [(source, position, sentence, document["title"]) for position, sentence in enumerate(sentences(body))]
     if not found:
-        return []
+        return Shortlist()
     asked = [question, *(sentence for *_, sentence, _ in found), *(f"{title}: {s}" for *_, s, title in found)]
     vector, *others = (await services.models.embed("embedder", asked)).vectors
     alone, titled = others[: len(found)], others[len(found) :]
     ranked = sorted(
         (
-            Candidate(source, position, sentence, (_cosine(vector, a) + _cosine(vector, t)) / 2)
+            Candidate(
+                source,
+                position,
+                sentence,
+                (_cosine(vector, a) + _cosine(vector, t) + documents[source - 1]["score"]) / 3,
+            )
             for (source, position, sentence, _), a, t in zip(found, alone, titled, strict=True)
         ),
         key=lambda candidate: -candidate.score,
     )
-    return [candidate for candidate in ranked[:SHORTLIST] if candidate.score >= _NEAR * ranked[0].score]
+    first = ranked[0]
+    others = [candidate.score for candidate in ranked if candidate.source != first.source]
+    near = [
+        candidate
+        for candidate in ranked
+        if candidate.score >= (_NEAR if candidate.source == first.source else _NEAR_ELSEWHERE) * first.score
+    ]
+    return Shortlist(near[:SHORTLIST], first.score - max(others, default=0.0))
 
 
 def choice_schema(count: int, most: int) -> dict[str, Any]:

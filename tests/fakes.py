@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sluicegate.nodes.prompts import parse
+from sluicegate.routing.threshold import NEVER
 from sluicegate.services import (
     Cached,
     Classification,
     Completion,
     Decision,
     Embeddings,
+    Evidence,
     GuardReport,
     IntentFacts,
     Message,
@@ -237,6 +239,17 @@ class Clock:
         return self.at
 
 
+class FakeConfidence:
+    """Always as sure; `threshold` is that of no artifact unless given."""
+
+    def __init__(self, *sure: float, threshold: float = NEVER) -> None:
+        self.sure, self.threshold, self.seen = list(sure) or [0.8], threshold, list[Evidence]()
+
+    def __call__(self, evidence: Evidence) -> float:
+        self.seen.append(evidence)
+        return self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
+
+
 def services(**replaced: Any) -> Services:
     """Services that say yes to everything, with some of them replaced."""
     every = Services(
@@ -251,7 +264,7 @@ def services(**replaced: Any) -> Services:
         tools=FakeTools(),
         prompts=FakePrompts(),
         tracer=FakeTracer(),
-        confidence=lambda completion, sources: 0.8,
+        confidence=FakeConfidence(),
         now=Clock(),
     )
     return replace(every, **replaced)

@@ -19,8 +19,10 @@ __all__ = [
     "Cached",
     "Classification",
     "Completion",
+    "Confidence",
     "Decision",
     "Embeddings",
+    "Evidence",
     "GuardReport",
     "Guards",
     "IntentFacts",
@@ -108,6 +110,37 @@ class Embeddings:
     not say how many they counted. 0 for local models."""
     fallback: str = ""
     """Why `model` is not the one asked for first; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What there is to judge one answer by."""
+
+    completion: Completion
+    text: str
+    """The answer as it goes out."""
+    question: str
+    sources: Sequence[str]
+    """The texts that it was made from."""
+    retrieval: Sequence[float] = ()
+    """The sources' similarities with the question, where they were retrieved."""
+    similarity: float | None = None
+    """Of the nearest quoted sentence with the question; None for an answer in the model's own words."""
+    margin: float = 0.0
+    """By how much that sentence is nearer than any sentence of another document."""
+
+
+class Confidence(Protocol):
+    """How sure an answer is, and from which confidence on it may go out."""
+
+    @property
+    def threshold(self) -> float:
+        """Fitted to a stated error bound; above every confidence where none was."""
+        ...
+
+    def __call__(self, evidence: Evidence) -> float:
+        """Probability that the answer is right; calibrated once fitted."""
+        ...
 
 
 class Models(Protocol):
@@ -424,8 +457,7 @@ class Services:
     tools: Tools
     prompts: Prompts
     tracer: Tracer
-    confidence: Callable[[Completion, Sequence[str]], float]
-    """Calibrated probability that an answer is right, from the completion and the texts it was given."""
+    confidence: Confidence
     now: Callable[[], datetime]
     """The clock, in UTC."""
     audit: Audit | None = None

@@ -137,6 +137,8 @@ class Answer(TypedDict):
 
     text: str
     confidence: float
+    threshold: float
+    """The confidence from which the small model's answer may go out; fitted to graded answers."""
     citations: list[Citation]
     model: str
     """What really answered, as ``provider:model``."""

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.evals.cases import read_cases
+from sluicegate.evals.scoring import contains
 from sluicegate.graphs.load import load
 
 HELPDESK = Path(__file__).parents[2] / "configs" / "helpdesk"
@@ -45,7 +47,17 @@ def test_the_labels_are_the_intents_and_each_has_rows(split: str) -> None:
     counts = Counter(row["label"] for row in found)
     assert set(counts) == set(load(HELPDESK / "workflow.yaml").config.intents)
     assert min(counts.values()) >= 10
-    assert all(row.keys() == {"text", "label"} and row["text"].strip() == row["text"] != "" for row in found)
+    assert all({"text", "label"} <= row.keys() and row["text"].strip() == row["text"] != "" for row in found)
+    read_cases(EXAMPLES / f"{split}.jsonl")  # what a row expects beside its label can be evaluated
+
+
+def test_every_expected_fact_stands_in_the_document_that_it_cites() -> None:
+    documents = {path.name[:6]: path.read_text(encoding="utf-8") for path in (HELPDESK / "knowledge").glob("*.md")}
+    for split in SPLITS:
+        for case in read_cases(EXAMPLES / f"{split}.jsonl"):
+            texts = [documents[name] for name in case.citations or ()]
+            for fact in case.facts if texts else ():
+                assert any(contains(text, form) for text in texts for form in fact.split("|")), case.text
 
 
 def test_the_workflow_names_the_files() -> None:

@@ -21,8 +21,9 @@ from sluicegate.evals.variants import changed
 from sluicegate.graphs.run import Runner
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.results import Result, keep
-from sluicegate.services import Services
-from tests.fakes import FakeGuards, FakeModels, FakePolicy, FakeRouter, services
+from sluicegate.routing.threshold import NEVER
+from sluicegate.services import Completion, Evidence, Services
+from tests.fakes import FakeConfidence, FakeGuards, FakeModels, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 
 ASKED = Case("c1", "How do I reset it?", ANN, intent="question", facts=("small answer",), citations=("kb-1",),
@@ -104,6 +105,10 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, float]]] = [
     ("another document", {}, {"citations": ("kb-2",)}, {"citation_precision": 0.0, "citation_recall": 0.0}),
     ("not grounded", {"guards": FakeGuards({"grounded": "human"})}, {}, {"grounded": 0.0, "without_human": 0.0}),
     ("escalated", {"router": FakeRouter(confidence=0.5)}, {"facts": ()}, {"without_llm": 0.0}),
+    ("no document says it", {}, {"known": False, "facts": (), "refused": None},
+     {"unknown_answered": 1.0, "correct": 0.0}),
+    ("left to a person", {"guards": FakeGuards({"grounded": "human"})},
+     {"known": False, "facts": (), "refused": None}, {"unknown_answered": 0.0, "correct": 1.0}),
     ("an answer", {}, {"answer": "Small answer", "facts": ()}, {"answer_exact": 1.0, "answer_similarity": 1.0}),
 ]  # fmt: skip
 
@@ -209,6 +214,14 @@ async def test_baselines_force_the_branch_and_the_model(
     assert [role for role, _ in models.asked] == roles
     assert row.metrics["list_usd"] == price
     assert row.metrics["without_llm"] == float(roles == ["slm"])
+
+
+@pytest.mark.parametrize(("variant", "threshold"), [("workflow", 0.6), ("all-slm", 0.0), ("all-llm", NEVER)])
+def test_baselines_force_the_threshold_of_answers_too(variant: Any, threshold: float) -> None:
+    made = changed(services(confidence=FakeConfidence(0.7, threshold=0.6)), variant)
+    assert made.confidence.threshold == threshold
+    asked = Evidence(Completion("Yes.", "m", "m", 1, 1, "stop", 1.0, 0.0), "Yes.", "How?", ["Yes."])
+    assert made.confidence(asked) == 0.7
 
 
 async def test_all_slm_asks_no_large_model_where_checks_fail(own_home: Path) -> None:

@@ -66,6 +66,35 @@ def test_what_can_change_a_decision_changes_the_digest(folder: Path, file: str, 
     assert load(folder / "workflow.yaml").digest != before
 
 
+def test_a_fitted_confidence_in_answers_changes_the_digest(folder: Path) -> None:
+    _edit(folder / "workflow.yaml", "router: {", "router: {answers: routers/answers, ")
+    workflow, problems = inspect(folder / "workflow.yaml")
+    assert workflow is not None
+    assert any(
+        problem.code == "SG310" and problem.severity == "warning" and "--task answer" in (problem.mend or "")
+        for problem in problems
+    )
+    card = folder / "routers" / "answers" / "card.json"
+    card.parent.mkdir(parents=True)
+    card.write_text("{}")
+    fitted = load(folder / "workflow.yaml").digest
+    card.write_text('{"bias": 1}')
+    assert len({workflow.digest, fitted, load(folder / "workflow.yaml").digest}) == 3
+
+
+def test_a_threshold_of_answers_that_nothing_sets_is_an_error_at_its_place(folder: Path) -> None:
+    _edit(folder / "workflow.yaml", "answer.confidence < 0.5", "answer.confidence < answer.threshold")
+    workflow, problems = inspect(folder / "workflow.yaml")
+    assert workflow is None
+    (problem,) = (problem for problem in problems if problem.severity == "error")
+    assert problem.code == "SG310"
+    assert problem.place
+    assert problem.place.line > 1
+    assert "router: {answers: …}" in (problem.mend or "")
+    _edit(folder / "workflow.yaml", "router: {", "router: {answers: routers/answers, ")
+    assert load(folder / "workflow.yaml").digest
+
+
 def test_a_policy_changes_the_digest(folder: Path) -> None:
     before = load(folder / "workflow.yaml").digest
     (folder / "policies").mkdir()

@@ -1,5 +1,6 @@
 """The kinds that write: what they ask, what they make of it, and what the ledger sees."""
 
+import re
 from typing import Any
 
 import pytest
@@ -8,10 +9,10 @@ from sluicegate.errors import ModelError
 from sluicegate.graphs.intake import principal, request
 from sluicegate.nodes.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE, LlmSynthesize, SlmAnswer, Summarize
 from sluicegate.nodes.governed import governed
-from sluicegate.nodes.quoting import Candidate, assembled, choice_schema
+from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.services import Embeddings, Refusal, Services
 from sluicegate.state import DocumentRef, State
-from tests.fakes import FakeLedger, FakeModels, FakeRetriever, services
+from tests.fakes import FakeConfidence, FakeLedger, FakeModels, FakeRetriever, services
 
 TEXTS = {"h1": "Open the portal. Choose Forgot password. It takes five minutes.", "h2": "Call 4357 when it fails."}
 
@@ -73,6 +74,46 @@ async def test_quotes_sentences_of_the_sources_word_for_word() -> None:
     assert answer["citations"]
 
 
+async def test_confidence_in_a_quotation_rests_on_its_nearest_sentence_and_its_lead() -> None:
+    sure = FakeConfidence(0.7, threshold=0.65)
+    given = services(retriever=FakeRetriever(TEXTS), models=Similar(parsed={"sentences": [1]}), confidence=sure)
+    node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote"))
+    answer = (await governed(node, state(given), given))["answer"]
+    assert (answer["confidence"], answer["threshold"]) == (0.7, 0.65)
+    (evidence,) = sure.seen
+    found = await shortlist(state(given), given, "How do I reset it?", list(TEXTS.values()))
+    assert evidence.text == answer["text"]
+    assert evidence.similarity == found.candidates[0].score
+    assert evidence.margin == found.margin
+    assert evidence.retrieval == [0.9, 0.9]
+
+
+async def test_words_of_a_models_own_have_no_similarity() -> None:
+    sure = FakeConfidence(0.7)
+    given = services(retriever=FakeRetriever(TEXTS), confidence=sure)
+    await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given)
+    assert (sure.seen[0].similarity, sure.seen[0].question) == (None, "How do I reset it?")
+
+
+class Placed(FakeModels):
+    """Embeds a sentence by the number in it: its cosine with the question, in hundredths."""
+
+    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
+        cosines = [int("".join(re.findall(r"\d+", text)) or 100) / 100 for text in texts]
+        return Embeddings([[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines], "fake:embedder", "fake")
+
+
+async def test_sentences_of_other_sources_must_be_nearer_to_be_offered() -> None:
+    texts = ["This is 90. This is 60. This is 40.", "Here is 78. Here is 70."]
+    documents = [{**document(number), "title": "", "score": 0.8} for number in (1, 2)]
+    found = await shortlist(state(services(), documents=documents), services(models=Placed()), "What?", texts)
+    # (90 + 90 + 80) / 3; (78 + 78 + 80) / 3 is above 85 % of it, (70 + 70 + 80) / 3 is not; 60 is above 70 %, 40 is not
+    assert [one.text for one in found.candidates] == ["This is 90.", "Here is 78.", "This is 60."]
+    assert found.candidates[0].score == pytest.approx(2.6 / 3)
+    assert found.margin == pytest.approx((2.6 - 2.36) / 3)
+    assert (await shortlist(state(services(), documents=[]), services(), "What?", [])).candidates == ()
+
+
 async def test_without_sources_there_is_nothing_to_quote() -> None:
     given = services(retriever=FakeRetriever(TEXTS))
     node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote"))
@@ -87,8 +128,7 @@ def test_quotes_stand_in_the_order_of_their_sources() -> None:
 
 
 async def test_sections_are_asked_one_by_one_and_the_least_sure_counts() -> None:
-    sure = iter([0.9, 0.4])
-    given = services(retriever=FakeRetriever(TEXTS), confidence=lambda *_: next(sure))
+    given = services(retriever=FakeRetriever(TEXTS), confidence=FakeConfidence(0.9, 0.4))
     settings = LlmSynthesize(prompt="report", sections=["Cause", "Effect"])
     update = await governed(LLM_SYNTHESIZE.make("report", settings), state(given), given)
     assert update["answer"]["text"] == "Cause\nLarge answer [1].\n\nEffect\nLarge answer [1]."

@@ -4,58 +4,128 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from sluicegate.cli import app
 from sluicegate.errors import ModelError
-from sluicegate.routing.answer import fit_answers, load_answers, read_graded
-from sluicegate.services import Completion, TokenLogprob
+from sluicegate.routing.answer import (
+    FEATURES,
+    UNFITTED,
+    AnswerTarget,
+    features_of,
+    fit_answers,
+    load_answers,
+    read_graded,
+)
+from sluicegate.routing.threshold import NEVER
+from sluicegate.services import Completion, Evidence, TokenLogprob
 
 SOURCE = "Hold the power button for ten seconds, then the router restarts by itself."
+LOOSE = AnswerTarget(error=0.3, confidence=0.95)
 
 
-def completion(text: str, logprob: float | None = -0.1, finish: Any = "stop") -> Completion:
+def evidence(text: str, logprob: float | None = -0.1, finish: Any = "stop", **more: Any) -> Evidence:
     tokens = () if logprob is None else tuple(TokenLogprob(word, logprob) for word in text.split())
-    return Completion(text, "m", "m", 1, 1, finish, 1.0, 0.0, logprobs=tokens)
+    completion = Completion(text, "m", "m", 1, 1, finish, 1.0, 0.0, logprobs=tokens)
+    return Evidence(completion, text, more.pop("question", "How do I restart the router?"), [SOURCE], **more)
 
 
-def test_the_defaults_order_answers_and_say_they_are_unfitted() -> None:
+def test_without_a_fit_answers_are_ordered_and_none_is_sure_enough() -> None:
     sure = load_answers(None)
     assert not sure.fitted
-    good = sure(completion("Hold the power button for ten seconds [1]."), [SOURCE])
+    assert sure.threshold == NEVER
+    good = sure(evidence("Hold the power button for ten seconds [1]."))
     assert good > 0.8
-    assert sure(completion("Call the moon and order seventeen elephants."), [SOURCE]) < 0.4
-    assert sure(completion("Hold the power button for ten seconds [1].", -3.0), [SOURCE]) < 0.5
-    assert sure(completion("Hold the power button for ten seconds [1].", finish="length"), [SOURCE]) < good
-    assert 0.5 < sure(completion("Hold the power button for ten seconds [1].", None), [SOURCE]) < good
-    assert sure(completion("  "), [SOURCE]) == 0.0
+    assert sure(evidence("Call the moon and order seventeen elephants.")) < 0.4
+    assert sure(evidence("Hold the power button for ten seconds [1].", -3.0)) < 0.5
+    assert sure(evidence("Hold the power button for ten seconds [1].", finish="length")) < good
+    assert 0.5 < sure(evidence("Hold the power button for ten seconds [1].", None)) < good
+    assert sure(evidence("  ")) == 0.0
 
 
-def graded(count: int, seed: int) -> list[dict[str, Any]]:
-    """Answers that are right when grounded, nine times in ten; the log-probabilities say nothing."""
+def test_without_a_fit_a_quotation_is_as_sure_as_its_nearest_sentence_is_similar() -> None:
+    assert UNFITTED(evidence(SOURCE, similarity=0.63)) == 0.63
+    assert UNFITTED(evidence(SOURCE, similarity=-0.2)) == 0.0
+
+
+def test_the_features_of_a_quotation_leave_out_the_digits_it_was_chosen_by() -> None:
+    found = features_of(evidence(SOURCE, -2.0, similarity=0.6, margin=0.2, retrieval=(0.4, 0.5)))
+    assert tuple(found) == FEATURES
+    assert (found["mean_logprob"], found["has_logprobs"], found["quoted"]) == (0.0, 0.0, 1.0)
+    assert (found["similarity"], found["margin"], found["retrieval"]) == (0.6, 0.2, 0.5)
+    assert found["overlap"] == 1.0  # restart and router; "restarts" has the same stem
+    assert features_of(evidence(SOURCE, question="?"))["overlap"] == 0.0
+
+
+def graded(count: int, seed: int, *, noise: float = 0.1) -> list[dict[str, Any]]:
+    """Answers that are right when grounded, but for the noise; the log-probabilities say nothing."""
     random = np.random.default_rng(seed)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for _ in range(count):
         grounded = bool(random.integers(2))
         text = "Hold the power button." if grounded else "Invent something entirely different instead."
-        right = grounded if random.uniform() < 0.9 else not grounded
+        right = grounded if random.uniform() > noise else not grounded
         logprobs = random.normal(-0.5, 0.2, 5).clip(max=0).tolist()
-        rows.append({"text": text, "sources": [SOURCE], "right": bool(right), "logprobs": logprobs})
+        rows.append({"text": text, "sources": [SOURCE], "right": bool(right), "logprobs": logprobs, "model": "m"})
     return rows
 
 
-def test_a_fit_is_calibrated(tmp_path: Path) -> None:
-    card = fit_answers(read_graded(graded(400, 0)), digests={"rows": "0"}, out=tmp_path / "answers")
+def test_a_fit_is_calibrated_and_proves_its_threshold_on_answers_held_apart(tmp_path: Path) -> None:
+    train, apart = read_graded(graded(300, 0)), read_graded(graded(300, 1))
+    card = fit_answers(train, apart, target=LOOSE, digests={"rows": "0"}, out=tmp_path / "answers")
+    assert card["rows"] == {"train": 300, "proof": 300}
     assert card["metrics"]["auroc"] > 0.8
     assert card["metrics"]["ece"] < 0.08
+    assert card["threshold"]["proved"]
+    assert card["threshold"]["bound"] <= 0.3
+    # half of the answers are grounded, and only those are right often enough
+    assert 0.4 < card["metrics"]["coverage"] < 0.8
     fitted = load_answers(tmp_path / "answers")
     assert fitted.fitted
-    assert fitted.hash == card["hash"]
-    assert fitted(completion("Hold the power button.", -0.5), [SOURCE]) == pytest.approx(0.9, abs=0.06)
-    assert fitted(completion("Invent something entirely different.", -0.5), [SOURCE]) == pytest.approx(0.1, abs=0.06)
+    assert (fitted.hash, fitted.threshold) == (card["hash"], card["threshold"]["value"])
+    good, bad = evidence("Hold the power button.", -0.5), evidence("Invent something entirely different instead.", -0.5)
+    assert fitted(good) == pytest.approx(0.9, abs=0.06)
+    assert fitted(bad) == pytest.approx(0.1, abs=0.06)
+    assert fitted(good) >= fitted.threshold
+
+
+def test_the_bound_holds_at_its_rate(tmp_path: Path) -> None:
+    """Whatever is accepted is wrong 13 % of the time: to promise 12 % is wrong, and may happen in a tenth of draws."""
+    train = read_graded(graded(200, 0, noise=0.13))
+    target = AnswerTarget(error=0.12, confidence=0.9, needed=False)
+    promised = 0
+    for seed in range(20):
+        apart = read_graded(graded(120, seed + 1, noise=0.13))
+        card = fit_answers(train, apart, target=target, digests={}, out=tmp_path / "answers")
+        promised += card["threshold"]["proved"]
+    assert promised <= 6
+
+
+def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    rows = read_graded(graded(120, 0))
+    target = AnswerTarget(error=0.02, confidence=0.95)
+    with pytest.raises(ModelError, match=r"SG313 no confidence can promise answers wrong at most 2% of the time") as e:
+        fit_answers(rows, target=target, digests={}, out=tmp_path / "answers")
+    assert e.value.mend == "Allow more error, or mend the answers; 149 sure and right ones are the least that prove it"
+    assert not (tmp_path / "answers").exists()
+    card = fit_answers(
+        rows, target=AnswerTarget(0.02, 0.95, needed=False), digests={}, out=tmp_path / "answers"
+    )  # fmt: skip
+    assert not card["threshold"]["proved"]
+    assert load_answers(tmp_path / "answers").threshold == NEVER
+
+
+def test_more_rows_are_asked_for_where_more_would_do(tmp_path: Path) -> None:
+    rows = read_graded(graded(100, 0, noise=0.05))
+    with pytest.raises(ModelError, match="SG313") as e:
+        fit_answers(rows, target=AnswerTarget(0.1, 0.99), digests={}, out=tmp_path / "answers")
+    assert e.value.mend
+    assert "sure answers held apart would do" in e.value.mend
 
 
 def test_too_few_or_unreadable(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="SG313 20 graded answers"):
-        fit_answers(read_graded(graded(20, 0)), digests={}, out=tmp_path / "answers")
+    with pytest.raises(ModelError, match="SG313 10 graded answers to fit on"):
+        fit_answers(read_graded(graded(20, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
     with pytest.raises(ModelError, match="SG313 row 1: a graded answer has text, sources and right"):
         read_graded([{"text": "x"}])
     with pytest.raises(ModelError, match="SG310"):
@@ -63,8 +133,37 @@ def test_too_few_or_unreadable(tmp_path: Path) -> None:
 
 
 def test_an_edited_fit_is_refused(tmp_path: Path) -> None:
-    fit_answers(read_graded(graded(100, 0)), digests={}, out=tmp_path / "answers")
+    fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
     path = tmp_path / "answers" / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "bias": 9.0}))
     with pytest.raises(ModelError, match="SG311"):
         load_answers(tmp_path / "answers")
+
+
+def test_answers_of_another_model_are_said_to_be_unproved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
+    sure = load_answers(tmp_path / "answers")
+    sure(evidence("Hold the power button."))
+    assert caplog.messages == []
+    other = evidence("Hold the power button.")
+    sure(Evidence(Completion("x", "other:9b", "m", 1, 1, "stop", 1.0, 0.0), other.text, "", [SOURCE]))
+    assert "confidence was fitted to answers of m; other:9b answers, so its threshold proves nothing" in caplog.text
+
+
+def test_files_of_graded_answers_fit_and_are_reported(tmp_path: Path) -> None:
+    paths: list[str] = []
+    for number in range(3):
+        paths.append(str(tmp_path / f"{number}.jsonl"))
+        Path(paths[-1]).write_text("".join(json.dumps(row) + "\n" for row in graded(200, number)))
+    out = str(tmp_path / "answers")
+    given = ["router", "fit", paths[0], "--calibration", paths[1], "--task", "answer", "--error", "0.3", "--out", out]
+    found = json.loads(CliRunner().invoke(app, [*given, "--json"], catch_exceptions=False).stdout)
+    assert found["accepted_error_bound"] <= 0.3
+    page = tmp_path / "report.html"
+    given = ["router", "report", out, "--data", paths[2], "--html", str(page), "--json"]
+    report = json.loads(CliRunner().invoke(app, given, catch_exceptions=False).stdout)
+    assert report["rows"] == 200
+    assert report["accepted_accuracy"] > 0.7
+    assert report["ece"] < 0.1
+    assert {"coverage", "threshold", "auroc", "accepted_error_bound"} <= report.keys()
+    assert "<svg" in page.read_text()

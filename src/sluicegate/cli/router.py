@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sluicegate.cli.router_answers import fit_answer_files, fit_workflow_answers, write_graded
 from sluicegate.cli.router_view import pairs, rows_table, write_page
 from sluicegate.cli.show import AsJson, emit, notes, progress
 from sluicegate.errors import ModelError, nearest
@@ -84,6 +85,9 @@ def fit(
     if per not in (None, "all", "intent"):
         raise typer.BadParameter("must be all or intent", param_hint="--per")
     kind: Any = method
+    if source[0].suffix in (".yaml", ".yml") and task == "answer":
+        fit_workflow_answers(source[0], out, needed=not without_threshold, as_json=as_json)
+        return
     if source[0].suffix in (".yaml", ".yml"):
         given = {
             "more than one source": len(source) > 1,
@@ -104,7 +108,10 @@ def fit(
     if task == "escalate":
         _fit_escalation(source, out, embedder or EMBEDDER, as_json=as_json)
     elif task == "answer":
-        _fit_answers(source, out, as_json=as_json)
+        from sluicegate.routing.answer import AnswerTarget
+
+        target = AnswerTarget(error or 0.2, confidence or 0.95, not without_threshold)
+        fit_answer_files(source, calibration, target, out, as_json=as_json)
     elif task == "intent":
         train = joined([read_labelled(path) for path in source])
         apart = joined([read_labelled(path) for path in calibration]) if calibration else None
@@ -134,7 +141,15 @@ def report(
     from sluicegate.routing.artifact import read_card
     from sluicegate.routing.plots import cost_quality_svg, reliability_svg
 
-    if read_card(artifact)["task"] == "escalate":
+    kind = read_card(artifact)["task"]
+    if kind == "answer":
+        from sluicegate.routing.answer import load_answers, read_graded
+        from sluicegate.routing.answer_report import report_answers
+        from sluicegate.routing.data import read_rows
+
+        found = report_answers(load_answers(artifact), read_graded([row for path in data for row in read_rows(path)]))
+        svgs = [reliability_svg(found["reliability"], title="Reliability")] if html else []
+    elif kind == "escalate":
         found = _report_escalation(artifact, data)
         svgs = [
             cost_quality_svg(
@@ -158,6 +173,17 @@ def report(
     rows_table("Per class", found.get("per_class", []))
     rows_table("Thresholds, by the label given", found.get("thresholds", []))
     rows_table("Most confused", found.get("confused", []))
+
+
+@app.command()
+def grade(
+    workflow: Annotated[Path, typer.Argument(help="The workflow file.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="File of graded answers to write, JSON Lines.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let the small model answer labelled requests and grade it, to fit or to measure confidence in answers."""
+    write_graded(workflow, data, out, as_json=as_json)
 
 
 @app.command()
@@ -407,21 +433,6 @@ def _fit_escalation(source: Sequence[Path], out: Path, embedder: str, *, as_json
         emit(found)
     else:
         pairs(str(out), found)
-
-
-def _fit_answers(source: Sequence[Path], out: Path, *, as_json: bool) -> None:
-    import hashlib
-
-    from sluicegate.routing.answer import fit_answers, read_graded
-    from sluicegate.routing.data import read_rows
-
-    rows = [row for path in source for row in read_rows(path)]
-    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in source}
-    card = fit_answers(read_graded(rows), digests=digests, out=out)
-    if as_json:
-        emit({"artifact": str(out), "hash": card["hash"], **card["metrics"]})
-    else:
-        pairs(str(out), {**card["metrics"], "hash": card["hash"]})
 
 
 def _report_intents(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:

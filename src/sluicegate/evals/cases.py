@@ -52,6 +52,8 @@ class _Line(_Row):
     """A whole right answer."""
     citations: list[str] | None = None
     """Ids of the documents the answer must rest on."""
+    known: bool | None = None
+    """False: no document says it, so that an answer would be a wrong one; it must be refused or left to a person."""
     refused: bool | None = None
     """Whether the request must be refused (true) or must not be (false)."""
     tool: ExpectedTool | None = None
@@ -79,6 +81,7 @@ class Case:
     facts: tuple[str, ...] = ()
     answer: str | None = None
     citations: tuple[str, ...] | None = None
+    known: bool | None = None
     refused: bool | None = None
     tool: ExpectedTool | None = None
     slices: tuple[str, ...] = ()
@@ -86,7 +89,8 @@ class Case:
     @property
     def expects_result(self) -> bool:
         """Whether the row says what must come of it, not only which way it takes."""
-        return bool(self.facts) or any(value is not None for value in (self.answer, self.refused, self.tool))
+        said = (self.answer, self.refused, self.tool)
+        return bool(self.facts) or self.known is False or any(value is not None for value in said)
 
     @property
     def expected(self) -> dict[str, Any]:
@@ -97,6 +101,7 @@ class Case:
             "facts": list(self.facts) or None,
             "answer": self.answer,
             "citations": None if self.citations is None else list(self.citations),
+            "known": self.known,
             "refused": self.refused,
             "tool": self.tool.model_dump() if self.tool else None,
         }
@@ -145,6 +150,7 @@ def _case(line: _Line) -> Case:
         facts=tuple(line.facts),
         answer=line.answer,
         citations=None if line.citations is None else tuple(line.citations),
+        known=line.known,
         refused=line.refused,
         tool=line.tool,
         slices=tuple(line.slice),

@@ -20,7 +20,8 @@ def measure(outcome: Outcome, case: Case | None = None, *, list_usd: float | Non
     ``grounded`` and ``checks_passed`` (the last checks of the draft), ``confidence``, ``usd`` (paid), ``list_usd``
     (at the list price of the models asked for), ``seconds``; with a case ``intent_right``, ``path_right``,
     ``facts_found``, ``answer_exact``, ``tool_right``, ``citation_precision``, ``citation_recall``,
-    ``must_refuse_answered``, ``must_answer_refused`` and ``correct`` (all that was expected of the result held).
+    ``must_refuse_answered``, ``must_answer_refused``,
+    ``unknown_answered`` (though no document says it) and ``correct`` (all that was expected of the result held).
     """
     state = outcome.state
     spend, intent, checks = state.get("spend"), state.get("intent"), state.get("checks")
@@ -61,6 +62,10 @@ def _against(outcome: Outcome, case: Case) -> dict[str, float]:
     if case.refused is not None:
         right.append(refused == case.refused)
         found["must_refuse_answered" if case.refused else "must_answer_refused"] = float(refused != case.refused)
+    if case.known is False:
+        # a person who is shown the draft may still put it right
+        found["unknown_answered"] = float(outcome.status == "answered")
+        right.append(not found["unknown_answered"])
     if case.facts:
         found["facts_found"] = facts_found(text, case)
         right.append(found["facts_found"] == 1.0)

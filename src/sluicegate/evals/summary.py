@@ -63,6 +63,7 @@ FIGURES: Mapping[str, Figure] = {
     "citation_recall": Figure("expected documents that were cited", "citation_recall", "mean", "higher"),
     "must_refuse_answered": Figure("answered what it must refuse", "must_refuse_answered", "rate", "lower"),
     "must_answer_refused": Figure("refused what it must answer", "must_answer_refused", "rate", "lower"),
+    "unknown_answered": Figure("answered what no document says", "unknown_answered", "rate", "lower"),
     "escalation_rate": Figure("asked the large model", "without_llm", "rate", "", inverted=True),
     "approval_rate": Figure("waited for a person", "without_human", "rate", "", inverted=True),
     "failure_rate": Figure("runs that failed", "failed", "rate", "lower"),

@@ -1,10 +1,10 @@
 """The workflow as it is, and the two baselines it is held against: everything on one model.
 
-``all-slm``: every call for the role `llm` goes to the role `slm`, and the routing threshold is 0, so that no request is
-escalated for its confidence. ``all-llm``: every call for `slm` goes to `llm`, and the threshold is above every
-confidence, so that each request takes the branch of the unsure. Policies, retrieval, prompts, guards, tools and people
-stay as they are in both. What answers is what the workflow's fallback chains come to: without a large model at hand
-``all-llm`` measures its stand-in, and reports say so.
+``all-slm``: every call for the role `llm` goes to the role `slm`, and the thresholds of routing and of answers are 0,
+so that no request is escalated for a confidence. ``all-llm``: every call for `slm` goes to `llm`, and the thresholds
+are above every confidence, so that each request takes the branch of the unsure. Policies, retrieval, prompts, guards,
+tools and people stay as they are in both. What answers is what the workflow's fallback chains come to: without a large
+model at hand ``all-llm`` measures its stand-in, and reports say so.
 
 Every variant runs isolated: nothing is read from or written to the answer cache, tools with effects are answered dry,
 checkpoints, waiting approvals and the ledger are kept apart from the home's, and runs are marked as shadow runs.
@@ -27,7 +27,16 @@ from sluicegate.policies.cache import NoCache
 from sluicegate.policies.ledger import SqliteLedger
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.routing.threshold import NEVER
-from sluicegate.services import Classification, Completion, Embeddings, Models, Router, Services
+from sluicegate.services import (
+    Classification,
+    Completion,
+    Confidence,
+    Embeddings,
+    Evidence,
+    Models,
+    Router,
+    Services,
+)
 
 __all__ = ["VARIANTS", "Forced", "Metered", "Variant", "changed", "isolated", "metered", "opened_variant"]
 
@@ -111,6 +120,16 @@ class Forced:
         return replace(await self._router.classify(text), threshold=self._threshold)
 
 
+class Sure:
+    """`services.Confidence` with another threshold."""
+
+    def __init__(self, confidence: Confidence, threshold: float) -> None:
+        self._confidence, self.threshold = confidence, threshold
+
+    def __call__(self, evidence: Evidence) -> float:
+        return self._confidence(evidence)
+
+
 def changed(services: Services, variant: Variant = "workflow") -> Services:
     """The services of a variant."""
     threshold = _THRESHOLDS[variant]
@@ -118,6 +137,7 @@ def changed(services: Services, variant: Variant = "workflow") -> Services:
         services,
         models=Metered(services.models, _ROLES[variant]),
         router=services.router if threshold is None else Forced(services.router, threshold),
+        confidence=services.confidence if threshold is None else Sure(services.confidence, threshold),
         cache=NoCache(),
     )
 

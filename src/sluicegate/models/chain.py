@@ -19,6 +19,7 @@ from sluicegate.models.config import ModelConfig, ProbeTask, resolve
 from sluicegate.models.fingerprint import PROBES, fingerprint_of, same_embedder
 from sluicegate.models.provider import Answer, Ask, Provider
 from sluicegate.models.providers import provider_for
+from sluicegate.models.recent import Recent
 from sluicegate.models.remembered import Remembered
 from sluicegate.models.results import admitted, below_minimum
 from sluicegate.models.structured import ask_structured
@@ -61,6 +62,7 @@ class ModelSet:
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
         self._fingerprints: dict[str, str] = {}
+        self._recent: dict[str, Recent] = {}
         self._remembered: Remembered | None = None
         self._warned: set[str] = set()
         self._clock = clock
@@ -158,7 +160,7 @@ class ModelSet:
                 raise ModelError("SG312", f"{config.use} gives other embeddings than what was fitted or indexed")
             if remember:
                 return await self._remembering(provider, texts, on_progress), print_
-            return await _embedded(provider, texts, on_progress), print_
+            return await self._recently(provider, config, texts, on_progress), print_
 
         timeless = remember or len(texts) > EMBEDDED_AT_ONCE
         (vectors, print_), served = await self._first(role, call, timeless=timeless)
@@ -304,6 +306,19 @@ class ModelSet:
             if report:
                 report(len(known), len(distinct))
         return [known[text] for text in texts]
+
+    async def _recently(
+        self,
+        provider: Provider,
+        config: ModelConfig,
+        texts: Sequence[str],
+        report: Callable[[int, int], None] | None = None,
+    ) -> list[list[float]]:
+        if not config.use.startswith("embedded:"):
+            return await _embedded(provider, texts, report)
+        with self._lock:
+            recent = self._recent.setdefault(config.use, Recent())
+        return await recent.vectors(texts, lambda missing: _embedded(provider, missing, report))
 
     def _provider(self, name: str, config: ModelConfig) -> Provider:
         with self._lock:

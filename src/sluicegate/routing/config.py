@@ -62,10 +62,18 @@ class RouterConfig(BaseModel):
     embeddings: bool = True
     """False fits a head on words and characters alone: thousands of requests a second, no embedding model."""
     answers: str | None = None
-    """Folder of the fitted confidence in answers, relative to the workflow's folder. Without it a confidence orders
-    answers but is not calibrated."""
+    """Folder of the fitted confidence in answers, relative to the workflow's folder; written by `sluicegate router fit
+    WORKFLOW --task answer`. It gives `answer.threshold`. Without it a confidence orders answers, uncalibrated."""
+    answer_target: Target = Target(error=0.2)
+    """The error bound that `answer.threshold` is fitted to: how often an answer of the small model that goes out may be
+    wrong."""
     cascade: CascadeConfig = CascadeConfig()
     """Bounds on the small model's part under ``cascade``."""
+
+    @property
+    def artifacts(self) -> tuple[str | None, str | None]:
+        """The folders of what was fitted: the router's and that of the confidence in answers."""
+        return self.artifact, self.answers
 
     @model_validator(mode="after")
     def _artifact_where_needed(self) -> Self:

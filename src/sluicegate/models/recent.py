@@ -1,0 +1,37 @@
+"""The latest embeddings of an embedded model, in memory: the sentences of a few documents are compared again and again.
+
+For models in the process only. Their weights are pinned, so a name means the same vectors for as long as the process
+lives; a server may change a model under its name. Nothing is written down: users' words are among the texts.
+"""
+
+from array import array
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+
+__all__ = ["Recent"]
+
+MOST = 4_096
+"""Vectors kept; of 384 numbers they take 12 MB."""
+
+
+class Recent:
+    """One model's latest vectors by text."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._known: OrderedDict[str, array[float]] = OrderedDict()
+
+    async def vectors(
+        self, texts: Sequence[str], embed: Callable[[Sequence[str]], Awaitable[list[list[float]]]]
+    ) -> list[list[float]]:
+        """A vector per text; `embed` is asked for those that are not known, each once."""
+        found = {text: known for text in texts if (known := self._known.get(text)) is not None}
+        missing = [text for text in dict.fromkeys(texts) if text not in found]
+        if missing:
+            found |= {text: array("d", v) for text, v in zip(missing, await embed(missing), strict=True)}
+        for text in found:
+            self._known[text] = found[text]
+            self._known.move_to_end(text)
+        while len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return [found[text].tolist() for text in texts]

@@ -1,0 +1,63 @@
+"""Which requests come to an answer that can be graded, and what counts as right."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.evals.cases import Case
+from sluicegate.evals.grading import drafted, right
+from sluicegate.graphs.load import Workflow, load
+from tests.fakes import FakeConfidence, FakePolicy, FakeRouter, services
+from tests.graphs.test_run import ANN, runner
+
+CASE = Case("c1", "How do I reset it?", ANN, intent="password_reset", facts=("small answer",))
+
+
+@pytest.fixture(scope="module")
+def workflow() -> Workflow:
+    return load(Path(__file__).parents[1] / "graphs" / "workflow" / "workflow.yaml")
+
+
+REACHED: list[tuple[str, dict[str, Any], bool]] = [
+    ("a sure question", {}, True),
+    ("an unsure intent goes to the large model", {"router": FakeRouter(confidence=0.1)}, False),
+    ("a report goes to the large model", {"router": FakeRouter(label="report")}, False),
+    ("a request for a tool", {"router": FakeRouter(label="access")}, False),
+    ("what the policies deny", {"policy": FakePolicy({"ask"})}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "replaced", "reached"), REACHED, ids=[row[0] for row in REACHED])
+async def test_only_what_the_workflow_lets_the_small_model_answer_is_graded(
+    own_home: Path, workflow: Workflow, name: str, replaced: dict[str, Any], reached: bool
+) -> None:
+    sure = FakeConfidence(0.1, threshold=0.0)
+    state = await drafted(workflow, runner(own_home, services(confidence=sure, **replaced)), CASE)
+    assert (state is not None) == reached
+    assert len(sure.seen) == reached
+    if state:
+        assert state["answer"]["by"] == "answer"
+        assert right(workflow, CASE, state) is True
+
+
+GRADES: list[tuple[str, dict[str, Any], bool | None]] = [
+    ("the fact is there", {}, True),
+    ("a fact is missing", {"facts": ("never",)}, False),
+    ("a whole answer", {"facts": (), "answer": "Small answer"}, True),
+    ("another answer", {"facts": (), "answer": "Another"}, False),
+    ("no document says it", {"facts": (), "known": False}, False),
+    ("nothing is expected", {"facts": ()}, None),
+    ("it wanted a tool", {"facts": (), "intent": "access_request"}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "expects", "verdict"), GRADES, ids=[row[0] for row in GRADES])
+async def test_what_counts_as_right(
+    own_home: Path, workflow: Workflow, name: str, expects: dict[str, Any], verdict: bool | None
+) -> None:
+    state = await drafted(workflow, runner(own_home, services()), CASE)
+    assert state is not None
+    state["intent"]["label"] = "password_reset"
+    assert right(workflow, replace(CASE, **expects), state) is verdict
