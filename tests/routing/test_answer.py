@@ -120,7 +120,7 @@ def test_more_rows_are_asked_for_where_more_would_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="SG313") as e:
         fit_answers(rows, target=AnswerTarget(0.1, 0.99), digests={}, out=tmp_path / "answers")
     assert e.value.mend
-    assert "sure answers held apart would do" in e.value.mend
+    assert "answers as sure as the surest would do, held apart" in e.value.mend
 
 
 def test_too_few_or_unreadable(tmp_path: Path) -> None:

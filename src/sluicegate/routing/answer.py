@@ -282,19 +282,26 @@ def _chances(seen: Floats, weights: Floats, bias: float) -> Floats:
 def _threshold(
     crossed: Floats, right: NDArray[np.bool_], chance: Floats, proof: NDArray[np.bool_], target: AnswerTarget
 ) -> Threshold | None:
-    """Proved on the answers held apart, tested in the order that the others give. Raises `ModelError` SG313."""
-    grid = candidates(crossed, right, rows=len(chance), error=target.error, level=target.confidence)
+    """Proved on the answers held apart, tested in the order that the others give. Raises `ModelError` SG313.
+
+    That order is kept as shares of answers to accept, strict to lenient, so that it fits answers held apart that are
+    less sure as a whole; shares of too few answers to prove anything are left out. It may look at how sure the answers
+    are, not at which are right: above an order statistic they are still drawn alike, and the wrong ones binomial.
+    """
+    strict = candidates(crossed, right, rows=len(chance), error=target.error, level=target.confidence)
+    least = least_rows(target.error, target.confidence)
+    shares = dict.fromkeys(max(float(np.mean(crossed >= value)), min(least / len(chance), 1.0)) for value in strict)
+    grid = [float(np.quantile(chance, 1 - share, method="lower")) for share in shares]
     found = fit_threshold(chance, proof, grid, error=target.error, level=target.confidence)
     if found is None and target.needed:
-        first = chance >= grid[0]
-        rate = float((~proof[first]).mean()) if first.any() else 1.0
-        enough = rows_needed(rate, target.error, target.confidence)
-        least = least_rows(target.error, target.confidence)
+        surest = chance >= grid[0]
+        rate = float(np.mean(~right[crossed >= strict[0]]))
+        missing = rows_needed(rate, target.error, target.confidence)
         raise ModelError(
             "SG313",
             f"no confidence can promise answers wrong at most {target.error:.0%} of the time: of the surest "
-            f"{int(first.sum())} of {len(chance)} answers held apart, {int((~proof[first]).sum())} are wrong",
-            mend=f"About {enough} sure answers held apart would do" if enough else
+            f"{int(surest.sum())} of {len(chance)} answers held apart, {int((~proof[surest]).sum())} are wrong",
+            mend=f"About {max(missing, least)} answers as sure as the surest would do, held apart" if missing else
             f"Allow more error, or mend the answers; {least} sure and right ones are the least that prove it",
         )  # fmt: skip
     return found
