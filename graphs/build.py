@@ -6,7 +6,7 @@ conditional edge only reads the decision back, so what the trail says is what ha
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -17,7 +17,7 @@ from langgraph.runtime import Runtime
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.graphs.flow import Flow, FlowNode
 from sluicegate.nodes.governed import governed
-from sluicegate.nodes.registry import Node, kinds
+from sluicegate.nodes.registry import Node, NodeKind, kinds
 from sluicegate.observe.describe import node_attributes
 from sluicegate.services import Services
 from sluicegate.state import Branch, State, TrailEntry
@@ -80,7 +80,7 @@ def build(
     for node in flow.nodes.values():
         kind = kinds()[node.kind]
         make = kind.make(node.name, settings[node.name])
-        graph.add_node(node.name, _step(flow, node, make, conditions, kind.observation, services))
+        graph.add_node(node.name, _step(flow, node, make, conditions, kind, services))
         targets = {edge.to: edge.to for edge in node.edges}
         if not targets:
             graph.add_edge(node.name, END)
@@ -102,10 +102,10 @@ def _step(
     node: FlowNode,
     run_node: Node,
     conditions: Mapping[str, Condition],
-    observation: Any,
+    kind: NodeKind,
     default: Services | None,
 ) -> Step:
-    name = node.name
+    name, observation, tells = node.name, kind.observation, kind.tells
 
     async def step(state: State, runtime: Runtime[Services]) -> dict[str, Any]:
         services = cast("Services | None", runtime.context) or default
@@ -130,6 +130,7 @@ def _step(
             if "tool_calls" in update:
                 after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
             branch = decide(flow, node, conditions, after)
+            branch["values"].update(_told(tells, update))
             span.set(**node_attributes(update))
         intent = after.get("intent")
         services.tracer.branch(
@@ -147,6 +148,12 @@ def _step(
         return {"run": entered["run"], **update, "trail": [entry]}
 
     return step
+
+
+def _told(fields: Sequence[str], update: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node has written of `fields`, each ``concern.key``."""
+    parts = [(field, *field.split(".", 1)) for field in fields]
+    return {field: update[concern][key] for field, concern, key in parts if key in update.get(concern, {})}
 
 
 def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, Condition], state: State) -> Branch:

@@ -9,7 +9,7 @@ survives `kill -9`. `benchmarks/checkpoints.py` measures both.
 import random
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,10 @@ CREATE TABLE IF NOT EXISTS writes (
     PRIMARY KEY (thread, ns, id, task, position)
 ) WITHOUT ROWID;
 """
+
+
+_KEYS = {"channels": ("thread", "ns", "channel", "version"), "writes": ("thread", "ns", "id", "task", "position")}
+"""Each table's primary key."""
 
 
 class SqliteCheckpoints(BaseCheckpointSaver[str]):
@@ -159,6 +163,31 @@ class SqliteCheckpoints(BaseCheckpointSaver[str]):
         with self._lock, transaction(self._connection) as database:
             for table in ("checkpoints", "channels", "writes"):
                 database.execute(f"DELETE FROM {table} WHERE thread = ?", (thread_id,))  # noqa: S608
+
+    def rewrite(self, thread_id: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
+        """Put every value of a thread, as ``{channel: value}``, through `change`; how many it has changed.
+
+        What stood there before is gone from the file and from its write-ahead log.
+        """
+        changed = 0
+        with self._lock, explained(self._path):
+            self._connection.execute("PRAGMA secure_delete = ON")
+            with transaction(self._connection) as database:
+                for table in ("channels", "writes"):
+                    for row in database.execute(f"SELECT * FROM {table} WHERE thread = ?", (thread_id,)).fetchall():  # noqa: S608
+                        held = {row["channel"]: self.serde.loads_typed((row["type"], row["value"]))}
+                        put = change(held)
+                        if put == held:
+                            continue
+                        where = " AND ".join(f"{key} = ?" for key in _KEYS[table])
+                        database.execute(
+                            f"UPDATE {table} SET type = ?, value = ? WHERE {where}",  # noqa: S608
+                            (*self.serde.dumps_typed(put[row["channel"]]), *(row[key] for key in _KEYS[table])),
+                        )
+                        changed += 1
+            if changed:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return changed
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return self.get_tuple(config)

@@ -27,17 +27,20 @@ from sluicegate.nodes.tools.mcp import available
 from sluicegate.observe.prompts import langfuse_prompts
 from sluicegate.observe.traced import TracedModels, traced
 from sluicegate.policies.cache import SqliteCache
+from sluicegate.policies.config import CacheConfig
 from sluicegate.policies.engine import CedarEngine
 from sluicegate.policies.guards.library import warm
 from sluicegate.policies.guards.set import GuardSet
+from sluicegate.policies.guards.vault import MemoryVault, SparingVault
 from sluicegate.policies.ledger import open_ledger
 from sluicegate.policies.readable import Reading
 from sluicegate.policies.sources import policy_files
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Audit, Confidence, Models, Router, Services, WorkflowFacts
+from sluicegate.services import Confidence, Models, Router, Semantic, Services, WorkflowFacts
 
 if TYPE_CHECKING:
+    from sluicegate.observe.audit import Auditor
     from sluicegate.observe.tracer import Tracer
     from sluicegate.routing.router import EmbedNow
 
@@ -86,6 +89,9 @@ def open_workflow(
     allowed = available(workflow.tools)
     # for what asks models in a node's name; the nodes' own models are governed by their steps
     asked = Governed(TracedModels(models, tracer))
+    # what has no effects leaves no trace in the log of effects, nor in the store of people's data
+    auditor = None if dry or shadow else _auditor(workflow, policy.digest)
+    vault = SparingVault(auditor.vault) if auditor else MemoryVault()
     services = Services(
         workflow=WorkflowFacts(
             name=workflow.name,
@@ -93,7 +99,8 @@ def open_workflow(
             digest=workflow.digest,
             intents={label: intent.facts() for label, intent in config.intents.items()},
             indexes=tuple(config.indexes),
-            cache_ttl_s=config.cache.ttl if config.cache.answers == "exact" else 0.0,
+            cache_ttl_s=config.cache.ttl if config.cache.answers != "off" else 0.0,
+            semantic=_semantic(config.cache),
         ),
         models=models,
         router=_router(workflow, asked, lambda: models.admitted(config.router.slm, "label")),
@@ -104,6 +111,7 @@ def open_workflow(
             review=reviewer(asked),
             admitted=lambda: models.admitted("slm", "review"),
             pipeline=pipeline,
+            vault=vault,
         ),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
@@ -112,8 +120,7 @@ def open_workflow(
         tracer=tracer,
         confidence=_confidence(workflow),
         now=lambda: datetime.now(UTC),
-        # what has no effects leaves no trace in the log of effects
-        audit=None if dry or shadow else _auditor(workflow, policy.digest),
+        audit=auditor,
     )
     services = traced(change(services), tracer)
     graph = build(
@@ -123,11 +130,19 @@ def open_workflow(
         name=workflow.name,
         checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
     )
-    runner = Runner(graph, services, tracer=tracer, approvals=Approvals(folder), shadow=shadow, migrates=migrates)
+    runner = Runner(
+        graph, services, tracer=tracer, approvals=Approvals(folder), shadow=shadow, migrates=migrates, vault=vault
+    )
     return Opened(workflow, runner, models, tracer)
 
 
-def _auditor(workflow: Workflow, policy_set: str) -> Audit:
+def _semantic(cache: CacheConfig) -> Semantic | None:
+    if cache.answers != "semantic":
+        return None
+    return Semantic(frozenset(cache.intents), cache.similarity, cache.embedder)
+
+
+def _auditor(workflow: Workflow, policy_set: str) -> "Auditor":
     """The audit log's writer. Raises `RunError` SG606, SG607: what cannot be recorded does not start."""
     from sluicegate.observe.audit import Auditor, open_audit
     from sluicegate.observe.incidents import Incidents

@@ -11,7 +11,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from sluicegate.errors import ConfigError
-from sluicegate.graphs.config import WorkflowConfig, guard_names
+from sluicegate.graphs.config import IntentConfig, WorkflowConfig, guard_names
 from sluicegate.graphs.source import Pointer
 from sluicegate.graphs.validate import Faults
 from sluicegate.models.config import unresolved
@@ -40,6 +40,7 @@ def check_references(
     names = _Names(faults, tuple(prompts), _tools(config, settings, faults))
     _check_models(config, names)
     _check_intents(config, names)
+    _check_cache(config, names)
     _check_nodes(config, settings, names)
     _check_guarantees(config, names)
     _check_files(config, folders, names)
@@ -110,6 +111,35 @@ def _check_intents(config: WorkflowConfig, names: _Names) -> None:
         names.check("SG113", "intent", label, ("budget", "per_intent_day_usd", label))
     for position, tool in enumerate(config.tools or ()):
         names.check("SG117", "tool", tool, ("tools", position))
+
+
+def _check_cache(config: WorkflowConfig, names: _Names) -> None:
+    """Answers in other words are for questions of low risk that have a short answer."""
+    cache, given = config.cache, names.faults.source.data.get("cache")
+    if cache.answers != "semantic":
+        for key in ("intents", "similarity", "embedder"):
+            if isinstance(given, dict) and key in given:
+                what, mend = f"{key!r} says nothing without `answers: semantic`", "Ask for it, or leave this out"
+                names.faults.add("SG107", what, ("cache", key), mend=mend, of_key=True)
+        return
+    if not cache.intents and not names.faults.touches(("cache", "intents")):
+        fit = [label for label, intent in config.intents.items() if _is_faq(intent)]
+        names.faults.add(
+            "SG106", "a semantic cache names the intents it is for", ("cache",), choices=fit, of_key=True,
+            mend="Add `intents: [...]`",
+        )  # fmt: skip
+    names.check("SG112", "model", cache.embedder, ("cache", "embedder"))
+    for position, label in enumerate(cache.intents):
+        at: Pointer = ("cache", "intents", position)
+        names.check("SG113", "intent", label, at)
+        intent = config.intents.get(label)
+        if intent is not None and not _is_faq(intent):
+            what = f"{label!r} is {intent.task} of {intent.risk} risk: only a short-answer of low risk may be reused"
+            names.faults.add("SG107", what, at, mend="Leave it out; equal words are still served from the cache")
+
+
+def _is_faq(intent: IntentConfig) -> bool:
+    return intent.task == "short-answer" and intent.risk == "low"
 
 
 def _check_tool(config: WorkflowConfig, names: _Names, tool: str, pointer: Pointer) -> None:

@@ -14,8 +14,10 @@ from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs import intake
 from sluicegate.graphs.alone import alone
 from sluicegate.graphs.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
+from sluicegate.graphs.revealing import concealing, revealed
 from sluicegate.nodes.human_interrupt import Asked, Verdict, permit
-from sluicegate.services import Services
+from sluicegate.policies.guards.vault import MemoryVault
+from sluicegate.services import Services, Vault
 from sluicegate.state import Principal, State
 
 if TYPE_CHECKING:
@@ -75,14 +77,19 @@ class Runner:
         approvals: Approvals,
         shadow: bool = False,
         migrates: str = "",
+        vault: Vault | None = None,
     ) -> None:
-        """`migrates` is the digest of another version whose runs may go on under this one: an operator's choice."""
+        """`migrates` is the digest of another version whose runs may go on under this one: an operator's choice.
+
+        `vault` has what the placeholders of redacted texts stand for; the guards' own.
+        """
         self.graph = graph
         self.services = services
         self.tracer = tracer
         self._approvals = approvals
         self.shadow = shadow
         self._migrates = migrates
+        self.vault: Vault = vault or MemoryVault()
 
     async def run(
         self,
@@ -126,6 +133,7 @@ class Runner:
     async def take_up(self, run: str) -> Outcome:
         """Go on with a run that a crash cut short, or show where it stands. Raises `RunError` SG603, SG604."""
         state = self._known(run)
+        self._clean(run)
         waiting = self.waiting(run)
         if waiting:
             given = self._approvals.unapplied(waiting)
@@ -168,6 +176,9 @@ class Runner:
             raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
         if by or verdict != "timeout":
             permit(by, waiting, state, self.services)
+        # a person who was shown what was redacted may write it again
+        conceal = concealing(self.vault.hidden(run))
+        text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
         given: Verdict = {
             "verdict": cast("Any", verdict),
             "principal": by,
@@ -245,21 +256,40 @@ class Runner:
                 metadata=_metadata(state["request"]),
             ),
         ):
-            # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
-            result = await self.graph.ainvoke(
-                given,
-                _config(run),
-                context=self.services,
-                durability="sync",
-                interrupt_after=pause.after if pause else None,
-                interrupt_before=pause.before if pause else None,
-            )
+            try:
+                # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
+                result = await self.graph.ainvoke(
+                    given,
+                    _config(run),
+                    context=self.services,
+                    durability="sync",
+                    interrupt_after=pause.after if pause else None,
+                    interrupt_before=pause.before if pause else None,
+                )
+            finally:
+                self._clean(run)
             waiting = self.waiting(run) if result.pop("__interrupt__", None) else None
             after = cast("State", result)
             self.tracer.finish(
                 "waiting" if waiting else after["run"]["status"], after, all_llm_usd=self.all_llm_usd(after)
             )
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
+
+    def shown(self, outcome: Outcome, reader: Principal) -> str:
+        """The answer as `reader` may see it: what was redacted is restored where the policies allow it, on record."""
+        return revealed(outcome.text, outcome.state, reader, self.services, self.vault)
+
+    def evidence(self, waiting: Waiting, reader: Principal) -> Waiting:
+        """What a waiting run shows to `reader`; as `shown`."""
+        return revealed(waiting, self._known(waiting["run"]), reader, self.services, self.vault)
+
+    def _clean(self, run: str) -> None:
+        """Put placeholders where this run's checkpoints still hold what was redacted later: the request as it came in,
+        a draft before its check."""
+        hidden = self.vault.hidden(run)
+        rewrite = getattr(cast("Any", self.graph.checkpointer), "rewrite", None)
+        if hidden and rewrite:
+            rewrite(run, concealing(hidden))
 
     def all_llm_usd(self, state: State) -> float:
         """What the large model would have cost for this run's prompts, and for the words of its answer where the small

@@ -34,7 +34,7 @@ from sluicegate.graphs.session_edit import edited
 from sluicegate.graphs.session_view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
 from sluicegate.graphs.variants import variant
 from sluicegate.graphs.versions import current, kept
-from sluicegate.services import Cached, Services
+from sluicegate.services import Cached, Neighbour, Question, Services
 from sluicegate.state import State
 
 if TYPE_CHECKING:
@@ -395,10 +395,21 @@ class _ReadOnlyCache:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
 
-    def get(self, key: str) -> Cached | None:
-        return self._inner.get(key)
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
+        return self._inner.get(key, again=again)
 
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...
+    def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None: ...
+
+    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        return self._inner.near(question, similarity=similarity)
 
 
 def _opened(config: "Path | str | Workflow", *, dry: bool, change: Change) -> Opened:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from sluicegate.nodes._settings import NoSettings, Settings
+from sluicegate.nodes.caching import question_of, shareable
 from sluicegate.nodes.generation import said
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Services
@@ -20,7 +21,7 @@ def _respond(name: str, settings: NoSettings) -> Node:
     del name, settings
 
     async def respond(state: State, services: Services) -> dict[str, Any]:
-        _remember(state, services)
+        await _remember(state, services)
         return {"route": {**state.get("route", {}), "path": _path(state)}, "run": _ended(state, "answered")}
 
     return respond
@@ -72,10 +73,11 @@ def _path(state: State) -> Path:
     return "rag-slm" if state.get("documents") else "slm"
 
 
-def _remember(state: State, services: Services) -> None:
-    """Keep an answer that equal readers may get again: checked, from nobody's hand, with no effects."""
+async def _remember(state: State, services: Services) -> None:
+    """Keep an answer that equal readers may get again: checked, with nothing redacted, of no high-risk class, from
+    nobody's hand, with no effects."""
     cache, answer, checks = state.get("cache"), state.get("answer"), state.get("checks")
-    if not cache or cache["hit"] or not answer or not answer["text"] or not services.workflow.cache_ttl_s:
+    if not cache or cache["hit"] or not answer or not answer["text"] or not shareable(state, services):
         return
     if not checks or checks["failed"] or checks["action"] != "pass" or state.get("approval") or state.get("tool_calls"):
         return
@@ -84,6 +86,7 @@ def _remember(state: State, services: Services) -> None:
         {"answer": answer, "documents": state.get("documents", [])},
         ttl_s=services.workflow.cache_ttl_s,
         saved_usd=state["spend"]["usd"] if "spend" in state else 0.0,
+        question=await question_of(state, services),
     )
 
 

@@ -34,6 +34,8 @@ def _make(name: str, settings: OutputCheck) -> Node:
             question=state["request"]["text"],
             sources=sources_of(state, services),
             citations=len(answer["citations"]),
+            run=state["run"]["id"],
+            person=state["principal"]["id"],
         )
         update: dict[str, Any] = {"checks": _verdict(list(report.results))}
         if report.redacted:

@@ -27,7 +27,13 @@ def _make(name: str, settings: PolicyCheck) -> Node:
         update: dict[str, Any] = {}
         found: list[str] = []
         if settings.guards:
-            report = await services.guards.check(settings.guards, request["text"], stage="request")
+            report = await services.guards.check(
+                settings.guards,
+                request["text"],
+                stage="request",
+                run=state["run"]["id"],
+                person=state["principal"]["id"],
+            )
             found = [result["guard"] for result in report.results if not result["passed"]]
             blocked = [r for r in report.results if not r["passed"] and r["action"] != "redact"]
             if blocked:

@@ -51,6 +51,8 @@ class NodeKind:
     effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
     fills: frozenset[str] = frozenset()
     """What its prompt may use as ``{{name}}``; a kind that says nothing is not checked."""
+    tells: tuple[str, ...] = ()
+    """Fields that mattered to it, such as ``cache.question``: those it has written stand in its branch's values."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 

@@ -1,8 +1,10 @@
-"""Answers that may be served again: the exact cache and the key that keeps it honest.
+"""Answers that may be served again, and the key that keeps that honest.
 
 The key hashes everything an answer rests on: the workflow's digest (config, prompts, policies, router), the request's
 words, what the reader may see, the versions of the indexes, and the models. A change of any of them makes another key,
-so an old or a foreign answer cannot be found. The cache helps and must never harm: when its file fails, it misses.
+so an old or a foreign answer cannot be found. The same parts without the words, and with the intent, are a space:
+within one, `near` finds questions by the similarity of their embeddings, and the caller decides whether one of them
+asks the same. The cache helps and must never harm: when its file fails, it misses.
 """
 
 import hashlib
@@ -17,14 +19,16 @@ from typing import Any, TypedDict
 
 from sluicegate.errors import RunError
 from sluicegate.home import home
-from sluicegate.services import Cached
+from sluicegate.policies.neighbours import Neighbours
+from sluicegate.services import Cached, Neighbour, Question
 from sluicegate.sqlite import connect, transaction
 
-__all__ = ["CacheStats", "NoCache", "SqliteCache", "answer_key", "normalised"]
+__all__ = ["CacheStats", "NoCache", "SqliteCache", "answer_key", "answer_space", "normalised"]
 
 _KEY_VERSION = 1
 _CLOSING = ".?!…。？！"
 _SCHEMA = """
+PRAGMA secure_delete = ON;
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL,
@@ -35,6 +39,13 @@ CREATE TABLE IF NOT EXISTS answers (
     size INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
+CREATE TABLE IF NOT EXISTS questions (
+    key TEXT PRIMARY KEY REFERENCES answers (key) ON DELETE CASCADE,
+    space TEXT NOT NULL,
+    text TEXT NOT NULL,
+    vector BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS questions_space ON questions (space);
 CREATE TABLE IF NOT EXISTS counters (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     hits INTEGER NOT NULL, misses INTEGER NOT NULL, saved_usd REAL NOT NULL, evicted INTEGER NOT NULL,
@@ -74,6 +85,20 @@ def answer_key(
     `models` what would answer, where that is not fixed by the digest.
     """
     parts = [_KEY_VERSION, digest, normalised(request), [*visible], [*versions], [*models]]
+    return _hashed(parts)
+
+
+def answer_space(
+    *, digest: str, intent: str, visible: Sequence[str], versions: Sequence[str], embedder: str = ""
+) -> str:
+    """Within what a question in other words may be looked for; 64 hex digits.
+
+    The parts are those of `answer_key`, and the embedding model that really answered: only its own vectors compare.
+    """
+    return _hashed([_KEY_VERSION, "space", digest, intent, [*visible], [*versions], embedder])
+
+
+def _hashed(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
@@ -94,9 +119,10 @@ class SqliteCache:
         self._hits = self._misses = self._failures = 0
         self._saved = 0.0
         self._used: dict[str, float] = {}
+        self._neighbours = Neighbours(self._connection)
 
-    def get(self, key: str) -> Cached | None:
-        """The answer under `key` and its age, or None."""
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
+        """The answer under `key` and its age, or None; `again` for a second try of the same look-up."""
         now = self._now()
         with self._lock:
             try:
@@ -108,10 +134,11 @@ class SqliteCache:
                 if row is not None and row["created"] <= now < row["expires"]:
                     found = Cached(json.loads(row["value"]), now - row["created"])
                     self._hits += 1
+                    self._misses -= again
                     self._saved += row["saved_usd"]
                     self._used[key] = now
                 else:
-                    self._misses += 1
+                    self._misses += not again
                 if self._hits + self._misses >= self._FLUSH_EVERY:
                     self._flush()
             except (sqlite3.Error, RunError, ValueError):
@@ -119,12 +146,20 @@ class SqliteCache:
                 return None
         return found
 
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None:
+    def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None:
         """Keep `value` for `ttl_s` seconds; `saved_usd` is what making it cost."""
         if ttl_s <= 0:
             return
         text, now = json.dumps(value, separators=(",", ":")), self._now()
-        size = len(text) + len(key)
+        size = len(text) + len(key) + (len(question.text) + 4 * len(question.vector) if question else 0)
         if size > self._max_bytes:
             return
         with self._lock:
@@ -135,17 +170,31 @@ class SqliteCache:
                         "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
                         (key, text, now, now + ttl_s, now, saved_usd, size),
                     )
+                    if question:
+                        self._neighbours.add(key, question)
                     grown = size - (old["size"] if old else 0)
                     connection.execute("UPDATE counters SET size = size + ?", (grown,))
                     self._evict(connection, now)
             except (sqlite3.Error, RunError):
                 self._failures += 1
 
+    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        """The kept questions of the same space that are at least so similar, most similar first."""
+        with self._lock:
+            try:
+                return self._neighbours.near(question, similarity=similarity, now=self._now())
+            except (sqlite3.Error, RunError, ValueError):
+                self._failures += 1
+                return ()
+
     def clear(self) -> int:
-        """Forget every answer; how many there were."""
+        """Forget every answer, in the file too; how many there were."""
         with self._lock, transaction(self._connection) as connection:
             count = connection.execute("DELETE FROM answers").rowcount
             connection.execute("UPDATE counters SET size = 0")
+        with self._lock:
+            # what was deleted may still stand in the write-ahead log
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
 
     def stats(self) -> CacheStats:
@@ -207,8 +256,20 @@ class SqliteCache:
 class NoCache:
     """`services.Cache` that never knows and never keeps: for runs that are measured, replayed or shadowed."""
 
-    def get(self, key: str) -> Cached | None:
-        del key
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
+        del key, again
         return None
 
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...
+    def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None: ...
+
+    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        del question, similarity
+        return ()

@@ -65,9 +65,16 @@ class BudgetConfig(_Block):
 class CacheConfig(_Block):
     """Whether an answer may be served again to an equal request of an equal reader."""
 
-    answers: Literal["off", "exact"] = "off"
+    answers: Literal["off", "exact", "semantic"] = "off"
     """``exact``: the same words (case, spacing and closing punctuation aside) get the same answer while nothing that
-    it rests on has changed."""
+    it rests on has changed. ``semantic``: for the intents named in `intents` also other words, when a verifier is
+    certain that they ask the same."""
+    intents: tuple[str, ...] = ()
+    """With ``semantic``: the intents whose questions may be answered so. Short answers of low risk only."""
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = 0.85
+    """With ``semantic``: the least cosine similarity of two questions that the verifier is asked about."""
+    embedder: str = "embedder"
+    """With ``semantic``: the role of the model that embeds questions."""
     ttl: Duration = 86400.0
     """How long an answer may be served again, as seconds or ``24h``."""
     max_mb: Annotated[float, Field(gt=0, le=100_000)] = 256.0

@@ -18,7 +18,9 @@ from sluicegate.services import (
     GuardReport,
     IntentFacts,
     Message,
+    Neighbour,
     Prompt,
+    Question,
     Refusal,
     Reservation,
     Services,
@@ -168,11 +170,14 @@ class FakeLedger:
 class FakeCache:
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def get(self, key: str) -> Cached | None:
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
         return Cached(self.kept[key], 1.0) if key in self.kept else None
 
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None:
+    def put(self, key: str, value: dict[str, Any], **_: Any) -> None:
         self.kept[key] = value
+
+    def near(self, question: Question, *, similarity: float) -> list[Neighbour]:
+        return []
 
 
 @dataclass

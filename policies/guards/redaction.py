@@ -1,15 +1,20 @@
 """Placeholders instead of what was found, and the way back.
 
 A placeholder is the label and a number, such as ``<EMAIL_1>``; equal texts get equal placeholders, so that a redacted
-text still says who is who. `restore` undoes `redact` for a person who may see the original.
+text still says who is who. `restore` undoes `redact` for a person who may see the original, and `conceal` puts known
+placeholders back into a text that somebody has restored.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from sluicegate.policies.guards.checking import Finding
 
-__all__ = ["merged", "redact", "restore"]
+__all__ = ["conceal", "kind_of", "merged", "placeholders_in", "redact", "restore"]
+
+_PLACEHOLDER = re.compile(r"<[A-Z0-9_]+_\d+>")
+_SHORT = 6
+"""Values shorter than this are replaced only where they stand as words of their own."""
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -30,26 +35,42 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     return result
 
 
-def redact(text: str, findings: Iterable[Finding]) -> tuple[str, dict[str, str]]:
-    """The text with placeholders, and what each placeholder stands for.
+def kind_of(placeholder: str) -> str:
+    """``credit-card`` of ``<CREDIT_CARD_1>``."""
+    return placeholder[1:].rsplit("_", 1)[0].lower().replace("_", "-")
 
-    A number that would make a placeholder the text already holds is left out, so that `restore` gives `text` back.
+
+def placeholders_in(text: str) -> set[str]:
+    """Everything in a text that looks like a placeholder, whoever wrote it."""
+    return set(_PLACEHOLDER.findall(text))
+
+
+def redact(
+    text: str,
+    findings: Iterable[Finding],
+    known: Mapping[str, str] | None = None,
+    taken: Collection[str] = (),
+) -> tuple[str, dict[str, str]]:
+    """The text with placeholders, and what each placeholder in it stands for.
+
+    `known` are the placeholders issued before, which the same values get again, and `taken` those that may not be
+    issued. One that the text already holds is not issued either, so that `restore` gives `text` back.
     """
-    parts: list[str] = []
+    known, parts = known or {}, list[str]()
     mapping: dict[str, str] = {}
-    known: dict[tuple[str, str], str] = {}
+    issued = {(placeholder.rsplit("_", 1)[0], value): placeholder for placeholder, value in known.items()}
     counts: dict[str, int] = {}
     at = 0
     for found in merged(findings):
         name = re.sub(r"[^A-Z0-9]+", "_", found.label.upper())
         original = text[found.start : found.end]
-        placeholder = known.get((name, original))
+        placeholder = issued.get((f"<{name}", original))
         while placeholder is None:
             counts[name] = counts.get(name, 0) + 1
             candidate = f"<{name}_{counts[name]}>"
-            if candidate not in text:
-                placeholder = known[name, original] = candidate
-                mapping[candidate] = original
+            if candidate not in text and candidate not in known and candidate not in taken:
+                placeholder = issued[f"<{name}", original] = candidate
+        mapping[placeholder] = original
         parts += text[at : found.start], placeholder
         at = found.end
     return "".join([*parts, text[at:]]), mapping
@@ -60,3 +81,13 @@ def restore(text: str, mapping: Mapping[str, str]) -> str:
     if not mapping:
         return text
     return re.sub("|".join(map(re.escape, mapping)), lambda found: mapping[found[0]], text)
+
+
+def conceal(text: str, mapping: Mapping[str, str]) -> str:
+    """The text with every value of `mapping` replaced by its placeholder, longer values first."""
+    if not mapping or not text:
+        return text
+    back = {value: placeholder for placeholder, value in mapping.items()}
+    values = sorted(back, key=len, reverse=True)
+    pattern = "|".join(rf"(?<!\w){re.escape(v)}(?!\w)" if len(v) < _SHORT else re.escape(v) for v in values)
+    return re.sub(pattern, lambda found: back[found[0]], text)

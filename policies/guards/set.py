@@ -7,7 +7,7 @@ what each validator wrote down; a guard that left no trace counts as failed. Red
 
 import asyncio
 import contextvars
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,10 +15,11 @@ from sluicegate.errors import PolicyError, nearest
 from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict, nobody
 from sluicegate.policies.guards.config import GuardConfig, GuardSettings
 from sluicegate.policies.guards.library import guardrails
-from sluicegate.policies.guards.redaction import redact
+from sluicegate.policies.guards.redaction import kind_of, placeholders_in, redact
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.validators import Entry, Sheet, validator, validator_name
-from sluicegate.services import GuardReport
+from sluicegate.policies.guards.vault import MemoryVault
+from sluicegate.services import GuardReport, Hidden, Vault
 from sluicegate.state import CheckResult
 
 __all__ = ["GRAVITY", "GuardSet", "Inspection", "gravest"]
@@ -56,7 +57,7 @@ class GuardSet:
     """Implements `services.Guards` for one workflow.
 
     `review` is asked by the guard `slm-review` and `admitted` says whether its model has passed the probe; `pipeline`
-    says where the model that finds names is.
+    says where the model that finds names is. `vault` keeps what placeholders stand for; without one the process does.
     """
 
     def __init__(
@@ -66,7 +67,9 @@ class GuardSet:
         review: Review | None = None,
         admitted: Admitted = nobody,
         pipeline: Callable[[str], str] = str,
+        vault: Vault | None = None,
     ) -> None:
+        self._vault = vault or MemoryVault()
         self._config = config or GuardConfig()
         self._helpers = Helpers(review, admitted, pipeline)
         self._checks: dict[str, Check] = {}
@@ -81,13 +84,18 @@ class GuardSet:
         question: str = "",
         sources: Sequence[str] = (),
         citations: int = 0,
+        run: str = "",
+        person: str = "",
     ) -> GuardReport:
-        """Run the named guards over `text`; see `services.Guards`. Raises `PolicyError` SG203 for an unknown name."""
-        subject = Subject(text, stage, question, tuple(sources), citations)
-        return (await self.inspect(names, subject)).report
+        """Run the named guards over `text`; see `services.Guards`.
 
-    async def inspect(self, names: Sequence[str], subject: Subject) -> Inspection:
-        """Like `check`, with the placeholders' meaning and the scores. Raises `PolicyError` SG203."""
+        Raises `PolicyError` SG203 for an unknown name, `RunError` when what was redacted cannot be kept.
+        """
+        subject = Subject(text, stage, question, tuple(sources), citations)
+        return (await self.inspect(names, subject, run=run, person=person)).report
+
+    async def inspect(self, names: Sequence[str], subject: Subject, *, run: str = "", person: str = "") -> Inspection:
+        """Like `check`, with the placeholders' meaning and the scores. Raises as `check` does."""
         ready = await self._built(tuple(dict.fromkeys(names)))
         sheet = Sheet(subject, contextvars.copy_context())
         # an empty context: nothing the library might write to the current span reaches the caller's trace
@@ -97,6 +105,7 @@ class GuardSet:
         failed = {summary.validator_name for summary in outcome.validation_summaries or ()}
         results: list[CheckResult] = []
         findings: list[Finding] = []
+        credentials: set[str] = set()
         details: dict[str, dict[str, float]] = {}
         for name, settings in ready.settings.items():
             entry = sheet.entries.get(name) or _absent(name)
@@ -104,6 +113,8 @@ class GuardSet:
             action = "pass" if passed else _action(entry, settings)
             if action == "redact":
                 findings += entry.verdict.findings
+                if name == "secrets":
+                    credentials |= {finding.label for finding in entry.verdict.findings}
             details[name] = entry.verdict.details
             results.append(
                 {
@@ -114,9 +125,28 @@ class GuardSet:
                     "ms": round(entry.ms, 3),
                 }
             )
-        text, mapping = redact(subject.text, findings)
+        text, mapping = subject.text, dict[str, str]()
+        if findings:
+            text, mapping = self._redacted(subject, findings, credentials, run, person)
         report = GuardReport(tuple(results), text, redacted=bool(mapping))
         return Inspection(report, mapping, tuple(findings), details)
+
+    def _redacted(
+        self, subject: Subject, findings: Sequence[Finding], credentials: set[str], run: str, person: str
+    ) -> tuple[str, dict[str, str]]:
+        hidden: Mapping[str, Hidden] = self._vault.hidden(run) if run else {}
+        known = {placeholder: one.value for placeholder, one in hidden.items()}
+        # what the request holds already, somebody has typed: it must never come to stand for a value
+        text, mapping = redact(subject.text, findings, known, placeholders_in(subject.question) - known.keys())
+        fresh = {
+            placeholder: Hidden(value, kind, subject.stage, credential=kind in credentials)
+            for placeholder, value in mapping.items()
+            for kind in (kind_of(placeholder),)
+            if placeholder not in known
+        }
+        if run and fresh:
+            self._vault.hide(run, person, fresh)
+        return text, mapping
 
     async def _built(self, names: tuple[str, ...]) -> _Ready:
         ready = self._ready.get(names)

@@ -25,24 +25,29 @@ __all__ = [
     "Evidence",
     "GuardReport",
     "Guards",
+    "Hidden",
     "IntentFacts",
     "Ledger",
     "Message",
     "Models",
+    "Neighbour",
     "Observation",
     "PolicyEngine",
     "Prompt",
     "Prompts",
+    "Question",
     "Refusal",
     "Reservation",
     "Retriever",
     "Router",
+    "Semantic",
     "Services",
     "Span",
     "TokenLogprob",
     "ToolResult",
     "Tools",
     "Tracer",
+    "Vault",
     "WorkflowFacts",
 ]
 
@@ -269,6 +274,31 @@ class GuardReport:
     redacted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What one placeholder of a run stands for."""
+
+    value: str = field(repr=False)
+    kind: str
+    """What was found, such as ``email``."""
+    stage: Literal["request", "retrieved", "output"]
+    """Where it was found first."""
+    credential: bool = False
+    """A password or a key: never written down, and restored for nobody."""
+
+
+class Vault(Protocol):
+    """What placeholders stand for. It is with the texts that can be erased, and never in a state or a trace."""
+
+    def hidden(self, run: str) -> Mapping[str, Hidden]:
+        """The placeholders that a run has issued and that were not erased."""
+        ...
+
+    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+        """Keep them among the data of `person`, who asked. Raises `RunError` when that cannot be."""
+        ...
+
+
 class Guards(Protocol):
     async def check(
         self,
@@ -279,10 +309,13 @@ class Guards(Protocol):
         question: str = "",
         sources: Sequence[str] = (),
         citations: int = 0,
+        run: str = "",
+        person: str = "",
     ) -> GuardReport:
         """Run the named guards over `text`; one that crashes or times out counts as failed.
 
-        `sources` are the retrieved passages' texts in citation order, for the grounding and citation guards.
+        `sources` are the retrieved passages' texts in citation order, for the grounding and citation guards. Within
+        one `run`, asked by `person`, a value that is redacted has the same placeholder everywhere.
         """
         ...
 
@@ -327,10 +360,47 @@ class Cached:
     age_s: float
 
 
-class Cache(Protocol):
-    def get(self, key: str) -> Cached | None: ...
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question whose answer may be found by another that asks the same."""
 
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None: ...
+    space: str
+    """A hash of all that an answer rests on but the words of the question: answers are shared within one only."""
+    text: str
+    vector: Sequence[float]
+    """Its embedding, of unit length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A question whose answer is kept."""
+
+    key: str
+    text: str
+    similarity: float
+    """Cosine similarity with the question asked."""
+
+
+class Cache(Protocol):
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
+        """The answer under `key`; `again` when this is the second try of one look-up, which counts as one."""
+        ...
+
+    def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None:
+        """Keep an answer; with `question` it can also be found by `near`."""
+        ...
+
+    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        """The kept questions of the same space that are at least so similar, most similar first."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +458,13 @@ class Audit(Protocol):
         """A step failed."""
         ...
 
+    def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
+        """`reader` is about to see what these placeholders stand for.
+
+        Raises `RunError` when that cannot be recorded.
+        """
+        ...
+
 
 class Span(Protocol):
     def set(self, **attributes: Any) -> None:
@@ -442,6 +519,19 @@ class WorkflowFacts:
     indexes: tuple[str, ...] = ()
     cache_ttl_s: float = 0.0
     """How long an answer may be served again; 0: never."""
+    semantic: "Semantic | None" = None
+    """For which requests an answer may be served to a question in other words; None: for none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Semantic:
+    """Where a workflow lets its cache answer a question that is asked in other words."""
+
+    intents: frozenset[str]
+    similarity: float
+    """The least cosine similarity of two questions that are compared at all."""
+    embedder: str
+    """The role of the embedding model."""
 
 
 @dataclass(frozen=True, slots=True)

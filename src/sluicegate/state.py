@@ -107,6 +107,12 @@ class CacheLookup(TypedDict):
     hit: bool
     key: str
     age_s: float
+    kind: NotRequired[Literal["exact", "semantic"]]
+    """How the answer was found: by the same words, or by other words that ask the same. Only of a hit."""
+    question: NotRequired[str]
+    """The stored question that a semantic hit stands on."""
+    similarity: NotRequired[float]
+    """The cosine similarity of a semantic hit's two questions."""
 
 
 class DocumentRef(TypedDict):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.policies.cache import SqliteCache, answer_key, normalised
+from sluicegate.policies.cache import SqliteCache, answer_key, answer_space, normalised
+from sluicegate.services import Question
 
 RESTS_ON: dict[str, Any] = {
     "digest": "d1",
@@ -220,3 +221,102 @@ def test_a_hit_is_cheap(cache: SqliteCache) -> None:
         return (time.perf_counter() - start) / 500
 
     assert min(once() for _ in range(5)) < 500e-6
+
+
+def _asked(text: str, *vector: float, space: str = "space") -> Question:
+    return Question(space, text, vector)
+
+
+def _kept(cache: SqliteCache, key: str, question: Question, *, ttl_s: float = 60) -> None:
+    cache.put(key, {"answer": key}, ttl_s=ttl_s, saved_usd=0.5, question=question)
+
+
+def _near(cache: SqliteCache, question: Question, similarity: float = 0.5) -> list[tuple[str, float]]:
+    found = cache.near(question, similarity=similarity)
+    return [(neighbour.text, round(neighbour.similarity, 2)) for neighbour in found]
+
+
+def test_neighbours_are_of_one_space_nearest_first(cache: SqliteCache) -> None:
+    _kept(cache, "a", _asked("far", 0.6, 0.8))
+    _kept(cache, "b", _asked("near", 1.0, 0.0))
+    _kept(cache, "c", _asked("opposite", -1.0, 0.0))
+    _kept(cache, "d", _asked("another reader's", 1.0, 0.0, space="other"))
+    assert _near(cache, _asked("?", 1.0, 0.0)) == [("near", 1.0), ("far", 0.6)]
+    assert _near(cache, _asked("?", 1.0, 0.0), 0.9) == [("near", 1.0)]
+    assert _near(cache, _asked("?", 1.0, 0.0, space="empty")) == []
+
+
+SPACE: dict[str, Any] = {
+    "digest": "d1", "intent": "vpn", "visible": ["reader-a"], "versions": ["v1"], "embedder": "e1",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"digest": "d2"}, {"intent": "wifi"}, {"visible": ["reader-b"]}, {"versions": ["v2"]},
+        {"visible": ["reader-a", "v1"], "versions": []}, {"embedder": "e2"},
+    ],
+)  # fmt: skip
+def test_whatever_an_answer_rests_on_changes_its_space(cache: SqliteCache, change: dict[str, Any]) -> None:
+    _kept(cache, "k", _asked("kept", 1.0, 0.0, space=answer_space(**SPACE)))
+    assert _near(cache, _asked("?", 1.0, 0.0, space=answer_space(**SPACE)))
+    assert _near(cache, _asked("?", 1.0, 0.0, space=answer_space(**{**SPACE, **change}))) == []
+
+
+def test_a_neighbour_lives_as_long_as_its_answer(cache: SqliteCache, clock: Clock) -> None:
+    _kept(cache, "k", _asked("kept", 1.0, 0.0))
+    clock.at -= 10
+    assert _near(cache, _asked("?", 1.0, 0.0)) == []
+    clock.at += 69
+    assert _near(cache, _asked("?", 1.0, 0.0))
+    clock.at += 1
+    assert _near(cache, _asked("?", 1.0, 0.0)) == []
+    _kept(cache, "k", _asked("kept again", 0.0, 1.0))
+    assert _near(cache, _asked("?", 0.0, 1.0)) == [("kept again", 1.0)]
+    cache.put("k", {"answer": "no longer to be found by others"}, ttl_s=60, saved_usd=0)
+    assert _near(cache, _asked("?", 0.0, 1.0)) == []
+
+
+def test_clearing_and_evicting_forget_the_questions_too(tmp_path: Path, clock: Clock) -> None:
+    cache = SqliteCache(tmp_path / "c.sqlite", max_mb=0.01, now=clock)
+    for number in range(20):
+        clock.at += 1
+        _kept(cache, f"k{number}", _asked("x" * 1000, 1.0, 0.0), ttl_s=1000)
+    assert cache.stats()["bytes"] <= 10_000
+    assert len(_near(cache, _asked("?", 1.0, 0.0))) == cache.stats()["entries"] < 10
+    cache.clear()
+    assert _near(cache, _asked("?", 1.0, 0.0)) == []
+    assert b"xxxx" not in (tmp_path / "c.sqlite").read_bytes() + (tmp_path / "c.sqlite-wal").read_bytes()
+
+
+def test_another_process_s_questions_are_found_at_once(tmp_path: Path, cache: SqliteCache, clock: Clock) -> None:
+    assert _near(cache, _asked("?", 1.0, 0.0)) == []
+    other = SqliteCache(tmp_path / "cache.sqlite", now=clock)
+    _kept(other, "k", _asked("theirs", 1.0, 0.0))
+    assert _near(cache, _asked("?", 1.0, 0.0)) == [("theirs", 1.0)]
+    other.clear()
+    assert _near(cache, _asked("?", 1.0, 0.0)) == []
+
+
+def test_vectors_of_another_model_are_left_out(cache: SqliteCache) -> None:
+    _kept(cache, "k", _asked("two dimensions", 1.0, 0.0))
+    assert _near(cache, _asked("?", 1.0, 0.0, 0.0)) == []
+
+
+def test_a_look_up_in_two_tries_is_counted_once(cache: SqliteCache) -> None:
+    _kept(cache, "k", _asked("kept", 1.0, 0.0))
+    assert cache.get("other") is None
+    assert cache.get("k", again=True)
+    assert cache.get("other") is None
+    assert cache.get("gone", again=True) is None
+    stats = cache.stats()
+    assert (stats["hits"], stats["misses"], stats["saved_usd"]) == (1, 1, 0.5)
+
+
+def test_questions_that_cannot_be_read_are_none(cache: SqliteCache, tmp_path: Path) -> None:
+    _kept(cache, "k", _asked("kept", 1.0, 0.0))
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other, other:
+        other.execute("ALTER TABLE questions RENAME TO gone")
+    assert _near(cache, _asked("?", 1.0, 0.0)) == []
+    assert cache.stats()["failures"] == 1

@@ -32,6 +32,7 @@ COMMANDS: dict[str, str] = {
     "models": "List, fetch and probe models.",
     "policy": "Test and explain policies.",
     "guard": "Measure guards.",
+    "cache": "Show, clear and measure the answer cache.",
     "budget": "Show spending; switch models, intents and workflows off and on.",
     "audit": "Verify and export the audit log.",
     "incidents": "List, annotate and close incidents.",

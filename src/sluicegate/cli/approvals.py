@@ -14,6 +14,7 @@ from sluicegate.errors import RunError, SluicegateError
 if TYPE_CHECKING:
     from sluicegate.graphs.approvals import Waiting
     from sluicegate.graphs.open import Opened
+    from sluicegate.state import Principal
 
 __all__ = ["app"]
 
@@ -65,9 +66,15 @@ def list_waiting(
 
 
 @app.command()
-def show(run: Run, as_json: AsJson = False) -> None:
+def show(
+    run: Run,
+    user: Annotated[str, typer.Option("--as", help="Who reads: restores what was redacted and they may see.")] = "",
+    role: Roles = None, group: Groups = None, as_json: AsJson = False,
+) -> None:  # fmt: skip
     """Show the evidence: request, draft, sources, checks, and why a person is asked."""
-    waiting = _waiting(_full_id(run))
+    from sluicegate.graphs.intake import principal
+
+    waiting = _waiting(_full_id(run), principal(user, role, group) if user else None)
     if as_json:
         emit(waiting)
         return
@@ -158,11 +165,16 @@ def _decide(
     labels = opened.workflow.config.intents
     if intent and intent not in labels:
         raise typer.BadParameter(f"is one of {', '.join(labels)}", param_hint="--intent")
-    decided = asyncio.run(opened.runner.decide(run, verdict, principal(user, roles, groups), reason=reason, text=text))
+    person = principal(user, roles, groups)
+    decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text))
     if intent:
         opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=user)
     opened.tracer.flush(5.0)
-    said = outcome_json(decided, all_llm_usd=opened.runner.all_llm_usd(decided.state))
+    said = outcome_json(
+        decided,
+        all_llm_usd=opened.runner.all_llm_usd(decided.state),
+        answer_text=opened.runner.shown(decided, person),
+    )
     if as_json:
         emit(said)
     else:
@@ -191,12 +203,14 @@ def _all_waiting(workflow: str) -> "list[Waiting]":
     return found
 
 
-def _waiting(run: str) -> "Waiting":
+def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
+    """What a run waits for, as `reader` may see it."""
     row = _store().run(run)
-    one = _opened_version(row["workflow"], row["digest"]).runner.waiting(run)
+    runner = _opened_version(row["workflow"], row["digest"]).runner
+    one = runner.waiting(run)
     if one is None:
         raise RunError("SG605", f"run {run} is not waiting for a decision")
-    return one
+    return runner.evidence(one, reader) if reader else one
 
 
 def _opened(run: str, *, kept: bool, migrate: bool) -> "Opened":

@@ -24,8 +24,8 @@ _COLOURS = {
 }
 
 
-def as_json(outcome: "Outcome", *, all_llm_usd: float) -> dict[str, Any]:
-    """One outcome as plain data."""
+def as_json(outcome: "Outcome", *, all_llm_usd: float, answer_text: str | None = None) -> dict[str, Any]:
+    """One outcome as plain data; `answer_text` is the answer as its reader may see it, where that differs."""
     state = outcome.state
     intent, answer, spend = state.get("intent"), state.get("answer"), state.get("spend")
     return {
@@ -37,7 +37,7 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float) -> dict[str, Any]:
         "risk": intent["risk"] if intent else None,
         "confidence": intent["confidence"] if intent else None,
         "threshold": state.get("route", {}).get("threshold"),
-        "answer": outcome.text,
+        "answer": outcome.text if answer_text is None else answer_text,
         "citations": answer["citations"] if answer and not outcome.waiting else [],
         "model": answer["model"] if answer else "",
         "fallback": answer["fallback"] if answer else "",

@@ -118,7 +118,12 @@ async def run_all(
                 notes().print(f"{error}", style="red", markup=False)
                 outcomes.append({**_FAILED, "error": {"code": error.code, "message": error.message}})
                 continue
-            said = outcome_json(outcome, all_llm_usd=opened.runner.all_llm_usd(outcome.state))
+            runner = opened.runner
+            said = outcome_json(
+                outcome,
+                all_llm_usd=runner.all_llm_usd(outcome.state),
+                answer_text=runner.shown(outcome, asker),
+            )
             outcomes.append(said)
             if show:
                 print_outcome(said, screen=screen)

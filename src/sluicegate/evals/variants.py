@@ -163,5 +163,12 @@ def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Servic
         name=workflow.name,
         checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
     )
-    runner = Runner(graph, opened.runner.services, tracer=opened.tracer, approvals=Approvals(folder), shadow=True)
+    runner = Runner(
+        graph,
+        opened.runner.services,
+        tracer=opened.tracer,
+        approvals=Approvals(folder),
+        shadow=True,
+        vault=opened.runner.vault,
+    )
     return replace(opened, runner=runner)

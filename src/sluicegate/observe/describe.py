@@ -34,6 +34,11 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
         found |= {key: answer[key] for key in ("model", "prompt", "prompt_hash", "finish") if answer.get(key)}
         if answer.get("fallback"):
             found["fallback"] = answer["fallback"]
+    if "cache" in state:
+        cache = state["cache"]
+        found["cache"] = {key: value for key, value in cache.items() if key != "question"}
+        if "question" in cache:
+            found["question"] = cache["question"]
     if "checks" in state:
         found |= _checks(state["checks"])
     if "approval" in state:
@@ -43,7 +48,7 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_RETOLD = frozenset({"answer", "approval", "checks", "documents", "run", "tool_calls", "trail"})
+_RETOLD = frozenset({"answer", "approval", "cache", "checks", "documents", "run", "tool_calls", "trail"})
 """Keys of the state that `node_attributes` says in its own words."""
 
 

@@ -21,7 +21,7 @@ from sluicegate.observe.settings import TraceSettings
 
 __all__ = ["PAYLOADS", "PEOPLE", "Masking"]
 
-PAYLOADS = frozenset({"input", "output", "query", "arguments", "result", "comment"})
+PAYLOADS = frozenset({"input", "output", "query", "question", "arguments", "result", "comment"})
 """The attributes that carry what people or models wrote; the mode `hashes` keeps none of them."""
 
 PEOPLE = frozenset({"decided_by", "principal"})

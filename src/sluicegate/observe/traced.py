@@ -21,7 +21,9 @@ from sluicegate.services import (
     Embeddings,
     GuardReport,
     Message,
+    Neighbour,
     Prompt,
+    Question,
     Refusal,
     Reservation,
     Services,
@@ -230,10 +232,19 @@ class TracedGuards:
         question: str = "",
         sources: Sequence[str] = (),
         citations: int = 0,
+        run: str = "",
+        person: str = "",
     ) -> GuardReport:
         with self._tracer.span(f"guard {stage}", "guardrail", stage=stage, guards=list(names), input=text) as span:
             report = await self._inner.check(
-                names, text, stage=stage, question=question, sources=sources, citations=citations
+                names,
+                text,
+                stage=stage,
+                question=question,
+                sources=sources,
+                citations=citations,
+                run=run,
+                person=person,
             )
             failures = {result["guard"]: result["reason"] for result in report.results if not result["passed"]}
             span.set(
@@ -281,17 +292,33 @@ class TracedCache:
         self._inner = inner
         self._tracer = tracer
 
-    def get(self, key: str) -> Cached | None:
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
         with self._tracer.span("cache get", "event", key=key) as span:
-            found = self._inner.get(key)
+            found = self._inner.get(key, again=again)
             span.set(hit=found is not None)
             if found is not None:
                 span.set(age_s=found.age_s)
             return found
 
-    def put(self, key: str, value: dict[str, Any], *, ttl_s: float, saved_usd: float) -> None:
+    def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None:
         with self._tracer.span("cache put", "event", key=key, ttl_s=ttl_s, saved_usd=saved_usd):
-            self._inner.put(key, value, ttl_s=ttl_s, saved_usd=saved_usd)
+            self._inner.put(key, value, ttl_s=ttl_s, saved_usd=saved_usd, question=question)
+
+    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        with self._tracer.span("cache near", "event", space=question.space, least=similarity) as span:
+            found = self._inner.near(question, similarity=similarity)
+            span.set(neighbours=len(found))
+            if found:
+                span.set(similarity=found[0].similarity)
+            return found
 
 
 class TracedTools:

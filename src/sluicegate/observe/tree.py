@@ -118,6 +118,8 @@ def _node(said: Mapping[str, Any]) -> tuple[str, Tone]:
         parts.append(_quoted(said["output"]))
     if cache := said.get("cache"):
         parts.append("hit" if cache["hit"] else "miss")
+        if "question" in said:
+            parts.append(f"stands on {_quoted(said['question'])}, similarity {cache['similarity']:.2f}")
     if "documents" in said:
         parts.append(_documents(said))
     tone: Tone = "plain"
@@ -169,6 +171,9 @@ def _other(said: Mapping[str, Any]) -> tuple[str, Tone]:
         return f"refused: {said.get('code', '')} {said.get('limit', '')}".rstrip(), "bad"
     if "settled_usd" in said:
         return f"{money(said['settled_usd'])} and {said['tokens']} tokens", "faint"
+    if "neighbours" in said:
+        nearest = f", the nearest {said['similarity']:.2f}" if said["neighbours"] else ""
+        return f"{said['neighbours']} similar questions{nearest}", "faint"
     if "hit" in said:
         return ("hit" if said["hit"] else "miss"), "good" if said["hit"] else "faint"
     if "status" in said and "run" in said:

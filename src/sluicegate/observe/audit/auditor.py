@@ -4,12 +4,13 @@ An event that cannot be written fails the step when the request is of a high-ris
 On other classes the request goes on, and the gap is an incident of its own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.observe.audit.events import Event, node_event
 from sluicegate.observe.audit.log import AuditLog
+from sluicegate.services import Vault
 from sluicegate.state import Branch, State
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ __all__ = ["Auditor"]
 
 _GOES_ON = frozenset({"low", "medium"})
 """Risk classes whose requests go on when an event cannot be written."""
-_WORDS = ("request.text", "answer.text", "approval", "extra", "principal", "tool_calls")
+_WORDS = ("request.text", "answer.text", "cache.question", "approval", "extra", "principal", "tool_calls")
 """Fields whose values are people's words or names: a condition may read them, the log may not hold them."""
 
 
@@ -30,6 +31,8 @@ class Auditor:
         self, log: AuditLog, incidents: "Incidents", *, workflow: str, version: str, digest: str, policy_set: str
     ) -> None:
         self._log = log
+        self.vault: Vault = log.payloads
+        """Where what placeholders stand for is kept."""
         self._incidents = incidents
         self._workflow = workflow
         self._facts = {"version": version, "digest": digest}
@@ -74,6 +77,26 @@ class Auditor:
         event["event"] = "failed"
         event["facts"]["error"] = error.code if isinstance(error, SluicegateError) else type(error).__name__
         self._written(event)
+
+    def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
+        """Write down who is about to see what was redacted. Raises `RunError` when that cannot be written."""
+        run, intent, requester = state["run"], state.get("intent"), state["principal"]["id"]
+        event: Event = {
+            "event": "redaction.revealed",
+            "actor": reader,
+            "run": run["id"],
+            "workflow": run["workflow"],
+            "risk": intent["risk"] if intent else "high",
+            "facts": {"placeholders": [*placeholders], "rules": [*rules], "policy_set": self._policy_set},
+            "texts": {},
+            "people": {"requester": requester},
+        }
+        try:
+            self._log.append(**event)
+        except RunError as error:
+            what = f"who saw redacted data could not be recorded, so nobody did: {error.message}"
+            self._report("audit-failure", source=error.code, description=what, run=run["id"])
+            raise
 
     def _written(self, event: Event) -> None:
         try:

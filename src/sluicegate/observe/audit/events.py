@@ -82,7 +82,8 @@ def _route(value: Any) -> _Described:
 
 
 def _cache(value: Any) -> _Described:
-    return _some(value, ("hit", "key", "age_s")), {}
+    words = {"cached_question": value["question"]} if "question" in value else {}
+    return _some(value, ("hit", "key", "age_s", "kind", "similarity")), words
 
 
 def _documents(value: Any) -> _Described:

@@ -148,7 +148,8 @@ class AuditLog:
         return head["seq"], head["hash"]
 
     def prune(self, *, keep_from: int | None = None) -> int:
-        """Delete whole segments older than the retention; how many records went. The deletion is an event.
+        """Delete whole segments older than the retention, and what placeholders as old stand for; how many records
+        went. The deletion is an event.
 
         Nothing from the sequence number `keep_from` on is deleted, however old: open incidents freeze their range.
         """
@@ -175,6 +176,7 @@ class AuditLog:
                 facts = {"records": len(lines), "to": body["seq"], "hash": own}
                 facts |= {"retention_days": self.settings.retention_days}
                 head = self._write({"v": 1, "at": at, "event": "audit.pruned", "facts": facts}, head, flush=True)
+        self.payloads.forget(oldest.timestamp())
         return deleted
 
     def erase(self, person: str, *, by: str) -> int:

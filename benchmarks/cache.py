@@ -1,0 +1,129 @@
+"""The answer cache: what a semantic one would serve rightly and wrongly, and what a look-up costs.
+
+    python benchmarks/cache.py [--strangers]
+
+Labelled pairs in `tests/policies/cache_pairs.jsonl`: those of part ``held`` were not looked at while the verifier was
+made. `--strangers` takes the requests of Banking77 and CLINC150 (training rows, `../shared/data`), which other people
+wrote and labelled: of every two that the verifier takes for the same, how many have different labels? Rows that are
+equal but for case and spacing are left out; about a minute for the embeddings.
+"""
+
+import argparse
+import asyncio
+import gzip
+import itertools
+import json
+import statistics
+import time
+from collections import defaultdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sluicegate.evals.intervals import rate
+from sluicegate.evals.reuse import figures, read_pairs, try_pairs
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.config import ModelConfig
+from sluicegate.policies.cache import SqliteCache, normalised
+from sluicegate.policies.config import CacheConfig
+from sluicegate.policies.paraphrase import difference
+from sluicegate.services import Question
+
+ROOT = Path(__file__).parents[1]
+PAIRS = ROOT / "tests" / "policies" / "cache_pairs.jsonl"
+DATA = ROOT.parent / "shared" / "data"
+STRANGERS = ("banking77/train", "clinc150/train")
+SIMILARITY = CacheConfig().similarity
+
+
+async def labelled(models: ModelSet) -> None:
+    for part in ("build", "held"):
+        found = figures(await try_pairs(read_pairs(PAIRS, part=part), models), SIMILARITY)
+        for name, figure in (("similarity and verifier", found), ("similarity alone", found["similarity_alone"])):
+            precision, recall = figure["precision"], figure["recall"]
+            print(
+                f"{part:<6} {found['pairs']} pairs  {name:<24} {figure['hits']:>3} hits"
+                f"  precision {precision['value']:.3f} [{precision['low']:.3f}, {precision['high']:.3f}]"
+                f"  recall {recall['value']:.3f} [{recall['low']:.3f}, {recall['high']:.3f}]"
+            )
+
+
+async def strangers(models: ModelSet) -> None:
+    for name in STRANGERS:
+        file = DATA / f"{name}.jsonl.gz"
+        if not file.exists():
+            print(f"{name}: no {file}, skipped")
+            continue
+        rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).decode().splitlines()]
+        labels = {normalised(row["text"]): row["label"] for row in rows}
+        same = _same([*labels])
+        texts = list(dict.fromkeys(text for pair in same for text in pair))
+        vectors = dict(zip(texts, (await models.embed("embedder", texts)).vectors, strict=True))
+        hits = [
+            (one, other)
+            for one, other in same
+            if sum(a * b for a, b in zip(vectors[one], vectors[other], strict=True)) >= SIMILARITY
+        ]
+        agree = rate([float(labels[one] == labels[other]) for one, other in hits])
+        print(f"{name}: {len(labels)} requests, {len(hits)} pairs served as the same, of one label: {agree}")
+        for one, other in hits:
+            if labels[one] != labels[other]:
+                print(f"    {one} ({labels[one]}) | {other} ({labels[other]})")
+
+
+def _same(texts: list[str]) -> list[tuple[str, str]]:
+    """Every two texts that the verifier takes for the same. Such texts share all content words, so candidates are
+    found by their rarest word."""
+    counts: dict[str, int] = defaultdict(int)
+    for text in texts:
+        for word in set(text.split()):
+            counts[word] += 1
+    groups: dict[str, list[str]] = defaultdict(list)
+    for text in texts:
+        for word in sorted(set(text.split()), key=lambda word: (counts[word], word))[:3]:
+            groups[word].append(text)
+    candidates = {pair for group in groups.values() if len(group) < 2000 for pair in itertools.combinations(group, 2)}
+    return [pair for pair in sorted(candidates) if not difference(*pair)]
+
+
+def speed() -> None:
+    """A semantic look-up without the embedding, over as many questions as are compared at most."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(1_000, 384)).astype("float32")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    with TemporaryDirectory() as folder:
+        cache = SqliteCache(Path(folder) / "cache.sqlite")
+        for number, vector in enumerate(vectors):
+            asked = Question("space", f"How do I order part {number}?", vector.tolist())
+            cache.put(f"{number:064}", {"answer": {"text": "x" * 400}}, ttl_s=1e6, saved_usd=0.0, question=asked)
+        took: list[float] = []
+        for number in range(200):
+            asked = Question("space", f"How can I order part {number}?", vectors[number].tolist())
+            started = time.process_time()
+            found = cache.near(asked, similarity=SIMILARITY)
+            assert found
+            assert not difference(asked.text, found[0].text)
+            assert cache.get(found[0].key, again=True)
+            took.append((time.process_time() - started) * 1000)
+        cache.close()
+    print(f"semantic hit among 1,000 questions, without the embedding: {statistics.median(took):.2f} ms of CPU time")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--strangers", action="store_true", help="also Banking77 and CLINC150")
+    chosen = parser.parse_args()
+    models = ModelSet({"embedder": ModelConfig.model_validate({"use": "embedded:all-minilm-l6-v2"})})
+
+    async def measure() -> None:
+        await labelled(models)
+        if chosen.strangers:
+            await strangers(models)
+
+    asyncio.run(measure())
+    speed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What may be kept for others and under which key: the rules that `cache-lookup` and `respond` share."""
+
+from sluicegate.errors import ModelError, StoppedError
+from sluicegate.policies.cache import answer_key, answer_space
+from sluicegate.services import Question, Services
+from sluicegate.state import State
+
+__all__ = ["key_of", "question_of", "shareable"]
+
+_LONGEST = 300
+"""Characters of a question that may be found in other words: longer ones tell a story of their own."""
+
+
+def shareable(state: State, services: Services) -> bool:
+    """Whether this request may be answered from the cache, and its answer kept there.
+
+    Never a request of a high-risk class or of none, and never one that guards have redacted: with placeholders, the
+    questions of two people look alike.
+    """
+    intent = state.get("intent")
+    if not services.workflow.cache_ttl_s or not intent or intent["risk"] == "high":
+        return False
+    return "redacted" not in state["request"]["cleaned"]
+
+
+def key_of(state: State, services: Services) -> str:
+    """The key of the answer to these words."""
+    facts = services.workflow
+    visible, versions = _rests_on(state, services)
+    return answer_key(digest=facts.digest, request=state["request"]["text"], visible=visible, versions=versions)
+
+
+async def question_of(state: State, services: Services) -> Question | None:
+    """The question for which an answer in other words may stand; None where the workflow does not want that, and when
+    the embedding model does not answer or may not be asked."""
+    facts, intent = services.workflow, state.get("intent")
+    text = state["request"]["text"]
+    semantic = facts.semantic
+    if semantic is None or intent is None or intent["label"] not in semantic.intents or len(text) > _LONGEST:
+        return None
+    try:
+        made = await services.models.embed(semantic.embedder, [text])
+    except (ModelError, StoppedError):
+        return None
+    visible, versions = _rests_on(state, services)
+    space = answer_space(
+        digest=facts.digest, intent=intent["label"], visible=visible, versions=versions, embedder=made.model
+    )
+    return Question(space, text, made.vectors[0])
+
+
+def _rests_on(state: State, services: Services) -> tuple[list[str], list[str]]:
+    """What the reader may see of each index, and the indexes' versions."""
+    retriever, indexes = services.retriever, services.workflow.indexes
+    return (
+        [retriever.visible(index, state["principal"]) for index in indexes],
+        [retriever.version(index) for index in indexes],
+    )

@@ -1,0 +1,49 @@
+"""Where what placeholders stand for is kept when it may not be written down: in the memory of the process."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+
+from sluicegate.services import Hidden, Vault
+
+__all__ = ["MemoryVault", "SparingVault"]
+
+_RUNS = 1_000
+
+
+class MemoryVault:
+    """Implements `services.Vault` for runs that leave nothing behind, such as shadows and replays.
+
+    The latest `_RUNS` runs are remembered.
+    """
+
+    def __init__(self) -> None:
+        self._runs: OrderedDict[str, dict[str, Hidden]] = OrderedDict()
+
+    def hidden(self, run: str) -> Mapping[str, Hidden]:
+        return dict(self._runs.get(run, {}))
+
+    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+        del person
+        self._runs.setdefault(run, {}).update(hidden)
+        self._runs.move_to_end(run)
+        while len(self._runs) > _RUNS:
+            self._runs.popitem(last=False)
+
+
+class SparingVault:
+    """Implements `services.Vault` over one that lasts, to which it gives no credentials: those the process remembers,
+    as long as it lives."""
+
+    def __init__(self, lasting: Vault) -> None:
+        self._lasting = lasting
+        self._credentials = MemoryVault()
+
+    def hidden(self, run: str) -> Mapping[str, Hidden]:
+        return {**self._lasting.hidden(run), **self._credentials.hidden(run)}
+
+    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+        credentials = {name: one for name, one in hidden.items() if one.credential}
+        if credentials:
+            self._credentials.hide(run, person, credentials)
+        if others := {name: one for name, one in hidden.items() if not one.credential}:
+            self._lasting.hide(run, person, others)
