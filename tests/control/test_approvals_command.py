@@ -60,7 +60,7 @@ def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def models(_models: Any) -> FakeModels:
         return FakeModels({"slm": "Ann may write there."})
 
-    def router(_workflow: Any, _models: Any) -> FakeRouter:
+    def router(*_: Any) -> FakeRouter:
         return FakeRouter("access")
 
     monkeypatch.setattr("sluicegate.graphs.open.ModelSet", models)
