@@ -5,7 +5,7 @@ transaction that no other process overlaps: reserved and spent together never pa
 when its process dies, the next reservation after the lease gives it back. A call that settles after its lease is booked
 all the same, once: the money is gone, and the report says so even where that passes a cap.
 
-A clock that jumps back would open the budget of a day that is over. Up to `_SLACK_S` the ledger keeps the latest time
+A clock that jumps back would open the budget of a day that is over. Up to `SLACK_S` the ledger keeps the latest time
 it has seen; beyond that it refuses paid calls under a cap until `accept_clock` is called.
 """
 
@@ -22,14 +22,12 @@ from typing import Any, Literal, NamedTuple
 
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger_store import Execute, PostgresStore, SqliteStore, Store
+from sluicegate.policies.ledger_calls import SLACK_S, Call, Limit, Over, calendar, scopes
+from sluicegate.policies.ledger_store import Execute, SqliteStore, Store
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.services import Refusal, Reservation
 
 __all__ = ["BudgetLedger", "Cap", "SqliteLedger", "micros", "open_ledger"]
-
-_SLACK_S = 300.0
-"""How far a clock may step back without harm: as far as time servers correct it in normal running."""
 
 
 def micros(usd: float, *, up: bool = False) -> int:
@@ -84,32 +82,14 @@ class BudgetLedger:
         amount = micros(usd, up=True)
         if amount < 0 or tokens < 0:
             raise ValueError("a reservation cannot be negative")
-        with self._store.writing() as execute:
-            now, back = self._clock(execute)
-            self._expire(execute, now)
-            day, month = _calendar(now)
-            scopes = _scopes(workflow, run, principal, intent, day, month)
-            totals = _totals(execute, [*scopes.values()])
-            for cap in self._caps(run, principal, intent):
-                asked = amount if cap.unit == "usd" else tokens
-                if not asked:
-                    continue
-                if back:
-                    return Refusal("SG501", back)
-                used = sum(totals[scopes[cap.scope]].of(cap.unit))
-                if used + asked > cap.limit:
-                    return Refusal("SG501", cap.refusal(used, asked))
-            reservation = Reservation(uuid.uuid4().hex, amount / 1_000_000)
-            execute(
-                "INSERT INTO calls (id, workflow, run, principal, intent, model, day, state, estimated_micros,"
-                " estimated_tokens, reserved_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?)",
-                (
-                    *(reservation.id, workflow, run, principal, intent, model, day, amount, tokens),
-                    *(now, now + self._budget.lease_s),
-                ),
-            )
-            _add(execute, scopes.values(), held=(amount, tokens))
-        return reservation
+        call = Call(uuid.uuid4().hex, workflow, run, principal, intent, model, amount, tokens)
+        now = self._now()
+        over = self._book(call, list(self._caps(run, principal, intent)), now)
+        if over is None:
+            return Reservation(call.id, amount / 1_000_000)
+        if over.limit is None:
+            return Refusal("SG501", _gone_back(over.latest, now))
+        return Refusal("SG501", over.limit.refusal(over.used, over.limit.asked(call)))
 
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         """As `services.Ledger.switched`."""
@@ -118,26 +98,11 @@ class BudgetLedger:
 
     def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         """Book what the call really cost. Repeating it changes nothing; after the lease it is still booked."""
-        real = micros(usd)
-        with self._store.writing() as execute:
-            call = _call(execute, reservation)
-            if call is None or call["state"] == "settled":
-                return
-            now, _ = self._clock(execute)
-            execute(
-                "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
-                (real, tokens, now, reservation.id),
-            )
-            held = _held(call) if call["state"] == "held" else (0, 0)
-            _add(execute, _scopes_of(call), held=(-held[0], -held[1]), spent=(real, tokens))
+        self._end(reservation.id, (micros(usd), tokens), self._now())
 
     def release(self, reservation: Reservation) -> None:
         """Give a reservation back unspent. Repeating it, or releasing what was settled, changes nothing."""
-        with self._store.writing() as execute:
-            call = _call(execute, reservation)
-            if call is not None and call["state"] == "held":
-                now, _ = self._clock(execute)
-                _end(execute, call, "released", now)
+        self._end(reservation.id, None, self._now())
 
     def accept_clock(self) -> None:
         """Take the machine's clock as right although the ledger has seen a later time."""
@@ -149,22 +114,22 @@ class BudgetLedger:
         """How far the workflow's caps are used on a day (ISO date, UTC; today by default): the whole workflow's first,
         then each intent's and each principal's with spending on that day."""
         with self._store.writing() as execute:
-            now, _ = self._clock(execute)
+            now = self._clock(execute, self._now())
             self._expire(execute, now)
-            day = day or _calendar(now)[0]
+            day = day or calendar(now)[0]
             people = execute(
                 "SELECT DISTINCT principal, intent FROM calls WHERE workflow = ? AND day = ?", (workflow, day)
             )
             pairs = [("", ""), *((row["principal"], row["intent"]) for row in people)]
             found: dict[tuple[str, str], Cap] = {}
             for principal, intent in pairs:
-                scopes = _scopes(workflow, "", principal, intent, day, day[:7])
-                totals = _totals(execute, [*scopes.values()])
+                keys = scopes(workflow, "", principal, intent, day, day[:7])
+                totals = _totals(execute, [*keys.values()])
                 for cap in self._caps("", principal, intent):
                     of = {"principal": principal, "intent": intent}.get(cap.scope, "")
                     if cap.scope == "run" or (cap.scope in ("principal", "intent") and not of):
                         continue
-                    found.setdefault((cap.name, of), _used(cap, of, totals[scopes[cap.scope]]))
+                    found.setdefault((cap.name, of), _used(cap, of, totals[keys[cap.scope]]))
         return sorted(found.values(), key=lambda cap: (cap.of != "", cap.name, cap.of))
 
     def spending(
@@ -173,7 +138,7 @@ class BudgetLedger:
         """What was spent, dearest first: rows of the group's name, `calls`, `usd`, `estimated_usd` (of the same settled
         calls), `held_usd`, `tokens` and `expired` (calls given back because their process died), from a day on."""
         with self._store.writing() as execute:
-            now, _ = self._clock(execute)
+            now = self._clock(execute, self._now())
             self._expire(execute, now)
             rows = execute(
                 # `by` is one of the literals above
@@ -202,31 +167,68 @@ class BudgetLedger:
     def close(self) -> None:
         self._store.close()
 
-    def _clock(self, execute: Execute) -> tuple[float, str]:
-        """The time that counts, and what is wrong with the clock (empty when nothing is)."""
-        now = self._now()
+    def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:
+        """Hold a call's amounts if every limit has room for them; what stands in the way."""
+        with self._store.writing() as execute:
+            latest = self._clock(execute, now)
+            self._expire(execute, latest)
+            day, month = calendar(latest)
+            keys = scopes(call.workflow, call.run, call.principal, call.intent, day, month)
+            totals = _totals(execute, [*keys.values()])
+            for limit in limits:
+                if not limit.asked(call):
+                    continue
+                if latest - now > SLACK_S:
+                    return Over(None, latest=latest)
+                used = sum(totals[keys[limit.scope]].of(limit.unit))
+                if used + limit.asked(call) > limit.limit:
+                    return Over(limit, used, latest)
+            execute(
+                "INSERT INTO calls (id, workflow, run, principal, intent, model, day, state, estimated_micros,"
+                " estimated_tokens, reserved_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?)",
+                (
+                    *(call.id, call.workflow, call.run, call.principal, call.intent, call.model, day),
+                    *(call.micros, call.tokens, latest, latest + self._budget.lease_s),
+                ),
+            )
+            _add(execute, keys.values(), held=(call.micros, call.tokens))
+        return None
+
+    def _end(self, id: str, real: tuple[int, int] | None, now: float) -> None:
+        """Settle a call at its real amounts, or release it without any."""
+        with self._store.writing() as execute:
+            rows = execute("SELECT * FROM calls WHERE id = ?", (id,))
+            if not rows or rows[0]["state"] == "settled":
+                return
+            (call,) = rows
+            latest = self._clock(execute, now)
+            if real is None:
+                if call["state"] == "held":
+                    _end(execute, call, "released", latest)
+                return
+            execute(
+                "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
+                (*real, latest, id),
+            )
+            held = _held(call) if call["state"] == "held" else (0, 0)
+            _add(execute, _scopes_of(call), held=(-held[0], -held[1]), spent=real)
+
+    def _clock(self, execute: Execute, now: float) -> float:
+        """The time that counts: the clock's, or the latest that the ledger has seen."""
         rows = execute("SELECT latest FROM clock")
         latest = float(rows[0]["latest"]) if rows else 0.0
-        if now >= latest:
-            # once a second is enough to notice a jump, and saves a write
-            if not rows:
-                execute("INSERT INTO clock (id, latest) VALUES (1, ?)", (now,))
-            elif now >= latest + 1:
-                execute("UPDATE clock SET latest = ?", (now,))
-            return now, ""
-        if latest - now <= _SLACK_S:
-            return latest, ""
-        seen = datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds")
-        return latest, (
-            f"the clock went back: the ledger has seen {seen}, {latest - now:.0f} s later than now; "
-            "`sluicegate budget clock --accept` takes the clock as right"
-        )
+        # once a second is enough to notice a jump, and saves a write
+        if not rows:
+            execute("INSERT INTO clock (id, latest) VALUES (1, ?)", (now,))
+        elif now >= latest + 1:
+            execute("UPDATE clock SET latest = ?", (now,))
+        return max(now, latest)
 
     def _expire(self, execute: Execute, now: float) -> None:
         for call in execute("SELECT * FROM calls WHERE state = 'held' AND expires_at < ?", (now,)):
             _end(execute, call, "expired", now)
 
-    def _caps(self, run: str, principal: str, intent: str) -> Iterator["_Limit"]:
+    def _caps(self, run: str, principal: str, intent: str) -> Iterator[Limit]:
         budget = self._budget
         by_intent = budget.per_intent_day_usd
         intent_usd = by_intent.get(intent) if isinstance(by_intent, dict) else by_intent
@@ -244,10 +246,10 @@ class BudgetLedger:
         )
         for name, scope, of, usd in dollars:
             if usd is not None:
-                yield _Limit(name, scope, of, "usd", micros(usd))
+                yield Limit(name, scope, of, "usd", micros(usd))
         for name, scope, of, count in tokens:
             if count is not None:
-                yield _Limit(name, scope, of, "tokens", count)
+                yield Limit(name, scope, of, "tokens", count)
 
 
 class SqliteLedger(BudgetLedger):
@@ -268,52 +270,24 @@ def open_ledger(budget: BudgetConfig | None = None, *, url: str = "", switch: Ki
     """The ledger of the home, or of the PostgreSQL server at `url` (``postgresql://…``), by default the one that
     `SLUICEGATE_LEDGER_URL` names."""
     url = url or os.environ.get("SLUICEGATE_LEDGER_URL", "")
-    return BudgetLedger(PostgresStore(url), budget, switch=switch) if url else SqliteLedger(budget, switch=switch)
+    if not url:
+        return SqliteLedger(budget, switch=switch)
+    from sluicegate.policies.ledger_postgres import PostgresLedger
+
+    return PostgresLedger(url, budget, switch=switch)
 
 
-@dataclass(frozen=True, slots=True)
-class _Limit:
-    """One cap that binds a call, in whole micro-dollars or tokens."""
-
-    name: str
-    scope: str
-    of: str
-    unit: Literal["usd", "tokens"]
-    limit: int
-
-    def refusal(self, used: int, asked: int) -> str:
-        def show(amount: int) -> str:
-            return f"${amount / 1_000_000:.6f}" if self.unit == "usd" else f"{amount} tokens"
-
-        of = f" of {self.of}" if self.of and self.scope != "run" else ""
-        return f"{self.name}{of}: {show(used)} of {show(self.limit)} used or reserved, {show(asked)} asked"
-
-
-def _calendar(now: float) -> tuple[str, str]:
-    """The UTC day and month of a time, as ``2026-11-23`` and ``2026-11``."""
-    day = datetime.fromtimestamp(now, UTC).date().isoformat()
-    return day, day[:7]
-
-
-def _scopes(workflow: str, run: str, principal: str, intent: str, day: str, month: str) -> dict[str, str]:
-    """The keys of the sums that a call counts towards. Names are quoted so that no two keys can be spelt alike."""
-    return {
-        "run": f"run {run!r}",
-        "principal": f"principal {workflow!r} {principal!r} {day}",
-        "intent": f"intent {workflow!r} {intent!r} {day}",
-        "day": f"day {workflow!r} {day}",
-        "month": f"month {workflow!r} {month}",
-    }
+def _gone_back(latest: float, now: float) -> str:
+    seen = datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds")
+    return (
+        f"the clock went back: the ledger has seen {seen}, {latest - now:.0f} s later than now; "
+        "`sluicegate budget clock --accept` takes the clock as right"
+    )
 
 
 def _scopes_of(call: dict[str, Any]) -> Iterator[str]:
     day = call["day"]
-    yield from _scopes(call["workflow"], call["run"], call["principal"], call["intent"], day, day[:7]).values()
-
-
-def _call(execute: Execute, reservation: Reservation) -> dict[str, Any] | None:
-    rows = execute("SELECT * FROM calls WHERE id = ?", (reservation.id,))
-    return rows[0] if rows else None
+    yield from scopes(call["workflow"], call["run"], call["principal"], call["intent"], day, day[:7]).values()
 
 
 def _held(call: dict[str, Any]) -> tuple[int, int]:
@@ -365,7 +339,7 @@ def _totals(execute: Execute, scopes: Sequence[str]) -> dict[str, _Totals]:
     return {scope: found.get(scope, _Totals()) for scope in scopes}
 
 
-def _used(limit: _Limit, of: str, totals: _Totals) -> Cap:
+def _used(limit: Limit, of: str, totals: _Totals) -> Cap:
     spent, held = totals.of(limit.unit)
     unit = 1_000_000 if limit.unit == "usd" else 1
     return Cap(limit.name, of, limit.unit, limit.limit / unit, spent / unit, held / unit)

