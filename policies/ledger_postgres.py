@@ -256,9 +256,10 @@ class PostgresLedger(BudgetLedger):
                 [limit.limit for limit in limits],
             ),
         )
-        if not row["refused"]:
+        number = int(row["refused"])
+        if not number:
             return None
-        limit = limits[row["refused"] - 1] if row["refused"] > 0 else None
+        limit = limits[number - 1] if number > 0 else None
         return Over(limit, int(row["used"]), float(row["latest"]))
 
     def _end(self, id: str, real: tuple[int, int] | None, now: float) -> None:
