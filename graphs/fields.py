@@ -74,8 +74,8 @@ _DERIVED: tuple[Field, ...] = (
 
 _INITIAL: Mapping[str, Any] = {
     "documents": [], "tool_calls": [], "extra": {},
-    "spend": {"usd": 0.0, "prompt_tokens": 0, "completion_tokens": 0, "slm_calls": 0, "llm_calls": 0,
-              "stopped": False, "stopped_by": ""},
+    "spend": {"usd": 0.0, "estimated_usd": 0.0, "prompt_tokens": 0, "completion_tokens": 0,
+              "slm_calls": 0, "llm_calls": 0, "stopped": False, "stopped_by": ""},
 }  # fmt: skip
 """What is true before a node has written a concern; conditions find the other concerns `UNSET`."""
 

@@ -14,7 +14,7 @@ from sluicegate.errors import ConfigError
 from sluicegate.graphs.config import IntentConfig, WorkflowConfig, guard_names
 from sluicegate.graphs.source import Pointer
 from sluicegate.graphs.validate import Faults
-from sluicegate.models.config import unresolved
+from sluicegate.models.config import LOCAL_PROVIDERS, unresolved
 from sluicegate.nodes.registry import NodeKind, kinds
 from sluicegate.nodes.tools.mcp import available
 
@@ -39,6 +39,7 @@ def check_references(
     """Note every name that leads nowhere. `prompts` are the ids there are, `folders` the workflow's and its bases'."""
     names = _Names(faults, tuple(prompts), _tools(config, settings, faults))
     _check_models(config, names)
+    _check_prices(config, names)
     _check_intents(config, names)
     _check_cache(config, names)
     _check_nodes(config, settings, names)
@@ -98,6 +99,30 @@ def _check_models(config: WorkflowConfig, names: _Names) -> None:
         names.check("SG112", "model", router.embedder, ("router", "embedder"))
     if router.strategy != "head":
         names.check("SG112", "model", router.slm, ("router", "slm"))
+
+
+def _check_prices(config: WorkflowConfig, names: _Names) -> None:
+    """A cap in dollars does not bind a model whose calls have no price."""
+    caps = [cap for cap, limit in config.budget if cap.endswith("_usd") and limit is not None]
+    if not caps:
+        return
+    used = {model.use for model in config.models.values()}
+    unpriced: list[tuple[str, Pointer]] = []
+    for role, model in config.models.items():
+        if model.price_per_mtok is None:
+            unpriced.append((model.use, ("models", role)))
+        unpriced += [
+            (entry, ("models", role, "otherwise", position))
+            for position, entry in enumerate(model.otherwise)
+            if ":" in entry and entry not in used
+        ]
+    for use, pointer in unpriced:
+        if use.partition(":")[0] not in LOCAL_PROVIDERS and not names.faults.touches(pointer):
+            what = f"{use} has no price, so budget.{caps[0]} would not bind it"
+            names.faults.add("SG106", what, pointer, of_key=len(pointer) == 2, mend=_PRICE_MEND)
+
+
+_PRICE_MEND = "Give it a role with price_per_mtok: {input: …, output: …}; 0 where it costs nothing"
 
 
 def _check_intents(config: WorkflowConfig, names: _Names) -> None:

@@ -38,6 +38,7 @@ T = TypeVar("T")
 def no_spend() -> Spend:
     return {
         "usd": 0.0,
+        "estimated_usd": 0.0,
         "prompt_tokens": 0,
         "completion_tokens": 0,
         "slm_calls": 0,
@@ -52,7 +53,7 @@ class Account:
 
     def __init__(self, state: State, services: Services) -> None:
         self.state, self.services = state, services
-        self.spend: Spend = {**(state.get("spend") or no_spend())}
+        self.spend: Spend = {**no_spend(), **(state.get("spend") or no_spend())}
         self.touched = False
         """Something was spent, or not allowed."""
         self.size: Literal["slm", "llm"] = "slm"
@@ -66,7 +67,7 @@ class Account:
         else:
             self.spend["slm_calls"] += 1
         if not self._stopped:
-            self.spend["stopped"], self.spend["stopped_by"] = False, ""
+            self.spend["stopped"] = False
 
     def charge(self, usd: float, prompt_tokens: int, completion_tokens: int = 0) -> None:
         self.touched = True
@@ -242,6 +243,7 @@ def _reserved(account: Account, model: str, usd: float, tokens: int) -> Reservat
     )
     if isinstance(made, Refusal):
         raise account.stop(made.code, made.limit)
+    account.spend["estimated_usd"] += made.usd
     return made
 
 

@@ -205,6 +205,9 @@ class Extraction(TypedDict):
 
 class Spend(TypedDict):
     usd: float
+    """What the calls really cost."""
+    estimated_usd: float
+    """The upper bounds that were reserved before them."""
     prompt_tokens: int
     completion_tokens: int
     slm_calls: int
@@ -212,6 +215,7 @@ class Spend(TypedDict):
     stopped: bool
     """A call was not made because a budget or the kill switch stood in the way."""
     stopped_by: str
+    """Code and reason of the last call that was not made; kept when a cheaper one was made in its place."""
 
 
 class Branch(TypedDict):

@@ -229,3 +229,19 @@ def test_a_misspelt_key_is_told_once_and_what_it_holds_is_not_missed(tmp_path: P
         ("SG105", "version"),
         ("SG105", "models"),
     ]
+
+
+def test_a_dollar_cap_needs_a_price_for_every_model(folder: Path) -> None:
+    """Also for one that only stands in; a price of 0 is a price, and without such a cap none is needed."""
+    file = folder / "workflow.yaml"
+    _edit(file, ", price_per_mtok: {input: 0.25, output: 2.00}", "")
+    (problem,) = inspect(file)[1]
+    assert problem.code == "SG106"
+    assert problem.message.startswith("openai:gpt-5-mini has no price, so budget.")
+    _edit(file, "otherwise: [slm]", 'otherwise: ["openai:gpt-5"], price_per_mtok: {input: 0, output: 0}')
+    (problem,) = inspect(file)[1]
+    assert problem.message.startswith("openai:gpt-5 has no price")
+    _edit(
+        file, "budget: {per_run_usd: 0.02, per_principal_day_usd: 1.00, per_day_usd: 50}", "budget: {per_day_tokens: 9}"
+    )
+    assert not [problem for problem in inspect(file)[1] if problem.severity == "error"]

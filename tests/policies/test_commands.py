@@ -1,6 +1,7 @@
 """`sluicegate policy` and `sluicegate budget`, as people and scripts call them."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,17 @@ def test_a_workflows_caps_are_shown() -> None:
     caps = called(budget.app, "show", HELPDESK)["caps"]
     assert all(cap["left"] == cap["limit"] for cap in caps)
     assert any(cap["name"].startswith("per_") for cap in caps)
+
+
+def test_prices_are_shown_with_their_age(tmp_path: Path) -> None:
+    day = (datetime.now(UTC) - timedelta(days=40)).date().isoformat()
+    price = f'{{input: 0.25, output: 2.00, priced_on: "{day}"}}'
+    models = f'{{llm: {{use: "openai:gpt-5-mini", otherwise: [slm], price_per_mtok: {price}}}}}'
+    (tmp_path / "workflow.yaml").write_text(f"extends: {HELPDESK}/workflow.yaml\nworkflow: own\nmodels: {models}\n")
+    (row,) = called(budget.app, "show", str(tmp_path))["prices"]
+    assert (row["role"], row["input"], row["output"], row["age_days"]) == ("llm", 0.25, 2.0, 40)
+    assert "40 days ago" in call(budget.app, "show", str(tmp_path))[1]
+    assert "no date" in call(budget.app, "show", HELPDESK)[1]
 
 
 def test_the_clock_is_accepted_only_when_asked() -> None:

@@ -4,13 +4,14 @@ import getpass
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from sluicegate.cli.show import AsJson, console, emit
 
 if TYPE_CHECKING:
+    from sluicegate.graphs.load import Workflow
     from sluicegate.policies.config import BudgetConfig
     from sluicegate.policies.ledger import BudgetLedger
 
@@ -35,15 +36,16 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show what was estimated, reserved and really spent, and what the caps leave."""
-    workflow, budget = _workflow(config)
-    ledger = _ledger(budget)
+    loaded = _workflow(config)
+    workflow, prices = (loaded.name, _prices(loaded)) if loaded else ("", [])
+    ledger = _ledger(loaded.config.budget if loaded else None)
     since = (datetime.now(UTC) - timedelta(days=days - 1)).date().isoformat()
     caps = ledger.caps(workflow) if workflow else []
     spending = ledger.spending(by=by, since=since)
     cache = _cache()
     if as_json:
         rows = [{**asdict(cap), "left": cap.left} for cap in caps]
-        emit({"since": since, "caps": rows, "spending": spending, "cache": cache})
+        emit({"since": since, "caps": rows, "prices": prices, "spending": spending, "cache": cache})
         return
     from rich.markup import escape
     from rich.table import Table
@@ -56,6 +58,12 @@ def show(
                 f"${a:.4f}" if cap.unit == "usd" else f"{a:.0f}" for a in (cap.limit, cap.spent, cap.held, cap.left)
             ]
             table.add_row(cap.name, escape(cap.of), *amounts, style="red" if cap.left <= 0 else "")
+        screen.print(table)
+    if prices:
+        table = Table("role", "model", "input", "output", "price of", title="US dollars per million tokens")
+        for row in prices:
+            age = f"{row['priced_on']}, {row['age_days']} days ago" if row["priced_on"] else "no date: `priced_on`"
+            table.add_row(row["role"], escape(row["model"]), f"{row['input']:g}", f"{row['output']:g}", age)
         screen.print(table)
     table = Table(by, "calls", "estimated", "spent", "reserved", "tokens", "given back", title=f"since {since}")
     for row in spending:
@@ -128,13 +136,29 @@ def switch_list(as_json: AsJson = False) -> None:
     console().print(table if entries else "nothing is switched off")
 
 
-def _workflow(config: Path | None) -> "tuple[str, BudgetConfig | None]":
+def _workflow(config: Path | None) -> "Workflow | None":
     if config is None:
-        return "", None
+        return None
     from sluicegate.graphs.load import load
 
-    workflow = load(config / "workflow.yaml" if config.is_dir() else config)
-    return workflow.name, workflow.config.budget
+    return load(config / "workflow.yaml" if config.is_dir() else config)
+
+
+def _prices(workflow: "Workflow") -> list[dict[str, Any]]:
+    """What each role's model costs, and how old that price is."""
+    today = datetime.now(UTC).date()
+    return [
+        {
+            "role": role,
+            "model": model.use,
+            "input": price.input,
+            "output": price.output,
+            "priced_on": price.priced_on.isoformat() if price.priced_on else None,
+            "age_days": (today - price.priced_on).days if price.priced_on else None,
+        }
+        for role, model in workflow.config.models.items()
+        if (price := model.price_per_mtok)
+    ]
 
 
 def _ledger(budget: "BudgetConfig | None" = None) -> "BudgetLedger":

@@ -50,6 +50,8 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float, answer_text: str | None =
         "llm_calls": spend["llm_calls"] if spend else 0,
         "slm_calls": spend["slm_calls"] if spend else 0,
         "usd": spend["usd"] if spend else 0.0,
+        "estimated_usd": spend.get("estimated_usd", 0.0) if spend else 0.0,
+        "stopped_by": spend["stopped_by"] if spend else "",
         "all_llm_usd": all_llm_usd,
         "ms": round(outcome.ms, 1),
         "waiting": outcome.waiting,
@@ -91,8 +93,11 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
     if said["model"]:
         screen.print(f"  model     {escape(said['model'])}" + (" [dim](stands in)[/dim]" if said["fallback"] else ""))
     tokens = said["prompt_tokens"] + said["completion_tokens"]
-    spent = f"${said['usd']:.5f} (all-LLM ${said['all_llm_usd']:.5f})"
+    reserved = f" of ${said['estimated_usd']:.5f} reserved" if said["estimated_usd"] else ""
+    spent = f"${said['usd']:.5f}{reserved} (all-LLM ${said['all_llm_usd']:.5f})"
     screen.print(f"  cost      {tokens} tokens, {spent}, {said['ms'] / 1000:.2f} s")
+    if said["stopped_by"]:
+        screen.print(f"  not asked {escape(said['stopped_by'])}")
     screen.print(f"  run       {said['run']}\n", style="dim")
 
 
