@@ -53,6 +53,7 @@ def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -
         "request": "Order it", "intent": None, "waiting": waiting, "way": ["classify", "gate"], "run": "1" * 24,
         "citations": [], "prompt_tokens": 1, "completion_tokens": 1, "ms": 10.0, "fallback": "", "answer": "",
     }  # fmt: skip
+    said |= {"estimated_usd": 0.004, "stopped_by": "SG501 per_run_usd: no room"}
     screen = Console(file=io.StringIO(), width=80, highlight=False)
     print_outcome(said, screen=screen)
     shown = screen.file.getvalue() if isinstance(screen.file, io.StringIO) else ""
@@ -61,3 +62,5 @@ def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -
     proposal = shown.split("proposal\n")[1].split("  decide")[0].splitlines()
     assert all(line.startswith(" " * 12) for line in proposal)
     assert "create_ticket(title='xxx" in proposal[0]
+    assert "$0.00000 of $0.00400 reserved" in shown
+    assert "  not asked SG501 per_run_usd: no room" in shown
