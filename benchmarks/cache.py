@@ -25,7 +25,7 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.policies.cache import SqliteCache, normalised
 from sluicegate.policies.config import CacheConfig
-from sluicegate.policies.paraphrase import difference
+from sluicegate.policies.paraphrase import content_words, difference
 from sluicegate.services import Question
 
 ROOT = Path(__file__).parents[1]
@@ -71,18 +71,12 @@ async def strangers(models: ModelSet) -> None:
 
 
 def _same(texts: list[str]) -> list[tuple[str, str]]:
-    """Every two texts that the verifier takes for the same. Such texts share all content words, so candidates are
-    found by their rarest word."""
-    counts: dict[str, int] = defaultdict(int)
+    """Every two texts that the verifier takes for the same; such texts have the same content words."""
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for text in texts:
-        for word in set(text.split()):
-            counts[word] += 1
-    groups: dict[str, list[str]] = defaultdict(list)
-    for text in texts:
-        for word in sorted(set(text.split()), key=lambda word: (counts[word], word))[:3]:
-            groups[word].append(text)
-    candidates = {pair for group in groups.values() if len(group) < 2000 for pair in itertools.combinations(group, 2)}
-    return [pair for pair in sorted(candidates) if not difference(*pair)]
+        groups[tuple(sorted(content_words(text)))].append(text)
+    candidates = (pair for group in groups.values() for pair in itertools.combinations(group, 2))
+    return [pair for pair in candidates if not difference(*pair)]
 
 
 def speed() -> None:
