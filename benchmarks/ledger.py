@@ -64,7 +64,11 @@ def reserving(where: str) -> float:
         worker.stdout.readline()
     started = time.perf_counter()
     for worker in workers:
-        worker.communicate("go\n")
+        assert worker.stdin
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    for worker in workers:
+        worker.communicate()
     assert all(worker.returncode == 0 for worker in workers)
     return time.perf_counter() - started
 
