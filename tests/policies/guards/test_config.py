@@ -34,7 +34,7 @@ def test_settings_are_read_by_name() -> None:
     [
         ({"pii": {"entity": ["email"]}}, "Extra inputs"),
         ({"pii": {"entities": ["mail"]}}, "Input should be"),
-        ({"pii": {"entities": ["person"]}}, "an installed spaCy model"),
+        ({"pii": {"entities": ["person"]}}, "a spaCy model such as"),
         ({"tone": {"action": "redact"}}, "finds no spans to redact"),
         ({"tone": {"action": "pass"}}, "Input should be"),
         ({"secret": {}}, "did you mean 'secrets'"),
