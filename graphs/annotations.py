@@ -16,8 +16,6 @@ def node_notes(state: State, effects: Mapping[str, frozenset[str]]) -> dict[str,
     for entry in state.get("trail", []):
         said = [say(state, entry["node"]) for effect, say in _SAYS.items() if effect in effects.get(entry["node"], ())]
         text = next((words for words in said if words), "")
-        if entry["kind"] == "cache-lookup" and (cache := state.get("cache")):
-            text = "hit" if cache["hit"] else "miss"
         if entry["kind"] == "extract" and (extraction := state.get("extraction")):
             text = "complete" if extraction["complete"] else f"missing {', '.join(extraction['missing'])}"
         if text:
@@ -93,6 +91,12 @@ def _asked(state: State, node: str) -> str:
     return f"{approval['verdict']} by {approval['by'] or 'the clock'}" if approval else ""
 
 
+def _looked_up(state: State, node: str) -> str:
+    del node
+    cache = state.get("cache")
+    return ("hit" if cache["hit"] else "miss") if cache else ""
+
+
 def _called(state: State, node: str) -> str:
     del node
     calls = state.get("tool_calls", [])
@@ -107,6 +111,7 @@ def _ended(state: State, node: str) -> str:
 _SAYS: Mapping[str, Callable[[State, str], str]] = {
     "classifies": _classified,
     "decides-policy": _decided,
+    "looks-up": _looked_up,
     "retrieves": _retrieved,
     "generates": _wrote,
     "checks": _checked,

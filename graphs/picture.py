@@ -33,6 +33,7 @@ VALUE = "▸ "
 ROLES: Mapping[str, tuple[str, str, str]] = {
     "classifies": ("understands", "#7c3aed", "#a78bfa"),
     "decides-policy": ("decides policy", "#b45309", "#fbbf24"),
+    "looks-up": ("looks up", "#4d7c0f", "#a3e635"),
     "retrieves": ("retrieves", "#0e7490", "#22d3ee"),
     "generates": ("generates", "#1d4ed8", "#60a5fa"),
     "calls-tool": ("calls a tool", "#be185d", "#f472b6"),

@@ -9,7 +9,7 @@ from datetime import datetime
 from html import escape
 from typing import Any
 
-from sluicegate.observe.tree import Item, headline, money, span_tree, timing
+from sluicegate.observe.tree import Item, headline, money, short, span_tree, timing
 
 __all__ = ["page"]
 
@@ -94,8 +94,9 @@ def _decisions(decisions: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _decision(each: Mapping[str, Any]) -> str:
-    values = ", ".join(f"{key} = {value}" for key, value in each["values"].items())
-    if each["threshold"] is not None and each["confidence"] is not None:
+    values = ", ".join(f"{key} = {short(value)}" for key, value in each["values"].items())
+    telling = any("confidence" in key or "threshold" in key for key in each["values"])
+    if telling and each["threshold"] is not None and each["confidence"] is not None:
         values += f" · confidence {each['confidence']:.3f} against {each['threshold']:.3f}"
     cells = (
         f"{escape(each['node'])} → <b>{escape(each['taken'])}</b>",

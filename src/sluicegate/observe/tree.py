@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-__all__ = ["Item", "headline", "money", "span_tree", "timing"]
+__all__ = ["Item", "headline", "money", "short", "span_tree", "timing"]
 
 Tone = Literal["plain", "good", "bad", "odd", "faint"]
 
@@ -99,7 +99,7 @@ def _words(type: str, said: Mapping[str, Any]) -> tuple[str, Tone]:
 
 def _branch(said: Mapping[str, Any]) -> str:
     condition = said["condition"] or "always"
-    values = ", ".join(f"{key} = {_short(value)}" for key, value in said.get("values", {}).items())
+    values = ", ".join(f"{key} = {short(value)}" for key, value in said.get("values", {}).items())
     text = f"{condition}" + (f"  [{values}]" if values else "")
     if "threshold" in said and "confidence" in said and ("confidence" in text or "threshold" in text):
         text += f" · confidence {said['confidence']:.2f} against {said['threshold']:.2f}"
@@ -195,5 +195,8 @@ def _quoted(text: Any, limit: int = 70) -> str:
     return f"“{line[:limit]}…”" if len(line) > limit else f"“{line}”"
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as a condition would write it, three digits of a number."""
+    if value is None or isinstance(value, bool):
+        return {None: "unknown", False: "false", True: "true"}[value]
     return f"{value:.3g}" if isinstance(value, float) else str(value)
