@@ -14,6 +14,9 @@ from typer.testing import CliRunner
 from sluicegate.cli import approvals
 from sluicegate.cli import run as run_command
 from sluicegate.errors import RunError
+from sluicegate.evals import champions
+from sluicegate.graphs.load import load
+from sluicegate.graphs.versions import keep, kept
 from sluicegate.observe.store import Store
 from tests.fakes import FakeModels, FakeRouter
 
@@ -204,6 +207,28 @@ def test_a_changed_workflow_needs_a_choice(workflow: Path) -> None:
     assert {one["run"] for one in said("list")} == {kept, migrated}
     assert said("reject", kept, *LEAD, "--kept")["answer"].startswith("No.")
     assert said("reject", migrated, *LEAD, "--migrate")["answer"].startswith("Not this time.")
+
+
+def test_a_run_goes_on_under_the_version_that_was_promoted_when_it_began(workflow: Path) -> None:
+    """As over HTTP: what has served was edited by nobody, so nothing is to be said about it."""
+
+    first = ask(workflow)
+    before = (kept(load(workflow).digest), load(workflow).digest)
+    challenger = workflow.with_name("challenger.yaml")
+    challenger.write_text(WORKFLOW % "Not this time.", encoding="utf-8")
+    promoted = load(challenger)
+    keep(promoted, present=False)
+    path = kept(promoted.digest)
+    champions.promote("desk", path=path, digest=promoted.digest, before=before, by="ops", facts={})
+    second = ask(path)
+    # each ends where it began, whatever the named file is by now
+    workflow.write_text(WORKFLOW % "Never.", encoding="utf-8")
+    never = ask(workflow)
+    assert said("reject", first, *LEAD)["answer"].startswith("No.")
+    assert said("reject", second, *LEAD)["answer"].startswith("Not this time.")
+    # a version that has not served is another matter, and what serves is the promoted one
+    assert fault(command("reject", never, *LEAD)) == "SG604"
+    assert said("reject", never, *LEAD, "--migrate")["answer"].startswith("Not this time.")
 
 
 def test_a_workflow_that_an_edit_broke_hides_nothing(workflow: Path) -> None:

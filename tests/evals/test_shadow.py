@@ -2,6 +2,8 @@
 
 import asyncio
 import math
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -12,19 +14,21 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
+from sluicegate.evals import work as work_module
 from sluicegate.evals.cases import Case
 from sluicegate.evals.comparing import Challenge, compare, sampled
 from sluicegate.evals.gates import Pair
 from sluicegate.evals.pairs import PairStore, Registration, today
 from sluicegate.evals.plan import Plan
-from sluicegate.evals.shadow import Shadow, pair_up, work
+from sluicegate.evals.shadow import Shadow, pair_up
 from sluicegate.evals.variants import changed
+from sluicegate.evals.work import Reached, work
 from sluicegate.graphs.run import Outcome
 from sluicegate.observe.store import Store
 from sluicegate.observe.tracer import Tracer
 from sluicegate.retrieval.recorded import Recorded, passages
 from tests.evals.test_gates import PLAN
-from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, FakeTools, services
+from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 
 
@@ -164,6 +168,45 @@ async def test_spending_stops_at_the_daily_cap(own_home: Path, pairs: PairStore)
     shadow.close()
     assert len(pairs.pairs(at.number)) == 3
     assert pairs.shed(at.number) == {"daily cost": 5}
+
+
+CLAIMS = """
+import sys
+from sluicegate.evals.pairs import PairStore
+from sluicegate.evals.gates import Pair
+pairs = PairStore()
+at = pairs.running("test")
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    if not pairs.claim(at, run := f"{sys.argv[1]}-{number}"):
+        pairs.add(at.number, Pair(run, "b", sys.argv[2], {}, {}), usd=0.01)
+"""
+
+
+@pytest.mark.parametrize(("daily", "pairs_made"), [({"pairs": 25}, {25}), ({"pairs": 1000, "usd": 0.5}, range(47, 51))])
+def test_daily_caps_hold_across_processes(pairs: PairStore, daily: dict[str, Any], pairs_made: Any) -> None:
+    at = registered(pairs, daily=daily)
+    # the dearest pair so far is known: what is under way counts as much
+    assert pairs.claim(at, "first") == ""
+    pairs.add(at.number, Pair("first", "b", today(), {}, {}), usd=0.01)
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-c", CLAIMS, str(number), today()],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )
+        for number in range(3)
+    ]  # fmt: skip
+    for worker in workers:
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.communicate("go\n", timeout=60)
+        assert worker.returncode == 0
+    usd, count = pairs.spent(at.number, today())
+    assert count in pairs_made
+    assert len(pairs.pairs(at.number)) == count
+    assert usd <= at.plan.daily.usd + 1e-9
 
 
 async def test_pairs_a_day_are_capped(own_home: Path, pairs: PairStore) -> None:
@@ -323,8 +366,8 @@ def test_one_comparison_at_a_time(pairs: PairStore) -> None:
 
 def test_a_request_is_claimed_once_and_a_lost_claim_is_counted(pairs: PairStore) -> None:
     at, other = registered(pairs), PairStore()
-    assert pairs.claim(at.number, "r1")
-    assert not other.claim(at.number, "r1")
+    assert pairs.claim(at, "r1") == ""
+    assert other.claim(at, "r1") == "paired before"
     assert pairs.shed(at.number) == {"lost": 1}
     other.close()
 
@@ -334,11 +377,11 @@ async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pai
     outcome = await answered(own_home)
     working = asyncio.create_task(pair_up(at, pairs, hanging, outcome, None, lambda _run: None))
     await asyncio.sleep(0.1)
-    assert pairs.claimed(at.number) == {outcome.run}
+    assert pairs.claimed(at.number, [outcome.run]) == {outcome.run}
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working
-    assert pairs.claimed(at.number) == set()
+    assert pairs.claimed(at.number, [outcome.run]) == set()
 
 
 # --- from the records, in another process ---
@@ -355,8 +398,7 @@ async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) ->
     old = services(tracer=tracer)
     old = replace(old, workflow=replace(old.workflow, digest="older"))
     await runner(own_home, old).run("Question of another version", ANN)
-    tools = FakeTools()
-    counts = await work(at, challenge=challenger(own_home, tools=tools))
+    counts = await work(at, challenge=challenger(own_home))
     assert counts == {"paired": 3, "another version of the champion": 1}
     assert [pair.champion_run for pair in pairs.pairs(at.number)] == [outcome.run for outcome in outcomes]
     assert (await work(at, challenge=crashing)).get("paired") is None
@@ -367,3 +409,61 @@ async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) ->
     await made.run("Question after the end", ANN)
     assert (await work(at, challenge=crashing))["stopped"] == 1
     store.close()
+
+
+async def recorded_runs(home: Path, count: int) -> list[Outcome]:
+    store = Store(home / "store.sqlite")
+    made = runner(home, services(tracer=Tracer(store)))
+    outcomes = [await made.run(f"Question {number}", ANN) for number in range(count)]
+    made.services.tracer.flush()  # type: ignore[attr-defined]
+    store.close()
+    return outcomes
+
+
+async def test_a_later_pass_begins_where_the_last_one_came_to(
+    own_home: Path, pairs: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.evals.work._PAGE", 3)
+    at = registered(pairs, sample={"share": 0.5})
+    await recorded_runs(own_home, 8)
+    looked_at: list[str] = []
+
+    def outcome_of(run: str, store: Store) -> Outcome:
+        looked_at.append(run)
+        return real(run, store)
+
+    real = work_module.outcome_of
+    monkeypatch.setattr(work_module, "outcome_of", outcome_of)
+    reached = Reached()
+    first = await work(at, challenge=crashing, reached=reached)
+    # a page at a time, each run once
+    assert (first["paired"] + first["not sampled"], len(set(looked_at)), len(looked_at)) == (8, 8, 8)
+    assert await work(at, challenge=crashing, reached=reached) == {}
+    assert len(looked_at) == 8
+    await recorded_runs(own_home, 2)
+    assert sum((await work(at, challenge=crashing, reached=reached)).values()) == 2
+    assert len(looked_at) == 10
+
+
+async def test_a_cap_ends_the_pass_and_what_it_holds_back_comes_another_day(
+    own_home: Path, pairs: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = registered(pairs, daily={"pairs": 2})
+    outcomes = await recorded_runs(own_home, 5)
+    reached = Reached()
+    assert await work(at, challenge=crashing, reached=reached) == {"paired": 2, "daily pairs": 1}
+    monkeypatch.setattr("sluicegate.evals.pairs.today", lambda: "2999-01-01")
+    assert await work(at, challenge=crashing, reached=reached) == {"paired": 2, "daily pairs": 1}
+    monkeypatch.setattr("sluicegate.evals.pairs.today", lambda: "2999-01-02")
+    assert await work(at, challenge=crashing, reached=reached) == {"paired": 1}
+    assert {pair.champion_run for pair in pairs.pairs(at.number)} == {outcome.run for outcome in outcomes}
+
+
+async def test_a_limit_counts_pairs_and_not_what_is_passed_over(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs, sample={"share": 0.5})
+    await recorded_runs(own_home, 12)
+    made = 0
+    while done := (await work(at, challenge=crashing, limit=1)).get("paired"):
+        assert done == 1
+        made += 1
+    assert made == len(pairs.pairs(at.number)) > 1

@@ -101,6 +101,17 @@ async def test_the_next_model_stands_in_and_is_named(code: str, caplog: pytest.L
     assert caplog.messages == [f"b:1 answered for slm: a:1: {code} is down"]
 
 
+async def test_the_log_says_once_a_minute_that_a_model_stands_in(caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    models = model_set({"a:1": Fake(down()), "b:1": Fake("no")}, clock=clock)
+    for _ in range(20):
+        assert (await models.chat("slm", HELLO, max_tokens=9)).fallback
+    assert len(caplog.messages) == 1
+    clock.now = 61.0
+    await models.chat("slm", HELLO, max_tokens=9)
+    assert len(caplog.messages) == 2
+
+
 async def test_when_all_fail_each_is_named_with_its_reason() -> None:
     with pytest.raises(ModelError) as caught:
         await model_set({"a:1": Fake(down()), "b:1": Fake(down("SG304"))}).chat("slm", HELLO, max_tokens=9)

@@ -12,6 +12,7 @@ from sluicegate.cli.show import AsJson, console, emit
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
+    from sluicegate.evals.champions import Changed
     from sluicegate.graphs.approvals import Waiting
     from sluicegate.graphs.open import Opened
     from sluicegate.state import Principal
@@ -161,7 +162,7 @@ def _decide(
     from sluicegate.graphs.intake import principal
 
     run = _full_id(run)
-    opened = _opened(run, kept=kept, migrate=migrate)
+    opened = _opened(run, "kept" if kept else "migrate" if migrate else "refuse")
     labels = opened.workflow.config.intents
     if intent and intent not in labels:
         raise typer.BadParameter(f"is one of {', '.join(labels)}", param_hint="--intent")
@@ -213,16 +214,18 @@ def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
     return runner.evidence(one, reader) if reader else one
 
 
-def _opened(run: str, *, kept: bool, migrate: bool) -> "Opened":
-    """The workflow of a run: as it is now, as it was kept, or as it is now for a run of before."""
+def _opened(run: str, changed: "Changed") -> "Opened":
+    """The version that a run goes on under: the one it began with, or the one that serves."""
+    from sluicegate.evals import champions
     from sluicegate.graphs.open import open_workflow
-    from sluicegate.graphs.versions import current
-    from sluicegate.graphs.versions import kept as kept_version
+    from sluicegate.graphs.versions import current, kept
 
     row = _store().run(run)
-    if kept:
-        return open_workflow(kept_version(row["digest"]))
-    return open_workflow(current(row["workflow"]), migrates=row["digest"] if migrate else "")
+    name, digest = row["workflow"], row["digest"]
+    if champions.goes_on(name, digest, changed):
+        return open_workflow(kept(digest))
+    serves = champions.champion(name) or current(name)
+    return open_workflow(serves, migrates=digest if changed == "migrate" else "")
 
 
 def _opened_version(workflow: str, digest: str) -> "Opened":

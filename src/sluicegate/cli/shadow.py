@@ -110,30 +110,34 @@ def stop(
     if as_json:
         emit(_said(at, pairs))
     else:
-        console().print(f"stopped shadow {at.number} of {at.workflow} after {len(pairs.pairs(at.number))} pairs")
+        console().print(f"stopped shadow {at.number} of {at.workflow} after {pairs.count(at.number)} pairs")
 
 
 @app.command()
 def work(
     workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
     follow: Annotated[bool, typer.Option("--follow", help="Go on with new runs until the shadow is stopped.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many runs; 0: all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="At most so many pairs; 0: all.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Put the champion's finished runs to the challenger, in this process and at low priority."""
     import os
 
     from sluicegate.evals.pairs import PairStore
-    from sluicegate.evals.shadow import work as work_on
+    from sluicegate.evals.work import Reached
+    from sluicegate.evals.work import work as work_on
 
     pairs = PairStore()
     at = pairs.running(workflow)
     os.nice(19)
     total: dict[str, int] = {}
+    reached = Reached()
     while True:
         with progress() as line:
             task = line.add_task("pairs", total=None)
-            done = asyncio.run(work_on(at, limit=limit, on_pair=lambda _reason, task=task: line.advance(task)))
+            done = asyncio.run(
+                work_on(at, limit=limit, on_pair=lambda _reason, task=task: line.advance(task), reached=reached)
+            )
         for reason, count in done.items():
             total[reason] = total.get(reason, 0) + count
         if not follow or not pairs.is_running(at.number):
@@ -158,7 +162,7 @@ def _said(at: "Registration", pairs: "PairStore") -> dict[str, Any]:
         "challenger": {"file": at.challenger, "digest": at.challenger_digest},
         "started_at": at.started_at,
         "state": "stopped" if at.stopped_at else "running",
-        "pairs": len(pairs.pairs(at.number)),
+        "pairs": pairs.count(at.number),
         "needed": at.plan.pairs.minimum,
         "shed": pairs.shed(at.number),
         "today": {"usd": usd, "pairs": count},

@@ -12,13 +12,16 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 
-__all__ = ["Entry", "champion", "history", "promote", "rollback"]
+__all__ = ["Changed", "Entry", "champion", "goes_on", "history", "promote", "rollback"]
+
+Changed = Literal["refuse", "kept", "migrate"]
+"""What to do with a run of another version than the one that serves: refuse, finish on that, go on under this."""
 
 
 class Entry(TypedDict):
@@ -69,6 +72,17 @@ def history(workflow: str) -> list[Entry]:
         return []
     except (ValueError, KeyError, TypeError) as error:
         raise RunError("SG606", f"{file} is corrupt", mend="Restore it from a backup") from error
+
+
+def goes_on(workflow: str, digest: str, changed: Changed = "refuse") -> bool:
+    """Whether a run goes on under the version it began with: by wish, or because that version has served here.
+
+    A version that was promoted, or was there before the first promotion, has been edited by nobody: another one serves
+    now, and what had begun ends where it began. Otherwise it goes on under what serves, which refuses another version's
+    runs (SG604) unless it is to ``migrate`` them.
+    """
+    served = changed == "refuse" and any(entry["digest"] == digest for entry in history(workflow))
+    return changed == "kept" or served
 
 
 def promote(

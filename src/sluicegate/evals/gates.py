@@ -20,7 +20,7 @@ from sluicegate.evals.plan import LOWER_IS_BETTER, Bounded, Goal, Limit, Plan
 from sluicegate.evals.sequences import Bounds, difference_bounds, difference_sequence
 from sluicegate.routing.threshold import upper_bound
 
-__all__ = ["Decision", "Gate", "Pair", "Verdict", "decide"]
+__all__ = ["Decision", "Gate", "Pair", "Verdict", "counted_days", "decide"]
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Floats]
@@ -152,8 +152,8 @@ def _validity(plan: Plan, pairs: Sequence[Pair], values: Values, shed: int, prob
         found.append(Gate("validity", "pairs", "open", reason))
     days = len({pair.day for pair in pairs})
     if days < plan.days:
-        found.append(Gate("validity", "days", "open", f"pairs from {days} days of at least {plan.days}"))
-    return found or [Gate("validity", "pairs", "passed", f"{len(pairs)} pairs from {days} days")]
+        found.append(Gate("validity", "days", "open", f"pairs from {counted_days(days)} of at least {plan.days}"))
+    return found or [Gate("validity", "pairs", "passed", f"{len(pairs)} pairs from {counted_days(days)}")]
 
 
 def looks(plan: Plan) -> list[int]:
@@ -222,12 +222,17 @@ def _verdict(plan: Plan, gates: Sequence[Gate], n: int, days: int) -> tuple[Verd
         goal = gates[-1]
         return (
             "PROMOTE",
-            f"Every gate is passed, and {goal.name} is better by {goal.reason} over {n} pairs, {days} days.",
+            f"Every gate is passed, and {goal.name} is better by {goal.reason} over {n} pairs, {counted_days(days)}.",
         )
     waits = first.kind == "validity" and first.name == "days"
     if n >= plan.pairs.maximum and not waits:
         return "INCONCLUSIVE", f"After the last of {n} pairs {first.kind} on {first.name} is open: {first.reason}."
     return "CONTINUE", f"Still open is {first.kind} on {first.name}: {first.reason}."
+
+
+def counted_days(count: int) -> str:
+    """In words."""
+    return f"{count} day" if count == 1 else f"{count} days"
 
 
 def _by_slice(plan: Plan, pairs: Sequence[Pair], values: Values) -> list[dict[str, Any]]:

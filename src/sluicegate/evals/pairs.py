@@ -4,9 +4,11 @@ A request is claimed before the challenger runs, so that two workers never pair 
 a crash, counts as a request that was not shadowed.
 """
 
+import gc
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,12 @@ from sluicegate.evals.plan import Plan
 from sluicegate.home import home
 from sluicegate.sqlite import connect, explained, transaction
 
-__all__ = ["PairStore", "Registration", "today"]
+__all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "today"]
+
+PAIRED_BEFORE = "paired before"
+"""No pair is made, and none is missing."""
+CAPS = ("daily cost", "daily pairs")
+"""Why a request is left for another day."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shadows (
@@ -33,6 +40,8 @@ CREATE TABLE IF NOT EXISTS pairs (
     number INTEGER PRIMARY KEY, shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL,
     usd REAL NOT NULL, pair TEXT NOT NULL, UNIQUE (shadow, champion_run)
 );
+CREATE INDEX IF NOT EXISTS claims_by_day ON claims (shadow, day);
+CREATE INDEX IF NOT EXISTS pairs_by_day ON pairs (shadow, day, usd);
 CREATE TABLE IF NOT EXISTS shed (
     shadow INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (shadow, reason)
 ) WITHOUT ROWID;
@@ -149,11 +158,27 @@ class PairStore:
             row = self._connection.execute("SELECT stopped_at FROM shadows WHERE number = ?", (number,)).fetchone()
         return row is not None and row["stopped_at"] is None
 
-    def claim(self, number: int, champion_run: str) -> bool:
-        """Take a request on; False when it was taken before."""
+    def claim(self, at: Registration, champion_run: str) -> str:
+        """Take a request on within the day's caps; why not (`CAPS`, `PAIRED_BEFORE`), or an empty text.
+
+        One transaction: however many workers ask, no more than `daily.pairs` are taken on. What a pair costs is known
+        when it is done; until then it counts as the dearest of the day, so that the cap is passed only where a pair is
+        dearer than all before it.
+        """
+        day, daily = today(), at.plan.daily
         with self._lock, transaction(self._connection) as connection:
-            done = connection.execute("INSERT OR IGNORE INTO claims VALUES (?, ?, ?)", (number, champion_run, today()))
-            return done.rowcount == 1
+            known = connection.execute(
+                "SELECT 1 FROM claims WHERE shadow = ? AND champion_run = ?", (at.number, champion_run)
+            ).fetchone()
+            if known:
+                return PAIRED_BEFORE
+            usd, count = self._spent(at.number, day)
+            if daily.usd and usd + self._under_way(at.number, day) >= daily.usd:
+                return "daily cost"
+            if count >= daily.pairs:
+                return "daily pairs"
+            connection.execute("INSERT INTO claims VALUES (?, ?, ?)", (at.number, champion_run, day))
+        return ""
 
     def release(self, number: int, champion_run: str) -> None:
         """Give a claim back that nothing came of, so that another worker may take it."""
@@ -161,11 +186,14 @@ class PairStore:
             connection.execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
 
     def add(self, number: int, pair: Pair, *, usd: float) -> None:
-        with self._lock, transaction(self._connection) as connection:
-            connection.execute(
-                "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
-                (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
-            )
+        with self._lock, transaction(self._connection):
+            self._insert(number, pair, usd)
+
+    def _insert(self, number: int, pair: Pair, usd: float) -> None:
+        self._connection.execute(
+            "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
+            (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
+        )
 
     def count_shed(self, number: int, reasons: Mapping[str, int]) -> None:
         with self._lock, transaction(self._connection) as connection:
@@ -178,24 +206,39 @@ class PairStore:
         """Sampled requests that were not shadowed, by reason; ``lost``: claimed, but the worker died."""
         with self._lock, explained(self.path):
             rows = self._connection.execute("SELECT reason, count FROM shed WHERE shadow = ?", (number,)).fetchall()
-            lost = self._connection.execute(
-                "SELECT count(*) AS n FROM claims WHERE shadow = ? AND NOT EXISTS (SELECT 1 FROM pairs WHERE "
-                "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
-                (number,),
-            ).fetchone()["n"]
+            lost = self._open(number)
         found = {row["reason"]: row["count"] for row in rows}
         return found | ({"lost": lost} if lost else {})
 
     def spent(self, number: int, day: str) -> tuple[float, int]:
         """Dollars and claims of a day."""
         with self._lock, explained(self.path):
-            usd = self._connection.execute(
-                "SELECT coalesce(sum(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
-            ).fetchone()["usd"]
-            count = self._connection.execute(
-                "SELECT count(*) AS n FROM claims WHERE shadow = ? AND day = ?", (number, day)
-            ).fetchone()["n"]
+            return self._spent(number, day)
+
+    def _spent(self, number: int, day: str) -> tuple[float, int]:
+        usd = self._connection.execute(
+            "SELECT coalesce(sum(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
+        ).fetchone()["usd"]
+        count = self._connection.execute(
+            "SELECT count(*) AS n FROM claims WHERE shadow = ? AND day = ?", (number, day)
+        ).fetchone()["n"]
         return usd, count
+
+    def _under_way(self, number: int, day: str) -> float:
+        """Dollars that the day's claims without a pair may come to."""
+        dearest = self._connection.execute(
+            "SELECT coalesce(max(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
+        ).fetchone()["usd"]
+        return dearest and dearest * self._open(number, day)
+
+    def _open(self, number: int, day: str = "") -> int:
+        """Claims without a pair."""
+        of_day = "AND day = ? " if day else ""
+        return self._connection.execute(
+            f"SELECT count(*) AS n FROM claims WHERE shadow = ? {of_day}AND NOT EXISTS (SELECT 1 FROM pairs WHERE "  # noqa: S608 - our own texts only
+            "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
+            (number, day) if day else (number,),
+        ).fetchone()["n"]
 
     def pairs(self, number: int) -> list[Pair]:
         """In the order they were made."""
@@ -203,11 +246,23 @@ class PairStore:
             rows = self._connection.execute(
                 "SELECT pair FROM pairs WHERE shadow = ? ORDER BY number", (number,)
             ).fetchall()
-        return [_pair(json.loads(row["pair"])) for row in rows]
+        with _uncollected():
+            return [_pair(json.loads(row["pair"])) for row in rows]
 
-    def claimed(self, number: int) -> set[str]:
+    def count(self, number: int) -> int:
+        """How many there are."""
         with self._lock, explained(self.path):
-            rows = self._connection.execute("SELECT champion_run FROM claims WHERE shadow = ?", (number,)).fetchall()
+            return self._connection.execute("SELECT count(*) AS n FROM pairs WHERE shadow = ?", (number,)).fetchone()[
+                "n"
+            ]
+
+    def claimed(self, number: int, among: Sequence[str]) -> set[str]:
+        """Those of `among` that were taken on."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute(
+                "SELECT champion_run FROM claims WHERE shadow = ? AND champion_run IN (SELECT value FROM json_each(?))",
+                (number, json.dumps(among)),
+            ).fetchall()
         return {row["champion_run"] for row in rows}
 
     def close(self) -> None:
@@ -235,6 +290,18 @@ def _registration(row: Any) -> Registration:
         "plan_digest", "started_at", "stopped_at",
     )  # fmt: skip
     return Registration(plan=Plan.model_validate_json(row["plan"]), **{name: row[name] for name in names})
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Without the collector's looks at hundreds of thousands of new objects, none of which is garbage: half the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _pair(said: dict[str, Any]) -> Pair:

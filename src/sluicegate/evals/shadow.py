@@ -1,9 +1,9 @@
-"""The challenger in the champion's shadow, in two ways that make the same pairs.
+"""The challenger in the champion's shadow.
 
-`Shadow` takes them as they come: `after` is handed an outcome that the user already has, and returns at once; the
+`Shadow` takes requests as they come: `after` is handed an outcome that the user already has, and returns at once; the
 challenger runs on a thread that nothing waits for. Its queue is bounded and sheds, so a challenger that hangs or is
 slow costs the memory of the queue. A service has it in a process of its own (`beside`), since a thread still shares the
-processor and Python's lock. `work` takes finished runs from the home's records, later and all of them.
+processor and Python's lock. `evals.work` makes the same pairs of what was recorded, later and all of it.
 """
 
 import asyncio
@@ -12,13 +12,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from pathlib import Path
 
 from sluicegate.errors import ModelError, RunError
 from sluicegate.evals.cases import Case, read_cases
 from sluicegate.evals.comparing import Challenge, challenge_by, compare, sampled, unshadowed
-from sluicegate.evals.pairs import PairStore, Registration, today
+from sluicegate.evals.pairs import PAIRED_BEFORE, PairStore, Registration
 from sluicegate.graphs.load import load
 from sluicegate.graphs.open import Opened
 from sluicegate.graphs.recorded import recorded
@@ -26,10 +25,8 @@ from sluicegate.graphs.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.store import Store
 
-__all__ = ["Shadow", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of", "work"]
+__all__ = ["Shadow", "challenger_of", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of"]
 
-PAIRED_BEFORE = "paired before"
-"""No pair is made, and none is missing."""
 _WAIT_S = 0.05
 """How often an idle worker looks for something to do."""
 
@@ -126,11 +123,8 @@ async def pair_up(
     price: Callable[[str], float | None],
 ) -> str:
     """Make and record one pair within the day's caps; why not, or an empty text."""
-    usd, count = pairs.spent(at.number, today())
-    if usd >= at.plan.daily.usd > 0 or count >= at.plan.daily.pairs:
-        return "daily cost" if usd >= at.plan.daily.usd > 0 else "daily pairs"
-    if not pairs.claim(at.number, outcome.run):
-        return PAIRED_BEFORE
+    if reason := pairs.claim(at, outcome.run):
+        return reason
     try:
         pair, cost = await compare(at.plan, outcome, challenge, case=case, list_usd=price(outcome.run))
     except BaseException:
@@ -155,7 +149,7 @@ def shadow_of(workflow: str) -> Shadow | None:
         pairs.close()
         return None
     at = found[0]
-    opened, challenge = _challenger(at)
+    opened, challenge = challenger_of(at)
     store = Store(home() / "store.sqlite")
     return Shadow(
         at,
@@ -166,7 +160,7 @@ def shadow_of(workflow: str) -> Shadow | None:
     )
 
 
-def _challenger(at: Registration) -> tuple[Opened, Challenge]:
+def challenger_of(at: Registration) -> tuple[Opened, Challenge]:
     """Raises `RunError` SG616 when its files are not what was registered."""
     workflow = load(at.challenger)
     if workflow.digest != at.challenger_digest:
@@ -205,68 +199,3 @@ def list_price(store: Store, price: Callable[[str, int, int], float], run: str) 
     except ModelError:
         # a role that the challenger's models do not have
         return None
-
-
-async def work(
-    at: Registration,
-    *,
-    limit: int = 0,
-    on_pair: Callable[[str], None] | None = None,
-    challenge: Challenge | None = None,
-) -> dict[str, int]:
-    """Pair the champion's finished runs since the comparison started that are not paired yet, oldest first.
-
-    Counts of what was done: ``paired``, and reasons why runs were passed over; what a daily cap held back is taken up
-    another day. Several processes at once share the work.
-    """
-    pairs, store, counts = PairStore(), Store(home() / "store.sqlite"), Counter[str]()
-    opened = None
-    if challenge is None:
-        opened, challenge = _challenger(at)
-    price = opened.models.price if opened else None
-    labels, taken = labels_of(at), pairs.claimed(at.number)
-    rows = store.query(
-        "SELECT run_id, digest, ms FROM runs WHERE workflow = ? AND NOT shadow AND status IN ('answered', 'refused') "
-        "AND started_ns >= ? ORDER BY started_ns",
-        (at.workflow, _nanoseconds(at.started_at)),
-    )
-    gate = asyncio.Semaphore(at.plan.concurrency)
-
-    async def one(run: str, ms: float) -> None:
-        async with gate:
-            try:
-                outcome = Outcome(run, recorded(run), ms)
-            except RunError:
-                counts["no checkpoint"] += 1
-                return
-            reason = unshadowed(outcome, at) or ("" if sampled(at.plan, outcome.state) else "not sampled")
-            if not reason and not pairs.is_running(at.number):
-                reason = "stopped"
-            if not reason:
-                reason = await pair_up(
-                    at,
-                    pairs,
-                    challenge,
-                    outcome,
-                    labels.get(outcome.state["request"]["text"]),
-                    lambda run: list_price(store, price, run) if price else None,
-                )
-            counts[reason or "paired"] += 1
-            if on_pair:
-                on_pair(reason)
-
-    todo = [row for row in rows if row["run_id"] not in taken]
-    others = sum(row["digest"] != at.champion_digest for row in rows)
-    todo = [row for row in todo if row["digest"] == at.champion_digest][: limit or None]
-    await asyncio.gather(*(one(row["run_id"], row["ms"]) for row in todo))
-    if others:
-        counts["another version of the champion"] = others
-    if opened:
-        opened.tracer.flush(5.0)
-    store.close()
-    pairs.close()
-    return dict(counts)
-
-
-def _nanoseconds(at: str) -> int:
-    return int(datetime.fromisoformat(at).timestamp() * 1e9)

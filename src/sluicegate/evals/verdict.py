@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from sluicegate.evals.figures import forest_plot, sequence_plot
-from sluicegate.evals.gates import Decision
+from sluicegate.evals.gates import Decision, counted_days
 from sluicegate.evals.html import Link, document, section, table
 from sluicegate.evals.pairs import Registration
 from sluicegate.evals.plan import Goal
@@ -75,7 +75,7 @@ def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None 
     ]
     facts = (
         f"<p>{at.champion_digest[:12]} (champion) against {at.challenger_digest[:12]} (challenger) under the plan "
-        f"{at.plan_digest[:12]}; {decision.pairs} pairs of {decision.days} days, error {at.plan.error:g}.</p>"
+        f"{at.plan_digest[:12]}; {decision.pairs} pairs of {counted_days(decision.days)}, error {at.plan.error:g}.</p>"
     )
     reading = (
         "<p>Differences are challenger less champion, positive where the challenger is better; capped metrics are "

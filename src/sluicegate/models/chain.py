@@ -32,6 +32,9 @@ FAULT_OF_THE_CALL = frozenset({"SG305", "SG314"})
 """Failures that say nothing about whether the model can serve another call."""
 
 EMBEDDED_AT_ONCE = 64
+_AGAIN_S = 60.0
+"""How often the log says that one model stands in for another."""
+
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Call = Callable[[Provider, ModelConfig], Awaitable[T]]
@@ -65,6 +68,7 @@ class ModelSet:
         self._recent: dict[str, Recent] = {}
         self._remembered: Remembered | None = None
         self._warned: set[str] = set()
+        self._warned_at: dict[tuple[str, str], float] = {}
         self._clock = clock
         self._lock = threading.Lock()
 
@@ -239,7 +243,7 @@ class ModelSet:
                 passed.append((name, error))
                 continue
             if passed:
-                log.warning("%s answered for %s: %s", name, role, _reasons(passed))
+                self._warn(role, name, passed)
             return result, Served(name, config, _reasons(passed))
         last = passed[-1][1]
         raise ModelError(
@@ -247,6 +251,13 @@ class ModelSet:
             f"no model of {role!r} answered: {_reasons(passed)}",
             mend=next((error.mend for _, error in passed if error.mend), None),
         ) from last
+
+    def _warn(self, role: str, name: str, passed: Sequence[tuple[str, ModelError]]) -> None:
+        """Once a minute for the same stand-in: every answer names it anyway."""
+        now, pair = self._clock(), (role, name)
+        if now - self._warned_at.get(pair, -_AGAIN_S) >= _AGAIN_S:
+            self._warned_at[pair] = now
+            log.warning("%s answered for %s: %s", name, role, _reasons(passed))
 
     async def _attempt(self, role: str, name: str, config: ModelConfig, call: Call[T], *, timeless: bool) -> T:
         provider = self._provider(name, config)

@@ -30,6 +30,7 @@ CREATE TABLE IF NOT EXISTS runs (
   answer TEXT, model TEXT, prompt TEXT, approval TEXT, waited_s REAL, error TEXT
 );
 CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_ns);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (workflow, ended_ns);
 CREATE TABLE IF NOT EXISTS spans (
   seq INTEGER PRIMARY KEY, span_id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL,
   type TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL,

@@ -8,7 +8,7 @@ from sluicegate.errors import CODES, SluicegateError
 from sluicegate.serving.admission import Busy
 from sluicegate.serving.messages import Problem
 
-__all__ = ["MEDIA_TYPE", "of_error", "of_status"]
+__all__ = ["MEDIA_TYPE", "TITLES", "of_error", "of_status"]
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -18,7 +18,7 @@ _STATUS: dict[str, int] = {
 }  # fmt: skip
 """Of what the caller can mend; everything else is a 500, and a model that does not answer a 502."""
 
-_TITLES = {
+TITLES = {
     400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
     408: "Too slow", 409: "Conflict", 413: "Too large", 415: "Not JSON", 422: "Does not fit", 429: "Too many requests",
     500: "Failed", 502: "A model failed", 503: "Busy",
@@ -33,7 +33,7 @@ def of_error(error: SluicegateError, *, run: str = "") -> Problem:
     told = status < 500 or isinstance(error, Busy)
     return Problem(
         type=f"urn:sluicegate:{error.code}",
-        title=_TITLES[status],
+        title=TITLES[status],
         status=status,
         detail=error.message if told else CODES[error.code],
         code=error.code,
@@ -46,7 +46,7 @@ def of_status(status: int, detail: str, *, mend: str = "") -> Problem:
     """A call that never got as far as the service (SG622)."""
     return Problem(
         type="urn:sluicegate:SG622",
-        title=_TITLES.get(status, "Failed"),
+        title=TITLES.get(status, "Failed"),
         status=status,
         detail=detail,
         code="SG622",

@@ -25,6 +25,7 @@ def serve(
     try:
         import uvicorn
 
+        from sluicegate.serving.connections import Connection
         from sluicegate.serving.http import application
     except ImportError as error:
         raise RunError(
@@ -32,6 +33,7 @@ def serve(
         ) from error
     config = uvicorn.Config(
         application(service, callers),
+        http=Connection,
         log_config=None,
         access_log=False,
         server_header=False,

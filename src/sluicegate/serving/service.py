@@ -15,12 +15,15 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from sluicegate.errors import RunError, SluicegateError
+from sluicegate.evals import champions
 from sluicegate.evals.beside import Beside
+from sluicegate.evals.champions import Changed
 from sluicegate.graphs import intake
 from sluicegate.graphs.alone import RunBusy
 from sluicegate.graphs.approvals import Waiting
@@ -40,7 +43,7 @@ from sluicegate.serving.recovery import Recovery
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
 
-__all__ = ["CHANNEL", "Changed", "Service", "run_id"]
+__all__ = ["CHANNEL", "Service", "run_id"]
 
 CHANNEL = "api"
 """What policies see as the channel, unless a caller in Python says otherwise."""
@@ -55,9 +58,6 @@ _POLL_S = 0.1
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-
-Changed = str
-"""What to do with a run of another version: ``refuse``, ``kept`` (finish it on that), ``migrate``."""
 
 
 class Service:
@@ -243,6 +243,8 @@ class Service:
                         await asyncio.sleep(_POLL_S)
                         continue
                     break
+        if known:
+            outcome = self._timed(outcome)
         # a retry of what is done is no second request
         if known is None or known["run"]["status"] not in ("answered", "refused"):
             self._afterwards(outcome)
@@ -256,6 +258,14 @@ class Service:
                 mend="Use a new id for each request, and the same one only to ask again for its answer",
             )
         return outcome
+
+    def _timed(self, outcome: Outcome) -> Outcome:
+        """A retry took no time of its own: how long the run was at work is in its record."""
+        try:
+            return replace(outcome, ms=self._store.run(outcome.run)["ms"])
+        except RunError:
+            # not written yet
+            return outcome
 
     def _afterwards(self, outcome: Outcome) -> None:
         """Offer it to the shadow once the caller has it."""
@@ -327,15 +337,15 @@ class Service:
     ) -> Outcome:
         """Approve, edit or reject, by the rules of `Runner.decide`, whose errors it raises.
 
-        A run of a version that has served here goes on under it; one of another version is refused (SG604) unless
-        `changed` says how. As with `ask`, the run goes on when the caller is cancelled.
+        Which version it goes on under is decided by `champions.goes_on`. As with `ask`, the run goes on when the caller
+        is cancelled.
         """
 
         async def go_on() -> Outcome:
             row = self._row(run)
             if changed == "migrate":
                 opened = await asyncio.to_thread(self._migrating, row["digest"])
-            elif changed == "kept" or self.versions.known(row["digest"]):
+            elif champions.goes_on(self.name, row["digest"], changed):
                 opened = await self._version(row["digest"])
             else:
                 opened = self.versions.serving

@@ -83,12 +83,6 @@ class Versions:
                 return self._open[digest]
         return self._opened(path or kept(digest))
 
-    def known(self, digest: str) -> bool:
-        """Whether a version has served here: its runs go on under it, since nobody has edited it."""
-        if hasattr(self, "serving") and self.serving.workflow.digest == digest:
-            return True
-        return any(entry["digest"] == digest for entry in champions.history(self.name))
-
     def every(self) -> list[Opened]:
         """All that are open."""
         with self._lock:
