@@ -52,10 +52,11 @@ def test_promotes_what_is_better_and_no_worse() -> None:
     assert [gate.kind for gate in found.gates] == ["validity", "safety", "no worse", "better"]
 
 
+ONE_DAY = [replace(each, day="2026-11-01") for each in pairs(1500)]
 CASES: list[tuple[str, list[Pair], dict[str, Any], dict[str, Any], str, str]] = [
     ("too few", pairs(100), {}, {}, "CONTINUE", "100 pairs of at least 200"),
     ("too few days", pairs(1500), {"days": 7}, {}, "CONTINUE", "pairs from 4 days of at least 7"),
-    ("one day", [replace(each, day="2026-11-01") for each in pairs(1500)], {"days": 2}, {}, "CONTINUE", "pairs from 1 day of at least 2"),
+    ("one day", ONE_DAY, {"days": 2}, {}, "CONTINUE", "pairs from 1 day of at least 2"),
     ("unsafe", pairs(1000, failing=90), {}, {}, "REJECT", "fails safety on failed: 90 of 1000"),
     ("safety open", pairs(1000, failing=25), {}, {}, "CONTINUE", "Still open is safety on failed"),
     ("worse", pairs(1500, quality=(0.2, 0.0)), {}, {}, "REJECT", "fails no worse on checks_passed"),

@@ -1,16 +1,14 @@
 """A workflow on fakes, being served: real versions, checkpoints, store and approvals, no model.
 
-    python -m tests.serving.stand CONFIG PORT      # the same in a process of its own, believing the header x-user
-
 A text with a number of seconds in it, such as "wait 0.5", takes so long; "access" waits for a person.
 """
 
 import asyncio
+import os
 import re
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -32,7 +30,9 @@ from sluicegate.policies.switch import KillSwitch
 from sluicegate.services import Classification, Message
 from sluicegate.serving import Limits, Service
 from sluicegate.serving.callers import Callers, TrustedHeader
+from sluicegate.serving.connections import Connection
 from sluicegate.serving.http import application
+from sluicegate.serving.server import serve
 from tests.fakes import FakeModels, FakeRouter, services
 from tests.graphs.test_run import runner
 
@@ -113,7 +113,9 @@ def service(config: Path = WORKFLOW / "workflow.yaml", **options: Any) -> Servic
 def served(given: Service | None = None, callers: Callers = GATEWAY) -> Iterator[httpx.Client]:
     """A client of a server on the loopback address, as ann."""
     given = given or service()
-    config = uvicorn.Config(application(given, callers), port=0, log_config=None, lifespan="on", access_log=False)
+    config = uvicorn.Config(
+        application(given, callers), port=0, http=Connection, log_config=None, lifespan="on", access_log=False
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -132,17 +134,7 @@ def served(given: Service | None = None, callers: Callers = GATEWAY) -> Iterator
         thread.join(60)
 
 
-def main() -> None:
-    from sluicegate.serving.server import serve
-
-    serve(
-        service(Path(sys.argv[1]), limits=Limits(drain_s=float(sys.argv[3]))),
-        GATEWAY,
-        host="127.0.0.1",
-        port=int(sys.argv[2]),
-        started=lambda address: print(address, flush=True),
-    )
-
-
-if __name__ == "__main__":
-    main()
+def serve_alone(folder: str, drain_s: float, started: Callable[[str], None]) -> None:
+    """The same in a process of its own, until it is told to end; `started` gets its address."""
+    os.environ["SLUICEGATE_HOME"] = folder
+    serve(service(limits=Limits(drain_s=drain_s)), GATEWAY, host="127.0.0.1", port=0, started=started)

@@ -1,8 +1,10 @@
 """Servers as processes: killed, started again, two on one home, drained."""
 
 import json
+import multiprocessing
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -16,21 +18,26 @@ import pytest
 
 from sluicegate.cli.serve import app
 from sluicegate.errors import RunError
-from tests.serving.stand import WORKFLOW
+from sluicegate.serving.recovery import _SETTLED_S
+from tests.serving.stand import WORKFLOW, serve_alone
 
 CONFIG = WORKFLOW / "workflow.yaml"
+
+
+PROCESSES = multiprocessing.get_context("forkserver")
+# a process with everything imported, of which each server is a fork: the imports are most of a start
+PROCESSES.set_forkserver_preload(["tests.serving.stand"])
 
 
 class Server:
     """`tests.serving.stand` in a process of its own."""
 
     def __init__(self, drain_s: float = 20.0) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.serving.stand", str(CONFIG), "0", str(drain_s)],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self.process.stdout
-        address = self.process.stdout.readline().strip()
+        mine, its = PROCESSES.Pipe()
+        self.process = PROCESSES.Process(target=serve_alone, args=(os.environ["SLUICEGATE_HOME"], drain_s, its.send))
+        self.process.start()
+        assert mine.poll(60)
+        address = mine.recv()
         assert address.startswith("http://127.0.0.1:")
         self.client = httpx.Client(base_url=address, headers={"x-user": "ann", "x-roles": "employee"}, timeout=30)
         until = time.monotonic() + 30
@@ -40,6 +47,15 @@ class Server:
                 break
             except httpx.ConnectError:
                 time.sleep(0.05)
+
+    def signal(self, number: int) -> None:
+        assert self.process.pid
+        os.kill(self.process.pid, number)
+
+    def left(self) -> int | None:
+        """Its status, once it has left."""
+        self.process.join(20)
+        return self.process.exitcode
 
     def ask(self, text: str, request_id: str) -> dict[str, Any]:
         return self.client.post("/v1/runs", json={"text": text, "request_id": request_id}).json()
@@ -63,11 +79,8 @@ class Server:
 
     def close(self) -> None:
         self.client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        assert self.process.stdout
-        self.process.stdout.close()
+        self.process.kill()
+        self.process.join()
 
 
 @pytest.fixture
@@ -85,15 +98,17 @@ def statuses(server: Server, runs: list[str]) -> list[str]:
 def test_a_killed_server_loses_no_run(servers: list[Server]) -> None:
     servers.append(first := Server())
     waits = first.ask("access please", "w")["run"]
-    asking = [first.asking("wait 3", f"r-{number}") for number in range(4)]
-    time.sleep(1.0)
-    first.process.send_signal(signal.SIGKILL)
+    asking = [first.asking("wait 1", f"r-{number}") for number in range(4)]
+    running(5)
+    first.signal(signal.SIGKILL)
     for thread in asking:
         thread.join()
     assert {said["error"] for said in first.said.values()} <= {"RemoteProtocolError", "ReadError"}
+    # younger ones might be just beginning elsewhere
+    time.sleep(_SETTLED_S)
     servers.append(second := Server())
     # one of them asks again and gets its run; the others are taken up by the server on its own
-    again = second.ask("wait 3", "r-0")
+    again = second.ask("wait 1", "r-0")
     assert again["status"] == "answered"
     rows = runs_of()
     until = time.monotonic() + 40
@@ -106,6 +121,14 @@ def test_a_killed_server_loses_no_run(servers: list[Server]) -> None:
     lead = {"x-user": "lea", "x-roles": "helpdesk-lead"}
     decided = second.client.post(f"/v1/approvals/{waits}", json={"verdict": "approve"}, headers=lead)
     assert decided.json()["status"] == "answered"
+
+
+def running(count: int) -> None:
+    """Wait until so many runs have begun."""
+    until = time.monotonic() + 20
+    while len(runs_of()) < count:
+        assert time.monotonic() < until
+        time.sleep(0.05)
 
 
 def runs_of() -> dict[str, str]:
@@ -138,40 +161,40 @@ def test_two_servers_on_one_home(servers: list[Server]) -> None:
 
 def test_sigterm_lets_what_is_at_work_finish(servers: list[Server]) -> None:
     servers.append(server := Server())
-    asking = server.asking("wait 1.5", "r")
-    time.sleep(0.5)
-    server.process.send_signal(signal.SIGTERM)
+    asking = server.asking("wait 1", "r")
+    running(1)
+    server.signal(signal.SIGTERM)
     time.sleep(0.4)
     with pytest.raises(httpx.ConnectError):
         httpx.get(str(server.client.base_url) + "/healthz")
     asking.join()
     assert server.said["r"]["status"] == "answered"
-    assert server.process.wait(20) == 0
+    assert server.left() == 0
 
 
 def test_what_does_not_finish_in_time_is_taken_up_later(servers: list[Server]) -> None:
     servers.append(server := Server(drain_s=0.5))
-    asking = server.asking("wait 4", "r")
-    time.sleep(1.0)
-    server.process.send_signal(signal.SIGTERM)
+    asking = server.asking("wait 3", "r")
+    running(1)
+    server.signal(signal.SIGTERM)
     started = time.monotonic()
-    assert server.process.wait(20) == 0
+    assert server.left() == 0
     assert time.monotonic() - started < 6
     asking.join()
     # the caller is told, and by which run
     assert (server.said["r"]["code"], len(server.said["r"]["run"])) == ("SG620", 24)
     servers.append(second := Server())
-    assert second.ask("wait 4", "r")["status"] == "answered"
+    assert second.ask("wait 3", "r")["status"] == "answered"
     assert list(runs_of().values()) == ["answered"]
 
 
-def test_an_address_that_is_taken_is_an_error_and_no_traceback(servers: list[Server], tmp_path: Path) -> None:
-    servers.append(server := Server())
-    port = str(server.client.base_url.port)
-    done = subprocess.run(
-        [sys.executable, "-m", "sluicegate", "serve", str(CONFIG), "--as", "ann", "--port", port],
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+def test_an_address_that_is_taken_is_an_error_and_no_traceback() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "sluicegate", "serve", str(CONFIG), "--as", "ann", "--port", port],
+            capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
     assert done.returncode == 1
     assert "SG624 cannot listen" in done.stderr
     assert "Traceback" not in done.stderr

@@ -252,9 +252,8 @@ class PairStore:
     def count(self, number: int) -> int:
         """How many there are."""
         with self._lock, explained(self.path):
-            return self._connection.execute("SELECT count(*) AS n FROM pairs WHERE shadow = ?", (number,)).fetchone()[
-                "n"
-            ]
+            row = self._connection.execute("SELECT count(*) AS n FROM pairs WHERE shadow = ?", (number,)).fetchone()
+        return row["n"]
 
     def claimed(self, number: int, among: Sequence[str]) -> set[str]:
         """Those of `among` that were taken on."""
@@ -294,7 +293,7 @@ def _registration(row: Any) -> Registration:
 
 @contextmanager
 def _uncollected() -> Generator[None]:
-    """Without the collector's looks at hundreds of thousands of new objects, none of which is garbage: half the time."""
+    """Without the collector, which looks again and again at new objects of which none is garbage: half the time."""
     was = gc.isenabled()
     gc.disable()
     try:
