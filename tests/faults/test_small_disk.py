@@ -4,13 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sluicegate.models import weights
 from sluicegate.sqlite import connect
 
 ROOT = Path(__file__).parents[2]
@@ -18,9 +17,6 @@ PATTERNS = ROOT / "configs" / "patterns"
 LEFT = (0, 150)
 """Kilobytes: no room at all, and room for some of the stores."""
 REQUEST = "Please order a second monitor for my desk in Building 2."
-
-
-pytestmark = pytest.mark.timeout(900)
 
 
 @pytest.fixture
@@ -37,36 +33,45 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-def patient(folder: Path, pattern: str) -> str:
-    """A pattern whose models may take their time on a busy machine."""
-    path = folder / f"{pattern}.yaml"
-    slow = "{use: 'embedded:smollm2-135m', otherwise: [], timeout_s: 600}"
-    path.write_text(f"extends: {PATTERNS / pattern / 'workflow.yaml'}\nmodels: {{slm: {slow}}}\n", encoding="utf-8")
-    return str(path)
+@pytest.fixture(scope="module")
+def clerk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path, list[str]], dict[str, Any]]]:
+    """Carries out commands of the command line (see `clerk`): a home and the words, to status and output."""
+    folder = tmp_path_factory.mktemp("clerk")
+    environment = {**os.environ, "OLLAMA_HOST": "127.0.0.1:9"}
+    command = [sys.executable, "-W", "ignore", "-m", "tests.faults.clerk", str(folder)]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        asks, answers = process.stdin, process.stdout
+
+        def ask(home: Path, words: list[str]) -> dict[str, Any]:
+            asks.write(json.dumps({"home": str(home), "command": words}) + "\n")
+            asks.flush()
+            return json.loads(answers.readline())
+
+        yield ask
+        asks.close()
+        assert process.wait(30) == 0
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _weights() -> None:
-    for name in weights.WEIGHTS:
-        weights.ensure(name)
-
-
-def run(disk: Path, *command: str, status: int | None = 0) -> Any:
+@pytest.fixture
+def run(disk: Path, clerk: Callable[[Path, list[str]], dict[str, Any]]) -> Callable[..., Any]:
     """What a command printed as JSON; no command may end in a traceback."""
-    environment = {**os.environ, "SLUICEGATE_HOME": str(disk / "home"), "OLLAMA_HOST": "127.0.0.1:9"}
-    done = subprocess.run(
-        [sys.executable, "-m", "sluicegate", *command, "--json"],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=environment,
-        timeout=280,
-    )
-    assert "Traceback" not in done.stderr, done.stderr
-    assert status is None or done.returncode == status, done.stdout + done.stderr
-    assert done.returncode in (0, 1)
-    return json.loads(done.stdout)
+
+    def carried_out(*command: str, status: int | None = 0) -> Any:
+        done = clerk(disk / "home", [*command, "--json"])
+        assert "Traceback" not in done["stderr"], done["stderr"]
+        assert status is None or done["status"] == status, done["stdout"] + done["stderr"]
+        assert done["status"] in (0, 1)
+        return json.loads(done["stdout"])
+
+    return carried_out
+
+
+def pattern(name: str) -> str:
+    return str(PATTERNS / name / "workflow.yaml")
 
 
 def fill(disk: Path, left: int) -> Path:
@@ -80,13 +85,15 @@ def tickets(disk: Path) -> int:
     return connect(disk / "home" / "tickets.sqlite").execute("SELECT count(*) FROM tickets").fetchone()[0]
 
 
-def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(disk: Path, tmp_path: Path) -> None:
-    workflow = patient(tmp_path, "1-slm-router-tools")
-    assert run(disk, "run", workflow, REQUEST, "--run", "first")["status"] == "answered"
+def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(
+    disk: Path, run: Callable[..., Any]
+) -> None:
+    workflow = pattern("1-slm-router-tools")
+    assert run("run", workflow, REQUEST, "--run", "first")["status"] == "answered"
     ended = {"first"}
     for left in LEFT:
         filler = fill(disk, left)
-        said = run(disk, "run", workflow, REQUEST, "--run", f"left-{left}", status=None)
+        said = run("run", workflow, REQUEST, "--run", f"left-{left}", status=None)
         filler.unlink()
         if "error" in said:
             assert said["error"]["code"] == "SG607"
@@ -97,31 +104,31 @@ def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(disk
     assert "left-0" not in ended
     assert tickets(disk) >= len(ended)
     for left in LEFT:
-        assert run(disk, "run", workflow, REQUEST, "--run", f"left-{left}")["status"] == "answered"
+        assert run("run", workflow, REQUEST, "--run", f"left-{left}")["status"] == "answered"
     assert tickets(disk) == 1 + len(LEFT), "an order was lost or placed twice"
-    assert run(disk, "audit", "verify")["findings"] == []
+    assert run("audit", "verify")["findings"] == []
 
 
-def test_a_full_disk_takes_no_half_of_an_index(disk: Path, tmp_path: Path) -> None:
-    workflow = patient(tmp_path, "3-rag-slm")
+def test_a_full_disk_takes_no_half_of_an_index(disk: Path, run: Callable[..., Any]) -> None:
+    workflow = pattern("3-rag-slm")
     filler = fill(disk, 100)
-    said = run(disk, "ingest", workflow, status=1)
+    said = run("ingest", workflow, status=1)
     assert said["error"]["code"] == "SG607"
     filler.unlink()
-    run(disk, "ingest", workflow)
-    answered = run(disk, "run", workflow, "How do I connect to the office wifi?")
+    run("ingest", workflow)
+    answered = run("run", workflow, "How do I connect to the office wifi?")
     assert answered["status"] == "answered"
 
 
-def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path, tmp_path: Path) -> None:
-    workflow = patient(tmp_path, "1-slm-router-tools")
-    run(disk, "run", workflow, REQUEST, "--run", "first")
+def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path, run: Callable[..., Any]) -> None:
+    workflow = pattern("1-slm-router-tools")
+    run("run", workflow, REQUEST, "--run", "first")
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for command in (["run", workflow, REQUEST], ["budget", "show"], ["audit", "checkpoint"]):
-        said = run(disk, *command, status=1)
+        said = run(*command, status=1)
         assert said["error"]["code"] == "SG607"
         assert str(disk) in said["error"]["message"]
     # an auditor's copy is often read-only
-    assert run(disk, "audit", "verify")["records"] == 6
-    assert len(run(disk, "audit", "export", "--run", "first")) == 5
-    assert run(disk, "trace", "show", "first")
+    assert run("audit", "verify")["records"] == 6
+    assert len(run("audit", "export", "--run", "first")) == 5
+    assert run("trace", "show", "first")
