@@ -39,9 +39,9 @@ POINTS = [
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def found(in_memory: Path) -> dict[str, dict[str, Any]]:
     """What a killed process and the one after it came to, by point."""
-    folder = tmp_path_factory.mktemp("killed")
+    folder = in_memory
     # the embedded libraries warn about forks of a process with threads; these processes die at once
     command = [sys.executable, "-W", "ignore", "-m", "tests.faults.desk", str(folder), *POINTS]
     environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}

@@ -34,9 +34,9 @@ _COMPLETE = (f"{CATALOG}.advance:after", f"{TABLE}:tidy")
 
 
 @pytest.fixture(scope="module")
-def left(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def left(in_memory: Path) -> dict[str, dict[str, Any]]:
     """What a killed ingest left behind, by case."""
-    folder = tmp_path_factory.mktemp("shelf")
+    folder = in_memory
     command = [sys.executable, "-W", "ignore", "-m", "tests.faults.shelf", str(folder), *CASES]
     environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
     root = Path(__file__).parents[2]
