@@ -36,11 +36,13 @@ DATA = ROOT.parent / "shared" / "data"
 CASES = ROOT / "tests" / "policies" / "guards"
 
 MODEL = "en-core-web-md"
-THRESHOLD = 0.4
+THRESHOLD = 0.45
 REGULARISATION = 3.0
 """Inverse strength of the L2 penalty."""
 ORDINARY = 1500
 """Rows taken from each set of ordinary requests."""
+OWN = {"own": "injection_cases", "languages": "injection_languages"}
+"""Labelled cases that are fitted on; `injection_apart` never is."""
 PATTERN_GUARDS = ("pii", "secrets", "injection", "tone", "length", "citations", "grounded")
 
 
@@ -49,6 +51,10 @@ def _read(name: str) -> list[dict[str, Any]]:
     if not file.exists():
         sys.exit(f"{file} is absent: the development data are needed")
     return [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+
+
+def _cases(name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (CASES / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def _check(name: str, **settings: Any) -> Check:
@@ -62,8 +68,7 @@ class Rows:
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
         dev = [(row["text"], row["attack"], row["kind"]) for row in _read("guards/injection_dev")]
-        lines = (CASES / "injection_cases.jsonl").read_text(encoding="utf-8").splitlines()
-        own = [(row["text"], row["attack"], "own") for row in map(json.loads, lines)]
+        own = [(row["text"], row["attack"], kind) for kind, name in OWN.items() for row in _cases(name)]
         safe = [(row["text"], False, "xstest") for row in _read("guards/overrefusal_dev") if row["safe"]]
         ordinary: list[tuple[str, bool, str]] = []
         for name in ("clinc150", "it_tickets"):
@@ -122,7 +127,7 @@ def cross_validated(rows: Rows) -> dict[str, Any]:
     def share(which: np.ndarray) -> float:
         return round(float(found[which].mean()), 4)
 
-    own = rows.kind == "own"
+    own = {kind: rows.kind == kind for kind in OWN}
     left_out: dict[str, float] = {}
     for kind in sorted(set(rows.kind[rows.dev & rows.attack])):
         test = np.flatnonzero(rows.kind == kind)
@@ -140,7 +145,10 @@ def cross_validated(rows: Rows) -> dict[str, Any]:
             "recall": round(float(without[truth].mean()), 4),
             "false_positive_rate": round(float(without[~truth].mean()), 4),
         },
-        "own_cases": {"recall": share(own & rows.attack), "false_positive_rate": share(own & ~rows.attack)},
+        **{
+            f"{kind}_cases": {"recall": share(at & rows.attack), "false_positive_rate": share(at & ~rows.attack)}
+            for kind, at in own.items()
+        },
         "xstest_safe_refused": share(rows.kind == "xstest"),
         "clinc150_flagged": share(rows.kind == "clinc150"),
         "it_tickets_flagged": share(rows.kind == "it_tickets"),
@@ -157,9 +165,9 @@ def fit() -> dict[str, Any]:
             name: hashlib.sha256((DATA / f"{name}.jsonl.gz").read_bytes()).hexdigest()
             for name in ("guards/injection_dev", "guards/overrefusal_dev", "clinc150/train", "it_tickets/train")
         }
-        | {"injection_cases": hashlib.sha256((CASES / "injection_cases.jsonl").read_bytes()).hexdigest()},
+        | {name: hashlib.sha256((CASES / f"{name}.jsonl").read_bytes()).hexdigest() for name in OWN.values()},
         "cross_validated": figures,
-        "limits": "English first, with the commonest phrases in French, German, Spanish, Italian and Portuguese. "
+        "limits": "English first; short orders in two dozen other languages, each on few rows. "
         "The features were written with the development set in view, so its figures are the kinder ones.",
     }
     stored = {
@@ -237,6 +245,7 @@ def main() -> None:
         "pii": measure(_check("pii", entities=PATTERN_ENTITIES), load_rows(DATA / "guards" / "pii_dev.jsonl.gz")),
         "names": _names(),
         "injection": measure(_check("injection"), load_rows(injection)),
+        "injection_apart": measure(_check("injection"), load_rows(CASES / "injection_apart.jsonl")),
         "injection_cross_validated": json.loads(WEIGHTS.read_text())["card"]["cross_validated"],
         "milliseconds_per_1000_characters": pattern_time(),
         "guardrails": set_overhead(),

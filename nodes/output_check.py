@@ -32,7 +32,7 @@ def _make(name: str, settings: OutputCheck) -> Node:
             answer["text"],
             stage="output",
             question=state["request"]["text"],
-            sources=sources_of(state, services),
+            sources=_written_from(state, services),
             citations=len(answer["citations"]),
             run=state["run"]["id"],
             person=state["principal"]["id"],
@@ -44,6 +44,14 @@ def _make(name: str, settings: OutputCheck) -> Node:
         return update
 
     return output_check
+
+
+def _written_from(state: State, services: Services) -> list[str]:
+    """What the draft had to keep to: the passages, or the request itself where its own text was to be put short."""
+    intent = state.get("intent")
+    if "documents" not in state and intent and intent["task"] == "summary":
+        return [state["request"]["text"]]
+    return sources_of(state, services)
 
 
 def _verdict(results: list[CheckResult]) -> Checks:

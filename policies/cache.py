@@ -111,8 +111,10 @@ class SqliteCache:
 
     _FLUSH_EVERY = 200
 
-    def __init__(self, path: Path | None = None, *, max_mb: float = 256.0, now: Callable[[], float] = time) -> None:
-        self._connection = connect(path or home() / "cache.sqlite", schema=_SCHEMA)
+    def __init__(
+        self, path: Path | None = None, *, max_mb: float = 256.0, now: Callable[[], float] = time, look: bool = False
+    ) -> None:
+        self._connection = connect(path or home() / "cache.sqlite", schema=_SCHEMA, look=look)
         self._max_bytes = int(max_mb * 1_000_000)
         self._now = now
         self._lock = threading.Lock()

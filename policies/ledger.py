@@ -262,16 +262,19 @@ class SqliteLedger(BudgetLedger):
         *,
         switch: KillSwitch | None = None,
         now: Callable[[], float] = time,
+        look: bool = False,
     ) -> None:
-        super().__init__(SqliteStore(path or home() / "ledger.sqlite"), budget, switch=switch, now=now)
+        super().__init__(SqliteStore(path or home() / "ledger.sqlite", look=look), budget, switch=switch, now=now)
 
 
-def open_ledger(budget: BudgetConfig | None = None, *, url: str = "", switch: KillSwitch | None = None) -> BudgetLedger:
+def open_ledger(
+    budget: BudgetConfig | None = None, *, url: str = "", switch: KillSwitch | None = None, look: bool = False
+) -> BudgetLedger:
     """The ledger of the home, or of the PostgreSQL server at `url` (``postgresql://…``), by default the one that
-    `SLUICEGATE_LEDGER_URL` names."""
+    `SLUICEGATE_LEDGER_URL` names; with `look`, to show a file that may be on a read-only disk."""
     url = url or os.environ.get("SLUICEGATE_LEDGER_URL", "")
     if not url:
-        return SqliteLedger(budget, switch=switch)
+        return SqliteLedger(budget, switch=switch, look=look)
     from sluicegate.policies.ledger_postgres import PostgresLedger
 
     return PostgresLedger(url, budget, switch=switch)

@@ -67,10 +67,10 @@ class Store(Protocol):
 class SqliteStore:
     """The ledger of one machine."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, look: bool = False) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._connection = connect(path, schema=";".join(SCHEMA))
+        self._connection = connect(path, schema=";".join(SCHEMA), look=look)
 
     @contextmanager
     def writing(self) -> Generator[Execute]:

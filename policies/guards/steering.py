@@ -2,8 +2,10 @@
 
 A feature is a pair of concepts close together in one sentence (a verb that sets rules aside and a word for rules), or
 a single telling phrase. Each is counted twice: where the text speaks for itself, and where it is only quoted. A
-document about attacks quotes them; an attack gives orders. Concepts are stems in English, French, German, Spanish,
-Italian and Portuguese; squeezed readings (see `disguises`) are searched with the squeezed stems.
+document about attacks quotes them; an attack gives orders. How a pair is said counts too: as an order at the head of
+a clause, as a question, about oneself, or in a sentence that reports. Concepts are stems in English and two dozen other
+languages, folded as the text is; in scripts that write no spaces, or join articles to words, a stem may stand anywhere.
+Squeezed readings (see `disguises`) are searched with the squeezed stems.
 """
 
 import json
@@ -13,14 +15,19 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.policies.guards.disguises import Reading, squeeze
+from sluicegate.policies.guards.folding import folded
 
 __all__ = ["FEATURES", "features"]
 
 _LEXICON: dict[str, Any] = json.loads(Path(__file__).with_name("steering.json").read_text(encoding="utf-8"))
-_CONCEPTS: dict[str, list[str]] = _LEXICON["concepts"]
+_CONCEPTS: dict[str, list[str]] = {
+    concept: sorted({folded(stem) for stem in stems}) for concept, stems in _LEXICON["concepts"].items()
+}
 """Stems by concept; ``*`` stands for any ending, ``*_*`` for any name with an underscore."""
 _PAIRS: list[tuple[str, str]] = [(first, second) for first, second in _LEXICON["pairs"]]
 _SINGLE: list[str] = _LEXICON["single"]
+_HARMLESS = re.compile("|".join(re.escape(folded(phrase)) for phrase in _LEXICON["harmless"]))
+"""``Do not forget to`` in many languages: the verb sets nothing aside."""
 
 _ROLE_MARKER = re.compile(
     r"(?:^|[\n>\]\"'.;:-]\s*|\s)(?:system|assistant|developer|sys|admin|systeme|sistema"
@@ -29,9 +36,10 @@ _ROLE_MARKER = re.compile(
     r"|admin|tool[ _](?:output|result|response))\]|<<sys>>|#{2,}\s*(?:system|instruction|new instruction"
     r"|override|response)"
     r"|<!--|end of (?:user|document|context|input|system|prompt)|begin (?:system|admin|override|new)"
-    r"|tool[ _](?:output|result|response)\s?:|\bresultat\s?:|\"role\"\s?:\s?\"(?:system|assistant"
-    r"|developer)"
+    r"|tool[ _](?:output|result|response)\s?:|\bresultat\s?:"
 )
+_ROLE_FIELD = re.compile(r"\"role\"\s?:\s?\"(?:system|assistant|developer)\"")
+"""A forged message; its quotation marks are syntax."""
 _EXFILTRATION = re.compile(
     r"!\[[^\]]{0,80}\]\(\s*(?:https?:)?//|<img[^>]{0,80}src"
     r"|https?://[^\s\"'<>]{0,120}[?&][\w-]{1,20}=\S{0,80}(?:canary|secret|\{|token|data|prompt|sys|leak"
@@ -81,7 +89,7 @@ def _stems() -> dict[str, list[tuple[str, bool, str]]]:
     found: dict[str, list[tuple[str, bool, str]]] = {}
     for concept, stems in _CONCEPTS.items():
         for stem in stems:
-            if not stem.startswith("*"):
+            if not stem.startswith("*") and not _anywhere(stem):
                 plain = stem.rstrip("*")
                 found.setdefault(plain[:_KEY], []).append((plain, stem.endswith("*"), concept))
     return found
@@ -96,6 +104,17 @@ def _endings() -> list[tuple[re.Pattern[str], str]]:
         for stem in stems
         if stem.startswith("*") and stem != "*_*"
     ]
+
+
+def _anywhere(stem: str) -> bool:
+    """Whether the stem's script has no spaces between words, or joins particles to them: not Latin, Greek, Cyrillic."""
+    return any(character >= "\u0590" for character in stem)
+
+
+@cache
+def _unspaced() -> list[tuple[re.Pattern[str], str]]:
+    found = {concept: [stem for stem in stems if _anywhere(stem)] for concept, stems in _CONCEPTS.items()}
+    return [(re.compile("|".join(map(re.escape, stems))), concept) for concept, stems in found.items() if stems]
 
 
 _NAME_WITH_UNDERSCORE = re.compile(r"[a-z]+_[a-z_]+")
@@ -114,6 +133,9 @@ def _places(text: str) -> _Places:
                 if text.startswith(stem, at) and (open_end or end == len(text) or not _is_word(text[end])):
                     places.setdefault(concept, []).append((at, _word_end(text, end) if open_end else end))
     for pattern, concept in _endings():
+        for found in pattern.finditer(text):
+            places.setdefault(concept, []).append(found.span())
+    for pattern, concept in _unspaced() if not text.isascii() and _anywhere(text) else ():
         for found in pattern.finditer(text):
             places.setdefault(concept, []).append(found.span())
     for found in _NAME_WITH_UNDERSCORE.finditer(text) if "_" in text else ():
@@ -144,6 +166,18 @@ def _squeezed(stems: list[str]) -> re.Pattern[str]:
     return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
+_MANNERS = ("ordered", "asked", "of one's own", "reported", "to an address")
+"""How the sentence of a pair is said: an order at the head of a clause, a question, about oneself, a report; or where
+something is sent to."""
+_MANNER_OF = {"how": "asked", "mine": "of one's own", "aside": "reported"}
+_HEAD = re.compile(
+    r"(?:^|[,:;.!?(\[>*\"'\u2013\u2014-])\s*"
+    r"(?:(?:and|then|please|now|so|also|first|just|und|dann|bitte|jetzt|et|puis|maintenant|y|luego|ahora|por favor|e"
+    r"|poi|ora|agora|en|dan|nu|i|oraz|teraz|och|sedan|og|ja|a|pak|es|si|ve|simdi|lutfen|и)\s+){0,2}$"
+)
+_HEADED = 24
+"""Characters before a verb in which its clause may begin."""
+
 FEATURES: tuple[str, ...] = (
     *(f"{a}+{b}" for a, b in _PAIRS),
     *(f"{a}+{b} quoted" for a, b in _PAIRS),
@@ -158,6 +192,7 @@ FEATURES: tuple[str, ...] = (
     "pairs quoted",
     "hidden",
     "role marker, ordering",
+    *(f"pairs {manner}" for manner in _MANNERS),
 )
 """Names of the features, in the order of the weights."""
 
@@ -170,15 +205,17 @@ def features(reading: Reading) -> list[float]:
 
 
 def _plain_features(text: str) -> dict[str, float]:
-    text = _LABEL_TAIL.sub(" ", text).replace("’", "'")
-    outside = _QUOTED.sub("   ", text)
+    text = _HARMLESS.sub(" ", _LABEL_TAIL.sub(" ", text).replace("’", "'"))
+    forged = bool(_ROLE_FIELD.search(text))
+    outside = text if forged else _QUOTED.sub("   ", text)
     values: dict[str, float] = {}
-    own, present = _pairs(outside)
+    own, present, manners = _pairs(outside)
     quoted = _pairs(text)[0] - own if outside != text else set[str]()
+    values.update({f"pairs {manner}": 1.0 for manner in manners})
     values.update(dict.fromkeys(own, 1.0))
     values.update({f"{pair} quoted": 1.0 for pair in quoted})
     values.update({name: float(name in present) for name in _SINGLE})
-    values["role marker"] = float(bool(_ROLE_MARKER.search(outside)))
+    values["role marker"] = float(forged or bool(_ROLE_MARKER.search(outside)))
     values["role marker, ordering"] = values["role marker"] * float(bool(present & _ORDERS))
     values["exfiltration link"] = float(bool(_EXFILTRATION.search(text)))
     values["address"] = float("@" in outside and bool(_EMAIL.search(outside)))
@@ -190,15 +227,32 @@ def _plain_features(text: str) -> dict[str, float]:
     return values
 
 
-def _pairs(text: str) -> tuple[set[str], set[str]]:
-    """The pairs that stand together in one sentence, and every concept of the text."""
+def _pairs(text: str) -> tuple[set[str], set[str], set[str]]:
+    """The pairs that stand together in one sentence, every concept of the text, and the manners of the pairs."""
     pairs: set[str] = set()
     present: set[str] = set()
+    manners: set[str] = set()
     for sentence in _SENTENCE.split(text):
-        places = _places(_SPACE.sub(" ", sentence))
+        plain = _SPACE.sub(" ", sentence).strip()
+        places = _places(plain)
         present |= places.keys()
-        pairs |= _close(places, _WINDOW)
-    return pairs, present
+        close = _close(places, _WINDOW)
+        if close:
+            pairs |= close
+            manners |= {manner for concept, manner in _MANNER_OF.items() if concept in places}
+            verbs = {pair.split("+")[0] for pair in close}
+            if places.keys() & {"data", "credential"} and "send" in places and _EMAIL.search(plain):
+                manners.add("to an address")
+            if any(_heads(plain, at) for verb in verbs for at, _ in places[verb]):
+                manners.add("ordered")
+    return pairs, present, manners
+
+
+def _heads(sentence: str, at: int) -> bool:
+    """Whether a clause begins at `at`, but for a word that joins or asks politely."""
+    # a letter before the piece that was cut off, so that the cut is not taken for the beginning
+    before = sentence[:at] if at <= _HEADED else f"x{sentence[at - _HEADED : at]}"
+    return bool(_HEAD.search(before))
 
 
 def _squeezed_features(text: str) -> dict[str, float]:

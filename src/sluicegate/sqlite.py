@@ -4,6 +4,7 @@ Write-ahead logging with `synchronous=NORMAL` survives `kill -9` of any process 
 last commits but never corrupts. What must survive a power cut too asks for `durable=True`.
 """
 
+import os
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -29,23 +30,49 @@ class _Connection(sqlite3.Connection):
             self.close()
 
 
-def connect(path: Path | str, *, schema: str = "", durable: bool = False) -> sqlite3.Connection:
+def connect(path: Path | str, *, schema: str = "", durable: bool = False, look: bool = False) -> sqlite3.Connection:
     """Open a database in autocommit mode, usable from any thread (callers serialise), and run `schema` once.
 
+    With `look`, one that cannot be written is read into memory: what is then written is written to the copy, and lost.
     Raises `RunError` SG606 (corrupt), SG607 (disk full, read-only) or SG608 (locked for more than 10 s).
     """
     with explained(path):
+        copied = look and not _writable(Path(path))
         connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=PATIENCE_S, factory=_Connection
+            ":memory:" if copied else path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=PATIENCE_S,
+            factory=_Connection,
         )
         connection.path = path
         connection.row_factory = sqlite3.Row
+        if copied:
+            _copy(Path(path).absolute(), connection)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys=ON")
         if schema:
             connection.executescript(schema)
         return connection
+
+
+def _writable(path: Path) -> bool:
+    """The folder counts too: a write-ahead log is a file beside the database."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _copy(path: Path, memory: sqlite3.Connection) -> None:
+    if not path.exists():
+        return
+    log = path.with_name(f"{path.name}-wal")
+    # without a log the file is whole as it stands, and SQLite need not make one to read it
+    immutable = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    disk = sqlite3.connect(f"{path.as_uri()}?mode=ro{immutable}", uri=True, timeout=PATIENCE_S)
+    try:
+        disk.backup(memory)
+    finally:
+        disk.close()
 
 
 @contextmanager

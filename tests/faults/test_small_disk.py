@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sluicegate.observe.incidents import Incidents
 from sluicegate.sqlite import connect
 
 ROOT = Path(__file__).parents[2]
@@ -123,8 +124,12 @@ def test_a_full_disk_takes_no_half_of_an_index(disk: Path, run: Callable[..., An
 def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path, run: Callable[..., Any]) -> None:
     workflow = pattern("1-slm-router-tools")
     run("run", workflow, REQUEST, "--run", "first")
+    incidents = Incidents(disk / "home" / "incidents.sqlite")
+    incidents.record("tampering", system="desk", source="log", description="edit")
+    incidents._connection.close()
+    spent = run("budget", "show")["spending"][0]["calls"]
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
-    for command in (["run", workflow, REQUEST], ["budget", "show"], ["audit", "checkpoint"]):
+    for command in (["run", workflow, REQUEST], ["audit", "checkpoint"], ["budget", "clock", "--accept"]):
         said = run(*command, status=1)
         assert said["error"]["code"] == "SG607"
         assert str(disk) in said["error"]["message"]
@@ -132,3 +137,6 @@ def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path, r
     assert run("audit", "verify")["records"] == 6
     assert len(run("audit", "export", "--run", "first")) == 5
     assert run("trace", "show", "first")
+    assert [row["calls"] for row in run("budget", "show")["spending"]] == [spent]
+    assert run("budget", "show", workflow)["cache"]["hits"] == 0
+    assert [one["kind"] for one in run("incidents", "list")] == ["tampering"]

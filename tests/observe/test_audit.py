@@ -1,7 +1,6 @@
 """The audit log: every change shows, nothing is dropped, a person can be erased."""
 
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from sluicegate.errors import RunError
 from sluicegate.observe.audit import AuditLog, AuditSettings, check_proof, prove, verify
+from sluicegate.observe.audit import log as audit_log
 from sluicegate.observe.audit.chain import canonical, line_of, plain
 from sluicegate.observe.audit.proof import records
 
@@ -490,7 +490,7 @@ def test_retention_is_at_least_half_a_year() -> None:
 def test_risky_events_are_forced_onto_the_disk(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     forced: list[int] = []
     log = make()
-    monkeypatch.setattr(os, "fsync", forced.append)
+    monkeypatch.setattr(audit_log, "_sync", forced.append)
     log.append("node", risk="low")
     assert forced == []
     log.append("node", risk="high")

@@ -38,7 +38,7 @@ def show(
     """Show what was estimated, reserved and really spent, and what the caps leave."""
     loaded = _workflow(config)
     workflow, prices = (loaded.name, _prices(loaded)) if loaded else ("", [])
-    ledger = _ledger(loaded.config.budget if loaded else None)
+    ledger = _ledger(loaded.config.budget if loaded else None, look=True)
     since = (datetime.now(UTC) - timedelta(days=days - 1)).date().isoformat()
     caps = ledger.caps(workflow) if workflow else []
     spending = ledger.spending(by=by, since=since)
@@ -161,10 +161,10 @@ def _prices(workflow: "Workflow") -> list[dict[str, Any]]:
     ]
 
 
-def _ledger(budget: "BudgetConfig | None" = None) -> "BudgetLedger":
+def _ledger(budget: "BudgetConfig | None" = None, *, look: bool = False) -> "BudgetLedger":
     from sluicegate.policies.ledger import open_ledger
 
-    return open_ledger(budget)
+    return open_ledger(budget, look=look)
 
 
 def _cache() -> "dict[str, float] | None":
@@ -172,7 +172,7 @@ def _cache() -> "dict[str, float] | None":
     from sluicegate.policies.cache import SqliteCache
 
     path = home() / "cache.sqlite"
-    return {**SqliteCache(path).stats()} if path.exists() else None  # pyright: ignore[reportReturnType]
+    return {**SqliteCache(path, look=True).stats()} if path.exists() else None  # pyright: ignore[reportReturnType]
 
 
 def _actor(by: str) -> str:

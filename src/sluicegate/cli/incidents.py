@@ -34,9 +34,12 @@ def list_incidents(
     from rich.table import Table
 
     table = Table("id", "kind", "system", "source", "severity", "times", "aware since", "report until", "status")
+    # the next command needs it whole
+    table.columns[0].no_wrap = True
+    table.columns[0].min_width = max((len(one["id"]) for one in found), default=0)
     for one in found:
         cells = [one["id"], one["kind"], one["system"], one["source"], one["severity"], str(one["occurrences"])]
-        table.add_row(*map(escape, [*cells, one["aware_at"], one["deadline"] or "", one["status"]]))
+        table.add_row(*map(escape, [*cells, _minute(one["aware_at"]), _minute(one["deadline"] or ""), one["status"]]))
     console().print(table if found else "no incidents" if everything else "no open incidents")
 
 
@@ -58,7 +61,9 @@ def annotate(
     """Add a note, and set severity or impact."""
     grade: Any = severity or None
     try:
-        changed = _incidents(audited=True).annotate(incident, text, by=_actor(by), severity=grade, impact=impact)
+        changed = _incidents(audited=True).annotate(
+            incident, _said(text, "a note"), by=_actor(by), severity=grade, impact=impact
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _print(changed, as_json=as_json)
@@ -72,7 +77,7 @@ def close(
     as_json: AsJson = False,
 ) -> None:
     """Close an incident."""
-    _print(_incidents(audited=True).close(incident, resolution, by=_actor(by)), as_json=as_json)
+    _print(_incidents(audited=True).close(incident, _said(resolution, "a resolution"), by=_actor(by)), as_json=as_json)
 
 
 @app.command()
@@ -94,7 +99,18 @@ def _incidents(*, audited: bool = False) -> "Incidents":
     from sluicegate.observe.incidents import Incidents
 
     # looking at incidents must work when the audit log is what broke
-    return Incidents(audit=open_audit() if audited else None)
+    return Incidents(audit=open_audit() if audited else None, look=not audited)
+
+
+def _minute(at: str) -> str:
+    """``2026-11-24 16:45`` in UTC, as all times here are."""
+    return at[:16].replace("T", " ")
+
+
+def _said(text: str, what: str) -> str:
+    if not text.strip():
+        raise typer.BadParameter(f"{what} must say something")
+    return text
 
 
 def _actor(by: str) -> str:

@@ -120,9 +120,10 @@ class Incidents:
         audit: AuditLog | None = None,
         rules: Mapping[Kind, Rule] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        look: bool = False,
     ) -> None:
         self._path = path or home() / "incidents.sqlite"
-        self._connection = connect(self._path, schema=_SCHEMA, durable=True)
+        self._connection = connect(self._path, schema=_SCHEMA, durable=True, look=look)
         self._lock = threading.Lock()
         self._audit = audit
         self._rules = {**RULES, **(rules or {})}

@@ -274,14 +274,15 @@ class AuditLog:
         try:
             _write_all(descriptor, line)
             if flush:
-                os.fsync(descriptor)
+                _sync(descriptor)
             self._put_head(head["seq"] + 1, own, segment, size + len(line))
         except OSError:
             # nothing of an event that was refused may stay
             os.ftruncate(descriptor, size)
             raise
         if flush:
-            os.fsync(self._head_file)
+            # recovery takes in one record that the head does not know, so the head may not fall behind by two
+            _sync(self._head_file)
         return self._head
 
     def _put_head(self, seq: int, hash: str, segment: int, size: int) -> None:
@@ -336,6 +337,10 @@ def _write_all(descriptor: int, line: bytes) -> None:
     while line:
         # a disk that is nearly full takes a part and fails at the rest
         line = line[os.write(descriptor, line) :]
+
+
+_sync = getattr(os, "fdatasync", os.fsync)
+"""Content and length are on the disk; times of the file are nobody's evidence."""
 
 
 def segment_name(number: int) -> str:
