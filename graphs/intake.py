@@ -14,13 +14,13 @@ from typing import Literal
 from sluicegate.errors import RunError
 from sluicegate.state import Principal, Request
 
-__all__ = ["MAX_BYTES", "clean", "new_run_id", "principal", "request"]
+__all__ = ["MAX_BYTES", "clean", "new_run_id", "principal", "printable", "request"]
 
 MAX_BYTES = 200_000
 """The largest request, in UTF-8 bytes; longer material is a document to ingest, not a request."""
 
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufff9-\ufffb]"
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
 )
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -31,6 +31,11 @@ def new_run_id() -> str:
     """Sorts by time: 12 hexadecimal digits of milliseconds, then 12 random ones."""
     milliseconds = int(datetime.now().astimezone().timestamp() * 1000)
     return f"{milliseconds:012x}{uuid.uuid4().hex[:12]}"
+
+
+def printable(text: str) -> str:
+    """Without control characters and marks that turn the direction of text, which hide what others are shown."""
+    return _CONTROL.sub("", text)
 
 
 def clean(raw: str | bytes) -> tuple[str, list[str]]:
@@ -54,7 +59,7 @@ def clean(raw: str | bytes) -> tuple[str, list[str]]:
     if (composed := unicodedata.normalize("NFC", text)) != text:
         text = composed
         changed.append("nfc")
-    if (bare := _CONTROL.sub("", text)) != text:
+    if (bare := printable(text)) != text:
         text = bare
         changed.append("control-characters")
     text = text.strip()

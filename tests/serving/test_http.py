@@ -115,6 +115,15 @@ def test_nobody_sees_what_is_not_theirs(client: httpx.Client) -> None:
     problem(client.get(f"/v1/runs/{run[:10]}"), 404, "SG603")
 
 
+def test_what_people_write_hides_nothing_from_who_reads_it(client: httpx.Client) -> None:
+    run = client.post("/v1/runs", json={"text": "access please"}).json()["run"]
+    body = {"verdict": "reject", "reason": "not \u202enow\u0007\u2066"}
+    assert "Not now." in client.post(f"/v1/approvals/{run}", json=body, headers=LEAD).json()["reason"]
+    endless = b'{"name": "helpful", "value": 1e999}'
+    address, kind = f"/v1/runs/{run}/feedback", {"content-type": "application/json"}
+    problem(client.post(address, content=endless, headers=kind), 422, "SG622")
+
+
 def test_feedback_is_a_score_of_the_run(client: httpx.Client, own_home: Path) -> None:
     run = client.post("/v1/runs", json={"text": "How?"}).json()["run"]
     address = f"/v1/runs/{run}/feedback"
@@ -210,7 +219,9 @@ def test_bodies_that_do_not_fit() -> None:
         assert "my secret words" not in json.dumps(wrong)
         problem(client.post("/v1/runs", json={"text": "\u200b"}), 422, "SG601")
         problem(client.get("/v1/nothing"), 404, "SG622")
-        problem(client.delete("/v1/runs"), 405, "SG622")
+        assert wrong["mend"] == "It takes: text, request_id, session, principal, stream"
+        assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["mend"]
+        problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 
 
 def test_what_fails_inside_is_told_by_its_code_and_not_its_words() -> None:

@@ -272,7 +272,9 @@ async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:
     except ValidationError as error:
         # pydantic repeats what it was given, and a problem repeats nobody's words
         wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
-        raise Fault(of_status(422, "; ".join(wrong))) from None
+        unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
+        mend = f"It takes: {', '.join(model.model_fields)}" if unknown else ""
+        raise Fault(of_status(422, "; ".join(wrong), mend=mend)) from None
 
 
 async def _body(request: Request) -> bytes:

@@ -65,6 +65,8 @@ def application(service: Service, callers: Callers) -> ASGIApp:
             Exception: _unknown,
         },
     )
+    # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
+    app.router.redirect_slashes = False
     app.state.service, app.state.callers = service, callers
     return _Told(app)
 
@@ -100,8 +102,10 @@ async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return _said(of_status(404, "there is nothing at this address", mend="GET /openapi.json lists what there is"))
-    response = _said(of_status(error.status_code, error.detail))
-    response.headers.update(error.headers or {})
+    headers = error.headers or {}
+    mend = f"Use {headers['Allow']}" if "Allow" in headers else ""
+    response = _said(of_status(error.status_code, error.detail, mend=mend))
+    response.headers.update(headers)
     return response
 
 

@@ -4,9 +4,10 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 
 from sluicegate.graphs.approvals import Waiting
+from sluicegate.graphs.intake import printable
 from sluicegate.graphs.run import Outcome
 from sluicegate.serving.callers import Named
 from sluicegate.serving.progress import Step
@@ -60,9 +61,9 @@ class Decide(_In):
     """A decision on what waits."""
 
     verdict: Literal["approve", "edit", "reject"]
-    reason: str = Field(default="", max_length=2000)
+    reason: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
     """Why; the requester reads it when the request is rejected."""
-    text: str = Field(default="", max_length=200_000)
+    text: Annotated[str, Field(max_length=200_000), AfterValidator(printable)] = ""
     """For `edit`: what goes out instead of the draft."""
     changed: Literal["refuse", "kept", "migrate"] = "refuse"
     """When the workflow has changed since: refuse, finish on the version the run began with, or go on under this."""
@@ -75,8 +76,8 @@ class Feedback(_In):
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
     """Such as `helpful`; `correct_intent` with a label as value corrects the class, and is labelled data."""
-    value: float | bool | Annotated[str, Field(max_length=200)]
-    comment: str = Field(default="", max_length=2000)
+    value: FiniteFloat | bool | Annotated[str, Field(max_length=200)]
+    comment: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
     principal: Named | None = None
     """Who says so; only with a token that may act on behalf of others."""
 
