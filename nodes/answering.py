@@ -1,7 +1,8 @@
 """The kinds that write: `slm-answer`, `llm-synthesize` and `summarize`. They differ in who writes and from what.
 
 Each writes in its own words or quotes (see `quoting`). A synthesis can be written section by section, each from the
-passages alone, so that every section carries its own citations and is checked with them.
+passages alone, so that every section carries its own citations and is checked with them; after a check that only some
+sections failed, the others stay as they are.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,8 +16,9 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.generation import ask, said, sources_of, written
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.nodes.sections import BY_SECTION, headed, parted
 from sluicegate.services import Completion, Evidence, Prompt, Services
-from sluicegate.state import Answer, State
+from sluicegate.state import State
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
 
@@ -39,7 +41,7 @@ class LlmSynthesize(SlmAnswer):
     """The role of the model that writes."""
     sections: list[str] = Field(default_factory=list[str])
     """Headings to write under, each in a call of its own, whose prompt gets it as `section`; by default the whole text
-    in one call."""
+    in one call. A second visit writes only those again that were not grounded or not cited."""
     again: Literal["write", "quote"] = "write"
     """The style of a second visit, after a draft that failed its checks."""
 
@@ -59,10 +61,13 @@ def _numbered(texts: list[str], state: State) -> str:
 
 def _feedback(state: State) -> str:
     """Why the draft before was not good enough, for a second try; empty on the first."""
-    checks = state.get("checks")
-    if not checks or not checks["failed"]:
+    checks, answer = state.get("checks"), state.get("answer")
+    failed = bool(checks and checks["failed"])
+    reasons = [result["reason"] for result in checks["results"] if not result["passed"]] if checks and failed else []
+    if answer and answer.get("finish") == "length":
+        reasons.append("it was too long and was cut off")
+    if not reasons:
         return ""
-    reasons = [result["reason"] for result in checks["results"] if not result["passed"]]
     return "A first draft was rejected: " + "; ".join(reasons)
 
 
@@ -76,22 +81,43 @@ class _Plan:
     from_request: bool = False
 
 
+def _standing(name: str, state: State) -> dict[str, str]:
+    """The sections of this node's own draft that passed, where it failed for nothing but its sections."""
+    answer, checks = state.get("answer"), state.get("checks")
+    if not answer or answer["by"] != name or not checks or not set(checks["failures"]) <= BY_SECTION:
+        return {}
+    failed = checks.get("sections")
+    return {heading: text for heading, text in parted(answer).items() if heading not in failed} if failed else {}
+
+
 def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Node:
     async def write(state: State, services: Services) -> dict[str, Any]:
         visit = state["run"]["visits"].get(name, 1)
         now = plan(visit)
         texts = [] if now.from_request else sources_of(state, services)
-        answer: Answer | None = None
-        text, sure = "", 1.0
+        standing = _standing(name, state) if now.sections else {}
+        texts_by_heading: dict[str, str] = {}
+        # how sure each section was is not kept, so those that stand count as the whole draft did
+        sure = state["answer"]["confidence"] if standing and "answer" in state else 1.0
+        part: _Part | None = None
+        cut = False
         for section in now.sections or [""]:
+            if section in standing:
+                texts_by_heading[section] = standing[section]
+                continue
             part = await _part(state, services, settings, now, section, texts, visit)
             if part is None:
                 return {"answer": said(name, "", confidence=0.0)}
-            titled = f"{section}\n{part.text}" if section else part.text
-            text = f"{text}\n\n{titled}".strip()
+            texts_by_heading[section] = part.text
+            cut = cut or part.completion.finish == "length"
             sure = min(sure, part.confidence)  # a text is as sure as its least sure section
-            whole = replace(part.completion, text=text)
-            answer = written(name, whole, part.prompt, sure, services.confidence.threshold, state)
+        assert part is not None, "a section that stands has one beside it that failed"
+        whole = replace(part.completion, text="\n\n".join(headed(*one) for one in texts_by_heading.items()))
+        answer = written(name, whole, part.prompt, sure, services.confidence.threshold, state)
+        if cut:
+            answer["finish"] = "length"  # in whichever section
+        if now.sections:
+            answer["sections"] = list(now.sections)
         return {"answer": answer}
 
     return write

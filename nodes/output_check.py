@@ -1,4 +1,8 @@
-"""`output-check`: run the guards on the draft; the gravest action any of them asks for is a fact to branch on."""
+"""`output-check`: run the guards on the draft; the gravest action any of them asks for is a fact to branch on.
+
+A draft written in sections is held against its passages section by section, so that one section without support is not
+lost among others, a heading is not taken for a claim, and a second try knows what to write again.
+"""
 
 from typing import Any
 
@@ -7,6 +11,7 @@ from pydantic import Field
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.generation import sources_of
 from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.nodes.sections import BY_SECTION, merged, parted
 from sluicegate.services import Services
 from sluicegate.state import Answer, CheckResult, Checks, State
 
@@ -27,21 +32,34 @@ def _make(name: str, settings: OutputCheck) -> Node:
         answer = state.get("answer")
         if not answer or not answer["text"]:
             return {"checks": _verdict([_empty()])}
-        report = await services.guards.check(
-            settings.guards,
-            answer["text"],
-            stage="output",
-            question=state["request"]["text"],
-            sources=_written_from(state, services),
-            citations=len(answer["citations"]),
-            run=state["run"]["id"],
-            person=state["principal"]["id"],
-        )
-        update: dict[str, Any] = {"checks": _verdict(list(report.results))}
-        if report.redacted:
-            redacted: Answer = {**answer, "text": report.text}
-            update["answer"] = redacted
-        return update
+        sections = parted(answer)
+        apart = [guard for guard in settings.guards if sections and guard in BY_SECTION]
+        whole = [guard for guard in settings.guards if guard not in apart]
+        about: dict[str, Any] = {
+            "stage": "output",
+            "question": state["request"]["text"],
+            "sources": _written_from(state, services),
+            "citations": len(answer["citations"]),
+            "run": state["run"]["id"],
+            "person": state["principal"]["id"],
+        }
+        results: list[CheckResult] = []
+        failed: list[str] = []
+        if apart:
+            said = {heading: await services.guards.check(apart, text, **about) for heading, text in sections.items()}
+            failed = [heading for heading, report in said.items() if not all(one["passed"] for one in report.results)]
+            for number, guard in enumerate(apart):
+                results.append(merged(guard, [(heading, report.results[number]) for heading, report in said.items()]))
+        update: dict[str, Any] = {}
+        if whole:
+            report = await services.guards.check(whole, answer["text"], **about)
+            results += report.results
+            if report.redacted:
+                redacted: Answer = {**answer, "text": report.text}
+                update["answer"] = redacted
+        ordered = sorted(results, key=lambda result: settings.guards.index(result["guard"]))
+        checks = _verdict(ordered)
+        return {"checks": {**checks, "sections": failed} if apart else checks, **update}
 
     return output_check
 

@@ -156,6 +156,8 @@ class Answer(TypedDict):
     finish: Literal["stop", "length", "error"]
     fallback: str
     """Why another model than the one asked for answered; empty when the asked one did."""
+    sections: NotRequired[list[str]]
+    """The headings that the text was written under, in order."""
 
 
 class CheckResult(TypedDict):
@@ -173,6 +175,9 @@ class Checks(TypedDict):
     """The gravest action any guard asked for."""
     failures: list[str]
     results: list[CheckResult]
+    sections: NotRequired[list[str]]
+    """Headings of the sections that are not grounded or not cited; only these are written again when nothing else
+    failed."""
 
 
 class Approval(TypedDict):

@@ -1,6 +1,8 @@
 """The kinds that write: what they ask, what they make of it, and what the ledger sees."""
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,10 +11,11 @@ from sluicegate.errors import ModelError
 from sluicegate.graphs.intake import principal, request
 from sluicegate.nodes.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE, LlmSynthesize, SlmAnswer, Summarize
 from sluicegate.nodes.governed import governed
+from sluicegate.nodes.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
-from sluicegate.services import Embeddings, Refusal, Services
+from sluicegate.services import Completion, Embeddings, GuardReport, Refusal, Services
 from sluicegate.state import DocumentRef, State
-from tests.fakes import FakeConfidence, FakeLedger, FakeModels, FakeRetriever, services
+from tests.fakes import FakeConfidence, FakeGuards, FakeLedger, FakeModels, FakeRetriever, services
 
 TEXTS = {"h1": "Open the portal. Choose Forgot password. It takes five minutes.", "h2": "Call 4357 when it fails."}
 
@@ -135,6 +138,90 @@ async def test_sections_are_asked_one_by_one_and_the_least_sure_counts() -> None
     assert update["answer"]["confidence"] == 0.4
     assert update["spend"]["llm_calls"] == 2
     assert given.ledger.log == ["reserve", "settle", "reserve", "settle"]  # type: ignore[attr-defined]
+
+
+class Cut(FakeModels):
+    """Cuts off the first text it writes."""
+
+    async def chat(self, role: str, *given: Any, **options: Any) -> Completion:
+        said = await super().chat(role, *given, **options)
+        return said if len(self.asked) > 1 else replace(said, finish="length")
+
+
+@dataclass
+class Unsupported(FakeGuards):
+    """`grounded` fails where the word stands."""
+
+    word: str = "sorry"
+
+    async def check(self, names: Sequence[str], text: str, *, stage: str, **_: Any) -> GuardReport:
+        self.failing = {"grounded": "escalate"} if self.word in text else {}
+        return await super().check(names, text, stage=stage)
+
+
+def drafted(text: str) -> Any:
+    return {
+        "text": text, "confidence": 0.6, "threshold": 0.0, "citations": [], "model": "m", "by": "report", "prompt": "p",
+        "prompt_hash": "", "finish": "stop", "fallback": "", "sections": ["What the people did", "Effect"],
+    }  # fmt: skip
+
+
+DRAFT = "What the people did\nThey waited [1].\n\nEffect\nWe are sorry [1]."
+
+
+async def checked(draft: str, guards: list[str], **failing: Any) -> tuple[Any, Unsupported]:
+    fake = Unsupported(**failing)
+    given = services(retriever=FakeRetriever(TEXTS), guards=fake)
+    node = OUTPUT_CHECK.make("check", OutputCheck(guards=guards))
+    return (await governed(node, state(given, answer=drafted(draft)), given))["checks"], fake
+
+
+async def test_each_section_is_checked_for_support_by_itself_and_the_whole_for_the_rest() -> None:
+    checks, fake = await checked(DRAFT, ["pii", "grounded"])
+    assert fake.asked == [
+        (("grounded",), "They waited [1].", "output"),
+        (("grounded",), "We are sorry [1].", "output"),
+        (("pii",), DRAFT, "output"),
+    ]
+    assert (checks["failed"], checks["failures"], checks["sections"]) == (True, ["grounded"], ["Effect"])
+    assert [one["guard"] for one in checks["results"]] == ["pii", "grounded"]
+    assert checks["results"][1]["reason"] == "Effect: grounded says no"
+    assert checks["action"] == "escalate"
+
+
+async def test_a_draft_whose_headings_are_gone_is_checked_as_a_whole() -> None:
+    checks, fake = await checked("An editor's own words.", ["grounded"])
+    assert fake.asked == [(("grounded",), "An editor's own words.", "output")]
+    assert "sections" not in checks
+
+
+async def test_a_draft_of_which_a_section_was_cut_off_says_so_and_the_next_try_is_told() -> None:
+    models = Cut()
+    given = services(retriever=FakeRetriever(TEXTS), models=models)
+    node = LLM_SYNTHESIZE.make("report", LlmSynthesize(prompt="report", sections=["Cause", "Effect"]))
+    first = (await governed(node, state(given), given))["answer"]
+    assert first["finish"] == "length"
+    await governed(node, state(given, answer=first, visits={"report": 2}), given)
+    assert "it was too long and was cut off" in str(models.asked[-1])
+
+
+async def test_only_sections_that_failed_are_written_again() -> None:
+    checks, _ = await checked(DRAFT, ["grounded"])
+    given = services(retriever=FakeRetriever(TEXTS))
+    node = LLM_SYNTHESIZE.make("report", LlmSynthesize(prompt="report", sections=["What the people did", "Effect"]))
+    again = state(given, answer=drafted(DRAFT), checks=checks, visits={"report": 2})
+    update = await governed(node, again, given)
+    assert update["answer"]["text"] == "What the people did\nThey waited [1].\n\nEffect\nLarge answer [1]."
+    assert update["answer"]["confidence"] <= 0.6
+    assert update["spend"]["llm_calls"] == 1
+    # another guard's fault may stand anywhere
+    leaks: Any = {**checks, "failures": ["grounded", "pii"]}
+    update = await governed(node, {**again, "checks": leaks}, given)
+    assert update["spend"]["llm_calls"] == 2
+    # the first section, too, may be the one that failed
+    first: Any = {**checks, "sections": ["What the people did"]}
+    update = await governed(node, {**again, "checks": first}, given)
+    assert update["answer"]["text"] == "What the people did\nLarge answer [1].\n\nEffect\nWe are sorry [1]."
 
 
 async def test_a_second_visit_can_quote_instead() -> None:
