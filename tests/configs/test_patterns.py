@@ -125,10 +125,18 @@ def test_the_challenger_varies_the_champion_under_a_fixed_plan() -> None:
     assert {limit.event for limit in plan.limits} >= {"failed", "must_refuse_answered"}
 
 
-@pytest.mark.parametrize("number", ["1", "7"])
+@pytest.mark.parametrize("number", list("1234567"))
 def test_init_starts_a_workflow_from_a_pattern(number: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(init, ["mine", "--pattern", number, "--in", str(tmp_path)])
     assert result.exit_code == 0, result.output
+    # the first looks nothing up, so there is nothing to take in
+    assert ("sluicegate ingest" in result.output) == (number != "1")
+    page = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
+    assert f"sluicegate run {tmp_path}/mine/workflow.yaml {tmp_path}/mine/examples/requests.jsonl" in page
+    assert "configs/patterns" not in page
+    assert "../docs" not in page
+    if number == "7":
+        assert "sluicegate rollback mine --reason" in page
     workflow = check(tmp_path / "mine" / "workflow.yaml").workflow
     assert workflow is not None
     assert workflow.name == "mine"

@@ -37,15 +37,17 @@ def init(
     try:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".sluicegate"))
         config = target / "workflow.yaml"
-        text = config.read_text(encoding="utf-8")
-        config.write_text(
-            re.sub(r"^workflow: .*$", f"workflow: {name}", text, count=1, flags=re.MULTILINE), encoding="utf-8"
+        text = re.sub(
+            r"^workflow: .*$", f"workflow: {name}", config.read_text(encoding="utf-8"), count=1, flags=re.MULTILINE
         )
+        config.write_text(text, encoding="utf-8")
+        _readdress(target, source, name)
     except OSError as error:
         raise RunError("SG607", f"cannot write {target}: {error.strerror}") from error
     steps = [
         f"sluicegate check {config}",
-        f"sluicegate ingest {config}",
+        # nothing to take in where nothing is looked up
+        *([f"sluicegate ingest {config}"] if re.search(r"^indexes:", text, flags=re.MULTILINE) else []),
         f"sluicegate router fit {config}",
         f"sluicegate run {config} {target / 'examples' / 'requests.jsonl'}",
     ]
@@ -56,6 +58,20 @@ def init(
     screen.print(f"made {target}; next:", soft_wrap=True)
     for step in steps:
         screen.print(f"  {step}", soft_wrap=True)
+
+
+def _readdress(target: Path, source: Path, name: str) -> None:
+    """The commands of a pattern's page, on the folder and by the name that were made here."""
+    page = target / "README.md"
+    if not page.is_file():
+        return
+    config, text = (source / "workflow.yaml").read_text(encoding="utf-8"), page.read_text(encoding="utf-8")
+    if old := re.search(r"^workflow: (\S+)", config, flags=re.MULTILINE):
+        text = re.sub(rf"(?<![\w/-]){re.escape(old[1])}(?![\w-])", name, text)
+    text = text.replace(f"configs/patterns/{source.name}", str(target))
+    # pages of this project, which are not where the new folder is
+    text = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(docs/[^)]+)\)", r"\1 (\2 of Sluicegate)", text)
+    page.write_text(text, encoding="utf-8")
 
 
 def _starter() -> Path:
