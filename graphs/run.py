@@ -291,14 +291,14 @@ class Runner:
         if hidden and rewrite:
             rewrite(run, concealing(hidden))
 
-    def all_llm_usd(self, state: State) -> float:
+    def all_llm_usd(self, state: State) -> float | None:
         """What the large model would have cost for this run's prompts, and for the words of its answer where the small
-        one only picked them or none was asked; what the run cost where the workflow has no large model."""
+        one only picked them or none was asked; None where the workflow has no large model."""
         models, spend, answer = self.services.models, state.get("spend"), state.get("answer")
         try:
             models.describe("llm")
         except ModelError:
-            return spend["usd"] if spend else 0.0
+            return None
         written = models.tokens(answer["text"] if answer else "")
         if spend and spend["completion_tokens"]:
             return models.price("llm", spend["prompt_tokens"], max(spend["completion_tokens"], written))

@@ -9,7 +9,7 @@ from rich.console import Console
 from sluicegate.cli.outcome import print_outcome, print_summary, summary
 
 
-def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float = 0.002, llm_calls: int = 0) -> dict[str, Any]:
+def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float | None = 0.002, llm_calls: int = 0) -> dict[str, Any]:
     model = "openai:large" if llm_calls else "embedded:small"
     return {"path": path, "usd": usd, "all_llm_usd": all_llm_usd, "llm_calls": llm_calls, "model": model}
 
@@ -64,3 +64,20 @@ def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -
     assert "create_ticket(title='xxx" in proposal[0]
     assert "$0.00000 of $0.00400 reserved" in shown
     assert "  not asked SG501 per_run_usd: no room" in shown
+
+
+def test_where_there_is_no_large_model_nothing_is_said_to_be_saved() -> None:
+    page = io.StringIO()
+    outcomes = [outcome("rag-slm", all_llm_usd=None), outcome("cache", all_llm_usd=None)]
+    print_summary(outcomes, screen=Console(file=page, width=120, highlight=False))
+    assert "cost: $0.00000; the workflow has no large model\nanswered from the cache: 1\n" in page.getvalue()
+    assert "saved" not in page.getvalue()
+    said = outcomes[0] | {
+        "request": "Why?", "intent": None, "waiting": None, "way": ["answer"], "run": "1" * 24, "citations": [],
+        "prompt_tokens": 1, "completion_tokens": 1, "ms": 10.0, "fallback": "", "answer": "So.", "estimated_usd": 0.0,
+        "stopped_by": "",
+    }  # fmt: skip
+    print_outcome(said, screen=Console(file=page, width=120, highlight=False))
+    assert "  cost      2 tokens, $0.00000, 0.01 s\n" in page.getvalue()
+    # a run that failed says nothing of a large model; the others still do
+    assert summary([outcome("failed", all_llm_usd=None), outcome("rag-slm")])["all_llm_usd"] == 0.002

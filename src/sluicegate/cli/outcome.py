@@ -24,8 +24,11 @@ _COLOURS = {
 }
 
 
-def as_json(outcome: "Outcome", *, all_llm_usd: float, answer_text: str | None = None) -> dict[str, Any]:
-    """One outcome as plain data; `answer_text` is the answer as its reader may see it, where that differs."""
+def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str | None = None) -> dict[str, Any]:
+    """One outcome as plain data; `answer_text` is the answer as its reader may see it, where that differs.
+
+    `all_llm_usd` is None where the workflow has no large model to compare with.
+    """
     state = outcome.state
     intent, answer, spend = state.get("intent"), state.get("answer"), state.get("spend")
     return {
@@ -94,7 +97,8 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
         screen.print(f"  model     {escape(said['model'])}" + (" [dim](stands in)[/dim]" if said["fallback"] else ""))
     tokens = said["prompt_tokens"] + said["completion_tokens"]
     reserved = f" of ${said['estimated_usd']:.5f} reserved" if said["estimated_usd"] else ""
-    spent = f"${said['usd']:.5f}{reserved} (all-LLM ${said['all_llm_usd']:.5f})"
+    alone = said["all_llm_usd"]
+    spent = f"${said['usd']:.5f}{reserved}" + ("" if alone is None else f" (all-LLM ${alone:.5f})")
     screen.print(f"  cost      {tokens} tokens, {spent}, {said['ms'] / 1000:.2f} s")
     if said["stopped_by"]:
         screen.print(f"  not asked {escape(said['stopped_by'])}")
@@ -104,15 +108,16 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
 def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What many outcomes come to."""
     paths = Counter(said["path"] for said in outcomes)
+    alone = [(said["path"], said["all_llm_usd"]) for said in outcomes if said["all_llm_usd"] is not None]
     return {
         "requests": len(outcomes),
         "paths": dict(paths.most_common()),
         "without_llm": sum(1 for said in outcomes if not said["llm_calls"] and "error" not in said),
         "usd": sum(said["usd"] for said in outcomes),
-        "all_llm_usd": sum(said["all_llm_usd"] for said in outcomes),
+        "all_llm_usd": sum(usd for _, usd in alone) if alone else None,
         "cache_hits": paths["cache"],
         # priced as one large-model call each, without the sources its prompt would have held: rather too little
-        "cache_saved_usd": sum(said["all_llm_usd"] for said in outcomes if said["path"] == "cache"),
+        "cache_saved_usd": sum(usd for path, usd in alone if path == "cache") if alone else None,
         "models": dict(Counter(said["model"] for said in outcomes if said["model"]).most_common()),
     }
 
@@ -129,15 +134,19 @@ def print_summary(outcomes: Sequence[dict[str, Any]], *, screen: "Console | None
     for path, number in found["paths"].items():
         table.add_row(path, f"{number}", f"{number / count:.0%}", "█" * round(20 * number / count))
     screen.print(table)
-    screen.print(
-        f"large-model calls avoided: {found['without_llm']} of {count} requests ({found['without_llm'] / count:.0%})"
-    )
-    screen.print(f"cost: ${found['usd']:.5f}, with the large model for everything about ${found['all_llm_usd']:.5f}")
-    if found["cache_hits"]:
+    if found["all_llm_usd"] is None:
+        screen.print(f"cost: ${found['usd']:.5f}; the workflow has no large model")
+    else:
+        avoided = f"{found['without_llm']} of {count} requests ({found['without_llm'] / count:.0%})"
+        screen.print(f"large-model calls avoided: {avoided}")
         screen.print(
-            f"answered from the cache: {found['cache_hits']},"
-            f" which saved about ${found['cache_saved_usd']:.5f} against asking the large model each time"
+            f"cost: ${found['usd']:.5f}, with the large model for everything about ${found['all_llm_usd']:.5f}"
         )
+    if found["cache_hits"]:
+        saved, against = found["cache_saved_usd"], ""
+        if saved is not None:
+            against = f", which saved about ${saved:.5f} against asking the large model each time"
+        screen.print(f"answered from the cache: {found['cache_hits']}{against}")
     answered = ", ".join(f"{model} {number}" for model, number in found["models"].items())
     screen.print(f"what really answered: {answered or 'no model was needed'}")
 

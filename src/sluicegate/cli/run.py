@@ -139,7 +139,7 @@ def _say_how_to_go_on(opened: "Opened", run: str) -> None:
         notes().print(f"run {run} was cut short; go on with: {command}", markup=False, soft_wrap=True)
 
 
-_FAILED: dict[str, Any] = {"path": "failed", "llm_calls": 0, "usd": 0.0, "all_llm_usd": 0.0, "model": ""}
+_FAILED: dict[str, Any] = {"path": "failed", "llm_calls": 0, "usd": 0.0, "all_llm_usd": None, "model": ""}
 
 
 def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Principal]]":

@@ -69,8 +69,9 @@ def run_view(
             lines.append(_fact(label, value))
     if run["waited_s"] is not None:
         lines.append(_fact("waited", f"{timing(1000 * run['waited_s'])} for a person, who said {run['approval']}"))
-    if run["all_llm_usd"] is not None:
-        lines.append(_fact("cost", f"{money(run['usd'])}; with the large model alone {money(run['all_llm_usd'])}"))
+    if run["usd"] is not None:
+        alone = "" if run["all_llm_usd"] is None else f"; with the large model alone {money(run['all_llm_usd'])}"
+        lines.append(_fact("cost", f"{money(run['usd'])}{alone}"))
     lines.append(_fact("trace", run["trace_id"]))
     lines += [_tree(item) for item in span_tree(spans)]
     if scores:
