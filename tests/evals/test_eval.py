@@ -14,10 +14,11 @@ from sluicegate.evals.cases import Case, data_hash, read_cases
 from sluicegate.evals.evaluate import conditions, evaluate
 from sluicegate.evals.judge import admit
 from sluicegate.evals.kept import Kept, Row
-from sluicegate.evals.report import Report, baseline_rows, html, junit
+from sluicegate.evals.report import Report, baseline_rows, html, junit, notes_of, shown
 from sluicegate.evals.scoring import contains, same
 from sluicegate.evals.summary import compare, parse_threshold, summarise
-from sluicegate.evals.variants import changed
+from sluicegate.evals.variants import baselines_of, changed
+from sluicegate.graphs.load import load
 from sluicegate.graphs.run import Runner
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.results import Result, keep
@@ -109,7 +110,10 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, float]]] = [
      {"unknown_answered": 1.0, "correct": 0.0}),
     ("left to a person", {"guards": FakeGuards({"grounded": "human"})},
      {"known": False, "facts": (), "refused": None}, {"unknown_answered": 0.0, "correct": 1.0}),
-    ("an answer", {}, {"answer": "Small answer", "facts": ()}, {"answer_exact": 1.0, "answer_similarity": 1.0}),
+    ("an answer", {}, {"answer": "Small answer", "facts": ()},
+     {"answer_exact": 1.0, "answer_contains": 1.0, "answer_similarity": 1.0}),
+    ("a longer answer", {}, {"answer": "answer", "facts": ()},
+     {"answer_exact": 0.0, "answer_contains": 1.0, "correct": 1.0}),
 ]  # fmt: skip
 
 
@@ -329,6 +333,35 @@ def test_what_the_routing_saves_is_one_table() -> None:
     assert lines[1][-1].startswith("+20.0%")
     assert lines[2][-1].startswith("-10.0%")
     assert lines[2][3].startswith("$0.004")
+    assert shown("list_usd", -0.004, signed=True) == "-$0.004000"
+
+
+def test_a_workflow_without_a_large_model_has_no_baseline_of_one() -> None:
+    root = Path(__file__).parents[2] / "configs"
+    assert baselines_of(load(root / "patterns" / "3-rag-slm" / "workflow.yaml")) == ("all-slm",)
+    assert baselines_of(load(root / "helpdesk" / "workflow.yaml")) == ("all-slm", "all-llm")
+    notes = notes_of(report(rows={"workflow": rows([1]), "all-slm": rows([1])}))
+    assert "all-llm was not run: the workflow has no model of the role llm." in notes
+
+
+def test_what_was_wrong_is_shown_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    from sluicegate.cli.eval import _print  # pyright: ignore[reportPrivateUsage]
+
+    broken = replace(rows([1])[0], case="cx", run="", error="SG309 no model", metrics={"failed": 1.0, "correct": 0.0})
+    found = report(rows={"workflow": [*rows([1, 0]), broken]})
+    _print(found, found.failed_thresholds(), None)
+    said = capsys.readouterr().out
+    assert "r1  answered, question, rag-slm  text 1" in said
+    assert "SG309 no model  answered, question, rag-slm  text 0" in said
+    assert "knowledge (3)" in said
+    assert "workflow: 1 of 3 runs failed, the first by: SG309 no model" in said
+    assert "✗ correct>=0.8" in said
+
+
+async def test_a_row_that_expects_the_cache_is_not_scored_by_its_path(own_home: Path) -> None:
+    row = await one(runner(own_home, given()), replace(ASKED, path="cache"))
+    assert "path_right" not in row.metrics
+    assert row.metrics["correct"] == 1.0
 
 
 def test_html_is_whole_and_self_contained() -> None:
@@ -338,6 +371,9 @@ def test_html_is_whole_and_self_contained() -> None:
     assert "<script" not in page
     assert "src=" not in page
     assert page.count("<svg") == 1
+    # every figure of every slice, with its interval
+    assert "<details><summary>knowledge</summary>" in page
+    assert page.count("<td>list_usd</td>") == 3
     ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
     assert "correct&gt;=0.95" in page
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "send"]
 
+_MOST = 10
+"""Slices, and rows that are not right: as many as the screen shows."""
+
 app = typer.Typer(help="Score a workflow on a labelled file.")
 
 
@@ -81,7 +84,7 @@ async def _run(
     from sluicegate.evals.kept import Kept
     from sluicegate.evals.report import Report
     from sluicegate.evals.summary import as_json, summarise
-    from sluicegate.evals.variants import VARIANTS, opened_variant
+    from sluicegate.evals.variants import baselines_of, opened_variant
     from sluicegate.graphs.load import load
     from sluicegate.home import home
 
@@ -90,7 +93,7 @@ async def _run(
     rows: dict[str, list[Row]] = {}
     before = None
     whole = data_hash(cases)
-    for variant in VARIANTS if baselines else VARIANTS[:1]:
+    for variant in ("workflow", *(baselines_of(workflow) if baselines else ())):
         # a folder per process: two evaluations at once do not share checkpoints
         folder = home() / "evals" / f"{variant}-{os.getpid()}"
         opened = opened_variant(workflow, folder, variant)
@@ -167,23 +170,49 @@ def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | No
 def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> None:
     from rich.table import Table
 
-    from sluicegate.evals.report import baseline_rows, estimate, notes_of, shown
+    from sluicegate.evals.report import (
+        BASELINE_HEAD,
+        SLICE_HEAD,
+        baseline_rows,
+        estimate,
+        notes_of,
+        shown,
+        slice_rows,
+        wrong_rows,
+    )
     from sluicegate.evals.summary import FIGURES, summarise
 
     screen, figures, changes = console(), summarise(report.own)["all"], report.changes()
     screen.print(f"[bold]{report.workflow} {report.version}[/bold] on {report.data}, {len(report.own)} rows")
-    table = Table("figure", "value (95 % interval)", "rows", "before", "", box=None, pad_edge=False)
+    head = ("figure", "value (95 % interval)", "rows", *(["before"] if changes else []), "")
+    table = Table(*head, box=None, pad_edge=False)
     for name, found in figures.items():
-        before = shown(name, changes[name].before) if name in changes else ""
-        table.add_row(name, estimate(name, found), str(found.n), before, FIGURES[name].title, style=None)
+        before = [shown(name, changes[name].before) if name in changes else ""] if changes else []
+        table.add_row(name, estimate(name, found), str(found.n), *before, FIGURES[name].title, style=None)
     screen.print(table)
     if len(report.rows) > 1:
-        head = ("variant", "correct", "escalated", "list price", "paid", "p50", "leaks", "workflow is better by")
         title = "What the routing saves and what it costs"
-        lines = Table(*head, box=None, pad_edge=False, title=title, title_justify="left")
-        for row in baseline_rows(report):
+        # a variant to a column: three intervals stand side by side in a terminal, seven do not
+        columns = [BASELINE_HEAD, *baseline_rows(report)]
+        lines = Table(*(column[0] for column in columns), box=None, pad_edge=False, title=title, title_justify="left")
+        for row in zip(*(column[1:] for column in columns), strict=True):
             lines.add_row(*row)
         screen.print(lines)
+    if slices := slice_rows(report):
+        parts = Table(*SLICE_HEAD, box=None, pad_edge=False)
+        for row in slices[:_MOST]:
+            parts.add_row(*row)
+        screen.print(parts)
+        if len(slices) > _MOST:
+            screen.print(f"and {len(slices) - _MOST} more slices; --html FILE shows them all, with their intervals")
+    wrong = wrong_rows(report)
+    if wrong:
+        screen.print("[bold]Not right[/bold] (trace show RUN tells how each went)")
+    for row in wrong[:_MOST]:
+        came = f"{row.status}, {row.intent or 'no intent'}, {row.path}"
+        screen.print(f"  {row.run or row.error}  {came}  {row.text[:80]}", markup=False, soft_wrap=True)
+    if len(wrong) > _MOST:
+        screen.print(f"  and {len(wrong) - _MOST} more; --html FILE and --json hold them all")
     for note in notes_of(report):
         screen.print(note, style="dim", markup=False)
     for threshold in report.thresholds:

@@ -68,6 +68,8 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
     state, text = outcome.state, said(outcome)
     answer, intent = state.get("answer"), state.get("intent")
     metrics = measure(outcome, case, list_usd=meter.list_usd) | {"failed": 0.0}
+    if case.path == "cache":
+        metrics.pop("path_right")  # nothing comes from the cache here, however right the workflow is
     if meter.large is not None:
         metrics["without_llm"] = float(meter.large == 0)
     if case.answer is not None and text:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-__all__ = ["Link", "document", "section", "table"]
+__all__ = ["Link", "document", "folded", "section", "table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; } svg { max-width: 100%; height: auto; }
 table { border-collapse: collapse; } th { text-align: left; } td { font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem 1rem .25rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+details { margin-top: .5rem; } summary { cursor: pointer; }
 .good { color: var(--good); } .bad { color: var(--bad); } .faint { opacity: .7; } .wide { overflow-x: auto; }
 """
 
@@ -39,6 +40,11 @@ def document(title: str, parts: Sequence[str]) -> str:
 def section(title: str, *parts: str) -> str:
     """A heading and what stands under it; empty when there is nothing."""
     return f"<h2>{escape(title)}</h2>\n" + "\n".join(parts) if any(parts) else ""
+
+
+def folded(title: str, content: str) -> str:
+    """What opens on a click; `content` is HTML."""
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str | Link]]) -> str:

@@ -7,14 +7,29 @@ from typing import Any
 from xml.etree import ElementTree
 
 from sluicegate.evals.figures import Point, cost_quality_plot
-from sluicegate.evals.html import document, section, table
+from sluicegate.evals.html import document, folded, section, table
 from sluicegate.evals.intervals import Estimate
 from sluicegate.evals.kept import Row
 from sluicegate.evals.summary import FIGURES, Change, Threshold, compare, models_of, stand_ins, summarise
 
-__all__ = ["Report", "baseline_rows", "html", "junit", "notes_of", "points", "shown"]
+__all__ = [
+    "BASELINE_HEAD",
+    "SLICE_HEAD",
+    "Report",
+    "baseline_rows",
+    "estimate",
+    "html",
+    "junit",
+    "notes_of",
+    "points",
+    "shown",
+    "slice_rows",
+    "wrong_rows",
+]
 
 _BASELINE_FIGURES = ("correct", "escalation_rate", "list_usd", "usd", "latency_p50", "must_refuse_answered")
+
+_SLICE_FIGURES = ("correct", "intent_accuracy", "escalation_rate", "approval_rate", "latency_p50")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +63,12 @@ class Report:
 def shown(name: str, value: float, *, signed: bool = False) -> str:
     """A figure's value for people."""
     unit = FIGURES[name].unit
-    plus = "+" if signed else ""
+    sign = "-" if value < 0 else "+" if signed else ""
     if unit == "share":
-        return f"{value:{plus}.1%}"
-    return f"{'$' if unit == 'usd' else ''}{value:{plus}.{6 if unit == 'usd' else 3}f}" + (
-        " s" if unit == "seconds" else ""
-    )
+        return f"{sign}{abs(value):.1%}"
+    if unit == "usd":
+        return f"{sign}${abs(value):.6f}"
+    return f"{sign}{abs(value):.3f}" + (" s" if unit == "seconds" else "")
 
 
 def estimate(name: str, found: Estimate) -> str:
@@ -61,7 +76,7 @@ def estimate(name: str, found: Estimate) -> str:
 
 
 def baseline_rows(report: Report) -> list[list[str]]:
-    """What the routing saves and what it costs: one line per variant, with the difference of ``correct``."""
+    """What the routing saves and what it costs: one line per variant, in the order of `BASELINE_HEAD`."""
     lines: list[list[str]] = []
     for variant, rows in report.rows.items():
         figures = summarise(rows)["all"]
@@ -75,6 +90,7 @@ def baseline_rows(report: Report) -> list[list[str]]:
     return lines
 
 
+SLICE_HEAD = ["slice (rows)", *_SLICE_FIGURES]
 BASELINE_HEAD = ["variant", *(FIGURES[name].title for name in _BASELINE_FIGURES), "workflow is more often right by"]
 
 
@@ -89,6 +105,21 @@ def points(report: Report) -> list[Point]:
     return found
 
 
+def wrong_rows(report: Report) -> list[Row]:
+    """The workflow's own rows that failed or are not correct."""
+    return [row for row in report.own if row.error or row.metrics.get("correct") == 0.0]
+
+
+def slice_rows(report: Report) -> list[list[str]]:
+    """Each slice with its rows and the values of `_SLICE_FIGURES`, the largest slice first."""
+    return [
+        [f"{part} ({max(found.n for found in named.values())})"]
+        + [shown(name, named[name].value) if name in named else "-" for name in _SLICE_FIGURES]
+        for part, named in summarise(report.own).items()
+        if part != "all"
+    ]
+
+
 def notes_of(report: Report) -> list[str]:
     """What a reader must know to read the figures rightly."""
     notes: list[str] = []
@@ -100,6 +131,10 @@ def notes_of(report: Report) -> list[str]:
                 f"{variant}: in {standing} of {len(rows)} rows a stand-in answered for a model that could not be "
                 "reached; quality and latency are the stand-in's, the list price is the absent model's."
             )
+        if broken := [row.error for row in rows if row.error]:
+            notes.append(f"{variant}: {len(broken)} of {len(rows)} runs failed, the first by: {broken[0]}")
+    if len(report.rows) == 2:
+        notes.append("all-llm was not run: the workflow has no model of the role llm.")
     if len(report.own) < 100:
         notes.append(f"{len(report.own)} rows: the intervals are wide, and those of single slices wider.")
     return notes
@@ -124,17 +159,15 @@ def html(report: Report) -> str:
     parts.append(section("Figures, 95 % intervals", table(["figure", "", "value", "rows", "interval by"], figures)))
     parts.append(section("Against the last evaluation of this data", _changes(report)))
     slices = [
-        [part, name, estimate(name, found), str(found.n)]
-        for part, named in summary.items()
-        if part != "all"
-        for name, found in named.items()
-        if name in ("correct", "intent_accuracy", "escalation_rate", "approval_rate", "latency_p50")
-    ]
-    parts.append(section("Slices", table(["slice", "figure", "value", "rows"], slices)))
+        folded(part, table(["figure", "", "value", "rows"], [
+            [name, FIGURES[name].title, estimate(name, found), str(found.n)] for name, found in named.items()
+        ]))
+        for part, named in summary.items() if part != "all"
+    ]  # fmt: skip
+    parts.append(section("Slices", table(SLICE_HEAD, slice_rows(report)), *slices))
     wrong = [
         [row.text[:120], row.status, row.intent, row.path, row.answer[:240] or row.error[:240], row.run]
-        for row in report.own
-        if row.error or row.metrics.get("correct") == 0.0
+        for row in wrong_rows(report)
     ]
     parts.append(section("Not right", table(["request", "status", "intent", "path", "answer", "run"], wrong)))
     return document(f"Evaluation of {report.workflow} on {report.data}", parts)

@@ -19,7 +19,7 @@ def measure(outcome: Outcome, case: Case | None = None, *, list_usd: float | Non
     ``without_llm``, ``without_human``, ``answered`` (an answer or a draft for a person came, nothing was refused),
     ``grounded`` and ``checks_passed`` (the last checks of the draft), ``confidence``, ``usd`` (paid), ``list_usd``
     (at the list price of the models asked for), ``seconds``; with a case ``intent_right``, ``path_right``,
-    ``facts_found``, ``answer_exact``, ``tool_right``, ``citation_precision``, ``citation_recall``,
+    ``facts_found``, ``answer_exact``, ``answer_contains``, ``tool_right``, ``citation_precision``, ``citation_recall``,
     ``must_refuse_answered``, ``must_answer_refused``,
     ``unknown_answered`` (though no document says it) and ``correct`` (all that was expected of the result held).
     """
@@ -71,7 +71,8 @@ def _against(outcome: Outcome, case: Case) -> dict[str, float]:
         right.append(found["facts_found"] == 1.0)
     if case.answer is not None:
         found["answer_exact"] = float(same(text, case.answer))
-        right.append(contains(text, case.answer))
+        found["answer_contains"] = float(contains(text, case.answer))
+        right.append(found["answer_contains"] == 1.0)
     if case.tool is not None:
         found["tool_right"] = float(_tool_right(outcome, case.tool))
         right.append(found["tool_right"] == 1.0)

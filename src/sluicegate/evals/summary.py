@@ -54,6 +54,7 @@ FIGURES: Mapping[str, Figure] = {
     "path_accuracy": Figure("expected path", "path_right", "rate", "higher"),
     "facts_found": Figure("expected facts in the answer", "facts_found", "mean", "higher"),
     "answer_exact": Figure("answer equal to the expected one", "answer_exact", "rate", "higher"),
+    "answer_contains": Figure("answer that contains the expected one", "answer_contains", "rate", "higher"),
     "answer_similarity": Figure("answer similar to the expected one", "answer_similarity", "mean", "higher", "number"),
     "judged": Figure("judged right by the admitted model", "judged", "rate", "higher"),
     "tool_right": Figure("expected tool call", "tool_right", "rate", "higher"),

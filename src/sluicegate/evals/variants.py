@@ -38,11 +38,27 @@ from sluicegate.services import (
     Services,
 )
 
-__all__ = ["VARIANTS", "Forced", "Metered", "Variant", "changed", "isolated", "metered", "opened_variant"]
+__all__ = [
+    "VARIANTS",
+    "Forced",
+    "Metered",
+    "Variant",
+    "baselines_of",
+    "changed",
+    "isolated",
+    "metered",
+    "opened_variant",
+]
 
 Variant = Literal["workflow", "all-slm", "all-llm"]
 
 VARIANTS: tuple[Variant, ...] = ("workflow", "all-slm", "all-llm")
+
+
+def baselines_of(workflow: Workflow) -> tuple[Variant, ...]:
+    """The baselines that the workflow has models for: one without a large model has no ``all-llm``."""
+    return tuple(variant for variant in VARIANTS[1:] if variant.removeprefix("all-") in workflow.config.models)
+
 
 _ROLES: Mapping[Variant, Mapping[str, str]] = {
     "workflow": {},
