@@ -142,7 +142,7 @@ async def _part(
     texts: list[str],
     visit: int,
 ) -> _Part | None:
-    """None when a model may not be asked."""
+    """None when a model may not be asked, or when there is nothing to quote."""
     question, intent = state["request"]["text"], state.get("intent")
     candidates: Sequence[Candidate] = ()
     lead = 0.0
@@ -152,6 +152,8 @@ async def _part(
         except StoppedError:
             return None
         candidates, lead = found.candidates, found.margin
+        if not candidates:
+            return None  # nothing to quote: words of its own would be what this style rules out
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
     prompt = services.prompts.render(
         settings.prompt + ("-quote" if candidates else ""),

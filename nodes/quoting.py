@@ -1,4 +1,4 @@
-"""Answering in the sources' own words: the embedding model ranks their sentences, the small model picks from the best.
+"""Answering in the sources' own words: their sentences are ranked (`ranking`), the small model picks from the best.
 
 Nothing is written, so nothing can be invented: every sentence of such an answer stands in an approved document
 and carries its citation. It is what a very small model can do well, and what some workflows want from any model.
@@ -7,8 +7,10 @@ How near its nearest sentence is to the question is what its confidence rests on
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
+from sluicegate.nodes.ranking import Passage, scores
 from sluicegate.policies.guards.prose import sentences
 from sluicegate.services import Services
 from sluicegate.state import State
@@ -18,8 +20,8 @@ __all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", 
 SHORTLIST = 6
 """How many sentences the small model picks from."""
 
-_NEAR, _NEAR_ELSEWHERE = 0.7, 0.85
-"""A sentence whose similarity is below this share of the best one's is not offered; stricter for other sources, since
+_NEAR, _NEAR_ELSEWHERE = 0.6, 0.8
+"""A sentence whose score is below this share of the best one's is not offered; stricter for other sources, since
 what a second document adds is more often beside the question than what the first one goes on to say."""
 
 
@@ -31,7 +33,7 @@ class Candidate:
     """Its place in that source."""
     text: str
     score: float
-    """Mean cosine similarity with the question, of the sentence alone, under its title, and of its whole passage."""
+    """How much it has to do with the question, as `ranking` says; at most 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,35 +50,39 @@ async def shortlist(state: State, services: Services, question: str, texts: Sequ
     Raises `StoppedError` when the embedder may not be asked.
     """
     documents = state.get("documents", [])
-    found: list[tuple[int, int, str, str]] = []
-    for source, (document, text) in enumerate(zip(documents, texts, strict=True), start=1):
-        body = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
-        found += [(source, position, sentence, document["title"]) for position, sentence in enumerate(sentences(body))]
+    parts = [sentences("\n".join(line for line in text.splitlines() if not line.startswith("#"))) for text in texts]
+    found = [
+        (source, document, part)
+        for source, (document, part) in enumerate(zip(documents, parts, strict=True), start=1)
+        if part
+    ]
     if not found:
         return Shortlist()
-    asked = [question, *(sentence for *_, sentence, _ in found), *(f"{title}: {s}" for *_, s, title in found)]
+    asked = [question]
+    for _, document, part in found:
+        asked += [*part, *(f"{document['title']}: {sentence}" for sentence in part)]
     vector, *others = (await services.models.embed("embedder", asked)).vectors
-    alone, titled = others[: len(found)], others[len(found) :]
+    cosines = iter([_cosine(vector, other) for other in others])
+    passages: list[Passage] = []
+    for _, document, part in found:
+        alone, titled = ([*islice(cosines, len(part))] for _ in range(2))
+        passages.append(Passage(document["title"], part, document["score"], alone, titled))
     ranked = sorted(
         (
-            Candidate(
-                source,
-                position,
-                sentence,
-                (_cosine(vector, a) + _cosine(vector, t) + documents[source - 1]["score"]) / 3,
-            )
-            for (source, position, sentence, _), a, t in zip(found, alone, titled, strict=True)
+            Candidate(source, position, sentence, score)
+            for (source, _, part), row in zip(found, scores(question, passages), strict=True)
+            for position, (sentence, score) in enumerate(zip(part, row, strict=True))
         ),
         key=lambda candidate: -candidate.score,
     )
     first = ranked[0]
-    others = [candidate.score for candidate in ranked if candidate.source != first.source]
+    elsewhere = [candidate.score for candidate in ranked if candidate.source != first.source]
     near = [
         candidate
         for candidate in ranked
         if candidate.score >= (_NEAR if candidate.source == first.source else _NEAR_ELSEWHERE) * first.score
     ]
-    return Shortlist(near[:SHORTLIST], first.score - max(others, default=0.0))
+    return Shortlist(near[:SHORTLIST], first.score - max(elsewhere, default=0.0))
 
 
 def choice_schema(count: int, most: int) -> dict[str, Any]:

@@ -107,21 +107,26 @@ class Placed(FakeModels):
 
 
 async def test_sentences_of_other_sources_must_be_nearer_to_be_offered() -> None:
-    texts = ["This is 90. This is 60. This is 40.", "Here is 78. Here is 70."]
+    texts = ["This is 90. This is 50. This is 10.", "Here is 70. Here is 30."]
     documents = [{**document(number), "title": "", "score": 0.8} for number in (1, 2)]
     found = await shortlist(state(services(), documents=documents), services(models=Placed()), "What?", texts)
-    # (90 + 90 + 80) / 3; (78 + 78 + 80) / 3 is above 85 % of it, (70 + 70 + 80) / 3 is not; 60 is above 70 %, 40 is not
-    assert [one.text for one in found.candidates] == ["This is 90.", "Here is 78.", "This is 60."]
-    assert found.candidates[0].score == pytest.approx(2.6 / 3)
-    assert found.margin == pytest.approx((2.6 - 2.36) / 3)
+    # by `ranking.WEIGHTS`, the question having no telling words: 0.1 * 80 + 0.2 * nearest + 0.45 * own, in hundredths.
+    # 66.5, 48.5 and 30.5 of the first, the last below 60 % of the best; 53.5 and 35.5 of the other, the last below 80 %
+    assert [one.text for one in found.candidates] == ["This is 90.", "Here is 70.", "This is 50."]
+    assert found.candidates[0].score == pytest.approx(0.665)
+    assert found.margin == pytest.approx(0.665 - 0.535)
     assert (await shortlist(state(services(), documents=[]), services(), "What?", [])).candidates == ()
 
 
-async def test_without_sources_there_is_nothing_to_quote() -> None:
-    given = services(retriever=FakeRetriever(TEXTS))
+@pytest.mark.parametrize("texts", [{}, {"h1": "# Only a heading", "h2": ""}])
+async def test_without_sentences_to_quote_there_is_no_answer_and_no_model_is_asked(texts: dict[str, str]) -> None:
+    given = services(retriever=FakeRetriever(texts), models=Similar())
     node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote"))
-    answer = (await governed(node, state(given, documents=[]), given))["answer"]
-    assert answer["prompt"] == "answer@1"
+    documents = [document(number) for number in (1, 2)][: len(texts)]
+    answer = (await governed(node, state(given, documents=documents), given))["answer"]
+    assert (answer["text"], answer["confidence"], answer["model"]) == ("", 0.0, "")
+    assert answer["confidence"] < answer["threshold"]
+    assert given.models.asked == []  # type: ignore[attr-defined]
 
 
 def test_quotes_stand_in_the_order_of_their_sources() -> None:

@@ -72,9 +72,9 @@ class IndexConfig(_Block):
     k: int = Field(default=3, ge=1, le=50)
     """How many passages a search returns when its node does not say."""
     minimum_score: float = Field(default=0.15, ge=0.0, le=1.0)
-    """Passages whose cosine similarity with the question is lower are left out."""
+    """Passages whose score is lower are left out: cosine similarity with the question, and what shared words add."""
     hybrid: bool = True
-    """Search by words as well as by meaning, and fuse both rankings."""
+    """Search by words as well as by meaning, and add both scores."""
     language: Language = "English"
     """The language whose word stems and stop words the search by words uses."""
     chunk: ChunkConfig = ChunkConfig()
