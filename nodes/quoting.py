@@ -2,7 +2,7 @@
 
 Nothing is written, so nothing can be invented: every sentence of such an answer stands in an approved document
 and carries its citation. It is what a very small model can do well, and what some workflows want from any model.
-How near its nearest sentence is to the question is what its confidence rests on (`routing.answer`).
+What its confidence rests on is its best sentence's score, and that score's lead (`routing.answer`).
 """
 
 from collections.abc import Sequence
@@ -41,7 +41,7 @@ class Shortlist:
     candidates: Sequence[Candidate] = ()
     """Nearest first, at most `SHORTLIST`."""
     margin: float = 0.0
-    """By how much the nearest sentence is nearer than any of another source; its own score where there is none."""
+    """By how much the best sentence is above any of another source; its own score where there is none."""
 
 
 async def shortlist(state: State, services: Services, question: str, texts: Sequence[str]) -> Shortlist:

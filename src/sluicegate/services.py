@@ -130,9 +130,9 @@ class Evidence:
     retrieval: Sequence[float] = ()
     """The sources' similarities with the question, where they were retrieved."""
     similarity: float | None = None
-    """Of the nearest quoted sentence with the question; None for an answer in the model's own words."""
+    """Score of the best quoted sentence (`nodes.ranking`), at most 1; None for an answer in the model's own words."""
     margin: float = 0.0
-    """By how much that sentence is nearer than any sentence of another document."""
+    """By how much the best sentence is above any sentence of another document."""
 
 
 class Confidence(Protocol):

@@ -3,7 +3,7 @@
 A logistic regression on the features of an answer (`FEATURES`), fitted to graded answers, is the confidence; the
 threshold from which an answer may go out is proved on graded answers held apart, by the same risk control as the
 router's (`threshold`). Until one is fitted a confidence orders answers and is not calibrated, as
-`AnswerConfidence.fitted` says: a quoted answer is as sure as its nearest sentence is similar, a written one gets
+`AnswerConfidence.fitted` says: a quoted answer is as sure as its best sentence's score, a written one gets
 weights set by hand, so that grounded, fluent, finished answers score high. No threshold goes with it.
 """
 
@@ -111,9 +111,9 @@ def features_of(evidence: Evidence) -> dict[str, float]:
     """The features of one answer. What does not apply (log-probabilities of a quotation, say) is 0.
 
     ``mean_logprob``, ``least_logprob``: natural, at most 0. ``grounding``: share of the answer's telling words that the
-    sources have. ``length``: logarithm of its words by 40. ``similarity``: of the nearest quoted sentence with the
-    question; ``margin``: by how much it is above every other document's. ``retrieval``: similarity of the best source.
-    ``overlap``: share of the question's telling words in the answer.
+    sources have. ``length``: logarithm of its words by 40. ``similarity``: score of the best quoted sentence;
+    ``margin``: by how much the best sentence is above every other document's. ``retrieval``: similarity of the best
+    source. ``overlap``: share of the question's telling words in the answer.
     """
     quoted = evidence.similarity is not None
     # those of a quotation are the log-probabilities of the choice's digits
