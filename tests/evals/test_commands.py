@@ -1,9 +1,16 @@
 """The commands on a real workflow: evaluate, shadow, promote, roll back. The embedded models answer."""
 
 import asyncio
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +109,40 @@ def test_evaluate_then_shadow_on_the_embedded_models(desk: Path, own_home: Path,
     status = call(shadow_app, "status")[0]
     assert (status["pairs"], status["shed"]) == (2, {})
     assert call(promote_app, desk, "--plan", plan, status=3)["verdict"] == "CONTINUE"
+
+
+def test_an_evaluation_that_is_killed_goes_on_where_it_stopped(desk: Path, own_home: Path, tmp_path: Path) -> None:
+    call(ingest_app, desk)
+    data = tmp_path / "cases.jsonl"
+    texts = [f"Which film should I watch on evening {number}?" for number in range(400)]
+    data.write_text("".join(json.dumps({"text": text, "refused": True}) + "\n" for text in texts))
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "sluicegate", "eval", str(desk), str(data)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    results, deadline = own_home / "evals" / "results.sqlite", time.monotonic() + 60
+    while not known(results) and killed.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    before = known(results)
+    assert 0 < len(before) < len(texts)
+    assert (own_home / "evals" / f"workflow-{killed.pid}").is_dir()
+    data.write_text("".join(json.dumps({"text": text, "refused": True}) + "\n" for text in texts[: len(before) + 3]))
+    said = call(eval_app, desk, data)
+    runs = {row["run"] for row in said["rows"]["workflow"]}
+    assert before < runs
+    assert len(runs) == len(before) + 3
+    assert not list((own_home / "evals").glob("workflow-*")), "nor is anything left of the killed one"
+
+
+def known(results: Path) -> set[str]:
+    """The runs whose rows an evaluation has kept."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"file:{results}?mode=ro", uri=True)) as connection:
+            return {json.loads(said)["run"] for (said,) in connection.execute("SELECT result FROM results")}
+    except sqlite3.OperationalError:
+        return set()
 
 
 def within_the_process(desk: Path, name: str) -> None:

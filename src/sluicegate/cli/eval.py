@@ -93,6 +93,7 @@ async def _run(
     rows: dict[str, list[Row]] = {}
     before = None
     whole = data_hash(cases)
+    _clear(home() / "evals")
     for variant in ("workflow", *(baselines_of(workflow) if baselines else ())):
         # a folder per process: two evaluations at once do not share checkpoints
         folder = home() / "evals" / f"{variant}-{os.getpid()}"
@@ -120,6 +121,20 @@ async def _run(
         kept.evaluated(workflow.name, variant, whole, workflow.digest, under, figures, rows[variant])
     kept.close()
     return Report(workflow.name, workflow.version, workflow.digest, str(data), whole, rows, thresholds, before), cases
+
+
+def _clear(folder: Path) -> None:
+    """Remove the folders of evaluations that were killed: they hold checkpoints, with texts, that nobody takes up."""
+    for left in folder.glob("*-*/"):
+        pid = left.name.rpartition("-")[2]
+        if not pid.isdecimal() or int(pid) == os.getpid():
+            continue
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except OSError:
+            pass  # another user's, and alive
 
 
 def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
