@@ -8,6 +8,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from typer.testing import CliRunner
 
 from sluicegate.errors import ConfigError, ModelError
 from sluicegate.evals.cases import Case, data_hash, read_cases
@@ -382,6 +383,18 @@ def test_junit_counts_rows_and_thresholds() -> None:
     broken = replace(rows([1])[0], case="cx", error="SG309 no\x00model", metrics={"failed": 1.0})
     suite = ElementTree.fromstring(junit(report(rows={"workflow": [*rows([1, 0]), broken]})))
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("5", "3", "1")
+
+
+def test_without_keys_nothing_is_run_for_langfuse(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sluicegate.cli.eval import app
+
+    for name in ("LANGFUSE_PUBLIC_KEY", "LANGFUSE_SECRET_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    folder = Path(__file__).parents[2] / "configs" / "patterns" / "1-slm-router-tools"
+    asked = [str(folder / "workflow.yaml"), str(folder / "examples" / "requests.jsonl"), "--langfuse"]
+    result = CliRunner().invoke(app, asked)
+    assert "no Langfuse keys are set" in str(result.exception)
+    assert not (own_home / "evals").exists()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -50,6 +50,10 @@ def evaluate(
     from sluicegate.evals.summary import parse_threshold
 
     wanted = [parse_threshold(text) for text in threshold or []]
+    if langfuse:
+        from sluicegate.observe.experiments import ready_to_send
+
+        ready_to_send()  # rather than fail when everything has been run
     report, cases = asyncio.run(
         _run(config, data, wanted, baselines=baselines, concurrency=concurrency, limit=limit, judge=judge, fresh=fresh)
     )

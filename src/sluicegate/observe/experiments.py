@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.errors import RunError
-from sluicegate.observe.langfuse import Keys, LangfuseSender, loses_scores, sdk, server_state
+from sluicegate.observe.langfuse import Keys, LangfuseSender, ServerState, loses_scores, sdk, server_state
 from sluicegate.observe.spans import RunInfo, Score, Trace, new_id
 
-__all__ = ["Evaluated", "Experiment", "send_experiment"]
+__all__ = ["Evaluated", "Experiment", "ready_to_send", "send_experiment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,17 @@ class Experiment:
     warning: str = ""
 
 
+def ready_to_send(keys: Keys | None = None) -> tuple[Keys, ServerState]:
+    """The keys and what the server says, before work that would be sent there. Raises as `send_experiment` does."""
+    keys = keys or Keys.configured()
+    if keys is None:
+        raise RunError("SG613", "no Langfuse keys are set", mend="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
+    state = server_state(keys)
+    if not state.reachable:
+        raise RunError("SG614", f"Langfuse at {keys.host}: {state.reason}", mend="Try again when it is well")
+    return keys, state
+
+
 def send_experiment(
     dataset: str,
     name: str,
@@ -51,12 +62,7 @@ def send_experiment(
 
     Blocks for as long as the server takes. Raises `RunError` SG613 (no keys) or SG614 (the server failed or refused).
     """
-    keys = keys or Keys.configured()
-    if keys is None:
-        raise RunError("SG613", "no Langfuse keys are set", mend="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
-    state = server_state(keys)
-    if not state.reachable:
-        raise RunError("SG614", f"Langfuse at {keys.host}: {state.reason}", mend="Try again when it is well")
+    keys, state = ready_to_send(keys)
     warning = loses_scores(state)
     client = sdk(keys)
     try:
