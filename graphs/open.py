@@ -176,7 +176,7 @@ def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable
     config = workflow.config
 
     def embed_like(fingerprint: str) -> "EmbedNow":
-        async def embed(texts: Sequence[str]) -> list[list[float]]:
+        async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
             return (await models.embed(config.router.embedder, texts, like=fingerprint)).vectors
 
         return embed

@@ -104,7 +104,7 @@ class Completion:
 class Embeddings:
     """Vectors of one model, and which one it was."""
 
-    vectors: list[list[float]]
+    vectors: Sequence[Sequence[float]]
     """Unit length, one per text."""
     model: str
     """What really answered, as ``provider:model``."""

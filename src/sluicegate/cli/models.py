@@ -206,10 +206,10 @@ def _probed(config: str, only: list[str]) -> "list[tuple[str, ModelConfig, list[
 
 
 def _embeds(config: "ModelConfig") -> bool:
-    from sluicegate.models.weights import WEIGHTS
+    from sluicegate.models.weights import LAYERS, WEIGHTS
 
-    names = [config.use, *config.otherwise]
-    return any(WEIGHTS[name[9:]].kind == "embed" for name in names if name[9:] in WEIGHTS) or "embed" in config.use
+    names = [use.partition(":")[2].removesuffix(LAYERS) for use in (config.use, *config.otherwise)]
+    return any(WEIGHTS[name].kind == "embed" if name in WEIGHTS else "embed" in name for name in names)
 
 
 async def _measure(name: str, settings: "ModelConfig", tasks: "list[ProbeTask]", rows: int) -> "list[Result]":

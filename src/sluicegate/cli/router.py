@@ -32,6 +32,7 @@ app = typer.Typer(help="Fit, report and explain routers.", no_args_is_help=True)
 # `routing.calibration.METHODS`, without its numpy: help is shown at once
 CALIBRATIONS = ("temperature", "vector", "sigmoid", "vector-sigmoid", "isotonic")
 EMBEDDER = "embedded:all-minilm-l6-v2"
+LAYERED = f"{EMBEDDER}+layers"
 ROLE = "embedder"
 MOST_RECORDED = 1000
 """Recorded requests, the latest, that a refit is tried on."""
@@ -69,7 +70,7 @@ def fit(
         str, typer.Option(help=f"Calibration: {', '.join(CALIBRATIONS)}; auto picks by cross-validation.")
     ] = "auto",
     embedder: Annotated[
-        str | None, typer.Option(help=f"Embedding model ({EMBEDDER}), or none for words and characters only.")
+        str | None, typer.Option(help=f"Embedding model ({LAYERED}), or none for words and characters only.")
     ] = None,
     without_threshold: Annotated[
         bool, typer.Option("--without-threshold", help="Write a router that accepts nothing where none can be proved.")
@@ -123,7 +124,7 @@ def fit(
             method=kind,
             need_threshold=not without_threshold,
         )
-        name = embedder or EMBEDDER
+        name = embedder or LAYERED
         models = None if name == "none" else _models(name)
         _fit_and_write(train, apart, settings, models, ROLE, out, as_json=as_json)
     else:
@@ -524,7 +525,7 @@ def _serving(workflow: "Workflow") -> "FittedRouter":
     models = _models_of(workflow)
     facts = artifact.card["embedder"]
 
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
+    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return (await models.embed_named(config.embedder, texts, like=facts["fingerprint"])).vectors
 
     return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold, per=config.target.per)
@@ -542,7 +543,7 @@ def _loaded(folder: Path) -> "FittedRouter":
 def _embed_like(embedder: dict[str, Any]) -> "EmbedNow":
     models = _models(embedder["model"])
 
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
+    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return (await models.embed_named(ROLE, texts, like=embedder["fingerprint"])).vectors
 
     return embed
@@ -576,12 +577,12 @@ def _models(embedder: str) -> "ModelSet":
     """The one model that embeds, fetched first when it is embedded and absent."""
     from sluicegate.models.chain import ModelSet
     from sluicegate.models.config import ModelConfig
-    from sluicegate.models.weights import WEIGHTS, ensure
+    from sluicegate.models.weights import LAYERS, WEIGHTS, ensure
 
     provider, _, name = embedder.partition(":")
     if not name:
         raise ModelError("SG308", f"{embedder!r} is not a model", mend="Write provider:model, or none")
-    if provider == "embedded" and name in WEIGHTS:
+    if provider == "embedded" and (name := name.removesuffix(LAYERS)) in WEIGHTS:
         with progress() as bar:
             line = bar.add_task(f"fetching {name}", total=None)
             ensure(name, lambda done, total: bar.update(line, completed=done, total=total))

@@ -158,7 +158,7 @@ class ModelSet:
         """As `embed`, for long calls: what `remember` has done when one is interrupted is kept, and `on_progress` gets
         texts done and texts in all."""
 
-        async def call(provider: Provider, config: ModelConfig) -> tuple[list[list[float]], str]:
+        async def call(provider: Provider, config: ModelConfig) -> tuple[Sequence[Sequence[float]], str]:
             print_ = await self._fingerprint(provider, config.use)
             if like is not None and not same_embedder(like, print_):
                 raise ModelError("SG312", f"{config.use} gives other embeddings than what was fitted or indexed")
@@ -302,7 +302,7 @@ class ModelSet:
 
     async def _remembering(
         self, provider: Provider, texts: Sequence[str], report: Callable[[int, int], None] | None
-    ) -> list[list[float]]:
+    ) -> Sequence[Sequence[float]]:
         with self._lock:
             self._remembered = store = self._remembered or Remembered()
         identity = await provider.identity()
@@ -348,8 +348,8 @@ def _reasons(passed: Sequence[tuple[str, ModelError]]) -> str:
 
 async def _embedded(
     provider: Provider, texts: Sequence[str], report: Callable[[int, int], None] | None = None
-) -> list[list[float]]:
-    vectors: list[list[float]] = []
+) -> Sequence[Sequence[float]]:
+    vectors: list[Sequence[float]] = []
     for start in range(0, len(texts), EMBEDDED_AT_ONCE):
         vectors += await provider.embed(texts[start : start + EMBEDDED_AT_ONCE])
         if report:

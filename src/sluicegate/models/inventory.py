@@ -102,7 +102,7 @@ def _pinned(model: str, name: str) -> Entry:
     except ModelError as error:
         state = "corrupt" if error.code == "SG307" else "missing"
         return Entry(model, state, detail=error.message, mend=error.mend or "")
-    pinned = weights.PIPELINES.get(name) or weights.WEIGHTS[name]
+    pinned = weights.PIPELINES.get(name) or weights.known(name)
     return Entry(model, "ok", (), weights.size_of(path), pinned.digest, str(path))
 
 

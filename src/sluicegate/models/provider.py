@@ -43,7 +43,7 @@ class Answer:
 class Provider(Protocol):
     async def chat(self, ask: Ask) -> Answer: ...
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Unit-length vectors, one per text, in order."""
         ...
 

@@ -2,12 +2,17 @@
 
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.provider import Provider
+from sluicegate.models.weights import LAYERS
 
 __all__ = ["provider_for"]
 
 
 def provider_for(config: ModelConfig) -> Provider:
     """The provider of `config.use`. Raises `ModelError` SG308 when its package or key is missing."""
+    if config.provider == "embedded" and config.model.endswith(LAYERS):
+        from sluicegate.models.layered import Layered
+
+        return Layered(config.model)
     if config.provider == "embedded":
         from sluicegate.models.embedded import Embedded
 

@@ -34,11 +34,11 @@ class Remembered:
             self._connection = connect(path, schema=SCHEMA)
         self._lock = threading.Lock()
 
-    def get(self, identity: str, texts: Sequence[str]) -> dict[str, list[float]]:
+    def get(self, identity: str, texts: Sequence[str]) -> "dict[str, array[float]]":
         """The vectors of those texts that are known, by text."""
         by_key = {_key(identity, text): text for text in texts}
         keys = list(by_key)
-        found: dict[str, list[float]] = {}
+        found: dict[str, array[float]] = {}
         with self._lock, explained("the embedding cache"):
             for start in range(0, len(keys), AT_ONCE):
                 some = keys[start : start + AT_ONCE]
@@ -48,7 +48,7 @@ class Remembered:
                     some,
                 )
                 for row in rows:
-                    found[by_key[row["key"]]] = array("f", row["vector"]).tolist()
+                    found[by_key[row["key"]]] = array("f", row["vector"])
         return found
 
     def put(self, identity: str, vectors: Mapping[str, Sequence[float]]) -> None:

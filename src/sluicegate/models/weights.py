@@ -21,6 +21,7 @@ from sluicegate.home import cache_dir
 from sluicegate.models.pinned import PIPELINES, WEIGHTS, Weight
 
 __all__ = [
+    "LAYERS",
     "PIPELINES",
     "WEIGHTS",
     "Weight",
@@ -35,6 +36,8 @@ __all__ = [
 ]
 
 
+LAYERS = "+layers"
+"""After the name of a sentence encoder: the same weights, whose hidden layers are read (`layered`)."""
 PULL = "Run `sluicegate models pull {name}`"
 
 
@@ -46,9 +49,10 @@ def weights_dir() -> Path:
 
 
 def known(name: str) -> Weight:
-    """The weight of that name. Raises `ModelError` SG302 with the nearest one."""
-    if name in WEIGHTS:
-        return WEIGHTS[name]
+    """The weight of that name, with or without `LAYERS`. Raises `ModelError` SG302 with the nearest one."""
+    plain = name.removesuffix(LAYERS)
+    if plain in WEIGHTS:
+        return WEIGHTS[plain]
     near = nearest(name, WEIGHTS)
     raise ModelError(
         "SG302",

@@ -247,7 +247,7 @@ class _Writer:
         plan.problems.extend(_notices(entry))
         inputs = [f"{entry.document.title}\n{passage.text}" for passage in passages]
         keys = [content_hash(text) for text in inputs]
-        known: dict[str, list[float]] = {}
+        known: dict[str, Sequence[float]] = {}
         if self._old_table is not None and name in plan.old:
             with tables.guarded(self._index_dir):
                 known = await tables.vectors_of(self._old_table, name)
@@ -266,7 +266,7 @@ class _Writer:
             with tables.guarded(self._index_dir):
                 await self._flush()
 
-    async def _vectors(self, texts: list[str]) -> list[list[float]]:
+    async def _vectors(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Vectors of the index's own embedder, or of the first that answers when the index is new."""
         made = await embedded(
             self._models,

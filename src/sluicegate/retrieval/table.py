@@ -124,7 +124,7 @@ async def delete(table: Any, documents: Sequence[str]) -> None:
         await table.delete(f"document IN ({names})")
 
 
-async def vectors_of(table: Any, document: str) -> dict[str, list[float]]:
+async def vectors_of(table: Any, document: str) -> dict[str, Sequence[float]]:
     """A document's vectors by the hash of what was embedded."""
     rows = await table.query().where(f"document = {quoted(document)}").select(["input", "vector"]).to_list()
     return {row["input"]: row["vector"] for row in rows}

@@ -20,7 +20,7 @@ import numpy as np
 
 from sluicegate.errors import ModelError, RunError
 from sluicegate.routing.calibration import Calibrator
-from sluicegate.routing.head import Head
+from sluicegate.routing.head import Head, Projection
 from sluicegate.routing.lexical import Grams, Lexicon
 
 __all__ = [
@@ -60,6 +60,10 @@ def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mappi
     arrays: dict[str, Any] = {f"weights.{name}": block.astype(np.float16) for name, block in head.weights.items()}
     arrays["bias"] = head.bias
     arrays["landmarks"] = head.landmarks.astype(np.float16)
+    if head.projection:
+        arrays["projection.mean"] = head.projection.mean
+        if head.projection.axes is not None:
+            arrays["projection.axes"] = head.projection.axes.astype(np.float16)
     files: dict[str, bytes] = {}
     for name, lexicon in head.lexicons.items():
         arrays[f"idf.{name}"] = lexicon.idf
@@ -204,9 +208,17 @@ def read_head(folder: Path, card: Mapping[str, Any]) -> Head:
             landmarks=arrays["landmarks"].astype(np.float32),
             sharpness=card["sharpness"],
             embed_words=card["embed_words"],
+            projection=_projection(arrays),
         )
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
         raise _edited(folder, "its files do not fit together") from error
+
+
+def _projection(arrays: Mapping[str, Any]) -> Projection | None:
+    if "projection.mean" not in arrays:
+        return None
+    axes = arrays.get("projection.axes")
+    return Projection(arrays["projection.mean"], None if axes is None else axes.astype(np.float32))
 
 
 def check_fits(card: Mapping[str, Any], *, intents: set[str], where: str) -> None:

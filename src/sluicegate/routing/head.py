@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sluicegate.routing.lexical import Lexicon, words_of
 from sluicegate.routing.similarity import similarities
 
-__all__ = ["Evidence", "Head", "for_embedding"]
+__all__ = ["Evidence", "Head", "Projection", "for_embedding"]
 
 Floats = NDArray[np.floating]
 
@@ -37,6 +37,23 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Projection:
+    """From an embedder's vectors to what the head sees: less the training rows' mean, on their principal axes."""
+
+    mean: NDArray[np.float32]
+    """(dimensions)"""
+    axes: NDArray[np.float32] | None
+    """(dimensions, kept), orthonormal; None keeps every dimension."""
+
+    def __call__(self, embeddings: Floats) -> NDArray[np.float32]:
+        """Rows (or one row) of unit length."""
+        centred = embeddings.astype(np.float32) - self.mean
+        seen = centred if self.axes is None else centred @ self.axes
+        length = np.sqrt((seen * seen).sum(axis=-1, keepdims=True))
+        return (seen / np.maximum(length, np.float32(1e-12))).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """Views with their weights; `labels` in column order."""
 
@@ -48,16 +65,18 @@ class Head:
     landmark."""
     bias: NDArray[np.float32]
     landmarks: NDArray[np.float32]
-    """Embeddings, (landmarks, dimensions); no rows in a lexical head."""
+    """Embeddings as the head sees them, (landmarks, dimensions); no rows in a lexical head."""
     sharpness: dict[str, float]
     """Views of similarities, with their gamma."""
     embed_words: int
     """How many words of a text are embedded; 0 for a head without embeddings."""
+    projection: Projection | None = None
+    """What is done to an embedding first."""
 
     @property
     def dimensions(self) -> int:
         """Size of the embedding it was fitted with; 0 without."""
-        return self.landmarks.shape[1]
+        return len(self.projection.mean) if self.projection else self.landmarks.shape[1]
 
     def logits(self, text: str, embedding: Floats | None = None) -> Floats:
         """Logits of one text, (labels,). `embedding` is needed exactly when the head has `dimensions`."""
@@ -73,6 +92,8 @@ class Head:
 
     def _sentence(self, embedding: Floats) -> Floats:
         """What the embedding adds to the logits."""
+        if self.projection:
+            embedding = self.projection(embedding)
         total = embedding @ self.weights["embedding"]
         cosines = np.asarray(self.landmarks @ embedding, np.float32)
         for name, sharpness in self.sharpness.items():

@@ -1,9 +1,10 @@
 """Similarities to landmarks: what makes a linear head over embeddings bend.
 
-Landmarks are embeddings of some training rows. A text is described by ``exp(-gamma * distance ** 2)`` to each of
-them, and a ridge regression on these features is the subset-of-regressors approximation of kernel ridge regression
-(Rasmussen and Williams 2006, section 8.3.1). Its cross-fitting is exact and cheap: the normal equations of all rows
-less those of the fold that is left out.
+Landmarks are embeddings of training rows. A text is described by ``exp(-gamma * distance ** 2)`` to each of them, and
+regressed on these features. Where every row can be a landmark this is kernel ridge regression, whose scores of a row by
+the regression without it are known in closed form (Rifkin and Lippert 2007, "Notes on Regularized Least Squares",
+section 4). With fewer landmarks it is the subset-of-regressors approximation (Rasmussen and Williams 2006, section
+8.3.1), cross-fitted by folds: the normal equations of all rows less those of the fold that is left out.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RidgeFit", "fit_ridge", "landmarks_of", "similarities"]
+__all__ = ["RidgeFit", "fit_kernel", "fit_ridge", "landmarks_of", "similarities"]
 
 Floats = NDArray[np.float32]
 
@@ -53,6 +54,46 @@ def landmarks_of(embeddings: Floats, target: NDArray[np.integer], most: int) -> 
 def similarities(cosines: Floats, sharpness: float) -> Floats:
     """Gaussian similarities of unit-length vectors from their cosines: distance² = 2 - 2 cosine."""
     return np.exp(2 * sharpness * (cosines - 1))
+
+
+def fit_kernel(
+    embeddings: Floats,
+    goal: Floats,
+    *,
+    sharpness: float,
+    penalties: Sequence[float],
+    better: Callable[[Floats, Floats], float],
+) -> RidgeFit:
+    """Regress `goal` (rows, outputs) on similarities to all rows, with the penalty that is best on rows left out.
+
+    The bias, the mean of `goal`, is not left out with the row: that moves a score by about one in `rows`.
+    """
+    bias = goal.mean(axis=0)
+    kernel = embeddings @ embeddings.T
+    for start in range(0, len(kernel), CHUNK):
+        kernel[start : start + CHUNK] = similarities(kernel[start : start + CHUNK], sharpness)
+    best: RidgeFit | None = None
+    worth = -np.inf
+    for penalty in penalties:
+        weights, spread = _inverted(kernel, goal - bias, penalty)
+        held_out = (goal - weights / spread[:, None]).astype(np.float32)
+        if (found := better(held_out, goal)) > worth:
+            worth, best = found, RidgeFit(weights, bias, held_out, penalty)
+    assert best is not None
+    return best
+
+
+def _inverted(kernel: Floats, goal: Floats, penalty: float) -> tuple[Floats, Floats]:
+    """``(K + penalty I)^-1 goal`` and the diagonal of that inverse."""
+    import scipy.linalg
+
+    linalg: Any = scipy.linalg
+    system = kernel.copy()
+    system[np.diag_indices_from(system)] += np.float32(penalty)
+    factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
+    weights = linalg.cho_solve((factor, True), goal, check_finite=False)
+    inverse, _ = linalg.lapack.spotri(factor, lower=1, overwrite_c=True)
+    return np.asarray(weights, np.float32), np.asarray(inverse.diagonal(), np.float32)
 
 
 def fit_ridge(

@@ -1,7 +1,8 @@
 """Fit a head: several linear models over the same features, blended by held-out likelihood into one.
 
-Two kinds of members: linear support vector machines (one against the rest) over words, characters and embeddings, and
-ridge regressions (Rifkin and Klautau 2004, "In Defense of One-Vs-All Classification") over similarities to landmarks.
+Two kinds of members: linear support vector machines (one against the rest) over words, characters and embeddings, and a
+ridge regression (Rifkin and Klautau 2004, "In Defense of One-Vs-All Classification") over similarities to landmarks.
+Embeddings are first centred and put on their principal axes: what all texts share says nothing, and hides the rest.
 Members are cross-fitted: every training row gets logits from models that did not see it. On those rows one weight per
 member is fitted by likelihood (logarithmic opinion pool, Genest and Zidek 1986, section 3.2), the members are fitted
 again on all rows, and their weighted sum is the head. The held-out logits of the blend are kept: they order the
@@ -20,17 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.routing.calibration import smoothed_loss
-from sluicegate.routing.head import Head
+from sluicegate.routing.head import Head, Projection
 from sluicegate.routing.lexical import CHARACTERS, WORDS, Lexicon, fit_lexicon, words_of
-from sluicegate.routing.similarity import fit_ridge, landmarks_of
+from sluicegate.routing.similarity import RidgeFit, fit_kernel, fit_ridge, landmarks_of
 
-__all__ = ["FOLDS", "MEMBERS", "Kept", "Member", "Trained", "folds_of", "pool", "train_head"]
+__all__ = ["FOLDS", "MEMBERS", "Kept", "Member", "Trained", "fit_projection", "folds_of", "pool", "train_head"]
 
 FOLDS = 3
 MOST_WEIGHTS = 24_000_000
 """Bound on lexical features times labels: about 100 MB of weights."""
 
-EMBEDS = frozenset({"view.embedding", "view.similar-wide", "view.similar-near"})
+EMBEDS = frozenset({"view.embedding", "view.similar"})
 WORTH = 1.01
 """A head whose loss without embeddings is larger by less than this goes without."""
 
@@ -66,15 +67,19 @@ MEMBERS = (
     Member("contrast", {"words": 1.0, "characters": 1.0}, 0.3, contrast=True),
     Member("joined", {"words": 1.0, "characters": 1.0, "embedding": 2.0}, 0.5),
 )
-WIDE, NEAR = Similarity("similar-wide", 0.5), Similarity("similar-near", 1.5)
-"""Many rows bear more bend: wide was best on 8,000 and 15,000 rows, near on 33,000."""
-PENALTIES = (0.05, 0.2, 0.8)
-LANDMARKS = 5000
-"""On 8,000 banking questions 5,000 gave 0.5 points more than 2,500."""
+SIMILAR = Similarity("similar", 0.7)
+"""Of 0.7, 1.2 and 2, 0.7 was best on 8,000 and on 15,000 rows."""
 MOST_CONTRAST = 4.0
-MANY_ROWS = 20_000
-MANY_LANDMARKS = 8000
-"""From `MANY_ROWS` training rows on, more landmarks pay: on 33,000 tickets 8,000 gave 0.9 points more than 3,000."""
+MOST_ROWS = 16_000
+"""Up to here every training row is a landmark. The time grows with their cube: two minutes for 15,000."""
+LANDMARKS = 8000
+"""Of more rows so many are. On 33,000 tickets 8,000 gave 0.9 points more than 3,000."""
+PENALTIES = (0.05, 0.2, 0.8)
+FEW_ROWS = 4000
+USUAL_PENALTY = (0.1,)
+"""From `FEW_ROWS` rows on, where trying several takes long: on 8,000 rows 0.05 to 0.2 differ by 0.2 points."""
+AXES = 384
+"""Principal axes that a longer embedding is put on: on 8,000 rows as good as all 2,304, and a sixth of the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +168,10 @@ def train_head(
         "characters": fit_lexicon(tokens, CHARACTERS, most=most // 3),
     }
     views: dict[str, Any] = {name: lexicon.matrix(tokens) for name, lexicon in lexicons.items()}
+    projection = None
     if embeddings is not None:
+        projection = fit_projection(embeddings)
+        embeddings = projection(embeddings)
         views["embedding"] = embeddings
     usable = [member for member in members if member.scales.keys() <= views.keys()]
     fold = folds_of(target)
@@ -172,9 +180,8 @@ def train_head(
     landmarks = np.zeros((0, 0), np.float32)
     ridges: tuple[Similarity, ...] = ()
     if embeddings is not None:
-        many = len(target) >= MANY_ROWS
-        landmarks = landmarks_of(embeddings, target, MANY_LANDMARKS if many else LANDMARKS)
-        ridges = (NEAR,) if many else (WIDE,)
+        landmarks = landmarks_of(embeddings, target, len(target) if len(target) <= MOST_ROWS else LANDMARKS)
+        ridges = (SIMILAR,)
     work.steps = len(usable) * (FOLDS + 1) + len(ridges)
     pieces = [_fit_support(work, member) for member in usable]
     if embeddings is not None:
@@ -190,7 +197,7 @@ def train_head(
         shares = words_shares
         # what embeds adds next to nothing: the head is lexical, and a request needs no embedding model
         views.pop("embedding", None)
-        landmarks, ridges, embed_words = np.zeros((0, 0), np.float32), (), 0
+        landmarks, ridges, embed_words, projection = np.zeros((0, 0), np.float32), (), 0, None
     head = Head(
         labels=list(labels),
         lexicons=lexicons,
@@ -199,6 +206,7 @@ def train_head(
         landmarks=landmarks,
         sharpness={ridge.name: ridge.sharpness for ridge in ridges},
         embed_words=embed_words,
+        projection=projection,
     )
     blended = np.tensordot(shares, np.stack(held_out), axes=1)
     return Trained(head, blended, {name: round(float(share), 4) for name, share in zip(names, shares, strict=True)})
@@ -238,19 +246,43 @@ def _fit_support(work: _Work, member: Member) -> dict[str, Floats]:
 def _fit_similarity(
     work: _Work, ridge: Similarity, embeddings: NDArray[np.float32], landmarks: NDArray[np.float32]
 ) -> dict[str, Floats]:
+    goal = np.eye(work.classes, dtype=np.float32)[work.target]
+
+    def right(scores: Floats, goal: Floats) -> float:
+        return float((scores.argmax(axis=1) == goal.argmax(axis=1)).mean())
+
+    def fitted() -> RidgeFit:
+        if len(landmarks) < len(goal):
+            return fit_ridge(
+                *(embeddings, landmarks, goal, work.fold),
+                sharpness=ridge.sharpness,
+                penalties=PENALTIES,
+                better=right,
+            )
+        penalties = PENALTIES if len(goal) <= FEW_ROWS else USUAL_PENALTY
+        return fit_kernel(landmarks, goal, sharpness=ridge.sharpness, penalties=penalties, better=right)
+
     def make() -> dict[str, Floats]:
-        found = fit_ridge(
-            embeddings,
-            landmarks,
-            np.eye(work.classes, dtype=np.float32)[work.target],
-            work.fold,
-            sharpness=ridge.sharpness,
-            penalties=PENALTIES,
-            better=lambda scores, goal: float((scores.argmax(axis=1) == goal.argmax(axis=1)).mean()),
-        )
+        found = fitted()
         return {f"view.{ridge.name}": found.weights, "bias": found.bias, "held_out": found.held_out}
 
     return work.get(f"{len(landmarks)} landmarks", ridge, make)
+
+
+def fit_projection(embeddings: NDArray[np.float32]) -> Projection:
+    """The training rows' mean and, of many rows with many dimensions, the axes along which they differ most.
+
+    Few rows lie on few axes, and other texts would lose too much on them: those keep every dimension.
+    """
+    mean = embeddings.mean(axis=0)
+    rows, dimensions = embeddings.shape
+    if dimensions <= AXES or rows < 2 * AXES:
+        return Projection(mean, None)
+    unit = Projection(mean, None)(embeddings)
+    _, axes = np.linalg.eigh(unit.T @ unit)
+    # as they will be stored, so that training sees what inference sees
+    kept = axes[:, : -AXES - 1 : -1].astype(np.float16).astype(np.float32)
+    return Projection(mean, np.ascontiguousarray(kept))
 
 
 def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Member) -> dict[str, Floats]:

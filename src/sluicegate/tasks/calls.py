@@ -137,7 +137,7 @@ async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSe
     artifact = read_artifact(router)
     embedder: dict[str, str] | None = artifact.card.get("embedder")
 
-    async def embed(texts: Sequence[str]) -> list[list[float]]:
+    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         fingerprint = embedder["fingerprint"] if embedder else None
         return (await own.embed_named("embedder", texts, like=fingerprint)).vectors
 
