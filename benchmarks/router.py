@@ -1,12 +1,14 @@
 """`make bench-router`: fit routers on public data and measure them, beside the figures they should reach.
 
-    python benchmarks/router.py [--only tickets clinc banking escalation speed] [--json] [--keep FOLDER]
+    python benchmarks/router.py [--only tickets clinc banking escalation speed] [--keep FOLDER] [--embedder MODEL]
+    [--json]
 
 Reads the development parts beside the repository (`../shared/data`). Each row is two commands that anybody can run,
 `sluicegate router fit` and `sluicegate router report`, on parts that the fit did not see: the tuning part of the
 tickets, the validation part of CLINC150 (its rows calibrate the router, none trains it), a fifth of Banking77, the
 development part of MMLU. Their test parts are not here. Fits run on one thread; on a busy machine they take minutes
-each.
+each. `--embedder` fits the intent routers on another embedder than the default: what its layers give over the finished
+embedding is the difference to `--embedder embedded:all-minilm-l6-v2`.
 """
 
 import argparse
@@ -64,50 +66,51 @@ def fitted(out: Path, *arguments: str | Path) -> float:
     return (time.perf_counter() - started) / 60
 
 
-def tickets(folder: Path) -> dict[str, Any]:
+def tickets(folder: Path, *embedder: str) -> dict[str, Any]:
     parts = DATA / "it_tickets"
     out = folder / "tickets"
-    minutes = fitted(out, parts / "train.jsonl.gz", "--calibration", parts / "calibration.jsonl.gz")
+    minutes = fitted(out, parts / "train.jsonl.gz", "--calibration", parts / "calibration.jsonl.gz", *embedder)
     return sluicegate("report", out, "--data", parts / "tune.jsonl.gz") | {"fit_minutes": minutes}
 
 
-def clinc(folder: Path) -> dict[str, Any]:
+def clinc(folder: Path, *embedder: str) -> dict[str, Any]:
     parts = DATA / "clinc150"
     out = folder / "clinc"
     minutes = fitted(
         out,
         *(parts / "train.jsonl.gz", parts / "oos_train.jsonl.gz"),
         *("--calibration", parts / "val.jsonl.gz", "--calibration", parts / "oos_val.jsonl.gz", "--oos-label", "oos"),
+        *embedder,
     )
     rows = ("--data", parts / "val.jsonl.gz", "--data", parts / "oos_val.jsonl.gz")
     return sluicegate("report", out, *rows) | {"fit_minutes": minutes}
 
 
-def banking(folder: Path) -> dict[str, Any]:
+def banking(folder: Path, *embedder: str) -> dict[str, Any]:
     rows = gzip.decompress((DATA / "banking77" / "train.jsonl.gz").read_bytes()).splitlines(keepends=True)
     random.Random(0).shuffle(rows)
     fifth = len(rows) // 5
     held, train = folder / "banking-held.jsonl", folder / "banking-train.jsonl"
     held.write_bytes(b"".join(rows[:fifth]))
     train.write_bytes(b"".join(rows[fifth:]))
-    minutes = fitted(folder / "banking", train)
+    minutes = fitted(folder / "banking", train, *embedder)
     return sluicegate("report", folder / "banking", "--data", held) | {"fit_minutes": minutes}
 
 
-def escalation(folder: Path) -> dict[str, Any]:
+def escalation(folder: Path, *_embedder: str) -> dict[str, Any]:
     parts = DATA / "routellm"
     out = folder / "escalation"
     minutes = fitted(out, parts / "mmlu_train_1500.jsonl.gz", "--task", "escalate")
     return sluicegate("report", out, "--data", parts / "mmlu_dev_1500.jsonl.gz") | {"fit_minutes": minutes}
 
 
-def speed(folder: Path) -> dict[str, Any]:
+def speed(folder: Path, *embedder: str) -> dict[str, Any]:
     parts = DATA / "clinc150"
     lexical = folder / "clinc-lexical"
     fitted(lexical, parts / "train.jsonl.gz", "--calibration", parts / "val.jsonl.gz", "--embedder", "none")
     joined = folder / "clinc"
     if not joined.exists():
-        clinc(folder)
+        clinc(folder, *embedder)
     return {"lexical": _speed(lexical, 3000), "joined": _speed(joined, 300)}
 
 
@@ -122,7 +125,7 @@ def _speed(artifact: Path, rows: int) -> dict[str, Any]:
     return min(runs, key=lambda run: run["p50_ms"])
 
 
-RUNS: dict[str, Callable[[Path], dict[str, Any]]] = {
+RUNS: dict[str, Callable[..., dict[str, Any]]] = {
     "tickets": tickets,
     "clinc": clinc,
     "banking": banking,
@@ -169,13 +172,15 @@ def main() -> None:
     options.add_argument("--only", nargs="+", choices=list(RUNS), default=list(RUNS))
     options.add_argument("--json", action="store_true")
     options.add_argument("--keep", type=Path, help="Keep artifacts here, and use those that are there.")
+    options.add_argument("--embedder", help="Fit the intent routers on this embedder.")
     chosen = options.parse_args()
+    embedder = ("--embedder", chosen.embedder) if chosen.embedder else ()
     if not DATA.is_dir():
         sys.exit(f"{DATA} is absent: the development data are needed")
     with tempfile.TemporaryDirectory() as temporary:
         folder = chosen.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        found = {name: RUNS[name](folder.resolve()) for name in chosen.only}
+        found = {name: RUNS[name](folder.resolve(), *embedder) for name in chosen.only}
     if chosen.json:
         plain = {k: {f: v for f, v in run.items() if not isinstance(v, list)} for k, run in found.items()}
         print(json.dumps(plain, indent=2))

@@ -50,7 +50,7 @@ class ModelConfig(BaseModel):
 
     use: ModelName
     """The model asked first, as ``provider:model``: ``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``,
-    ``embedded:smollm2-135m``."""
+    ``embedded:smollm2-135m``. ``+layers`` after an embedded sentence encoder reads its last layers, for a router."""
     otherwise: tuple[str, ...] = ()
     """Fallbacks in order, each a ``provider:model`` or the name of another role, tried when a model is unreachable,
     missing, overloaded or too slow. What answered is always named."""

@@ -86,7 +86,7 @@ class FitSettings:
     error: float = 0.1
     confidence: float = 0.95
     oos_label: str | None = None
-    oos_recall: float = 0.85
+    oos_recall: float = 0.9
     """Share of out-of-scope texts to be called so; a higher one also rejects more texts that are in scope."""
     per: Per = "all"
     """Which thresholds serve; the card has both."""
