@@ -23,7 +23,7 @@ async def test_each_text_is_embedded_once_and_order_is_kept() -> None:
 
 async def test_the_oldest_are_forgotten_even_within_one_call() -> None:
     asked.clear()
-    recent = Recent(most=2)
+    recent = Recent(most=4)  # two vectors
     assert await recent.vectors(["a", "bb", "ccc"], embed) == [[1.0, 0.5], [2.0, 0.5], [3.0, 0.5]]
     await recent.vectors(["bb"], embed)
     await recent.vectors(["dddd"], embed)

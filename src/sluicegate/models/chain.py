@@ -324,7 +324,7 @@ class ModelSet:
         config: ModelConfig,
         texts: Sequence[str],
         report: Callable[[int, int], None] | None = None,
-    ) -> list[list[float]]:
+    ) -> Sequence[Sequence[float]]:
         if not config.use.startswith("embedded:"):
             return await _embedded(provider, texts, report)
         with self._lock:

@@ -10,8 +10,8 @@ from collections.abc import Awaitable, Callable, Sequence
 
 __all__ = ["Recent"]
 
-MOST = 4_096
-"""Vectors kept; of 384 numbers they take 12 MB."""
+MOST = 1_500_000
+"""Numbers kept, 12 MB: 3,900 vectors of 384."""
 
 
 class Recent:
@@ -19,19 +19,21 @@ class Recent:
 
     def __init__(self, most: int = MOST) -> None:
         self._most = most
+        self._numbers = 0
         self._known: OrderedDict[str, array[float]] = OrderedDict()
 
     async def vectors(
-        self, texts: Sequence[str], embed: Callable[[Sequence[str]], Awaitable[list[list[float]]]]
-    ) -> list[list[float]]:
+        self, texts: Sequence[str], embed: Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
+    ) -> Sequence[Sequence[float]]:
         """A vector per text; `embed` is asked for those that are not known, each once."""
         found = {text: known for text in texts if (known := self._known.get(text)) is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         if missing:
             found |= {text: array("d", v) for text, v in zip(missing, await embed(missing), strict=True)}
         for text in found:
+            self._numbers += 0 if text in self._known else len(found[text])
             self._known[text] = found[text]
             self._known.move_to_end(text)
-        while len(self._known) > self._most:
-            self._known.popitem(last=False)
+        while self._numbers > self._most:
+            self._numbers -= len(self._known.popitem(last=False)[1])
         return [found[text].tolist() for text in texts]
