@@ -90,7 +90,7 @@ async def test_look_alikes_pass(benign: list[Result]) -> None:
     stages = Counter(result.stage for result in benign)
     # measured: 0 requests denied, 1 document of 81 left out (it "overrides all other rules") which 2 searches miss
     assert stages["request guard"] == stages["policy"] == 0
-    # one honest summary goes to a person: what was left out of it turned its statement round
+    # one summary goes to a person: the stand-in joins two sentences without a full stop, which turns a negation round
     assert stages["output check"] <= 1
     assert stages["retrieval guard"] <= 2
     # four requests in high-risk classes wait for a person, as they must
