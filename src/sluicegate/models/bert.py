@@ -119,7 +119,7 @@ class Bert:
             )
 
         return cls(
-            tokens=tensors["token_embd.weight"].astype(np.float16),
+            tokens=tensors["token_embd.weight"].astype(np.float16, copy=False),
             positions=numbers("position_embd.weight") + numbers("token_types.weight")[0],
             norm=norm("token_embd_norm"),
             layers=tuple(layer(f"blk.{number}") for number in range(int(fields["bert.block_count"].contents()))),
