@@ -118,6 +118,8 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
             answer["finish"] = "length"  # in whichever section
         if now.sections:
             answer["sections"] = list(now.sections)
+        else:
+            answer["features"] = part.features
         return {"answer": answer}
 
     return write
@@ -131,6 +133,7 @@ class _Part:
     text: str
     prompt: Prompt
     confidence: float
+    features: dict[str, float]
 
 
 async def _part(
@@ -189,7 +192,9 @@ async def _part(
         similarity=nearest,
         margin=lead,
     )
-    return _Part(completion, text, prompt, services.confidence(evidence))
+    from sluicegate.routing.answer import features_of
+
+    return _Part(completion, text, prompt, services.confidence(evidence), features_of(evidence))
 
 
 def _slm_answer(name: str, settings: SlmAnswer) -> Node:

@@ -95,6 +95,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
         update: dict[str, Any] = {"approval": approval}
         if verdict["verdict"] == "edit" and answer:
             edited: Answer = {**answer, "text": verdict["text"], "by": name, "confidence": 1.0}
+            edited.pop("features", None)
             update["answer"] = edited
         return update
 

@@ -158,6 +158,8 @@ class Answer(TypedDict):
     """Why another model than the one asked for answered; empty when the asked one did."""
     sections: NotRequired[list[str]]
     """The headings that the text was written under, in order."""
+    features: NotRequired[dict[str, float]]
+    """What the confidence was read from, by name; not for a text in sections, nor one that a person wrote."""
 
 
 class CheckResult(TypedDict):

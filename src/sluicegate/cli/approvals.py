@@ -1,7 +1,10 @@
 """`sluicegate approvals`: what waits for a person, and what they decide."""
 
 import asyncio
+import json
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -68,14 +71,14 @@ def list_waiting(
 
 @app.command()
 def show(
-    run: Run,
+    run: Annotated[str, typer.Argument(help="The run's id, the start of it, or `last`: what came in last and waits.")],
     user: Annotated[str, typer.Option("--as", help="Who reads: restores what was redacted and they may see.")] = "",
     role: Roles = None, group: Groups = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show the evidence: request, draft, sources, checks, and why a person is asked."""
     from sluicegate.graphs.intake import principal
 
-    waiting = _waiting(_full_id(run), principal(user, role, group) if user else None)
+    waiting = _waiting(_last() if run == "last" else _full_id(run), principal(user, role, group) if user else None)
     if as_json:
         emit(waiting)
         return
@@ -115,11 +118,14 @@ def approve(
 
 @app.command()
 def edit(
-    run: Run, text: Annotated[str, typer.Argument(help="The text to send instead of the draft.")], user: User,
-    role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
+    run: Run, text: Annotated[str, typer.Argument(help="The text to send instead; `-`: from standard input.")],
+    user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Send another text than the draft."""
+    text = (sys.stdin.read() if text == "-" else text).strip()
+    if not text:
+        raise typer.BadParameter("is empty; `reject` sends no answer", param_hint="TEXT")
     _decide(run, "edit", user, role, group, reason, text, intent, kept, migrate, as_json=as_json)
 
 
@@ -153,6 +159,29 @@ def watch(
         if once:
             return
         time.sleep(every)
+
+
+@app.command()
+def export(
+    config: Annotated[Path, typer.Argument(help="The workflow whose decided drafts to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File of graded answers to write, JSON Lines.")],
+    since: Annotated[str, typer.Option(help="Only runs that ended since then: 12h, 30d, or an ISO time.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Write what people decided as graded answers, for `router fit --task answer`."""
+    from sluicegate.cli.trace import since_ns
+    from sluicegate.graphs.load import load
+    from sluicegate.observe.decided import decided_drafts
+
+    rows, left = decided_drafts(_store(), load(config).config.workflow, since_ns=since_ns(since))
+    out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    found = {"file": str(out), "answers": len(rows), "right": sum(row["right"] for row in rows), "left_out": dict(left)}
+    if as_json:
+        emit(found)
+        return
+    console().print(f"{out}: {found['answers']} graded answers, {found['right']} right", markup=False)
+    for reason, count in left.items():
+        console().print(f"  left out {count}: {reason}", style="dim")
 
 
 def _decide(
@@ -240,6 +269,16 @@ def _opened_version(workflow: str, digest: str) -> "Opened":
         # moved away or broken by an edit: what waits is still there to be seen
         return open_workflow(kept(digest))
     return open_workflow(present if present.digest == digest else kept(digest))
+
+
+def _last() -> str:
+    """The run that came in last of those that wait. Raises `RunError` SG603 when none does."""
+    from sluicegate.observe.store import RunFilter
+
+    runs = _store().runs(RunFilter(status="waiting"), limit=1)
+    if not runs:
+        raise RunError("SG603", "nothing waits for a decision", mend="`sluicegate trace list` shows the runs there are")
+    return runs[0]["run_id"]
 
 
 def _full_id(run: str) -> str:

@@ -32,6 +32,8 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
         found["confidence"] = answer["confidence"]
         found["citations"] = [f"{citation['document']}@{citation['version']}" for citation in answer["citations"]]
         found |= {key: answer[key] for key in ("model", "prompt", "prompt_hash", "finish") if answer.get(key)}
+        if "features" in answer:
+            found["features"] = answer["features"]
         if answer.get("fallback"):
             found["fallback"] = answer["fallback"]
     if "cache" in state:

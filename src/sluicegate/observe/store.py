@@ -260,6 +260,14 @@ class Store:
             (workflow, since_ns),
         )
 
+    def decided_runs(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
+        """The finished runs that waited for a person, oldest first: `run_id` and `request`."""
+        return self.query(
+            "SELECT run_id, request FROM runs WHERE workflow = ? AND ended_ns >= ? AND approval IS NOT NULL "
+            "AND status IN ('answered', 'refused') AND NOT shadow ORDER BY ended_ns",
+            (workflow, since_ns),
+        )
+
     def trace(self, run_id: str) -> Trace:
         """A whole run as exporters take it, for sending it again."""
         row = self.run(run_id)
