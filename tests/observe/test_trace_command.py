@@ -56,6 +56,7 @@ def test_list_shows_runs_newest_first(home_with_runs: Path) -> None:
     assert {"answered", "rag-slm", "password_reset", "0.83", "$0.0012"} <= set(lines[2].split())
     assert [run["run_id"] for run in json.loads(call("list", "--json", "--status", "waiting"))] == ["run-2"]
     assert len(json.loads(call("list", "--json", "--user", "ann", "--since", "1h"))) == 2
+    assert json.loads(call("list", "--json", "--since", "2300-01-01")) == []
     assert call("list", "--user", "bob").strip() == "no runs"
 
 

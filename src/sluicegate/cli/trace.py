@@ -292,16 +292,19 @@ def _filter(
 
 
 def since_ns(text: str) -> int:
-    """Unix nanoseconds of a time given as an age or in ISO 8601; 0 for none."""
+    """Unix nanoseconds of a time given as an age or in ISO 8601; 0 for none, and for what is longer ago than 1970."""
     if not text:
         return 0
-    if age := re.fullmatch(r"(\d+)([smhdw])", text):
-        seconds = int(age[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[age[2]]
-        return int((time.time() - seconds) * 1e9)
     try:
-        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1e9)
-    except ValueError:
+        if age := re.fullmatch(r"(\d+)([smhdw])", text):
+            seconds = int(age[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[age[2]]
+            found = time.time() - seconds
+        else:
+            found = datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError):
         raise typer.BadParameter(f"{text!r} is neither an age such as 30m, 12h or 7d nor an ISO time") from None
+    # SQLite's integers end in the year 2262
+    return min(max(int(found * 1e9), 0), 2**63 - 1)
 
 
 def _score(text: str) -> tuple[str, float | bool | str]:
