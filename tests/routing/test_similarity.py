@@ -1,12 +1,14 @@
 """Kernel ridge with every row a landmark: its left-out scores are those of regressions without the row."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sluicegate.routing.head import Projection
 from sluicegate.routing.similarity import fit_kernel, similarities
-from sluicegate.routing.training import AXES, fit_projection
+from sluicegate.routing.training import AXES, Kept, fit_projection
 
 SHARPNESS = 0.7
 
@@ -79,3 +81,11 @@ def test_many_rows_with_many_dimensions_are_put_on_their_principal_axes() -> Non
 def test_few_rows_keep_every_dimension() -> None:
     random = np.random.default_rng(2)
     assert fit_projection(random.normal(size=(2 * AXES - 1, AXES + 1)).astype(np.float32)).axes is None
+
+
+def test_a_piece_that_was_damaged_is_made_again(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    made = kept.get("piece", lambda: {"x": np.arange(3.0)})
+    (file,) = tmp_path.glob("*.npz")
+    file.write_bytes(file.read_bytes()[:40])
+    assert (kept.get("piece", lambda: {"x": np.arange(3.0)})["x"] == made["x"]).all()

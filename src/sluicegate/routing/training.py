@@ -12,6 +12,7 @@ Fitting can be interrupted: every finished member is kept by `Kept` and found ag
 """
 
 import hashlib
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,7 +108,7 @@ class Kept:
             try:
                 with np.load(path, allow_pickle=False) as stored:
                     return {name: stored[name] for name in stored.files}
-            except (OSError, ValueError, EOFError):
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 path.unlink()
         made = make()
         staged = path.with_suffix(".part.npz")
