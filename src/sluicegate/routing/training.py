@@ -106,7 +106,8 @@ class Kept:
         path = self.folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
         if path.is_file():
             try:
-                with np.load(path, allow_pickle=False) as stored:
+                # opened here: numpy leaves a file that is no archive open
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                     return {name: stored[name] for name in stored.files}
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 path.unlink()
