@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from sluicegate.errors import ModelError
 from sluicegate.models import weights
 from sluicegate.models.cores import threads
+from sluicegate.models.own_thread import Cancelled, in_thread
 from sluicegate.models.provider import Answer, Ask, encodable
 from sluicegate.models.structured import closed
 from sluicegate.models.windows import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
@@ -38,10 +39,6 @@ COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator"
 """Without it a small model may fill its whole allowance with blank lines, which JSON allows."""
 
 T = TypeVar("T")
-
-
-class Cancelled(Exception):  # noqa: N818 - not an error: the caller has gone
-    """The task that asked is no longer waiting."""
 
 
 class Runtime:
@@ -194,20 +191,7 @@ class Embedded:
         await self._run(lambda _gone: self._runtime.load())
 
     async def _run(self, work: Callable[[threading.Event], T]) -> T:
-        gone = threading.Event()
-
-        def unless_gone() -> T:
-            if gone.is_set():
-                raise Cancelled
-            return work(gone)
-
-        future = asyncio.get_running_loop().run_in_executor(self._runtime.executor, unless_gone)
-        # a cancelled future would never be told that the thread raised
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            return await asyncio.shield(future)
-        finally:
-            gone.set()
+        return await in_thread(self._runtime.executor, work)
 
 
 _runtimes: dict[tuple[str, int | None], Runtime] = {}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sluicegate.errors import ModelError
 from sluicegate.models import weights
 from sluicegate.models.cores import threads
+from sluicegate.models.own_thread import Cancelled, in_thread
 from sluicegate.models.provider import Answer, Ask, encodable
 from sluicegate.models.windows import MOST_CHARACTERS
 
@@ -74,7 +75,7 @@ class Encoder:
                 step = max(1, AT_ONCE // size)
                 for start in range(0, len(group), step):
                     if gone.is_set():
-                        raise asyncio.CancelledError
+                        raise Cancelled
                     some = group[start : start + step]
                     means, tops = self._pooled([window for _, window in some])
                     for (at, _), mean, top in zip(some, means, tops, strict=True):
@@ -119,14 +120,7 @@ class Layered:
         raise ModelError("SG305", f"embedded:{self._name} describes texts, it does not chat")
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        gone = threading.Event()
-        future = asyncio.get_running_loop().run_in_executor(self._encoder.executor, self._encoder.embed, texts, gone)
-        # a cancelled future would never be told that the thread raised
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
-        try:
-            return await asyncio.shield(future)
-        finally:
-            gone.set()
+        return await in_thread(self._encoder.executor, lambda gone: self._encoder.embed(texts, gone))
 
     async def identity(self) -> str:
         return f"embedded:{self._name}@{self._weight.digest}"

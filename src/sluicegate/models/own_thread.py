@@ -1,0 +1,33 @@
+"""Work in a model's own thread, for a task that may stop waiting: the work is told that nobody waits any more."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TypeVar
+
+__all__ = ["Cancelled", "in_thread"]
+
+T = TypeVar("T")
+
+
+class Cancelled(Exception):  # noqa: N818 - not an error: the caller has gone
+    """The task that asked is no longer waiting."""
+
+
+async def in_thread(executor: Executor, work: Callable[[threading.Event], T]) -> T:
+    """What `work` returns; its event is set when the awaiting task has gone, and then it may raise `Cancelled`."""
+    gone = threading.Event()
+
+    def unless_gone() -> T:
+        if gone.is_set():
+            raise Cancelled
+        return work(gone)
+
+    future = asyncio.get_running_loop().run_in_executor(executor, unless_gone)
+    # a cancelled future would never be told that the thread raised
+    future.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        return await asyncio.shield(future)
+    finally:
+        gone.set()
