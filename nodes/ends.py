@@ -1,13 +1,19 @@
-"""The two ends: `respond` sends the draft, `refuse` says no and why. What path the run took is settled here."""
+"""The two ends: `respond` sends the draft, `refuse` says no and why. What path the run took is settled here.
+
+A refusal gives the reason that a policy gives people (its `@reason`) and, for a guard, its kind's plain sentence; what
+a guard measured and which rule decided stay in the trail, the trace and the incident.
+"""
 
 from typing import Any
 
 from sluicegate.nodes._settings import NoSettings, Settings
 from sluicegate.nodes.caching import question_of, shareable
 from sluicegate.nodes.generation import said
+from sluicegate.nodes.policy_check import GUARD
 from sluicegate.nodes.registry import Node, NodeKind
+from sluicegate.policies.guards.registry import guards
 from sluicegate.services import Services
-from sluicegate.state import Path, Run, State
+from sluicegate.state import Path, Policy, Run, State
 
 __all__ = ["REFUSE", "RESPOND", "Refuse"]
 
@@ -43,12 +49,24 @@ def _refuse(name: str, settings: Refuse) -> Node:
 def _reason(state: State) -> str:
     policy, approval = state.get("policy"), state.get("approval")
     if policy and policy["verdict"] == "deny":
-        return policy["reason"]
+        return _denied(policy)
     if approval and approval["verdict"] == "timeout":
         return "Nobody decided in time."
     if approval and approval["verdict"] == "reject":
         return approval["reason"]
     return ""
+
+
+def _denied(policy: Policy) -> str:
+    """Why the policies or the guards on the request said no, as far as it is for the person who asked."""
+    stopped = [rule.removeprefix(GUARD) for rule in policy["rules"] if rule.startswith(GUARD)]
+    if stopped:
+        return " ".join(dict.fromkeys(guards()[name].says for name in stopped))
+    if any(rule.startswith("switch:") for rule in policy["rules"]):
+        return "This is switched off at the moment."
+    # without a rule nobody has written a reason, and one that gives none goes by its name
+    said = [reason for reason in policy["reason"].split("; ") if reason not in policy["rules"]]
+    return "; ".join(said) if policy["rules"] and not policy["errors"] else ""
 
 
 def _sentence(reason: str) -> str:

@@ -9,7 +9,10 @@ from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.services import Services
 from sluicegate.state import Policy, State
 
-__all__ = ["POLICY_CHECK", "PolicyCheck"]
+__all__ = ["GUARD", "POLICY_CHECK", "PolicyCheck"]
+
+GUARD = "guard:"
+"""What the rule that denied begins with when it was a guard; its name follows."""
 
 
 class PolicyCheck(Settings):
@@ -39,7 +42,7 @@ def _make(name: str, settings: PolicyCheck) -> Node:
             if blocked:
                 denied: Policy = {
                     "verdict": "deny",
-                    "rules": [f"guard:{result['guard']}" for result in blocked],
+                    "rules": [f"{GUARD}{result['guard']}" for result in blocked],
                     "reason": "; ".join(result["reason"] for result in blocked),
                     "errors": [],
                 }

@@ -60,4 +60,5 @@ KIND = GuardKind(
     stages=frozenset({"request", "retrieved", "output"}),
     settings=BannedSettings,
     make=_make,
+    says="It holds words that are not allowed here.",
 )

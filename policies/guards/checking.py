@@ -1,7 +1,8 @@
 """What a guard is: a function from a `Subject` to a `Verdict`.
 
 A guard sees one text with what belongs to it and says whether it passes, why not, and where. Its reason is shown to
-people and written to logs and traces, so it never quotes the text; the places it found are offsets with a label.
+operators and approvers and written to logs and traces, so it never quotes the text; the places it found are offsets
+with a label. Who asked reads the sentence of the guard's kind instead.
 """
 
 from collections.abc import Awaitable, Callable
@@ -64,7 +65,7 @@ class Finding:
 class Verdict:
     passed: bool
     reason: str = ""
-    """Why not, for people; never quotes the text."""
+    """Why not, for operators; never quotes the text."""
     findings: tuple[Finding, ...] = ()
     action: Action | None = None
     """What to ask for, where it is not the configured action."""
@@ -108,3 +109,5 @@ class GuardKind:
     make: Callable[[GuardSettings, Helpers], Check]
     quick: bool = False
     """The check takes milliseconds at most and time linear in the text, so it needs no thread of its own."""
+    says: str = "It did not pass a check."
+    """What the person whose request it stops reads, in whole sentences; a verdict's reason is for operators."""

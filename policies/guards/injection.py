@@ -74,4 +74,5 @@ KIND = GuardKind(
     settings=InjectionSettings,
     make=_make,
     quick=True,
+    says="It reads like an attempt to change the assistant's instructions. Please put your question in plain words.",
 )

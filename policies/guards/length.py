@@ -31,4 +31,5 @@ KIND = GuardKind(
     settings=LengthSettings,
     make=_make,
     quick=True,
+    says="It is longer or shorter than what can be answered here.",
 )

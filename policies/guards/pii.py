@@ -74,4 +74,5 @@ KIND = GuardKind(
     settings=PiiSettings,
     make=_make,
     quick=True,
+    says="It seems to hold personal data. Please ask again without them.",
 )

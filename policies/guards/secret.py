@@ -330,4 +330,5 @@ KIND = GuardKind(
     settings=SecretSettings,
     make=_make,
     quick=True,
+    says="It seems to hold a password or a key. Please ask again without it, and change it if it is in use.",
 )
