@@ -52,11 +52,17 @@ class Summarize(SlmAnswer):
 
 
 def _numbered(texts: list[str], state: State) -> str:
-    """Sources as the prompt shows them: number, title, words."""
+    """Sources as the prompt shows them: number, title, words; a document that begins with its title says it once."""
     titles = [document["title"] for document in state.get("documents", [])]
     return "\n\n".join(
-        f"[{n}] {title}\n{text}" for n, (title, text) in enumerate(zip(titles, texts, strict=True), start=1)
+        f"[{n}] {title}\n{_untitled(text, title)}"
+        for n, (title, text) in enumerate(zip(titles, texts, strict=True), start=1)
     )
+
+
+def _untitled(text: str, title: str) -> str:
+    first, _, rest = text.lstrip().partition("\n")
+    return rest.lstrip() if first.lstrip("#").strip() == title and first.startswith("#") else text
 
 
 def _feedback(state: State) -> str:
@@ -86,6 +92,8 @@ def _standing(name: str, state: State) -> dict[str, str]:
     answer, checks = state.get("answer"), state.get("checks")
     if not answer or answer["by"] != name or not checks or not set(checks["failures"]) <= BY_SECTION:
         return {}
+    if answer["finish"] == "length":
+        return {}  # which section was cut off is not kept: the whole is written again
     failed = checks.get("sections")
     return {heading: text for heading, text in parted(answer).items() if heading not in failed} if failed else {}
 
@@ -105,7 +113,9 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
             if section in standing:
                 texts_by_heading[section] = standing[section]
                 continue
-            part = await _part(state, services, settings, now, section, texts, visit)
+            said_already = [*standing.values(), *texts_by_heading.values()]
+            to_come = [one for one in now.sections if one not in (*standing, *texts_by_heading, section)]
+            part = await _part(state, services, settings, now, section, texts, said_already, to_come, visit)
             if part is None:
                 return {"answer": said(name, "", confidence=0.0)}
             texts_by_heading[section] = part.text
@@ -143,15 +153,21 @@ async def _part(
     plan: _Plan,
     section: str,
     texts: list[str],
+    said_already: Sequence[str],
+    to_come: Sequence[str],
     visit: int,
 ) -> _Part | None:
-    """None when a model may not be asked, or when there is nothing to quote."""
+    """`said_already` is what the other sections say, `to_come` those not yet written.
+
+    None when a model may not be asked, or when there is nothing to quote.
+    """
     question, intent = state["request"]["text"], state.get("intent")
     candidates: Sequence[Candidate] = ()
     lead = 0.0
     if plan.style == "quote":
         try:
-            found = await shortlist(state, services, f"{section}: {question}" if section else question, texts)
+            about, *later = (f"{one}: {question}" if one else question for one in (section, *to_come))
+            found = await shortlist(state, services, about, texts, said=said_already, later=later)
         except StoppedError:
             return None
         candidates, lead = found.candidates, found.margin
