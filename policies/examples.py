@@ -31,6 +31,11 @@ _CONTEXTS: dict[str, dict[str, Any]] = {
     "see_redacted": {"intent": "", "risk": "low", "kind": "email", "stage": "request"},
 }
 
+_FIRST = (
+    "Write what should be decided there, one example a line, such as"
+    " - {name: staff may ask, principal: {id: ann, roles: [employee]}, expect: allow, rule: base.ask}"
+)
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -77,6 +82,8 @@ def read_examples(path: Path) -> list[Example]:
     """The examples of a file. Raises `ConfigError` SG101 or SG102, or SG140 with every bad row and its place."""
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError([Problem("SG101", f"{path} is not there: no examples to decide", mend=_FIRST)]) from error
     except OSError as error:
         raise ConfigError([Problem("SG101", f"{path} cannot be read: {error.strerror}")]) from error
     try:

@@ -1,6 +1,8 @@
 """`sluicegate policy` and `sluicegate budget`, as people and scripts call them."""
 
 import json
+import re
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,15 @@ import pytest
 from typer.testing import CliRunner
 
 from sluicegate.cli import budget, policy
-from sluicegate.errors import BudgetError
+from sluicegate.errors import BudgetError, ConfigError
 from sluicegate.observe.audit import open_audit, verify
 from sluicegate.observe.audit.proof import records
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger import SqliteLedger
 from sluicegate.services import Reservation
 
-HELPDESK = str(Path(__file__).parents[2] / "configs" / "helpdesk")
+ROOT = Path(__file__).parents[2]
+HELPDESK = str(ROOT / "configs" / "helpdesk")
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +107,35 @@ def test_explaining_an_allow_and_a_deny() -> None:
     }  # fmt: skip
     allowed = called(policy.app, *words, "--attribute", "requester=bob", "--role", "auditor")
     assert [row["id"] for row in allowed["policies"] if row["decides"]] == ["base.trace.operators"]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [file.parents[1] for file in sorted((ROOT / "configs").rglob("policies/examples.yaml"))]
+    + [ROOT / "src" / "sluicegate" / "cli" / "starter"],
+    ids=lambda folder: folder.name,
+)
+def test_the_examples_that_ship_come_out_as_they_say(folder: Path) -> None:
+    found = called(policy.app, "test", str(folder))
+    assert found["failed"] == 0
+    own = {
+        rule
+        for file in (folder / "policies").glob("*.cedar")
+        for rule in re.findall(r'@id\("([^"]+)', file.read_text())
+    }
+    assert own, "what ships examples has policies of its own"
+    assert own <= {row["expected_rule"] for row in found["examples"]}
+
+
+def test_without_examples_it_says_what_to_write(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    shutil.copytree(ROOT / "src" / "sluicegate" / "cli" / "starter", folder)
+    (folder / "policies" / "examples.yaml").unlink()
+    with pytest.raises(ConfigError, match="is not there: no examples to decide") as raised:
+        call(policy.app, "test", str(folder))
+    [problem] = raised.value.problems
+    (folder / "policies" / "examples.yaml").write_text(str(problem.mend).partition("such as ")[2], "utf-8")
+    assert [row["passed"] for row in called(policy.app, "test", str(folder))["examples"]] == [True]
 
 
 def test_examples_are_run_and_a_failing_one_fails(tmp_path: Path) -> None:
