@@ -123,6 +123,15 @@ def test_the_challenger_varies_the_champion_under_a_fixed_plan() -> None:
     assert {limit.event for limit in plan.limits} >= {"failed", "must_refuse_answered"}
 
 
+def test_init_takes_a_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for given, made in (("shop", "configs/shop"), ("./shop", "shop"), (str(tmp_path / "a" / "b"), "a/b")):
+        result = CliRunner().invoke(init, [given])
+        assert result.exit_code == 0, result.output
+        text = (tmp_path / made / "workflow.yaml").read_text(encoding="utf-8")
+        assert text.startswith(f"workflow: {Path(made).name}\n")
+
+
 @pytest.mark.parametrize("number", list("1234567"))
 def test_init_starts_a_workflow_from_a_pattern(number: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(init, ["mine", "--pattern", number, "--in", str(tmp_path)])

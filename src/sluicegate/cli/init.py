@@ -18,7 +18,9 @@ app = typer.Typer(help="Start a new workflow.")
 
 @app.command()
 def init(
-    name: Annotated[str, typer.Argument(help="The workflow's name; its folder is made under --in.")],
+    name: Annotated[
+        str, typer.Argument(help="The workflow's name; its folder is made under --in. Or the folder, such as ./shop.")
+    ],
     pattern: Annotated[
         str, typer.Option(help="Start from this pattern, by number or name, instead of the starter.")
     ] = "",
@@ -26,6 +28,8 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Start a new workflow that runs as it is: config, prompts, policy, two documents, examples."""
+    if len(Path(name).parts) > 1 or name.startswith("./"):
+        parent, name = Path(name).parent, Path(name).name
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,60}", name):
         raise ConfigError([Problem("SG107", f"{name!r} is no name: letters, digits, - and _, a letter first")])
     target = parent / name
