@@ -11,9 +11,11 @@ idempotency key travels as ``_meta["sluicegate/idempotency-key"]`` and the run i
 """
 
 import asyncio
+import math
 import os
 import threading
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -162,18 +164,35 @@ def _arguments(schema: dict[str, Any]) -> type[BaseModel]:
 
 
 async def _listing(server: McpServer) -> list[Any]:
-    async with asyncio.timeout(_LISTING_S), _client(server) as client:
-        return list((await client.list_tools()).tools)
+    async with _connected(server, _LISTING_S) as (client, limit):
+        listed = await client.list_tools()
+        limit.deadline = math.inf
+    return list(listed.tools)
 
 
 async def _call(server: McpServer, name: str, arguments: dict[str, Any], meta: dict[str, Any]) -> Any:
     """The tool's structured result, or its words. Raises `RuntimeError` when the tool says it failed."""
-    async with asyncio.timeout(server.timeout_s), _client(server) as client:
+    async with _connected(server, server.timeout_s) as (client, limit):
         result: Any = await client.call_tool(name, arguments, meta=meta)
+        limit.deadline = math.inf
     words = "\n".join(part.text for part in result.content if part.type == "text")
     if result.is_error:
         raise RuntimeError(words or "the tool failed without a word")
     return words if result.structured_content is None else result.structured_content
+
+
+@asynccontextmanager
+async def _connected(server: McpServer, seconds: float) -> AsyncGenerator[tuple[Any, Any]]:
+    """A client, and the limit on all that is done with it; lift it once there is a result. Raises `TimeoutError`.
+
+    `asyncio.timeout` would not do: its cancellation breaks off the ending of a server that is slow to end, too, and
+    leaves the process there.
+    """
+    import anyio
+
+    with anyio.fail_after(seconds) as limit:
+        async with _client(server) as client:
+            yield client, limit
 
 
 def _client(server: McpServer) -> Any:

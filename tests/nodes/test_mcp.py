@@ -1,6 +1,7 @@
 """Tools of a real MCP server over standard input and output: listed by the operator only, checked, once per key."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.registry import Tool
 
 SERVER = '''
-import sys, time
+import os, sys, threading, time
 from typing import Any
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
@@ -40,6 +41,14 @@ def slow() -> str:
     time.sleep(30)
     return "late"
 
+@server.tool()
+def linger() -> str:
+    """Answers at once; its server does not end when it is told to."""
+    threading.Thread(target=time.sleep, args=(60,)).start()
+    return "done"
+
+with open(sys.argv[1].replace(".log", ".pid"), "w") as file:
+    file.write(str(os.getpid()))
 server.run("stdio")
 '''
 
@@ -96,6 +105,16 @@ async def test_a_server_that_hangs_is_given_up(log: Path, own_home: Path) -> Non
     result = await ToolBox(own_home, allowed=available(["mcp.desk.slow"])).call("mcp.desk.slow", {}, key="k", run="r")
     assert result.status == "failed"
     assert result.ms < 8000
+
+
+async def test_a_server_that_is_slow_to_end_is_ended_though_the_time_is_up_meanwhile(log: Path, own_home: Path) -> None:
+    edit(own_home, timeout_s=2.0)  # it answers long before, and is given two seconds to end
+    result = await ToolBox(own_home, allowed=available(["mcp.desk.linger"])).call(
+        "mcp.desk.linger", {}, key="k", run="r"
+    )
+    assert result.ms < 8000
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(log.with_suffix(".pid").read_text()), 0)
 
 
 def test_a_config_cannot_name_a_server_the_operator_has_not_listed(log: Path) -> None:
