@@ -14,6 +14,7 @@ from sluicegate.evals.cases import Case, read_cases
 from sluicegate.evals.plan import read_plan
 from sluicegate.evals.scoring import measure
 from sluicegate.graphs.check import check, workflow_files
+from sluicegate.graphs.intake import principal
 from sluicegate.graphs.load import load
 from sluicegate.graphs.open import Opened, open_workflow
 from sluicegate.models.chain import ModelSet
@@ -112,6 +113,22 @@ async def test_its_requests_come_to_what_they_should(
             assert "spend" not in outcome.state, "no model wrote before the refusal"
         if folder.name != "4-rag-llm":
             assert not outcome.state.get("spend", {}).get("llm_calls")
+
+
+async def test_the_third_serves_other_words_that_ask_the_same_and_nothing_that_looks_alike(models: ModelSet) -> None:
+    made = open_workflow(PATTERNS / "3-rag-slm" / "workflow.yaml", models=models)
+    for name, index in made.workflow.config.indexes.items():
+        await ingest(indexes_of(made.workflow.name) / name, [], index, models, folders=made.workflow.folders)
+    ann, bob = principal("ann", ["employee"]), principal("bob", ["employee"])
+    asked = "How do guests get on the wifi?"
+    first = await made.runner.run(asked, ann)
+    other = await made.runner.run("Please tell me how guests get on the wi-fi.", bob)
+    assert (first.path, other.path, other.text) == ("rag-slm", "cache", first.text)
+    cache = other.state.get("cache")
+    assert cache is not None
+    assert (cache.get("kind"), cache.get("question")) == ("semantic", asked)
+    for alike in ("How do employees get on the wifi?", "How do guests not get on the wifi?"):
+        assert (await made.runner.run(alike, bob)).path != "cache"
 
 
 def test_the_challenger_varies_the_champion_under_a_fixed_plan() -> None:
