@@ -94,7 +94,6 @@ def speed() -> dict[str, float]:
             {"correct": float(right[row, 0]), "seconds": seconds[row, 0], "without_llm": 0.0},
             {"correct": float(right[row, 1]), "seconds": seconds[row, 1], "without_llm": float(saves[row])},
             slices={"intent": f"i{row % 15}"},
-            request="How many cents does a colour page cost, and who pays for it?",
         )
         for row in range(100_000)
     ]

@@ -3,7 +3,8 @@
 A replay is a shadow run: marked so in its trace, with tools that have effects answering without being called, nothing
 in the audit log, and the answer cache neither read nor written, so that a replay says what the version does and not
 what somebody asked before. Unless told otherwise it is served the very passages that the recorded run retrieved: a
-difference is then the version's, not the knowledge's. What models cost is real and is booked.
+difference is then the version's, not the knowledge's; those that the version's policies forbid to the one who asked
+are withheld, and the change says so. What models cost is real and is booked.
 """
 
 import dataclasses
@@ -42,6 +43,8 @@ class Change:
     after: Mapping[str, Any]
     documents: Literal["same", "fresh", "none"]
     """What the replay was served: the recorded passages, new ones (also where it never searched), or it asked none."""
+    withheld: Sequence[str]
+    """Ids of recorded documents that this version does not let the one who asked read: they were not served."""
     differences: Sequence[Difference]
 
     @property
@@ -99,6 +102,7 @@ async def replay(
             before=before,
             after=after,
             documents=serving.served,
+            withheld=serving.withheld,
             differences=facts_differ(before, after),
         )
         changes.append(done)

@@ -104,6 +104,8 @@ class FakePolicy:
 class FakeRetriever:
     texts: dict[str, str] = field(default_factory=lambda: {"h1": "Reset it in the portal."})
     count: int = 1
+    forbidden: frozenset[str] = frozenset()
+    """Documents that `readable` lets nobody read."""
 
     async def search(self, index: str, query: str, principal: Any, *, k: int) -> list[DocumentRef]:
         document: DocumentRef = {
@@ -120,6 +122,9 @@ class FakeRetriever:
 
     def visible(self, index: str, principal: Any) -> str:
         return ",".join(sorted(principal["roles"]))
+
+    def readable(self, documents: Sequence[DocumentRef], principal: Any) -> list[DocumentRef]:
+        return [document for document in documents if document["id"] not in self.forbidden]
 
 
 @dataclass

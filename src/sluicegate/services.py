@@ -265,6 +265,14 @@ class Retriever(Protocol):
         """A key that two principals share exactly when they may read the same documents."""
         ...
 
+    def readable(self, documents: Sequence[DocumentRef], principal: Principal) -> list[DocumentRef]:
+        """Those of the passages, retrieved whenever and by whom, whose document `principal` may read now.
+
+        Approval and validity are not asked again. A document that no index has any more is nobody's to read. Raises
+        `RetrievalError` SG402.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class GuardReport:

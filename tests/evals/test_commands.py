@@ -209,6 +209,7 @@ def test_a_worse_challenger_is_rejected_and_serves_nothing(desk: Path, tmp_path:
     assert champion("helpdesk") is None
     # the worst ten, each with both runs, linked to their traces where there are any
     assert len(said["regressions"]) == 10
+    assert [row["request"] for row in said["regressions"]][:2] == ["The request of a0", ""]
     page = (tmp_path / "v.html").read_text()
     links = re.findall(r'<a href="([^"]+)">', page)
     assert links == ["v-runs/a0.html", "v-runs/b0.html"]

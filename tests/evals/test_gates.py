@@ -111,7 +111,7 @@ def test_regressions_name_both_runs_worst_first() -> None:
     assert len(found) == 10
     assert found[0]["loss"] >= found[-1]["loss"]
     assert found[0]["events"] == ["failed"]
-    assert {"champion_run", "challenger_run", "request"} <= set(found[0])
+    assert {"champion_run", "challenger_run", "withheld"} <= set(found[0])
 
 
 def test_slices_and_sequence_are_shown() -> None:

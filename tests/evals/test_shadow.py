@@ -17,7 +17,7 @@ from sluicegate.errors import RunError
 from sluicegate.evals import work as work_module
 from sluicegate.evals.cases import Case
 from sluicegate.evals.comparing import Challenge, compare, sampled
-from sluicegate.evals.gates import Pair
+from sluicegate.evals.gates import Pair, decide
 from sluicegate.evals.pairs import PairStore, Registration, today
 from sluicegate.evals.plan import Plan
 from sluicegate.evals.shadow import Shadow, pair_up
@@ -26,7 +26,7 @@ from sluicegate.evals.work import Reached, work
 from sluicegate.graphs.run import Outcome
 from sluicegate.observe.store import Store
 from sluicegate.observe.tracer import Tracer
-from sluicegate.retrieval.recorded import Recorded, passages
+from sluicegate.retrieval.recorded import Recorded
 from tests.evals.test_gates import PLAN
 from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
@@ -305,13 +305,35 @@ async def test_the_challenger_gets_the_champions_passages(own_home: Path) -> Non
     found: list[Any] = []
 
     async def looks_up(outcome: Outcome) -> tuple[Outcome, float]:
-        with passages(outcome.state.get("documents")):
-            found.extend(await recorded.search("kb", "something else", ANN, k=5))
+        found.extend(await recorded.search("kb", "something else", ANN, k=5))
         return outcome, 0.0
 
-    await compare(plan(), champion, looks_up)
+    pair, _ = await compare(plan(), champion, looks_up)
     assert found == champion.state.get("documents") != []
+    assert pair.withheld == ()
     assert await recorded.search("kb", "q", ANN, k=5) == []
+
+
+async def test_what_its_policies_forbid_is_withheld_and_the_pair_says_so(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs)
+    champion = await answered(own_home)
+    retriever = Recorded(FakeRetriever(forbidden=frozenset({"kb-1"})))
+    shadow = Shadow(at, pairs, challenger(own_home, retriever=retriever))
+    assert shadow.after(champion) == ""
+    assert shadow.drain(10)
+    shadow.close()
+    (pair,) = pairs.pairs(at.number)
+    assert pair.withheld == ("kb-1",)
+    assert [document["id"] for document in champion.state.get("documents", [])] == ["kb-1"]
+    assert decide(at.plan, [pair]).withheld == 1
+
+
+async def test_a_pair_holds_no_text_of_the_request(own_home: Path, pairs: PairStore) -> None:
+    at = registered(pairs)
+    champion = await runner(own_home, services()).run("How do I reset zebra?", ANN)
+    await pair_up(at, pairs, challenger(own_home), champion, None, lambda _run: None)
+    assert pairs.count(at.number) == 1
+    assert b"zebra" not in pairs.path.read_bytes() + Path(f"{pairs.path}-wal").read_bytes()
 
 
 async def test_sampling_is_by_request_and_stratum(own_home: Path) -> None:

@@ -75,6 +75,14 @@ async def test_a_search_that_found_nothing_is_served_as_such() -> None:
     assert (change.documents, change.after["documents"]) == ("same", [])
 
 
+async def test_what_the_new_policies_forbid_is_withheld_and_said() -> None:
+    outcome, _ = await production()
+    change = await replayed(outcome.run, retriever=FakeRetriever(forbidden=frozenset({"kb-1"})))
+    assert (change.documents, change.withheld, change.after["documents"]) == ("same", ["kb-1"], [])
+    assert change.changed
+    assert change.as_json()["withheld"] == ["kb-1"]
+
+
 async def test_effects_are_stubbed_and_nothing_counts(own_home: Path) -> None:
     outcome, opened = await production("hardware_request", models=FakeModels(parsed=TICKET))
     assert [call["status"] for call in outcome.state["tool_calls"]] == ["done"]

@@ -299,6 +299,54 @@ async def test_rights_come_from_the_workflows_policies(desk: Desk) -> None:
     assert await found(person(roles=["hr"], clearance="restricted")) == {"open", "hr", "top"}
 
 
+async def test_what_was_retrieved_once_is_only_for_who_may_read_it_now(desk: Desk) -> None:
+    from sluicegate.policies.config import PolicyConfig
+    from sluicegate.policies.engine import load_engine
+    from sluicegate.policies.readable import Reading
+
+    desk.article("open.md", "salary", id="open")
+    desk.article("hr.md", "salary", id="hr", readers="role:hr")
+    gone = desk.article("gone.md", "salary", id="gone")
+    await desk.ingest()
+    boss = person(roles=["hr"], clearance="restricted")
+    documents = await desk.retriever().search("kb", "salary", boss, k=9)
+    assert {document["id"] for document in documents} == {"open", "hr", "gone"}
+    gone.unlink()
+    # approval and validity were asked when it was retrieved
+    desk.article("open.md", "salary", id="open", valid_until="2026-01-01")
+    await desk.ingest()
+
+    def left(who: Any) -> list[str]:
+        retriever = desk.retriever(Reading(load_engine(desk.folder, PolicyConfig())).readable)
+        return sorted(document["id"] for document in retriever.readable(documents, who))
+
+    assert left(boss) == ["hr", "open"]
+    assert left(person()) == ["open"]
+    folder = desk.folder / "policies"
+    folder.mkdir()
+    (folder / "stricter.cedar").write_text(
+        '@id("stricter.hr")\n@reason("not for now")\n'
+        'forbid (principal, action == Action::"read_document", resource == Document::"hr");\n'
+    )
+    assert left(boss) == ["open"]
+
+
+async def test_another_index_does_not_open_what_one_forbids(desk: Desk) -> None:
+    """A document of the same id elsewhere says nothing about the passage that was retrieved."""
+    desk.article("faq.md", "salary bands", id="faq", readers="role:hr")
+    await desk.ingest()
+    [found] = await desk.retriever().search("kb", "salary", person(roles=["hr"]), k=1)
+    other = Desk(desk.folder / "other", desk.indexes / "x", desk.config, desk.models)
+    (other.folder / "knowledge").mkdir(parents=True)
+    other.article("faq.md", "opening hours", id="faq")
+    await other.ingest()
+    (desk.indexes / "x" / "kb").rename(desk.indexes / "public")
+    indexes = {"public": desk.config, "kb": desk.config}
+    retriever = LanceRetriever(desk.indexes, indexes, desk.models, now=lambda: TODAY)
+    assert retriever.readable([found], person()) == []
+    assert retriever.readable([found], person(roles=["hr"])) == [found]
+
+
 async def test_visible_is_shared_by_those_who_read_the_same(desk: Desk) -> None:
     desk.article("open.md", "salary")
     desk.article("hr.md", "salary", readers="role:hr")

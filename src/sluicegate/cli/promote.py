@@ -1,12 +1,16 @@
 """`sluicegate promote`: decide on a challenger by its plan, and let it serve."""
 
 import getpass
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from sluicegate.cli.show import AsJson, console, emit
+
+if TYPE_CHECKING:
+    from sluicegate.observe.store import Store
 
 __all__ = ["app"]
 
@@ -37,10 +41,12 @@ def promote(
     from sluicegate.evals.pairs import PairStore
     from sluicegate.evals.plan import read_plan
     from sluicegate.evals.verdict import as_json as said_of
-    from sluicegate.evals.verdict import gate_rows
+    from sluicegate.evals.verdict import gate_rows, withheld_note
     from sluicegate.evals.verdict import html as html_of
     from sluicegate.graphs.load import load
     from sluicegate.graphs.versions import kept
+    from sluicegate.home import home
+    from sluicegate.observe.store import Store
 
     workflow, pairs = load(config), PairStore()
     at = pairs.under(workflow.name, read_plan(plan))
@@ -56,10 +62,12 @@ def promote(
     challenger = load(at.challenger)
     if challenger.digest != at.challenger_digest:
         problems.append(f"the challenger is now {challenger.digest[:12]}, it was {at.challenger_digest[:12]}")
+    store = Store(home() / "store.sqlite")
     decision = decide(at.plan, pairs.pairs(at.number), shed=sum(pairs.shed(at.number).values()), problems=problems)
+    decision = replace(decision, regressions=[_with_request(row, store) for row in decision.regressions])
     said = said_of(decision, at)
     if html:
-        traces = _traces(html, [row[side] for row in decision.regressions for side in _SIDES])
+        traces = _traces(html, store, [row[side] for row in decision.regressions for side in _SIDES])
         html.write_text(html_of(decision, at, traces), encoding="utf-8")
     if decision.verdict == "PROMOTE" and not dry:
         entry = champions.promote(
@@ -86,6 +94,8 @@ def promote(
         for row in gate_rows(decision):
             table.add_row(*row)
         screen.print(table)
+        if decision.withheld:
+            screen.print(withheld_note(decision), markup=False)
         for row in decision.regressions:
             screen.print(
                 f"  {row['loss']:.2f} {', '.join([*row['events'], *row['differences']])}: champion "
@@ -100,14 +110,23 @@ def promote(
         raise typer.Exit(1 if decision.verdict == "REJECT" else 3)
 
 
-def _traces(beside: Path, runs: list[str]) -> dict[str, str]:
+def _with_request(regression: dict[str, Any], store: "Store") -> dict[str, Any]:
+    """With what the trace shows of the request: masked, and empty once it was deleted."""
+    from sluicegate.errors import RunError
+
+    try:
+        text = store.run(regression["champion_run"])["request"]
+    except RunError:
+        text = ""
+    return {**regression, "request": text[:200]}
+
+
+def _traces(beside: Path, store: "Store", runs: list[str]) -> dict[str, str]:
     """Write the runs' traces as pages into a folder beside a file; their addresses from there."""
     from sluicegate.errors import RunError
-    from sluicegate.home import home
     from sluicegate.observe.page import page
-    from sluicegate.observe.store import Store
 
-    folder, store, found = beside.with_name(f"{beside.stem}-runs"), Store(home() / "store.sqlite"), dict[str, str]()
+    folder, found = beside.with_name(f"{beside.stem}-runs"), dict[str, str]()
     for run in filter(None, runs):
         try:
             row = store.run(run)
@@ -119,5 +138,4 @@ def _traces(beside: Path, runs: list[str]) -> dict[str, str]:
         text = page(row, store.spans(run), store.decisions(run), store.scores(run))
         (folder / name).write_text(text, encoding="utf-8")
         found[run] = f"{folder.name}/{name}"
-    store.close()
     return found

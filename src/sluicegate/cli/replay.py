@@ -124,6 +124,8 @@ def _print(changes: "Sequence[Change]", opened: "Opened") -> None:
                 table.add_row(
                     each.field, f"[dim]{escape(plain(each.before, 200))}[/dim]", "→", escape(plain(each.after, 200))
                 )
+        if change.withheld:
+            table.add_row("withheld", "", "", escape(", ".join(change.withheld)) + " [dim](policy forbids it)[/dim]")
         table.add_row("time", f"[dim]{change.before['ms']:.0f} ms[/dim]", "→", f"{change.after['ms']:.0f} ms")
         screen.print(table)
     found = _summary(changes)

@@ -1,9 +1,10 @@
 """Putting one finished request to the challenger, and making a pair of both.
 
 The challenger is isolated (`variants.isolated`): dry tools, no answer cache, its own checkpoints, approvals and ledger.
-It is given the passages that the champion had, whatever it asks for; only where the champion never searched does it
-search for itself. A challenger that fails or takes too long makes a pair too: it counts as the worst that its metrics
-can be, or else a version that crashes on hard requests would look good on the rest.
+It is given the passages that the champion had, whatever it asks for, less those that its own policies forbid to the one
+who asks; only where the champion never searched does it search for itself. A challenger that fails or takes too long
+makes a pair too: it counts as the worst that its metrics can be, or else a version that crashes on hard requests would
+look good on the rest.
 """
 
 import asyncio
@@ -29,7 +30,7 @@ from sluicegate.state import State
 __all__ = ["Challenge", "challenge_by", "compare", "sampled", "unshadowed"]
 
 Challenge = Callable[[Outcome], Awaitable[tuple[Outcome, float]]]
-"""Runs the challenger on what the champion has answered; gives its outcome and its list price in dollars."""
+"""Runs the challenger on what the champion has answered, within its `passages`: its outcome and list price, US dollars."""
 
 
 def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Challenge]:
@@ -47,7 +48,7 @@ def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Cha
 
     async def challenge(champion: Outcome) -> tuple[Outcome, float]:
         state = champion.state
-        with passages(state.get("documents")), metered() as meter:
+        with metered() as meter:
             outcome = await opened.runner.run(
                 state["request"]["text"], state["principal"], channel=state["request"]["channel"]
             )
@@ -83,17 +84,18 @@ async def compare(
     events: list[str] = []
     outcome: Outcome | None = None
     theirs: Mapping[str, float]
-    try:
-        async with asyncio.timeout(plan.timeout_s):
-            outcome, price = await challenge(champion)
-        theirs = measure(outcome, case, list_usd=price)
-        events += _events(outcome, champion, case)
-    except TimeoutError:
-        events.append("timed_out")
-        theirs = _worst(ours)
-    except Exception:
-        events.append("failed")
-        theirs = _worst(ours)
+    with passages(champion.state.get("documents")) as serving:
+        try:
+            async with asyncio.timeout(plan.timeout_s):
+                outcome, price = await challenge(champion)
+            theirs = measure(outcome, case, list_usd=price)
+            events += _events(outcome, champion, case)
+        except TimeoutError:
+            events.append("timed_out")
+            theirs = _worst(ours)
+        except Exception:
+            events.append("failed")
+            theirs = _worst(ours)
     state = champion.state
     pair = Pair(
         champion_run=champion.run,
@@ -104,7 +106,7 @@ async def compare(
         events=tuple(events),
         champion_events=tuple(_events(champion, champion, case)),
         slices={name: _slice(state, name) for name in ("intent", "path", "language", "channel", "risk")},
-        request=state["request"]["text"][:200],
+        withheld=tuple(serving.withheld),
     )
     return pair, outcome.state["spend"]["usd"] if outcome and "spend" in outcome.state else 0.0
 

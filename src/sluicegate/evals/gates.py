@@ -44,7 +44,8 @@ class Pair:
     """What the challenger did of the plan's `limits`."""
     champion_events: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict[str, str])
-    request: str = ""
+    withheld: tuple[str, ...] = ()
+    """Ids of the champion's documents that the challenger's policies do not let the one who asked read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Decision:
     """Per compared metric, the bounds as they stood on the way."""
     regressions: list[dict[str, Any]]
     """The ten pairs in which the challenger did worst against the champion."""
+    withheld: int = 0
+    """Pairs in which the challenger's policies withheld a passage that the champion had."""
 
 
 def decide(
@@ -105,6 +108,7 @@ def decide(
         _by_slice(plan, pairs, values) if detail else [],
         {item.metric: difference_sequence(_both(_gain(item, values)), plan.error) for item in compared},
         _regressions(plan, pairs, values) if detail else [],
+        sum(bool(pair.withheld) for pair in pairs),
     )
 
 
@@ -264,8 +268,8 @@ def _regressions(plan: Plan, pairs: Sequence[Pair], values: Values) -> list[dict
             "challenger_run": pairs[row].challenger_run,
             "events": list(pairs[row].events),
             "differences": {name: float(gain[row]) for name, gain in by_metric.items() if gain[row]},
-            "request": pairs[row].request,
             "slices": dict(pairs[row].slices),
+            "withheld": list(pairs[row].withheld),
         }
         for row in worst
     ]

@@ -308,5 +308,7 @@ def _pair(said: dict[str, Any]) -> Pair:
         **said,
         "events": tuple(said["events"]),
         "champion_events": tuple(said["champion_events"]),
+        "withheld": tuple(said.get("withheld", ())),
     }
+    fields.pop("request", None)  # of a time when pairs held texts
     return Pair(**fields)

@@ -11,7 +11,7 @@ from sluicegate.evals.html import Link, document, section, table
 from sluicegate.evals.pairs import Registration
 from sluicegate.evals.plan import Goal
 
-__all__ = ["as_json", "gate_rows", "html"]
+__all__ = ["as_json", "gate_rows", "html", "withheld_note"]
 
 
 def as_json(decision: Decision, at: Registration) -> dict[str, Any]:
@@ -26,6 +26,7 @@ def as_json(decision: Decision, at: Registration) -> dict[str, Any]:
         "challenger": {"file": at.challenger, "digest": at.challenger_digest},
         "pairs": decision.pairs,
         "days": decision.days,
+        "withheld": decision.withheld,
         "gates": [asdict(gate) for gate in decision.gates],
         "slices": [{**row, "bounds": asdict(row["bounds"])} for row in decision.slices],
         "regressions": decision.regressions,
@@ -44,6 +45,12 @@ def gate_rows(decision: Decision) -> list[list[str]]:
     ]
 
 
+def withheld_note(decision: Decision) -> str:
+    """In how many pairs the challenger was not shown all that the champion had."""
+    pairs = "one pair" if decision.withheld == 1 else f"{decision.withheld} pairs"
+    return f"In {pairs} the challenger's policies withheld a passage that the champion had from the one who asked."
+
+
 def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
     """The page. `traces` are the addresses of runs' traces; one without is shown by its id."""
     tones = {"passed": "+ ", "failed": "! ", "open": ""}
@@ -59,8 +66,14 @@ def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None 
     worst = [
         [
             f"{row['loss']:.2f}",
-            ", ".join([*row["events"], *(f"{name} {value:+.2f}" for name, value in row["differences"].items())]),
-            row["request"],
+            ", ".join(
+                [
+                    *row["events"],
+                    *(f"{name} {value:+.2f}" for name, value in row["differences"].items()),
+                    *(f"{name} withheld" for name in row["withheld"]),
+                ]
+            ),
+            row.get("request", ""),
             *(_run(row[side], traces or {}) for side in ("champion_run", "challenger_run")),
         ]
         for row in decision.regressions
@@ -83,6 +96,8 @@ def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None 
         "must pass."
         " Slices are shown and not decided on.</p>"
     )
+    if decision.withheld:
+        facts += f"<p>{escape(withheld_note(decision))}</p>"
     return document(
         f"{decision.verdict}: {at.workflow}, {at.plan.plan}",
         [

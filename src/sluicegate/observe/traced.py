@@ -217,6 +217,9 @@ class TracedRetriever:
     def visible(self, index: str, principal: Principal) -> str:
         return self._inner.visible(index, principal)
 
+    def readable(self, documents: Sequence[DocumentRef], principal: Principal) -> list[DocumentRef]:
+        return self._inner.readable(documents, principal)
+
 
 class TracedGuards:
     def __init__(self, inner: contracts.Guards, tracer: SpanMaker) -> None:

@@ -123,7 +123,7 @@ class LanceRetriever:
     def text(self, document: DocumentRef) -> str:
         """The passage's words. Raises `RetrievalError` SG402 when they are gone."""
         for index in self._indexes:
-            if not (self._folder / index / "catalog.sqlite").is_file():
+            if not self._made(index):
                 continue
             text = self._catalog(index).text(document["hash"])
             if text is not None:
@@ -152,6 +152,24 @@ class LanceRetriever:
             if len(self._visible) > 1_000:
                 self._visible.popitem(last=False)
         return self._visible[key]
+
+    def readable(self, documents: Sequence[DocumentRef], principal: Principal) -> list[DocumentRef]:
+        """Those whose document policy lets `principal` read, as the indexes know it now.
+
+        Where several indexes have a document of that id, those that hold the passage's words decide, all of them.
+        """
+        made = (index for index in self._indexes if self._made(index) and self._catalog(index).head())
+        found = {index: self._snapshot(index).documents for index in made}
+        rights = {index: self._readable(principal, index) for index in found}
+
+        def may_read(document: DocumentRef) -> bool:
+            having = [index for index, documents in found.items() if document["id"] in documents]
+            holding = [index for index in having if self._catalog(index).text(document["hash"]) is not None]
+            return bool(having) and all(
+                _readable_by(rights[index], found[index][document["id"]], index) for index in holding or having
+            )
+
+        return [document for document in documents if may_read(document)]
 
     def close(self) -> None:
         for catalog in self._catalogs.values():
@@ -210,6 +228,9 @@ class LanceRetriever:
             )
         return self._indexes[index]
 
+    def _made(self, index: str) -> bool:
+        return (self._folder / index / "catalog.sqlite").is_file()
+
     def _catalog(self, index: str) -> Catalog:
         if index not in self._catalogs:
             self._catalogs[index] = Catalog(self._folder / index)
@@ -238,6 +259,11 @@ class LanceRetriever:
 
 def _allowed(document: Document, index: str, readable: Readable, today: int) -> bool:
     return not document.refusal(readable, today) and readable["permits"](document.attributes(index))
+
+
+def _readable_by(readable: Readable, document: Document, index: str) -> bool:
+    """Whether who asks is among its readers, whatever it says of approval and validity."""
+    return not document.forbidden(readable) and readable["permits"](document.attributes(index))
 
 
 def search_terms(query: str) -> str:

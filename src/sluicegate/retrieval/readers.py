@@ -66,6 +66,10 @@ class Document:
             return "not approved"
         if self.valid_until < today:
             return "expired"
+        return self.forbidden(readable)
+
+    def forbidden(self, readable: Readable) -> str:
+        """Why `readable` does not include it; empty when it does."""
         if readable["labels"] is not None and not set(readable["labels"]).intersection(self.readers):
             return "not among its readers"
         if _RANKS[self.clearance] > readable["max_rank"]:

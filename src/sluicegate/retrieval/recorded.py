@@ -1,9 +1,12 @@
-"""Serving the passages that another run retrieved, so that what differs is the version's and not the knowledge's."""
+"""Serving the passages that another run retrieved, so that what differs is the version's and not the knowledge's.
+
+Who may read what is the version's too: a passage that its policies forbid to the one who asks is withheld, and said.
+"""
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from sluicegate.services import Retriever
@@ -20,6 +23,8 @@ class Serving:
     """None lets it search; an empty list is what a search found too."""
     served: Literal["same", "fresh", "none"] = "none"
     """The recorded passages, new ones, or it asked for none."""
+    withheld: list[str] = field(default_factory=list[str])
+    """Ids of recorded documents that the version does not let the one who asks read."""
 
 
 _SERVING: ContextVar[Serving | None] = ContextVar("serving", default=None)
@@ -46,7 +51,10 @@ class Recorded:
         serving = _SERVING.get()
         if serving is not None and serving.documents is not None:
             serving.served = "same"
-            return list(serving.documents[:k])
+            readable = self._inner.readable(serving.documents, principal)
+            hidden = {document["id"] for document in serving.documents} - {document["id"] for document in readable}
+            serving.withheld = sorted(hidden.union(serving.withheld))
+            return readable[:k]
         if serving is not None:
             serving.served = "fresh"
         return await self._inner.search(index, query, principal, k=k)
@@ -59,3 +67,6 @@ class Recorded:
 
     def visible(self, index: str, principal: Principal) -> str:
         return self._inner.visible(index, principal)
+
+    def readable(self, documents: Sequence[DocumentRef], principal: Principal) -> list[DocumentRef]:
+        return self._inner.readable(documents, principal)
