@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check bench bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check bench bench-control bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -45,6 +45,17 @@ bench: install
 	$(RUN) python benchmarks/run.py
 	$(RUN) python benchmarks/tracing.py
 	$(RUN) python benchmarks/audit.py
+
+bench-control: install
+	$(RUN) python benchmarks/ledger.py
+	$(RUN) python benchmarks/cache.py
+	$(RUN) python benchmarks/guards.py
+
+bench-retrieval: install
+	$(RUN) python benchmarks/retrieval.py
+
+bench-evals: install
+	$(RUN) python benchmarks/evals.py
 
 bench-router: install
 	$(RUN) python benchmarks/router.py

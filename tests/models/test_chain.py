@@ -274,7 +274,7 @@ async def test_two_unusable_answers_are_an_error() -> None:
 async def test_embeddings_are_all_of_one_model() -> None:
     first, second = Fake("x", down()), Fake(turn=0.5)
     chain = model_set({"a:1": first, "b:1": second})
-    made = await chain.embed_named("slm", [f"text {n}" for n in range(100)])
+    made = await chain.embed("slm", [f"text {n}" for n in range(100)])
     assert made.model == "b:1"
     assert len(made.vectors) == 100
     assert all(vector[1] == 0.5 for vector in made.vectors)
@@ -284,21 +284,21 @@ async def test_embeddings_are_all_of_one_model() -> None:
 async def test_only_an_embedder_like_the_one_that_was_fitted_answers() -> None:
     chain = model_set({"a:1": Fake(turn=0.5), "b:1": Fake()})
     fitted = await model_set({"b:1": Fake()}).fingerprint("slm")
-    made = await chain.embed_named("slm", ["x"], like=fitted)
+    made = await chain.embed("slm", ["x"], like=fitted)
     assert made.model == "b:1"
     assert "SG312" in made.fallback
     with pytest.raises(ModelError, match="SG312"):
-        await model_set({"a:1": Fake(turn=0.5)}).embed_named("slm", ["x"], like=fitted)
+        await model_set({"a:1": Fake(turn=0.5)}).embed("slm", ["x"], like=fitted)
 
 
 async def test_remembered_texts_are_not_embedded_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
     seen: list[tuple[int, int]] = []
     first = Fake()
-    made = await model_set({"a:1": first}).embed_named("slm", ["one", "two", "one"], remember=True)
+    made = await model_set({"a:1": first}).embed("slm", ["one", "two", "one"], remember=True)
     again = Fake()
     chain = model_set({"a:1": again})
-    repeated = await chain.embed_named(
+    repeated = await chain.embed(
         "slm", ["two", "three", "one"], remember=True, on_progress=lambda done, total: seen.append((done, total))
     )
     assert [text for text in first.embedded if text not in PROBES] == ["one", "two"]
@@ -307,14 +307,14 @@ async def test_remembered_texts_are_not_embedded_again(monkeypatch: pytest.Monke
     assert seen == [(3, 3)]
     # other weights have other vectors
     other = Fake(turn=0.5)
-    await model_set({"a:1": other}).embed_named("slm", ["one"], remember=True)
+    await model_set({"a:1": other}).embed("slm", ["one"], remember=True)
     assert "one" in other.embedded
 
 
 async def test_a_corrupt_memory_of_embeddings_is_started_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
-    made = await model_set({"a:1": Fake()}).embed_named("slm", ["one"], remember=True)
+    made = await model_set({"a:1": Fake()}).embed("slm", ["one"], remember=True)
     assert len(made.vectors) == 1
 
 

@@ -169,7 +169,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write what people decided as graded answers, for `router fit --task answer`."""
-    from sluicegate.cli.trace import since_ns
+    from sluicegate.cli.since import since_ns
     from sluicegate.graphs.load import load
     from sluicegate.observe.decided import decided_drafts
 

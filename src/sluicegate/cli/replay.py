@@ -70,7 +70,7 @@ def replay(
 
 def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker: str, role: list[str]) -> list[str]:
     """Run ids, oldest first. Raises `RunError` SG603, and SG610 for a named run that is not theirs to see."""
-    from sluicegate.cli.trace import since_ns
+    from sluicegate.cli.since import since_ns
     from sluicegate.graphs.intake import principal
     from sluicegate.graphs.recorded import recorded
     from sluicegate.home import home

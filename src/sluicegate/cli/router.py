@@ -13,6 +13,7 @@ import typer
 from sluicegate.cli.router_answers import fit_answer_files, fit_workflow_answers, write_graded
 from sluicegate.cli.router_view import pairs, rows_table, write_page
 from sluicegate.cli.show import AsJson, emit, notes, progress
+from sluicegate.cli.since import Since, since_ns
 from sluicegate.errors import ModelError, nearest
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ MOST_RECORDED = 1000
 
 Artifact = Annotated[Path, typer.Argument(help="Folder of the router's artifact.")]
 Data = Annotated[list[Path], typer.Option(help="Labelled rows: JSON Lines or CSV, may be gzipped.")]
-Since = Annotated[str, typer.Option(help="How far back, as 24h, 7d or 2w.")]
 
 
 @app.callback()
@@ -257,7 +257,7 @@ def refit(
     check_place(out)
     store = Store(home() / "store.sqlite")
     try:
-        edge = _since_ns(since)
+        edge = since_ns(since)
         rows, requests = store.corrections(loaded.name, since_ns=edge), store.requests(loaded.name, since_ns=edge)
     finally:
         store.close()
@@ -266,7 +266,7 @@ def refit(
         left = "".join(f"; {count} left out: {why}" for why, count in corrections.unusable.items())
         raise ModelError(
             "SG313",
-            f"there are no usable corrections for {loaded.name} since {since} ago{left}",
+            f"there are no usable corrections for {loaded.name} since {since}{left}",
             mend="Corrections are the scores `correct_intent` that approvers and users give",
         )
     tested, compared_on = _held_apart(loaded, corrections)
@@ -318,7 +318,7 @@ def drift(
         rows = store.confidences(loaded.name)
     finally:
         store.close()
-    edge = _since_ns(since)
+    edge = since_ns(since)
     before = window_of([row for row in rows if row["started_ns"] < edge], out_of_scope=outside)
     after = window_of([row for row in rows if row["started_ns"] >= edge], out_of_scope=outside)
     found = measured(before, after)
@@ -526,7 +526,7 @@ def _serving(workflow: "Workflow") -> "FittedRouter":
     facts = artifact.card["embedder"]
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return (await models.embed_named(config.embedder, texts, like=facts["fingerprint"])).vectors
+        return (await models.embed(config.embedder, texts, like=facts["fingerprint"])).vectors
 
     return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold, per=config.target.per)
 
@@ -544,7 +544,7 @@ def _embed_like(embedder: dict[str, Any]) -> "EmbedNow":
     models = _models(embedder["model"])
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return (await models.embed_named(ROLE, texts, like=embedder["fingerprint"])).vectors
+        return (await models.embed(ROLE, texts, like=embedder["fingerprint"])).vectors
 
     return embed
 
@@ -556,12 +556,12 @@ def _embed_examples(router: "FittedRouter") -> "Embed | None":
 
 def _embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
     """An embedding call that remembers, and what the card says of the embedder."""
-    probe = asyncio.run(models.embed_named(role, ["sluicegate"]))
+    probe = asyncio.run(models.embed(role, ["sluicegate"]))
 
     async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
         import numpy as np
 
-        made = await models.embed_named(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
+        made = await models.embed(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
         return np.asarray(made.vectors, np.float32)
 
     return embed, {"model": probe.model, "fingerprint": probe.fingerprint}
@@ -587,16 +587,6 @@ def _models(embedder: str) -> "ModelSet":
             line = bar.add_task(f"fetching {name}", total=None)
             ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
     return ModelSet({ROLE: ModelConfig(use=embedder, timeout_s=600)})
-
-
-def _since_ns(text: str) -> int:
-    from sluicegate.policies.config import seconds
-
-    try:
-        age = seconds(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--since") from error
-    return int((datetime.now(UTC).timestamp() - age) * 1e9)
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from sluicegate.state import State
 __all__ = ["Challenge", "challenge_by", "compare", "sampled", "unshadowed"]
 
 Challenge = Callable[[Outcome], Awaitable[tuple[Outcome, float]]]
-"""Runs the challenger on what the champion has answered, within its `passages`: its outcome and list price, US dollars."""
+"""Runs the challenger on what the champion has answered, within its `passages`: its outcome and price in dollars."""
 
 
 def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Challenge]:

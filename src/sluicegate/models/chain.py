@@ -141,12 +141,6 @@ class ModelSet:
         )
 
     async def embed(
-        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> Embeddings:
-        """As `services.Models.embed`."""
-        return await self.embed_named(role, texts, like=like, remember=remember)
-
-    async def embed_named(
         self,
         role: str,
         texts: Sequence[str],
@@ -155,8 +149,8 @@ class ModelSet:
         remember: bool = False,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> Embeddings:
-        """As `embed`, for long calls: what `remember` has done when one is interrupted is kept, and `on_progress` gets
-        texts done and texts in all."""
+        """As `services.Models.embed`. Of a long call that is interrupted `remember` keeps what was done; `on_progress`
+        gets texts done and texts in all."""
 
         async def call(provider: Provider, config: ModelConfig) -> tuple[Sequence[Sequence[float]], str]:
             print_ = await self._fingerprint(provider, config.use)
@@ -174,7 +168,7 @@ class ModelSet:
 
     async def fingerprint(self, role: str) -> str:
         """The fingerprint of the embedder that answers now."""
-        return (await self.embed_named(role, ())).fingerprint
+        return (await self.embed(role, ())).fingerprint
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         price = self._chain(role)[0][1].price_per_mtok

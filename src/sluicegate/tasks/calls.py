@@ -139,7 +139,7 @@ async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSe
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         fingerprint = embedder["fingerprint"] if embedder else None
-        return (await own.embed_named("embedder", texts, like=fingerprint)).vectors
+        return (await own.embed("embedder", texts, like=fingerprint)).vectors
 
     said = await FittedRouter(artifact, embed=embed if embedder else None).classify(text)
     label = said.label if said.confidence >= said.threshold else otherwise
@@ -186,7 +186,7 @@ _SHORT = (
 
 async def _nearness(models: ModelSet, text: str, names: Sequence[str]) -> tuple[list[float], str]:
     """Cosine similarity of the text with each name, and which model embedded them."""
-    said = await models.embed_named("embedder", [text, *(f"This is about {name}." for name in names)])
+    said = await models.embed("embedder", [text, *(f"This is about {name}." for name in names)])
     vector, *others = said.vectors
     return [sum(a * b for a, b in zip(vector, other, strict=True)) for other in others], said.model
 
