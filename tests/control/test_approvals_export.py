@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from sluicegate.cli import app
 from sluicegate.graphs.intake import principal
 from sluicegate.graphs.open import open_workflow
+from sluicegate.observe.store import Store
 from sluicegate.routing.answer import FEATURES, load_answers
 from sluicegate.services import Completion, Evidence
 from tests.control.test_approvals_command import WORKFLOW, later
@@ -112,6 +113,24 @@ def test_what_cannot_be_learned_from_is_left_out_and_counted(desk: Desk, monkeyp
     assert said["left_out"] == {
         "nobody decided in time": 1, "the texts were not kept": 1, "the draft is no answer of the small model": 1,
     }  # fmt: skip
+
+
+def test_with_hashes_nothing_that_anybody_wrote_is_in_the_store(desk: Desk, own_home: Path) -> None:
+    desk.write(more="tracing: {payloads: hashes}\n")
+    desk.decide((GOOD, "approve", ""), (BAD, "edit", "Ask Bob in the cellar."))
+    store = Store(own_home / "store.sqlite")
+    [one, _] = store.runs()
+    run("trace", "feedback", one["run_id"], "--score", "useful=false", "--comment", "a wombat wrote it", "--json")
+    reasons = [span["attributes"].get("approval_reason", "") for span in store.spans(one["run_id"])]
+    assert "hmac:" in "".join(reasons)
+    assert {row["comment"][:5] for row in store.scores(one["run_id"]) if row["name"] in ("approval", "useful")} == {
+        "hmac:"
+    }
+    store.close()
+    kept = b"".join(file.read_bytes() for file in own_home.glob("store.sqlite*"))
+    for words in (ASKED, GOOD, BAD, "Ask Bob", "because", "wombat"):
+        at = kept.find(words.encode())
+        assert at < 0, (words, kept[at - 300 : at + 100])
 
 
 def test_a_draft_that_a_check_redacted_is_still_its_writer_s(desk: Desk) -> None:

@@ -1,11 +1,9 @@
 """`sluicegate trace`: read, follow, export and score the runs of the local store."""
 
 import json
-import re
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,18 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluicegate.cli.show import AsJson, console, emit, notes
-from sluicegate.errors import RunError
+from sluicegate.cli.since import Since, since_ns
+from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
+    from sluicegate.observe.settings import TraceSettings
     from sluicegate.observe.store import RunFilter, Store
     from sluicegate.state import Principal
 
-__all__ = ["app", "since_ns"]
+__all__ = ["app"]
 
 app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
 
 Run = Annotated[str, typer.Argument(help="A run id, the start of one, or `last`.")]
-Since = Annotated[str, typer.Option(help="Only runs since then: 30m, 12h, 7d, or an ISO time.")]
 Workflow = Annotated[str, typer.Option(help="Only this workflow.")]
 As = Annotated[str, typer.Option("--as", help="See only what policy lets this user see; everything without it.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="A role of that user; may be repeated.")]
@@ -217,12 +216,13 @@ def feedback(
 ) -> None:
     """Score a run; `--score correct_intent=LABEL` corrects its intent, which makes it labelled data."""
     from sluicegate.observe.destinations import configured_exporters
+    from sluicegate.observe.masking import Masking
     from sluicegate.observe.tracer import Tracer
 
     store = _store()
     row = _one(store, run)
     scores = [_score(each) for each in score]
-    tracer = Tracer(store, configured_exporters())
+    tracer = Tracer(store, configured_exporters(), Masking(_settings(row["digest"])))
     given = [tracer.feedback(row["run_id"], name, value, comment=comment, by=by) for name, value in scores]
     tracer.close()
     if as_json:
@@ -242,6 +242,17 @@ def prune(
         emit({"deleted": deleted})
     else:
         console().print(f"{deleted} runs deleted")
+
+
+def _settings(digest: str) -> "TraceSettings | None":
+    """How the version that ran wants its traces kept; None when there is no copy of it."""
+    from sluicegate.graphs.load import load
+    from sluicegate.graphs.versions import kept
+
+    try:
+        return load(kept(digest)).config.tracing
+    except SluicegateError:
+        return None
 
 
 def _store() -> "Store":
@@ -289,22 +300,6 @@ def _filter(
     # a workflow may keep plain user names
     users = (user, Masking().user(user)) if user else ()
     return RunFilter(workflow, path, intent, status, users=users, since_ns=since_ns(since), shadow=shadow)
-
-
-def since_ns(text: str) -> int:
-    """Unix nanoseconds of a time given as an age or in ISO 8601; 0 for none, and for what is longer ago than 1970."""
-    if not text:
-        return 0
-    try:
-        if age := re.fullmatch(r"(\d+)([smhdw])", text):
-            seconds = int(age[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[age[2]]
-            found = time.time() - seconds
-        else:
-            found = datetime.fromisoformat(text).astimezone().timestamp()
-    except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is neither an age such as 30m, 12h or 7d nor an ISO time") from None
-    # SQLite's integers end in the year 2262
-    return min(max(int(found * 1e9), 0), 2**63 - 1)
 
 
 def _score(text: str) -> tuple[str, float | bool | str]:

@@ -19,10 +19,15 @@ from sluicegate.errors import ConfigError, Problem, RunError
 from sluicegate.home import home
 from sluicegate.observe.settings import TraceSettings
 
-__all__ = ["PAYLOADS", "PEOPLE", "Masking"]
+__all__ = ["PAYLOADS", "PEOPLE", "SPOKEN", "Masking"]
 
-PAYLOADS = frozenset({"input", "output", "query", "question", "arguments", "result", "comment"})
+PAYLOADS = frozenset(
+    {"input", "output", "query", "question", "arguments", "result", "answer", "comment", "approval_reason"}
+)
 """The attributes that carry what people or models wrote; the mode `hashes` keeps none of them."""
+
+SPOKEN = frozenset({"approval"})
+"""The scores of a run whose comment a person wrote; the others' are our own words."""
 
 PEOPLE = frozenset({"decided_by", "principal"})
 """The attributes that name a person."""
@@ -108,7 +113,7 @@ class Masking:
         return value
 
     def payload(self, text: str) -> str:
-        """A request or an answer for the run's own row."""
+        """What a person or a model wrote, where it stands alone: a request, an answer, a comment."""
         return self._hash(text) if self.settings.payloads == "hashes" and text else self.text(text)
 
     def _hash(self, value: Any) -> str:

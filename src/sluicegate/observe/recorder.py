@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from sluicegate.errors import SluicegateError
 from sluicegate.observe.export import Exporter, ExporterReport
+from sluicegate.observe.masking import SPOKEN
 from sluicegate.observe.spans import Observation, Score, Stretch, Trace, new_id
 from sluicegate.observe.store import Store, Writes
 
@@ -175,7 +176,8 @@ class Recorder:
             self._release(id(stretch))
         else:
             stretch, score = item
-            score = dataclasses.replace(score, comment=stretch.masking.text(score.comment))
+            masked = stretch.masking.payload if score.name in SPOKEN else stretch.masking.text
+            score = dataclasses.replace(score, comment=masked(score.comment))
             writes.scores.append(score)
             self._hold(stretch).scores.append(score)
 

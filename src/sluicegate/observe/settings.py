@@ -29,7 +29,8 @@ class TraceSettings(BaseModel):
 
     payloads: Literal["full", "masked", "hashes"] = "masked"
     """`masked` replaces secrets and personal data by their kind, `full` keeps texts as they are but for secrets,
-    `hashes` keeps only a keyed hash and the length of every request, prompt, answer, argument and result."""
+    `hashes` keeps only a keyed hash and the length of every request, prompt, answer, argument, result and of what
+    people wrote as reasons and comments."""
     pii: tuple[PII, ...] = ("email", "phone", "iban", "card")
     """The personal data that `masked` replaces."""
     patterns: dict[str, str] = Field(default_factory=dict)

@@ -169,7 +169,7 @@ class Tracer:
         Raises `RunError` SG603 when the store has no such run.
         """
         masking = self._masking
-        return self._recorder.feedback(run_id, name, value, masking.text(comment), masking.user(by))
+        return self._recorder.feedback(run_id, name, value, masking.payload(comment), masking.user(by))
 
     def flush(self, deadline_s: float = 5.0) -> bool:
         """Write and send everything recorded so far; False when the deadline came first. Never raises for a server."""
