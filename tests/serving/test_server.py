@@ -18,8 +18,10 @@ import pytest
 
 from sluicegate.cli.serve import app
 from sluicegate.errors import RunError
+from sluicegate.serving.admission import Limits
 from sluicegate.serving.recovery import _SETTLED_S
-from tests.serving.stand import WORKFLOW, serve_alone
+from sluicegate.serving.server import serve
+from tests.serving.stand import GATEWAY, WORKFLOW, serve_alone
 
 CONFIG = WORKFLOW / "workflow.yaml"
 
@@ -40,13 +42,7 @@ class Server:
         address = mine.recv()
         assert address.startswith("http://127.0.0.1:")
         self.client = httpx.Client(base_url=address, headers={"x-user": "ann", "x-roles": "employee"}, timeout=30)
-        until = time.monotonic() + 30
-        while time.monotonic() < until:
-            try:
-                self.client.get("/healthz")
-                break
-            except httpx.ConnectError:
-                time.sleep(0.05)
+        self.client.get("/healthz")
 
     def signal(self, number: int) -> None:
         assert self.process.pid
@@ -186,6 +182,25 @@ def test_what_does_not_finish_in_time_is_taken_up_later(servers: list[Server]) -
     servers.append(second := Server())
     assert second.ask("wait 3", "r")["status"] == "answered"
     assert list(runs_of().values()) == ["answered"]
+
+
+def test_who_is_told_the_address_may_call_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+
+    class ToldError(Exception): ...
+
+    def told(address: str) -> None:
+        socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), timeout=5).close()
+        raise ToldError
+
+    class Opens:
+        limits = Limits()
+
+        async def open(self) -> None: ...
+
+    service: Any = Opens()
+    with pytest.raises(ToldError):
+        serve(service, GATEWAY, host="127.0.0.1", port=0, started=told)
 
 
 def test_an_address_that_is_taken_is_an_error_and_no_traceback() -> None:

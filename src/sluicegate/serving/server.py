@@ -64,6 +64,8 @@ def serve(
     async def run() -> None:
         with _bound(host, port) as listening:
             await service.open()
+            # who is told the address may call at once: what comes before uvicorn takes over waits in the socket
+            listening.listen(config.backlog)
             name, own, *_ = listening.getsockname()
             started(f"http://{f'[{name}]' if ':' in name else name}:{own}")
             await server.serve(sockets=[listening])
