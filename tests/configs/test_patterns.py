@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sluicegate.cli.init import app as init
+from sluicegate.cli.router import app as router
 from sluicegate.evals.cases import Case, read_cases
 from sluicegate.evals.plan import read_plan
 from sluicegate.evals.scoring import measure
@@ -60,6 +61,19 @@ def test_each_shows_its_graph_and_has_a_small_router(folder: Path) -> None:
     intents = load(folder / "workflow.yaml").config.intents
     assert set(labels) == set(intents)
     assert min(labels.count(label) for label in intents) >= 25
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_the_command_that_fitted_its_router_fits_it_again(folder: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine)
+    result = CliRunner().invoke(router, ["fit", str(mine / "workflow.yaml")])
+    assert result.exit_code == 0, (result.output, result.exception)
+    shipped, fitted = (json.loads((each / "router" / "card.json").read_text()) for each in (folder, mine))
+    for part in ("data", "rows"):
+        assert fitted[part] == shipped[part], part
+    assert fitted["threshold"]["value"] == pytest.approx(shipped["threshold"]["value"], abs=0.02)
 
 
 def test_the_first_has_no_large_model() -> None:
@@ -155,6 +169,7 @@ def test_init_starts_a_workflow_from_a_pattern(number: str, tmp_path: Path) -> N
     assert result.exit_code == 0, result.output
     # the first looks nothing up, so there is nothing to take in
     assert ("sluicegate ingest" in result.output) == (number != "1")
+    assert "sluicegate router fit" not in result.output, "its router came along"
     page = (tmp_path / "mine" / "README.md").read_text(encoding="utf-8")
     assert f"sluicegate run {tmp_path}/mine/workflow.yaml {tmp_path}/mine/examples/requests.jsonl" in page
     assert "configs/patterns" not in page

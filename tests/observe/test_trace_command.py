@@ -16,6 +16,7 @@ from sluicegate.observe.settings import TraceSettings
 from sluicegate.observe.spans import trace_id
 from sluicegate.observe.store import Store
 from sluicegate.observe.tracer import Tracer
+from sluicegate.observe.tree import span_tree
 from tests.observe.receiver import PUBLIC, SECRET, Receiver
 from tests.observe.scenario import first_stretch, last_stretch
 
@@ -96,6 +97,13 @@ def test_show_is_a_tree_with_decisions_and_the_model_that_answered(home_with_run
     assert set(found) == {"run", "spans", "scores"}
     assert found["run"]["trace_id"] == trace_id("run-1")
     assert call("show", "last").startswith("run-2")
+
+
+def test_an_embedding_names_the_model_that_answered() -> None:
+    said = {"asked": "ollama:all-minilm", "model": "embedded:all-minilm-l6-v2", "texts": 1}
+    span = {"span_id": "1", "parent": None, "name": "embeddings all-minilm", "type": "embedding", "level": "DEFAULT",
+            "message": "", "attributes": said, "start_ns": 0, "end_ns": 1}  # fmt: skip
+    assert [item.words for item in span_tree([span])] == ["1 text by embedded:all-minilm-l6-v2"]
 
 
 def test_an_unknown_run_is_said_so(home_with_runs: Path) -> None:

@@ -52,7 +52,8 @@ def init(
         f"sluicegate check {config}",
         # nothing to take in where nothing is looked up
         *([f"sluicegate ingest {config}"] if re.search(r"^indexes:", text, flags=re.MULTILINE) else []),
-        f"sluicegate router fit {config}",
+        # a pattern brings its router along
+        *([] if (target / "router").is_dir() else [f"sluicegate router fit {config}"]),
         f"sluicegate run {config} {target / 'examples' / 'requests.jsonl'}",
     ]
     if as_json:

@@ -82,7 +82,9 @@ def _words(type: str, said: Mapping[str, Any]) -> tuple[str, Tone]:
     if type == "generation":
         return _generation(said), "odd" if said.get("fallback") else "plain"
     if type == "embedding":
-        return f"{said.get('texts', '?')} texts by {said.get('asked', '?')}", "faint"
+        count = said.get("texts", "?")
+        by = said.get("model") or said.get("asked", "?")
+        return f"{count} {'text' if count == 1 else 'texts'} by {by}", "faint"
     if type == "retriever":
         return f"{_documents(said)} of {said.get('index', '?')} for {_quoted(said.get('query', ''))}", "plain"
     if "verdicts" in said:
