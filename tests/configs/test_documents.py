@@ -3,6 +3,7 @@
 import importlib
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def test_the_rule_that_thirty_days_shows_is_that_of_the_pattern() -> None:
     assert len(shown) == 2
     plain = re.sub(r",\s+go:", ", go:", config)
     assert all(f"{{{rule}, go: approve}}" in plain for rule in shown)
+
+
+def test_without_its_first_branch_that_workflow_does_not_start(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "configs" / "patterns" / "6-human-handoff", tmp_path / "service")
+    file = tmp_path / "service" / "workflow.yaml"
+    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
+    kept = [line for line in lines if "checks.failed || intent.risk == 'high'" not in line]
+    assert len(kept) == len(lines) - 1
+    file.write_text("".join(kept), encoding="utf-8")
+    done = run(["sluicegate", "check", str(file)])
+    assert done.exit_code != 0
+    assert "SG134" in done.output
 
 
 def test_the_commands_on_patterns_name_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from sluicegate.evals.cases import Case, data_hash, read_cases
 from sluicegate.evals.evaluate import conditions, evaluate
 from sluicegate.evals.judge import admit
 from sluicegate.evals.kept import Kept, Row
-from sluicegate.evals.report import Report, baseline_rows, html, junit, notes_of, shown
+from sluicegate.evals.report import Report, baseline_rows, before_note, html, junit, notes_of, shown
 from sluicegate.evals.scoring import contains, same
 from sluicegate.evals.summary import compare, parse_threshold, summarise
 from sluicegate.evals.variants import baselines_of, changed
@@ -27,6 +27,7 @@ from sluicegate.routing.threshold import NEVER
 from sluicegate.services import Completion, Evidence, Services
 from tests.fakes import FakeConfidence, FakeGuards, FakeModels, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
+from tests.observe.receiver import PUBLIC, SECRET, Receiver, forget_clients
 
 ASKED = Case("c1", "How do I reset it?", ANN, intent="question", facts=("small answer",), citations=("kb-1",),
              refused=False, path="rag-slm")  # fmt: skip
@@ -294,11 +295,32 @@ def test_change_is_paired_row_by_row() -> None:
 def test_last_evaluation_of_the_same_data_is_found(own_home: Path) -> None:
     kept = Kept()
     kept.evaluated("desk", "workflow", "data", "d1", "u1", {}, rows([1, 0]))
-    kept.evaluated("desk", "workflow", "other data", "d2", "u2", {}, rows([1]))
-    assert kept.last("desk", "workflow", "data", other_than="u1") is None
-    found = kept.last("desk", "workflow", "data", other_than="u3")
+    kept.evaluated("desk", "workflow", "other data", "d2", "u2", {}, [replace(rows([1])[0], case="another")])
+    assert kept.last("desk", "workflow", ["c0", "c1"], other_than="u1") is None
+    found = kept.last("desk", "workflow", ["c0", "c1"], other_than="u3")
     assert found is not None
     assert found["rows"] == rows([1, 0])
+    # the file has grown: what both have is compared, as long as it is half of it
+    grown = kept.last("desk", "workflow", ["c0", "c1", "c2", "c3"], other_than="u3")
+    assert grown is not None
+    assert (grown["digest"], grown["shared"]) == ("d1", 2)
+    assert kept.last("desk", "workflow", ["c0", "c2", "c3"], other_than="u3") is None
+
+
+def test_a_file_that_has_grown_is_compared_on_the_rows_that_both_have() -> None:
+    before = {"rows": rows([0, 0, 1]), "digest": "b" * 64, "at": "2026-11-23T12:00:00+00:00", "shared": 2}
+    before["rows"] = before["rows"][:2]
+    now = report(before=before)
+    change = now.changes()["correct"]
+    assert (change.now, change.before) == (1.0, 0.0)
+    assert before_note(now) == "version bbbbbbbbbbbb on 2 of the 10 rows, 2026-11-23 12:00 UTC"
+    assert before_note(now) in html(now)
+
+
+def test_rows_that_were_run_side_by_side_are_said_so() -> None:
+    together = [replace(row, at_once=4) for row in rows([1])]
+    assert any("up to 4 runs at a time" in note for note in notes_of(report(rows={"workflow": together})))
+    assert not any("at a time" in note for note in notes_of(report()))
 
 
 @pytest.mark.parametrize(
@@ -323,7 +345,7 @@ def report(**changed: Any) -> Report:
         "rows": {"workflow": rows([1] * 9 + [0]), "all-slm": rows([1] * 7 + [0] * 3, usd=0.0),
                  "all-llm": rows([1] * 10, usd=0.004)},
         "thresholds": [parse_threshold("correct>=0.8"), parse_threshold("correct>=0.95")],
-        "before": {"rows": rows([0] * 10)},
+        "before": {"rows": rows([0] * 10), "digest": "b" * 64, "at": "2026-11-23T12:00:00+00:00", "shared": 10},
     }  # fmt: skip
     return Report(**{**base, **changed})
 
@@ -397,16 +419,60 @@ def test_without_keys_nothing_is_run_for_langfuse(own_home: Path, monkeypatch: p
     assert not (own_home / "evals").exists()
 
 
+def keys(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    forget_clients()
+    monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", PUBLIC)
+    monkeypatch.setenv("LANGFUSE_SECRET_KEY", SECRET)
+    monkeypatch.setenv("LANGFUSE_BASE_URL", url)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(("option", "sent"), [([], True), (["--langfuse"], True), (["--no-langfuse"], False)])
+def test_where_keys_are_set_results_go_to_langfuse_unless_told_otherwise(
+    monkeypatch: pytest.MonkeyPatch, option: list[str], sent: bool
+) -> None:
+    with Receiver() as server:
+        keys(monkeypatch, server.url)
+        result = evaluated(monkeypatch, report(), *option)
+        assert ("desk/cases" in server.datasets) is sent
+    assert result.exit_code == 0, result.output
+    assert ((json.loads(result.stdout)["langfuse"] or {}).get("items") == 1) is sent
+
+
+def test_a_server_that_is_down_costs_no_evaluation_unless_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys(monkeypatch, "http://127.0.0.1:9")
+    result = evaluated(monkeypatch, report())
+    assert result.exit_code == 0
+    assert "not sent: SG614" in result.stderr
+    assert "SG614" in str(evaluated(monkeypatch, report(), "--langfuse").exception)
+
+
+def test_an_evaluation_in_which_every_run_failed_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = [replace(row, error="SG401 the index is empty") for row in rows([1, 1])]
+    result = evaluated(monkeypatch, report(rows={"workflow": broken}, thresholds=[]))
+    assert result.exit_code == 1
+    plotless = [replace(row, metrics={"correct": 0.0, "failed": 1.0}) for row in broken]
+    assert "<svg" not in html(report(rows={"workflow": plotless, "all-slm": plotless}))
+
+
+def evaluated(monkeypatch: pytest.MonkeyPatch, made: Report, *options: str) -> Any:
+    """The command, with `made` for what it found."""
+    from sluicegate.cli import eval as command
+
+    async def run(*_: Any, **__: Any) -> Any:
+        return replace(made, thresholds=[]), [replace(ASKED, id="c0")]
+
+    monkeypatch.setattr(command, "_run", run)
+    return CliRunner().invoke(command.app, ["workflow.yaml", "cases.jsonl", "--json", *options])
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_evaluation_goes_to_langfuse(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sluicegate.cli.eval import send
-    from tests.observe.receiver import PUBLIC, SECRET, Receiver
 
     case = replace(ASKED, id="c0")
     with Receiver() as server:
-        monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", PUBLIC)
-        monkeypatch.setenv("LANGFUSE_SECRET_KEY", SECRET)
-        monkeypatch.setenv("LANGFUSE_BASE_URL", server.url)
+        keys(monkeypatch, server.url)
         sent = send(report(rows={"workflow": rows([1])}), [case])
     assert sent["items"] == 1
     assert "desk/cases" in server.datasets

@@ -1,5 +1,6 @@
 """The plots: well-formed, within their frame, every mark explained, in the right place."""
 
+import itertools
 from xml.etree import ElementTree
 
 import numpy as np
@@ -40,6 +41,14 @@ def test_cost_and_quality(costs: tuple[float, float, float]) -> None:
     if any(costs):
         right = max(circles, key=lambda circle: float(circle.attrib["cx"]))
         assert "all-llm" in (right.findtext(f"{NAMESPACE}title") or "")
+
+
+def test_names_of_points_do_not_lie_on_each_other() -> None:
+    points = [Point(name, 0.1 + number / 1000, 0.95, 0.9, 1.0) for number, name in enumerate(("one", "two", "three"))]
+    svg = drawn(cost_quality_plot(points, cost="$", quality="right"))
+    texts = [text for text in svg.iter(f"{NAMESPACE}text") if text.text in ("one", "two", "three", "right")]
+    heights = sorted(float(text.attrib["y"]) for text in texts)
+    assert all(below - above >= 12 for above, below in itertools.pairwise(heights))
 
 
 def test_forest_tells_passed_from_failed() -> None:

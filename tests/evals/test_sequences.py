@@ -1,6 +1,8 @@
 """Confidence sequences: validity under peeking, power, duality, speed. Draws are seeded."""
 
+import re
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -98,3 +100,34 @@ def test_a_hundred_thousand_pairs_in_seconds() -> None:
     difference_sequence(values, ERROR)
     rejects_at(values, -0.01, ERROR)
     assert time.perf_counter() - started < 5
+
+
+# --- what docs/promotion.md claims ---
+
+PAGE = (Path(__file__).parents[2] / "docs" / "promotion.md").read_text(encoding="utf-8")
+CLAIMED_POWER = {
+    int(cells[0]) / 100: [int(cell) / 100 for cell in cells[1:6]]
+    for line in PAGE.splitlines()
+    if len(cells := re.findall(r"\| (\d+)(?: %)?(?= \|)", line.replace(",", ""))) == 7
+}
+SIZES = (250, 500, 1000, 2000, 5000)
+
+
+def test_the_page_has_its_table() -> None:
+    assert set(CLAIMED_POWER) == {0.04, 0.1, 0.2, 0.5}
+    assert CLAIMED_POWER[0.1][0] == 0.32
+
+
+@pytest.mark.parametrize("differ", list(CLAIMED_POWER))
+def test_the_power_that_the_page_claims(differ: float) -> None:
+    """Other draws than those of the benchmark that the table is from."""
+    runs = 1000
+    sizes = [
+        rejects_at(draws(90_000 + seed, SIZES[-1], differ / 2, differ / 2), -MARGIN, ERROR) or SIZES[-1] + 1
+        for seed in range(runs)
+    ]
+    for size, claimed in zip(SIZES, CLAIMED_POWER[differ], strict=True):
+        found = sum(one <= size for one in sizes) / runs
+        # three deviations of the difference of two samples, and half of what the page rounds to
+        deviation = (max(claimed * (1 - claimed), 0.01) * 2 / runs) ** 0.5
+        assert abs(found - claimed) < 3 * deviation + 0.005, (size, found, claimed)

@@ -204,3 +204,10 @@ def _value(value: Any) -> Any:
     if kind == "array_value":
         return [_value(item) for item in value.array_value.values]
     return getattr(value, kind)
+
+
+def forget_clients() -> None:
+    """The SDK keeps a client for each key, with the address of the server that it was made for."""
+    from langfuse._client.resource_manager import LangfuseResourceManager
+
+    LangfuseResourceManager.reset()

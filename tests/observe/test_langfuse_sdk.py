@@ -18,7 +18,7 @@ from sluicegate.observe.langfuse import Keys, LangfuseSender, check_keys
 from sluicegate.observe.prompts import langfuse_prompts, reference
 from sluicegate.observe.traced import TracedModels, TracedPrompts
 from tests.fakes import FakeModels
-from tests.observe.receiver import PUBLIC, SECRET, Receiver
+from tests.observe.receiver import PUBLIC, SECRET, Receiver, forget_clients
 from tests.observe.scenario import open_tracer
 
 FILE = """---
@@ -36,17 +36,10 @@ From the file.
 
 @pytest.fixture
 def server() -> Iterator[Receiver]:
-    _forget_clients()  # another test's server may have had the same key
+    forget_clients()  # another test's server may have had the same key
     with Receiver() as running:
         yield running
-        _forget_clients()
-
-
-def _forget_clients() -> None:
-    """The SDK keeps one client per public key for the life of a process."""
-    from langfuse._client.resource_manager import LangfuseResourceManager
-
-    LangfuseResourceManager.reset()
+        forget_clients()
 
 
 def managed_prompt(kind: str, prompt: Any, version: int = 7) -> dict[str, Any]:
@@ -108,7 +101,7 @@ def test_a_dead_server_leaves_the_file(tmp_path: Path) -> None:
     prompt = folder(tmp_path, Keys(PUBLIC, SECRET, url), said.append).render("answer", question="Why?")
     assert prompt.version == "2"
     assert said
-    _forget_clients()
+    forget_clients()
 
 
 def test_without_keys_the_sdk_is_not_even_imported(tmp_path: Path) -> None:
@@ -194,5 +187,5 @@ def test_a_server_that_is_not_well_is_said_so(server: Receiver) -> None:
 
 def test_keys_are_checked(server: Receiver) -> None:
     assert check_keys(Keys(PUBLIC, SECRET, server.url)) == ""
-    _forget_clients()
+    forget_clients()
     assert check_keys(Keys(PUBLIC, "sk-wrong", server.url)) == "the keys are refused (401)"

@@ -41,10 +41,13 @@ def evaluate(
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is known already.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML, for CI.")] = None,
-    langfuse: Annotated[bool, typer.Option("--langfuse", help="Send as a Langfuse dataset and experiment.")] = False,
+    langfuse: Annotated[
+        bool | None,
+        typer.Option("--langfuse/--no-langfuse", help="Send as a Langfuse dataset; by default when keys are set."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score a workflow. Leaves with 1 when a threshold is not reached."""
+    """Score a workflow. Leaves with 1 when a threshold is not reached, or when every run failed."""
     from sluicegate.evals.report import html as html_of
     from sluicegate.evals.report import junit as junit_of
     from sluicegate.evals.summary import parse_threshold
@@ -61,13 +64,13 @@ def evaluate(
         html.write_text(html_of(report), encoding="utf-8")
     if junit:
         junit.write_text(junit_of(report), encoding="utf-8")
-    sent = send(report, cases) if langfuse else None
+    sent = _sent(report, cases, langfuse)
     failed = report.failed_thresholds()
     if as_json:
         emit(_json(report, failed, sent))
     else:
         _print(report, failed, sent)
-    if failed:
+    if failed or report.nothing_ran:
         raise typer.Exit(1)
 
 
@@ -120,9 +123,10 @@ async def _run(
                 opened.tracer.flush(5.0)
                 shutil.rmtree(folder, ignore_errors=True)
         if variant == "workflow":
-            before = kept.last(workflow.name, variant, whole, other_than=under)
-        figures = as_json(summarise(rows[variant]))["all"]
-        kept.evaluated(workflow.name, variant, whole, workflow.digest, under, figures, rows[variant])
+            before = kept.last(workflow.name, variant, (case.id for case in cases), other_than=under)
+        if not all(row.error for row in rows[variant]):
+            figures = as_json(summarise(rows[variant]))["all"]
+            kept.evaluated(workflow.name, variant, whole, workflow.digest, under, figures, rows[variant])
     kept.close()
     return Report(workflow.name, workflow.version, workflow.digest, str(data), whole, rows, thresholds, before), cases
 
@@ -139,6 +143,22 @@ def _clear(folder: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
         except OSError:
             pass  # another user's, and alive
+
+
+def _sent(report: "Report", cases: "list[Case]", wanted: bool | None) -> dict[str, Any] | None:
+    """Sent where it was asked for, or where keys are set: then a server that is down only costs a warning."""
+    from sluicegate.errors import RunError
+    from sluicegate.observe.langfuse import Keys
+
+    if wanted is False or (wanted is None and (Keys.configured() is None or report.nothing_ran)):
+        return None
+    try:
+        return send(report, cases)
+    except RunError as error:
+        if wanted:
+            raise
+        notes().print(f"not sent: {error}", style="yellow", markup=False)
+        return None
 
 
 def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
@@ -178,6 +198,7 @@ def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | No
         "digest": report.digest,
         "data": {"file": report.data, "hash": report.data_hash, "rows": len(report.own)},
         "variants": {variant: as_json(summarise(rows)) for variant, rows in report.rows.items()},
+        "before": report.before and {key: report.before[key] for key in ("digest", "at", "shared")},
         "changes": {name: asdict(change) for name, change in report.changes().items()},
         "thresholds": [{"threshold": str(t), "held": t not in failed} for t in report.thresholds],
         "notes": notes_of(report),
@@ -193,6 +214,7 @@ def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | N
         BASELINE_HEAD,
         SLICE_HEAD,
         baseline_rows,
+        before_note,
         estimate,
         notes_of,
         shown,
@@ -209,6 +231,8 @@ def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | N
         before = [shown(name, changes[name].before) if name in changes else ""] if changes else []
         table.add_row(name, estimate(name, found), str(found.n), *before, FIGURES[name].title, style=None)
     screen.print(table)
+    if changes:
+        screen.print(f"before: {before_note(report)}", style="dim", markup=False)
     if len(report.rows) > 1:
         title = "What the routing saves and what it costs"
         # a variant to a column: three intervals stand side by side in a terminal, seven do not

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sluicegate.errors import RetrievalError, SluicegateError
@@ -46,7 +47,7 @@ async def evaluate(
         known = kept.row(under, case.id) if kept else None
         if known is None:
             async with gate:
-                known = await _row(runner, case, judge)
+                known = replace(await _row(runner, case, judge), at_once=concurrency)
             if kept:
                 kept.keep(under, known)
         if on_row:

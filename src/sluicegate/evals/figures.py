@@ -28,22 +28,24 @@ class Point:
 
 def cost_quality_plot(points: Sequence[Point], *, cost: str, quality: str) -> str:
     """Quality upwards, cost to the right."""
-    width, height, left, bottom = 640, 340, 70, 50
-    top_cost = max((point.cost for point in points), default=0) * 1.15 or 1.0
+    width, height, left, bottom, top = 640, 360, 70, 50, 40
+    step_cost = _round_step(max((point.cost for point in points), default=0) * 1.1 / 4 or 0.25)
+    top_cost = 4 * step_cost
     floor = math.floor(min((point.low for point in points), default=0) * 10) / 10
 
     def x(value: float) -> float:
         return left + value / top_cost * (width - left - 110)
 
     def y(value: float) -> float:
-        return 20 + (1 - value) / (1 - floor or 1) * (height - bottom - 20)
+        return top + (1 - value) / (1 - floor or 1) * (height - bottom - top)
 
     marks: list[str] = []
+    taken: list[tuple[float, float]] = []
     for step in range(5):
         share = floor + (1 - floor) * step / 4
         marks.append(_line(left, y(share), width - 20, y(share), faint=True))
         marks.append(_text(left - 8, y(share) + 4, f"{share:.0%}", "end"))
-        marks.append(_text(x(top_cost * step / 4), height - bottom + 20, f"{top_cost * step / 4:.3g}", "middle"))
+        marks.append(_text(x(step_cost * step), height - bottom + 20, f"{step_cost * step:.3g}", "middle"))
     for number, point in enumerate(points):
         colour = _COLOURS[number % len(_COLOURS)]
         said = f"{point.name}: {quality} {point.quality:.1%} ({point.low:.1%} to {point.high:.1%}), "
@@ -53,10 +55,20 @@ def cost_quality_plot(points: Sequence[Point], *, cost: str, quality: str) -> st
             f'<circle cx="{x(point.cost):.1f}" cy="{y(point.quality):.1f}" r="6" fill="{colour}">'
             f"<title>{escape(said)}</title></circle>"
         )
-        marks.append(_text(x(point.cost) + 10, y(point.quality) - 8 - 12 * (number % 2), point.name, "start"))
+        at, beside = y(point.quality) + 4, x(point.cost) + 10
+        while any(abs(at - up) < 13 and abs(beside - along) < 80 for along, up in taken):
+            at += 13
+        taken.append((beside, at))
+        marks.append(_text(beside, at, point.name, "start"))
     marks.append(_text((left + width - 110) / 2, height - 8, cost, "middle"))
-    marks.append(_text(left, 12, quality, "start"))
+    marks.append(_text(8, 16, quality, "start"))
     return _svg(width, height, marks, f"{quality} against {cost}")
+
+
+def _round_step(least: float) -> float:
+    """The smallest of 1, 2, 2.5 and 5 times a power of ten that is at least `least`."""
+    unit = 10.0 ** math.floor(math.log10(least))
+    return next(times * unit for times in (1, 2, 2.5, 5, 10) if times * unit >= least)
 
 
 def forest_plot(rows: Sequence[tuple[str, Bounds, float]], *, title: str) -> str:

@@ -5,7 +5,7 @@ was cut short goes on where it stopped, and a second one of the same version cos
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class Row:
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     error: str = ""
     """Why the run failed; empty when it did not."""
+    at_once: int = 1
+    """Runs at a time when this one was made, which its seconds depend on."""
 
 
 class Kept:
@@ -84,18 +86,24 @@ class Kept:
                  json.dumps([asdict(row) for row in rows])),
             )  # fmt: skip
 
-    def last(self, workflow: str, variant: str, data: str, *, other_than: str) -> dict[str, Any] | None:
-        """The newest evaluation of the same data under other conditions than `other_than`; its rows are `Row`s."""
+    def last(self, workflow: str, variant: str, cases: Iterable[str], *, other_than: str) -> dict[str, Any] | None:
+        """The newest evaluation under other conditions than `other_than` that has at least half of `cases`.
+
+        Its ``rows`` are `Row`s, ``shared`` says how many of the cases it has. A file that has grown since is compared
+        where it can be.
+        """
+        wanted = set(cases)
         with explained(self.path):
-            found = self._connection.execute(
-                "SELECT * FROM evaluations WHERE workflow = ? AND variant = ? AND data = ? AND under != ? "
-                "ORDER BY number DESC LIMIT 1",
-                (workflow, variant, data, other_than),
-            ).fetchone()
-        if found is None:
-            return None
-        rows = [_row(row) for row in json.loads(found["rows"])]
-        return {**dict(found), "metrics": json.loads(found["metrics"]), "rows": rows}
+            newest = self._connection.execute(
+                "SELECT * FROM evaluations WHERE workflow = ? AND variant = ? AND under != ? ORDER BY number DESC",
+                (workflow, variant, other_than),
+            )
+            for found in newest:
+                rows = [_row(row) for row in json.loads(found["rows"])]
+                shared = len(wanted & {row.case for row in rows})
+                if 2 * shared >= len(wanted):
+                    return {**dict(found), "metrics": json.loads(found["metrics"]), "rows": rows, "shared": shared}
+        return None
 
     def close(self) -> None:
         self._connection.close()

@@ -17,6 +17,7 @@ __all__ = [
     "SLICE_HEAD",
     "Report",
     "baseline_rows",
+    "before_note",
     "estimate",
     "html",
     "junit",
@@ -46,18 +47,28 @@ class Report:
     """By variant; ``workflow`` is always there."""
     thresholds: Sequence[Threshold] = ()
     before: Mapping[str, Any] | None = None
-    """The last evaluation of the same data, as `Kept.last` gives it."""
+    """The last evaluation of another version on rows of the same data, as `Kept.last` gives it."""
 
     @property
     def own(self) -> Sequence[Row]:
         return self.rows["workflow"]
+
+    @property
+    def nothing_ran(self) -> bool:
+        """Every run failed, which says nothing about how good the workflow is."""
+        return all(row.error for row in self.own)
 
     def failed_thresholds(self) -> list[Threshold]:
         figures = summarise(self.own)["all"]
         return [threshold for threshold in self.thresholds if not threshold.holds(figures)]
 
     def changes(self) -> dict[str, Change]:
-        return compare(self.own, self.before["rows"]) if self.before else {}
+        """Against the last evaluation, of the rows that both have."""
+        if not self.before:
+            return {}
+        theirs = {row.case: row for row in self.before["rows"]}
+        shared = [row for row in self.own if row.case in theirs]
+        return compare(shared, [theirs[row.case] for row in shared])
 
 
 def shown(name: str, value: float, *, signed: bool = False) -> str:
@@ -105,6 +116,14 @@ def points(report: Report) -> list[Point]:
     return found
 
 
+def before_note(report: Report) -> str:
+    """Which evaluation it is compared with, and over how many rows."""
+    assert report.before
+    found, rows = report.before, len(report.own)
+    shared = "the same rows" if found["shared"] == rows else f"{found['shared']} of the {rows} rows"
+    return f"version {found['digest'][:12]} on {shared}, {found['at'][:16].replace('T', ' ')} UTC"
+
+
 def wrong_rows(report: Report) -> list[Row]:
     """The workflow's own rows that failed or are not correct."""
     return [row for row in report.own if row.error or row.metrics.get("correct") == 0.0]
@@ -131,6 +150,8 @@ def notes_of(report: Report) -> list[str]:
                 f"{variant}: in {standing} of {len(rows)} rows a stand-in answered for a model that could not be "
                 "reached; quality and latency are the stand-in's, the list price is the absent model's."
             )
+        if (most := max(row.at_once for row in rows)) > 1:
+            notes.append(f"{variant}: up to {most} runs at a time; its seconds are longer than those of a run alone.")
         if broken := [row.error for row in rows if row.error]:
             notes.append(f"{variant}: {len(broken)} of {len(rows)} runs failed, the first by: {broken[0]}")
     if len(report.rows) == 2:
@@ -151,13 +172,17 @@ def html(report: Report) -> str:
     parts = [f"<p>{report.workflow} {report.version}, digest {report.digest[:12]}, {len(report.own)} rows</p>"]
     parts.append(section("Thresholds", table(["threshold", ""], gates)))
     if len(report.rows) > 1:
-        plot = cost_quality_plot(points(report), cost="dollars per 1,000 requests, list price", quality="correct")
+        found = points(report)
+        axes = {"cost": "dollars per 1,000 requests, list price", "quality": "correct"}
+        plot = cost_quality_plot(found, **axes) if found else ""
         parts.append(
             section("What the routing saves and what it costs", table(BASELINE_HEAD, baseline_rows(report)), plot)
         )
     parts.append(section("How to read this", *(f"<p>{escape(note)}</p>" for note in notes_of(report))))
     parts.append(section("Figures, 95 % intervals", table(["figure", "", "value", "rows", "interval by"], figures)))
-    parts.append(section("Against the last evaluation of this data", _changes(report)))
+    if changes := _changes(report):
+        said = f"<p>Before: {escape(before_note(report))}.</p>"
+        parts.append(section("Against the last evaluation of this data", said, changes))
     slices = [
         folded(part, table(["figure", "", "value", "rows"], [
             [name, FIGURES[name].title, estimate(name, found), str(found.n)] for name, found in named.items()
