@@ -11,6 +11,7 @@ from pydantic import Field
 
 from sluicegate.errors import RunError
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.generation import said
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.policies.config import Duration
 from sluicegate.services import Services
@@ -93,8 +94,10 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
             "draft": draft,
         }
         update: dict[str, Any] = {"approval": approval}
-        if verdict["verdict"] == "edit" and answer:
-            edited: Answer = {**answer, "text": verdict["text"], "by": name, "confidence": 1.0}
+        if verdict["verdict"] == "edit":
+            # where nothing was drafted, the person has written it
+            edited: Answer = {**(answer or said(name, verdict["text"])), "text": verdict["text"]}
+            edited.update(by=name, confidence=1.0)
             edited.pop("features", None)
             update["answer"] = edited
         return update

@@ -93,6 +93,8 @@ def show(
         screen.print(f"  would do  {escape(proposed(waiting['proposal']))}")
     if waiting["draft"]:
         screen.print(f"  draft     {escape(waiting['draft'])}")
+    elif not waiting["proposal"]:
+        screen.print("  draft     none: write one with `sluicegate approvals edit`, or reject")
     for number, document in enumerate(waiting["documents"], start=1):
         screen.print(
             f"  source    [{number}] {escape(document['title'])} ({document['id']}@{document['version']})", markup=False
