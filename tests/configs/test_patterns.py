@@ -1,6 +1,7 @@
 """The seven patterns: each may start, keeps its promises, and does with its example requests what it says it does."""
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from sluicegate.graphs.intake import principal
 from sluicegate.graphs.load import load
 from sluicegate.graphs.open import Opened, open_workflow
 from sluicegate.models.chain import ModelSet
+from sluicegate.nodes.sections import parted
 from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
 
@@ -143,6 +145,46 @@ async def test_the_third_serves_other_words_that_ask_the_same_and_nothing_that_l
     assert (cache.get("kind"), cache.get("question")) == ("semantic", asked)
     for alike in ("How do employees get on the wifi?", "How do guests not get on the wifi?"):
         assert (await made.runner.run(alike, bob)).path != "cache"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (
+            "Write a report for the management about the mail outage: what happened, why, and what we changed.",
+            {"What happened": "On 14 October", "Cause": "expired certificate", "Measures": "Measures: certificates"},
+        ),
+        ("Write up the ERP outage.", {"What happened": "06:30", "Cause": "full log disk", "Measures": "is watched"}),
+        (
+            "Make a plan for the IT of a new colleague, step by step.",
+            {"Before": "starter package", "On the day": "collects the laptop", "Afterwards": "Trainings"},
+        ),
+        (
+            "I need a plan for moving our team to another floor",
+            {"Before": "Label every device", "On the day": "from 13:00 on", "Afterwards": "Faults are reported"},
+        ),
+    ],
+)
+async def test_the_fourth_quotes_each_sentence_once_and_under_its_heading(
+    text: str, says: dict[str, str], models: ModelSet, tmp_path: Path
+) -> None:
+    file = tmp_path / "workflow.yaml"
+    quoting = "nodes: {report: {style: quote}, plan: {style: quote}}"
+    file.write_text(f"extends: {PATTERNS / '4-rag-llm' / 'workflow.yaml'}\n{quoting}\n", encoding="utf-8")
+    made = open_workflow(file, models=models)
+    for name, index in made.workflow.config.indexes.items():
+        await ingest(indexes_of(made.workflow.name) / name, [], index, models, folders=made.workflow.folders)
+    outcome = await made.runner.run(text, principal("ann", ["employee"]))
+    assert outcome.path == "rag-llm"
+    answer = outcome.state.get("answer")
+    assert answer is not None
+    sections = parted(answer)
+    assert list(sections) == list(says)
+    for heading, words in says.items():
+        assert words in sections[heading]
+        assert not any(words in sections[other] for other in says if other != heading)
+    quoted = re.split(r" \[\d+\] ?", " ".join(sections.values()))
+    assert len(set(quoted)) == len(quoted)
 
 
 def test_the_challenger_varies_the_champion_under_a_fixed_plan() -> None:
