@@ -87,6 +87,7 @@ CODES: dict[str, str] = {
     # budget
     "SG501": "budget reached",
     "SG502": "switched off by the kill switch",
+    "SG503": "a batch may cost more than the budget has left",
     # run
     "SG601": "empty request",
     "SG602": "request too large",

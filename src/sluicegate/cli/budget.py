@@ -75,6 +75,32 @@ def show(
 
 
 @app.command()
+def estimate(
+    config: Annotated[Path, typer.Argument(help="The workflow's file.")],
+    data: Annotated[str, typer.Argument(help="A text, a file, or a .jsonl file of requests; - reads standard input.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what a batch costs at most, before it is sent. Leaves with 1 when the day's budget has not so much left."""
+    from sluicegate.cli.batch import left_of_the_day, texts_of, told
+    from sluicegate.cli.run import requests_in
+    from sluicegate.evals.estimate import Bounds
+    from sluicegate.evals.estimate import estimate as bound
+    from sluicegate.graphs.intake import principal
+    from sluicegate.graphs.open import open_workflow
+
+    opened = open_workflow(config / "workflow.yaml" if config.is_dir() else config, dry=True, shadow=True)
+    found = bound(Bounds(opened), texts_of(requests_in(data, principal("me"))))
+    left = left_of_the_day(opened.workflow)
+    fits = found.usd is None or left is None or found.usd <= left
+    if as_json:
+        emit({**asdict(found), "left_of_the_day_usd": left, "fits": fits})
+    else:
+        console().print(told(found, left), markup=False, soft_wrap=True)
+    if not fits:
+        raise typer.Exit(1)
+
+
+@app.command()
 def clock(
     accept: Annotated[bool, typer.Option("--accept", help="Take this machine's clock as right.")] = False,
     by: Actor = "",

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sluicegate.cli.batch import OverBudget, before_it_starts
 from sluicegate.cli.show import AsJson, console, emit, notes, progress
 
 if TYPE_CHECKING:
     from sluicegate.evals.cases import Case
+    from sluicegate.evals.judge import Judge
     from sluicegate.evals.kept import Row
     from sluicegate.evals.report import Report
     from sluicegate.evals.summary import Threshold
+    from sluicegate.evals.variants import Variant
+    from sluicegate.graphs.open import Opened
 
 __all__ = ["app", "send"]
 
@@ -45,6 +49,7 @@ def evaluate(
         bool | None,
         typer.Option("--langfuse/--no-langfuse", help="Send as a Langfuse dataset; by default when keys are set."),
     ] = None,
+    over_budget: OverBudget = False,
     as_json: AsJson = False,
 ) -> None:
     """Score a workflow. Leaves with 1 when a threshold is not reached, or when every run failed."""
@@ -58,7 +63,17 @@ def evaluate(
 
         ready_to_send()  # rather than fail when everything has been run
     report, cases = asyncio.run(
-        _run(config, data, wanted, baselines=baselines, concurrency=concurrency, limit=limit, judge=judge, fresh=fresh)
+        _run(
+            config,
+            data,
+            wanted,
+            baselines=baselines,
+            concurrency=concurrency,
+            limit=limit,
+            judge=judge,
+            fresh=fresh,
+            over_budget=over_budget,
+        )
     )
     if html:
         html.write_text(html_of(report), encoding="utf-8")
@@ -84,6 +99,7 @@ async def _run(
     limit: int,
     judge: str,
     fresh: bool,
+    over_budget: bool,
 ) -> "tuple[Report, list[Case]]":
     from sluicegate.evals.cases import data_hash, read_cases
     from sluicegate.evals.evaluate import conditions, evaluate
@@ -91,7 +107,7 @@ async def _run(
     from sluicegate.evals.kept import Kept
     from sluicegate.evals.report import Report
     from sluicegate.evals.summary import as_json, summarise
-    from sluicegate.evals.variants import baselines_of, opened_variant
+    from sluicegate.evals.variants import VARIANTS, baselines_of, opened_variant
     from sluicegate.graphs.load import load
     from sluicegate.home import home
 
@@ -101,12 +117,21 @@ async def _run(
     before = None
     whole = data_hash(cases)
     _clear(home() / "evals")
-    for variant in ("workflow", *(baselines_of(workflow) if baselines else ())):
+    ready: list[tuple[Variant, Path, Opened, Judge | None, str]] = []
+    for variant in VARIANTS:
+        if variant != "workflow" and not (baselines and variant in baselines_of(workflow)):
+            continue
         # a folder per process: two evaluations at once do not share checkpoints
         folder = home() / "evals" / f"{variant}-{os.getpid()}"
         opened = opened_variant(workflow, folder, variant)
         judging = await admit(workflow.config.models[judge], opened.models, judge) if judge else None
         under = conditions(opened.runner, variant, judge=judging)
+        ready.append((variant, folder, opened, judging, under))
+        new = [case.text for case in cases if fresh or kept.row(under, case.id) is None]
+        # each has a ledger of its own, under the workflow's caps
+        cap = workflow.config.budget.per_day_usd
+        before_it_starts(opened, new, left=cap, of=f"a day of {variant}", over=over_budget)
+    for variant, folder, opened, judging, under in ready:
         with progress() as line:
             task = line.add_task(variant, total=len(cases))
             try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sluicegate.cli.batch import OverBudget, before_it_starts, left_of_the_day, texts_of
 from sluicegate.cli.outcome import as_json as outcome_json
 from sluicegate.cli.outcome import print_outcome, print_summary, summary
 from sluicegate.cli.show import AsJson, console, emit, notes, progress
@@ -62,6 +63,7 @@ def run(
     resume: Annotated[
         str, typer.Option("--run", help="A run id: to name a new run, or to take up one that was cut short.")
     ] = "",
+    over_budget: OverBudget = False,
     as_json: AsJson = False,
 ) -> None:
     """Send one request, or every request of a file, through a workflow."""
@@ -76,6 +78,9 @@ def run(
         raise typer.BadParameter("names one run, and the file holds many requests", param_hint="--run")
     opened = open_workflow(config)
     many = len(found) > 1
+    if many:
+        left = left_of_the_day(opened.workflow)
+        before_it_starts(opened, texts_of(found), left=left, of="the day's budget", over=over_budget)
     outcomes = asyncio.run(
         run_all(opened, found, channel=channel, session=session, run=resume, show=not as_json, bar=many and as_json)
     )

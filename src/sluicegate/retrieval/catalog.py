@@ -6,7 +6,7 @@ One SQLite transaction moves the catalog on, so an ingest that dies at any momen
 
 import json
 import sqlite3
-from collections.abc import Collection, Generator, Iterable, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
@@ -136,6 +136,14 @@ class Catalog:
         with self._checked():
             row = self._database.execute("SELECT text FROM texts WHERE hash = ?", (hash,)).fetchone()
         return None if row is None else str(row["text"])
+
+    def texts(self) -> Iterator[str]:
+        """The words of every passage that can be found, each once."""
+        with self._checked():
+            yield from (
+                str(row["text"])
+                for row in self._database.execute("SELECT text FROM texts WHERE hash IN (SELECT hash FROM passages)")
+            )
 
     def keep_texts(self, texts: Iterable[tuple[str, str]], now: datetime) -> None:
         """Store (hash, text) pairs ahead of `advance`; what no passage comes to use is swept out later."""
