@@ -9,7 +9,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
-EXPECTED = ["01_define_and_run", "02_step_rewind_fork", "04_read_traces", "05_approvals_and_policy"]
+EXPECTED = [
+    "01_define_and_run",
+    "02_step_rewind_fork",
+    "03_calibrate_router",
+    "04_read_traces",
+    "05_approvals_and_policy",
+    "06_evaluate_and_promote",
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +38,7 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_they_are_all_there() -> None:
-    assert set(EXPECTED) <= {file.stem for file in NOTEBOOKS}
+    assert [file.stem for file in NOTEBOOKS] == EXPECTED, "each of them runs below"
 
 
 @pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
@@ -69,6 +76,11 @@ def _stepped(kinds: set[str], said: str) -> None:
     assert "text/html" in kinds
 
 
+def _calibrated(kinds: set[str], said: str) -> None:
+    assert "image/svg+xml" in kinds
+    assert "accepted" in said
+
+
 def _traced(kinds: set[str], said: str) -> None:
     assert "image/png" in kinds
     assert "refused" in said
@@ -81,9 +93,18 @@ def _decided(kinds: set[str], said: str) -> None:
     assert "answered human" in said
 
 
+def _promoted(kinds: set[str], said: str) -> None:
+    assert {"text/html", "image/svg+xml"} <= kinds
+    assert "PROMOTE" in said
+    assert "no worse  grounded              passed" in said
+    assert "serves: 2\nserves: 1" in said
+
+
 _MUST_SHOW = {
     "01_define_and_run": _defined,
     "02_step_rewind_fork": _stepped,
+    "03_calibrate_router": _calibrated,
     "04_read_traces": _traced,
     "05_approvals_and_policy": _decided,
+    "06_evaluate_and_promote": _promoted,
 }
