@@ -84,7 +84,7 @@ async def pattern(folder: Path) -> dict[str, Any]:
         times.append(outcome.ms)
         paths[outcome.path] += 1
         answer = outcome.state.get("answer")
-        if answer and answer["model"]:
+        if answer and answer["model"] and outcome.path != "cache":
             models[answer["model"]] += 1
     return {
         "pattern": folder.name, "requests": len(cases), "as_expected": good,
@@ -114,7 +114,7 @@ async def helpdesk(sample: int) -> dict[str, Any]:
         paths[outcome.path] += 1
         times.append(outcome.ms)
         answer = outcome.state.get("answer")
-        if answer and answer["model"]:
+        if answer and answer["model"] and outcome.path != "cache":
             models[answer["model"]] += 1
         print(f"\r{number} of {len(chosen)}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)

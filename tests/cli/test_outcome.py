@@ -11,7 +11,9 @@ from sluicegate.cli.outcome import print_outcome, print_summary, summary
 
 def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float | None = 0.002, llm_calls: int = 0) -> dict[str, Any]:
     model = "openai:large" if llm_calls else "embedded:small"
-    return {"path": path, "usd": usd, "all_llm_usd": all_llm_usd, "llm_calls": llm_calls, "model": model}
+    return {
+        "path": path, "usd": usd, "all_llm_usd": all_llm_usd, "llm_calls": llm_calls, "model": model, "cache": None,
+    }  # fmt: skip
 
 
 OUTCOMES = [
@@ -27,6 +29,7 @@ def test_cache_hits_and_what_they_saved() -> None:
     assert (found["requests"], found["without_llm"], found["cache_hits"]) == (4, 3, 2)
     assert found["cache_saved_usd"] == pytest.approx(0.0015)
     assert found["usd"] == pytest.approx(0.003)
+    assert found["models"] == {"openai:large": 1, "embedded:small": 1}, "the cache asked none"
     page = io.StringIO()
     print_summary(OUTCOMES, screen=Console(file=page, width=120, highlight=False))
     shown = page.getvalue()
@@ -79,5 +82,9 @@ def test_where_there_is_no_large_model_nothing_is_said_to_be_saved() -> None:
     }  # fmt: skip
     print_outcome(said, screen=Console(file=page, width=120, highlight=False))
     assert "  cost      2 tokens, $0.00000, 0.01 s\n" in page.getvalue()
+    assert "asked as" not in page.getvalue()
+    hit = {"hit": True, "kind": "semantic", "question": "How is it, then?", "similarity": 0.98}
+    print_outcome(said | {"path": "cache", "cache": hit}, screen=Console(file=page, width=120, highlight=False))
+    assert "  path      cache  answer\n  asked as  How is it, then?\n" in page.getvalue()
     # a run that failed says nothing of a large model; the others still do
     assert summary([outcome("failed", all_llm_usd=None), outcome("rag-slm")])["all_llm_usd"] == 0.002

@@ -94,7 +94,7 @@ def show(
     if waiting["draft"]:
         screen.print(f"  draft     {escape(waiting['draft'])}")
     elif not waiting["proposal"]:
-        screen.print("  draft     none: write one with `sluicegate approvals edit`, or reject")
+        screen.print("  draft     none yet: `sluicegate approvals edit` writes one")
     for number, document in enumerate(waiting["documents"], start=1):
         screen.print(
             f"  source    [{number}] {escape(document['title'])} ({document['id']}@{document['version']})", markup=False

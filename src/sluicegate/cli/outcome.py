@@ -45,6 +45,7 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
         "model": answer["model"] if answer else "",
         "fallback": answer["fallback"] if answer else "",
         "answer_confidence": answer["confidence"] if answer else None,
+        "cache": state.get("cache"),
         "policy": state.get("policy"),
         "checks": state.get("checks"),
         "tool_calls": state.get("tool_calls", []),
@@ -78,6 +79,9 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
         )
     way = [*said["way"], said["waiting"]["node"]] if said["waiting"] else said["way"]
     screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(way)}")
+    if said["cache"] and said["cache"].get("question"):
+        # the answer was given to other words: who reads it should be able to see to which
+        screen.print(f"  asked as  {escape(_one_line(said['cache']['question']))}")
     if said["waiting"]:
         waiting = said["waiting"]
         screen.print(
@@ -118,7 +122,10 @@ def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "cache_hits": paths["cache"],
         # priced as one large-model call each, without the sources its prompt would have held: rather too little
         "cache_saved_usd": sum(usd for path, usd in alone if path == "cache") if alone else None,
-        "models": dict(Counter(said["model"] for said in outcomes if said["model"]).most_common()),
+        # the model that an answer from the cache names was asked by another run
+        "models": dict(
+            Counter(said["model"] for said in outcomes if said["model"] and said["path"] != "cache").most_common()
+        ),
     }
 
 
