@@ -77,6 +77,7 @@ def status(as_json: AsJson = False) -> None:
     """Every comparison: its pairs, what was shed and why, what it spent today."""
     from rich.table import Table
 
+    from sluicegate.evals.gates import counted
     from sluicegate.evals.pairs import PairStore
 
     pairs = PairStore()
@@ -91,9 +92,9 @@ def status(as_json: AsJson = False) -> None:
     table = Table("number", "workflow", "plan", "state", "pairs", "shed", "today", box=None, pad_edge=False)
     for row in rows:
         shed = ", ".join(f"{reason} {count}" for reason, count in row["shed"].items()) or "-"
-        today = f"{row['today']['pairs']} pairs, ${row['today']['usd']:.4f}"
-        counted = f"{row['pairs']} of {row['needed']}"
-        table.add_row(str(row["number"]), row["workflow"], row["plan"], row["state"], counted, shed, today)
+        today = f"{counted(row['today']['pairs'], 'pair')}, ${row['today']['usd']:.4f}"
+        made = f"{row['pairs']} of {row['needed']}"
+        table.add_row(str(row["number"]), row["workflow"], row["plan"], row["state"], made, shed, today)
     screen.print(table)
 
 
@@ -103,6 +104,7 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop comparing; the pairs stay, and a verdict can still be given."""
+    from sluicegate.evals.gates import counted
     from sluicegate.evals.pairs import PairStore
 
     pairs = PairStore()
@@ -110,7 +112,7 @@ def stop(
     if as_json:
         emit(_said(at, pairs))
     else:
-        console().print(f"stopped shadow {at.number} of {at.workflow} after {pairs.count(at.number)} pairs")
+        console().print(f"stopped shadow {at.number} of {at.workflow} after {counted(pairs.count(at.number), 'pair')}")
 
 
 @app.command()

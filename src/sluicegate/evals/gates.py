@@ -20,7 +20,7 @@ from sluicegate.evals.plan import LOWER_IS_BETTER, Bounded, Goal, Limit, Plan
 from sluicegate.evals.sequences import Bounds, difference_bounds, difference_sequence
 from sluicegate.routing.threshold import upper_bound
 
-__all__ = ["Decision", "Gate", "Pair", "Verdict", "counted_days", "decide"]
+__all__ = ["Decision", "Gate", "Pair", "Verdict", "counted", "decide"]
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Floats]
@@ -152,12 +152,12 @@ def _validity(plan: Plan, pairs: Sequence[Pair], values: Values, shed: int, prob
         found.append(Gate("validity", "shed", "failed", f"{lost:.0%} of the sampled requests were not shadowed"))
     short = plan.pairs.minimum - len(pairs)
     if short > 0:
-        reason = f"{len(pairs)} pairs of at least {plan.pairs.minimum}"
+        reason = f"{counted(len(pairs), 'pair')} of at least {plan.pairs.minimum}"
         found.append(Gate("validity", "pairs", "open", reason))
     days = len({pair.day for pair in pairs})
     if days < plan.days:
-        found.append(Gate("validity", "days", "open", f"pairs from {counted_days(days)} of at least {plan.days}"))
-    return found or [Gate("validity", "pairs", "passed", f"{len(pairs)} pairs from {counted_days(days)}")]
+        found.append(Gate("validity", "days", "open", f"pairs from {counted(days, 'day')} of at least {plan.days}"))
+    return found or [Gate("validity", "pairs", "passed", f"{counted(len(pairs), 'pair')} from {counted(days, 'day')}")]
 
 
 def looks(plan: Plan) -> list[int]:
@@ -177,7 +177,7 @@ def _safety(plan: Plan, limit: Limit, pairs: Sequence[Pair]) -> Gate:
     # the same exact bound from below, by symmetry
     low = 1 - upper_bound(n - count, n, level) if n else 0.0
     shown = Bounds(count / n if n else 0.0, low, bound, n)
-    said = f"{count} of {n} pairs, at most {bound:.2%} with {level:.1%} confidence"
+    said = f"{count} of {counted(n, 'pair')}, at most {bound:.2%} with {level:.1%} confidence"
     if low > limit.rate:
         state: State = "failed"
         said += f"; certainly above the limit of {limit.rate:.2%}"
@@ -224,19 +224,17 @@ def _verdict(plan: Plan, gates: Sequence[Gate], n: int, days: int) -> tuple[Verd
     first = next((gate for gate in gates if gate.state == "open"), None)
     if first is None:
         goal = gates[-1]
-        return (
-            "PROMOTE",
-            f"Every gate is passed, and {goal.name} is better by {goal.reason} over {n} pairs, {counted_days(days)}.",
-        )
+        over = f"{counted(n, 'pair')}, {counted(days, 'day')}"
+        return "PROMOTE", f"Every gate is passed, and {goal.name} is better by {goal.reason} over {over}."
     waits = first.kind == "validity" and first.name == "days"
     if n >= plan.pairs.maximum and not waits:
         return "INCONCLUSIVE", f"After the last of {n} pairs {first.kind} on {first.name} is open: {first.reason}."
     return "CONTINUE", f"Still open is {first.kind} on {first.name}: {first.reason}."
 
 
-def counted_days(count: int) -> str:
+def counted(count: int, what: str) -> str:
     """In words."""
-    return f"{count} day" if count == 1 else f"{count} days"
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _by_slice(plan: Plan, pairs: Sequence[Pair], values: Values) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from html import escape
 from typing import Any
 
 from sluicegate.evals.figures import forest_plot, sequence_plot
-from sluicegate.evals.gates import Decision, counted_days
+from sluicegate.evals.gates import Decision, counted
 from sluicegate.evals.html import Link, document, section, table
 from sluicegate.evals.pairs import Registration
 from sluicegate.evals.plan import Goal
@@ -47,7 +47,7 @@ def gate_rows(decision: Decision) -> list[list[str]]:
 
 def withheld_note(decision: Decision) -> str:
     """In how many pairs the challenger was not shown all that the champion had."""
-    pairs = "one pair" if decision.withheld == 1 else f"{decision.withheld} pairs"
+    pairs = counted(decision.withheld, "pair")
     return f"In {pairs} the challenger's policies withheld a passage that the champion had from the one who asked."
 
 
@@ -86,9 +86,10 @@ def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None 
         for name, steps in decision.sequence.items()
         if steps
     ]
+    over = f"{counted(decision.pairs, 'pair')} of {counted(decision.days, 'day')}"
     facts = (
         f"<p>{at.champion_digest[:12]} (champion) against {at.challenger_digest[:12]} (challenger) under the plan "
-        f"{at.plan_digest[:12]}; {decision.pairs} pairs of {counted_days(decision.days)}, error {at.plan.error:g}.</p>"
+        f"{at.plan_digest[:12]}; {over}, error {at.plan.error:g}.</p>"
     )
     reading = (
         "<p>Differences are challenger less champion, positive where the challenger is better; capped metrics are "
