@@ -104,3 +104,12 @@ def test_the_wheel_holds_real_files(tmp_path: Path) -> None:
     ):
         assert file in names
     assert not {name for name in names if name.startswith(("graphs/", "nodes/", "policies/"))}
+
+
+def test_every_benchmark_has_a_make_target() -> None:
+    """Or is a part of one that has."""
+    made = (ROOT / "Makefile").read_text(encoding="utf-8")
+    files = {file.stem: file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks").glob("[a-z]*.py")}
+    run = {name for name in files if f"benchmarks/{name}.py" in made}
+    parts = {name for name in files for other in run if f"from benchmarks import {name}" in files[other]}
+    assert set(files) == run | parts
