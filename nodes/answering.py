@@ -17,7 +17,7 @@ from sluicegate.nodes.generation import ask, said, sources_of, written
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
 from sluicegate.nodes.sections import BY_SECTION, headed, parted
-from sluicegate.services import Completion, Evidence, Prompt, Services
+from sluicegate.services import Completion, Evidence, Judgement, Prompt, Services
 from sluicegate.state import State
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
@@ -120,16 +120,17 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
                 return {"answer": said(name, "", confidence=0.0)}
             texts_by_heading[section] = part.text
             cut = cut or part.completion.finish == "length"
-            sure = min(sure, part.confidence)  # a text is as sure as its least sure section
+            sure = min(sure, part.judged.confidence)  # a text is as sure as its least sure section
         assert part is not None, "a section that stands has one beside it that failed"
         whole = replace(part.completion, text="\n\n".join(headed(*one) for one in texts_by_heading.items()))
-        answer = written(name, whole, part.prompt, sure, services.confidence.threshold, state)
+        judged = replace(part.judged, confidence=sure)
+        answer = written(name, whole, part.prompt, judged, services.confidence.threshold, state)
         if cut:
             answer["finish"] = "length"  # in whichever section
         if now.sections:
             answer["sections"] = list(now.sections)
         else:
-            answer["features"] = part.features
+            answer["features"] = dict(judged.features)
         return {"answer": answer}
 
     return write
@@ -142,8 +143,7 @@ class _Part:
     completion: Completion
     text: str
     prompt: Prompt
-    confidence: float
-    features: dict[str, float]
+    judged: Judgement
 
 
 async def _part(
@@ -163,16 +163,19 @@ async def _part(
     """
     question, intent = state["request"]["text"], state.get("intent")
     candidates: Sequence[Candidate] = ()
+    vector: Sequence[float] = ()
     lead = 0.0
-    if plan.style == "quote":
-        try:
+    try:
+        if like := services.confidence.like:
+            (vector,) = (await services.models.embed("embedder", [question], like=like)).vectors
+        if plan.style == "quote":
             about, *later = (f"{one}: {question}" if one else question for one in (section, *to_come))
             found = await shortlist(state, services, about, texts, said=said_already, later=later)
-        except StoppedError:
-            return None
-        candidates, lead = found.candidates, found.margin
-        if not candidates:
-            return None  # nothing to quote: words of its own would be what this style rules out
+            candidates, lead = found.candidates, found.margin
+            if not candidates:
+                return None  # nothing to quote: words of its own would be what this style rules out
+    except StoppedError:
+        return None
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
     prompt = services.prompts.render(
         settings.prompt + ("-quote" if candidates else ""),
@@ -207,10 +210,9 @@ async def _part(
         retrieval=[document["score"] for document in state.get("documents", [])],
         similarity=nearest,
         margin=lead,
+        vector=vector,
     )
-    from sluicegate.routing.answer import features_of
-
-    return _Part(completion, text, prompt, services.confidence(evidence), features_of(evidence))
+    return _Part(completion, text, prompt, services.confidence(evidence))
 
 
 def _slm_answer(name: str, settings: SlmAnswer) -> Node:

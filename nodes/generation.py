@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.nodes.governed import counted_as
-from sluicegate.services import Completion, Prompt, Services
+from sluicegate.services import Completion, Judgement, Prompt, Services
 from sluicegate.state import Answer, Citation, DocumentRef, State
 
 __all__ = ["ask", "cited", "said", "sources_of", "unusable", "written"]
@@ -65,13 +65,19 @@ def cited(text: str, documents: Sequence[DocumentRef]) -> list[Citation]:
 
 
 def written(
-    node: str, completion: Completion, prompt: Prompt, confidence: float, threshold: float, state: State
+    node: str,
+    completion: Completion,
+    prompt: Prompt,
+    judged: Judgement,
+    threshold: float,
+    state: State,
 ) -> Answer:
     """The draft that a completion makes."""
     text = completion.text.strip()
     return {
         "text": text,
-        "confidence": confidence if text else 0.0,
+        "confidence": judged.confidence if text else 0.0,
+        "answerability": judged.answerability,
         "threshold": threshold,
         "citations": cited(text, state.get("documents", [])),
         "model": completion.model,
@@ -88,6 +94,7 @@ def said(node: str, text: str, *, confidence: float = 1.0) -> Answer:
     return {
         "text": text,
         "confidence": confidence,
+        "answerability": confidence,
         "threshold": 0.0 if text else 1.0,
         "citations": [],
         "model": "",

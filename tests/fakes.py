@@ -17,6 +17,7 @@ from sluicegate.services import (
     Evidence,
     GuardReport,
     IntentFacts,
+    Judgement,
     Message,
     Neighbour,
     Prompt,
@@ -254,10 +255,12 @@ class FakeConfidence:
 
     def __init__(self, *sure: float, threshold: float = NEVER) -> None:
         self.sure, self.threshold, self.seen = list(sure) or [0.8], threshold, list[Evidence]()
+        self.like = ""
 
-    def __call__(self, evidence: Evidence) -> float:
+    def __call__(self, evidence: Evidence) -> Judgement:
         self.seen.append(evidence)
-        return self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
+        sure = self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
+        return Judgement(sure, sure, {})
 
 
 def services(**replaced: Any) -> Services:

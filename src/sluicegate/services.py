@@ -27,6 +27,7 @@ __all__ = [
     "Guards",
     "Hidden",
     "IntentFacts",
+    "Judgement",
     "Ledger",
     "Message",
     "Models",
@@ -133,6 +134,20 @@ class Evidence:
     """Score of the best quoted sentence (`nodes.ranking`), at most 1; None for an answer in the model's own words."""
     margin: float = 0.0
     """By how much the best sentence is above any sentence of another document."""
+    vector: Sequence[float] = ()
+    """The question's embedding, where the confidence reads it (`Confidence.like`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What is thought of one answer; both are probabilities, calibrated once fitted."""
+
+    confidence: float
+    """That the answer is right."""
+    answerability: float
+    """That the sources say what was asked, whether or not this answer found it; `confidence` where none is fitted."""
+    features: Mapping[str, float]
+    """What they were read from, by name."""
 
 
 class Confidence(Protocol):
@@ -143,9 +158,12 @@ class Confidence(Protocol):
         """Fitted to a stated error bound; above every confidence where none was."""
         ...
 
-    def __call__(self, evidence: Evidence) -> float:
-        """Probability that the answer is right; calibrated once fitted."""
+    @property
+    def like(self) -> str:
+        """Fingerprint of the embedder whose vector of the question it needs; empty when it needs none."""
         ...
+
+    def __call__(self, evidence: Evidence) -> Judgement: ...
 
 
 class Models(Protocol):

@@ -145,6 +145,10 @@ class Answer(TypedDict):
     confidence: float
     threshold: float
     """The confidence from which the small model's answer may go out; fitted to graded answers."""
+    answerability: float
+    """Probability that the retrieved documents say what was asked, whether or not this answer found it; fitted to
+    graded answers. Where it is well above the confidence another model may find what this one did not; where both are
+    low, none will."""
     citations: list[Citation]
     model: str
     """What really answered, as ``provider:model``."""

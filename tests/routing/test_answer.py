@@ -8,15 +8,8 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import ModelError
-from sluicegate.routing.answer import (
-    FEATURES,
-    UNFITTED,
-    AnswerTarget,
-    features_of,
-    fit_answers,
-    load_answers,
-    read_graded,
-)
+from sluicegate.routing.answer import FEATURES, UNFITTED, features_of, load_answers
+from sluicegate.routing.answer_fit import AnswerTarget, fit_answers, read_graded
 from sluicegate.routing.threshold import NEVER
 from sluicegate.services import Completion, Evidence, TokenLogprob
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.router_answers import fit_answer_files, fit_workflow_answers, write_graded
+from sluicegate.cli.router_answers import fit_answer_files, fit_workflow_answers, read_for, write_graded
+from sluicegate.cli.router_embedding import EMBEDDER, LAYERED, ROLE, embed_like, embedding, models_of, only
 from sluicegate.cli.router_view import pairs, rows_table, write_page
 from sluicegate.cli.show import AsJson, emit, notes, progress
 from sluicegate.cli.since import Since, since_ns
@@ -19,22 +20,16 @@ from sluicegate.errors import ModelError, nearest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from sluicegate.graphs.load import Workflow
     from sluicegate.models.chain import ModelSet
     from sluicegate.routing.data import Labelled
     from sluicegate.routing.fit import Embed
-    from sluicegate.routing.router import EmbedNow, FittedRouter
+    from sluicegate.routing.router import FittedRouter
 
 app = typer.Typer(help="Fit, report and explain routers.", no_args_is_help=True)
 
 # `routing.calibration.METHODS`, without its numpy: help is shown at once
 CALIBRATIONS = ("temperature", "vector", "sigmoid", "vector-sigmoid", "isotonic")
-EMBEDDER = "embedded:all-minilm-l6-v2"
-LAYERED = f"{EMBEDDER}+layers"
-ROLE = "embedder"
 MOST_RECORDED = 1000
 """Recorded requests, the latest, that a refit is tried on."""
 
@@ -109,10 +104,10 @@ def fit(
     if task == "escalate":
         _fit_escalation(source, out, embedder or EMBEDDER, as_json=as_json)
     elif task == "answer":
-        from sluicegate.routing.answer import AnswerTarget
+        from sluicegate.routing.answer_fit import AnswerTarget
 
         target = AnswerTarget(error or 0.2, confidence or 0.95, not without_threshold)
-        fit_answer_files(source, calibration, target, out, as_json=as_json)
+        fit_answer_files(source, calibration, target, out, embedder or EMBEDDER, as_json=as_json)
     elif task == "intent":
         train = joined([read_labelled(path) for path in source])
         apart = joined([read_labelled(path) for path in calibration]) if calibration else None
@@ -125,7 +120,7 @@ def fit(
             need_threshold=not without_threshold,
         )
         name = embedder or LAYERED
-        models = None if name == "none" else _models(name)
+        models = None if name == "none" else only(name)
         _fit_and_write(train, apart, settings, models, ROLE, out, as_json=as_json)
     else:
         raise typer.BadParameter("must be intent, escalate or answer", param_hint="--task")
@@ -144,11 +139,10 @@ def report(
 
     kind = read_card(artifact)["task"]
     if kind == "answer":
-        from sluicegate.routing.answer import load_answers, read_graded
+        from sluicegate.routing.answer import load_answers
         from sluicegate.routing.answer_report import report_answers
-        from sluicegate.routing.data import read_rows
 
-        found = report_answers(load_answers(artifact), read_graded([row for path in data for row in read_rows(path)]))
+        found = report_answers(load_answers(artifact), read_for(artifact, data))
         svgs = [reliability_svg(found["reliability"], title="Reliability")] if html else []
     elif kind == "escalate":
         found = _report_escalation(artifact, data)
@@ -271,7 +265,7 @@ def refit(
         )
     tested, compared_on = _held_apart(loaded, corrections)
     settings = _settings(loaded, "auto", need_threshold=True)
-    models = _models_of(loaded) if loaded.config.router.embeddings else None
+    models = models_of(loaded) if loaded.config.router.embeddings else None
     fitted = _fit_and_write(
         with_corrections(train, corrections), apart, settings, models, loaded.config.router.embedder, out, quiet=True
     )
@@ -363,7 +357,7 @@ def _fit_workflow(path: Path, out: Path | None, method: Any, *, need_threshold: 
     if out is None and named is None:
         raise typer.BadParameter("is needed: the workflow names no artifact", param_hint="--out")
     settings = _settings(loaded, method, need_threshold=need_threshold)
-    models = _models_of(loaded) if loaded.config.router.embeddings else None
+    models = models_of(loaded) if loaded.config.router.embeddings else None
     _fit_and_write(
         train,
         apart,
@@ -393,7 +387,7 @@ def _fit_and_write(
     check_place(out)
     work = out.parent / f".{out.name}.fitting"
     with _bar(None) as told:
-        embed, facts = _embedding(models, role) if models else (None, None)
+        embed, facts = embedding(models, role) if models else (None, None)
         fitted = asyncio.run(
             fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=told)
         )
@@ -426,7 +420,7 @@ def _fit_escalation(source: Sequence[Path], out: Path, embedder: str, *, as_json
     check_place(out)
     rows = joined_escalations([read_escalations(path) for path in source])
     with _bar(None) as told:
-        embed, facts = (None, None) if embedder == "none" else _embedding(_models(embedder), ROLE)
+        embed, facts = (None, None) if embedder == "none" else embedding(only(embedder), ROLE)
         fitted = asyncio.run(fit_escalation(rows, embed=embed, embedder=facts, on_progress=told))
     digest = write_escalation(out, fitted)
     found = {"artifact": str(out), "hash": digest, **fitted.card["metrics"], "threshold": fitted.card["threshold"]}
@@ -450,7 +444,7 @@ def _report_escalation(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
     from sluicegate.routing.escalate import load_escalation, report_escalation
 
     embedder = read_card(artifact, task="escalate")["embedder"]
-    router = load_escalation(artifact, embed=_embed_like(embedder) if embedder else None)
+    router = load_escalation(artifact, embed=embed_like(embedder) if embedder else None)
     rows = joined_escalations([read_escalations(path) for path in data])
     with _bar(len(rows)) as told:
         return asyncio.run(report_escalation(router, rows, on_progress=told))
@@ -522,7 +516,7 @@ def _serving(workflow: "Workflow") -> "FittedRouter":
 
     config = workflow.config.router
     artifact = read_artifact(workflow.find(config.artifact or ""))
-    models = _models_of(workflow)
+    models = models_of(workflow)
     facts = artifact.card["embedder"]
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
@@ -537,56 +531,12 @@ def _loaded(folder: Path) -> "FittedRouter":
 
     artifact = read_artifact(folder)
     embedder = artifact.card["embedder"]
-    return FittedRouter(artifact, embed=_embed_like(embedder) if embedder else None)
-
-
-def _embed_like(embedder: dict[str, Any]) -> "EmbedNow":
-    models = _models(embedder["model"])
-
-    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return (await models.embed(ROLE, texts, like=embedder["fingerprint"])).vectors
-
-    return embed
+    return FittedRouter(artifact, embed=embed_like(embedder) if embedder else None)
 
 
 def _embed_examples(router: "FittedRouter") -> "Embed | None":
     embedder = router.artifact.card["embedder"]
-    return _embedding(_models(embedder["model"]), ROLE)[0] if embedder else None
-
-
-def _embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
-    """An embedding call that remembers, and what the card says of the embedder."""
-    probe = asyncio.run(models.embed(role, ["sluicegate"]))
-
-    async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
-        import numpy as np
-
-        made = await models.embed(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
-        return np.asarray(made.vectors, np.float32)
-
-    return embed, {"model": probe.model, "fingerprint": probe.fingerprint}
-
-
-def _models_of(workflow: "Workflow") -> "ModelSet":
-    from sluicegate.models.chain import ModelSet
-
-    return ModelSet(workflow.config.models)
-
-
-def _models(embedder: str) -> "ModelSet":
-    """The one model that embeds, fetched first when it is embedded and absent."""
-    from sluicegate.models.chain import ModelSet
-    from sluicegate.models.config import ModelConfig
-    from sluicegate.models.weights import LAYERS, WEIGHTS, ensure
-
-    provider, _, name = embedder.partition(":")
-    if not name:
-        raise ModelError("SG308", f"{embedder!r} is not a model", mend="Write provider:model, or none")
-    if provider == "embedded" and (name := name.removesuffix(LAYERS)) in WEIGHTS:
-        with progress() as bar:
-            line = bar.add_task(f"fetching {name}", total=None)
-            ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
-    return ModelSet({ROLE: ModelConfig(use=embedder, timeout_s=600)})
+    return embedding(only(embedder["model"]), ROLE)[0] if embedder else None
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from sluicegate.graphs.run import Runner
 from sluicegate.nodes.governed import governed
 from sluicegate.nodes.registry import kinds
 from sluicegate.routing.answer import UNFITTED, features_of
-from sluicegate.services import Evidence, Services
+from sluicegate.services import Evidence, Judgement, Services
 from sluicegate.state import State
 
 __all__ = ["GradedAnswer", "drafted", "grade", "right"]
@@ -37,13 +37,15 @@ class GradedAnswer:
     """The request."""
     answer: str
     right: bool
+    known: bool | None
+    """Whether a document says what was asked; None where the row does not tell."""
     model: str
     features: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
         return {
-            "question": self.text, "answer": self.answer, "right": self.right, "model": self.model,
-            "features": self.features,
+            "question": self.text, "answer": self.answer, "right": self.right, "known": self.known,
+            "model": self.model, "features": self.features,
         }  # fmt: skip
 
 
@@ -51,11 +53,12 @@ class _Recording:
     """Implements `services.Confidence`; remembers the evidence."""
 
     threshold = 0.0
+    like = ""
 
     def __init__(self) -> None:
         self.seen: Evidence | None = None
 
-    def __call__(self, evidence: Evidence) -> float:
+    def __call__(self, evidence: Evidence) -> Judgement:
         self.seen = evidence
         return UNFITTED(evidence)
 
@@ -85,7 +88,7 @@ async def grade(
             answer = state.get("answer")
             assert answer is not None
             features = features_of(recording.seen)
-            found.append(GradedAnswer(case.text, answer["text"], verdict, answer["model"], features))
+            found.append(GradedAnswer(case.text, answer["text"], verdict, _known(case), answer["model"], features))
         on_case()
     return found
 
@@ -104,6 +107,10 @@ def right(workflow: Workflow, case: Case, state: State) -> bool | None:
     if case.intent in intents and intent and intents[case.intent].task != intents[intent["label"]].task:
         return False  # a request for something else that was taken for a question
     return None
+
+
+def _known(case: Case) -> bool | None:
+    return True if case.facts or case.answer is not None else case.known
 
 
 async def drafted(workflow: Workflow, runner: Runner, case: Case) -> State | None:

@@ -33,6 +33,7 @@ from sluicegate.services import (
     Confidence,
     Embeddings,
     Evidence,
+    Judgement,
     Models,
     Router,
     Services,
@@ -140,9 +141,9 @@ class Sure:
     """`services.Confidence` with another threshold."""
 
     def __init__(self, confidence: Confidence, threshold: float) -> None:
-        self._confidence, self.threshold = confidence, threshold
+        self._confidence, self.threshold, self.like = confidence, threshold, confidence.like
 
-    def __call__(self, evidence: Evidence) -> float:
+    def __call__(self, evidence: Evidence) -> Judgement:
         return self._confidence(evidence)
 
 

@@ -5,22 +5,29 @@ from typing import Any
 
 import numpy as np
 
-from sluicegate.routing.answer import AnswerConfidence, Graded
+from sluicegate.routing.answer import AnswerConfidence
+from sluicegate.routing.answer_fit import Graded
 from sluicegate.routing.calibration import ece, reliability
 from sluicegate.routing.metrics import auroc
 from sluicegate.routing.threshold import upper_bound
+from sluicegate.services import Judgement
 
 __all__ = ["report_answers"]
 
 
 def report_answers(sure: AnswerConfidence, graded: Sequence[Graded]) -> dict[str, Any]:
-    """Accuracy of "right" at 0.5, AUROC, ECE with its diagram, and what the threshold accepts with its error."""
-    chance = np.array([sure.of(row.features) for row in graded])
+    """Accuracy of "right" at 0.5, AUROC, ECE with its diagram, and what the threshold accepts with its error.
+
+    Where the rows tell whether a document has the answer, ``answerability`` has the AUROC and ECE of that, too.
+    """
+    judged = [sure.of(row.features, row.vector) for row in graded]
+    chance = np.array([one.confidence for one in judged])
     right = np.array([row.right for row in graded], bool)
     accepted = chance >= sure.threshold
     count, wrong = int(accepted.sum()), int((accepted & ~right).sum())
     return {
         "rows": len(graded),
+        "answerability": _answerability(judged, graded) if sure.known else None,
         "right": float(right.mean()),
         "accuracy": float(((chance >= 0.5) == right).mean()),
         "auroc": auroc(chance, right),
@@ -35,3 +42,11 @@ def report_answers(sure: AnswerConfidence, graded: Sequence[Graded]) -> dict[str
             for b in reliability(chance, right)
         ],
     }
+
+
+def _answerability(judged: Sequence[Judgement], graded: Sequence[Graded]) -> dict[str, Any] | None:
+    told = [(one.answerability, row.known) for one, row in zip(judged, graded, strict=True) if row.known is not None]
+    chance, known = np.array([chance for chance, _ in told]), np.array([known for _, known in told], bool)
+    if known.all() or not known.any():
+        return None
+    return {"rows": len(told), "known": float(known.mean()), "auroc": auroc(chance, known), "ece": ece(chance, known)}
