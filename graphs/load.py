@@ -309,16 +309,16 @@ def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> 
 
 
 def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:
-    """A threshold that nothing sets would send every answer the same way."""
+    """What nothing has fitted would send every answer the same way."""
     if config.router.answers is not None:
         return
     for name, node in config.nodes.items():
         for position, branch in enumerate(node.branches):
             found = conditions.get(branch.when) if branch.when is not None else None
-            if found and "answer.threshold" in found.fields:
+            for field in sorted({"answer.threshold", "answer.answerability"} & set(found.fields if found else ())):
                 faults.add(
                     "SG310",
-                    "answer.threshold is fitted to graded answers, and the workflow names no artifact of them",
+                    f"{field} is fitted to graded answers, and the workflow names no artifact of them",
                     ("nodes", name, "then", position, "when"),
                     mend="Name one as `router: {answers: …}`, or compare answer.confidence with a number",
                 )

@@ -227,7 +227,7 @@ def test_baselines_force_the_threshold_of_answers_too(variant: Any, threshold: f
     made = changed(services(confidence=FakeConfidence(0.7, threshold=0.6)), variant)
     assert made.confidence.threshold == threshold
     asked = Evidence(Completion("Yes.", "m", "m", 1, 1, "stop", 1.0, 0.0), "Yes.", "How?", ["Yes."])
-    assert made.confidence(asked) == 0.7
+    assert made.confidence(asked).confidence == 0.7
 
 
 async def test_all_slm_asks_no_large_model_where_checks_fail(own_home: Path) -> None:

@@ -82,8 +82,11 @@ def test_a_fitted_confidence_in_answers_changes_the_digest(folder: Path) -> None
     assert len({workflow.digest, fitted, load(folder / "workflow.yaml").digest}) == 3
 
 
-def test_a_threshold_of_answers_that_nothing_sets_is_an_error_at_its_place(folder: Path) -> None:
-    _edit(folder / "workflow.yaml", "answer.confidence < 0.5", "answer.confidence < answer.threshold")
+@pytest.mark.parametrize("condition", ["answer.confidence < answer.threshold", "answer.answerability < 0.5"])
+def test_what_a_condition_reads_of_answers_and_nothing_fits_is_an_error_at_its_place(
+    folder: Path, condition: str
+) -> None:
+    _edit(folder / "workflow.yaml", "answer.confidence < 0.5", condition)
     workflow, problems = inspect(folder / "workflow.yaml")
     assert workflow is None
     (problem,) = (problem for problem in problems if problem.severity == "error")

@@ -314,3 +314,16 @@ async def test_summary_of_the_request_needs_no_documents() -> None:
     update = await governed(SUMMARIZE.make("digest", Summarize(prompt="summarize")), state(given, documents=[]), given)
     assert update["answer"]["text"] == "Small answer [1]."
     assert update["answer"]["citations"] == []
+
+
+async def test_a_confidence_that_compares_questions_gets_the_questions_vector() -> None:
+    sure = FakeConfidence(0.7)
+    sure.like = "fake"
+    given = services(retriever=FakeRetriever(TEXTS), confidence=sure)
+    answer = (await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given))["answer"]
+    (vector,) = (await given.models.embed("embedder", ["How do I reset it?"])).vectors
+    assert sure.seen[0].vector == vector
+    assert answer["answerability"] == 0.7
+    sure.like = ""
+    await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given)
+    assert sure.seen[1].vector == ()

@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 from sluicegate.cli import app
 from sluicegate.errors import ModelError
 from sluicegate.routing.answer import FEATURES, UNFITTED, features_of, load_answers
-from sluicegate.routing.answer_fit import AnswerTarget, fit_answers, read_graded
+from sluicegate.routing.answer_fit import AnswerTarget, Graded, fit_answers, read_graded
+from sluicegate.routing.answer_report import report_answers
 from sluicegate.routing.threshold import NEVER
 from sluicegate.services import Completion, Evidence, TokenLogprob
 
@@ -27,18 +28,18 @@ def test_without_a_fit_answers_are_ordered_and_none_is_sure_enough() -> None:
     sure = load_answers(None)
     assert not sure.fitted
     assert sure.threshold == NEVER
-    good = sure(evidence("Hold the power button for ten seconds [1]."))
+    good = sure(evidence("Hold the power button for ten seconds [1].")).confidence
     assert good > 0.8
-    assert sure(evidence("Call the moon and order seventeen elephants.")) < 0.4
-    assert sure(evidence("Hold the power button for ten seconds [1].", -3.0)) < 0.5
-    assert sure(evidence("Hold the power button for ten seconds [1].", finish="length")) < good
-    assert 0.5 < sure(evidence("Hold the power button for ten seconds [1].", None)) < good
-    assert sure(evidence("  ")) == 0.0
+    assert sure(evidence("Call the moon and order seventeen elephants.")).confidence < 0.4
+    assert sure(evidence("Hold the power button for ten seconds [1].", -3.0)).confidence < 0.5
+    assert sure(evidence("Hold the power button for ten seconds [1].", finish="length")).confidence < good
+    assert 0.5 < sure(evidence("Hold the power button for ten seconds [1].", None)).confidence < good
+    assert sure(evidence("  ")).confidence == 0.0
 
 
 def test_without_a_fit_a_quotation_is_as_sure_as_its_nearest_sentence_is_similar() -> None:
-    assert UNFITTED(evidence(SOURCE, similarity=0.63)) == 0.63
-    assert UNFITTED(evidence(SOURCE, similarity=-0.2)) == 0.0
+    assert UNFITTED(evidence(SOURCE, similarity=0.63)).confidence == 0.63
+    assert UNFITTED(evidence(SOURCE, similarity=-0.2)).confidence == 0.0
 
 
 def test_the_features_of_a_quotation_leave_out_the_digits_it_was_chosen_by() -> None:
@@ -77,9 +78,9 @@ def test_a_fit_is_calibrated_and_proves_its_threshold_on_answers_held_apart(tmp_
     assert fitted.fitted
     assert (fitted.hash, fitted.threshold) == (card["hash"], card["threshold"]["value"])
     good, bad = evidence("Hold the power button.", -0.5), evidence("Invent something entirely different instead.", -0.5)
-    assert fitted(good) == pytest.approx(0.9, abs=0.06)
-    assert fitted(bad) == pytest.approx(0.1, abs=0.06)
-    assert fitted(good) >= fitted.threshold
+    assert fitted(good).confidence == pytest.approx(0.9, abs=0.06)
+    assert fitted(bad).confidence == pytest.approx(0.1, abs=0.06)
+    assert fitted(good).confidence >= fitted.threshold
 
 
 def test_the_bound_holds_at_its_rate(tmp_path: Path) -> None:
@@ -160,3 +161,75 @@ def test_files_of_graded_answers_fit_and_are_reported(tmp_path: Path) -> None:
     assert report["ece"] < 0.1
     assert {"coverage", "threshold", "auroc", "accepted_error_bound"} <= report.keys()
     assert "<svg" in page.read_text()
+
+
+EMBEDDER = {"model": "fake:embedder", "fingerprint": "2:1,0"}
+
+
+def asked(count: int, seed: int, *, told: bool = True) -> list[Graded]:
+    """Answers whose features say nothing. Of questions of one kind nineteen in twenty have a document, whose answer
+    is found nine times in ten; of the other kind one in twenty."""
+    random = np.random.default_rng(seed)
+    rows: list[Graded] = []
+    for _ in range(count):
+        kind = int(random.integers(2))
+        known = bool(random.uniform() < (0.95, 0.05)[kind])
+        right = known and bool(random.uniform() < 0.9)
+        angle = kind * np.pi / 2 + random.normal(0, 0.2)
+        features = {**dict.fromkeys(FEATURES, 0.0), "similarity": float(random.uniform())}
+        vector = (float(np.cos(angle)), float(np.sin(angle)))
+        rows.append(Graded(features, right, "m", known=known if told else None, vector=vector))
+    return rows
+
+
+def test_questions_like_this_one_tell_what_the_answer_does_not(tmp_path: Path) -> None:
+    train, apart = asked(300, 0), asked(300, 1)
+    card = fit_answers(train, apart, target=LOOSE, digests={}, out=tmp_path / "answers", embedder=EMBEDDER)
+    assert card["metrics"]["auroc"] > 0.75
+    assert card["answerability"]["auroc"] > 0.85
+    assert card["answerability"]["ece"] < 0.08
+    assert card["answerability"]["rows"] == {"train": 300, "measured": 300}
+    blind = fit_answers(train, apart, target=AnswerTarget(0.3, 0.95, needed=False), digests={}, out=tmp_path / "blind")
+    assert blind["metrics"]["auroc"] < 0.6
+    assert load_answers(tmp_path / "blind").like == ""
+    fitted = load_answers(tmp_path / "answers")
+    assert fitted.like == EMBEDDER["fingerprint"]
+    said = [fitted(evidence("Hold it.", similarity=0.5, vector=vector)) for vector in ((1.0, 0.0), (0.0, 1.0))]
+    assert [one.answerability for one in said] == pytest.approx([0.95, 0.05], abs=0.05)
+    assert [one.confidence for one in said] == pytest.approx([0.855, 0.045], abs=0.05)
+    assert said[0].features["alike_known"] > 0.8 > 0.2 > said[1].features["alike_known"]
+    report = report_answers(fitted, apart)
+    assert report["auroc"] == pytest.approx(card["metrics"]["auroc"], abs=0.01)  # vectors are kept in half precision
+    assert report["answerability"]["auroc"] == pytest.approx(card["answerability"]["auroc"], abs=0.01)
+
+
+def test_without_rows_that_tell_whether_a_document_has_it_answerability_is_the_confidence(tmp_path: Path) -> None:
+    told = {"target": LOOSE, "digests": {}, "out": tmp_path / "answers", "embedder": EMBEDDER}
+    card = fit_answers(asked(300, 0, told=False), asked(300, 1, told=False), **told)
+    assert card["answerability"] is None
+    said = load_answers(tmp_path / "answers")(evidence("Hold it.", vector=(1.0, 0.0)))
+    assert said.answerability == said.confidence
+    assert report_answers(load_answers(tmp_path / "answers"), asked(20, 2))["answerability"] is None
+
+
+def test_files_with_questions_are_compared_by_the_embedder(tmp_path: Path) -> None:
+    topics = (("printer", "Which printer prints {}?"), ("holiday", "How much holiday do I get in {}?"))
+    rows = [
+        {**row, "question": topics[number % 2][1].format(number), "known": number % 2 == 0, "right": number % 2 == 0}
+        for number, row in enumerate(graded(240, 0))
+    ]
+    for name, part in (("train", rows[::2] + rows[1::4]), ("apart", rows[3::4] + rows[:60]), ("bare", graded(20, 1))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    out = str(tmp_path / "answers")
+    given = ["router", "fit", str(tmp_path / "train.jsonl"), "--calibration", str(tmp_path / "apart.jsonl")]
+    ran = CliRunner().invoke(app, [*given, "--task", "answer", "--error", "0.3", "--out", out], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert load_answers(Path(out)).alike is not None
+    report = CliRunner().invoke(app, ["router", "report", out, "--data", str(tmp_path / "apart.jsonl"), "--json"])
+    assert json.loads(report.stdout)["auroc"] == 1.0
+    refused = CliRunner().invoke(app, ["router", "report", out, "--data", str(tmp_path / "bare.jsonl")])
+    assert refused.exit_code != 0
+    assert "20 of 20 rows have no question" in str(refused.exception or refused.output)
+    none = [*given, "--task", "answer", "--error", "0.3", "--embedder", "none", "--out", str(tmp_path / "plain")]
+    CliRunner().invoke(app, [*none, "--without-threshold"], catch_exceptions=False)
+    assert load_answers(tmp_path / "plain").alike is None

@@ -30,6 +30,8 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
         answer = state["answer"]
         found["output"] = answer["text"]
         found["confidence"] = answer["confidence"]
+        if "answerability" in answer:  # a checkpoint of an earlier release has none
+            found["answerability"] = answer["answerability"]
         found["citations"] = [f"{citation['document']}@{citation['version']}" for citation in answer["citations"]]
         found |= {key: answer[key] for key in ("model", "prompt", "prompt_hash", "finish") if answer.get(key)}
         if "features" in answer:
