@@ -176,6 +176,9 @@ class Runner:
             raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
         if by or verdict != "timeout":
             permit(by, waiting, state, self.services)
+        if verdict == "approve" and "answer" in state and not (waiting["draft"].strip() or waiting["proposal"]):
+            mend = "Edit it: what you write goes out. Or reject it"
+            raise RunError("SG605", f"run {run} has no draft that could be approved", mend=mend)
         # a person who was shown what was redacted may write it again
         conceal = concealing(self.vault.hidden(run))
         text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]

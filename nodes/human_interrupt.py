@@ -139,12 +139,17 @@ def _proposal(state: State) -> dict[str, Any]:
 
 def _why(state: State) -> str:
     """Why a person is asked, in words."""
-    intent, checks = state.get("intent"), state.get("checks")
+    intent, checks, answer = state.get("intent"), state.get("checks"), state.get("answer")
     reasons: list[str] = []
     if intent and intent["risk"] == "high":
         reasons.append(f"{intent['label']} is a high-risk class")
-    if checks and checks["failed"]:
+    if answer and not answer["text"]:
+        reasons.append("nothing was found to draft an answer from")
+    elif checks and checks["failed"]:
         reasons.append("checks failed: " + ", ".join(checks["failures"]))
+    if not reasons and answer and answer["confidence"] < answer["threshold"] <= 1:
+        sure, needed = answer["confidence"], answer["threshold"]
+        reasons.append(f"the draft is right with a probability of {sure:.2f}, and {needed:.2f} is needed")
     return "; ".join(reasons) or "the workflow asks for a person here"
 
 

@@ -253,14 +253,14 @@ class Clock:
 class FakeConfidence:
     """Always as sure; `threshold` is that of no artifact unless given."""
 
-    def __init__(self, *sure: float, threshold: float = NEVER) -> None:
+    def __init__(self, *sure: float, threshold: float = NEVER, answerability: float | None = None) -> None:
         self.sure, self.threshold, self.seen = list(sure) or [0.8], threshold, list[Evidence]()
-        self.like = ""
+        self.like, self.answerability = "", answerability
 
     def __call__(self, evidence: Evidence) -> Judgement:
         self.seen.append(evidence)
         sure = self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
-        return Judgement(sure, sure, {})
+        return Judgement(sure, sure if self.answerability is None else self.answerability, {})
 
 
 def services(**replaced: Any) -> Services:

@@ -92,11 +92,12 @@ def test_a_fit_learns_from_the_decisions(desk: Desk, tmp_path: Path) -> None:
     fit = ("router", "fit", str(desk.out), "--task", "answer", "--without-threshold", "--json")
     assert run(*fit, "--out", str(tmp_path / "answers"))["auroc"] == 1.0
     sure = load_answers(tmp_path / "answers")
+    vector = sure.alike.vectors[0].tolist() if sure.alike else []
     good, bad = (
-        sure(Evidence(Completion(text, "fake:slm", "m", 1, 1, "stop", 1.0, 0.0), text, ASKED, [ASKED]))
+        sure(Evidence(Completion(text, "fake:slm", "m", 1, 1, "stop", 1.0, 0.0), text, ASKED, [ASKED], vector=vector))
         for text in (GOOD, BAD)
     )
-    assert bad < 0.3 < 0.7 < good
+    assert bad.confidence < 0.3 < 0.7 < good.confidence
 
 
 def test_what_cannot_be_learned_from_is_left_out_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

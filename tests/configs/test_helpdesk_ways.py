@@ -1,0 +1,57 @@
+"""Which way the helpdesk sends a draft of the small model: out, to the large model, or to a person."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.intake import principal
+from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.graphs.run import Outcome
+from tests.fakes import FakeConfidence, FakeRetriever
+from tests.graphs.test_session import ANSWERED, HELPDESK, fakes
+
+LEAD = principal("lea", ["helpdesk-lead"])
+DRAFTED = ANSWERED[:5]
+
+
+async def asked(**replaced: Any) -> tuple[Outcome, Opened]:
+    opened = open_workflow(HELPDESK, change=lambda given: replace(fakes()(given), **replaced))
+    return await opened.runner.run("How do I reset it?", principal("ann", ["employee"])), opened
+
+
+def nodes(outcome: Outcome) -> list[str]:
+    return [entry["node"] for entry in outcome.state["trail"]]
+
+
+@pytest.mark.parametrize(
+    ("sure", "answerability", "way"),
+    [
+        (0.9, 0.95, [*DRAFTED, "check", "respond"]),
+        (0.3, 0.8, [*DRAFTED, "synthesize", "check", "respond"]),
+        (0.3, 0.5, [*DRAFTED, "check"]),
+        (0.05, 0.1, [*DRAFTED, "check"]),
+    ],
+    ids=["sure", "the documents say it, the small model did not find it", "as likely missed as absent", "undocumented"],
+)
+async def test_a_draft_goes_where_it_can_be_mended(sure: float, answerability: float, way: list[str]) -> None:
+    judged = FakeConfidence(sure, threshold=0.6, answerability=answerability)
+    outcome, _ = await asked(confidence=judged)
+    assert nodes(outcome) == way
+    if way[-1] == "check":
+        assert outcome.waiting is not None
+        assert outcome.waiting["node"] == "approve"
+        assert outcome.waiting["reason"] == f"the draft is right with a probability of {sure:.2f}, and 0.60 is needed"
+
+
+async def test_where_nothing_was_found_a_person_writes_or_rejects() -> None:
+    outcome, opened = await asked(retriever=FakeRetriever({"h1": "# Only a heading", "h2": ""}))
+    assert outcome.waiting is not None
+    assert (outcome.waiting["draft"], outcome.waiting["reason"]) == ("", "nothing was found to draft an answer from")
+    assert "synthesize" not in nodes(outcome)
+    with pytest.raises(RunError, match="no draft that could be approved") as refused:
+        await opened.runner.decide(outcome.run, "approve", LEAD)
+    assert refused.value.code == "SG605"
+    done = await opened.runner.decide(outcome.run, "edit", LEAD, text="Room 3 has one.")
+    assert (done.status, done.text) == ("answered", "Room 3 has one.")
