@@ -172,16 +172,19 @@ class BannedSettings(GuardSettings):
 
 
 class LengthSettings(GuardSettings):
-    """How long a text may be."""
+    """How long a text may be, and how often it may say the same."""
 
     action: Action = "regenerate"
-    """What to ask for when the text is too short or too long."""
+    """What to ask for when the text is too short or too long, or repeats itself."""
     min_chars: Annotated[int, Field(ge=0)] = 1
     """Fewest characters, spaces at the ends not counted."""
     max_chars: Annotated[int, Field(ge=1)] = 8000
     """Most characters."""
     max_sentences: Annotated[int, Field(ge=1)] | None = None
     """Most sentences."""
+    max_repeats: Annotated[int, Field(ge=1)] | None = None
+    """How often the same sentence may stand in a text: a small model that has lost its way says one over and over, and
+    so does many a log, which is why nothing is asked unless this is given."""
 
 
 class SchemaSettings(GuardSettings):

@@ -1,8 +1,10 @@
-"""`length`: neither too short nor too long."""
+"""`length`: neither too short nor too long, and no sentence over and over."""
+
+from collections import Counter
 
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import GuardSettings, LengthSettings
-from sluicegate.policies.guards.prose import sentences
+from sluicegate.policies.guards.prose import content_words, sentences
 
 __all__ = ["KIND"]
 
@@ -19,17 +21,25 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
             return Verdict(passed=False, reason=f"{size} characters, more than {settings.max_chars}")
         if settings.max_sentences is not None and (count := len(sentences(subject.text))) > settings.max_sentences:
             return Verdict(passed=False, reason=f"{count} sentences, more than {settings.max_sentences}")
+        if settings.max_repeats is not None and (times := _most_often(subject.text)) > settings.max_repeats:
+            return Verdict(passed=False, reason=f"one sentence {times} times, more than {settings.max_repeats}")
         return PASS
 
     return check
 
 
+def _most_often(text: str) -> int:
+    """How often the commonest sentence of several words stands there, whatever its case, marks and citations."""
+    said = [tuple(content_words(sentence)) for sentence in sentences(text)]
+    return max(Counter(words for words in said if len(words) > 1).values(), default=0)
+
+
 KIND = GuardKind(
     name="length",
-    doc="The text is neither too short nor too long.",
+    doc="The text is neither too short nor too long, and says no sentence over and over.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=LengthSettings,
     make=_make,
     quick=True,
-    says="It is longer or shorter than what can be answered here.",
+    says="It is longer, shorter or more repetitive than what can be answered here.",
 )

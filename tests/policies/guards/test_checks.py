@@ -215,6 +215,14 @@ def test_length() -> None:
     assert run("length", "One. Two.", max_sentences=2).passed
 
 
+def test_a_text_that_says_one_sentence_over_and_over() -> None:
+    looped = "The mail was late [1].\n\n" + "\n".join(f"[{n}] The report is about the mail." for n in range(2, 6))
+    assert run("length", looped, max_repeats=2).reason == "one sentence 4 times, more than 2"
+    assert run("length", looped).passed
+    assert run("length", looped, max_repeats=4).passed
+    assert run("length", "Yes. Yes. Yes. It is open, it is open.", max_repeats=2).passed
+
+
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
 
