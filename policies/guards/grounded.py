@@ -55,12 +55,9 @@ class _Statement:
 
 def unsupported(text: str, sources: tuple[str, ...], question: str, support: float) -> list[tuple[int, str]]:
     """Sentences of `text` without support, as their number (from 1) and why; reasons quote nothing."""
-    statements = [
-        _statement(part)
-        for source in sources
-        for sentence in sentences(source)
-        for part in {sentence, *_clauses(sentence)}
-    ]
+    said = [sentence for source in sources for sentence in sentences(source)]
+    statements = [_statement(part) for sentence in said for part in {sentence, *_clauses(sentence)}]
+    word_for_word = {_bare(sentence) for sentence in said}
     counts = Counter(word for statement in statements for word in statement.words)
     given = frozenset(counts)
     known = " ".join([*sources, question])
@@ -68,6 +65,8 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     names = {name.casefold() for name in _TOKEN.findall(known)}
     faults: list[tuple[int, str]] = []
     for number, sentence in enumerate(sentences(text), start=1):
+        if _bare(sentence) in word_for_word:
+            continue  # no half of it is then held against the whole
         whys = (
             _fault(part, statements, counts, given, numbers, names, question, support) for part in sentence.split("; ")
         )
@@ -117,6 +116,10 @@ def _fault(
         if sides in ([(True, False), (False, True)], [(False, True), (True, False)]):
             return "the opposite of what the passage says"
     return ""
+
+
+def _bare(sentence: str) -> str:
+    return " ".join(_MARKER.sub("", sentence).casefold().split()).rstrip(" .:")
 
 
 def _clauses(sentence: str) -> list[str]:

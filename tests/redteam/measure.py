@@ -27,6 +27,7 @@ from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.services import Services
 from sluicegate.state import Principal
+from tests.fakes import FakeConfidence
 from tests.redteam.adversary import CANARY, SECRET, Attack, FixedRouter, Marked, Obedient
 
 __all__ = ["FAMILIES", "STAGES", "Result", "measure", "rows", "table"]
@@ -105,7 +106,15 @@ async def _measured(folder: Path, every: list[tuple[str, Attack]]) -> list[Resul
         indexes = {"kb": opened_index}
         reading = Reading(services.policy)
         made.append(LanceRetriever(folder / "indexes", indexes, models, readable=reading.readable))
-        return replace(services, models=models, router=router, retriever=made[0], prompts=Marked(services.prompts))
+        return replace(
+            services,
+            models=models,
+            router=router,
+            retriever=made[0],
+            prompts=Marked(services.prompts),
+            # every draft is thought right: doubt of it is not what stops an attack
+            confidence=FakeConfidence(0.95, threshold=0.5),
+        )
 
     workflow = load(HELPDESK / "workflow.yaml")
     opened_index = workflow.config.indexes["kb"].model_copy(update={"minimum_score": 0.0})

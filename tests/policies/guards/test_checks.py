@@ -262,3 +262,10 @@ def test_every_kind_has_a_doc_and_stages_and_its_own_settings() -> None:
 def test_the_labelled_cases_are_jsonl() -> None:
     for file in HERE.glob("*_cases.jsonl"):
         assert all(isinstance(json.loads(line)["text"], str) for line in file.read_text(encoding="utf-8").splitlines())
+
+
+def test_what_stands_in_a_passage_word_for_word_is_grounded() -> None:
+    source = "If that does not help, open a private window; if it works there, delete the cookies of that site."
+    assert run("grounded", f"{source[:-1]} [2].", sources=(source,)).passed
+    half = "If it works there, delete the cookies of that site."
+    assert not run("grounded", f"{half} Zebras graze at noon.", sources=(source,)).passed
