@@ -24,8 +24,8 @@ _NEAR, _NEAR_ELSEWHERE, _GAP = 0.6, 0.83, 0.15
 """A sentence whose score is below this share of the best one's, or by more than the gap below it, is not offered.
 
 The share is stricter for other sources, since what a second document adds is more often beside the question than what
-the first one goes on to say. Chosen after a look at 85 rows of the helpdesk's `train.jsonl` that name the right sentence
-and at the 121 of `calibration.jsonl` that find a passage: against shares of 0.6 and 0.8 alone, as many answers
+the first one goes on to say. Chosen after a look at 85 rows of the helpdesk's `train.jsonl` that name the right
+sentence and at the 121 of `calibration.jsonl` that find a passage: against shares of 0.6 and 0.8 alone, as many answers
 are right (75 and 106), the cited documents are the right ones in 73 % and 74 % instead of 70 % and 72 %, and an answer
 has 3.2 sentences instead of 3.7. Stricter ones lost right answers."""
 

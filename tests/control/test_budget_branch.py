@@ -13,7 +13,7 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.provider import Answer, Ask
 from sluicegate.services import Services
-from tests.fakes import FakeRetriever, FakeRouter
+from tests.fakes import FakeConfidence, FakeRetriever, FakeRouter
 
 HELPDESK = Path(__file__).parents[2] / "configs" / "helpdesk" / "workflow.yaml"
 ANN, BOB = principal("ann", ["employee"]), principal("bob", ["employee"])
@@ -46,7 +46,8 @@ def opened(tmp_path: Path, budget: str, calls: list[str]) -> Opened:
     workflow = load(tmp_path / "workflow.yaml")
 
     def change(services: Services) -> Services:
-        return replace(services, router=FakeRouter("outage_report"), retriever=FakeRetriever())
+        sure = FakeConfidence(0.9, threshold=0.6)
+        return replace(services, router=FakeRouter("outage_report"), retriever=FakeRetriever(), confidence=sure)
 
     models = ModelSet(workflow.config.models, provider_of=lambda config: Provider(config, calls))
     return open_workflow(workflow, models=models, change=change)

@@ -18,7 +18,7 @@ from sluicegate.graphs.run import Outcome
 from sluicegate.graphs.session import Session
 from sluicegate.services import Services
 from sluicegate.state import State
-from tests.fakes import FakeCache, FakeGuards, FakeModels, FakePrompts, FakeRetriever, FakeRouter
+from tests.fakes import FakeCache, FakeConfidence, FakeGuards, FakeModels, FakePrompts, FakeRetriever, FakeRouter
 
 HELPDESK = Path("configs/helpdesk/workflow.yaml")
 TICKET = {"title": "A mouse", "category": "hardware", "urgency": "normal"}
@@ -34,6 +34,7 @@ def fakes(label: str = "password_reset", confidence: float = 0.9, **more: Any) -
         "guards": FakeGuards(),
         "cache": FakeCache(),
         "prompts": FakePrompts(),
+        "confidence": FakeConfidence(0.9, threshold=0.6),
         **more,
     }
     return lambda services: replace(services, **fake)
