@@ -57,6 +57,16 @@ def _classified(state: State, node: str) -> str:
     return f"{intent['label']} {intent['confidence']:.2f}" if intent else ""
 
 
+def _tagged(state: State, node: str) -> str:
+    del node
+    tags = state.get("tags")
+    if not tags:
+        return ""
+    if not tags["scores"]:
+        return "not looked for"
+    return ", ".join(f"{tag} {tags['scores'][tag]:.2f}" for tag in tags["found"]) or "no tag"
+
+
 def _decided(state: State, node: str) -> str:
     del node
     policy = state.get("policy")
@@ -110,6 +120,7 @@ def _ended(state: State, node: str) -> str:
 
 _SAYS: Mapping[str, Callable[[State, str], str]] = {
     "classifies": _classified,
+    "tags": _tagged,
     "decides-policy": _decided,
     "looks-up": _looked_up,
     "retrieves": _retrieved,

@@ -1,6 +1,7 @@
 """What conditions read: whether any node before them may have written it, and which values it can have.
 
-A kind says what it *may* write. A condition that reads what no node before it may have written is a mistake.
+A kind says what it *may* write. A condition that reads what no node before it may have written is a mistake; so is one
+that asks for a tag that no node before it looks for, and a `tag` node for drafts before any is written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,18 +10,21 @@ from sluicegate.errors import Problem
 from sluicegate.graphs.conditions import Condition
 from sluicegate.graphs.fields import fields
 from sluicegate.graphs.flow import Flow
+from sluicegate.nodes.tag import Tag
 
 __all__ = ["domains", "never_written"]
 
 
-def _may_be_written(flow: Flow) -> Mapping[str, frozenset[str]]:
-    """The keys that a run may have written, on some route, when it leaves each node that is reached."""
+def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, frozenset[str]]:
+    """The keys that a run may have written, and the tags it may have looked for as ``tags TAG``, on some route, when it
+    leaves each node that is reached."""
     found: dict[str, frozenset[str]] = {}
     waiting: list[tuple[str, frozenset[str]]] = [(flow.start, frozenset())]
     while waiting:
         name, before = waiting.pop()
         node = flow.nodes[name]
-        after = before | node.writes | found.get(name, frozenset())
+        looked = (_key(tag) for tag in (tagging[name].tags if name in tagging else ()))
+        after = before | node.writes | found.get(name, frozenset()) | frozenset(looked)
         if found.get(name) != after:
             found[name] = after
             waiting += [(edge.to, after) for edge in node.edges]
@@ -38,10 +42,22 @@ def _reads(flow: Flow, conditions: Mapping[str, Condition], names: Iterable[str]
                         yield name, position, field
 
 
-def never_written(flow: Flow, conditions: Mapping[str, Condition]) -> list[Problem]:
-    """SG124: conditions that read what no node before them writes, on any route."""
-    possible = _may_be_written(flow)
-    problems: list[Problem] = []
+def _key(tag: str) -> str:
+    return f"tags {tag}"
+
+
+def never_written(flow: Flow, conditions: Mapping[str, Condition], tagging: Mapping[str, Tag]) -> list[Problem]:
+    """SG124: what is read though no node before writes it, on any route. `tagging` has the `tag` nodes' settings."""
+    possible = _may_be_written(flow, tagging)
+    problems = [
+        Problem(
+            "SG124", f"there is no draft to tag at {name!r}: nothing before writes one", flow.nodes[name].place,
+            tuple(node.name for node in flow.nodes.values() if "answer" in node.writes and node.edges),
+            mend="Put a node that writes it before this one, or say `of: request`",
+        )
+        for name, settings in tagging.items()
+        if settings.of == "draft" and "answer" not in possible.get(name, ("answer",))
+    ]  # fmt: skip
     for name, position, field in _reads(flow, conditions, possible):
         key = fields()[field].key
         if key in possible[name]:
@@ -52,7 +68,25 @@ def never_written(flow: Flow, conditions: Mapping[str, Condition]) -> list[Probl
         problems.append(
             Problem("SG124", f"{field} has no value at {name!r}: nothing before writes it", place, writers, mend=mend)
         )
-    return problems
+    return [*problems, *_never_looked_for(flow, conditions, tagging, possible)]
+
+
+def _never_looked_for(
+    flow: Flow,
+    conditions: Mapping[str, Condition],
+    tagging: Mapping[str, Tag],
+    possible: Mapping[str, frozenset[str]],
+) -> Iterator[Problem]:
+    """SG124: tags that a condition is about and that only nodes elsewhere look for."""
+    for name, written in possible.items():
+        for edge in flow.nodes[name].edges if "tags" in written else ():
+            about = conditions[edge.condition].tags if edge.condition is not None else frozenset[str]()
+            for tag in sorted(tag for tag in about if _key(tag) not in written):
+                lookers = tuple(node for node, settings in tagging.items() if tag in settings.tags)
+                what = f"the tag {tag!r} has no value at {name!r}: nothing before looks for it"
+                mend = "Put the node that looks for it before this one, or ask for a tag by its name"
+                if lookers:  # a tag that nobody declares is told where it is written
+                    yield Problem("SG124", what, edge.place, lookers, mend=mend)
 
 
 def domains() -> dict[str, tuple[object, ...]]:

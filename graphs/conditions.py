@@ -4,16 +4,20 @@ What is not known stays unknown, at run time as in the proofs. CEL absorbs it wh
 unknown`` is false, ``true || unknown`` is true; everything else that touches it (``!``, a comparison, ``in``, the test
 of a ternary) is unknown. A condition *holds* only when it is certainly true, so a field that no node has written yet
 never opens a branch, not even through ``!``: with a default of false, ``!checks.failed`` would pass before any check.
+So ``tags.found`` is unknown to a condition until each tag that it is about was looked for: those that it names in
+``'TAG' in tags.found``, or all that are declared.
 """
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sluicegate.errors import ConfigError, Place, Problem, nearest
 from sluicegate.graphs.expression import Term, parse_checked, walk
 from sluicegate.graphs.fields import UNSET, Field, fields
+from sluicegate.state import Tags
 
 __all__ = ["Condition", "Conditions"]
 
@@ -21,14 +25,16 @@ __all__ = ["Condition", "Conditions"]
 class Condition:
     """One compiled condition."""
 
-    __slots__ = ("_expression", "_fields", "fields", "text")
+    __slots__ = ("_expression", "_fields", "fields", "tags", "text")
 
-    def __init__(self, text: str, expression: Any, read: tuple[Field, ...]) -> None:
+    def __init__(self, text: str, expression: Any, read: tuple[Field, ...], tags: frozenset[str]) -> None:
         self.text = text
         self._expression = expression
         self._fields = tuple((field.name, field.read) for field in read)
         self.fields = frozenset(field.name for field in read)
         """The names of the fields it reads."""
+        self.tags = tags
+        """The tags it is about."""
 
     def __repr__(self) -> str:
         return f"Condition({self.text!r})"
@@ -57,15 +63,16 @@ class Condition:
 class Conditions:
     """Compiles a workflow's conditions."""
 
-    def __init__(self, intents: Iterable[str] = (), tools: Iterable[str] = ()) -> None:
-        """`intents` and `tools` are the values that `intent.label` and the names of tools can have."""
+    def __init__(self, intents: Iterable[str] = (), tools: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
+        """The values that `intent.label`, the names of tools and the fields of `tags` can have."""
         self._choices = {name: field.choices for name, field in fields().items() if field.choices}
-        labels, names = tuple(intents), tuple(tools)
+        labels, names, self._tags = tuple(intents), tuple(tools), tuple(tags)
         if labels:
             self._choices["intent.label"] = labels
         if names:
             self._choices["intent.tool"] = ("", *names)
             self._choices["tool.name"] = names
+        self._choices |= {field: self._tags for field in ("tags.found", *_BY_TAG) if self._tags}
 
     def choices(self, field: str) -> tuple[str, ...]:
         """Every value that a field can have; empty when they cannot be listed."""
@@ -84,32 +91,67 @@ class Conditions:
             what = f"the condition gives {_TYPES.get(result.lower(), result.lower())}, not true or false"
             raise ConfigError([Problem("SG121", what, locate(0), mend="Compare it with something")])
         terms = list(walk(parse_checked(expression.serialize())))
-        problems = [problem for term in terms for problem in self._never(term, locate)]
+        said = [pair for term in terms for pair in _said_of(term, text)]
+        problems = [problem for field, constant in said for problem in self._never(field, constant, locate)]
         if problems:
             raise ConfigError(problems)
         known = fields()
         read = dict.fromkeys(term.name for term in terms if term.kind == "name" and term.name in known)
-        return Condition(text, expression, tuple(known[name] for name in read))
+        tags = frozenset(str(constant.value) for field, constant in said if field.startswith("tags."))
+        if not _only_named(terms):
+            tags |= set(self._tags)
+        return Condition(text, expression, tuple(_looked_for(known[name], tags) for name in read), tags)
 
-    def _never(self, term: Term, locate: Callable[[int], Place | None]) -> Iterable[Problem]:
-        """Problems of a comparison with a text that the field never has."""
-        if term.kind != "call" or term.name not in ("_==_", "_!=_", "@in") or len(term.parts) != 2:
-            return
+    def _never(self, field: str, constant: Term, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
+        """The problem of a text that the field never has."""
+        choices = self.choices(field)
+        if choices and constant.value not in choices:
+            is_never = "is never" if fields()[field].type == "string" else "never has"
+            what, place = f"{field} {is_never} {constant.value!r}", locate(constant.offset)
+            yield Problem("SG123", what, place, choices, nearest(constant.value, choices))
+
+
+_BY_TAG = ("tags.scores", "tags.limits")
+
+
+def _said_of(term: Term, text: str) -> Iterator[tuple[str, Term]]:
+    """Each field that a term compares with texts, or asks for by name, and the text."""
+    if term.kind == "member":
+        member = Term("constant", max(text.find(term.name, term.offset), 0), value=term.name)
+        yield from ((part.name, member) for part in term.parts if part.name in _BY_TAG)
+    elif term.kind == "each":
+        # in a list that is gone through, the variable stands for each of its texts
+        within = [pair for part in term.parts[1:] for inner in walk(part) for pair in _said_of(inner, text)]
+        yield from ((term.parts[0].name, constant) for name, constant in within if name == term.name)
+    elif term.kind == "call" and term.name in ("_==_", "_!=_", "@in", "_[_]") and len(term.parts) == 2:
         left, right = term.parts
         if left.kind == "constant":
             left, right = right, left
-        choices = self.choices(left.name) if left.kind == "name" else ()
-        if not choices:
-            return
         for constant in right.parts if right.kind == "list" else (right,):
-            if constant.kind == "constant" and isinstance(constant.value, str) and constant.value not in choices:
-                yield Problem(
-                    "SG123",
-                    f"{left.name} is never {constant.value!r}",
-                    locate(constant.offset),
-                    choices,
-                    nearest(constant.value, choices),
-                )
+            if left.kind == "name" and constant.kind == "constant" and isinstance(constant.value, str):
+                yield left.name, constant
+
+
+def _only_named(terms: Sequence[Term]) -> bool:
+    """Whether `tags.found` is read as ``'TAG' in tags.found`` only."""
+    uses = sum(term.kind == "name" and term.name == "tags.found" for term in terms)
+    return uses == sum(
+        term.name == "@in" and term.parts[0].kind == "constant" and term.parts[1].name == "tags.found"
+        for term in terms
+        if term.kind == "call"
+    )
+
+
+def _looked_for(field: Field, tags: frozenset[str]) -> Field:
+    """`tags.found` for a condition that is about `tags`; other fields as they are."""
+    if field.name != "tags.found":
+        return field
+
+    def read(state: Mapping[str, Any]) -> Any:
+        found: Tags | None = state.get("tags")
+        return field.read(state) if found and tags <= found["scores"].keys() else UNSET
+
+    return replace(field, read=read)
 
 
 @functools.cache
@@ -123,6 +165,7 @@ def _environment() -> Any:
         "string": cel.Type.STRING,
         "list(string)": cel.Type.List(cel.Type.STRING),
         "list(map)": cel.Type.List(cel.Type.Map(cel.Type.STRING, cel.Type.DYN)),
+        "map(double)": cel.Type.Map(cel.Type.STRING, cel.Type.DOUBLE),
         "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
         "dyn": cel.Type.DYN,
     }
@@ -132,7 +175,8 @@ def _environment() -> Any:
 _ERROR = re.compile(r"ERROR: [^\n]*?:(\d+):(\d+): ([^\n]*)")
 _UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
 _OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
-_TYPES = {"double": "a number", "int": "a whole number", "string": "text", "bool": "true or false", "null_type": "null"}
+_TYPES = {"double": "a number", "int": "a whole number", "string": "text", "bool": "true or false", "null_type": "null",
+          "list(string)": "a list of texts"}  # fmt: skip
 _PYTHON = {"and": "&&", "or": "||", "not": "!", "is": "==", "True": "true", "False": "false", "None": "null"}
 
 
@@ -196,8 +240,11 @@ def _unknown(name: str, text: str, offset: int, locate: Callable[[int], Place | 
 
 def _mismatch(operator: str, types: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
     sign = operator.strip("_").replace("@", "")
-    sides = [_TYPES.get(part, part) for part in types.strip("()").split(", ")]
+    parts = types.removeprefix("(").removesuffix(")").split(", ")
+    sides = [_TYPES.get(part, part) for part in parts]
     mend = None
-    if set(types.strip("()").split(", ")) == {"double", "int"}:
+    if set(parts) == {"double", "int"}:
         mend = "Write the number with a decimal point, as 1.0" if types == "(double, int)" else "Write a whole number"
+    elif set(parts) == {"list(string)", "string"}:
+        mend = "Ask whether the text is in the list, as 'text' in a.list"
     return Problem("SG121", f"`{sign}` cannot take {' and '.join(sides)}", locate(offset), mend=mend)

@@ -18,11 +18,12 @@ class Term:
     """One part of an expression."""
 
     kind: str
-    """``constant``, ``name``, ``call``, ``list`` or ``other``."""
+    """``constant``, ``name``, ``call``, ``list``, ``member``, ``each`` or ``other``."""
     offset: int
     """Where it stands in the text, in characters; of an operator, the operator itself."""
     name: str = ""
-    """Of a name or a call's function; operators are ``_==_``, ``_&&_``, ``@in`` and so on."""
+    """Of a name, a member of a map, a call's function, or the variable of ``list.exists(x, …)`` and its like; operators
+    are ``_==_``, ``_&&_``, ``@in`` and so on."""
     value: Any = None
     """Of a text constant; other constants are None."""
     parts: tuple["Term", ...] = ()
@@ -59,7 +60,12 @@ def _term(data: bytes, offsets: dict[int, int]) -> Term:
         return Term("call", offset, _one(call, 2).decode(), parts=tuple(_term(part, offsets) for part in parts))
     if 7 in content:
         return Term("list", offset, parts=tuple(_term(part, offsets) for part in _all(content[7], 1)))
-    return Term("other", offset, parts=tuple(_term(part, offsets) for part in _inside(content)))
+    inside = tuple(_term(part, offsets) for part in _inside(content))
+    if 5 in content:
+        return Term("member", offset, _one(content[5], 2).decode(), parts=inside)
+    if 9 in content:
+        return Term("each", offset, _one(content[9], 1).decode(), parts=inside)
+    return Term("other", offset, parts=inside)
 
 
 def _inside(content: dict[int, Any]) -> list[bytes]:

@@ -16,7 +16,7 @@ from sluicegate.state import State
 
 __all__ = ["UNSET", "Field", "FieldType", "fields"]
 
-FieldType = Literal["bool", "int", "double", "string", "list(string)", "list(map)", "map", "dyn"]
+FieldType = Literal["bool", "int", "double", "string", "list(string)", "list(map)", "map(double)", "map", "dyn"]
 
 
 class _Unset:
@@ -140,7 +140,9 @@ def _type(hint: Any) -> FieldType:
         return simple[origin or hint]
     if origin is list:
         return "list(string)" if typing.get_args(hint) == (str,) else "list(map)"
-    return "map" if origin is dict else "dyn"
+    if origin is dict:
+        return "map(double)" if typing.get_args(hint)[1] is float else "map"
+    return "dyn"
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from sluicegate.graphs.source import Pointer, Source, read
 from sluicegate.graphs.validate import Faults, valid_config, validated
 from sluicegate.nodes.registry import NodeKind
 from sluicegate.nodes.retrieve import Retrieve
+from sluicegate.nodes.tag import TAG, Tag
 
 __all__ = ["Workflow", "inspect", "load"]
 
@@ -156,7 +157,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     check_references(config, settings, prompts, folders, faults)
     check_placeholders(config, settings, kinds, prompts, faults)
     tools = _tools(config, settings)
-    compiler = Conditions(config.intents, tools)
+    compiler = Conditions(config.intents, tools, _tags(config))
     conditions = _conditions(config, compiler, faults)
     policy_folder, policies = _policies(config, folders, faults)
     _router(config, folders, faults)
@@ -170,7 +171,8 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         for position, one in enumerate(config.waive)
     )
 
-    faults.problems += never_written(flow, conditions)
+    tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
+    faults.problems += never_written(flow, conditions, tagging)
     faults.problems += prove(flow, guarantees, waivers, _Known(conditions, compiler), domains())
     return Workflow(
         config=config,
@@ -244,6 +246,12 @@ def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> tuple[s
     of_intents = [intent.tool for intent in config.intents.values()]
     of_nodes = [getattr(one, "tool", None) for one in settings.values()]
     return tuple(dict.fromkeys(tool for tool in (*of_intents, *of_nodes) if tool))
+
+
+def _tags(config: WorkflowConfig) -> list[str]:
+    """Every tag that a node looks for; those of broken nodes count, so that one fault is not reported twice."""
+    named: list[Any] = [node.given.get("tags") for node in config.nodes.values() if node.kind == TAG.name]
+    return list(dict.fromkeys(tag for tags in named if isinstance(tags, dict) for tag in cast("dict[str, Any]", tags)))
 
 
 def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) -> dict[str, Condition]:

@@ -32,6 +32,7 @@ VALUE = "▸ "
 
 ROLES: Mapping[str, tuple[str, str, str]] = {
     "classifies": ("understands", "#7c3aed", "#a78bfa"),
+    "tags": ("tags", "#a21caf", "#e879f9"),
     "decides-policy": ("decides policy", "#b45309", "#fbbf24"),
     "looks-up": ("looks up", "#4d7c0f", "#a3e635"),
     "retrieves": ("retrieves", "#0e7490", "#22d3ee"),

@@ -28,6 +28,13 @@ error that says what to write. Duplicate keys, merge keys (`<<`), tags and tabs 
 aliases may be used. A file has at most 1,000,000 bytes, 64 levels and 20,000 values, aliases expanded.
 """
 
+_NODES = """\
+Every node has `kind`; all but the ends have `then`; any may have `max_visits`.
+
+There is no kind `route`: `classify` gives the fitted router's label and confidence, and the branches of the nodes after
+it choose the way; without a fitted router, `tag` with `most: 1` chooses between ways by their descriptions.
+"""
+
 _CONDITIONS = """\
 ## Conditions
 
@@ -65,9 +72,9 @@ def reference_page() -> str:
             for inner in dict.fromkeys(_references(definitions[name]["properties"])):
                 if inner not in shown and "properties" in definitions[inner]:
                     parts += _section(inner, definitions[inner], "###")
-    parts += ["## Node kinds\n", "Every node has `kind`; all but the ends have `then`; any may have `max_visits`.\n"]
+    parts += ["## Node kinds\n", _NODES]
     for variant in definitions["Node"]["allOf"]:
-        parts += _kind(variant["then"])
+        parts += _kind(variant["then"], definitions)
     parts += [_CONDITIONS, _fields(), _guarantees(), _EXTENDS, _codes()]
     return "\n".join(parts)
 
@@ -81,14 +88,17 @@ def _section(name: str, definition: Mapping[str, Any], level: str) -> list[str]:
     ]
 
 
-def _kind(variant: Mapping[str, Any]) -> list[str]:
+def _kind(variant: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
     name = variant["properties"]["kind"]["const"]
     kind = kinds()[name]
     own = {key: value for key, value in variant["properties"].items() if key not in ("kind", "max_visits", "then")}
     does = ", ".join(f"`{effect}`" for effect in sorted(kind.effects)) or "nothing that guarantees speak of"
     writes = ", ".join(f"`{key}`" for key in sorted(kind.writes)) or "nothing"
     head = [f"### `{name}`\n", f"{kind.doc} Does: {does}. Writes: {writes}.\n"]
-    return [*head, _table(own, variant["required"])] if own else head
+    if not own:
+        return head
+    inner = [_section(one, definitions[one], "####") for one in dict.fromkeys(_references(own))]
+    return [*head, _table(own, variant["required"]), *(part for parts in inner for part in parts)]
 
 
 def _table(properties: Mapping[str, Any], required: list[str]) -> str:
@@ -167,6 +177,7 @@ _FIELD_TYPES: Mapping[FieldType, str] = {
     "string": "text",
     "list(string)": "list of text",
     "list(map)": "list of maps",
+    "map(double)": "map of numbers",
     "map": "map",
     "dyn": "any",
 }

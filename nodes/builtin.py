@@ -10,11 +10,13 @@ from sluicegate.nodes.human_interrupt import HUMAN_INTERRUPT
 from sluicegate.nodes.output_check import OUTPUT_CHECK
 from sluicegate.nodes.policy_check import POLICY_CHECK
 from sluicegate.nodes.retrieve import RETRIEVE
+from sluicegate.nodes.tag import TAG
 
 __all__ = ["BUILT_IN"]
 
 BUILT_IN = (
     CLASSIFY,
+    TAG,
     POLICY_CHECK,
     CACHE_LOOKUP,
     RETRIEVE,

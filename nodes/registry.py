@@ -21,6 +21,7 @@ __all__ = ["Effect", "Node", "NodeKind", "kinds"]
 
 Effect = Literal[
     "classifies",
+    "tags",
     "decides-policy",
     "looks-up",
     "retrieves",

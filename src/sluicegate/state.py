@@ -31,6 +31,7 @@ __all__ = [
     "Run",
     "Spend",
     "State",
+    "Tags",
     "Task",
     "ToolCall",
     "TrailEntry",
@@ -85,6 +86,18 @@ class Intent(TypedDict):
     """Cap on the output of one model call for this class of request."""
     tool: str
     """The tool this class of request is for; empty when none."""
+
+
+class Tags(TypedDict):
+    """What `tag` nodes found."""
+
+    found: list[str]
+    """The tags whose score reaches their limit, highest score first. A condition that reads it is unknown until each
+    tag that it names was looked for; one that names none, until all of the workflow's were."""
+    scores: dict[str, float]
+    """Cosine similarity with each tag that was looked for, by its name."""
+    limits: dict[str, float]
+    """The score from which each is found."""
 
 
 class Policy(TypedDict):
@@ -276,6 +289,7 @@ class State(Given, total=False):
     """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
 
     intent: Intent
+    tags: Tags
     policy: Policy
     route: Route
     cache: CacheLookup

@@ -13,6 +13,7 @@ def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float | None = 0.002, l
     model = "openai:large" if llm_calls else "embedded:small"
     return {
         "path": path, "usd": usd, "all_llm_usd": all_llm_usd, "llm_calls": llm_calls, "model": model, "cache": None,
+        "tags": None,
     }  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from sluicegate.state import DocumentRef
 from tests.fakes import FakeGuards, FakeModels, FakeRetriever, FakeRouter
 from tests.graphs.test_run import ANN
 from tests.graphs.test_session import HELPDESK, fakes
+from tests.graphs.test_tags import DESK
 from tests.retrieval.conftest import Desk, HashEmbedder
 
 PASSAGE = "The portal resets a password in five steps, each of which takes a minute. " * 6
@@ -123,6 +124,15 @@ def test_what_cannot_be_bounded_is_said() -> None:
     assert found.usd is None
     assert "no `budget.per_run_usd`" in found.by
     must_fit(found, 0.0, of="the day's budget")
+
+
+def test_a_paid_embedder_of_tags_is_no_bound(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yaml").write_text(DESK)
+    models = FakeModels(embed_usd=0.1)
+    made = open_workflow(
+        tmp_path / "workflow.yaml", dry=True, shadow=True, change=lambda given: replace(given, models=models)
+    )
+    assert Bounds(made).unbounded == "the embedder of desk costs money"
 
 
 def test_visits_of_a_circle() -> None:

@@ -16,6 +16,7 @@ from sluicegate.nodes.governed import Governed, governed
 from sluicegate.nodes.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.registry import Node
 from sluicegate.nodes.retrieve import RETRIEVE, Retrieve
+from sluicegate.nodes.tag import TAG, Tag, TagWords
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.engine import load_engine
 from sluicegate.policies.guards.config import GuardConfig
@@ -83,6 +84,7 @@ ROLES: list[tuple[str, Node, str]] = [
     ("quoting", SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote")), "embedder"),
     ("answer", SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), "slm"),
     ("review", OUTPUT_CHECK.make("check", OutputCheck(guards=["slm-review"])), "slm"),
+    ("tag", TAG.make("mark", Tag(tags={"urgent": TagWords()})), "embedder"),
 ]
 
 

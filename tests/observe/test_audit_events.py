@@ -56,6 +56,12 @@ def test_an_answer_names_model_prompt_and_cost_but_not_its_words() -> None:
     assert "secret" not in str(made["facts"])
 
 
+def test_tags_are_facts() -> None:
+    tags = {"found": ["urgent"], "scores": {"urgent": 0.5}, "limits": {"urgent": 0.3}}
+    made = event({"tags": tags}, kind="tag")
+    assert (made["facts"]["tags"], made["texts"]) == (tags, {})
+
+
 def test_decisions_documents_checks_and_tools_leave_ids_only() -> None:
     update = {
         "policy": {"verdict": "deny", "rules": ["own.no"], "reason": "because", "errors": []},

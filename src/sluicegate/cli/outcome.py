@@ -40,6 +40,7 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
         "risk": intent["risk"] if intent else None,
         "confidence": intent["confidence"] if intent else None,
         "threshold": state.get("route", {}).get("threshold"),
+        "tags": state.get("tags"),
         "answer": outcome.text if answer_text is None else answer_text,
         "citations": answer["citations"] if answer and not outcome.waiting else [],
         "model": answer["model"] if answer else "",
@@ -77,6 +78,9 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
             f"  intent    {said['intent']}  {said['confidence']:.2f} {sign} {said['threshold']:.2f} threshold"
             f"  risk {said['risk']}"
         )
+    if said["tags"] and said["tags"]["found"]:
+        scores = said["tags"]["scores"]
+        screen.print(f"  tags      {', '.join(f'{tag} {scores[tag]:.2f}' for tag in said['tags']['found'])}")
     way = [*said["way"], said["waiting"]["node"]] if said["waiting"] else said["way"]
     screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(way)}")
     if said["cache"] and said["cache"].get("question"):

@@ -63,7 +63,9 @@ def extract(
 @app.command()
 def tag(
     text: Text,
-    choice: Annotated[list[str], typer.Option("--tag", help="A tag to choose from; may be repeated.")],
+    choice: Annotated[
+        list[str], typer.Option("--tag", help="A tag to choose from, or TAG=DESCRIPTION; may be repeated.")
+    ],
     most: Annotated[int, typer.Option(min=1, help="How many may fit.")] = 3,
     model: Model = "",
     as_json: AsJson = False,
@@ -71,7 +73,8 @@ def tag(
     """The tags that fit."""
     from sluicegate import tasks
 
-    _show(tasks.tag(_given(text), choice, most=most, models=tasks.default_models(model)), as_json)
+    tags = {name: about or name for name, _, about in (one.partition("=") for one in choice)}
+    _show(tasks.tag(_given(text), tags, most=most, models=tasks.default_models(model)), as_json)
 
 
 @app.command()

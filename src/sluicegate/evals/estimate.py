@@ -20,6 +20,7 @@ from sluicegate.nodes.answering import LlmSynthesize, SlmAnswer, Summarize
 from sluicegate.nodes.builtin import BUILT_IN
 from sluicegate.nodes.extract import Extract
 from sluicegate.nodes.retrieve import Retrieve
+from sluicegate.nodes.tag import Tag
 from sluicegate.retrieval.catalog import Catalog
 
 __all__ = ["Bounds", "Estimate", "estimate", "must_fit", "visits"]
@@ -187,6 +188,8 @@ def _unbounded(opened: Opened) -> str:
     ]
     asked = {config.router.embedder: "the router's embedder", "embedder": "an embedder"}
     asked |= {index.embedder: f"the embedder of {name}" for name, index in config.indexes.items()}
+    tagging = {name: one for name, one in opened.workflow.settings.items() if isinstance(one, Tag)}
+    asked |= {one.model: f"the embedder of {name}" for name, one in tagging.items()}
     if config.router.strategy != "head":
         asked[config.router.slm] = "the router's model"
     if config.cache.answers == "semantic":

@@ -102,7 +102,7 @@ def langfuse_attributes(record: Record) -> Named:
     given = _first(said, "input", "query", "arguments", "values")
     if given is not None:
         named["langfuse.observation.input"] = _text(given)
-    result = _first(said, "output", "documents", "result", "verdicts", "verdict", "answer", "to")
+    result = _first(said, "output", "documents", "result", "verdicts", "verdict", "tagged", "answer", "to")
     if result is not None:
         named["langfuse.observation.output"] = _text(result)
     if record.type in ("generation", "embedding"):

@@ -21,6 +21,10 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
     threshold = state.get("route", {}).get("threshold")
     if threshold is not None:
         found["threshold"] = threshold
+    if "tags" in state:
+        # `tags` are a run's own, which its workflow files it under
+        tags = state["tags"]
+        found |= {"tagged": tags["found"], "tag_scores": tags["scores"], "tag_limits": tags["limits"]}
     if "documents" in state:
         found["documents"] = [
             {"id": document["id"], "version": document["version"], "score": document["score"]}
@@ -52,7 +56,7 @@ def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-_RETOLD = frozenset({"answer", "approval", "cache", "checks", "documents", "run", "tool_calls", "trail"})
+_RETOLD = frozenset({"answer", "approval", "cache", "checks", "documents", "run", "tags", "tool_calls", "trail"})
 """Keys of the state that `node_attributes` says in its own words."""
 
 

@@ -118,6 +118,8 @@ def _node(said: Mapping[str, Any]) -> tuple[str, Tone]:
         parts.append(f"{intent['label']} {_confidence(said)}, risk {intent['risk']}")
     elif "output" in said:
         parts.append(_quoted(said["output"]))
+    if "tagged" in said:
+        parts.append(_tagged(said))
     if cache := said.get("cache"):
         parts.append("hit" if cache["hit"] else "miss")
         if "question" in said:
@@ -158,6 +160,16 @@ def _checks(said: Mapping[str, Any]) -> tuple[str, Tone]:
     failures: Mapping[str, str] = said.get("failures", {})
     reasons = "; ".join(reason for reason in failures.values() if reason)
     return words + (f" · {reasons}" if reasons else ""), "good" if all(verdicts.values()) else "bad"
+
+
+def _tagged(said: Mapping[str, Any]) -> str:
+    scores: Mapping[str, float] = said["tag_scores"]
+    limits, found = said["tag_limits"], said["tagged"]
+    if not scores:
+        return "not looked for"
+    near = ", ".join(f"{tag} {scores[tag]:.2f} against {limits[tag]:.2f}" for tag in found)
+    best = max(scores, key=lambda tag: scores[tag])
+    return near or f"no tag, the nearest {best} {scores[best]:.2f} against {limits[best]:.2f}"
 
 
 def _documents(said: Mapping[str, Any]) -> str:

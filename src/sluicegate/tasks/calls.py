@@ -13,6 +13,7 @@ from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.nodes.generation import unusable
+from sluicegate.nodes.tagging import nearness, tagged
 from sluicegate.services import Completion, Message, Models
 
 __all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
@@ -57,7 +58,7 @@ async def classify(
     models, started = models or default_models(), time.perf_counter()
     describe = dict(labels) if isinstance(labels, Mapping) else {}
     if by == "meaning":
-        near, model = await _nearness(models, text, [describe.get(label, label) for label in labels])
+        near, model = await nearness(models, "embedder", text, [describe.get(label, label) for label in labels])
         weights = [math.exp(similarity / _WIDTH) for similarity in near]
         scores = {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
     else:
@@ -100,16 +101,24 @@ async def extract(
     return await _structured(models, asked, form, kind, retries, max_tokens)
 
 
-async def tag(text: str, tags: Sequence[str], *, models: ModelSet | None = None, most: int = 3) -> Found[list[str]]:
-    """Up to `most` of `tags` whose meaning is near the text's, nearest first, possibly none. Raises `ModelError`."""
+async def tag(
+    text: str,
+    tags: Sequence[str] | Mapping[str, str],
+    *,
+    limits: Mapping[str, float] | None = None,
+    models: ModelSet | None = None,
+    most: int = 3,
+) -> Found[list[str]]:
+    """Up to `most` of `tags` whose meaning is near the text's, nearest first, possibly none. Raises `ModelError`.
+
+    A mapping gives each tag's words, `limits` the similarity from which a tag fits; the kind `tag` finds the same.
+    """
     models, started = models or default_models(), time.perf_counter()
-    near, model = await _nearness(models, text, tags)
-    least = max(_FAR, _SHARE * max(near, default=0.0))
-    ranked = sorted(zip(near, tags, strict=True), key=lambda pair: -pair[0])[:most]
-    chosen = [(similarity, name) for similarity, name in ranked if similarity >= least]
-    doubt = min((abs(similarity - least) for similarity in near), default=0.0)
+    words = dict(tags) if isinstance(tags, Mapping) else {name: name for name in tags}
+    made = await tagged(models, "embedder", text, words, limits=limits, most=most)
+    doubt = min((abs(made.scores[name] - made.limits[name]) for name in words), default=0.0)
     sure = 1 / (1 + math.exp(-doubt / _WIDTH))
-    return Found([name for _, name in chosen], sure, model, ms=_since(started))
+    return Found(made.found, sure, made.model, ms=_since(started))
 
 
 async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: int = 100) -> Found[str]:
@@ -162,8 +171,6 @@ async def check(text: str, source: str, *, models: ModelSet | None = None) -> Fo
 
 _WIDTH = 0.05
 """Cosine similarity that makes one label e times as likely as another."""
-_FAR, _SHARE = 0.15, 0.7
-"""A tag fits from this similarity on, and from this share of the nearest tag's; chosen on the set of `measure`."""
 
 _WORKED = (
     Message("system", "Extract the fields from the text as JSON. Use the words of the text."),
@@ -182,13 +189,6 @@ _SHORT = (
     "The lift in building 3 stopped at 10:05; the door was opened at 11:10, nobody was hurt, and the lift stays locked "
     "until the check on Friday."
 )
-
-
-async def _nearness(models: ModelSet, text: str, names: Sequence[str]) -> tuple[list[float], str]:
-    """Cosine similarity of the text with each name, and which model embedded them."""
-    said = await models.embed("embedder", [text, *(f"This is about {name}." for name in names)])
-    vector, *others = said.vectors
-    return [sum(a * b for a, b in zip(vector, other, strict=True)) for other in others], said.model
 
 
 async def _structured(

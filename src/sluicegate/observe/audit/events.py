@@ -39,9 +39,9 @@ def node_event(
             facts["shadow"] = True
     if policy_set:
         facts["policy_set"] = policy_set
-    for name in ("intent", "policy", "route", "cache", "documents", "answer", "checks", "approval", "tool_calls"):
+    for name, described in _DESCRIBED.items():
         if name in update:
-            changed, words = _DESCRIBED[name](update[name])
+            changed, words = described(update[name])
             facts[name] = changed
             texts |= words
     if "spend" in update and (spend := state.get("spend")):
@@ -71,6 +71,10 @@ def _some(value: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def _intent(value: Any) -> _Described:
     return _some(value, ("label", "confidence", "risk", "task", "out_of_scope", "by")), {}
+
+
+def _tags(value: Any) -> _Described:
+    return _some(value, ("found", "scores", "limits")), {}
 
 
 def _policy(value: Any) -> _Described:
@@ -114,6 +118,7 @@ def _tool_calls(value: Any) -> _Described:
 
 _DESCRIBED = {
     "intent": _intent,
+    "tags": _tags,
     "policy": _policy,
     "route": _route,
     "cache": _cache,
