@@ -13,6 +13,7 @@ from pydantic import Field
 
 from sluicegate.errors import StoppedError
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.excerpt import excerpt
 from sluicegate.nodes.generation import ask, said, sources_of, written
 from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.registry import Node, NodeKind
@@ -23,6 +24,9 @@ from sluicegate.state import State
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
 
 
+Style = Literal["write", "quote"]
+
+
 class SlmAnswer(Settings):
     prompt: str
     """The prompt's id. It gets `question`, `sources` and `feedback`."""
@@ -30,7 +34,7 @@ class SlmAnswer(Settings):
     """The role of the model that writes."""
     max_tokens: int | None = Field(default=None, ge=1)
     """Cap on the output; by default what the intent allows."""
-    style: Literal["write", "quote"] = "write"
+    style: Style = "write"
     """``write``: in the model's own words. ``quote``: sentences of the sources, word for word, that the model picks."""
     quotes: int = Field(default=3, ge=1, le=10)
     """How many sentences an answer or a section may quote."""
@@ -42,13 +46,13 @@ class LlmSynthesize(SlmAnswer):
     sections: list[str] = Field(default_factory=list[str])
     """Headings to write under, each in a call of its own, whose prompt gets it as `section`; by default the whole text
     in one call. A second visit writes only those again that were not grounded or not cited."""
-    again: Literal["write", "quote"] = "write"
+    again: Style = "write"
     """The style of a second visit, after a draft that failed its checks."""
 
 
 class Summarize(SlmAnswer):
     of: Literal["request", "documents"] = "request"
-    """What is summarised."""
+    """What is summarised. Of a request, ``quote`` takes the text that it wants put short, not what asks for that."""
 
 
 def _numbered(texts: list[str], state: State) -> str:
@@ -82,7 +86,7 @@ class _Plan:
     """How one visit of a node writes."""
 
     size: Literal["slm", "llm"]
-    style: Literal["write", "quote"]
+    style: Style
     sections: Sequence[str] = ()
     from_request: bool = False
 
@@ -169,8 +173,11 @@ async def _part(
         if like := services.confidence.like:
             (vector,) = (await services.models.embed("embedder", [question], like=like)).vectors
         if plan.style == "quote":
-            about, *later = (f"{one}: {question}" if one else question for one in (section, *to_come))
-            found = await shortlist(state, services, about, texts, said=said_already, later=later)
+            if plan.from_request:
+                found = await excerpt(services, question)
+            else:
+                about, *later = (f"{one}: {question}" if one else question for one in (section, *to_come))
+                found = await shortlist(state, services, about, texts, said=said_already, later=later)
             candidates, lead = found.candidates, found.margin
             if not candidates:
                 return None  # nothing to quote: words of its own would be what this style rules out

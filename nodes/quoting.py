@@ -15,7 +15,7 @@ from sluicegate.policies.guards.prose import sentences
 from sluicegate.services import Services
 from sluicegate.state import DocumentRef, State
 
-__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "shortlist"]
+__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosine", "shortlist"]
 
 SHORTLIST = 6
 """How many sentences the small model picks from."""
@@ -33,7 +33,7 @@ has 3.2 sentences instead of 3.7. Stricter ones lost right answers."""
 @dataclass(frozen=True, slots=True)
 class Candidate:
     source: int
-    """Number of its source, from 1, as citations count."""
+    """Number of its source, from 1, as citations count; 0 for the request itself, which nobody cites."""
     position: int
     """Its place in that source."""
     text: str
@@ -79,7 +79,7 @@ async def shortlist(
         asked += [*part, *(f"{document['title']}: {sentence}" for sentence in part)]
     vectors = (await services.models.embed("embedder", asked)).vectors
     placed, *elsewhere = (
-        _scored(one, [_cosine(vector, other) for other in vectors[len(questions) :]], found)
+        _scored(one, [cosine(vector, other) for other in vectors[len(questions) :]], found)
         for one, vector in zip(questions, vectors, strict=False)
     )
     ranked = sorted(placed, key=lambda candidate: -candidate.score)
@@ -145,9 +145,16 @@ def assembled(candidates: Sequence[Candidate], chosen: Sequence[int]) -> str:
     """The chosen sentences, each once, in the order of their sources, each with its citation."""
     picked = {candidates[number - 1] for number in chosen}
     ordered = sorted(picked, key=lambda candidate: (candidate.source, candidate.position))
-    return " ".join(f"{candidate.text} [{candidate.source}]" for candidate in ordered)
+    return " ".join(
+        f"{candidate.text} [{candidate.source}]" if candidate.source else _ended(candidate.text)
+        for candidate in ordered
+    )
 
 
-def _cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    # embeddings have unit length
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def cosine(one: Sequence[float], other: Sequence[float]) -> float:
+    """Of two embeddings, which have unit length."""
     return sum(a * b for a, b in zip(one, other, strict=True))

@@ -42,6 +42,9 @@ _OPPOSITES = (
     ("weeks", "months"), ("months", "years"), ("manager", "employee"), ("at least", "at most"), ("up to", "at least"),
 )  # fmt: skip
 _CLAUSE = re.compile(r"[;,]\s+|\s(?:and|but|or)\s")
+_COMMA = re.compile(r"[;,:]\s+")
+_MOST_CLAUSES = 20
+"""Of one sentence: a list of hundreds of items has more runs than are worth comparing."""
 _SAME_STATEMENT = 0.6
 """Share of a sentence's words from which a passage's sentence is taken to speak of the same thing."""
 
@@ -57,7 +60,7 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     """Sentences of `text` without support, as their number (from 1) and why; reasons quote nothing."""
     said = [sentence for source in sources for sentence in sentences(source)]
     statements = [_statement(part) for sentence in said for part in {sentence, *_clauses(sentence)}]
-    word_for_word = {_bare(sentence) for sentence in said}
+    word_for_word = {_bare(run) for sentence in said for run in _runs(sentence)}
     counts = Counter(word for statement in statements for word in statement.words)
     given = frozenset(counts)
     known = " ".join([*sources, question])
@@ -119,7 +122,14 @@ def _fault(
 
 
 def _bare(sentence: str) -> str:
-    return " ".join(_MARKER.sub("", sentence).casefold().split()).rstrip(" .:")
+    return " ".join(re.sub(r"[;,:](?=\s)", "", _MARKER.sub("", sentence)).casefold().split()).rstrip(" .:;,")
+
+
+def _runs(sentence: str) -> set[str]:
+    """The sentence, and each of its clauses and of those that follow one another: what may be quoted of it."""
+    clauses = _COMMA.split(sentence)[:_MOST_CLAUSES]
+    ends = range(1, len(clauses) + 1)
+    return {sentence, *(" ".join(clauses[start:end]) for end in ends for start in range(end))}
 
 
 def _clauses(sentence: str) -> list[str]:

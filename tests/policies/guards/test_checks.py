@@ -267,5 +267,6 @@ def test_the_labelled_cases_are_jsonl() -> None:
 def test_what_stands_in_a_passage_word_for_word_is_grounded() -> None:
     source = "If that does not help, open a private window; if it works there, delete the cookies of that site."
     assert run("grounded", f"{source[:-1]} [2].", sources=(source,)).passed
-    half = "If it works there, delete the cookies of that site."
+    assert run("grounded", "If it works there, delete the cookies of that site.", sources=(source,)).passed
+    half = "If that helps, open a private window."
     assert not run("grounded", f"{half} Zebras graze at noon.", sources=(source,)).passed
