@@ -2,13 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from sluicegate.evals import grading
 from sluicegate.evals.cases import Case
-from sluicegate.evals.grading import drafted, right
+from sluicegate.evals.grading import drafted, grade, right
 from sluicegate.graphs.load import Workflow, load
+from sluicegate.routing.answer_fit import read_graded
 from tests.fakes import FakeConfidence, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 
@@ -61,3 +64,24 @@ async def test_what_counts_as_right(
     assert state is not None
     state["intent"]["label"] = "password_reset"
     assert right(workflow, replace(CASE, **expects), state) is verdict
+
+
+async def test_graded_answers_are_what_a_fit_reads(
+    own_home: Path, workflow: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def isolated(_workflow: Workflow, _folder: Path, change: Any) -> Any:
+        return SimpleNamespace(runner=runner(own_home, change(services())))
+
+    monkeypatch.setattr(grading, "isolated", isolated)
+    done: list[None] = []
+    cases = [CASE, replace(CASE, id="c2", facts=(), known=False), replace(CASE, id="c3", facts=())]
+    found = await grade(workflow, cases, own_home / "grading", on_case=lambda: done.append(None))
+    # nothing is expected of the third
+    assert [(row.right, row.known) for row in found] == [(True, True), (False, False)]
+    assert len(done) == 3
+    read = read_graded([row.plain() for row in found])
+    assert [(row.right, row.known, row.question, row.model) for row in read] == [
+        (True, True, CASE.text, "fake:slm"),
+        (False, False, CASE.text, "fake:slm"),
+    ]
+    assert read[0].features["overlap"] == found[0].features["overlap"]
