@@ -74,7 +74,7 @@ async def test_graded_answers_are_what_a_fit_reads(
 
     monkeypatch.setattr(grading, "isolated", isolated)
     done: list[None] = []
-    cases = [CASE, replace(CASE, id="c2", facts=(), known=False), replace(CASE, id="c3", facts=())]
+    cases = [CASE, replace(CASE, id="c2", facts=(), known=False), replace(CASE, id="c3", facts=(), intent=None)]
     found = await grade(workflow, cases, own_home / "grading", on_case=lambda: done.append(None))
     # nothing is expected of the third
     assert [(row.right, row.known) for row in found] == [(True, True), (False, False)]
