@@ -1,20 +1,30 @@
 """One process works on a run at a time.
 
-A second one that takes up the same run would repeat its node and pay its model calls twice. The lock is one byte of
-one file per home, at an offset that the run id gives: it costs no file per run, and the system drops it when its
-process dies, however it dies.
+A second one that takes up the same run would repeat its node and pay its model calls twice. In a home the lock is one
+byte of one file, at an offset that the run id gives: it costs no file per run, and the system drops it when its process
+dies, however it dies. On a server it is a lock of the connection that writes the run, with a row beside it: a row whose
+lock nobody holds is a run that was cut short.
 """
 
 import hashlib
 import os
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from sluicegate.database import Place, PostgresDatabase
 from sluicegate.errors import RunError
+from sluicegate.postgres import Server
+from sluicegate.state import State
 
-__all__ = ["RunBusy", "alone"]
+__all__ = ["RunBusy", "alone", "at_work"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stretches (
+    run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, channel TEXT NOT NULL
+);
+"""
 
 
 class RunBusy(RunError):  # noqa: N818 - said of the run
@@ -28,8 +38,38 @@ _held: set[tuple[int, Path, str]] = set()
 
 
 @contextmanager
-def alone(home: Path, run: str) -> Generator[None]:
-    """Hold a run while the block lasts. Raises `RunBusy` (SG608) when another process, or another task, holds it."""
+def alone(where: Place, state: State) -> Generator[None]:
+    """Hold the run of `state` while the block lasts. Raises `RunBusy` (SG608) when another process, or another task,
+    holds it."""
+    run = state["run"]["id"]
+    if not isinstance(where, Server):
+        with _locked(where, run):
+            yield
+        return
+    stretches = PostgresDatabase(where, "stretches", _SCHEMA)
+    with where.holding(run) as got:
+        if not got:
+            raise _busy(run)
+        row = (run, state["run"]["workflow"], state["run"]["digest"], state["request"]["channel"])
+        with stretches.writing(run) as execute:
+            execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", row)
+        try:
+            yield
+        finally:
+            # a run whose end could not be written down is one that was cut short
+            with suppress(RunError), stretches.writing(run) as execute:
+                execute("DELETE FROM stretches WHERE run = ?", (run,))
+
+
+def at_work(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
+    """Run and digest of what somebody on this server works on, or worked on when they were cut short."""
+    with PostgresDatabase(server, "stretches", _SCHEMA).reading() as execute:
+        rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
+    return [(row["run"], row["digest"]) for row in rows]
+
+
+@contextmanager
+def _locked(home: Path, run: str) -> Generator[None]:
     process = os.getpid()
     place = (process, home, run)
     with _guard:

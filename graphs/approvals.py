@@ -5,13 +5,12 @@ the decision and the run's next step loses neither: the run is taken up again wi
 """
 
 import json
-from datetime import datetime, timedelta
-from pathlib import Path
+from datetime import UTC, datetime, timedelta
 from typing import cast
 
+from sluicegate.database import Place, open_database
 from sluicegate.errors import RunError
 from sluicegate.nodes.human_interrupt import Asked, Verdict
-from sluicegate.sqlite import connect, transaction
 
 __all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "deadline"]
 
@@ -21,7 +20,7 @@ CLOCK_SLACK = timedelta(minutes=5)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
     run TEXT NOT NULL, node TEXT NOT NULL, asked_at TEXT NOT NULL, verdict TEXT NOT NULL,
-    decided_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')), applied INTEGER NOT NULL DEFAULT 0,
+    decided_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (run, node, asked_at)
 );
 """
@@ -41,44 +40,45 @@ class Waiting(Asked):
 
 
 class Approvals:
-    """The decisions of one home."""
+    """The decisions of one home, or of the machines that share a server. Raises as `Database` does."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._database = connect(home / "approvals.sqlite", schema=_SCHEMA, durable=True)
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._database = open_database(place, "approvals", _SCHEMA, durable=True)
 
     def claim(self, waiting: Waiting, verdict: Verdict) -> None:
         """Give this verdict, once. Raises `RunError` SG605 when another was given before."""
-        with transaction(self._database) as database:
-            row = database.execute(
-                "SELECT verdict FROM decisions WHERE run = ? AND node = ? AND asked_at = ?", _key(waiting)
-            ).fetchone()
-            if row:
-                given = json.loads(row["verdict"])
-                by = given["principal"]["id"] if given["principal"] else "the clock"
-                raise RunError("SG605", f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
-            database.execute(
-                "INSERT INTO decisions (run, node, asked_at, verdict) VALUES (?, ?, ?, ?)",
-                (*_key(waiting), json.dumps(verdict, ensure_ascii=False)),
+        said, now = json.dumps(verdict, ensure_ascii=False), datetime.now(UTC).isoformat()
+        with self._database.writing() as execute:
+            got = execute(
+                "INSERT INTO decisions (run, node, asked_at, verdict, decided_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (run, node, asked_at) DO NOTHING RETURNING run",
+                (*_key(waiting), said, now),
             )
+            if got:
+                return
+            (row,) = execute(f"SELECT verdict FROM decisions WHERE {_ONE}", _key(waiting))  # noqa: S608
+        given = json.loads(row["verdict"])
+        by = given["principal"]["id"] if given["principal"] else "the clock"
+        raise RunError("SG605", f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
 
     def unapplied(self, waiting: Waiting) -> Verdict | None:
         """The verdict that was given but not yet acted on, after a crash."""
-        row = self._database.execute(
-            "SELECT verdict FROM decisions WHERE run = ? AND node = ? AND asked_at = ? AND applied = 0", _key(waiting)
-        ).fetchone()
-        return cast("Verdict", json.loads(row["verdict"])) if row else None
+        with self._database.reading() as execute:
+            rows = execute(f"SELECT verdict FROM decisions WHERE {_ONE} AND applied = 0", _key(waiting))  # noqa: S608
+        return cast("Verdict", json.loads(rows[0]["verdict"])) if rows else None
 
     def applied(self, waiting: Waiting) -> None:
-        with transaction(self._database) as database:
-            database.execute(
-                "UPDATE decisions SET applied = 1 WHERE run = ? AND node = ? AND asked_at = ?", _key(waiting)
-            )
+        with self._database.writing() as execute:
+            execute(f"UPDATE decisions SET applied = 1 WHERE {_ONE}", _key(waiting))  # noqa: S608
 
     def passed(self, run: str) -> None:
         """The run has gone on from all that it waited for: a crash may have come before `applied`."""
-        with transaction(self._database) as database:
-            database.execute("UPDATE decisions SET applied = 1 WHERE run = ? AND applied = 0", (run,))
+        with self._database.writing() as execute:
+            execute("UPDATE decisions SET applied = 1 WHERE run = ? AND applied = 0", (run,))
+
+
+_ONE = "run = ? AND node = ? AND asked_at = ?"
 
 
 def _key(waiting: Waiting) -> tuple[str, str, str]:

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sluicegate.database import place
 from sluicegate.graphs.approvals import Approvals
 from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.checkpoints import open_checkpoints
 from sluicegate.graphs.load import Workflow, load
 from sluicegate.graphs.review import reviewer
 from sluicegate.graphs.run import Runner
@@ -79,7 +80,7 @@ def open_workflow(
     Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
     """
     workflow = path if isinstance(path, Workflow) else load(path)
-    folder, config = home(), workflow.config
+    folder, shared, config = home(), place(), workflow.config
     models = models or ModelSet(config.models)
     tracer = tracer or _tracer(workflow)
     keep(workflow, present=not (dry or shadow))
@@ -115,7 +116,7 @@ def open_workflow(
         ),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
-        tools=ToolBox(folder, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
+        tools=ToolBox(folder, memory=shared, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
         prompts=PromptFolder(workflow.prompt_folders, langfuse_prompts()),
         tracer=tracer,
         confidence=_confidence(workflow),
@@ -128,10 +129,10 @@ def open_workflow(
         workflow.conditions,
         workflow.settings,
         name=workflow.name,
-        checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
+        checkpointer=open_checkpoints(shared),
     )
     runner = Runner(
-        graph, services, tracer=tracer, approvals=Approvals(folder), shadow=shadow, migrates=migrates, vault=vault
+        graph, services, tracer=tracer, approvals=Approvals(shared), shadow=shadow, migrates=migrates, vault=vault
     )
     return Opened(workflow, runner, models, tracer)
 

@@ -245,7 +245,7 @@ class Runner:
         facts, started = self.services.workflow, time.perf_counter()
         resumed = given is not state if begins is None else not begins
         with (
-            alone(self._approvals.home, run),
+            alone(self._approvals.place, state),
             self.tracer.run(
                 run,
                 workflow=facts.name,

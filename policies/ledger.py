@@ -20,11 +20,13 @@ from pathlib import Path
 from time import time
 from typing import Any, Literal, NamedTuple
 
+from sluicegate.database import Execute, SqliteDatabase
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger_calls import SLACK_S, Call, Limit, Over, calendar, scopes
-from sluicegate.policies.ledger_store import Execute, SqliteStore, Store
+from sluicegate.policies.ledger_store import SCHEMA, Store
 from sluicegate.policies.switch import KillSwitch
+from sluicegate.postgres import URL
 from sluicegate.services import Refusal, Reservation
 
 __all__ = ["BudgetLedger", "Cap", "SqliteLedger", "micros", "open_ledger"]
@@ -56,8 +58,8 @@ class Cap:
 class BudgetLedger:
     """Implements `sluicegate.services.Ledger` for one workflow's budget over a shared store.
 
-    Every method raises `RunError` SG606, SG607 or SG608 when the store cannot be written: a call that cannot be booked
-    must not be made.
+    Every method raises `RunError` SG606, SG607, SG608 or SG625 when the store cannot be written: a call that cannot be
+    booked must not be made.
     """
 
     def __init__(
@@ -264,15 +266,17 @@ class SqliteLedger(BudgetLedger):
         now: Callable[[], float] = time,
         look: bool = False,
     ) -> None:
-        super().__init__(SqliteStore(path or home() / "ledger.sqlite", look=look), budget, switch=switch, now=now)
+        store = SqliteDatabase(path or home() / "ledger.sqlite", ";".join(SCHEMA), look=look)
+        super().__init__(store, budget, switch=switch, now=now)
 
 
 def open_ledger(
     budget: BudgetConfig | None = None, *, url: str = "", switch: KillSwitch | None = None, look: bool = False
 ) -> BudgetLedger:
     """The ledger of the home, or of the PostgreSQL server at `url` (``postgresql://…``), by default the one that
-    `SLUICEGATE_LEDGER_URL` names; with `look`, to show a file that may be on a read-only disk."""
-    url = url or os.environ.get("SLUICEGATE_LEDGER_URL", "")
+    `SLUICEGATE_LEDGER_URL` names, else the one that all is shared on; with `look`, to show a file that may be on a
+    read-only disk."""
+    url = url or os.environ.get("SLUICEGATE_LEDGER_URL", "") or os.environ.get(URL, "")
     if not url:
         return SqliteLedger(budget, switch=switch, look=look)
     from sluicegate.policies.ledger_postgres import PostgresLedger

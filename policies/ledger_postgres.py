@@ -7,18 +7,18 @@ procedures do what `ledger.BudgetLedger` does by single statements on SQLite; th
 `postgres` extra, and PostgreSQL 14 or later.
 """
 
-import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from time import time
 from typing import Any
 
-from sluicegate.errors import RunError
+from sluicegate.database import Execute, PostgresRows
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger import BudgetLedger
 from sluicegate.policies.ledger_calls import SLACK_S, Call, Limit, Over, scopes
-from sluicegate.policies.ledger_store import SCHEMA, Execute
+from sluicegate.policies.ledger_store import SCHEMA
 from sluicegate.policies.switch import KillSwitch
+from sluicegate.postgres import Server, server
 
 __all__ = ["PostgresLedger", "PostgresStore"]
 
@@ -159,29 +159,10 @@ _INSTALLED = """
 
 
 class PostgresStore:
-    """A connection to the server, opened anew after it was lost. Safe to share between threads."""
+    """The ledger's tables and procedures on a server. Raises `RunError` SG625."""
 
-    def __init__(self, url: str) -> None:
-        """Raises `RunError` SG606 when the server cannot be reached or psycopg is not installed."""
-        try:
-            import psycopg
-            from psycopg.rows import dict_row
-        except ImportError as error:
-            mend = "Install it: pip install 'sluicegate[postgres]'"
-            raise RunError("SG606", "a PostgreSQL ledger needs the package psycopg", mend=mend) from error
-        self._failure = psycopg.Error
-        self._lock = threading.Lock()
-        connect_to: Any = psycopg.connect
-
-        def connected() -> Any:
-            connection = connect_to(url, autocommit=True, row_factory=dict_row)
-            # what a booking reads after it has the lock must not be older than the lock
-            connection.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
-            return connection
-
-        self._connect = connected
-        with self._explained():
-            self._connection: Any = self._connect()
+    def __init__(self, server: Server) -> None:
+        self._server = server
         if not self.at_once(_INSTALLED)["installed"]:
             with self.writing() as execute:
                 # another process may have been quicker
@@ -191,45 +172,23 @@ class PostgresStore:
 
     @contextmanager
     def writing(self) -> Generator[Execute]:
-        def execute(sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-            # without parameters the text goes as it is
-            marked = sql.replace("%", "%%").replace("?", "%s") if parameters else sql
-            cursor = self._connection.execute(marked, parameters or None)
-            return list(cursor.fetchall()) if cursor.description else []
-
-        with self._lock, self._explained():
-            self._reconnect()
-            with self._connection.transaction():
-                # one writer at a time, as in SQLite: the sums of a check may not change under it
-                self._connection.execute("SELECT pg_advisory_xact_lock(hashtext('sluicegate-ledger'))")
-                yield execute
+        with self._server.connection() as connection, connection.transaction():
+            # one writer at a time, as in SQLite: the sums of a check may not change under it
+            connection.execute("SELECT pg_advisory_xact_lock(hashtext('sluicegate-ledger'))")
+            yield PostgresRows(connection)
 
     def at_once(self, sql: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
         """One statement outside of a transaction, in one round trip; its row, when it gives one."""
-        with self._lock, self._explained():
-            self._reconnect()
-            cursor = self._connection.execute(sql, parameters or None)
+        with self._server.connection() as connection:
+            cursor = connection.execute(sql, parameters or None)
             return cursor.fetchone() if cursor.description else {}
 
     def close(self) -> None:
-        self._connection.close()
-
-    def _reconnect(self) -> None:
-        if self._connection.closed:
-            # the server was restarted since the last transaction
-            self._connection = self._connect()
-
-    @contextmanager
-    def _explained(self) -> Generator[None]:
-        try:
-            yield
-        except self._failure as error:
-            mend = "Check that the server runs and that the URL is right"
-            raise RunError("SG606", f"the PostgreSQL ledger failed: {type(error).__name__}", mend=mend) from error
+        """Nothing of its own is open: the server's connections serve others too."""
 
 
 class PostgresLedger(BudgetLedger):
-    """A ledger on a PostgreSQL server. Raises `RunError` SG606 when it cannot be reached."""
+    """A ledger on a PostgreSQL server. Raises `RunError` SG625 when it cannot be reached."""
 
     def __init__(
         self,
@@ -239,7 +198,7 @@ class PostgresLedger(BudgetLedger):
         switch: KillSwitch | None = None,
         now: Callable[[], float] = time,
     ) -> None:
-        self._server = PostgresStore(url)
+        self._server = PostgresStore(server(url))
         super().__init__(self._server, budget, switch=switch, now=now)
 
     def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:

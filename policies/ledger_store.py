@@ -5,15 +5,12 @@ per reservation with what was estimated and what it really cost; `totals` has th
 against, so a reservation costs the same however many went before.
 """
 
-import threading
-from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import Any, Protocol
+from contextlib import AbstractContextManager
+from typing import Protocol
 
-from sluicegate.sqlite import connect, explained, transaction
+from sluicegate.database import Execute
 
-__all__ = ["SCHEMA", "Execute", "SqliteStore", "Store"]
+__all__ = ["SCHEMA", "Store"]
 
 SCHEMA = (
     """
@@ -50,36 +47,9 @@ SCHEMA = (
 )
 
 
-class Execute(Protocol):
-    def __call__(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run one statement with ``?`` placeholders; the rows it gives."""
-        ...
-
-
 class Store(Protocol):
     def writing(self) -> AbstractContextManager[Execute]:
         """A transaction that no other writer overlaps; rolled back when the block raises. Raises `RunError`."""
         ...
 
     def close(self) -> None: ...
-
-
-class SqliteStore:
-    """The ledger of one machine."""
-
-    def __init__(self, path: Path, *, look: bool = False) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._connection = connect(path, schema=";".join(SCHEMA), look=look)
-
-    @contextmanager
-    def writing(self) -> Generator[Execute]:
-        def execute(sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-            return [dict(row) for row in self._connection.execute(sql, parameters)]
-
-        with self._lock, transaction(self._connection):
-            yield execute
-
-    def close(self) -> None:
-        with explained(self._path):
-            self._connection.close()

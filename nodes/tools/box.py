@@ -1,7 +1,8 @@
 """The tool service: validates arguments, calls a tool in a thread under its timeout, remembers what a key's call gave.
 
-A call is remembered by its idempotency key in SQLite before its result is used, so a step that runs again after a crash
-gets the first result back. Between a tool's effect and our memory of it stands the tool's own use of the key.
+A call is remembered by its idempotency key before its result is used, so a step that runs again after a crash, here or
+on another machine that shares the memory, gets the first result back. Between a tool's effect and our memory of it
+stands the tool's own use of the key.
 """
 
 import asyncio
@@ -13,10 +14,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from sluicegate.database import Place, open_database
 from sluicegate.errors import ConfigError, Problem, nearest
 from sluicegate.nodes.tools.registry import Tool, ToolContext, tools
 from sluicegate.services import ToolResult
-from sluicegate.sqlite import connect, transaction
 
 __all__ = ["ToolBox"]
 
@@ -26,7 +27,7 @@ CREATE TABLE IF NOT EXISTS tool_calls (
     tool TEXT NOT NULL,
     run TEXT NOT NULL,
     result TEXT NOT NULL,
-    ms REAL NOT NULL
+    ms DOUBLE PRECISION NOT NULL
 );
 """
 
@@ -34,12 +35,20 @@ CREATE TABLE IF NOT EXISTS tool_calls (
 class ToolBox:
     """Implements `services.Tools` over the registered tools."""
 
-    def __init__(self, home: Path, *, allowed: Mapping[str, Tool] | None = None, dry: bool = False) -> None:
-        """`dry` answers for tools with effects without calling them: for shadow runs and replays."""
+    def __init__(
+        self,
+        home: Path,
+        *,
+        allowed: Mapping[str, Tool] | None = None,
+        dry: bool = False,
+        memory: Place | None = None,
+    ) -> None:
+        """`dry` answers for tools with effects without calling them: for shadow runs and replays. `memory` is where
+        calls are remembered, by default `home`."""
         self._home = home
         self._tools = tools() if allowed is None else allowed
         self._dry = dry
-        self._calls = connect(home / "tools.sqlite", schema=_SCHEMA, durable=True)
+        self._calls = open_database(memory or home, "tools", _SCHEMA, durable=True)
 
     def schema(self, name: str) -> dict[str, Any]:
         """Raises `ConfigError` SG117 for an unknown tool."""
@@ -47,9 +56,10 @@ class ToolBox:
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
         found = self._tool(name)
-        known = self._calls.execute("SELECT result, ms FROM tool_calls WHERE key = ?", (key,)).fetchone()
+        with self._calls.reading(run) as execute:
+            known = execute("SELECT result, ms FROM tool_calls WHERE key = ?", (key,))
         if known:
-            return ToolResult("done", json.loads(known["result"]), ms=known["ms"], repeated=True)
+            return ToolResult("done", json.loads(known[0]["result"]), ms=known[0]["ms"], repeated=True)
         try:
             checked = found.arguments.model_validate(dict(arguments))
         except ValidationError as error:
@@ -70,13 +80,13 @@ class ToolBox:
                 error = f"{type(failure).__name__}: {failure}"
             else:
                 ms = (time.perf_counter() - started) * 1000
-                with transaction(self._calls):
-                    self._calls.execute(
-                        "INSERT OR IGNORE INTO tool_calls VALUES (?, ?, ?, ?, ?)",
-                        (key, found.name, run, json.dumps(value, ensure_ascii=False), ms),
-                    )
+                self._remember((key, found.name, run, json.dumps(value, ensure_ascii=False), ms))
                 return ToolResult("done", value, ms=ms)
         return ToolResult("failed", error=error, ms=(time.perf_counter() - started) * 1000)
+
+    def _remember(self, row: tuple[str, str, str, str, float]) -> None:
+        with self._calls.writing(row[2]) as execute:
+            execute("INSERT INTO tool_calls VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
 
     def _tool(self, name: str) -> Tool:
         try:

@@ -113,6 +113,7 @@ CODES: dict[str, str] = {
     "SG622": "call does not fit the API",
     "SG623": "file of tokens missing, unreadable or open to others",
     "SG624": "service cannot listen",
+    "SG625": "database server not reachable, or it failed",
 }
 
 

@@ -3,6 +3,7 @@
 ``python -m tests.faults.desk FOLDER POINT …`` imports once, and for each point forks a process that dies there and then
 one that goes on; it prints one JSON line per point with what both left behind. A point is
 ``module:Class.method:before:N`` (or ``after``): the N-th call of that method, before it begins or after it has ended.
+Runs are in a home for each point, or in a schema for each of the database that `SLUICEGATE_DATABASE_URL` names.
 """
 
 import asyncio
@@ -16,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluicegate.database import open_database
 from sluicegate.graphs.approvals import Approvals
 from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.checkpoints import open_checkpoints
 from sluicegate.graphs.flow import Flow
 from sluicegate.graphs.intake import principal
 from sluicegate.graphs.run import Runner
@@ -29,6 +31,7 @@ from sluicegate.observe.incidents import Incidents
 from sluicegate.policies.cache import SqliteCache
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger import SqliteLedger
+from sluicegate.postgres import URL, configured
 from sluicegate.services import Completion
 from sluicegate.sqlite import connect
 from tests.fakes import FakeModels, FakeRouter, services
@@ -68,6 +71,7 @@ class ByQuestion(FakeRouter):
 def runner(home: Path, clock: Any = None) -> Runner:
     """The flow of `tests.graphs.test_run`, with an extraction before the tool; every store on one clock."""
     home.mkdir(parents=True, exist_ok=True)
+    where = configured() or home
     now: Any = {"now": clock} if clock else {}
     seconds: Any = {"now": clock.seconds} if clock else {}
     audit = AuditLog(home / "audit", key=home / "audit.pem", **now)
@@ -76,7 +80,7 @@ def runner(home: Path, clock: Any = None) -> Runner:
         router=ByQuestion(),
         ledger=SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite", **seconds),
         cache=SqliteCache(home / "cache.sqlite", **seconds),
-        tools=ToolBox(home),
+        tools=ToolBox(home, memory=where),
         audit=Auditor(
             audit,
             Incidents(home / "incidents.sqlite", audit=audit, **now),
@@ -94,9 +98,9 @@ def runner(home: Path, clock: Any = None) -> Runner:
         Flow("classify", nodes),
         CONDITIONS,
         {**SETTINGS, "fields": Extract(prompt="fields")},
-        checkpointer=SqliteCheckpoints(home / "checkpoints.sqlite"),
+        checkpointer=open_checkpoints(where),
     )
-    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(home))  # type: ignore[arg-type]
+    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(where))  # type: ignore[arg-type]
 
 
 async def drive(home: Path) -> dict[str, Any]:
@@ -115,7 +119,8 @@ def left_behind(home: Path) -> dict[str, Any]:
     """What lies on the disk after both processes."""
     (money,) = SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite").caps("test")
     verdict = verify(home / "audit")
-    decisions = connect(home / "approvals.sqlite").execute("SELECT applied FROM decisions").fetchall()
+    with open_database(configured() or home, "approvals", "").reading() as execute:
+        decisions = execute("SELECT applied FROM decisions")
     return {
         "tickets": connect(home / "tickets.sqlite").execute("SELECT count(*) FROM tickets").fetchone()[0],
         "decisions": [row["applied"] for row in decisions],
@@ -178,10 +183,21 @@ def in_a_process(work: Callable[[], Any]) -> tuple[int, Any]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(said) if said else None
 
 
+def schema(url: str, number: int) -> str:
+    """The URL of a new schema: the runs of all points have the same names."""
+    import psycopg
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA killed{number}")  # type: ignore[arg-type]
+    return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3Dkilled{number}"
+
+
 def main() -> None:
-    folder = Path(sys.argv[1])
+    folder, url = Path(sys.argv[1]), os.environ.get(URL, "")
     for number, point in enumerate(sys.argv[2:]):
         home = folder / str(number)
+        if url:
+            os.environ[URL] = in_a_process(lambda number=number: schema(url, number))[1]
 
         def doomed(point: str = point, home: Path = home) -> Any:
             arm(point)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.faults.desk import PRICE
 
-CHECKPOINTS = "sluicegate.graphs.checkpoints:SqliteCheckpoints"
+CHECKPOINTS = "sluicegate.graphs.checkpoints:Checkpoints"
 AUDIT = "sluicegate.observe.audit.log:AuditLog"
 LEDGER = "sluicegate.policies.ledger:BudgetLedger"
 APPROVALS = "sluicegate.graphs.approvals:Approvals"
@@ -32,19 +32,21 @@ POINTS = [
     # the second call of these is the answer's, in the other run
     *(f"{LEDGER}.{method}:{when}:2" for method in ("reserve", "settle") for when in ("before", "after")),
     # the ticket is there, our memory of it is not
-    "sluicegate.nodes.tools.box:transaction:before:1",
+    "sluicegate.nodes.tools:ToolBox._remember:before:1",
     # the ticket desk before it has written
     "sluicegate.nodes.tools.desk:connect:after:1",
 ]
 
 
-@pytest.fixture(scope="module")
-def found(in_memory: Path) -> dict[str, dict[str, Any]]:
-    """What a killed process and the one after it came to, by point."""
-    folder = in_memory
+@pytest.fixture(scope="module", params=["home", "server"])
+def found(request: pytest.FixtureRequest, in_memory: Path) -> dict[str, dict[str, Any]]:
+    """What a killed process and the one after it came to, by point; runs are kept in the home, or on a server."""
+    folder = in_memory / request.param
     # the embedded libraries warn about forks of a process with threads; these processes die at once
     command = [sys.executable, "-W", "ignore", "-m", "tests.faults.desk", str(folder), *POINTS]
     environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
+    if request.param == "server":
+        environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from sluicegate.errors import RunError
 from sluicegate.graphs.approvals import Approvals
 from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.checkpoints import open_checkpoints
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.intake import principal
 from sluicegate.graphs.run import Runner
@@ -27,6 +28,7 @@ from sluicegate.nodes.human_interrupt import HumanInterrupt
 from sluicegate.nodes.output_check import OutputCheck
 from sluicegate.nodes.policy_check import PolicyCheck
 from sluicegate.nodes.retrieve import Retrieve
+from sluicegate.postgres import URL, configured
 from sluicegate.services import Services
 from sluicegate.state import State
 from tests.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, FakeTracer, services
@@ -107,8 +109,16 @@ SETTINGS = {
 def runner(home: Path, given: Services | None = None, digest: str = "digest-1", **options: Any) -> Runner:
     given = given or services()
     home.mkdir(parents=True, exist_ok=True)
-    graph = build(FLOW, CONDITIONS, SETTINGS, checkpointer=SqliteCheckpoints(home / "checkpoints.sqlite"))
-    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(home), **options)  # type: ignore[arg-type]
+    where = configured() or home
+    graph = build(FLOW, CONDITIONS, SETTINGS, checkpointer=open_checkpoints(where))
+    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(where), **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(autouse=True, params=["home", "server"])
+def kept_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test twice: runs are kept in the home, and on a PostgreSQL server."""
+    if request.param == "server":
+        monkeypatch.setenv(URL, request.getfixturevalue("postgres"))
 
 
 def way(state: State) -> list[str]:
@@ -147,7 +157,7 @@ SHAPES: list[tuple[str, dict[str, Any], list[str], str]] = [
 async def test_order_of_execution(
     own_home: Path, name: str, replaced: dict[str, Any], order: list[str], path: str
 ) -> None:
-    outcome = await runner(own_home, services(**replaced)).run("How do I reset it?", ANN)
+    outcome = await runner(own_home, services(**deepcopy(replaced))).run("How do I reset it?", ANN)
     assert way(outcome.state) == order
     assert outcome.path == path
 
@@ -219,7 +229,7 @@ async def test_a_claim_stands_against_a_second_process(own_home: Path) -> None:
     waiting = (await made.run("Give me access", ANN)).waiting
     assert waiting is not None
     given: Any = {"verdict": "reject", "principal": LEAD, "reason": "no", "text": "", "asked_at": waiting["asked_at"]}
-    Approvals(own_home).claim(waiting, given)
+    Approvals(configured() or own_home).claim(waiting, given)
     with pytest.raises(RunError, match="decided already: reject by lea"):
         await made.decide(waiting["run"], "approve", LEAD)
     taken_up = await made.take_up(waiting["run"])
