@@ -18,7 +18,7 @@ from sluicegate.errors import RunError
 from sluicegate.postgres import Server
 from sluicegate.state import State
 
-__all__ = ["RunBusy", "alone", "at_work"]
+__all__ = ["RunBusy", "alone", "left"]
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS stretches (
@@ -61,11 +61,11 @@ def alone(where: Place, state: State) -> Generator[None]:
                 execute("DELETE FROM stretches WHERE run = ?", (run,))
 
 
-def at_work(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
-    """Run and digest of what somebody on this server works on, or worked on when they were cut short."""
+def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
+    """Run and digest of what was cut short on any machine of this server."""
     with PostgresDatabase(server, "stretches", _SCHEMA).reading() as execute:
         rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
-    return [(row["run"], row["digest"]) for row in rows]
+    return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
 
 
 @contextmanager

@@ -255,7 +255,7 @@ class Runner:
                 user=state["principal"]["id"],
                 shadow=self.shadow,
                 resume=resumed,
-                input="" if resumed else state["request"]["text"],
+                input=state["request"]["text"],
                 metadata=_metadata(state["request"]),
             ),
         ):

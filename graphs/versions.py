@@ -13,7 +13,9 @@ from pathlib import Path
 
 from sluicegate.errors import RunError
 from sluicegate.graphs.load import Workflow
+from sluicegate.graphs.versions_shared import SharedVersions
 from sluicegate.home import home
+from sluicegate.postgres import configured
 
 __all__ = ["current", "keep", "kept"]
 
@@ -22,11 +24,20 @@ def keep(workflow: Workflow, *, present: bool = True) -> None:
     """Remember this version; costs a look at one folder when it is known.
 
     `present`: runs of this name go on under it from now on; not so for a challenger in the shadow. Raises `RunError`
-    SG607.
+    SG607, SG625.
     """
-    folder = _folder(workflow.digest)
+    folder, present = _folder(workflow.digest), present and not _of_home(workflow.path)
+    _keep_here(workflow, folder, present=present)
+    if server := configured():
+        shared = SharedVersions(server)
+        shared.put(workflow.digest, folder)
+        if present:
+            shared.point(workflow.name, workflow.digest)
+
+
+def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
     origin = {"workflow": workflow.name, "file": str(workflow.path.resolve()), "digest": workflow.digest}
-    if present and not _of_home(workflow.path):  # neither an old version nor a variant is the present one
+    if present:  # neither an old version nor a variant is
         _point(workflow.name, origin)
     if folder.is_dir():
         return
@@ -53,9 +64,10 @@ def keep(workflow: Workflow, *, present: bool = True) -> None:
 
 
 def kept(digest: str) -> Path:
-    """The kept copy of a version. Raises `RunError` SG604 when there is none."""
+    """The kept copy of a version, brought here from the server where machines share one. Raises `RunError` SG604 when
+    there is none, SG607, SG625."""
     origin = _folder(digest) / "origin.json"
-    if not origin.is_file():
+    if not origin.is_file() and not _bring(digest, origin.parent):
         raise RunError(
             "SG604", f"no copy of version {digest[:12]} was kept", mend="Go on under the present one: --migrate"
         )
@@ -63,13 +75,34 @@ def kept(digest: str) -> Path:
 
 
 def current(name: str) -> Path:
-    """The file that the workflow of this name was last opened from. Raises `RunError` SG603."""
+    """The file that the workflow of this name was last opened from here, else the kept copy of what was last opened
+    anywhere. Raises `RunError` SG603."""
     pointer = home() / "versions" / f"{name}.json"
     if not pointer.is_file():
+        server = configured()
+        if server and (digest := SharedVersions(server).present(name)):
+            return kept(digest)
         raise RunError(
             "SG603", f"no workflow {name!r} has run in this home", mend="Run one: sluicegate run CONFIG TEXT"
         )
     return Path(json.loads(pointer.read_text(encoding="utf-8"))["file"])
+
+
+def _bring(digest: str, folder: Path) -> bool:
+    """Fetch a version that another machine has kept; whether there is one."""
+    server = configured()
+    if server is None:
+        return False
+    staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        if not SharedVersions(server).get(digest, staged):
+            return False
+        staged.rename(folder)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        if not folder.is_dir():  # another process may have been faster
+            raise RunError("SG607", f"cannot keep version {digest[:12]} here: {error}") from error
+    return True
 
 
 def _folder(digest: str) -> Path:

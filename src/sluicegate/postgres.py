@@ -122,6 +122,11 @@ class Server:
         finally:
             self._give_back(connection)
 
+    def held(self, run: str) -> bool:
+        """Whether anybody holds a run now."""
+        with self.holding(run) as got:
+            return not got
+
     def version(self) -> str:
         """The server's version, such as ``16.2``."""
         with self.connection() as connection:

@@ -77,8 +77,9 @@ def show(
 ) -> None:  # fmt: skip
     """Show the evidence: request, draft, sources, checks, and why a person is asked."""
     from sluicegate.graphs.intake import principal
+    from sluicegate.graphs.recorded import full_id
 
-    waiting = _waiting(_last() if run == "last" else _full_id(run), principal(user, role, group) if user else None)
+    waiting = _waiting(_last() if run == "last" else full_id(run), principal(user, role, group) if user else None)
     if as_json:
         emit(waiting)
         return
@@ -191,8 +192,9 @@ def _decide(
     intent: str, kept: bool, migrate: bool, *, as_json: bool,
 ) -> None:  # fmt: skip
     from sluicegate.graphs.intake import principal
+    from sluicegate.graphs.recorded import full_id
 
-    run = _full_id(run)
+    run = full_id(run)
     opened = _opened(run, "kept" if kept else "migrate" if migrate else "refuse")
     labels = opened.workflow.config.intents
     if intent and intent not in labels:
@@ -214,20 +216,20 @@ def _decide(
 
 
 def _all_waiting(workflow: str) -> "list[Waiting]":
-    """What waits in this home. A run past its deadline is refused on the way."""
-    from sluicegate.observe.store import RunFilter
+    """What waits in this home, or on its server. A run past its deadline is refused on the way."""
+    from sluicegate.graphs.recorded import all_waiting
 
     found: list[Waiting] = []
     opened: dict[tuple[str, str], Any] = {}
-    for row in reversed(_store().runs(RunFilter(status="waiting", workflow=workflow), limit=1000)):
-        key = (row["workflow"], row["digest"])
+    for run in all_waiting(workflow):
+        key = (run["workflow"], run["digest"])
         if key not in opened:
             opened[key] = _opened_version(*key)
-        one = opened[key].runner.waiting(row["run_id"])
+        one = opened[key].runner.waiting(run["id"])
         if one is None:
             continue
         try:
-            asyncio.run(opened[key].runner.expire(row["run_id"]))
+            asyncio.run(opened[key].runner.expire(run["id"]))
         except RunError as error:
             if error.code != "SG605":
                 raise
@@ -237,8 +239,10 @@ def _all_waiting(workflow: str) -> "list[Waiting]":
 
 def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
     """What a run waits for, as `reader` may see it."""
-    row = _store().run(run)
-    runner = _opened_version(row["workflow"], row["digest"]).runner
+    from sluicegate.graphs.recorded import recorded
+
+    facts = recorded(run)["run"]
+    runner = _opened_version(facts["workflow"], facts["digest"]).runner
     one = runner.waiting(run)
     if one is None:
         raise RunError("SG605", f"run {run} is not waiting for a decision")
@@ -249,10 +253,11 @@ def _opened(run: str, changed: "Changed") -> "Opened":
     """The version that a run goes on under: the one it began with, or the one that serves."""
     from sluicegate.evals import champions
     from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.recorded import recorded
     from sluicegate.graphs.versions import current, kept
 
-    row = _store().run(run)
-    name, digest = row["workflow"], row["digest"]
+    facts = recorded(run)["run"]
+    name, digest = facts["workflow"], facts["digest"]
     if champions.goes_on(name, digest, changed):
         return open_workflow(kept(digest))
     serves = champions.champion(name) or current(name)
@@ -275,16 +280,12 @@ def _opened_version(workflow: str, digest: str) -> "Opened":
 
 def _last() -> str:
     """The run that came in last of those that wait. Raises `RunError` SG603 when none does."""
-    from sluicegate.observe.store import RunFilter
+    from sluicegate.graphs.recorded import all_waiting
 
-    runs = _store().runs(RunFilter(status="waiting"), limit=1)
+    runs = all_waiting()
     if not runs:
         raise RunError("SG603", "nothing waits for a decision", mend="`sluicegate trace list` shows the runs there are")
-    return runs[0]["run_id"]
-
-
-def _full_id(run: str) -> str:
-    return _store().run(run)["run_id"]
+    return max(runs, key=lambda run: run["started_at"])["id"]
 
 
 def _store() -> Any:

@@ -85,7 +85,7 @@ class Tracer:
         )
         stretch = Stretch(info, self._recorder, masking, resumed=resume)
         attributes: dict[str, Any] = {"run": run_id, "workflow": workflow, "version": version, "digest": digest}
-        if input:
+        if input and not resume:
             attributes["input"] = input
         name = f"invoke_agent {workflow}" + (" (resume)" if resume else "")
         root = Observation(stretch, name, "agent", root_id(run_id) if resume else "", attributes | info.metadata)

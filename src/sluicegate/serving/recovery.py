@@ -1,14 +1,17 @@
-"""Runs of a service that was killed: found in the store, taken up by whichever service of this home sees them first.
+"""Runs of a service that was killed, taken up by whichever service of this home, or of this server, sees them first.
+
+In a home the store says what is running; where machines share a server, it is what stands there as being worked on.
 
 A run that brings its process down must not bring down every process that takes it up: it is tried a few times, and then
 left for a person (``sluicegate run CONFIG --run RUN``).
 """
 
 import time
-from pathlib import Path
 
+from sluicegate.database import Place, open_database
+from sluicegate.graphs.alone import left
 from sluicegate.observe.store import Store
-from sluicegate.sqlite import connect, transaction
+from sluicegate.postgres import Server
 
 __all__ = ["Recovery"]
 
@@ -21,27 +24,33 @@ _SETTLED_S = 2.0
 class Recovery:
     """Used from one thread."""
 
-    def __init__(self, folder: Path, store: Store, *, channel: str) -> None:
-        self._database = connect(folder / "serving.sqlite", schema=_SCHEMA)
-        self._store, self._channel = store, channel
+    def __init__(self, where: Place, store: Store, *, channel: str) -> None:
+        self._database = open_database(where, "serving", _SCHEMA)
+        self._where, self._store, self._channel = where, store, channel
 
     def cut_short(self, workflow: str) -> list[tuple[str, str]]:
         """Run and digest of what says it is running; some of it really is, which its lock tells."""
-        rows = self._store.query(
-            "SELECT run_id, digest FROM runs WHERE workflow = ? AND status = 'running' AND NOT shadow "
-            "AND metadata ->> 'channel' = ? AND started_ns < ? ORDER BY started_ns",
-            (workflow, self._channel, time.time_ns() - int(_SETTLED_S * 1e9)),
-        )
-        given_up = {
-            row["run"] for row in self._database.execute("SELECT run FROM recovered WHERE times >= ?", (_TIMES,))
-        }
-        return [(row["run_id"], row["digest"]) for row in rows if row["run_id"] not in given_up]
+        if isinstance(self._where, Server):
+            found = left(self._where, workflow, self._channel)
+        else:
+            rows = self._store.query(
+                "SELECT run_id, digest FROM runs WHERE workflow = ? AND status = 'running' AND NOT shadow "
+                "AND metadata ->> 'channel' = ? AND started_ns < ? ORDER BY started_ns",
+                (workflow, self._channel, time.time_ns() - int(_SETTLED_S * 1e9)),
+            )
+            found = [(row["run_id"], row["digest"]) for row in rows]
+        with self._database.reading() as execute:
+            given_up = {row["run"] for row in execute("SELECT run FROM recovered WHERE times >= ?", (_TIMES,))}
+        return [(run, digest) for run, digest in found if run not in given_up]
 
     def begins(self, run: str) -> None:
         """This run is taken up now; noted before, since it may be what kills the process."""
-        with transaction(self._database) as database:
-            database.execute("INSERT INTO recovered VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1", (run,))
+        with self._database.writing() as execute:
+            execute(
+                "INSERT INTO recovered VALUES (?, 1) ON CONFLICT (run) DO UPDATE SET times = recovered.times + 1",
+                (run,),
+            )
 
     def ends(self, run: str) -> None:
-        with transaction(self._database) as database:
-            database.execute("DELETE FROM recovered WHERE run = ?", (run,))
+        with self._database.writing() as execute:
+            execute("DELETE FROM recovered WHERE run = ?", (run,))

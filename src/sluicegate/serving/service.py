@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from sluicegate.database import place
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.evals import champions
 from sluicegate.evals.beside import Beside
@@ -29,14 +30,14 @@ from sluicegate.graphs.alone import RunBusy
 from sluicegate.graphs.approvals import Waiting
 from sluicegate.graphs.background import elsewhere, wait_for
 from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.graphs.recorded import recorded
+from sluicegate.graphs.recorded import all_waiting, recorded
 from sluicegate.graphs.run import Outcome
 from sluicegate.home import home
 from sluicegate.nodes.human_interrupt import permit
 from sluicegate.observe.access import may_see
 from sluicegate.observe.masking import Masking
 from sluicegate.observe.spans import Score
-from sluicegate.observe.store import RunFilter, Store
+from sluicegate.observe.store import Store
 from sluicegate.serving.admission import Busy, Door, Limits
 from sluicegate.serving.progress import OnStep, telling
 from sluicegate.serving.recovery import Recovery
@@ -117,7 +118,7 @@ class Service:
         )
         self._door = Door(self.limits)
         self._store = Store(home() / "store.sqlite")
-        self._recovery = Recovery(home(), self._store, channel=CHANNEL)
+        self._recovery = Recovery(place(), self._store, channel=CHANNEL)
         self._shadow = self._make_beside(self.name)
         self.versions.serving.warm()
         # this service's shadow is there before its first request
@@ -287,14 +288,18 @@ class Service:
         masking = Masking(opened.workflow.config.tracing)
         if not may_see(row, asker, opened.runner.services.policy, masking):
             raise _unknown(run)
-        return await self._standing(run, row), row
+        outcome = await self._standing(run, row)
+        if outcome and outcome.status != "running":
+            # another machine may have gone on with it since this one wrote its row
+            row = {**row, "status": outcome.status}
+        return outcome, row
 
     async def _standing(self, run: str, row: dict[str, Any]) -> Outcome | None:
         state = self._recorded(run)
         if state is None:
             return None
         waiting = None
-        if row["status"] == "waiting":
+        if state["run"]["status"] == "running":
             waiting = (await self._version(row["digest"])).runner.waiting(run)
         return Outcome(run, state, row["ms"], waiting)
 
@@ -374,21 +379,21 @@ class Service:
     async def _all_waiting(self) -> list[tuple[Opened, Waiting]]:
         """What waits; a run past its deadline is refused on the way."""
         found: list[tuple[Opened, Waiting]] = []
-        for row in reversed(self._store.runs(RunFilter(status="waiting", workflow=self.name), limit=1000)):
+        for run in await asyncio.to_thread(all_waiting, self.name):
             try:
-                opened = await self._version(row["digest"])
-                waiting = opened.runner.waiting(row["run_id"])
+                opened = await self._version(run["digest"])
+                waiting = opened.runner.waiting(run["id"])
                 if waiting is None:
                     continue
                 try:
-                    await opened.runner.expire(row["run_id"])
+                    await opened.runner.expire(run["id"])
                 except RunError as error:
                     if error.code == "SG605":
                         found.append((opened, waiting))
                     elif not isinstance(error, RunBusy):
                         raise
             except SluicegateError as error:
-                log.warning("run %s waits and cannot be shown: %s", row["run_id"], error.code)
+                log.warning("run %s waits and cannot be shown: %s", run["id"], error.code)
         return found
 
     # --- in the background ---
@@ -463,12 +468,23 @@ class Service:
         try:
             row = self._store.run(run)
         except RunError as error:
-            # in the words of a run that may not be seen
-            raise (_unknown(run) if error.code == "SG603" else error) from None
+            if error.code != "SG603":
+                raise
+            row = None
         # the store takes the start of an id too; here an id is a whole one
-        if row["run_id"] != run or row["workflow"] != self.name or row["shadow"]:
+        if row is None or row["run_id"] != run:
+            row = self._row_of_another_machine(run)
+        if row["workflow"] != self.name or row["shadow"]:
             raise _unknown(run)
         return row
+
+    def _row_of_another_machine(self, run: str) -> dict[str, Any]:
+        state = self._recorded(run)
+        if state is None:
+            # in the words of a run that may not be seen
+            raise _unknown(run)
+        facts = {key: state["run"][key] for key in ("workflow", "version", "digest", "shadow", "status")}
+        return {**facts, "run_id": run, "user": state["principal"]["id"], "ms": 0.0}
 
     def _recorded(self, run: str) -> State | None:
         try:
