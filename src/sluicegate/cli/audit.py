@@ -72,10 +72,12 @@ def export(
     """Write the records as JSON lines (with --json as one list), oldest first. Damaged ones are left out."""
     from sluicegate.observe.audit.proof import records
     from sluicegate.observe.payloads import Payloads
+    from sluicegate.postgres import configured
 
     # the log is only read: a log that was tampered with, or lies on a read-only disk, is exported all the same
+    server = None if folder else configured()
     folder = folder or _home_log()
-    payloads = Payloads(folder / "payloads.sqlite") if names or texts else None
+    payloads = Payloads(folder / "payloads.sqlite", server) if names or texts else None
     people = payloads.names() if payloads and names else {}
     rows: list[dict[str, Any]] = []
     for body, _, own in records(folder):

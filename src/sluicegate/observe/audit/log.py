@@ -27,6 +27,7 @@ from sluicegate.home import home
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
 from sluicegate.observe.payloads import Payloads
+from sluicegate.postgres import Server, configured
 
 __all__ = ["AuditLog", "AuditSettings", "open_audit", "segment_name", "segments"]
 
@@ -68,7 +69,9 @@ class AuditLog:
         *,
         key: Path | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        server: Server | None = None,
     ) -> None:
+        """The chain is in `folder`; people and their words are beside it, or on `server`."""
         self.folder = folder
         self.settings = settings or AuditSettings()
         self._now = now
@@ -83,7 +86,7 @@ class AuditLog:
         self._key = private_key(key)
         self._public = self._key.public_key()
         self._publish()
-        self.payloads = Payloads(folder / "payloads.sqlite")
+        self.payloads = Payloads(folder / "payloads.sqlite", server)
         with self._locked():
             if not _size(folder / "head"):
                 # room for the head is taken now: a full disk may not strike between a record and its head
@@ -329,8 +332,8 @@ class AuditLog:
 
 
 def open_audit(settings: AuditSettings | None = None) -> AuditLog:
-    """The audit log of the home. Raises `RunError` SG606 or SG607."""
-    return AuditLog(home() / "audit", settings)
+    """The audit log of the home. Raises `RunError` SG606, SG607 or SG625."""
+    return AuditLog(home() / "audit", settings, server=configured())
 
 
 def _write_all(descriptor: int, line: bytes) -> None:
