@@ -1,7 +1,9 @@
 """What a compiled workflow and its checkpoints cost, against a hand-written LangGraph graph of the same shape.
 
 Seven no-op nodes in a chain of conditional edges; the minimum over repeats that take turns, since the machine may be
-shared. Nothing is traced: `benchmarks/tracing.py` measures that.
+shared. Nothing is traced: `benchmarks/tracing.py` measures that. PostgreSQL is on this machine (`benchmarks/ledger.py`
+says how), so its figure is that of its disk: every checkpoint is flushed before the next step. ``unflushed`` leaves
+that out.
 """
 
 import asyncio
@@ -14,16 +16,18 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.checkpoints import SqliteCheckpoints, open_checkpoints
 from sluicegate.graphs.conditions import Conditions
 from sluicegate.graphs.config import IntentConfig
 from sluicegate.graphs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.intake import principal, request
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.registry import NodeKind
+from sluicegate.postgres import Server
 from sluicegate.state import State
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from benchmarks.ledger import server
 from tests.fakes import services
 
 NODES, ROUNDS = 7, 150
@@ -106,17 +110,22 @@ async def _fastest(variants: dict[str, Callable[[str], Awaitable[Any]]]) -> dict
 
 
 def measure() -> dict[str, float]:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, server() as url:
+        unflushed = f"{url}{'&' if '?' in url else '?'}options=-csynchronous_commit%3Doff"
         variants = {
             "by_hand_ms": written_by_hand(),
             "compiled_ms": compiled(None),
             "checkpointed_ms": compiled(SqliteCheckpoints(Path(folder) / "checkpoints.sqlite")),
+            "postgres_ms": compiled(open_checkpoints(Server(url))),
+            "postgres_unflushed_ms": compiled(open_checkpoints(Server(unflushed))),
         }
         best = asyncio.run(_fastest(variants))
     return {
         **{name: round(value, 2) for name, value in best.items()},
         "compiled_ratio": round(best["compiled_ms"] / best["by_hand_ms"], 3),
         "checkpointed_ratio": round(best["checkpointed_ms"] / best["compiled_ms"], 3),
+        "postgres_to_sqlite": round(best["postgres_ms"] / best["checkpointed_ms"], 2),
+        "postgres_unflushed_to_sqlite": round(best["postgres_unflushed_ms"] / best["checkpointed_ms"], 2),
     }
 
 

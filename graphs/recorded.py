@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 from sluicegate.database import place
 from sluicegate.errors import RunError
+from sluicegate.home import home
 from sluicegate.state import Run, State
 
 if TYPE_CHECKING:
     from sluicegate.graphs.checkpoints import Checkpoints
 
-__all__ = ["all_waiting", "full_id", "recorded"]
+__all__ = ["all_waiting", "full_id", "left_at_home", "recorded"]
 
 
 def recorded(run: str) -> State:
@@ -37,6 +38,20 @@ def all_waiting(workflow: str = "") -> list[Run]:
     with _checkpoints() as checkpoints:
         found = [_state(checkpoints, thread)["run"] for thread in checkpoints.interrupted()]
     return [run for run in found if not run["shadow"] and workflow in ("", run["workflow"])]
+
+
+def left_at_home() -> int:
+    """How many runs wait in the home although runs are on a server now: from before its URL was set."""
+    from sluicegate.graphs.checkpoints import SqliteCheckpoints
+
+    path = home() / "checkpoints.sqlite"
+    if place() == home() or not path.is_file():
+        return 0
+    checkpoints = SqliteCheckpoints(path)
+    try:
+        return len(checkpoints.interrupted())
+    finally:
+        checkpoints.close()
 
 
 def _state(checkpoints: "Checkpoints", run: str) -> State:

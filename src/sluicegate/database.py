@@ -129,6 +129,13 @@ class _SqliteRows:
 
 _FORMATS = "CREATE TABLE IF NOT EXISTS sluicegate (part TEXT PRIMARY KEY, format INTEGER NOT NULL)"
 _FORMAT = 1
+# reads the tables: what the server remembers of names may be older than another process's commit
+_INSTALLED = """
+    SELECT EXISTS (
+        SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+        WHERE relname = 'sluicegate' AND nspname = ANY(current_schemas(FALSE))
+    ) AS installed
+"""
 
 
 class PostgresDatabase:
@@ -199,7 +206,7 @@ def _marked(sql: str) -> str:
 
 
 def _format(connection: Any, name: str) -> int | None:
-    if connection.execute("SELECT to_regclass('sluicegate') AS found").fetchone()["found"] is None:
+    if not connection.execute(_INSTALLED).fetchone()["installed"]:
         return None
     row = connection.execute("SELECT format FROM sluicegate WHERE part = %s", (name,)).fetchone()
     return row["format"] if row else None

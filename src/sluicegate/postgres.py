@@ -66,10 +66,14 @@ class Server:
         try:
             parts = conninfo_to_dict(url)
         except psycopg.Error:
-            # its words may hold a piece of the password
-            mend = "It reads postgresql://USER:PASSWORD@HOST:PORT/DATABASE"
-            raise RunError("SG625", "the URL of the PostgreSQL server cannot be read", mend=mend) from None
+            parts = {}
         place = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+        if not parts or "@" in place or not str(parts.get("port") or 5432).isdigit():
+            # nothing of it is shown: any piece may be one of the password
+            mend = (
+                "It reads postgresql://USER:PASSWORD@HOST:PORT/DATABASE, where a password has %40 for @ and %2F for /"
+            )
+            raise RunError("SG625", f"the URL of the PostgreSQL server cannot be read ({URL})", mend=mend)
         self.name = f"PostgreSQL {place}"
         """Host, port and database; never who connects."""
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **parts})

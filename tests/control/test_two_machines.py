@@ -93,6 +93,20 @@ def test_what_a_killed_machine_left_is_taken_up_by_another(tmp_path: Path, workf
     assert (status, ended["answer"]) == (0, f"We wrote to {OWN}."), errors
 
 
+def test_what_waits_in_a_home_is_not_forgotten_when_the_url_is_set(
+    tmp_path: Path, workflow: Path, postgres: str
+) -> None:
+    a = tmp_path / "a"
+    asked = said(started(a, "", "run", str(workflow), f"Write to {OWN}", "--json"))[1]
+    assert asked["status"] == "waiting"
+    assert "1 more wait in this home" in said(started(a, postgres, "approvals", "list"))[2]
+    lines = said(started(a, postgres, "doctor", str(workflow), "--json"))[1]
+    (told,) = [line for line in lines if line["what"] == "runs"]
+    assert told["state"] == "warn"
+    assert said(started(a, "", "approvals", "approve", asked["run"], *LEAD, "--json"))[1]["status"] == "answered"
+    assert "more wait" not in said(started(a, postgres, "approvals", "list"))[2]
+
+
 def test_another_version_is_refused_on_another_machine_too(tmp_path: Path, workflow: Path, postgres: str) -> None:
     asked = said(started(tmp_path / "a", postgres, "run", str(workflow), f"Write to {OWN}", "--json"))[1]
     workflow.write_text(WORKFLOW.replace("version: 1", "version: 2", 1), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,21 @@ def test_doctor_of_a_broken_workflow(tmp_path: Path) -> None:
     broken = tmp_path / "workflow.yaml"
     broken.write_text("workflow: x\n")
     assert lines(str(broken), status=1)["workflow"]["state"] == "missing"
+
+
+def test_doctor_of_a_server(monkeypatch: pytest.MonkeyPatch, postgres: str) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    assert lines()["database"]["detail"].startswith("SQLite in the home")
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    found = lines()["database"]
+    assert found["state"] == "ok"
+    assert re.search(r"PostgreSQL .*, version \d+", found["detail"])
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", "postgresql://ann:hunter2@127.0.0.1:9/desk?connect_timeout=2")
+    found = lines(status=1)["database"]
+    assert found["state"] == "missing"
+    assert "127.0.0.1:9/desk failed" in found["detail"]
+    assert "SLUICEGATE_DATABASE_URL" in found["mend"]
+    assert "hunter2" not in json.dumps(found)
 
 
 def test_doctor_with_a_home_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

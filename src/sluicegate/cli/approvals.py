@@ -11,7 +11,7 @@ import typer
 
 from sluicegate.cli.outcome import as_json as outcome_json
 from sluicegate.cli.outcome import print_outcome, proposed, until
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli.show import AsJson, console, emit, notes
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
@@ -43,7 +43,12 @@ def list_waiting(
     workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "", as_json: AsJson = False
 ) -> None:
     """List the runs that wait, the oldest first; those past their deadline are refused now."""
+    from sluicegate.graphs.recorded import left_at_home
+    from sluicegate.postgres import URL
+
     waiting = _all_waiting(workflow)
+    if forgotten := left_at_home():
+        notes().print(f"{forgotten} more wait in this home, from before {URL} was set: unset it to decide on them")
     if as_json:
         emit(waiting)
         return

@@ -26,6 +26,8 @@ MARKS: dict[State, str] = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "mis
 ENOUGH_BYTES = 1_000_000_000
 """Free space below which a warning is due: the weights take 150 MB, their download as much again."""
 
+OLDEST_POSTGRES = 14
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -63,6 +65,7 @@ def _lines(config: str) -> Iterator[Line]:
     yield _python()
     yield _folder("home")
     yield _folder("cache")
+    yield from _database()
     if config:
         yield from _workflow_lines(config)
     else:
@@ -98,6 +101,30 @@ def _folder(which: Literal["home", "cache"]) -> Line:
     if free < ENOUGH_BYTES:
         return Line(which, "warn", detail, f"Free some space, or set {variable} to a folder on another disk")
     return Line(which, "ok", detail)
+
+
+def _database() -> Iterator[Line]:
+    """Whether the server that machines share can be reached, and is new enough."""
+    from sluicegate.errors import RunError
+    from sluicegate.postgres import URL, configured
+
+    try:
+        server = configured()
+        if server is None:
+            yield Line("database", "ok", f"SQLite in the home; {URL} would share runs between machines")
+            return
+        version = server.version()
+    except RunError as error:
+        yield Line("database", "missing", error.message, error.mend or "")
+        return
+    from sluicegate.graphs.recorded import left_at_home
+
+    if waiting := left_at_home():
+        detail = f"{waiting} runs wait in the home, from before {URL} was set"
+        yield Line("runs", "warn", detail, f"Decide on them with {URL} unset: `sluicegate approvals list`")
+    new = int(version.split(".")[0]) >= OLDEST_POSTGRES
+    detail = f"{server.name}, version {version}"
+    yield Line("database", "ok" if new else "missing", detail, f"Use PostgreSQL {OLDEST_POSTGRES} or later")
 
 
 def _weights_lines() -> Iterator[Line]:

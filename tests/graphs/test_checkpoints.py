@@ -1,0 +1,158 @@
+"""The saver's contract, on a file and on a server alike."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langgraph.checkpoint.base import empty_checkpoint
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.checkpoints import Checkpoints, open_checkpoints
+from sluicegate.postgres import Server
+
+META: Any = {"source": "loop", "step": 1, "parents": {}}
+
+
+@pytest.fixture(params=["home", "server"])
+def saver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Checkpoints]:
+    where = Server(request.getfixturevalue("postgres")) if request.param == "server" else tmp_path
+    made = open_checkpoints(where)
+    yield made
+    made.close()
+    if isinstance(where, Server):
+        where.close()
+
+
+def at(thread: str, id: str = "") -> Any:
+    return {"configurable": {"thread_id": thread, "checkpoint_ns": "", **({"checkpoint_id": id} if id else {})}}
+
+
+def put(saver: Checkpoints, config: Any, id: str, changed: dict[str, Any], held: Any = None) -> Any:
+    """A checkpoint that changes some channels and keeps the others of `held`; its config and its versions."""
+    versions = dict(held["channel_versions"]) if held else {}
+    new = {channel: saver.get_next_version(versions.get(channel), None) for channel in changed}
+    checkpoint: Any = {**empty_checkpoint(), "id": id, "channel_versions": {**versions, **new}}
+    checkpoint["channel_values"] = {**(held["channel_values"] if held else {}), **changed}
+    return saver.put(config, checkpoint, META, new), checkpoint
+
+
+def test_what_was_put_is_got(saver: Checkpoints) -> None:
+    values = {"run": {"id": "r", "text": "grüße\0 😀"}, "n": 1}
+    config, _ = put(saver, at("r"), "1", values)
+    found = saver.get_tuple(at("r"))
+    assert found
+    assert found.checkpoint["channel_values"] == values
+    assert (found.config, found.parent_config) == (config, None)
+    assert found.metadata["step"] == 1
+    assert saver.get_tuple(at("other")) is None
+
+
+def test_only_what_changed_is_written_and_every_checkpoint_is_whole(saver: Checkpoints) -> None:
+    first, held = put(saver, at("r"), "1", {"documents": "x" * 1000, "answer": "a"})
+    put(saver, first, "2", {"answer": "b"}, held)
+    with saver._database.reading() as execute:  # type: ignore[reportPrivateUsage]
+        assert execute("SELECT count(*) AS rows FROM channels") == [{"rows": 3}]
+    latest, before = saver.get_tuple(at("r")), saver.get_tuple(at("r", "1"))
+    assert latest
+    assert before
+    assert latest.checkpoint["channel_values"] == {"documents": "x" * 1000, "answer": "b"}
+    assert before.checkpoint["channel_values"]["answer"] == "a"
+    assert latest.parent_config == first
+
+
+def test_results_stay_and_interrupts_are_replaced(saver: Checkpoints) -> None:
+    config, _ = put(saver, at("r"), "1", {"n": 1})
+    for value in ("first", "second"):
+        saver.put_writes(config, [("answer", value)], "task")
+        saver.put_writes(config, [("__interrupt__", value)], "other")
+    found = saver.get_tuple(at("r"))
+    assert found
+    assert sorted(found.pending_writes or []) == [("other", "__interrupt__", "second"), ("task", "answer", "first")]
+
+
+def test_listing_filters_and_limits(saver: Checkpoints) -> None:
+    config, held = put(saver, at("r"), "1", {"n": 1})
+    for number in range(2, 5):
+        config, held = put(saver, config, str(number), {"n": number}, held)
+    put(saver, at("s"), "9", {"n": 9})
+    ids = lambda found: [one.checkpoint["id"] for one in found]  # noqa: E731
+    assert ids(saver.list(at("r"))) == ["4", "3", "2", "1"]
+    assert ids(saver.list(at("r"), before=at("r", "3"), limit=1)) == ["2"]
+    assert ids(saver.list(None)) == ["9", "4", "3", "2", "1"]
+    assert ids(saver.list(at("r"), filter={"step": 7})) == []
+    saver.delete_thread("r")
+    assert ids(saver.list(None)) == ["9"]
+
+
+def test_who_stands_at_an_interrupt(saver: Checkpoints) -> None:
+    late, _ = put(saver, at("late"), "5", {"n": 1})
+    early, _ = put(saver, at("early"), "3", {"n": 1})
+    gone, held = put(saver, at("gone"), "1", {"n": 1})
+    put(saver, at("never"), "1", {"n": 1})
+    for config in (late, early, gone):
+        saver.put_writes(config, [("__interrupt__", "why")], "task")
+    put(saver, gone, "2", {"n": 2}, held)
+    assert saver.interrupted() == ["early", "late"]
+    assert saver.beginning("e") == ["early"]
+    assert saver.beginning("") == ["early", "gone", "late"]
+
+
+def test_rewriting_reaches_every_value_of_a_thread(saver: Checkpoints) -> None:
+    config, held = put(saver, at("r"), "1", {"request": {"text": "secret"}})
+    put(saver, config, "2", {"request": {"text": "secret and more"}}, held)
+    saver.put_writes(config, [("answer", {"text": "no"})], "task")
+    put(saver, at("s"), "1", {"request": {"text": "secret"}})
+
+    def change(values: Any) -> Any:
+        return {channel: {"text": value["text"].replace("secret", "<X>")} for channel, value in values.items()}
+
+    assert saver.rewrite("r", change) == 2
+    texts = [found.checkpoint["channel_values"]["request"]["text"] for found in saver.list(None)]
+    assert sorted(texts) == ["<X>", "<X> and more", "secret"]
+    assert saver.rewrite("r", change) == 0
+
+
+async def test_many_loops_and_threads_at_once(saver: Checkpoints) -> None:
+    def work(name: str) -> None:
+        async def steps() -> None:
+            config, held = at(name), None
+            for number in range(1, 6):
+                versions: Any = {"n": saver.get_next_version(held["channel_versions"]["n"] if held else None, None)}
+                held = {**empty_checkpoint(), "id": str(number), "channel_versions": versions}
+                held["channel_values"] = {"n": f"{name} {number}"}
+                config = await saver.aput(config, held, META, versions)  # type: ignore[arg-type]
+
+        asyncio.run(steps())
+
+    threads = [threading.Thread(target=work, args=(f"t{number}",)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        await asyncio.to_thread(thread.join)
+    for number in range(12):
+        found = await saver.aget_tuple(at(f"t{number}"))
+        assert found
+        assert found.checkpoint["channel_values"] == {"n": f"t{number} 5"}
+    assert len([found async for found in saver.alist(None)]) == 60
+
+
+def test_a_failed_write_leaves_nothing_of_itself(saver: Checkpoints) -> None:
+    config, held = put(saver, at("r"), "1", {"n": 1})
+    rows = [("r", "", "n", version, "msgpack", b"") for version in ("1", "2", None)]
+    with pytest.raises((RunError, sqlite3.Error)), saver._database.writing() as execute:  # type: ignore[reportPrivateUsage]
+        execute.many("INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?)", rows)
+    with saver._database.reading() as execute:  # type: ignore[reportPrivateUsage]
+        assert execute("SELECT count(*) AS rows FROM channels") == [{"rows": 1}]
+    found = saver.get_tuple(config)
+    assert found
+    assert found.checkpoint["channel_values"] == held["channel_values"]
+
+
+def test_a_saver_without_its_server(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        open_checkpoints(Server("postgresql://127.0.0.1:1/none?connect_timeout=2"))
+    assert caught.value.code == "SG625"
