@@ -6,6 +6,7 @@ advisory lock of one connection, and all that is written of that run goes throug
 lock, since the server was restarted or the network failed, can write no more of it.
 """
 
+import atexit
 import functools
 import os
 import threading
@@ -193,7 +194,9 @@ class Server:
 @functools.cache
 def server(url: str) -> Server:
     """The server at `url`, one for each process."""
-    return Server(url)
+    made = Server(url)
+    atexit.register(made.close)
+    return made
 
 
 def configured() -> Server | None:

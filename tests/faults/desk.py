@@ -35,7 +35,7 @@ from sluicegate.postgres import URL, configured
 from sluicegate.services import Completion
 from sluicegate.sqlite import connect
 from tests.fakes import FakeModels, FakeRouter, services
-from tests.graphs.test_run import CONDITIONS, NODES, SETTINGS, node
+from tests.graphs.test_run import CONDITIONS, NODES, SETTINGS, node, released
 
 ANN = principal("ann", ["employee"])
 LEAD = principal("lea", ["helpdesk-lead"])
@@ -204,6 +204,7 @@ def main() -> None:
             return asyncio.run(drive(home))
 
         def again(home: Path = home) -> Any:
+            released(*REQUESTS)
             return {**asyncio.run(drive(home)), "left": left_behind(home)}
 
         killed, _ = in_a_process(doomed)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from copy import deepcopy
 from datetime import timedelta
@@ -119,6 +120,13 @@ def kept_in(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Every test twice: runs are kept in the home, and on a PostgreSQL server."""
     if request.param == "server":
         monkeypatch.setenv(URL, request.getfixturevalue("postgres"))
+
+
+def released(*runs: str) -> None:
+    """Wait until a server has noticed that who worked on these runs is gone; a home knows at once."""
+    server, until = configured(), time.monotonic() + 10
+    while server and any(server.held(run) for run in runs) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def way(state: State) -> list[str]:
@@ -328,6 +336,7 @@ asyncio.run(t.runner(Path({str(own_home)!r}), services(tracer=Deadly())).run("Ho
 """
     died = subprocess.run([sys.executable, "-c", script], check=False, env={**os.environ}, capture_output=True)
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    released("killed")
     given = services()
     outcome = await runner(own_home, given).take_up("killed")
     assert way(outcome.state) == ANSWERED
