@@ -386,11 +386,19 @@ def test_one_comparison_at_a_time(pairs: PairStore) -> None:
     assert registered(pairs, plan="another").number == 2
 
 
-def test_a_request_is_claimed_once_and_a_lost_claim_is_counted(pairs: PairStore) -> None:
+def test_a_claim_is_in_work_while_its_pair_can_come_and_lost_after(
+    pairs: PairStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     at, other = registered(pairs), PairStore()
     assert pairs.claim(at, "r1") == ""
     assert other.claim(at, "r1") == "paired before"
-    assert pairs.shed(at.number) == {"lost": 1}
+    assert pairs.claim(at, "r2") == ""
+    assert (other.in_work(at.number), other.shed(at.number)) == (2, {})
+    pairs.add(at.number, Pair("r2", "b", today(), {}, {}), usd=0.01)
+    assert (other.in_work(at.number), other.shed(at.number)) == (1, {})
+    late = time.time() + at.plan.timeout_s + 60
+    monkeypatch.setattr("sluicegate.evals.pairs.time.time", lambda: late)
+    assert (other.in_work(at.number), other.shed(at.number)) == (0, {"lost": 1})
     other.close()
 
 

@@ -74,7 +74,7 @@ def start(
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Every comparison: its pairs, what was shed and why, what it spent today."""
+    """Every comparison: its pairs, those in work, what was shed and why, what it spent today."""
     from rich.table import Table
 
     from sluicegate.evals.gates import counted
@@ -93,7 +93,7 @@ def status(as_json: AsJson = False) -> None:
     for row in rows:
         shed = ", ".join(f"{reason} {count}" for reason, count in row["shed"].items()) or "-"
         today = f"{counted(row['today']['pairs'], 'pair')}, ${row['today']['usd']:.4f}"
-        made = f"{row['pairs']} of {row['needed']}"
+        made = f"{row['pairs']} of {row['needed']}" + (f", {row['in_work']} in work" if row["in_work"] else "")
         table.add_row(str(row["number"]), row["workflow"], row["plan"], row["state"], made, shed, today)
     screen.print(table)
 
@@ -165,6 +165,7 @@ def _said(at: "Registration", pairs: "PairStore") -> dict[str, Any]:
         "started_at": at.started_at,
         "state": "stopped" if at.stopped_at else "running",
         "pairs": pairs.count(at.number),
+        "in_work": pairs.in_work(at.number),
         "needed": at.plan.pairs.minimum,
         "shed": pairs.shed(at.number),
         "today": {"usd": usd, "pairs": count},

@@ -1,12 +1,13 @@
 """Shadows and their pairs in the home's ``shadow.sqlite``: what is compared under which plan, and what came of it.
 
-A request is claimed before the challenger runs, so that two workers never pair it twice; a claim without a pair, after
-a crash, counts as a request that was not shadowed.
+A request is claimed before the challenger runs, so that two workers never pair it twice. A claim is in work for as long
+as its pair can take; one without a pair after that, which a crash leaves, counts as a request that was not shadowed.
 """
 
 import gc
 import json
 import threading
+import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -26,6 +27,8 @@ PAIRED_BEFORE = "paired before"
 """No pair is made, and none is missing."""
 CAPS = ("daily cost", "daily pairs")
 """Why a request is left for another day."""
+_RECORDED_S = 30.0
+"""Seconds after the challenger's time is up in which a pair is measured and written, on a busy machine too."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS shadows (
@@ -35,6 +38,9 @@ CREATE TABLE IF NOT EXISTS shadows (
 );
 CREATE TABLE IF NOT EXISTS claims (
     shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL, PRIMARY KEY (shadow, champion_run)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS working (
+    shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (shadow, champion_run)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS pairs (
     number INTEGER PRIMARY KEY, shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL,
@@ -178,22 +184,26 @@ class PairStore:
             if count >= daily.pairs:
                 return "daily pairs"
             connection.execute("INSERT INTO claims VALUES (?, ?, ?)", (at.number, champion_run, day))
+            until = time.time() + at.plan.timeout_s + _RECORDED_S
+            connection.execute("INSERT INTO working VALUES (?, ?, ?)", (at.number, champion_run, until))
         return ""
 
     def release(self, number: int, champion_run: str) -> None:
         """Give a claim back that nothing came of, so that another worker may take it."""
         with self._lock, transaction(self._connection) as connection:
             connection.execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+            self._done(number, champion_run)
 
     def add(self, number: int, pair: Pair, *, usd: float) -> None:
         with self._lock, transaction(self._connection):
-            self._insert(number, pair, usd)
+            self._connection.execute(
+                "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
+                (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
+            )
+            self._done(number, pair.champion_run)
 
-    def _insert(self, number: int, pair: Pair, usd: float) -> None:
-        self._connection.execute(
-            "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
-            (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
-        )
+    def _done(self, number: int, champion_run: str) -> None:
+        self._connection.execute("DELETE FROM working WHERE shadow = ? AND champion_run = ?", (number, champion_run))
 
     def count_shed(self, number: int, reasons: Mapping[str, int]) -> None:
         with self._lock, transaction(self._connection) as connection:
@@ -203,12 +213,22 @@ class PairStore:
             )
 
     def shed(self, number: int) -> dict[str, int]:
-        """Sampled requests that were not shadowed, by reason; ``lost``: claimed, but the worker died."""
+        """Sampled requests that were not shadowed, by reason; ``lost``: claimed, but nothing came of it."""
         with self._lock, explained(self.path):
             rows = self._connection.execute("SELECT reason, count FROM shed WHERE shadow = ?", (number,)).fetchall()
-            lost = self._open(number)
+            lost = self._open(number) - self._in_work(number)
         found = {row["reason"]: row["count"] for row in rows}
-        return found | ({"lost": lost} if lost else {})
+        return found | ({"lost": lost} if lost > 0 else {})
+
+    def in_work(self, number: int) -> int:
+        """Requests whose pair is being made."""
+        with self._lock, explained(self.path):
+            return self._in_work(number)
+
+    def _in_work(self, number: int) -> int:
+        return self._connection.execute(
+            "SELECT count(*) AS n FROM working WHERE shadow = ? AND until > ?", (number, time.time())
+        ).fetchone()["n"]
 
     def spent(self, number: int, day: str) -> tuple[float, int]:
         """Dollars and claims of a day."""
