@@ -238,6 +238,16 @@ async def test_all_slm_asks_no_large_model_where_checks_fail(own_home: Path) -> 
     assert row.metrics["without_llm"] == 1.0
 
 
+async def test_where_the_judge_does_not_answer_its_fallback_does_not_judge_either() -> None:
+    class Gone:
+        async def identity(self) -> str:
+            raise ModelError("SG301", "no server", mend="Start it")
+
+    config = ModelConfig(use="ollama:qwen3:1.7b", otherwise=("embedded:smollm2-135m",))
+    with pytest.raises(ModelError, match=r"^SG301 ollama:qwen3:1.7b .* a fallback never judges: no server. Start it$"):
+        await admit(config, FakeModels(), "slm", provider=Gone())  # type: ignore[arg-type]
+
+
 async def test_only_a_probed_model_judges(own_home: Path) -> None:
     class Probed:
         async def identity(self) -> str:

@@ -41,8 +41,15 @@ class Judge:
 
 
 async def admit(config: ModelConfig, models: ModelSet, role: str, *, provider: Provider | None = None) -> Judge:
-    """The role's first model as judge. Raises `ModelError` SG315 when its probe does not admit it."""
-    identity = await (provider or provider_for(config)).identity()
+    """The role's first model as judge; a fallback never is, since it was not the one that was probed.
+
+    Raises `ModelError` SG315 when its probe does not admit it, or what asking it raises where it does not answer.
+    """
+    try:
+        identity = await (provider or provider_for(config)).identity()
+    except ModelError as error:
+        what = f"{config.use} is to judge and did not answer, and a fallback never judges: {error.message}"
+        raise ModelError(error.code, what, mend=error.mend) from error
     if admitted(identity, "review", MINIMUM):
         return Judge(models, role, identity)
     found = result(identity, "review")
