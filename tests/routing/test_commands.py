@@ -105,5 +105,9 @@ def test_what_is_refused(written: Write, tmp_path: Path, artifact: Path) -> None
         said("fit", written(jsonl(rows(50, 0))), "--out", tmp_path / "x", "--embedder", "nonsense")
     with pytest.raises(ModelError, match="SG310"):
         said("report", tmp_path / "absent", "--data", one)
+    few = written(jsonl(rows(60, 0)), "few.jsonl")
+    with pytest.raises(ModelError, match="SG313"):
+        said("fit", few, "--out", tmp_path / "x", "--embedder", "none", "--error", "0.001")
+    assert not list(tmp_path.glob(".*fitting")), "only a fit that was interrupted has something to go on with"
     for wrong in (["fit", one], ["fit", one, "--out", "x", "--task", "dance"], ["fit", one, "--method", "magic"]):
         assert CliRunner().invoke(app, [str(a) for a in wrong]).exit_code == 2

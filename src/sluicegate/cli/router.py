@@ -388,9 +388,14 @@ def _fit_and_write(
     work = out.parent / f".{out.name}.fitting"
     with _bar(None) as told:
         embed, facts = embedding(models, role) if models else (None, None)
-        fitted = asyncio.run(
-            fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=told)
-        )
+        try:
+            fitted = asyncio.run(
+                fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=told)
+            )
+        except ModelError as error:
+            if error.code == "SG313":  # refused, not interrupted: there is nothing to go on with
+                shutil.rmtree(work, ignore_errors=True)
+            raise
     digest = write_artifact(out, fitted.head, fitted.calibrator, fitted.card)
     shutil.rmtree(work, ignore_errors=True)
     found = {
