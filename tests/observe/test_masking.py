@@ -28,6 +28,9 @@ def masking(**settings: Any) -> Masking:
         ("Authorization: Bearer abc.def-ghi_jkl012345", "Authorization: <bearer>"),
         ("password: hunter2hunter2", "<password>"),
         ("my password is Sup3r$ecret!", "my <password>"),
+        ("My password is: Tulip", "My <password>"),
+        ("the token is 'tulips'", "the <password>"),
+        ("the password is Rosebud7.", "the <password>"),
         ('{"api_key": "0123456789abcdef"}', '{"<password>}'),
         ("postgres://bob:s3cret@db/x", "postgres://<credentials-in-url>@db/x"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY----- end", "<private-key> end"),
@@ -47,6 +50,8 @@ def test_what_is_replaced(text: str, expected: str) -> None:
     [
         "2026-11-23T12:00:00.000+00:00",
         "how do I reset my password?",
+        "For the guest network no password is needed.",
+        "My password is wrong, and the token is well-known (the secret is out).",
         "the secret to success is patience"[:10],
         "invoice 1234567890123",
         "4e65d3fbe8ad6535681b021b30785b12",

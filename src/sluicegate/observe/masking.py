@@ -39,7 +39,7 @@ _SECRETS: dict[str, str] = {
     "jwt": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*",
     "credentials-in-url": r"(?<=://)[^\s/:@]{1,64}:[^\s/@]{1,128}(?=@)",
     "bearer": r"(?i:\bbearer\s+)[\w.~+/=-]{12,}",
-    "password": r"(?i:\b(?:password|passwd|passphrase|pwd|api[_-]?key|secret|token)\b[\"']?\s*(?:[:=]|\bis\b)\s*)"
+    "password": r"(?i:\b(?:password|passwd|passphrase|pwd|api[_-]?key|secret|token)\b[\"']?\s*(?:\bis\b\s*[:=]?|[:=])\s*)"
     r"(?:\"[^\"\n]{4,}\"|'[^'\n]{4,}'|[^\s\"',;<]{4,})",
 }
 _PERSONAL: dict[str, str] = {
@@ -146,7 +146,13 @@ def _is_card(digits: str) -> bool:
     return sum(doubled) % 10 == 0
 
 
-_CHECKS: dict[str, Callable[[str], bool]] = {"card": _is_card}
+def _is_password(said: str) -> bool:
+    """Not of "a password is needed": after a bare "is" a word in small letters is a sentence that goes on."""
+    return not _SENTENCE.search(said)
+
+
+_SENTENCE = re.compile(r"(?i:\bis)\s+[a-z]+(?:['’-][a-z]+)*[.!?)]*$")
+_CHECKS: dict[str, Callable[[str], bool]] = {"card": _is_card, "password": _is_password}
 
 
 def _home_key() -> bytes:
