@@ -15,7 +15,7 @@ from sluicegate.graphs import intake
 from sluicegate.graphs.alone import alone
 from sluicegate.graphs.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
 from sluicegate.graphs.revealing import concealing, revealed
-from sluicegate.nodes.human_interrupt import Asked, Verdict, permit
+from sluicegate.nodes.human_interrupt import Asked, Verdict, permit, undrafted
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.services import Services, Vault
 from sluicegate.state import Principal, State
@@ -176,7 +176,7 @@ class Runner:
             raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
         if by or verdict != "timeout":
             permit(by, waiting, state, self.services)
-        if verdict == "approve" and "answer" in state and not (waiting["draft"].strip() or waiting["proposal"]):
+        if verdict == "approve" and undrafted(state) and not waiting["proposal"]:
             mend = "Edit it: what you write goes out. Or reject it"
             raise RunError("SG605", f"run {run} has no draft that could be approved", mend=mend)
         # a person who was shown what was redacted may write it again

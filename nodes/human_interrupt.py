@@ -17,7 +17,7 @@ from sluicegate.policies.config import Duration
 from sluicegate.services import Services
 from sluicegate.state import Answer, Approval, CheckResult, DocumentRef, Principal, State
 
-__all__ = ["HUMAN_INTERRUPT", "Asked", "HumanInterrupt", "Verdict", "permit"]
+__all__ = ["HUMAN_INTERRUPT", "Asked", "HumanInterrupt", "Verdict", "permit", "undrafted"]
 
 
 class Verdict(TypedDict):
@@ -137,13 +137,19 @@ def _proposal(state: State) -> dict[str, Any]:
     return {"tool": intent["tool"], "arguments": extraction["fields"]}
 
 
+def undrafted(state: State) -> bool:
+    """Whether there is no draft because the search, or the model that quotes from it, found nothing."""
+    answer = state.get("answer")
+    return not answer["text"].strip() if answer else state.get("documents") == []
+
+
 def _why(state: State) -> str:
     """Why a person is asked, in words."""
     intent, checks, answer = state.get("intent"), state.get("checks"), state.get("answer")
     reasons: list[str] = []
     if intent and intent["risk"] == "high":
         reasons.append(f"{intent['label']} is a high-risk class")
-    if answer and not answer["text"]:
+    if undrafted(state):
         reasons.append("nothing was found to draft an answer from")
     elif checks and checks["failed"]:
         reasons.append("checks failed: " + ", ".join(checks["failures"]))

@@ -1,10 +1,13 @@
-"""Which way the helpdesk sends a draft of the small model: out, to the large model, or to a person."""
+"""Which way the helpdesk sends a draft of the small model, out, to the large one or a person; and the starter none."""
 
+import shutil
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sluicegate import cli
 from sluicegate.errors import RunError
 from sluicegate.graphs.intake import principal
 from sluicegate.graphs.open import Opened, open_workflow
@@ -12,6 +15,7 @@ from sluicegate.graphs.run import Outcome
 from tests.fakes import FakeConfidence, FakeRetriever
 from tests.graphs.test_session import ANSWERED, HELPDESK, fakes
 
+STARTER = Path(cli.__file__).parent / "starter"
 LEAD = principal("lea", ["helpdesk-lead"])
 DRAFTED = ANSWERED[:5]
 
@@ -55,3 +59,18 @@ async def test_where_nothing_was_found_a_person_writes_or_rejects() -> None:
     assert refused.value.code == "SG605"
     done = await opened.runner.decide(outcome.run, "edit", LEAD, text="Room 3 has one.")
     assert (done.status, done.text) == ("answered", "Room 3 has one.")
+
+
+async def test_in_the_starter_nothing_goes_out_for_a_complaint_that_no_document_answers(tmp_path: Path) -> None:
+    file = shutil.copytree(STARTER, tmp_path / "shop") / "workflow.yaml"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("router: {artifact: router,", "router: {strategy: slm,"), encoding="utf-8")
+    opened = open_workflow(file, change=fakes("complaint", retriever=FakeRetriever(count=0)))
+    outcome = await opened.runner.run("I want to complain.", principal("ann", ["employee"]))
+    assert outcome.waiting is not None
+    assert outcome.waiting["reason"] == "complaint is a high-risk class; nothing was found to draft an answer from"
+    lead = principal("lea", ["lead"])
+    with pytest.raises(RunError, match="no draft that could be approved"):
+        await opened.runner.decide(outcome.run, "approve", lead)
+    done = await opened.runner.decide(outcome.run, "edit", lead, text="We are sorry.")
+    assert (done.status, done.text) == ("answered", "We are sorry.")

@@ -69,6 +69,8 @@ def list_waiting(
             one["reason"],
         )
     # an id must be whole to be used
+    for column in table.columns:
+        column.overflow = "fold"  # who decides is not cut short either
     table.columns[0].no_wrap = table.columns[5].no_wrap = True
     table.columns[0].min_width = max(len(one["run"]) for one in waiting)
     console().print(table)
@@ -203,7 +205,7 @@ def _decide(
     opened = _opened(run, "kept" if kept else "migrate" if migrate else "refuse")
     labels = opened.workflow.config.intents
     if intent and intent not in labels:
-        raise typer.BadParameter(f"is one of {', '.join(labels)}", param_hint="--intent")
+        raise typer.BadParameter(f"must be one of {', '.join(labels)}", param_hint="--intent")
     person = principal(user, roles, groups)
     decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text))
     if intent:

@@ -28,9 +28,15 @@ __all__ = ["fit_answer_files", "fit_workflow_answers", "read_for", "write_graded
 
 def write_graded(workflow: Path, data: Sequence[Path], out: Path, *, as_json: bool) -> None:
     """Grade the answers to labelled requests and write them to `out`, one JSON object a line."""
+    from sluicegate.evals.cases import read_cases
+
+    asked = sum(len(read_cases(path)) for path in data)
     graded = _graded(_loaded(workflow), data)
     out.write_text("".join(json.dumps(each.plain(), ensure_ascii=False) + "\n" for each in graded), encoding="utf-8")
-    found = {"file": str(out), "answers": len(graded), "right": sum(each.right for each in graded)}
+    left = asked - len(graded)
+    found = {"file": str(out), "answers": len(graded), "right": sum(each.right for each in graded), "left_out": left}
+    if left:
+        notes().print(f"{left} of {asked} rows do not say what is right, or come to no answer of the small model")
     if as_json:
         emit(found)
     else:

@@ -71,7 +71,7 @@ def run(
     from sluicegate.graphs.open import open_workflow
 
     if clearance not in CLEARANCES:
-        raise typer.BadParameter(f"is one of {', '.join(CLEARANCES)}", param_hint="--clearance")
+        raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
     asker = principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
     found = requests_in(request, asker)
     if resume and len(found) > 1:

@@ -35,7 +35,7 @@ def add(
     from sluicegate.serving.callers import Named, TokenFile
 
     if clearance not in CLEARANCES:
-        raise typer.BadParameter(f"is one of {', '.join(CLEARANCES)}", param_hint="--clearance")
+        raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
     principal = Named(id=user or name, roles=role or [], groups=group or [], clearance=clearance)  # pyright: ignore[reportArgumentType]
     valid = timedelta(days=days) if days else None
     token = TokenFile(tokens).add(name, principal, on_behalf=on_behalf, valid=valid)

@@ -14,6 +14,7 @@ from sluicegate.errors import BudgetError
 from sluicegate.graphs.flow import Flow
 from sluicegate.graphs.load import Workflow
 from sluicegate.graphs.open import Opened
+from sluicegate.graphs.proofs.shape import reached, successors
 from sluicegate.home import home
 from sluicegate.models.tokens import upper_tokens
 from sluicegate.nodes.answering import LlmSynthesize, SlmAnswer, Summarize
@@ -29,6 +30,8 @@ _AROUND = 100
 """Tokens of numbers and headings around the sources of a prompt, and of the words around an answer sent back."""
 _FEEDBACK = 400
 """Tokens of the reasons why a first draft was not good enough."""
+_PASSAGE = 12
+"""Tokens of a passage's number and the lines around it."""
 _WRITES = frozenset({"generates", "classifies", "checks"})
 """Effects for which a node of an unknown kind may ask a model."""
 
@@ -139,24 +142,13 @@ def visits(flow: Flow) -> Mapping[str, int]:
 
     Every circle has a node with `max_visits`, so between two visits to a node in one such a node was visited.
     """
-    reach = {name: _reached(flow, name) for name in flow.nodes}
+    targets = successors(flow)
+    reach = {name: reached(targets[name], targets) for name in flow.nodes}
     found: dict[str, int] = {}
     for name, node in flow.nodes.items():
         circle = [other for other in reach[name] if name in reach[other]]
         most = 1 + sum(flow.nodes[other].max_visits or 0 for other in circle)
         found[name] = min(most, node.max_visits or most) if circle else 1
-    return found
-
-
-def _reached(flow: Flow, start: str) -> set[str]:
-    """The nodes that a way leads to, `start` only where it leads back."""
-    found: set[str] = set()
-    ahead = [start]
-    while ahead:
-        for edge in flow.nodes[ahead.pop()].edges:
-            if edge.to not in found:
-                found.add(edge.to)
-                ahead.append(edge.to)
     return found
 
 
@@ -172,10 +164,6 @@ def _sources(workflow: Workflow) -> int:
         catalog.close()
         most = max(most, (settings.k or workflow.config.indexes[settings.index].k) * (longest + _PASSAGE))
     return most
-
-
-_PASSAGE = 12
-"""Tokens of a passage's number and the lines around it."""
 
 
 def _unbounded(opened: Opened) -> str:

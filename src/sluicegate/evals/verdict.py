@@ -48,7 +48,7 @@ def gate_rows(decision: Decision) -> list[list[str]]:
 def withheld_note(decision: Decision) -> str:
     """In how many pairs the challenger was not shown all that the champion had."""
     pairs = counted(decision.withheld, "pair")
-    return f"In {pairs} the challenger's policies withheld a passage that the champion had from the one who asked."
+    return f"In {pairs} the challenger's policies withheld from the one who asked a passage that the champion had."
 
 
 def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None = None) -> str:

@@ -39,7 +39,8 @@ _SECRETS: dict[str, str] = {
     "jwt": r"\beyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]*",
     "credentials-in-url": r"(?<=://)[^\s/:@]{1,64}:[^\s/@]{1,128}(?=@)",
     "bearer": r"(?i:\bbearer\s+)[\w.~+/=-]{12,}",
-    "password": r"(?i:\b(?:password|passwd|passphrase|pwd|api[_-]?key|secret|token)\b[\"']?\s*(?:\bis\b\s*[:=]?|[:=])\s*)"
+    "password": r"(?i:\b(?:password|passwd|passphrase|pwd|api[_-]?key|secret|token)\b[\"']?\s*)"
+    r"(?i:(?:\bis\b\s*[:=]?|[:=])\s*)"
     r"(?:\"[^\"\n]{4,}\"|'[^'\n]{4,}'|[^\s\"',;<]{4,})",
 }
 _PERSONAL: dict[str, str] = {

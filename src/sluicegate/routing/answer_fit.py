@@ -67,9 +67,8 @@ def fit_answers(
 
     Without `apart`, every second of a fixed shuffle of the graded answers proves. The figures on the card are those of
     the answers held apart, on which the two probabilities are calibrated, too, so that their ECE flatters a little.
-    With `embedder`, which made every row's vector and which the card names, questions like the
-    one asked are features, too. Raises `ModelError` SG313 when there are too few, or when they cannot support the
-    target.
+    With `embedder`, which made every row's vector and which the card names, questions like the one asked are features,
+    too. Raises `ModelError` SG313 when there are too few, or when they cannot support the target.
     """
     if apart is None:
         order: list[int] = np.random.default_rng(0).permutation(len(graded)).tolist()
