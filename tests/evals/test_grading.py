@@ -1,5 +1,6 @@
 """Which requests come to an answer that can be graded, and what counts as right."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,20 +8,22 @@ from typing import Any
 
 import pytest
 
+from sluicegate.cli.router_answers import write_graded
 from sluicegate.evals import grading
 from sluicegate.evals.cases import Case
-from sluicegate.evals.grading import drafted, grade, right
+from sluicegate.evals.grading import GradedAnswer, drafted, grade, right
 from sluicegate.graphs.load import Workflow, load
 from sluicegate.routing.answer_fit import read_graded
 from tests.fakes import FakeConfidence, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 
+WORKFLOW = Path(__file__).parents[1] / "graphs" / "workflow" / "workflow.yaml"
 CASE = Case("c1", "How do I reset it?", ANN, intent="password_reset", facts=("small answer",))
 
 
 @pytest.fixture(scope="module")
 def workflow() -> Workflow:
-    return load(Path(__file__).parents[1] / "graphs" / "workflow" / "workflow.yaml")
+    return load(WORKFLOW)
 
 
 REACHED: list[tuple[str, dict[str, Any], bool]] = [
@@ -85,3 +88,18 @@ async def test_graded_answers_are_what_a_fit_reads(
         (False, False, CASE.text, "fake:slm"),
     ]
     assert read[0].features["overlap"] == found[0].features["overlap"]
+
+
+def test_rows_that_cannot_be_graded_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def one_of_them(*_: Any, **__: Any) -> list[GradedAnswer]:
+        return [GradedAnswer("a", "b", right=True, known=True, model="m", features={})]
+
+    monkeypatch.setattr(grading, "grade", one_of_them)
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "a", "facts": ["b"]}\n{"text": "c"}\n{"text": "d"}\n', encoding="utf-8")
+    write_graded(WORKFLOW, [data], tmp_path / "graded.jsonl", as_json=True)
+    said = capsys.readouterr()
+    assert json.loads(said.out) | {"file": ""} == {"file": "", "answers": 1, "right": 1, "left_out": 2}
+    assert "2 of 3 rows" in said.err
