@@ -2,8 +2,9 @@
 
 Runs the patterns' requests for real, in a home of their own, and compares them with what their rows expect. The
 router's accuracy is that on the pattern's held-out rows. Money is at the list price in PRICE whatever answered:
-``all-LLM`` is what one call of the large model would have cost for the same tokens. `--write docs/patterns.md` puts the
-tables between its markers.
+``all-LLM`` is what one call of the large model would have cost for the same tokens. The helpdesk is evaluated as
+`sluicegate eval` does it, on its held-out requests, and on those with known answers against ``all-slm`` and
+``all-llm``. `--write docs/patterns.md` puts the tables between its markers.
 """
 
 import argparse
@@ -94,37 +95,41 @@ async def pattern(folder: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def helpdesk(sample: int) -> dict[str, Any]:
-    from sluicegate.graphs.intake import principal
+async def evaluated(variant: Any, cases: Any) -> list[Any]:
+    """The helpdesk's rows under a variant, as `sluicegate eval` makes them. Its knowledge is ingested before."""
+    from sluicegate.evals.evaluate import evaluate
+    from sluicegate.evals.variants import opened_variant
 
-    opened = await ready(HELPDESK / "workflow.yaml")
-    rows = [json.loads(line) for line in (HELPDESK / "examples" / "eval.jsonl").read_text().splitlines()]
-    chosen = random.Random(0).sample(rows, min(sample, len(rows)))
-    asker = principal("ann", ["employee"])
-    paid = whole = 0.0
-    without, right, paths, models = 0, 0, Counter[str](), Counter[str]()
-    times: list[float] = []
-    for number, row in enumerate(chosen, 1):
-        outcome = await opened.runner.run(row["text"], asker)
-        spend = outcome.state.get("spend")
-        without += not (spend and spend["llm_calls"])
-        right += outcome.state["intent"]["label"] == row["label"]
-        own, all_of_it = costs(opened, outcome)
-        paid, whole = paid + own, whole + all_of_it
-        paths[outcome.path] += 1
-        times.append(outcome.ms)
-        answer = outcome.state.get("answer")
-        if answer and answer["model"] and outcome.path != "cache":
-            models[answer["model"]] += 1
-        print(f"\r{number} of {len(chosen)}", end="", file=sys.stderr, flush=True)
+    opened = opened_variant(HELPDESK / "workflow.yaml", Path(os.environ["SLUICEGATE_HOME"]) / variant, variant)
+    done: list[Any] = []
+
+    def told(row: Any) -> None:
+        done.append(row)
+        print(f"\r{variant}: {len(done)} of {len(cases)}", end="", file=sys.stderr, flush=True)
+
+    rows = await evaluate(opened.runner, cases, under=variant, on_row=told)
     print(file=sys.stderr)
-    from sluicegate.models.probe import interval
+    return rows
 
-    low, high = interval(without, len(chosen))
+
+async def helpdesk(most: int) -> dict[str, Any]:
+    """How many of the held-out requests end without the large model, and the requests with known answers held
+    against each model alone."""
+    from sluicegate.evals.cases import read_cases
+    from sluicegate.evals.summary import as_json, models_of, summarise
+    from sluicegate.evals.variants import VARIANTS
+
+    await ready(HELPDESK / "workflow.yaml")
+    held = read_cases(HELPDESK / "examples" / "eval.jsonl")
+    rows = await evaluated("workflow", random.Random(0).sample(held, min(most, len(held))))
+    known = read_cases(HELPDESK / "eval" / "cases.jsonl")
     return {
-        "sample": len(chosen), "of": len(rows), "without_llm": without, "low": low, "high": high, "intent_right": right,
-        "median_ms": statistics.median(times), "usd": paid, "all_llm_usd": whole,
-        "paths": dict(paths), "models": dict(models),
+        "rows": len(rows), "of": len(held), "figures": as_json(summarise(rows))["all"],
+        "paths": dict(Counter(row.path for row in rows)), "models": models_of(rows),
+        "known": len(known),
+        "against": {
+            variant: as_json(summarise(await evaluated(variant, known)))["all"] for variant in VARIANTS
+        },
     }  # fmt: skip
 
 
@@ -143,19 +148,35 @@ def tables(patterns: list[dict[str, Any]], desk: dict[str, Any] | None) -> str:
             f"| ${one['usd']:.5f} | ${one['all_llm_usd']:.5f} | {answered} |"
         )
     if desk:
-        share = desk["without_llm"] / desk["sample"]
-        kept = "reached" if share >= TARGET else "missed"
+        figures = desk["figures"]
+        asked = figures["escalation_rate"]
+        kept = "reached" if 1 - asked["value"] >= TARGET else "missed"
         paths = ", ".join(f"{path} {count}" for path, count in sorted(desk["paths"].items()))
-        answered = _counted(desk["models"])
+        low, high = 1 - asked["high"], 1 - asked["low"]
         said = (
-            f"Helpdesk, {desk['sample']} of its {desk['of']} held-out requests (drawn with a fixed seed): "
-            f"**{desk['without_llm']} end without the large model ({share:.0%})**, 95 % interval {desk['low']:.0%} to "
-            f"{desk['high']:.0%} (target {TARGET:.0%}, {kept}). The intent is right in {desk['intent_right']}. "
-            f"Paths: {paths}. Large-model calls at list price ${desk['usd']:.5f}, the large model for everything "
-            f"${desk['all_llm_usd']:.5f}. Median {desk['median_ms'] / 1000:.1f} s. What wrote: {answered}."
+            f"Helpdesk, {desk['rows']} of its {desk['of']} held-out requests: "
+            f"**{1 - asked['value']:.0%} end without the large model** ({low:.0%} to {high:.0%}; target {TARGET:.0%}, "
+            f"{kept}). {_share(figures['correct'])} of the results are right, {_share(figures['approval_rate'])} wait "
+            f"for a person. Paths: {paths}. What wrote: {_counted(desk['models'])}."
         )
-        lines += ["", said]
+        known = (
+            f"Its {desk['known']} requests with known answers, and the same with every call to one of its two models:"
+        )
+        columns = "| | right | without the large model | list price of 1,000 requests | median |"
+        lines += ["", said, "", known, "", columns, "| --- | --- | --- | --- | --- |"]
+        for variant, found in desk["against"].items():
+            name = "the workflow" if variant == "workflow" else f"`{variant}`"
+            rate = found["escalation_rate"]
+            without = {"value": 1 - rate["value"], "low": 1 - rate["high"], "high": 1 - rate["low"]}
+            lines.append(
+                f"| {name} | {_share(found['correct'])} | {_share(without)} "
+                f"| ${found['list_usd']['value'] * 1000:.2f} | {found['latency_p50']['value']:.1f} s |"
+            )
     return "\n".join(lines)
+
+
+def _share(figure: dict[str, Any]) -> str:
+    return f"{figure['value']:.0%} ({figure['low']:.0%} to {figure['high']:.0%})"
 
 
 def _counted(models: dict[str, int]) -> str:
@@ -170,7 +191,9 @@ def write(page: Path, text: str) -> None:
 
 async def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("--sample", type=int, default=60, help="helpdesk requests; 0 leaves them out, 260 is all")
+    arguments.add_argument(
+        "--helpdesk", type=int, default=260, help="its held-out requests, 260 is all; 0 leaves it out"
+    )
     arguments.add_argument("--json", type=Path, help="write the figures here, too")
     arguments.add_argument("--write", type=Path, help="put the tables between the markers of this page")
     given = arguments.parse_args()
@@ -178,7 +201,7 @@ async def main() -> None:
         os.environ["SLUICEGATE_HOME"] = home
         measured = [await pattern(folder) for folder in sorted(PATTERNS.iterdir()) if folder.is_dir()]
         print(tables(measured, None), flush=True)
-        desk = await helpdesk(given.sample) if given.sample else None
+        desk = await helpdesk(given.helpdesk) if given.helpdesk else None
     text = tables(measured, desk)
     print(text)
     if given.json:
