@@ -55,10 +55,17 @@ def alone(where: Place, state: State) -> Generator[None]:
             execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", row)
         try:
             yield
-        finally:
-            # a run whose end could not be written down is one that was cut short
-            with suppress(RunError), stretches.writing(run) as execute:
-                execute("DELETE FROM stretches WHERE run = ?", (run,))
+        except Exception:
+            _ended(stretches, run)
+            raise
+        # not of one that was cancelled, as by a service that closes: it is cut short, and goes on elsewhere
+        _ended(stretches, run)
+
+
+def _ended(stretches: PostgresDatabase, run: str) -> None:
+    # a run whose end could not be written down is one that was cut short
+    with suppress(RunError), stretches.writing(run) as execute:
+        execute("DELETE FROM stretches WHERE run = ?", (run,))
 
 
 def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:

@@ -130,3 +130,9 @@ def test_a_server_that_is_away_is_explained_and_loses_nothing(tmp_path: Path, wo
     assert URL in errors, "a mend is named"
     assert "hunter2" not in errors
     assert said(started(tmp_path / "b", postgres, *command))[1]["status"] == "answered"
+
+
+def test_what_is_of_one_machine_only_is_said_to_be(tmp_path: Path, postgres: str) -> None:
+    command = ("budget", "switch", "off", "model:x", "--reason", "test")
+    assert "on this machine only" in said(started(tmp_path / "a", postgres, *command))[2]
+    assert "on this machine only" not in said(started(tmp_path / "a", "", *command))[2]

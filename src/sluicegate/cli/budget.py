@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli.show import AsJson, console, emit, this_machine_only
 
 if TYPE_CHECKING:
     from sluicegate.graphs.load import Workflow
@@ -123,6 +123,7 @@ def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = Fal
     from sluicegate.policies.switch import KillSwitch
 
     switched = KillSwitch().off(name, reason=reason, by=_actor(by))
+    this_machine_only("Switched off")
     _audit("switch.off", {"name": name, "reason": reason}, by)
     if as_json:
         emit(asdict(switched))
@@ -138,6 +139,7 @@ def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson =
     changed = KillSwitch().on(name)
     if changed:
         _audit("switch.on", {"name": name, "reason": reason}, by)
+        this_machine_only("Switched on")
     if as_json:
         emit({"name": name, "changed": changed})
     else:

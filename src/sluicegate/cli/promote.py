@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli.show import AsJson, console, emit, this_machine_only
 
 if TYPE_CHECKING:
     from sluicegate.observe.store import Store
@@ -82,6 +82,7 @@ def promote(
         if pairs.is_running(at.number):
             pairs.stop(workflow.name)
         said["served"] = entry
+        this_machine_only("Promoted")
     if as_json:
         emit(said)
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli.show import AsJson, console, emit, this_machine_only
 
 __all__ = ["app"]
 
@@ -23,6 +23,7 @@ def rollback(
     from sluicegate.evals import champions
 
     entry = champions.rollback(workflow, by=by or getpass.getuser(), reason=reason)
+    this_machine_only("Rolled back")
     if as_json:
         emit(entry)
     else:

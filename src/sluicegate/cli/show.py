@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sluicegate.errors import SluicegateError
 
-__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress", "show_warnings"]
+__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress", "show_warnings", "this_machine_only"]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 """The type of every command's `--json` option."""
@@ -42,6 +42,14 @@ def notes() -> "Console":
 def emit(value: Any) -> None:
     """Print `value` as one JSON document."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def this_machine_only(what: str) -> None:
+    """Say, where machines share a server, that `what` was done on this one alone."""
+    from sluicegate.postgres import URL
+
+    if os.environ.get(URL):
+        notes().print(f"{what} on this machine only: do the same on the others that share the server", style="yellow")
 
 
 def progress() -> "Progress":
