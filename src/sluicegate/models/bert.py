@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 __all__ = ["Bert", "tokenizer_of"]
 
 Floats = NDArray[np.float32]
-SQRT_HALF = np.float32(0.5**0.5)
+HALF, SQRT_HALF = np.float32(0.5), np.float32(0.5**0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,6 @@ class Layer:
 
     def __call__(self, x: Floats) -> Floats:
         """Hidden states (texts, tokens, size) to those of the next layer."""
-        from scipy.special import erf
-
         texts, tokens, size = x.shape
         per_head = size // self.heads
         joint = self.query_key_value(x).reshape(texts, tokens, 3, self.heads, per_head)
@@ -69,8 +67,17 @@ class Layer:
         mixed = scores / scores.sum(axis=-1, keepdims=True) @ value
         x = self.attention_norm(x + self.output(mixed.swapaxes(1, 2).reshape(texts, tokens, size)))
         wide = self.up(x)
-        error_function: Any = erf
-        return self.output_norm(x + self.down(wide * (1 + error_function(wide * SQRT_HALF)) / 2))
+        active: Floats = wide * (1 + _erf(wide * SQRT_HALF)) * HALF
+        return self.output_norm(x + self.down(active))
+
+
+def _erf(x: Floats) -> Floats:
+    """The error function, by Abramowitz and Stegun (1964), 7.1.26: off by at most 1.5e-7, about what float32 rounds by
+    anyway. scipy's takes five times as long, and longer to import than a request takes to route."""
+    size = np.abs(x)
+    t = 1 / (1 + 0.3275911 * size)
+    series = ((((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592) * t
+    return np.copysign(1 - series * np.exp(-size * size), x).astype(np.float32, copy=False)
 
 
 @dataclass(frozen=True, slots=True)
