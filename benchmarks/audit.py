@@ -11,7 +11,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from sluicegate.observe.audit import AuditLog, verify
+from sluicegate.observe.audit.log import AuditLog
+from sluicegate.observe.audit.verify import verify
 
 TARGET_MS = 0.5
 EVENTS = 2000

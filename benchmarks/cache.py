@@ -19,13 +19,13 @@ from collections import defaultdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sluicegate.evals.intervals import rate
-from sluicegate.evals.reuse import figures, read_pairs, try_pairs
+from sluicegate.evals.evaluation.cache_eval import figures, read_pairs, try_pairs
+from sluicegate.evals.evaluation.intervals import rate
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
-from sluicegate.policies.cache import SqliteCache, normalised
+from sluicegate.policies.cache.cache import SqliteCache, normalised
+from sluicegate.policies.cache.paraphrase import content_words, difference
 from sluicegate.policies.config import CacheConfig
-from sluicegate.policies.paraphrase import content_words, difference
 from sluicegate.services import Question
 
 ROOT = Path(__file__).parents[1]

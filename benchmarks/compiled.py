@@ -15,16 +15,16 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import SqliteCheckpoints, open_checkpoints
-from sluicegate.graphs.conditions import Conditions
-from sluicegate.graphs.config import IntentConfig
-from sluicegate.graphs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.intake import principal, request
+from sluicegate.graphs.conditions.conditions import Conditions
+from sluicegate.graphs.config.models import IntentConfig
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints, open_checkpoints
+from sluicegate.graphs.runtime.intake import principal, request
 from sluicegate.nodes._settings import NoSettings
-from sluicegate.nodes.registry import NodeKind
-from sluicegate.postgres import Server
+from sluicegate.nodes.kind import NodeKind
 from sluicegate.state import State
+from sluicegate.storage.postgres import Server
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ledger import server
@@ -46,7 +46,7 @@ def compiled(checkpointer: Any) -> Callable[[str], Awaitable[Any]]:
     kind = NodeKind("idle", "does nothing", NoSettings, make, frozenset())
     known = {**registry.kinds(), "idle": kind}
     registry.kinds = lambda: known  # type: ignore[assignment]
-    import sluicegate.graphs.build as building
+    import sluicegate.graphs.runtime.build as building
 
     building.kinds = registry.kinds  # type: ignore[assignment]
     text = "router.threshold < 0.9"

@@ -54,7 +54,7 @@ def z_test_passes(differences: NDArray[np.float64]) -> bool:
 
 
 def simulated(runs: int) -> dict[str, Any]:
-    from sluicegate.evals.sequences import rejects_at
+    from sluicegate.evals.promotion.sequences import rejects_at
 
     found: dict[str, Any] = {"runs": runs, "pairs": LAST, "false": [], "power": []}
     for name, worse, better in WORSE:
@@ -70,10 +70,10 @@ def simulated(runs: int) -> dict[str, Any]:
 
 def speed() -> dict[str, float]:
     """Seconds to read 100,000 pairs and to decide on them, the least of three: on the clock and of the processor."""
-    from sluicegate.evals.gates import Pair, decide
-    from sluicegate.evals.pairs import PairStore
-    from sluicegate.evals.plan import Plan
-    from sluicegate.sqlite import transaction
+    from sluicegate.evals.promotion.gates import Pair, decide
+    from sluicegate.evals.promotion.plan import Plan
+    from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.storage.sqlite import transaction
 
     plan = Plan.model_validate(
         {
@@ -137,10 +137,10 @@ async def overhead(rounds: int) -> dict[str, float]:
     """
     import signal
 
-    from sluicegate.evals.beside import Beside
-    from sluicegate.evals.pairs import PairStore
-    from sluicegate.evals.plan import Plan
-    from sluicegate.graphs.load import load
+    from sluicegate.evals.promotion.plan import Plan
+    from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.evals.shadow.shadow_worker import ShadowProcess
+    from sluicegate.graphs.config.load import load
     from tests.evals.test_gates import PLAN
     from tests.graphs.test_run import ANN
     from tests.serving import stand
@@ -152,7 +152,7 @@ async def overhead(rounds: int) -> dict[str, float]:
     wall: dict[bool, list[float]] = {True: [], False: []}
     cpu: dict[bool, list[float]] = {True: [], False: []}
     offering: list[float] = []
-    async with stand.service(beside=lambda name: Beside(name, (sys.executable, "-c", BURNS))) as service:
+    async with stand.service(beside=lambda name: ShadowProcess(name, (sys.executable, "-c", BURNS))) as service:
         beside: Any = service._shadow
         without = stand.NoShadow(workflow.name)
         without.look = beside.look  # type: ignore[method-assign]

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 
 from sluicegate.errors import ModelError
-from sluicegate.models.weights import ensure
+from sluicegate.models.embedded.weights import ensure
 from sluicegate.policies.guards.checking import Check, Helpers, Subject
 from sluicegate.policies.guards.config import PiiSettings
-from sluicegate.policies.guards.disguises import readings, squeeze
-from sluicegate.policies.guards.injection import WEIGHTS
+from sluicegate.policies.guards.injection.disguises import readings, squeeze
+from sluicegate.policies.guards.injection.injection import WEIGHTS
+from sluicegate.policies.guards.injection.steering import FEATURES, features
 from sluicegate.policies.guards.measure import load_rows, measure
-from sluicegate.policies.guards.recognizers import PATTERN_ENTITIES
+from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES
 from sluicegate.policies.guards.registry import guards
-from sluicegate.policies.guards.steering import FEATURES, features
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data"

@@ -27,7 +27,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger, open_ledger
+from sluicegate.policies.ledger.ledger import SqliteLedger
+from sluicegate.policies.ledger.factory import open_ledger
 budget, where = BudgetConfig(per_day_usd=1000, per_run_usd=1), sys.argv[1]
 ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
 print("ready", flush=True)
@@ -75,10 +76,10 @@ def reserving(where: str) -> float:
 
 def embedding_us(folder: Path) -> float:
     """Microseconds of processor time that the policies and the kill switch add to one free embedding."""
-    from sluicegate.nodes.governed import governed
-    from sluicegate.policies.engine import load_engine
-    from sluicegate.policies.ledger import SqliteLedger
-    from sluicegate.policies.switch import KillSwitch
+    from sluicegate.nodes.model_governance import governed
+    from sluicegate.policies.cedar.engine import load_engine
+    from sluicegate.policies.kill_switch import KillSwitch
+    from sluicegate.policies.ledger.ledger import SqliteLedger
     from sluicegate.services import Services
     from sluicegate.state import State
     from tests.fakes import FakeModels, services

@@ -31,8 +31,8 @@ BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 
 async def ready(file: Path) -> Any:
     """The opened workflow, its knowledge ingested. A busy processor is given time: this measures, it does not serve."""
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.runtime.factory import open_workflow
     from sluicegate.models.chain import ModelSet
     from sluicegate.retrieval.files import indexes_of
     from sluicegate.retrieval.ingest import ingest
@@ -62,8 +62,8 @@ def costs(opened: Any, outcome: Any) -> tuple[float, float]:
 
 
 async def pattern(folder: Path) -> dict[str, Any]:
-    from sluicegate.evals.cases import read_cases
-    from sluicegate.evals.scoring import measure
+    from sluicegate.evals.evaluation.cases import read_cases
+    from sluicegate.evals.evaluation.scoring import measure
 
     opened = await ready(folder / "workflow.yaml")
     cases = read_cases(folder / "examples" / "requests.jsonl")
@@ -97,8 +97,8 @@ async def pattern(folder: Path) -> dict[str, Any]:
 
 async def evaluated(variant: Any, cases: Any) -> list[Any]:
     """The helpdesk's rows under a variant, as `sluicegate eval` makes them. Its knowledge is ingested before."""
-    from sluicegate.evals.evaluate import evaluate
-    from sluicegate.evals.variants import opened_variant
+    from sluicegate.evals.evaluation.baselines import opened_variant
+    from sluicegate.evals.evaluation.evaluate import evaluate
 
     opened = opened_variant(HELPDESK / "workflow.yaml", Path(os.environ["SLUICEGATE_HOME"]) / variant, variant)
     done: list[Any] = []
@@ -115,9 +115,9 @@ async def evaluated(variant: Any, cases: Any) -> list[Any]:
 async def helpdesk(most: int) -> dict[str, Any]:
     """How many of the held-out requests end without the large model, and the requests with known answers held
     against each model alone."""
-    from sluicegate.evals.cases import read_cases
-    from sluicegate.evals.summary import as_json, models_of, summarise
-    from sluicegate.evals.variants import VARIANTS
+    from sluicegate.evals.evaluation.baselines import VARIANTS
+    from sluicegate.evals.evaluation.cases import read_cases
+    from sluicegate.evals.evaluation.summary import as_json, models_of, summarise
 
     await ready(HELPDESK / "workflow.yaml")
     held = read_cases(HELPDESK / "examples" / "eval.jsonl")

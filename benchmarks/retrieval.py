@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from sluicegate.retrieval import table as tables
+from sluicegate.retrieval.acl import NEVER, Document
 from sluicegate.retrieval.catalog import Catalog, Entry, Head
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.retrieval.readers import NEVER, Document
 from sluicegate.state import Principal
 
 DIMENSION = 384

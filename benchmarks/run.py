@@ -78,8 +78,8 @@ def cold(home: str) -> dict[str, Any]:
 
 async def warm(home: str) -> dict[str, float]:
     os.environ["SLUICEGATE_HOME"] = home
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.runtime.factory import open_workflow
+    from sluicegate.graphs.runtime.intake import principal
     from sluicegate.models.chain import ModelSet
     from sluicegate.models.config import ModelConfig
     from sluicegate.services import Message

@@ -47,12 +47,12 @@ def serve(ready: Any, stop: Any) -> None:
 
 def ours(url: str, *, langfuse: bool, otlp: bool, runs: int, keep: bool = True) -> tuple[float, int]:
     """CPU seconds for `runs` runs until all is stored and sent, and the number of spans."""
-    from sluicegate.observe.export import QueuedExporter
-    from sluicegate.observe.langfuse import Keys, LangfuseSender
-    from sluicegate.observe.masking import Masking
-    from sluicegate.observe.otlp import OtlpSender
-    from sluicegate.observe.store import Store
-    from sluicegate.observe.tracer import Tracer
+    from sluicegate.observe.exporters.export import QueuedExporter
+    from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
+    from sluicegate.observe.exporters.otlp import OtlpSender
+    from sluicegate.observe.tracing.masking import Masking
+    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.tracer import Tracer
     from tests.observe.receiver import PUBLIC, SECRET
     from tests.observe.scenario import first_stretch
 

@@ -1,0 +1,1 @@
+"""From a config to a state graph, its proofs, its runs and its pictures."""

@@ -1,7 +1,7 @@
 """What may be kept for others and under which key: the rules that `cache-lookup` and `respond` share."""
 
 from sluicegate.errors import ModelError, StoppedError
-from sluicegate.policies.cache import answer_key, answer_space
+from sluicegate.policies.cache.cache import answer_key, answer_space
 from sluicegate.services import Question, Services
 from sluicegate.state import State
 

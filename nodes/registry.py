@@ -1,66 +1,44 @@
-"""The registry of node kinds: the built-in ones and those of installed packages.
-
-A kind is a `NodeKind` record. A package adds its own by an entry point in the group ``sluicegate.nodes`` that names
-such a record; a config then uses it by its `name`. A kind's `make` gets the node's name and its validated settings, and
-returns the node: ``async def node(state, services) -> update``, which returns only the keys it changes and touches the
-outside world only through `services`.
-"""
+"""The registry of node kinds: the built-in ones and those of installed packages."""
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from collections.abc import Mapping
 
-from pydantic import BaseModel
-
+from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE
+from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
+from sluicegate.nodes.kinds.call_tool import CALL_TOOL
+from sluicegate.nodes.kinds.classify import CLASSIFY
+from sluicegate.nodes.kinds.extract import EXTRACT
+from sluicegate.nodes.kinds.human_interrupt import HUMAN_INTERRUPT
+from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
+from sluicegate.nodes.kinds.policy_check import POLICY_CHECK
+from sluicegate.nodes.kinds.retrieve import RETRIEVE
+from sluicegate.nodes.kinds.tag import TAG
+from sluicegate.nodes.kinds.terminal import REFUSE, RESPOND
 from sluicegate.plugins import with_installed
-from sluicegate.services import Observation, Services
-from sluicegate.state import State
 
-__all__ = ["Effect", "Node", "NodeKind", "kinds"]
+__all__ = ["BUILT_IN", "kinds"]
 
-Effect = Literal[
-    "classifies",
-    "tags",
-    "decides-policy",
-    "looks-up",
-    "retrieves",
-    "generates",
-    "calls-tool",
-    "checks",
-    "asks-human",
-    "ends",
-]
-"""What a kind does, as far as proofs care."""
-
-Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]
-
-
-@dataclass(frozen=True, slots=True)
-class NodeKind:
-    """One kind of node."""
-
-    name: str
-    doc: str
-    """One sentence for the config reference."""
-    settings: type[BaseModel]
-    """What a config may say about a node of this kind, beside `kind`, `max_visits` and `then`."""
-    make: Callable[[str, Any], Node]
-    """``make(node_name, settings) -> node``."""
-    writes: frozenset[str]
-    """The state keys it may change."""
-    effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
-    fills: frozenset[str] = frozenset()
-    """What its prompt may use as ``{{name}}``; a kind that says nothing is not checked."""
-    tells: tuple[str, ...] = ()
-    """Fields that mattered to it, such as ``cache.question``: those it has written stand in its branch's values."""
-    observation: Observation = "span"
-    """Its Langfuse observation type."""
+BUILT_IN = (
+    CLASSIFY,
+    TAG,
+    POLICY_CHECK,
+    CACHE_LOOKUP,
+    RETRIEVE,
+    SLM_ANSWER,
+    LLM_SYNTHESIZE,
+    EXTRACT,
+    SUMMARIZE,
+    CALL_TOOL,
+    OUTPUT_CHECK,
+    HUMAN_INTERRUPT,
+    RESPOND,
+    REFUSE,
+)
+"""In the order a reader meets them."""
 
 
 @functools.cache
 def kinds() -> Mapping[str, NodeKind]:
     """Every kind by name. Raises `ConfigError` SG110 when an installed plug-in is broken or takes a name twice."""
-    from sluicegate.nodes.builtin import BUILT_IN
-
     return with_installed(BUILT_IN, group="sluicegate.nodes", of=NodeKind, code="SG110", what="node kind")

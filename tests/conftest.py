@@ -18,6 +18,15 @@ os.environ.setdefault("SLUICEGATE_THREADS", "1")
 os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def embedded_weights() -> None:
+    """Fetched before the first test, into the user's cache: which test runs first must not matter."""
+    from sluicegate.models.embedded import weights
+
+    for name in weights.WEIGHTS:
+        weights.ensure(name)
+
+
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh home for each test; weights stay in the user's cache."""
@@ -79,7 +88,7 @@ def postgres(postgres_server: str) -> Iterator[str]:
     """The URL of an empty schema on that server, dropped after the test."""
     import psycopg
 
-    from sluicegate.postgres import server
+    from sluicegate.storage.postgres import server
 
     name = f"t{uuid.uuid4().hex}"
     with psycopg.connect(postgres_server, autocommit=True) as connection:

@@ -7,17 +7,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sluicegate.nodes.prompts import parse
-from sluicegate.routing.threshold import NEVER
+from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.services import (
+    AnswerConfidence,
+    AnswerFeatures,
     Cached,
     Classification,
     Completion,
     Decision,
     Embeddings,
-    Evidence,
     GuardReport,
     IntentFacts,
-    Judgement,
     Message,
     Neighbour,
     Prompt,
@@ -254,13 +254,13 @@ class FakeConfidence:
     """Always as sure; `threshold` is that of no artifact unless given."""
 
     def __init__(self, *sure: float, threshold: float = NEVER, answerability: float | None = None) -> None:
-        self.sure, self.threshold, self.seen = list(sure) or [0.8], threshold, list[Evidence]()
+        self.sure, self.threshold, self.seen = list(sure) or [0.8], threshold, list[AnswerFeatures]()
         self.like, self.answerability = "", answerability
 
-    def __call__(self, evidence: Evidence) -> Judgement:
+    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
         self.seen.append(evidence)
         sure = self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
-        return Judgement(sure, sure if self.answerability is None else self.answerability, {})
+        return AnswerConfidence(sure, sure if self.answerability is None else self.answerability, {})
 
 
 def services(**replaced: Any) -> Services:

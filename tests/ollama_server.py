@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any
 
 from sluicegate.errors import ModelError
-from sluicegate.models import weights
-from sluicegate.models.embedded import Runtime
+from sluicegate.models.embedded import weights
+from sluicegate.models.embedded.embedded import Runtime
 from sluicegate.models.provider import Answer, Ask
 from sluicegate.services import Message, TokenLogprob
 

@@ -1,15 +1,20 @@
 """The house as the architecture page tells it: links, floors, imports, documents that are true."""
 
+import ast
 import re
 import subprocess
 import sys
 import zipfile
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "sluicegate"
+MOST_MODULES = 12
+"""Side by side in one folder, `__init__` aside; the command line has one for each command."""
 
 
 @pytest.mark.parametrize("name", ["graphs", "nodes", "policies"])
@@ -31,6 +36,54 @@ def test_floors() -> None:
         capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Not even inside a function or for type checking only: a module is understood without what stands on it."""
+    files = _modules()
+    imports = {name: _imports(path, files) - {name} for name, path in files.items()}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports go round: {' -> '.join(reversed(error.args[1]))}")
+
+
+def test_no_room_is_too_wide() -> None:
+    rooms: dict[Path, int] = {}
+    for name, path in _modules().items():
+        if path.name != "__init__.py" and not name.startswith("sluicegate.cli."):
+            rooms[path.parent] = rooms.get(path.parent, 0) + 1
+    assert {str(room): count for room, count in rooms.items() if count > MOST_MODULES} == {}
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    silent = [name for name, path in _modules().items() if not ast.get_docstring(ast.parse(path.read_bytes()))]
+    assert silent == []
+
+
+def _modules() -> dict[str, Path]:
+    """Every module of the package by name; linked folders are walked too."""
+    found: dict[str, Path] = {}
+    folders = [(PACKAGE, "sluicegate")]
+    while folders:
+        folder, prefix = folders.pop()
+        for path in folder.iterdir():
+            if path.is_dir() and (path / "__init__.py").is_file():
+                folders.append((path, f"{prefix}.{path.name}"))
+            elif path.suffix == ".py":
+                found[prefix if path.stem == "__init__" else f"{prefix}.{path.stem}"] = path
+    return found
+
+
+def _imports(path: Path, modules: dict[str, Path]) -> set[str]:
+    named: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            named |= {each.name for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inside = {f"{node.module}.{each.name}" for each in node.names}
+            named |= (inside & modules.keys()) or {node.module}
+    return named & modules.keys()
 
 
 def test_every_folder_of_the_package_is_on_the_map() -> None:
@@ -62,8 +115,8 @@ def test_commands_in_the_readme_exist() -> None:
 
 
 def test_the_picture_in_the_readme_is_the_workflow_as_it_is() -> None:
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.picture import svg
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.picture.picture import svg
 
     workflow = load(ROOT / "configs" / "helpdesk" / "workflow.yaml")
     title = f"{workflow.name}, version {workflow.version}"
@@ -95,8 +148,8 @@ def test_the_wheel_holds_real_files(tmp_path: Path) -> None:
         os.chdir(cwd)
     names = set(zipfile.ZipFile(tmp_path / wheel).namelist())
     for file in (
-        "sluicegate/graphs/build.py",
-        "sluicegate/nodes/classify.py",
+        "sluicegate/graphs/runtime/build.py",
+        "sluicegate/nodes/kinds/classify.py",
         "sluicegate/policies/base/base.cedar",
         "sluicegate/policies/base/schema.cedarschema",
         "sluicegate/cli/starter/workflow.yaml",

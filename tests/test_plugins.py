@@ -13,14 +13,14 @@ PACKAGE = Path(__file__).parent / "plugin_package"
 RUN = """
 import asyncio, json, sys
 from pathlib import Path
-from sluicegate.graphs.build import build
-from sluicegate.graphs.load import load
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.config.load import load
 from sluicegate.home import home
-from sluicegate.nodes.tools import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolBox
 from sluicegate.policies.guards.set import GuardSet
 from tests.fakes import FakeRouter, services
 from sluicegate.services import IntentFacts, WorkflowFacts
-from sluicegate.graphs.intake import principal, request
+from sluicegate.graphs.runtime.intake import principal, request
 
 workflow = load(sys.argv[1])
 facts = WorkflowFacts("plugged", "1", "d", {"game": IntentFacts("tool", "low", 50, "roll_dice")})

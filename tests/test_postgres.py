@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sluicegate.database import PostgresDatabase
 from sluicegate.errors import RunError
-from sluicegate.postgres import Server, configured, server
+from sluicegate.storage.database import PostgresDatabase
+from sluicegate.storage.postgres import Server, configured, server
 from tests.fakes import FakeTracer, services
 from tests.graphs.test_run import ANN, runner
 
@@ -60,12 +60,12 @@ async def test_who_lost_the_lock_writes_no_more_and_the_run_goes_on(own_home: Pa
     with pytest.raises(RunError) as caught:
         await runner(own_home, given).run("How?", ANN, run="r")
     assert caught.value.code == "SG625"
-    outcome = await runner(own_home, services()).take_up("r")
+    outcome = await runner(own_home, services()).resume("r")
     assert outcome.status == "answered"
 
 
 def test_a_restart_is_noticed_before_a_connection_is_used(shared: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluicegate.postgres._DOUBTFUL_S", 0.0)
+    monkeypatch.setattr("sluicegate.storage.postgres._DOUBTFUL_S", 0.0)
     with shared.connection() as connection:
         pid = connection.info.backend_pid
     other = Server(os.environ["SLUICEGATE_DATABASE_URL"])
@@ -78,8 +78,8 @@ def test_a_restart_is_noticed_before_a_connection_is_used(shared: Server, monkey
 def test_many_processes_make_the_tables_at_once(postgres: str) -> None:
     code = f"""
 import sys
-from sluicegate.database import PostgresDatabase
-from sluicegate.postgres import Server
+from sluicegate.storage.database import PostgresDatabase
+from sluicegate.storage.postgres import Server
 database = PostgresDatabase(Server(sys.argv[1]), "things", {SCHEMA!r})
 with database.writing() as execute:
     execute("INSERT INTO things VALUES (?, ?)", (sys.argv[2], bytes(range(256))))
@@ -101,7 +101,7 @@ def test_tables_of_another_program_are_left_alone(shared: Server) -> None:
     with pytest.raises(RunError, match="tables of another program") as caught:
         PostgresDatabase(shared, "things", SCHEMA)
     assert caught.value.code == "SG625"
-    assert "search_path" in (caught.value.mend or "")
+    assert "search_path" in (caught.value.hint or "")
 
 
 def test_tables_of_a_newer_version_are_refused(shared: Server) -> None:
@@ -140,7 +140,7 @@ def test_no_message_has_the_password(url: str) -> None:
     assert caught.value.code == "SG625"
     said = [str(caught.value), repr(caught.value.__cause__)]
     assert "hunter2" not in " ".join(said)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_what_was_to_be_stored_is_in_no_message(shared: Server) -> None:

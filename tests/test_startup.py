@@ -123,14 +123,14 @@ def test_what_was_postponed_works_when_it_is_used_after_all() -> None:
 def test_a_module_that_is_loaded_is_not_stood_in_for() -> None:
     import colorsys
 
-    from sluicegate.standins import postponed
+    from sluicegate.lazy_modules import postponed
 
     with postponed({"colorsys": ["rgb_to_hsv"]}):
         assert sys.modules["colorsys"] is colorsys
 
 
 def test_a_stand_in_leaves_when_the_import_fails() -> None:
-    from sluicegate.standins import postponed
+    from sluicegate.lazy_modules import postponed
 
     with pytest.raises(ImportError, match="broken"):
         _import_broken(postponed({"nowhere_at_all": ["anything"]}))

@@ -7,7 +7,7 @@ conservative: what they accept holds for every run, what they refuse may be a ru
 from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import Problem
-from sluicegate.graphs.flow import Flow
+from sluicegate.graphs.proofs.flow import Flow
 from sluicegate.graphs.proofs.guarantees import (
     BUILT_IN,
     Broken,

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluicegate.errors import Place, Problem, nearest
-from sluicegate.graphs.flow import FlowNode
+from sluicegate.graphs.proofs.flow import FlowNode
 from sluicegate.graphs.proofs.semantics import Semantics
 
 __all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Waiver", "broken", "prove_guarantees"]
@@ -318,7 +318,7 @@ def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
                     "SG135",
                     f"the guarantee {waiver.guarantee!r} is waived without a reason",
                     waiver.place,
-                    mend="Say why in reason; the audit log keeps it at every start",
+                    hint="Say why in reason; the audit log keeps it at every start",
                 )
             )
     return problems
@@ -352,7 +352,7 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
         f"the guarantee {str(guarantee)!r} cannot be proved: {changing[0]} can change during a run, so that its value "
         "at one node says nothing of another",
         guarantee.place,
-        mend="In when, use fields of intent or principal, or the request's channel or language",
+        hint="In when, use fields of intent or principal, or the request's channel or language",
     )
 
 
@@ -403,9 +403,9 @@ def _explained(found: Broken, semantics: Semantics) -> Problem:
         message += f" and {len(found.intents) - 8} more" if len(found.intents) > 8 else ""
     message += "" if found.certain else "; visits were too many to count, so the route may exceed some max_visits"
     needed = " or ".join(_KINDS.get(name, name) for name in found.guarantee.without or found.guarantee.reaches)
-    mend = f"Put a {needed} node on this route, or make one of its branches impossible"
+    hint = f"Put a {needed} node on this route, or make one of its branches impossible"
     if found.guarantee.where and owing != last:
-        mend = f"Branch from {owing!r} where {found.guarantee.where}, to nodes that do not lead to {last!r}"
+        hint = f"Branch from {owing!r} where {found.guarantee.where}, to nodes that do not lead to {last!r}"
     if found.guarantee.name:
-        mend += f"; or waive {found.guarantee.name!r} with a reason"
-    return Problem("SG134", message, found.guarantee.place or nodes[owing].place, mend=mend)
+        hint += f"; or waive {found.guarantee.name!r} with a reason"
+    return Problem("SG134", message, found.guarantee.place or nodes[owing].place, hint=hint)

@@ -14,8 +14,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from sluicegate.graphs.fields import UNSET, fields
-from sluicegate.graphs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.conditions.fields import UNSET, fields
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
 __all__ = ["Known", "Semantics", "Values"]

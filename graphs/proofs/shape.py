@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from sluicegate.errors import Problem
-from sluicegate.graphs.flow import Flow
+from sluicegate.graphs.proofs.flow import Flow
 
 __all__ = ["components", "prove_shape", "reached", "successors"]
 
@@ -84,7 +84,7 @@ def _unreachable(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Pro
             "SG130",
             f"node {name!r} is never reached from {flow.start!r}",
             node.place,
-            mend="Branch to it, or take it out",
+            hint="Branch to it, or take it out",
         )
         for name, node in flow.nodes.items()
         if name not in live
@@ -102,7 +102,7 @@ def _endless(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Problem
             "SG131",
             f"no end is reached from node {name!r}",
             node.place,
-            mend="Branch from it, or from a node after it, to one that ends the run, such as respond or refuse",
+            hint="Branch from it, or from a node after it, to one that ends the run, such as respond or refuse",
         )
         for name, node in flow.nodes.items()
         if name not in ending
@@ -133,7 +133,7 @@ def _unbounded(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Probl
                 "SG133",
                 f"a run can go round {' -> '.join(cycle)} for ever",
                 flow.nodes[cycle[0]].place,
-                mend="Give one of these nodes max_visits",
+                hint="Give one of these nodes max_visits",
             )
         )
     return problems

@@ -7,7 +7,7 @@ true and its target's visits cannot be used up. Then no run gets stuck, and with
 from collections.abc import Mapping
 
 from sluicegate.errors import Problem
-from sluicegate.graphs.flow import FlowNode
+from sluicegate.graphs.proofs.flow import FlowNode
 from sluicegate.graphs.proofs.semantics import Semantics
 
 __all__ = ["prove_totality"]
@@ -60,13 +60,13 @@ def _not_total(semantics: Semantics, node: FlowNode, worlds: list[int]) -> list[
     if last.condition is None and not sure[-1]:
         visits = semantics.flow.nodes[last.to].max_visits
         why = f"its last branch goes to {last.to!r}, whose {visits} visits can be used up"
-        mend = "End the list with an otherwise to a node without max_visits"
+        hint = "End the list with an otherwise to a node without max_visits"
     else:
         labels = [semantics.labels[world] for world in missing if world]
         only_some = labels and len(missing) < len(worlds)
         why = f"no branch is certain for {_listing(labels)}" if only_some else "no branch is certain to be taken"
-        mend = "End the list with otherwise"
-    return [Problem("SG132", f"the branches of {node.name!r} are not exhaustive: {why}", node.place, mend=mend)]
+        hint = "End the list with otherwise"
+    return [Problem("SG132", f"the branches of {node.name!r} are not exhaustive: {why}", node.place, hint=hint)]
 
 
 def _never_taken(semantics: Semantics, node: FlowNode, worlds: list[int]) -> list[Problem]:
@@ -85,7 +85,7 @@ def _never_taken(semantics: Semantics, node: FlowNode, worlds: list[int]) -> lis
                 "SG136",
                 f"branch {branch} of {node.name!r} to {edge.to!r} is never taken: {why}",
                 edge.place or node.place,
-                mend="Move it up, change it, or take it out",
+                hint="Move it up, change it, or take it out",
                 severity="warning",
             )
         )

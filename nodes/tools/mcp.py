@@ -23,7 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, m
 
 from sluicegate.errors import ConfigError, Place, Problem, nearest
 from sluicegate.home import home
-from sluicegate.nodes.tools.registry import Tool, ToolContext, tools
+from sluicegate.nodes.tools.registry import tools
+from sluicegate.nodes.tools.tool import Tool, ToolContext
 
 __all__ = ["McpServer", "available", "servers", "servers_file"]
 
@@ -104,7 +105,7 @@ def available(named: Iterable[str]) -> Mapping[str, Tool]:
                         f"the MCP server {server!r} is not listed in {servers_file()}",
                         choices=tuple(listed),
                         suggestion=nearest(server, listed),
-                        mend="Only the operator lists servers: add it there, if you trust what it starts",
+                        hint="Only the operator lists servers: add it there, if you trust what it starts",
                     )
                 ]
             )
@@ -118,7 +119,7 @@ def _tools_of(name: str, server: McpServer) -> dict[str, Tool]:
     except Exception as error:
         cause = _cause(error)
         what = f"the MCP server {name!r} did not say which tools it has: {type(cause).__name__}: {cause}"
-        raise ConfigError([Problem("SG117", what, mend=f"Check its entry in {servers_file()}")]) from error
+        raise ConfigError([Problem("SG117", what, hint=f"Check its entry in {servers_file()}")]) from error
     return {f"{_PREFIX}{name}.{one.name}": _tool(name, server, one) for one in listed}
 
 
@@ -199,8 +200,8 @@ def _client(server: McpServer) -> Any:
     try:
         from mcp import Client, StdioServerParameters
     except ImportError as error:
-        mend = "pip install 'sluicegate[mcp]'"
-        raise ConfigError([Problem("SG117", "MCP tools need the package mcp, 2.0 or later", mend=mend)]) from error
+        hint = "pip install 'sluicegate[mcp]'"
+        raise ConfigError([Problem("SG117", "MCP tools need the package mcp, 2.0 or later", hint=hint)]) from error
     if server.url:
         return Client(server.url)
     return Client(StdioServerParameters(command=server.command, args=server.args, env=server.env or None))

@@ -5,13 +5,16 @@ operators and approvers and written to logs and traces, so it never quotes the t
 with a label. Who asked reads the sentence of the guard's kind instead.
 """
 
+import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from sluicegate.policies.guards.config import GuardSettings
+from sluicegate.plugins import with_installed
+from sluicegate.policies.guards.settings import GuardSettings
 
 __all__ = [
+    "GROUP",
     "PASS",
     "Action",
     "Admitted",
@@ -23,8 +26,12 @@ __all__ = [
     "Stage",
     "Subject",
     "Verdict",
+    "installed_guards",
     "nobody",
 ]
+
+GROUP = "sluicegate.guards"
+"""The entry point group in which a package names its `GuardKind`s."""
 
 Stage = Literal["request", "retrieved", "output"]
 
@@ -111,3 +118,9 @@ class GuardKind:
     """The check takes milliseconds at most and time linear in the text, so it needs no thread of its own."""
     says: str = "It did not pass a check."
     """What the person whose request it stops reads, in whole sentences; a verdict's reason is for operators."""
+
+
+@functools.cache
+def installed_guards() -> dict[str, GuardKind]:
+    """The kinds of installed packages. Raises `ConfigError` SG116 when one cannot be used."""
+    return with_installed((), group=GROUP, of=GuardKind, code="SG116", what="guard")

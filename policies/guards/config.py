@@ -9,14 +9,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sluicegate.errors import nearest
+from sluicegate.policies.guards.checking import installed_guards
+from sluicegate.policies.guards.settings import Action, GuardSettings
+
 __all__ = [
     "ENTITIES",
-    "Action",
     "BannedSettings",
     "CitationSettings",
     "GroundedSettings",
     "GuardConfig",
-    "GuardSettings",
     "InjectionSettings",
     "LengthSettings",
     "PiiSettings",
@@ -25,9 +27,6 @@ __all__ = [
     "SlmReviewSettings",
     "ToneSettings",
 ]
-
-Action = Literal["redact", "regenerate", "escalate", "human", "refuse"]
-"""What a guard asks for when it fails, from the mildest to the gravest."""
 
 Entity = Literal[
     "email",
@@ -52,27 +51,6 @@ ENTITIES: tuple[Entity, ...] = get_args(Entity)
 """Every entity type the pii guard knows; the last three need a spaCy model."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class GuardSettings(BaseModel):
-    """What every guard can be told."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
-
-    action: Action = "refuse"
-    """What to ask for when the guard fails or cannot run; `redact` only where the guard finds spans (one that cannot
-    run then asks for `refuse`, because nothing was redacted)."""
-    timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 2000
-    """Time budget; a guard that is not done by then counts as failed."""
-
-    redacts: ClassVar[bool] = False
-    """Whether the guard finds spans, which is what `redact` needs."""
-
-    @model_validator(mode="after")
-    def _redacts_what_it_finds(self) -> Self:
-        if self.action == "redact" and not self.redacts:
-            raise ValueError("this guard finds no spans to redact; use regenerate, escalate, human or refuse")
-        return self
 
 
 class PiiSettings(GuardSettings):
@@ -235,18 +213,16 @@ class GuardConfig(BaseModel):
 
     @model_validator(mode="after")
     def _plug_ins_are_known(self) -> Self:
-        for name, given in (self.__pydantic_extra__ or {}).items():
-            # a built-in guard cannot reach this line, so only a workflow that names another one pays for the registry
-            from sluicegate.policies.guards.registry import guards
-
-            kinds = guards()
-            if name not in kinds:
-                from sluicegate.errors import nearest
-
-                near = nearest(name, kinds)
-                hint = f"; did you mean {near!r}?" if near else ""
-                raise ValueError(f"there is no guard {name!r}{hint} (one of: {', '.join(sorted(kinds))})")
-            kinds[name].settings.model_validate(given)
+        for name, settings in (self.__pydantic_extra__ or {}).items():
+            # a built-in guard cannot reach this line, so only a workflow that names another one pays for the packages
+            installed = installed_guards()
+            if name not in installed:
+                built_in = (info.alias or field for field, info in type(self).model_fields.items())
+                names = sorted({*built_in, *installed})
+                near = nearest(name, names)
+                suggestion = f"; did you mean {near!r}?" if near else ""
+                raise ValueError(f"there is no guard {name!r}{suggestion} (one of: {', '.join(names)})")
+            installed[name].settings.model_validate(settings)
         return self
 
     def settings(self, name: str, kind: type[GuardSettings]) -> GuardSettings:

@@ -10,7 +10,7 @@ import logging
 import threading
 from typing import Any
 
-from sluicegate.standins import postponed
+from sluicegate.lazy_modules import postponed
 
 __all__ = ["guardrails", "warm"]
 

@@ -7,23 +7,21 @@ import functools
 import importlib
 
 from sluicegate.plugins import with_installed
-from sluicegate.policies.guards.checking import GuardKind
+from sluicegate.policies.guards.checking import GROUP, GuardKind
 
-__all__ = ["GROUP", "guards"]
-
-GROUP = "sluicegate.guards"
+__all__ = ["guards"]
 
 _BUILT_IN = {
-    "pii": "pii",
-    "secrets": "secret",
-    "injection": "injection",
-    "grounded": "grounded",
-    "citations": "citations",
-    "tone": "tone",
-    "banned": "banned",
-    "length": "length",
-    "schema": "schema",
-    "slm-review": "slm_review",
+    "pii": "pii.pii",
+    "secrets": "detectors.secret",
+    "injection": "injection.injection",
+    "grounded": "detectors.grounded",
+    "citations": "detectors.citations",
+    "tone": "detectors.tone",
+    "banned": "detectors.banned",
+    "length": "detectors.length",
+    "schema": "detectors.schema",
+    "slm-review": "detectors.slm_review",
 }
 """Names in the order they are shown, with the module of each."""
 

@@ -13,11 +13,12 @@ from typing import Any, Literal
 
 from sluicegate.errors import PolicyError, nearest
 from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict, nobody
-from sluicegate.policies.guards.config import GuardConfig, GuardSettings
+from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.guards.redaction import kind_of, placeholders_in, redact
 from sluicegate.policies.guards.registry import guards
-from sluicegate.policies.guards.validators import Entry, Sheet, validator, validator_name
+from sluicegate.policies.guards.settings import GuardSettings
+from sluicegate.policies.guards.validators import Entry, GuardCall, validator, validator_name
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.services import GuardReport, Hidden, Vault
 from sluicegate.state import CheckResult
@@ -97,7 +98,7 @@ class GuardSet:
     async def inspect(self, names: Sequence[str], subject: Subject, *, run: str = "", person: str = "") -> Inspection:
         """Like `check`, with the placeholders' meaning and the scores. Raises as `check` does."""
         ready = await self._built(tuple(dict.fromkeys(names)))
-        sheet = Sheet(subject, contextvars.copy_context())
+        sheet = GuardCall(subject, contextvars.copy_context())
         # an empty context: nothing the library might write to the current span reaches the caller's trace
         outcome = await asyncio.get_running_loop().create_task(
             _validate(ready.guard, subject.text, sheet), context=contextvars.Context()
@@ -160,8 +161,10 @@ class GuardSet:
         unknown = [name for name in names if name not in kinds]
         if unknown:
             near = nearest(unknown[0], kinds)
-            hint = f"; did you mean {near!r}?" if near else ""
-            raise PolicyError("SG203", f"there is no guard {unknown[0]!r}{hint}", mend=f"One of: {', '.join(kinds)}")
+            suggestion = f"; did you mean {near!r}?" if near else ""
+            raise PolicyError(
+                "SG203", f"there is no guard {unknown[0]!r}{suggestion}", hint=f"One of: {', '.join(kinds)}"
+            )
         settings = {name: self._config.settings(name, kinds[name].settings) for name in names}
         made: list[Any] = []
         for name in names:
@@ -172,7 +175,7 @@ class GuardSet:
         return _Ready(guard.use(*made), settings)
 
 
-async def _validate(guard: Any, text: str, sheet: Sheet) -> Any:
+async def _validate(guard: Any, text: str, sheet: GuardCall) -> Any:
     try:
         return await guard.validate(text, metadata={"sheet": sheet})
     finally:

@@ -2,7 +2,7 @@
 
 Each kind of guard is one registered class, `sluicegate/<name>`. A validator runs its check within the guard's time
 budget and never raises: a check that crashes or is late is a failed validation with code SG203. What the check found
-is put into the call's `Sheet`, which travels in the library's metadata; spans with text never enter the library.
+is put into the call's `GuardCall`, which travels in the library's metadata; spans with text never enter the library.
 """
 
 import asyncio
@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.policies.guards.checking import Check, GuardKind, Subject, Verdict
-from sluicegate.policies.guards.config import GuardSettings
 from sluicegate.policies.guards.library import guardrails
+from sluicegate.policies.guards.settings import GuardSettings
 
-__all__ = ["Entry", "Sheet", "validator", "validator_name"]
+__all__ = ["Entry", "GuardCall", "validator", "validator_name"]
 
 INLINE_CHARS = 20_000
 """Longer texts get a thread even for quick checks, so that the event loop stays responsive."""
@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Sheet:
+class GuardCall:
     """One call: the subject, the caller's context, and every guard's entry by the guard's name."""
 
     subject: Subject
@@ -65,7 +65,7 @@ def _register(name: str) -> Any:
     from guardrails_ai.types import FailResult, PassResult
 
     async def async_validate(self: Any, value: str, metadata: dict[str, Any]) -> Any:
-        sheet: Sheet = metadata["sheet"]
+        sheet: GuardCall = metadata["sheet"]
         entry = await _entry(self.guard, self.settings, self.check, sheet, value)
         sheet.entries[name] = entry
         # an empty reason would drop the failure from the summaries
@@ -75,7 +75,7 @@ def _register(name: str) -> Any:
     return library.register_validator(f"sluicegate/{name}", "string")(made)
 
 
-async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: Sheet, text: str) -> Entry:
+async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: GuardCall, text: str) -> Entry:
     start = time.perf_counter()
     budget = settings.timeout_ms / 1000
     inline = kind.quick and len(text) <= INLINE_CHARS

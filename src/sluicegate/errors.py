@@ -1,7 +1,7 @@
 """Errors, split by phase, each with a stable code.
 
 Families: ``SG1xx`` config, ``SG2xx`` policy and guards, ``SG3xx`` models, ``SG4xx`` retrieval, ``SG5xx`` budget,
-``SG6xx`` run. An error says where, what, the legal choices, the nearest match, and how to mend it. `CODES` is the
+``SG6xx`` run. An error says where, what, the legal choices, the nearest match, and how to fix it. `CODES` is the
 one list of codes; an error with a code that is not listed is a programming mistake and fails at once.
 """
 
@@ -140,7 +140,7 @@ class Problem:
     """The legal values, when they can be listed."""
     suggestion: str | None = None
     """The nearest legal value, when one is near."""
-    mend: str | None = None
+    hint: str | None = None
     """What to do about it, in one sentence."""
     severity: str = "error"
     """``error`` refuses the workflow, ``warning`` does not."""
@@ -156,29 +156,29 @@ class Problem:
             text += f"; did you mean {self.suggestion!r}?"
         if self.choices:
             text += f" (one of: {', '.join(self.choices)})"
-        if self.mend:
-            text += f". {self.mend}"
+        if self.hint:
+            text += f". {self.hint}"
         return text
 
 
 class SluicegateError(Exception):
-    """A fault that a user can understand and mend; the CLI prints it without a traceback.
+    """A fault that a user can understand and fix; the CLI prints it without a traceback.
 
-    `code` is one of `CODES`, `mend` says what to do about it.
+    `code` is one of `CODES`, `hint` says what to do about it.
     """
 
     exit_status: ClassVar[int] = 1
 
-    def __init__(self, code: str, message: str, *, mend: str | None = None) -> None:
+    def __init__(self, code: str, message: str, *, hint: str | None = None) -> None:
         if code not in CODES:
             raise AssertionError(f"unlisted error code {code}")
         super().__init__(message)
         self.code = code
         self.message = message
-        self.mend = mend
+        self.hint = hint
 
     def __str__(self) -> str:
-        return f"{self.code} {self.message}" + (f". {self.mend}" if self.mend else "")
+        return f"{self.code} {self.message}" + (f". {self.hint}" if self.hint else "")
 
 
 class ConfigError(SluicegateError):
@@ -188,7 +188,7 @@ class ConfigError(SluicegateError):
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         first = problems[0]
-        super().__init__(first.code, first.message, mend=first.mend)
+        super().__init__(first.code, first.message, hint=first.hint)
         self.problems = tuple(problems)
 
     def __str__(self) -> str:

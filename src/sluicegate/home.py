@@ -41,6 +41,6 @@ def _made(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
-            "SG607", f"cannot create {folder}: {error.strerror}", mend="Set SLUICEGATE_HOME to a writable folder"
+            "SG607", f"cannot create {folder}: {error.strerror}", hint="Set SLUICEGATE_HOME to a writable folder"
         ) from error
     return folder

@@ -19,8 +19,8 @@ def with_installed(built_in: Iterable[T], *, group: str, of: type[T], code: str,
     """
 
     def broken(name: str, fault: str) -> ConfigError:
-        mend = "Update or remove the package that registers it"
-        return ConfigError([Problem(code, f"the {what} plug-in {name!r} {fault}", mend=mend)])
+        hint = "Update or remove the package that registers it"
+        return ConfigError([Problem(code, f"the {what} plug-in {name!r} {fault}", hint=hint)])
 
     known = {_name(one): one for one in built_in}
     for entry in entry_points(group=group):

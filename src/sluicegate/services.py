@@ -14,6 +14,8 @@ from typing import Any, Literal, Protocol
 from sluicegate.state import Branch, CheckResult, DocumentRef, LabelScore, Principal, Risk, State, Task
 
 __all__ = [
+    "AnswerConfidence",
+    "AnswerFeatures",
     "Audit",
     "Cache",
     "Cached",
@@ -22,12 +24,10 @@ __all__ = [
     "Confidence",
     "Decision",
     "Embeddings",
-    "Evidence",
     "GuardReport",
     "Guards",
     "Hidden",
     "IntentFacts",
-    "Judgement",
     "Ledger",
     "Message",
     "Models",
@@ -110,7 +110,7 @@ class Embeddings:
     model: str
     """What really answered, as ``provider:model``."""
     fingerprint: str
-    """Compare with `models.fingerprint.same_embedder`."""
+    """Compare with `models.embeddings.fingerprint.same_embedder`."""
     usd: float = 0.0
     """Price by the workflow's price of the model that answered, for the texts' upper estimate of tokens: embedders do
     not say how many they counted. 0 for local models."""
@@ -119,7 +119,7 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
+class AnswerFeatures:
     """What there is to judge one answer by."""
 
     completion: Completion
@@ -131,7 +131,8 @@ class Evidence:
     retrieval: Sequence[float] = ()
     """The sources' similarities with the question, where they were retrieved."""
     similarity: float | None = None
-    """Score of the best quoted sentence (`nodes.ranking`), at most 1; None for an answer in the model's own words."""
+    """Score of the best quoted sentence (`nodes.writing.ranking`), at most 1; None for an answer in the model's own
+    words."""
     margin: float = 0.0
     """By how much the best sentence is above any sentence of another document."""
     vector: Sequence[float] = ()
@@ -139,7 +140,7 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class AnswerConfidence:
     """What is thought of one answer; both are probabilities, calibrated once fitted."""
 
     confidence: float
@@ -163,7 +164,7 @@ class Confidence(Protocol):
         """Fingerprint of the embedder whose vector of the question it needs; empty when it needs none."""
         ...
 
-    def __call__(self, evidence: Evidence) -> Judgement: ...
+    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence: ...
 
 
 class Models(Protocol):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from sluicegate.cli import cache
 from sluicegate.errors import ConfigError
 from sluicegate.observe.audit.proof import records
-from sluicegate.policies.cache import SqliteCache
+from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.services import Embeddings
 from tests.fakes import FakeModels
 

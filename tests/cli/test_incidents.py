@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from sluicegate.cli.incidents import app
 from sluicegate.errors import RunError
-from sluicegate.observe.audit import open_audit
+from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.incidents import Incidents
 
 

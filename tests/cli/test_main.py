@@ -1,4 +1,4 @@
-"""The command line on bad input: a code, a mend and a status, and never a traceback."""
+"""The command line on bad input: a code, a hint and a status, and never a traceback."""
 
 import json
 import sqlite3
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import sluicegate.cli as cli
 from sluicegate.cli.run import requests_in
 from sluicegate.errors import ConfigError, RunError
-from sluicegate.graphs import intake
-from sluicegate.graphs.intake import principal
+from sluicegate.graphs.runtime import intake
+from sluicegate.graphs.runtime.intake import principal
 
 ANN = principal("ann", ["employee"])
 HELPDESK = str(Path(__file__).parents[2] / "configs" / "helpdesk" / "workflow.yaml")
@@ -86,7 +86,7 @@ def test_a_corrupt_database_is_named(
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["code"] == "SG606"
     assert f"{name}.sqlite" in error["message"]
-    assert error["mend"]
+    assert error["hint"]
     assert (own_home / f"{name}.sqlite").read_bytes() == damaged, "what may yet be rescued was written over"
 
 
@@ -107,7 +107,7 @@ def test_what_the_machine_gets_wrong_is_no_traceback(
     def broken(_: object) -> object:
         raise fault
 
-    monkeypatch.setattr("sluicegate.graphs.open.open_workflow", broken)
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory.open_workflow", broken)
     assert left_with(monkeypatch, "run", HELPDESK, "hi") == status
     shown = capsys.readouterr().err
     assert said in shown

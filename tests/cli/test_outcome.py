@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sluicegate.cli.outcome import print_outcome, print_summary, summary
+from sluicegate.cli._support.outcome import print_outcome, print_summary, summary
 
 
 def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float | None = 0.002, llm_calls: int = 0) -> dict[str, Any]:

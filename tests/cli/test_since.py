@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 import typer
 
-from sluicegate.cli.since import since_ns
+from sluicegate.cli._support.options import since_ns
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2w", 1209600)])

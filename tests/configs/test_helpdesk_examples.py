@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.evals.cases import read_cases
-from sluicegate.evals.scoring import contains
-from sluicegate.graphs.load import load
+from sluicegate.evals.evaluation.cases import read_cases
+from sluicegate.evals.evaluation.scoring import contains
+from sluicegate.graphs.config.load import load
 
 HELPDESK = Path(__file__).parents[2] / "configs" / "helpdesk"
 EXAMPLES = HELPDESK / "examples"

@@ -9,9 +9,9 @@ import pytest
 
 from sluicegate import cli
 from sluicegate.errors import RunError
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.graphs.run import Outcome
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Outcome
 from tests.fakes import FakeConfidence, FakeRetriever
 from tests.graphs.test_session import ANSWERED, HELPDESK, fakes
 

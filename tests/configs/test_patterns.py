@@ -12,15 +12,15 @@ from typer.testing import CliRunner
 
 from sluicegate.cli.init import app as init
 from sluicegate.cli.router import app as router
-from sluicegate.evals.cases import Case, read_cases
-from sluicegate.evals.plan import read_plan
-from sluicegate.evals.scoring import measure
-from sluicegate.graphs.check import check, workflow_files
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.evals.evaluation.cases import Case, read_cases
+from sluicegate.evals.evaluation.scoring import measure
+from sluicegate.evals.promotion.plan import read_plan
+from sluicegate.graphs.config.check import check, workflow_files
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.models.chain import ModelSet
-from sluicegate.nodes.sections import parted
+from sluicegate.nodes.writing.sections import parted
 from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
 

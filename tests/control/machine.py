@@ -9,7 +9,7 @@ import signal
 from typing import Any
 
 from sluicegate import cli
-from sluicegate.graphs import open as opening
+from sluicegate.graphs.runtime import factory as opening
 from tests.fakes import FakeModels, FakeRetriever, FakeRouter
 
 _real = opening.open_workflow

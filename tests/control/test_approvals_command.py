@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from sluicegate.cli import approvals
 from sluicegate.cli import run as run_command
 from sluicegate.errors import RunError
-from sluicegate.evals import champions
-from sluicegate.graphs.load import load
-from sluicegate.graphs.versions import keep, kept
-from sluicegate.observe.store import Store
+from sluicegate.evals.promotion import champions
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.versions import keep, kept
+from sluicegate.observe.tracing.store import Store
 from tests.fakes import FakeModels, FakeRouter
 
 WORKFLOW = """
@@ -66,8 +66,8 @@ def workflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     def router(*_: Any) -> FakeRouter:
         return FakeRouter("access")
 
-    monkeypatch.setattr("sluicegate.graphs.open.ModelSet", models)
-    monkeypatch.setattr("sluicegate.graphs.open._router", router)
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", models)
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", router)
     folder = tmp_path / "desk"
     (folder / "prompts").mkdir(parents=True)
     prompt = "---\nid: draft\nversion: 1\n---\nPut it short: {{question}}{{sources}}{{feedback}}{{section}}\n"
@@ -176,7 +176,7 @@ def later(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
         def now(cls, tz: Any = None) -> datetime:  # type: ignore[override]
             return datetime.now(tz) + timedelta(hours=hours)
 
-    monkeypatch.setattr("sluicegate.graphs.open.datetime", Late)
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory.datetime", Late)
 
 
 def test_after_half_of_the_time_the_second_circle_decides_too(workflow: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from sluicegate.cli import app
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.open import open_workflow
-from sluicegate.observe.store import Store
-from sluicegate.routing.answer import FEATURES, load_answers
-from sluicegate.services import Completion, Evidence
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.observe.tracing.store import Store
+from sluicegate.routing.answers.answer import FEATURES, load_answers
+from sluicegate.services import AnswerFeatures, Completion
 from tests.control.test_approvals_command import WORKFLOW, later
 from tests.fakes import FakeModels, FakeRouter
 
@@ -27,8 +27,8 @@ class Desk:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file, self.out, self.models = folder / "workflow.yaml", folder / "decided.jsonl", FakeModels()
-        monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _: self.models)
-        monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: FakeRouter("access"))
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _: self.models)
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: FakeRouter("access"))
         (folder / "prompts").mkdir(parents=True)
         prompt = "---\nid: draft\nversion: 1\n---\n{{question}}{{sources}}{{feedback}}{{section}}\n"
         (folder / "prompts" / "draft.md").write_text(prompt, encoding="utf-8")
@@ -94,7 +94,11 @@ def test_a_fit_learns_from_the_decisions(desk: Desk, tmp_path: Path) -> None:
     sure = load_answers(tmp_path / "answers")
     vector = sure.alike.vectors[0].tolist() if sure.alike else []
     good, bad = (
-        sure(Evidence(Completion(text, "fake:slm", "m", 1, 1, "stop", 1.0, 0.0), text, ASKED, [ASKED], vector=vector))
+        sure(
+            AnswerFeatures(
+                Completion(text, "fake:slm", "m", 1, 1, "stop", 1.0, 0.0), text, ASKED, [ASKED], vector=vector
+            )
+        )
         for text in (GOOD, BAD)
     )
     assert bad.confidence < 0.3 < 0.7 < good.confidence

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.provider import Answer, Ask

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import StoppedError
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import open_workflow
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.provider import Answer, Ask
-from sluicegate.nodes.governed import governed
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.nodes.model_governance import governed
+from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
 from sluicegate.services import Services

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.open import open_workflow
-from sluicegate.graphs.run import Outcome
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.policies.guards import set as guard_set
 from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
-from sluicegate.policies.guards.config import GuardSettings
 from sluicegate.policies.guards.registry import guards
+from sluicegate.policies.guards.settings import GuardSettings
 from sluicegate.services import Completion, Message
 from tests.fakes import FakeModels, FakeRetriever, FakeRouter
 
@@ -166,13 +166,13 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tup
         stages = frozenset({"output"})
         kinds = {**guards(), **{name: GuardKind(name, "for a test", stages, Redacting, make) for name in names}}
         monkeypatch.setattr(guard_set, "guards", lambda: kinds)
-        monkeypatch.setattr("sluicegate.policies.guards.registry.guards", lambda: kinds)
+        monkeypatch.setattr("sluicegate.policies.guards.config.installed_guards", lambda: kinds)
         for module in ("validate", "references"):
             monkeypatch.setattr(f"sluicegate.graphs.{module}.guard_names", lambda: tuple(kinds))
         models = InTurn(case.drafts)
-        monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _: models)
-        monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: FakeRouter("contact"))
-        monkeypatch.setattr("sluicegate.graphs.open.LanceRetriever", lambda *_, **__: FakeRetriever())
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _: models)
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: FakeRouter("contact"))
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory.LanceRetriever", lambda *_, **__: FakeRetriever())
         folder = tmp_path / "desk"
         for name in ("prompts", "knowledge"):
             (folder / name).mkdir(parents=True)

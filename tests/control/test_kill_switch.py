@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from sluicegate.graphs.run import Outcome, Runner
-from sluicegate.nodes.governed import no_spend
+from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.nodes.model_governance import no_spend
+from sluicegate.policies.cedar.engine import load_engine
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.engine import load_engine
-from sluicegate.policies.ledger import SqliteLedger
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.policies.kill_switch import KillSwitch
+from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Cached
 from tests.fakes import FakeCache, FakeGuards, FakeModels, services
 from tests.graphs.test_run import ANN, runner, way
@@ -21,7 +21,7 @@ from tests.graphs.test_run import ANN, runner, way
 SWITCH = """
 import sys
 from pathlib import Path
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.policies.kill_switch import KillSwitch
 KillSwitch(Path(sys.argv[1])).off(sys.argv[2], reason="leaks", by="lea")
 """
 

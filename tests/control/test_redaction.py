@@ -10,14 +10,14 @@ from typer.testing import CliRunner
 from sluicegate.cli import approvals
 from sluicegate.cli import run as run_command
 from sluicegate.errors import RunError
-from sluicegate.evals.variants import opened_variant
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.graphs.replay import open_for_replay, replay
+from sluicegate.evals.evaluation.baselines import opened_variant
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.session.replay import open_for_replay, replay
 from sluicegate.home import home
-from sluicegate.observe.audit import open_audit
+from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.audit.proof import records
-from sluicegate.observe.store import Store
+from sluicegate.observe.tracing.store import Store
 from sluicegate.state import Principal
 from tests.fakes import FakeModels, FakeRetriever, FakeRouter
 
@@ -84,9 +84,9 @@ class Desk:
         prompt = "---\nid: answer\nversion: 1\n---\n{{question}}{{sources}}{{feedback}}{{section}}\n"
         (folder / "prompts" / "answer.md").write_text(prompt, encoding="utf-8")
         self.file.write_text(WORKFLOW, encoding="utf-8")
-        monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _: self.models)
-        monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: self.router)
-        monkeypatch.setattr("sluicegate.graphs.open.LanceRetriever", lambda *_, **__: FakeRetriever())
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _: self.models)
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: self.router)
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory.LanceRetriever", lambda *_, **__: FakeRetriever())
 
     def policies(self, text: str) -> None:
         (self.file.parent / "policies" / "own.cedar").write_text(text, encoding="utf-8")
@@ -216,7 +216,7 @@ async def test_what_a_killed_process_left_is_cleaned_when_the_run_is_taken_up(
     outcome = await opened.runner.run(f"I am {OWN}", ANN)
     opened.tracer.close()
     assert places(OWN)
-    await desk.opened().runner.take_up(outcome.run)
+    await desk.opened().runner.resume(outcome.run)
     assert places(OWN) == []
 
 
@@ -256,7 +256,7 @@ async def test_what_cannot_be_kept_does_not_go_on(desk: Desk, monkeypatch: pytes
     def full(*_: Any, **__: Any) -> None:
         raise RunError("SG607", "no space")
 
-    monkeypatch.setattr("sluicegate.observe.payloads.Payloads.hide", full)
+    monkeypatch.setattr("sluicegate.observe.tracing.pseudonyms.Payloads.hide", full)
     with pytest.raises(RunError, match="no space"):
         await desk.ask(f"I am {OWN}")
     assert desk.models.asked == []

@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ConfigError, ModelError
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import open_workflow
-from sluicegate.graphs.run import Outcome
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.audit.proof import records
-from sluicegate.observe.store import Store
+from sluicegate.observe.tracing.store import Store
 from sluicegate.services import Embeddings, Services
 from tests.fakes import FakeModels, FakeRetriever, FakeRouter
 
@@ -89,8 +89,8 @@ class Desk:
         self.file = folder / "workflow.yaml"
         self.models, self.router, self.retriever = Answers(), FakeRouter("opening"), FakeRetriever()
         self.models.answers["slm"] = "Push the green button."
-        monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _: self.models)
-        monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: self.router)
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _: self.models)
+        monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: self.router)
         self.write(SEMANTIC)
 
     def write(self, cache: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.postgres import URL
+from sluicegate.storage.postgres import URL
 from tests.control.test_redaction import LEADS, OWN, WORKFLOW
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +127,7 @@ def test_a_server_that_is_away_is_explained_and_loses_nothing(tmp_path: Path, wo
     assert status == 1
     assert "SG625" in errors
     assert "PostgreSQL 127.0.0.1:1/desk" in errors
-    assert URL in errors, "a mend is named"
+    assert URL in errors, "a hint is named"
     assert "hunter2" not in errors
     assert said(started(tmp_path / "b", postgres, *command))[1]["status"] == "answered"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sluicegate.evals.beside import Beside
-from sluicegate.evals.pairs import PairStore
-from sluicegate.graphs.run import Outcome
+from sluicegate.evals.shadow.pairs import PairStore
+from sluicegate.evals.shadow.shadow_worker import ShadowProcess
+from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
 from tests.evals.test_shadow import answered, like, plan, registered
 from tests.fakes import FakeRouter
@@ -33,11 +33,11 @@ def pairs(own_home: Path) -> Iterator[PairStore]:
     store.close()
 
 
-def beside(code: str) -> Beside:
-    return Beside("test", (sys.executable, "-c", code))
+def beside(code: str) -> ShadowProcess:
+    return ShadowProcess("test", (sys.executable, "-c", code))
 
 
-def ended(made: Beside) -> int:
+def ended(made: ShadowProcess) -> int:
     process = made._process
     assert process is not None
     return process.wait(20)

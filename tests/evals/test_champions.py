@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.evals import champions
+from sluicegate.evals.promotion import champions
 from sluicegate.observe.audit.log import open_audit
 
 OLD, NEW, NEWER = (Path("old.yaml"), "d-old"), (Path("new.yaml"), "d-new"), (Path("newer.yaml"), "d-newer")
@@ -73,7 +73,7 @@ def test_what_cannot_be_audited_does_not_happen(own_home: Path) -> None:
 
 def test_a_running_process_follows(own_home: Path) -> None:
     script = (
-        "import sys\nfrom sluicegate.evals.champions import champion\n"
+        "import sys\nfrom sluicegate.evals.promotion.champions import champion\n"
         "for _ in sys.stdin:\n    found = champion('desk')\n    print(found.name if found else '-', flush=True)\n"
     )
     with subprocess.Popen(

@@ -24,16 +24,16 @@ from sluicegate.cli.rollback import app as rollback_app
 from sluicegate.cli.run import app as run_app
 from sluicegate.cli.shadow import app as shadow_app
 from sluicegate.errors import ConfigError, RunError
-from sluicegate.evals.champions import champion
-from sluicegate.evals.gates import Pair
-from sluicegate.evals.pairs import PairStore
-from sluicegate.evals.shadow import shadow_of
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import open_workflow
+from sluicegate.evals.promotion.champions import champion
+from sluicegate.evals.promotion.gates import Pair
+from sluicegate.evals.shadow.pairs import PairStore
+from sluicegate.evals.shadow.shadow import shadow_of
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.home import home
-from sluicegate.observe.store import Store
-from sluicegate.observe.tracer import Tracer
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
 
 HELPDESK = Path("configs/helpdesk")
 PLAN = """

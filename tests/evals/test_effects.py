@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sluicegate.evals.comparing import challenge_by, compare
-from sluicegate.graphs.open import open_workflow
-from sluicegate.nodes.tools import ToolBox
+from sluicegate.evals.shadow.pairing import challenge_by, compare
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.nodes.tools.tool_runner import ToolBox
 from tests.evals.test_shadow import plan
 from tests.fakes import FakeModels, FakeRouter
 from tests.graphs.test_run import ANN
@@ -35,8 +35,8 @@ def rows(file: Path, sql: str) -> list[tuple[Any, ...]]:
 async def test_a_challenger_calls_only_tools_without_effects(
     own_home: Path, monkeypatch: pytest.MonkeyPatch, label: str, arguments: dict[str, str], called: bool
 ) -> None:
-    monkeypatch.setattr("sluicegate.graphs.open.ModelSet", lambda _models: FakeModels(parsed=arguments))
-    monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_given: FakeRouter(label))
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _models: FakeModels(parsed=arguments))
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_given: FakeRouter(label))
     tried: list[str] = []
     real = ToolBox._try
 

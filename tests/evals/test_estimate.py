@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import BudgetError
-from sluicegate.evals.estimate import Bounds, estimate, must_fit, visits
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import Opened, open_workflow
+from sluicegate.evals.evaluation.estimate import Bounds, estimate, must_fit, visits
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.models.tokens import upper_tokens
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.retrieval.config import IndexConfig
@@ -196,7 +196,7 @@ def test_a_batch_that_may_cost_too_much_starts_nothing(
         raise AssertionError
 
     monkeypatch.setattr(FakeRouter, "classify", classify)
-    monkeypatch.setattr("sluicegate.graphs.open._router", lambda *_: FakeRouter())
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: FakeRouter())
     result = CliRunner().invoke(app, [command, str(paid), str(two), "--json"])
     assert isinstance(result.exception, BudgetError), result.output
     assert result.exception.code == "SG503"

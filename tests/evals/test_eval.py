@@ -11,20 +11,20 @@ import pytest
 from typer.testing import CliRunner
 
 from sluicegate.errors import ConfigError, ModelError
-from sluicegate.evals.cases import Case, data_hash, read_cases
-from sluicegate.evals.evaluate import conditions, evaluate
-from sluicegate.evals.judge import admit
-from sluicegate.evals.kept import Kept, Row
-from sluicegate.evals.report import Report, baseline_rows, before_note, html, junit, notes_of, shown
-from sluicegate.evals.scoring import contains, same
-from sluicegate.evals.summary import compare, parse_threshold, summarise
-from sluicegate.evals.variants import baselines_of, changed
-from sluicegate.graphs.load import load
-from sluicegate.graphs.run import Runner
+from sluicegate.evals.evaluation.baselines import baselines_of, changed
+from sluicegate.evals.evaluation.cases import Case, data_hash, read_cases
+from sluicegate.evals.evaluation.evaluate import conditions, evaluate
+from sluicegate.evals.evaluation.judge import admit
+from sluicegate.evals.evaluation.result_store import ResultStore, Row
+from sluicegate.evals.evaluation.scoring import contains, same
+from sluicegate.evals.evaluation.summary import compare, parse_threshold, summarise
+from sluicegate.evals.report.report import Report, baseline_rows, before_note, html, junit, notes_of, shown
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.results import Result, keep
-from sluicegate.routing.threshold import NEVER
-from sluicegate.services import Completion, Evidence, Services
+from sluicegate.models.probes.probe_results import Result, keep
+from sluicegate.routing.calibration.threshold import NEVER
+from sluicegate.services import AnswerFeatures, Completion, Services
 from tests.fakes import FakeConfidence, FakeGuards, FakeModels, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 from tests.observe.receiver import PUBLIC, SECRET, Receiver, forget_clients
@@ -128,7 +128,7 @@ async def test_what_else_rows_are_worth(
 
 
 async def test_a_tool_call_is_looked_for_in_calls_and_proposals(own_home: Path) -> None:
-    from sluicegate.evals.cases import ExpectedTool
+    from sluicegate.evals.evaluation.cases import ExpectedTool
 
     made = runner(own_home, given(router=FakeRouter("access")))
     # on these fakes the tool is called with nothing extracted, and a person is asked
@@ -140,7 +140,7 @@ async def test_a_tool_call_is_looked_for_in_calls_and_proposals(own_home: Path) 
 
 
 async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path) -> None:
-    kept = Kept()
+    kept = ResultStore()
     broken = runner(own_home, given(models=FakeModels(fails=ModelError("SG309", "no model"))))
     row = await one(broken, kept=kept)
     assert (row.status, row.metrics) == ("failed", {"failed": 1.0, "correct": 0.0})
@@ -149,7 +149,7 @@ async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path) -> N
 
 
 async def test_known_rows_are_not_run_again(own_home: Path) -> None:
-    kept, models = Kept(), FakeModels()
+    kept, models = ResultStore(), FakeModels()
     made = runner(own_home, given(models=models))
     first = await one(made, kept=kept)
     again = await one(made, kept=kept)
@@ -160,7 +160,7 @@ async def test_known_rows_are_not_run_again(own_home: Path) -> None:
 
 
 async def test_an_interrupted_evaluation_goes_on_where_it_stopped(own_home: Path) -> None:
-    kept, seen = Kept(), 0
+    kept, seen = ResultStore(), 0
     cases = [replace(ASKED, id=f"c{n}", text=f"Question {n}") for n in range(6)]
 
     def stop(_: Row) -> None:
@@ -226,7 +226,7 @@ async def test_baselines_force_the_branch_and_the_model(
 def test_baselines_force_the_threshold_of_answers_too(variant: Any, threshold: float) -> None:
     made = changed(services(confidence=FakeConfidence(0.7, threshold=0.6)), variant)
     assert made.confidence.threshold == threshold
-    asked = Evidence(Completion("Yes.", "m", "m", 1, 1, "stop", 1.0, 0.0), "Yes.", "How?", ["Yes."])
+    asked = AnswerFeatures(Completion("Yes.", "m", "m", 1, 1, "stop", 1.0, 0.0), "Yes.", "How?", ["Yes."])
     assert made.confidence(asked).confidence == 0.7
 
 
@@ -241,7 +241,7 @@ async def test_all_slm_asks_no_large_model_where_checks_fail(own_home: Path) -> 
 async def test_where_the_judge_does_not_answer_its_fallback_does_not_judge_either() -> None:
     class Gone:
         async def identity(self) -> str:
-            raise ModelError("SG301", "no server", mend="Start it")
+            raise ModelError("SG301", "no server", hint="Start it")
 
     config = ModelConfig(use="ollama:qwen3:1.7b", otherwise=("embedded:smollm2-135m",))
     with pytest.raises(ModelError, match=r"^SG301 ollama:qwen3:1.7b .* a fallback never judges: no server. Start it$"):
@@ -303,7 +303,7 @@ def test_change_is_paired_row_by_row() -> None:
 
 
 def test_last_evaluation_of_the_same_data_is_found(own_home: Path) -> None:
-    kept = Kept()
+    kept = ResultStore()
     kept.evaluated("desk", "workflow", "data", "d1", "u1", {}, rows([1, 0]))
     kept.evaluated("desk", "workflow", "other data", "d2", "u2", {}, [replace(rows([1])[0], case="another")])
     assert kept.last("desk", "workflow", ["c0", "c1"], other_than="u1") is None

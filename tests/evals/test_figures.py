@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from sluicegate.evals.figures import Point, cost_quality_plot, forest_plot, sequence_plot
-from sluicegate.evals.sequences import Bounds, difference_sequence
+from sluicegate.evals.promotion.sequences import Bounds, difference_sequence
+from sluicegate.evals.report.figures import Point, cost_quality_plot, forest_plot, sequence_plot
 
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 

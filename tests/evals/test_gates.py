@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from sluicegate.errors import ConfigError
-from sluicegate.evals.gates import Pair, decide, looks
-from sluicegate.evals.plan import Plan, read_plan
+from sluicegate.evals.promotion.gates import Pair, decide, looks
+from sluicegate.evals.promotion.plan import Plan, read_plan
 
 PLAN: dict[str, Any] = {
     "plan": "next",

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from sluicegate.cli.router_answers import write_graded
-from sluicegate.evals import grading
-from sluicegate.evals.cases import Case
-from sluicegate.evals.grading import GradedAnswer, drafted, grade, right
-from sluicegate.graphs.load import Workflow, load
-from sluicegate.routing.answer_fit import read_graded
+from sluicegate.cli._support.router_answers import write_graded
+from sluicegate.evals.evaluation import grading
+from sluicegate.evals.evaluation.cases import Case
+from sluicegate.evals.evaluation.grading import GradedAnswer, drafted, grade, right
+from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.routing.answers.fit import read_graded
 from tests.fakes import FakeConfidence, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sluicegate.evals.sequences import capital_path, difference_bounds, difference_sequence, lower_bound, rejects_at
+from sluicegate.evals.promotion.sequences import (
+    capital_path,
+    difference_bounds,
+    difference_sequence,
+    lower_bound,
+    rejects_at,
+)
 
 ERROR, MARGIN = 0.05, 0.05
 RUNS = 400

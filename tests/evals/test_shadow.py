@@ -14,19 +14,19 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.evals import work as work_module
-from sluicegate.evals.cases import Case
-from sluicegate.evals.comparing import Challenge, compare, sampled
-from sluicegate.evals.gates import Pair, decide
-from sluicegate.evals.pairs import PairStore, Registration, today
-from sluicegate.evals.plan import Plan
-from sluicegate.evals.shadow import Shadow, pair_up
-from sluicegate.evals.variants import changed
-from sluicegate.evals.work import Reached, work
-from sluicegate.graphs.run import Outcome
-from sluicegate.observe.store import Store
-from sluicegate.observe.tracer import Tracer
-from sluicegate.retrieval.recorded import Recorded
+from sluicegate.evals.evaluation.baselines import changed
+from sluicegate.evals.evaluation.cases import Case
+from sluicegate.evals.promotion.gates import Pair, decide
+from sluicegate.evals.promotion.plan import Plan
+from sluicegate.evals.shadow import shadow_backfill as work_module
+from sluicegate.evals.shadow.pairing import Challenge, compare, sampled
+from sluicegate.evals.shadow.pairs import PairStore, Registration, today
+from sluicegate.evals.shadow.shadow import Shadow, pair_up
+from sluicegate.evals.shadow.shadow_backfill import Reached, work
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.retrieval.replay_retriever import Recorded
 from tests.evals.test_gates import PLAN
 from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
@@ -172,8 +172,8 @@ async def test_spending_stops_at_the_daily_cap(own_home: Path, pairs: PairStore)
 
 CLAIMS = """
 import sys
-from sluicegate.evals.pairs import PairStore
-from sluicegate.evals.gates import Pair
+from sluicegate.evals.shadow.pairs import PairStore
+from sluicegate.evals.promotion.gates import Pair
 pairs = PairStore()
 at = pairs.running("test")
 print("ready", flush=True)
@@ -397,7 +397,7 @@ def test_a_claim_is_in_work_while_its_pair_can_come_and_lost_after(
     pairs.add(at.number, Pair("r2", "b", today(), {}, {}), usd=0.01)
     assert (other.in_work(at.number), other.shed(at.number)) == (1, {})
     late = time.time() + at.plan.timeout_s + 60
-    monkeypatch.setattr("sluicegate.evals.pairs.time.time", lambda: late)
+    monkeypatch.setattr("sluicegate.evals.shadow.pairs.time.time", lambda: late)
     assert (other.in_work(at.number), other.shed(at.number)) == (0, {"lost": 1})
     other.close()
 
@@ -453,7 +453,7 @@ async def recorded_runs(home: Path, count: int) -> list[Outcome]:
 async def test_a_later_pass_begins_where_the_last_one_came_to(
     own_home: Path, pairs: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sluicegate.evals.work._PAGE", 3)
+    monkeypatch.setattr("sluicegate.evals.shadow.shadow_backfill._PAGE", 3)
     at = registered(pairs, sample={"share": 0.5})
     await recorded_runs(own_home, 8)
     looked_at: list[str] = []
@@ -482,9 +482,9 @@ async def test_a_cap_ends_the_pass_and_what_it_holds_back_comes_another_day(
     outcomes = await recorded_runs(own_home, 5)
     reached = Reached()
     assert await work(at, challenge=crashing, reached=reached) == {"paired": 2, "daily pairs": 1}
-    monkeypatch.setattr("sluicegate.evals.pairs.today", lambda: "2999-01-01")
+    monkeypatch.setattr("sluicegate.evals.shadow.pairs.today", lambda: "2999-01-01")
     assert await work(at, challenge=crashing, reached=reached) == {"paired": 2, "daily pairs": 1}
-    monkeypatch.setattr("sluicegate.evals.pairs.today", lambda: "2999-01-02")
+    monkeypatch.setattr("sluicegate.evals.shadow.pairs.today", lambda: "2999-01-02")
     assert await work(at, challenge=crashing, reached=reached) == {"paired": 1}
     assert {pair.champion_run for pair in pairs.pairs(at.number)} == {outcome.run for outcome in outcomes}
 

@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate import cli
-from sluicegate.graphs import open as opening
+from sluicegate.graphs.runtime import factory as opening
+from sluicegate.lazy_modules import postponed
 from sluicegate.models.chain import ModelSet
 from sluicegate.retrieval import table as tables
 from sluicegate.services import Classification
-from sluicegate.standins import postponed
 from tests.redteam.adversary import FixedRouter, Obedient
 
 IMPORTED = (
     "guardrails",
     "langgraph.graph",
     "sluicegate.cli.run",
-    "sluicegate.graphs.run",
-    "sluicegate.observe.audit",
-    "sluicegate.observe.tracer",
+    "sluicegate.graphs.runtime.run",
+    "sluicegate.observe.auditor",
+    "sluicegate.observe.tracing.tracer",
     "sluicegate.retrieval.ingest",
 )
 

@@ -17,23 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluicegate.database import open_database
-from sluicegate.graphs.approvals import Approvals
-from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import open_checkpoints
-from sluicegate.graphs.flow import Flow
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.run import Runner
-from sluicegate.nodes.extract import Extract
-from sluicegate.nodes.tools import ToolBox
-from sluicegate.observe.audit import AuditLog, Auditor, verify
+from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.runtime.approvals import Approvals
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.runtime.checkpoints import open_checkpoints
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.nodes.kinds.extract import Extract
+from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.observe.audit.log import AuditLog
+from sluicegate.observe.audit.verify import verify
+from sluicegate.observe.auditor import Auditor
 from sluicegate.observe.incidents import Incidents
-from sluicegate.policies.cache import SqliteCache
+from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger
-from sluicegate.postgres import URL, configured
+from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Completion
-from sluicegate.sqlite import connect
+from sluicegate.storage.database import open_database
+from sluicegate.storage.postgres import URL, configured
+from sluicegate.storage.sqlite import connect
 from tests.fakes import FakeModels, FakeRouter, services
 from tests.graphs.test_run import CONDITIONS, NODES, SETTINGS, node, released
 

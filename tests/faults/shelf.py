@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import RetrievalError
+from sluicegate.lazy_modules import postponed
 from sluicegate.retrieval import table as tables
+from sluicegate.retrieval.acl import by_labels
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.retrieval.readers import by_labels
-from sluicegate.standins import postponed
 from tests.faults.desk import arm, in_a_process
 from tests.retrieval.conftest import TODAY, HashEmbedder, person
 

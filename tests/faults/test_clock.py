@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.run import Outcome, Runner
-from sluicegate.observe.audit import verify
+from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.observe.audit.proof import records
+from sluicegate.observe.audit.verify import verify
 from tests.faults.desk import ANN, LEAD, REQUESTS, runner
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -12,16 +12,16 @@ import pytest
 
 from tests.faults.desk import PRICE
 
-CHECKPOINTS = "sluicegate.graphs.checkpoints:Checkpoints"
+CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
 AUDIT = "sluicegate.observe.audit.log:AuditLog"
-LEDGER = "sluicegate.policies.ledger:BudgetLedger"
-APPROVALS = "sluicegate.graphs.approvals:Approvals"
+LEDGER = "sluicegate.policies.ledger.ledger:BudgetLedger"
+APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
 INSIDE = [
     *(f"{LEDGER}.{method}" for method in ("reserve", "settle")),
     *(f"{APPROVALS}.{method}" for method in ("claim", "applied")),
     *(f"{AUDIT}.{method}" for method in ("_write", "_put_head")),
-    "sluicegate.policies.cache:SqliteCache.put",
-    "sluicegate.nodes.tools:ToolBox.call",
+    "sluicegate.policies.cache.cache:SqliteCache.put",
+    "sluicegate.nodes.tools.tool_runner:ToolBox.call",
     "__main__:PaidModels.chat",
 ]
 POINTS = [
@@ -32,9 +32,9 @@ POINTS = [
     # the second call of these is the answer's, in the other run
     *(f"{LEDGER}.{method}:{when}:2" for method in ("reserve", "settle") for when in ("before", "after")),
     # the ticket is there, our memory of it is not
-    "sluicegate.nodes.tools:ToolBox._remember:before:1",
+    "sluicegate.nodes.tools.tool_runner:ToolBox._remember:before:1",
     # the ticket desk before it has written
-    "sluicegate.nodes.tools.desk:connect:after:1",
+    "sluicegate.nodes.tools.example_tickets:connect:after:1",
 ]
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate import sqlite
 from sluicegate.errors import RunError
-from sluicegate.graphs.run import Runner
-from sluicegate.observe.audit import verify
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.observe.audit.verify import verify
+from sluicegate.storage import sqlite
 from tests.faults.desk import ANN, LEAD, REQUESTS, left_behind, runner
 
 

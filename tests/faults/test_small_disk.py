@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluicegate.observe.incidents import Incidents
-from sluicegate.sqlite import connect
+from sluicegate.storage.sqlite import connect
 
 ROOT = Path(__file__).parents[2]
 PATTERNS = ROOT / "configs" / "patterns"
@@ -99,7 +99,7 @@ def test_a_full_disk_stops_a_run_clearly_and_it_goes_on_when_there_is_space(
         if "error" in said:
             assert said["error"]["code"] == "SG607"
             assert str(disk) in said["error"]["message"], "the place that is full is named"
-            assert said["error"]["mend"]
+            assert said["error"]["hint"]
         else:
             ended.add(said["run"])
     assert "left-0" not in ended

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sluicegate.graphs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 
 EFFECTS = {
     "classify": "classifies",

@@ -6,8 +6,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from sluicegate.errors import ConfigError
-from sluicegate.graphs.check import as_text, check
-from sluicegate.graphs.load import inspect, load
+from sluicegate.graphs.config.check import as_text, check
+from sluicegate.graphs.config.load import inspect, load
 
 HERE = Path(__file__).parent
 BROKEN = sorted(path.stem for path in (HERE / "broken").glob("*.yaml"))

@@ -11,8 +11,8 @@ import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.checkpoints import Checkpoints, open_checkpoints
-from sluicegate.postgres import Server
+from sluicegate.graphs.runtime.checkpoints import Checkpoints, open_checkpoints
+from sluicegate.storage.postgres import Server
 
 META: Any = {"source": "loop", "step": 1, "parents": {}}
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ConfigError, Place
-from sluicegate.graphs.conditions import Condition, Conditions
-from sluicegate.graphs.fields import UNSET, fields
+from sluicegate.graphs.conditions.conditions import Condition, Conditions
+from sluicegate.graphs.conditions.fields import UNSET, fields
 
 STATE: dict[str, Any] = {
     "request": {"text": "hi", "channel": "web"},

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sluicegate.errors import CODES
-from sluicegate.graphs.check import as_json, as_sarif, as_text, check
+from sluicegate.graphs.config.check import as_json, as_sarif, as_text, check
 
 FOLDER = Path(__file__).parent / "workflow"
 TEXT = (FOLDER / "workflow.yaml").read_text(encoding="utf-8")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.graphs.load import Workflow, inspect, load
+from sluicegate.graphs.config.load import Workflow, inspect, load
 
 FOLDER = Path(__file__).parent / "workflow"
 
@@ -71,7 +71,7 @@ def test_a_fitted_confidence_in_answers_changes_the_digest(folder: Path) -> None
     workflow, problems = inspect(folder / "workflow.yaml")
     assert workflow is not None
     assert any(
-        problem.code == "SG310" and problem.severity == "warning" and "--task answer" in (problem.mend or "")
+        problem.code == "SG310" and problem.severity == "warning" and "--task answer" in (problem.hint or "")
         for problem in problems
     )
     card = folder / "routers" / "answers" / "card.json"
@@ -93,7 +93,7 @@ def test_what_a_condition_reads_of_answers_and_nothing_fits_is_an_error_at_its_p
     assert problem.code == "SG310"
     assert problem.place
     assert problem.place.line > 1
-    assert "router: {answers: …}" in (problem.mend or "")
+    assert "router: {answers: …}" in (problem.hint or "")
     _edit(folder / "workflow.yaml", "router: {", "router: {answers: routers/answers, ")
     assert load(folder / "workflow.yaml").digest
 

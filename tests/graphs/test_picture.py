@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
-from sluicegate.graphs.flow import Flow
-from sluicegate.graphs.layout import Link, lay_out
-from sluicegate.graphs.picture import mermaid, svg
+from sluicegate.graphs.picture.layout import Link, lay_out
+from sluicegate.graphs.picture.picture import mermaid, svg
+from sluicegate.graphs.proofs.flow import Flow
 from tests.graphs.proof_flows import flow, helpdesk, node
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -181,7 +181,7 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from typer.testing import CliRunner
 
     from sluicegate.cli.graph import app
-    from sluicegate.graphs import load
+    from sluicegate.graphs.config import load
 
     workflow = SimpleNamespace(name="helpdesk", version="3", flow=helpdesk())
     monkeypatch.setattr(load, "load", lambda path: workflow)

@@ -8,9 +8,9 @@ import pytest
 
 from sluicegate.errors import Place, Problem
 from sluicegate.graphs import proofs
-from sluicegate.graphs.assigned import domains
-from sluicegate.graphs.flow import Flow
 from sluicegate.graphs.proofs import Guarantee, Waiver
+from sluicegate.graphs.proofs.dataflow import domains
+from sluicegate.graphs.proofs.flow import Flow
 from tests.graphs.proof_flows import INTENTS, flow, helpdesk, known, node
 
 HIGH_ASKS = Guarantee(no=("respond",), without=("human-interrupt",), when="intent.risk == 'high'")
@@ -52,7 +52,7 @@ def test_a_cached_answer_for_every_risk_breaks_the_third_guarantee() -> None:
             "for intent payroll"
         )
     ]
-    assert problem.mend == "Put a human-interrupt node on this route, or make one of its branches impossible"
+    assert problem.hint == "Put a human-interrupt node on this route, or make one of its branches impossible"
 
 
 SHAPES: dict[str, tuple[Flow, list[str]]] = {
@@ -367,7 +367,7 @@ def test_a_broken_built_in_guarantee_has_a_place_and_a_mend() -> None:
     drawn = flow(gate, node("x", "retrieve", "end"), END)
     [problem] = proofs.prove(drawn, [], [], known, domains())
     assert problem.place == place
-    assert problem.mend == (
+    assert problem.hint == (
         "Branch from 'p' where policy.verdict == 'deny', to nodes that do not lead to 'end'; "
         "or waive 'denials-hold' with a reason"
     )

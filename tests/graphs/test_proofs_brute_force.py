@@ -9,8 +9,8 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluicegate.graphs.flow import Flow
 from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
+from sluicegate.graphs.proofs.flow import Flow
 from tests.graphs.proof_flows import flow, known, node
 
 INTENTS: dict[str, dict[str, object]] = {"mild": {"risk": "low"}, "grave": {"risk": "high"}}

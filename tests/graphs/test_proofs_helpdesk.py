@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import Problem
-from sluicegate.graphs.load import inspect
+from sluicegate.graphs.config.load import inspect
 
 HELPDESK = Path(__file__).parents[2] / "configs" / "helpdesk"
 

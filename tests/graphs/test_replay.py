@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.graphs.replay import Change, open_for_replay, replay
-from sluicegate.observe.store import RunFilter, Store
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.session.replay import Change, open_for_replay, replay
+from sluicegate.observe.tracing.store import RunFilter, Store
 from sluicegate.state import DocumentRef
 from tests.fakes import FakeCache, FakeModels, FakeRetriever
 from tests.graphs.test_session import ANSWERED, HELPDESK, TICKET, fakes, list_tickets, production

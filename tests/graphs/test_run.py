@@ -15,23 +15,23 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.approvals import Approvals
-from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import open_checkpoints
-from sluicegate.graphs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.run import Runner
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.runtime.approvals import Approvals
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.runtime.checkpoints import open_checkpoints
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes._settings import NoSettings
-from sluicegate.nodes.answering import LlmSynthesize, SlmAnswer
-from sluicegate.nodes.call_tool import CallTool
-from sluicegate.nodes.ends import Refuse
-from sluicegate.nodes.human_interrupt import HumanInterrupt
-from sluicegate.nodes.output_check import OutputCheck
-from sluicegate.nodes.policy_check import PolicyCheck
-from sluicegate.nodes.retrieve import Retrieve
-from sluicegate.postgres import URL, configured
+from sluicegate.nodes.kinds.answering import LlmSynthesize, SlmAnswer
+from sluicegate.nodes.kinds.call_tool import CallTool
+from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
+from sluicegate.nodes.kinds.output_check import OutputCheck
+from sluicegate.nodes.kinds.policy_check import PolicyCheck
+from sluicegate.nodes.kinds.retrieve import Retrieve
+from sluicegate.nodes.kinds.terminal import Refuse
 from sluicegate.services import Services
 from sluicegate.state import State
+from sluicegate.storage.postgres import URL, configured
 from tests.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, FakeTracer, services
 
 ANN = principal("ann", ["employee"])
@@ -240,7 +240,7 @@ async def test_a_claim_stands_against_a_second_process(own_home: Path) -> None:
     Approvals(configured() or own_home).claim(waiting, given)
     with pytest.raises(RunError, match="decided already: reject by lea"):
         await made.decide(waiting["run"], "approve", LEAD)
-    taken_up = await made.take_up(waiting["run"])
+    taken_up = await made.resume(waiting["run"])
     assert taken_up.status == "refused"
 
 
@@ -272,7 +272,7 @@ async def test_silence_refuses(own_home: Path) -> None:
     clock.at += timedelta(hours=2)
     with pytest.raises(RunError, match="refused at its deadline"):
         await made.decide(run, "approve", LEAD)
-    outcome = await made.take_up(run)
+    outcome = await made.resume(run)
     assert (outcome.status, outcome.text) == (
         "refused",
         "This request cannot be answered here. Nobody decided in time.",
@@ -295,7 +295,7 @@ async def test_changed_workflow_is_refused_and_can_be_migrated(own_home: Path) -
 
 async def test_unknown_run(own_home: Path) -> None:
     with pytest.raises(RunError, match="no run") as raised:
-        await runner(own_home).take_up("nope")
+        await runner(own_home).resume("nope")
     assert raised.value.code == "SG603"
 
 
@@ -338,7 +338,7 @@ asyncio.run(t.runner(Path({str(own_home)!r}), services(tracer=Deadly())).run("Ho
     assert died.returncode == -signal.SIGKILL, died.stderr.decode()
     released("killed")
     given = services()
-    outcome = await runner(own_home, given).take_up("killed")
+    outcome = await runner(own_home, given).resume("killed")
     assert way(outcome.state) == ANSWERED
     assert outcome.status == "answered"
     before = ANSWERED[: ANSWERED.index(node_name)]
@@ -356,7 +356,7 @@ from pathlib import Path
 from sluicegate.errors import RunError
 from tests.graphs import test_run as t
 try:
-    asyncio.run(t.runner(Path({str(own_home)!r})).take_up("one"))
+    asyncio.run(t.runner(Path({str(own_home)!r})).resume("one"))
 except RunError as error:
     print(error.code)
 """
@@ -366,7 +366,7 @@ except RunError as error:
 
     made = runner(own_home, services(tracer=Waits()))
     assert (await made.run("How?", ANN, run="one")).status == "answered"
-    assert (await made.take_up("one")).status == "answered"
+    assert (await made.resume("one")).status == "answered"
 
 
 async def test_of_two_approvers_at_once_one_wins(own_home: Path) -> None:

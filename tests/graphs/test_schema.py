@@ -7,10 +7,10 @@ from typing import Any
 import jsonschema
 import pytest
 
-from sluicegate.graphs.load import inspect
-from sluicegate.graphs.reference import reference_page
-from sluicegate.graphs.schema import workflow_schema
-from sluicegate.graphs.source import read
+from sluicegate.graphs.config.load import inspect
+from sluicegate.graphs.config.reference import reference_page
+from sluicegate.graphs.config.schema import workflow_schema
+from sluicegate.graphs.config.source import read
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(__file__).parent

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ConfigError, RunError
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.open import open_workflow
-from sluicegate.graphs.run import Outcome
-from sluicegate.graphs.session import Session
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.session.session import Session
 from sluicegate.services import Services
 from sluicegate.state import State
 from tests.fakes import FakeCache, FakeConfidence, FakeGuards, FakeModels, FakePrompts, FakeRetriever, FakeRouter
@@ -331,7 +331,7 @@ async def test_plain_and_awaited_inside_a_running_loop() -> None:
 
 
 def test_one_trace_with_every_step(own_home: Path) -> None:
-    from sluicegate.observe.store import RunFilter, Store
+    from sluicegate.observe.tracing.store import RunFilter, Store
 
     session = start()
     for _ in ANSWERED:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from sluicegate.cli import replay as replay_command
 from sluicegate.cli import step as step_command
 from sluicegate.errors import RunError
-from sluicegate.graphs import open as opening
+from sluicegate.graphs.runtime import factory as opening
 from tests.graphs.test_session import ANSWERED, HELPDESK, fakes, production, start
 
 QUESTION = "How do I reset it?"
@@ -31,7 +31,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
         return real(config, change=lambda services: change(fake(services)), **more)
 
     for module in ("session", "replay"):
-        monkeypatch.setattr(f"sluicegate.graphs.{module}.open_workflow", opened)
+        monkeypatch.setattr(f"sluicegate.graphs.session.{module}.open_workflow", opened)
 
 
 def step(*given: str, keys: str = "") -> str:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from sluicegate.graphs.annotations import short
-from sluicegate.graphs.session import Session
-from sluicegate.graphs.session_view import plain
+from sluicegate.graphs.picture.annotations import short
+from sluicegate.graphs.session.session import Session
+from sluicegate.graphs.session.view import plain
 from tests.fakes import FakeModels
 from tests.graphs.test_session import HELPDESK, fakes, start
 

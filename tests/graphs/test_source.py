@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sluicegate.graphs import source
-from sluicegate.graphs.overlay import overlay
-from sluicegate.graphs.source import MAX_BYTES, Source, read
+from sluicegate.graphs.config import source
+from sluicegate.graphs.config.overlay import overlay
+from sluicegate.graphs.config.source import MAX_BYTES, Source, read
 
 
 def _read(tmp_path: Path, text: str, name: str = "w.yaml") -> Source:
@@ -99,7 +99,7 @@ def test_broken_yaml_has_a_code_and_a_place(tmp_path: Path, text: str, code: str
 
 
 def test_tabs_have_a_mend(tmp_path: Path) -> None:
-    assert _read(tmp_path, "a:\n\t- b").problems[0].mend == "Indent with spaces, not with tabs"
+    assert _read(tmp_path, "a:\n\t- b").problems[0].hint == "Indent with spaces, not with tabs"
 
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:

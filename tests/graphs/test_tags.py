@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sluicegate.cli.outcome import as_json, print_outcome
+from sluicegate.cli._support.outcome import as_json, print_outcome
 from sluicegate.errors import ConfigError
-from sluicegate.graphs.annotations import node_notes
-from sluicegate.graphs.conditions import Conditions
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import inspect, load
-from sluicegate.graphs.open import open_workflow
-from sluicegate.graphs.run import Outcome
+from sluicegate.graphs.conditions.conditions import Conditions
+from sluicegate.graphs.config.load import inspect, load
+from sluicegate.graphs.picture.annotations import node_notes
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
-from sluicegate.observe.store import Store
-from sluicegate.observe.tree import span_tree
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.views.tree import span_tree
+from sluicegate.policies.kill_switch import KillSwitch
 
 DESK = """\
 workflow: desk

@@ -3,7 +3,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from sluicegate.models import weights
 from tests.ollama_server import Faults, OllamaServer
 
 REAL = os.environ.get("OLLAMA_HOST")
@@ -12,8 +11,6 @@ REAL = os.environ.get("OLLAMA_HOST")
 
 @pytest.fixture(scope="session")
 def _shared_server() -> Iterator[OllamaServer]:
-    for name in weights.WEIGHTS:
-        weights.ensure(name)
     with OllamaServer() as server:
         yield server
 

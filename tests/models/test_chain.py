@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.models import results
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig, Price
-from sluicegate.models.fingerprint import PROBES
+from sluicegate.models.embeddings.fingerprint import PROBES
+from sluicegate.models.probes import probe_results as probe_results
+from sluicegate.models.probes.probe_results import Result
 from sluicegate.models.provider import Answer, Ask
-from sluicegate.models.results import Result
 from sluicegate.services import Message, Models
 
 HELLO = [Message("user", "hello")]
@@ -67,7 +67,7 @@ class Clock:
 
 
 def down(code: str = "SG301") -> ModelError:
-    return ModelError(code, "is down", mend="Start it")
+    return ModelError(code, "is down", hint="Start it")
 
 
 def model_set(
@@ -238,7 +238,7 @@ def test_cached_tokens_have_their_own_price() -> None:
 async def test_an_unknown_role_gets_the_nearest() -> None:
     with pytest.raises(ModelError) as caught:
         await model_set({"a:1": Fake()}).chat("slmm", HELLO, max_tokens=9)
-    assert (caught.value.code, caught.value.mend) == ("SG308", "Did you mean 'slm'? It has: slm")
+    assert (caught.value.code, caught.value.hint) == ("SG308", "Did you mean 'slm'? It has: slm")
 
 
 async def test_a_broken_stream_is_not_mixed_with_the_next() -> None:
@@ -323,16 +323,16 @@ def measured(right: int) -> Result:
 
 
 async def test_a_model_below_its_minimum_is_passed_over(caplog: pytest.LogCaptureFixture) -> None:
-    results.keep("fake-0.0", measured(12))
-    results.keep("fake-0.5", measured(20))
+    probe_results.keep("fake-0.0", measured(12))
+    probe_results.keep("fake-0.5", measured(20))
     models = {"judge": {"use": "a:1", "otherwise": ["b:1"], "minimum": {"review": 0.8}}}
     chain = model_set({"a:1": Fake("small"), "b:1": Fake("big", turn=0.5)}, models)
     answer = await chain.chat("judge", HELLO, max_tokens=9)
     assert answer.text == "big"
     assert answer.fallback == "a:1: SG315 its probe is below the minimum of judge: review 0.55 < 0.8"
-    assert results.admitted("fake-0.0", "review", 0.8) is False
-    assert results.admitted("fake-0.5", "review", 0.8) is True
-    assert results.admitted("never", "review", 0.8) is None
+    assert probe_results.admitted("fake-0.0", "review", 0.8) is False
+    assert probe_results.admitted("fake-0.5", "review", 0.8) is True
+    assert probe_results.admitted("never", "review", 0.8) is None
 
 
 async def test_a_model_that_was_never_probed_is_warned_about_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -352,8 +352,8 @@ async def test_warming_says_nothing_when_a_model_is_missing() -> None:
 
 @pytest.mark.parametrize("text", ["", "Hello there, how are you?", "密码重置" * 50, "x = {'a': [1, 2, 3]}" * 20])
 def test_tokens_are_estimated_from_above(text: str) -> None:
-    from sluicegate.models import weights
-    from sluicegate.models.embedded import _runtime  # pyright: ignore[reportPrivateUsage]
+    from sluicegate.models.embedded import weights
+    from sluicegate.models.embedded.embedded import _runtime  # pyright: ignore[reportPrivateUsage]
 
     weights.ensure("smollm2-135m")
     runtime = _runtime("smollm2-135m", None)

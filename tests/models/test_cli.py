@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.models import results, weights
+from sluicegate.models.embedded import weights
+from sluicegate.models.probes import probe_results as probe_results
 from tests.ollama_server import MODELS, OllamaServer
 
 # typer imports a name that its newest click announces to remove
@@ -41,7 +42,7 @@ def test_list_shows_what_is_here_and_what_is_not(monkeypatch: pytest.MonkeyPatch
     small = rows["embedded:smollm2-135m"]
     assert (small["state"], small["digest"][:8], small["bytes"]) == ("ok", "b179c952", 98362432)
     assert rows["ollama:"]["state"] == "unreachable"
-    assert rows["ollama:"]["mend"].startswith("Start it with `ollama serve`")
+    assert rows["ollama:"]["hint"].startswith("Start it with `ollama serve`")
 
 
 def test_pull_has_ollama_fetch_and_list_then_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,13 +63,13 @@ def test_probe_measures_keeps_and_judges(monkeypatch: pytest.MonkeyPatch) -> Non
     rows = run("models", "probe", "embedded:smollm2-135m", "--task", "review", "--rows", "1")
     assert [(row["task"], row["rows"]) for row in rows] == [("review", 1)]
     identity = f"embedded:smollm2-135m@{weights.WEIGHTS['smollm2-135m'].digest}"
-    assert results.result(identity, "review") is None, "a part of a probe is not kept"
+    assert probe_results.result(identity, "review") is None, "a part of a probe is not kept"
 
     monkeypatch.setattr(
-        "sluicegate.models.probe._text", lambda _task: json.dumps({"source": "", "claim": "", "supported": True})
+        "sluicegate.models.probes.probe._text", lambda _task: json.dumps({"source": "", "claim": "", "supported": True})
     )
     measured = run("models", "probe", "embedded:smollm2-135m", "--task", "review")
-    kept = results.result(identity, "review")
+    kept = probe_results.result(identity, "review")
     assert kept is not None
     assert kept.accuracy == measured[0]["accuracy"]
 
@@ -94,7 +95,7 @@ def test_doctor_without_weights_or_server(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     found = lines(status=1)
     assert found["embedded:smollm2-135m"]["state"] == "missing"
-    assert found["embedded:smollm2-135m"]["mend"] == "Run `sluicegate models pull smollm2-135m`"
+    assert found["embedded:smollm2-135m"]["hint"] == "Run `sluicegate models pull smollm2-135m`"
     assert found["ollama"]["state"] == "warn"
 
 
@@ -108,7 +109,7 @@ def test_doctor_of_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
         "what": "index kb",
         "state": "missing",
         "detail": "index 'kb' is empty",
-        "mend": "Run `sluicegate ingest configs/helpdesk/workflow.yaml`",
+        "hint": "Run `sluicegate ingest configs/helpdesk/workflow.yaml`",
     }
 
 
@@ -129,7 +130,7 @@ def test_doctor_of_a_server(monkeypatch: pytest.MonkeyPatch, postgres: str) -> N
     found = lines(status=1)["database"]
     assert found["state"] == "missing"
     assert "127.0.0.1:9/desk failed" in found["detail"]
-    assert "SLUICEGATE_DATABASE_URL" in found["mend"]
+    assert "SLUICEGATE_DATABASE_URL" in found["hint"]
     assert "hunter2" not in json.dumps(found)
 
 
@@ -138,4 +139,4 @@ def test_doctor_with_a_home_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "file"))
     found = lines(status=1)
     assert found["home"]["state"] == "missing"
-    assert found["home"]["mend"] == "Set SLUICEGATE_HOME to a writable folder"
+    assert found["home"]["hint"] == "Set SLUICEGATE_HOME to a writable folder"

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.models import embedded, weights
-from sluicegate.models.cores import threads
-from sluicegate.models.embedded import Embedded
+from sluicegate.models.embedded import embedded, weights
+from sluicegate.models.embedded.embedded import Embedded
+from sluicegate.models.embedded.threads import threads
 from sluicegate.models.provider import Ask
 from sluicegate.services import Message
 
@@ -164,8 +164,8 @@ def test_threads_are_few_and_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("SLUICEGATE_THREADS", "3")
     assert threads() == 3
     monkeypatch.delenv("SLUICEGATE_THREADS")
-    monkeypatch.setattr("sluicegate.models.cores._cores", lambda: 2)
+    monkeypatch.setattr("sluicegate.models.embedded.threads._cores", lambda: 2)
     assert threads() == 1
-    monkeypatch.setattr("sluicegate.models.cores._cores", lambda: 6)
-    monkeypatch.setattr("sluicegate.models.cores._load", lambda: 2.4)
+    monkeypatch.setattr("sluicegate.models.embedded.threads._cores", lambda: 6)
+    monkeypatch.setattr("sluicegate.models.embedded.threads._load", lambda: 2.4)
     assert threads() == 3

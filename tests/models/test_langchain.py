@@ -15,8 +15,8 @@ from langchain_core.runnables import RunnableLambda
 
 from sluicegate.errors import ModelError
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.langchain import LangChain
 from sluicegate.models.provider import Ask
+from sluicegate.models.providers.langchain import LangChain
 from sluicegate.services import Message
 
 SECRET = "sk-very-secret"
@@ -167,13 +167,13 @@ def test_a_missing_key_names_its_variable(groq: LangChain, monkeypatch: pytest.M
     monkeypatch.delenv("GROQ_API_KEY")
     with pytest.raises(ModelError) as caught:
         LangChain(ModelConfig(use="groq:llama-9"))
-    assert (caught.value.code, caught.value.mend) == ("SG308", "Set GROQ_API_KEY")
+    assert (caught.value.code, caught.value.hint) == ("SG308", "Set GROQ_API_KEY")
 
 
 def test_an_unknown_provider_gets_the_nearest() -> None:
     with pytest.raises(ModelError) as caught:
         LangChain(ModelConfig(use="opnai:gpt-5"))
-    assert (caught.value.code, caught.value.mend) == ("SG308", "Did you mean 'openai'?")
+    assert (caught.value.code, caught.value.hint) == ("SG308", "Did you mean 'openai'?")
     with pytest.raises(ModelError) as caught:
         LangChain(ModelConfig(use="olama:qwen3"))
-    assert caught.value.mend == "Did you mean 'ollama'?"
+    assert caught.value.hint == "Did you mean 'ollama'?"

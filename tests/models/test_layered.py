@@ -10,13 +10,13 @@ import pytest
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
-from sluicegate.models import weights
-from sluicegate.models.bert import Bert
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.embedded import Embedded
-from sluicegate.models.layered import LAST, Layered
+from sluicegate.models.embedded import weights
+from sluicegate.models.embedded.bert import Bert
+from sluicegate.models.embedded.embedded import Embedded
+from sluicegate.models.embedded.layered import LAST, Layered
 from sluicegate.models.provider import Ask
-from sluicegate.models.providers import provider_for
+from sluicegate.models.providers.registry import provider_for
 from sluicegate.services import Message
 
 NAME = "all-minilm-l6-v2"
@@ -83,7 +83,7 @@ def test_a_chat_model_has_no_layers_to_show() -> None:
     assert caught.value.code == "SG305"
     with pytest.raises(ModelError, match="no embedded model") as caught:
         Layered(f"all-minilm{weights.LAYERS}")
-    assert "all-minilm-l6-v2" in (caught.value.mend or "")
+    assert "all-minilm-l6-v2" in (caught.value.hint or "")
 
 
 async def test_a_call_that_nobody_awaits_stops(layered: Layered, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,7 +110,7 @@ async def test_a_call_that_nobody_awaits_stops(layered: Layered, monkeypatch: py
 
 
 def test_another_architecture_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluicegate.models.layered import Encoder
+    from sluicegate.models.embedded.layered import Encoder
 
     monkeypatch.setattr(weights, "located", lambda _name: weights.weights_dir() / weights.WEIGHTS["smollm2-135m"].file)
     weights.ensure("smollm2-135m")

@@ -9,9 +9,9 @@ import pytest
 
 from sluicegate.errors import ModelError
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.embedded import Embedded
-from sluicegate.models.ollama import Ollama, server_url
+from sluicegate.models.embedded.embedded import Embedded
 from sluicegate.models.provider import Ask
+from sluicegate.models.providers.ollama import Ollama, server_url
 from sluicegate.services import Message
 from tests.models.conftest import REAL
 from tests.ollama_server import Faults, OllamaServer
@@ -83,7 +83,7 @@ async def test_a_missing_model_names_the_command_that_fetches_it(address: str) -
     with pytest.raises(ModelError) as caught:
         await Ollama(ModelConfig(use="ollama:no-such-model", base_url=address)).chat(HELLO)
     assert caught.value.code == "SG302"
-    assert caught.value.mend == "Run `ollama pull no-such-model`"
+    assert caught.value.hint == "Run `ollama pull no-such-model`"
 
 
 async def test_a_long_text_is_embedded_in_parts(server: OllamaServer) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.models.probe import TASKS, interval, probe, rows_of
+from sluicegate.models.probes.probe import TASKS, interval, probe, rows_of
 from sluicegate.models.provider import Answer, Ask
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sluicegate.models.recent import Recent
+from sluicegate.models.embeddings.embedding_lru import Recent
 
 asked: list[list[str]] = []
 

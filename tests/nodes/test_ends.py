@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from sluicegate.nodes.ends import REFUSE, Refuse
-from sluicegate.nodes.policy_check import POLICY_CHECK, PolicyCheck
+from sluicegate.nodes.kinds.policy_check import POLICY_CHECK, PolicyCheck
+from sluicegate.nodes.kinds.terminal import REFUSE, Refuse
 from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.set import GuardSet

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from sluicegate.nodes.answering import SUMMARIZE, Summarize
-from sluicegate.nodes.excerpt import excerpt, material, pieces
-from sluicegate.nodes.governed import governed
-from sluicegate.policies.guards.grounded import unsupported
+from sluicegate.nodes.kinds.answering import SUMMARIZE, Summarize
+from sluicegate.nodes.model_governance import governed
+from sluicegate.nodes.writing.extractive_summary import excerpt, material, pieces
+from sluicegate.policies.guards.detectors.grounded import unsupported
 from sluicegate.services import Embeddings
 from tests.fakes import FakeModels, services
 from tests.nodes.test_answering import state

@@ -5,11 +5,11 @@ from typing import Any, get_args
 
 import pytest
 
-from sluicegate.nodes.answering import LLM_SYNTHESIZE, SLM_ANSWER, LlmSynthesize, SlmAnswer
-from sluicegate.nodes.governed import governed
-from sluicegate.policies.engine import load_engine
-from sluicegate.policies.entities import RANKS
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, LlmSynthesize, SlmAnswer
+from sluicegate.nodes.model_governance import governed
+from sluicegate.policies.cedar.engine import load_engine
+from sluicegate.policies.cedar.entities import RANKS
+from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.services import Services
 from sluicegate.state import Clearance, DocumentRef
 from tests.fakes import FakeLedger, FakeModels, FakePolicy, FakeRetriever, services

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError, StoppedError
-from sluicegate.graphs.review import reviewer
-from sluicegate.nodes.answering import SLM_ANSWER, SlmAnswer
-from sluicegate.nodes.classify import CLASSIFY
-from sluicegate.nodes.governed import Governed, governed
-from sluicegate.nodes.output_check import OUTPUT_CHECK, OutputCheck
-from sluicegate.nodes.registry import Node
-from sluicegate.nodes.retrieve import RETRIEVE, Retrieve
-from sluicegate.nodes.tag import TAG, Tag, TagWords
+from sluicegate.graphs.runtime.slm_reviewer import reviewer
+from sluicegate.nodes.kind import Node
+from sluicegate.nodes.kinds.answering import SLM_ANSWER, SlmAnswer
+from sluicegate.nodes.kinds.classify import CLASSIFY
+from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
+from sluicegate.nodes.kinds.retrieve import RETRIEVE, Retrieve
+from sluicegate.nodes.kinds.tag import TAG, Tag, TagWords
+from sluicegate.nodes.model_governance import Governed, governed
+from sluicegate.policies.cedar.engine import load_engine
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.engine import load_engine
 from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.policies.guards.set import GuardSet
-from sluicegate.policies.ledger import SqliteLedger, micros
-from sluicegate.policies.switch import KillSwitch
-from sluicegate.routing.slm import LabelDecoder, SlmRouter
+from sluicegate.policies.kill_switch import KillSwitch
+from sluicegate.policies.ledger.ledger import SqliteLedger, micros
+from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
 from sluicegate.services import Completion, Embeddings, IntentFacts, Message, Models, Services, WorkflowFacts
 from sluicegate.state import DocumentRef, State
 from tests.fakes import INTENTS, FakeLedger, FakeModels, FakePolicy, FakeRetriever, services

@@ -5,8 +5,8 @@ from typing import Any
 import langgraph.types
 import pytest
 
-from sluicegate.graphs.intake import principal
-from sluicegate.nodes.human_interrupt import HUMAN_INTERRUPT, HumanInterrupt
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.nodes.kinds.human_interrupt import HUMAN_INTERRUPT, HumanInterrupt
 from tests.fakes import services
 from tests.nodes.test_answering import state
 

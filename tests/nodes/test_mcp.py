@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ConfigError
-from sluicegate.nodes.tools import ToolBox
 from sluicegate.nodes.tools.mcp import available
-from sluicegate.nodes.tools.registry import Tool
+from sluicegate.nodes.tools.tool import Tool
+from sluicegate.nodes.tools.tool_runner import ToolBox
 
 SERVER = '''
 import os, sys, threading, time

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sluicegate.nodes.ranking import WEIGHTS, Passage, scores
+from sluicegate.nodes.writing.ranking import WEIGHTS, Passage, scores
 
 
 def flat(title: str, *sentences: str, cosine: float = 0.5) -> Passage:

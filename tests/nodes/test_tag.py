@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from sluicegate import tasks
-from sluicegate.nodes.governed import governed
-from sluicegate.nodes.tag import TAG, Tag, TagWords
+from sluicegate.nodes.kinds.tag import TAG, Tag, TagWords
+from sluicegate.nodes.model_governance import governed
 from sluicegate.services import Embeddings, Services
 from sluicegate.state import State
 from tests.fakes import FakeModels, FakePolicy, services

@@ -8,9 +8,10 @@ import pytest
 from pydantic import Field
 
 from sluicegate.errors import ConfigError
-from sluicegate.nodes.call_tool import idempotency_key
-from sluicegate.nodes.tools import Tool, ToolBox, tool, tools
-from sluicegate.nodes.tools.registry import ToolContext
+from sluicegate.nodes.kinds.call_tool import idempotency_key
+from sluicegate.nodes.tools.registry import tools
+from sluicegate.nodes.tools.tool import Tool, ToolContext, tool
+from sluicegate.nodes.tools.tool_runner import ToolBox
 
 CALLS: list[str] = []
 

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.observe.describe import node_attributes
-from sluicegate.observe.export import Exporter
-from sluicegate.observe.masking import Masking
-from sluicegate.observe.settings import TraceSettings
-from sluicegate.observe.store import Store
-from sluicegate.observe.traced import traced
-from sluicegate.observe.tracer import Tracer
+from sluicegate.observe.tracing.exporter import Exporter
+from sluicegate.observe.tracing.instrument import traced
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.observe.tracing.span_attributes import node_attributes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
 from sluicegate.services import Cached, Completion, Services, TokenLogprob
 from sluicegate.state import Approval, Branch, Principal, State
 from tests.fakes import FakeModels, FakeRouter, services

@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sluicegate.errors import RunError
-from sluicegate.observe.audit import AuditLog, AuditSettings, check_proof, prove, verify
 from sluicegate.observe.audit import log as audit_log
 from sluicegate.observe.audit.chain import canonical, line_of, plain
-from sluicegate.observe.audit.proof import records
+from sluicegate.observe.audit.log import AuditLog, AuditSettings
+from sluicegate.observe.audit.proof import check_proof, prove, records
+from sluicegate.observe.audit.verify import verify
 
 FACTS = {"node": "answer", "model": "ollama:qwen3:1.7b", "confidence": 0.75, "documents": [{"id": "kb-1"}]}
 
@@ -276,7 +277,8 @@ def test_a_record_whose_head_was_not_written_is_taken_in_and_recorded(make: Any,
 WRITER = """
 import sys
 from pathlib import Path
-from sluicegate.observe.audit import AuditLog, AuditSettings
+from sluicegate.observe.audit.log import AuditLog
+from sluicegate.observe.audit.log import AuditSettings
 folder, key, name, count = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 log = AuditLog(folder, AuditSettings(segment_mb=0.01), key=key)
 for number in range(count):
@@ -323,7 +325,7 @@ FULL = """
 import resource, sys
 from pathlib import Path
 from sluicegate.errors import RunError
-from sluicegate.observe.audit import AuditLog
+from sluicegate.observe.audit.log import AuditLog
 log = AuditLog(Path(sys.argv[1]), key=Path(sys.argv[2]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 written = 0

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sluicegate.cli import audit, incidents
-from sluicegate.observe.audit import AuditSettings, open_audit
+from sluicegate.observe.audit.log import AuditSettings, open_audit
 from sluicegate.observe.incidents import Incidents
 
 

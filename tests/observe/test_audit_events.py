@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sluicegate.observe.audit import node_event
+from sluicegate.observe.audit.events import node_event
 from sluicegate.state import State
 
 STATE: State = {

@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError, RunError
-from sluicegate.observe.audit import AuditLog, Auditor, verify
+from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.proof import records
+from sluicegate.observe.audit.verify import verify
+from sluicegate.observe.auditor import Auditor
 from sluicegate.observe.incidents import Incidents, Rule
 
 
@@ -61,20 +63,20 @@ def test_a_failure_is_recorded_by_code(auditor: Auditor, log: AuditLog) -> None:
     assert "secret" not in str(bodies)
 
 
-@pytest.mark.parametrize(("risk", "goes_on"), [("low", True), ("medium", True), ("high", False), (None, False)])
+@pytest.mark.parametrize(("risk", "resumes_on"), [("low", True), ("medium", True), ("high", False), (None, False)])
 def test_a_risky_request_stops_when_its_event_cannot_be_written(
     auditor: Auditor,
     log: AuditLog,
     incidents: Incidents,
     monkeypatch: pytest.MonkeyPatch,
     risk: str | None,
-    goes_on: bool,
+    resumes_on: bool,
 ) -> None:
     def full(*_: Any, **__: Any) -> Any:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("sluicegate.observe.audit.log.os.write", full)
-    if goes_on:
+    if resumes_on:
         step(auditor, state(risk))
     else:
         with pytest.raises(RunError) as caught:

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from langfuse import Langfuse
 
-from sluicegate.observe.export import QueuedExporter
-from sluicegate.observe.langfuse import Keys, LangfuseSender
-from sluicegate.observe.otlp import OtlpSender
-from sluicegate.observe.spans import root_id, trace_id
-from sluicegate.observe.store import Store
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
+from sluicegate.observe.exporters.otlp import OtlpSender
+from sluicegate.observe.tracing.spans import root_id, trace_id
+from sluicegate.observe.tracing.store import Store
 from tests.observe.receiver import PUBLIC, SECRET, ReceivedSpan, Receiver
 from tests.observe.scenario import first_stretch, last_stretch, open_tracer
 

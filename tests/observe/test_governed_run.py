@@ -2,23 +2,23 @@
 
 from pathlib import Path
 
-from sluicegate.graphs.approvals import Approvals
-from sluicegate.graphs.build import build
-from sluicegate.graphs.checkpoints import SqliteCheckpoints
-from sluicegate.graphs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.run import Runner
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.runtime.approvals import Approvals
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes._settings import NoSettings
-from sluicegate.nodes.answering import SlmAnswer
-from sluicegate.nodes.ends import Refuse
-from sluicegate.nodes.human_interrupt import HumanInterrupt
-from sluicegate.nodes.output_check import OutputCheck
-from sluicegate.nodes.policy_check import PolicyCheck
-from sluicegate.nodes.retrieve import Retrieve
-from sluicegate.observe.spans import root_id
-from sluicegate.observe.store import Store
-from sluicegate.observe.traced import traced
-from sluicegate.observe.tracer import Tracer
+from sluicegate.nodes.kinds.answering import SlmAnswer
+from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
+from sluicegate.nodes.kinds.output_check import OutputCheck
+from sluicegate.nodes.kinds.policy_check import PolicyCheck
+from sluicegate.nodes.kinds.retrieve import Retrieve
+from sluicegate.nodes.kinds.terminal import Refuse
+from sluicegate.observe.tracing.instrument import traced
+from sluicegate.observe.tracing.spans import root_id
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
 from tests.fakes import services
 from tests.graphs.test_run import When
 from tests.observe.scenario import open_tracer

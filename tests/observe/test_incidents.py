@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.observe.audit import AuditLog
+from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.incidents import RULES, Incidents, Kind, Rule
 

@@ -12,11 +12,11 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.nodes.prompts import PromptFolder
-from sluicegate.observe.experiments import Evaluated, send_experiment
-from sluicegate.observe.export import QueuedExporter
-from sluicegate.observe.langfuse import Keys, LangfuseSender, check_keys
+from sluicegate.observe.exporters.experiments import Evaluated, send_experiment
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_keys
 from sluicegate.observe.prompts import langfuse_prompts, reference
-from sluicegate.observe.traced import TracedModels, TracedPrompts
+from sluicegate.observe.tracing.instrument import TracedModels, TracedPrompts
 from tests.fakes import FakeModels
 from tests.observe.receiver import PUBLIC, SECRET, Receiver, forget_clients
 from tests.observe.scenario import open_tracer
@@ -108,8 +108,8 @@ def test_without_keys_the_sdk_is_not_even_imported(tmp_path: Path) -> None:
     (tmp_path / "answer.md").write_text(FILE)
     code = (
         "import sys, pathlib; from sluicegate.observe.prompts import langfuse_prompts; "
-        "from sluicegate.observe.destinations import configured_exporters, destinations; "
-        "from sluicegate.observe.tracer import Tracer; from sluicegate.observe.store import Store; "
+        "from sluicegate.observe.exporters.destinations import configured_exporters, destinations; "
+        "from sluicegate.observe.tracing.tracer import Tracer; from sluicegate.observe.tracing.store import Store; "
         f"text = pathlib.Path({str(tmp_path / 'answer.md')!r}).read_text(); "
         "assert langfuse_prompts()('answer', text) is None; assert configured_exporters() == []; "
         f"store = Store({str(tmp_path / 's.sqlite')!r}); tracer = Tracer(store, configured_exporters())\n"
@@ -169,7 +169,7 @@ def test_on_an_older_server_the_scores_of_an_experiment_arrive_too(
     server: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.version = "4.16.0"
-    monkeypatch.setattr("sluicegate.observe.langfuse.version", lambda _: "5.0.4")
+    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "5.0.4")
     sent = send_experiment("desk-eval", "v3", evaluated(), keys=Keys(PUBLIC, SECRET, server.url))
     assert "takes no scores from SDK 5.0.4" in sent.warning
     assert len(server.scores) == 4

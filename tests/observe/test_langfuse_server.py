@@ -12,10 +12,10 @@ from typing import Any
 import httpx
 import pytest
 
-from sluicegate.observe.export import QueuedExporter
-from sluicegate.observe.langfuse import Keys, LangfuseSender, check_keys, server_state
-from sluicegate.observe.push import push
-from sluicegate.observe.spans import new_id, root_id, trace_id
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_keys, server_state
+from sluicegate.observe.exporters.resend import push
+from sluicegate.observe.tracing.spans import new_id, root_id, trace_id
 from tests.observe.scenario import first_stretch, last_stretch, open_tracer
 
 KEYS = Keys.configured() if os.environ.get("LANGFUSE_HOST") else None

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ConfigError
-from sluicegate.observe.masking import Masking
-from sluicegate.observe.settings import TraceSettings
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.settings import TraceSettings
 
 KEY = b"k" * 32
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from sluicegate.observe.payloads import Payloads
-from sluicegate.postgres import server
+from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.services import Hidden
+from sluicegate.storage.postgres import server
 
 EMAIL = {"<EMAIL_1>": Hidden("bob@example.org", "email", "request")}
 

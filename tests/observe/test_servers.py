@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from sluicegate.observe.export import QueuedExporter, Rejected, SendError
-from sluicegate.observe.langfuse import Keys, LangfuseSender, loses_scores, server_state
-from sluicegate.observe.otlp import OtlpSender
-from sluicegate.observe.push import push
-from sluicegate.observe.settings import TraceSettings
-from sluicegate.observe.spans import RunInfo, Trace
-from sluicegate.observe.store import RunFilter
+from sluicegate.observe.exporters.export import QueuedExporter, Rejected, SendError
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, loses_scores, server_state
+from sluicegate.observe.exporters.otlp import OtlpSender
+from sluicegate.observe.exporters.resend import push
+from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.observe.tracing.spans import RunInfo, Trace
+from sluicegate.observe.tracing.store import RunFilter
 from tests.observe.receiver import PUBLIC, SECRET, Receiver
 from tests.observe.scenario import first_stretch, last_stretch, open_tracer
 
@@ -52,8 +52,8 @@ async def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path) -> 
 UNCLOSED = """
 import asyncio, sys
 from pathlib import Path
-from sluicegate.observe.export import QueuedExporter
-from sluicegate.observe.langfuse import Keys, LangfuseSender
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
 from tests.observe.scenario import first_stretch, open_tracer
 store, tracer = open_tracer(Path(sys.argv[1]), QueuedExporter(LangfuseSender(Keys(*sys.argv[2:5]))))
 asyncio.run(first_stretch(tracer))
@@ -239,13 +239,13 @@ async def test_scores_arrive_when_the_server_does_not_say_its_version(tmp_path: 
 
 
 def test_the_version_of_a_server_decides_the_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluicegate.observe.langfuse.version", lambda _: "5.0.4")
+    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "5.0.4")
     with Receiver(version="4.16.0") as old, Receiver(version="4.59.1") as new:
         assert "takes no scores from SDK 5.0.4" in loses_scores(server_state(Keys(PUBLIC, SECRET, old.url)))
         assert loses_scores(server_state(Keys(PUBLIC, SECRET, new.url))) == ""
     gone = server_state(Keys(PUBLIC, SECRET, dead_port()))
     assert (gone.reachable, gone.version) == (False, ())
-    monkeypatch.setattr("sluicegate.observe.langfuse.version", lambda _: "4.18.0")
+    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "4.18.0")
     with Receiver(version="4.16.0") as old:
         assert loses_scores(server_state(Keys(PUBLIC, SECRET, old.url))) == ""
 
@@ -264,7 +264,7 @@ class Stuck:
 def test_a_full_queue_drops_and_counts() -> None:
     exporter = QueuedExporter(Stuck(), capacity=10, first_pause_s=30)
     info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)
-    from sluicegate.observe.spans import Record
+    from sluicegate.observe.tracing.spans import Record
 
     for _ in range(8):
         exporter.offer(Trace(info, [Record("1", "", "n", "span", {}), Record("2", "", "n", "span", {})], []))
@@ -276,7 +276,7 @@ def test_a_full_queue_drops_and_counts() -> None:
 
 def test_a_batch_is_given_up_after_its_last_attempt() -> None:
     exporter = QueuedExporter(Stuck(), attempts=3, first_pause_s=0.01)
-    from sluicegate.observe.spans import Record
+    from sluicegate.observe.tracing.spans import Record
 
     info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)
     exporter.offer(Trace(info, [Record("1", "", "n", "span", {})], []))

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.observe.masking import Masking
-from sluicegate.observe.settings import TraceSettings
-from sluicegate.observe.spans import trace_id
-from sluicegate.observe.store import Store
-from sluicegate.observe.tracer import Tracer
-from sluicegate.observe.tree import span_tree
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.observe.tracing.spans import trace_id
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.views.tree import span_tree
 from tests.observe.receiver import PUBLIC, SECRET, Receiver
 from tests.observe.scenario import first_stretch, last_stretch
 
@@ -65,7 +65,7 @@ def test_list_shows_runs_newest_first(home_with_runs: Path) -> None:
 def test_an_id_is_never_cut(home_with_runs: Path, width: str) -> None:
     from rich.console import Console
 
-    from sluicegate.observe.render import runs_table
+    from sluicegate.observe.views.render import runs_table
 
     run = json.loads(call("list", "--json"))[0]
     runs = [run | {"run_id": f"{number:024x}", "workflow": name} for number, name in enumerate(["helpdesk", "shop"])]

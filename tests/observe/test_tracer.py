@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.observe.settings import TraceSettings
-from sluicegate.observe.spans import root_id
-from sluicegate.observe.store import RunFilter, Store
-from sluicegate.observe.tracer import Tracer
+from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.observe.tracing.spans import root_id
+from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.tracer import Tracer
 from sluicegate.services import Tracer as TracerContract
 from tests.observe.scenario import branch, first_stretch, last_stretch, open_tracer, state_of
 

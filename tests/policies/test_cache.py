@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.policies.cache import SqliteCache, answer_key, answer_space, normalised
+from sluicegate.policies.cache.cache import SqliteCache, answer_key, answer_space, normalised
 from sluicegate.services import Question
 
 RESTS_ON: dict[str, Any] = {

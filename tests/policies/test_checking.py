@@ -3,9 +3,9 @@
 import pytest
 
 from sluicegate.errors import PolicyError
-from sluicegate.policies.checking import check
-from sluicegate.policies.engine import CedarEngine
-from sluicegate.policies.sources import PolicyFile, base_schema, policy_files
+from sluicegate.policies.cedar.checking import check
+from sluicegate.policies.cedar.engine import CedarEngine
+from sluicegate.policies.cedar.sources import PolicyFile, base_schema, policy_files
 
 
 def problems(text: str) -> list[str]:

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import budget, policy
 from sluicegate.errors import BudgetError, ConfigError
-from sluicegate.observe.audit import open_audit, verify
+from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.audit.proof import records
+from sluicegate.observe.audit.verify import verify
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger
+from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Reservation
 
 ROOT = Path(__file__).parents[2]
@@ -134,7 +135,7 @@ def test_without_examples_it_says_what_to_write(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not there: no examples to decide") as raised:
         call(policy.app, "test", str(folder))
     [problem] = raised.value.problems
-    (folder / "policies" / "examples.yaml").write_text(str(problem.mend).partition("such as ")[2], "utf-8")
+    (folder / "policies" / "examples.yaml").write_text(str(problem.hint).partition("such as ")[2], "utf-8")
     assert [row["passed"] for row in called(policy.app, "test", str(folder))["examples"]] == [True]
 
 

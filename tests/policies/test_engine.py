@@ -9,10 +9,10 @@ import cedarpy
 import pytest
 
 from sluicegate.errors import PolicyError
+from sluicegate.policies.cedar.engine import CedarEngine, load_engine
+from sluicegate.policies.cedar.entities import context_json, principal_json, resource_json, uid
+from sluicegate.policies.cedar.sources import PolicyFile, base_schema, policy_files
 from sluicegate.policies.config import PolicyConfig
-from sluicegate.policies.engine import CedarEngine, load_engine
-from sluicegate.policies.entities import context_json, principal_json, resource_json, uid
-from sluicegate.policies.sources import PolicyFile, base_schema, policy_files
 from sluicegate.state import Principal
 
 HELPDESK = {"type": "Workflow", "id": "helpdesk"}

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import ConfigError
-from sluicegate.policies.engine import load_engine
-from sluicegate.policies.examples import read_examples, run_examples
-from sluicegate.policies.sources import BASE
+from sluicegate.policies.cedar.engine import load_engine
+from sluicegate.policies.cedar.examples import read_examples, run_examples
+from sluicegate.policies.cedar.sources import BASE
 
 
 def written(tmp_path: Path, text: str) -> Path:

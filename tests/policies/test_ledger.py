@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from sluicegate.errors import RunError
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import BudgetLedger, SqliteLedger, micros, open_ledger
-from sluicegate.policies.ledger_postgres import PostgresLedger
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.policies.kill_switch import KillSwitch
+from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger, micros
+from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Refusal, Reservation
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
@@ -302,7 +303,8 @@ WORKER = """
 import sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger, open_ledger
+from sluicegate.policies.ledger.ledger import SqliteLedger
+from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.services import Reservation
 budget, where = BudgetConfig(per_day_usd=0.5), sys.argv[1]
 ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
@@ -343,7 +345,8 @@ KILLED = """
 import sys, time
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger import SqliteLedger, open_ledger
+from sluicegate.policies.ledger.ledger import SqliteLedger
+from sluicegate.policies.ledger.factory import open_ledger
 budget, where = BudgetConfig(per_day_usd=1, lease_s=0.5), sys.argv[1]
 ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
 ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=1, tokens=1)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.evals.reuse import Pair, read_pairs
-from sluicegate.policies.paraphrase import difference
+from sluicegate.evals.evaluation.cache_eval import Pair, read_pairs
+from sluicegate.policies.cache.paraphrase import difference
 
 PAIRS = Path(__file__).parent / "cache_pairs.jsonl"
 LOOK_ALIKES = [pair for pair in read_pairs(PAIRS) if not pair.same]

@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.policies.engine import CedarEngine, load_engine
-from sluicegate.policies.entities import RANKS
-from sluicegate.policies.readable import Readable, Reading
-from sluicegate.policies.sources import PolicyFile, policy_files
+from sluicegate.policies.cedar.engine import CedarEngine, load_engine
+from sluicegate.policies.cedar.entities import RANKS
+from sluicegate.policies.cedar.readable import Readable, ReadFilters
+from sluicegate.policies.cedar.sources import PolicyFile, policy_files
 from sluicegate.state import Principal
 
 NAMES = st.sampled_from(["it", "hr", "everyone", "alice", "a:b", 'q"', "Ⅷ"])
@@ -39,7 +39,7 @@ def admitted(readable: Readable, document: dict[str, Any]) -> bool:
 
 @given(PRINCIPALS, DOCUMENTS)
 def test_base_filter_and_policies_agree(principal: Principal, document: dict[str, Any]) -> None:
-    reading = Reading(BASE)
+    reading = ReadFilters(BASE)
     readable = reading.readable(principal)
     assert admitted(readable, document) == reading.permits(principal, document)
 
@@ -47,7 +47,7 @@ def test_base_filter_and_policies_agree(principal: Principal, document: dict[str
 @given(PRINCIPALS, DOCUMENTS)
 def test_own_policies_shape_the_filter_too(principal: Principal, document: dict[str, Any]) -> None:
     """Whatever the policies allow gets through the filter, whatever they deny is stopped by `permits`."""
-    reading = Reading(WITH_OWN)
+    reading = ReadFilters(WITH_OWN)
     readable = reading.readable(principal, document.get("index", ""))
     permitted = WITH_OWN.decide(principal, "read_document", {"type": "Document", **document}, {}).allowed
     assert (admitted(readable, document) and readable["permits"](document)) == permitted
@@ -59,10 +59,10 @@ WITH_OWN = CedarEngine([*policy_files(), PolicyFile("own.cedar", OWN)])
 
 def test_a_document_cannot_pretend_to_be_another_type() -> None:
     document = {"type": "Workflow", "id": "d", "readers": [], "classification": "public"}
-    assert not Reading(BASE).permits({"id": "a", "roles": [], "groups": [], "clearance": "restricted"}, document)
+    assert not ReadFilters(BASE).permits({"id": "a", "roles": [], "groups": [], "clearance": "restricted"}, document)
 
 
 def test_without_policies_nothing_is_readable() -> None:
-    readable = Reading(CedarEngine([])).readable({"id": "a", "roles": [], "groups": [], "clearance": "restricted"})
+    readable = ReadFilters(CedarEngine([])).readable({"id": "a", "roles": [], "groups": [], "clearance": "restricted"})
     assert readable["labels"] == []
     assert readable["max_rank"] == -1

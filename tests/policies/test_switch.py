@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import BudgetError, RunError
-from sluicegate.policies.engine import load_engine
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.policies.cedar.engine import load_engine
+from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.state import Principal
 
 ALICE: Principal = {"id": "alice", "roles": [], "groups": [], "clearance": "public"}
@@ -64,7 +64,7 @@ def test_other_names_are_refused(switch: KillSwitch, name: str) -> None:
 WATCH = """
 import sys, time
 from pathlib import Path
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.policies.kill_switch import KillSwitch
 switch = KillSwitch(Path(sys.argv[1]))
 assert switch.check(model="m") is None
 print("watching", flush=True)
@@ -86,7 +86,7 @@ def test_a_running_process_sees_it_within_a_second(switch: KillSwitch) -> None:
 
 def test_two_writers_lose_nothing(switch: KillSwitch) -> None:
     code = (
-        "import sys; from pathlib import Path; from sluicegate.policies.switch import KillSwitch\n"
+        "import sys; from pathlib import Path; from sluicegate.policies.kill_switch import KillSwitch\n"
         "switch = KillSwitch(Path(sys.argv[1]))\n"
         "for n in range(20): switch.off(f'intent:{sys.argv[2]}{n}', reason='r', by='b')"
     )

@@ -18,11 +18,11 @@ from typing import Any
 from unittest.mock import patch
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import open_workflow
-from sluicegate.graphs.run import Outcome
-from sluicegate.policies.readable import Readable, Reading
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import open_workflow
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.policies.cedar.readable import Readable, ReadFilters
 from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.services import Services
@@ -104,7 +104,7 @@ async def _measured(folder: Path, every: list[tuple[str, Attack]]) -> list[Resul
     def change(services: Services) -> Services:
         # the least similar passages count too: a planted document is easy to find
         indexes = {"kb": opened_index}
-        reading = Reading(services.policy)
+        reading = ReadFilters(services.policy)
         made.append(LanceRetriever(folder / "indexes", indexes, models, readable=reading.readable))
         return replace(
             services,

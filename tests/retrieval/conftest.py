@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
+from sluicegate.retrieval.acl import Readable, by_labels
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import IngestReport, ingest
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.retrieval.readers import Readable, by_labels
 from sluicegate.services import Embeddings
 from sluicegate.state import Principal
 

@@ -176,7 +176,7 @@ async def test_another_embedder_is_refused_until_a_rebuild(desk: Desk) -> None:
         with pytest.raises(RetrievalError) as caught:
             await desk.ingest()
         assert caught.value.code == "SG404"
-        assert "--rebuild" in str(caught.value.mend)
+        assert "--rebuild" in str(caught.value.hint)
         assert "test:hash" in caught.value.message
     with pytest.raises(RetrievalError) as caught:
         await desk.ids("vpn")
@@ -212,7 +212,7 @@ async def test_a_corrupt_index_is_said_and_rebuilt(desk: Desk) -> None:
     with pytest.raises(RetrievalError) as caught:
         await desk.ids("vpn")
     assert caught.value.code == "SG402"
-    assert "--rebuild" in str(caught.value.mend)
+    assert "--rebuild" in str(caught.value.hint)
     await desk.ingest(rebuild=True)
     assert await desk.ids("vpn") == ["knowledge/vpn.md"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate.retrieval.chunking import cut
 from sluicegate.retrieval.config import ChunkConfig, IndexConfig
-from sluicegate.retrieval.facts import document, parse, split_front_matter
 from sluicegate.retrieval.loaders import load
-from sluicegate.retrieval.passages import cut
+from sluicegate.retrieval.metadata import document, parse, split_front_matter
 
 
 def pdf(text: str) -> bytes:

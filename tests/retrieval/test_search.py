@@ -11,9 +11,9 @@ import pytest
 
 from sluicegate.errors import RetrievalError
 from sluicegate.retrieval import table as tables
+from sluicegate.retrieval.acl import Document, by_labels, day_number, where
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.lance import LanceRetriever, search_terms
-from sluicegate.retrieval.readers import Document, by_labels, day_number, where
 from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, person
 
 HOSTILE_LABELS = [
@@ -281,15 +281,15 @@ async def test_policies_that_open_everything_or_nothing(desk: Desk) -> None:
 
 
 async def test_rights_come_from_the_workflows_policies(desk: Desk) -> None:
+    from sluicegate.policies.cedar.engine import load_engine
+    from sluicegate.policies.cedar.readable import ReadFilters
     from sluicegate.policies.config import PolicyConfig
-    from sluicegate.policies.engine import load_engine
-    from sluicegate.policies.readable import Reading
 
     desk.article("open.md", "salary", id="open")
     desk.article("hr.md", "salary", id="hr", readers="role:hr")
     desk.article("top.md", "salary", id="top", clearance="restricted")
     await desk.ingest()
-    retriever = desk.retriever(Reading(load_engine(desk.folder, PolicyConfig())).readable)
+    retriever = desk.retriever(ReadFilters(load_engine(desk.folder, PolicyConfig())).readable)
 
     async def found(who: Any) -> set[str]:
         return {document["id"] for document in await retriever.search("kb", "salary", who, k=9)}
@@ -300,9 +300,9 @@ async def test_rights_come_from_the_workflows_policies(desk: Desk) -> None:
 
 
 async def test_what_was_retrieved_once_is_only_for_who_may_read_it_now(desk: Desk) -> None:
+    from sluicegate.policies.cedar.engine import load_engine
+    from sluicegate.policies.cedar.readable import ReadFilters
     from sluicegate.policies.config import PolicyConfig
-    from sluicegate.policies.engine import load_engine
-    from sluicegate.policies.readable import Reading
 
     desk.article("open.md", "salary", id="open")
     desk.article("hr.md", "salary", id="hr", readers="role:hr")
@@ -317,7 +317,7 @@ async def test_what_was_retrieved_once_is_only_for_who_may_read_it_now(desk: Des
     await desk.ingest()
 
     def left(who: Any) -> list[str]:
-        retriever = desk.retriever(Reading(load_engine(desk.folder, PolicyConfig())).readable)
+        retriever = desk.retriever(ReadFilters(load_engine(desk.folder, PolicyConfig())).readable)
         return sorted(document["id"] for document in retriever.readable(documents, who))
 
     assert left(boss) == ["hr", "open"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.routing.artifact import Artifact
+from sluicegate.routing.intent.artifact import Artifact
 from tests.routing.made_rows import fitted_at
 
 

@@ -8,9 +8,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.routing.artifact import Artifact, read_artifact, write_artifact
 from sluicegate.routing.data import Labelled
-from sluicegate.routing.fit import FitSettings, fit_intents
+from sluicegate.routing.intent.artifact import Artifact, read_artifact, write_artifact
+from sluicegate.routing.intent.fit import FitSettings, fit_intents
 
 TOPICS = {
     "password": ["reset my password", "locked out of my account", "password expired", "forgot the login code"],

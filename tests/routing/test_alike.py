@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sluicegate.routing.alike import PRIOR, SHARPNESS, Alike
+from sluicegate.routing.answers.neighbour_features import PRIOR, SHARPNESS, Alike
 
 NAN = float("nan")
 

@@ -8,20 +8,20 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import ModelError
-from sluicegate.routing.answer import FEATURES, UNFITTED, features_of, load_answers
-from sluicegate.routing.answer_fit import AnswerTarget, Graded, fit_answers, read_graded
-from sluicegate.routing.answer_report import report_answers
-from sluicegate.routing.threshold import NEVER
-from sluicegate.services import Completion, Evidence, TokenLogprob
+from sluicegate.routing.answers.answer import FEATURES, UNFITTED, features_of, load_answers
+from sluicegate.routing.answers.fit import AnswerTarget, Graded, fit_answers, read_graded
+from sluicegate.routing.answers.report import report_answers
+from sluicegate.routing.calibration.threshold import NEVER
+from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
 
 SOURCE = "Hold the power button for ten seconds, then the router restarts by itself."
 LOOSE = AnswerTarget(error=0.3, confidence=0.95)
 
 
-def evidence(text: str, logprob: float | None = -0.1, finish: Any = "stop", **more: Any) -> Evidence:
+def evidence(text: str, logprob: float | None = -0.1, finish: Any = "stop", **more: Any) -> AnswerFeatures:
     tokens = () if logprob is None else tuple(TokenLogprob(word, logprob) for word in text.split())
     completion = Completion(text, "m", "m", 1, 1, finish, 1.0, 0.0, logprobs=tokens)
-    return Evidence(completion, text, more.pop("question", "How do I restart the router?"), [SOURCE], **more)
+    return AnswerFeatures(completion, text, more.pop("question", "How do I restart the router?"), [SOURCE], **more)
 
 
 def test_without_a_fit_answers_are_ordered_and_none_is_sure_enough() -> None:
@@ -100,7 +100,9 @@ def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missin
     target = AnswerTarget(error=0.02, confidence=0.95)
     with pytest.raises(ModelError, match=r"SG313 no confidence can promise answers wrong at most 2% of the time") as e:
         fit_answers(rows, target=target, digests={}, out=tmp_path / "answers")
-    assert e.value.mend == "Allow more error, or mend the answers; 149 sure and right ones are the least that prove it"
+    assert (
+        e.value.hint == "Allow more error, or improve the answers; 149 sure and right ones are the least that prove it"
+    )
     assert not (tmp_path / "answers").exists()
     card = fit_answers(
         rows, target=AnswerTarget(0.02, 0.95, needed=False), digests={}, out=tmp_path / "answers"
@@ -113,8 +115,8 @@ def test_more_rows_are_asked_for_where_more_would_do(tmp_path: Path) -> None:
     rows = read_graded(graded(100, 0, noise=0.05))
     with pytest.raises(ModelError, match="SG313") as e:
         fit_answers(rows, target=AnswerTarget(0.1, 0.99), digests={}, out=tmp_path / "answers")
-    assert e.value.mend
-    assert "answers as sure as the surest would do, held apart" in e.value.mend
+    assert e.value.hint
+    assert "answers as sure as the surest would do, held apart" in e.value.hint
 
 
 def test_too_few_or_unreadable(tmp_path: Path) -> None:
@@ -140,7 +142,7 @@ def test_answers_of_another_model_are_said_to_be_unproved(tmp_path: Path, caplog
     sure(evidence("Hold the power button."))
     assert caplog.messages == []
     other = evidence("Hold the power button.")
-    sure(Evidence(Completion("x", "other:9b", "m", 1, 1, "stop", 1.0, 0.0), other.text, "", [SOURCE]))
+    sure(AnswerFeatures(Completion("x", "other:9b", "m", 1, 1, "stop", 1.0, 0.0), other.text, "", [SOURCE]))
     assert "confidence was fitted to answers of m; other:9b answers, so its threshold proves nothing" in caplog.text
 
 

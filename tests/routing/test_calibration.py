@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from sluicegate.routing.calibration import METHODS, Method, ece, fit_calibrator, reliability, softmax
-from sluicegate.routing.calibration_choice import choose_calibrator
+from sluicegate.routing.calibration.calibration import METHODS, Method, ece, fit_calibrator, reliability, softmax
+from sluicegate.routing.calibration.choice import choose_calibrator
 
 
 def logits_of(count: int, seed: int, *, sharpen: float) -> tuple[np.ndarray, np.ndarray]:

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sluicegate.cli.router import CALIBRATIONS, app
 from sluicegate.errors import ModelError
-from sluicegate.routing.calibration import METHODS
+from sluicegate.routing.calibration.calibration import METHODS
 from tests.routing.made_rows import jsonl, rows
 from tests.routing.test_answer import graded
 from tests.routing.test_escalate import made

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.routing.costquality import cost_quality
 from sluicegate.routing.data import Escalations
-from sluicegate.routing.escalate import fit_escalation, load_escalation, report_escalation, write_escalation
+from sluicegate.routing.escalation.costquality import cost_quality
+from sluicegate.routing.escalation.escalate import fit_escalation, load_escalation, report_escalation, write_escalation
 
 
 def made(count: int, seed: int) -> Escalations:

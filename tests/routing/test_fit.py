@@ -8,11 +8,18 @@ import pytest
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError, RunError
-from sluicegate.routing.artifact import Artifact, check_fits, check_place, read_artifact, read_card, write_artifact
 from sluicegate.routing.data import Labelled
-from sluicegate.routing.fit import FitSettings, check_rows, fit_intents, hold_apart
-from sluicegate.routing.report import report_intents
-from sluicegate.routing.router import FittedRouter
+from sluicegate.routing.intent.artifact import (
+    Artifact,
+    check_fits,
+    check_place,
+    read_artifact,
+    read_card,
+    write_artifact,
+)
+from sluicegate.routing.intent.fit import FitSettings, check_rows, fit_intents, hold_apart
+from sluicegate.routing.intent.router import FittedRouter
+from sluicegate.routing.monitoring.report import report_intents
 from tests.routing.made_rows import EMBEDDER, embed_secret_now, fitted_at, rows, secret_rows
 
 
@@ -55,7 +62,7 @@ async def test_the_same_data_give_the_same_artifact(tmp_path: Path) -> None:
 
 
 async def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluicegate.routing import training
+    from sluicegate.routing.intent import training
 
     fits: list[str] = []
     whole = training._fit_member
@@ -159,7 +166,7 @@ async def test_a_target_the_data_cannot_support(tmp_path: Path) -> None:
         await fitted_at(tmp_path / "one", embeddings=False, settings=settings)
     assert caught.value.code == "SG313"
     assert "wrong at most 0.1% of the time, with 99% confidence" in caught.value.message
-    assert "more calibration examples are needed" in str(caught.value.mend)
+    assert "more calibration examples are needed" in str(caught.value.hint)
     loose = FitSettings(error=0.001, confidence=0.99, need_threshold=False)
     artifact = await fitted_at(tmp_path / "two", embeddings=False, settings=loose)
     found = await FittedRouter(artifact).classify("printer is jammed")

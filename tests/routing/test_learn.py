@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.routing.artifact import Artifact
 from sluicegate.routing.data import Labelled
-from sluicegate.routing.drift import by_day, drift, psi, window_of
-from sluicegate.routing.explain import explain_text, targets
-from sluicegate.routing.fit import FitSettings
-from sluicegate.routing.learn import compare, corrections_of, unseen, with_corrections, would_change
-from sluicegate.routing.plots import cost_quality_svg, drift_svg, page, reliability_svg
-from sluicegate.routing.router import FittedRouter
+from sluicegate.routing.intent.artifact import Artifact
+from sluicegate.routing.intent.explain import explain_text, targets
+from sluicegate.routing.intent.fit import FitSettings
+from sluicegate.routing.intent.learn import compare, corrections_of, unseen, with_corrections, would_change
+from sluicegate.routing.intent.router import FittedRouter
+from sluicegate.routing.monitoring.drift import by_day, drift, psi, window_of
+from sluicegate.routing.monitoring.plots import cost_quality_svg, drift_svg, page, reliability_svg
 from tests.routing.made_rows import embed_secret, embed_secret_now, fitted_at, rows, secret_rows
 
 DAY = 86_400 * 10**9

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.routing.artifact import Artifact, read_artifact, write_artifact
-from sluicegate.routing.fit import FitSettings, fit_intents
-from sluicegate.routing.per_intent import PerIntent, Scored, fit_per_intent
-from sluicegate.routing.report import report_intents
-from sluicegate.routing.router import FittedRouter
-from sluicegate.routing.threshold import NEVER
+from sluicegate.routing.calibration.per_intent import PerIntent, Scored, fit_per_intent
+from sluicegate.routing.calibration.threshold import NEVER
+from sluicegate.routing.intent.artifact import Artifact, read_artifact, write_artifact
+from sluicegate.routing.intent.fit import FitSettings, fit_intents
+from sluicegate.routing.intent.router import FittedRouter
+from sluicegate.routing.monitoring.report import report_intents
 from tests.routing.made_rows import rows
 
 POWERS = (0.5, 1.0, 1.6, 0.8, 0.8, 1.2)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sluicegate.routing.head import Projection
-from sluicegate.routing.similarity import fit_kernel, similarities
-from sluicegate.routing.training import AXES, Kept, fit_projection
+from sluicegate.routing.intent.head import Projection
+from sluicegate.routing.intent.similarity import fit_kernel, similarities
+from sluicegate.routing.intent.training import AXES, FitCheckpoint, fit_projection
 
 SHARPNESS = 0.7
 
@@ -84,7 +84,7 @@ def test_few_rows_keep_every_dimension() -> None:
 
 
 def test_a_piece_that_was_damaged_is_made_again(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+    kept = FitCheckpoint(tmp_path)
     made = kept.get("piece", lambda: {"x": np.arange(3.0)})
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(file.read_bytes()[:40])

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.routing.admission import Admission
-from sluicegate.routing.artifact import Artifact
-from sluicegate.routing.cascade import CascadeRouter
 from sluicegate.routing.config import RouterConfig
-from sluicegate.routing.open import open_router
-from sluicegate.routing.router import FittedRouter
-from sluicegate.routing.slm import LabelDecoder, SlmRouter
+from sluicegate.routing.factory import open_router
+from sluicegate.routing.intent.artifact import Artifact
+from sluicegate.routing.intent.cascade import CascadeRouter
+from sluicegate.routing.intent.router import FittedRouter
+from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
+from sluicegate.routing.probe_gate import Admission
 from sluicegate.services import Completion, Embeddings, Message, TokenLogprob
 
 

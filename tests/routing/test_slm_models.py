@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.models import results
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig, ProbeTask
-from sluicegate.models.providers import provider_for
-from sluicegate.models.results import Result
-from sluicegate.routing.artifact import Artifact
-from sluicegate.routing.cascade import CascadeRouter
-from sluicegate.routing.router import FittedRouter
-from sluicegate.routing.slm import CONTENT_FREE, LabelDecoder, SlmRouter
+from sluicegate.models.probes import probe_results as probe_results
+from sluicegate.models.probes.probe_results import Result
+from sluicegate.models.providers.registry import provider_for
+from sluicegate.routing.intent.artifact import Artifact
+from sluicegate.routing.intent.cascade import CascadeRouter
+from sluicegate.routing.intent.router import FittedRouter
+from sluicegate.routing.intent.slm import CONTENT_FREE, LabelDecoder, SlmRouter
 from tests.ollama_server import OllamaServer
 from tests.routing.test_slm import trusted
 
@@ -87,7 +87,7 @@ def opened(tmp_path: Path, overlay: str) -> Opened:
 
 async def keep(use: str, task: ProbeTask, right: int, url: str | None = None) -> None:
     identity = await provider_for(ModelConfig(use=use, base_url=url)).identity()
-    results.keep(identity, Result(task, right, 22, 1.0, "probe", datetime.now(UTC).isoformat()))
+    probe_results.keep(identity, Result(task, right, 22, 1.0, "probe", datetime.now(UTC).isoformat()))
 
 
 CASCADE = f"""

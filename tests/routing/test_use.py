@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from sluicegate.cli.router import app
 from sluicegate.errors import ModelError
 from sluicegate.home import home
-from sluicegate.observe.spans import RunInfo, Score
-from sluicegate.observe.store import Store, Writes
-from sluicegate.routing.artifact import read_card
+from sluicegate.observe.tracing.spans import RunInfo, Score
+from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.routing.intent.artifact import read_card
 from tests.routing.test_commands import said, told
 
 HELPDESK = Path(__file__).resolve().parents[2] / "configs" / "helpdesk" / "workflow.yaml"

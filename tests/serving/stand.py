@@ -18,21 +18,21 @@ from typing import Any
 import httpx
 import uvicorn
 
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import Opened
-from sluicegate.graphs.versions import keep
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened
+from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
-from sluicegate.observe.store import Store
-from sluicegate.observe.tracer import Tracer
-from sluicegate.policies.engine import CedarEngine
-from sluicegate.policies.sources import policy_files
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.policies.cedar.engine import CedarEngine
+from sluicegate.policies.cedar.sources import policy_files
+from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.services import Classification, Message
 from sluicegate.serving import Limits, Service
-from sluicegate.serving.callers import Callers, TrustedHeader
-from sluicegate.serving.connections import Connection
-from sluicegate.serving.http import application
-from sluicegate.serving.server import serve
+from sluicegate.serving.http.app import application
+from sluicegate.serving.http.callers import Callers, TrustedHeader
+from sluicegate.serving.http.connections import Connection
+from sluicegate.serving.http.server import serve
 from tests.fakes import FakeModels, FakeRouter, services
 from tests.graphs.test_run import runner
 
@@ -89,7 +89,7 @@ def clock() -> datetime:
 
 
 class NoShadow:
-    """In the place of `Beside`: remembers what it was offered, and when."""
+    """In the place of `ShadowProcess`: remembers what it was offered, and when."""
 
     state = "none"
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sluicegate.cli.token import app
 from sluicegate.errors import RunError
-from sluicegate.serving.callers import Named, TokenFile, TrustedHeader
+from sluicegate.serving.http.callers import Named, TokenFile, TrustedHeader
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from sluicegate.serving import connections
+from sluicegate.serving.http import connections
 from tests.serving.stand import served
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.serving.endpoints import OPERATIONS
+from sluicegate.serving.http.endpoints import OPERATIONS
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")

@@ -15,11 +15,11 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sluicegate.errors import ModelError
-from sluicegate.graphs.intake import principal
-from sluicegate.observe.store import Store
-from sluicegate.policies.switch import KillSwitch
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.observe.tracing.store import Store
+from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.serving import Limits
-from sluicegate.serving.callers import Fixed, Named, TokenFile
+from sluicegate.serving.http.callers import Fixed, Named, TokenFile
 from sluicegate.serving.service import run_id
 from tests.fakes import FakeModels
 from tests.serving import stand
@@ -219,8 +219,8 @@ def test_bodies_that_do_not_fit() -> None:
         assert "my secret words" not in json.dumps(wrong)
         problem(client.post("/v1/runs", json={"text": "\u200b"}), 422, "SG601")
         problem(client.get("/v1/nothing"), 404, "SG622")
-        assert wrong["mend"] == "It takes: text, request_id, session, principal, stream"
-        assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["mend"]
+        assert wrong["hint"] == "It takes: text, request_id, session, principal, stream"
+        assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["hint"]
         problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 
 

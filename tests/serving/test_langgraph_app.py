@@ -52,7 +52,7 @@ def test_every_workflow_is_exported() -> None:
 
 @pytest.mark.parametrize("graph_id", sorted(EXPORTS))
 def test_an_export_loads_and_describes_itself(graph_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sluicegate.graphs.load import load as load_workflow
+    from sluicegate.graphs.config.load import load as load_workflow
 
     graph = load(graph_id, monkeypatch)
     assert isinstance(graph, CompiledStateGraph)
@@ -69,8 +69,8 @@ async def test_a_thread_runs_waits_and_takes_one_request(monkeypatch: pytest.Mon
     """As the server does it: its own checkpointer, a thread, an interrupt, a resume."""
     from langgraph.types import Command
 
-    from sluicegate.graphs import open as opening
-    from sluicegate.graphs.intake import principal
+    from sluicegate.graphs.runtime import factory as opening
+    from sluicegate.graphs.runtime.intake import principal
     from tests.fakes import FakeModels
     from tests.graphs.test_session import TICKET, fakes
 

@@ -18,9 +18,9 @@ import pytest
 
 from sluicegate.cli.serve import app
 from sluicegate.errors import RunError
-from sluicegate.serving.admission import Limits
+from sluicegate.serving.http.server import serve
+from sluicegate.serving.limits import Limits
 from sluicegate.serving.recovery import _SETTLED_S
-from sluicegate.serving.server import serve
 from tests.serving.stand import GATEWAY, WORKFLOW, serve_alone
 
 CONFIG = WORKFLOW / "workflow.yaml"
@@ -128,7 +128,7 @@ def running(count: int) -> None:
 
 
 def runs_of() -> dict[str, str]:
-    from sluicegate.observe.store import Store
+    from sluicegate.observe.tracing.store import Store
 
     store = Store(Path(os.environ["SLUICEGATE_HOME"]) / "store.sqlite")
     found = {row["run_id"]: row["status"] for row in store.runs(limit=100)}
@@ -236,5 +236,5 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> Non
     result = CliRunner().invoke(app, [str(CONFIG), "--as", "ann"])
     assert isinstance(result.exception, RunError)
     assert result.exception.code == "SG624"
-    assert result.exception.mend == "pip install 'sluicegate[serve]'"
+    assert result.exception.hint == "pip install 'sluicegate[serve]'"
     assert json.dumps(result.exception.message).count("uvicorn") == 1

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.evals import champions
-from sluicegate.graphs.background import elsewhere
-from sluicegate.graphs.intake import principal
-from sluicegate.graphs.load import load
-from sluicegate.graphs.versions import keep, kept
+from sluicegate.evals.promotion import champions
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.loop_thread import elsewhere
+from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.home import home
-from sluicegate.observe.store import Store
-from sluicegate.observe.tracer import Tracer
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
 from sluicegate.serving import Limits, Service
-from sluicegate.serving.admission import Busy
+from sluicegate.serving.limits import Busy
 from sluicegate.serving.recovery import Recovery
 from tests.serving import stand
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.graphs.intake import principal
-from sluicegate.postgres import URL
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.serving import Limits
-from sluicegate.serving.admission import Busy
+from sluicegate.serving.limits import Busy
+from sluicegate.storage.postgres import URL
 from tests.serving import stand
 
 ANN, EVE, LEAD = principal("ann", ["employee"]), principal("eve", ["employee"]), principal("lea", ["helpdesk-lead"])

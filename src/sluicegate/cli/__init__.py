@@ -100,7 +100,7 @@ def _root() -> None: ...
 
 def main() -> None:
     """Run the command line; leaves with 0, 1 (failed), 2 (wrong use or config) or 130 (interrupted)."""
-    from sluicegate.cli.show import fail, show_warnings
+    from sluicegate.cli._support.console import fail, show_warnings
     from sluicegate.errors import SluicegateError
 
     show_warnings()
@@ -129,7 +129,7 @@ def _disk_fault(error: Exception) -> "SluicegateError":
     import errno
 
     from sluicegate.errors import RunError
-    from sluicegate.sqlite import explained
+    from sluicegate.storage.sqlite import explained
 
     if isinstance(error, sqlite3.DatabaseError):
         try:
@@ -138,10 +138,10 @@ def _disk_fault(error: Exception) -> "SluicegateError":
         except RunError as known:
             return known
         except sqlite3.DatabaseError:
-            return RunError("SG606", f"the database cannot be used: {error}", mend="Restore it from a backup")
+            return RunError("SG606", f"the database cannot be used: {error}", hint="Restore it from a backup")
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        mend = "Free space" if full else "Check that it exists, its permissions, and that the disk can be written"
+        hint = "Free space" if full else "Check that it exists, its permissions, and that the disk can be written"
         where = f" {error.filename}" if error.filename else ""
-        return RunError("SG607", f"cannot read or write{where}: {error.strerror or error}", mend=mend)
-    return RunError("SG611", "this machine is out of memory", mend="Close other programs, or use smaller models")
+        return RunError("SG607", f"cannot read or write{where}: {error.strerror or error}", hint=hint)
+    return RunError("SG611", "this machine is out of memory", hint="Close other programs, or use smaller models")

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.outcome import as_json as outcome_json
-from sluicegate.cli.outcome import print_outcome, proposed, until
-from sluicegate.cli.show import AsJson, console, emit, notes
+from sluicegate.cli._support.console import AsJson, console, emit, notes
+from sluicegate.cli._support.outcome import as_json as outcome_json
+from sluicegate.cli._support.outcome import print_outcome, proposed, until
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
-    from sluicegate.evals.champions import Changed
-    from sluicegate.graphs.approvals import Waiting
-    from sluicegate.graphs.open import Opened
+    from sluicegate.evals.promotion.champions import Changed
+    from sluicegate.graphs.runtime.approvals import Waiting
+    from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
 
 __all__ = ["app"]
@@ -43,8 +43,8 @@ def list_waiting(
     workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "", as_json: AsJson = False
 ) -> None:
     """List the runs that wait, the oldest first; those past their deadline are refused now."""
-    from sluicegate.graphs.recorded import left_at_home
-    from sluicegate.postgres import URL
+    from sluicegate.graphs.session.checkpoint_reader import left_at_home
+    from sluicegate.storage.postgres import URL
 
     waiting = _all_waiting(workflow)
     if forgotten := left_at_home():
@@ -83,8 +83,8 @@ def show(
     role: Roles = None, group: Groups = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Show the evidence: request, draft, sources, checks, and why a person is asked."""
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.recorded import full_id
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.graphs.session.checkpoint_reader import full_id
 
     waiting = _waiting(_last() if run == "last" else full_id(run), principal(user, role, group) if user else None)
     if as_json:
@@ -179,9 +179,9 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write what people decided as graded answers, for `router fit --task answer`."""
-    from sluicegate.cli.since import since_ns
-    from sluicegate.graphs.load import load
-    from sluicegate.observe.decided import decided_drafts
+    from sluicegate.cli._support.options import since_ns
+    from sluicegate.graphs.config.load import load
+    from sluicegate.observe.approval_labels import decided_drafts
 
     rows, left = decided_drafts(_store(), load(config).config.workflow, since_ns=since_ns(since))
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
@@ -198,8 +198,8 @@ def _decide(
     run: str, verdict: str, user: str, roles: list[str] | None, groups: list[str] | None, reason: str, text: str,
     intent: str, kept: bool, migrate: bool, *, as_json: bool,
 ) -> None:  # fmt: skip
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.recorded import full_id
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.graphs.session.checkpoint_reader import full_id
 
     run = full_id(run)
     opened = _opened(run, "kept" if kept else "migrate" if migrate else "refuse")
@@ -224,7 +224,7 @@ def _decide(
 
 def _all_waiting(workflow: str) -> "list[Waiting]":
     """What waits in this home, or on its server. A run past its deadline is refused on the way."""
-    from sluicegate.graphs.recorded import all_waiting
+    from sluicegate.graphs.session.checkpoint_reader import all_waiting
 
     found: list[Waiting] = []
     opened: dict[tuple[str, str], Any] = {}
@@ -246,7 +246,7 @@ def _all_waiting(workflow: str) -> "list[Waiting]":
 
 def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
     """What a run waits for, as `reader` may see it."""
-    from sluicegate.graphs.recorded import recorded
+    from sluicegate.graphs.session.checkpoint_reader import recorded
 
     facts = recorded(run)["run"]
     runner = _opened_version(facts["workflow"], facts["digest"]).runner
@@ -258,14 +258,14 @@ def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
 
 def _opened(run: str, changed: "Changed") -> "Opened":
     """The version that a run goes on under: the one it began with, or the one that serves."""
-    from sluicegate.evals import champions
-    from sluicegate.graphs.open import open_workflow
-    from sluicegate.graphs.recorded import recorded
-    from sluicegate.graphs.versions import current, kept
+    from sluicegate.evals.promotion import champions
+    from sluicegate.graphs.runtime.factory import open_workflow
+    from sluicegate.graphs.runtime.versions import current, kept
+    from sluicegate.graphs.session.checkpoint_reader import recorded
 
     facts = recorded(run)["run"]
     name, digest = facts["workflow"], facts["digest"]
-    if champions.goes_on(name, digest, changed):
+    if champions.resumes_on(name, digest, changed):
         return open_workflow(kept(digest))
     serves = champions.champion(name) or current(name)
     return open_workflow(serves, migrates=digest if changed == "migrate" else "")
@@ -273,9 +273,9 @@ def _opened(run: str, changed: "Changed") -> "Opened":
 
 def _opened_version(workflow: str, digest: str) -> "Opened":
     """The version that a run began with: the present one when it has not changed, else the kept copy."""
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.open import open_workflow
-    from sluicegate.graphs.versions import current, kept
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.runtime.factory import open_workflow
+    from sluicegate.graphs.runtime.versions import current, kept
 
     try:
         present = load(current(workflow))
@@ -287,16 +287,16 @@ def _opened_version(workflow: str, digest: str) -> "Opened":
 
 def _last() -> str:
     """The run that came in last of those that wait. Raises `RunError` SG603 when none does."""
-    from sluicegate.graphs.recorded import all_waiting
+    from sluicegate.graphs.session.checkpoint_reader import all_waiting
 
     runs = all_waiting()
     if not runs:
-        raise RunError("SG603", "nothing waits for a decision", mend="`sluicegate trace list` shows the runs there are")
+        raise RunError("SG603", "nothing waits for a decision", hint="`sluicegate trace list` shows the runs there are")
     return max(runs, key=lambda run: run["started_at"])["id"]
 
 
 def _store() -> Any:
     from sluicegate.home import home
-    from sluicegate.observe.store import Store
+    from sluicegate.observe.tracing.store import Store
 
     return Store(home() / "store.sqlite")

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
-    from sluicegate.observe.audit import Verdict
+    from sluicegate.observe.audit.verify import Verdict
 
 __all__ = ["app"]
 
@@ -33,8 +33,8 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Find edits, deletions, truncations and reorders; leaves with 1 when there are any."""
-    from sluicegate.observe.audit import check_proof
-    from sluicegate.observe.audit import verify as verified
+    from sluicegate.observe.audit.proof import check_proof
+    from sluicegate.observe.audit.verify import verify as verified
 
     pem = key.read_bytes() if key else None
     if proof:
@@ -71,8 +71,8 @@ def export(
 ) -> None:
     """Write the records as JSON lines (with --json as one list), oldest first. Damaged ones are left out."""
     from sluicegate.observe.audit.proof import records
-    from sluicegate.observe.payloads import Payloads
-    from sluicegate.postgres import configured
+    from sluicegate.observe.tracing.pseudonyms import Payloads
+    from sluicegate.storage.postgres import configured
 
     # the log is only read: a log that was tampered with, or lies on a read-only disk, is exported all the same
     server = None if folder else configured()
@@ -108,8 +108,8 @@ def prove(
     as_json: AsJson = False,
 ) -> None:
     """Give one run's records with the chain to a signed checkpoint; `audit verify --proof FILE` checks it anywhere."""
-    from sluicegate.observe.audit import open_audit
-    from sluicegate.observe.audit import prove as proved
+    from sluicegate.observe.audit.log import open_audit
+    from sluicegate.observe.audit.proof import prove as proved
 
     del as_json
     _write(out, json.dumps(proved(open_audit(), run), ensure_ascii=False, indent=2) + "\n")
@@ -118,7 +118,7 @@ def prove(
 @app.command()
 def checkpoint(out: Out = None, as_json: AsJson = False) -> None:
     """Sign the log's present end. Keep the statement elsewhere: it shows a later truncation or rewrite."""
-    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit.log import open_audit
 
     statement = open_audit().checkpoint()
     _write(out, json.dumps(statement, ensure_ascii=False, indent=2 if as_json else None) + "\n")
@@ -132,7 +132,7 @@ def erase(
     as_json: AsJson = False,
 ) -> None:
     """Erase a person: their pseudonym, key and texts. The chain stays whole, the erasure is an event."""
-    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit.log import open_audit
 
     if not yes:
         typer.confirm(f"Erase {person} for good?", abort=True, err=True)
@@ -146,7 +146,7 @@ def erase(
 @app.command()
 def prune(as_json: AsJson = False) -> None:
     """Delete segments past retention that no open incident needs. The deletion is an event."""
-    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.incidents import Incidents
 
     log = open_audit()

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, this_machine_only
+from sluicegate.cli._support.console import AsJson, console, emit, this_machine_only
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.load import Workflow
+    from sluicegate.graphs.config.load import Workflow
     from sluicegate.policies.config import BudgetConfig
-    from sluicegate.policies.ledger import BudgetLedger
+    from sluicegate.policies.ledger.ledger import BudgetLedger
 
 __all__ = ["app"]
 
@@ -81,12 +81,12 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Show what a batch costs at most, before it is sent. Leaves with 1 when the day's budget has not so much left."""
-    from sluicegate.cli.batch import left_of_the_day, texts_of, told
+    from sluicegate.cli._support.batch import left_of_the_day, texts_of, told
     from sluicegate.cli.run import requests_in
-    from sluicegate.evals.estimate import Bounds
-    from sluicegate.evals.estimate import estimate as bound
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.open import open_workflow
+    from sluicegate.evals.evaluation.estimate import Bounds
+    from sluicegate.evals.evaluation.estimate import estimate as bound
+    from sluicegate.graphs.runtime.factory import open_workflow
+    from sluicegate.graphs.runtime.intake import principal
 
     opened = open_workflow(config / "workflow.yaml" if config.is_dir() else config, dry=True, shadow=True)
     found = bound(Bounds(opened), texts_of(requests_in(data, principal("me"))))
@@ -120,7 +120,7 @@ def clock(
 @switch_app.command("off")
 def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = False) -> None:
     """Switch something off, at once, in every running process of this home."""
-    from sluicegate.policies.switch import KillSwitch
+    from sluicegate.policies.kill_switch import KillSwitch
 
     switched = KillSwitch().off(name, reason=reason, by=_actor(by))
     this_machine_only("Switched off")
@@ -134,7 +134,7 @@ def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = Fal
 @switch_app.command("on")
 def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson = False) -> None:
     """Switch something on again."""
-    from sluicegate.policies.switch import KillSwitch
+    from sluicegate.policies.kill_switch import KillSwitch
 
     changed = KillSwitch().on(name)
     if changed:
@@ -152,7 +152,7 @@ def switch_list(as_json: AsJson = False) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from sluicegate.policies.switch import KillSwitch
+    from sluicegate.policies.kill_switch import KillSwitch
 
     entries = KillSwitch().entries()
     if as_json:
@@ -167,7 +167,7 @@ def switch_list(as_json: AsJson = False) -> None:
 def _workflow(config: Path | None) -> "Workflow | None":
     if config is None:
         return None
-    from sluicegate.graphs.load import load
+    from sluicegate.graphs.config.load import load
 
     return load(config / "workflow.yaml" if config.is_dir() else config)
 
@@ -190,14 +190,14 @@ def _prices(workflow: "Workflow") -> list[dict[str, Any]]:
 
 
 def _ledger(budget: "BudgetConfig | None" = None, *, look: bool = False) -> "BudgetLedger":
-    from sluicegate.policies.ledger import open_ledger
+    from sluicegate.policies.ledger.factory import open_ledger
 
     return open_ledger(budget, look=look)
 
 
 def _cache() -> "dict[str, float] | None":
     from sluicegate.home import home
-    from sluicegate.policies.cache import SqliteCache
+    from sluicegate.policies.cache.cache import SqliteCache
 
     path = home() / "cache.sqlite"
     return {**SqliteCache(path, look=True).stats()} if path.exists() else None  # pyright: ignore[reportReturnType]
@@ -208,6 +208,6 @@ def _actor(by: str) -> str:
 
 
 def _audit(event: str, facts: dict[str, str], by: str) -> None:
-    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit.log import open_audit
 
     open_audit().append(event, actor=_actor(by), facts=facts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
     from sluicegate.services import Models
@@ -27,7 +27,7 @@ _EMBEDDER = "embedded:all-minilm-l6-v2"
 def show(as_json: AsJson = False) -> None:
     """Say how many answers are kept, how often they were served again, and what that saved."""
     from sluicegate.home import home
-    from sluicegate.policies.cache import SqliteCache
+    from sluicegate.policies.cache.cache import SqliteCache
 
     cache = SqliteCache(home() / "cache.sqlite")
     found = cache.stats()
@@ -50,8 +50,8 @@ def clear(
 ) -> None:
     """Forget every answer and every question kept with one. An event of the audit log."""
     from sluicegate.home import home
-    from sluicegate.observe.audit import open_audit
-    from sluicegate.policies.cache import SqliteCache
+    from sluicegate.observe.audit.log import open_audit
+    from sluicegate.policies.cache.cache import SqliteCache
 
     if not yes:
         typer.confirm("Forget every answer?", abort=True, err=True)
@@ -74,7 +74,7 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Say whether a semantic cache would take two questions for the same, and why not."""
-    from sluicegate.evals.reuse import Pair, try_pairs
+    from sluicegate.evals.evaluation.cache_eval import Pair, try_pairs
 
     [tried] = asyncio.run(try_pairs([Pair(one=one, other=other, same=True)], _models(model)))
     why = tried.difference or ("" if tried.similarity >= similarity else f"less similar than {similarity:g}")
@@ -94,7 +94,7 @@ def eval_(
     as_json: AsJson = False,
 ) -> None:
     """Measure precision and recall of a semantic cache on labelled pairs of questions."""
-    from sluicegate.evals.reuse import figures, read_pairs, try_pairs
+    from sluicegate.evals.evaluation.cache_eval import figures, read_pairs, try_pairs
 
     pairs = read_pairs(data, part=part)
     found = figures(asyncio.run(try_pairs(pairs, _models(model))), similarity)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from sluicegate.cli.show import console, emit
+from sluicegate.cli._support.console import console, emit
 
 __all__ = ["app"]
 
@@ -21,7 +21,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Leaves with 0 when every workflow may start, 1 when one may not, 2 when a file cannot be read."""
-    from sluicegate.graphs import check as checking
+    from sluicegate.graphs.config import check as checking
 
     reports = [checking.check(file) for config in configs for file in checking.workflow_files(config)]
     if as_json or format == "json":

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sluicegate.cli.outcome import print_summary, summary
+from sluicegate.cli._support.console import AsJson, emit, notes
+from sluicegate.cli._support.outcome import print_summary, summary
 from sluicegate.cli.run import requests_in, run_all
-from sluicegate.cli.show import AsJson, emit, notes
 from sluicegate.errors import RunError
 
 __all__ = ["app"]
@@ -22,14 +22,14 @@ def demo(
     as_json: AsJson = False,
 ) -> None:
     """Fetch what is missing, ingest the workflow's knowledge, and send its example requests through it."""
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.load import load
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.runtime.intake import principal
 
     workflow = load(config)
     requests = workflow.config.examples.requests
     if requests is None:
         raise RunError(
-            "SG601", f"{workflow.name} has no example requests", mend="Name them: `examples: {requests: FILE}`"
+            "SG601", f"{workflow.name} has no example requests", hint="Name them: `examples: {requests: FILE}`"
         )
     if not as_json:
         _prepare(config)
@@ -67,7 +67,7 @@ def _prepare(config: Path) -> None:
 
 
 async def _run(workflow: Any, requests: Any, as_json: bool) -> list[dict[str, Any]]:
-    from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.runtime.factory import open_workflow
 
     opened = open_workflow(workflow)
     opened.warm()

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from sluicegate.graphs.load import Workflow
+    from sluicegate.graphs.config.load import Workflow
 
 __all__ = ["app"]
 
@@ -36,7 +36,7 @@ class Line:
     what: str
     state: State
     detail: str
-    mend: str = ""
+    hint: str = ""
 
 
 @app.command()
@@ -54,8 +54,8 @@ def doctor(
         table.add_column(overflow="fold")
         for line in lines:
             table.add_row(MARKS[line.state], line.what, line.detail)
-            if line.mend and line.state != "ok":
-                table.add_row("", "", f"[dim]{line.mend}[/]")
+            if line.hint and line.state != "ok":
+                table.add_row("", "", f"[dim]{line.hint}[/]")
         console().print(table)
     if any(line.state == "missing" for line in lines):
         raise typer.Exit(1)
@@ -106,7 +106,7 @@ def _folder(which: Literal["home", "cache"]) -> Line:
 def _database() -> Iterator[Line]:
     """Whether the server that machines share can be reached, and is new enough."""
     from sluicegate.errors import RunError
-    from sluicegate.postgres import URL, configured
+    from sluicegate.storage.postgres import URL, configured
 
     try:
         server = configured()
@@ -115,9 +115,9 @@ def _database() -> Iterator[Line]:
             return
         version = server.version()
     except RunError as error:
-        yield Line("database", "missing", error.message, error.mend or "")
+        yield Line("database", "missing", error.message, error.hint or "")
         return
-    from sluicegate.graphs.recorded import left_at_home
+    from sluicegate.graphs.session.checkpoint_reader import left_at_home
 
     if waiting := left_at_home():
         detail = f"{waiting} runs wait in the home, from before {URL} was set"
@@ -132,31 +132,31 @@ def _weights_lines() -> Iterator[Line]:
 
     for entry in embedded_entries():
         good = entry.state == "ok"
-        yield Line(entry.model, "ok" if good else "missing", entry.where if good else entry.detail, entry.mend)
+        yield Line(entry.model, "ok" if good else "missing", entry.where if good else entry.detail, entry.hint)
 
 
 def _ollama_lines() -> Iterator[Line]:
     from sluicegate.errors import ModelError
     from sluicegate.models.inventory import ollama_entries
-    from sluicegate.models.ollama import server_url
+    from sluicegate.models.providers.ollama import server_url
 
     try:
         names = [entry.model.removeprefix("ollama:") for entry in asyncio.run(ollama_entries())]
     except ModelError as error:
-        yield Line("ollama", "warn", error.message, error.mend or "")
+        yield Line("ollama", "warn", error.message, error.hint or "")
         return
     yield Line("ollama", "ok", f"{server_url()}: {', '.join(names) or 'no models yet'}")
 
 
 def _key_lines() -> Iterator[Line]:
-    from sluicegate.models.langchain import PROVIDERS
+    from sluicegate.models.providers.langchain import PROVIDERS
 
     present = [variable for _, variable in PROVIDERS.values() if os.environ.get(variable)]
     yield Line("keys", "ok", f"set: {', '.join(present)}" if present else "none set; local models need none")
 
 
 def _workflow_lines(config: str) -> Iterator[Line]:
-    from sluicegate.graphs.load import inspect
+    from sluicegate.graphs.config.load import inspect
 
     workflow, problems = inspect(config)
     errors = [problem for problem in problems if problem.severity == "error"]
@@ -181,10 +181,10 @@ def _role_lines(workflow: "Workflow") -> Iterator[Line]:
         answering = next((entry for entry in chain if entry.state == "ok"), None)
         asked = chain[0]
         if answering is None:
-            yield Line(f"role {role}", "missing", f"{asked.model}: {asked.detail}", asked.mend)
+            yield Line(f"role {role}", "missing", f"{asked.model}: {asked.detail}", asked.hint)
         elif answering is not asked:
             detail = f"{answering.model} stands in for {asked.model}: {asked.detail}"
-            yield Line(f"role {role}", "warn", detail, asked.mend)
+            yield Line(f"role {role}", "warn", detail, asked.hint)
         else:
             yield Line(f"role {role}", "ok", asked.model)
         config = models[role]
@@ -215,7 +215,7 @@ def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
 
 def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
     from sluicegate.errors import SluicegateError
-    from sluicegate.routing.artifact import read_card
+    from sluicegate.routing.intent.artifact import read_card
 
     artifact = workflow.config.router.artifact
     if artifact is None:
@@ -230,7 +230,7 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
 
 
 def _langfuse() -> Line:
-    from sluicegate.observe.langfuse import Keys, loses_scores, server_state
+    from sluicegate.observe.exporters.langfuse import Keys, loses_scores, server_state
 
     keys = Keys.configured()
     if keys is None:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.batch import OverBudget, before_it_starts
-from sluicegate.cli.show import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.batch import OverBudget, before_it_starts
+from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
 
 if TYPE_CHECKING:
-    from sluicegate.evals.cases import Case
-    from sluicegate.evals.judge import Judge
-    from sluicegate.evals.kept import Row
-    from sluicegate.evals.report import Report
-    from sluicegate.evals.summary import Threshold
-    from sluicegate.evals.variants import Variant
-    from sluicegate.graphs.open import Opened
+    from sluicegate.evals.evaluation.baselines import Variant
+    from sluicegate.evals.evaluation.cases import Case
+    from sluicegate.evals.evaluation.judge import Judge
+    from sluicegate.evals.evaluation.result_store import Row
+    from sluicegate.evals.evaluation.summary import Threshold
+    from sluicegate.evals.report.report import Report
+    from sluicegate.graphs.runtime.factory import Opened
 
 __all__ = ["app", "send"]
 
@@ -53,13 +53,13 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a workflow. Leaves with 1 when a threshold is not reached, or when every run failed."""
-    from sluicegate.evals.report import html as html_of
-    from sluicegate.evals.report import junit as junit_of
-    from sluicegate.evals.summary import parse_threshold
+    from sluicegate.evals.evaluation.summary import parse_threshold
+    from sluicegate.evals.report.report import html as html_of
+    from sluicegate.evals.report.report import junit as junit_of
 
     wanted = [parse_threshold(text) for text in threshold or []]
     if langfuse:
-        from sluicegate.observe.experiments import ready_to_send
+        from sluicegate.observe.exporters.experiments import ready_to_send
 
         ready_to_send()  # rather than fail when everything has been run
     report, cases = asyncio.run(
@@ -101,18 +101,18 @@ async def _run(
     fresh: bool,
     over_budget: bool,
 ) -> "tuple[Report, list[Case]]":
-    from sluicegate.evals.cases import data_hash, read_cases
-    from sluicegate.evals.evaluate import conditions, evaluate
-    from sluicegate.evals.judge import admit
-    from sluicegate.evals.kept import Kept
-    from sluicegate.evals.report import Report
-    from sluicegate.evals.summary import as_json, summarise
-    from sluicegate.evals.variants import VARIANTS, baselines_of, opened_variant
-    from sluicegate.graphs.load import load
+    from sluicegate.evals.evaluation.baselines import VARIANTS, baselines_of, opened_variant
+    from sluicegate.evals.evaluation.cases import data_hash, read_cases
+    from sluicegate.evals.evaluation.evaluate import conditions, evaluate
+    from sluicegate.evals.evaluation.judge import admit
+    from sluicegate.evals.evaluation.result_store import ResultStore
+    from sluicegate.evals.evaluation.summary import as_json, summarise
+    from sluicegate.evals.report.report import Report
+    from sluicegate.graphs.config.load import load
     from sluicegate.home import home
 
     cases = read_cases(data)[: limit or None]
-    workflow, kept = load(config), Kept()
+    workflow, kept = load(config), ResultStore()
     rows: dict[str, list[Row]] = {}
     before = None
     whole = data_hash(cases)
@@ -173,7 +173,7 @@ def _clear(folder: Path) -> None:
 def _sent(report: "Report", cases: "list[Case]", wanted: bool | None) -> dict[str, Any] | None:
     """Sent where it was asked for, or where keys are set: then a server that is down only costs a warning."""
     from sluicegate.errors import RunError
-    from sluicegate.observe.langfuse import Keys
+    from sluicegate.observe.exporters.langfuse import Keys
 
     if wanted is False or (wanted is None and (Keys.configured() is None or report.nothing_ran)):
         return None
@@ -188,7 +188,7 @@ def _sent(report: "Report", cases: "list[Case]", wanted: bool | None) -> dict[st
 
 def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
     """The evaluation as an experiment on a dataset named by workflow and file."""
-    from sluicegate.observe.experiments import Evaluated, send_experiment
+    from sluicegate.observe.exporters.experiments import Evaluated, send_experiment
 
     rows = {row.case: row for row in report.own}
     items = [
@@ -214,8 +214,8 @@ def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
 
 
 def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> dict[str, Any]:
-    from sluicegate.evals.report import notes_of
-    from sluicegate.evals.summary import as_json, summarise
+    from sluicegate.evals.evaluation.summary import as_json, summarise
+    from sluicegate.evals.report.report import notes_of
 
     return {
         "workflow": report.workflow,
@@ -235,7 +235,8 @@ def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | No
 def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> None:
     from rich.table import Table
 
-    from sluicegate.evals.report import (
+    from sluicegate.evals.evaluation.summary import FIGURES, summarise
+    from sluicegate.evals.report.report import (
         BASELINE_HEAD,
         SLICE_HEAD,
         baseline_rows,
@@ -246,7 +247,6 @@ def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | N
         slice_rows,
         wrong_rows,
     )
-    from sluicegate.evals.summary import FIGURES, summarise
 
     screen, figures, changes = console(), summarise(report.own)["all"], report.changes()
     screen.print(f"[bold]{report.workflow} {report.version}[/bold] on {report.data}, {len(report.own)} rows")

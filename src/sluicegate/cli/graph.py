@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, emit, notes
+from sluicegate.cli._support.console import AsJson, emit, notes
 from sluicegate.errors import RunError
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.flow import Flow
+    from sluicegate.graphs.proofs.flow import Flow
 
 __all__ = ["app"]
 
@@ -38,8 +38,8 @@ def graph(
     as_json: AsJson = False,
 ) -> None:
     """Draw a workflow's graph. Works offline; the picture needs nothing but a browser."""
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.picture import mermaid, svg
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.picture.picture import mermaid, svg
 
     written = format or _format_of(out)
     workflow = load(config)
@@ -49,7 +49,7 @@ def graph(
         try:
             out.write_text(drawn, encoding="utf-8")
         except OSError as error:
-            raise RunError("SG607", f"cannot write {out}: {error.strerror}", mend="Choose another file") from error
+            raise RunError("SG607", f"cannot write {out}: {error.strerror}", hint="Choose another file") from error
     if as_json:
         where: dict[str, Any] = {"file": str(out)} if out is not None else {"picture": drawn}
         emit({"workflow": workflow.name, "version": workflow.version, "format": written.value, **where,

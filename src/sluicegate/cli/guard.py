@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 from sluicegate.errors import PolicyError, nearest
 
 __all__ = ["app"]
@@ -103,17 +103,17 @@ def _check(name: str, settings: str, *, every_entity: bool) -> tuple[Any, tuple[
     """The guard ready to run, and the entity types it covers (for `pii`)."""
     from pydantic import ValidationError
 
-    from sluicegate.models.weights import pipeline
+    from sluicegate.models.embedded.weights import pipeline
     from sluicegate.policies.guards.checking import Helpers
     from sluicegate.policies.guards.config import PiiSettings
-    from sluicegate.policies.guards.recognizers import PATTERN_ENTITIES
+    from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES
     from sluicegate.policies.guards.registry import guards
 
     kinds = guards()
     if name not in kinds:
         near = nearest(name, kinds)
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise PolicyError("SG203", f"there is no guard {name!r}{hint}", mend=f"One of: {', '.join(kinds)}")
+        suggestion = f"; did you mean {near!r}?" if near else ""
+        raise PolicyError("SG203", f"there is no guard {name!r}{suggestion}", hint=f"One of: {', '.join(kinds)}")
     kind = kinds[name]
     try:
         chosen = kind.settings.model_validate_json(settings) if settings else kind.settings()
@@ -131,7 +131,7 @@ def _stage(stage: str) -> Literal["request", "retrieved", "output"]:
         case "request" | "retrieved" | "output":
             return stage
         case _:
-            raise PolicyError("SG203", f"there is no stage {stage!r}", mend="One of: request, retrieved, output")
+            raise PolicyError("SG203", f"there is no stage {stage!r}", hint="One of: request, retrieved, output")
 
 
 def _show(result: dict[str, Any]) -> None:

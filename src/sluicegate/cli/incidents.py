@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
     from sluicegate.observe.incidents import Incident, Incidents
@@ -95,7 +95,7 @@ def export(
 
 
 def _incidents(*, audited: bool = False) -> "Incidents":
-    from sluicegate.observe.audit import open_audit
+    from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.incidents import Incidents
 
     # looking at incidents must work when the audit log is what broke

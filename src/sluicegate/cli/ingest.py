@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.load import Workflow
+    from sluicegate.graphs.config.load import Workflow
     from sluicegate.retrieval.ingest import IngestReport
 
 __all__ = ["app"]
@@ -34,7 +34,7 @@ def ingest(
 
     Leaves with 1 when a file could not be read; the others are in the index then.
     """
-    from sluicegate.graphs.load import load
+    from sluicegate.graphs.config.load import load
 
     workflow = load(config / "workflow.yaml" if config.is_dir() else config)
     names = _chosen(workflow, index, given=bool(paths))
@@ -52,15 +52,15 @@ def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[str]:
 
     names = list(workflow.config.indexes)
     if not names:
-        what, mend = f"{workflow.name} has no index", "Add one under `indexes:`"
+        what, hint = f"{workflow.name} has no index", "Add one under `indexes:`"
     elif index and index not in names:
-        what, mend = f"{workflow.name} has no index {index!r}", None
+        what, hint = f"{workflow.name} has no index {index!r}", None
     elif given and not index and len(names) > 1:
-        what, mend = f"{workflow.name} has several indexes", "Say which one: --index NAME"
+        what, hint = f"{workflow.name} has several indexes", "Say which one: --index NAME"
     else:
         return [index] if index else names
     near = nearest(index, names) if index else None
-    raise ConfigError([Problem("SG115", what, choices=tuple(names), suggestion=near, mend=mend)])
+    raise ConfigError([Problem("SG115", what, choices=tuple(names), suggestion=near, hint=hint)])
 
 
 async def _ingest_all(

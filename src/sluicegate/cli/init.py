@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 from sluicegate.errors import ConfigError, Problem, RunError
 
 __all__ = ["app"]
@@ -35,7 +35,7 @@ def init(
     target = parent / name
     if target.exists():
         raise RunError(
-            "SG607", f"{target} is there already", mend="Choose another name, or another folder: --in FOLDER"
+            "SG607", f"{target} is there already", hint="Choose another name, or another folder: --in FOLDER"
         )
     source = _pattern(pattern) if pattern else _starter()
     try:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, notes
+from sluicegate.cli._support.console import AsJson, console, emit, notes
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
     from sluicegate.models.config import ModelConfig, ProbeTask
     from sluicegate.models.inventory import Entry
-    from sluicegate.models.results import Result
+    from sluicegate.models.probes.probe_results import Result
 
 __all__ = ["app"]
 
@@ -47,8 +47,8 @@ def list_models(
         row.append(entry.where or entry.detail)
         table.add_row(*row, *([", ".join(entry.roles)] if config else []))
     console().print(table)
-    for mend in dict.fromkeys(entry.mend for entry in entries if entry.mend):
-        notes().print(f"  {mend}", markup=False, soft_wrap=True)
+    for hint in dict.fromkeys(entry.hint for entry in entries if entry.hint):
+        notes().print(f"  {hint}", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -60,7 +60,7 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Fetch weights into the user's cache, checked against their hashes, and have Ollama pull its models."""
-    from sluicegate.models import weights
+    from sluicegate.models.embedded import weights
 
     wanted = [model for name in names or list(weights.WEIGHTS) for model in _named(name)]
     with _download_progress() as bar:
@@ -82,7 +82,7 @@ def probe(
 ) -> None:
     """Measure models on small labelled probes of each role, and keep the result for the roles' `minimum`."""
     from sluicegate.errors import ModelError
-    from sluicegate.models.probe import TASKS, interval
+    from sluicegate.models.probes.probe import TASKS, interval
 
     if unknown := [each for each in task or () if each not in TASKS]:
         raise typer.BadParameter(f"there is no task {unknown[0]!r}; there are: {', '.join(TASKS)}")
@@ -92,7 +92,7 @@ def probe(
         try:
             measured = asyncio.run(_measure(name, settings, tasks, rows))
         except ModelError as error:
-            report.append({"model": name, "roles": roles, "error": f"{error.code} {error.message}", "mend": error.mend})
+            report.append({"model": name, "roles": roles, "error": f"{error.code} {error.message}", "hint": error.hint})
             continue
         for each in measured:
             low, high = interval(each.right, each.rows)
@@ -120,7 +120,7 @@ def probe(
 
 
 def _models_of(config: str) -> "dict[str, ModelConfig]":
-    from sluicegate.graphs.load import load
+    from sluicegate.graphs.config.load import load
 
     return dict(load(config).config.models)
 
@@ -133,16 +133,16 @@ async def _all_entries() -> "list[Entry]":
     try:
         return [*here, *await ollama_entries()]
     except ModelError as error:
-        unreachable = Entry("ollama:", "unreachable", detail=error.message, mend=error.mend or "")
+        unreachable = Entry("ollama:", "unreachable", detail=error.message, hint=error.hint or "")
         return [*here, unreachable]
 
 
 def _named(name: str) -> list[str]:
     """The models that an argument of `pull` names."""
-    from sluicegate.models.weights import PIPELINES
+    from sluicegate.models.embedded.weights import PIPELINES
 
     if name.endswith((".yaml", ".yml")) or Path(name).is_dir():
-        from sluicegate.graphs.load import load
+        from sluicegate.graphs.config.load import load
         from sluicegate.models.config import LOCAL_PROVIDERS, resolve
 
         config = load(name).config
@@ -157,7 +157,7 @@ def _named(name: str) -> list[str]:
 
 def _pull(model: str, bar: "Progress") -> str:
     """Fetch one model; says where it is."""
-    from sluicegate.models import weights
+    from sluicegate.models.embedded import weights
 
     line = bar.add_task(model, total=None)
     name = model.partition(":")[2]
@@ -169,7 +169,7 @@ def _pull(model: str, bar: "Progress") -> str:
         bar.update(line, completed=size, total=size)
         return str(path)
     from sluicegate.models.config import ModelConfig
-    from sluicegate.models.ollama import Ollama, server_url
+    from sluicegate.models.providers.ollama import Ollama, server_url
 
     def shown(step: str, done: int, total: int) -> None:
         bar.update(line, description=f"{model} {step}"[:60], completed=done, total=total or None)
@@ -206,17 +206,17 @@ def _probed(config: str, only: list[str]) -> "list[tuple[str, ModelConfig, list[
 
 
 def _embeds(config: "ModelConfig") -> bool:
-    from sluicegate.models.weights import LAYERS, WEIGHTS
+    from sluicegate.models.embedded.weights import LAYERS, WEIGHTS
 
     names = [use.partition(":")[2].removesuffix(LAYERS) for use in (config.use, *config.otherwise)]
     return any(WEIGHTS[name].kind == "embed" if name in WEIGHTS else "embed" in name for name in names)
 
 
 async def _measure(name: str, settings: "ModelConfig", tasks: "list[ProbeTask]", rows: int) -> "list[Result]":
-    from sluicegate.cli.show import progress
-    from sluicegate.models.probe import probe as measured_by
-    from sluicegate.models.providers import provider_for
-    from sluicegate.models.results import keep
+    from sluicegate.cli._support.console import progress
+    from sluicegate.models.probes.probe import probe as measured_by
+    from sluicegate.models.probes.probe_results import keep
+    from sluicegate.models.providers.registry import provider_for
 
     provider = provider_for(settings)
     await provider.warm()
@@ -243,7 +243,7 @@ def _print_probes(report: list[dict[str, Any]]) -> None:
     for row in report:
         if "error" in row:
             table.add_row(row["model"], "", "[red]not measured[/]", "", "", "", "", ", ".join(row["roles"]))
-            notes().print(f"{row['model']}: {row['error']}. {row['mend'] or ''}", markup=False, soft_wrap=True)
+            notes().print(f"{row['model']}: {row['error']}. {row['hint'] or ''}", markup=False, soft_wrap=True)
             continue
         low, high = row["interval"]
         verdict = {None: "", True: " [green]met[/]", False: " [red]failed[/]"}[row["admitted"]]

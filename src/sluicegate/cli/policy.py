@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.load import Workflow
-    from sluicegate.policies.engine import CedarEngine
+    from sluicegate.graphs.config.load import Workflow
+    from sluicegate.policies.cedar.engine import CedarEngine
     from sluicegate.state import Principal
 
 __all__ = ["app"]
@@ -22,7 +22,7 @@ Config = Annotated[Path, typer.Argument(help="A workflow file, or its folder.")]
 @app.command("test")
 def run_tests(config: Config, as_json: AsJson = False) -> None:
     """Decide the examples in policies/examples.yaml; leaves with 1 when one turns out otherwise."""
-    from sluicegate.policies.examples import read_examples, run_examples
+    from sluicegate.policies.cedar.examples import read_examples, run_examples
 
     workflow, engine = _opened(config)
     path = workflow.policy_folder / "policies" / "examples.yaml"
@@ -68,7 +68,7 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Say which rule decides one request, and why; leaves with 0 for an allow and 1 for a deny."""
-    from sluicegate.policies.examples import completed_context
+    from sluicegate.policies.cedar.examples import completed_context
 
     workflow, engine = _opened(config)
     facts: dict[str, Any] = {}
@@ -90,8 +90,8 @@ def explain(
 
 
 def _opened(config: Path) -> "tuple[Workflow, CedarEngine]":
-    from sluicegate.graphs.load import load
-    from sluicegate.policies.engine import load_engine
+    from sluicegate.graphs.config.load import load
+    from sluicegate.policies.cedar.engine import load_engine
 
     workflow = load(config / "workflow.yaml" if config.is_dir() else config)
     return workflow, load_engine(workflow.policy_folder, workflow.config.policy)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, this_machine_only
+from sluicegate.cli._support.console import AsJson, console, emit, this_machine_only
 
 if TYPE_CHECKING:
-    from sluicegate.observe.store import Store
+    from sluicegate.observe.tracing.store import Store
 
 __all__ = ["app"]
 
@@ -36,17 +36,17 @@ def promote(
     Leaves with 0 on PROMOTE, 1 on REJECT, 3 on CONTINUE and INCONCLUSIVE. It may be asked as often as one likes: the
     error rates hold for every look.
     """
-    from sluicegate.evals import champions
-    from sluicegate.evals.gates import decide
-    from sluicegate.evals.pairs import PairStore
-    from sluicegate.evals.plan import read_plan
-    from sluicegate.evals.verdict import as_json as said_of
-    from sluicegate.evals.verdict import gate_rows, withheld_note
-    from sluicegate.evals.verdict import html as html_of
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.versions import kept
+    from sluicegate.evals.promotion import champions
+    from sluicegate.evals.promotion.gates import decide
+    from sluicegate.evals.promotion.plan import read_plan
+    from sluicegate.evals.report.verdict import as_json as said_of
+    from sluicegate.evals.report.verdict import gate_rows, withheld_note
+    from sluicegate.evals.report.verdict import html as html_of
+    from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.runtime.versions import kept
     from sluicegate.home import home
-    from sluicegate.observe.store import Store
+    from sluicegate.observe.tracing.store import Store
 
     workflow, pairs = load(config), PairStore()
     at = pairs.under(workflow.name, read_plan(plan))
@@ -125,7 +125,7 @@ def _with_request(regression: dict[str, Any], store: "Store") -> dict[str, Any]:
 def _traces(beside: Path, store: "Store", runs: list[str]) -> dict[str, str]:
     """Write the runs' traces as pages into a folder beside a file; their addresses from there."""
     from sluicegate.errors import RunError
-    from sluicegate.observe.page import page
+    from sluicegate.observe.views.page import page
 
     folder, found = beside.with_name(f"{beside.stem}-runs"), dict[str, str]()
     for run in filter(None, runs):

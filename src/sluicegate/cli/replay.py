@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, progress
+from sluicegate.cli._support.console import AsJson, console, emit, progress
 from sluicegate.errors import RunError
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.open import Opened
-    from sluicegate.graphs.replay import Change
+    from sluicegate.graphs.runtime.factory import Opened
+    from sluicegate.graphs.session.replay import Change
 
 __all__ = ["app"]
 
@@ -51,8 +51,8 @@ def replay(
     Nothing happens outside but calls of models: tools with effects answer without being called, and the runs are marked
     as shadows. The recorded runs stay as they are.
     """
-    from sluicegate.graphs.replay import open_for_replay
-    from sluicegate.graphs.replay import replay as replay_runs
+    from sluicegate.graphs.session.replay import open_for_replay
+    from sluicegate.graphs.session.replay import replay as replay_runs
 
     if not runs and not since:
         raise typer.BadParameter("name runs, or say --since", param_hint="RUN")
@@ -70,13 +70,13 @@ def replay(
 
 def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker: str, role: list[str]) -> list[str]:
     """Run ids, oldest first. Raises `RunError` SG603, and SG610 for a named run that is not theirs to see."""
-    from sluicegate.cli.since import since_ns
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.recorded import recorded
+    from sluicegate.cli._support.options import since_ns
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.graphs.session.checkpoint_reader import recorded
     from sluicegate.home import home
-    from sluicegate.observe.access import may_see, must_see
-    from sluicegate.observe.masking import Masking
-    from sluicegate.observe.store import RunFilter, Store
+    from sluicegate.observe.tracing.masking import Masking
+    from sluicegate.observe.tracing.store import RunFilter, Store
+    from sluicegate.observe.views.access import may_see, must_see
 
     store, masking = Store(home() / "store.sqlite"), Masking(opened.workflow.config.tracing)
     person, policy = principal(asker, role), opened.runner.services.policy
@@ -89,7 +89,7 @@ def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker
         rows = store.runs(RunFilter(workflow=opened.workflow.name, since_ns=since_ns(since)), limit=limit)
         found += [row["run_id"] for row in reversed(rows) if not asker or may_see(row, person, policy, masking)]
     if not found:
-        raise RunError("SG603", f"no run of {opened.workflow.name} since {since}", mend="See: sluicegate trace list")
+        raise RunError("SG603", f"no run of {opened.workflow.name} since {since}", hint="See: sluicegate trace list")
     return list(dict.fromkeys(found))
 
 
@@ -112,7 +112,7 @@ def _print(changes: "Sequence[Change]", opened: "Opened") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from sluicegate.graphs.session_view import plain
+    from sluicegate.graphs.session.view import plain
 
     screen = console()
     for change in changes:

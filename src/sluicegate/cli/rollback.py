@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, this_machine_only
+from sluicegate.cli._support.console import AsJson, console, emit, this_machine_only
 
 __all__ = ["app"]
 
@@ -20,7 +20,7 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Undo the last promotion. Running processes see it at their next request."""
-    from sluicegate.evals import champions
+    from sluicegate.evals.promotion import champions
 
     entry = champions.rollback(workflow, by=by or getpass.getuser(), reason=reason)
     this_machine_only("Rolled back")

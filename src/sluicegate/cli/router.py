@@ -10,25 +10,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.router_answers import fit_answer_files, fit_workflow_answers, read_for, write_graded
-from sluicegate.cli.router_embedding import EMBEDDER, LAYERED, ROLE, embed_like, embedding, models_of, only
-from sluicegate.cli.router_view import pairs, rows_table, write_page
-from sluicegate.cli.show import AsJson, emit, notes, progress
-from sluicegate.cli.since import Since, since_ns
+from sluicegate.cli._support.console import AsJson, emit, notes, progress
+from sluicegate.cli._support.options import Since, since_ns
+from sluicegate.cli._support.router_answers import fit_answer_files, fit_workflow_answers, read_for, write_graded
+from sluicegate.cli._support.router_embedding import EMBEDDER, LAYERED, ROLE, embed_like, embedding, models_of, only
+from sluicegate.cli._support.router_view import pairs, rows_table, write_page
 from sluicegate.errors import ModelError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-    from sluicegate.graphs.load import Workflow
+    from sluicegate.graphs.config.load import Workflow
     from sluicegate.models.chain import ModelSet
     from sluicegate.routing.data import Labelled
-    from sluicegate.routing.fit import Embed
-    from sluicegate.routing.router import FittedRouter
+    from sluicegate.routing.intent.fit import Embed
+    from sluicegate.routing.intent.router import FittedRouter
 
 app = typer.Typer(help="Fit, report and explain routers.", no_args_is_help=True)
 
-# `routing.calibration.METHODS`, without its numpy: help is shown at once
+# `routing.calibration.calibration.METHODS`, without its numpy: help is shown at once
 CALIBRATIONS = ("temperature", "vector", "sigmoid", "vector-sigmoid", "isotonic")
 MOST_RECORDED = 1000
 """Recorded requests, the latest, that a refit is tried on."""
@@ -74,7 +74,7 @@ def fit(
 ) -> None:
     """Fit a router on labelled rows and write its artifact."""
     from sluicegate.routing.data import joined, read_labelled
-    from sluicegate.routing.fit import FitSettings
+    from sluicegate.routing.intent.fit import FitSettings
 
     if method not in ("auto", *CALIBRATIONS):
         raise typer.BadParameter(f"must be auto, {', '.join(CALIBRATIONS)}", param_hint="--method")
@@ -104,7 +104,7 @@ def fit(
     if task == "escalate":
         _fit_escalation(source, out, embedder or EMBEDDER, as_json=as_json)
     elif task == "answer":
-        from sluicegate.routing.answer_fit import AnswerTarget
+        from sluicegate.routing.answers.fit import AnswerTarget
 
         target = AnswerTarget(error or 0.2, confidence or 0.95, not without_threshold)
         fit_answer_files(source, calibration, target, out, embedder or EMBEDDER, as_json=as_json)
@@ -134,13 +134,13 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Measure a router on rows it was not fitted on."""
-    from sluicegate.routing.artifact import read_card
-    from sluicegate.routing.plots import cost_quality_svg, reliability_svg
+    from sluicegate.routing.intent.artifact import read_card
+    from sluicegate.routing.monitoring.plots import cost_quality_svg, reliability_svg
 
     kind = read_card(artifact)["task"]
     if kind == "answer":
-        from sluicegate.routing.answer import load_answers
-        from sluicegate.routing.answer_report import report_answers
+        from sluicegate.routing.answers.answer import load_answers
+        from sluicegate.routing.answers.report import report_answers
 
         found = report_answers(load_answers(artifact), read_for(artifact, data))
         svgs = [reliability_svg(found["reliability"], title="Reliability")] if html else []
@@ -190,7 +190,7 @@ def explain(
 ) -> None:
     """Say why a request gets its label: alternatives, the features that spoke, the nearest examples."""
     from sluicegate.routing.data import joined, read_labelled
-    from sluicegate.routing.explain import explain_text
+    from sluicegate.routing.intent.explain import explain_text
 
     router = _loaded(artifact)
     rows = joined([read_labelled(path) for path in examples]) if examples else None
@@ -215,7 +215,7 @@ def threshold(
     as_json: AsJson = False,
 ) -> None:
     """What another target would cost: the threshold and coverage of each, on rows the router was not fitted on."""
-    from sluicegate.routing.explain import targets
+    from sluicegate.routing.intent.explain import targets
 
     router, rows = _loaded(artifact), _rows(data)
     wanted = error or [0.01, 0.02, 0.05, 0.1, 0.15, 0.2]
@@ -237,9 +237,9 @@ def refit(
 ) -> None:
     """Fit a new artifact with people's corrections, and show what it would change. Nothing is promoted."""
     from sluicegate.home import home
-    from sluicegate.observe.store import Store
-    from sluicegate.routing.artifact import check_place
-    from sluicegate.routing.learn import compare, corrections_of, with_corrections, would_change
+    from sluicegate.observe.tracing.store import Store
+    from sluicegate.routing.intent.artifact import check_place
+    from sluicegate.routing.intent.learn import compare, corrections_of, with_corrections, would_change
 
     loaded = _workflow(workflow)
     train, apart = _examples(loaded)
@@ -261,7 +261,7 @@ def refit(
         raise ModelError(
             "SG313",
             f"there are no usable corrections for {loaded.name} since {since}{left}",
-            mend="Corrections are the scores `correct_intent` that approvers and users give",
+            hint="Corrections are the scores `correct_intent` that approvers and users give",
         )
     tested, compared_on = _held_apart(loaded, corrections)
     settings = _settings(loaded, "auto", need_threshold=True)
@@ -300,10 +300,10 @@ def drift(
 ) -> None:
     """Compare the latest runs with those before: confidence, label mix, out-of-scope rate."""
     from sluicegate.home import home
-    from sluicegate.observe.store import Store
-    from sluicegate.routing.drift import by_day, window_of
-    from sluicegate.routing.drift import drift as measured
-    from sluicegate.routing.plots import drift_svg
+    from sluicegate.observe.tracing.store import Store
+    from sluicegate.routing.monitoring.drift import by_day, window_of
+    from sluicegate.routing.monitoring.drift import drift as measured
+    from sluicegate.routing.monitoring.plots import drift_svg
 
     loaded = _workflow(workflow)
     outside = _out_of_scope(loaded)
@@ -337,7 +337,7 @@ def drift(
 def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]":
     """The rows on which old and new are compared, and what they are called. Raises `ModelError` SG313 without any."""
     from sluicegate.routing.data import read_labelled
-    from sluicegate.routing.learn import unseen
+    from sluicegate.routing.intent.learn import unseen
 
     files = workflow.config.examples
     for name, file in (("examples.eval", files.eval), ("examples.calibration", files.calibration)):
@@ -346,7 +346,7 @@ def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]
     raise ModelError(
         "SG313",
         f"{workflow.name} has no rows held apart, on which the old and the new router could be compared",
-        mend="Add `examples: {eval: examples/eval.jsonl}`: rows that no router is fitted on",
+        hint="Add `examples: {eval: examples/eval.jsonl}`: rows that no router is fitted on",
     )
 
 
@@ -380,8 +380,8 @@ def _fit_and_write(
     as_json: bool = False,
     quiet: bool = False,
 ) -> dict[str, Any]:
-    from sluicegate.routing.artifact import check_place, write_artifact
-    from sluicegate.routing.fit import check_rows, fit_intents
+    from sluicegate.routing.intent.artifact import check_place, write_artifact
+    from sluicegate.routing.intent.fit import check_rows, fit_intents
 
     check_rows(train, oos_label=settings.oos_label)
     check_place(out)
@@ -418,9 +418,9 @@ def _fit_and_write(
 
 
 def _fit_escalation(source: Sequence[Path], out: Path, embedder: str, *, as_json: bool) -> None:
-    from sluicegate.routing.artifact import check_place
     from sluicegate.routing.data import joined_escalations, read_escalations
-    from sluicegate.routing.escalate import fit_escalation, write_escalation
+    from sluicegate.routing.escalation.escalate import fit_escalation, write_escalation
+    from sluicegate.routing.intent.artifact import check_place
 
     check_place(out)
     rows = joined_escalations([read_escalations(path) for path in source])
@@ -436,7 +436,7 @@ def _fit_escalation(source: Sequence[Path], out: Path, embedder: str, *, as_json
 
 
 def _report_intents(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
-    from sluicegate.routing.report import report_intents
+    from sluicegate.routing.monitoring.report import report_intents
 
     router, rows = _loaded(artifact), _rows(data)
     with _bar(len(rows)) as told:
@@ -444,9 +444,9 @@ def _report_intents(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
 
 
 def _report_escalation(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
-    from sluicegate.routing.artifact import read_card
     from sluicegate.routing.data import joined_escalations, read_escalations
-    from sluicegate.routing.escalate import load_escalation, report_escalation
+    from sluicegate.routing.escalation.escalate import load_escalation, report_escalation
+    from sluicegate.routing.intent.artifact import read_card
 
     embedder = read_card(artifact, task="escalate")["embedder"]
     router = load_escalation(artifact, embed=embed_like(embedder) if embedder else None)
@@ -462,7 +462,7 @@ def _rows(data: Sequence[Path]) -> "Labelled":
 
 
 def _workflow(path: Path) -> "Workflow":
-    from sluicegate.graphs.load import load
+    from sluicegate.graphs.config.load import load
 
     return load(path)
 
@@ -475,7 +475,7 @@ def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
         raise ModelError(
             "SG313",
             f"{workflow.name} names no examples to fit on",
-            mend="Add `examples: {train: examples/train.jsonl}` to the workflow",
+            hint="Add `examples: {train: examples/train.jsonl}` to the workflow",
         )
     apart = read_labelled(workflow.find(files.calibration)) if files.calibration else None
     train = read_labelled(workflow.find(files.train))
@@ -486,7 +486,7 @@ def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
             raise ModelError(
                 "SG312",
                 f"{name} labels rows {', '.join(unknown[:5])}, which {workflow.name} does not have",
-                mend=(f"Did you mean {near!r}? " if near else "") + f"Its intents: {', '.join(intents)}",
+                hint=(f"Did you mean {near!r}? " if near else "") + f"Its intents: {', '.join(intents)}",
             )
     if missing := [name for name in intents if name not in train.labels]:
         notes().print(
@@ -496,7 +496,7 @@ def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
 
 
 def _settings(workflow: "Workflow", method: Any, *, need_threshold: bool) -> Any:
-    from sluicegate.routing.fit import FitSettings
+    from sluicegate.routing.intent.fit import FitSettings
 
     target = workflow.config.router.target
     return FitSettings(
@@ -516,8 +516,8 @@ def _out_of_scope(workflow: "Workflow") -> str | None:
 
 
 def _serving(workflow: "Workflow") -> "FittedRouter":
-    from sluicegate.routing.artifact import read_artifact
-    from sluicegate.routing.router import FittedRouter
+    from sluicegate.routing.intent.artifact import read_artifact
+    from sluicegate.routing.intent.router import FittedRouter
 
     config = workflow.config.router
     artifact = read_artifact(workflow.find(config.artifact or ""))
@@ -531,8 +531,8 @@ def _serving(workflow: "Workflow") -> "FittedRouter":
 
 
 def _loaded(folder: Path) -> "FittedRouter":
-    from sluicegate.routing.artifact import read_artifact
-    from sluicegate.routing.router import FittedRouter
+    from sluicegate.routing.intent.artifact import read_artifact
+    from sluicegate.routing.intent.router import FittedRouter
 
     artifact = read_artifact(folder)
     embedder = artifact.card["embedder"]

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sluicegate.cli.batch import OverBudget, before_it_starts, left_of_the_day, texts_of
-from sluicegate.cli.outcome import as_json as outcome_json
-from sluicegate.cli.outcome import print_outcome, print_summary, summary
-from sluicegate.cli.show import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.batch import OverBudget, before_it_starts, left_of_the_day, texts_of
+from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.outcome import as_json as outcome_json
+from sluicegate.cli._support.outcome import print_outcome, print_summary, summary
 from sluicegate.errors import ConfigError, Place, Problem, RunError, SluicegateError
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.open import Opened
+    from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
 
 __all__ = ["app", "requests_in", "run_all"]
@@ -67,8 +67,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Send one request, or every request of a file, through a workflow."""
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.open import open_workflow
+    from sluicegate.graphs.runtime.factory import open_workflow
+    from sluicegate.graphs.runtime.intake import principal
 
     if clearance not in CLEARANCES:
         raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
@@ -103,7 +103,7 @@ async def run_all(
     bar: bool = False,
 ) -> list[dict[str, Any]]:
     """Run them one after the other. Of many, one that fails is reported and the others go on."""
-    from sluicegate.graphs.intake import new_run_id
+    from sluicegate.graphs.runtime.intake import new_run_id
 
     outcomes: list[dict[str, Any]] = []
     screen = console()
@@ -161,13 +161,13 @@ def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Prin
     if not given or len(given) > 500 or "\n" in given or "\0" in given:
         return [(given, asker)]
     if path.is_dir():
-        raise RunError("SG601", f"{given} is a folder", mend="Give a text, a file, or a .jsonl file of requests")
+        raise RunError("SG601", f"{given} is a folder", hint="Give a text, a file, or a .jsonl file of requests")
     if not path.is_file():
         return [(given, asker)]
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise RunError("SG601", f"cannot read {path}: {error.strerror}", mend="Check its permissions") from error
+        raise RunError("SG601", f"cannot read {path}: {error.strerror}", hint="Check its permissions") from error
     if path.suffix != ".jsonl":
         return [(data, asker)]
     found: list[tuple[str | bytes, Principal]] = []
@@ -180,8 +180,8 @@ def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Prin
         except ValidationError as error:
             first = error.errors()[0]
             what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
-            mend = 'A row is {"text": "…"}, with an optional "principal" {"id", "roles", "groups", "clearance"}'
-            problems.append(Problem("SG140", f"not a request: {what}", Place(str(path), number, 1), mend=mend))
+            hint = 'A row is {"text": "…"}, with an optional "principal" {"id", "roles", "groups", "clearance"}'
+            problems.append(Problem("SG140", f"not a request: {what}", Place(str(path), number, 1), hint=hint))
         else:
             found.append((row.text, cast("Principal", {**asker, **row.principal.model_dump(exclude_unset=True)})))
     if problems:

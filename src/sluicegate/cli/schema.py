@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli.show import AsJson, notes
+from sluicegate.cli._support.console import AsJson, notes
 from sluicegate.errors import RunError
 
 __all__ = ["app"]
@@ -23,8 +23,8 @@ def schema(
 ) -> None:
     """The schema is JSON already; `--json` is accepted for the sake of scripts that always give it."""
     del as_json
-    from sluicegate.graphs.reference import reference_page
-    from sluicegate.graphs.schema import workflow_schema
+    from sluicegate.graphs.config.reference import reference_page
+    from sluicegate.graphs.config.schema import workflow_schema
 
     text = reference_page() if reference else json.dumps(workflow_schema(), ensure_ascii=False, indent=2) + "\n"
     if out is None:
@@ -34,5 +34,5 @@ def schema(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {out}: {error.strerror}", mend="Choose another file") from error
+        raise RunError("SG607", f"cannot write {out}: {error.strerror}", hint="Choose another file") from error
     notes().print(f"wrote {out}", markup=False)

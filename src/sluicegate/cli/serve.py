@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluicegate.cli.show import notes
+from sluicegate.cli._support.console import notes
 from sluicegate.errors import RunError
 
 if TYPE_CHECKING:
-    from sluicegate.serving.callers import Callers
+    from sluicegate.serving.http.callers import Callers
 
 __all__ = ["app"]
 
@@ -43,8 +43,8 @@ def serve(
     pinned: Annotated[bool, typer.Option("--pinned", help="Serve this file, whatever version was promoted.")] = False,
 ) -> None:
     """Serve a workflow until SIGTERM. What was promoted serves, and promotions are followed without a restart."""
-    from sluicegate.serving.admission import Limits
-    from sluicegate.serving.server import serve as serve_it
+    from sluicegate.serving.http.server import serve as serve_it
+    from sluicegate.serving.limits import Limits
     from sluicegate.serving.service import Service
 
     callers = _callers(host, tokens, trust_header, trust_roles, trust_groups, user, role)
@@ -67,14 +67,14 @@ def serve(
 def _callers(
     host: str, tokens: Path | None, header: str, roles: str, groups: str, user: str, role: list[str] | None
 ) -> "Callers":
-    from sluicegate.graphs.intake import principal
-    from sluicegate.serving.callers import Fixed, TokenFile, TrustedHeader
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.serving.http.callers import Fixed, TokenFile, TrustedHeader
 
     if sum((tokens is not None, bool(header), bool(user))) != 1:
         raise RunError(
             "SG619",
             "who may call is to be said in one way",
-            mend="--tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
+            hint="--tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
         )
     if tokens:
         file = TokenFile(tokens)
@@ -83,7 +83,7 @@ def _callers(
     if header:
         return TrustedHeader(header, roles, groups)
     if host not in ("127.0.0.1", "::1", "localhost"):
-        raise RunError("SG619", f"--as would let everybody who reaches {host} be {user}", mend="Use --tokens FILE")
+        raise RunError("SG619", f"--as would let everybody who reaches {host} be {user}", hint="Use --tokens FILE")
     return Fixed(principal(user, role or ["employee"]))
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, progress
+from sluicegate.cli._support.console import AsJson, console, emit, progress
 
 if TYPE_CHECKING:
-    from sluicegate.evals.pairs import PairStore, Registration
+    from sluicegate.evals.shadow.pairs import PairStore, Registration
 
 __all__ = ["app"]
 
@@ -29,11 +29,11 @@ def start(
 ) -> None:
     """Fix champion, challenger and plan. From then on the champion's new runs are compared."""
     from sluicegate.errors import RunError
-    from sluicegate.evals.cases import read_cases
-    from sluicegate.evals.pairs import PairStore
-    from sluicegate.evals.plan import read_plan
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.versions import keep, kept
+    from sluicegate.evals.evaluation.cases import read_cases
+    from sluicegate.evals.promotion.plan import read_plan
+    from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.runtime.versions import keep, kept
     from sluicegate.home import home
 
     ours, theirs, fixed = load(champion), load(challenger), read_plan(plan)
@@ -41,7 +41,7 @@ def start(
         raise RunError(
             "SG617",
             f"the challenger is another workflow: {theirs.name}, not {ours.name}",
-            mend="A challenger keeps the champion's name: it extends it, or says `workflow: " + ours.name + "`",
+            hint="A challenger keeps the champion's name: it extends it, or says `workflow: " + ours.name + "`",
         )
     if ours.digest == theirs.digest:
         raise RunError("SG617", "champion and challenger are the same version")
@@ -77,8 +77,8 @@ def status(as_json: AsJson = False) -> None:
     """Every comparison: its pairs, those in work, what was shed and why, what it spent today."""
     from rich.table import Table
 
-    from sluicegate.evals.gates import counted
-    from sluicegate.evals.pairs import PairStore
+    from sluicegate.evals.promotion.gates import counted
+    from sluicegate.evals.shadow.pairs import PairStore
 
     pairs = PairStore()
     rows = [_said(at, pairs) for at in pairs.all()]
@@ -104,8 +104,8 @@ def stop(
     as_json: AsJson = False,
 ) -> None:
     """Stop comparing; the pairs stay, and a verdict can still be given."""
-    from sluicegate.evals.gates import counted
-    from sluicegate.evals.pairs import PairStore
+    from sluicegate.evals.promotion.gates import counted
+    from sluicegate.evals.shadow.pairs import PairStore
 
     pairs = PairStore()
     at = pairs.stop(workflow)
@@ -125,9 +125,9 @@ def work(
     """Put the champion's finished runs to the challenger, in this process and at low priority."""
     import os
 
-    from sluicegate.evals.pairs import PairStore
-    from sluicegate.evals.work import Reached
-    from sluicegate.evals.work import work as work_on
+    from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.evals.shadow.shadow_backfill import Reached
+    from sluicegate.evals.shadow.shadow_backfill import work as work_on
 
     pairs = PairStore()
     at = pairs.running(workflow)
@@ -152,7 +152,7 @@ def work(
 
 
 def _said(at: "Registration", pairs: "PairStore") -> dict[str, Any]:
-    from sluicegate.evals.pairs import today
+    from sluicegate.evals.shadow.pairs import today
 
     usd, count = pairs.spent(at.number, today())
     return {

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, notes
+from sluicegate.cli._support.console import AsJson, console, emit, notes
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from sluicegate.graphs.session import Session
-    from sluicegate.graphs.session_view import Step
+    from sluicegate.graphs.session.session import Session
+    from sluicegate.graphs.session.view import Step
 
 __all__ = ["app"]
 
@@ -41,7 +41,7 @@ def step(
     Keys: Enter = step, r = run to the end, u NODE = run until NODE, b [NODE] = back, s = state, t = trail, f = fork,
     a = approve, x = reject, q = quit. They may be piped in, one a line; at the end of the input it stops.
     """
-    from sluicegate.graphs.session import Session
+    from sluicegate.graphs.session.session import Session
 
     if Path(config).is_file() or Path(config).suffix in {".yaml", ".yml"}:
         if not request:
@@ -97,7 +97,7 @@ def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console"
     """One key; the session that is gone on with."""
     name, _, role = decider.partition(":")
     if key in {"a", "x"} and not role:
-        raise RunError("SG610", "a decision needs a person", mend="Say who decides: --decider NAME:ROLE")
+        raise RunError("SG610", "a decision needs a person", hint="Say who decides: --decider NAME:ROLE")
     if key == "":
         _print_step(session.step(), screen)
     elif key == "r":
@@ -121,7 +121,7 @@ def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console"
     elif key == "x":
         _print_step(session.reject(as_=name, role=role, reason=rest), screen)
     else:
-        raise RunError("SG615", f"no key {key!r}" + (" without a node" if key == "u" else ""), mend=_KEYS)
+        raise RunError("SG615", f"no key {key!r}" + (" without a node" if key == "u" else ""), hint=_KEYS)
     _print_place(session, screen)
     return session
 
@@ -158,7 +158,7 @@ def _print_step(done: "Step", screen: "Console") -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from sluicegate.graphs.session_view import plain
+    from sluicegate.graphs.session.view import plain
 
     if done.entry:
         screen.print(f"[bold]{escape(done.entry['node'])}[/bold]  [dim]{done.entry['ms']:.1f} ms[/dim]")
@@ -175,7 +175,7 @@ def _print_step(done: "Step", screen: "Console") -> None:
 def _print_branch(branch: Any, screen: "Console") -> None:
     from rich.markup import escape
 
-    from sluicegate.graphs.session_view import values_of
+    from sluicegate.graphs.session.view import values_of
 
     seen = values_of(branch)
     screen.print(f"  → [bold]{escape(branch['to'])}[/bold]  {escape(branch['reason'])}  [dim]{escape(seen)}[/dim]")

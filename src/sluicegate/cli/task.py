@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, progress
+from sluicegate.cli._support.console import AsJson, console, emit, progress
 from sluicegate.errors import ConfigError, Place, Problem
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit
 
 __all__ = ["app"]
 
@@ -32,7 +32,7 @@ def add(
 ) -> None:
     """Make a token. It is shown once; the file has only its hash."""
     from sluicegate.cli.run import CLEARANCES
-    from sluicegate.serving.callers import Named, TokenFile
+    from sluicegate.serving.http.callers import Named, TokenFile
 
     if clearance not in CLEARANCES:
         raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
@@ -50,7 +50,7 @@ def list_tokens(tokens: File = Path("tokens.json"), as_json: AsJson = False) -> 
     """List the tokens by name, and who calls with them."""
     from rich.table import Table
 
-    from sluicegate.serving.callers import TokenFile
+    from sluicegate.serving.http.callers import TokenFile
 
     found = TokenFile(tokens).tokens()
     rows: list[dict[str, Any]] = [each.model_dump(mode="json", exclude={"sha256"}) for each in found]
@@ -76,10 +76,10 @@ def list_tokens(tokens: File = Path("tokens.json"), as_json: AsJson = False) -> 
 def revoke(name: Name, tokens: File = Path("tokens.json"), as_json: AsJson = False) -> None:
     """Take a token out; running servers refuse it at once."""
     from sluicegate.errors import RunError
-    from sluicegate.serving.callers import TokenFile
+    from sluicegate.serving.http.callers import TokenFile
 
     if not TokenFile(tokens).revoke(name):
-        raise RunError("SG623", f"{tokens} has no token {name!r}", mend="List them: sluicegate token list")
+        raise RunError("SG623", f"{tokens} has no token {name!r}", hint="List them: sluicegate token list")
     if as_json:
         emit({"revoked": name})
     else:

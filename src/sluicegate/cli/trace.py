@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli.show import AsJson, console, emit, notes
-from sluicegate.cli.since import Since, since_ns
+from sluicegate.cli._support.console import AsJson, console, emit, notes
+from sluicegate.cli._support.options import Since, since_ns
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
-    from sluicegate.observe.settings import TraceSettings
-    from sluicegate.observe.store import RunFilter, Store
+    from sluicegate.observe.tracing.settings import TraceSettings
+    from sluicegate.observe.tracing.store import RunFilter, Store
     from sluicegate.state import Principal
 
 __all__ = ["app"]
@@ -54,15 +54,15 @@ def list_runs(
     which = _filter(workflow, path, intent, status, user, since, shadow=shadow)
     runs = _store().runs(which, limit=limit)
     if asker:
-        from sluicegate.observe.access import may_see
-        from sluicegate.observe.masking import Masking
+        from sluicegate.observe.tracing.masking import Masking
+        from sluicegate.observe.views.access import may_see
 
         principal, policy = _principal(asker, role)
         runs = [run for run in runs if may_see(run, principal, policy, Masking())]
     if as_json:
         emit(runs)
         return
-    from sluicegate.observe.render import runs_table
+    from sluicegate.observe.views.render import runs_table
 
     console().print(runs_table(runs) if runs else "no runs")
 
@@ -83,7 +83,7 @@ def show(
     row = _one(store, run, asker, role)
     spans, scores = store.spans(row["run_id"]), store.scores(row["run_id"])
     if html is not None:
-        from sluicegate.observe.page import page
+        from sluicegate.observe.views.page import page
 
         graph = _graph(config, store, row["run_id"]) if config is not None else ""
         _write(html, page(row, spans, store.decisions(row["run_id"]), scores, graph=graph))
@@ -92,7 +92,7 @@ def show(
     elif html is not None:
         notes().print(f"{html}: {len(spans)} observations of {row['run_id']}")
     else:
-        from sluicegate.observe.render import run_view
+        from sluicegate.observe.views.render import run_view
 
         console().print(run_view(row, spans, scores))
 
@@ -104,7 +104,7 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Follow runs live, one line per observation as it ends."""
-    from sluicegate.observe.render import span_line
+    from sluicegate.observe.views.render import span_line
 
     store, screen = _store(), console()
     for shown, span in enumerate(_follow(store, workflow), start=1):
@@ -124,7 +124,7 @@ def usage(workflow: Workflow = "", since: Since = "", as_json: AsJson = False) -
     if as_json:
         emit(found)
         return
-    from sluicegate.observe.render import usage_view
+    from sluicegate.observe.views.render import usage_view
 
     console().print(usage_view(found))
 
@@ -164,13 +164,13 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Send to Langfuse and the OTLP collector what they have not confirmed."""
-    from sluicegate.observe.destinations import senders
-    from sluicegate.observe.push import push as send
+    from sluicegate.observe.exporters.destinations import senders
+    from sluicegate.observe.exporters.resend import push as send
 
     to = senders()
     if not to:
         raise RunError(
-            "SG613", "no destination is configured", mend="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or "
+            "SG613", "no destination is configured", hint="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or "
             "OTEL_EXPORTER_OTLP_ENDPOINT",
         )  # fmt: skip
     results = send(_store(), to, since_ns=since_ns(since), again=again)
@@ -186,8 +186,8 @@ def push(
 @app.command("destinations")
 def show_destinations(as_json: AsJson = False) -> None:
     """Say where traces go, and whether the servers there take them."""
-    from sluicegate.observe.destinations import destinations
-    from sluicegate.observe.langfuse import Keys, check_keys, loses_scores, server_state
+    from sluicegate.observe.exporters.destinations import destinations
+    from sluicegate.observe.exporters.langfuse import Keys, check_keys, loses_scores, server_state
 
     keys = Keys.configured()
     found: dict[str, Any] = {"summary": destinations()}
@@ -215,9 +215,9 @@ def feedback(
     as_json: AsJson = False,
 ) -> None:
     """Score a run; `--score correct_intent=LABEL` corrects its intent, which makes it labelled data."""
-    from sluicegate.observe.destinations import configured_exporters
-    from sluicegate.observe.masking import Masking
-    from sluicegate.observe.tracer import Tracer
+    from sluicegate.observe.exporters.destinations import configured_exporters
+    from sluicegate.observe.tracing.masking import Masking
+    from sluicegate.observe.tracing.tracer import Tracer
 
     store = _store()
     row = _one(store, run)
@@ -246,8 +246,8 @@ def prune(
 
 def _settings(digest: str) -> "TraceSettings | None":
     """How the version that ran wants its traces kept; None when there is no copy of it."""
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.versions import kept
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.runtime.versions import kept
 
     try:
         return load(kept(digest)).config.tracing
@@ -257,7 +257,7 @@ def _settings(digest: str) -> "TraceSettings | None":
 
 def _store() -> "Store":
     from sluicegate.home import home
-    from sluicegate.observe.store import Store
+    from sluicegate.observe.tracing.store import Store
 
     return Store(home() / "store.sqlite")
 
@@ -269,16 +269,16 @@ def _one(store: "Store", run: str, asker: str = "", role: list[str] | None = Non
         run = runs[0]["run_id"] if runs else run
     row = store.run(run)
     if asker:
-        from sluicegate.observe.access import must_see
-        from sluicegate.observe.masking import Masking
+        from sluicegate.observe.tracing.masking import Masking
+        from sluicegate.observe.views.access import must_see
 
         must_see(row, *_principal(asker, role), Masking())
     return row
 
 
 def _principal(asker: str, role: list[str] | None) -> "tuple[Principal, Any]":
-    from sluicegate.policies.engine import CedarEngine
-    from sluicegate.policies.sources import policy_files
+    from sluicegate.policies.cedar.engine import CedarEngine
+    from sluicegate.policies.cedar.sources import policy_files
 
     principal: Principal = {"id": asker, "roles": role or [], "groups": [], "clearance": "internal"}
     return principal, CedarEngine(policy_files())
@@ -294,8 +294,8 @@ def _filter(
     *,
     shadow: bool = False,
 ) -> "RunFilter":
-    from sluicegate.observe.masking import Masking
-    from sluicegate.observe.store import RunFilter
+    from sluicegate.observe.tracing.masking import Masking
+    from sluicegate.observe.tracing.store import RunFilter
 
     # a workflow may keep plain user names
     users = (user, Masking().user(user)) if user else ()
@@ -316,7 +316,7 @@ def _score(text: str) -> tuple[str, float | bool | str]:
 
 def _document(store: "Store", row: dict[str, Any], format: Format) -> dict[str, Any]:
     if format is Format.otlp:
-        from sluicegate.observe.otlp import as_json
+        from sluicegate.observe.exporters.otlp import as_json
 
         return as_json(store.trace(row["run_id"]))
     return {"run": row, "spans": store.spans(row["run_id"]), "scores": store.scores(row["run_id"])}
@@ -324,9 +324,9 @@ def _document(store: "Store", row: dict[str, Any], format: Format) -> dict[str, 
 
 def _graph(config: Path, store: "Store", run: str) -> str:
     """The workflow's graph with the way that a run took, and how long its nodes did."""
-    from sluicegate.graphs.load import load
-    from sluicegate.graphs.picture import svg
-    from sluicegate.observe.tree import timing
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.picture.picture import svg
+    from sluicegate.observe.views.tree import timing
 
     workflow = load(config)
     steps = store.query("SELECT node, ms FROM steps WHERE run_id = ? ORDER BY start_ns", (run,))
@@ -353,4 +353,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {path}: {error.strerror}", mend="Choose another file") from error
+        raise RunError("SG607", f"cannot write {path}: {error.strerror}", hint="Choose another file") from error

@@ -1,0 +1,1 @@
+"""How good a workflow is, and whether another should take its place."""

@@ -1,0 +1,1 @@
+"""Models by role: providers, fallback chains, structured answers, embeddings, probes."""

@@ -16,12 +16,12 @@ from typing import Any, TypeVar
 from sluicegate.errors import ModelError, nearest
 from sluicegate.models.breaker import Breaker
 from sluicegate.models.config import ModelConfig, ProbeTask, resolve
-from sluicegate.models.fingerprint import PROBES, fingerprint_of, same_embedder
+from sluicegate.models.embeddings.embedding_lru import Recent
+from sluicegate.models.embeddings.embedding_store import Remembered
+from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder
+from sluicegate.models.probes.probe_results import admitted, below_minimum
 from sluicegate.models.provider import Answer, Ask, Provider
-from sluicegate.models.providers import provider_for
-from sluicegate.models.recent import Recent
-from sluicegate.models.remembered import Remembered
-from sluicegate.models.results import admitted, below_minimum
+from sluicegate.models.providers.registry import provider_for
 from sluicegate.models.structured import ask_structured
 from sluicegate.models.tokens import upper_tokens
 from sluicegate.services import Completion, Embeddings, Message
@@ -224,7 +224,7 @@ class ModelSet:
         raise ModelError(
             "SG308",
             f"the workflow has no model for the role {role!r}",
-            mend=(f"Did you mean {near!r}? " if near else "") + f"It has: {', '.join(self._chains) or 'none'}",
+            hint=(f"Did you mean {near!r}? " if near else "") + f"It has: {', '.join(self._chains) or 'none'}",
         )
 
     async def _first(self, role: str, call: Call[T], *, timeless: bool = False) -> tuple[T, Served]:
@@ -243,7 +243,7 @@ class ModelSet:
         raise ModelError(
             "SG309",
             f"no model of {role!r} answered: {_reasons(passed)}",
-            mend=next((error.mend for _, error in passed if error.mend), None),
+            hint=next((error.hint for _, error in passed if error.hint), None),
         ) from last
 
     def _warn(self, role: str, name: str, passed: Sequence[tuple[str, ModelError]]) -> None:
@@ -266,7 +266,7 @@ class ModelSet:
         except TimeoutError as error:
             breaker.failed()
             raise ModelError(
-                "SG303", f"no answer within {config.timeout_s:g} s", mend=f"Raise `timeout_s` of {role}"
+                "SG303", f"no answer within {config.timeout_s:g} s", hint=f"Raise `timeout_s` of {role}"
             ) from error
         except ModelError as error:
             if error.code in FAULT_OF_THE_CALL:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from sluicegate.errors import ModelError
-from sluicegate.models import weights
 from sluicegate.models.config import ModelConfig, resolve
+from sluicegate.models.embedded import weights
 
 __all__ = ["Entry", "embedded_entries", "ollama_entries", "pipeline_entries", "role_entries"]
 
@@ -26,7 +26,7 @@ class Entry:
     """SHA-256 of the weights where known."""
     where: str = ""
     detail: str = ""
-    mend: str = ""
+    hint: str = ""
 
 
 def embedded_entries() -> list[Entry]:
@@ -41,7 +41,7 @@ def pipeline_entries() -> list[Entry]:
 
 async def ollama_entries(base_url: str | None = None) -> list[Entry]:
     """The models of the Ollama server. Raises `ModelError` SG301 when there is none."""
-    from sluicegate.models.ollama import Ollama, server_url
+    from sluicegate.models.providers.ollama import Ollama, server_url
 
     listed = await Ollama(ModelConfig(use="ollama:any", base_url=base_url)).tags()
     where = server_url(base_url)
@@ -69,13 +69,13 @@ async def _entry(config: ModelConfig) -> Entry:
             return _embedded(config.model)
         if config.provider == "ollama":
             return await _on_ollama(config)
-        from sluicegate.models.langchain import ready
+        from sluicegate.models.providers.langchain import ready
 
         ready(config)
         return Entry(config.use, "ok", where=config.base_url or config.provider, detail="package and key are there")
     except ModelError as error:
         state = "unreachable" if error.code == "SG301" else "missing"
-        return Entry(config.use, state, detail=error.message, mend=error.mend or "")
+        return Entry(config.use, state, detail=error.message, hint=error.hint or "")
 
 
 async def _on_ollama(config: ModelConfig) -> Entry:
@@ -83,7 +83,7 @@ async def _on_ollama(config: ModelConfig) -> Entry:
     for entry in await ollama_entries(config.base_url):
         if entry.model == wanted:
             return Entry(config.use, "ok", (), entry.bytes, entry.digest, entry.where)
-    return Entry(config.use, "missing", detail="the server does not have it", mend=f"Run `ollama pull {config.model}`")
+    return Entry(config.use, "missing", detail="the server does not have it", hint=f"Run `ollama pull {config.model}`")
 
 
 def _embedded(name: str) -> Entry:
@@ -101,7 +101,7 @@ def _pinned(model: str, name: str) -> Entry:
         path = weights.located(name)
     except ModelError as error:
         state = "corrupt" if error.code == "SG307" else "missing"
-        return Entry(model, state, detail=error.message, mend=error.mend or "")
+        return Entry(model, state, detail=error.message, hint=error.hint or "")
     pinned = weights.PIPELINES.get(name) or weights.known(name)
     return Entry(model, "ok", (), weights.size_of(path), pinned.digest, str(path))
 

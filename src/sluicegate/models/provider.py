@@ -1,7 +1,7 @@
 """What a provider of models does, and the plain data that crosses to it.
 
 A provider serves one model and knows nothing of roles, prices or fallbacks: that is `chain`. It raises `ModelError`
-SG301 to SG308 or SG314, each with its mend, and is cancelled by cancelling the task that awaits it.
+SG301 to SG308 or SG314, each with its hint, and is cancelled by cancelling the task that awaits it.
 """
 
 from collections.abc import Callable, Mapping, Sequence

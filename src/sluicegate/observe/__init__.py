@@ -1,0 +1,1 @@
+"""What happened: traces, exporters, the audit log, incidents."""

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypedDict, get_args
 from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import AuditLog
-from sluicegate.sqlite import connect, explained, transaction
+from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["RULES", "Incident", "Incidents", "Kind", "Rule", "Severity"]
 
@@ -171,7 +171,7 @@ class Incidents:
             ).fetchall()
             if not rows or (len(rows) > 1 and rows[0]["id"] != id):
                 what = "no incident" if not rows else "more than one incident"
-                raise RunError("SG603", f"{what} {id!r}", mend="`sluicegate incidents list --all` shows them")
+                raise RunError("SG603", f"{what} {id!r}", hint="`sluicegate incidents list --all` shows them")
             return self._incident(rows[0])
 
     def annotate(self, id: str, text: str, *, by: str, severity: Severity | None = None, impact: str = "") -> Incident:

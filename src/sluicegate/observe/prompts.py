@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sluicegate.observe.langfuse import Keys, sdk
+from sluicegate.observe.exporters.langfuse import Keys, sdk
 
 __all__ = ["Managed", "langfuse_prompts", "reference"]
 

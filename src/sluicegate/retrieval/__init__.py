@@ -1,0 +1,1 @@
+"""Approved facts: documents in, passages that the asker may read out."""

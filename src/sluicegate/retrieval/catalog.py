@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import RetrievalError, RunError
-from sluicegate.retrieval.passages import content_hash
-from sluicegate.retrieval.readers import Document
-from sluicegate.sqlite import connect, explained, transaction
+from sluicegate.retrieval.acl import Document
+from sluicegate.retrieval.chunking import content_hash
+from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["Catalog", "Entry", "Head"]
 
@@ -81,7 +81,7 @@ class Catalog:
         self._path = folder / "catalog.sqlite"
         if not make and not self._path.is_file():
             raise RetrievalError(
-                "SG401", f"index {folder.name!r} is empty", mend="Run 'sluicegate ingest' for this workflow"
+                "SG401", f"index {folder.name!r} is empty", hint="Run 'sluicegate ingest' for this workflow"
             )
         with self._checked():
             self._database = connect(self._path, schema=_SCHEMA, durable=True)
@@ -226,7 +226,7 @@ class Catalog:
         return RetrievalError(
             "SG402",
             f"index {self._path.parent.name!r} is corrupt: {why}",
-            mend="Run 'sluicegate ingest --rebuild' for this workflow",
+            hint="Run 'sluicegate ingest --rebuild' for this workflow",
         )
 
 

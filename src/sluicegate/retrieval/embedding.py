@@ -50,5 +50,5 @@ async def embedded(
         raise RetrievalError(
             "SG404",
             f"index {index!r} was built with {built_with}, another embedder answers now ({error.message})",
-            mend=f"Bring {built_with} back, or run 'sluicegate ingest --rebuild' for this workflow",
+            hint=f"Bring {built_with} back, or run 'sluicegate ingest --rebuild' for this workflow",
         ) from error

@@ -75,7 +75,7 @@ def find(
                 problems.append(unreadable(name_of(root, folders), f"{root.suffix or 'no ending'}: not one of {kinds}"))
         else:
             raise RetrievalError(
-                "SG403", f"{root} does not exist", mend="Correct the path, or remove it from the index"
+                "SG403", f"{root} does not exist", hint="Correct the path, or remove it from the index"
             )
     settings = config.model_dump_json(include={"chunk", "approved", "readers", "clearance"})
     files: list[KnowledgeFile] = []
@@ -94,7 +94,7 @@ def find(
 
 
 def unreadable(name: str, why: str) -> Problem:
-    return Problem("SG403", f"{name}: {why}", mend="It is left out of the index")
+    return Problem("SG403", f"{name}: {why}", hint="It is left out of the index")
 
 
 def _hash(path: Path, sidecar: Path | None, settings: str) -> str:

@@ -16,15 +16,15 @@ from typing import Any
 
 from sluicegate.errors import Problem, RetrievalError, RunError
 from sluicegate.retrieval import table as tables
+from sluicegate.retrieval.acl import clearance_rank
 from sluicegate.retrieval.catalog import Catalog, Entry, Head
+from sluicegate.retrieval.chunking import Passage, content_hash, cut
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import Embedder, embedded
-from sluicegate.retrieval.facts import document
 from sluicegate.retrieval.files import KnowledgeFile, configured, find, path_of, unreadable
 from sluicegate.retrieval.loaders import load
-from sluicegate.retrieval.passages import Passage, content_hash, cut
-from sluicegate.retrieval.readers import clearance_rank
-from sluicegate.sqlite import connect, transaction
+from sluicegate.retrieval.metadata import document
+from sluicegate.storage.sqlite import connect, transaction
 
 __all__ = ["IngestReport", "Progress", "ingest"]
 
@@ -307,7 +307,7 @@ def _notices(entry: Entry) -> list[Problem]:
         Problem(
             "SG403",
             f"{entry.file}: nobody finds it, because {' and '.join(reasons)}",
-            mend="Say 'approved: true' and 'readers:' in its metadata, or as the index's defaults",
+            hint="Say 'approved: true' and 'readers:' in its metadata, or as the index's defaults",
             severity="warning",
         )
     ]
@@ -374,11 +374,11 @@ async def _alone(index_dir: Path) -> AsyncGenerator[None]:
         if error.code != "SG608":
             raise
         raise RunError(
-            "SG608", f"another ingest is at work on index {index_dir.name!r}", mend="Try again when it is done"
+            "SG608", f"another ingest is at work on index {index_dir.name!r}", hint="Try again when it is done"
         ) from error
     except OSError as error:
         raise RunError(
-            "SG607", f"cannot write index {index_dir.name!r}: {error.strerror}", mend="Free space or check permissions"
+            "SG607", f"cannot write index {index_dir.name!r}: {error.strerror}", hint="Free space or check permissions"
         ) from error
     with held:
         yield

@@ -18,11 +18,11 @@ from typing import Any
 
 from sluicegate.errors import RetrievalError, nearest
 from sluicegate.retrieval import table as tables
+from sluicegate.retrieval.acl import Document, Readable, by_labels, day_number, where
 from sluicegate.retrieval.catalog import Catalog, Head
+from sluicegate.retrieval.chunking import content_hash
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import Embedder, embedded
-from sluicegate.retrieval.passages import content_hash
-from sluicegate.retrieval.readers import Document, Readable, by_labels, day_number, where
 from sluicegate.state import DocumentRef, Principal
 
 __all__ = ["LanceRetriever", "search_terms"]
@@ -131,7 +131,7 @@ class LanceRetriever:
         raise RetrievalError(
             "SG402",
             f"the words of {document['id']!r} version {document['version']!r} are gone",
-            mend="The document was removed; ask again for what holds now",
+            hint="The document was removed; ask again for what holds now",
         )
 
     def version(self, index: str) -> str:
@@ -224,7 +224,7 @@ class LanceRetriever:
             raise RetrievalError(
                 "SG401",
                 f"there is no index {index!r}; there are: {', '.join(self._indexes) or 'none'}",
-                mend=f"Did you mean {near!r}?" if near else None,
+                hint=f"Did you mean {near!r}?" if near else None,
             )
         return self._indexes[index]
 
@@ -244,7 +244,7 @@ class LanceRetriever:
             return known
         head, documents = catalog.documents()
         if head is None:
-            raise RetrievalError("SG401", f"index {index!r} is empty", mend="Run 'sluicegate ingest' for this workflow")
+            raise RetrievalError("SG401", f"index {index!r} is empty", hint="Run 'sluicegate ingest' for this workflow")
         self._snapshots[index] = _Snapshot(head, documents)
         return self._snapshots[index]
 

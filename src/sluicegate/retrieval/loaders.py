@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sluicegate.retrieval.facts import parse, split_front_matter
+from sluicegate.retrieval.metadata import parse, split_front_matter
 
 __all__ = ["SIDECAR", "SUFFIXES", "Loaded", "load"]
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import RetrievalError, RunError, SluicegateError
-from sluicegate.retrieval.readers import quoted
-from sluicegate.standins import postponed
+from sluicegate.lazy_modules import postponed
+from sluicegate.retrieval.acl import quoted
 
 __all__ = ["FLAT_ROWS", "add", "create", "delete", "guarded", "index", "open_at", "tidy", "vectors_of", "writable"]
 
@@ -51,12 +51,12 @@ def guarded(folder: Path) -> Generator[None]:
             raise RunError(
                 "SG607",
                 f"cannot write index {folder.name!r}: {_short(message)}",
-                mend="Free space or check permissions, then ingest again; the index is as it was",
+                hint="Free space or check permissions, then ingest again; the index is as it was",
             ) from error
         raise RetrievalError(
             "SG402",
             f"index {folder.name!r} is corrupt: {_short(message)}",
-            mend="Run 'sluicegate ingest --rebuild' for this workflow",
+            hint="Run 'sluicegate ingest --rebuild' for this workflow",
         ) from error
 
 

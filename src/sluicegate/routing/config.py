@@ -8,7 +8,7 @@ __all__ = ["CascadeConfig", "Per", "RouterConfig", "Strategy", "Target"]
 
 Strategy = Literal["head", "slm", "cascade"]
 Per = Literal["all", "intent"]
-"""Whether one threshold serves, or one per intent (`routing.per_intent`)."""
+"""Whether one threshold serves, or one per intent (`routing.calibration.per_intent`)."""
 
 
 class Target(BaseModel):

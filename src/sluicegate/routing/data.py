@@ -182,7 +182,7 @@ def _opened(path: Path, fields: Sequence[str] = ()) -> tuple[str, Iterator[tuple
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ConfigError(
-            [Problem("SG109", "not UTF-8", Place(str(path), line, 1), mend="Save the file as UTF-8")]
+            [Problem("SG109", "not UTF-8", Place(str(path), line, 1), hint="Save the file as UTF-8")]
         ) from error
     digest, name = hashlib.sha256(raw).hexdigest(), path.name.removesuffix(".gz")
     if not name.endswith((".csv", ".tsv")):

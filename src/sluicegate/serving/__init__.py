@@ -8,14 +8,14 @@ async with Service("configs/helpdesk/workflow.yaml") as service:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.intake import principal
-    from sluicegate.graphs.run import Outcome
-    from sluicegate.serving.admission import Limits
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.graphs.runtime.run import Outcome
+    from sluicegate.serving.limits import Limits
     from sluicegate.serving.service import Service
 
 __all__ = ["Limits", "Outcome", "Service", "principal"]
 
-_HOME = {"Limits": "admission", "Service": "service"}
+_HOME = {"Limits": "limits", "Service": "service"}
 
 
 def __getattr__(name: str) -> Any:
@@ -24,5 +24,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(name)
-    graphs = {"Outcome": "sluicegate.graphs.run", "principal": "sluicegate.graphs.intake"}
+    graphs = {"Outcome": "sluicegate.graphs.runtime.run", "principal": "sluicegate.graphs.runtime.intake"}
     return getattr(importlib.import_module(graphs.get(name) or f"{__name__}.{_HOME[name]}"), name)

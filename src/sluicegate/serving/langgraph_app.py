@@ -8,7 +8,7 @@ factory of its graph. The input is a text, and who asks; an `intake` node makes 
 own checkpoints, so these runs are not in the home's; tools with effects answer without being called. A thread takes one
 request: what a run knows of one must never decide on another.
 
-A run that waits for a person is resumed with what `sluicegate.nodes.human_interrupt.Verdict` says.
+A run that waits for a person is resumed with what `sluicegate.nodes.kinds.human_interrupt.Verdict` says.
 """
 
 import functools
@@ -23,10 +23,10 @@ from typing_extensions import TypedDict
 if TYPE_CHECKING:
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["Asked", "make"]
+__all__ = ["RequestForm", "make"]
 
 
-class Asked(TypedDict, total=False):
+class RequestForm(TypedDict, total=False):
     """What Studio's form asks for."""
 
     text: str
@@ -43,15 +43,15 @@ def make(config: Path | str) -> "Callable[[], CompiledStateGraph[Any, Any, Any, 
     @functools.cache
     def graph() -> "CompiledStateGraph[Any, Any, Any, Any]":
         from sluicegate.errors import RunError
-        from sluicegate.graphs.build import Intake, build
-        from sluicegate.graphs.intake import principal
-        from sluicegate.graphs.open import open_workflow
+        from sluicegate.graphs.runtime.build import Intake, build
+        from sluicegate.graphs.runtime.factory import open_workflow
+        from sluicegate.graphs.runtime.intake import principal
 
         opened = open_workflow(config, dry=True, shadow=True)
 
         def begin(asked: dict[str, Any]) -> dict[str, Any]:
             if "run" in asked:
-                raise RunError("SG615", "this thread has had its request", mend="Begin another thread")
+                raise RunError("SG615", "this thread has had its request", hint="Begin another thread")
             asker = principal(asked.get("user") or "me", asked.get("roles") or ["employee"])
             return dict(opened.runner.opening(asked.get("text", ""), asker, channel="langgraph"))
 
@@ -62,7 +62,7 @@ def make(config: Path | str) -> "Callable[[], CompiledStateGraph[Any, Any, Any, 
             workflow.settings,
             name=workflow.name,
             services=opened.runner.services,
-            intake=Intake(_free_name(workflow.flow.nodes), Asked, _Seen, begin),
+            intake=Intake(_free_name(workflow.flow.nodes), RequestForm, _Seen, begin),
         )
 
     def fresh() -> "CompiledStateGraph[Any, Any, Any, Any]":
@@ -71,7 +71,7 @@ def make(config: Path | str) -> "Callable[[], CompiledStateGraph[Any, Any, Any, 
     return fresh
 
 
-class _Seen(Asked, total=False):
+class _Seen(RequestForm, total=False):
     run: dict[str, Any]
 
 

@@ -8,10 +8,10 @@ left for a person (``sluicegate run CONFIG --run RUN``).
 
 import time
 
-from sluicegate.database import Place, open_database
-from sluicegate.graphs.alone import left
-from sluicegate.observe.store import Store
-from sluicegate.postgres import Server
+from sluicegate.graphs.runtime.run_lock import left
+from sluicegate.observe.tracing.store import Store
+from sluicegate.storage.database import Place, open_database
+from sluicegate.storage.postgres import Server
 
 __all__ = ["Recovery"]
 

@@ -7,8 +7,8 @@ It serves the version that was promoted last and follows promotions, rollbacks a
 running shadow comparison is offered each finished request, after its caller has the answer, in a process beside this
 one. Runs that a killed service left are taken up, and waits past their deadline are refused, every `_SWEEP_S`.
 
-Runs go on an event loop of their own (`graphs.background`), so the caller's stays free: a caller that is cancelled or
-goes away cancels nothing. Several services may share a home, in one process or in many.
+Runs go on an event loop of their own (`graphs.runtime.loop_thread`), so the caller's stays free: a caller that is
+cancelled or goes away cancels nothing. Several services may share a home, in one process or in many.
 """
 
 import asyncio
@@ -20,29 +20,29 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sluicegate.database import place
 from sluicegate.errors import RunError, SluicegateError
-from sluicegate.evals import champions
-from sluicegate.evals.beside import Beside
-from sluicegate.evals.champions import Changed
-from sluicegate.graphs import intake
-from sluicegate.graphs.alone import RunBusy
-from sluicegate.graphs.approvals import Waiting
-from sluicegate.graphs.background import elsewhere, wait_for
-from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.graphs.recorded import all_waiting, recorded
-from sluicegate.graphs.run import Outcome
+from sluicegate.evals.promotion import champions
+from sluicegate.evals.promotion.champions import Changed
+from sluicegate.evals.shadow.shadow_worker import ShadowProcess
+from sluicegate.graphs.runtime import intake
+from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.run_lock import RunBusy
+from sluicegate.graphs.session.checkpoint_reader import all_waiting, recorded
 from sluicegate.home import home
-from sluicegate.nodes.human_interrupt import permit
-from sluicegate.observe.access import may_see
-from sluicegate.observe.masking import Masking
-from sluicegate.observe.spans import Score
-from sluicegate.observe.store import Store
-from sluicegate.serving.admission import Busy, Door, Limits
+from sluicegate.nodes.kinds.human_interrupt import permit
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.spans import Score
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.views.access import may_see
+from sluicegate.serving.limits import AdmissionController, Busy, Limits
 from sluicegate.serving.progress import OnStep, telling
 from sluicegate.serving.recovery import Recovery
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
+from sluicegate.storage.database import place
 
 __all__ = ["CHANNEL", "Service", "run_id"]
 
@@ -70,7 +70,7 @@ class Service:
         *,
         limits: Limits | None = None,
         follow: bool = True,
-        beside: Callable[[str], Beside] = Beside,
+        beside: Callable[[str], ShadowProcess] = ShadowProcess,
         open_version: Callable[[Path], Opened] = open_workflow,
     ) -> None:
         """`follow` False serves `config` whatever was promoted. Nothing is opened before the block is entered."""
@@ -79,7 +79,7 @@ class Service:
         self._make_beside = beside
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._behind: set[asyncio.Task[Any]] = set()
-        self._door: Door | None = None
+        self._door: AdmissionController | None = None
 
     # --- from its opening to its end ---
 
@@ -116,7 +116,7 @@ class Service:
         self.versions = await asyncio.to_thread(
             Versions, self._config, follow=self._follow, open_version=self._open_version
         )
-        self._door = Door(self.limits)
+        self._door = AdmissionController(self.limits)
         self._store = Store(home() / "store.sqlite")
         self._recovery = Recovery(place(), self._store, channel=CHANNEL)
         self._shadow = self._make_beside(self.name)
@@ -256,7 +256,7 @@ class Service:
             raise RunError(
                 "SG621",
                 "this request id was used for another request",
-                mend="Use a new id for each request, and the same one only to ask again for its answer",
+                hint="Use a new id for each request, and the same one only to ask again for its answer",
             )
         return outcome
 
@@ -342,15 +342,15 @@ class Service:
     ) -> Outcome:
         """Approve, edit or reject, by the rules of `Runner.decide`, whose errors it raises.
 
-        Which version it goes on under is decided by `champions.goes_on`. As with `ask`, the run goes on when the caller
-        is cancelled.
+        Which version it goes on under is decided by `champions.resumes_on`. As with `ask`, the run goes on when the
+        caller is cancelled.
         """
 
         async def go_on() -> Outcome:
             row = self._row(run)
             if changed == "migrate":
                 opened = await asyncio.to_thread(self._migrating, row["digest"])
-            elif champions.goes_on(self.name, row["digest"], changed):
+            elif champions.resumes_on(self.name, row["digest"], changed):
                 opened = await self._version(row["digest"])
             else:
                 opened = self.versions.serving
@@ -452,7 +452,7 @@ class Service:
             try:
                 opened = await self._version(digest)
                 self._recovery.begins(run)
-                outcome = await self._held(run, asyncio.create_task(opened.runner.take_up(run)))
+                outcome = await self._held(run, asyncio.create_task(opened.runner.resume(run)))
             except RunBusy:
                 self._recovery.ends(run)
             except SluicegateError as error:
@@ -508,4 +508,4 @@ def run_id(workflow: str, asker: Principal, request_id: str) -> str:
 
 
 def _unknown(run: str) -> RunError:
-    return RunError("SG603", f"no run {run!r} that you may see", mend="Ask as the one who sent the request")
+    return RunError("SG603", f"no run {run!r} that you may see", hint="Ask as the one who sent the request")

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluicegate.errors import SluicegateError
-from sluicegate.evals import champions
-from sluicegate.graphs.load import load
-from sluicegate.graphs.open import Opened, open_workflow
-from sluicegate.graphs.versions import kept
+from sluicegate.evals.promotion import champions
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.versions import kept
 from sluicegate.serving.progress import watched
 
 __all__ = ["Versions"]

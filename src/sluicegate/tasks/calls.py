@@ -12,8 +12,8 @@ from pydantic import BaseModel, ValidationError
 from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
-from sluicegate.nodes.generation import unusable
 from sluicegate.nodes.tagging import nearness, tagged
+from sluicegate.nodes.writing.generation import unusable
 from sluicegate.services import Completion, Message, Models
 
 __all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
@@ -62,7 +62,7 @@ async def classify(
         weights = [math.exp(similarity / _WIDTH) for similarity in near]
         scores = {label: weight / sum(weights) for label, weight in zip(labels, weights, strict=True)}
     else:
-        from sluicegate.routing.slm import LabelDecoder
+        from sluicegate.routing.intent.slm import LabelDecoder
 
         seen: list[str] = []
         scores = await LabelDecoder(cast("Models", _Naming(models, seen)), "slm", describe).decode(text, list(labels))
@@ -139,8 +139,8 @@ async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSe
 
     `router` is an artifact's folder, written by `sluicegate router fit`. Raises `ModelError` SG310 to SG312.
     """
-    from sluicegate.routing.artifact import read_artifact
-    from sluicegate.routing.router import FittedRouter
+    from sluicegate.routing.intent.artifact import read_artifact
+    from sluicegate.routing.intent.router import FittedRouter
 
     own, started = models or default_models(), time.perf_counter()
     artifact = read_artifact(router)

@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
-from sluicegate.models.probe import TASKS as PROBES
-from sluicegate.models.probe import interval, rows_of
-from sluicegate.nodes.generation import unusable
+from sluicegate.models.probes.probe import TASKS as PROBES
+from sluicegate.models.probes.probe import interval, rows_of
+from sluicegate.nodes.writing.generation import unusable
 from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
 
 __all__ = ["TASKS", "Measured", "TaskName", "measure"]

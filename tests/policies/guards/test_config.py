@@ -10,7 +10,7 @@ from sluicegate.policies.guards.config import (
     SchemaSettings,
     SlmReviewSettings,
 )
-from sluicegate.policies.guards.recognizers import PATTERN_ENTITIES
+from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES
 from sluicegate.policies.guards.registry import guards
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.models import weights
-from sluicegate.policies.guards.naming import block_lines, recased, weighed
+from sluicegate.models.embedded import weights
+from sluicegate.policies.guards.pii.naming import block_lines, recased, weighed
 from tests.policies.guards.test_measure import DATA
 
 MODEL = "en-core-web-md"

@@ -9,8 +9,8 @@ from sluicegate import plugins
 from sluicegate.errors import ConfigError
 from sluicegate.policies.guards import registry
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject
-from sluicegate.policies.guards.config import GuardSettings
 from sluicegate.policies.guards.registry import guards
+from sluicegate.policies.guards.settings import GuardSettings
 
 
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:
@@ -52,7 +52,7 @@ def test_a_package_that_is_wrong_is_named(points: list[EntryPoint], name: str, v
     with pytest.raises(ConfigError) as raised:
         guards()
     [problem] = raised.value.problems
-    assert (problem.code, problem.mend) == ("SG116", "Update or remove the package that registers it")
+    assert (problem.code, problem.hint) == ("SG116", "Update or remove the package that registers it")
     assert problem.message.startswith(f"the guard plug-in {said}")
 
 

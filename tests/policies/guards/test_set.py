@@ -10,10 +10,11 @@ import pytest
 from sluicegate.errors import PolicyError
 from sluicegate.policies.guards import set as guard_set
 from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
-from sluicegate.policies.guards.config import GuardConfig, GuardSettings
+from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.policies.guards.redaction import restore
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.set import GuardSet, gravest
+from sluicegate.policies.guards.settings import GuardSettings
 
 SECRET = "zebra-4711"
 
@@ -35,7 +36,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def install_(*kinds: GuardKind) -> None:
         everything = {**guards(), **{kind.name: kind for kind in kinds}}
         monkeypatch.setattr(guard_set, "guards", lambda: everything)
-        monkeypatch.setattr("sluicegate.policies.guards.registry.guards", lambda: everything)
+        monkeypatch.setattr("sluicegate.policies.guards.config.installed_guards", lambda: everything)
 
     return install_
 

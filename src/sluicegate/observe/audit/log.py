@@ -21,13 +21,13 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sluicegate import sqlite
 from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
-from sluicegate.observe.payloads import Payloads
-from sluicegate.postgres import Server, configured
+from sluicegate.observe.tracing.pseudonyms import Payloads
+from sluicegate.storage import sqlite
+from sluicegate.storage.postgres import Server, configured
 
 __all__ = ["AuditLog", "AuditSettings", "open_audit", "segment_name", "segments"]
 
@@ -215,7 +215,7 @@ class AuditLog:
                     raise RunError(
                         "SG608",
                         f"the audit log in {self.folder} is locked by another process",
-                        mend="Try again when it is done",
+                        hint="Try again when it is done",
                     ) from None
                 time.sleep(0.001)
             else:
@@ -327,7 +327,7 @@ class AuditLog:
                 raise RunError(
                     "SG606",
                     f"the audit log in {self.folder} was signed with another key",
-                    mend="Restore the key, or move the folder away to start anew",
+                    hint="Restore the key, or move the folder away to start anew",
                 )
 
 
@@ -368,9 +368,9 @@ def _writable(folder: Path) -> Generator[None]:
         yield
     except OSError as error:
         message = f"cannot write the audit log in {folder}: {error.strerror}"
-        raise RunError("SG607", message, mend="Free space or check permissions") from error
+        raise RunError("SG607", message, hint="Free space or check permissions") from error
 
 
 def _tampered(folder: Path, what: str) -> RunError:
-    mend = "Run `sluicegate audit verify`; keep the folder as evidence and move it away to start anew"
-    return RunError("SG606", f"the audit log in {folder} was changed: {what}", mend=mend)
+    hint = "Run `sluicegate audit verify`; keep the folder as evidence and move it away to start anew"
+    return RunError("SG606", f"the audit log in {folder} was changed: {what}", hint=hint)

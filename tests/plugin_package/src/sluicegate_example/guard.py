@@ -1,7 +1,7 @@
 """The guard `no-shouting`: fails a text that is mostly capitals."""
 
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
-from sluicegate.policies.guards.config import GuardSettings
+from sluicegate.policies.guards.settings import GuardSettings
 
 
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:

@@ -1,0 +1,1 @@
+"""Conditions: CEL over the fields of the state, type-checked once, with three values."""

@@ -1,0 +1,250 @@
+"""Conditions: CEL over the state's fields, compiled and type-checked once, evaluated in microseconds.
+
+What is not known stays unknown, at run time as in the proofs. CEL absorbs it where it makes no difference: ``false &&
+unknown`` is false, ``true || unknown`` is true; everything else that touches it (``!``, a comparison, ``in``, the test
+of a ternary) is unknown. A condition *holds* only when it is certainly true, so a field that no node has written yet
+never opens a branch, not even through ``!``: with a default of false, ``!checks.failed`` would pass before any check.
+So ``tags.found`` is unknown to a condition until each tag that it is about was looked for: those that it names in
+``'TAG' in tags.found``, or all that are declared.
+"""
+
+import functools
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sluicegate.errors import ConfigError, Place, Problem, nearest
+from sluicegate.graphs.conditions.expression import Term, parse_checked, walk
+from sluicegate.graphs.conditions.fields import UNSET, Field, fields
+from sluicegate.state import Tags
+
+__all__ = ["Condition", "Conditions"]
+
+
+class Condition:
+    """One compiled condition."""
+
+    __slots__ = ("_expression", "_fields", "fields", "tags", "text")
+
+    def __init__(self, text: str, expression: Any, read: tuple[Field, ...], tags: frozenset[str]) -> None:
+        self.text = text
+        self._expression = expression
+        self._fields = tuple((field.name, field.read) for field in read)
+        self.fields = frozenset(field.name for field in read)
+        """The names of the fields it reads."""
+        self.tags = tags
+        """The tags it is about."""
+
+    def __repr__(self) -> str:
+        return f"Condition({self.text!r})"
+
+    def evaluate(self, state: Mapping[str, Any]) -> bool:
+        """Whether it certainly holds in `state`."""
+        data: dict[str, Any] = {}
+        for name, read in self._fields:
+            value = read(state)
+            if value is not UNSET:
+                data[name] = value
+        return self._expression.eval(data=data).value() is True
+
+    def values(self, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Every field it reads with the value it has; None for one that is not written yet."""
+        found = {name: read(state) for name, read in self._fields}
+        return {name: None if value is UNSET else value for name, value in found.items()}
+
+    def known(self, facts: Mapping[str, object]) -> bool | None:
+        """What follows from some fields' values alone; None when the others decide."""
+        data = {name: facts[name] for name in self.fields if name in facts and facts[name] is not UNSET}
+        value = self._expression.eval(data=data).value()
+        return value if isinstance(value, bool) else None
+
+
+class Conditions:
+    """Compiles a workflow's conditions."""
+
+    def __init__(self, intents: Iterable[str] = (), tools: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
+        """The values that `intent.label`, the names of tools and the fields of `tags` can have."""
+        self._choices = {name: field.choices for name, field in fields().items() if field.choices}
+        labels, names, self._tags = tuple(intents), tuple(tools), tuple(tags)
+        if labels:
+            self._choices["intent.label"] = labels
+        if names:
+            self._choices["intent.tool"] = ("", *names)
+            self._choices["tool.name"] = names
+        self._choices |= {field: self._tags for field in ("tags.found", *_BY_TAG) if self._tags}
+
+    def choices(self, field: str) -> tuple[str, ...]:
+        """Every value that a field can have; empty when they cannot be listed."""
+        return self._choices.get(field, ())
+
+    def compile(self, text: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
+        """Compile a condition. Raises `ConfigError` with SG120 to SG123, each at `locate(offset in text)`."""
+        try:
+            expression: Any = _environment().compile(text)
+        except RuntimeError as error:
+            raise ConfigError(_faults(str(error), text, locate)) from None
+        except Exception as error:
+            raise ConfigError([Problem("SG120", f"condition does not parse: {error}", locate(0))]) from error
+        result = expression.return_type().name()
+        if result not in ("BOOL", "DYN"):
+            what = f"the condition gives {_TYPES.get(result.lower(), result.lower())}, not true or false"
+            raise ConfigError([Problem("SG121", what, locate(0), hint="Compare it with something")])
+        terms = list(walk(parse_checked(expression.serialize())))
+        said = [pair for term in terms for pair in _said_of(term, text)]
+        problems = [problem for field, constant in said for problem in self._never(field, constant, locate)]
+        if problems:
+            raise ConfigError(problems)
+        known = fields()
+        read = dict.fromkeys(term.name for term in terms if term.kind == "name" and term.name in known)
+        tags = frozenset(str(constant.value) for field, constant in said if field.startswith("tags."))
+        if not _only_named(terms):
+            tags |= set(self._tags)
+        return Condition(text, expression, tuple(_looked_for(known[name], tags) for name in read), tags)
+
+    def _never(self, field: str, constant: Term, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
+        """The problem of a text that the field never has."""
+        choices = self.choices(field)
+        if choices and constant.value not in choices:
+            is_never = "is never" if fields()[field].type == "string" else "never has"
+            what, place = f"{field} {is_never} {constant.value!r}", locate(constant.offset)
+            yield Problem("SG123", what, place, choices, nearest(constant.value, choices))
+
+
+_BY_TAG = ("tags.scores", "tags.limits")
+
+
+def _said_of(term: Term, text: str) -> Iterator[tuple[str, Term]]:
+    """Each field that a term compares with texts, or asks for by name, and the text."""
+    if term.kind == "member":
+        member = Term("constant", max(text.find(term.name, term.offset), 0), value=term.name)
+        yield from ((part.name, member) for part in term.parts if part.name in _BY_TAG)
+    elif term.kind == "each":
+        # in a list that is gone through, the variable stands for each of its texts
+        within = [pair for part in term.parts[1:] for inner in walk(part) for pair in _said_of(inner, text)]
+        yield from ((term.parts[0].name, constant) for name, constant in within if name == term.name)
+    elif term.kind == "call" and term.name in ("_==_", "_!=_", "@in", "_[_]") and len(term.parts) == 2:
+        left, right = term.parts
+        if left.kind == "constant":
+            left, right = right, left
+        for constant in right.parts if right.kind == "list" else (right,):
+            if left.kind == "name" and constant.kind == "constant" and isinstance(constant.value, str):
+                yield left.name, constant
+
+
+def _only_named(terms: Sequence[Term]) -> bool:
+    """Whether `tags.found` is read as ``'TAG' in tags.found`` only."""
+    uses = sum(term.kind == "name" and term.name == "tags.found" for term in terms)
+    return uses == sum(
+        term.name == "@in" and term.parts[0].kind == "constant" and term.parts[1].name == "tags.found"
+        for term in terms
+        if term.kind == "call"
+    )
+
+
+def _looked_for(field: Field, tags: frozenset[str]) -> Field:
+    """`tags.found` for a condition that is about `tags`; other fields as they are."""
+    if field.name != "tags.found":
+        return field
+
+    def read(state: Mapping[str, Any]) -> Any:
+        found: Tags | None = state.get("tags")
+        return field.read(state) if found and tags <= found["scores"].keys() else UNSET
+
+    return replace(field, read=read)
+
+
+@functools.cache
+def _environment() -> Any:
+    from cel_expr_python import cel
+
+    types = {
+        "bool": cel.Type.BOOL,
+        "int": cel.Type.INT,
+        "double": cel.Type.DOUBLE,
+        "string": cel.Type.STRING,
+        "list(string)": cel.Type.List(cel.Type.STRING),
+        "list(map)": cel.Type.List(cel.Type.Map(cel.Type.STRING, cel.Type.DYN)),
+        "map(double)": cel.Type.Map(cel.Type.STRING, cel.Type.DOUBLE),
+        "map": cel.Type.Map(cel.Type.STRING, cel.Type.DYN),
+        "dyn": cel.Type.DYN,
+    }
+    return cel.NewEnv(variables={name: types[field.type] for name, field in fields().items()})
+
+
+_ERROR = re.compile(r"ERROR: [^\n]*?:(\d+):(\d+): ([^\n]*)")
+_UNDECLARED = re.compile(r"undeclared reference to '([^']*)'")
+_OVERLOAD = re.compile(r"found no matching overload for '([^']*)' applied to '(.*)'")
+_TYPES = {"double": "a number", "int": "a whole number", "string": "text", "bool": "true or false", "null_type": "null",
+          "list(string)": "a list of texts"}  # fmt: skip
+_PYTHON = {"and": "&&", "or": "||", "not": "!", "is": "==", "True": "true", "False": "false", "None": "null"}
+
+
+def _faults(message: str, text: str, locate: Callable[[int], Place | None]) -> list[Problem]:
+    """The library's errors, in our words."""
+    starts = [0, *(match.end() for match in re.finditer("\n", text))]
+    problems: list[Problem] = []
+    for line, column, what in _ERROR.findall(message):
+        offset = min(starts[min(int(line), len(starts)) - 1] + int(column) - 1, len(text))
+        if what.startswith("Syntax error"):
+            # the parser's later errors follow from the first
+            return [_syntax(what.removeprefix("Syntax error: "), text, offset, locate)]
+        undeclared, overload = _UNDECLARED.search(what), _OVERLOAD.search(what)
+        if undeclared:
+            problems.append(_unknown(undeclared[1], text, offset, locate))
+        elif overload:
+            problems.append(_mismatch(overload[1], overload[2], offset, locate))
+        else:
+            problems.append(Problem("SG121", what, locate(offset)))
+    if problems:
+        return problems
+    plain = message.split("\n")[0].removeprefix("INVALID_ARGUMENT: ")
+    return [Problem("SG120", f"condition does not parse: {plain}", locate(0))]
+
+
+def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
+    what = re.split(r",? expecting ", what)[0].replace("'<EOF>'", "end").replace("<EOF>", "the end")
+    what = re.sub(
+        r"(token recognition error at:|(mismatched|extraneous) input|no viable alternative at input)",
+        "unexpected",
+        what,
+    )
+    word = re.match(r"[A-Za-z]+", text[offset:]) or re.search(r"[A-Za-z]+(?=\s*$)", text[:offset])
+    if word and word[0] not in _PYTHON:
+        word = re.search(r"[A-Za-z]+(?=\s*$)", text[:offset])
+    hint = None
+    if word and word[0] in _PYTHON:
+        hint = f"CEL writes {_PYTHON[word[0]]} for {word[0]}"
+    elif re.match(r"=(?!=)", text[offset:]):
+        hint = "CEL compares with =="
+    return Problem("SG120", f"condition does not parse: {what}", locate(offset), hint=hint)
+
+
+def _unknown(name: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
+    # the library points at the last dot of a field, and at a function's parenthesis
+    start = text.rfind(name, 0, offset + len(name))
+    offset = start if start >= 0 else offset
+    place = locate(offset)
+    if name in _PYTHON:
+        return Problem("SG122", f"unknown name {name!r}", place, hint=f"CEL writes {_PYTHON[name]}")
+    if text[offset + len(name) :].lstrip().startswith("("):
+        return Problem("SG122", f"unknown function {name!r}", place)
+    concern = name.partition(".")[0]
+    known = [field for field in fields() if field.partition(".")[0] == concern]
+    if name == concern and known:
+        return Problem("SG122", f"{name!r} is not a field; it has fields", place, tuple(known))
+    choices = known or list(dict.fromkeys(field.partition(".")[0] for field in fields()))
+    suggestion = nearest(name, known) or nearest(name, fields())
+    return Problem("SG122", f"unknown field {name!r}", place, tuple(choices), suggestion)
+
+
+def _mismatch(operator: str, types: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
+    sign = operator.strip("_").replace("@", "")
+    parts = types.removeprefix("(").removesuffix(")").split(", ")
+    sides = [_TYPES.get(part, part) for part in parts]
+    hint = None
+    if set(parts) == {"double", "int"}:
+        hint = "Write the number with a decimal point, as 1.0" if types == "(double, int)" else "Write a whole number"
+    elif set(parts) == {"list(string)", "string"}:
+        hint = "Ask whether the text is in the list, as 'text' in a.list"
+    return Problem("SG121", f"`{sign}` cannot take {' and '.join(sides)}", locate(offset), hint=hint)

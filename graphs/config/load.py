@@ -1,0 +1,388 @@
+"""From a file to a checked workflow: read, overlay, validate, resolve names, compile conditions, prove.
+
+`load` is what everything that runs a workflow calls; it raises one `ConfigError` with every problem. `inspect` is the
+same for those who report problems. A workflow that has a problem of severity ``error`` does not exist.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from sluicegate.errors import ConfigError, Place, PolicyError, Problem
+from sluicegate.graphs.conditions.conditions import Condition, Conditions
+from sluicegate.graphs.config.models import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
+from sluicegate.graphs.config.overlay import overlay
+from sluicegate.graphs.config.placeholders import check_placeholders
+from sluicegate.graphs.config.references import check_kinds, check_references, first_existing
+from sluicegate.graphs.config.source import Pointer, Source, read
+from sluicegate.graphs.config.validate import Faults, valid_config, validated
+from sluicegate.graphs.proofs import BUILT_IN, Waiver, prove
+from sluicegate.graphs.proofs import Guarantee as Proved
+from sluicegate.graphs.proofs.dataflow import domains, never_written
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.retrieve import Retrieve
+from sluicegate.nodes.kinds.tag import TAG, Tag
+
+__all__ = ["Workflow", "inspect", "load"]
+
+_PLAIN_KEYS = frozenset({"no"})
+"""Keys of the language that YAML 1.1 reads as booleans."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workflow:
+    """A checked workflow; all that follows from its files and nothing else."""
+
+    config: WorkflowConfig
+    path: Path
+    """The workflow's file."""
+    folders: tuple[Path, ...]
+    """Its folder first, then those of the workflows it extends; relative names are looked up in this order."""
+    digest: str
+    """SHA-256 of all that can change a decision: config, prompts, policies, router artifacts."""
+    source: Source
+    flow: Flow
+    conditions: Mapping[str, Condition]
+    """By their text."""
+    settings: Mapping[str, BaseModel]
+    """The validated settings of each node, by its name."""
+    prompt_folders: tuple[Path, ...]
+    """In the order of precedence."""
+    policy_folder: Path
+    """Where the workflow's own policies are."""
+    tools: tuple[str, ...]
+    """The tools that it may call."""
+    guarantees: tuple[Proved, ...]
+    waivers: tuple[Waiver, ...]
+    warnings: tuple[Problem, ...]
+
+    @property
+    def name(self) -> str:
+        return self.config.workflow
+
+    @property
+    def version(self) -> str:
+        return self.config.version
+
+    @property
+    def folder(self) -> Path:
+        return self.folders[0]
+
+    def find(self, name: str) -> Path:
+        """A file that the config names, from the first folder that has it; in the workflow's own when none has."""
+        return first_existing(self.folders, name) or self.folder / name
+
+
+def load(path: Path | str) -> Workflow:
+    """The workflow in a file. Raises `ConfigError` with every problem that was found, in file order."""
+    workflow, problems = inspect(path)
+    if workflow is None:
+        raise ConfigError([problem for problem in problems if problem.severity == "error"])
+    return workflow
+
+
+def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
+    """The workflow in a file, None when it has errors, and every problem, in file order."""
+    source = _read_with_bases(Path(path))
+    if not isinstance(source.data, dict):
+        problems = list(source.problems)
+        if source.data is not None:
+            problems.append(Problem("SG107", "a workflow is a map of keys and values", source.place(())))
+        return None, problems
+    faults = Faults(source)
+    faults.problems += source.problems
+    # without its base, a variant lacks nearly everything; to say so would only hide the cause
+    baseless = any(problem.code == "SG118" for problem in source.problems)
+    workflow = None if baseless else _checked(source, faults)
+    problems = _in_file_order(faults.problems, source)
+    return (None if any(problem.severity == "error" for problem in problems) else workflow), problems
+
+
+def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]:
+    files = {str(path): position for position, path in enumerate(source.files)}
+    # what YAML may have misread is not judged by what it was read as
+    trapped = {problem.place for problem in problems if problem.code == "SG103"}
+    told = [problem for problem in problems if problem.code == "SG103" or problem.place not in trapped]
+
+    def order(problem: Problem) -> tuple[int, str, int, int]:
+        place = problem.place or Place("", 0, 0)
+        return files.get(place.file, len(files)), place.file, place.line, place.column
+
+    return sorted(dict.fromkeys(told), key=order)
+
+
+def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
+    """A file laid over those it extends."""
+    source = read(path, plain_keys=_PLAIN_KEYS)
+    base = cast("dict[str, Any]", source.data).get("extends") if isinstance(source.data, dict) else None
+    if not isinstance(base, str):
+        return source
+    place, trail = source.place(("extends",)), (*below, path.resolve())
+    try:
+        target = Path(os.path.normpath(path.parent / base))
+        circular = target.resolve() in trail
+    except (OSError, ValueError) as error:
+        return _with(source, Problem("SG118", f"extends cannot be followed: {error}", place))
+    if circular:
+        way = " -> ".join(step.name for step in (*trail, target))
+        return _with(source, Problem("SG118", f"extends goes in a circle: {way}", place))
+    under = _read_with_bases(target, trail)
+    if not isinstance(under.data, dict):
+        missing = any(problem.code == "SG101" for problem in under.problems)
+        what = f"there is no workflow {base!r}" if missing else f"the workflow {base!r} cannot be used"
+        return _with(source, Problem("SG118", what, place), *(p for p in under.problems if p.code != "SG101"))
+    return overlay(source, under)
+
+
+def _with(source: Source, *problems: Problem) -> Source:
+    return replace(source, problems=(*source.problems, *problems))
+
+
+def _checked(source: Source, faults: Faults) -> Workflow | None:
+    config = valid_config(source, faults)
+    if config is None:
+        return None
+    folders = tuple(dict.fromkeys(file.parent for file in source.files))
+    kinds = check_kinds(config, faults)
+    settings = _settings(config, kinds, faults)
+    prompt_folders = tuple(folder / config.prompts for folder in folders)
+    prompts = _prompts(prompt_folders, faults)
+    check_references(config, settings, prompts, folders, faults)
+    check_placeholders(config, settings, kinds, prompts, faults)
+    tools = _tools(config, settings)
+    compiler = Conditions(config.intents, tools, _tags(config))
+    conditions = _conditions(config, compiler, faults)
+    policy_folder, policies = _policies(config, folders, faults)
+    _router(config, folders, faults)
+    _thresholds(config, conditions, faults)
+    if any(problem.severity == "error" for problem in faults.problems):
+        return None
+    flow = _flow(config, kinds, source)
+    guarantees = tuple(_proved(one, source, position) for position, one in enumerate(config.guarantees))
+    waivers = tuple(
+        Waiver(one.guarantee, one.reason, source.place(("waive", position)))
+        for position, one in enumerate(config.waive)
+    )
+
+    tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
+    faults.problems += never_written(flow, conditions, tagging)
+    faults.problems += prove(flow, guarantees, waivers, _Known(conditions, compiler), domains())
+    return Workflow(
+        config=config,
+        path=source.path,
+        folders=folders,
+        digest=_digest(config, settings, prompts, policies, folders),
+        source=source,
+        flow=flow,
+        conditions=conditions,
+        settings=settings,
+        prompt_folders=prompt_folders,
+        policy_folder=policy_folder,
+        tools=tools,
+        guarantees=guarantees,
+        waivers=waivers,
+        warnings=tuple(problem for problem in faults.problems if problem.severity == "warning"),
+    )
+
+
+class _Known:
+    """The compiled conditions, the config's and those of the built-in guarantees, as the proofs ask for them."""
+
+    def __init__(self, conditions: Mapping[str, Condition], compiler: Conditions) -> None:
+        built_in = [text for one in BUILT_IN for text in (one.when, one.where) if text is not None]
+        self._conditions = {**{text: compiler.compile(text) for text in built_in}, **conditions}
+
+    def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
+        return self._conditions[condition].known(facts)
+
+    def reads(self, condition: str, /) -> frozenset[str]:
+        return self._conditions[condition].fields
+
+
+def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
+    found: dict[str, BaseModel] = {}
+    for name, kind in kinds.items():
+        valid = validated(kind.settings, config.nodes[name].given, ("nodes", name), faults, also=COMMON_NODE_KEYS)
+        if valid is not None:
+            found[name] = _with_index(valid, config)
+    return found
+
+
+def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
+    """A `retrieve` node that does not say how many passages takes its index's word."""
+    if isinstance(settings, Retrieve) and settings.k is None and settings.index in config.indexes:
+        return settings.model_copy(update={"k": config.indexes[settings.index].k})
+    return settings
+
+
+def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, tuple[Path, bytes]]:
+    """The prompt files with their bytes by id."""
+    found: dict[str, tuple[Path, bytes]] = {}
+    for folder in reversed(folders):
+        for file in sorted(folder.glob("*.md")):
+            top = Place(str(file), 1, 1)
+            try:
+                content = file.read_bytes()
+                found[file.stem] = file, content
+                content.decode()
+            except OSError as error:
+                faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", top))
+            except UnicodeDecodeError as error:
+                place = replace(top, line=error.object.count(b"\n", 0, error.start) + 1)
+                faults.problems.append(Problem("SG109", "not UTF-8", place, hint="Save it as UTF-8"))
+    return found
+
+
+def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> tuple[str, ...]:
+    if config.tools is not None:
+        return config.tools
+    of_intents = [intent.tool for intent in config.intents.values()]
+    of_nodes = [getattr(one, "tool", None) for one in settings.values()]
+    return tuple(dict.fromkeys(tool for tool in (*of_intents, *of_nodes) if tool))
+
+
+def _tags(config: WorkflowConfig) -> list[str]:
+    """Every tag that a node looks for; those of broken nodes count, so that one fault is not reported twice."""
+    named: list[Any] = [node.given.get("tags") for node in config.nodes.values() if node.kind == TAG.name]
+    return list(dict.fromkeys(tag for tags in named if isinstance(tags, dict) for tag in cast("dict[str, Any]", tags)))
+
+
+def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) -> dict[str, Condition]:
+    texts: list[tuple[str, Pointer]] = []
+    for name, node in config.nodes.items():
+        for position, branch in enumerate(node.branches):
+            at: Pointer = ("nodes", name, "then", position)
+            if branch.when is not None:
+                texts.append((branch.when, (*at, "when")))
+            elif position < len(node.branches) - 1 and not faults.touches(at):
+                hint = "Move it to the end; the branches after it are never tried"
+                faults.add("SG136", "`otherwise` must be the last branch", (*at, "otherwise"), of_key=True, hint=hint)
+    for position, guarantee in enumerate(config.guarantees):
+        for key in ("when", "where"):
+            text: str | None = getattr(guarantee, key)
+            if text is not None:
+                texts.append((text, ("guarantees", position, key)))
+    found: dict[str, Condition] = {}
+    for text, pointer in texts:
+        if text in found:
+            continue
+        try:
+            found[text] = compiler.compile(text, lambda offset, at=pointer: faults.source.within(at, offset))
+        except ConfigError as error:
+            faults.problems += error.problems
+    return found
+
+
+def _policies(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> tuple[Path, list[str]]:
+    """The folder of the workflow's policies and every policy text, checked."""
+    from sluicegate.policies.cedar.checking import check
+    from sluicegate.policies.cedar.sources import base_schema, policy_files
+
+    own = next((folder for folder in folders if any(_matches(folder, one) for one in config.policy.files)), folders[0])
+    try:
+        files = policy_files(own, config.policy)
+    except (PolicyError, ValueError, NotImplementedError, OSError) as error:
+        faults.add("SG201", str(error).removeprefix("SG201 "), ("policy", "files"))
+        return own, []
+    _, problems = check(files, base_schema())
+    faults.problems += problems
+    return own, [base_schema(), *(f"{file.name}\n{file.text}" for file in files)]
+
+
+def _matches(folder: Path, pattern: str) -> bool:
+    try:
+        return any(folder.glob(pattern))
+    except (ValueError, NotImplementedError, OSError):
+        return False
+
+
+def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> None:
+    artifact = config.router.artifact
+    if config.router.strategy != "slm" and artifact is not None and _card(artifact, folders) is None:
+        hint = f"Fit it: sluicegate router fit {faults.source.path}"
+        what = f"there is no router artifact {artifact!r} yet"
+        faults.add("SG310", what, ("router", "artifact"), hint=hint, severity="warning")
+    answers = config.router.answers
+    if answers is not None and _card(answers, folders) is None:
+        hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
+        what = f"there is no fitted confidence in answers {answers!r} yet"
+        faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")
+
+
+def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:
+    """What nothing has fitted would send every answer the same way."""
+    if config.router.answers is not None:
+        return
+    for name, node in config.nodes.items():
+        for position, branch in enumerate(node.branches):
+            found = conditions.get(branch.when) if branch.when is not None else None
+            for field in sorted({"answer.threshold", "answer.answerability"} & set(found.fields if found else ())):
+                faults.add(
+                    "SG310",
+                    f"{field} is fitted to graded answers, and the workflow names no artifact of them",
+                    ("nodes", name, "then", position, "when"),
+                    hint="Name one as `router: {answers: …}`, or compare answer.confidence with a number",
+                )
+
+
+def _card(artifact: str, folders: Sequence[Path]) -> Path | None:
+    """The card of a fitted router, which holds the hashes of its other files."""
+    return first_existing(folders, f"{artifact}/card.json")
+
+
+def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source) -> Flow:
+    nodes: dict[str, FlowNode] = {}
+    for name, node in config.nodes.items():
+        at: Pointer = ("nodes", name)
+        edges = tuple(
+            Edge(branch.to, branch.when, source.place((*at, "then", position) if isinstance(node.then, tuple) else at))
+            for position, branch in enumerate(node.branches)
+        )
+        kind = kinds[name]
+        place = source.place(at, of_key=True)
+        nodes[name] = FlowNode(name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, kind.writes)
+    intents = {
+        label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}
+        for label, one in config.intents.items()
+    }
+    return Flow(config.start, nodes, intents)
+
+
+def _proved(guarantee: Guarantee, source: Source, position: int) -> Proved:
+    return Proved(
+        no=guarantee.no,
+        without=guarantee.without,
+        after=guarantee.after,
+        when=guarantee.when,
+        where=guarantee.where,
+        every=guarantee.every,
+        reaches=guarantee.reaches,
+        place=source.place(("guarantees", position)),
+    )
+
+
+def _digest(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    prompts: Mapping[str, tuple[Path, bytes]],
+    policies: Sequence[str],
+    folders: Sequence[Path],
+) -> str:
+    """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot."""
+    cards = [_card(name, folders) if name is not None else None for name in config.router.artifacts]
+    content = {
+        "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
+        "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
+        "prompts": {name: hashlib.sha256(text).hexdigest() for name, (_, text) in prompts.items()},
+        "policies": policies,
+        "router": [hashlib.sha256(card.read_bytes()).hexdigest() if card else None for card in cards],
+    }
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,0 +1,259 @@
+"""The config language: what a workflow file may say, as strict models.
+
+Blocks that belong to a room (`models:`, `router:`, `budget:`, …) are that room's models. What a node may say beside
+`kind`, `max_visits` and `then` is its kind's settings model; `load` validates it there. Every field's docstring is its
+text in the JSON Schema and in the reference.
+"""
+
+import functools
+from importlib.metadata import entry_points
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StringConstraints,
+    Tag,
+    model_validator,
+)
+
+from sluicegate.models.config import ModelConfig
+from sluicegate.observe.audit.log import AuditSettings
+from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.policies.config import BudgetConfig, CacheConfig, PolicyConfig
+from sluicegate.policies.guards.config import GuardConfig
+from sluicegate.retrieval.config import IndexConfig
+from sluicegate.routing.config import RouterConfig
+from sluicegate.services import IntentFacts
+from sluicegate.state import Risk, Task
+
+__all__ = [
+    "COMMON_NODE_KEYS",
+    "Branch",
+    "ExamplesConfig",
+    "Guarantee",
+    "IntentConfig",
+    "Name",
+    "NodeConfig",
+    "Waiver",
+    "WorkflowConfig",
+    "guard_names",
+]
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
+"""Letters, digits, ``_``, ``-`` and ``.``; starts with a letter."""
+
+Words = Annotated[str, StringConstraints(min_length=1)]
+
+_OneOrMore = BeforeValidator(
+    lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]
+)
+
+COMMON_NODE_KEYS = ("kind", "max_visits", "then")
+"""What every node may say; all its other keys are its kind's settings."""
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class IntentConfig(Block):
+    """One label that the router gives, and what a request of that class may cost and risk."""
+
+    task: Task
+    """What such a request needs: the workflow branches on it."""
+    risk: Risk = "low"
+    """How much harm a wrong answer does; guarantees and policies look at it."""
+    max_tokens: int = Field(default=256, ge=1, le=100_000)
+    """Cap on the tokens of one model call for such a request."""
+    tool: str | None = None
+    """The tool such a request is for."""
+    fields: dict[str, str | int | float | bool] = Field(default_factory=dict[str, str | int | float | bool])
+    """Arguments of the tool that follow from the intent alone, such as ``{category: hardware}``; a model is not asked
+    for them. ``{{question}}`` in a text stands for the request."""
+    describe: str = ""
+    """What belongs here, in a sentence: for people, and for strategies that have no examples."""
+
+    def facts(self) -> IntentFacts:
+        return IntentFacts(
+            task=self.task, risk=self.risk, max_tokens=self.max_tokens, tool=self.tool or "", fields=self.fields
+        )
+
+
+class Branch(Block):
+    """One way on: ``{when: CONDITION, go: NODE}``, or ``{otherwise: NODE}`` as the last one."""
+
+    when: Words | None = None
+    """A condition in CEL, over the fields in the reference."""
+    go: Name | None = None
+    """The node to go to when the condition holds."""
+    otherwise: Name | None = None
+    """The node to go to when no branch before it was taken."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if self.otherwise is None and (self.when is None or self.go is None):
+            raise ValueError("a branch is {when: CONDITION, go: NODE} or {otherwise: NODE}")
+        if self.otherwise is not None and (self.when is not None or self.go is not None):
+            raise ValueError("`otherwise` stands alone; write another branch for `when` and `go`")
+        return self
+
+    @property
+    def to(self) -> str:
+        return self.otherwise or self.go or ""
+
+
+def _form_of_then(value: Any) -> str:
+    return "node" if isinstance(value, str) else "branches"
+
+
+Then = Annotated[
+    Annotated[Name, Tag("node")] | Annotated[tuple[Branch, ...], Tag("branches"), Field(min_length=1)],
+    Discriminator(_form_of_then),
+]
+
+
+class NodeConfig(BaseModel):
+    """One step of the workflow: its kind, the kind's own settings, and where to go then."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
+
+    kind: str
+    """What it does: a built-in kind, or one of an installed package."""
+    max_visits: int | None = Field(default=None, ge=1, le=100)
+    """How often one run may come here. A branch to a node whose visits are used up is skipped."""
+    then: Then | None = None
+    """The next node, or a list of branches, tried in order. The ends, `respond` and `refuse`, have none."""
+
+    @property
+    def branches(self) -> tuple[Branch, ...]:
+        if self.then is None:
+            return ()
+        return (Branch(otherwise=self.then),) if isinstance(self.then, str) else self.then
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What the file says beside the common keys."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Guarantee(Block):
+    """What every run passes, proved on the graph: `no` … `without`, or `every` … `reaches`.
+
+    Nodes are named by their kind, or by what kinds do (`generates`, `calls-tool`, …).
+    """
+
+    no: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """No run comes to one of these,"""
+    without: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """without having passed one of these before."""
+    every: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """Every run that passes one of these,"""
+    reaches: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """passes one of these later, before it ends."""
+    after: Annotated[tuple[str, ...], _OneOrMore] = ()
+    """With `no`: asked only of runs that passed one of these, and `without` must then come after it."""
+    where: Words | None = None
+    """With `after` or `every`: a condition on the state as a run leaves that node; where it does not hold, nothing is
+    asked."""
+    when: Words | None = None
+    """A condition over the intent, the principal or the request: the guarantee holds for the requests it is true of."""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (
+            bool(self.no) == bool(self.every)
+            or bool(self.no) != bool(self.without)
+            or bool(self.every) != bool(self.reaches)
+        ):
+            raise ValueError("a guarantee is {no: KINDS, without: KINDS} or {every: KINDS, reaches: KINDS}")
+        if self.after and not self.no:
+            raise ValueError("`after` belongs to `no` and `without`")
+        if self.where and not (self.after or self.every):
+            raise ValueError("`where` says of which nodes of `after` or `every`; this guarantee has neither")
+        return self
+
+
+class Waiver(Block):
+    """A built-in guarantee that this workflow does without, on record."""
+
+    guarantee: str
+    """Its name."""
+    reason: str
+    """Why that is acceptable here. The audit log repeats it at every start."""
+
+
+class ExamplesConfig(Block):
+    """Files of example requests, relative to the workflow's folder."""
+
+    train: str | None = None
+    """Labelled requests to fit the router on: JSONL with `text` and `label`."""
+    calibration: str | None = None
+    """Labelled requests to calibrate and to fit the threshold on; a part of `train` is held apart without it."""
+    eval: str | None = None
+    """Labelled requests to measure on; never seen in a fit."""
+    requests: str | None = None
+    """Requests to try the workflow with."""
+
+
+Version = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+
+
+class WorkflowConfig(Block):
+    """A governed workflow of small and large language models."""
+
+    workflow: Name
+    """The workflow's name."""
+    version: Annotated[Version, Field(min_length=1, max_length=50, json_schema_extra={"type": ["string", "integer"]})]
+    """The version, a whole number or a text such as "2.1". Runs, traces and caches carry it."""
+    purpose: Words
+    """What it is for, in a sentence or two."""
+    extends: str | None = None
+    """A workflow file that this one varies: maps merge by key, everything else replaces, null removes."""
+
+    models: dict[Name, ModelConfig] = Field(min_length=1)
+    """The models by their role, such as `slm`, `llm` and `embedder`."""
+    intents: dict[Name, IntentConfig] = Field(min_length=1)
+    """The labels that the router gives."""
+    router: RouterConfig = RouterConfig(strategy="slm")
+    """How a request gets its intent; without it, by label decoding on the small model."""
+    budget: BudgetConfig = BudgetConfig()
+    """What the workflow may spend."""
+    cache: CacheConfig = CacheConfig()
+    """Whether an answer may be served again."""
+    indexes: dict[Name, IndexConfig] = Field(default_factory=dict[str, IndexConfig])
+    """The knowledge that `retrieve` nodes search, by name."""
+    prompts: str = "prompts"
+    """The folder of prompt files: `ID.md`, Markdown with `id` and `version` in its front matter."""
+    policy: PolicyConfig = PolicyConfig()
+    """Where the workflow's own Cedar policies are."""
+    guards: GuardConfig = GuardConfig()
+    """Settings of guards; a guard that is not named runs on its defaults."""
+    tracing: TraceSettings = TraceSettings()
+    """How much of a run's texts its trace keeps, and under which names it is filed."""
+    audit: AuditSettings = AuditSettings()
+    """How the audit log is kept."""
+    tools: tuple[Name, ...] | None = None
+    """The only tools that may be called, by their registered names; by default those that intents and nodes name."""
+
+    start: Name
+    """The first node."""
+    nodes: dict[Name, NodeConfig] = Field(min_length=1)
+    """The steps, by name."""
+
+    guarantees: tuple[Guarantee, ...] = ()
+    """What is proved on the graph before the workflow may start, beside the built-in guarantees."""
+    waive: tuple[Waiver, ...] = ()
+    """Built-in guarantees that do not hold here, each with a written reason."""
+    examples: ExamplesConfig = ExamplesConfig()
+    """Example requests to fit, measure and try with."""
+
+
+@functools.cache
+def guard_names() -> tuple[str, ...]:
+    """Every guard that is installed, without loading any."""
+    built_in = [info.alias or name for name, info in GuardConfig.model_fields.items()]
+    return (*built_in, *(point.name for point in entry_points(group="sluicegate.guards")))

@@ -1,0 +1,65 @@
+"""Are all the placeholders of prompts and of tools' given arguments filled by something?
+
+At run time a placeholder that nothing fills becomes nothing, and a model answers without its sources; here it is an
+error at its place. A kind that does not say what it fills is not checked.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from sluicegate.errors import Place, Problem, nearest
+from sluicegate.graphs.config.models import WorkflowConfig
+from sluicegate.graphs.config.validate import Faults
+from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.prompts import placeholders
+
+__all__ = ["check_placeholders"]
+
+_OF_FIELDS = ("question",)
+"""What a text in an intent's `fields` may use."""
+
+
+def check_placeholders(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    kinds: Mapping[str, NodeKind],
+    prompts: Mapping[str, tuple[Path, bytes]],
+    faults: Faults,
+) -> None:
+    """Note SG125 for every placeholder that nothing fills, once per place."""
+    for label, intent in config.intents.items():
+        for key, value in intent.fields.items():
+            for name, offset in placeholders(value) if isinstance(value, str) else ():
+                if name not in _OF_FIELDS:
+                    place = faults.source.within(("intents", label, "fields", key), offset)
+                    faults.problems.append(_unfilled(name, _OF_FIELDS, place, "in an intent's fields"))
+    told: set[Place] = set()
+    for node, prompt in _asking(settings):
+        fills = kinds[node].fills
+        if not fills or prompt not in prompts:
+            continue
+        file, content = prompts[prompt]
+        text = content.decode(errors="replace")
+        for name, offset in placeholders(text):
+            before = text[:offset]
+            place = Place(str(file), before.count("\n") + 1, offset - before.rfind("\n"))
+            if name not in fills and place not in told:
+                told.add(place)
+                faults.problems.append(_unfilled(name, sorted(fills), place, f"in the prompt of {node!r}"))
+
+
+def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:
+    """Every node with each prompt that it asks by."""
+    for node, own in settings.items():
+        prompt: object = getattr(own, "prompt", None)
+        if isinstance(prompt, str):
+            yield node, prompt
+            if "quote" in (getattr(own, "style", None), getattr(own, "again", None)):
+                yield node, f"{prompt}-quote"
+
+
+def _unfilled(name: str, fills: Collection[str], place: Place | None, where: str) -> Problem:
+    known: Sequence[str] = tuple(fills)
+    return Problem("SG125", f"nothing fills {{{{{name}}}}} {where}", place, known, nearest(name, known))

@@ -1,0 +1,277 @@
+"""Does everything that a config names exist? Nodes, models, intents, prompts, indexes, guards, tools, files.
+
+A node's setting that is called `prompt`, `index`, `model`, `guards` or `tool` names one of these, whatever its kind: a
+kind of an installed package is checked like a built-in one.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
+
+from sluicegate.errors import ConfigError
+from sluicegate.graphs.config.models import IntentConfig, WorkflowConfig, guard_names
+from sluicegate.graphs.config.source import Pointer
+from sluicegate.graphs.config.validate import Faults
+from sluicegate.models.config import LOCAL_PROVIDERS, unresolved
+from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.registry import kinds
+from sluicegate.nodes.tools.mcp import available
+
+__all__ = ["check_kinds", "check_references", "first_existing"]
+
+
+def first_existing(folders: Sequence[Path], name: str) -> Path | None:
+    """A file or folder by its relative name, from the first of the folders that has it."""
+    try:
+        return next((folder / name for folder in folders if (folder / name).exists()), None)
+    except (OSError, ValueError):
+        return None
+
+
+def check_references(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    prompts: Iterable[str],
+    folders: Sequence[Path],
+    faults: Faults,
+) -> None:
+    """Note every name that leads nowhere. `prompts` are the ids there are, `folders` the workflow's and its bases'."""
+    names = _Names(faults, tuple(prompts), _tools(config, settings, faults))
+    _check_models(config, names)
+    _check_prices(config, names)
+    _check_intents(config, names)
+    _check_cache(config, names)
+    _check_nodes(config, settings, names)
+    _check_guarantees(config, names)
+    _check_files(config, folders, names)
+
+
+def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel], faults: Faults) -> tuple[str, ...]:
+    """The tools there are; servers of tools are asked only where the config names one."""
+    named = [intent.tool for intent in config.intents.values()]
+    named += [getattr(one, "tool", None) for one in settings.values()]
+    named += list(config.tools or ())
+    try:
+        return tuple(available(name for name in named if isinstance(name, str)))
+    except ConfigError as error:
+        faults.problems += error.problems
+        return tuple(available(())) + tuple(name for name in named if isinstance(name, str))
+
+
+_BLOCKS = {"SG111": "nodes", "SG112": "models", "SG113": "intents", "SG115": "indexes"}
+"""The block that holds the names of each code."""
+
+
+class _Names:
+    """The names that exist; those of broken parts count, so that one fault is not reported twice."""
+
+    def __init__(self, faults: Faults, prompts: tuple[str, ...], tools: tuple[str, ...]) -> None:
+        self.faults = faults
+        self.known: dict[str, tuple[str, ...]] = {
+            **{code: self._keys(block) for code, block in _BLOCKS.items()},
+            "SG114": prompts,
+            "SG116": guard_names(),
+            "SG117": tools,
+        }
+
+    def _keys(self, block: str) -> tuple[str, ...]:
+        data = self.faults.source.data.get(block)
+        return tuple(cast("dict[str, Any]", data)) if isinstance(data, dict) else ()
+
+    def check(self, code: str, what: str, name: str, pointer: Pointer, hint: str | None = None) -> None:
+        known = self.known[code]
+        block = _BLOCKS.get(code)
+        if block and not known and self.faults.touches((block,)):
+            return  # that the block is missing or broken is told already
+        if name not in known and not self.faults.touches(pointer):
+            self.faults.add(code, f"there is no {what} {name!r}", pointer, choices=known, word=name, hint=hint)
+
+
+def _check_models(config: WorkflowConfig, names: _Names) -> None:
+    for role, position, entry in unresolved(config.models):
+        hint = "Write provider:model, or the name of a role"
+        names.check("SG112", "model", entry, ("models", role, "otherwise", position), hint)
+    for name, index in config.indexes.items():
+        names.check("SG112", "model", index.embedder, ("indexes", name, "embedder"))
+    router = config.router
+    if router.strategy != "slm" and router.embeddings:
+        names.check("SG112", "model", router.embedder, ("router", "embedder"))
+    if router.strategy != "head":
+        names.check("SG112", "model", router.slm, ("router", "slm"))
+
+
+def _check_prices(config: WorkflowConfig, names: _Names) -> None:
+    """A cap in dollars does not bind a model whose calls have no price."""
+    caps = [cap for cap, limit in config.budget if cap.endswith("_usd") and limit is not None]
+    if not caps:
+        return
+    used = {model.use for model in config.models.values()}
+    unpriced: list[tuple[str, Pointer]] = []
+    for role, model in config.models.items():
+        if model.price_per_mtok is None:
+            unpriced.append((model.use, ("models", role)))
+        unpriced += [
+            (entry, ("models", role, "otherwise", position))
+            for position, entry in enumerate(model.otherwise)
+            if ":" in entry and entry not in used
+        ]
+    for use, pointer in unpriced:
+        if use.partition(":")[0] not in LOCAL_PROVIDERS and not names.faults.touches(pointer):
+            what = f"{use} has no price, so budget.{caps[0]} would not bind it"
+            names.faults.add("SG106", what, pointer, of_key=len(pointer) == 2, hint=_PRICE_MEND)
+
+
+_PRICE_MEND = "Give it a role with price_per_mtok: {input: …, output: …}; 0 where it costs nothing"
+
+
+def _check_intents(config: WorkflowConfig, names: _Names) -> None:
+    for label, intent in config.intents.items():
+        if intent.tool is not None:
+            _check_tool(config, names, intent.tool, ("intents", label, "tool"))
+    if config.router.out_of_scope is not None:
+        names.check("SG113", "intent", config.router.out_of_scope, ("router", "out_of_scope"))
+    caps = config.budget.per_intent_day_usd
+    for label in caps if isinstance(caps, dict) else ():
+        names.check("SG113", "intent", label, ("budget", "per_intent_day_usd", label))
+    for position, tool in enumerate(config.tools or ()):
+        names.check("SG117", "tool", tool, ("tools", position))
+
+
+def _check_cache(config: WorkflowConfig, names: _Names) -> None:
+    """Answers in other words are for questions of low risk that have a short answer."""
+    cache, given = config.cache, names.faults.source.data.get("cache")
+    if cache.answers != "semantic":
+        for key in ("intents", "similarity", "embedder"):
+            if isinstance(given, dict) and key in given:
+                what, hint = f"{key!r} says nothing without `answers: semantic`", "Ask for it, or leave this out"
+                names.faults.add("SG107", what, ("cache", key), hint=hint, of_key=True)
+        return
+    if not cache.intents and not names.faults.touches(("cache", "intents")):
+        fit = [label for label, intent in config.intents.items() if _is_faq(intent)]
+        names.faults.add(
+            "SG106", "a semantic cache names the intents it is for", ("cache",), choices=fit, of_key=True,
+            hint="Add `intents: [...]`",
+        )  # fmt: skip
+    names.check("SG112", "model", cache.embedder, ("cache", "embedder"))
+    for position, label in enumerate(cache.intents):
+        at: Pointer = ("cache", "intents", position)
+        names.check("SG113", "intent", label, at)
+        intent = config.intents.get(label)
+        if intent is not None and not _is_faq(intent):
+            what = f"{label!r} is {intent.task} of {intent.risk} risk: only a short-answer of low risk may be reused"
+            names.faults.add("SG107", what, at, hint="Leave it out; equal words are still served from the cache")
+
+
+def _is_faq(intent: IntentConfig) -> bool:
+    return intent.task == "short-answer" and intent.risk == "low"
+
+
+def _check_tool(config: WorkflowConfig, names: _Names, tool: str, pointer: Pointer) -> None:
+    names.check("SG117", "tool", tool, pointer)
+    if config.tools is not None and tool in names.known["SG117"] and tool not in config.tools:
+        hint = "Add it to tools, or use another"
+        names.faults.add("SG117", f"the tool {tool!r} is not one of tools", pointer, choices=config.tools, hint=hint)
+
+
+def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], names: _Names) -> None:
+    names.check("SG111", "node", config.start, ("start",))
+    for name, node in config.nodes.items():
+        at: Pointer = ("nodes", name)
+        if isinstance(node.then, str):
+            names.check("SG111", "node", node.then, (*at, "then"))
+        else:
+            for position, branch in enumerate(node.then or ()):
+                key = "otherwise" if branch.otherwise is not None else "go"
+                names.check("SG111", "node", branch.to, (*at, "then", position, key))
+        given = node.given
+        own = settings.get(name)
+        if own is not None:
+            given = {field: getattr(own, field) for field in type(own).model_fields}
+        _check_settings(config, given, at, names)
+    for label, intent in config.intents.items():
+        if intent.task == "tool" and intent.tool is None and _calls_intents_tool(config, settings):
+            what = f"requests of {label!r} need a tool, and neither the intent nor the node names one"
+            names.faults.add("SG117", what, ("intents", label), choices=names.known["SG117"], of_key=True)
+
+
+def _calls_intents_tool(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> bool:
+    return any(
+        node.kind == "call-tool" and name in settings and getattr(settings[name], "tool", None) is None
+        for name, node in config.nodes.items()
+    )
+
+
+def _check_settings(config: WorkflowConfig, settings: Mapping[str, Any], at: Pointer, names: _Names) -> None:
+    """`settings` are the validated ones with their defaults, or what the file says when they are broken."""
+    for field, code in (("prompt", "SG114"), ("index", "SG115"), ("model", "SG112")):
+        value = settings.get(field)
+        if isinstance(value, str):
+            names.check(code, field, value, (*at, field), _PROMPT_MEND if field == "prompt" else None)
+    prompt = settings.get("prompt")
+    if isinstance(prompt, str) and "quote" in (settings.get("style"), settings.get("again")):
+        names.check("SG114", "prompt", f"{prompt}-quote", (*at, "prompt"), _QUOTE_MEND)
+    guards = settings.get("guards")
+    for position, guard in enumerate(cast("Sequence[Any]", guards) if isinstance(guards, list | tuple) else ()):
+        if isinstance(guard, str):
+            names.check("SG116", "guard", guard, (*at, "guards", position))
+    tool = settings.get("tool")
+    if isinstance(tool, str):
+        _check_tool(config, names, tool, (*at, "tool"))
+
+
+_QUOTE_MEND = "Quoting asks by a prompt of its own: add the file ID-quote.md"
+_PROMPT_MEND = "Add the file ID.md to the prompts folder, or use another"
+
+
+def _check_guarantees(config: WorkflowConfig, names: _Names) -> None:
+    known = kinds()
+    legal = dict.fromkeys((*known, *(effect for kind in known.values() for effect in sorted(kind.effects))))
+    legal["generates-answer"] = None
+    for position, guarantee in enumerate(config.guarantees):
+        for key in ("no", "without", "after", "every", "reaches"):
+            value: str | tuple[str, ...] = getattr(guarantee, key)
+            for item, word in enumerate((value,) if isinstance(value, str) else value):
+                at: Pointer = ("guarantees", position, key, item)
+                if word and word not in legal and not names.faults.touches(at):
+                    names.faults.add("SG110", f"there is no node kind {word!r}", at, choices=legal, word=word)
+
+
+def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names) -> None:
+    wanted: list[tuple[str, Pointer]] = [
+        (path, ("indexes", name, "path", position))
+        for name, index in config.indexes.items()
+        for position, path in enumerate(index.path)
+    ]
+    for key in ("train", "calibration", "eval", "requests"):
+        path: str | None = getattr(config.examples, key)
+        if path is not None:
+            wanted.append((path, ("examples", key)))
+    for path, pointer in wanted:
+        if first_existing(folders, path) is None and not names.faults.touches(pointer):
+            names.faults.add("SG101", f"there is no {path!r} in {folders[0]}", pointer)
+
+
+def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
+    """The kind of each node; unknown kinds, ends with `then` and others without are noted."""
+    known = kinds()
+    found: dict[str, NodeKind] = {}
+    for name, node in config.nodes.items():
+        at: Pointer = ("nodes", name)
+        if at not in faults.source.entries:
+            continue
+        kind = known.get(node.kind)
+        if kind is None:
+            what = f"there is no node kind {node.kind!r}"
+            faults.add("SG110", what, (*at, "kind"), choices=known, word=node.kind)
+            continue
+        found[name] = kind
+        if faults.touches((*at, "then")):
+            continue
+        if "ends" in kind.effects and node.then is not None:
+            faults.add("SG105", f"{node.kind} ends a run and has no `then`", (*at, "then"), of_key=True)
+        elif "ends" not in kind.effects and node.then is None:
+            what = f"the key 'then' is missing: {node.kind} does not end a run"
+            faults.add("SG106", what, at, of_key=True, hint="Name the next node")
+    return found

@@ -1,0 +1,388 @@
+"""YAML with a place for every key and value, and without its surprises.
+
+`read` gives the plain data of a file, the `Place` of every key and value by its pointer (the keys and positions from
+the top, such as ``("nodes", "gate", "then", 0, "when")``), and every problem found, SG101 to SG109. Nothing is ever
+raised for what a file contains.
+
+A plain scalar is read as YAML 1.2 reads it (which is what editors do); one that YAML 1.1 reads as something else is a
+problem, not a surprise: ``on``, ``no``, ``010``, ``12:30``, ``1_000``, a date. Keys are text. Merge keys and tags are
+not part of the language; aliases are, within a bound on what they expand to.
+"""
+
+import bisect
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import yaml
+
+from sluicegate.errors import Place, Problem
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Entry", "Pointer", "Source", "read"]
+
+Pointer: TypeAlias = tuple[str | int, ...]
+
+MAX_BYTES = 1_000_000
+MAX_DEPTH = 64
+MAX_VALUES = 20_000
+"""Values after aliases are expanded; the largest workflow we know has a tenth of it."""
+
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_WORDS = {
+    **dict.fromkeys(("", "~", "null", "Null", "NULL")),
+    **dict.fromkeys(("true", "True", "TRUE"), True),
+    **dict.fromkeys(("false", "False", "FALSE"), False),
+}
+_SWITCHES = {"yes": "true", "on": "true", "no": "false", "off": "false"}
+_OCTAL = re.compile(r"[-+]?0[0-7_]+|0o[0-7]+|[-+]?0b[01_]+")
+_GROUPED = re.compile(r"[-+]?[0-9][0-9_]*_[0-9_]*(\.[0-9_]*)?")
+_SEXAGESIMAL = re.compile(r"[-+]?[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where one value stands in its file."""
+
+    value: Place
+    key: Place | None = None
+    """The place of its key; None for a list item and the top."""
+    raw: str = ""
+    """A scalar as it stands in the file, quotes included; empty for maps and lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A file's data and where each part of it stands."""
+
+    path: Path
+    data: Any = None
+    """Maps, lists, text, numbers, booleans and None; None when the file could not be read."""
+    entries: Mapping[Pointer, Entry] = field(default_factory=dict[Pointer, Entry])
+    problems: tuple[Problem, ...] = ()
+    files: tuple[Path, ...] = ()
+    """Every file the data came from, this one first."""
+
+    def place(self, pointer: Pointer, *, of_key: bool = False) -> Place:
+        """Where the value at `pointer` stands (or its key), or the nearest thing around it that exists."""
+        for end in range(len(pointer), -1, -1):
+            entry = self.entries.get(pointer[:end])
+            if entry:
+                # an absent key is missed at the key of the map that should hold it
+                absent = end < len(pointer) and isinstance(pointer[end], str)
+                return entry.key if entry.key and (of_key or absent) else entry.value
+        return Place(str(self.path), 1, 1)
+
+    def raw(self, pointer: Pointer) -> str:
+        """A scalar as it stands in the file; empty when there is none."""
+        entry = self.entries.get(pointer)
+        return entry.raw if entry else ""
+
+    def within(self, pointer: Pointer, offset: int) -> Place:
+        """Where the character at `offset` of a text value stands, through quotes, escapes and folded lines."""
+        start, raw, text = self.place(pointer), self.raw(pointer), self._text(pointer)
+        position = _position(raw, text, offset)
+        before = raw[:position]
+        line = start.line + before.count("\n")
+        column = start.column + position if line == start.line else position - before.rfind("\n")
+        return Place(start.file, line, column)
+
+    def _text(self, pointer: Pointer) -> str:
+        value = self.data
+        for step in pointer:
+            value = value[step]
+        return str(value)
+
+
+def _position(raw: str, text: str, offset: int) -> int:
+    """The position in `raw` of the character at `offset` of `text`, by walking both side by side."""
+    position = 0
+    if raw[:1] in ("|", ">"):
+        position = raw.find("\n") + 1
+    elif raw[:1] in ("'", '"') and text[:1] != raw[0]:
+        position = 1
+    elif raw[:1] in ("'", '"'):
+        position = 2
+    for character in text[:offset]:
+        if character.isspace():
+            position += 1
+            continue
+        found = raw.find(character, position)
+        position = found + 1 if found >= 0 else position
+    while position < len(raw) - 1 and raw[position].isspace():
+        position += 1
+    return position
+
+
+def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
+    """Read a file. `plain_keys` are keys of the language itself that YAML 1.1 would read as something else."""
+    name = str(path)
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        hint = None
+        if isinstance(error, IsADirectoryError):
+            inside = path / "workflow.yaml"
+            why, hint = "it is a folder", f"Name the file: {inside}" if inside.is_file() else "Name a workflow's file"
+        return Source(path, problems=(Problem("SG101", f"cannot read {path}: {why}", Place(name, 1, 1), hint=hint),))
+    except ValueError as error:
+        return Source(path, problems=(Problem("SG101", f"cannot read {path!r}: {error}"),))
+    if len(content) > MAX_BYTES:
+        problem = Problem("SG108", f"larger than {MAX_BYTES:,} bytes", Place(name, 1, 1))
+        return Source(path, problems=(problem,))
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = content[: error.start].decode("utf-8-sig", "replace")
+        where = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        problem = Problem("SG109", f"byte 0x{content[error.start]:02x} is not UTF-8", where, hint="Save it as UTF-8")
+        return Source(path, problems=(problem,))
+    return _Reader(path, text, plain_keys).run()
+
+
+@dataclass(slots=True)
+class _Open:
+    """A map or list that is being read."""
+
+    container: dict[str, Any] | list[Any]
+    pointer: Pointer
+    size_before: int
+    anchor: str | None
+    key: str | None = None
+    key_place: Place | None = None
+    keeps: bool = True
+    """False while the value of a key that is not kept is read."""
+    lines: dict[str, int] = field(default_factory=dict[str, int])
+
+
+class _StopReadingError(Exception):
+    """The file is broken beyond this point; the problem is noted."""
+
+
+class _Reader:
+    def __init__(self, path: Path, text: str, plain_keys: frozenset[str]) -> None:
+        self._path, self._text, self._plain_keys = path, text, plain_keys
+        self._name = str(path)
+        self._entries: dict[Pointer, Entry] = {}
+        self._problems: list[Problem] = []
+        self._open: list[_Open] = []
+        self._anchors: dict[str, tuple[Any, int]] = {}
+        self._size = 0
+        self._top: Any = None
+        self._documents = 0
+
+    def run(self) -> Source:
+        try:
+            for event in yaml.parse(self._text, Loader=_LOADER):
+                self._handle(event)
+        except yaml.MarkedYAMLError as error:
+            self._syntax(error)
+        except yaml.reader.ReaderError as error:
+            self._unprintable(error)
+        except _StopReadingError:
+            pass
+        else:
+            if self._top is None and not self._problems:
+                self._note("SG102", "the file is empty", Place(self._name, 1, 1))
+            return self._source(self._top)
+        return self._source(None)
+
+    def _source(self, data: Any) -> Source:
+        return Source(self._path, data, self._entries, tuple(self._problems), (self._path,))
+
+    def _note(self, code: str, message: str, place: Place, hint: str | None = None) -> None:
+        self._problems.append(Problem(code, message, place, hint=hint))
+
+    def _stop(self, code: str, message: str, place: Place, hint: str | None = None) -> None:
+        self._note(code, message, place, hint)
+        raise _StopReadingError
+
+    def _place(self, mark: Any) -> Place:
+        return Place(self._name, mark.line + 1, mark.column + 1)
+
+    def _syntax(self, error: yaml.MarkedYAMLError) -> None:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(filter(None, (error.problem, error.context and f"({error.context})")))
+        place = self._place(mark) if mark else Place(self._name, 1, 1)
+        lines = self._text.rstrip().split("\n")
+        if place.line > len(lines):
+            # what the end of the file leaves open is missed where the text ends
+            place = Place(self._name, len(lines), len(lines[-1]) + 1)
+        tab = "\t" in lines[place.line - 1][: place.column]
+        self._note("SG102", what or "not valid YAML", place, "Indent with spaces, not with tabs" if tab else None)
+
+    def _unprintable(self, error: yaml.reader.ReaderError) -> None:
+        found = re.search(
+            r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]", self._text
+        )
+        at = found.start() if found else 0
+        starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
+        line = bisect.bisect_right(starts, at)
+        what = f"the character U+{ord(found[0]):04X} is not allowed in YAML" if found else str(error.reason)
+        self._note(
+            "SG102", what, Place(self._name, line, at - starts[line - 1] + 1), "Remove it, or escape it in quotes"
+        )
+
+    def _handle(self, event: Any) -> None:
+        if isinstance(event, yaml.ScalarEvent):
+            self._scalar(event)
+        elif isinstance(event, yaml.AliasEvent):
+            self._alias(event)
+        elif isinstance(event, yaml.MappingStartEvent | yaml.SequenceStartEvent):
+            self._begin(event, {} if isinstance(event, yaml.MappingStartEvent) else [])
+        elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
+            self._end()
+        elif isinstance(event, yaml.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                self._stop("SG102", "a second document; a workflow is one document", self._place(event.start_mark))
+
+    def _wants_key(self) -> bool:
+        return bool(self._open) and isinstance(self._open[-1].container, dict) and self._open[-1].key is None
+
+    def _grow(self, by: int, place: Place) -> None:
+        self._size += by
+        if self._size > MAX_VALUES:
+            self._stop("SG108", f"more than {MAX_VALUES:,} values, counting what aliases repeat", place)
+
+    def _scalar(self, event: Any) -> None:
+        place = self._place(event.start_mark)
+        self._grow(1, place)
+        self._untagged(event, place)
+        plain = event.style in (None, "") and event.implicit[0]
+        if self._wants_key():
+            self._key(event.value, place, plain)
+            return
+        raw = self._text[event.start_mark.index : event.end_mark.index]
+        value = self._plain(event.value, place) if plain else event.value
+        self._remember(event.anchor, value, 1)
+        self._put(value, place, raw)
+
+    def _untagged(self, event: Any, place: Place) -> None:
+        if event.tag not in (None, "!"):
+            hint = "Remove the tag; values are plain text, numbers, booleans, lists and maps"
+            self._note("SG103", f"the tag {event.tag} is not part of the language", place, hint)
+
+    def _alias(self, event: Any) -> None:
+        place = self._place(event.start_mark)
+        if self._wants_key():
+            self._stop("SG102", "an alias cannot be a key", place)
+        if event.anchor not in self._anchors:
+            inside = any(frame.anchor == event.anchor for frame in self._open)
+            what = f"*{event.anchor} is inside of what it repeats" if inside else f"there is no &{event.anchor} above"
+            self._stop("SG102", what, place)
+        value, size = self._anchors[event.anchor]
+        self._grow(size, place)
+        self._put(value, place, "")
+
+    def _remember(self, anchor: str | None, value: Any, size: int) -> None:
+        if anchor:
+            self._anchors[anchor] = (value, size)
+
+    def _begin(self, event: Any, container: dict[str, Any] | list[Any]) -> None:
+        place = self._place(event.start_mark)
+        if self._wants_key():
+            self._stop("SG102", "a key must be text", place, "Braces and brackets in text need quotes")
+        if len(self._open) >= MAX_DEPTH:
+            self._stop("SG108", f"nested deeper than {MAX_DEPTH} levels", place)
+        self._grow(1, place)
+        self._untagged(event, place)
+        pointer = self._put(container, place, "")
+        self._open.append(_Open(container, pointer, self._size, event.anchor))
+
+    def _end(self) -> None:
+        frame = self._open.pop()
+        self._remember(frame.anchor, frame.container, self._size - frame.size_before + 1)
+
+    def _key(self, text: str, place: Place, plain: bool) -> None:
+        frame = self._open[-1]
+        frame.key, frame.key_place = text, place
+        frame.keeps = False
+        if plain and text == "<<":
+            self._note("SG103", "merge keys are not part of the language", place, "Write the keys out, or use extends")
+        elif text in frame.lines:
+            self._note(
+                "SG104", f"the key {text!r} stands on line {frame.lines[text]} already", place, "Keep one of them"
+            )
+        else:
+            frame.keeps = True
+            frame.lines[text] = place.line
+        if plain and text not in self._plain_keys:
+            self._key_trap(text, place)
+
+    def _key_trap(self, text: str, place: Place) -> None:
+        reads = _SWITCHES.get(text.lower()) or ("null" if text in ("", "~") else None)
+        if reads is None and text in _WORDS:
+            reads = text.lower()
+        if reads:
+            self._note("SG103", f"the key {text} is read as {reads}", place, f'Write "{text}" in quotes')
+
+    def _put(self, value: Any, place: Place, raw: str) -> Pointer:
+        if not self._open:
+            self._top = value
+            self._entries[()] = Entry(place, raw=raw)
+            return ()
+        frame = self._open[-1]
+        if isinstance(frame.container, list):
+            pointer = (*frame.pointer, len(frame.container))
+            frame.container.append(value)
+            self._entries.setdefault(pointer, Entry(place, raw=raw))
+            return pointer
+        key = frame.key
+        assert key is not None
+        pointer = (*frame.pointer, key)
+        if frame.keeps:
+            frame.container[key] = value
+            self._entries.setdefault(pointer, Entry(place, frame.key_place, raw))
+        frame.key = None
+        return pointer
+
+    def _plain(self, text: str, place: Place) -> Any:
+        """The value of a plain scalar, by YAML 1.2's core schema; a note where YAML 1.1 reads another."""
+        if text in _WORDS:
+            return _WORDS[text]
+        trap = _trap(text)
+        if trap:
+            self._note("SG103", trap[0], place, trap[1])
+            return text
+        if _INTEGER.fullmatch(text):
+            if len(text) > 400:
+                self._note("SG107", "a number of more than 400 digits", place)
+                return 0
+            return int(text, 16 if text.startswith("0x") else 10)
+        if _FLOAT.fullmatch(text):
+            number = math.inf if "n" in text.lower() else float(text)
+            if not math.isfinite(number):
+                self._note("SG107", f"{text} is not a finite number", place)
+                return 0.0
+            return number
+        return text
+
+
+def _trap(text: str) -> tuple[str, str] | None:
+    """What is treacherous about a plain scalar, and what to write instead."""
+    quoted = f'"{text}"'
+    if text.lower() in _SWITCHES:
+        boolean = _SWITCHES[text.lower()]
+        return (
+            f"{text} is a boolean to some YAML readers and text to others",
+            f"Write {boolean}, or {quoted} for the text",
+        )
+    if _OCTAL.fullmatch(text):
+        return f"{text} is an octal number to some YAML readers", f"Write a plain number, or {quoted} for the text"
+    if _SEXAGESIMAL.fullmatch(text):
+        return f"{text} is a number to base 60 to some YAML readers", f"Write {quoted}"
+    if _GROUPED.fullmatch(text):
+        plain = text.replace("_", "")
+        return f"{text} is a number to some YAML readers and text to others", f"Write {plain}, or {quoted} for the text"
+    if _DATE.fullmatch(text):
+        return f"{text} is a date to some YAML readers and text to others", f"Write {quoted}"
+    return None

@@ -1,0 +1,1 @@
+"""A workflow and a run as a picture: SVG and Mermaid."""

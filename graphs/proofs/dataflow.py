@@ -1,0 +1,95 @@
+"""What conditions read: whether any node before them may have written it, and which values it can have.
+
+A kind says what it *may* write. A condition that reads what no node before it may have written is a mistake; so is one
+that asks for a tag that no node before it looks for, and a `tag` node for drafts before any is written.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from sluicegate.errors import Problem
+from sluicegate.graphs.conditions.conditions import Condition
+from sluicegate.graphs.conditions.fields import fields
+from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.nodes.kinds.tag import Tag
+
+__all__ = ["domains", "never_written"]
+
+
+def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, frozenset[str]]:
+    """The keys that a run may have written, and the tags it may have looked for as ``tags TAG``, on some route, when it
+    leaves each node that is reached."""
+    found: dict[str, frozenset[str]] = {}
+    waiting: list[tuple[str, frozenset[str]]] = [(flow.start, frozenset())]
+    while waiting:
+        name, before = waiting.pop()
+        node = flow.nodes[name]
+        looked = (_key(tag) for tag in (tagging[name].tags if name in tagging else ()))
+        after = before | node.writes | found.get(name, frozenset()) | frozenset(looked)
+        if found.get(name) != after:
+            found[name] = after
+            waiting += [(edge.to, after) for edge in node.edges]
+    return found
+
+
+def _reads(flow: Flow, conditions: Mapping[str, Condition], names: Iterable[str]) -> Iterator[tuple[str, int, str]]:
+    """Every field that a branch reads and that has no value from the start: node, branch, field."""
+    known = fields()
+    for name in names:
+        for position, edge in enumerate(flow.nodes[name].edges):
+            if edge.condition is not None:
+                for field in sorted(conditions[edge.condition].fields):
+                    if not known[field].initial:
+                        yield name, position, field
+
+
+def _key(tag: str) -> str:
+    return f"tags {tag}"
+
+
+def never_written(flow: Flow, conditions: Mapping[str, Condition], tagging: Mapping[str, Tag]) -> list[Problem]:
+    """SG124: what is read though no node before writes it, on any route. `tagging` has the `tag` nodes' settings."""
+    possible = _may_be_written(flow, tagging)
+    problems = [
+        Problem(
+            "SG124", f"there is no draft to tag at {name!r}: nothing before writes one", flow.nodes[name].place,
+            tuple(node.name for node in flow.nodes.values() if "answer" in node.writes and node.edges),
+            hint="Put a node that writes it before this one, or say `of: request`",
+        )
+        for name, settings in tagging.items()
+        if settings.of == "draft" and "answer" not in possible.get(name, ("answer",))
+    ]  # fmt: skip
+    for name, position, field in _reads(flow, conditions, possible):
+        key = fields()[field].key
+        if key in possible[name]:
+            continue
+        writers = tuple(node.name for node in flow.nodes.values() if key in node.writes)
+        place = flow.nodes[name].edges[position].place
+        hint = "Put the node that writes it before this one" if writers else "Add a node that writes it"
+        problems.append(
+            Problem("SG124", f"{field} has no value at {name!r}: nothing before writes it", place, writers, hint=hint)
+        )
+    return [*problems, *_never_looked_for(flow, conditions, tagging, possible)]
+
+
+def _never_looked_for(
+    flow: Flow,
+    conditions: Mapping[str, Condition],
+    tagging: Mapping[str, Tag],
+    possible: Mapping[str, frozenset[str]],
+) -> Iterator[Problem]:
+    """SG124: tags that a condition is about and that only nodes elsewhere look for."""
+    for name, written in possible.items():
+        for edge in flow.nodes[name].edges if "tags" in written else ():
+            about = conditions[edge.condition].tags if edge.condition is not None else frozenset[str]()
+            for tag in sorted(tag for tag in about if _key(tag) not in written):
+                lookers = tuple(node for node, settings in tagging.items() if tag in settings.tags)
+                what = f"the tag {tag!r} has no value at {name!r}: nothing before looks for it"
+                hint = "Put the node that looks for it before this one, or ask for a tag by its name"
+                if lookers:  # a tag that nobody declares is told where it is written
+                    yield Problem("SG124", what, edge.place, lookers, hint=hint)
+
+
+def domains() -> dict[str, tuple[object, ...]]:
+    """Every value of the fields that have few of them."""
+    values = {name: (True, False) if field.type == "bool" else field.choices for name, field in fields().items()}
+    return {name: each for name, each in values.items() if each}

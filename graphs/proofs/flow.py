@@ -1,0 +1,49 @@
+"""The shape of a workflow: what the proofs reason about and the pictures show.
+
+A flow is a config reduced to nodes, edges and intents, in plain data. `graphs/config/load.py` makes it, `graphs/proofs`
+proves guarantees on it and `graphs/picture/picture.py` draws it; none of them needs the config's models.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sluicegate.errors import Place
+
+__all__ = ["Edge", "Flow", "FlowNode"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """One branch; branches are tried in order, and one to a node whose visits are used up is skipped."""
+
+    to: str
+    condition: str | None = None
+    """CEL text; None for an unconditional edge and for ``otherwise``."""
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FlowNode:
+    """One node; without edges it is an end."""
+
+    name: str
+    kind: str
+    effects: frozenset[str] = frozenset()
+    """See `sluicegate.nodes.registry.Effect`."""
+    edges: tuple[Edge, ...] = ()
+    max_visits: int | None = None
+    """How often one run may enter it; None for no limit."""
+    place: Place | None = None
+    writes: frozenset[str] = frozenset()
+    """The state keys it may change, as its kind declares them; who writes `intent` may change what is known of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A workflow's graph with the facts that are known of each intent."""
+
+    start: str
+    nodes: Mapping[str, FlowNode]
+    """By name, in the order of the config. Every edge leads to one of them."""
+    intents: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
+    """Every label a run can be given, with what is true of it, such as ``{"risk": "high", "task": "tool"}``."""

@@ -1,0 +1,1 @@
+"""The governed run: services put together, the compiled graph, checkpoints, waiting and resuming."""

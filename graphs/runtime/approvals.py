@@ -1,0 +1,90 @@
+"""Decisions on waiting runs: each is claimed once, durably, before the run goes on.
+
+The claim is what makes deciding twice impossible, across processes; it also keeps the verdict, so that a crash between
+the decision and the run's next step loses neither: the run is taken up again with the verdict that was given.
+"""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import cast
+
+from sluicegate.errors import RunError
+from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict
+from sluicegate.storage.database import Place, open_database
+
+__all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "deadline"]
+
+CLOCK_SLACK = timedelta(minutes=5)
+"""How far a clock may step back without harm: as far as time servers correct it in normal running."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS decisions (
+    run TEXT NOT NULL, node TEXT NOT NULL, asked_at TEXT NOT NULL, verdict TEXT NOT NULL,
+    decided_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, node, asked_at)
+);
+"""
+
+
+class Waiting(Interrupt):
+    """One run that waits for a person, with the evidence they decide on."""
+
+    run: str
+    workflow: str
+    digest: str
+    principal: str
+    request: str
+    intent: str
+    deadline: str
+    """When silence refuses, ISO 8601."""
+
+
+class Approvals:
+    """The decisions of one home, or of the machines that share a server. Raises as `Database` does."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._database = open_database(place, "approvals", _SCHEMA, durable=True)
+
+    def claim(self, waiting: Waiting, verdict: Verdict) -> None:
+        """Give this verdict, once. Raises `RunError` SG605 when another was given before."""
+        said, now = json.dumps(verdict, ensure_ascii=False), datetime.now(UTC).isoformat()
+        with self._database.writing() as execute:
+            got = execute(
+                "INSERT INTO decisions (run, node, asked_at, verdict, decided_at) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (run, node, asked_at) DO NOTHING RETURNING run",
+                (*_key(waiting), said, now),
+            )
+            if got:
+                return
+            (row,) = execute(f"SELECT verdict FROM decisions WHERE {_ONE}", _key(waiting))  # noqa: S608
+        given = json.loads(row["verdict"])
+        by = given["principal"]["id"] if given["principal"] else "the clock"
+        raise RunError("SG605", f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
+
+    def unapplied(self, waiting: Waiting) -> Verdict | None:
+        """The verdict that was given but not yet acted on, after a crash."""
+        with self._database.reading() as execute:
+            rows = execute(f"SELECT verdict FROM decisions WHERE {_ONE} AND applied = 0", _key(waiting))  # noqa: S608
+        return cast("Verdict", json.loads(rows[0]["verdict"])) if rows else None
+
+    def applied(self, waiting: Waiting) -> None:
+        with self._database.writing() as execute:
+            execute(f"UPDATE decisions SET applied = 1 WHERE {_ONE}", _key(waiting))  # noqa: S608
+
+    def passed(self, run: str) -> None:
+        """The run has gone on from all that it waited for: a crash may have come before `applied`."""
+        with self._database.writing() as execute:
+            execute("UPDATE decisions SET applied = 1 WHERE run = ? AND applied = 0", (run,))
+
+
+_ONE = "run = ? AND node = ? AND asked_at = ?"
+
+
+def _key(waiting: Waiting) -> tuple[str, str, str]:
+    return waiting["run"], waiting["node"], waiting["asked_at"]
+
+
+def deadline(asked_at: str, timeout_s: float) -> str:
+    """When silence refuses, ISO 8601."""
+    return (datetime.fromisoformat(asked_at) + timedelta(seconds=timeout_s)).isoformat()

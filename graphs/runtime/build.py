@@ -1,0 +1,190 @@
+"""From a checked workflow to a compiled LangGraph `StateGraph`.
+
+Each node of the config becomes one node of the graph. A step runs the node, then decides its branch on the state as it
+is after it, and writes both into the state together: the decision is in the same checkpoint as what it was made on. The
+conditional edge only reads the decision back, so what the trail says is what happened.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from langgraph.errors import GraphBubbleUp
+from langgraph.graph import END, START, StateGraph
+from langgraph.runtime import Runtime
+
+from sluicegate.errors import RunError, SluicegateError
+from sluicegate.graphs.proofs.flow import Flow, FlowNode
+from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.model_governance import governed
+from sluicegate.nodes.registry import kinds
+from sluicegate.observe.tracing.span_attributes import node_attributes
+from sluicegate.services import Services
+from sluicegate.state import Branch, State, TrailEntry
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+    from langgraph.graph.state import CompiledStateGraph
+
+__all__ = ["Condition", "Intake", "Step", "build", "decide"]
+
+
+class Condition(Protocol):
+    """A compiled condition, as `graphs.conditions.conditions` makes them."""
+
+    def evaluate(self, state: State) -> bool: ...
+
+    def values(self, state: State) -> dict[str, Any]:
+        """Every field it reads, with the value it has."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """A node before the first: from what a foreign caller gives to the state that a run begins with."""
+
+    name: str
+    input: type[Any]
+    """A `TypedDict` of what is given."""
+    sees: type[Any]
+    """A `TypedDict` of what the node looks at: that, and what the state holds already."""
+    begin: Any
+    """Takes what was given, returns the state."""
+
+
+class Step(Protocol):
+    async def __call__(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]: ...
+
+
+def build(
+    flow: Flow,
+    conditions: Mapping[str, Condition],
+    settings: Mapping[str, Any],
+    *,
+    name: str = "workflow",
+    services: Services | None = None,
+    intake: "Intake | None" = None,
+    checkpointer: "BaseCheckpointSaver[Any] | None" = None,
+) -> "CompiledStateGraph[State, Any, Any, State]":
+    """Compile a flow.
+
+    `conditions` are by their text, `settings` are the validated settings by node name. A run brings its services as the
+    graph's context; `services` are those of a caller that cannot, such as LangGraph's own dev server, and `intake`
+    makes its input into the state that a run begins with.
+    """
+    graph: StateGraph[State, Any, Any, State] = StateGraph(
+        State,
+        context_schema=None if services else Services,  # pyright: ignore[reportArgumentType]
+        input_schema=intake.input if intake else State,
+    )
+    for node in flow.nodes.values():
+        kind = kinds()[node.kind]
+        make = kind.make(node.name, settings[node.name])
+        graph.add_node(node.name, _step(flow, node, make, conditions, kind, services))
+        targets = {edge.to: edge.to for edge in node.edges}
+        if not targets:
+            graph.add_edge(node.name, END)
+        else:
+            graph.add_conditional_edges(node.name, _taken, targets)  # pyright: ignore[reportArgumentType]
+    if intake:
+        graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
+        graph.add_edge(intake.name, flow.start)
+    graph.add_edge(START, intake.name if intake else flow.start)
+    return graph.compile(checkpointer=checkpointer, name=name)
+
+
+def _taken(state: State) -> str:
+    return state.get("trail", [])[-1]["branch"]["to"]
+
+
+def _step(
+    flow: Flow,
+    node: FlowNode,
+    run_node: Node,
+    conditions: Mapping[str, Condition],
+    kind: NodeKind,
+    default: Services | None,
+) -> Step:
+    name, observation, tells = node.name, kind.observation, kind.tells
+
+    async def step(state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        services = cast("Services | None", runtime.context) or default
+        if services is None:
+            raise RunError("SG611", f"{name} was started without services")
+        started, at = time.perf_counter(), services.now().isoformat()
+        visits = state["run"]["visits"]
+        visit = visits.get(name, 0) + 1
+        entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
+        with services.tracer.node(name, node.kind, observation, visit=visit) as span:
+            try:
+                update = await governed(run_node, entered, services)
+            except GraphBubbleUp:  # how a node waits
+                raise
+            except Exception as error:
+                if services.audit:
+                    services.audit.failed(entered, error, node=name)
+                if isinstance(error, SluicegateError):
+                    raise
+                raise RunError("SG611", f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
+            after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
+            if "tool_calls" in update:
+                after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
+            branch = decide(flow, node, conditions, after)
+            branch["values"].update(_told(tells, update))
+            span.set(**node_attributes(update))
+        intent = after.get("intent")
+        services.tracer.branch(
+            name,
+            branch,
+            confidence=intent["confidence"] if intent else None,
+            threshold=after.get("route", {}).get("threshold"),
+        )
+        ms = round((time.perf_counter() - started) * 1000, 3)
+        if services.audit:
+            services.audit.step(after, update, node=name, kind=node.kind, visit=visit, ms=ms, branch=branch)
+        entry: TrailEntry = {
+            "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
+        }  # fmt: skip
+        return {"run": entered["run"], **update, "trail": [entry]}
+
+    return step
+
+
+def _told(fields: Sequence[str], update: Mapping[str, Any]) -> dict[str, Any]:
+    """What a node has written of `fields`, each ``concern.key``."""
+    parts = [(field, *field.split(".", 1)) for field in fields]
+    return {field: update[concern][key] for field, concern, key in parts if key in update.get(concern, {})}
+
+
+def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, Condition], state: State) -> Branch:
+    """The branch that `node` takes on `state`: the first whose condition holds and whose target has visits left.
+
+    Raises `RunError` SG611 when none is left, which the totality proof rules out for a checked workflow.
+    """
+    values: dict[str, Any] = {}
+    skipped: list[str] = []
+    visits = state["run"]["visits"]
+    for edge in node.edges:
+        if edge.condition is not None:
+            condition = conditions[edge.condition]
+            values.update(condition.values(state))
+            if not condition.evaluate(state):
+                skipped.append(edge.to)
+                continue
+        limit = flow.nodes[edge.to].max_visits
+        if limit is not None and visits.get(edge.to, 0) >= limit:
+            skipped.append(edge.to)
+            values[f"visits.{edge.to}"] = limit
+            continue
+        if edge.condition is not None:
+            reason = f"{edge.condition} held"
+        elif len(node.edges) == 1:
+            reason = "the only way"
+        else:
+            reason = "no branch before it held"
+        written = edge.condition or ("otherwise" if len(node.edges) > 1 else "")
+        return {"to": edge.to, "condition": written, "values": values, "skipped": skipped, "reason": reason}
+    if not node.edges:
+        return {"to": "", "condition": "", "values": {}, "skipped": [], "reason": "the end"}
+    raise RunError("SG611", f"no branch of {node.name} can be taken", hint="Run sluicegate check on the workflow")

@@ -1,0 +1,204 @@
+"""From a workflow's file to a `Runner`: every service that its nodes touch, put together in one place.
+
+Heavy libraries are loaded by the rooms when they are first used; opening a workflow costs what its checks and proofs
+cost.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.graphs.runtime.approvals import Approvals
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.runtime.checkpoints import open_checkpoints
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.slm_reviewer import reviewer
+from sluicegate.graphs.runtime.versions import keep
+from sluicegate.home import home
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.embedded.weights import pipeline
+from sluicegate.nodes.model_governance import Governed
+from sluicegate.nodes.prompts import PromptFolder
+from sluicegate.nodes.tools.mcp import available
+from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.observe.prompts import langfuse_prompts
+from sluicegate.observe.tracing.instrument import TracedModels, traced
+from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cedar.engine import CedarEngine
+from sluicegate.policies.cedar.readable import ReadFilters
+from sluicegate.policies.cedar.sources import policy_files
+from sluicegate.policies.config import CacheConfig
+from sluicegate.policies.guards.library import warm
+from sluicegate.policies.guards.set import GuardSet
+from sluicegate.policies.guards.vault import MemoryVault, SparingVault
+from sluicegate.policies.kill_switch import KillSwitch
+from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.retrieval.lance import LanceRetriever
+from sluicegate.services import Confidence, Models, Router, Semantic, Services, WorkflowFacts
+from sluicegate.storage.database import place
+
+if TYPE_CHECKING:
+    from sluicegate.observe.auditor import Auditor
+    from sluicegate.observe.tracing.tracer import Tracer
+    from sluicegate.routing.intent.router import EmbedNow
+
+__all__ = ["Opened", "open_workflow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A workflow that is ready to run, and what it was made of."""
+
+    workflow: Workflow
+    runner: Runner
+    models: ModelSet
+    tracer: "Tracer"
+
+    def warm(self) -> None:
+        """Load models and guards in the background, so that the first request does not wait for them."""
+        self.models.warm()
+        warm()
+
+
+def open_workflow(
+    path: Path | str | Workflow,
+    *,
+    tracer: "Tracer | None" = None,
+    models: ModelSet | None = None,
+    dry: bool = False,
+    shadow: bool = False,
+    migrates: str = "",
+    change: Callable[[Services], Services] = lambda services: services,
+) -> Opened:
+    """Load, check, prove and put together.
+
+    `dry` answers for tools with effects without calling them; `shadow` marks the runs; `migrates` lets runs of another
+    digest go on; `change` may swap services, for replays and tests.
+    Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
+    """
+    workflow = path if isinstance(path, Workflow) else load(path)
+    folder, shared, config = home(), place(), workflow.config
+    models = models or ModelSet(config.models)
+    tracer = tracer or _tracer(workflow)
+    keep(workflow, present=not (dry or shadow))
+    switch = KillSwitch()
+    policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
+    reading = ReadFilters(policy)
+    allowed = available(workflow.tools)
+    # for what asks models in a node's name; the nodes' own models are governed by their steps
+    asked = Governed(TracedModels(models, tracer))
+    # what has no effects leaves no trace in the log of effects, nor in the store of people's data
+    auditor = None if dry or shadow else _auditor(workflow, policy.digest)
+    vault = SparingVault(auditor.vault) if auditor else MemoryVault()
+    services = Services(
+        workflow=WorkflowFacts(
+            name=workflow.name,
+            version=workflow.version,
+            digest=workflow.digest,
+            intents={label: intent.facts() for label, intent in config.intents.items()},
+            indexes=tuple(config.indexes),
+            cache_ttl_s=config.cache.ttl if config.cache.answers != "off" else 0.0,
+            semantic=_semantic(config.cache),
+        ),
+        models=models,
+        router=_router(workflow, asked, lambda: models.admitted(config.router.slm, "label")),
+        policy=policy,
+        retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable),
+        guards=GuardSet(
+            config.guards,
+            review=reviewer(asked),
+            admitted=lambda: models.admitted("slm", "review"),
+            pipeline=pipeline,
+            vault=vault,
+        ),
+        ledger=open_ledger(config.budget, switch=switch),
+        cache=SqliteCache(max_mb=config.cache.max_mb),
+        tools=ToolBox(folder, memory=shared, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
+        prompts=PromptFolder(workflow.prompt_folders, langfuse_prompts()),
+        tracer=tracer,
+        confidence=_confidence(workflow),
+        now=lambda: datetime.now(UTC),
+        audit=auditor,
+    )
+    services = traced(change(services), tracer)
+    graph = build(
+        workflow.flow,
+        workflow.conditions,
+        workflow.settings,
+        name=workflow.name,
+        checkpointer=open_checkpoints(shared),
+    )
+    runner = Runner(
+        graph, services, tracer=tracer, approvals=Approvals(shared), shadow=shadow, migrates=migrates, vault=vault
+    )
+    return Opened(workflow, runner, models, tracer)
+
+
+def _semantic(cache: CacheConfig) -> Semantic | None:
+    if cache.answers != "semantic":
+        return None
+    return Semantic(frozenset(cache.intents), cache.similarity, cache.embedder)
+
+
+def _auditor(workflow: Workflow, policy_set: str) -> "Auditor":
+    """The audit log's writer. Raises `RunError` SG606, SG607: what cannot be recorded does not start."""
+    from sluicegate.observe.audit.log import open_audit
+    from sluicegate.observe.auditor import Auditor
+    from sluicegate.observe.incidents import Incidents
+
+    log = open_audit(workflow.config.audit)
+    auditor = Auditor(
+        log,
+        Incidents(audit=log),
+        workflow=workflow.name,
+        version=workflow.version,
+        digest=workflow.digest,
+        policy_set=policy_set,
+    )
+    auditor.opened((waiver.guarantee, waiver.reason) for waiver in workflow.waivers)
+    return auditor
+
+
+def _tracer(workflow: Workflow) -> "Tracer":
+    from sluicegate.observe.exporters.destinations import configured_exporters
+    from sluicegate.observe.tracing.masking import Masking
+    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.tracer import Tracer
+
+    return Tracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
+
+
+def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable[bool]]) -> Router:
+    """The router that the config names. Raises `ModelError` SG310, SG311, SG312."""
+    from sluicegate.routing.factory import open_router
+
+    config = workflow.config
+
+    def embed_like(fingerprint: str) -> "EmbedNow":
+        async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+            return (await models.embed(config.router.embedder, texts, like=fingerprint)).vectors
+
+        return embed
+
+    outside = (label for label, intent in config.intents.items() if intent.task == "out-of-scope")
+    return open_router(
+        config.router,
+        intents={label: intent.describe for label, intent in config.intents.items()},
+        out_of_scope=config.router.out_of_scope or next(outside, None),
+        models=models,
+        embed_like=embed_like,
+        admitted=admitted,
+        find=workflow.find,
+        where=workflow.name,
+    )
+
+
+def _confidence(workflow: Workflow) -> Confidence:
+    """How sure an answer is; unfitted without an artifact of graded answers. Raises `ModelError` SG310 to SG312."""
+    from sluicegate.routing.answers.answer import load_answers
+
+    named = workflow.config.router.answers
+    return load_answers(workflow.find(named) if named else None)

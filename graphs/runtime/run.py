@@ -1,0 +1,346 @@
+"""Running a compiled workflow: start, stop at a person, go on in another process, take up after a crash.
+
+A `Runner` is one workflow with its services. All that must last is in the checkpoint, the store and the decisions; a
+`Runner` can be thrown away between any two calls.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from sluicegate.errors import ModelError, RunError
+from sluicegate.graphs.runtime import intake
+from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
+from sluicegate.graphs.runtime.redaction_access import concealing, revealed
+from sluicegate.graphs.runtime.run_lock import alone
+from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict, has_no_draft, permit
+from sluicegate.policies.guards.vault import MemoryVault
+from sluicegate.services import Services, Vault
+from sluicegate.state import Principal, State
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph.state import CompiledStateGraph
+
+    from sluicegate.observe.tracing.tracer import Tracer
+
+__all__ = ["Outcome", "Pause", "Runner"]
+
+# a run of a checked workflow ends: its cycles are bounded by max_visits; this only stops a broken one
+_STEP_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Where a stretch stops although it could go on: after or before these nodes, ``*`` for every one."""
+
+    after: Literal["*"] | list[str] | None = None
+    before: Literal["*"] | list[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run came to, or where it waits."""
+
+    run: str
+    state: State
+    ms: float
+    """Duration of this stretch, in milliseconds."""
+    waiting: Waiting | None = None
+
+    @property
+    def status(self) -> str:
+        return "waiting" if self.waiting else self.state["run"]["status"]
+
+    @property
+    def path(self) -> str:
+        return "human" if self.waiting else self.state.get("route", {}).get("path", "")
+
+    @property
+    def text(self) -> str:
+        """The answer as it may be shown; empty while a person has not decided on it."""
+        answer = self.state.get("answer")
+        return answer["text"] if answer and not self.waiting else ""
+
+
+class Runner:
+    """One workflow, ready to run. `graphs.runtime.factory.open_workflow` makes one from a config."""
+
+    def __init__(
+        self,
+        graph: "CompiledStateGraph[State, Services, State, State]",
+        services: Services,
+        *,
+        tracer: "Tracer",
+        approvals: Approvals,
+        shadow: bool = False,
+        migrates: str = "",
+        vault: Vault | None = None,
+    ) -> None:
+        """`migrates` is the digest of another version whose runs may go on under this one: an operator's choice.
+
+        `vault` has what the placeholders of redacted texts stand for; the guards' own.
+        """
+        self.graph = graph
+        self.services = services
+        self.tracer = tracer
+        self._approvals = approvals
+        self.shadow = shadow
+        self._migrates = migrates
+        self.vault: Vault = vault or MemoryVault()
+
+    async def run(
+        self,
+        raw: str | bytes,
+        asker: Principal,
+        *,
+        channel: str = "cli",
+        run: str = "",
+        session: str = "",
+    ) -> Outcome:
+        """Send one request through. A `run` id that has started before is taken up where it stopped.
+
+        Raises `RunError` SG601, SG602 (the request), SG611 (a node failed) and what the nodes raise.
+        """
+        if run and self._state(run) is not None:
+            return await self.resume(run)
+        state = self.opening(raw, asker, channel=channel, run=run)
+        return await self.run_segment(state["run"]["id"], state, state, session=session)
+
+    def opening(self, raw: str | bytes, asker: Principal, *, channel: str = "cli", run: str = "") -> State:
+        """The state that a new run begins with. Raises `RunError` SG601, SG602."""
+        run = run or intake.new_run_id()
+        facts, now = self.services.workflow, self.services.now()
+        return {
+            "request": intake.request(raw, channel=channel, id=run, received_at=now),
+            "principal": asker,
+            "run": {
+                "id": run,
+                "workflow": facts.name,
+                "version": facts.version,
+                "digest": facts.digest,
+                "started_at": now.isoformat(),
+                "status": "running",
+                "visits": {},
+                "shadow": self.shadow,
+            },
+            "trail": [],
+            "tool_calls": [],
+        }
+
+    async def resume(self, run: str) -> Outcome:
+        """Go on with a run that a crash cut short, or show where it stands. Raises `RunError` SG603, SG604."""
+        state = self._known(run)
+        self._clean(run)
+        waiting = self.waiting(run)
+        if waiting:
+            given = self._approvals.unapplied(waiting)
+            return await self._decide(waiting, given) if given else Outcome(run, state, 0.0, waiting)
+        self._approvals.passed(run)
+        if not self._next(run):
+            return Outcome(run, state, 0.0)
+        return await self.run_segment(run, None, state)
+
+    async def decide(
+        self,
+        run: str,
+        verdict: str,
+        by: Principal | None,
+        *,
+        reason: str = "",
+        text: str = "",
+        pause: Pause | None = None,
+    ) -> Outcome:
+        """Approve, edit or reject what waits; a verdict after the deadline is a timeout.
+
+        `pause` as in `run_segment`.
+        Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
+        SG610 (this person may not decide).
+        """
+        state = self._known(run)
+        waiting = self.waiting(run)
+        if waiting is None:
+            raise RunError("SG605", f"run {run} is not waiting for a decision")
+        now = self.services.now()
+        if now < datetime.fromisoformat(waiting["asked_at"]) - CLOCK_SLACK:
+            # how long this has waited is unknown, so its deadline may have passed
+            raise RunError(
+                "SG605",
+                f"the clock went back: run {run} has waited since {waiting['asked_at']}, and now is {now.isoformat()}",
+                hint="Set the clock right, then decide",
+            )
+        if by and now > datetime.fromisoformat(waiting["deadline"]):
+            await self.expire(run)
+            raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
+        if by or verdict != "timeout":
+            permit(by, waiting, state, self.services)
+        if verdict == "approve" and has_no_draft(state) and not waiting["proposal"]:
+            hint = "Edit it: what you write goes out. Or reject it"
+            raise RunError("SG605", f"run {run} has no draft that could be approved", hint=hint)
+        # a person who was shown what was redacted may write it again
+        conceal = concealing(self.vault.hidden(run))
+        text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
+        given: Verdict = {
+            "verdict": cast("Any", verdict),
+            "principal": by,
+            "reason": reason,
+            "text": text,
+            "asked_at": waiting["asked_at"],
+        }
+        self._approvals.claim(waiting, given)
+        return await self._decide(waiting, given, pause)
+
+    async def expire(self, run: str) -> Outcome:
+        """Let the clock decide: silence refuses. Raises as `decide` does, SG605 also before the deadline."""
+        waiting = self.waiting(run)
+        if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
+            raise RunError("SG605", f"run {run} is not past a deadline")
+        return await self.decide(run, "timeout", None, reason="nobody decided in time")
+
+    def waiting(self, run: str) -> Waiting | None:
+        """What a run waits for; None when it does not."""
+        snapshot = self.graph.get_state(_config(run))
+        asked = [interrupt for task in snapshot.tasks for interrupt in task.interrupts]
+        if not asked:
+            return None
+        state, shown = cast("State", snapshot.values), cast("Interrupt", asked[0].value)
+        intent = state.get("intent")
+        return {
+            **shown,
+            "run": run,
+            "workflow": state["run"]["workflow"],
+            "digest": state["run"]["digest"],
+            "principal": state["principal"]["id"],
+            "request": state["request"]["text"],
+            "intent": intent["label"] if intent else "",
+            "deadline": deadline(shown["asked_at"], shown["timeout_s"]),
+        }
+
+    async def _decide(self, waiting: Waiting, verdict: Verdict, pause: Pause | None = None) -> Outcome:
+        from langgraph.types import Command
+
+        state = self._known(waiting["run"])
+        outcome = await self.run_segment(waiting["run"], Command(resume=verdict), state, pause=pause)
+        self._approvals.applied(waiting)
+        return outcome
+
+    async def run_segment(
+        self,
+        run: str,
+        given: Any,
+        state: State,
+        *,
+        session: str = "",
+        begins: bool | None = None,
+        pause: Pause | None = None,
+    ) -> Outcome:
+        """Run until an end, a person or a pause, under one trace.
+
+        `given` is the state to begin with, a LangGraph `Command`, or None to go on; `state` is what it goes on from.
+        `begins` says whether the trace begins here; by default when the run does. Raises `RunError` SG608 when another
+        process works on this run.
+        """
+        facts, started = self.services.workflow, time.perf_counter()
+        resumed = given is not state if begins is None else not begins
+        with (
+            alone(self._approvals.place, state),
+            self.tracer.run(
+                run,
+                workflow=facts.name,
+                version=facts.version,
+                digest=facts.digest,
+                session=session,
+                user=state["principal"]["id"],
+                shadow=self.shadow,
+                resume=resumed,
+                input=state["request"]["text"],
+                metadata=_metadata(state["request"]),
+            ),
+        ):
+            try:
+                # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
+                result = await self.graph.ainvoke(
+                    given,
+                    _config(run),
+                    context=self.services,
+                    durability="sync",
+                    interrupt_after=pause.after if pause else None,
+                    interrupt_before=pause.before if pause else None,
+                )
+            finally:
+                self._clean(run)
+            waiting = self.waiting(run) if result.pop("__interrupt__", None) else None
+            after = cast("State", result)
+            self.tracer.finish(
+                "waiting" if waiting else after["run"]["status"], after, all_llm_usd=self.all_llm_usd(after)
+            )
+        return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
+
+    def shown(self, outcome: Outcome, reader: Principal) -> str:
+        """The answer as `reader` may see it: what was redacted is restored where the policies allow it, on record."""
+        return revealed(outcome.text, outcome.state, reader, self.services, self.vault)
+
+    def evidence(self, waiting: Waiting, reader: Principal) -> Waiting:
+        """What a waiting run shows to `reader`; as `shown`."""
+        return revealed(waiting, self._known(waiting["run"]), reader, self.services, self.vault)
+
+    def _clean(self, run: str) -> None:
+        """Put placeholders where this run's checkpoints still hold what was redacted later: the request as it came in,
+        a draft before its check."""
+        hidden = self.vault.hidden(run)
+        rewrite = getattr(cast("Any", self.graph.checkpointer), "rewrite", None)
+        if hidden and rewrite:
+            rewrite(run, concealing(hidden))
+
+    def all_llm_usd(self, state: State) -> float | None:
+        """What the large model would have cost for this run's prompts, and for the words of its answer where the small
+        one only picked them or none was asked; None where the workflow has no large model."""
+        models, spend, answer = self.services.models, state.get("spend"), state.get("answer")
+        try:
+            models.describe("llm")
+        except ModelError:
+            return None
+        written = models.tokens(answer["text"] if answer else "")
+        if spend and spend["completion_tokens"]:
+            return models.price("llm", spend["prompt_tokens"], max(spend["completion_tokens"], written))
+        return models.price("llm", models.tokens(state["request"]["text"]), written)
+
+    def _state(self, run: str) -> State | None:
+        values = self.graph.get_state(_config(run)).values
+        if "run" in values:
+            return cast("State", values)
+        # cut short before its first node: the state it began with is still on its way in
+        from langgraph.constants import START
+
+        saved = cast("Any", self.graph.checkpointer).get_tuple(_config(run))
+        return saved.checkpoint["channel_values"].get(START) if saved else None
+
+    def unfinished(self, run: str) -> bool:
+        """Whether this run has begun and stands where `resume` can go on."""
+        return self._state(run) is not None and bool(self._next(run))
+
+    def _next(self, run: str) -> Sequence[str]:
+        # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
+        return [task.name for task in self.graph.get_state(_config(run)).tasks]
+
+    def _known(self, run: str) -> State:
+        state = self._state(run)
+        if state is None:
+            raise RunError("SG603", f"no run {run} in this home", hint="List runs with: sluicegate trace list")
+        if state["run"]["digest"] not in {self.services.workflow.digest, self._migrates}:
+            raise RunError(
+                "SG604",
+                f"run {run} began on {state['run']['workflow']} {state['run']['digest'][:12]}, which has changed since",
+                hint="Finish it on the version it began with (--kept), or go on under the present one (--migrate)",
+            )
+        return state
+
+
+def _config(run: str) -> "RunnableConfig":
+    return {"configurable": {"thread_id": run}, "recursion_limit": _STEP_LIMIT}
+
+
+def _metadata(request: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: request[key] for key in ("channel", "received_at", "size", "cleaned")}

@@ -1,0 +1,123 @@
+"""One process works on a run at a time.
+
+A second one that takes up the same run would repeat its node and pay its model calls twice. In a home the lock is one
+byte of one file, at an offset that the run id gives: it costs no file per run, and the system drops it when its process
+dies, however it dies. On a server it is a lock of the connection that writes the run, with a row beside it: a row whose
+lock nobody holds is a run that was cut short.
+"""
+
+import hashlib
+import os
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sluicegate.errors import RunError
+from sluicegate.state import State
+from sluicegate.storage.database import Place, PostgresDatabase
+from sluicegate.storage.postgres import Server
+
+__all__ = ["RunBusy", "alone", "left"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS stretches (
+    run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, channel TEXT NOT NULL
+);
+"""
+
+
+class RunBusy(RunError):  # noqa: N818 - said of the run
+    """Another process, or another task, works on this run now."""
+
+
+_guard = threading.Lock()
+_files: dict[tuple[int, Path], int] = {}
+"""An open file per home and process: closing any descriptor of it would drop every lock of the process."""
+_held: set[tuple[int, Path, str]] = set()
+
+
+@contextmanager
+def alone(where: Place, state: State) -> Generator[None]:
+    """Hold the run of `state` while the block lasts. Raises `RunBusy` (SG608) when another process, or another task,
+    holds it."""
+    run = state["run"]["id"]
+    if not isinstance(where, Server):
+        with _locked(where, run):
+            yield
+        return
+    stretches = PostgresDatabase(where, "stretches", _SCHEMA)
+    with where.holding(run) as got:
+        if not got:
+            raise _busy(run)
+        row = (run, state["run"]["workflow"], state["run"]["digest"], state["request"]["channel"])
+        with stretches.writing(run) as execute:
+            execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", row)
+        try:
+            yield
+        except Exception:
+            _ended(stretches, run)
+            raise
+        # not of one that was cancelled, as by a service that closes: it is cut short, and goes on elsewhere
+        _ended(stretches, run)
+
+
+def _ended(stretches: PostgresDatabase, run: str) -> None:
+    # a run whose end could not be written down is one that was cut short
+    with suppress(RunError), stretches.writing(run) as execute:
+        execute("DELETE FROM stretches WHERE run = ?", (run,))
+
+
+def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
+    """Run and digest of what was cut short on any machine of this server."""
+    with PostgresDatabase(server, "stretches", _SCHEMA).reading() as execute:
+        rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
+    return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
+
+
+@contextmanager
+def _locked(home: Path, run: str) -> Generator[None]:
+    process = os.getpid()
+    place = (process, home, run)
+    with _guard:
+        if place in _held:
+            raise _busy(run)
+        # after a fork the parent's descriptor must not be shared
+        if (process, home) not in _files:
+            _files[process, home] = os.open(home / "runs.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        file = _files[process, home]
+        _lock(file, _offset(run), run)
+        _held.add(place)
+    try:
+        yield
+    finally:
+        with _guard:
+            _held.discard(place)
+            _unlock(file, _offset(run))
+
+
+def _offset(run: str) -> int:
+    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:7])
+
+
+def _lock(file: int, offset: int, run: str) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks: there, a run is alone only within its process
+        return
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
+    except OSError as error:
+        raise _busy(run) from error
+
+
+def _unlock(file: int, offset: int) -> None:
+    try:
+        import fcntl
+    except ImportError:
+        return
+    fcntl.lockf(file, fcntl.LOCK_UN, 1, offset)
+
+
+def _busy(run: str) -> RunBusy:
+    return RunBusy("SG608", f"run {run} is being worked on", hint="Wait until it is done, then ask again")

@@ -1,0 +1,152 @@
+"""The versions of workflows that have run in this home: where each lives, and a copy of what it was.
+
+A run that waits may outlive an edit of its workflow. The copy lets it finish on the version it began with: everything
+that the digest covers (config, prompts, policies, router artifact), in the same places relative to each other.
+"""
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.config.load import Workflow
+from sluicegate.graphs.runtime.versions_postgres import SharedVersions
+from sluicegate.home import home
+from sluicegate.storage.postgres import configured
+
+__all__ = ["current", "keep", "kept"]
+
+
+def keep(workflow: Workflow, *, present: bool = True) -> None:
+    """Remember this version; costs a look at one folder when it is known.
+
+    `present`: runs of this name go on under it from now on; not so for a challenger in the shadow. Raises `RunError`
+    SG607, SG625.
+    """
+    folder, present = _folder(workflow.digest), present and not _of_home(workflow.path)
+    _keep_here(workflow, folder, present=present)
+    if server := configured():
+        shared = SharedVersions(server)
+        shared.put(workflow.digest, folder)
+        if present:
+            shared.point(workflow.name, workflow.digest)
+
+
+def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
+    origin = {"workflow": workflow.name, "file": str(workflow.path.resolve()), "digest": workflow.digest}
+    if present:  # neither an old version nor a variant is
+        _point(workflow.name, origin)
+    if folder.is_dir():
+        return
+    files, named = [file.resolve() for file in _files(workflow)], [path.resolve() for path in _only_named(workflow)]
+    root = Path(os.path.commonpath([path.parent for path in (*files, *named)]))
+    staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        for file in files:
+            target = staged / "files" / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        for path in named:
+            target = staged / "files" / path.relative_to(root)
+            (target if path.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
+            if not path.is_dir():
+                target.touch()
+        start = workflow.path.resolve().relative_to(root)
+        (staged / "origin.json").write_text(json.dumps({**origin, "start": str(start)}), encoding="utf-8")
+        staged.rename(folder)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        if not folder.is_dir():  # another process may have been faster
+            raise RunError("SG607", f"cannot keep this version of {workflow.name}: {error}") from error
+
+
+def kept(digest: str) -> Path:
+    """The kept copy of a version, brought here from the server where machines share one. Raises `RunError` SG604 when
+    there is none, SG607, SG625."""
+    origin = _folder(digest) / "origin.json"
+    if not origin.is_file() and not _bring(digest, origin.parent):
+        raise RunError(
+            "SG604", f"no copy of version {digest[:12]} was kept", hint="Go on under the present one: --migrate"
+        )
+    return origin.parent / "files" / json.loads(origin.read_text(encoding="utf-8"))["start"]
+
+
+def current(name: str) -> Path:
+    """The file that the workflow of this name was last opened from here, else the kept copy of what was last opened
+    anywhere. Raises `RunError` SG603."""
+    pointer = home() / "versions" / f"{name}.json"
+    if not pointer.is_file():
+        server = configured()
+        if server and (digest := SharedVersions(server).present(name)):
+            return kept(digest)
+        raise RunError(
+            "SG603", f"no workflow {name!r} has run in this home", hint="Run one: sluicegate run CONFIG TEXT"
+        )
+    return Path(json.loads(pointer.read_text(encoding="utf-8"))["file"])
+
+
+def _bring(digest: str, folder: Path) -> bool:
+    """Fetch a version that another machine has kept; whether there is one."""
+    server = configured()
+    if server is None:
+        return False
+    staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        if not SharedVersions(server).get(digest, staged):
+            return False
+        staged.rename(folder)
+    except OSError as error:
+        shutil.rmtree(staged, ignore_errors=True)
+        if not folder.is_dir():  # another process may have been faster
+            raise RunError("SG607", f"cannot keep version {digest[:12]} here: {error}") from error
+    return True
+
+
+def _folder(digest: str) -> Path:
+    return home() / "versions" / digest[:16]
+
+
+def _of_home(path: Path) -> bool:
+    folder = home().resolve()
+    return any(folder / name in path.resolve().parents for name in ("versions", "variants"))
+
+
+def _point(name: str, origin: dict[str, str]) -> None:
+    pointer = home() / "versions" / f"{name}.json"
+    text = json.dumps(origin)
+    if pointer.is_file() and pointer.read_text(encoding="utf-8") == text:
+        return
+    try:
+        pointer.parent.mkdir(parents=True, exist_ok=True)
+        staged = pointer.with_suffix(f".{uuid.uuid4().hex[:8]}")
+        staged.write_text(text, encoding="utf-8")
+        staged.replace(pointer)
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {pointer}: {error.strerror}") from error
+
+
+def _files(workflow: Workflow) -> Iterable[Path]:
+    """Every file that the digest covers."""
+    yield from workflow.source.files
+    for folder in workflow.prompt_folders:
+        yield from sorted(folder.glob("*.md"))
+    yield from sorted(path for path in workflow.policy_folder.glob("policies/*") if path.is_file())
+    for pattern in workflow.config.policy.files:
+        yield from sorted(workflow.policy_folder.glob(pattern))
+    for artifact in filter(None, workflow.config.router.artifacts):
+        yield from sorted(path for path in workflow.find(artifact).glob("*") if path.is_file())
+
+
+def _only_named(workflow: Workflow) -> Iterable[Path]:
+    """What the config names and a run does not read: the copy holds its place, so that the copy can be loaded."""
+    config = workflow.config
+    names = [name for name in config.examples.model_dump().values() if isinstance(name, str)]
+    for index in config.indexes.values():
+        names += [index.path] if isinstance(index.path, str) else index.path
+    for name in names:
+        path = workflow.find(name)
+        if path.exists():
+            yield path

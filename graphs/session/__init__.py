@@ -1,0 +1,1 @@
+"""Stepping through a run, its history, and recorded requests through another version."""

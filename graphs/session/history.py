@@ -1,0 +1,106 @@
+"""The checkpoints that led to where a run stands: walked back, gone back to, copied into another run.
+
+All of it is LangGraph's own: snapshots by their parents, copies by `update_state`. A run that was rewound keeps the
+checkpoints of the way it left, which its lineage passes over.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from sluicegate.errors import RunError
+from sluicegate.state import State
+
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.graph.state import CompiledStateGraph
+    from langgraph.types import StateSnapshot
+
+    from sluicegate.services import Services
+
+    Graph: TypeAlias = "CompiledStateGraph[State, Services, State, State]"
+
+__all__ = ["before", "begin", "copied", "go_back", "head", "lineage", "write"]
+
+_APPENDED = ("trail", "tool_calls")
+"""The channels whose updates are added to what is there."""
+
+
+def head(graph: "Graph", run: str) -> "StateSnapshot":
+    """Where a run stands."""
+    return graph.get_state(_at(run))
+
+
+def lineage(graph: "Graph", run: str) -> "list[StateSnapshot]":
+    """Every snapshot that has a state, from where the run stands back to its beginning."""
+    found = [head(graph, run)]
+    while found[-1].parent_config:
+        found.append(graph.get_state(found[-1].parent_config))
+    return [snapshot for snapshot in found if "run" in snapshot.values]
+
+
+def begin(graph: "Graph", state: State) -> None:
+    """Make a run that stands before its first node."""
+    from langgraph.constants import START
+
+    graph.update_state(_at(state["run"]["id"]), dict(state), as_node=START)
+
+
+def write(graph: "Graph", run: str, update: dict[str, Any]) -> None:
+    """Change the state where the run stands; the branch is read from the last entry of the trail."""
+    from langgraph.constants import START
+
+    trail = update.get("trail") or head(graph, run).values.get("trail", [])
+    graph.update_state(_at(run), update, as_node=trail[-1]["node"] if trail else START)
+
+
+def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = None) -> "StateSnapshot":
+    """The snapshot of a lineage that stands before a visit of `node`, the latest unless `visit` says which.
+
+    Raises `RunError` SG615, naming the nodes that were visited.
+    """
+    for snapshot in snapshots:
+        if node in (task.name for task in snapshot.tasks) and visit in (None, _visits(snapshot, node) + 1):
+            return snapshot
+    passed = [entry["node"] for entry in cast("State", snapshots[0].values).get("trail", [])]
+    known = ", ".join(dict.fromkeys([*passed, *(task.name for task in snapshots[0].tasks)]))
+    which = f"node {node!r}" if visit is None else f"visit {visit} of node {node!r}"
+    raise RunError("SG615", f"this run has not come to {which}", hint=f"It came to: {known}")
+
+
+def go_back(graph: "Graph", snapshot: "StateSnapshot") -> None:
+    """Make a snapshot of a run the place where it stands; what came after it stays in the store."""
+    graph.update_state(snapshot.config, None, as_node="__copy__")
+
+
+def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, change: Callable[[State], State]) -> None:
+    """Copy a lineage into the new run `run` of `graph`; `change` gives each state its new form.
+
+    The graph may be of another version. Raises `RunError` SG615 when it lacks a node of the way.
+    """
+    from langgraph.constants import START
+    from langgraph.types import StateUpdate
+
+    steps: list[list[StateUpdate]] = []
+    last: dict[str, Any] = {}
+    for snapshot in reversed(snapshots):
+        changed = change(cast("State", snapshot.values))
+        trail, state = changed.get("trail", []), cast("dict[str, Any]", changed)
+        ahead = trail[-1]["branch"]["to"] if trail else ""
+        for node in (*(entry["node"] for entry in trail), *([ahead] if ahead else [])):
+            if node not in graph.nodes:
+                raise RunError(
+                    "SG615", f"the other workflow has no node {node!r}", hint="Fork before the ways part: at=NODE"
+                )
+        update = {key: value for key, value in state.items() if key in _APPENDED or last.get(key) != value}
+        update |= {key: state.get(key, [])[len(last.get(key, [])) :] for key in _APPENDED if key in state}
+        steps.append([StateUpdate(update, trail[-1]["node"] if trail else START)])
+        last = state
+    graph.bulk_update_state(_at(run), steps)
+
+
+def _visits(snapshot: "StateSnapshot", node: str) -> int:
+    return cast("State", snapshot.values)["run"]["visits"].get(node, 0)
+
+
+def _at(run: str) -> "RunnableConfig":
+    return {"configurable": {"thread_id": run}}

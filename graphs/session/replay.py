@@ -1,0 +1,110 @@
+"""Recorded requests through another version: what would have changed.
+
+A replay is a shadow run: marked so in its trace, with tools that have effects answering without being called, nothing
+in the audit log, and the answer cache neither read nor written, so that a replay says what the version does and not
+what somebody asked before. Unless told otherwise it is served the very passages that the recorded run retrieved: a
+difference is then the version's, not the knowledge's; those that the version's policies forbid to the one who asked
+are withheld, and the change says so. What models cost is real and is booked.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.session.checkpoint_reader import recorded
+from sluicegate.graphs.session.differences import Difference, facts, facts_differ
+from sluicegate.policies.cache.cache import NoCache
+from sluicegate.retrieval.replay_retriever import Recorded, passages
+from sluicegate.services import Services
+from sluicegate.state import Principal
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.config.load import Workflow
+
+__all__ = ["Change", "Documents", "open_for_replay", "replay"]
+
+Documents = Literal["same", "fresh"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One recorded run and what the other version made of its request."""
+
+    run: str
+    replayed: str
+    """The run id of the replay."""
+    request: str
+    before: Mapping[str, Any]
+    """The facts of the recorded run, see `graphs.session.differences.facts`."""
+    after: Mapping[str, Any]
+    documents: Literal["same", "fresh", "none"]
+    """What the replay was served: the recorded passages, new ones (also where it never searched), or it asked none."""
+    withheld: Sequence[str]
+    """Ids of recorded documents that this version does not let the one who asked read: they were not served."""
+    differences: Sequence[Difference]
+
+    @property
+    def changed(self) -> bool:
+        """Something other than cost and version differs."""
+        return any(each.field not in _NOT_A_CHANGE for each in self.differences)
+
+    def as_json(self) -> dict[str, Any]:
+        return {**dataclasses.asdict(self), "changed": self.changed}
+
+
+_NOT_A_CHANGE = frozenset({"workflow", "usd", "tokens", "threshold"})
+
+
+def open_for_replay(
+    config: "Path | str | Workflow",
+    *,
+    change: Callable[[Services], Services] = lambda services: services,
+) -> Opened:
+    """The version to replay through. Raises what `open_workflow` raises."""
+
+    def stubbed(services: Services) -> Services:
+        services = change(services)
+        return dataclasses.replace(services, cache=NoCache(), retriever=Recorded(services.retriever))
+
+    return open_workflow(config, dry=True, shadow=True, change=stubbed)
+
+
+async def replay(
+    runs: Sequence[str],
+    opened: Opened,
+    *,
+    documents: Documents = "same",
+    tell: Callable[[Change], None] = lambda _: None,
+) -> list[Change]:
+    """Send the requests of recorded runs through `opened`, in order; `tell` hears of each as it is done.
+
+    Raises `RunError` SG603 for a run that is not recorded, before any is replayed, SG611 when `opened` would have
+    effects, and what nodes raise.
+    """
+    if not opened.runner.shadow:
+        raise RunError("SG611", "a replay needs a workflow without effects", hint="Use open_for_replay")
+    states = {run: recorded(run) for run in runs}
+    changes: list[Change] = []
+    for run, state in states.items():
+        asker: Principal = state["principal"]
+        with passages(state.get("documents") if documents == "same" else None) as serving:
+            outcome = await opened.runner.run(state["request"]["text"], asker, channel=state["request"]["channel"])
+        before = facts(state, waiting=state["run"]["status"] == "running")
+        after = facts(outcome.state, waiting=outcome.waiting is not None)
+        done = Change(
+            run=run,
+            replayed=outcome.run,
+            request=state["request"]["text"],
+            before=before,
+            after=after,
+            documents=serving.served,
+            withheld=serving.withheld,
+            differences=facts_differ(before, after),
+        )
+        changes.append(done)
+        tell(done)
+    return changes

@@ -1,0 +1,475 @@
+"""Stepping through a run: node by node, back again, and once more another way.
+
+    session = Session.start("configs/helpdesk/workflow.yaml", "I forgot my password")
+    session.step()                                  # one node; shows what it changed
+    session.run(until="check")                      # stops before the node `check`
+    session.rewind("answer")                        # stands before `answer` again
+    other = session.fork(model="ollama:qwen3:4b")   # a run of its own from here, under another model
+    session.run().compare(other.run())
+
+All that a session knows is in the checkpoints: `Session.open(run_id)` takes it up in another process. A run that was
+not made for stepping is only looked at; the first call that would change it works on a copy under a new run id.
+
+The methods work in a script and in a notebook's running loop alike. Those that run nodes have a twin to await, named
+`astep`, `arun`, `aapprove`, `areject`, `aedit_draft`.
+
+What a session may do outside: models are asked and their cost is booked, because that is what is looked at. A started
+session calls its tools as `sluicegate run` does, unless it is `dry`; a fork is dry unless told otherwise: tools with
+effects answer without being called. A session reads the answer cache and never writes it.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from sluicegate.errors import ConfigError, Problem, RunError, nearest
+from sluicegate.graphs.config.overlays import variant
+from sluicegate.graphs.runtime import intake
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
+from sluicegate.graphs.runtime.run import Pause
+from sluicegate.graphs.runtime.versions import current, kept
+from sluicegate.graphs.session import history
+from sluicegate.graphs.session.checkpoint_reader import recorded
+from sluicegate.graphs.session.differences import facts
+from sluicegate.graphs.session.edit import edited
+from sluicegate.graphs.session.view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
+from sluicegate.services import Cached, Neighbour, Question, Services
+from sluicegate.state import State
+
+if TYPE_CHECKING:
+    from langgraph.types import StateSnapshot
+
+    from sluicegate.graphs.config.load import Workflow
+    from sluicegate.graphs.runtime.approvals import Waiting
+
+__all__ = ["Session"]
+
+Change = Callable[[Services], Services]
+
+
+class Session:
+    """One run under one's hands. `start` a new one or `open` one by its id."""
+
+    def __init__(self, opened: Opened, run: str, *, change: Change, mine: bool, begun: bool) -> None:
+        self._opened = opened
+        self._run = run
+        self._change = change
+        self._mine = mine
+        """The run was made for stepping; another one is copied before it is changed."""
+        self._begun = begun
+        """The run's trace has begun."""
+
+    @classmethod
+    def start(
+        cls,
+        config: "Path | str | Workflow",
+        text: str | bytes,
+        *,
+        as_: str = "me",
+        role: str | Sequence[str] = "employee",
+        group: str | Sequence[str] = (),
+        clearance: intake.Clearance = "internal",
+        channel: str = "notebook",
+        dry: bool = False,
+        change: Change = lambda services: services,
+    ) -> "Session":
+        """A new run that stands before its first node. `dry` keeps tools with effects from being called.
+
+        `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request).
+        """
+        opened = _opened(config, dry=dry, change=change)
+        asker = intake.principal(as_, _listed(role), _listed(group), clearance)
+        state = opened.runner.opening(text, asker, channel=channel)
+        state = cast("State", {**state, "run": {**state["run"], "session": "started"}})
+        history.begin(opened.runner.graph, state)
+        return cls(opened, state["run"]["id"], change=change, mine=True, begun=False)
+
+    @classmethod
+    def open(
+        cls,
+        run: str,
+        *,
+        as_: str = "",
+        role: str | Sequence[str] = (),
+        config: "Path | str | None" = None,
+        change: Change = lambda services: services,
+    ) -> "Session":
+        """A run of this home by its id, a session's own or one from production, on the version it began with.
+
+        With `as_`, only what policy lets this person see (action ``see_trace``). `config` names the workflow's file
+        when it is neither where it was nor kept. Raises `RunError` SG603 (no such run), SG604 (its version is gone),
+        SG606 (corrupt), SG610 (not yours to see), SG612 (the store is of a newer version).
+        """
+        state = recorded(run)
+        mine, dry = "session" in state["run"], state["run"]["shadow"]
+        opened = _opened(config or _file_of(state), dry=dry or not mine, change=change)
+        if as_:
+            from sluicegate.observe.tracing.masking import Masking
+            from sluicegate.observe.views.access import must_see
+
+            person = intake.principal(as_, _listed(role))
+            row = {"run_id": run, "user": state["principal"]["id"]}
+            must_see(row, person, opened.runner.services.policy, Masking(opened.workflow.config.tracing))
+        if state["run"]["digest"] != opened.workflow.digest:
+            raise RunError(
+                "SG604",
+                f"run {run} is of version {state['run']['digest'][:12]}, this file is {opened.workflow.digest[:12]}",
+                hint="Leave config out to open it on its own version, then fork(config=…)",
+            )
+        return cls(opened, run, change=change, mine=mine, begun=bool(state.get("trail")))
+
+    # --- where it stands ---
+
+    @property
+    def run_id(self) -> str:
+        return self._run
+
+    @property
+    def workflow(self) -> "Workflow":
+        return self._opened.workflow
+
+    @property
+    def forked_from(self) -> str | None:
+        """The run this one was copied from."""
+        origin = self._values()["run"].get("session", "started")
+        return None if origin == "started" else origin
+
+    @property
+    def dry(self) -> bool:
+        """Tools with effects answer without being called."""
+        return self._values()["run"]["shadow"] or not self._mine
+
+    @property
+    def state(self) -> StateView:
+        """The state, a dictionary that shows itself as a table."""
+        return StateView(self._values())
+
+    @property
+    def node(self) -> str | None:
+        """The node that comes next, or waits; None at the end."""
+        # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
+        ahead = self._head().tasks
+        return ahead[0].name if ahead else None
+
+    @property
+    def waiting(self) -> "Waiting | None":
+        """What a person is asked, when the run waits for one."""
+        return self._opened.runner.waiting(self._run)
+
+    @property
+    def status(self) -> str:
+        """``running``, ``waiting``, ``answered`` or ``refused``."""
+        return "waiting" if self.waiting else self._values()["run"]["status"]
+
+    @property
+    def trail(self) -> Trail:
+        """The decisions so far, in order."""
+        return Trail(self._values().get("trail", []))
+
+    @property
+    def diff(self) -> Step:
+        """What the last step changed, and the branch it took."""
+        here = self._head()
+        parent = self._opened.runner.graph.get_state(here.parent_config).values if here.parent_config else {}
+        return Step(cast("State", parent or here.values), cast("State", here.values), waiting=self.waiting)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the run has come to, in the few facts that are compared."""
+        return facts(self._values(), waiting=self.waiting is not None)
+
+    def compare(self, other: "Session") -> Comparison:
+        """Two runs side by side."""
+        return Comparison(self._run, self.facts, other.run_id, other.facts)
+
+    # --- on ---
+
+    def step(self) -> Step:
+        """Run the next node. Raises `RunError` SG615 at the end or while a person is asked, and what nodes raise."""
+        return wait_for(self._step())
+
+    async def astep(self) -> Step:
+        return await elsewhere(self._step())
+
+    def run(self, until: str | None = None) -> "Session":
+        """Run to the end or to a person; with `until`, stop before that node if the run comes to it.
+
+        Raises as `step` does.
+        """
+        return wait_for(self._go(until))
+
+    async def arun(self, until: str | None = None) -> "Session":
+        return await elsewhere(self._go(until))
+
+    def approve(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        """Decide what waits, as a person whom the policies allow; stops after that node.
+
+        Raises `RunError` SG605 (nothing waits), SG610 (this person may not decide).
+        """
+        return wait_for(self._decide("approve", as_, role, reason))
+
+    async def aapprove(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        return await elsewhere(self._decide("approve", as_, role, reason))
+
+    def reject(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        """As `approve`, the other way."""
+        return wait_for(self._decide("reject", as_, role, reason))
+
+    async def areject(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        return await elsewhere(self._decide("reject", as_, role, reason))
+
+    def edit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        """As `approve`, with `text` sent in the draft's place."""
+        return wait_for(self._decide("edit", as_, role, reason, text))
+
+    async def aedit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        return await elsewhere(self._decide("edit", as_, role, reason, text))
+
+    # --- back, and another way ---
+
+    def rewind(self, node: str | None = None, *, visit: int | None = None) -> "Session":
+        """Stand before `node` again, as before its latest visit or its `visit`-th; without a node, one step back.
+
+        Raises `RunError` SG615 when the run did not come there.
+        """
+        snapshots = history.lineage(self._opened.runner.graph, self._run)
+        if node is not None:
+            self._known(node)
+            # what comes next is no way back unless that very visit is asked for
+            back = snapshots[1:] if visit is None and node in snapshots[0].next and len(snapshots) > 1 else snapshots
+            target = history.before(back, node, visit)
+        elif len(snapshots) > 1:
+            target = snapshots[1]
+        else:
+            raise RunError("SG615", "this run stands at its beginning")
+        if self._mine:
+            history.go_back(self._opened.runner.graph, target)
+        else:
+            self._copy(snapshots[snapshots.index(target) :])
+        return self
+
+    def edit(self, *, intent: str | Mapping[str, Any] | None = None, **changes: Any) -> Step:
+        """Change the state where the run stands: ``edit(answer={"text": "…"}, intent="outage_report")``.
+
+        A map is laid over what is there; an intent's label brings what the workflow says about it. The last node's
+        branch is decided again on the new state, and the trail says that it was edited.
+        Raises `RunError` SG615 for a field that the state does not have or an edit may not touch.
+        """
+        self._make_mine()
+        given = {**changes, **({} if intent is None else {"intent": intent})}
+        update = edited(self.workflow, self._values(), given, at=self._opened.runner.services.now().isoformat())
+        history.write(self._opened.runner.graph, self._run, update)
+        return self.diff
+
+    def fork(
+        self,
+        at: str | None = None,
+        *,
+        prompt: "str | Path | Mapping[str, str | Path] | None" = None,
+        model: str | Mapping[str, str] | None = None,
+        threshold: float | None = None,
+        config: "Path | str | Workflow | None" = None,
+        dry: bool = True,
+    ) -> "Session":
+        """A run of its own from here, or from before the latest visit of the node `at`; this one stays as it is.
+
+        `prompt` (a text or a file) replaces the prompt of the next node that has one, `model` is the model of the role
+        ``slm``; maps name prompts and roles. `threshold` replaces the router's, also where it was read already.
+        `config` goes on under another workflow file. The variant is checked and proved first.
+        Raises `ConfigError`, and `RunError` SG615 when the other workflow lacks a node of the way.
+        """
+        snapshots = history.lineage(self._opened.runner.graph, self._run)
+        if at is not None:
+            self._known(at)
+            target = history.before(snapshots, at)
+            snapshots = snapshots[snapshots.index(target) :]
+        made = self._variant(snapshots[0], prompt, model, threshold, config)
+        opened = _opened(made, dry=dry, change=self._change)
+        run = _copy(snapshots, opened, self._run, threshold)
+        return Session(opened, run, change=self._change, mine=True, begun=False)
+
+    # --- showing ---
+
+    @property
+    def svg(self) -> str:
+        """The graph with the way taken, as one self-contained SVG."""
+        return session_svg(self.workflow, self._values(), self.node, waiting=self.waiting)
+
+    def _repr_html_(self) -> str:
+        return session_html(self.workflow, self._values(), self.node, waiting=self.waiting)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        del include, exclude
+        return {"text/html": self._repr_html_(), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        return session_text(self.workflow, self._values(), self.node, waiting=self.waiting)
+
+    # --- how ---
+
+    def _head(self) -> "StateSnapshot":
+        return history.head(self._opened.runner.graph, self._run)
+
+    def _values(self) -> State:
+        return cast("State", self._head().values)
+
+    async def _step(self) -> Step:
+        await self._stretch(Pause(after="*"))
+        return self.diff
+
+    async def _go(self, until: str | None) -> "Session":
+        if until is not None:
+            self._known(until)
+        await self._stretch(Pause(before=[until]) if until else None)
+        return self
+
+    async def _stretch(self, pause: Pause | None) -> None:
+        self._make_mine()
+        if self.waiting:
+            asked = self.waiting["approvers"]
+            raise RunError("SG615", f"the run waits for {asked}", hint="approve(), reject() or edit_draft()")
+        if self.node is None:
+            raise RunError("SG615", "the run has ended", hint="rewind(NODE) goes back, fork(at=NODE) begins another")
+        begins, self._begun = not self._begun, True
+        await self._opened.runner.run_segment(self._run, None, self._values(), begins=begins, pause=pause)
+
+    async def _decide(self, verdict: str, as_: str, role: str | Sequence[str], reason: str, text: str = "") -> Step:
+        if self.waiting is None:
+            raise RunError("SG605", f"run {self._run} is not waiting for a decision")
+        if not self._mine:
+            self._make_mine()
+            await self._stretch(Pause(after="*"))  # the copy asks again
+        person = intake.principal(as_, _listed(role))
+        await self._opened.runner.decide(self._run, verdict, person, reason=reason, text=text, pause=Pause(after="*"))
+        return self.diff
+
+    def _make_mine(self) -> None:
+        if not self._mine:
+            self._copy(history.lineage(self._opened.runner.graph, self._run))
+
+    def _copy(self, snapshots: "Sequence[StateSnapshot]") -> None:
+        """Go on with a copy of a run that is not this session's; its tools are dry since it was opened."""
+        self._run = _copy(snapshots, self._opened, self._run)
+        self._mine, self._begun = True, False
+
+    def _variant(
+        self,
+        snapshot: "StateSnapshot",
+        prompt: "str | Path | Mapping[str, str | Path] | None",
+        model: str | Mapping[str, str] | None,
+        threshold: float | None,
+        config: "Path | str | Workflow | None",
+    ) -> "Path | str | Workflow":
+        from sluicegate.graphs.config.load import Workflow, load
+
+        if prompt is None and model is None and threshold is None:
+            return config or self.workflow
+        base = self.workflow if config is None else config if isinstance(config, Workflow) else load(config)
+        models = {"slm": model} if isinstance(model, str) else model
+        texts = prompt if prompt is None or isinstance(prompt, Mapping) else {self._next_prompt(snapshot): prompt}
+        prompts = {name: _text(text) for name, text in (texts or {}).items()}
+        return variant(base, prompts=prompts, models=models, threshold=threshold)
+
+    def _next_prompt(self, snapshot: "StateSnapshot") -> str:
+        """The prompt of the next node that has one, by the shortest way."""
+        flow, ahead = self.workflow.flow, list(snapshot.next)
+        for name in ahead:
+            prompt = getattr(self.workflow.settings[name], "prompt", None)
+            if isinstance(prompt, str):
+                return prompt
+            ahead += [edge.to for edge in flow.nodes[name].edges if edge.to not in ahead]
+        raise RunError("SG615", "no node from here on has a prompt", hint="Fork earlier: at=NODE")
+
+    def _known(self, node: str) -> None:
+        nodes = self.workflow.flow.nodes
+        if node not in nodes:
+            near = nearest(node, nodes)
+            hint = f"Did you mean {near!r}?" if near else f"One of: {', '.join(nodes)}"
+            raise RunError("SG615", f"{self.workflow.name} has no node {node!r}", hint=hint)
+
+
+class _ReadOnlyCache:
+    """Answers may be found in it, and none is put there: an edited draft must not be served to anybody."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def get(self, key: str, *, again: bool = False) -> Cached | None:
+        return self._inner.get(key, again=again)
+
+    def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None: ...
+
+    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        return self._inner.near(question, similarity=similarity)
+
+
+def _opened(config: "Path | str | Workflow", *, dry: bool, change: Change) -> Opened:
+    def careful(services: Services) -> Services:
+        changed = change(services)
+        return dataclasses.replace(changed, cache=_ReadOnlyCache(changed.cache))
+
+    return open_workflow(config, dry=dry, shadow=dry, change=careful)
+
+
+def _copy(snapshots: "Sequence[StateSnapshot]", opened: Opened, origin: str, threshold: float | None = None) -> str:
+    """Copy a lineage into a new run of `opened`; the run's id."""
+    run, facts_of = intake.new_run_id(), opened.workflow
+    shadow = opened.runner.shadow
+
+    def renewed(state: State) -> State:
+        mine: State = {
+            **state,
+            "request": {**state["request"], "id": run},
+            "run": {
+                **state["run"],
+                "id": run,
+                "workflow": facts_of.name,
+                "version": facts_of.version,
+                "digest": facts_of.digest,
+                "shadow": shadow,
+                "session": origin,
+            },
+        }
+        if threshold is not None and "route" in mine:
+            mine["route"] = {**mine["route"], "threshold": threshold}
+        return mine
+
+    history.copied(opened.runner.graph, snapshots, run, renewed)
+    return run
+
+
+def _file_of(state: State) -> Path:
+    """The file a run's version is in: where the workflow is, if it has not changed, else the kept copy."""
+    from sluicegate.graphs.config.load import load
+
+    digest = state["run"]["digest"]
+    try:
+        file = current(state["run"]["workflow"])
+        if load(file).digest == digest:
+            return file
+    except (RunError, ConfigError):
+        pass
+    return kept(digest)
+
+
+def _text(given: str | Path) -> str:
+    if isinstance(given, str):
+        return given
+    try:
+        return given.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([Problem("SG101", f"cannot read {given}: {error}")]) from error
+
+
+def _listed(names: str | Sequence[str]) -> list[str]:
+    return [names] if isinstance(names, str) else list(names)

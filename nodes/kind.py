@@ -1,0 +1,56 @@
+"""What a kind of node is, to the config language, to the proofs and to the run.
+
+A kind is a `NodeKind` record. A package adds its own by an entry point in the group ``sluicegate.nodes`` that names
+such a record; a config then uses it by its `name`. A kind's `make` gets the node's name and its validated settings, and
+returns the node: ``async def node(state, services) -> update``, which returns only the keys it changes and touches the
+outside world only through `services`.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel
+
+from sluicegate.services import Observation, Services
+from sluicegate.state import State
+
+__all__ = ["Effect", "Node", "NodeKind"]
+
+Effect = Literal[
+    "classifies",
+    "tags",
+    "decides-policy",
+    "looks-up",
+    "retrieves",
+    "generates",
+    "calls-tool",
+    "checks",
+    "asks-human",
+    "ends",
+]
+"""What a kind does, as far as proofs care."""
+
+Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class NodeKind:
+    """One kind of node."""
+
+    name: str
+    doc: str
+    """One sentence for the config reference."""
+    settings: type[BaseModel]
+    """What a config may say about a node of this kind, beside `kind`, `max_visits` and `then`."""
+    make: Callable[[str, Any], Node]
+    """``make(node_name, settings) -> node``."""
+    writes: frozenset[str]
+    """The state keys it may change."""
+    effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
+    fills: frozenset[str] = frozenset()
+    """What its prompt may use as ``{{name}}``; a kind that says nothing is not checked."""
+    tells: tuple[str, ...] = ()
+    """Fields that mattered to it, such as ``cache.question``: those it has written stand in its branch's values."""
+    observation: Observation = "span"
+    """Its Langfuse observation type."""

@@ -1,0 +1,1 @@
+"""The built-in kinds of node, one file per kind or family."""

@@ -1,0 +1,273 @@
+"""The kinds that write: `slm-answer`, `llm-synthesize` and `summarize`. They differ in who writes and from what.
+
+Each writes in its own words or quotes (see `quoting`). A synthesis can be written section by section, each from the
+passages alone, so that every section carries its own citations and is checked with them; after a check that only some
+sections failed, the others stay as they are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from pydantic import Field
+
+from sluicegate.errors import StoppedError
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.writing.extractive_summary import excerpt
+from sluicegate.nodes.writing.generation import ask, said, sources_of, written
+from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist
+from sluicegate.nodes.writing.sections import BY_SECTION, headed, parted
+from sluicegate.services import AnswerConfidence, AnswerFeatures, Completion, Prompt, Services
+from sluicegate.state import State
+
+__all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
+
+
+Style = Literal["write", "quote"]
+
+
+class SlmAnswer(Settings):
+    prompt: str
+    """The prompt's id. It gets `question`, `sources` and `feedback`."""
+    model: str = "slm"
+    """The role of the model that writes."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Cap on the output; by default what the intent allows."""
+    style: Style = "write"
+    """``write``: in the model's own words. ``quote``: sentences of the sources, word for word, that the model picks."""
+    quotes: int = Field(default=3, ge=1, le=10)
+    """How many sentences an answer or a section may quote."""
+
+
+class LlmSynthesize(SlmAnswer):
+    model: str = "llm"
+    """The role of the model that writes."""
+    sections: list[str] = Field(default_factory=list[str])
+    """Headings to write under, each in a call of its own, whose prompt gets it as `section`; by default the whole text
+    in one call. A second visit writes only those again that were not grounded or not cited."""
+    again: Style = "write"
+    """The style of a second visit, after a draft that failed its checks."""
+
+
+class Summarize(SlmAnswer):
+    of: Literal["request", "documents"] = "request"
+    """What is summarised. Of a request, ``quote`` takes the text that it wants put short, not what asks for that."""
+
+
+def _numbered(texts: list[str], state: State) -> str:
+    """Sources as the prompt shows them: number, title, words; a document that begins with its title says it once."""
+    titles = [document["title"] for document in state.get("documents", [])]
+    return "\n\n".join(
+        f"[{n}] {title}\n{_untitled(text, title)}"
+        for n, (title, text) in enumerate(zip(titles, texts, strict=True), start=1)
+    )
+
+
+def _untitled(text: str, title: str) -> str:
+    first, _, rest = text.lstrip().partition("\n")
+    return rest.lstrip() if first.lstrip("#").strip() == title and first.startswith("#") else text
+
+
+def _feedback(state: State) -> str:
+    """Why the draft before was not good enough, for a second try; empty on the first."""
+    checks, answer = state.get("checks"), state.get("answer")
+    failed = bool(checks and checks["failed"])
+    reasons = [result["reason"] for result in checks["results"] if not result["passed"]] if checks and failed else []
+    if answer and answer.get("finish") == "length":
+        reasons.append("it was too long and was cut off")
+    if not reasons:
+        return ""
+    return "A first draft was rejected: " + "; ".join(reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one visit of a node writes."""
+
+    size: Literal["slm", "llm"]
+    style: Style
+    sections: Sequence[str] = ()
+    from_request: bool = False
+
+
+def _standing(name: str, state: State) -> dict[str, str]:
+    """The sections of this node's own draft that passed, where it failed for nothing but its sections."""
+    answer, checks = state.get("answer"), state.get("checks")
+    if not answer or answer["by"] != name or not checks or not set(checks["failures"]) <= BY_SECTION:
+        return {}
+    if answer["finish"] == "length":
+        return {}  # which section was cut off is not kept: the whole is written again
+    failed = checks.get("sections")
+    return {heading: text for heading, text in parted(answer).items() if heading not in failed} if failed else {}
+
+
+def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Node:
+    async def write(state: State, services: Services) -> dict[str, Any]:
+        visit = state["run"]["visits"].get(name, 1)
+        now = plan(visit)
+        texts = [] if now.from_request else sources_of(state, services)
+        standing = _standing(name, state) if now.sections else {}
+        texts_by_heading: dict[str, str] = {}
+        # how sure each section was is not kept, so those that stand count as the whole draft did
+        sure = state["answer"]["confidence"] if standing and "answer" in state else 1.0
+        part: _Part | None = None
+        cut = False
+        for section in now.sections or [""]:
+            if section in standing:
+                texts_by_heading[section] = standing[section]
+                continue
+            said_already = [*standing.values(), *texts_by_heading.values()]
+            to_come = [one for one in now.sections if one not in (*standing, *texts_by_heading, section)]
+            part = await _part(state, services, settings, now, section, texts, said_already, to_come, visit)
+            if part is None:
+                return {"answer": said(name, "", confidence=0.0)}
+            texts_by_heading[section] = part.text
+            cut = cut or part.completion.finish == "length"
+            sure = min(sure, part.judged.confidence)  # a text is as sure as its least sure section
+        assert part is not None, "a section that stands has one beside it that failed"
+        whole = replace(part.completion, text="\n\n".join(headed(*one) for one in texts_by_heading.items()))
+        judged = replace(part.judged, confidence=sure)
+        answer = written(name, whole, part.prompt, judged, services.confidence.threshold, state)
+        if cut:
+            answer["finish"] = "length"  # in whichever section
+        if now.sections:
+            answer["sections"] = list(now.sections)
+        else:
+            answer["features"] = dict(judged.features)
+        return {"answer": answer}
+
+    return write
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What one call gave: the whole text, or one section of it."""
+
+    completion: Completion
+    text: str
+    prompt: Prompt
+    judged: AnswerConfidence
+
+
+async def _part(
+    state: State,
+    services: Services,
+    settings: SlmAnswer,
+    plan: _Plan,
+    section: str,
+    texts: list[str],
+    said_already: Sequence[str],
+    to_come: Sequence[str],
+    visit: int,
+) -> _Part | None:
+    """`said_already` is what the other sections say, `to_come` those not yet written.
+
+    None when a model may not be asked, or when there is nothing to quote.
+    """
+    question, intent = state["request"]["text"], state.get("intent")
+    candidates: Sequence[Candidate] = ()
+    vector: Sequence[float] = ()
+    lead = 0.0
+    try:
+        if like := services.confidence.like:
+            (vector,) = (await services.models.embed("embedder", [question], like=like)).vectors
+        if plan.style == "quote":
+            if plan.from_request:
+                found = await excerpt(services, question)
+            else:
+                about, *later = (f"{one}: {question}" if one else question for one in (section, *to_come))
+                found = await shortlist(state, services, about, texts, said=said_already, later=later)
+            candidates, lead = found.candidates, found.margin
+            if not candidates:
+                return None  # nothing to quote: words of its own would be what this style rules out
+    except StoppedError:
+        return None
+    listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
+    prompt = services.prompts.render(
+        settings.prompt + ("-quote" if candidates else ""),
+        question=question,
+        section=section,
+        sources=listed or (_numbered(texts, state) if texts else ""),
+        feedback=_feedback(state),
+    )
+    completion = await ask(
+        services,
+        role=settings.model,
+        size=plan.size,
+        prompt=prompt,
+        max_tokens=settings.max_tokens or (intent["max_tokens"] if intent else 256),
+        schema=choice_schema(len(candidates), settings.quotes) if candidates else None,
+        # the same words again would fail the same check again
+        seed=visit - 1,
+        temperature=0.7 if visit > 1 and not candidates else 0.0,
+        logprobs=1,
+    )
+    if completion is None:
+        return None
+    text, nearest = completion.text.strip(), None
+    if candidates:
+        chosen: list[int] = completion.parsed["sentences"]
+        text, nearest = assembled(candidates, chosen), max(candidates[number - 1].score for number in chosen)
+    evidence = AnswerFeatures(
+        completion=completion,
+        text=text,
+        question=question,
+        sources=texts or [question],
+        retrieval=[document["score"] for document in state.get("documents", [])],
+        similarity=nearest,
+        margin=lead,
+        vector=vector,
+    )
+    return _Part(completion, text, prompt, services.confidence(evidence))
+
+
+def _slm_answer(name: str, settings: SlmAnswer) -> Node:
+    return _writer(name, settings, lambda _visit: _Plan("slm", settings.style))
+
+
+def _llm_synthesize(name: str, settings: LlmSynthesize) -> Node:
+    def plan(visit: int) -> _Plan:
+        return _Plan("llm", settings.style if visit == 1 else settings.again, settings.sections)
+
+    return _writer(name, settings, plan)
+
+
+def _summarize(name: str, settings: Summarize) -> Node:
+    plan = _Plan("slm", settings.style, from_request=settings.of == "request")
+    return _writer(name, settings, lambda _visit: plan)
+
+
+_WRITES = frozenset({"answer", "spend"})
+_FILLS = frozenset({"question", "sources", "feedback", "section"})
+
+SLM_ANSWER = NodeKind(
+    name="slm-answer",
+    doc="Let the small model answer, from the retrieved passages when there are any.",
+    settings=SlmAnswer,
+    make=_slm_answer,
+    writes=_WRITES,
+    effects=frozenset({"generates"}),
+    fills=_FILLS,
+    observation="chain",
+)
+LLM_SYNTHESIZE = NodeKind(
+    name="llm-synthesize",
+    doc="Let the large model write from the retrieved passages; a second visit is told why the first draft failed.",
+    settings=LlmSynthesize,
+    make=_llm_synthesize,
+    writes=_WRITES,
+    effects=frozenset({"generates"}),
+    fills=_FILLS,
+    observation="chain",
+)
+SUMMARIZE = NodeKind(
+    name="summarize",
+    doc="Let the small model summarise the request or the retrieved passages.",
+    settings=Summarize,
+    make=_summarize,
+    writes=_WRITES,
+    effects=frozenset({"generates"}),
+    fills=_FILLS,
+    observation="chain",
+)

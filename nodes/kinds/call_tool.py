@@ -1,0 +1,78 @@
+"""`call-tool`: ask the policies, then call one tool once, however often the step is repeated."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.prompts import fill
+from sluicegate.nodes.writing.generation import said
+from sluicegate.services import Services
+from sluicegate.state import State, ToolCall
+
+__all__ = ["CALL_TOOL", "CallTool", "idempotency_key"]
+
+
+class CallTool(Settings):
+    tool: str | None = None
+    """The tool; by default the intent's."""
+    say: str | None = None
+    """The answer when it worked, with placeholders such as ``{{result.id}}``; by default the draft stays as it is."""
+
+
+def idempotency_key(run: str, tool: str, arguments: Mapping[str, Any]) -> str:
+    """Derived from the business action, never from the place in the graph: a repeated step is the same action."""
+    action = json.dumps([run, tool, arguments], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(action.encode()).hexdigest()[:32]
+
+
+def _make(name: str, settings: CallTool) -> Node:
+    async def call_tool(state: State, services: Services) -> dict[str, Any]:
+        intent, run = state.get("intent"), state["run"]["id"]
+        tool = settings.tool or (intent["tool"] if intent else "")
+        extraction = state.get("extraction")
+        arguments = dict(extraction["fields"]) if extraction else {}
+        key = idempotency_key(run, tool, arguments)
+        decision = services.policy.decide(
+            state["principal"],
+            "call_tool",
+            {"type": "Tool", "id": tool},
+            {"intent": intent["label"] if intent else "", "risk": intent["risk"] if intent else "high"},
+        )
+        if not decision.allowed:
+            denied = _call(tool, arguments, key, "denied", error=decision.reason or "no policy allows it")
+            return {"tool_calls": [denied]}
+        result = await services.tools.call(tool, arguments, key=key, run=run)
+        call = _call(tool, arguments, key, result.status, result.value, result.error, result.ms)
+        if result.status != "done" or settings.say is None:
+            return {"tool_calls": [call]}
+        values = {f"result.{field}": str(value) for field, value in _fields(result.value).items()}
+        answer = said(name, fill(settings.say, {**values, **{k: str(v) for k, v in arguments.items()}}))
+        return {"tool_calls": [call], "answer": answer}
+
+    return call_tool
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"value": value}  # pyright: ignore[reportUnknownVariableType]
+
+
+def _call(
+    tool: str, arguments: dict[str, Any], key: str, status: Any, result: Any = None, error: str = "", ms: float = 0.0
+) -> ToolCall:
+    return {
+        "tool": tool, "arguments": arguments, "key": key, "status": status, "result": result, "error": error, "ms": ms,
+    }  # fmt: skip
+
+
+CALL_TOOL = NodeKind(
+    name="call-tool",
+    doc="Ask the policies, then call a tool once, however often the step is repeated.",
+    settings=CallTool,
+    make=_make,
+    writes=frozenset({"tool_calls", "answer"}),
+    effects=frozenset({"calls-tool"}),
+    observation="tool",
+)

@@ -1,0 +1,99 @@
+"""`output-check`: run the guards on the draft; the gravest action any of them asks for is a fact to branch on.
+
+A draft written in sections is held against its passages section by section, so that one section without support is not
+lost among others, a heading is not taken for a claim, and a second try knows what to write again.
+"""
+
+from typing import Any
+
+from pydantic import Field
+
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.writing.generation import sources_of
+from sluicegate.nodes.writing.sections import BY_SECTION, merged, parted
+from sluicegate.services import Services
+from sluicegate.state import Answer, CheckResult, Checks, State
+
+__all__ = ["OUTPUT_CHECK", "OutputCheck"]
+
+_GRAVITY = ("pass", "redact", "regenerate", "escalate", "human", "refuse")
+
+
+class OutputCheck(Settings):
+    guards: list[str] = Field(min_length=1)
+    """The guards to run, by name."""
+
+
+def _make(name: str, settings: OutputCheck) -> Node:
+    del name
+
+    async def output_check(state: State, services: Services) -> dict[str, Any]:
+        answer = state.get("answer")
+        if not answer or not answer["text"]:
+            return {"checks": _verdict([_empty()])}
+        sections = parted(answer)
+        apart = [guard for guard in settings.guards if sections and guard in BY_SECTION]
+        whole = [guard for guard in settings.guards if guard not in apart]
+        about: dict[str, Any] = {
+            "stage": "output",
+            "question": state["request"]["text"],
+            "sources": _written_from(state, services),
+            "citations": len(answer["citations"]),
+            "run": state["run"]["id"],
+            "person": state["principal"]["id"],
+        }
+        results: list[CheckResult] = []
+        failed: list[str] = []
+        if apart:
+            said = {heading: await services.guards.check(apart, text, **about) for heading, text in sections.items()}
+            failed = [heading for heading, report in said.items() if not all(one["passed"] for one in report.results)]
+            for number, guard in enumerate(apart):
+                results.append(merged(guard, [(heading, report.results[number]) for heading, report in said.items()]))
+        update: dict[str, Any] = {}
+        if whole:
+            report = await services.guards.check(whole, answer["text"], **about)
+            results += report.results
+            if report.redacted:
+                redacted: Answer = {**answer, "text": report.text}
+                update["answer"] = redacted
+        ordered = sorted(results, key=lambda result: settings.guards.index(result["guard"]))
+        checks = _verdict(ordered)
+        return {"checks": {**checks, "sections": failed} if apart else checks, **update}
+
+    return output_check
+
+
+def _written_from(state: State, services: Services) -> list[str]:
+    """What the draft had to keep to: the passages, or the request itself where its own text was to be put short."""
+    intent = state.get("intent")
+    if "documents" not in state and intent and intent["task"] == "summary":
+        return [state["request"]["text"]]
+    return sources_of(state, services)
+
+
+def _verdict(results: list[CheckResult]) -> Checks:
+    # a redaction has mended what it found: the draft goes on without it
+    failures = [result for result in results if not result["passed"] and result["action"] != "redact"]
+    actions = [result["action"] for result in results if not result["passed"]]
+    return {
+        "failed": bool(failures),
+        "action": max(actions, key=_GRAVITY.index, default="pass"),
+        "failures": [result["guard"] for result in failures],
+        "results": results,
+    }
+
+
+def _empty() -> CheckResult:
+    return {"guard": "not-empty", "passed": False, "action": "escalate", "reason": "there is no draft", "ms": 0.0}
+
+
+OUTPUT_CHECK = NodeKind(
+    name="output-check",
+    doc="Run guards on the draft; redactions are applied, everything else is a fact to branch on.",
+    settings=OutputCheck,
+    make=_make,
+    writes=frozenset({"checks", "answer", "spend"}),
+    effects=frozenset({"checks"}),
+    observation="guardrail",
+)

@@ -1,0 +1,84 @@
+"""`policy-check`: may this person ask this? Guards on the request first, then Cedar; only a clean allow is an allow."""
+
+from typing import Any
+
+from pydantic import Field
+
+from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.services import Services
+from sluicegate.state import Policy, State
+
+__all__ = ["GUARD", "POLICY_CHECK", "PolicyCheck"]
+
+GUARD = "guard:"
+"""What the rule that denied begins with when it was a guard; its name follows."""
+
+
+class PolicyCheck(Settings):
+    action: str = "ask"
+    """The Cedar action to ask for."""
+    guards: list[str] = Field(default_factory=list[str])
+    """Guards on the request text; one that fails denies, one that redacts changes the text for what follows."""
+
+
+def _make(name: str, settings: PolicyCheck) -> Node:
+    del name
+
+    async def policy_check(state: State, services: Services) -> dict[str, Any]:
+        request, intent = state["request"], state.get("intent")
+        update: dict[str, Any] = {}
+        found: list[str] = []
+        if settings.guards:
+            report = await services.guards.check(
+                settings.guards,
+                request["text"],
+                stage="request",
+                run=state["run"]["id"],
+                person=state["principal"]["id"],
+            )
+            found = [result["guard"] for result in report.results if not result["passed"]]
+            blocked = [r for r in report.results if not r["passed"] and r["action"] != "redact"]
+            if blocked:
+                denied: Policy = {
+                    "verdict": "deny",
+                    "rules": [f"{GUARD}{result['guard']}" for result in blocked],
+                    "reason": "; ".join(result["reason"] for result in blocked),
+                    "errors": [],
+                }
+                return {"policy": denied}
+            if report.redacted:
+                cleaned = [*request["cleaned"], "redacted"]
+                update["request"] = {**request, "text": report.text, "cleaned": cleaned}
+        decision = services.policy.decide(
+            state["principal"],
+            settings.action,
+            {"type": "Workflow", "id": services.workflow.name},
+            {
+                "intent": intent["label"] if intent else "",
+                "risk": intent["risk"] if intent else "high",
+                "channel": request["channel"],
+                "hour": services.now().hour,
+                "data_classes": found,
+            },
+        )
+        policy: Policy = {
+            "verdict": "allow" if decision.allowed else "deny",
+            "rules": list(decision.rules),
+            "reason": decision.reason,
+            "errors": list(decision.errors),
+        }
+        return {**update, "policy": policy}
+
+    return policy_check
+
+
+POLICY_CHECK = NodeKind(
+    name="policy-check",
+    doc="Ask the policies whether this person may ask this; guards on the request come first.",
+    settings=PolicyCheck,
+    make=_make,
+    writes=frozenset({"policy", "request", "spend"}),
+    effects=frozenset({"decides-policy"}),
+    observation="guardrail",
+)

@@ -1,0 +1,85 @@
+"""The ticket desk: an example tool that is real, a SQLite table of tickets in the home folder."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sluicegate.nodes.tools.tool import ToolContext, tool
+from sluicegate.storage.sqlite import connect, transaction
+
+__all__ = ["CREATE_TICKET", "FIND_TICKETS"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS tickets (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    key TEXT NOT NULL UNIQUE,
+    run TEXT NOT NULL,
+    title TEXT NOT NULL,
+    category TEXT NOT NULL,
+    urgency TEXT NOT NULL,
+    details TEXT NOT NULL,
+    opened_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
+    status TEXT NOT NULL DEFAULT 'open'
+);
+"""
+
+
+@tool("create_ticket")
+def create_ticket(
+    context: ToolContext,
+    title: Annotated[str, Field(min_length=3, max_length=120, description="what is wanted, in a few words")],
+    category: Annotated[
+        Literal["access", "hardware", "software", "network", "other"], Field(description="the team it goes to")
+    ] = "other",
+    urgency: Annotated[
+        Literal["low", "normal", "high"], Field(description="high only when work has stopped")
+    ] = "normal",
+    details: Annotated[str, Field(max_length=2000, description="what else matters")] = "",
+) -> dict[str, Any]:
+    """Open a ticket. The same idempotency key gives the same ticket, also after a crash before the answer."""
+    connection = connect(context.home / "tickets.sqlite", schema=_SCHEMA, durable=True)
+    try:
+        with transaction(connection):
+            connection.execute(
+                "INSERT INTO tickets (key, run, title, category, urgency, details) VALUES (?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (key) DO NOTHING",
+                (context.key, context.run, title, category, urgency, details),
+            )
+            row = connection.execute("SELECT * FROM tickets WHERE key = ?", (context.key,)).fetchone()
+        return {
+            "id": f"T-{row['number']:05}",
+            "title": row["title"],
+            "category": row["category"],
+            "urgency": row["urgency"],
+            "status": row["status"],
+        }
+    finally:
+        connection.close()
+
+
+@tool("find_tickets", effects=False, retries=1)
+def find_tickets(
+    context: ToolContext,
+    words: Annotated[str, Field(min_length=2, max_length=100, description="words of the title")],
+) -> dict[str, Any]:
+    """Find open tickets by words of their title, newest first, ten at most."""
+    connection = connect(context.home / "tickets.sqlite", schema=_SCHEMA)
+    try:
+        pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        rows = connection.execute(
+            "SELECT number, title, status FROM tickets WHERE status = 'open' AND title LIKE ? ESCAPE '\\'"
+            " ORDER BY number DESC LIMIT 10",
+            (pattern,),
+        ).fetchall()
+        found = [{"id": f"T-{row['number']:05}", "title": row["title"]} for row in rows]
+        return {
+            "count": len(found),
+            "tickets": found,
+            "list": "; ".join(f"{one['id']} {one['title']}" for one in found),
+        }
+    finally:
+        connection.close()
+
+
+CREATE_TICKET = create_ticket
+FIND_TICKETS = find_tickets

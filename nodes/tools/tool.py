@@ -1,0 +1,60 @@
+"""A tool is a typed function, its arguments' JSON Schema comes from its signature.
+
+A package registers its own by an entry point in the group ``sluicegate.tools`` that names a `Tool`, made with the
+`tool` decorator. A function's first parameter is the `ToolContext`; the rest are the arguments.
+"""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+__all__ = ["Tool", "ToolContext", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class ToolContext:
+    """What a tool gets beside its arguments."""
+
+    home: Path
+    run: str
+    key: str
+    """The idempotency key; a tool that writes to an outside system passes it on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    name: str
+    doc: str
+    function: Callable[..., Any]
+    arguments: type[BaseModel]
+    timeout_s: float = 10.0
+    retries: int = 0
+    """How often a failed call is tried again; only for tools whose repetition is harmless."""
+    effects: bool = True
+    """Whether it changes anything outside; a shadow run or a replay does not call one that does."""
+
+    @property
+    def schema(self) -> dict[str, Any]:
+        return self.arguments.model_json_schema()
+
+
+def tool(
+    name: str, *, timeout_s: float = 10.0, retries: int = 0, effects: bool = True
+) -> Callable[[Callable[..., Any]], Tool]:
+    """Make a `Tool` of a typed function; annotate parameters with pydantic's `Field` for limits and descriptions."""
+
+    def register(function: Callable[..., Any]) -> Tool:
+        hints = inspect.get_annotations(function, eval_str=True)
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        fields: dict[str, Any] = {
+            parameter.name: (hints[parameter.name], ... if parameter.default is parameter.empty else parameter.default)
+            for parameter in parameters
+        }
+        arguments = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
+        return Tool(name, inspect.getdoc(function) or "", function, arguments, timeout_s, retries, effects)
+
+    return register

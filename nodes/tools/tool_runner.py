@@ -1,0 +1,103 @@
+"""The tool service: validates arguments, calls a tool in a thread under its timeout, remembers what a key's call gave.
+
+A call is remembered by its idempotency key before its result is used, so a step that runs again after a crash, here or
+on another machine that shares the memory, gets the first result back. Between a tool's effect and our memory of it
+stands the tool's own use of the key.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from sluicegate.errors import ConfigError, Problem, nearest
+from sluicegate.nodes.tools.registry import tools
+from sluicegate.nodes.tools.tool import Tool, ToolContext
+from sluicegate.services import ToolResult
+from sluicegate.storage.database import Place, open_database
+
+__all__ = ["ToolBox"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS tool_calls (
+    key TEXT PRIMARY KEY,
+    tool TEXT NOT NULL,
+    run TEXT NOT NULL,
+    result TEXT NOT NULL,
+    ms DOUBLE PRECISION NOT NULL
+);
+"""
+
+
+class ToolBox:
+    """Implements `services.Tools` over the registered tools."""
+
+    def __init__(
+        self,
+        home: Path,
+        *,
+        allowed: Mapping[str, Tool] | None = None,
+        dry: bool = False,
+        memory: Place | None = None,
+    ) -> None:
+        """`dry` answers for tools with effects without calling them: for shadow runs and replays. `memory` is where
+        calls are remembered, by default `home`."""
+        self._home = home
+        self._tools = tools() if allowed is None else allowed
+        self._dry = dry
+        self._calls = open_database(memory or home, "tools", _SCHEMA, durable=True)
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """Raises `ConfigError` SG117 for an unknown tool."""
+        return self._tool(name).schema
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
+        found = self._tool(name)
+        with self._calls.reading(run) as execute:
+            known = execute("SELECT result, ms FROM tool_calls WHERE key = ?", (key,))
+        if known:
+            return ToolResult("done", json.loads(known[0]["result"]), ms=known[0]["ms"], repeated=True)
+        try:
+            checked = found.arguments.model_validate(dict(arguments))
+        except ValidationError as error:
+            return ToolResult("invalid", error=_explained(error))
+        if self._dry and found.effects:
+            return ToolResult("done", {"id": "not-called", **checked.model_dump(mode="json")})
+        return await self._try(found, checked.model_dump(), key, run)
+
+    async def _try(self, found: Tool, arguments: dict[str, Any], key: str, run: str) -> ToolResult:
+        context, started, error = ToolContext(self._home, run, key), time.perf_counter(), ""
+        for _ in range(found.retries + 1):
+            try:
+                async with asyncio.timeout(found.timeout_s):
+                    value = await asyncio.to_thread(found.function, context, **arguments)
+            except TimeoutError:
+                error = f"no answer within {found.timeout_s:g} s"
+            except Exception as failure:
+                error = f"{type(failure).__name__}: {failure}"
+            else:
+                ms = (time.perf_counter() - started) * 1000
+                self._remember((key, found.name, run, json.dumps(value, ensure_ascii=False), ms))
+                return ToolResult("done", value, ms=ms)
+        return ToolResult("failed", error=error, ms=(time.perf_counter() - started) * 1000)
+
+    def _remember(self, row: tuple[str, str, str, str, float]) -> None:
+        with self._calls.writing(row[2]) as execute:
+            execute("INSERT INTO tool_calls VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+
+    def _tool(self, name: str) -> Tool:
+        try:
+            return self._tools[name]
+        except KeyError:
+            problem = Problem(
+                "SG117", f"unknown tool {name!r}", choices=tuple(self._tools), suggestion=nearest(name, self._tools)
+            )
+            raise ConfigError([problem]) from None
+
+
+def _explained(error: ValidationError) -> str:
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

@@ -1,0 +1,1 @@
+"""How a draft is made: by generation, by quotation, in sections."""

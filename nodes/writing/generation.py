@@ -1,0 +1,106 @@
+"""What the kinds that ask a model share: the call, the sources, the citations and the draft.
+
+A call that is not allowed (see `governed`) is not an error: it is a fact that the workflow's branches decide on.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from sluicegate.errors import ModelError, StoppedError
+from sluicegate.nodes.model_governance import counted_as
+from sluicegate.services import AnswerConfidence, Completion, Prompt, Services
+from sluicegate.state import Answer, Citation, DocumentRef, State
+
+__all__ = ["ask", "cited", "said", "sources_of", "unusable", "written"]
+
+
+async def ask(
+    services: Services,
+    *,
+    role: str,
+    size: Literal["slm", "llm"],
+    prompt: Prompt,
+    max_tokens: int,
+    schema: Mapping[str, Any] | None = None,
+    logprobs: int = 0,
+    temperature: float = 0.0,
+    seed: int = 0,
+) -> Completion | None:
+    """Ask `role`; None when the policies, the budget or the kill switch did not allow it, which `spend` then says.
+
+    Raises `ModelError` when no model of the role's chain answered.
+    """
+    counted_as(size)
+    try:
+        return await services.models.chat(
+            role,
+            prompt.messages,
+            max_tokens=max_tokens,
+            schema=schema,
+            logprobs=logprobs,
+            temperature=temperature,
+            seed=seed,
+        )
+    except StoppedError:
+        return None
+
+
+def unusable(error: ModelError) -> bool:
+    """Whether a model answered, but with something that does not fit its schema, rather than not at all."""
+    return error.code == "SG305" or (isinstance(error.__cause__, ModelError) and error.__cause__.code == "SG305")
+
+
+def sources_of(state: State, services: Services) -> list[str]:
+    """The retrieved passages' texts, in citation order: source ``[1]`` first."""
+    return [services.retriever.text(document) for document in state.get("documents", [])]
+
+
+def cited(text: str, documents: Sequence[DocumentRef]) -> list[Citation]:
+    """The documents that `text` cites as ``[n]``, in order, once each."""
+    return [
+        {"marker": f"[{n}]", "document": document["id"], "version": document["version"], "span": document["span"]}
+        for n, document in enumerate(documents, start=1)
+        if f"[{n}]" in text
+    ]
+
+
+def written(
+    node: str,
+    completion: Completion,
+    prompt: Prompt,
+    judged: AnswerConfidence,
+    threshold: float,
+    state: State,
+) -> Answer:
+    """The draft that a completion makes."""
+    text = completion.text.strip()
+    return {
+        "text": text,
+        "confidence": judged.confidence if text else 0.0,
+        "answerability": judged.answerability,
+        "threshold": threshold,
+        "citations": cited(text, state.get("documents", [])),
+        "model": completion.model,
+        "by": node,
+        "prompt": f"{prompt.id}@{prompt.version}",
+        "prompt_hash": prompt.hash,
+        "finish": completion.finish,
+        "fallback": completion.fallback,
+    }
+
+
+def said(node: str, text: str, *, confidence: float = 1.0) -> Answer:
+    """Words that no model wrote: a tool's result, a refusal, or nothing at all. Nothing at all is never sure enough."""
+    return {
+        "text": text,
+        "confidence": confidence,
+        "answerability": confidence,
+        "threshold": 0.0 if text else 1.0,
+        "citations": [],
+        "model": "",
+        "by": node,
+        "prompt": "",
+        "prompt_hash": "",
+        "finish": "stop" if text else "error",
+        "fallback": "",
+    }

@@ -1,0 +1,160 @@
+"""Are these policies fit to decide? Every fault of every file at once, each with its place.
+
+Errors refuse the workflow: text that does not parse, that the schema does not know, a policy without an `@id` of its
+own, a template (it decides nothing until it is linked), and characters that make a policy read other than it is.
+A policy that no request can ever meet is a warning, as in Cedar's own validator.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cedarpy
+from cedarpy import PolicySet, Schema
+
+from sluicegate.errors import Place, Problem, nearest
+from sluicegate.policies.cedar.sources import PolicyFile, PolicyText
+
+__all__ = ["Rule", "check"]
+
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
+_UNFINISHED = "unexpected end of input"
+_UNKNOWN = {
+    r"attribute `(\w+)` .* not found": r"(\w+)\??:",
+    r'unrecognized action `Action::"(\w+)"`': r'action "(\w+)"',
+    r"unrecognized entity type `(\w+)`": r"entity (\w+)",
+}
+"""How Cedar complains of a word it does not know, and how the schema declares such words."""
+_PROBE = ' when { principal["sluicegate: reached"] == 1 };'
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One policy that has been checked."""
+
+    id: str
+    effect: str
+    """``permit`` or ``forbid``."""
+    reason: str
+    """Its `@reason`, for people; empty when it has none."""
+    place: Place
+    text: str
+    actions: tuple[str, ...]
+    """The actions its scope names; empty for every action."""
+
+
+def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], list[Problem]]:
+    """The policies in file order, and all that is wrong with them. Only a list without errors may be used."""
+    schema = Schema.from_str(schema_text)
+    rules: list[Rule] = []
+    problems: list[Problem] = []
+    for file in files:
+        problems += [
+            Problem(
+                "SG201",
+                f"invisible direction mark U+{ord(found[0]):04X}: the text does not read as it decides",
+                file.place(found.start()),
+            )
+            for found in _BIDI.finditer(file.text)
+        ]
+        for policy in file.policies():
+            fault = _parse_fault(policy)
+            if fault:
+                problems.append(fault)
+                continue
+            found_problems = _schema_faults(policy, schema, schema_text)
+            rule, naming = _named(policy, {known_rule.id: known_rule.place for known_rule in rules})
+            problems += [*naming, *found_problems]
+            if rule:
+                rules.append(rule)
+            if rule and not found_problems and _never_applies(policy, schema):
+                message = f"policy {rule.id!r} can never apply: no request meets its conditions"
+                problems.append(Problem("SG201", message, policy.place, severity="warning"))
+    return rules, problems
+
+
+def _parses(text: str) -> str:
+    """Cedar's complaint, empty when there is none."""
+    try:
+        PolicySet.from_str(text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _parse_fault(policy: PolicyText) -> Problem | None:
+    complaint = _parses(policy.text)
+    if not complaint:
+        return None
+    # the shortest beginning that is more than unfinished ends at the word at fault (LR parsers see a fault at once)
+    low, high = 1, len(policy.tokens)
+    while low < high:
+        middle = (low + high) // 2
+        if _parses(policy.upto(middle)) in ("", _UNFINISHED):
+            low = middle + 1
+        else:
+            high = middle
+    place = policy.file.place(policy.tokens[low - 1].start)
+    if complaint == _UNFINISHED:
+        return Problem("SG201", "policy is not finished", place, hint="End it with ';'")
+    if low == len(policy.tokens):
+        # grammatical, but without meaning: the complaint quotes the word
+        place = _mentioned(policy, complaint) or policy.place
+    return Problem("SG201", complaint, place)
+
+
+def _schema_faults(policy: PolicyText, schema: Schema, schema_text: str) -> list[Problem]:
+    found = [error.error for error in cedarpy.validate_policies(policy.text, schema).errors]
+    messages = list(dict.fromkeys(message.removeprefix("for policy `policy0`, ") for message in found))
+    if len(messages) > 1:
+        # follows from the fault that is named besides
+        messages = [message for message in messages if not message.startswith("unable to find an applicable action")]
+    problems: list[Problem] = []
+    for message in messages:
+        near = None
+        for unknown, declared in _UNKNOWN.items():
+            word = re.search(unknown, message)
+            near = nearest(word[1], re.findall(declared, schema_text)) if word else near
+        problems.append(Problem("SG201", message, _mentioned(policy, message) or policy.place, suggestion=near))
+    return problems
+
+
+def _mentioned(policy: PolicyText, message: str) -> Place | None:
+    """The place of the first word of the policy that `message` quotes."""
+    for quoted in [*re.findall(r"`([^`]+)`", message), *re.findall(r": (\w+)$", message)]:
+        words = [*re.findall(r'"([^"]*)"', quoted), quoted]
+        for word in words:
+            place = policy.find(word)
+            if place:
+                return place
+    return None
+
+
+def _named(policy: PolicyText, taken: dict[str, Place]) -> tuple[Rule | None, list[Problem]]:
+    parsed: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(policy.text))
+    if parsed["templates"]:
+        message = "a template decides nothing until it is linked"
+        return None, [Problem("SG201", message, policy.place, hint="Write out principal and resource")]
+    (body,) = parsed["staticPolicies"].values()
+    annotations: dict[str, str | None] = body.get("annotations", {})
+    name = annotations.get("id") or ""
+    problems: list[Problem] = []
+    if not name:
+        hint = 'Put @id("name") before it: the audit log names the policies that decided'
+        problems.append(Problem("SG201", "policy without an @id", policy.place, hint=hint))
+    elif name in taken:
+        message = f"@id {name!r} is already taken by the policy at {taken[name]}"
+        problems.append(Problem("SG201", message, policy.place))
+    scope = body["action"]
+    entities = scope.get("entities", [scope["entity"]] if "entity" in scope else [])
+    actions = tuple(entity["id"] for entity in entities)
+    reason = annotations.get("reason") or ""
+    return Rule(name, body["effect"], reason, policy.place, policy.text, actions), problems
+
+
+def _never_applies(policy: PolicyText, schema: Schema) -> bool:
+    """Cedar's type checker skips what follows a condition that is always false: it then misses a planted fault."""
+    planted = policy.upto(len(policy.tokens) - 1) + _PROBE
+    return cedarpy.validate_policies(planted, schema).validation_passed

@@ -1,0 +1,119 @@
+"""Policy files as text: which there are, and where each policy and word in them stands.
+
+Cedar's parser names no positions through `cedarpy`, so files are cut into policies here and faults are given a place
+by looking their words up. Cedar itself stays the only judge of what a policy means.
+"""
+
+import json
+import re
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from sluicegate.errors import Place, PolicyError
+from sluicegate.policies.config import PolicyConfig
+
+__all__ = ["BASE", "PolicyFile", "PolicyText", "Token", "base_schema", "policy_files"]
+
+BASE = Path(__file__).parents[1] / "base"
+"""The folder of the base policies and of the schema."""
+
+_TOKEN = re.compile(r'//[^\n]*|\s+|"(?:\\.|[^"\\])*"|[A-Za-z_]\w*|\d+|::|==|!=|<=|>=|&&|\|\||.', re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    text: str
+    start: int
+    """Offset in its file."""
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+
+@dataclass(frozen=True)
+class PolicyFile:
+    name: str
+    """As error messages show it."""
+    text: str
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return [0, *(found.end() for found in re.finditer("\n", self.text))]
+
+    def place(self, offset: int) -> Place:
+        line = bisect_right(self._line_starts, offset)
+        return Place(self.name, line, offset - self._line_starts[line - 1] + 1)
+
+    def policies(self) -> Iterator["PolicyText"]:
+        """The file's policies in order; what follows the last ``;`` counts as one that is not finished."""
+        tokens: list[Token] = []
+        for found in _TOKEN.finditer(self.text):
+            word = found[0]
+            if word.isspace() or word.startswith("//"):
+                continue
+            tokens.append(Token(word, found.start()))
+            if word == ";":
+                yield PolicyText(self, tuple(tokens))
+                tokens = []
+        if tokens:
+            yield PolicyText(self, tuple(tokens))
+
+
+@dataclass(frozen=True)
+class PolicyText:
+    """One policy of a file."""
+
+    file: PolicyFile
+    tokens: tuple[Token, ...]
+
+    @property
+    def text(self) -> str:
+        return self.upto(len(self.tokens))
+
+    @property
+    def place(self) -> Place:
+        return self.file.place(self.tokens[0].start)
+
+    def upto(self, count: int) -> str:
+        """The policy's text as far as its first `count` tokens."""
+        return self.file.text[self.tokens[0].start : self.tokens[count - 1].end]
+
+    def find(self, word: str) -> Place | None:
+        """Where a name, or a string of that value, first stands."""
+        spellings = {word, json.dumps(word, ensure_ascii=False)}
+        return next((self.file.place(token.start) for token in self.tokens if token.text in spellings), None)
+
+
+def base_schema() -> str:
+    return (BASE / "schema.cedarschema").read_text(encoding="utf-8")
+
+
+def policy_files(folder: Path | None = None, config: PolicyConfig | None = None) -> list[PolicyFile]:
+    """The base policies and those of a workflow's folder, in a fixed order.
+
+    Raises `PolicyError` SG201 for a file that cannot be read, and for a pattern other than the default that matches
+    nothing: a policy that is named but absent must not be missed.
+    """
+    config = config or PolicyConfig()
+    files = [_read(path, f"base/{path.name}") for path in sorted(BASE.glob("*.cedar"))] if config.base else []
+    if folder is None:
+        return files
+    for pattern in config.files:
+        found = sorted(folder.glob(pattern))
+        if not found and pattern not in PolicyConfig().files:
+            raise PolicyError(
+                "SG201", f"no policy file matches {pattern!r} in {folder}", hint="Correct `policy: files:` or add it"
+            )
+        files += [_read(path, path.relative_to(folder).as_posix()) for path in found]
+    return files
+
+
+def _read(path: Path, name: str) -> PolicyFile:
+    try:
+        return PolicyFile(name, path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise PolicyError("SG201", f"{path} cannot be read: {error}", hint="Save it as UTF-8 text") from error

@@ -1,0 +1,1 @@
+"""The built-in guards that need one file each."""

@@ -1,0 +1,1 @@
+"""Prompt injection: disguises taken off, steering found and weighed."""

@@ -1,0 +1,1 @@
+"""Personal data: recognisers, names and places."""

@@ -1,0 +1,79 @@
+"""`pii`: personal data, redacted by default.
+
+Patterns find data with a recognisable form; people, places and organisations are found only when the workflow names
+a spaCy model. Without one this is not PII removal: names stay in the text.
+"""
+
+import asyncio
+
+from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
+from sluicegate.policies.guards.config import PiiSettings
+from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES, recognise
+from sluicegate.policies.guards.settings import GuardSettings
+
+__all__ = ["KIND"]
+
+
+def _make(settings: GuardSettings, helpers: Helpers) -> Check:
+    assert isinstance(settings, PiiSettings)
+    allowed = frozenset(text.casefold() for text in settings.allow)
+    patterns = tuple(entity for entity in settings.entities if entity in PATTERN_ENTITIES)
+    named = tuple(entity for entity in settings.entities if entity not in PATTERN_ENTITIES)
+    if named:
+        from sluicegate.policies.guards.pii.names import named_entities
+
+        find_names = named_entities(helpers.pipeline(settings.model))
+    else:
+        find_names = None
+
+    def check(subject: Subject) -> Verdict:
+        text = subject.text
+        findings = recognise(text, patterns)
+        if find_names:
+            findings += _beside(find_names(text, named), findings)
+        findings = [found for found in findings if not _spared(text[found.start : found.end], subject)]
+        if not findings:
+            return PASS
+        counts = {
+            label: sum(found.label == label for found in findings) for label in sorted({f.label for f in findings})
+        }
+        reason = "found " + ", ".join(f"{count} {label}" for label, count in counts.items())
+        return Verdict(passed=False, reason=reason, findings=tuple(sorted(findings)))
+
+    def _spared(value: str, subject: Subject) -> bool:
+        if value.casefold() in allowed:
+            return True
+        return settings.allow_from_sources and any(value in source for source in subject.sources)
+
+    if not named:
+        return check
+
+    async def aside(subject: Subject) -> Verdict:
+        # the model takes its time, which other runs should not wait for
+        return await asyncio.to_thread(check, subject)
+
+    return aside
+
+
+def _beside(names: list[Finding], taken: list[Finding]) -> list[Finding]:
+    """Names without what a pattern has found already; a name that is cut short stays, one that is cut out goes."""
+    found: list[Finding] = []
+    for name in names:
+        start, end = name.start, name.end
+        for other in taken:
+            if other.start < end and start < other.end:
+                start, end = (start, other.start) if start < other.start else (other.end, end)
+        if end - start > 1:
+            found.append(Finding(start, end, name.label))
+    return found
+
+
+KIND = GuardKind(
+    name="pii",
+    doc="Personal data with a recognisable form; names and places only with a spaCy model.",
+    stages=frozenset({"request", "retrieved", "output"}),
+    settings=PiiSettings,
+    make=_make,
+    quick=True,
+    says="It seems to hold personal data. Please ask again without them.",
+)

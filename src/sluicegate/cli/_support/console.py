@@ -1,0 +1,113 @@
+"""What every command prints with: one console, one JSON form, one way to show an error.
+
+Results go to standard output, everything else (progress, warnings, errors) to standard error, so that `--json` can be
+piped.
+"""
+
+import json
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from sluicegate.errors import SluicegateError
+
+__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress", "show_warnings", "this_machine_only"]
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+"""The type of every command's `--json` option."""
+
+
+def console() -> "Console":
+    """The console for results."""
+    from rich.console import Console
+
+    # a pipe gets whole lines: tables cut at 80 columns would lose what a script greps for
+    return Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")))
+
+
+def notes() -> "Console":
+    """The console for progress, warnings and errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False)
+
+
+def emit(value: Any) -> None:
+    """Print `value` as one JSON document."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def this_machine_only(what: str) -> None:
+    """Say, where machines share a server, that `what` was done on this one alone."""
+    from sluicegate.storage.postgres import URL
+
+    if os.environ.get(URL):
+        notes().print(f"{what} on this machine only: do the same on the others that share the server", style="yellow")
+
+
+def progress() -> "Progress":
+    """A progress bar for long work, on standard error; silent when that is not a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    screen = notes()
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=screen,
+        disable=not screen.is_terminal,
+    )
+
+
+class _Once(logging.Handler):
+    """Shows each warning once: that a stand-in answers is news the first time only."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self._seen: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        subject = text.split(": ")[0]
+        if subject not in self._seen:
+            self._seen.add(subject)
+            notes().print(f"note: {text}", style="dim", markup=False, soft_wrap=True)
+
+
+def show_warnings() -> None:
+    """Send the package's warnings to the terminal, and to nowhere else: other libraries configure the root logger."""
+    log = logging.getLogger("sluicegate")
+    log.propagate = False
+    log.handlers = [_Once()]
+
+
+def fail(error: "SluicegateError", *, as_json: bool = False) -> int:
+    """Show an error a user can fix; returns the exit status to leave with."""
+    from sluicegate.errors import ConfigError
+
+    if as_json:
+        said: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+        if isinstance(error, ConfigError):
+            said["problems"] = [
+                {"code": one.code, "message": one.message, "place": str(one.place or ""), "hint": one.hint}
+                for one in error.problems
+            ]
+        emit({"error": said})
+        return error.exit_status
+    screen = notes()
+    if isinstance(error, ConfigError):
+        for problem in error.problems:
+            screen.print(str(problem), style="red", markup=False, soft_wrap=True)
+    else:
+        screen.print(f"{error.code} {error.message}", style="red", markup=False, soft_wrap=True)
+        if error.hint:
+            screen.print(f"  {error.hint}", markup=False, soft_wrap=True)
+    return error.exit_status

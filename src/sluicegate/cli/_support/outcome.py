@@ -1,0 +1,178 @@
+"""How an outcome is shown: as JSON, as a block of lines in the terminal, and many of them as a summary."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.cli._support.console import console
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sluicegate.graphs.runtime.run import Outcome
+
+__all__ = ["as_json", "print_outcome", "print_summary", "proposed", "summary", "until"]
+
+_COLOURS = {
+    "cache": "cyan",
+    "slm": "green",
+    "rag-slm": "green",
+    "tool": "green",
+    "rag-llm": "yellow",
+    "human": "magenta",
+    "refused": "red",
+}
+
+
+def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str | None = None) -> dict[str, Any]:
+    """One outcome as plain data; `answer_text` is the answer as its reader may see it, where that differs.
+
+    `all_llm_usd` is None where the workflow has no large model to compare with.
+    """
+    state = outcome.state
+    intent, answer, spend = state.get("intent"), state.get("answer"), state.get("spend")
+    return {
+        "run": outcome.run,
+        "status": outcome.status,
+        "path": outcome.path,
+        "request": state["request"]["text"],
+        "intent": intent["label"] if intent else None,
+        "risk": intent["risk"] if intent else None,
+        "confidence": intent["confidence"] if intent else None,
+        "threshold": state.get("route", {}).get("threshold"),
+        "tags": state.get("tags"),
+        "answer": outcome.text if answer_text is None else answer_text,
+        "citations": answer["citations"] if answer and not outcome.waiting else [],
+        "model": answer["model"] if answer else "",
+        "fallback": answer["fallback"] if answer else "",
+        "answer_confidence": answer["confidence"] if answer else None,
+        "cache": state.get("cache"),
+        "policy": state.get("policy"),
+        "checks": state.get("checks"),
+        "tool_calls": state.get("tool_calls", []),
+        "prompt_tokens": spend["prompt_tokens"] if spend else 0,
+        "completion_tokens": spend["completion_tokens"] if spend else 0,
+        "llm_calls": spend["llm_calls"] if spend else 0,
+        "slm_calls": spend["slm_calls"] if spend else 0,
+        "usd": spend["usd"] if spend else 0.0,
+        "estimated_usd": spend.get("estimated_usd", 0.0) if spend else 0.0,
+        "stopped_by": spend["stopped_by"] if spend else "",
+        "all_llm_usd": all_llm_usd,
+        "ms": round(outcome.ms, 1),
+        "waiting": outcome.waiting,
+        "way": [entry["node"] for entry in state.get("trail", [])],
+    }
+
+
+def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> None:
+    """One outcome for a person."""
+    from rich.markup import escape
+    from rich.padding import Padding
+
+    screen = screen or console()
+    screen.print(f"[bold]{escape(_one_line(said['request']))}[/bold]")
+    colour = _COLOURS.get(said["path"], "white")
+    if said["intent"]:
+        sign = "≥" if said["confidence"] >= said["threshold"] else "<"
+        screen.print(
+            f"  intent    {said['intent']}  {said['confidence']:.2f} {sign} {said['threshold']:.2f} threshold"
+            f"  risk {said['risk']}"
+        )
+    if said["tags"] and said["tags"]["found"]:
+        scores = said["tags"]["scores"]
+        screen.print(f"  tags      {', '.join(f'{tag} {scores[tag]:.2f}' for tag in said['tags']['found'])}")
+    way = [*said["way"], said["waiting"]["node"]] if said["waiting"] else said["way"]
+    screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(way)}")
+    if said["cache"] and said["cache"].get("question"):
+        # the answer was given to other words: who reads it should be able to see to which
+        screen.print(f"  asked as  {escape(_one_line(said['cache']['question']))}")
+    if said["waiting"]:
+        waiting = said["waiting"]
+        screen.print(
+            f"  waiting   for {waiting['approvers']} until {until(waiting['deadline'])}: {escape(waiting['reason'])}"
+        )
+        if waiting["proposal"]:
+            screen.print("  proposal")
+            screen.print(Padding(escape(proposed(waiting["proposal"])), (0, 2, 0, 12)))
+        screen.print(f"  decide    sluicegate approvals show {said['run']}", soft_wrap=True)
+    else:
+        screen.print("  answer")
+        screen.print(Padding(escape(said["answer"]), (0, 2, 0, 12)))
+    if said["citations"]:
+        cited = ", ".join(f"{c['marker']} {c['document']}@{c['version']}" for c in said["citations"])
+        screen.print(f"  sources   {escape(cited)}")
+    if said["model"]:
+        screen.print(f"  model     {escape(said['model'])}" + (" [dim](stands in)[/dim]" if said["fallback"] else ""))
+    tokens = said["prompt_tokens"] + said["completion_tokens"]
+    reserved = f" of ${said['estimated_usd']:.5f} reserved" if said["estimated_usd"] else ""
+    alone = said["all_llm_usd"]
+    spent = f"${said['usd']:.5f}{reserved}" + ("" if alone is None else f" (all-LLM ${alone:.5f})")
+    screen.print(f"  cost      {tokens} tokens, {spent}, {said['ms'] / 1000:.2f} s")
+    if said["stopped_by"]:
+        screen.print(f"  not asked {escape(said['stopped_by'])}")
+    screen.print(f"  run       {said['run']}\n", style="dim")
+
+
+def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What many outcomes come to."""
+    paths = Counter(said["path"] for said in outcomes)
+    alone = [(said["path"], said["all_llm_usd"]) for said in outcomes if said["all_llm_usd"] is not None]
+    return {
+        "requests": len(outcomes),
+        "paths": dict(paths.most_common()),
+        "without_llm": sum(1 for said in outcomes if not said["llm_calls"] and "error" not in said),
+        "usd": sum(said["usd"] for said in outcomes),
+        "all_llm_usd": sum(usd for _, usd in alone) if alone else None,
+        "cache_hits": paths["cache"],
+        # priced as one large-model call each, without the sources its prompt would have held: rather too little
+        "cache_saved_usd": sum(usd for path, usd in alone if path == "cache") if alone else None,
+        # the model that an answer from the cache names was asked by another run
+        "models": dict(
+            Counter(said["model"] for said in outcomes if said["model"] and said["path"] != "cache").most_common()
+        ),
+    }
+
+
+def print_summary(outcomes: Sequence[dict[str, Any]], *, screen: "Console | None" = None) -> None:
+    """The summary for a person."""
+    from rich.table import Table
+
+    screen, found = screen or console(), summary(outcomes)
+    count = found["requests"]
+    if not count:
+        return
+    table = Table(title="Summary", title_justify="left", show_header=False, box=None, pad_edge=False)
+    for path, number in found["paths"].items():
+        table.add_row(path, f"{number}", f"{number / count:.0%}", "█" * round(20 * number / count))
+    screen.print(table)
+    if found["all_llm_usd"] is None:
+        screen.print(f"cost: ${found['usd']:.5f}; the workflow has no large model")
+    else:
+        avoided = f"{found['without_llm']} of {count} requests ({found['without_llm'] / count:.0%})"
+        screen.print(f"large-model calls avoided: {avoided}")
+        screen.print(
+            f"cost: ${found['usd']:.5f}, with the large model for everything about ${found['all_llm_usd']:.5f}"
+        )
+    if found["cache_hits"]:
+        saved, against = found["cache_saved_usd"], ""
+        if saved is not None:
+            against = f", which saved about ${saved:.5f} against asking the large model each time"
+        screen.print(f"answered from the cache: {found['cache_hits']}{against}")
+    answered = ", ".join(f"{model} {number}" for model, number in found["models"].items())
+    screen.print(f"what really answered: {answered or 'no model was needed'}")
+
+
+def _one_line(text: str, limit: int = 110) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+
+
+def until(deadline: str) -> str:
+    """A deadline of the state, to the minute."""
+    return f"{deadline[:10]} {deadline[11:16]} UTC"
+
+
+def proposed(proposal: dict[str, Any]) -> str:
+    """The tool that would be called, as a call."""
+    arguments = ", ".join(f"{name}={value!r}" for name, value in proposal["arguments"].items() if value)
+    return f"{proposal['tool']}({arguments})"

@@ -1,0 +1,181 @@
+"""`sluicegate router grade` and `router fit --task answer`: how sure an answer is, learned from graded answers."""
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.cli._support.console import emit, notes, progress
+from sluicegate.cli._support.router_embedding import ROLE, embed_like, embedding, models_of, only
+from sluicegate.cli._support.router_view import pairs
+from sluicegate.errors import ConfigError, ModelError, Problem
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sluicegate.evals.evaluation.grading import GradedAnswer
+    from sluicegate.graphs.config.load import Workflow
+    from sluicegate.routing.answers.fit import AnswerTarget, Graded
+    from sluicegate.routing.intent.fit import Embed
+
+__all__ = ["fit_answer_files", "fit_workflow_answers", "read_for", "write_graded"]
+
+
+def write_graded(workflow: Path, data: Sequence[Path], out: Path, *, as_json: bool) -> None:
+    """Grade the answers to labelled requests and write them to `out`, one JSON object a line."""
+    from sluicegate.evals.evaluation.cases import read_cases
+
+    asked = sum(len(read_cases(path)) for path in data)
+    graded = _graded(_loaded(workflow), data)
+    out.write_text("".join(json.dumps(each.plain(), ensure_ascii=False) + "\n" for each in graded), encoding="utf-8")
+    left = asked - len(graded)
+    found = {"file": str(out), "answers": len(graded), "right": sum(each.right for each in graded), "left_out": left}
+    if left:
+        notes().print(f"{left} of {asked} rows do not say what is right, or come to no answer of the small model")
+    if as_json:
+        emit(found)
+    else:
+        pairs(str(out), found)
+
+
+def fit_workflow_answers(path: Path, out: Path | None, *, needed: bool, as_json: bool) -> None:
+    """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `calibration`."""
+    from sluicegate.routing.answers.fit import AnswerTarget
+
+    workflow = _loaded(path)
+    files, router = workflow.config.examples, workflow.config.router
+    folder = out or (workflow.folder / router.answers if router.answers else None)
+    if folder is None:
+        raise ConfigError(
+            [Problem("SG106", f"{path} names no `router: {{answers: …}}`", hint="Name a folder there, or with --out")]
+        )
+    if files.train is None or files.calibration is None:
+        raise ConfigError([Problem("SG106", f"{path} needs `examples: {{train: …, calibration: …}}` with facts")])
+    train, apart = workflow.find(files.train), workflow.find(files.calibration)
+    target = AnswerTarget(router.answer_target.error, router.answer_target.confidence, needed)
+    rows = [_as_graded(_graded(workflow, [part], labelled=part == train)) for part in (train, apart)]
+    embed, embedder = embedding(models_of(workflow), ROLE)
+    (fitted, proved) = (_with_vectors(part, embed) for part in rows)
+    _fit(fitted, proved, target, [train, apart], folder, embedder, as_json=as_json)
+
+
+def fit_answer_files(
+    source: Sequence[Path],
+    apart: Sequence[Path] | None,
+    target: "AnswerTarget",
+    out: Path,
+    embedder: str,
+    *,
+    as_json: bool,
+) -> None:
+    """Fit on files of graded answers. `embedder` is the model's name, or none; it is asked where every row has its
+    question."""
+    train, proof = (_read(paths) if paths else None for paths in (source, apart))
+    facts: Mapping[str, str] | None = None
+    if embedder != "none" and all(row.question for row in [*(train or ()), *(proof or ())]):
+        embed, facts = embedding(only(embedder), ROLE)
+        train, proof = (_with_vectors(rows, embed) if rows is not None else None for rows in (train, proof))
+    _fit(train or [], proof, target, [*source, *(apart or ())], out, facts, as_json=as_json)
+
+
+def read_for(artifact: Path, data: Sequence[Path]) -> "list[Graded]":
+    """Graded answers as the confidence in `artifact` judges them. Raises `ModelError` SG313 for rows that lack their
+    question where it reads that."""
+    from sluicegate.routing.intent.artifact import read_card
+
+    rows, embedder = _read(data), read_card(artifact, task="answer").get("embedder")
+    if embedder is None:
+        return rows
+    if silent := sum(not row.question for row in rows):
+        what = f"{silent} of {len(rows)} rows have no question, which {artifact} compares with others"
+        raise ModelError("SG313", what, hint="Write them with `sluicegate router grade`")
+    embed = embed_like(embedder)
+
+    async def embedded() -> "Sequence[Sequence[float]]":
+        return await embed([row.question for row in rows])
+
+    return [replace(row, vector=vector) for row, vector in zip(rows, asyncio.run(embedded()), strict=True)]
+
+
+def _read(paths: Sequence[Path]) -> "list[Graded]":
+    from sluicegate.routing.answers.fit import read_graded
+    from sluicegate.routing.data import read_rows
+
+    return read_graded([row for path in paths for row in read_rows(path)])
+
+
+def _with_vectors(rows: "Sequence[Graded]", embed: "Embed") -> "list[Graded]":
+    if not rows:
+        return []
+    with progress() as line:
+        task = line.add_task("embedding questions", total=len(rows))
+
+        async def embedded() -> "NDArray[np.float32]":
+            return await embed([row.question for row in rows], lambda done, _total: line.update(task, completed=done))
+
+        vectors: list[list[float]] = asyncio.run(embedded()).tolist()
+    return [replace(row, vector=vector) for row, vector in zip(rows, vectors, strict=True)]
+
+
+def _fit(
+    train: "Sequence[Graded]",
+    apart: "Sequence[Graded] | None",
+    target: "AnswerTarget",
+    files: Sequence[Path],
+    out: Path,
+    embedder: "Mapping[str, str] | None",
+    *,
+    as_json: bool,
+) -> None:
+    from sluicegate.routing.answers.fit import fit_answers
+
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    card = fit_answers(train, apart, target=target, digests=digests, out=out, embedder=embedder)
+    found: dict[str, Any] = {
+        "artifact": str(out),
+        "hash": card["hash"],
+        **card["rows"],
+        **card["metrics"],
+        "threshold": card["threshold"]["value"],
+        "accepted_error_bound": card["threshold"]["bound"],
+        "answerability_auroc": (card["answerability"] or {}).get("auroc"),
+    }
+    if not card["threshold"]["proved"]:
+        notes().print("no threshold could be proved: nothing is sure enough", style="yellow")
+    if as_json:
+        emit(found)
+    else:
+        pairs(str(out), found)
+
+
+def _graded(workflow: "Workflow", data: Sequence[Path], *, labelled: bool = False) -> "list[GradedAnswer]":
+    """`labelled` leaves out rows that do not say what is right, such as those that only teach the router."""
+    from sluicegate.evals.evaluation.cases import read_cases
+    from sluicegate.evals.evaluation.grading import grade
+    from sluicegate.home import home
+
+    cases = [case for path in data for case in read_cases(path) if case.expects_result or not labelled]
+    folder = home() / "evals" / f"grading-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
+    with progress() as line:
+        task = line.add_task("grading answers", total=len(cases))
+        try:
+            return asyncio.run(grade(workflow, cases, folder, on_case=lambda: line.advance(task)))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _as_graded(answers: "Sequence[GradedAnswer]") -> "list[Graded]":
+    from sluicegate.routing.answers.fit import Graded
+
+    return [Graded(each.features, each.right, each.model, each.text, each.known) for each in answers]
+
+
+def _loaded(path: Path) -> "Workflow":
+    from sluicegate.graphs.config.load import load
+
+    return load(path)

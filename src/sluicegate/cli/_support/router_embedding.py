@@ -1,0 +1,68 @@
+"""What the router's commands embed texts with: the workflow's embedder, one by name, or the one an artifact names."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from sluicegate.cli._support.console import progress
+from sluicegate.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sluicegate.graphs.config.load import Workflow
+    from sluicegate.models.chain import ModelSet
+    from sluicegate.routing.intent.fit import Embed
+    from sluicegate.routing.intent.router import EmbedNow
+
+__all__ = ["EMBEDDER", "LAYERED", "ROLE", "embed_like", "embedding", "models_of", "only"]
+
+EMBEDDER = "embedded:all-minilm-l6-v2"
+LAYERED = f"{EMBEDDER}+layers"
+ROLE = "embedder"
+
+
+def models_of(workflow: "Workflow") -> "ModelSet":
+    from sluicegate.models.chain import ModelSet
+
+    return ModelSet(workflow.config.models)
+
+
+def only(embedder: str) -> "ModelSet":
+    """The one model that embeds, as `ROLE`, fetched first when it is embedded and absent."""
+    from sluicegate.models.chain import ModelSet
+    from sluicegate.models.config import ModelConfig
+    from sluicegate.models.embedded.weights import LAYERS, WEIGHTS, ensure
+
+    provider, _, name = embedder.partition(":")
+    if not name:
+        raise ModelError("SG308", f"{embedder!r} is not a model", hint="Write provider:model, or none")
+    if provider == "embedded" and (name := name.removesuffix(LAYERS)) in WEIGHTS:
+        with progress() as bar:
+            line = bar.add_task(f"fetching {name}", total=None)
+            ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
+    return ModelSet({ROLE: ModelConfig(use=embedder, timeout_s=600)})
+
+
+def embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
+    """An embedding call that remembers, and what the card says of the embedder."""
+    probe = asyncio.run(models.embed(role, ["sluicegate"]))
+
+    async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
+        import numpy as np
+
+        made = await models.embed(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
+        return np.asarray(made.vectors, np.float32)
+
+    return embed, {"model": probe.model, "fingerprint": probe.fingerprint}
+
+
+def embed_like(embedder: Mapping[str, Any]) -> "EmbedNow":
+    """A call of the embedder that a card names, which refuses any that embeds otherwise."""
+    models = only(embedder["model"])
+
+    async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+        return (await models.embed(ROLE, texts, like=embedder["fingerprint"])).vectors
+
+    return embed

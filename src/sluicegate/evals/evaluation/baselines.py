@@ -1,0 +1,193 @@
+"""The workflow as it is, and the two baselines it is held against: everything on one model.
+
+``all-slm``: every call for the role `llm` goes to the role `slm`, and the thresholds of routing and of answers are 0,
+so that no request is escalated for a confidence. ``all-llm``: every call for `slm` goes to `llm`, and the thresholds
+are above every confidence, so that each request takes the branch of the unsure. Policies, retrieval, prompts, guards,
+tools and people stay as they are in both. What answers is what the workflow's fallback chains come to: without a large
+model at hand ``all-llm`` measures its stand-in, and reports say so.
+
+Every variant runs isolated: nothing is read from or written to the answer cache, tools with effects are answered dry,
+checkpoints, waiting approvals and the ledger are kept apart from the home's, and runs are marked as shadow runs.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.graphs.runtime.approvals import Approvals
+from sluicegate.graphs.runtime.build import build
+from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.policies.cache.cache import NoCache
+from sluicegate.policies.kill_switch import KillSwitch
+from sluicegate.policies.ledger.ledger import SqliteLedger
+from sluicegate.routing.calibration.threshold import NEVER
+from sluicegate.services import (
+    AnswerConfidence,
+    AnswerFeatures,
+    Classification,
+    Completion,
+    Confidence,
+    Embeddings,
+    Models,
+    Router,
+    Services,
+)
+
+__all__ = [
+    "VARIANTS",
+    "Metered",
+    "RouterWithThreshold",
+    "Variant",
+    "baselines_of",
+    "changed",
+    "isolated",
+    "metered",
+    "opened_variant",
+]
+
+Variant = Literal["workflow", "all-slm", "all-llm"]
+
+VARIANTS: tuple[Variant, ...] = ("workflow", "all-slm", "all-llm")
+
+
+def baselines_of(workflow: Workflow) -> tuple[Variant, ...]:
+    """The baselines that the workflow has models for: one without a large model has no ``all-llm``."""
+    return tuple(variant for variant in VARIANTS[1:] if variant.removeprefix("all-") in workflow.config.models)
+
+
+_ROLES: Mapping[Variant, Mapping[str, str]] = {
+    "workflow": {},
+    "all-slm": {"llm": "slm"},
+    "all-llm": {"slm": "llm"},
+}
+_THRESHOLDS: Mapping[Variant, float | None] = {"workflow": None, "all-slm": 0.0, "all-llm": NEVER}
+
+
+@dataclass(slots=True)
+class Meter:
+    """What the calls of one run come to."""
+
+    list_usd: float = 0.0
+    """At the list price of the models asked for first, whatever answered."""
+    large: int | None = None
+    """Calls for the role `llm`, where roles stand for others; None where a run's own count holds."""
+
+
+_METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered() -> Generator[Meter]:
+    """Count the calls made within, also those of tasks started within."""
+    meter = Meter()
+    token = _METER.set(meter)
+    try:
+        yield meter
+    finally:
+        _METER.reset(token)
+
+
+class Metered:
+    """`services.Models` with roles that stand for others, counting what calls cost at list price."""
+
+    def __init__(self, models: Models, roles: Mapping[str, str] | None = None) -> None:
+        self._models, self._roles = models, roles or {}
+
+    async def chat(self, role: str, *given: Any, **options: Any) -> Completion:
+        role = self._roles.get(role, role)
+        completion = await self._models.chat(role, *given, **options)
+        if meter := _METER.get():
+            meter.list_usd += self._models.price(role, completion.prompt_tokens, completion.completion_tokens)
+            if self._roles:
+                meter.large = (meter.large or 0) + (role == "llm")
+        return completion
+
+    async def embed(self, role: str, texts: Any, **options: Any) -> Embeddings:
+        return await self._models.embed(role, texts, **options)
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._models.price(self._roles.get(role, role), prompt_tokens, completion_tokens)
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._models.bound(self._roles.get(role, role), prompt_tokens, completion_tokens)
+
+    def tokens(self, text: str) -> int:
+        return self._models.tokens(text)
+
+    def describe(self, role: str) -> str:
+        return self._models.describe(self._roles.get(role, role))
+
+    def chain(self, role: str) -> tuple[str, ...]:
+        return self._models.chain(self._roles.get(role, role))
+
+
+class RouterWithThreshold:
+    """`services.Router` with another threshold."""
+
+    def __init__(self, router: Router, threshold: float) -> None:
+        self._router, self._threshold = router, threshold
+
+    async def classify(self, text: str) -> Classification:
+        return replace(await self._router.classify(text), threshold=self._threshold)
+
+
+class ConfidenceWithThreshold:
+    """`services.Confidence` with another threshold."""
+
+    def __init__(self, confidence: Confidence, threshold: float) -> None:
+        self._confidence, self.threshold, self.like = confidence, threshold, confidence.like
+
+    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
+        return self._confidence(evidence)
+
+
+def changed(services: Services, variant: Variant = "workflow") -> Services:
+    """The services of a variant."""
+    threshold = _THRESHOLDS[variant]
+    return replace(
+        services,
+        models=Metered(services.models, _ROLES[variant]),
+        router=services.router if threshold is None else RouterWithThreshold(services.router, threshold),
+        confidence=services.confidence
+        if threshold is None
+        else ConfidenceWithThreshold(services.confidence, threshold),
+        cache=NoCache(),
+    )
+
+
+def opened_variant(path: Path | str | Workflow, folder: Path, variant: Variant = "workflow") -> Opened:
+    """A variant ready to run, isolated in `folder`. Raises as `open_workflow` does."""
+    return isolated(path, folder, lambda services: changed(services, variant))
+
+
+def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Services], Services]) -> Opened:
+    """A workflow that runs dry, marked as shadow, with checkpoints and approvals of its own in `folder`."""
+    workflow = path if isinstance(path, Workflow) else load(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    # what is only measured does not use up the budgets of those whose requests it repeats
+    ledger = SqliteLedger(workflow.config.budget, folder / "ledger.sqlite", switch=KillSwitch())
+    opened = open_workflow(
+        workflow, dry=True, shadow=True, change=lambda services: change(replace(services, ledger=ledger))
+    )
+    graph = build(
+        workflow.flow,
+        workflow.conditions,
+        workflow.settings,
+        name=workflow.name,
+        checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
+    )
+    runner = Runner(
+        graph,
+        opened.runner.services,
+        tracer=opened.tracer,
+        approvals=Approvals(folder),
+        shadow=True,
+        vault=opened.runner.vault,
+    )
+    return replace(opened, runner=runner)

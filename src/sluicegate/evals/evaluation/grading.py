@@ -1,0 +1,131 @@
+"""Grading the small model's answers, so that confidence in them can be fitted (`routing.answers.answer`).
+
+Each labelled request goes through the workflow's own nodes, by its own branches, until the first `slm-answer` node has
+written; what that node's confidence would rest on is recorded, and the answer is graded against what the row expects.
+A request that the workflow sends elsewhere (refused, to a tool, to the large model) has no such answer and is left out,
+so that the graded answers are drawn as those of real requests are.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sluicegate.evals.evaluation.baselines import changed, isolated
+from sluicegate.evals.evaluation.cases import Case
+from sluicegate.evals.evaluation.scoring import contains, facts_found
+from sluicegate.graphs.config.load import Workflow
+from sluicegate.graphs.runtime.build import decide
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.nodes.model_governance import governed
+from sluicegate.nodes.registry import kinds
+from sluicegate.routing.answers.answer import UNFITTED, features_of
+from sluicegate.services import AnswerConfidence, AnswerFeatures, Services
+from sluicegate.state import State
+
+__all__ = ["GradedAnswer", "drafted", "grade", "right"]
+
+_KIND = "slm-answer"
+_ELSEWHERE = frozenset({"generates", "ends", "calls-tool", "asks-human"})
+
+
+@dataclass(frozen=True, slots=True)
+class GradedAnswer:
+    """One line of a file of graded answers."""
+
+    text: str
+    """The request."""
+    answer: str
+    right: bool
+    known: bool | None
+    """Whether a document says what was asked; None where the row does not tell."""
+    model: str
+    features: dict[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "question": self.text, "answer": self.answer, "right": self.right, "known": self.known,
+            "model": self.model, "features": self.features,
+        }  # fmt: skip
+
+
+class _Recording:
+    """Implements `services.Confidence`; remembers the evidence."""
+
+    threshold = 0.0
+    like = ""
+
+    def __init__(self) -> None:
+        self.seen: AnswerFeatures | None = None
+
+    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
+        self.seen = evidence
+        return UNFITTED(evidence)
+
+
+async def grade(
+    workflow: Workflow, cases: Sequence[Case], folder: Path, *, on_case: Callable[[], None] = lambda: None
+) -> list[GradedAnswer]:
+    """The graded answers to `cases`, isolated in `folder`; one at a time, as an embedded model answers anyway.
+
+    Raises as `open_workflow` and the nodes do.
+    """
+    # what is being fitted need not be there yet
+    router = workflow.config.router.model_copy(update={"answers": None})
+    workflow = replace(workflow, config=workflow.config.model_copy(update={"router": router}))
+    recording = _Recording()
+
+    def recorded(services: Services) -> Services:
+        return replace(changed(services), confidence=recording)
+
+    runner = isolated(workflow, folder, recorded).runner
+    found: list[GradedAnswer] = []
+    for case in cases:
+        recording.seen = None
+        state = await drafted(workflow, runner, case)
+        verdict = right(workflow, case, state) if state else None
+        if state and recording.seen and verdict is not None:
+            answer = state.get("answer")
+            assert answer is not None
+            features = features_of(recording.seen)
+            found.append(GradedAnswer(case.text, answer["text"], verdict, _known(case), answer["model"], features))
+        on_case()
+    return found
+
+
+def right(workflow: Workflow, case: Case, state: State) -> bool | None:
+    """Whether the draft is what the row expects; None when the row does not say."""
+    answer, intent = state.get("answer"), state.get("intent")
+    text = answer["text"] if answer else ""
+    if case.known is False:
+        return False
+    if case.facts or case.answer is not None:
+        return (not case.facts or facts_found(text, case) == 1.0) and (
+            case.answer is None or contains(text, case.answer)
+        )
+    intents = workflow.config.intents
+    if case.intent in intents and intent and intents[case.intent].task != intents[intent["label"]].task:
+        return False  # a request for something else that was taken for a question
+    return None
+
+
+def _known(case: Case) -> bool | None:
+    return True if case.facts or case.answer is not None else case.known
+
+
+async def drafted(workflow: Workflow, runner: Runner, case: Case) -> State | None:
+    """The state after the first answering node, or None when the request does not come to one."""
+    flow, services, known = workflow.flow, runner.services, kinds()
+    state, name = runner.opening(case.text, case.principal, channel="eval"), flow.start
+    while name:
+        node = flow.nodes[name]
+        if node.kind != _KIND and node.effects & _ELSEWHERE:
+            return None
+        visits = state["run"]["visits"]
+        entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visits.get(name, 0) + 1}}}
+        update = await governed(known[node.kind].make(name, workflow.settings[name]), entered, services)
+        state: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
+        if node.kind == _KIND:
+            return state if state.get("answer", {}).get("model") else None
+        name = decide(flow, node, workflow.conditions, state)["to"]
+    return None

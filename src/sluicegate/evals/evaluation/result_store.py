@@ -1,0 +1,118 @@
+"""Results of evaluations in the home: every row by what it depends on, and every evaluation as a whole.
+
+A row is known again under the same workflow digest, variant, content of the indexes and labels; so an evaluation that
+was cut short goes on where it stopped, and a second one of the same version costs nothing.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluicegate.home import home
+from sluicegate.storage.sqlite import connect, explained, transaction
+
+__all__ = ["ResultStore", "Row"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS results (
+    under TEXT NOT NULL, row TEXT NOT NULL, result TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (under, row)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS evaluations (
+    number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, variant TEXT NOT NULL, data TEXT NOT NULL, digest TEXT NOT NULL,
+    under TEXT NOT NULL, at TEXT NOT NULL, metrics TEXT NOT NULL, rows TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What one case came to."""
+
+    case: str
+    run: str
+    text: str
+    status: str
+    path: str
+    intent: str
+    answer: str
+    model: str
+    """What really answered; empty when no model did."""
+    fallback: str
+    slices: tuple[str, ...]
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
+    error: str = ""
+    """Why the run failed; empty when it did not."""
+    at_once: int = 1
+    """Runs at a time when this one was made, which its seconds depend on."""
+
+
+class ResultStore:
+    """The file ``evals/results.sqlite`` of the home. Raises `RunError` SG606 to SG608."""
+
+    def __init__(self) -> None:
+        folder = home() / "evals"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path: Path = folder / "results.sqlite"
+        self._connection = connect(self.path, schema=_SCHEMA)
+
+    def row(self, under: str, case: str) -> Row | None:
+        with explained(self.path):
+            found = self._connection.execute(
+                "SELECT result FROM results WHERE under = ? AND row = ?", (under, case)
+            ).fetchone()
+        return _row(json.loads(found["result"])) if found else None
+
+    def keep(self, under: str, row: Row) -> None:
+        """Rows that failed are not kept: they are tried again."""
+        if row.error:
+            return
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO results VALUES (?, ?, ?, ?)", (under, row.case, json.dumps(asdict(row)), _now())
+            )
+
+    def evaluated(
+        self, workflow: str, variant: str, data: str, digest: str, under: str, metrics: Any, rows: list[Row]
+    ) -> None:
+        """Remember an evaluation, to compare the next one with."""
+        with transaction(self._connection) as connection:
+            connection.execute(
+                "INSERT INTO evaluations (workflow, variant, data, digest, under, at, metrics, rows) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (workflow, variant, data, digest, under, _now(), json.dumps(metrics),
+                 json.dumps([asdict(row) for row in rows])),
+            )  # fmt: skip
+
+    def last(self, workflow: str, variant: str, cases: Iterable[str], *, other_than: str) -> dict[str, Any] | None:
+        """The newest evaluation under other conditions than `other_than` that has at least half of `cases`.
+
+        Its ``rows`` are `Row`s, ``shared`` says how many of the cases it has. A file that has grown since is compared
+        where it can be.
+        """
+        wanted = set(cases)
+        with explained(self.path):
+            newest = self._connection.execute(
+                "SELECT * FROM evaluations WHERE workflow = ? AND variant = ? AND under != ? ORDER BY number DESC",
+                (workflow, variant, other_than),
+            )
+            for found in newest:
+                rows = [_row(row) for row in json.loads(found["rows"])]
+                shared = len(wanted & {row.case for row in rows})
+                if 2 * shared >= len(wanted):
+                    return {**dict(found), "metrics": json.loads(found["metrics"]), "rows": rows, "shared": shared}
+        return None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _row(said: dict[str, Any]) -> Row:
+    fields: dict[str, Any] = {**said, "slices": tuple(said["slices"])}
+    return Row(**fields)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,1 @@
+"""Plans fixed beforehand, gates, sequences, and the pointer to the champion."""

@@ -1,0 +1,188 @@
+"""Which version of a workflow serves: one pointer file per workflow, ``champions/NAME.json`` in the home.
+
+The file is replaced as a whole, so a reader sees the old version or the new one and nothing between. Every change is
+an entry of its history and an event of the audit log, which is written first: what is not in the log does not happen.
+`champion` is cheap enough to ask before every request, and so a running process follows a promotion without restart.
+"""
+
+import fcntl
+import json
+import os
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+from sluicegate.errors import RunError
+from sluicegate.home import home
+from sluicegate.observe.audit.log import open_audit
+
+__all__ = ["Changed", "Entry", "champion", "history", "promote", "resumes_on", "rollback"]
+
+Changed = Literal["refuse", "kept", "migrate"]
+"""What to do with a run of another version than the one that serves: refuse, finish on that, go on under this."""
+
+
+class Entry(TypedDict):
+    """One change of what serves."""
+
+    version: int
+    """Counts the changes, from 1."""
+    action: str
+    """``start``, ``promote`` or ``rollback``."""
+    path: str
+    digest: str
+    back: int
+    """The version that a rollback goes to; 0 when there is none."""
+    at: str
+    by: str
+    facts: dict[str, Any]
+    """On what grounds: plan, pairs and reason of a promotion, the reason of a rollback."""
+
+
+_SEEN: dict[Path, tuple[tuple[int, int, int], Path]] = {}
+
+
+def champion(workflow: str) -> Path | None:
+    """The file of the version that serves; None when nothing was ever promoted: then it is the one that is named.
+
+    Looks at the pointer's time each call and reads it only when it has changed. Raises `RunError` SG606 (corrupt).
+    """
+    file = _file(workflow)
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return None
+    stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+    known = _SEEN.get(file)
+    if known and known[0] == stamp:
+        return known[1]
+    path = Path(history(workflow)[-1]["path"])
+    _SEEN[file] = (stamp, path)
+    return path
+
+
+def history(workflow: str) -> list[Entry]:
+    """Every change, oldest first; the last one serves."""
+    file = _file(workflow)
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))["history"]
+    except FileNotFoundError:
+        return []
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError("SG606", f"{file} is corrupt", hint="Restore it from a backup") from error
+
+
+def resumes_on(workflow: str, digest: str, changed: Changed = "refuse") -> bool:
+    """Whether a run goes on under the version it began with: by wish, or because that version has served here.
+
+    A version that was promoted, or was there before the first promotion, has been edited by nobody: another one serves
+    now, and what had begun ends where it began. Otherwise it goes on under what serves, which refuses another version's
+    runs (SG604) unless it is to ``migrate`` them.
+    """
+    served = changed == "refuse" and any(entry["digest"] == digest for entry in history(workflow))
+    return changed == "kept" or served
+
+
+def promote(
+    workflow: str,
+    *,
+    path: Path,
+    digest: str,
+    before: tuple[Path, str],
+    by: str,
+    facts: Mapping[str, Any],
+) -> Entry:
+    """Let `path` serve from now on. `before` is the champion's file and digest, for the way back.
+
+    Promoting what serves already changes nothing. Raises `RunError` SG606, SG607.
+    """
+    with _locked(workflow) as entries:
+        if not entries:
+            start, own = before
+            entries.append(_entry(1, "start", start, own, 0, by, {}))
+        if entries[-1]["digest"] == digest:
+            return entries[-1]
+        last = entries[-1]["version"]
+        return _change(workflow, entries, _entry(last + 1, "promote", path, digest, last, by, facts))
+
+
+def rollback(workflow: str, *, by: str, reason: str) -> Entry:
+    """Go back to the version that served before the one that serves now. Raises `RunError` SG618 when there is none."""
+    with _locked(workflow) as entries:
+        by_version = {entry["version"]: entry for entry in entries}
+        target = by_version.get(entries[-1]["back"]) if entries else None
+        if target is None:
+            raise RunError("SG618", f"{workflow} has no version to go back to", hint="Nothing was promoted since")
+        facts = {"from": entries[-1]["digest"], "reason": reason}
+        new = _entry(
+            entries[-1]["version"] + 1, "rollback", Path(target["path"]), target["digest"], target["back"], by, facts
+        )
+        return _change(workflow, entries, new)
+
+
+def _change(workflow: str, entries: list[Entry], new: Entry) -> Entry:
+    # reasons are people's words: the log keeps them as keyed hashes
+    words = {key: str(value) for key, value in new["facts"].items() if key == "reason"}
+    facts = {key: value for key, value in new["facts"].items() if key != "reason"}
+    log = open_audit()
+    try:
+        log.append(
+            f"champion.{new['action']}",
+            actor=new["by"],
+            workflow=workflow,
+            risk="high",
+            facts={
+                "version": new["version"],
+                "digest": new["digest"],
+                "before": entries[-1]["digest"],
+                **facts,
+            },
+            texts=words,
+        )
+    finally:
+        log.close()
+    entries.append(new)
+    file = _file(workflow)
+    staged = file.with_suffix(f".{os.getpid()}.new")
+    try:
+        with staged.open("w", encoding="utf-8") as out:
+            json.dump({"workflow": workflow, "history": entries}, out, ensure_ascii=False, indent=1)
+            out.flush()
+            os.fsync(out.fileno())
+        staged.replace(file)
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {file}: {error.strerror}") from error
+    return new
+
+
+@contextmanager
+def _locked(workflow: str) -> Generator[list[Entry]]:
+    """One change at a time, across processes."""
+    file = _file(workflow)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_suffix(".lock").open("w")
+    except OSError as error:
+        raise RunError("SG607", f"cannot write {file.parent}: {error.strerror}") from error
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield history(workflow)
+
+
+def _file(workflow: str) -> Path:
+    return home() / "champions" / f"{workflow}.json"
+
+
+def _entry(version: int, action: str, path: Path, digest: str, back: int, by: str, facts: Mapping[str, Any]) -> Entry:
+    return {
+        "version": version,
+        "action": action,
+        "path": str(path.resolve()),
+        "digest": digest,
+        "back": back,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "by": by,
+        "facts": dict(facts),
+    }

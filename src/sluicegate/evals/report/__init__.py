@@ -1,0 +1,1 @@
+"""Evaluations and verdicts as pages, plots and JUnit XML."""

@@ -1,0 +1,120 @@
+"""A decision on a challenger as JSON and as an HTML page."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from html import escape
+from typing import Any
+
+from sluicegate.evals.promotion.gates import Decision, counted
+from sluicegate.evals.promotion.plan import Goal
+from sluicegate.evals.report.figures import forest_plot, sequence_plot
+from sluicegate.evals.report.html import Link, document, section, table
+from sluicegate.evals.shadow.pairs import Registration
+
+__all__ = ["as_json", "gate_rows", "html", "withheld_note"]
+
+
+def as_json(decision: Decision, at: Registration) -> dict[str, Any]:
+    """Plain data, without the drawings' intermediate steps."""
+    return {
+        "verdict": decision.verdict,
+        "reason": decision.reason,
+        "workflow": at.workflow,
+        "plan": at.plan.plan,
+        "plan_digest": at.plan_digest,
+        "champion": {"file": at.champion, "digest": at.champion_digest},
+        "challenger": {"file": at.challenger, "digest": at.challenger_digest},
+        "pairs": decision.pairs,
+        "days": decision.days,
+        "withheld": decision.withheld,
+        "gates": [asdict(gate) for gate in decision.gates],
+        "slices": [{**row, "bounds": asdict(row["bounds"])} for row in decision.slices],
+        "regressions": decision.regressions,
+    }
+
+
+def gate_rows(decision: Decision) -> list[list[str]]:
+    """Gate, what, state, champion, challenger, reason: a line per gate."""
+
+    def number(value: float | None) -> str:
+        return "" if value is None else f"{value:.4g}"
+
+    return [
+        [gate.kind, gate.name, gate.state, number(gate.champion), number(gate.challenger), gate.reason]
+        for gate in decision.gates
+    ]
+
+
+def withheld_note(decision: Decision) -> str:
+    """In how many pairs the challenger was not shown all that the champion had."""
+    pairs = counted(decision.withheld, "pair")
+    return f"In {pairs} the challenger's policies withheld from the one who asked a passage that the champion had."
+
+
+def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
+    """The page. `traces` are the addresses of runs' traces; one without is shown by its id."""
+    tones = {"passed": "+ ", "failed": "! ", "open": ""}
+    gates = [[kind, name, tones[state] + state, *rest] for kind, name, state, *rest in gate_rows(decision)]
+    forest = [
+        *(
+            (f"all · {gate.name} ({gate.kind})", gate.bounds, gate.threshold)
+            for gate in decision.gates
+            if gate.bounds and gate.threshold is not None and gate.kind in ("no worse", "better")
+        ),
+        *((f"{row['slice']} · {row['metric']}", row["bounds"], row["threshold"]) for row in decision.slices),
+    ]
+    worst = [
+        [
+            f"{row['loss']:.2f}",
+            ", ".join(
+                [
+                    *row["events"],
+                    *(f"{name} {value:+.2f}" for name, value in row["differences"].items()),
+                    *(f"{name} withheld" for name in row["withheld"]),
+                ]
+            ),
+            row.get("request", ""),
+            *(_run(row[side], traces or {}) for side in ("champion_run", "challenger_run")),
+        ]
+        for row in decision.regressions
+    ]
+    least = {
+        item.metric: item.by if isinstance(item, Goal) else -item.margin for item in (*at.plan.guardrails, at.plan.goal)
+    }
+    plots = [
+        f"<h3>{name}</h3>" + sequence_plot(steps, least[name], title=f"{name} over the pairs")
+        for name, steps in decision.sequence.items()
+        if steps
+    ]
+    over = f"{counted(decision.pairs, 'pair')} of {counted(decision.days, 'day')}"
+    facts = (
+        f"<p>{at.champion_digest[:12]} (champion) against {at.challenger_digest[:12]} (challenger) under the plan "
+        f"{at.plan_digest[:12]}; {over}, error {at.plan.error:g}.</p>"
+    )
+    reading = (
+        "<p>Differences are challenger less champion, positive where the challenger is better; capped metrics are "
+        "shares of their cap. Squares are means, bars what is not ruled out at any look, dashes what the lower end "
+        "must pass."
+        " Slices are shown and not decided on.</p>"
+    )
+    if decision.withheld:
+        facts += f"<p>{escape(withheld_note(decision))}</p>"
+    return document(
+        f"{decision.verdict}: {at.workflow}, {at.plan.plan}",
+        [
+            f"<p><strong>{escape(decision.reason)}</strong></p>",
+            facts,
+            section("Gates", table(["gate", "of", "state", "champion", "challenger", "why"], gates)),
+            section("Differences by slice", reading, forest_plot(forest, title="differences") if forest else ""),
+            section("On the way", *plots),
+            section(
+                "Ten worst regressions",
+                table(["loss", "in what", "request", "champion's run", "challenger's run"], worst),
+                "<p>See a run: <code>sluicegate trace show RUN</code></p>" if worst else "",
+            ),
+        ],
+    )
+
+
+def _run(run: str, traces: Mapping[str, str]) -> str | Link:
+    return Link(run, traces[run]) if run in traces else run or "no run"

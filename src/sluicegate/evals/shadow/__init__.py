@@ -1,0 +1,1 @@
+"""A challenger beside the champion: offered runs, pairs, backfill."""

@@ -1,0 +1,334 @@
+"""Shadows and their pairs in the home's ``shadow.sqlite``: what is compared under which plan, and what came of it.
+
+A request is claimed before the challenger runs, so that two workers never pair it twice. A claim is in work for as long
+as its pair can take; one without a pair after that, which a crash leaves, counts as a request that was not shadowed.
+"""
+
+import gc
+import json
+import threading
+import time
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sluicegate.errors import RunError
+from sluicegate.evals.promotion.gates import Pair
+from sluicegate.evals.promotion.plan import Plan
+from sluicegate.home import home
+from sluicegate.storage.sqlite import connect, explained, transaction
+
+__all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "today"]
+
+PAIRED_BEFORE = "paired before"
+"""No pair is made, and none is missing."""
+CAPS = ("daily cost", "daily pairs")
+"""Why a request is left for another day."""
+_RECORDED_S = 30.0
+"""Seconds after the challenger's time is up in which a pair is measured and written, on a busy machine too."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS shadows (
+    number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, champion TEXT NOT NULL, champion_digest TEXT NOT NULL,
+    challenger TEXT NOT NULL, challenger_digest TEXT NOT NULL, labels TEXT NOT NULL, plan TEXT NOT NULL,
+    plan_digest TEXT NOT NULL, started_at TEXT NOT NULL, stopped_at TEXT
+);
+CREATE TABLE IF NOT EXISTS claims (
+    shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL, PRIMARY KEY (shadow, champion_run)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS working (
+    shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (shadow, champion_run)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS pairs (
+    number INTEGER PRIMARY KEY, shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL,
+    usd REAL NOT NULL, pair TEXT NOT NULL, UNIQUE (shadow, champion_run)
+);
+CREATE INDEX IF NOT EXISTS claims_by_day ON claims (shadow, day);
+CREATE INDEX IF NOT EXISTS pairs_by_day ON pairs (shadow, day, usd);
+CREATE TABLE IF NOT EXISTS shed (
+    shadow INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (shadow, reason)
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """One comparison, as it was fixed when it started."""
+
+    number: int
+    workflow: str
+    champion: str
+    """The champion's file."""
+    champion_digest: str
+    challenger: str
+    challenger_digest: str
+    labels: str
+    """A file of labelled requests that may be recognised in the traffic; empty when none."""
+    plan: Plan
+    plan_digest: str
+    started_at: str
+    stopped_at: str | None
+
+
+class PairStore:
+    """Safe to use from any thread and by several processes. Raises `RunError` SG606 to SG608."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or home() / "shadow.sqlite"
+        self._lock = threading.Lock()
+        self._connection = connect(self.path, schema=_SCHEMA)
+
+    def start(
+        self,
+        workflow: str,
+        plan: Plan,
+        *,
+        champion: tuple[str, str],
+        challenger: tuple[str, str],
+        labels: str = "",
+    ) -> Registration:
+        """Fix a comparison; `champion` and `challenger` are file and digest. The same one again goes on.
+
+        Raises `RunError` SG616 when another comparison of this workflow runs or this plan's name has pairs already.
+        """
+        versions = (champion[1], challenger[1])
+        with self._lock, transaction(self._connection) as connection:
+            rows = connection.execute(
+                "SELECT *, (SELECT count(*) FROM pairs WHERE shadow = shadows.number) AS pairs FROM shadows "
+                "WHERE workflow = ? ORDER BY number",
+                (workflow,),
+            ).fetchall()
+            for row in rows:
+                known = _registration(row)
+                if (known.plan_digest, known.champion_digest, known.challenger_digest) == (plan.digest, *versions):
+                    connection.execute("UPDATE shadows SET stopped_at = NULL WHERE number = ?", (known.number,))
+                    return known
+                if known.plan.plan == plan.plan and known.plan_digest != plan.digest and row["pairs"]:
+                    raise RunError(
+                        "SG616",
+                        f"the plan {plan.plan!r} has changed since its first pair",
+                        hint="Restore it, or begin anew under another name",
+                    )
+                if known.stopped_at is None:
+                    raise RunError(
+                        "SG616",
+                        f"{workflow} already has a shadow, under the plan {known.plan.plan!r}",
+                        hint=f"Stop it first: sluicegate shadow stop {workflow}",
+                    )
+            number = connection.execute(
+                "INSERT INTO shadows VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+                (
+                    *(workflow, *champion, *challenger, labels, plan.model_dump_json(), plan.digest),
+                    datetime.now(UTC).isoformat(),
+                ),
+            ).lastrowid
+        return self._one("number = ?", number)
+
+    def stop(self, workflow: str) -> Registration:
+        """Stop pairing; the pairs stay. Raises `RunError` SG617."""
+        found = self.running(workflow)
+        with self._lock, transaction(self._connection) as connection:
+            connection.execute(
+                "UPDATE shadows SET stopped_at = ? WHERE number = ?", (datetime.now(UTC).isoformat(), found.number)
+            )
+        return self._one("number = ?", found.number)
+
+    def running(self, workflow: str) -> Registration:
+        """Raises `RunError` SG617 when none runs."""
+        return self._one("workflow = ? AND stopped_at IS NULL", workflow)
+
+    def under(self, workflow: str, plan: Plan) -> Registration:
+        """The newest comparison under exactly this plan. Raises `RunError` SG616 (it changed), SG617 (none)."""
+        try:
+            return self._one("workflow = ? AND plan_digest = ?", workflow, plan.digest)
+        except RunError:
+            if any(known.plan.plan == plan.plan for known in self.all() if known.workflow == workflow):
+                raise RunError(
+                    "SG616",
+                    f"the plan {plan.plan!r} is not the one that its comparison was started with",
+                    hint="Restore it, or begin a comparison under another name",
+                ) from None
+            raise
+
+    def all(self) -> list[Registration]:
+        """Every comparison, newest first."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute("SELECT * FROM shadows ORDER BY number DESC").fetchall()
+        return [_registration(row) for row in rows]
+
+    def is_running(self, number: int) -> bool:
+        with self._lock, explained(self.path):
+            row = self._connection.execute("SELECT stopped_at FROM shadows WHERE number = ?", (number,)).fetchone()
+        return row is not None and row["stopped_at"] is None
+
+    def claim(self, at: Registration, champion_run: str) -> str:
+        """Take a request on within the day's caps; why not (`CAPS`, `PAIRED_BEFORE`), or an empty text.
+
+        One transaction: however many workers ask, no more than `daily.pairs` are taken on. What a pair costs is known
+        when it is done; until then it counts as the dearest of the day, so that the cap is passed only where a pair is
+        dearer than all before it.
+        """
+        day, daily = today(), at.plan.daily
+        with self._lock, transaction(self._connection) as connection:
+            known = connection.execute(
+                "SELECT 1 FROM claims WHERE shadow = ? AND champion_run = ?", (at.number, champion_run)
+            ).fetchone()
+            if known:
+                return PAIRED_BEFORE
+            usd, count = self._spent(at.number, day)
+            if daily.usd and usd + self._under_way(at.number, day) >= daily.usd:
+                return "daily cost"
+            if count >= daily.pairs:
+                return "daily pairs"
+            connection.execute("INSERT INTO claims VALUES (?, ?, ?)", (at.number, champion_run, day))
+            until = time.time() + at.plan.timeout_s + _RECORDED_S
+            connection.execute("INSERT INTO working VALUES (?, ?, ?)", (at.number, champion_run, until))
+        return ""
+
+    def release(self, number: int, champion_run: str) -> None:
+        """Give a claim back that nothing came of, so that another worker may take it."""
+        with self._lock, transaction(self._connection) as connection:
+            connection.execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+            self._done(number, champion_run)
+
+    def add(self, number: int, pair: Pair, *, usd: float) -> None:
+        with self._lock, transaction(self._connection):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
+                (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
+            )
+            self._done(number, pair.champion_run)
+
+    def _done(self, number: int, champion_run: str) -> None:
+        self._connection.execute("DELETE FROM working WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+
+    def count_shed(self, number: int, reasons: Mapping[str, int]) -> None:
+        with self._lock, transaction(self._connection) as connection:
+            connection.executemany(
+                "INSERT INTO shed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+                [(number, reason, count) for reason, count in reasons.items() if count],
+            )
+
+    def shed(self, number: int) -> dict[str, int]:
+        """Sampled requests that were not shadowed, by reason; ``lost``: claimed, but nothing came of it."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute("SELECT reason, count FROM shed WHERE shadow = ?", (number,)).fetchall()
+            lost = self._open(number) - self._in_work(number)
+        found = {row["reason"]: row["count"] for row in rows}
+        return found | ({"lost": lost} if lost > 0 else {})
+
+    def in_work(self, number: int) -> int:
+        """Requests whose pair is being made."""
+        with self._lock, explained(self.path):
+            return self._in_work(number)
+
+    def _in_work(self, number: int) -> int:
+        return self._connection.execute(
+            "SELECT count(*) AS n FROM working WHERE shadow = ? AND until > ?", (number, time.time())
+        ).fetchone()["n"]
+
+    def spent(self, number: int, day: str) -> tuple[float, int]:
+        """Dollars and claims of a day."""
+        with self._lock, explained(self.path):
+            return self._spent(number, day)
+
+    def _spent(self, number: int, day: str) -> tuple[float, int]:
+        usd = self._connection.execute(
+            "SELECT coalesce(sum(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
+        ).fetchone()["usd"]
+        count = self._connection.execute(
+            "SELECT count(*) AS n FROM claims WHERE shadow = ? AND day = ?", (number, day)
+        ).fetchone()["n"]
+        return usd, count
+
+    def _under_way(self, number: int, day: str) -> float:
+        """Dollars that the day's claims without a pair may come to."""
+        dearest = self._connection.execute(
+            "SELECT coalesce(max(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
+        ).fetchone()["usd"]
+        return dearest and dearest * self._open(number, day)
+
+    def _open(self, number: int, day: str = "") -> int:
+        """Claims without a pair."""
+        of_day = "AND day = ? " if day else ""
+        return self._connection.execute(
+            f"SELECT count(*) AS n FROM claims WHERE shadow = ? {of_day}AND NOT EXISTS (SELECT 1 FROM pairs WHERE "  # noqa: S608 - our own texts only
+            "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
+            (number, day) if day else (number,),
+        ).fetchone()["n"]
+
+    def pairs(self, number: int) -> list[Pair]:
+        """In the order they were made."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute(
+                "SELECT pair FROM pairs WHERE shadow = ? ORDER BY number", (number,)
+            ).fetchall()
+        with _uncollected():
+            return [_pair(json.loads(row["pair"])) for row in rows]
+
+    def count(self, number: int) -> int:
+        """How many there are."""
+        with self._lock, explained(self.path):
+            row = self._connection.execute("SELECT count(*) AS n FROM pairs WHERE shadow = ?", (number,)).fetchone()
+        return row["n"]
+
+    def claimed(self, number: int, among: Sequence[str]) -> set[str]:
+        """Those of `among` that were taken on."""
+        with self._lock, explained(self.path):
+            rows = self._connection.execute(
+                "SELECT champion_run FROM claims WHERE shadow = ? AND champion_run IN (SELECT value FROM json_each(?))",
+                (number, json.dumps(among)),
+            ).fetchall()
+        return {row["champion_run"] for row in rows}
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _one(self, where: str, *values: Any) -> Registration:
+        with self._lock, explained(self.path):
+            row = self._connection.execute(
+                f"SELECT * FROM shadows WHERE {where} ORDER BY number DESC LIMIT 1",  # noqa: S608 - our own texts only
+                values,
+            ).fetchone()
+        if row is None:
+            raise RunError("SG617", "no such shadow in this home", hint="Start one: sluicegate shadow start")
+        return _registration(row)
+
+
+def today() -> str:
+    """The day in UTC, as caps and plans count it."""
+    return datetime.now(UTC).date().isoformat()
+
+
+def _registration(row: Any) -> Registration:
+    names = (
+        "number", "workflow", "champion", "champion_digest", "challenger", "challenger_digest", "labels",
+        "plan_digest", "started_at", "stopped_at",
+    )  # fmt: skip
+    return Registration(plan=Plan.model_validate_json(row["plan"]), **{name: row[name] for name in names})
+
+
+@contextmanager
+def _uncollected() -> Generator[None]:
+    """Without the collector, which looks again and again at new objects of which none is garbage: half the time."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def _pair(said: dict[str, Any]) -> Pair:
+    fields: dict[str, Any] = {
+        **said,
+        "events": tuple(said["events"]),
+        "champion_events": tuple(said["champion_events"]),
+        "withheld": tuple(said.get("withheld", ())),
+    }
+    fields.pop("request", None)  # of a time when pairs held texts
+    return Pair(**fields)

@@ -1,0 +1,1 @@
+"""Models in this process: weights, llama.cpp, the sentence encoder in numpy."""

@@ -1,0 +1,277 @@
+"""Models in this process, on llama.cpp (`xllamacpp`): a fresh machine answers for real without a server or a key.
+
+``embedded:NAME`` is one of `weights.WEIGHTS`, ``embedded:PATH.gguf`` a file of the user's own. A process loads a model
+once, when it is first asked, and serves one call at a time in the model's own thread, so the event loop stays free. A
+cancelled call stops at its next token or its next 256 tokens of prompt. What two prompts share at their start is
+evaluated once.
+"""
+
+import asyncio
+import json
+import re
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sluicegate.errors import ModelError
+from sluicegate.models.embedded import weights
+from sluicegate.models.embedded.threads import threads
+from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
+from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
+from sluicegate.models.provider import Answer, Ask, encodable
+from sluicegate.models.structured import closed
+from sluicegate.services import TokenLogprob
+
+__all__ = ["CONTEXT", "Embedded"]
+
+CONTEXT = 4096
+"""Default context of an embedded chat model in tokens; SmolLM2 keeps 23 KB of cache for each."""
+
+BATCH = 256
+"""Prompt tokens evaluated at a time, and so how soon a cancelled call stops."""
+
+CONTROL_TOKEN = re.compile(r"<\|([^|<>]{1,40})\|>")
+COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""Without it a small model may fill its whole allowance with blank lines, which JSON allows."""
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """One loaded model; made once per process by `_runtime`, its methods run in its own thread only."""
+
+    def __init__(self, name: str, context: int | None) -> None:
+        self.name = name
+        self.context = context
+        self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"embedded-{Path(name).stem}")
+        self.server: Any = None
+        self.path = Path()
+        self.embeds = False
+        self.token_limit = 0
+        self.key = secrets.token_urlsafe(24)
+
+    def load(self) -> None:
+        if self.server is not None:
+            return
+        if self.name in weights.WEIGHTS or not self.name.endswith(".gguf"):
+            weight = weights.known(self.name)
+            self.path = weights.located(self.name)
+            self.embeds, trained = weight.kind == "embed", weight.context
+        else:
+            self.path, self.embeds, trained = _own_file(self.name)
+        self.token_limit = trained if self.embeds else min(self.context or CONTEXT, trained)
+        try:
+            self.server = _server(self.path, self.token_limit, embeds=self.embeds, key=self.key)
+        except (RuntimeError, MemoryError) as error:
+            raise ModelError(
+                "SG304", f"embedded:{self.name} cannot be loaded: {error}", hint="Free memory, or use a smaller model"
+            ) from error
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Ask what the in-process calls do not offer: the chat template and the tokenizer."""
+        self.load()
+        connection = HTTPConnection(self.server.listening_address.removeprefix("http://"), timeout=10)
+        try:
+            connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {self.key}"})
+            return json.loads(connection.getresponse().read())
+        except (OSError, HTTPException, ValueError) as error:
+            raise ModelError("SG305", f"embedded:{self.name} does not answer {path}: {error}") from error
+        finally:
+            connection.close()
+
+    def chat(self, ask: Ask, gone: threading.Event, say: Callable[[str], None]) -> Answer:
+        self.load()
+        if self.embeds:
+            raise ModelError("SG305", f"embedded:{self.name} makes embeddings, it does not chat")
+        plain = [{"role": each.role, "content": _plain(each.content)} for each in ask.messages]
+        request: dict[str, Any] = {
+            "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
+            "max_tokens": ask.max_tokens,
+            "temperature": ask.temperature,
+            "seed": ask.seed,
+            "stop": list(ask.stop),
+            "cache_prompt": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_progress": True,
+        }
+        if ask.schema is not None:
+            request["json_schema"] = {**closed(ask.schema), "x-guidance": COMPACT}
+        if ask.logprobs:
+            request["logprobs"] = ask.logprobs
+        chunks: list[dict[str, Any]] = []
+        failure: list[BaseException] = []
+
+        def take(chunk: dict[str, Any]) -> bool:
+            # an exception must not travel through llama.cpp's frames
+            try:
+                chunks.append(chunk)
+                if piece := _text(chunk):
+                    say(piece)
+                return gone.is_set()
+            except Exception as error:
+                failure.append(error)
+                return True
+
+        try:
+            refused = self.server.handle_completions(request, take)
+        except RuntimeError as error:
+            raise ModelError("SG305", f"embedded:{self.name} failed: {error}") from error
+        if failure:
+            raise failure[0]
+        if gone.is_set():
+            raise Cancelled
+        self._check(refused, *chunks)
+        return _answer(chunks)
+
+    def embed(self, texts: Sequence[str], gone: threading.Event) -> list[list[float]]:
+        self.load()
+        if not self.embeds:
+            raise ModelError("SG305", f"embedded:{self.name} chats, it does not make embeddings")
+        vectors: list[list[float]] = []
+        for text in texts:
+            if gone.is_set():
+                raise Cancelled
+            windows = self._windows(encodable(text[:MOST_CHARACTERS]))
+            reply = self.server.handle_embeddings({"input": windows})
+            self._check(reply)
+            vectors.append(mean([item["embedding"] for item in reply["data"]], [len(each) for each in windows]))
+        return vectors
+
+    def _windows(self, text: str) -> list[str]:
+        """Parts of `text` that each fit the model; the parts' mean stands for a text that does not fit whole."""
+        if len(text) <= WINDOW_CHARACTERS:
+            return [text]
+        if len(self.post("/tokenize", {"content": text})["tokens"]) <= self.token_limit - 2:
+            return [text]
+        return [window for half in halves(text) for window in self._windows(half)]
+
+    def _check(self, *replies: Any) -> None:
+        for error in (reply["error"] for reply in replies if reply and "error" in reply):
+            if error.get("type") == "exceed_context_size_error":
+                tokens = error.get("n_prompt_tokens")
+                raise ModelError(
+                    "SG314",
+                    f"the prompt has {tokens} tokens, embedded:{self.name} takes {self.token_limit}",
+                    hint="Shorten the prompt, retrieve fewer passages, or raise `context`",
+                )
+            raise ModelError("SG305", f"embedded:{self.name}: {error.get('message', error)}")
+
+
+class Embedded:
+    """The provider ``embedded:``."""
+
+    def __init__(self, name: str, *, context: int | None = None) -> None:
+        self._name = name
+        self._runtime = _runtime(name, context)
+
+    async def chat(self, ask: Ask) -> Answer:
+        loop = asyncio.get_running_loop()
+
+        def say(piece: str) -> None:
+            if ask.on_token:
+                loop.call_soon_threadsafe(ask.on_token, piece)
+
+        return await self._run(lambda gone: self._runtime.chat(ask, gone, say))
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        return await self._run(lambda gone: self._runtime.embed(texts, gone))
+
+    async def identity(self) -> str:
+        if self._name in weights.WEIGHTS:
+            return f"embedded:{self._name}@{weights.WEIGHTS[self._name].digest}"
+        await self.warm()
+        return f"embedded:{self._name}@{await asyncio.to_thread(weights.sha256_of, self._runtime.path)}"
+
+    async def warm(self) -> None:
+        await self._run(lambda _gone: self._runtime.load())
+
+    async def _run(self, work: Callable[[threading.Event], T]) -> T:
+        return await in_thread(self._runtime.executor, work)
+
+
+_runtimes: dict[tuple[str, int | None], Runtime] = {}
+_runtimes_lock = threading.Lock()
+
+
+def _runtime(name: str, context: int | None) -> Runtime:
+    with _runtimes_lock:
+        return _runtimes.setdefault((name, context), Runtime(name, context))
+
+
+def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
+    import xllamacpp
+
+    llama: Any = xllamacpp
+    params = llama.CommonParams()
+    params.model.path = str(path)
+    params.n_ctx = context
+    params.n_parallel = 1
+    params.n_batch = params.n_ubatch = context if embeds else BATCH
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = threads()
+    params.n_gpu_layers = 0
+    params.fit_params = False
+    params.warmup = False
+    params.cache_ram_mib = 0
+    params.verbosity = -1
+    # llama.cpp listens on a loopback port of its own choice: nobody else on this machine gets in
+    params.api_keys = [key]
+    params.n_threads_http = 1
+    params.endpoint_slots = params.endpoint_props = params.ui = False
+    if embeds:
+        params.embedding = True
+    return llama.Server(params)
+
+
+def _own_file(name: str) -> tuple[Path, bool, int]:
+    """A GGUF file of the user's: its path, whether it makes embeddings, the context it was trained for."""
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise ModelError("SG306", f"there is no file {path}", hint="Name one of the embedded models or a GGUF file")
+    import gguf
+
+    try:
+        fields: Any = gguf.GGUFReader(path).fields
+        architecture = str(fields["general.architecture"].contents())
+        trained = int(fields[f"{architecture}.context_length"].contents())
+    except (ValueError, KeyError, OSError, IndexError) as error:
+        raise ModelError("SG307", f"{path} is not a sound GGUF file: {error}") from error
+    return path, f"{architecture}.pooling_type" in fields, trained
+
+
+def _plain(content: str) -> str:
+    """Words only: what a message says cannot end its turn."""
+    return CONTROL_TOKEN.sub(r"\1", encodable(content))
+
+
+def _text(chunk: dict[str, Any]) -> str:
+    return (chunk["choices"][0].get("text") or "") if chunk.get("choices") else ""
+
+
+def _answer(chunks: Sequence[dict[str, Any]]) -> Answer:
+    last = chunks[-1] if chunks else {}
+    finish = next((each["choices"][0]["finish_reason"] for each in reversed(chunks) if each.get("choices")), None)
+    usage: dict[str, Any] = last.get("usage") or {}
+    tokens = [token for each in chunks if each.get("choices") for token in _tokens(each["choices"][0].get("logprobs"))]
+    return Answer(
+        text="".join(map(_text, chunks)),
+        prompt_tokens=int(usage.get("prompt_tokens", 0)),
+        completion_tokens=int(usage.get("completion_tokens", 0)),
+        finish="length" if finish == "length" else "stop",
+        logprobs=tuple(tokens),
+    )
+
+
+def _tokens(logprobs: dict[str, Any] | None) -> list[TokenLogprob]:
+    return [
+        TokenLogprob(
+            token=entry["token"],
+            logprob=entry["logprob"],
+            alternatives=tuple((other["token"], other["logprob"]) for other in entry.get("top_logprobs", ())),
+        )
+        for entry in (logprobs or {}).get("content") or ()
+    ]

@@ -1,0 +1,1 @@
+"""Vectors of texts: kept, compared, and of texts longer than the embedder reads."""

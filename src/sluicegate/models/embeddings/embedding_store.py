@@ -1,0 +1,65 @@
+"""Embeddings remembered by content, for fits and ingests that see the same texts again.
+
+Keyed by the model's identity and the text's SHA-256: other weights or another text never get an old vector. It is for
+examples and documents; what users ask is not kept here.
+"""
+
+import hashlib
+import threading
+from array import array
+from collections.abc import Mapping, Sequence
+
+from sluicegate.errors import RunError
+from sluicegate.home import cache_dir
+from sluicegate.storage.sqlite import connect, explained, transaction
+
+__all__ = ["Remembered"]
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
+AT_ONCE = 500
+
+
+class Remembered:
+    """The SQLite file ``embeddings.sqlite`` in the user's cache. A corrupt one is started anew."""
+
+    def __init__(self) -> None:
+        path = cache_dir() / "embeddings.sqlite"
+        try:
+            self._connection = connect(path, schema=SCHEMA)
+        except RunError as error:
+            if error.code != "SG606":
+                raise
+            for leftover in path.parent.glob(f"{path.name}*"):
+                leftover.unlink(missing_ok=True)
+            self._connection = connect(path, schema=SCHEMA)
+        self._lock = threading.Lock()
+
+    def get(self, identity: str, texts: Sequence[str]) -> "dict[str, array[float]]":
+        """The vectors of those texts that are known, by text."""
+        by_key = {_key(identity, text): text for text in texts}
+        keys = list(by_key)
+        found: dict[str, array[float]] = {}
+        with self._lock, explained("the embedding cache"):
+            for start in range(0, len(keys), AT_ONCE):
+                some = keys[start : start + AT_ONCE]
+                marks = ",".join("?" * len(some))
+                rows = self._connection.execute(
+                    f"SELECT key, vector FROM vectors WHERE key IN ({marks})",  # noqa: S608 - question marks only
+                    some,
+                )
+                for row in rows:
+                    found[by_key[row["key"]]] = array("f", row["vector"])
+        return found
+
+    def put(self, identity: str, vectors: Mapping[str, Sequence[float]]) -> None:
+        """Keep vectors, in 32-bit floats."""
+        rows = [(_key(identity, text), array("f", vector).tobytes()) for text, vector in vectors.items()]
+        with self._lock, transaction(self._connection) as connection:
+            connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _key(identity: str, text: str) -> bytes:
+    return hashlib.sha256(f"{identity}\0{text}".encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,1 @@
+"""Small labelled probes of what a model must do in a workflow, and what they measured."""

@@ -1,0 +1,149 @@
+"""Small labelled probes of what a model must do in a workflow, and how well it does it.
+
+Four tasks, at least 20 rows each, in ``probes/*.jsonl``: decode one label, extract fields to JSON, review a claim
+against a source with yes or no, answer from a source. They tell a model that can play a role from one that cannot; they
+do not rank good models.
+"""
+
+import hashlib
+import json
+import math
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from sluicegate.errors import ModelError
+from sluicegate.models.config import ProbeTask
+from sluicegate.models.probes.probe_results import Result
+from sluicegate.models.provider import Ask, Provider
+from sluicegate.models.structured import ask_structured
+from sluicegate.services import Message
+
+__all__ = ["TASKS", "interval", "probe", "rows_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One row put to a model, and how to tell whether the answer is right."""
+
+    ask: Ask
+    right: Callable[[str, Any], bool]
+    """Of the answer's text and, for a schema, its value."""
+
+
+def rows_of(task: ProbeTask) -> list[dict[str, Any]]:
+    """The rows of a task's probe."""
+    return [json.loads(line) for line in _text(task).splitlines()]
+
+
+async def probe(
+    provider: Provider,
+    task: ProbeTask,
+    *,
+    limit: int | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Result:
+    """Put a probe's rows to a model. An answer that fits no schema is wrong; any other failure is raised."""
+    rows = rows_of(task)[:limit]
+    right = 0
+    times: list[float] = []
+    for number, row in enumerate(rows, 1):
+        question = TASKS[task](row)
+        started = time.perf_counter()
+        right += await _is_right(provider, question)
+        times.append((time.perf_counter() - started) * 1000)
+        if on_progress:
+            on_progress(number, len(rows))
+    digest = hashlib.sha256(_text(task).encode()).hexdigest()
+    return Result(task, right, len(rows), statistics.median(times), digest, datetime.now(UTC).isoformat())
+
+
+def interval(right: int, rows: int, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's score interval of a share, 95 % by default (Wilson 1927, J. Am. Stat. Assoc. 22)."""
+    if not rows:
+        return 0.0, 1.0
+    share = right / rows
+    scale = 1 + z * z / rows
+    middle = (share + z * z / (2 * rows)) / scale
+    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows)) / scale
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+async def _is_right(provider: Provider, question: Question) -> bool:
+    if question.ask.schema is None:
+        return question.right((await provider.chat(question.ask)).text, None)
+    try:
+        answer, value = await ask_structured(provider.chat, question.ask)
+    except ModelError as error:
+        if error.code == "SG305":
+            return False
+        raise
+    return question.right(answer.text, value)
+
+
+def _text(task: ProbeTask) -> str:
+    return (files("sluicegate.models.probes") / f"{task}.jsonl").read_text(encoding="utf-8")
+
+
+def _asked(system: str, user: str, max_tokens: int, schema: Mapping[str, Any] | None) -> Ask:
+    return Ask((Message("system", system), Message("user", user)), max_tokens, schema=schema)
+
+
+def _choice(name: str, choices: list[str]) -> dict[str, Any]:
+    return {"type": "object", "properties": {name: {"enum": choices}}, "required": [name]}
+
+
+def _label(row: Mapping[str, Any]) -> Question:
+    labels: list[str] = row["labels"]
+    system = f'Choose the one label that fits the request: {", ".join(labels)}. Answer as {{"label": "..."}}.'
+    ask = _asked(system, f"Request: {row['text']}", 24, _choice("label", labels))
+    return Question(ask, lambda _text, value: value["label"] == row["label"])
+
+
+def _extract(row: Mapping[str, Any]) -> Question:
+    schema = {
+        "type": "object",
+        "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}, "room": {"type": "string"}},
+        "required": ["item", "quantity", "room"],
+    }
+    system = 'Extract the fields of the order as JSON: {"item": "...", "quantity": 1, "room": "..."}.'
+    ask = _asked(system, row["text"], 60, schema)
+    return Question(ask, lambda _text, value: all(_same(value[key], wanted) for key, wanted in row["value"].items()))
+
+
+def _review(row: Mapping[str, Any]) -> Question:
+    system = 'Does the source support the claim? Answer as {"supported": "yes"} or {"supported": "no"}.'
+    user = f"Source: {row['source']}\nClaim: {row['claim']}"
+    ask = _asked(system, user, 16, _choice("supported", ["yes", "no"]))
+    return Question(ask, lambda _text, value: (value["supported"] == "yes") is row["supported"])
+
+
+def _answer(row: Mapping[str, Any]) -> Question:
+    system = "Answer the question in one short sentence, only from the source."
+    ask = _asked(system, f"Source: {row['source']}\nQuestion: {row['question']}", 40, None)
+    return Question(ask, lambda text, _value: any(_plain(wanted) in _plain(text) for wanted in row["accepted"]))
+
+
+TASKS: dict[ProbeTask, Callable[[Mapping[str, Any]], Question]] = {
+    "label": _label,
+    "extract": _extract,
+    "review": _review,
+    "answer": _answer,
+}
+"""How each task's rows are put to a model."""
+
+
+def _same(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, str):
+        # "room 204" for "204" and "monitor" for "monitors" are the same to whoever fills in the order
+        return _plain(str(found)).removeprefix("room ").rstrip("s") == _plain(wanted).rstrip("s")
+    return found == wanted
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\s+", " ", text.casefold().replace(".", " ").replace(",", " ")).strip()

@@ -1,0 +1,1 @@
+"""What serves models: Ollama, LangChain providers, and the registry of names."""

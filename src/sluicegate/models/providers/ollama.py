@@ -1,0 +1,279 @@
+"""Models of an Ollama server, over its documented REST API.
+
+The requests go through httpx rather than the `ollama` client, because that cannot say ``truncate: false``:
+without it the server drops the start of a prompt that is longer than its context and answers as if nothing had
+happened. Replies are read with the client's types.
+"""
+
+import json
+import os
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import lru_cache
+from typing import Any
+from urllib.parse import urlsplit
+
+from sluicegate.errors import ModelError
+from sluicegate.models.config import ModelConfig
+from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean, unit
+from sluicegate.models.provider import Answer, Ask, encodable
+from sluicegate.models.structured import closed
+from sluicegate.services import TokenLogprob
+
+__all__ = ["Ollama", "server_url"]
+
+CONTEXT = 4096
+"""`num_ctx` where the workflow gives none; always sent, so that the server's own default never decides."""
+
+LONGEST_TOKEN = 8
+"""Characters per token that no prose reaches: a server that counts fewer tokens has not read the whole prompt."""
+
+ALTERNATIVES = 20
+"""The most alternatives per token the server gives."""
+
+PULLABLE = "Check the model's name at https://ollama.com/library"
+OUT_OF_MEMORY = ("out of memory", "more system memory", "insufficient memory", "runner process has terminated")
+TOO_LONG = ("context length", "context size", "exceeds", "too long", "too large")
+
+
+def server_url(base_url: str | None = None) -> str:
+    """The server's address: `base_url`, else `OLLAMA_HOST` as Ollama itself reads it, else the local default."""
+    host = (base_url or os.environ.get("OLLAMA_HOST") or "127.0.0.1:11434").strip()
+    parts = urlsplit(host if "://" in host else f"http://{host}")
+    default = 11434 if "://" not in host else 443 if parts.scheme == "https" else 80
+    port = parts.port or default
+    name = parts.hostname or "127.0.0.1"
+    name = "127.0.0.1" if name == "0.0.0.0" else name  # noqa: S104 - where it listens is not where we call
+    bracketed = f"[{name}]" if ":" in name else name
+    return f"{parts.scheme}://{bracketed}:{port}{parts.path.rstrip('/')}"
+
+
+class Ollama:
+    """The provider ``ollama:``."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        self._model = config.model
+        self._name = config.use
+        self._url = server_url(config.base_url)
+        self._context = config.context or CONTEXT
+        self._keep_alive = config.keep_alive
+
+    async def chat(self, ask: Ask) -> Answer:
+        from ollama import ChatResponse
+
+        body: dict[str, Any] = {
+            "model": self._model,
+            "messages": [{"role": each.role, "content": encodable(each.content)} for each in ask.messages],
+            "stream": True,
+            "think": False,
+            "truncate": False,
+            "shift": False,
+            "options": {
+                "num_ctx": self._context,
+                "num_predict": ask.max_tokens,
+                "temperature": ask.temperature,
+                "seed": ask.seed,
+                "stop": list(ask.stop),
+            },
+            **self._kept(),
+        }
+        if ask.schema is not None:
+            body["format"] = closed(ask.schema)
+        if ask.logprobs:
+            body |= {"logprobs": True, "top_logprobs": min(ask.logprobs, ALTERNATIVES)}
+        pieces: list[str] = []
+        logprobs: list[TokenLogprob] = []
+        last: Any = None
+        async with self._answering("/api/chat", body) as lines:
+            async for line in lines:
+                last = self._parsed(ChatResponse, line)
+                if piece := last.message.content:
+                    pieces.append(piece)
+                    if ask.on_token:
+                        ask.on_token(piece)
+                logprobs += _tokens(last.logprobs)
+        if last is None or not last.done:
+            raise ModelError("SG301", f"{self._name} broke off its answer", hint="Look at the Ollama server's log")
+        prompt_tokens = int(last.prompt_eval_count or 0)
+        self._refuse_cut(ask, prompt_tokens)
+        return Answer(
+            text="".join(pieces),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=int(last.eval_count or 0),
+            finish="length" if last.done_reason == "length" else "stop",
+            logprobs=tuple(logprobs),
+        )
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        if not texts:
+            return []
+        whole = [encodable(text[:MOST_CHARACTERS]) for text in texts]
+        try:
+            return await self._embed(whole)
+        except ModelError as error:
+            if error.code != "SG314":
+                raise
+        return [await self._embed_in_parts(text) for text in whole]
+
+    async def identity(self) -> str:
+        listed = await self.tags()
+        wanted = self._model if ":" in self._model else f"{self._model}:latest"
+        return f"{self._name}@{listed.get(wanted, {}).get('digest', 'unknown')}"
+
+    async def tags(self) -> dict[str, dict[str, Any]]:
+        """The server's models by name, as ``/api/tags`` gives them."""
+        reply = await self._json("GET", "/api/tags", None)
+        return {str(model["name"]): model for model in reply.get("models", ())}
+
+    async def warm(self) -> None:
+        await self._json(
+            "POST", "/api/generate", {"model": self._model, "options": {"num_ctx": self._context}, **self._kept()}
+        )
+
+    async def pull(self, on_progress: Callable[[str, int, int], None]) -> None:
+        """Have the server fetch the model; `on_progress` gets the step, bytes done and bytes in all (0: unknown)."""
+        async with self._answering("/api/pull", {"model": self._model, "stream": True}) as lines:
+            async for line in lines:
+                step: dict[str, Any] = json.loads(line)
+                if "error" in step:
+                    raise ModelError("SG302", f"{self._name} cannot be pulled: {step['error']}", hint=PULLABLE)
+                on_progress(str(step.get("status", "")), int(step.get("completed", 0)), int(step.get("total", 0)))
+
+    async def _embed(self, texts: Sequence[str]) -> list[list[float]]:
+        body = {"model": self._model, "input": list(texts), "truncate": False, **self._kept()}
+        reply = await self._json("POST", "/api/embed", body)
+        vectors: list[list[float]] = reply.get("embeddings") or []
+        if len(vectors) != len(texts):
+            raise ModelError("SG305", f"{self._name} gave no embedding for some texts")
+        return [unit(vector) for vector in vectors]
+
+    async def _embed_in_parts(self, text: str) -> list[float]:
+        windows = await self._windows(text)
+        return mean([vector for _, vector in windows], [len(window) for window, _ in windows])
+
+    async def _windows(self, text: str) -> list[tuple[str, list[float]]]:
+        try:
+            return [(text, (await self._embed([text]))[0])]
+        except ModelError as error:
+            if error.code != "SG314" or len(text) <= WINDOW_CHARACTERS // 4:
+                raise
+        return [window for half in halves(text) for window in await self._windows(half)]
+
+    def _kept(self) -> dict[str, Any]:
+        return {} if self._keep_alive is None else {"keep_alive": self._keep_alive}
+
+    def _refuse_cut(self, ask: Ask, counted: int) -> None:
+        characters = sum(len(each.content) for each in ask.messages)
+        if counted and counted * LONGEST_TOKEN < characters:
+            raise ModelError(
+                "SG314",
+                f"{self._name} read only {counted} tokens of a prompt of {characters} characters",
+                hint=f"Raise `context` (now {self._context}) or shorten the prompt; update Ollama to have this refused",
+            )
+
+    def _parsed(self, kind: Any, line: str) -> Any:
+        try:
+            reply: Any = json.loads(line)
+            if isinstance(reply, dict) and "error" in reply:
+                raise self._refused(500, str(reply["error"]))  # pyright: ignore[reportUnknownArgumentType]
+            return kind.model_validate(reply)
+        except ValueError as error:
+            raise ModelError("SG305", f"{self._name} answered with something that is not Ollama's API") from error
+
+    async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+        async with self._answering(path, body if body is None else {**body, "stream": False}, method) as lines:
+            text = "".join([line async for line in lines])
+        try:
+            reply: Any = json.loads(text)
+        except ValueError:
+            reply = None
+        if not isinstance(reply, dict):
+            raise ModelError("SG305", f"{self._name} answered with something that is not Ollama's API")
+        return reply  # pyright: ignore[reportUnknownVariableType]
+
+    @asynccontextmanager
+    async def _answering(
+        self, path: str, body: dict[str, Any] | None, method: str = "POST"
+    ) -> AsyncGenerator[AsyncIterator[str]]:
+        """The reply's lines; every way it can fail becomes a `ModelError`."""
+        import httpx
+
+        try:
+            async with self._client() as client, client.stream(method, path, json=body) as response:
+                if response.status_code >= 400:
+                    raise self._refused(response.status_code, (await response.aread()).decode("utf-8", "replace"))
+                yield response.aiter_lines()
+        except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+            raise ModelError(
+                "SG301",
+                f"no Ollama server at {self._url}",
+                hint="Start it with `ollama serve`, or set OLLAMA_HOST to where it runs",
+            ) from error
+        except (httpx.HTTPError, UnicodeDecodeError, httpx.InvalidURL) as error:
+            raise ModelError("SG301", f"the connection to {self._url} broke: {type(error).__name__}") from error
+
+    def _client(self) -> Any:
+        """A client for one call: it would belong to the event loop it was made in, and outlive it."""
+        import httpx
+
+        parts = urlsplit(self._url)
+        key = os.environ.get("OLLAMA_API_KEY")
+        return httpx.AsyncClient(
+            base_url=self._url,
+            timeout=httpx.Timeout(None, connect=5.0),
+            trust_env=parts.hostname not in ("127.0.0.1", "localhost", "::1"),  # a proxy cannot reach our loopback
+            verify=_certificates() if parts.scheme == "https" else False,
+            headers={"Authorization": f"Bearer {key}"} if key else None,
+        )
+
+    def _refused(self, status: int, body: str) -> ModelError:
+        message = _error_text(body)
+        folded = message.casefold()
+        if status == 404:
+            return ModelError(
+                "SG302", f"the server at {self._url} has no {self._model}", hint=f"Run `ollama pull {self._model}`"
+            )
+        if status == 400 and any(sign in folded for sign in TOO_LONG):
+            return ModelError(
+                "SG314",
+                f"{self._name}: {message}",
+                hint=f"Shorten the prompt, retrieve fewer passages, or raise `context` (now {self._context})",
+            )
+        if any(sign in folded for sign in OUT_OF_MEMORY):
+            return ModelError(
+                "SG304",
+                f"{self._name} is out of memory: {message}",
+                hint="Use a smaller model, lower `context`, or unload others with `ollama stop`",
+            )
+        if status in (429, 502, 503, 504):
+            return ModelError(
+                "SG304", f"{self._name} is overloaded: {message}", hint="Try later, or raise OLLAMA_MAX_QUEUE"
+            )
+        if status in (401, 403):
+            return ModelError("SG308", f"the server at {self._url} refuses the key", hint="Set OLLAMA_API_KEY")
+        return ModelError("SG305", f"{self._name}: {message} (HTTP {status})")
+
+
+@lru_cache(maxsize=1)
+def _certificates() -> ssl.SSLContext:
+    return ssl.create_default_context()
+
+
+def _error_text(body: str) -> str:
+    try:
+        reply: Any = json.loads(body)
+    except ValueError:
+        return body.strip()[:200]
+    return str(reply["error"])[:200] if isinstance(reply, dict) and "error" in reply else body.strip()[:200]  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _tokens(logprobs: Any) -> list[TokenLogprob]:
+    return [
+        TokenLogprob(
+            token=entry.token,
+            logprob=entry.logprob,
+            alternatives=tuple((other.token, other.logprob) for other in entry.top_logprobs or ()),
+        )
+        for entry in logprobs or ()
+    ]

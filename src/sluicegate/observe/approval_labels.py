@@ -1,0 +1,73 @@
+"""What people decided on drafts, as graded answers: rows that `sluicegate router fit --task answer` reads.
+
+An approved draft was right, a rejected one wrong, an edited one wrong with the edit as the right answer. The store
+has the features that the draft's confidence was read from, so a row needs neither the model nor the sources again.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sluicegate.observe.tracing.store import Store
+
+__all__ = ["decided_drafts"]
+
+_HASHED = "hmac:"
+"""How a text begins that a trace does not keep (`Masking`)."""
+
+
+def decided_drafts(store: Store, workflow: str, *, since_ns: int = 0) -> tuple[list[dict[str, Any]], Counter[str]]:
+    """One row for each decision on an answer of the small model, oldest first, and what was left out, by reason.
+
+    Only finished runs. Left out: drafts that no `slm-answer` node wrote, which no confidence is fitted to; silence,
+    which says nothing about the draft; and decisions whose texts or features the trace did not keep.
+    """
+    rows: list[dict[str, Any]] = []
+    left: Counter[str] = Counter()
+    for run in store.decided_runs(workflow, since_ns=since_ns):
+        for verdict, draft in _decisions(store.spans(run["run_id"])):
+            reason = _unusable(run, verdict, draft)
+            if reason:
+                left[reason] += 1
+                continue
+            said = verdict["approval"]
+            row = {
+                "run": run["run_id"],
+                "question": run["request"],
+                "answer": draft["output"],
+                "right": said == "approve",
+                "model": draft["model"],
+                "features": draft["features"],
+                "verdict": said,
+                "reason": verdict["approval_reason"],
+            }
+            rows.append({**row, "right_answer": verdict["output"]} if said == "edit" else row)
+    return rows, left
+
+
+def _decisions(spans: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each decision's observation, with that of the draft as it stood when the person was asked."""
+    draft: dict[str, Any] = {}
+    for span in spans:
+        said = span["attributes"]
+        if "node" not in said:
+            continue  # the run's own tells its nodes' again
+        if "approval" in said:
+            yield said, draft
+        if "output" in said:
+            # a check that redacted changes the words, not who wrote them
+            kind = draft.get("kind") if said["kind"] == "output-check" else said["kind"]
+            draft = {**said, "kind": kind}
+
+
+def _unusable(run: dict[str, Any], verdict: dict[str, Any], draft: dict[str, Any]) -> str:
+    if verdict["approval"] == "timeout":
+        return "nobody decided in time"
+    if draft.get("kind") != "slm-answer" or not draft.get("model"):
+        return "the draft is no answer of the small model"
+    if not draft.get("features"):
+        return "the draft's features were not recorded"
+    texts = [run["request"], draft["output"], *([verdict.get("output")] if verdict["approval"] == "edit" else [])]
+    if not all(text and not text.startswith(_HASHED) for text in texts):
+        return "the texts were not kept"
+    return ""

@@ -1,0 +1,1 @@
+"""Copies of traces for Langfuse and OTLP collectors."""

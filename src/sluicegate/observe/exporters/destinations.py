@@ -1,0 +1,31 @@
+"""Where traces go besides the local store, by what the environment configures. Without configuration: nowhere."""
+
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
+from sluicegate.observe.exporters.otlp import OtlpSender
+from sluicegate.observe.tracing.exporter import Exporter
+
+__all__ = ["configured_exporters", "destinations", "senders"]
+
+
+def senders() -> list[LangfuseSender | OtlpSender]:
+    """One per configured destination; nothing is connected yet."""
+    found: list[LangfuseSender | OtlpSender] = []
+    if keys := Keys.configured():
+        found.append(LangfuseSender(keys))
+    if collector := OtlpSender.configured():
+        found.append(collector)
+    return found
+
+
+def configured_exporters() -> list[Exporter]:
+    """Exporters for a `Tracer`."""
+    return [QueuedExporter(sender) for sender in senders()]
+
+
+def destinations() -> str:
+    """One line that says where traces go."""
+    names = [sender.destination for sender in senders()]
+    if names:
+        return f"Traces go to the local store, {' and '.join(names)}."
+    return "Traces stay in the local store: neither Langfuse keys nor an OTLP endpoint are set."

@@ -1,0 +1,1 @@
+"""A run's observations: opened, masked, recorded, kept in the local store."""

@@ -1,0 +1,39 @@
+"""Where copies of traces go, as the recorder sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from sluicegate.observe.tracing.spans import Trace
+
+__all__ = ["Confirm", "Exporter", "ExporterReport"]
+
+Confirm = Callable[[str, dict[str, int]], None]
+"""Called with a destination and the number of observations and scores per run that it has confirmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterReport:
+    destination: str
+    sent: int
+    dropped: int
+    """Observations and scores that were not sent; the store still has them."""
+    reason: str
+    """Why the last ones were dropped, or why sending fails just now; empty when all is well."""
+    waiting: int = 0
+
+
+class Exporter(Protocol):
+    def start(self, confirm: Confirm) -> None: ...
+
+    def offer(self, trace: Trace) -> None:
+        """Take a part of a trace, or drop and count it; returns at once."""
+        ...
+
+    def flush(self, deadline_s: float) -> bool:
+        """Send what is waiting; False when the deadline or a failure of the server came first."""
+        ...
+
+    def close(self, deadline_s: float) -> None: ...
+
+    def report(self) -> ExporterReport: ...

@@ -1,0 +1,176 @@
+"""People and their words, apart from the audit log, so that they can be erased without touching it.
+
+The log names a person by a random pseudonym and a text by an HMAC under a random key of that person. Both live here.
+Erasing a person deletes pseudonym, key and texts: what stays in the log can then be linked to nobody, and the HMACs can
+no longer be tried against guesses. What the placeholders of a person's runs stand for is here too, and goes with them.
+
+Machines that share a server share this too: whoever finishes a run needs what its placeholders stand for, and one
+erasure is an erasure everywhere.
+"""
+
+import hmac
+import secrets
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from time import time
+
+from sluicegate.services import Hidden
+from sluicegate.storage.database import Database, PostgresDatabase, SqliteDatabase
+from sluicegate.storage.postgres import Server
+
+__all__ = ["Payload", "Payloads", "Person"]
+
+_SECURE = "PRAGMA secure_delete = ON;"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS people (id TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, key BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS payloads (
+    id TEXT PRIMARY KEY, person TEXT NOT NULL, run TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,
+    at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS payloads_person ON payloads (person);
+CREATE INDEX IF NOT EXISTS payloads_run ON payloads (run);
+CREATE TABLE IF NOT EXISTS redactions (
+    run TEXT NOT NULL, placeholder TEXT NOT NULL, person TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL,
+    value TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (run, placeholder)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS redactions_person ON redactions (person);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    pseudonym: str
+    key: bytes
+
+    def hmac(self, text: str) -> str:
+        """HMAC-SHA-256 of a text under this person's key, in hex."""
+        return hmac.new(self.key, text.encode("utf-8", "replace"), sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    id: str
+    run: str
+    name: str
+    text: str
+    at: str
+
+
+class Payloads:
+    """Safe to use from any thread and by several processes; it is also the `services.Vault` of runs that are kept.
+
+    Raises `RunError` SG606, SG607 or SG608 of a file, SG625 of a server.
+    """
+
+    def __init__(self, path: Path, server: Server | None = None) -> None:
+        """In the file `path`, or on `server` instead."""
+        self._known: dict[str, Person] = {}
+        self._lock = threading.Lock()
+        self._version: int | None = None
+        if server:
+            self._database: Database = PostgresDatabase(server, "payloads", _SCHEMA)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._database = SqliteDatabase(path, _SECURE + _SCHEMA)
+        with suppress(OSError):
+            path.chmod(0o600)
+
+    def person(self, id: str) -> Person:
+        """The person's pseudonym and key, made at the first need."""
+        with self._lock:
+            self._forget_if_written()
+            if id not in self._known:
+                with self._database.reading() as execute:
+                    rows = execute(_PERSON, (id,))
+                if not rows:
+                    with self._database.writing() as execute:
+                        execute(
+                            "INSERT INTO people VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                            (id, f"person-{secrets.token_hex(8)}", secrets.token_bytes(32)),
+                        )
+                        rows = execute(_PERSON, (id,))
+                self._known[id] = Person(rows[0]["pseudonym"], rows[0]["key"])
+            return self._known[id]
+
+    def put(self, person: Person, *, run: str, name: str, text: str, at: str) -> str:
+        """Keep a text; its id."""
+        payload = secrets.token_hex(12)
+        text = text.encode("utf-8", "replace").decode()
+        if self._database.remote:
+            # PostgreSQL keeps no texts with it
+            text = text.replace("\0", "\ufffd")
+        with self._database.writing() as execute:
+            execute("INSERT INTO payloads VALUES (?, ?, ?, ?, ?, ?)", (payload, person.pseudonym, run, name, text, at))
+        return payload
+
+    def of_run(self, run: str) -> list[Payload]:
+        """The texts of a run that have not been erased, oldest first."""
+        with self._database.reading() as execute:
+            rows = execute("SELECT * FROM payloads WHERE run = ? ORDER BY at, id", (run,))
+        return [Payload(row["id"], row["run"], row["name"], row["text"], row["at"]) for row in rows]
+
+    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+        """Keep what a run's placeholders stand for, among the data of the person who asked."""
+        pseudonym, now = self.person(person or "unknown").pseudonym, time()
+        rows = [(run, name, pseudonym, one.kind, one.stage, one.value, now) for name, one in hidden.items()]
+        with self._database.writing() as execute:
+            execute.many(
+                "INSERT INTO redactions VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (run, placeholder) DO UPDATE SET"
+                " person = excluded.person, kind = excluded.kind, stage = excluded.stage, value = excluded.value,"
+                " at = excluded.at",
+                rows,
+            )
+
+    def hidden(self, run: str) -> dict[str, Hidden]:
+        """What a run's placeholders stand for, as far as not erased."""
+        with self._database.reading() as execute:
+            rows = execute("SELECT * FROM redactions WHERE run = ?", (run,))
+        return {row["placeholder"]: Hidden(row["value"], row["kind"], row["stage"]) for row in rows}
+
+    def forget(self, before: float) -> int:
+        """Delete what placeholders older than `before` (Unix seconds) stand for; how many there were."""
+        with self._database.erasing() as execute:
+            return len(execute("DELETE FROM redactions WHERE at < ? RETURNING run", (before,)))
+
+    def names(self) -> dict[str, str]:
+        """Who is behind each pseudonym, as far as not erased."""
+        with self._database.reading() as execute:
+            return {row["pseudonym"]: row["id"] for row in execute("SELECT id, pseudonym FROM people")}
+
+    def erase(self, id: str) -> tuple[str, int]:
+        """Delete a person: the pseudonym they had (empty when unknown) and how many texts went with them."""
+        with self._lock, self._database.erasing() as execute:
+            rows = execute(_PERSON, (id,))
+            if not rows:
+                return "", 0
+            pseudonym = rows[0]["pseudonym"]
+            deleted = [
+                row
+                for table in ("payloads", "redactions")
+                for row in execute(f"DELETE FROM {table} WHERE person = ? RETURNING run", (pseudonym,))  # noqa: S608
+            ]
+            execute("DELETE FROM people WHERE id = ?", (id,))
+            self._known.pop(id, None)
+        return pseudonym, len(deleted)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def _forget_if_written(self) -> None:
+        """Who was known may have been erased by another process, or on another machine."""
+        if self._database.remote:
+            self._known.clear()
+            return
+        with self._database.reading() as execute:
+            version = execute("PRAGMA data_version")[0]["data_version"]
+        if version != self._version:
+            self._known.clear()
+            self._version = version
+
+
+_PERSON = "SELECT * FROM people WHERE id = ?"

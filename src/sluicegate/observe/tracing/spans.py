@@ -1,0 +1,224 @@
+"""What a trace is made of: records of observations, and scores, as light as they can be.
+
+An `Observation` is one timed step of a run; it is its own context manager, so that a span costs one object and one
+queue entry. Its attributes are plain JSON data in our own short names; the exporters turn them into the names of
+OpenTelemetry's GenAI conventions and of Langfuse. A run's ids are derived from the run id alone, so every process that
+works on a run writes into the same trace.
+"""
+
+import hashlib
+import os
+import time
+from contextvars import ContextVar, Token
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from sluicegate import services
+
+if TYPE_CHECKING:
+    from sluicegate.observe.tracing.masking import Masking
+
+__all__ = [
+    "CURRENT",
+    "Level",
+    "Observation",
+    "Record",
+    "RunInfo",
+    "RunSegment",
+    "Score",
+    "Trace",
+    "new_id",
+    "root_id",
+    "trace_id",
+]
+
+Level = Literal["DEFAULT", "WARNING", "ERROR"]
+
+
+def trace_id(run_id: str) -> str:
+    """The trace of a run, 32 hex digits; the same as Langfuse's `create_trace_id(seed=run_id)`."""
+    return hashlib.sha256(run_id.encode()).digest()[:16].hex()
+
+
+def root_id(run_id: str) -> str:
+    """The root observation of a run, 16 hex digits; a resume hangs below it, from whatever process."""
+    return hashlib.sha256(run_id.encode()).digest()[16:24].hex()
+
+
+def new_id() -> str:
+    """A random observation id, 16 hex digits."""
+    return os.urandom(8).hex()
+
+
+@dataclass(slots=True)
+class RunInfo:
+    """What all observations of a run share; exporters put it on every one of them."""
+
+    run_id: str
+    trace_id: str
+    workflow: str
+    version: str
+    digest: str
+    session: str
+    user: str
+    """Already hashed, unless the settings keep it plain."""
+    environment: str
+    release: str
+    shadow: bool
+    tags: list[str] = field(default_factory=list[str])
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The request's: channel, size, language."""
+
+
+class Record:
+    """One finished observation, as the store and the exporters see it."""
+
+    __slots__ = ("attributes", "end_ns", "id", "level", "message", "name", "parent", "start_ns", "type")
+
+    def __init__(
+        self,
+        id: str,
+        parent: str,
+        name: str,
+        type: services.Observation,
+        attributes: dict[str, Any],
+        *,
+        start_ns: int = 0,
+        end_ns: int = 0,
+        level: Level = "DEFAULT",
+        message: str = "",
+    ) -> None:
+        self.id = id
+        self.parent = parent
+        self.name = name
+        self.type: services.Observation = type
+        self.attributes = attributes
+        self.start_ns = start_ns
+        self.end_ns = end_ns
+        self.level: Level = level
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A judgement of a run; its type follows its value."""
+
+    id: str
+    run_id: str
+    name: str
+    value: float | bool | str
+    comment: str
+    at_ns: int
+    observation: str = ""
+    """The observation it judges; empty for the whole run."""
+    source: Literal["run", "feedback"] = "run"
+    by: str = ""
+    """Who gave it, hashed as users are; empty for the run itself."""
+
+    @property
+    def data_type(self) -> Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]:
+        if isinstance(self.value, bool):
+            return "BOOLEAN"
+        return "CATEGORICAL" if isinstance(self.value, str) else "NUMERIC"
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A part of a run's trace on its way to an exporter."""
+
+    info: RunInfo
+    records: list[Record]
+    scores: list[Score]
+
+
+class Sink(Protocol):
+    """What takes finished observations."""
+
+    def add(self, observation: "Observation") -> None: ...
+
+
+@dataclass(slots=True)
+class RunSegment:
+    """One open stretch of a run, from its start or a resume to its end or an interrupt."""
+
+    info: RunInfo
+    recorder: "Sink"
+    masking: "Masking"
+    resumed: bool
+    wall_ns: int = field(default_factory=time.time_ns)
+    ticks_ns: int = field(default_factory=time.perf_counter_ns)
+    outcome: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Columns of the run's row that are known when it ends."""
+
+    def now_ns(self) -> int:
+        """Unix time that never runs backwards within a stretch."""
+        return self.wall_ns + time.perf_counter_ns() - self.ticks_ns
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter_ns() - self.ticks_ns) / 1e6
+
+
+CURRENT: ContextVar["Observation | None"] = ContextVar("sluicegate_observation", default=None)
+"""The innermost open observation of this task."""
+
+
+class Observation(Record):
+    """An open observation; implements `services.Span`.
+
+    Attributes are handed over, not lent: a value must not be changed after it was set.
+    """
+
+    __slots__ = ("_token", "segment")
+
+    def __init__(
+        self, segment: RunSegment, name: str, type: services.Observation, parent: str, attributes: dict[str, Any]
+    ) -> None:
+        super().__init__(new_id(), parent, name, type, attributes)
+        self.segment = segment
+        self._token: Token[Observation | None] | None = None
+
+    def set(self, **attributes: Any) -> None:
+        self.attributes.update(attributes)
+
+    def fail(self, message: str) -> None:
+        self.level = "ERROR"
+        self.message = message
+
+    def warn(self, message: str) -> None:
+        """Mark something that a reader of the trace should notice and that is no failure."""
+        if self.level != "ERROR":
+            self.level = "WARNING"
+            self.message = message
+
+    def __enter__(self) -> "Observation":
+        self._token = CURRENT.set(self)
+        self.start_ns = self.segment.now_ns()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.end_ns = self.segment.now_ns()
+        if kind is not None:
+            self._note(kind, error)
+        if self._token is not None:
+            _leave(self._token)
+        self.segment.recorder.add(self)
+
+    def _note(self, kind: type[BaseException], error: BaseException | None) -> None:
+        # LangGraph's interrupt travels as an exception; it is known by name because LangGraph is slow to import
+        if any(base.__name__ == "GraphBubbleUp" for base in kind.__mro__):
+            self.attributes["interrupted"] = True
+        elif kind.__name__ in ("CancelledError", "KeyboardInterrupt", "GeneratorExit"):
+            self.warn("cancelled")
+        elif self.level != "ERROR":
+            self.fail(f"{kind.__name__}: {error}")
+
+
+def _leave(token: "Token[Observation | None]") -> None:
+    try:
+        token.var.reset(token)
+    except ValueError:
+        # closed from another task's context, as a generator may be; the current one ends with that task
+        return

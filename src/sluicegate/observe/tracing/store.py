@@ -1,0 +1,375 @@
+"""The local store: every run's row, observations and scores, in SQLite; the source of truth for all reading.
+
+`steps`, `decisions` and `model_calls` are views over the observations, so that nothing is written twice. A store is
+safe to use from any thread, and by several processes at once.
+"""
+
+import json
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sluicegate.errors import RunError
+from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
+from sluicegate.storage.sqlite import connect, explained, transaction
+
+__all__ = ["RunFilter", "Store", "Writes"]
+
+_VERSION = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS runs (
+  run_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, workflow TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL,
+  user TEXT NOT NULL, session TEXT NOT NULL, environment TEXT NOT NULL, release TEXT NOT NULL, shadow INTEGER NOT NULL,
+  status TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER, ms REAL NOT NULL DEFAULT 0,
+  request TEXT NOT NULL DEFAULT '', metadata TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]',
+  path TEXT, intent TEXT, risk TEXT, confidence REAL, threshold REAL, classified_by TEXT, artifact TEXT,
+  usd REAL, prompt_tokens INTEGER, completion_tokens INTEGER, slm_calls INTEGER, llm_calls INTEGER, all_llm_usd REAL,
+  answer TEXT, model TEXT, prompt TEXT, approval TEXT, waited_s REAL, error TEXT
+);
+CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_ns);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (workflow, ended_ns);
+CREATE TABLE IF NOT EXISTS spans (
+  seq INTEGER PRIMARY KEY, span_id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL,
+  type TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL,
+  attributes TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS spans_by_run ON spans (run_id);
+CREATE TABLE IF NOT EXISTS scores (
+  score_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, name TEXT NOT NULL, data_type TEXT NOT NULL, value ANY NOT NULL,
+  comment TEXT NOT NULL, at_ns INTEGER NOT NULL, observation TEXT NOT NULL, source TEXT NOT NULL, by TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS scores_by_run ON scores (run_id);
+CREATE TABLE IF NOT EXISTS deliveries (
+  destination TEXT NOT NULL, run_id TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (destination, run_id)
+);
+CREATE VIEW IF NOT EXISTS steps AS
+  SELECT seq, span_id, run_id, name AS node, attributes ->> 'kind' AS kind, attributes ->> 'visit' AS visit, start_ns,
+    (end_ns - start_ns) / 1e6 AS ms, level, message
+  FROM spans WHERE attributes ->> 'node' IS NOT NULL;
+CREATE VIEW IF NOT EXISTS decisions AS
+  SELECT seq, span_id, run_id, attributes ->> 'from' AS node, attributes ->> 'to' AS taken,
+    attributes -> 'not_taken' AS not_taken, attributes ->> 'condition' AS condition, attributes -> 'values' AS "values",
+    attributes ->> 'confidence' AS confidence, attributes ->> 'threshold' AS threshold,
+    attributes ->> 'reason' AS reason, start_ns
+  FROM spans WHERE type = 'event' AND attributes ->> 'to' IS NOT NULL;
+CREATE VIEW IF NOT EXISTS model_calls AS
+  SELECT seq, span_id, run_id, type, attributes ->> 'role' AS role, attributes ->> 'model' AS model,
+    attributes ->> 'asked' AS asked, attributes ->> 'fallback' AS fallback, attributes ->> 'prompt' AS prompt,
+    attributes ->> 'prompt_hash' AS prompt_hash, attributes ->> 'prompt_tokens' AS prompt_tokens,
+    attributes ->> 'completion_tokens' AS completion_tokens, attributes ->> 'usd' AS usd,
+    attributes ->> 'finish' AS finish, attributes ->> 'confidence' AS confidence, start_ns,
+    (end_ns - start_ns) / 1e6 AS ms, level, message
+  FROM spans WHERE type IN ('generation', 'embedding') AND attributes ->> 'asked' IS NOT NULL;
+"""
+
+_OUTCOME = (
+    "status", "path", "intent", "risk", "confidence", "threshold", "classified_by", "artifact", "usd", "prompt_tokens",
+    "completion_tokens", "slm_calls", "llm_calls", "all_llm_usd", "answer", "model", "prompt", "approval", "waited_s",
+    "error",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list; empty fields do not filter."""
+
+    workflow: str = ""
+    path: str = ""
+    intent: str = ""
+    status: str = ""
+    users: tuple[str, ...] = ()
+    """Any of these, as traces name users (see `Masking.user`)."""
+    session: str = ""
+    since_ns: int = 0
+    until_ns: int = 0
+    shadow: bool = False
+    """Shadow runs too."""
+
+
+@dataclass(slots=True)
+class Writes:
+    """What one commit writes: begun runs, ended runs, records and scores, all masked."""
+
+    begun: list[tuple[RunInfo, int, str]]
+    """Run, start in Unix nanoseconds, request."""
+    records: list[tuple[str, Record]]
+    """Run id and record."""
+    scores: list[Score]
+    ended: list[tuple[RunInfo, int, float, Mapping[str, Any]]]
+    """Run, end in Unix nanoseconds, milliseconds of this stretch, outcome."""
+
+    def any(self) -> bool:
+        return bool(self.begun or self.records or self.scores or self.ended)
+
+
+class Store:
+    """Opens `path` or makes it. Raises `RunError` SG606 (corrupt), SG607, SG608, SG612 (written by a newer version)."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._connection = connect(path)
+        with explained(path):
+            found: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
+            if found > _VERSION:
+                self._connection.close()
+                raise RunError(
+                    "SG612",
+                    f"{path} was written by a newer version of sluicegate (store format {found}, this one reads "
+                    f"{_VERSION})",
+                    hint="Upgrade sluicegate, or point SLUICEGATE_HOME to another folder",
+                )
+            if found < _VERSION:
+                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()
+
+    def write(self, writes: Writes) -> None:
+        """Commit; all or nothing. Raises `RunError` SG606, SG607, SG608."""
+        with self._lock, transaction(self._connection) as connection, explained(self.path):
+            connection.executemany(_BEGIN, [_begun_row(*begun) for begun in writes.begun])
+            connection.executemany(_SPAN, [_span_row(run_id, record) for run_id, record in writes.records])
+            connection.executemany(_SCORE, [_score_row(score) for score in writes.scores])
+            for info, end_ns, ms, outcome in writes.ended:
+                given = {key: outcome[key] for key in _OUTCOME if key in outcome}
+                columns = ", ".join(["ended_ns = ?", "ms = ms + ?", "tags = ?", *(f"{key} = ?" for key in given)])
+                values = (end_ns, ms, to_json(info.tags), *given.values(), info.run_id)
+                connection.execute(f"UPDATE runs SET {columns} WHERE run_id = ?", values)  # noqa: S608
+
+    def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
+        """Note how many observations and scores of each run a destination has confirmed; `whole`: in all, not more."""
+        added = "excluded.records" if whole else "records + excluded.records"
+        with self._lock, transaction(self._connection) as connection:
+            connection.executemany(
+                f"INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = {added}",  # noqa: S608
+                [(destination, run_id, count) for run_id, count in counts.items()],
+            )
+
+    def undelivered(self, destination: str, *, since_ns: int = 0) -> list[str]:
+        """The runs of which a destination has not confirmed every observation and score, oldest first."""
+        rows = self.query(
+            "SELECT run_id, (SELECT count(*) FROM spans WHERE spans.run_id = runs.run_id) + "
+            "(SELECT count(*) FROM scores WHERE scores.run_id = runs.run_id) AS kept, coalesce((SELECT records "
+            "FROM deliveries WHERE destination = ? AND deliveries.run_id = runs.run_id), 0) AS confirmed "
+            "FROM runs WHERE started_ns >= ? ORDER BY started_ns",
+            (destination, since_ns),
+        )
+        return [row["run_id"] for row in rows if row["kept"] > row["confirmed"]]
+
+    def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+        """Read rows. Raises `RunError` SG606, SG608."""
+        with self._lock, explained(self.path):
+            return [dict(row) for row in self._connection.execute(sql, values)]
+
+    def runs(self, which: RunFilter | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
+        """Rows of `runs`, newest first; `tags` and `metadata` are decoded."""
+        where, values = _where(which or RunFilter())
+        rows = self.query(f"SELECT * FROM runs {where} ORDER BY started_ns DESC LIMIT ?", [*values, limit])  # noqa: S608
+        return [_decoded_run(row) for row in rows]
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """One run's row, by its id or the start of it. Raises `RunError` SG603 when none or several fit."""
+        rows = self.query("SELECT * FROM runs WHERE run_id = ?", (run_id,)) or self.query(
+            "SELECT * FROM runs WHERE substr(run_id, 1, ?) = ? LIMIT 3", (len(run_id), run_id)
+        )
+        if len(rows) != 1 or not run_id:
+            what = f"no run {run_id!r}" if not rows else f"several runs begin with {run_id!r}"
+            raise RunError("SG603", f"{what} in {self.path}", hint="`sluicegate trace list` shows the runs there are")
+        return _decoded_run(rows[0])
+
+    def spans(self, run_id: str) -> list[dict[str, Any]]:
+        """A run's observations in the order they began; `attributes` is decoded."""
+        rows = self.query("SELECT * FROM spans WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
+        return [row | {"attributes": json.loads(row["attributes"])} for row in rows]
+
+    def decisions(self, run_id: str) -> list[dict[str, Any]]:
+        rows = self.query("SELECT * FROM decisions WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
+        return [
+            row | {"values": json.loads(row["values"] or "{}"), "not_taken": json.loads(row["not_taken"] or "[]")}
+            for row in rows
+        ]
+
+    def model_calls(self, run_id: str) -> list[dict[str, Any]]:
+        return self.query("SELECT * FROM model_calls WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
+
+    def scores(self, run_id: str) -> list[dict[str, Any]]:
+        rows = self.query("SELECT * FROM scores WHERE run_id = ? ORDER BY at_ns, rowid", (run_id,))
+        return [row | {"value": bool(row["value"])} if row["data_type"] == "BOOLEAN" else row for row in rows]
+
+    def add_score(self, score: Score) -> None:
+        self.write(Writes([], [], [score], []))
+
+    def usage(self, which: RunFilter | None = None) -> dict[str, Any]:
+        """Totals over finished runs: runs and share per path, cost, cost with the large model alone, calls avoided.
+
+        ``llm_calls_avoided`` counts the runs that were answered without any call of the large model.
+        """
+        where, values = _where(which or RunFilter())
+        where += (" AND" if where else "WHERE") + " status IN ('answered', 'refused')"
+        sums = ", ".join(
+            f"coalesce(sum({column}), 0) AS {column}"
+            for column in ("usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls")
+        )
+        avoided = "coalesce(sum(status = 'answered' AND coalesce(llm_calls, 0) = 0), 0) AS llm_calls_avoided"
+        columns = f"count(*) AS runs, {sums}, {avoided}, sum(all_llm_usd) AS all_llm_usd, avg(ms) AS mean_ms"
+        total = self.query(f"SELECT {columns} FROM runs {where}", values)[0]  # noqa: S608
+        paths = self.query(
+            f"SELECT path, count(*) AS runs, coalesce(sum(usd), 0) AS usd, avg(ms) AS mean_ms FROM runs {where} "  # noqa: S608
+            "GROUP BY path ORDER BY runs DESC",
+            values,
+        )
+        share = {row["path"] or "none": row | {"share": row["runs"] / total["runs"]} for row in paths}
+        return total | {"paths": share}
+
+    def confidences(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
+        """What drift is watched on: label, confidence, threshold and time of each classified run, oldest first."""
+        return self.query(
+            "SELECT run_id, started_ns, intent, confidence, threshold, classified_by, artifact, path FROM runs WHERE "
+            "workflow = ? AND started_ns >= ? AND intent IS NOT NULL AND NOT shadow ORDER BY started_ns",
+            (workflow, since_ns),
+        )
+
+    def requests(self, workflow: str, *, since_ns: int = 0) -> list[str]:
+        """The classified requests, each once, as far as their text was kept; latest first."""
+        rows = self.query(
+            "SELECT request, max(started_ns) AS at FROM runs WHERE workflow = ? AND started_ns >= ? AND NOT shadow "
+            "AND intent IS NOT NULL AND trim(coalesce(request, '')) != '' GROUP BY request ORDER BY at DESC",
+            (workflow, since_ns),
+        )
+        return [str(row["request"]) for row in rows]
+
+    def feedback(self, *, since_ns: int = 0) -> list[dict[str, Any]]:
+        """Scores that people gave, with their run's workflow, intent and path, oldest first."""
+        return self.query(
+            "SELECT scores.*, runs.workflow, runs.intent, runs.path FROM scores JOIN runs USING (run_id) "
+            "WHERE source = 'feedback' AND at_ns >= ? ORDER BY at_ns",
+            (since_ns,),
+        )
+
+    def corrections(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
+        """Requests whose intent a person corrected (score ``correct_intent``): labelled data for the router."""
+        return self.query(
+            "SELECT runs.run_id, runs.request AS text, runs.intent AS predicted, runs.confidence, "
+            "scores.value AS label, scores.at_ns, scores.by FROM scores JOIN runs USING (run_id) "
+            "WHERE scores.name = 'correct_intent' AND runs.workflow = ? AND scores.at_ns >= ? ORDER BY scores.at_ns",
+            (workflow, since_ns),
+        )
+
+    def decided_runs(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
+        """The finished runs that waited for a person, oldest first: `run_id` and `request`."""
+        return self.query(
+            "SELECT run_id, request FROM runs WHERE workflow = ? AND ended_ns >= ? AND approval IS NOT NULL "
+            "AND status IN ('answered', 'refused') AND NOT shadow ORDER BY ended_ns",
+            (workflow, since_ns),
+        )
+
+    def trace(self, run_id: str) -> Trace:
+        """A whole run as exporters take it, for sending it again."""
+        row = self.run(run_id)
+        info = RunInfo(
+            **{key: row[key] for key in _INFO}, shadow=bool(row["shadow"]), tags=row["tags"], metadata=row["metadata"]
+        )
+        spans = self.spans(row["run_id"])
+        records = [Record(**{_FIELDS.get(key, key): span[key] for key in _RECORD}) for span in spans]
+        scores = [
+            Score(**{_FIELDS.get(key, key): score[key] for key in _SCORED}) for score in self.scores(row["run_id"])
+        ]
+        return Trace(info, records, scores)
+
+    def prune(self, before_ns: int) -> int:
+        """Delete finished runs that began before a time, with all that belongs to them; returns how many."""
+        done = "SELECT run_id FROM runs WHERE started_ns < ? AND status NOT IN ('running', 'waiting')"
+        with self._lock, transaction(self._connection) as connection:
+            for table in ("spans", "scores", "deliveries"):
+                connection.execute(f"DELETE FROM {table} WHERE run_id IN ({done})", (before_ns,))  # noqa: S608
+            return connection.execute(f"DELETE FROM runs WHERE run_id IN ({done})", (before_ns,)).rowcount  # noqa: S608
+
+    def since(self, seq: int) -> list[dict[str, Any]]:
+        """Observations written after `seq`, for following live."""
+        rows = self.query("SELECT * FROM spans WHERE seq > ? ORDER BY seq", (seq,))
+        return [row | {"attributes": json.loads(row["attributes"])} for row in rows]
+
+    def last(self) -> int:
+        """The `seq` of the newest observation."""
+        return self.query("SELECT coalesce(max(seq), 0) AS seq FROM spans")[0]["seq"]
+
+
+_INFO = ("run_id", "trace_id", "workflow", "version", "digest", "session", "user", "environment", "release")
+_RECORD = ("span_id", "parent", "name", "type", "attributes", "start_ns", "end_ns", "level", "message")
+_SCORED = ("score_id", "run_id", "name", "value", "comment", "at_ns", "observation", "source", "by")
+_FIELDS = {"span_id": "id", "score_id": "id"}
+
+_BEGIN = (
+    "INSERT INTO runs (run_id, trace_id, workflow, version, digest, user, session, environment, release, shadow, "
+    "status, started_ns, request, metadata, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?) "
+    "ON CONFLICT DO UPDATE SET status = 'running'"
+)
+_SPAN = "INSERT OR IGNORE INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_SCORE = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def to_json(value: Any) -> str:
+    """JSON that SQLite and browsers read: no NaN, and anything foreign by its `str`."""
+    try:
+        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else str(value)
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
+def _begun_row(info: RunInfo, start_ns: int, request: str) -> tuple[Any, ...]:
+    return (
+        *(info.run_id, info.trace_id, info.workflow, info.version, info.digest, info.user, info.session),
+        *(info.environment, info.release, info.shadow, start_ns, request, to_json(info.metadata), to_json(info.tags)),
+    )
+
+
+def _span_row(run_id: str, record: Record) -> tuple[Any, ...]:
+    return (
+        *(record.id, run_id, record.parent, record.name, record.type, record.start_ns, record.end_ns),
+        *(record.level, record.message, to_json(record.attributes)),
+    )
+
+
+def _score_row(score: Score) -> tuple[Any, ...]:
+    return (
+        *(score.id, score.run_id, score.name, score.data_type, score.value, score.comment, score.at_ns),
+        *(score.observation, score.source, score.by),
+    )
+
+
+def _where(which: RunFilter) -> tuple[str, list[Any]]:
+    terms = [] if which.shadow else ["NOT shadow"]
+    values: list[Any] = []
+    for column in ("workflow", "path", "intent", "status", "session"):
+        if wanted := getattr(which, column):
+            terms.append(f"{column} = ?")
+            values.append(wanted)
+    if which.users:
+        terms.append(f"user IN ({', '.join('?' for _ in which.users)})")
+        values += which.users
+    if which.since_ns:
+        terms.append("started_ns >= ?")
+        values.append(which.since_ns)
+    if which.until_ns:
+        terms.append("started_ns < ?")
+        values.append(which.until_ns)
+    return ("WHERE " + " AND ".join(terms) if terms else ""), values
+
+
+def _decoded_run(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"tags": json.loads(row["tags"]), "metadata": json.loads(row["metadata"])}

@@ -1,0 +1,1 @@
+"""Traces shown to people: terminal, page, tree, and who may see them."""

@@ -1,0 +1,1 @@
+"""Confidence in answers, and whether the documents say what was asked."""

@@ -1,0 +1,52 @@
+"""How well a fitted confidence in answers holds on graded answers that it was not fitted on."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sluicegate.routing.answers.answer import FittedConfidence
+from sluicegate.routing.answers.fit import Graded
+from sluicegate.routing.calibration.calibration import ece, reliability
+from sluicegate.routing.calibration.metrics import auroc
+from sluicegate.routing.calibration.threshold import upper_bound
+from sluicegate.services import AnswerConfidence
+
+__all__ = ["report_answers"]
+
+
+def report_answers(sure: FittedConfidence, graded: Sequence[Graded]) -> dict[str, Any]:
+    """Accuracy of "right" at 0.5, AUROC, ECE with its diagram, and what the threshold accepts with its error.
+
+    Where the rows tell whether a document has the answer, ``answerability`` has the AUROC and ECE of that, too.
+    """
+    judged = [sure.of(row.features, row.vector) for row in graded]
+    chance = np.array([one.confidence for one in judged])
+    right = np.array([row.right for row in graded], bool)
+    accepted = chance >= sure.threshold
+    count, wrong = int(accepted.sum()), int((accepted & ~right).sum())
+    return {
+        "rows": len(graded),
+        "answerability": _answerability(judged, graded) if sure.known else None,
+        "right": float(right.mean()),
+        "accuracy": float(((chance >= 0.5) == right).mean()),
+        "auroc": auroc(chance, right),
+        "ece": ece(chance, right),
+        "threshold": sure.threshold,
+        "coverage": count / len(graded),
+        "accepted": count,
+        "accepted_accuracy": 1 - wrong / count if count else 0.0,
+        "accepted_error_bound": upper_bound(wrong, count, sure.level),
+        "reliability": [
+            {"low": b.low, "high": b.high, "count": b.count, "confidence": b.confidence, "accuracy": b.accuracy}
+            for b in reliability(chance, right)
+        ],
+    }
+
+
+def _answerability(judged: Sequence[AnswerConfidence], graded: Sequence[Graded]) -> dict[str, Any] | None:
+    told = [(one.answerability, row.known) for one, row in zip(judged, graded, strict=True) if row.known is not None]
+    chance, known = np.array([chance for chance, _ in told]), np.array([known for _, known in told], bool)
+    if known.all() or not known.any():
+        return None
+    return {"rows": len(told), "known": float(known.mean()), "auroc": auroc(chance, known), "ece": ece(chance, known)}

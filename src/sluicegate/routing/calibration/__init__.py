@@ -1,0 +1,1 @@
+"""Confidence that means how often it is right, and thresholds with a proved error bound."""

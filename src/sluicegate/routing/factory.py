@@ -1,0 +1,64 @@
+"""From a workflow's `router:` block to the router that serves it."""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+
+from sluicegate.routing.config import RouterConfig
+from sluicegate.routing.intent.artifact import check_fits, read_artifact
+from sluicegate.routing.intent.cascade import CascadeRouter
+from sluicegate.routing.intent.router import EmbedNow, FittedRouter
+from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
+from sluicegate.routing.probe_gate import Admission
+from sluicegate.services import Models, Router
+
+__all__ = ["UNPROVED", "open_router"]
+
+UNPROVED = 0.8
+"""Threshold of label decoding, which has no examples to prove one on, unless the workflow sets it."""
+
+
+def open_router(
+    config: RouterConfig,
+    *,
+    intents: Mapping[str, str],
+    out_of_scope: str | None,
+    models: Models,
+    embed_like: Callable[[str], EmbedNow],
+    admitted: Callable[[], Awaitable[bool]],
+    find: Callable[[str], Path],
+    where: str,
+) -> Router:
+    """The router of a workflow.
+
+    `intents` are its labels with a description (may be empty), `out_of_scope` the one that stands for none of them,
+    `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint,
+    `admitted` says whether the model of the role `config.slm` was shown to decode labels well enough, `find` gives the
+    place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
+    """
+    decoder = LabelDecoder(models, config.slm, intents)
+    if config.strategy == "slm":
+        named = json.dumps([sorted(intents.items()), models.describe(config.slm)])
+        return SlmRouter(
+            decoder,
+            list(intents),
+            threshold=UNPROVED if config.threshold is None else config.threshold,
+            out_of_scope=config.out_of_scope or out_of_scope,
+            hash=hashlib.sha256(named.encode()).hexdigest(),
+            admitted=Admission(admitted, models.describe(config.slm), "nothing it says is trusted"),
+        )
+    artifact = read_artifact(find(config.artifact or ""))
+    check_fits(artifact.card, intents=set(intents), where=where)
+    embedder = artifact.card["embedder"]
+    embed = embed_like(embedder["fingerprint"]) if embedder else None
+    head = FittedRouter(artifact, embed=embed, threshold=config.threshold, per=config.target.per)
+    if config.strategy == "head":
+        return head
+    return CascadeRouter(
+        head,
+        decoder,
+        share=config.cascade.share,
+        shortlist=config.cascade.shortlist,
+        admitted=Admission(admitted, models.describe(config.slm), "the head decides alone"),
+    )

@@ -1,0 +1,1 @@
+"""How a fitted router does: report, plots, drift."""

@@ -1,0 +1,153 @@
+"""The HTTP face of a `Service`: an ASGI application.
+
+    app = application(Service("configs/helpdesk/workflow.yaml"), TokenFile(Path("tokens.json")))
+
+Every error is a problem (RFC 9457) with a code. The access log has who, what, how long and which run, and nobody's
+words. The service is opened with the application and drained with it.
+"""
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sluicegate.errors import RunError, SluicegateError
+from sluicegate.serving.http.callers import Callers
+from sluicegate.serving.http.endpoints import OPERATIONS, Fault
+from sluicegate.serving.http.messages import Problem
+from sluicegate.serving.http.openapi import document
+from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
+from sluicegate.serving.limits import Busy
+from sluicegate.serving.service import Service
+
+__all__ = ["application"]
+
+access = logging.getLogger("sluicegate.access")
+log = logging.getLogger(__name__)
+
+
+def application(service: Service, callers: Callers) -> ASGIApp:
+    """One workflow over HTTP."""
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        # whoever made the service may have opened it, to see at once why it does not
+        await service.open()
+        try:
+            yield
+        finally:
+            await service.close()
+
+    async def openapi(_: Request) -> Response:
+        workflow = service.versions.serving.workflow
+        return JSONResponse(document(workflow=workflow.name, version=workflow.version, purpose=workflow.config.purpose))
+
+    app = Starlette(
+        routes=[
+            *(Route(each.path, each.handler, methods=[each.method], name=each.id) for each in OPERATIONS),
+            Route("/openapi.json", openapi),
+        ],
+        lifespan=lifespan,
+        exception_handlers={
+            Fault: _fault,
+            SluicegateError: _known,
+            HTTPException: _http,
+            Exception: _unknown,
+        },
+    )
+    # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
+    app.router.redirect_slashes = False
+    app.state.service, app.state.callers = service, callers
+    return _Told(app)
+
+
+def _said(problem: Problem) -> Response:
+    response = Response(problem.model_dump_json(), problem.status, media_type=MEDIA_TYPE)
+    if problem.status == 401:
+        response.headers["www-authenticate"] = "Bearer"
+    if problem.status in (429, 503):
+        response.headers["retry-after"] = "1"
+    return response
+
+
+async def _fault(_: Request, error: Exception) -> Response:
+    assert isinstance(error, Fault)
+    response = _said(error.problem)
+    if isinstance(error.__cause__, Busy):
+        response.headers["retry-after"] = str(error.__cause__.retry_after_s)
+    if error.problem.status >= 500:
+        # its code and its run, not its words: those may be a model's or a caller's
+        log.error("%s in run %s", error.problem.code, error.problem.run or "-")
+    return response
+
+
+async def _known(request: Request, error: Exception) -> Response:
+    assert isinstance(error, SluicegateError)
+    fault = Fault(of_error(error, run=getattr(request.state, "run", "")))
+    fault.__cause__ = error
+    return await _fault(request, fault)
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _said(of_status(404, "there is nothing at this address", hint="GET /openapi.json lists what there is"))
+    headers = error.headers or {}
+    hint = f"Use {headers['Allow']}" if "Allow" in headers else ""
+    response = _said(of_status(error.status_code, error.detail, hint=hint))
+    response.headers.update(headers)
+    return response
+
+
+async def _unknown(request: Request, error: Exception) -> Response:
+    where = "".join(traceback.format_tb(error.__traceback__))
+    log.error("%s in run %s\n%s", type(error).__name__, getattr(request.state, "run", "-"), where)
+    return _said(of_error(RunError("SG611", ""), run=getattr(request.state, "run", "")))
+
+
+class _Told:
+    """Headers that every response has, and a line in the access log for each."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started, status = time.perf_counter(), 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message["headers"],
+                    (b"cache-control", b"no-store"),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        scope.setdefault("state", {})
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            said: dict[str, Any] = {
+                "method": scope["method"],
+                # not as it was called: an address may hold anything
+                "route": getattr(scope.get("route"), "path", ""),
+                "status": status,
+                "ms": round((time.perf_counter() - started) * 1000, 1),
+                "run": scope["state"].get("run", ""),
+            }
+            access.info(json.dumps(said))

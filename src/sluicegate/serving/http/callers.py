@@ -1,0 +1,224 @@
+"""Who calls: found from what the operator trusts, never from what the caller says of themselves.
+
+A server is started with one of three ways: bearer tokens in a file of the operator's (only their hashes are kept), a
+header that a gateway in front sets, or one fixed person for trying things out on one's own machine.
+"""
+
+import hashlib
+import hmac
+import os
+import secrets
+import stat
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Literal, Protocol, cast
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sluicegate.errors import RunError
+from sluicegate.state import Principal
+
+__all__ = ["Caller", "Callers", "Fixed", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
+
+_PREFIX = "sg_"
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Headers(Protocol):
+    """A request's headers; names in any case."""
+
+    def getlist(self, key: str) -> list[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    principal: Principal
+    name: str
+    """Of the token; empty for the other ways."""
+    on_behalf: bool = False
+    """Whether this caller, an application, may name the person for whom it asks."""
+
+
+class Callers(Protocol):
+    def of(self, headers: Headers) -> Caller:
+        """Raises `RunError` SG619."""
+        ...
+
+
+class Named(BaseModel):
+    """A person, as a token or an application's call names them."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str
+    roles: list[str] = []
+    groups: list[str] = []
+    clearance: Literal["public", "internal", "confidential", "restricted"] = "internal"
+
+    def principal(self) -> Principal:
+        return cast("Principal", self.model_dump())
+
+
+class Token(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    sha256: str
+    """Of the whole token. It has 256 random bits, so a slow hash would add nothing."""
+    principal: Named
+    on_behalf: bool = False
+    made: datetime
+    expires: datetime | None = None
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    tokens: list[Token] = []
+
+
+class TokenFile:
+    """The operator's file of tokens, read anew when it has changed: a token that is taken out is refused at once."""
+
+    def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self.path, self._now = path, now
+        self._lock = threading.Lock()
+        self._stamp: tuple[int, int, int] | None = None
+        self._tokens: list[Token] = []
+
+    def of(self, headers: Headers) -> Caller:
+        given = headers.getlist("authorization")
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        if scheme.lower() != "bearer":
+            raise RunError("SG619", "this needs a token", hint="Send: Authorization: Bearer TOKEN")
+        hashed = hashlib.sha256(token.strip().encode()).hexdigest()
+        # every one is compared, each in constant time: how long it takes says nothing about which
+        found = [each for each in self.tokens() if hmac.compare_digest(each.sha256, hashed)]
+        if not found or (found[0].expires and found[0].expires <= self._now()):
+            raise RunError("SG619", "this token is not known, or no longer valid", hint="Ask the operator for another")
+        return Caller(found[0].principal.principal(), found[0].name, found[0].on_behalf)
+
+    def tokens(self) -> list[Token]:
+        """Raises `RunError` SG623: nobody is signed in by a file that cannot be trusted."""
+        try:
+            found = self.path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+            with self._lock:
+                if stamp != self._stamp:
+                    if found.st_mode & _OTHERS_WRITE:
+                        raise _distrusted(self.path, "others may write to it", f"chmod 600 {self.path}")
+                    self._tokens = _File.model_validate_json(self.path.read_bytes()).tokens
+                    self._stamp = stamp
+                return self._tokens
+        except FileNotFoundError:
+            raise _distrusted(self.path, "there is no such file", "Make a token: sluicegate token add NAME") from None
+        except (OSError, ValidationError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is damaged"
+            raise _distrusted(self.path, f"it cannot be read: {why}", "Restore it") from error
+
+    def add(self, name: str, principal: Named, *, on_behalf: bool = False, valid: timedelta | None = None) -> str:
+        """A new token; only this return value has it. Raises `RunError` SG623, also when the name is taken."""
+        token = _PREFIX + secrets.token_urlsafe(32)
+        now = self._now()
+        with self._changing() as tokens:
+            if any(each.name == name for each in tokens):
+                raise _distrusted(self.path, f"it has a token {name!r}", f"sluicegate token revoke {name}")
+            tokens.append(
+                Token(
+                    name=name,
+                    sha256=hashlib.sha256(token.encode()).hexdigest(),
+                    principal=principal,
+                    on_behalf=on_behalf,
+                    made=now,
+                    expires=now + valid if valid else None,
+                )
+            )
+        return token
+
+    def revoke(self, name: str) -> bool:
+        """Take a token out; False when there was none of this name."""
+        with self._changing() as tokens:
+            left = [each for each in tokens if each.name != name]
+            gone = len(left) < len(tokens)
+            tokens[:] = left
+        return gone
+
+    def _changing(self) -> "_Changing":
+        return _Changing(self)
+
+
+class _Changing:
+    """The file's tokens as a list to change; written as a whole, readable by its owner only."""
+
+    def __init__(self, file: TokenFile) -> None:
+        self._file = file
+        self._lock = FileLock(file.path.with_name(file.path.name + ".lock"))
+
+    def __enter__(self) -> list[Token]:
+        self._file.path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.acquire()
+        try:
+            self._list = [*self._file.tokens()] if self._file.path.exists() else []
+        except BaseException:
+            self._lock.release()
+            raise
+        return self._list
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                path = self._file.path
+                staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+                with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+                    out.write(_File(tokens=self._list).model_dump_json(indent=1) + "\n")
+                    out.flush()
+                    os.fsync(out.fileno())
+                staged.replace(path)
+        finally:
+            self._lock.release()
+
+
+@dataclass(frozen=True, slots=True)
+class TrustedHeader:
+    """What a gateway says in its headers. Only for a server that nobody can reach but through that gateway."""
+
+    user: str
+    roles: str = ""
+    """Header of the roles, divided by commas; empty when the gateway names none."""
+    groups: str = ""
+
+    def of(self, headers: Headers) -> Caller:
+        name = self._one(headers, self.user).strip()
+        if not name:
+            raise RunError("SG619", "the gateway named nobody", hint=f"It has to set {self.user}")
+        roles, groups = (
+            [each.strip() for each in self._one(headers, header).split(",") if each.strip()] if header else []
+            for header in (self.roles, self.groups)
+        )
+        return Caller(Named(id=name, roles=roles, groups=groups).principal(), "")
+
+    def _one(self, headers: Headers, header: str) -> str:
+        found = headers.getlist(header)
+        if len(found) > 1:
+            # one is the gateway's, and the other whose?
+            raise RunError("SG619", f"{header} is there twice", hint="Let the gateway take out what callers send")
+        return found[0] if found else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """Everybody is this person: for one's own machine."""
+
+    principal: Principal
+
+    def of(self, headers: Headers) -> Caller:
+        del headers
+        return Caller(self.principal, "")
+
+
+def _distrusted(path: Path, why: str, hint: str) -> RunError:
+    return RunError("SG623", f"the tokens of {path}: {why}", hint=hint)

@@ -1,0 +1,311 @@
+"""What goes in and out of the HTTP API. The OpenAPI document is made of these models and nothing else."""
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+
+from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.intake import printable
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.serving.http.callers import Named
+from sluicegate.serving.progress import Step
+
+__all__ = [
+    "Approval",
+    "Approvals",
+    "Ask",
+    "Cited",
+    "Decide",
+    "Feedback",
+    "Given",
+    "Health",
+    "Problem",
+    "Run",
+    "StepDone",
+    "Trail",
+    "answered",
+    "asked",
+    "begun",
+]
+
+_PASSED = re.compile(r"[^\s;]+: SG\d{3}")
+Status = Literal["running", "waiting", "answered", "refused", "failed"]
+
+
+class _In(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class _Out(BaseModel):
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+class Ask(_In):
+    """A request."""
+
+    text: str = Field(min_length=1)
+    """What is asked."""
+    request_id: str = Field(default="", max_length=200)
+    """Names the request: asking again with the same id gives the same run, and never a second one."""
+    session: str = Field(default="", max_length=200)
+    """A conversation that the run belongs to, for whoever reads the traces."""
+    principal: Named | None = None
+    """For whom it is asked; only with a token that may ask on behalf of others."""
+    stream: bool = False
+    """Answer with server-sent events: `run`, a `step` for each that is done, then `result` or `problem`."""
+
+
+class Decide(_In):
+    """A decision on what waits."""
+
+    verdict: Literal["approve", "edit", "reject"]
+    reason: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
+    """Why; the requester reads it when the request is rejected."""
+    text: Annotated[str, Field(max_length=200_000), AfterValidator(printable)] = ""
+    """For `edit`: what goes out instead of the draft."""
+    changed: Literal["refuse", "kept", "migrate"] = "refuse"
+    """When the workflow has changed since: refuse, finish on the version the run began with, or go on under this."""
+    principal: Named | None = None
+    """Who decides; only with a token that may act on behalf of others."""
+
+
+class Feedback(_In):
+    """A score of a run."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")
+    """Such as `helpful`; `correct_intent` with a label as value corrects the class, and is labelled data."""
+    value: FiniteFloat | bool | Annotated[str, Field(max_length=200)]
+    comment: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
+    principal: Named | None = None
+    """Who says so; only with a token that may act on behalf of others."""
+
+
+class Cited(_Out):
+    marker: str
+    """As it stands in the answer, such as `[1]`."""
+    document: str
+    version: str
+    title: str
+
+
+class Awaited(_Out):
+    """The decision that a run waits for."""
+
+    id: str
+    """Of the approval; the same as the run's."""
+    approvers: str
+    deadline: datetime
+    """When silence refuses."""
+
+
+class Run(_Out):
+    """A run, as it stands."""
+
+    run: str
+    status: Status
+    path: str
+    """`cache`, `slm`, `rag-slm`, `rag-llm`, `tool`, `human` or `refused`; empty before its end."""
+    answer: str
+    """Empty while a person has not decided on it."""
+    reason: str
+    """Why it was refused, waits, or failed."""
+    citations: list[Cited]
+    intent: str | None
+    risk: str | None
+    confidence: float | None
+    """Calibrated probability that the intent is right."""
+    threshold: float | None
+    answer_confidence: float | None
+    model: str
+    """What really answered, as `provider:model`."""
+    fallback: str
+    """Which model was asked for and the code of why it did not answer; empty when it did."""
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float
+    ms: float
+    """At work, without waiting for a person."""
+    workflow: str
+    version: str
+    digest: str
+    approval: Awaited | None
+
+
+class Decided(_Out):
+    """One branch that was decided."""
+
+    node: str
+    taken: str
+    not_taken: list[str]
+    condition: str
+    values: dict[str, Any]
+    confidence: float | None
+    threshold: float | None
+    reason: str
+
+
+class Trail(_Out):
+    """The decisions of a run, in their order, masked as the workflow says."""
+
+    run: str
+    decisions: list[Decided]
+
+
+class Approval(_Out):
+    """What waits for a person, with the evidence."""
+
+    id: str
+    intent: str
+    principal: str
+    """Who asked."""
+    request: str
+    reason: str
+    """Why a person is asked."""
+    draft: str
+    proposal: dict[str, Any]
+    """The tool that would be called, and its arguments; empty when none would."""
+    sources: list[dict[str, str]]
+    checks: list[dict[str, Any]]
+    approvers: str
+    deadline: datetime
+
+
+class Approvals(_Out):
+    approvals: list[Approval]
+
+
+class Given(_Out):
+    id: str
+    run: str
+    name: str
+    value: float | bool | str
+
+
+class Health(_Out):
+    status: Literal["ready", "closing"]
+    workflow: str
+    version: str
+    digest: str
+    promoted: int
+    """The number of the promotion that is followed; 0 for the file that was named."""
+    inside: int
+    """Requests at work and in the queue."""
+    shadow: Literal["none", "running", "down"]
+    fault: str
+    """The code of why a promoted version is not served; empty when all is well."""
+
+
+class Problem(_Out):
+    """What went wrong (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    """Stable, such as `SG620`."""
+    hint: str
+    run: str
+    """The run it is about; empty when none."""
+
+
+class StepDone(_Out):
+    node: str
+    to: str
+    reason: str
+
+    @classmethod
+    def of(cls, step: Step) -> "StepDone":
+        return cls(**step)
+
+
+def answered(outcome: Outcome, *, status: str = "", reason: str = "") -> Run:
+    """What a caller is told of an outcome; `status` and `reason` where the outcome does not know better."""
+    state, waiting = outcome.state, outcome.waiting
+    intent, answer, spend = state.get("intent"), state.get("answer"), state.get("spend")
+    ended = not waiting and outcome.status in ("answered", "refused")
+    status = status or outcome.status
+    titles = {document["id"]: document["title"] for document in state.get("documents", [])}
+    text = answer["text"] if answer and ended else ""
+    return Run(
+        run=outcome.run,
+        status=status,  # pyright: ignore[reportArgumentType]
+        path=outcome.path if ended or waiting else "",
+        answer=text if outcome.status == "answered" else "",
+        reason=reason or (waiting["reason"] if waiting else text if status == "refused" else ""),
+        citations=[
+            Cited(
+                marker=citation["marker"],
+                document=citation["document"],
+                version=citation["version"],
+                title=titles.get(citation["document"], ""),
+            )
+            for citation in (answer["citations"] if answer and ended else [])
+        ],
+        intent=intent["label"] if intent else None,
+        risk=intent["risk"] if intent else None,
+        confidence=intent["confidence"] if intent else None,
+        threshold=state.get("route", {}).get("threshold"),
+        answer_confidence=answer["confidence"] if answer and ended else None,
+        model=answer["model"] if answer and ended else "",
+        # without the addresses that the full reason names
+        fallback="; ".join(_PASSED.findall(answer["fallback"])) if answer and ended else "",
+        prompt_tokens=spend["prompt_tokens"] if spend else 0,
+        completion_tokens=spend["completion_tokens"] if spend else 0,
+        usd=spend["usd"] if spend else 0.0,
+        ms=round(outcome.ms, 1),
+        workflow=state["run"]["workflow"],
+        version=state["run"]["version"],
+        digest=state["run"]["digest"],
+        approval=Awaited(
+            id=outcome.run, approvers=waiting["approvers"], deadline=datetime.fromisoformat(waiting["deadline"])
+        )
+        if waiting
+        else None,
+    )
+
+
+def begun(run: str, *, workflow: str, version: str, digest: str, failed: bool = False) -> Run:
+    """What a caller is told of a run that has no step behind it."""
+    return Run(
+        run=run,
+        status="failed" if failed else "running",
+        path="",
+        answer="",
+        reason="",
+        citations=[],
+        intent=None,
+        risk=None,
+        confidence=None,
+        threshold=None,
+        answer_confidence=None,
+        model="",
+        fallback="",
+        prompt_tokens=0,
+        completion_tokens=0,
+        usd=0.0,
+        ms=0.0,
+        workflow=workflow,
+        version=version,
+        digest=digest,
+        approval=None,
+    )
+
+
+def asked(waiting: Waiting) -> Approval:
+    """What is put to a person."""
+    return Approval(
+        id=waiting["run"],
+        intent=waiting["intent"],
+        principal=waiting["principal"],
+        request=waiting["request"],
+        reason=waiting["reason"],
+        draft=waiting["draft"],
+        proposal=waiting["proposal"],
+        sources=[{key: document[key] for key in ("id", "version", "title")} for document in waiting["documents"]],
+        checks=[{key: check[key] for key in ("guard", "passed", "reason")} for check in waiting["checks"]],
+        approvers=waiting["approvers"],
+        deadline=datetime.fromisoformat(waiting["deadline"]),
+    )

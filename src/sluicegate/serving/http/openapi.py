@@ -1,0 +1,58 @@
+"""The OpenAPI document, made of the operations and their models."""
+
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from sluicegate.serving.http import messages
+from sluicegate.serving.http.endpoints import OPERATIONS, Operation
+from sluicegate.serving.http.problems import MEDIA_TYPE
+
+__all__ = ["document"]
+
+
+def document(*, workflow: str, version: str, purpose: str) -> dict[str, Any]:
+    """OpenAPI 3.1, for one workflow."""
+    taken: set[type[BaseModel]] = {each.takes for each in OPERATIONS if each.takes}
+    given: set[type[BaseModel]] = {each.gives for each in OPERATIONS} | {messages.Problem, messages.StepDone}
+    models = sorted(taken, key=lambda model: model.__name__), sorted(given, key=lambda model: model.__name__)
+    _, schemas = models_json_schema(
+        [*((model, "validation") for model in models[0]), *((model, "serialization") for model in models[1])],
+        ref_template="#/components/schemas/{model}",
+    )
+    paths: dict[str, Any] = {}
+    for each in OPERATIONS:
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": workflow, "version": version, "description": purpose},
+        "paths": paths,
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(each: Operation) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(status): {"description": "", "content": {"application/json": {"schema": _ref(each.gives)}}}
+        for status in each.statuses
+    }
+    if each.takes is messages.Ask:
+        responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    for status in each.problems:
+        responses[str(status)] = {"description": "", "content": {MEDIA_TYPE: {"schema": _ref(messages.Problem)}}}
+    said: dict[str, Any] = {"operationId": each.id, "summary": each.summary, "responses": responses}
+    if each.signed_in:
+        said["security"] = [{"token": []}]
+    if "{id}" in each.path:
+        said["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if each.takes:
+        said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(each.takes)}}}
+    return said
+
+
+def _ref(model: type[BaseModel]) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{model.__name__}"}

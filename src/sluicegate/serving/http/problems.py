@@ -1,0 +1,55 @@
+"""Errors as RFC 9457 problems: an HTTP status for each code, and nobody's words in them.
+
+What the caller did wrong is told in full. What went wrong inside is told by its code and its run: the run's trace says
+the rest to those who may see it.
+"""
+
+from sluicegate.errors import CODES, SluicegateError
+from sluicegate.serving.http.messages import Problem
+from sluicegate.serving.limits import Busy
+
+__all__ = ["MEDIA_TYPE", "TITLES", "of_error", "of_status"]
+
+MEDIA_TYPE = "application/problem+json"
+
+_STATUS: dict[str, int] = {
+    "SG601": 422, "SG602": 413, "SG603": 404, "SG604": 409, "SG605": 409, "SG608": 503, "SG610": 403, "SG619": 401,
+    "SG620": 503, "SG621": 409, "SG622": 422,
+}  # fmt: skip
+"""Of what the caller can fix; everything else is a 500, and a model that does not answer a 502."""
+
+TITLES = {
+    400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
+    408: "Too slow", 409: "Conflict", 413: "Too large", 415: "Not JSON", 422: "Does not fit", 429: "Too many requests",
+    500: "Failed", 502: "A model failed", 503: "Busy",
+}  # fmt: skip
+
+
+def of_error(error: SluicegateError, *, run: str = "") -> Problem:
+    """The problem that an error is."""
+    status = _STATUS.get(error.code, 502 if error.code.startswith("SG3") else 500)
+    if isinstance(error, Busy) and error.theirs:
+        status = 429
+    told = status < 500 or isinstance(error, Busy)
+    return Problem(
+        type=f"urn:sluicegate:{error.code}",
+        title=TITLES[status],
+        status=status,
+        detail=error.message if told else CODES[error.code],
+        code=error.code,
+        hint=(error.hint or "") if told else "",
+        run=run,
+    )
+
+
+def of_status(status: int, detail: str, *, hint: str = "") -> Problem:
+    """A call that never got as far as the service (SG622)."""
+    return Problem(
+        type="urn:sluicegate:SG622",
+        title=TITLES.get(status, "Failed"),
+        status=status,
+        detail=detail,
+        code="SG622",
+        hint=hint,
+        run="",
+    )

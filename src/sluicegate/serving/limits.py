@@ -1,0 +1,75 @@
+"""How much a service takes in at a time: so many runs at work, so many in the queue, so many of one person.
+
+What does not fit is turned away at once, with a time after which to ask again; nothing grows without a bound.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sluicegate.errors import RunError
+
+__all__ = ["AdmissionController", "Busy", "Limits"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of a service."""
+
+    running: int = 16
+    """Runs at work at a time; those that wait for a person do not count."""
+    waiting: int = 64
+    """Requests in the queue for their turn; more are turned away."""
+    per_principal: int = 8
+    """Requests of one person at a time, at work and in the queue."""
+    timeout_s: float = 60.0
+    """Seconds after which a caller over HTTP is told that the run goes on."""
+    body_bytes: int = 1_000_000
+    """The largest body of a call."""
+    drain_s: float = 30.0
+    """Seconds that runs at work have to finish when the service closes; what is cut short is taken up again later."""
+
+
+class Busy(RunError):  # noqa: N818 - said of the service
+    """Turned away for now (SG620)."""
+
+    def __init__(self, message: str, *, retry_after_s: int, theirs: bool = False) -> None:
+        """`theirs`: for what the caller does, not for what the service has to do."""
+        super().__init__("SG620", message, hint=f"Ask again in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
+        self.theirs = theirs
+
+
+class AdmissionController:
+    """Lets requests in. Used from one event loop."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._turns = asyncio.Semaphore(limits.running)
+        self._inside: Counter[str] = Counter()
+        self.closed = False
+
+    @asynccontextmanager
+    async def admitted(self, who: str) -> AsyncGenerator[None]:
+        """Wait for a turn, and hold it while the block lasts. Raises `Busy` at once when there is no room."""
+        if self.closed:
+            raise Busy("the service is closing", retry_after_s=5)
+        if self._inside[who] >= self._limits.per_principal:
+            raise Busy(f"{who} has {self._inside[who]} requests under way", retry_after_s=1, theirs=True)
+        if self.inside >= self._limits.running + self._limits.waiting:
+            raise Busy(f"{self.inside} requests are under way", retry_after_s=2)
+        self._inside[who] += 1
+        try:
+            async with self._turns:
+                yield
+        finally:
+            self._inside[who] -= 1
+            if not self._inside[who]:
+                del self._inside[who]
+
+    @property
+    def inside(self) -> int:
+        """Requests at work and in the queue."""
+        return self._inside.total()

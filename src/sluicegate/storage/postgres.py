@@ -1,0 +1,205 @@
+"""PostgreSQL as every room uses it: one way to connect, one way to fail. For PostgreSQL 14 or later, with the
+`postgres` extra.
+
+A `Server` is one address, with the connections that a process has open to it. Who works on a run holds it by an
+advisory lock of one connection, and all that is written of that run goes through the same one: whoever has lost the
+lock, since the server was restarted or the network failed, can write no more of it.
+"""
+
+import atexit
+import functools
+import os
+import threading
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from sluicegate.errors import RunError
+
+__all__ = ["URL", "Server", "configured", "server"]
+
+URL = "SLUICEGATE_DATABASE_URL"
+"""The variable that names the server of all that machines share."""
+
+_IDLE = 8
+"""Connections that are kept open while nobody needs them."""
+_DOUBTFUL_S = 5.0
+"""A connection that has lain idle for longer is tried before it is used: the server may have been restarted."""
+# a machine that is gone must not hold its runs for the hours that TCP takes to notice
+_ALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
+_DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# in words of its own, for a session's lock knows no schema
+_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || ' run ' || %s, 0)) AS got"
+_UNLOCK = "SELECT pg_advisory_unlock(hashtextextended(current_schema() || ' run ' || %s, 0))"
+
+_MENDS = {
+    "28": f"Check user and password in {URL}",
+    "3D": f"Create the database, or name another one in {URL}",
+    "3F": "Create the schema that search_path names",
+    "42501": "Let this user create tables there, or name a schema where it may",
+    "53300": "Raise max_connections of the server; every run at work takes one connection",
+}
+"""By SQLSTATE, or the class of one."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """The connection of a run that this process works on."""
+
+    connection: Any
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+
+class Server:
+    """Safe to share between threads. Every method raises `RunError` SG625 when the server does not do what is asked."""
+
+    def __init__(self, url: str) -> None:
+        """Connects to nothing yet. Raises `RunError` SG625 when psycopg is missing or `url` is none."""
+        try:
+            import psycopg
+            from psycopg.conninfo import conninfo_to_dict, make_conninfo
+            from psycopg.rows import dict_row
+        except ImportError as error:
+            hint = "Install it: pip install 'sluicegate[postgres]'"
+            raise RunError("SG625", "a PostgreSQL server needs the package psycopg", hint=hint) from error
+        try:
+            parts = conninfo_to_dict(url)
+        except psycopg.Error:
+            parts = {}
+        place = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
+        if not parts or "@" in place or not str(parts.get("port") or 5432).isdigit():
+            # nothing of it is shown: any piece may be one of the password
+            hint = (
+                "It reads postgresql://USER:PASSWORD@HOST:PORT/DATABASE, where a password has %40 for @ and %2F for /"
+            )
+            raise RunError("SG625", f"the URL of the PostgreSQL server cannot be read ({URL})", hint=hint)
+        self.name = f"PostgreSQL {place}"
+        """Host, port and database; never who connects."""
+        self._conninfo = make_conninfo("", **{**_DEFAULTS, **parts})
+        self._secret = str(parts.get("password") or "")
+        self._psycopg: Any = psycopg
+        self._rows: Any = dict_row
+        self._guard = threading.Lock()
+        self._idle: list[tuple[Any, float]] = []
+        self._held: dict[str, _Held] = {}
+
+    @contextmanager
+    def connection(self, run: str = "") -> Generator[Any]:
+        """A psycopg connection in autocommit mode whose rows are dictionaries: the one that holds `run` when this
+        process does, else one that nobody else uses meanwhile."""
+        held = self._held.get(run) if run else None
+        if held:
+            with held.lock, self._explained():
+                yield held.connection
+            return
+        with self._explained():
+            connection = self._take()
+            try:
+                yield connection
+            finally:
+                self._give_back(connection)
+
+    @contextmanager
+    def holding(self, run: str) -> Generator[bool]:
+        """Hold a run while the block lasts; False when another process, or another task, does."""
+        with self._explained():
+            connection = self._take()
+        try:
+            with self._explained():
+                got = connection.execute(_LOCK, (run,)).fetchone()["got"]
+            if not got:
+                yield False
+                return
+            held = self._held[run] = _Held(connection)
+            try:
+                yield True
+            finally:
+                del self._held[run]
+                # a write that nobody waits for any more may be under way
+                with held.lock:
+                    try:
+                        connection.execute(_UNLOCK, (run,))
+                    except self._psycopg.Error:
+                        # the lock goes with its connection
+                        connection.close()
+        finally:
+            self._give_back(connection)
+
+    def held(self, run: str) -> bool:
+        """Whether anybody holds a run now."""
+        with self.holding(run) as got:
+            return not got
+
+    def version(self) -> str:
+        """The server's version, such as ``16.2``."""
+        with self.connection() as connection:
+            return connection.execute("SHOW server_version").fetchone()["server_version"].split()[0]
+
+    def close(self) -> None:
+        """Close what is idle; the next call connects again."""
+        with self._guard:
+            idle, self._idle = self._idle, []
+        for connection, _ in idle:
+            connection.close()
+
+    def _take(self) -> Any:
+        while True:
+            with self._guard:
+                connection, since = self._idle.pop() if self._idle else (None, 0.0)
+            if connection is None:
+                made = self._psycopg.connect(self._conninfo, autocommit=True, row_factory=self._rows)
+                made.execute(_ALIVE)
+                # what is read after a lock must not be older than the lock
+                made.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
+                return made
+            if time.monotonic() - since < _DOUBTFUL_S:
+                return connection
+            with suppress(self._psycopg.Error):
+                connection.execute("SELECT 1")
+                return connection
+            connection.close()
+
+    def _give_back(self, connection: Any) -> None:
+        whole = connection.info.transaction_status == self._psycopg.pq.TransactionStatus.IDLE
+        with self._guard:
+            if whole and len(self._idle) < _IDLE:
+                self._idle.append((connection, time.monotonic()))
+                return
+        connection.close()
+        if not whole:
+            # what ended this one has likely ended the others
+            with self._guard:
+                self._idle = [(other, 0.0) for other, _ in self._idle]
+
+    @contextmanager
+    def _explained(self) -> Generator[None]:
+        try:
+            yield
+        except self._psycopg.Error as error:
+            state = str(error.sqlstate or "")
+            hint = _MENDS.get(state) or _MENDS.get(state[:2]) or f"Check that the server runs and that {URL} is right"
+            raise RunError("SG625", f"{self.name} failed: {self._words(error, state)}", hint=hint) from None
+
+    def _words(self, error: Exception, state: str) -> str:
+        """What went wrong; the server's own words only where they cannot hold what was to be stored."""
+        operational = isinstance(error, self._psycopg.OperationalError)
+        if not operational or (state and state[:2] not in ("08", "28", "3D", "57")):
+            return f"{type(error).__name__}{f' ({state})' if state else ''}"
+        text = str(error).strip().splitlines()[0].strip()
+        return text.replace(self._secret, "…") if self._secret else text
+
+
+@functools.cache
+def server(url: str) -> Server:
+    """The server at `url`, one for each process."""
+    made = Server(url)
+    atexit.register(made.close)
+    return made
+
+
+def configured() -> Server | None:
+    """The server that `URL` names, or None: then everything is in the home."""
+    url = os.environ.get(URL, "")
+    return server(url) if url else None

@@ -1,0 +1,110 @@
+"""SQLite as every room uses it: one way to open, one way to fail.
+
+Write-ahead logging with `synchronous=NORMAL` survives `kill -9` of any process without loss; a power cut may lose the
+last commits but never corrupts. What must survive a power cut too asks for `durable=True`.
+"""
+
+import os
+import sqlite3
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from sluicegate.errors import RunError
+
+__all__ = ["connect", "explained", "transaction"]
+
+
+PATIENCE_S = 10.0
+"""Seconds that a writer waits for another one."""
+
+
+class _Connection(sqlite3.Connection):
+    """Lasts as long as the store that opened it; Python 3.13 warns of one that is let go without being closed."""
+
+    path: Path | str = "the database"
+
+    def __del__(self) -> None:
+        # one that could not be opened cannot be closed
+        with suppress(sqlite3.ProgrammingError):
+            self.close()
+
+
+def connect(path: Path | str, *, schema: str = "", durable: bool = False, look: bool = False) -> sqlite3.Connection:
+    """Open a database in autocommit mode, usable from any thread (callers serialise), and run `schema` once.
+
+    With `look`, one that cannot be written is read into memory: what is then written is written to the copy, and lost.
+    Raises `RunError` SG606 (corrupt), SG607 (disk full, read-only) or SG608 (locked for more than 10 s).
+    """
+    with explained(path):
+        copied = look and not _writable(Path(path))
+        connection = sqlite3.connect(
+            ":memory:" if copied else path,
+            isolation_level=None,
+            check_same_thread=False,
+            timeout=PATIENCE_S,
+            factory=_Connection,
+        )
+        connection.path = path
+        connection.row_factory = sqlite3.Row
+        if copied:
+            _copy(Path(path).absolute(), connection)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        if schema:
+            connection.executescript(schema)
+        return connection
+
+
+def _writable(path: Path) -> bool:
+    """The folder counts too: a write-ahead log is a file beside the database."""
+    return os.access(path.parent, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+def _copy(path: Path, memory: sqlite3.Connection) -> None:
+    if not path.exists():
+        return
+    log = path.with_name(f"{path.name}-wal")
+    # without a log the file is whole as it stands, and SQLite need not make one to read it
+    immutable = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    disk = sqlite3.connect(f"{path.as_uri()}?mode=ro{immutable}", uri=True, timeout=PATIENCE_S)
+    try:
+        disk.backup(memory)
+    finally:
+        disk.close()
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Generator[sqlite3.Connection]:
+    """A write transaction that takes the lock at once, so that two writers wait instead of failing half-way."""
+    with explained(getattr(connection, "path", _Connection.path)):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+        except BaseException:
+            # SQLite has already rolled back when the disk is full
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def explained(path: Path | str) -> Generator[None]:
+    """Turn SQLite's errors into ours."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        message = str(error)
+        if "locked" in message or "busy" in message:
+            raise RunError("SG608", f"{path} is locked by another process", hint="Try again when it is done") from error
+        if any(sign in message for sign in ("full", "readonly", "unable to open", "disk I/O")):
+            raise RunError(
+                "SG607", f"cannot write {path}: {message}", hint="Free space or check permissions"
+            ) from error
+        if "malformed" in message or "not a database" in message:
+            raise RunError(
+                "SG606", f"{path} is corrupt: {message}", hint="Restore it from a backup, or move it away to start anew"
+            ) from error
+        raise
