@@ -168,7 +168,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tup
         monkeypatch.setattr(guard_set, "guards", lambda: kinds)
         monkeypatch.setattr("sluicegate.policies.guards.config.installed_guards", lambda: kinds)
         for module in ("validate", "references"):
-            monkeypatch.setattr(f"sluicegate.graphs.{module}.guard_names", lambda: tuple(kinds))
+            monkeypatch.setattr(f"sluicegate.graphs.config.{module}.guard_names", lambda: tuple(kinds))
         models = InTurn(case.drafts)
         monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _: models)
         monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: FakeRouter("contact"))
