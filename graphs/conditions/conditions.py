@@ -25,9 +25,11 @@ __all__ = ["Condition", "Conditions"]
 class Condition:
     """One compiled condition."""
 
-    __slots__ = ("_expression", "_fields", "fields", "tags", "text")
+    __slots__ = ("_expression", "_fields", "fields", "implied", "tags", "text")
 
-    def __init__(self, text: str, expression: Any, read: tuple[Field, ...], tags: frozenset[str]) -> None:
+    def __init__(
+        self, text: str, expression: Any, read: tuple[Field, ...], tags: frozenset[str], implied: Mapping[str, object]
+    ) -> None:
         self.text = text
         self._expression = expression
         self._fields = tuple((field.name, field.read) for field in read)
@@ -35,6 +37,8 @@ class Condition:
         """The names of the fields it reads."""
         self.tags = tags
         """The tags it is about."""
+        self.implied = implied
+        """The fields that have one certain value wherever it holds, with that value."""
 
     def __repr__(self) -> str:
         return f"Condition({self.text!r})"
@@ -90,7 +94,8 @@ class Conditions:
         if result not in ("BOOL", "DYN"):
             what = f"the condition gives {_TYPES.get(result.lower(), result.lower())}, not true or false"
             raise ConfigError([Problem("SG121", what, locate(0), hint="Compare it with something")])
-        terms = list(walk(parse_checked(expression.serialize())))
+        tree = parse_checked(expression.serialize())
+        terms = list(walk(tree))
         said = [pair for term in terms for pair in _said_of(term, text)]
         problems = [problem for field, constant in said for problem in self._never(field, constant, locate)]
         if problems:
@@ -100,7 +105,8 @@ class Conditions:
         tags = frozenset(str(constant.value) for field, constant in said if field.startswith("tags."))
         if not _only_named(terms):
             tags |= set(self._tags)
-        return Condition(text, expression, tuple(_looked_for(known[name], tags) for name in read), tags)
+        looked_for = tuple(_looked_for(known[name], tags) for name in read)
+        return Condition(text, expression, looked_for, tags, dict(_implied(tree, holds=True)))
 
     def _never(self, field: str, constant: Term, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
         """The problem of a text that the field never has."""
@@ -109,6 +115,22 @@ class Conditions:
             is_never = "is never" if fields()[field].type == "string" else "never has"
             what, place = f"{field} {is_never} {constant.value!r}", locate(constant.offset)
             yield Problem("SG123", what, place, choices, nearest(constant.value, choices))
+
+
+def _implied(term: Term, *, holds: bool) -> Iterator[tuple[str, object]]:
+    """What has to be true of single fields where `term` certainly holds, or certainly does not."""
+    if term.kind == "name" and term.name in fields():
+        yield term.name, holds
+    elif term.kind == "call" and term.name == "!_":
+        yield from _implied(term.parts[0], holds=not holds)
+    elif term.kind == "call" and term.name == ("_&&_" if holds else "_||_"):
+        for part in term.parts:
+            yield from _implied(part, holds=holds)
+    elif term.kind == "call" and term.name == ("_==_" if holds else "_!=_"):
+        left, right = term.parts
+        name, constant = (right, left) if left.kind == "constant" else (left, right)
+        if name.kind == "name" and name.name in fields() and constant.kind == "constant" and constant.value is not None:
+            yield name.name, constant.value
 
 
 _BY_TAG = ("tags.scores", "tags.limits")

@@ -25,7 +25,7 @@ class Term:
     """Of a name, a member of a map, a call's function, or the variable of ``list.exists(x, …)`` and its like; operators
     are ``_==_``, ``_&&_``, ``@in`` and so on."""
     value: Any = None
-    """Of a text constant; other constants are None."""
+    """Of a constant: a text, a number, true or false; None for null, bytes and durations."""
     parts: tuple["Term", ...] = ()
 
 
@@ -50,8 +50,7 @@ def _term(data: bytes, offsets: dict[int, int]) -> Term:
     content = dict(_read(data))
     offset = offsets.get(content.get(2, 0), 0)
     if 3 in content:
-        texts = _all(content[3], 6)
-        return Term("constant", offset, value=texts[0].decode() if texts else None)
+        return Term("constant", offset, value=_constant(content[3]))
     if 4 in content:
         return Term("name", offset, _one(content[4], 1).decode())
     if 6 in content:
@@ -66,6 +65,18 @@ def _term(data: bytes, offsets: dict[int, int]) -> Term:
     if 9 in content:
         return Term("each", offset, _one(content[9], 1).decode(), parts=inside)
     return Term("other", offset, parts=inside)
+
+
+def _constant(data: bytes) -> Any:
+    """`cel.expr.Constant`, one of its fields."""
+    number, value = next(_read(data), (0, None))
+    if number == 2:
+        return bool(value)
+    if number == 3 and value is not None:
+        return value - (1 << 64) if value >> 63 else value
+    if number == 6:
+        return value.decode() if value else ""
+    return value if number in (4, 5) else None
 
 
 def _inside(content: dict[int, Any]) -> list[bytes]:

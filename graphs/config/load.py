@@ -205,6 +205,9 @@ class _Known:
     def reads(self, condition: str, /) -> frozenset[str]:
         return self._conditions[condition].fields
 
+    def implied(self, condition: str, /) -> Mapping[str, object]:
+        return self._conditions[condition].implied
+
 
 def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
     found: dict[str, BaseModel] = {}

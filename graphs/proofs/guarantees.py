@@ -7,7 +7,6 @@ It is linear in that product. A run that is found is tried again with every visi
 shown is the shortest that really exists; where that takes more than `MAX_STATES` steps the uncounted one is shown.
 """
 
-import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -155,7 +154,7 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
 
 def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     """The shortest route that breaks a guarantee; None when it is proved."""
-    assumed = semantics.with_assumed(_equalities(guarantee.when or ""))
+    assumed = semantics.with_assumed(_assumed(semantics, guarantee))
     search = _Search(assumed, guarantee)
     rough = search.routes(counted=False)
     if not rough:
@@ -356,25 +355,10 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
     )
 
 
-_EQUALITY = re.compile(r"\s*((?:request|principal)\.\w+)\s*==\s*(?:'([^'\\]*)'|\"([^\"\\]*)\"|(true|false|\d+))\s*")
-
-
-def _equalities(when: str) -> dict[str, object]:
-    """The facts that ``a.b == 'c' && …`` states about the request and the principal."""
-    facts: dict[str, object] = {}
-    if "||" in when or "?" in when:
-        return facts
-    for part in when.split("&&"):
-        match = _EQUALITY.fullmatch(part)
-        # a quote inside a string could have hidden an && from the split
-        if match is None or when.count("'") % 2 or when.count('"') % 2 or ("'" in when and '"' in when):
-            continue
-        name, single, double, other = match.groups()
-        value: object = single if single is not None else double
-        if other is not None:
-            value = other == "true" if other in ("true", "false") else int(other)
-        facts[name] = value
-    return facts
+def _assumed(semantics: Semantics, guarantee: Guarantee) -> dict[str, object]:
+    """What is certain of the request and the principal wherever the guarantee's `when` holds."""
+    facts = semantics.known.implied(guarantee.when) if guarantee.when is not None else {}
+    return {name: value for name, value in facts.items() if name.startswith(("request.", "principal."))}
 
 
 _KINDS: Mapping[str, str] = {

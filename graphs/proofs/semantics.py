@@ -35,6 +35,11 @@ class Known(Protocol):
         """Every field that a condition depends on; one left out would make the proofs unsound."""
         ...
 
+    def implied(self, condition: str, /) -> Mapping[str, object]:
+        """Fields with the one value that they have wherever the condition holds; a wrong one would make the proofs
+        unsound, one left out only weaker."""
+        ...
+
 
 Values: TypeAlias = tuple[bool | None, ...]
 """What each branch condition of a node is, in branch order."""

@@ -88,6 +88,18 @@ class _Known:
     def reads(self, condition: str, /) -> frozenset[str]:
         return frozenset(ast.unparse(each) for each in ast.walk(_parsed(condition)) if isinstance(each, ast.Attribute))
 
+    def implied(self, condition: str, /) -> Mapping[str, object]:
+        parsed = _parsed(condition)
+        parts = parsed.values if isinstance(parsed, ast.BoolOp) and isinstance(parsed.op, ast.And) else [parsed]
+        return {
+            ast.unparse(part.left): part.comparators[0].value
+            for part in parts
+            if isinstance(part, ast.Compare)
+            and isinstance(part.ops[0], ast.Eq)
+            and isinstance(part.left, ast.Attribute)
+            and isinstance(part.comparators[0], ast.Constant)
+        }
+
 
 known = _Known()
 
