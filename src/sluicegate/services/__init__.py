@@ -1,0 +1,84 @@
+"""What nodes may touch of the outside world: protocols and the plain data that crosses them.
+
+A node gets one `Services` and nothing else, so a replay, a shadow run or a test can swap any of them. The rooms
+implement the protocols (`models`, `retrieval`, `policies`, `routing`, `observe`); this one imports none of them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sluicegate.services.audit import Audit
+from sluicegate.services.cache import Cache, Cached, Neighbour, Question
+from sluicegate.services.guards import GuardReport, Guards, Hidden, Vault
+from sluicegate.services.ledger import Ledger, Refusal, Reservation
+from sluicegate.services.models import Completion, Embeddings, Message, Models, TokenLogprob
+from sluicegate.services.policy import Decision, PolicyEngine
+from sluicegate.services.prompts import Prompt, Prompts
+from sluicegate.services.retrieval import Retriever
+from sluicegate.services.routing import AnswerConfidence, AnswerFeatures, Classification, Confidence, Router
+from sluicegate.services.tools import ToolResult, Tools
+from sluicegate.services.tracing import Observation, Span, Tracer
+from sluicegate.services.workflow import IntentFacts, Semantic, WorkflowFacts
+
+__all__ = [
+    "AnswerConfidence",
+    "AnswerFeatures",
+    "Audit",
+    "Cache",
+    "Cached",
+    "Classification",
+    "Completion",
+    "Confidence",
+    "Decision",
+    "Embeddings",
+    "GuardReport",
+    "Guards",
+    "Hidden",
+    "IntentFacts",
+    "Ledger",
+    "Message",
+    "Models",
+    "Neighbour",
+    "Observation",
+    "PolicyEngine",
+    "Prompt",
+    "Prompts",
+    "Question",
+    "Refusal",
+    "Reservation",
+    "Retriever",
+    "Router",
+    "Semantic",
+    "Services",
+    "Span",
+    "TokenLogprob",
+    "ToolResult",
+    "Tools",
+    "Tracer",
+    "Vault",
+    "WorkflowFacts",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    workflow: WorkflowFacts
+    models: Models
+    router: Router
+    policy: PolicyEngine
+    retriever: Retriever
+    guards: Guards
+    ledger: Ledger
+    cache: Cache
+    tools: Tools
+    prompts: Prompts
+    tracer: Tracer
+    confidence: Confidence
+    now: Callable[[], datetime]
+    """The clock, in UTC."""
+    audit: Audit | None = None
+    """The audit log's writer; None for runs that have no effects, such as shadows and replays."""
+    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Services of installed plug-ins, by their registered name."""

@@ -1,0 +1,37 @@
+"""What an auditor asks for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from sluicegate.state import Branch, State
+
+__all__ = ["Audit"]
+
+
+class Audit(Protocol):
+    """What an auditor asks for, written before a step's result is kept."""
+
+    def step(
+        self,
+        state: State,
+        update: Mapping[str, Any],
+        *,
+        node: str,
+        kind: str,
+        visit: int,
+        ms: float,
+        branch: Branch | None = None,
+    ) -> None:
+        """One step is done. Raises `RunError` when the event of a risky request cannot be written."""
+        ...
+
+    def failed(self, state: State, error: Exception, *, node: str) -> None:
+        """A step failed."""
+        ...
+
+    def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
+        """`reader` is about to see what these placeholders stand for.
+
+        Raises `RunError` when that cannot be recorded.
+        """
+        ...

@@ -1,0 +1,63 @@
+"""Checks on text, and the vault of what their redactions stand for."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from sluicegate.state import CheckResult
+
+__all__ = ["GuardReport", "Guards", "Hidden", "Vault"]
+
+
+@dataclass(frozen=True, slots=True)
+class GuardReport:
+    results: tuple[CheckResult, ...]
+    text: str
+    """The text with redactions applied."""
+    redacted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What one placeholder of a run stands for."""
+
+    value: str = field(repr=False)
+    kind: str
+    """What was found, such as ``email``."""
+    stage: Literal["request", "retrieved", "output"]
+    """Where it was found first."""
+    credential: bool = False
+    """A password or a key: never written down, and restored for nobody."""
+
+
+class Vault(Protocol):
+    """What placeholders stand for. It is with the texts that can be erased, and never in a state or a trace."""
+
+    def hidden(self, run: str) -> Mapping[str, Hidden]:
+        """The placeholders that a run has issued and that were not erased."""
+        ...
+
+    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+        """Keep them among the data of `person`, who asked. Raises `RunError` when that cannot be."""
+        ...
+
+
+class Guards(Protocol):
+    async def check(
+        self,
+        names: Sequence[str],
+        text: str,
+        *,
+        stage: Literal["request", "retrieved", "output"],
+        question: str = "",
+        sources: Sequence[str] = (),
+        citations: int = 0,
+        run: str = "",
+        person: str = "",
+    ) -> GuardReport:
+        """Run the named guards over `text`; one that crashes or times out counts as failed.
+
+        `sources` are the retrieved passages' texts in citation order, for the grounding and citation guards. Within
+        one `run`, asked by `person`, a value that is redacted has the same placeholder everywhere.
+        """
+        ...

@@ -1,0 +1,78 @@
+"""What a request is about, and how sure its answer is."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sluicegate.services.models import Completion
+from sluicegate.state import LabelScore
+
+__all__ = ["AnswerConfidence", "AnswerFeatures", "Classification", "Confidence", "Router"]
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    label: str
+    confidence: float
+    """Calibrated probability that `label` is right."""
+    alternatives: tuple[LabelScore, ...]
+    """Every label with its probability, likeliest first."""
+    threshold: float
+    """From this confidence on, `label` may be trusted at the artifact's stated error bound."""
+    out_of_scope: bool
+    by: str
+    artifact: str
+    """Hash of the router artifact."""
+
+
+class Router(Protocol):
+    async def classify(self, text: str) -> Classification: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFeatures:
+    """What there is to judge one answer by."""
+
+    completion: Completion
+    text: str
+    """The answer as it goes out."""
+    question: str
+    sources: Sequence[str]
+    """The texts that it was made from."""
+    retrieval: Sequence[float] = ()
+    """The sources' similarities with the question, where they were retrieved."""
+    similarity: float | None = None
+    """Score of the best quoted sentence (`nodes.writing.ranking`), at most 1; None for an answer in the model's own
+    words."""
+    margin: float = 0.0
+    """By how much the best sentence is above any sentence of another document."""
+    vector: Sequence[float] = ()
+    """The question's embedding, where the confidence reads it (`Confidence.like`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerConfidence:
+    """What is thought of one answer; both are probabilities, calibrated once fitted."""
+
+    confidence: float
+    """That the answer is right."""
+    answerability: float
+    """That the sources say what was asked, whether or not this answer found it; `confidence` where none is fitted."""
+    features: Mapping[str, float]
+    """What they were read from, by name."""
+
+
+class Confidence(Protocol):
+    """How sure an answer is, and from which confidence on it may go out."""
+
+    @property
+    def threshold(self) -> float:
+        """Fitted to a stated error bound; above every confidence where none was."""
+        ...
+
+    @property
+    def like(self) -> str:
+        """Fingerprint of the embedder whose vector of the question it needs; empty when it needs none."""
+        ...
+
+    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence: ...
