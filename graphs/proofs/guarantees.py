@@ -357,7 +357,9 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
 
 def _assumed(semantics: Semantics, guarantee: Guarantee) -> dict[str, object]:
     """What is certain of the request and the principal wherever the guarantee's `when` holds."""
-    facts = semantics.known.implied(guarantee.when) if guarantee.when is not None else {}
+    if guarantee.when is None:
+        return {}
+    facts = semantics.known.implied(guarantee.when)
     return {name: value for name, value in facts.items() if name.startswith(("request.", "principal."))}
 
 
