@@ -22,6 +22,7 @@ from typing import Any, TypeVar, cast
 from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, model_validator
 
 from sluicegate.errors import ConfigError, Place, Problem, nearest
+from sluicegate.extras import extra
 from sluicegate.home import home
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext
@@ -197,14 +198,15 @@ async def _connected(server: McpServer, seconds: float) -> AsyncGenerator[tuple[
 
 
 def _client(server: McpServer) -> Any:
-    try:
+    with extra("mcp", "an MCP tool", _missing):
         from mcp import Client, StdioServerParameters
-    except ImportError as error:
-        hint = "pip install 'sluicegate[mcp]'"
-        raise ConfigError([Problem("SG117", "MCP tools need the package mcp, 2.0 or later", hint=hint)]) from error
     if server.url:
         return Client(server.url)
     return Client(StdioServerParameters(command=server.command, args=server.args, env=server.env or None))
+
+
+def _missing(message: str, *, hint: str) -> ConfigError:
+    return ConfigError([Problem("SG117", message, hint=hint)])
 
 
 def _in_thread(work: Coroutine[Any, Any, T]) -> T:

@@ -236,5 +236,5 @@ def test_without_the_extra_it_says_which(monkeypatch: pytest.MonkeyPatch) -> Non
     result = CliRunner().invoke(app, [str(CONFIG), "--as", "ann"])
     assert isinstance(result.exception, RunError)
     assert result.exception.code == "SG624"
-    assert result.exception.hint == "pip install 'sluicegate[serve]'"
+    assert result.exception.hint == "Install it: pip install 'sluicegate[serve]'"
     assert json.dumps(result.exception.message).count("uvicorn") == 1

@@ -8,10 +8,12 @@ proposed as well, and `naming` weighs which kind each one is.
 import re
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
 from sluicegate.errors import PolicyError
+from sluicegate.extras import extra
 from sluicegate.policies.guards.checking import Finding
 from sluicegate.policies.guards.pii.naming import KINDS, NO_NAME, block_lines, recased, weighed
 
@@ -50,14 +52,8 @@ def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]
 
     Raises `PolicyError` SG203 when spaCy or the model is not installed, or when they do not fit each other.
     """
-    try:
+    with extra("ner", f"the spaCy model {model!r}", partial(PolicyError, "SG203")):
         import spacy
-    except ImportError as error:
-        raise PolicyError(
-            "SG203",
-            f"the spaCy model {model!r} needs spaCy, which is not installed",
-            hint='Run pip install "sluicegate[ner]", or take person, place and organization out of `pii`',
-        ) from error
     try:
         pipeline: Any = spacy.load(model, exclude=["parser", "senter", "lemmatizer", "attribute_ruler"])
     except (OSError, ValueError) as error:

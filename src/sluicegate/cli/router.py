@@ -73,9 +73,11 @@ def fit(
     as_json: AsJson = False,
 ) -> None:
     """Fit a router on labelled rows and write its artifact."""
+    from sluicegate.extras import fitting
     from sluicegate.routing.data import joined, read_labelled
     from sluicegate.routing.intent.fit import FitSettings
 
+    fitting("sklearn")  # missed now rather than after minutes of embedding
     if method not in ("auto", *CALIBRATIONS):
         raise typer.BadParameter(f"must be auto, {', '.join(CALIBRATIONS)}", param_hint="--method")
     if per not in (None, "all", "intent"):

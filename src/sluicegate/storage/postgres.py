@@ -14,9 +14,11 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sluicegate.errors import RunError
+from sluicegate.extras import extra
 
 __all__ = ["URL", "Server", "configured", "server"]
 
@@ -57,13 +59,10 @@ class Server:
 
     def __init__(self, url: str) -> None:
         """Connects to nothing yet. Raises `RunError` SG625 when psycopg is missing or `url` is none."""
-        try:
+        with extra("postgres", "a PostgreSQL server", partial(RunError, "SG625")):
             import psycopg
             from psycopg.conninfo import conninfo_to_dict, make_conninfo
             from psycopg.rows import dict_row
-        except ImportError as error:
-            hint = "Install it: pip install 'sluicegate[postgres]'"
-            raise RunError("SG625", "a PostgreSQL server needs the package psycopg", hint=hint) from error
         try:
             parts = conninfo_to_dict(url)
         except psycopg.Error:

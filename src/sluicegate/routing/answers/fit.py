@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
+from sluicegate.extras import fitting
 from sluicegate.routing.answers.answer import FEATURES, features_of
 from sluicegate.routing.answers.neighbour_features import ALIKE, Alike
 from sluicegate.routing.calibration.calibration import ece
@@ -206,11 +207,8 @@ def _named(weights: Floats) -> dict[str, float]:
 
 def _fitted(seen: Floats, right: Truth) -> tuple[Floats, float, Floats]:
     """Weights and bias on the features as they are, and the rows' cross-fitted chances."""
-    import sklearn.linear_model
-    import sklearn.model_selection
-
-    selection: Any = sklearn.model_selection
-    linear: Any = sklearn.linear_model
+    selection = fitting("sklearn.model_selection")
+    linear = fitting("sklearn.linear_model")
     middle, scale = seen.mean(axis=0), seen.std(axis=0)
     # a feature that is the same in every row says nothing, and would say anything in one where it is not
     told = scale > 1e-9
@@ -229,11 +227,9 @@ def _calibrated(weights: Floats, bias: float, shown: Floats, truth: Truth) -> tu
     Rows to fit on are often written or picked, harder or easier than what comes; those held apart are drawn as requests
     come. It keeps every order, so that no proof changes.
     """
-    import sklearn.linear_model
-
     if truth.all() or not truth.any():
         return weights, bias
-    linear: Any = sklearn.linear_model
+    linear = fitting("sklearn.linear_model")
     scores = (shown @ weights + bias)[:, None]
     found: Any = linear.LogisticRegression(C=1e3).fit(scores, truth)
     slope = float(found.coef_[0, 0])

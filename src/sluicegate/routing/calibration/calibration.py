@@ -9,10 +9,12 @@ better on rows it was not fitted on (see `calibration_choice`).
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sluicegate.extras import fitting
 
 __all__ = [
     "METHODS",
@@ -93,9 +95,7 @@ class Calibrator:
 
 def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method = "temperature") -> Calibrator:
     """Fit on rows that the logits' model did not see: `logits` (rows, classes), `target` (rows) class indices."""
-    import scipy.optimize
-
-    optimize: Any = scipy.optimize
+    optimize = fitting("scipy.optimize")
     logits = logits.astype(np.float64)
 
     def loss(log_temperature: float) -> float:
@@ -112,18 +112,15 @@ def fit_calibrator(logits: Floats, target: NDArray[np.integer], method: Method =
     top, right = scaled.max(axis=1), (scaled.argmax(axis=1) == target).astype(float)
     if method != "isotonic":
         return Calibrator(method, temperature, (_platt(top, right),), scales)
-    from sklearn.isotonic import IsotonicRegression
-
-    model: Any = IsotonicRegression(y_min=1 / (len(top) + 2), y_max=1 - 1 / (len(top) + 2)).fit(top, right)
+    floor = 1 / (len(top) + 2)
+    model = fitting("sklearn.isotonic").IsotonicRegression(y_min=floor, y_max=1 - floor).fit(top, right)
     pairs = zip(model.X_thresholds_.tolist(), model.y_thresholds_.tolist(), strict=True)
     return Calibrator("isotonic", temperature, tuple(pairs))
 
 
 def _vector(scaled: Floats, target: NDArray[np.integer], temperature: float) -> tuple[tuple[float, float], ...]:
     """A factor and a shift per label, likeliest on these rows under a ridge penalty of one row's worth each."""
-    import scipy.optimize
-
-    optimize: Any = scipy.optimize
+    optimize = fitting("scipy.optimize")
     rows, classes = scaled.shape
 
     def loss(parameters: Floats) -> tuple[float, Floats]:
@@ -138,9 +135,7 @@ def _vector(scaled: Floats, target: NDArray[np.integer], temperature: float) -> 
 
 
 def _platt(top: Floats, right: Floats) -> tuple[float, float]:
-    import scipy.optimize
-
-    optimize: Any = scipy.optimize
+    optimize = fitting("scipy.optimize")
     score = _logit(top)
     # Platt's smoothed targets keep the fit finite when everything is right
     hits = float(right.sum())

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sluicegate.extras import fitting
+
 __all__ = ["auroc", "confusion", "macro_f1", "per_class", "quantile"]
 
 Ints = NDArray[np.integer]
@@ -47,9 +49,7 @@ def macro_f1(counts: NDArray[np.int64]) -> float:
 
 def auroc(score: NDArray[np.floating], positive: NDArray[np.bool_]) -> float | None:
     """Probability that a positive row scores above a negative one, ties counted half; None without both kinds."""
-    import scipy.stats
-
-    stats: Any = scipy.stats
+    stats = fitting("scipy.stats")
     hits = int(positive.sum())
     if not hits or hits == len(positive):
         return None

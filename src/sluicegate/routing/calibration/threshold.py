@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sluicegate.extras import fitting
+
 __all__ = [
     "NEVER",
     "Threshold",
@@ -71,9 +73,7 @@ def described(threshold: Threshold | None) -> dict[str, Any]:
 
 def upper_bound(wrong: int, rows: int, confidence: float) -> float:
     """Clopper-Pearson upper bound on an error rate, one-sided: `wrong` of `rows` were wrong."""
-    from scipy.stats import beta
-
-    return 1.0 if wrong >= rows else float(beta.ppf(confidence, wrong + 1, rows - wrong))
+    return 1.0 if wrong >= rows else float(fitting("scipy.stats").beta.ppf(confidence, wrong + 1, rows - wrong))
 
 
 def least_rows(error: float, confidence: float) -> int:
@@ -149,6 +149,4 @@ def fit_threshold(
 
 def strength(wrong: float, rows: float, error: float) -> float:
     """The p-value a test can be expected to have: the binomial tail at fractional counts of `wrong` among `rows`."""
-    from scipy.special import betainc
-
-    return float(betainc(max(rows - wrong, 1e-9), wrong + 1, 1 - error))
+    return float(fitting("scipy.special").betainc(max(rows - wrong, 1e-9), wrong + 1, 1 - error))

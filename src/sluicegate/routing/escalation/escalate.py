@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
+from sluicegate.extras import fitting
 from sluicegate.routing.calibration.calibration import Calibrator
 from sluicegate.routing.data import Escalations
 from sluicegate.routing.escalation.costquality import CostQuality, cost_quality
@@ -182,11 +183,8 @@ def _lexical(
     lexicons: Any, tokens: Sequence[Sequence[str]], gain: NDArray[np.float32], fold: NDArray[np.integer]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Weights over all n-grams (features, 1), bias (1), held-out scores (rows)."""
-    import scipy.sparse
-    import sklearn.linear_model
-
-    sparse: Any = scipy.sparse
-    linear: Any = sklearn.linear_model
+    sparse = fitting("scipy.sparse")
+    linear = fitting("sklearn.linear_model")
     seen = sparse.hstack([lexicon.matrix(tokens) for lexicon in lexicons.values()], format="csr")
 
     def fitted(penalty: float, rows: NDArray[np.bool_]) -> Any:

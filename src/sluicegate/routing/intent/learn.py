@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sluicegate.extras import fitting
 from sluicegate.routing.data import Labelled, folded
 from sluicegate.routing.intent.router import FittedRouter
 
@@ -124,9 +125,7 @@ def unseen(rows: Labelled, corrections: Corrections) -> Labelled:
 
 def _sign_test(mended: int, broken: int) -> float:
     """McNemar's exact test: could the changes be chance?"""
-    import scipy.stats
-
-    stats: Any = scipy.stats
+    stats = fitting("scipy.stats")
     return float(stats.binomtest(mended, mended + broken).pvalue) if mended + broken else 1.0
 
 

@@ -11,10 +11,12 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sluicegate.extras import fitting
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -73,14 +75,12 @@ class Lexicon:
 
     def matrix(self, rows: Sequence[Sequence[str]]) -> "csr_matrix":
         """All texts, given as their words: (rows, n-grams)."""
-        from scipy.sparse import csr_matrix
-
         parts = [self.row(tokens) for tokens in rows]
         starts = np.zeros(len(parts) + 1, np.int64)
         np.cumsum([len(columns) for columns, _ in parts], out=starts[1:])
         columns = np.concatenate([columns for columns, _ in parts]) if parts else np.zeros(0, np.int32)
         values = np.concatenate([values for _, values in parts]) if parts else np.zeros(0, np.float32)
-        made: Any = csr_matrix((values, columns, starts), shape=(len(parts), len(self)))
+        made = fitting("scipy.sparse").csr_matrix((values, columns, starts), shape=(len(parts), len(self)))
         made.sort_indices()
         return made
 

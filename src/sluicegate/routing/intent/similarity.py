@@ -9,10 +9,11 @@ section 4). With fewer landmarks it is the subset-of-regressors approximation (R
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sluicegate.extras import fitting
 
 __all__ = ["RidgeFit", "fit_kernel", "fit_ridge", "landmarks_of", "similarities"]
 
@@ -85,9 +86,7 @@ def fit_kernel(
 
 def _inverted(kernel: Floats, goal: Floats, penalty: float) -> tuple[Floats, Floats]:
     """``(K + penalty I)^-1 goal`` and the diagonal of that inverse."""
-    import scipy.linalg
-
-    linalg: Any = scipy.linalg
+    linalg = fitting("scipy.linalg")
     system = kernel.copy()
     system[np.diag_indices_from(system)] += np.float32(penalty)
     factor = linalg.cholesky(system, lower=True, overwrite_a=True, check_finite=False)
@@ -147,9 +146,7 @@ def fit_ridge(
 
 def _solved(gram: Floats, moment: Floats, prior: Floats, penalty: float) -> Floats:
     """Weights of least squared error plus `penalty` times their norm in the kernel's space."""
-    import scipy.linalg
-
-    linalg: Any = scipy.linalg
+    linalg = fitting("scipy.linalg")
     jitter = JITTER * float(gram.diagonal().mean())
     while True:
         system = gram.astype(np.float64) + penalty * prior

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sluicegate.extras import fitting
 from sluicegate.routing.calibration.calibration import smoothed_loss
 from sluicegate.routing.intent.head import Head, Projection
 from sluicegate.routing.intent.lexical import CHARACTERS, WORDS, Lexicon, fit_lexicon, words_of
@@ -132,9 +133,7 @@ def folds_of(target: NDArray[np.integer], count: int = FOLDS) -> NDArray[np.int6
 
 def pool(logits: Sequence[Floats], target: NDArray[np.integer]) -> Floats:
     """One weight of at least 0 per member, such that the softmax of the weighted sum is likeliest on these rows."""
-    import scipy.optimize
-
-    optimize: Any = scipy.optimize
+    optimize = fitting("scipy.optimize")
     stacked = np.stack(logits)
 
     def loss(weights: Floats) -> tuple[float, Floats]:
@@ -289,13 +288,11 @@ def fit_projection(embeddings: NDArray[np.float32]) -> Projection:
 
 def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Member) -> dict[str, Floats]:
     """Weights per view and the bias, for features as they are (the member's scales folded in)."""
-    from sklearn.svm import LinearSVC
-
     seen = _side_by_side(views, member)
     if member.contrast:
         weights, bias = _contrasted(seen, target, classes, member.cost)
     else:
-        model: Any = LinearSVC(C=member.cost, random_state=0, max_iter=2000).fit(seen, target)
+        model = fitting("sklearn.svm").LinearSVC(C=member.cost, random_state=0, max_iter=2000).fit(seen, target)
         weights, bias = model.coef_, model.intercept_
         if classes == 2:
             weights, bias = np.vstack([-weights, weights]), np.concatenate([-bias, bias])
@@ -310,10 +307,7 @@ def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Mem
 
 def _contrasted(seen: Any, target: Any, classes: int, cost: float) -> tuple[Floats, Floats]:
     """One machine per class on features scaled by their log-count ratio; the weights are for features as they are."""
-    import scipy.sparse
-    from sklearn.svm import LinearSVC
-
-    sparse: Any = scipy.sparse
+    sparse = fitting("scipy.sparse")
     present = (seen > 0).astype(np.float32)
     everywhere = np.asarray(present.sum(axis=0)).ravel()
     weights = np.zeros((classes, seen.shape[1]), np.float32)
@@ -322,7 +316,7 @@ def _contrasted(seen: Any, target: Any, classes: int, cost: float) -> tuple[Floa
         inside = 1 + np.asarray(present[target == number].sum(axis=0)).ravel()
         outside = 2 + everywhere - inside
         ratio = np.abs(np.log((inside / inside.sum()) / (outside / outside.sum()))).clip(max=MOST_CONTRAST)
-        model: Any = LinearSVC(C=cost, random_state=0, max_iter=2000)
+        model = fitting("sklearn.svm").LinearSVC(C=cost, random_state=0, max_iter=2000)
         model.fit(seen @ sparse.diags(ratio.astype(np.float32)), target == number)
         weights[number], bias[number] = model.coef_[0] * ratio, model.intercept_[0]
     return weights, bias
@@ -339,9 +333,7 @@ def _cross_fitted(work: _Work, member: Member, number: int) -> Floats:
 
 
 def _side_by_side(views: Mapping[str, Any], member: Member) -> Any:
-    import scipy.sparse
-
-    sparse: Any = scipy.sparse
+    sparse = fitting("scipy.sparse")
     parts = [sparse.csr_matrix(views[name]) * scale for name, scale in member.scales.items()]
     return sparse.hstack(parts, format="csr") if len(parts) > 1 else parts[0]
 

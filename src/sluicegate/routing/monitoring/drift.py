@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
+from sluicegate.extras import fitting
 
 __all__ = ["LEAST", "Drift", "Window", "by_day", "drift", "psi", "window_of"]
 
@@ -81,9 +82,7 @@ def psi(before: NDArray[np.floating], after: NDArray[np.floating], bins: int = 1
 
 def drift(before: Window, after: Window) -> Drift:
     """Compare two windows. Raises `ModelError` SG313 when one has fewer than `LEAST` runs."""
-    import scipy.stats
-
-    stats: Any = scipy.stats
+    stats = fitting("scipy.stats")
     for name, window in (("earlier", before), ("later", after)):
         if len(window) < LEAST:
             raise ModelError(
@@ -127,9 +126,7 @@ def drift(before: Window, after: Window) -> Drift:
 
 def _mix(before: Sequence[str], after: Sequence[str]) -> tuple[float, float]:
     """Cramér's V and the p-value of the chi-squared test; rare labels are taken together."""
-    import scipy.stats
-
-    stats: Any = scipy.stats
+    stats = fitting("scipy.stats")
     old, new = Counter(before), Counter(after)
     # the test wants five expected rows in each cell
     frequent = [

@@ -5,6 +5,8 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from sluicegate.extras import fitting
+
 __all__ = ["cost_quality_svg", "drift_svg", "page", "reliability_svg"]
 
 BLUE, GREY, RED = "#2b6cb0", "#a0aec0", "#c53030"
@@ -15,8 +17,7 @@ def reliability_svg(bins: Sequence[Mapping[str, float]], *, threshold: float | N
 
     Bars show the 95 % interval of each bin's accuracy (Clopper-Pearson): a bin of few rows may be off by chance.
     """
-    from scipy.stats import beta
-
+    beta = fitting("scipy.stats").beta
     figure, (top, bottom) = _figure(2, ratios=[3, 1])
     counts = [int(b["count"]) for b in bins]
     hits = [round(b["accuracy"] * b["count"]) for b in bins]
@@ -146,19 +147,15 @@ def _cell(value: Any) -> str:
 
 
 def _figure(rows: int, ratios: Sequence[int] = (1,)) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure: Any = Figure(figsize=(6, 5), layout="constrained")
+    figure = fitting("matplotlib.figure").Figure(figsize=(6, 5), layout="constrained")
     axes = figure.subplots(rows, 1, squeeze=False, height_ratios=list(ratios))
     return figure, [row[0] for row in axes]
 
 
 def _svg(figure: Any) -> str:
-    import matplotlib as mpl
-
     written = io.StringIO()
     # the same figures give the same file
-    with mpl.rc_context({"svg.hashsalt": "sluicegate", "svg.fonttype": "none"}):
+    with fitting("matplotlib").rc_context({"svg.hashsalt": "sluicegate", "svg.fonttype": "none"}):
         figure.savefig(written, format="svg", metadata={"Date": None})
     text = written.getvalue()
     return text[text.index("<svg") :]

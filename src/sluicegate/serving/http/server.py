@@ -4,8 +4,10 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 
 from sluicegate.errors import RunError
+from sluicegate.extras import extra
 from sluicegate.serving.http.callers import Callers
 from sluicegate.serving.service import Service
 
@@ -22,15 +24,11 @@ def serve(
 
     Raises `RunError` SG624 (the address cannot be had, or the extra is missing), and what opening the service raises.
     """
-    try:
+    with extra("serve", "serving over HTTP", partial(RunError, "SG624")):
         import uvicorn
 
         from sluicegate.serving.http.app import application
         from sluicegate.serving.http.connections import Connection
-    except ImportError as error:
-        raise RunError(
-            "SG624", f"serving over HTTP needs the package {error.name}", hint="pip install 'sluicegate[serve]'"
-        ) from error
     config = uvicorn.Config(
         application(service, callers),
         http=Connection,
