@@ -28,9 +28,10 @@ import sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
-from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.ledger.postgres import PostgresLedger
+from sluicegate.storage.postgres import server
 budget, where = BudgetConfig(per_day_usd=1000, per_run_usd=1), sys.argv[1]
-ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
+ledger = PostgresLedger(server(where), budget) if "://" in where else SqliteLedger(budget, Path(where))
 print("ready", flush=True)
 sys.stdin.readline()
 for i in range(int(sys.argv[2])):

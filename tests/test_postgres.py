@@ -11,12 +11,15 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.storage.database import PostgresDatabase
+from sluicegate.storage.migrations import Schema, Step
 from sluicegate.storage.postgres import Server, configured, server
 from tests.fakes import FakeTracer, services
 from tests.graphs.test_run import ANN, runner
 
 ROOT = Path(__file__).parents[1]
-SCHEMA = "CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, bytes BLOB) WITHOUT ROWID;"
+SCHEMA = Schema(
+    "things", (Step("CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, bytes BLOB) WITHOUT ROWID;"),)
+)
 
 
 @pytest.fixture
@@ -76,11 +79,12 @@ def test_a_restart_is_noticed_before_a_connection_is_used(shared: Server, monkey
 
 
 def test_many_processes_make_the_tables_at_once(postgres: str) -> None:
-    code = f"""
+    code = """
 import sys
 from sluicegate.storage.database import PostgresDatabase
 from sluicegate.storage.postgres import Server
-database = PostgresDatabase(Server(sys.argv[1]), "things", {SCHEMA!r})
+from tests.test_postgres import SCHEMA
+database = PostgresDatabase(Server(sys.argv[1]), SCHEMA)
 with database.writing() as execute:
     execute("INSERT INTO things VALUES (?, ?)", (sys.argv[2], bytes(range(256))))
 """
@@ -89,7 +93,7 @@ with database.writing() as execute:
         for number in range(6)
     ]
     assert [worker.wait(60) for worker in workers] == [0] * 6
-    with PostgresDatabase(server(postgres), "things", SCHEMA).reading() as execute:
+    with PostgresDatabase(server(postgres), SCHEMA).reading() as execute:
         rows = execute("SELECT * FROM things ORDER BY name")
     assert [row["name"] for row in rows] == list("012345")
     assert rows[0]["bytes"] == bytes(range(256))
@@ -99,22 +103,22 @@ def test_tables_of_another_program_are_left_alone(shared: Server) -> None:
     with shared.connection() as connection:
         connection.execute("CREATE TABLE things (theirs TEXT)")
     with pytest.raises(RunError, match="tables of another program") as caught:
-        PostgresDatabase(shared, "things", SCHEMA)
+        PostgresDatabase(shared, SCHEMA)
     assert caught.value.code == "SG625"
     assert "search_path" in (caught.value.hint or "")
 
 
 def test_tables_of_a_newer_version_are_refused(shared: Server) -> None:
-    PostgresDatabase(shared, "things", SCHEMA)
+    PostgresDatabase(shared, SCHEMA)
     with shared.connection() as connection:
         connection.execute("UPDATE sluicegate SET format = 99")
     with pytest.raises(RunError, match="newer version") as caught:
-        PostgresDatabase(shared, "things", SCHEMA)
+        PostgresDatabase(shared, SCHEMA)
     assert caught.value.code == "SG612"
 
 
 def test_a_lost_transaction_leaves_nothing(shared: Server) -> None:
-    database = PostgresDatabase(shared, "things", SCHEMA)
+    database = PostgresDatabase(shared, SCHEMA)
     ended = "INSERT INTO things SELECT 'a', ''::bytea FROM (SELECT pg_terminate_backend(pg_backend_pid())) AS it"
     with pytest.raises(RunError) as caught, database.writing() as execute:
         execute(ended)
@@ -144,7 +148,7 @@ def test_no_message_has_the_password(url: str) -> None:
 
 
 def test_what_was_to_be_stored_is_in_no_message(shared: Server) -> None:
-    database = PostgresDatabase(shared, "things", SCHEMA)
+    database = PostgresDatabase(shared, SCHEMA)
     with database.writing() as execute:
         execute("INSERT INTO things VALUES (?, ?)", ("private", b""))
     with pytest.raises(RunError, match="UniqueViolation") as caught, database.writing() as execute:
@@ -153,7 +157,7 @@ def test_what_was_to_be_stored_is_in_no_message(shared: Server) -> None:
 
 
 def test_more_threads_than_idle_connections(shared: Server) -> None:
-    database, wrong = PostgresDatabase(shared, "things", SCHEMA), list[BaseException]()
+    database, wrong = PostgresDatabase(shared, SCHEMA), list[BaseException]()
 
     def work(number: int) -> None:
         try:

@@ -11,19 +11,12 @@ from typing import cast
 from sluicegate.errors import RunError
 from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict
 from sluicegate.storage.database import Place, open_database
+from sluicegate.storage.schemas import APPROVALS
 
 __all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "deadline"]
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far a clock may step back without harm: as far as time servers correct it in normal running."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS decisions (
-    run TEXT NOT NULL, node TEXT NOT NULL, asked_at TEXT NOT NULL, verdict TEXT NOT NULL,
-    decided_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (run, node, asked_at)
-);
-"""
 
 
 class Waiting(Interrupt):
@@ -44,7 +37,7 @@ class Approvals:
 
     def __init__(self, place: Place) -> None:
         self.place = place
-        self._database = open_database(place, "approvals", _SCHEMA, durable=True)
+        self._database = open_database(place, APPROVALS)
 
     def claim(self, waiting: Waiting, verdict: Verdict) -> None:
         """Give this verdict, once. Raises `RunError` SG605 when another was given before."""

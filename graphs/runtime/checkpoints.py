@@ -29,29 +29,11 @@ from langgraph.checkpoint.base import (
 )
 
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
+from sluicegate.storage.schemas import CHECKPOINTS
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
 
 T = TypeVar("T")
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS checkpoints (
-    thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT,
-    type TEXT NOT NULL, checkpoint BLOB NOT NULL, metadata_type TEXT NOT NULL, metadata BLOB NOT NULL,
-    PRIMARY KEY (thread, ns, id)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS channels (
-    thread TEXT NOT NULL, ns TEXT NOT NULL, channel TEXT NOT NULL, version TEXT NOT NULL,
-    type TEXT NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY (thread, ns, channel, version)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS writes (
-    thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, task TEXT NOT NULL, position INTEGER NOT NULL,
-    channel TEXT NOT NULL, path TEXT NOT NULL, type TEXT NOT NULL, value BLOB NOT NULL,
-    PRIMARY KEY (thread, ns, id, task, position)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS writes_interrupts ON writes (thread, ns, id) WHERE channel = '__interrupt__';
-"""
 
 
 _KEYS = {"channels": ("thread", "ns", "channel", "version"), "writes": ("thread", "ns", "id", "task", "position")}
@@ -281,12 +263,12 @@ class SqliteCheckpoints(Checkpoints):
 
     def __init__(self, path: Path | str) -> None:
         """Raises `RunError` SG606 (corrupt), SG607 (not writable) or SG608 (locked)."""
-        super().__init__(SqliteDatabase(path, _SCHEMA))
+        super().__init__(SqliteDatabase(path, CHECKPOINTS))
 
 
 def open_checkpoints(where: Place) -> Checkpoints:
     """The checkpoints of a home, or of a server. Raises as `Database` does."""
-    return Checkpoints(open_database(where, "checkpoints", _SCHEMA))
+    return Checkpoints(open_database(where, CHECKPOINTS))
 
 
 def _put(table: str, columns: int, key: str, *replaced: str) -> str:

@@ -17,14 +17,9 @@ from sluicegate.errors import RunError
 from sluicegate.state import State
 from sluicegate.storage.database import Place, PostgresDatabase
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import RUNS_AT_WORK
 
 __all__ = ["RunBusy", "alone", "left"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS stretches (
-    run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, channel TEXT NOT NULL
-);
-"""
 
 
 class RunBusy(RunError):  # noqa: N818 - said of the run
@@ -46,7 +41,7 @@ def alone(where: Place, state: State) -> Generator[None]:
         with _locked(where, run):
             yield
         return
-    stretches = PostgresDatabase(where, "stretches", _SCHEMA)
+    stretches = PostgresDatabase(where, RUNS_AT_WORK)
     with where.holding(run) as got:
         if not got:
             raise _busy(run)
@@ -70,7 +65,7 @@ def _ended(stretches: PostgresDatabase, run: str) -> None:
 
 def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
     """Run and digest of what was cut short on any machine of this server."""
-    with PostgresDatabase(server, "stretches", _SCHEMA).reading() as execute:
+    with PostgresDatabase(server, RUNS_AT_WORK).reading() as execute:
         rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
     return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
 

@@ -9,17 +9,9 @@ from typing import Any
 
 from sluicegate.storage.database import Database, PostgresDatabase
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import VERSIONS
 
 __all__ = ["SharedVersions"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS kept (
-    digest TEXT NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL,
-    PRIMARY KEY (digest, path)
-);
-CREATE TABLE IF NOT EXISTS contents (hash TEXT PRIMARY KEY, bytes BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS present (workflow TEXT PRIMARY KEY, digest TEXT NOT NULL);
-"""
 _FOLDER = "folder"
 """In the place of a hash."""
 
@@ -28,7 +20,7 @@ class SharedVersions:
     """Raises `RunError` SG625."""
 
     def __init__(self, server: Server) -> None:
-        self._database: Database = PostgresDatabase(server, "versions", _SCHEMA)
+        self._database: Database = PostgresDatabase(server, VERSIONS)
 
     def put(self, digest: str, folder: Path) -> None:
         """Keep a folder under a digest; costs one look when it is known."""

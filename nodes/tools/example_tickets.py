@@ -5,23 +5,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sluicegate.nodes.tools.tool import ToolContext, tool
+from sluicegate.storage.schemas import TICKETS
 from sluicegate.storage.sqlite import connect, transaction
 
 __all__ = ["CREATE_TICKET", "FIND_TICKETS"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tickets (
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    key TEXT NOT NULL UNIQUE,
-    run TEXT NOT NULL,
-    title TEXT NOT NULL,
-    category TEXT NOT NULL,
-    urgency TEXT NOT NULL,
-    details TEXT NOT NULL,
-    opened_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')),
-    status TEXT NOT NULL DEFAULT 'open'
-);
-"""
 
 
 @tool("create_ticket")
@@ -37,7 +24,7 @@ def create_ticket(
     details: Annotated[str, Field(max_length=2000, description="what else matters")] = "",
 ) -> dict[str, Any]:
     """Open a ticket. The same idempotency key gives the same ticket, also after a crash before the answer."""
-    connection = connect(context.home / "tickets.sqlite", schema=_SCHEMA, durable=True)
+    connection = connect(context.home / "tickets.sqlite", TICKETS)
     try:
         with transaction(connection):
             connection.execute(
@@ -63,7 +50,7 @@ def find_tickets(
     words: Annotated[str, Field(min_length=2, max_length=100, description="words of the title")],
 ) -> dict[str, Any]:
     """Find open tickets by words of their title, newest first, ten at most."""
-    connection = connect(context.home / "tickets.sqlite", schema=_SCHEMA)
+    connection = connect(context.home / "tickets.sqlite", TICKETS)
     try:
         pattern = "%" + words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
         rows = connection.execute(

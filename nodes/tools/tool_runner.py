@@ -19,18 +19,9 @@ from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext
 from sluicegate.services import ToolResult
 from sluicegate.storage.database import Place, open_database
+from sluicegate.storage.schemas import TOOL_CALLS
 
 __all__ = ["ToolBox"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS tool_calls (
-    key TEXT PRIMARY KEY,
-    tool TEXT NOT NULL,
-    run TEXT NOT NULL,
-    result TEXT NOT NULL,
-    ms DOUBLE PRECISION NOT NULL
-);
-"""
 
 
 class ToolBox:
@@ -49,7 +40,7 @@ class ToolBox:
         self._home = home
         self._tools = tools() if allowed is None else allowed
         self._dry = dry
-        self._calls = open_database(memory or home, "tools", _SCHEMA, durable=True)
+        self._calls = open_database(memory or home, TOOL_CALLS)
 
     def schema(self, name: str) -> dict[str, Any]:
         """Raises `ConfigError` SG117 for an unknown tool."""

@@ -21,38 +21,13 @@ from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.policies.cache.neighbours import Neighbours
 from sluicegate.services import Cached, Neighbour, Question
+from sluicegate.storage.schemas import CACHE
 from sluicegate.storage.sqlite import connect, transaction
 
 __all__ = ["CacheStats", "NoCache", "SqliteCache", "answer_key", "answer_space", "normalised"]
 
 _KEY_VERSION = 1
 _CLOSING = ".?!…。？！"
-_SCHEMA = """
-PRAGMA secure_delete = ON;
-CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY,
-    value TEXT NOT NULL,
-    created REAL NOT NULL,
-    expires REAL NOT NULL,
-    used REAL NOT NULL,
-    saved_usd REAL NOT NULL,
-    size INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
-CREATE TABLE IF NOT EXISTS questions (
-    key TEXT PRIMARY KEY REFERENCES answers (key) ON DELETE CASCADE,
-    space TEXT NOT NULL,
-    text TEXT NOT NULL,
-    vector BLOB NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS questions_space ON questions (space);
-CREATE TABLE IF NOT EXISTS counters (
-    id INTEGER PRIMARY KEY CHECK (id = 1),
-    hits INTEGER NOT NULL, misses INTEGER NOT NULL, saved_usd REAL NOT NULL, evicted INTEGER NOT NULL,
-    size INTEGER NOT NULL
-);
-INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0);
-"""
 
 
 class CacheStats(TypedDict):
@@ -114,7 +89,7 @@ class SqliteCache:
     def __init__(
         self, path: Path | None = None, *, max_mb: float = 256.0, now: Callable[[], float] = time, look: bool = False
     ) -> None:
-        self._connection = connect(path or home() / "cache.sqlite", schema=_SCHEMA, look=look)
+        self._connection = connect(path or home() / "cache.sqlite", CACHE, look=look)
         self._max_bytes = int(max_mb * 1_000_000)
         self._now = now
         self._lock = threading.Lock()

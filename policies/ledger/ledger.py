@@ -12,20 +12,21 @@ it has seen; beyond that it refuses paid calls under a cap until `accept_clock` 
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import time
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, calendar, scopes
-from sluicegate.policies.ledger.store import SCHEMA, Store
 from sluicegate.services import Refusal, Reservation
 from sluicegate.storage.database import Execute, SqliteDatabase
+from sluicegate.storage.schemas import LEDGER
 
 __all__ = ["BudgetLedger", "Cap", "SqliteLedger", "micros"]
 
@@ -51,6 +52,14 @@ class Cap:
     @property
     def left(self) -> float:
         return self.limit - self.spent - self.held
+
+
+class Store(Protocol):
+    def writing(self) -> AbstractContextManager[Execute]:
+        """A transaction that no other writer overlaps; rolled back when the block raises. Raises `RunError`."""
+        ...
+
+    def close(self) -> None: ...
 
 
 class BudgetLedger:
@@ -264,7 +273,7 @@ class SqliteLedger(BudgetLedger):
         now: Callable[[], float] = time,
         look: bool = False,
     ) -> None:
-        store = SqliteDatabase(path or home() / "ledger.sqlite", ";".join(SCHEMA), look=look)
+        store = SqliteDatabase(path or home() / "ledger.sqlite", LEDGER, look=look)
         super().__init__(store, budget, switch=switch, now=now)
 
 

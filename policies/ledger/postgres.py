@@ -3,8 +3,8 @@
 The server does the whole of it in a procedure, under one advisory lock: no other booking overlaps, and no client that
 is slow to be scheduled holds the others up. Nor does the disk: a booking is committed without waiting for it, which
 ends the lock, and then the procedure waits until it is on the disk, where one flush serves all that wait. The
-procedures do what `ledger.BudgetLedger` does by single statements on SQLite; the same tests run on both. Needs the
-`postgres` extra, and PostgreSQL 14 or later.
+procedures (`storage.schemas.money`) do what `ledger.BudgetLedger` does by single statements on SQLite; the same tests
+run on both. Needs the `postgres` extra, and PostgreSQL 14 or later.
 """
 
 from collections.abc import Callable, Generator, Sequence
@@ -16,146 +16,11 @@ from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, scopes
 from sluicegate.policies.ledger.ledger import BudgetLedger
-from sluicegate.policies.ledger.store import SCHEMA
-from sluicegate.storage.database import Execute, PostgresRows
-from sluicegate.storage.postgres import Server, server
+from sluicegate.storage.database import Execute, PostgresDatabase, PostgresRows
+from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import LEDGER
 
 __all__ = ["PostgresLedger", "PostgresStore"]
-
-# a changed procedure gets a new number: older programs may go on with theirs
-_PROCEDURES = (
-    "ALTER TABLE calls ADD COLUMN IF NOT EXISTS scopes TEXT[]",
-    """
-    CREATE FUNCTION sluicegate_add_1(
-        p_scopes TEXT[], p_held BIGINT, p_spent BIGINT, p_held_tokens BIGINT, p_spent_tokens BIGINT
-    ) RETURNS VOID LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens)
-        SELECT one, p_held, p_spent, p_held_tokens, p_spent_tokens FROM unnest(p_scopes) AS one
-        ON CONFLICT (scope) DO UPDATE SET
-            held_micros = totals.held_micros + excluded.held_micros,
-            spent_micros = totals.spent_micros + excluded.spent_micros,
-            held_tokens = totals.held_tokens + excluded.held_tokens,
-            spent_tokens = totals.spent_tokens + excluded.spent_tokens;
-    END $$
-    """,
-    """
-    -- the time that counts: the clock's, or the latest the ledger has seen
-    CREATE FUNCTION sluicegate_clock_1(p_now DOUBLE PRECISION) RETURNS DOUBLE PRECISION LANGUAGE plpgsql AS $$
-    DECLARE seen DOUBLE PRECISION;
-    BEGIN
-        PERFORM set_config('synchronous_commit', 'off', TRUE);
-        PERFORM pg_advisory_xact_lock(hashtext('sluicegate-ledger'));
-        SELECT latest INTO seen FROM clock;
-        IF seen IS NULL THEN
-            INSERT INTO clock (id, latest) VALUES (1, p_now);
-        ELSIF p_now >= seen + 1 THEN
-            UPDATE clock SET latest = p_now;
-        END IF;
-        RETURN greatest(p_now, seen);
-    END $$
-    """,
-    """
-    -- all that was committed before this is on the disk when the transaction it is called in has ended
-    CREATE FUNCTION sluicegate_flush_1() RETURNS VOID LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM pg_logical_emit_message(TRUE, 'sluicegate', '');
-    END $$
-    """,
-    """
-    -- the limit that refuses, by its number from 1, and how far it is used; 0 when none does, -1 for the clock
-    CREATE PROCEDURE sluicegate_reserve_1(
-        p_id TEXT, p_workflow TEXT, p_run TEXT, p_principal TEXT, p_intent TEXT, p_model TEXT,
-        p_micros BIGINT, p_tokens BIGINT, p_now DOUBLE PRECISION, p_lease DOUBLE PRECISION, p_slack DOUBLE PRECISION,
-        p_undated TEXT[], p_places INTEGER[], p_in_tokens BOOLEAN[], p_limits BIGINT[],
-        INOUT refused INTEGER, INOUT used BIGINT, INOUT latest DOUBLE PRECISION
-    ) LANGUAGE plpgsql AS $$
-    DECLARE
-        ended calls%ROWTYPE;
-        today TEXT;
-        dated TEXT[];
-        asked BIGINT;
-    BEGIN
-        latest := sluicegate_clock_1(p_now);
-        used := 0;
-        FOR ended IN SELECT * FROM calls WHERE state = 'held' AND expires_at < latest LOOP
-            UPDATE calls SET state = 'expired', ended_at = latest WHERE id = ended.id;
-            PERFORM sluicegate_add_1(ended.scopes, -ended.estimated_micros, 0, -ended.estimated_tokens, 0);
-        END LOOP;
-        today := to_char(to_timestamp(latest) AT TIME ZONE 'UTC', 'YYYY-MM-DD');
-        dated := ARRAY[
-            p_undated[1], p_undated[2] || today, p_undated[3] || today, p_undated[4] || today,
-            p_undated[5] || left(today, 7)
-        ];
-        FOR number IN 1 .. coalesce(array_length(p_limits, 1), 0) LOOP
-            refused := number;
-            asked := CASE WHEN p_in_tokens[number] THEN p_tokens ELSE p_micros END;
-            CONTINUE WHEN asked = 0;
-            IF latest - p_now > p_slack THEN
-                refused := -1;
-                RETURN;
-            END IF;
-            SELECT CASE WHEN p_in_tokens[number] THEN spent_tokens + held_tokens ELSE spent_micros + held_micros END
-            INTO used FROM totals WHERE scope = dated[p_places[number]];
-            used := coalesce(used, 0);
-            IF used + asked > p_limits[number] THEN
-                RETURN;
-            END IF;
-        END LOOP;
-        refused := 0;
-        INSERT INTO calls (
-            id, workflow, run, principal, intent, model, day, state, estimated_micros, estimated_tokens, reserved_at,
-            expires_at, scopes
-        ) VALUES (
-            p_id, p_workflow, p_run, p_principal, p_intent, p_model, today, 'held', p_micros, p_tokens, latest,
-            latest + p_lease, dated
-        );
-        PERFORM sluicegate_add_1(dated, p_micros, 0, p_tokens, 0);
-        COMMIT;
-        IF p_micros > 0 THEN
-            PERFORM sluicegate_flush_1();
-        END IF;
-    END $$
-    """,
-    """
-    CREATE PROCEDURE sluicegate_end_1(
-        p_id TEXT, p_settles BOOLEAN, p_micros BIGINT, p_tokens BIGINT, p_now DOUBLE PRECISION
-    ) LANGUAGE plpgsql AS $$
-    DECLARE
-        ended calls%ROWTYPE;
-        latest DOUBLE PRECISION;
-        held BOOLEAN;
-    BEGIN
-        latest := sluicegate_clock_1(p_now);
-        SELECT * INTO ended FROM calls WHERE id = p_id;
-        held := ended.state = 'held';
-        IF p_settles AND ended.state <> 'settled' THEN
-            UPDATE calls SET state = 'settled', real_micros = p_micros, real_tokens = p_tokens, ended_at = latest
-            WHERE id = p_id;
-            PERFORM sluicegate_add_1(
-                ended.scopes, CASE WHEN held THEN -ended.estimated_micros ELSE 0 END, p_micros,
-                CASE WHEN held THEN -ended.estimated_tokens ELSE 0 END, p_tokens
-            );
-        ELSIF held AND NOT p_settles THEN
-            UPDATE calls SET state = 'released', ended_at = latest WHERE id = p_id;
-            PERFORM sluicegate_add_1(ended.scopes, -ended.estimated_micros, 0, -ended.estimated_tokens, 0);
-        END IF;
-        COMMIT;
-        IF p_micros > 0 THEN
-            PERFORM sluicegate_flush_1();
-        END IF;
-    END $$
-    """,
-)
-
-
-# reads the tables: what the server remembers of names may be older than another process's commit
-_INSTALLED = """
-    SELECT EXISTS (
-        SELECT FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
-        WHERE proname = 'sluicegate_end_1' AND nspname = ANY(current_schemas(FALSE))
-    ) AS installed
-"""
 
 
 class PostgresStore:
@@ -163,12 +28,7 @@ class PostgresStore:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        if not self.at_once(_INSTALLED)["installed"]:
-            with self.writing() as execute:
-                # another process may have been quicker
-                if not execute(_INSTALLED)[0]["installed"]:
-                    for statement in (*SCHEMA, *_PROCEDURES):
-                        execute(statement)
+        PostgresDatabase(server, LEDGER)
 
     @contextmanager
     def writing(self) -> Generator[Execute]:
@@ -192,13 +52,13 @@ class PostgresLedger(BudgetLedger):
 
     def __init__(
         self,
-        url: str,
+        server: Server,
         budget: BudgetConfig | None = None,
         *,
         switch: KillSwitch | None = None,
         now: Callable[[], float] = time,
     ) -> None:
-        self._server = PostgresStore(server(url))
+        self._server = PostgresStore(server)
         super().__init__(self._server, budget, switch=switch, now=now)
 
     def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:

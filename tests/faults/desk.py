@@ -35,6 +35,7 @@ from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Completion
 from sluicegate.storage.database import open_database
 from sluicegate.storage.postgres import URL, configured
+from sluicegate.storage.schemas import APPROVALS
 from sluicegate.storage.sqlite import connect
 from tests.fakes import FakeModels, FakeRouter, services
 from tests.graphs.test_run import CONDITIONS, NODES, SETTINGS, node, released
@@ -121,7 +122,7 @@ def left_behind(home: Path) -> dict[str, Any]:
     """What lies on the disk after both processes."""
     (money,) = SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite").caps("test")
     verdict = verify(home / "audit")
-    with open_database(configured() or home, "approvals", "").reading() as execute:
+    with open_database(configured() or home, APPROVALS).reading() as execute:
         decisions = execute("SELECT applied FROM decisions")
     return {
         "tickets": connect(home / "tickets.sqlite").execute("SELECT count(*) FROM tickets").fetchone()[0],

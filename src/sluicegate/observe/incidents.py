@@ -18,6 +18,7 @@ from typing import Any, Literal, TypedDict, get_args
 from sluicegate.errors import RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import AuditLog
+from sluicegate.storage.schemas import INCIDENTS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["RULES", "Incident", "Incidents", "Kind", "Rule", "Severity"]
@@ -48,24 +49,6 @@ RULES: dict[Kind, Rule] = {
     "override": Rule(1, 3600),
 }
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS happenings (
-    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, system TEXT NOT NULL, source TEXT NOT NULL, at REAL NOT NULL,
-    run TEXT NOT NULL, log_seq INTEGER NOT NULL
-);
-CREATE INDEX IF NOT EXISTS happenings_recent ON happenings (kind, system, source, at);
-CREATE TABLE IF NOT EXISTS incidents (
-    id TEXT PRIMARY KEY, kind TEXT NOT NULL, system TEXT NOT NULL, source TEXT NOT NULL, status TEXT NOT NULL,
-    severity TEXT NOT NULL, started_at TEXT NOT NULL, aware_at TEXT NOT NULL, deadline TEXT, description TEXT NOT NULL,
-    impact TEXT NOT NULL, occurrences INTEGER NOT NULL, last_at TEXT NOT NULL, runs TEXT NOT NULL,
-    log_from INTEGER NOT NULL, log_to INTEGER NOT NULL, log_hash TEXT NOT NULL,
-    closed_at TEXT, resolution TEXT NOT NULL DEFAULT ''
-);
-CREATE UNIQUE INDEX IF NOT EXISTS one_open ON incidents (kind, system, source) WHERE status = 'open';
-CREATE TABLE IF NOT EXISTS notes (
-    incident TEXT NOT NULL REFERENCES incidents (id), at TEXT NOT NULL, by TEXT NOT NULL, text TEXT NOT NULL
-);
-"""
 _MOST_RUNS = 1000
 
 
@@ -123,7 +106,7 @@ class Incidents:
         look: bool = False,
     ) -> None:
         self._path = path or home() / "incidents.sqlite"
-        self._connection = connect(self._path, schema=_SCHEMA, durable=True, look=look)
+        self._connection = connect(self._path, INCIDENTS, look=look)
         self._lock = threading.Lock()
         self._audit = audit
         self._rules = {**RULES, **(rules or {})}

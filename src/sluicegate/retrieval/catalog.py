@@ -16,28 +16,13 @@ from typing import Any
 from sluicegate.errors import RetrievalError, RunError
 from sluicegate.retrieval.acl import Document
 from sluicegate.retrieval.chunking import content_hash
+from sluicegate.storage.schemas import CATALOG
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["Catalog", "Entry", "Head"]
 
 FORMAT = 1
 """Raised when an older version of this program could not read what this one writes."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS head (
-  one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL,
-  table_name TEXT NOT NULL, table_version INTEGER NOT NULL,
-  digest TEXT NOT NULL, asked TEXT NOT NULL, embedder TEXT NOT NULL, fingerprint TEXT NOT NULL, language TEXT NOT NULL,
-  chunks INTEGER NOT NULL, ingested_at TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS documents (
-  id TEXT PRIMARY KEY, file TEXT NOT NULL UNIQUE, file_hash TEXT NOT NULL, text_hash TEXT NOT NULL,
-  named INTEGER NOT NULL, facts TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS passages (
-  document TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE, hash TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document);
-CREATE INDEX IF NOT EXISTS passages_by_hash ON passages(hash);
-CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL, left_at TEXT) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +69,7 @@ class Catalog:
                 "SG401", f"index {folder.name!r} is empty", hint="Run 'sluicegate ingest' for this workflow"
             )
         with self._checked():
-            self._database = connect(self._path, schema=_SCHEMA, durable=True)
+            self._database = connect(self._path, CATALOG)
 
     def close(self) -> None:
         self._database.close()

@@ -12,10 +12,10 @@ from sluicegate.graphs.runtime.run_lock import left
 from sluicegate.observe.tracing.store import Store
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import RECOVERED
 
 __all__ = ["Recovery"]
 
-_SCHEMA = "CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"
 _TIMES = 3
 _SETTLED_S = 2.0
 """A run as young as this may be one that is just beginning elsewhere."""
@@ -25,7 +25,7 @@ class Recovery:
     """Used from one thread."""
 
     def __init__(self, where: Place, store: Store, *, channel: str) -> None:
-        self._database = open_database(where, "serving", _SCHEMA)
+        self._database = open_database(where, RECOVERED)
         self._where, self._store, self._channel = where, store, channel
 
     def cut_short(self, workflow: str) -> list[tuple[str, str]]:

@@ -9,8 +9,8 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from sluicegate.errors import RunError
 from sluicegate.home import home
+from sluicegate.storage.migrations import Schema, migrate_server
 from sluicegate.storage.postgres import Server, configured
 from sluicegate.storage.sqlite import connect, explained, transaction
 
@@ -68,11 +68,11 @@ def place() -> Place:
     return configured() or home()
 
 
-def open_database(where: Place, name: str, schema: str, *, durable: bool = False) -> Database:
-    """The tables of `schema`; in a home they are ``NAME.sqlite``, where `durable` keeps them over a power cut."""
+def open_database(where: Place, schema: Schema) -> Database:
+    """A store of a home, or of a server."""
     if isinstance(where, Server):
-        return PostgresDatabase(where, name, schema)
-    return SqliteDatabase(where / f"{name}.sqlite", schema, durable=durable)
+        return PostgresDatabase(where, schema)
+    return SqliteDatabase(where / f"{schema.name}.sqlite", schema)
 
 
 class SqliteDatabase:
@@ -80,11 +80,11 @@ class SqliteDatabase:
 
     remote = False
 
-    def __init__(self, path: Path | str, schema: str, *, durable: bool = False, look: bool = False) -> None:
+    def __init__(self, path: Path | str, schema: Schema, *, look: bool = False) -> None:
         """As `sqlite.connect`."""
         self.path = path
         self._lock = threading.Lock()
-        self._connection = connect(path, schema=schema, durable=durable, look=look)
+        self._connection = connect(path, schema, look=look)
         self._rows = _SqliteRows(self._connection)
 
     @contextmanager
@@ -127,39 +127,17 @@ class _SqliteRows:
         self._connection.executemany(sql, rows)
 
 
-_FORMATS = "CREATE TABLE IF NOT EXISTS sluicegate (part TEXT PRIMARY KEY, format INTEGER NOT NULL)"
-_FORMAT = 1
-# reads the tables: what the server remembers of names may be older than another process's commit
-_INSTALLED = """
-    SELECT EXISTS (
-        SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-        WHERE relname = 'sluicegate' AND nspname = ANY(current_schemas(FALSE))
-    ) AS installed
-"""
-
-
 class PostgresDatabase:
     """Tables of a server, made by the first process that needs them."""
 
     remote = True
 
-    def __init__(self, server: Server, name: str, schema: str) -> None:
+    def __init__(self, server: Server, schema: Schema) -> None:
         """Raises `RunError` SG625, also when another program's tables have these names, and SG612 when a newer version
         made them."""
         self.server = server
         with server.connection() as connection:
-            if _format(connection, name) is None:
-                with connection.transaction():
-                    connection.execute("SELECT pg_advisory_xact_lock(hashtext('sluicegate-tables'))")
-                    # another process may have been quicker
-                    if _format(connection, name) is None:
-                        _make(server, connection, name, schema)
-            if (found := _format(connection, name) or _FORMAT) > _FORMAT:
-                raise RunError(
-                    "SG612",
-                    f"{server.name} was set up by a newer version of sluicegate ({name}, format {found})",
-                    hint="Upgrade sluicegate here too",
-                )
+            migrate_server(connection, schema, server.name)
 
     @contextmanager
     def writing(self, run: str = "") -> Generator[Rows]:
@@ -203,30 +181,3 @@ class PostgresRows:
 
 def _marked(sql: str) -> str:
     return sql.replace("%", "%%").replace("?", "%s")
-
-
-def _format(connection: Any, name: str) -> int | None:
-    if not connection.execute(_INSTALLED).fetchone()["installed"]:
-        return None
-    row = connection.execute("SELECT format FROM sluicegate WHERE part = %s", (name,)).fetchone()
-    return row["format"] if row else None
-
-
-def _make(server: Server, connection: Any, name: str, schema: str) -> None:
-    from psycopg.errors import DuplicateTable
-
-    connection.execute(_FORMATS)
-    # bytes are compared, as SQLite does, in whatever language the server speaks
-    words = {"BLOB": "BYTEA", "TEXT": 'TEXT COLLATE "C"', "WITHOUT ROWID": "", " IF NOT EXISTS": ""}
-    for word, theirs in words.items():
-        schema = schema.replace(word, theirs)
-    try:
-        for statement in filter(str.strip, schema.split(";")):
-            connection.execute(statement)
-    except DuplicateTable:
-        raise RunError(
-            "SG625",
-            f"{server.name} has tables of another program that are named as ours ({name})",
-            hint="Give Sluicegate a database or a schema of its own: …/DATABASE?options=-csearch_path%3DSCHEMA",
-        ) from None
-    connection.execute("INSERT INTO sluicegate (part, format) VALUES (%s, %s)", (name, _FORMAT))

@@ -25,6 +25,9 @@ __all__ = ["URL", "Server", "configured", "server"]
 URL = "SLUICEGATE_DATABASE_URL"
 """The variable that names the server of all that machines share."""
 
+_FORMER = "SLUICEGATE_LEDGER_URL"
+"""Named a server for the ledger alone in version 0.1.0."""
+
 _IDLE = 8
 """Connections that are kept open while nobody needs them."""
 _DOUBTFUL_S = 5.0
@@ -199,6 +202,9 @@ def server(url: str) -> Server:
 
 
 def configured() -> Server | None:
-    """The server that `URL` names, or None: then everything is in the home."""
+    """The server that `URL` names, or None: then everything is in the home. Raises `RunError` SG625."""
     url = os.environ.get(URL, "")
+    if os.environ.get(_FORMER, "") not in ("", url):
+        # not passed over in silence: budgets that machines share would become one for each machine
+        raise RunError("SG625", f"{_FORMER} is no longer read", hint=f"Name the server in {URL}: all is shared on one")
     return server(url) if url else None

@@ -1,7 +1,7 @@
 """SQLite as every room uses it: one way to open, one way to fail.
 
 Write-ahead logging with `synchronous=NORMAL` survives `kill -9` of any process without loss; a power cut may lose the
-last commits but never corrupts. What must survive a power cut too asks for `durable=True`.
+last commits but never corrupts. What must survive a power cut too is `durable` in its schema.
 """
 
 import os
@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sluicegate.errors import RunError
+from sluicegate.storage.migrations import Schema, migrate_file
 
 __all__ = ["connect", "explained", "transaction"]
 
@@ -30,11 +31,12 @@ class _Connection(sqlite3.Connection):
             self.close()
 
 
-def connect(path: Path | str, *, schema: str = "", durable: bool = False, look: bool = False) -> sqlite3.Connection:
-    """Open a database in autocommit mode, usable from any thread (callers serialise), and run `schema` once.
+def connect(path: Path | str, schema: Schema | None = None, *, look: bool = False) -> sqlite3.Connection:
+    """Open a database in autocommit mode, usable from any thread (callers serialise), in `schema`'s present format.
 
     With `look`, one that cannot be written is read into memory: what is then written is written to the copy, and lost.
-    Raises `RunError` SG606 (corrupt), SG607 (disk full, read-only) or SG608 (locked for more than 10 s).
+    Raises `RunError` SG606 (corrupt), SG607 (disk full, read-only), SG608 (locked for more than 10 s) or SG612 (written
+    by a newer version).
     """
     with explained(path):
         copied = look and not _writable(Path(path))
@@ -50,10 +52,16 @@ def connect(path: Path | str, *, schema: str = "", durable: bool = False, look: 
         if copied:
             _copy(Path(path).absolute(), connection)
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+        connection.execute(f"PRAGMA synchronous={'FULL' if schema and schema.durable else 'NORMAL'}")
         connection.execute("PRAGMA foreign_keys=ON")
         if schema:
-            connection.executescript(schema)
+            if schema.secure:
+                connection.execute("PRAGMA secure_delete=ON")
+            try:
+                migrate_file(connection, schema, path)
+            except BaseException:
+                connection.close()
+                raise
         return connection
 
 

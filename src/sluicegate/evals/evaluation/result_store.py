@@ -12,19 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.home import home
+from sluicegate.storage.schemas import RESULTS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["ResultStore", "Row"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS results (
-    under TEXT NOT NULL, row TEXT NOT NULL, result TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (under, row)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS evaluations (
-    number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, variant TEXT NOT NULL, data TEXT NOT NULL, digest TEXT NOT NULL,
-    under TEXT NOT NULL, at TEXT NOT NULL, metrics TEXT NOT NULL, rows TEXT NOT NULL
-);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +47,7 @@ class ResultStore:
         folder = home() / "evals"
         folder.mkdir(parents=True, exist_ok=True)
         self.path: Path = folder / "results.sqlite"
-        self._connection = connect(self.path, schema=_SCHEMA)
+        self._connection = connect(self.path, RESULTS)
 
     def row(self, under: str, case: str) -> Row | None:
         with explained(self.path):

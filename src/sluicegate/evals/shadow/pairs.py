@@ -19,6 +19,7 @@ from sluicegate.errors import RunError
 from sluicegate.evals.promotion.gates import Pair
 from sluicegate.evals.promotion.plan import Plan
 from sluicegate.home import home
+from sluicegate.storage.schemas import SHADOW
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "today"]
@@ -29,29 +30,6 @@ CAPS = ("daily cost", "daily pairs")
 """Why a request is left for another day."""
 _RECORDED_S = 30.0
 """Seconds after the challenger's time is up in which a pair is measured and written, on a busy machine too."""
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS shadows (
-    number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, champion TEXT NOT NULL, champion_digest TEXT NOT NULL,
-    challenger TEXT NOT NULL, challenger_digest TEXT NOT NULL, labels TEXT NOT NULL, plan TEXT NOT NULL,
-    plan_digest TEXT NOT NULL, started_at TEXT NOT NULL, stopped_at TEXT
-);
-CREATE TABLE IF NOT EXISTS claims (
-    shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL, PRIMARY KEY (shadow, champion_run)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS working (
-    shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, until REAL NOT NULL, PRIMARY KEY (shadow, champion_run)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS pairs (
-    number INTEGER PRIMARY KEY, shadow INTEGER NOT NULL, champion_run TEXT NOT NULL, day TEXT NOT NULL,
-    usd REAL NOT NULL, pair TEXT NOT NULL, UNIQUE (shadow, champion_run)
-);
-CREATE INDEX IF NOT EXISTS claims_by_day ON claims (shadow, day);
-CREATE INDEX IF NOT EXISTS pairs_by_day ON pairs (shadow, day, usd);
-CREATE TABLE IF NOT EXISTS shed (
-    shadow INTEGER NOT NULL, reason TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (shadow, reason)
-) WITHOUT ROWID;
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +57,7 @@ class PairStore:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path or home() / "shadow.sqlite"
         self._lock = threading.Lock()
-        self._connection = connect(self.path, schema=_SCHEMA)
+        self._connection = connect(self.path, SHADOW)
 
     def start(
         self,

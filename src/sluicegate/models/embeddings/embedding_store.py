@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import RunError
 from sluicegate.home import cache_dir
+from sluicegate.storage.schemas import EMBEDDINGS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["Remembered"]
 
-SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
 AT_ONCE = 500
 
 
@@ -25,13 +25,13 @@ class Remembered:
     def __init__(self) -> None:
         path = cache_dir() / "embeddings.sqlite"
         try:
-            self._connection = connect(path, schema=SCHEMA)
+            self._connection = connect(path, EMBEDDINGS)
         except RunError as error:
             if error.code != "SG606":
                 raise
             for leftover in path.parent.glob(f"{path.name}*"):
                 leftover.unlink(missing_ok=True)
-            self._connection = connect(path, schema=SCHEMA)
+            self._connection = connect(path, EMBEDDINGS)
         self._lock = threading.Lock()
 
     def get(self, identity: str, texts: Sequence[str]) -> "dict[str, array[float]]":

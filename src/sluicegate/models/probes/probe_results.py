@@ -8,16 +8,10 @@ from dataclasses import dataclass
 
 from sluicegate.home import home
 from sluicegate.models.config import ProbeTask
+from sluicegate.storage.schemas import PROBES
 from sluicegate.storage.sqlite import connect, explained
 
 __all__ = ["Result", "admitted", "below_minimum", "keep", "result"]
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS probes (
-    identity TEXT NOT NULL, task TEXT NOT NULL, right_ INTEGER NOT NULL, rows INTEGER NOT NULL,
-    ms_p50 REAL NOT NULL, probe TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (identity, task)
-)
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +35,7 @@ class Result:
 
 def keep(identity: str, measured: Result) -> None:
     """Store a result in place of the model's former one. Raises `RunError`."""
-    connection = connect(home() / "probes.sqlite", schema=SCHEMA)
+    connection = connect(home() / "probes.sqlite", PROBES)
     try:
         with explained("the probe results"):
             connection.execute(
@@ -57,7 +51,7 @@ def result(identity: str, task: ProbeTask) -> Result | None:
     path = home() / "probes.sqlite"
     if not path.exists():
         return None
-    connection = connect(path, schema=SCHEMA)
+    connection = connect(path, PROBES)
     try:
         row = connection.execute("SELECT * FROM probes WHERE identity = ? AND task = ?", (identity, task)).fetchone()
     finally:

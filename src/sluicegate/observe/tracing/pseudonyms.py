@@ -21,25 +21,9 @@ from time import time
 from sluicegate.services import Hidden
 from sluicegate.storage.database import Database, PostgresDatabase, SqliteDatabase
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import PAYLOADS
 
 __all__ = ["Payload", "Payloads", "Person"]
-
-_SECURE = "PRAGMA secure_delete = ON;"
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS people (id TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, key BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS payloads (
-    id TEXT PRIMARY KEY, person TEXT NOT NULL, run TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,
-    at TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS payloads_person ON payloads (person);
-CREATE INDEX IF NOT EXISTS payloads_run ON payloads (run);
-CREATE TABLE IF NOT EXISTS redactions (
-    run TEXT NOT NULL, placeholder TEXT NOT NULL, person TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL,
-    value TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
-    PRIMARY KEY (run, placeholder)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS redactions_person ON redactions (person);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +57,10 @@ class Payloads:
         self._lock = threading.Lock()
         self._version: int | None = None
         if server:
-            self._database: Database = PostgresDatabase(server, "payloads", _SCHEMA)
+            self._database: Database = PostgresDatabase(server, PAYLOADS)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._database = SqliteDatabase(path, _SECURE + _SCHEMA)
+        self._database = SqliteDatabase(path, PAYLOADS)
         with suppress(OSError):
             path.chmod(0o600)
 

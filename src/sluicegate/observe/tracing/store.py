@@ -13,57 +13,10 @@ from typing import Any
 
 from sluicegate.errors import RunError
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
+from sluicegate.storage.schemas import TRACES
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["RunFilter", "Store", "Writes"]
-
-_VERSION = 1
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-  run_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, workflow TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL,
-  user TEXT NOT NULL, session TEXT NOT NULL, environment TEXT NOT NULL, release TEXT NOT NULL, shadow INTEGER NOT NULL,
-  status TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER, ms REAL NOT NULL DEFAULT 0,
-  request TEXT NOT NULL DEFAULT '', metadata TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]',
-  path TEXT, intent TEXT, risk TEXT, confidence REAL, threshold REAL, classified_by TEXT, artifact TEXT,
-  usd REAL, prompt_tokens INTEGER, completion_tokens INTEGER, slm_calls INTEGER, llm_calls INTEGER, all_llm_usd REAL,
-  answer TEXT, model TEXT, prompt TEXT, approval TEXT, waited_s REAL, error TEXT
-);
-CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_ns);
-CREATE INDEX IF NOT EXISTS runs_by_end ON runs (workflow, ended_ns);
-CREATE TABLE IF NOT EXISTS spans (
-  seq INTEGER PRIMARY KEY, span_id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL,
-  type TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL,
-  attributes TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS spans_by_run ON spans (run_id);
-CREATE TABLE IF NOT EXISTS scores (
-  score_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, name TEXT NOT NULL, data_type TEXT NOT NULL, value ANY NOT NULL,
-  comment TEXT NOT NULL, at_ns INTEGER NOT NULL, observation TEXT NOT NULL, source TEXT NOT NULL, by TEXT NOT NULL
-);
-CREATE INDEX IF NOT EXISTS scores_by_run ON scores (run_id);
-CREATE TABLE IF NOT EXISTS deliveries (
-  destination TEXT NOT NULL, run_id TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (destination, run_id)
-);
-CREATE VIEW IF NOT EXISTS steps AS
-  SELECT seq, span_id, run_id, name AS node, attributes ->> 'kind' AS kind, attributes ->> 'visit' AS visit, start_ns,
-    (end_ns - start_ns) / 1e6 AS ms, level, message
-  FROM spans WHERE attributes ->> 'node' IS NOT NULL;
-CREATE VIEW IF NOT EXISTS decisions AS
-  SELECT seq, span_id, run_id, attributes ->> 'from' AS node, attributes ->> 'to' AS taken,
-    attributes -> 'not_taken' AS not_taken, attributes ->> 'condition' AS condition, attributes -> 'values' AS "values",
-    attributes ->> 'confidence' AS confidence, attributes ->> 'threshold' AS threshold,
-    attributes ->> 'reason' AS reason, start_ns
-  FROM spans WHERE type = 'event' AND attributes ->> 'to' IS NOT NULL;
-CREATE VIEW IF NOT EXISTS model_calls AS
-  SELECT seq, span_id, run_id, type, attributes ->> 'role' AS role, attributes ->> 'model' AS model,
-    attributes ->> 'asked' AS asked, attributes ->> 'fallback' AS fallback, attributes ->> 'prompt' AS prompt,
-    attributes ->> 'prompt_hash' AS prompt_hash, attributes ->> 'prompt_tokens' AS prompt_tokens,
-    attributes ->> 'completion_tokens' AS completion_tokens, attributes ->> 'usd' AS usd,
-    attributes ->> 'finish' AS finish, attributes ->> 'confidence' AS confidence, start_ns,
-    (end_ns - start_ns) / 1e6 AS ms, level, message
-  FROM spans WHERE type IN ('generation', 'embedding') AND attributes ->> 'asked' IS NOT NULL;
-"""
 
 _OUTCOME = (
     "status", "path", "intent", "risk", "confidence", "threshold", "classified_by", "artifact", "usd", "prompt_tokens",
@@ -111,19 +64,7 @@ class Store:
     def __init__(self, path: Path | str) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._connection = connect(path)
-        with explained(path):
-            found: int = self._connection.execute("PRAGMA user_version").fetchone()[0]
-            if found > _VERSION:
-                self._connection.close()
-                raise RunError(
-                    "SG612",
-                    f"{path} was written by a newer version of sluicegate (store format {found}, this one reads "
-                    f"{_VERSION})",
-                    hint="Upgrade sluicegate, or point SLUICEGATE_HOME to another folder",
-                )
-            if found < _VERSION:
-                self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {_VERSION}; COMMIT;")
+        self._connection = connect(path, TRACES)
 
     def close(self) -> None:
         with self._lock:

@@ -1,0 +1,53 @@
+"""What is stored where: every SQLite file and every PostgreSQL table, with the steps of its format.
+
+| store | in the home | on a server |
+| --- | --- | --- |
+| `CHECKPOINTS`, `APPROVALS`, `TOOL_CALLS`, `RECOVERED` | ``checkpoints``, ``approvals``, ``tools``, ``serving`` | yes |
+| `LEDGER` | ``ledger`` | yes |
+| `PAYLOADS` | ``audit/payloads`` | yes |
+| `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
+| `TRACES`, `INCIDENTS`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``incidents``, ``cache``, … | no |
+| `RESULTS` | ``evals/results`` | no |
+| `CATALOG` | ``indexes/NAME/catalog`` | no |
+| `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
+"""
+
+from sluicegate.storage.migrations import Schema
+from sluicegate.storage.schemas.comparisons import RESULTS, SHADOW
+from sluicegate.storage.schemas.knowledge import CACHE, CATALOG, EMBEDDINGS, PROBES
+from sluicegate.storage.schemas.money import LEDGER
+from sluicegate.storage.schemas.observations import INCIDENTS, PAYLOADS, TRACES
+from sluicegate.storage.schemas.runs import (
+    APPROVALS,
+    CHECKPOINTS,
+    RECOVERED,
+    RUNS_AT_WORK,
+    TICKETS,
+    TOOL_CALLS,
+    VERSIONS,
+)
+
+__all__ = [
+    "APPROVALS",
+    "CACHE",
+    "CATALOG",
+    "CHECKPOINTS",
+    "EMBEDDINGS",
+    "INCIDENTS",
+    "LEDGER",
+    "ON_A_SERVER",
+    "PAYLOADS",
+    "PROBES",
+    "RECOVERED",
+    "RESULTS",
+    "RUNS_AT_WORK",
+    "SHADOW",
+    "TICKETS",
+    "TOOL_CALLS",
+    "TRACES",
+    "VERSIONS",
+]
+
+ON_A_SERVER: tuple[Schema, ...] = (
+    CHECKPOINTS, APPROVALS, TOOL_CALLS, RECOVERED, LEDGER, PAYLOADS, RUNS_AT_WORK, VERSIONS,
+)  # fmt: skip

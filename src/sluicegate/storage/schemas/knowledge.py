@@ -1,0 +1,80 @@
+"""What is remembered so that it need not be made again: answers, documents, embeddings, probes. Only ever files."""
+
+from sluicegate.storage.migrations import Schema, Step
+
+__all__ = ["CACHE", "CATALOG", "EMBEDDINGS", "PROBES"]
+
+CACHE = Schema(
+    "cache",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    created REAL NOT NULL,
+    expires REAL NOT NULL,
+    used REAL NOT NULL,
+    saved_usd REAL NOT NULL,
+    size INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS answers_used ON answers (used);
+CREATE TABLE IF NOT EXISTS questions (
+    key TEXT PRIMARY KEY REFERENCES answers (key) ON DELETE CASCADE,
+    space TEXT NOT NULL,
+    text TEXT NOT NULL,
+    vector BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS questions_space ON questions (space);
+CREATE TABLE IF NOT EXISTS counters (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    hits INTEGER NOT NULL, misses INTEGER NOT NULL, saved_usd REAL NOT NULL, evicted INTEGER NOT NULL,
+    size INTEGER NOT NULL
+);
+INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0);
+"""),
+    ),
+    secure=True,
+)
+"""Answers that may be served again, and the questions that find them."""
+
+CATALOG = Schema(
+    "catalog",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS head (
+  one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL,
+  table_name TEXT NOT NULL, table_version INTEGER NOT NULL,
+  digest TEXT NOT NULL, asked TEXT NOT NULL, embedder TEXT NOT NULL, fingerprint TEXT NOT NULL, language TEXT NOT NULL,
+  chunks INTEGER NOT NULL, ingested_at TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS documents (
+  id TEXT PRIMARY KEY, file TEXT NOT NULL UNIQUE, file_hash TEXT NOT NULL, text_hash TEXT NOT NULL,
+  named INTEGER NOT NULL, facts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS passages (
+  document TEXT NOT NULL REFERENCES documents(id) ON DELETE CASCADE, hash TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document);
+CREATE INDEX IF NOT EXISTS passages_by_hash ON passages(hash);
+CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL, left_at TEXT) WITHOUT ROWID;
+"""),
+    ),
+    durable=True,
+)
+"""Documents and passages of one index, in the folder of that index."""
+
+EMBEDDINGS = Schema(
+    "embeddings",
+    (Step("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;"),),
+)
+"""Vectors of examples and documents, by content; in the user's cache."""
+
+PROBES = Schema(
+    "probes",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS probes (
+    identity TEXT NOT NULL, task TEXT NOT NULL, right_ INTEGER NOT NULL, rows INTEGER NOT NULL,
+    ms_p50 REAL NOT NULL, probe TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (identity, task)
+);
+"""),
+    ),
+)
+"""What the probes of models measured, by the identity of the weights."""

@@ -1,0 +1,106 @@
+"""What is recorded of runs: traces, the people behind the audit log, incidents."""
+
+from sluicegate.storage.migrations import Schema, Step
+
+__all__ = ["INCIDENTS", "PAYLOADS", "TRACES"]
+
+TRACES = Schema(
+    "store",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS runs (
+  run_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, workflow TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL,
+  user TEXT NOT NULL, session TEXT NOT NULL, environment TEXT NOT NULL, release TEXT NOT NULL, shadow INTEGER NOT NULL,
+  status TEXT NOT NULL, started_ns INTEGER NOT NULL, ended_ns INTEGER, ms REAL NOT NULL DEFAULT 0,
+  request TEXT NOT NULL DEFAULT '', metadata TEXT NOT NULL DEFAULT '{}', tags TEXT NOT NULL DEFAULT '[]',
+  path TEXT, intent TEXT, risk TEXT, confidence REAL, threshold REAL, classified_by TEXT, artifact TEXT,
+  usd REAL, prompt_tokens INTEGER, completion_tokens INTEGER, slm_calls INTEGER, llm_calls INTEGER, all_llm_usd REAL,
+  answer TEXT, model TEXT, prompt TEXT, approval TEXT, waited_s REAL, error TEXT
+);
+CREATE INDEX IF NOT EXISTS runs_by_start ON runs (started_ns);
+CREATE INDEX IF NOT EXISTS runs_by_end ON runs (workflow, ended_ns);
+CREATE TABLE IF NOT EXISTS spans (
+  seq INTEGER PRIMARY KEY, span_id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL,
+  type TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL,
+  attributes TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS spans_by_run ON spans (run_id);
+CREATE TABLE IF NOT EXISTS scores (
+  score_id TEXT PRIMARY KEY, run_id TEXT NOT NULL, name TEXT NOT NULL, data_type TEXT NOT NULL, value ANY NOT NULL,
+  comment TEXT NOT NULL, at_ns INTEGER NOT NULL, observation TEXT NOT NULL, source TEXT NOT NULL, by TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS scores_by_run ON scores (run_id);
+CREATE TABLE IF NOT EXISTS deliveries (
+  destination TEXT NOT NULL, run_id TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (destination, run_id)
+);
+CREATE VIEW IF NOT EXISTS steps AS
+  SELECT seq, span_id, run_id, name AS node, attributes ->> 'kind' AS kind, attributes ->> 'visit' AS visit, start_ns,
+    (end_ns - start_ns) / 1e6 AS ms, level, message
+  FROM spans WHERE attributes ->> 'node' IS NOT NULL;
+CREATE VIEW IF NOT EXISTS decisions AS
+  SELECT seq, span_id, run_id, attributes ->> 'from' AS node, attributes ->> 'to' AS taken,
+    attributes -> 'not_taken' AS not_taken, attributes ->> 'condition' AS condition, attributes -> 'values' AS "values",
+    attributes ->> 'confidence' AS confidence, attributes ->> 'threshold' AS threshold,
+    attributes ->> 'reason' AS reason, start_ns
+  FROM spans WHERE type = 'event' AND attributes ->> 'to' IS NOT NULL;
+CREATE VIEW IF NOT EXISTS model_calls AS
+  SELECT seq, span_id, run_id, type, attributes ->> 'role' AS role, attributes ->> 'model' AS model,
+    attributes ->> 'asked' AS asked, attributes ->> 'fallback' AS fallback, attributes ->> 'prompt' AS prompt,
+    attributes ->> 'prompt_hash' AS prompt_hash, attributes ->> 'prompt_tokens' AS prompt_tokens,
+    attributes ->> 'completion_tokens' AS completion_tokens, attributes ->> 'usd' AS usd,
+    attributes ->> 'finish' AS finish, attributes ->> 'confidence' AS confidence, start_ns,
+    (end_ns - start_ns) / 1e6 AS ms, level, message
+  FROM spans WHERE type IN ('generation', 'embedding') AND attributes ->> 'asked' IS NOT NULL;
+"""),
+    ),
+)
+"""Every run with its observations and scores, masked; `steps`, `decisions` and `model_calls` are views. Only a file."""
+
+PAYLOADS = Schema(
+    "payloads",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS people (id TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, key BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS payloads (
+    id TEXT PRIMARY KEY, person TEXT NOT NULL, run TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,
+    at TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS payloads_person ON payloads (person);
+CREATE INDEX IF NOT EXISTS payloads_run ON payloads (run);
+CREATE TABLE IF NOT EXISTS redactions (
+    run TEXT NOT NULL, placeholder TEXT NOT NULL, person TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL,
+    value TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (run, placeholder)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS redactions_person ON redactions (person);
+"""),
+    ),
+    secure=True,
+)
+"""Who is behind a pseudonym, what placeholders stand for, texts: what can be erased. In ``audit/`` of a home."""
+
+INCIDENTS = Schema(
+    "incidents",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS happenings (
+    seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, system TEXT NOT NULL, source TEXT NOT NULL, at REAL NOT NULL,
+    run TEXT NOT NULL, log_seq INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS happenings_recent ON happenings (kind, system, source, at);
+CREATE TABLE IF NOT EXISTS incidents (
+    id TEXT PRIMARY KEY, kind TEXT NOT NULL, system TEXT NOT NULL, source TEXT NOT NULL, status TEXT NOT NULL,
+    severity TEXT NOT NULL, started_at TEXT NOT NULL, aware_at TEXT NOT NULL, deadline TEXT, description TEXT NOT NULL,
+    impact TEXT NOT NULL, occurrences INTEGER NOT NULL, last_at TEXT NOT NULL, runs TEXT NOT NULL,
+    log_from INTEGER NOT NULL, log_to INTEGER NOT NULL, log_hash TEXT NOT NULL,
+    closed_at TEXT, resolution TEXT NOT NULL DEFAULT ''
+);
+CREATE UNIQUE INDEX IF NOT EXISTS one_open ON incidents (kind, system, source) WHERE status = 'open';
+CREATE TABLE IF NOT EXISTS notes (
+    incident TEXT NOT NULL REFERENCES incidents (id), at TEXT NOT NULL, by TEXT NOT NULL, text TEXT NOT NULL
+);
+"""),
+    ),
+    durable=True,
+)
+"""What an operator has to look at; only ever a file."""

@@ -1,0 +1,106 @@
+"""Runs that wait or are at work, and what their steps have done outside."""
+
+from sluicegate.storage.migrations import Schema, Step
+
+__all__ = ["APPROVALS", "CHECKPOINTS", "RECOVERED", "RUNS_AT_WORK", "TICKETS", "TOOL_CALLS", "VERSIONS"]
+
+CHECKPOINTS = Schema(
+    "checkpoints",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS checkpoints (
+    thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT,
+    type TEXT NOT NULL, checkpoint BLOB NOT NULL, metadata_type TEXT NOT NULL, metadata BLOB NOT NULL,
+    PRIMARY KEY (thread, ns, id)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS channels (
+    thread TEXT NOT NULL, ns TEXT NOT NULL, channel TEXT NOT NULL, version TEXT NOT NULL,
+    type TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (thread, ns, channel, version)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS writes (
+    thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, task TEXT NOT NULL, position INTEGER NOT NULL,
+    channel TEXT NOT NULL, path TEXT NOT NULL, type TEXT NOT NULL, value BLOB NOT NULL,
+    PRIMARY KEY (thread, ns, id, task, position)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS writes_interrupts ON writes (thread, ns, id) WHERE channel = '__interrupt__';
+"""),
+    ),
+)
+"""Each step's state: a channel's value once per version."""
+
+APPROVALS = Schema(
+    "approvals",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS decisions (
+    run TEXT NOT NULL, node TEXT NOT NULL, asked_at TEXT NOT NULL, verdict TEXT NOT NULL,
+    decided_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (run, node, asked_at)
+);
+"""),
+    ),
+    durable=True,
+)
+"""What people have decided on waiting runs."""
+
+TOOL_CALLS = Schema(
+    "tools",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS tool_calls (
+    key TEXT PRIMARY KEY, tool TEXT NOT NULL, run TEXT NOT NULL, result TEXT NOT NULL, ms DOUBLE PRECISION NOT NULL
+);
+"""),
+    ),
+    durable=True,
+)
+"""What tools gave, by idempotency key."""
+
+TICKETS = Schema(
+    "tickets",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS tickets (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, run TEXT NOT NULL, title TEXT NOT NULL,
+    category TEXT NOT NULL, urgency TEXT NOT NULL, details TEXT NOT NULL,
+    opened_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%SZ', 'now')), status TEXT NOT NULL DEFAULT 'open'
+);
+"""),
+    ),
+    durable=True,
+)
+"""The tickets of the example desk; only ever a file."""
+
+RECOVERED = Schema(
+    "serving",
+    (Step("CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"),),
+)
+"""How often a run that was cut short has been taken up."""
+
+RUNS_AT_WORK = Schema(
+    "stretches",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS stretches (
+    run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, channel TEXT NOT NULL
+);
+"""),
+    ),
+)
+"""Runs that a process works on, or has left; only ever on a server."""
+
+VERSIONS = Schema(
+    "versions",
+    (
+        Step("""
+CREATE TABLE IF NOT EXISTS kept (
+    digest TEXT NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL,
+    PRIMARY KEY (digest, path)
+);
+CREATE TABLE IF NOT EXISTS contents (hash TEXT PRIMARY KEY, bytes BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS present (workflow TEXT PRIMARY KEY, digest TEXT NOT NULL);
+"""),
+    ),
+)
+"""Kept versions of workflows, file by file; only ever on a server."""

@@ -1,0 +1,309 @@
+"""Every store that version 0.1.0 wrote is opened by this one, with every row, and goes on."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import RunError
+from sluicegate.evals.evaluation.result_store import ResultStore
+from sluicegate.evals.shadow.pairs import PairStore
+from sluicegate.graphs.runtime.run import Runner
+from sluicegate.graphs.runtime.run_lock import left
+from sluicegate.graphs.runtime.versions_postgres import SharedVersions
+from sluicegate.home import cache_dir
+from sluicegate.models.embeddings.embedding_store import Remembered
+from sluicegate.models.probes.probe_results import result
+from sluicegate.observe.incidents import Incidents
+from sluicegate.observe.tracing.pseudonyms import Payloads
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger
+from sluicegate.policies.ledger.postgres import PostgresLedger
+from sluicegate.retrieval.catalog import Catalog
+from sluicegate.services import Hidden
+from sluicegate.storage import schemas
+from sluicegate.storage.database import PostgresDatabase
+from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.postgres import URL, Server, configured
+from sluicegate.storage.sqlite import connect
+from tests.faults import desk
+
+ROOT = Path(__file__).parents[2]
+WRITTEN = Path(__file__).parent / "v010"
+FILES = {
+    **{
+        one.name: f"{one.name}.sqlite"
+        for one in (
+            *(schemas.APPROVALS, schemas.CACHE, schemas.CHECKPOINTS, schemas.INCIDENTS, schemas.LEDGER, schemas.PROBES),
+            *(schemas.RECOVERED, schemas.SHADOW, schemas.TICKETS, schemas.TOOL_CALLS, schemas.TRACES),
+        )
+    },
+    "catalog": "indexes/test/kb/catalog.sqlite",
+    "payloads": "audit/payloads.sqlite",
+    "results": "evals/results.sqlite",
+}
+EVERY = [
+    one
+    for one in vars(schemas).values()
+    # these two are only ever on a server
+    if isinstance(one, Schema) and one not in (schemas.RUNS_AT_WORK, schemas.VERSIONS)
+]
+
+
+@pytest.fixture
+def old_home(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path / "cache"))
+    for name, file in (*((name, own_home / file) for name, file in FILES.items()), ("embeddings", _vectors())):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(file)) as database:
+            database.executescript((WRITTEN / f"{name}.sql").read_text(encoding="utf-8"))
+    return own_home
+
+
+@pytest.fixture
+def old_server(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    import psycopg
+
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        for statement in (WRITTEN / "server.sql").read_text(encoding="utf-8").split(";\n\n"):
+            connection.execute(statement)  # type: ignore[arg-type]
+    monkeypatch.setenv(URL, postgres)
+    found = configured()
+    assert found
+    yield found
+    found.close()
+
+
+def _vectors() -> Path:
+    return cache_dir() / "embeddings.sqlite"
+
+
+def _rows(file: Path) -> dict[str, list[tuple[Any, ...]]]:
+    with closing(sqlite3.connect(file)) as database:
+        names = [name for (name,) in database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+        return {name: database.execute(f'SELECT * FROM "{name}"').fetchall() for name in names}
+
+
+def test_no_schema_is_without_a_file_of_the_last_release() -> None:
+    assert {path.stem for path in WRITTEN.glob("*.sql")} == {"server", *(one.name for one in EVERY)}
+
+
+@pytest.mark.parametrize("schema", EVERY, ids=lambda schema: schema.name)
+def test_every_row_is_kept_and_the_format_is_that_of_a_new_file(schema: Schema, old_home: Path, tmp_path: Path) -> None:
+    file = old_home / FILES[schema.name] if schema.name in FILES else _vectors()
+    before = _rows(file)
+    assert any(before.values())
+    connect(file, schema).close()
+    connect(tmp_path / "new.sqlite", schema).close()
+    assert _rows(file) == before
+    assert _format(file) == _format(tmp_path / "new.sqlite")
+
+
+def _format(file: Path) -> Any:
+    with closing(sqlite3.connect(file)) as database:
+        tables = database.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
+        columns = {
+            name: database.execute("SELECT * FROM pragma_table_info(?)", (name,)).fetchall() for (name,) in tables
+        }
+        others = database.execute("SELECT type, name FROM sqlite_schema WHERE type <> 'table' ORDER BY name").fetchall()
+        return columns, others, database.execute("PRAGMA user_version").fetchone()
+
+
+async def test_what_waited_is_decided_and_the_books_are_right(old_home: Path) -> None:
+    ledger = SqliteLedger(BudgetConfig(per_day_usd=1.0))
+    _books(ledger)
+    store = Store(old_home / "store.sqlite")
+    made = _traced(desk.runner(old_home), store)
+    outcome = await made.decide("risky", "approve", desk.LEAD)
+    assert (outcome.status, outcome.text) == ("answered", "Opened T-00001.")
+    assert store.run("risky")["status"] == "answered"
+    known = await made.services.tools.call("create_ticket", {"title": "Other"}, key=_key(outcome.state), run="risky")
+    assert (known.repeated, known.value["id"]) == (True, "T-00001")
+
+
+def _key(state: Any) -> str:
+    return state["tool_calls"][0]["key"]
+
+
+def _traced(made: Runner, store: Store) -> Runner:
+    made.tracer = Tracer(store)
+    made.services = replace(made.services, tracer=made.tracer)
+    return made
+
+
+def _books(ledger: BudgetLedger) -> None:
+    (row,) = ledger.spending()
+    (day,) = ledger.caps("test", day="2026-11-27")
+    assert (row["calls"], row["usd"], row["held_usd"]) == (3, 3 * desk.PRICE, 0.0)
+    assert (day.spent, day.held) == (3 * desk.PRICE, 0.0)
+
+
+async def test_what_was_answered_is_found_again(old_home: Path) -> None:
+    made = desk.runner(old_home)
+    again = await made.run(desk.REQUESTS["plain"], desk.ANN, run="again")
+    assert (again.path, len((old_home / "calls").read_bytes()) if (old_home / "calls").exists() else 0) == ("cache", 0)
+    assert SqliteCache().stats()["entries"] == 1
+
+
+def test_what_was_recorded_is_shown(old_home: Path) -> None:
+    store = Store(old_home / "store.sqlite")
+    status = {row["run_id"]: row["status"] for row in store.runs()}
+    assert status == {"plain": "answered", "risky": "waiting", "decided": "answered"}
+    assert [step["node"] for step in store.decisions("plain")] == [
+        *("classify", "gate", "recall", "facts", "answer", "check"),
+    ]
+    assert [score["name"] for score in store.scores("plain")].count("helpful") == 1
+    assert [one["kind"] for one in Incidents().list()] == ["override"]
+    payloads = Payloads(old_home / "audit" / "payloads.sqlite")
+    _placeholders(payloads)
+    payloads.close()
+
+
+def _placeholders(payloads: Payloads) -> None:
+    assert payloads.hidden("plain") == {"<EMAIL_1>": Hidden("ann@example.org", "email", "request")}
+    assert [payload.text for payload in payloads.of_run("plain")] == ["How?"]
+    assert payloads.erase("ann")[1] == 2
+
+
+def test_what_was_measured_and_remembered_is_known(old_home: Path) -> None:
+    del old_home
+    found = result("fake:slm@1", "answer")
+    assert found
+    assert found.accuracy == 0.9
+    row = ResultStore().row("under", "c1")
+    assert row
+    assert row.metrics == {"right": 1.0}
+    pairs = PairStore()
+    assert [pair.champion_run for pair in pairs.pairs(pairs.running("test").number)] == ["plain"]
+    pairs.close()
+    remembered = Remembered()
+    assert list(remembered.get("fake@1", ["printer"])["printer"]) == [0.5, 0.25]
+    remembered.close()
+
+
+def test_an_index_is_read(old_home: Path) -> None:
+    catalog = Catalog(old_home / "indexes" / "test" / "kb")
+    head, documents = catalog.documents()
+    assert head
+    assert (head.chunks, [*documents], catalog.text("h1")) == (1, ["d1"], "Colour printing is allowed.")
+    catalog.close()
+
+
+async def test_a_server_that_0_1_0_has_set_up_goes_on(own_home: Path, tmp_path: Path, old_server: Server) -> None:
+    _books(PostgresLedger(old_server, BudgetConfig(per_day_usd=1.0)))
+    made = desk.runner(own_home)
+    made.services = replace(made.services, ledger=PostgresLedger(old_server, BudgetConfig(per_day_usd=1.0)))
+    outcome = await made.decide("risky", "approve", desk.LEAD)
+    assert (outcome.status, outcome.text) == ("answered", "Opened T-00001.")
+    assert left(old_server, "test", "api") == [("cut-short", "digest-1")]
+    versions = SharedVersions(old_server)
+    assert versions.present("test") == "digest-1"
+    assert versions.get("digest-1", tmp_path)
+    assert (tmp_path / "workflow.yaml").read_text() == "name: test\n"
+    _placeholders(Payloads(Path("unused"), old_server))
+
+
+def test_a_ledger_that_lacks_a_column_gets_it(old_home: Path) -> None:
+    """A file that was made before version 0.1.0 was."""
+    with closing(sqlite3.connect(old_home / "ledger.sqlite", isolation_level=None)) as database:
+        database.execute("ALTER TABLE calls DROP COLUMN ended_at")
+        database.execute("DROP INDEX calls_day")
+    _books(SqliteLedger(BudgetConfig(per_day_usd=1.0)))
+    with closing(sqlite3.connect(old_home / "ledger.sqlite")) as database:
+        assert database.execute("SELECT ended_at FROM calls").fetchall() == [(None,)] * 3
+
+
+def test_a_column_that_nothing_can_fill_is_named(old_home: Path) -> None:
+    with closing(sqlite3.connect(old_home / "ledger.sqlite", isolation_level=None)) as database:
+        database.execute("ALTER TABLE calls DROP COLUMN principal")
+    with pytest.raises(RunError, match="lacks the column principal of calls") as caught:
+        SqliteLedger()
+    assert caught.value.code == "SG606"
+
+
+TWO = Schema(
+    "things",
+    (
+        Step("CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY);"),
+        Step("ALTER TABLE things ADD COLUMN size BIGINT NOT NULL DEFAULT 0; UPDATE things SET size = 7;"),
+    ),
+)
+ONE = Schema("things", TWO.steps[:1])
+BROKEN = Schema("things", (*ONE.steps, Step("INSERT INTO things VALUES ('b'); INSERT INTO nowhere VALUES (1);")))
+
+
+def test_a_step_is_taken_once_and_a_newer_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "things.sqlite"
+    with closing(connect(file, ONE)) as database:
+        database.execute("INSERT INTO things VALUES ('a')")
+    for _ in range(2):
+        with closing(connect(file, TWO)) as database:
+            assert [tuple(row) for row in database.execute("SELECT * FROM things")] == [("a", 7)]
+            database.execute("UPDATE things SET size = 7")
+    with pytest.raises(RunError, match="newer version") as caught:
+        connect(file, ONE)
+    assert caught.value.code == "SG612"
+    assert "Upgrade sluicegate" in (caught.value.hint or "")
+
+
+def test_a_step_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "things.sqlite"
+    connect(file, ONE).close()
+    with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        connect(file, BROKEN)
+    with closing(connect(file, ONE)) as database:
+        assert database.execute("SELECT * FROM things").fetchall() == []
+
+
+def test_a_server_takes_the_steps_too(postgres: str) -> None:
+    from sluicegate.storage.postgres import server
+
+    shared = server(postgres)
+    with PostgresDatabase(shared, ONE).writing() as execute:
+        execute("INSERT INTO things VALUES ('a')")
+    with PostgresDatabase(shared, TWO).reading() as execute:
+        assert execute("SELECT * FROM things") == [{"name": "a", "size": 7}]
+    with pytest.raises(RunError) as caught:
+        PostgresDatabase(shared, ONE)
+    assert caught.value.code == "SG612"
+
+
+OPENED_AT_ONCE = """
+import sys
+from pathlib import Path
+from sluicegate.storage.sqlite import connect
+from tests.storage.test_migrations import TWO
+print("ready", flush=True)
+sys.stdin.readline()
+connect(Path(sys.argv[1]), TWO).execute("INSERT INTO things VALUES (?, 1)", (sys.argv[2],))
+"""
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_processes_that_open_a_file_at_once_take_each_step_once(tmp_path: Path, old: bool) -> None:
+    file = tmp_path / "things.sqlite"
+    if old:
+        connect(file, ONE).close()
+    command = [sys.executable, "-W", "ignore", "-c", OPENED_AT_ONCE, str(file)]
+    workers = [
+        subprocess.Popen([*command, str(number)], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for number in range(4)
+    ]
+    for worker in workers:
+        assert worker.stdout
+        assert worker.stdout.readline() == "ready\n"
+    for worker in workers:
+        worker.communicate("go\n", timeout=60)
+    assert [worker.returncode for worker in workers] == [0] * 4
+    with closing(connect(file, TWO)) as database:
+        # a second update would have overwritten what a quicker process has put there
+        assert [row["size"] for row in database.execute("SELECT * FROM things")] == [1] * 4

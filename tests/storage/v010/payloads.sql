@@ -1,0 +1,20 @@
+BEGIN TRANSACTION;
+CREATE TABLE payloads (
+    id TEXT PRIMARY KEY, person TEXT NOT NULL, run TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,
+    at TEXT NOT NULL
+);
+INSERT INTO "payloads" VALUES('462f9f7c89e69714f0656f02','person-ec379f2392782e3f','plain','request','How?','2026-11-24T12:00:00+00:00');
+CREATE TABLE people (id TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, key BLOB NOT NULL);
+INSERT INTO "people" VALUES('ann','person-ec379f2392782e3f',X'DB8A682E81D0DE12DBFB9BD6B08C68F84597F20B0965A40AE42C999D929F713D');
+INSERT INTO "people" VALUES('lea','person-c913aa87a1ba5a4f',X'A3960DF3DE42B770C431231249BF7BC15D42A07558891E7087FCE0E3836FE411');
+CREATE TABLE redactions (
+    run TEXT NOT NULL, placeholder TEXT NOT NULL, person TEXT NOT NULL, kind TEXT NOT NULL, stage TEXT NOT NULL,
+    value TEXT NOT NULL, at DOUBLE PRECISION NOT NULL,
+    PRIMARY KEY (run, placeholder)
+) WITHOUT ROWID;
+INSERT INTO "redactions" VALUES('plain','<EMAIL_1>','person-ec379f2392782e3f','email','request','ann@example.org',1.79574219405392098425e+09);
+CREATE INDEX payloads_person ON payloads (person);
+CREATE INDEX payloads_run ON payloads (run);
+CREATE INDEX redactions_person ON redactions (person);
+COMMIT;
+PRAGMA user_version = 0;

@@ -1,0 +1,5 @@
+BEGIN TRANSACTION;
+CREATE TABLE recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO "recovered" VALUES('cut-short',1);
+COMMIT;
+PRAGMA user_version = 0;
