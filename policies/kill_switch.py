@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import BudgetError, RunError, nearest
+from sluicegate.errors import BudgetError, CorruptError, RunError, nearest
 from sluicegate.home import home
 
 __all__ = ["KINDS", "KillSwitch", "Switched"]
@@ -114,7 +114,7 @@ class KillSwitch:
             raise RunError("SG607", message, hint="Free space or check permissions") from error
         except (ValueError, TypeError) as error:
             message = f"{self.path} is corrupt: {error}"
-            raise RunError("SG606", message, hint="Move it away; everything it switched off is then on") from error
+            raise CorruptError(message, hint="Move it away; everything it switched off is then on") from error
 
 
 def _everything(fault: str) -> dict[str, Switched]:

@@ -136,6 +136,37 @@ def _canonical(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
+def test_nothing_branches_on_the_code_of_an_error() -> None:
+    """Types are for programs, codes for people; a config's problems are data, and their code is what they are."""
+    problems = {"sluicegate.graphs.config.check", "sluicegate.graphs.config.load"}
+    branching = [
+        f"{name}:{node.lineno}"
+        for name, path in _modules().items()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Compare)
+        and any(isinstance(side, ast.Attribute) and side.attr == "code" for side in (node.left, *node.comparators))
+        and any(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in ast.walk(node))
+        and name not in problems
+    ]
+    assert branching == []
+
+
+def test_an_error_that_is_caught_by_its_type_is_raised_as_it() -> None:
+    from sluicegate import errors
+
+    typed = {kind.only: name for name in errors.__all__ if hasattr(kind := getattr(errors, name), "only")}
+    assert len(typed) > 5
+    untyped = [
+        f"{name}:{node.lineno}: {typed[code]}"
+        for name, path in _modules().items()
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")
+        for code in [each.value for each in node.args[:1] if isinstance(each, ast.Constant)]
+        if code in typed
+    ]
+    assert untyped == []
+
+
 def test_every_folder_of_the_package_is_on_the_map() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     package = ROOT / "src" / "sluicegate"

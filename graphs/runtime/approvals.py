@@ -8,7 +8,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NotWaitingError
 from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import APPROVALS
@@ -53,7 +53,7 @@ class Approvals:
             (row,) = execute(f"SELECT verdict FROM decisions WHERE {_ONE}", _key(waiting))  # noqa: S608
         given = json.loads(row["verdict"])
         by = given["principal"]["id"] if given["principal"] else "the clock"
-        raise RunError("SG605", f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
+        raise NotWaitingError(f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
 
     def unapplied(self, waiting: Waiting) -> Verdict | None:
         """The verdict that was given but not yet acted on, after a crash."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from sluicegate.errors import ModelError, RunError
+from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
@@ -162,23 +162,22 @@ class Runner:
         state = self._known(run)
         waiting = self.waiting(run)
         if waiting is None:
-            raise RunError("SG605", f"run {run} is not waiting for a decision")
+            raise NotWaitingError(f"run {run} is not waiting for a decision")
         now = self.services.now()
         if now < datetime.fromisoformat(waiting["asked_at"]) - CLOCK_SLACK:
             # how long this has waited is unknown, so its deadline may have passed
-            raise RunError(
-                "SG605",
+            raise NotWaitingError(
                 f"the clock went back: run {run} has waited since {waiting['asked_at']}, and now is {now.isoformat()}",
                 hint="Set the clock right, then decide",
             )
         if by and now > datetime.fromisoformat(waiting["deadline"]):
             await self.expire(run)
-            raise RunError("SG605", f"run {run} was refused at its deadline, {waiting['deadline']}")
+            raise NotWaitingError(f"run {run} was refused at its deadline, {waiting['deadline']}")
         if by or verdict != "timeout":
             permit(by, waiting, state, self.services)
         if verdict == "approve" and has_no_draft(state) and not waiting["proposal"]:
             hint = "Edit it: what you write goes out. Or reject it"
-            raise RunError("SG605", f"run {run} has no draft that could be approved", hint=hint)
+            raise NotWaitingError(f"run {run} has no draft that could be approved", hint=hint)
         # a person who was shown what was redacted may write it again
         conceal = concealing(self.vault.hidden(run))
         text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
@@ -196,7 +195,7 @@ class Runner:
         """Let the clock decide: silence refuses. Raises as `decide` does, SG605 also before the deadline."""
         waiting = self.waiting(run)
         if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
-            raise RunError("SG605", f"run {run} is not past a deadline")
+            raise NotWaitingError(f"run {run} is not past a deadline")
         return await self.decide(run, "timeout", None, reason="nobody decided in time")
 
     def waiting(self, run: str) -> Waiting | None:
@@ -328,7 +327,7 @@ class Runner:
     def _known(self, run: str) -> State:
         state = self._state(run)
         if state is None:
-            raise RunError("SG603", f"no run {run} in this home", hint="List runs with: sluicegate trace list")
+            raise NotFoundError(f"no run {run} in this home", hint="List runs with: sluicegate trace list")
         if state["run"]["digest"] not in {self.services.workflow.digest, self._migrates}:
             raise RunError(
                 "SG604",

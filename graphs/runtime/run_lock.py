@@ -13,7 +13,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sluicegate.errors import RunError
+from sluicegate.errors import LockedError, RunError
 from sluicegate.state import State
 from sluicegate.storage.database import Place, PostgresDatabase
 from sluicegate.storage.postgres import Server
@@ -22,7 +22,7 @@ from sluicegate.storage.schemas import RUNS_AT_WORK
 __all__ = ["RunBusy", "alone", "left"]
 
 
-class RunBusy(RunError):  # noqa: N818 - said of the run
+class RunBusy(LockedError):  # noqa: N818 - said of the run
     """Another process, or another task, works on this run now."""
 
 
@@ -115,4 +115,4 @@ def _unlock(file: int, offset: int) -> None:
 
 
 def _busy(run: str) -> RunBusy:
-    return RunBusy("SG608", f"run {run} is being worked on", hint="Wait until it is done, then ask again")
+    return RunBusy(f"run {run} is being worked on", hint="Wait until it is done, then ask again")

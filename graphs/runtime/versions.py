@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NotFoundError, RunError
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.versions_postgres import SharedVersions
 from sluicegate.home import home
@@ -82,9 +82,7 @@ def current(name: str) -> Path:
         server = configured()
         if server and (digest := SharedVersions(server).present(name)):
             return kept(digest)
-        raise RunError(
-            "SG603", f"no workflow {name!r} has run in this home", hint="Run one: sluicegate run CONFIG TEXT"
-        )
+        raise NotFoundError(f"no workflow {name!r} has run in this home", hint="Run one: sluicegate run CONFIG TEXT")
     return Path(json.loads(pointer.read_text(encoding="utf-8"))["file"])
 
 

@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, NotFoundError
 from sluicegate.home import home
 from sluicegate.state import Run, State
 from sluicegate.storage.database import place
@@ -29,7 +29,7 @@ def full_id(start: str) -> str:
         return start
     if len(found) != 1:
         what = f"several runs begin with {start!r}" if found else f"no run {start!r}"
-        raise RunError("SG603", what, hint="`sluicegate approvals list` shows what waits, `trace list` what there is")
+        raise NotFoundError(what, hint="`sluicegate approvals list` shows what waits, `trace list` what there is")
     return found[0]
 
 
@@ -58,10 +58,10 @@ def _state(checkpoints: "Checkpoints", run: str) -> State:
     try:
         found = checkpoints.get_tuple({"configurable": {"thread_id": run}})
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError("SG606", f"the checkpoint of run {run} cannot be read: {error}") from error
+        raise CorruptError(f"the checkpoint of run {run} cannot be read: {error}") from error
     values = found.checkpoint["channel_values"] if found else {}
     if "run" not in values:
-        raise RunError("SG603", f"no run {run} in this home", hint="List runs with: sluicegate trace list")
+        raise NotFoundError(f"no run {run} in this home", hint="List runs with: sluicegate trace list")
     return cast("State", values)
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from sluicegate.errors import ConfigError, Problem, RunError, nearest
+from sluicegate.errors import ConfigError, NotWaitingError, Problem, RunError, nearest
 from sluicegate.graphs.config.overlays import variant
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
@@ -337,7 +337,7 @@ class Session:
 
     async def _decide(self, verdict: str, as_: str, role: str | Sequence[str], reason: str, text: str = "") -> Step:
         if self.waiting is None:
-            raise RunError("SG605", f"run {self._run} is not waiting for a decision")
+            raise NotWaitingError(f"run {self._run} is not waiting for a decision")
         if not self._mine:
             self._make_mine()
             await self._stretch(Pause(after="*"))  # the copy asks again

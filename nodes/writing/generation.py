@@ -6,7 +6,7 @@ A call that is not allowed (see `governed`) is not an error: it is a fact that t
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from sluicegate.errors import ModelError, StoppedError
+from sluicegate.errors import ModelError, StoppedError, UnusableAnswerError
 from sluicegate.nodes.model_governance import counted_as
 from sluicegate.services import AnswerConfidence, Completion, Prompt, Services
 from sluicegate.state import Answer, Citation, DocumentRef, State
@@ -47,7 +47,7 @@ async def ask(
 
 def unusable(error: ModelError) -> bool:
     """Whether a model answered, but with something that does not fit its schema, rather than not at all."""
-    return error.code == "SG305" or (isinstance(error.__cause__, ModelError) and error.__cause__.code == "SG305")
+    return isinstance(error, UnusableAnswerError) or isinstance(error.__cause__, UnusableAnswerError)
 
 
 def sources_of(state: State, services: Services) -> list[str]:

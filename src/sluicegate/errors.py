@@ -14,14 +14,24 @@ __all__ = [
     "CODES",
     "BudgetError",
     "ConfigError",
+    "CorruptError",
+    "InsufficientDataError",
+    "LockedError",
     "ModelError",
+    "NotFoundError",
+    "NotWaitingError",
     "Place",
     "PolicyError",
     "Problem",
+    "PromptTooLongError",
     "RetrievalError",
     "RunError",
+    "ShadowNotFoundError",
     "SluicegateError",
     "StoppedError",
+    "UnreachableError",
+    "UnusableAnswerError",
+    "WeightsMismatchError",
     "nearest",
 ]
 
@@ -206,6 +216,45 @@ class ModelError(SluicegateError):
     """What a failed call cost all the same: answers that could not be used, calls that were cut short."""
 
 
+class _OneCodeError(SluicegateError):
+    """An error that code catches by its type; the code, which people read, follows from it."""
+
+    only: ClassVar[str]
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(self.only, message, hint=hint)
+
+
+class UnreachableError(_OneCodeError, ModelError):
+    """No server answers, or it broke off."""
+
+    only = "SG301"
+
+
+class UnusableAnswerError(_OneCodeError, ModelError):
+    """A model answered, with something that does not fit what was asked."""
+
+    only = "SG305"
+
+
+class WeightsMismatchError(_OneCodeError, ModelError):
+    """Weights that are there and are not what was pinned."""
+
+    only = "SG307"
+
+
+class InsufficientDataError(_OneCodeError, ModelError):
+    """Rows from which nothing can be fitted, or nothing promised."""
+
+    only = "SG313"
+
+
+class PromptTooLongError(_OneCodeError, ModelError):
+    """More than the model's context holds."""
+
+    only = "SG314"
+
+
 class RetrievalError(SluicegateError):
     """An index or a document that cannot be read."""
 
@@ -223,6 +272,36 @@ class StoppedError(SluicegateError):
 
 class RunError(SluicegateError):
     """A run, its checkpoint or its store cannot go on."""
+
+
+class NotFoundError(_OneCodeError, RunError):
+    """There is no such run, incident or record."""
+
+    only = "SG603"
+
+
+class NotWaitingError(_OneCodeError, RunError):
+    """What was to be decided does not wait for that: it is decided already, or its deadline is to come."""
+
+    only = "SG605"
+
+
+class CorruptError(_OneCodeError, RunError):
+    """A store, a log or a key that is not as it was written."""
+
+    only = "SG606"
+
+
+class LockedError(_OneCodeError, RunError):
+    """Another process holds what this needs. Trying again later may do."""
+
+    only = "SG608"
+
+
+class ShadowNotFoundError(_OneCodeError, RunError):
+    """No such shadow is running."""
+
+    only = "SG617"
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:

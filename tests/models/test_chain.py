@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, PromptTooLongError, UnusableAnswerError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig, Price
 from sluicegate.models.embeddings.fingerprint import PROBES
@@ -67,6 +67,9 @@ class Clock:
 
 
 def down(code: str = "SG301") -> ModelError:
+    if code in (UnusableAnswerError.only, PromptTooLongError.only):
+        kind = UnusableAnswerError if code == UnusableAnswerError.only else PromptTooLongError
+        return kind("is down", hint="Start it")
     return ModelError(code, "is down", hint="Start it")
 
 

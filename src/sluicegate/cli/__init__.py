@@ -128,7 +128,7 @@ def _disk_fault(error: Exception) -> "SluicegateError":
     """What the machine, not a program, got wrong: no space, no permission, no memory, a file that is damaged."""
     import errno
 
-    from sluicegate.errors import RunError
+    from sluicegate.errors import CorruptError, RunError
     from sluicegate.storage.sqlite import explained
 
     if isinstance(error, sqlite3.DatabaseError):
@@ -138,7 +138,7 @@ def _disk_fault(error: Exception) -> "SluicegateError":
         except RunError as known:
             return known
         except sqlite3.DatabaseError:
-            return RunError("SG606", f"the database cannot be used: {error}", hint="Restore it from a backup")
+            return CorruptError(f"the database cannot be used: {error}", hint="Restore it from a backup")
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         hint = "Free space" if full else "Check that it exists, its permissions, and that the disk can be written"

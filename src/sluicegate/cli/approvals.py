@@ -12,7 +12,7 @@ import typer
 from sluicegate.cli._support.console import AsJson, console, emit, notes
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome, proposed, until
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 
 if TYPE_CHECKING:
     from sluicegate.evals.promotion.champions import Changed
@@ -237,9 +237,7 @@ def _all_waiting(workflow: str) -> "list[Waiting]":
             continue
         try:
             asyncio.run(opened[key].runner.expire(run["id"]))
-        except RunError as error:
-            if error.code != "SG605":
-                raise
+        except NotWaitingError:
             found.append(one)
     return found
 
@@ -252,7 +250,7 @@ def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
     runner = _opened_version(facts["workflow"], facts["digest"]).runner
     one = runner.waiting(run)
     if one is None:
-        raise RunError("SG605", f"run {run} is not waiting for a decision")
+        raise NotWaitingError(f"run {run} is not waiting for a decision")
     return runner.evidence(one, reader) if reader else one
 
 
@@ -291,7 +289,7 @@ def _last() -> str:
 
     runs = all_waiting()
     if not runs:
-        raise RunError("SG603", "nothing waits for a decision", hint="`sluicegate trace list` shows the runs there are")
+        raise NotFoundError("nothing waits for a decision", hint="`sluicegate trace list` shows the runs there are")
     return max(runs, key=lambda run: run["started_at"])["id"]
 
 

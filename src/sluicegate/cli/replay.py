@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, progress
-from sluicegate.errors import RunError
+from sluicegate.errors import NotFoundError
 
 if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
@@ -89,7 +89,7 @@ def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker
         rows = store.runs(RunFilter(workflow=opened.workflow.name, since_ns=since_ns(since)), limit=limit)
         found += [row["run_id"] for row in reversed(rows) if not asker or may_see(row, person, policy, masking)]
     if not found:
-        raise RunError("SG603", f"no run of {opened.workflow.name} since {since}", hint="See: sluicegate trace list")
+        raise NotFoundError(f"no run of {opened.workflow.name} since {since}", hint="See: sluicegate trace list")
     return list(dict.fromkeys(found))
 
 

@@ -15,7 +15,7 @@ from sluicegate.cli._support.options import Since, since_ns
 from sluicegate.cli._support.router_answers import fit_answer_files, fit_workflow_answers, read_for, write_graded
 from sluicegate.cli._support.router_embedding import EMBEDDER, LAYERED, ROLE, embed_like, embedding, models_of, only
 from sluicegate.cli._support.router_view import pairs, rows_table, write_page
-from sluicegate.errors import ModelError, nearest
+from sluicegate.errors import InsufficientDataError, ModelError, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -260,8 +260,7 @@ def refit(
     corrections = corrections_of(rows, labels=set(old.labels))
     if not len(corrections):
         left = "".join(f"; {count} left out: {why}" for why, count in corrections.unusable.items())
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"there are no usable corrections for {loaded.name} since {since}{left}",
             hint="Corrections are the scores `correct_intent` that approvers and users give",
         )
@@ -345,8 +344,7 @@ def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]
     for name, file in (("examples.eval", files.eval), ("examples.calibration", files.calibration)):
         if file and len(rows := unseen(read_labelled(workflow.find(file)), corrections)):
             return rows, name
-    raise ModelError(
-        "SG313",
+    raise InsufficientDataError(
         f"{workflow.name} has no rows held apart, on which the old and the new router could be compared",
         hint="Add `examples: {eval: examples/eval.jsonl}`: rows that no router is fitted on",
     )
@@ -394,9 +392,8 @@ def _fit_and_write(
             fitted = asyncio.run(
                 fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=told)
             )
-        except ModelError as error:
-            if error.code == "SG313":  # refused, not interrupted: there is nothing to go on with
-                shutil.rmtree(work, ignore_errors=True)
+        except InsufficientDataError:  # refused, not interrupted: there is nothing to go on with
+            shutil.rmtree(work, ignore_errors=True)
             raise
     digest = write_artifact(out, fitted.head, fitted.calibrator, fitted.card)
     shutil.rmtree(work, ignore_errors=True)
@@ -474,8 +471,7 @@ def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
 
     files = workflow.config.examples
     if files.train is None:
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"{workflow.name} names no examples to fit on",
             hint="Add `examples: {train: examples/train.jsonl}` to the workflow",
         )

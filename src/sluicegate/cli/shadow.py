@@ -28,7 +28,7 @@ def start(
     as_json: AsJson = False,
 ) -> None:
     """Fix champion, challenger and plan. From then on the champion's new runs are compared."""
-    from sluicegate.errors import RunError
+    from sluicegate.errors import ShadowNotFoundError
     from sluicegate.evals.evaluation.cases import read_cases
     from sluicegate.evals.promotion.plan import read_plan
     from sluicegate.evals.shadow.pairs import PairStore
@@ -38,13 +38,12 @@ def start(
 
     ours, theirs, fixed = load(champion), load(challenger), read_plan(plan)
     if ours.name != theirs.name:
-        raise RunError(
-            "SG617",
+        raise ShadowNotFoundError(
             f"the challenger is another workflow: {theirs.name}, not {ours.name}",
             hint="A challenger keeps the champion's name: it extends it, or says `workflow: " + ours.name + "`",
         )
     if ours.digest == theirs.digest:
-        raise RunError("SG617", "champion and challenger are the same version")
+        raise ShadowNotFoundError("champion and challenger are the same version")
     if labels:
         read_cases(labels)
     # copies of both stay, so that an edit of the files changes nothing; the champion's is kept last, as the current one

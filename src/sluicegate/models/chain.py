@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sluicegate.errors import ModelError, nearest
+from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
 from sluicegate.models.breaker import Breaker
 from sluicegate.models.config import ModelConfig, ProbeTask, resolve
 from sluicegate.models.embeddings.embedding_lru import Recent
@@ -27,9 +27,6 @@ from sluicegate.models.tokens import upper_tokens
 from sluicegate.services import Completion, Embeddings, Message
 
 __all__ = ["ModelSet"]
-
-FAULT_OF_THE_CALL = frozenset({"SG305", "SG314"})
-"""Failures that say nothing about whether the model can serve another call."""
 
 EMBEDDED_AT_ONCE = 64
 _AGAIN_S = 60.0
@@ -259,7 +256,7 @@ class ModelSet:
             await self._require(role, name, provider, config_minimum)
         breaker = self._breaker(name, config)
         if not breaker.admits():
-            raise ModelError("SG301", f"left alone for {config.breaker_s:g} s after {config.breaker_failures} failures")
+            raise UnreachableError(f"left alone for {config.breaker_s:g} s after {config.breaker_failures} failures")
         try:
             async with asyncio.timeout(None if timeless else config.timeout_s):
                 result = await call(provider, config)
@@ -268,11 +265,12 @@ class ModelSet:
             raise ModelError(
                 "SG303", f"no answer within {config.timeout_s:g} s", hint=f"Raise `timeout_s` of {role}"
             ) from error
-        except ModelError as error:
-            if error.code in FAULT_OF_THE_CALL:
-                breaker.abandoned()
-            else:
-                breaker.failed()
+        except (UnusableAnswerError, PromptTooLongError):
+            # the fault of this call: the model may well serve another
+            breaker.abandoned()
+            raise
+        except ModelError:
+            breaker.failed()
             raise
         except BaseException:
             breaker.abandoned()

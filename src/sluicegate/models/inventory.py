@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, UnreachableError, WeightsMismatchError
 from sluicegate.models.config import ModelConfig, resolve
 from sluicegate.models.embedded import weights
 
@@ -74,7 +74,7 @@ async def _entry(config: ModelConfig) -> Entry:
         ready(config)
         return Entry(config.use, "ok", where=config.base_url or config.provider, detail="package and key are there")
     except ModelError as error:
-        state = "unreachable" if error.code == "SG301" else "missing"
+        state = "unreachable" if isinstance(error, UnreachableError) else "missing"
         return Entry(config.use, state, detail=error.message, hint=error.hint or "")
 
 
@@ -100,7 +100,7 @@ def _pinned(model: str, name: str) -> Entry:
     try:
         path = weights.located(name)
     except ModelError as error:
-        state = "corrupt" if error.code == "SG307" else "missing"
+        state = "corrupt" if isinstance(error, WeightsMismatchError) else "missing"
         return Entry(model, state, detail=error.message, hint=error.hint or "")
     pinned = weights.PIPELINES.get(name) or weights.known(name)
     return Entry(model, "ok", (), weights.size_of(path), pinned.digest, str(path))

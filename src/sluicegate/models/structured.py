@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import UnusableAnswerError
 from sluicegate.models.provider import Answer, Ask
 from sluicegate.services import Message
 
@@ -50,7 +50,7 @@ async def ask_structured(chat: Callable[[Ask], Awaitable[Answer]], ask: Ask) -> 
     second = await chat(replace(ask, messages=told, on_token=None))
     value, wrong = checked(second.text, schema)
     if wrong:
-        raise ModelError("SG305", f"the answer does not fit its schema: {wrong}")
+        raise UnusableAnswerError(f"the answer does not fit its schema: {wrong}")
     return replace(
         second,
         prompt_tokens=first.prompt_tokens + second.prompt_tokens,

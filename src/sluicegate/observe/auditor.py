@@ -7,7 +7,7 @@ On other classes the request goes on, and the gap is an incident of its own.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import CorruptError, RunError, SluicegateError
 from sluicegate.observe.audit.events import Event, node_event
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.services import Vault
@@ -102,7 +102,7 @@ class Auditor:
         try:
             self._log.append(**event)
         except RunError as error:
-            tampered = error.code == "SG606"
+            tampered = isinstance(error, CorruptError)
             self._report(
                 "tampering" if tampered else "audit-failure",
                 source=error.code,

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NotFoundError, NotWaitingError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.storage.schemas import INCIDENTS
@@ -154,7 +154,7 @@ class Incidents:
             ).fetchall()
             if not rows or (len(rows) > 1 and rows[0]["id"] != id):
                 what = "no incident" if not rows else "more than one incident"
-                raise RunError("SG603", f"{what} {id!r}", hint="`sluicegate incidents list --all` shows them")
+                raise NotFoundError(f"{what} {id!r}", hint="`sluicegate incidents list --all` shows them")
             return self._incident(rows[0])
 
     def annotate(self, id: str, text: str, *, by: str, severity: Severity | None = None, impact: str = "") -> Incident:
@@ -184,7 +184,7 @@ class Incidents:
                 (_iso(self._now()), resolution, incident["id"]),
             ).rowcount
             if not closed:
-                raise RunError("SG605", f"incident {incident['id']} is closed already")
+                raise NotWaitingError(f"incident {incident['id']} is closed already")
             self._note(incident["id"], f"closed: {resolution}", by)
         self._audited("incident.closed", incident, by, {})
         return self.show(incident["id"])

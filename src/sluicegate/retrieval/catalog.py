@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RetrievalError, RunError
+from sluicegate.errors import CorruptError, RetrievalError
 from sluicegate.retrieval.acl import Document
 from sluicegate.retrieval.chunking import content_hash
 from sluicegate.storage.schemas import CATALOG
@@ -200,10 +200,8 @@ class Catalog:
         try:
             with explained(self._path):
                 yield
-        except RunError as error:
-            if error.code == "SG606":
-                raise self._corrupt(error.message) from error
-            raise
+        except CorruptError as error:
+            raise self._corrupt(error.message) from error
         except (json.JSONDecodeError, TypeError, sqlite3.DatabaseError) as error:
             raise self._corrupt(str(error)) from error
 

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import Problem, RetrievalError, RunError
+from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import clearance_rank
 from sluicegate.retrieval.catalog import Catalog, Entry, Head
@@ -363,18 +363,16 @@ async def _alone(index_dir: Path) -> AsyncGenerator[None]:
                     connection.execute("PRAGMA busy_timeout = 50")
                     stack.enter_context(transaction(connection))
                     return stack.pop_all()
-            except RunError as error:
-                if error.code != "SG608" or time.monotonic() > until:
+            except LockedError:
+                if time.monotonic() > until:
                     raise
                 time.sleep(0.05)
 
     try:
         held = await asyncio.to_thread(acquire)
-    except RunError as error:
-        if error.code != "SG608":
-            raise
-        raise RunError(
-            "SG608", f"another ingest is at work on index {index_dir.name!r}", hint="Try again when it is done"
+    except LockedError as error:
+        raise LockedError(
+            f"another ingest is at work on index {index_dir.name!r}", hint="Try again when it is done"
         ) from error
     except OSError as error:
         raise RunError(

@@ -20,7 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import NotFoundError, NotWaitingError, RunError, SluicegateError
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.evals.shadow.shadow_worker import ShadowProcess
@@ -331,7 +331,7 @@ class Service:
             opened = await self._version(self._row(run)["digest"])
             waiting = opened.runner.waiting(run)
             if waiting is None:
-                raise RunError("SG605", f"run {run} is not waiting for a decision")
+                raise NotWaitingError(f"run {run} is not waiting for a decision")
             permit(asker, waiting, recorded(run), opened.runner.services)
             return waiting
 
@@ -387,11 +387,10 @@ class Service:
                     continue
                 try:
                     await opened.runner.expire(run["id"])
-                except RunError as error:
-                    if error.code == "SG605":
-                        found.append((opened, waiting))
-                    elif not isinstance(error, RunBusy):
-                        raise
+                except NotWaitingError:
+                    found.append((opened, waiting))
+                except RunBusy:
+                    pass
             except SluicegateError as error:
                 log.warning("run %s waits and cannot be shown: %s", run["id"], error.code)
         return found
@@ -467,9 +466,7 @@ class Service:
     def _row(self, run: str) -> dict[str, Any]:
         try:
             row = self._store.run(run)
-        except RunError as error:
-            if error.code != "SG603":
-                raise
+        except NotFoundError:
             row = None
         # the store takes the start of an id too; here an id is a whole one
         if row is None or row["run_id"] != run:
@@ -489,9 +486,7 @@ class Service:
     def _recorded(self, run: str) -> State | None:
         try:
             return recorded(run)
-        except RunError as error:
-            if error.code != "SG603":
-                raise
+        except NotFoundError:
             return None
 
     async def _version(self, digest: str) -> Opened:
@@ -508,4 +503,4 @@ def run_id(workflow: str, asker: Principal, request_id: str) -> str:
 
 
 def _unknown(run: str) -> RunError:
-    return RunError("SG603", f"no run {run!r} that you may see", hint="Ask as the one who sent the request")
+    return NotFoundError(f"no run {run!r} that you may see", hint="Ask as the one who sent the request")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, RunError
 
 __all__ = ["Schema", "Step", "migrate_file", "migrate_server"]
 
@@ -86,8 +86,7 @@ def _complete(connection: sqlite3.Connection, step: Step, path: Path | str) -> N
                 if name in there:
                     continue
                 if needed and default is None:
-                    raise RunError(
-                        "SG606",
+                    raise CorruptError(
                         f"{path} lacks the column {name} of {table}, which nothing can fill",
                         hint="Restore it from a backup, or move it away to start anew",
                     )

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, LockedError, RunError
 from sluicegate.storage.migrations import Schema, migrate_file
 
 __all__ = ["connect", "explained", "transaction"]
@@ -106,13 +106,13 @@ def explained(path: Path | str) -> Generator[None]:
     except sqlite3.DatabaseError as error:
         message = str(error)
         if "locked" in message or "busy" in message:
-            raise RunError("SG608", f"{path} is locked by another process", hint="Try again when it is done") from error
+            raise LockedError(f"{path} is locked by another process", hint="Try again when it is done") from error
         if any(sign in message for sign in ("full", "readonly", "unable to open", "disk I/O")):
             raise RunError(
                 "SG607", f"cannot write {path}: {message}", hint="Free space or check permissions"
             ) from error
         if "malformed" in message or "not a database" in message:
-            raise RunError(
-                "SG606", f"{path} is corrupt: {message}", hint="Restore it from a backup, or move it away to start anew"
+            raise CorruptError(
+                f"{path} is corrupt: {message}", hint="Restore it from a backup, or move it away to start anew"
             ) from error
         raise

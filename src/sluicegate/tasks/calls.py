@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel, ValidationError
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, UnusableAnswerError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.nodes.tagging import nearness, tagged
@@ -220,7 +220,7 @@ async def _structured(
             ]
             continue
         return Found(value, said.mean_probability, said.model, attempt, _since(started))
-    raise ModelError("SG305", f"no answer fits after {retries + 1} attempts: {wrong or 'none fits the schema'}")
+    raise UnusableAnswerError(f"no answer fits after {retries + 1} attempts: {wrong or 'none fits the schema'}")
 
 
 class _Naming:

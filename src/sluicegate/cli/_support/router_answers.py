@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from sluicegate.cli._support.console import emit, notes, progress
 from sluicegate.cli._support.router_embedding import ROLE, embed_like, embedding, models_of, only
 from sluicegate.cli._support.router_view import pairs
-from sluicegate.errors import ConfigError, ModelError, Problem
+from sluicegate.errors import ConfigError, InsufficientDataError, Problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,7 +93,7 @@ def read_for(artifact: Path, data: Sequence[Path]) -> "list[Graded]":
         return rows
     if silent := sum(not row.question for row in rows):
         what = f"{silent} of {len(rows)} rows have no question, which {artifact} compares with others"
-        raise ModelError("SG313", what, hint="Write them with `sluicegate router grade`")
+        raise InsufficientDataError(what, hint="Write them with `sluicegate router grade`")
     embed = embed_like(embedder)
 
     async def embedded() -> "Sequence[Sequence[float]]":

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 
@@ -71,7 +71,7 @@ def history(workflow: str) -> list[Entry]:
     except FileNotFoundError:
         return []
     except (ValueError, KeyError, TypeError) as error:
-        raise RunError("SG606", f"{file} is corrupt", hint="Restore it from a backup") from error
+        raise CorruptError(f"{file} is corrupt", hint="Restore it from a backup") from error
 
 
 def resumes_on(workflow: str, digest: str, changed: Changed = "refuse") -> bool:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RunError
+from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.promotion.gates import Pair
 from sluicegate.evals.promotion.plan import Plan
 from sluicegate.home import home
@@ -272,7 +272,7 @@ class PairStore:
                 values,
             ).fetchone()
         if row is None:
-            raise RunError("SG617", "no such shadow in this home", hint="Start one: sluicegate shadow start")
+            raise ShadowNotFoundError("no such shadow in this home", hint="Start one: sluicegate shadow start")
         return _registration(row)
 
 

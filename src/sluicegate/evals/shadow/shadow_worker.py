@@ -17,7 +17,7 @@ import traceback
 from collections import Counter
 from pathlib import Path
 
-from sluicegate.errors import RunError
+from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.shadow.pairing import sampled, skip_reason
 from sluicegate.evals.shadow.pairs import PairStore, Registration
 from sluicegate.evals.shadow.shadow import outcome_of, shadow_of
@@ -101,9 +101,7 @@ class ShadowProcess:
                 shed, self._shed = self._shed, Counter()
                 pairs.count_shed(self._at.number, shed)
             return pairs.running(self._workflow)
-        except RunError as error:
-            if error.code != "SG617":
-                raise
+        except ShadowNotFoundError:
             return None
         finally:
             pairs.close()

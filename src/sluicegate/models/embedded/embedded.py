@@ -17,7 +17,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, PromptTooLongError, UnusableAnswerError, WeightsMismatchError
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
@@ -79,14 +79,14 @@ class Runtime:
             connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {self.key}"})
             return json.loads(connection.getresponse().read())
         except (OSError, HTTPException, ValueError) as error:
-            raise ModelError("SG305", f"embedded:{self.name} does not answer {path}: {error}") from error
+            raise UnusableAnswerError(f"embedded:{self.name} does not answer {path}: {error}") from error
         finally:
             connection.close()
 
     def chat(self, ask: Ask, gone: threading.Event, say: Callable[[str], None]) -> Answer:
         self.load()
         if self.embeds:
-            raise ModelError("SG305", f"embedded:{self.name} makes embeddings, it does not chat")
+            raise UnusableAnswerError(f"embedded:{self.name} makes embeddings, it does not chat")
         plain = [{"role": each.role, "content": _plain(each.content)} for each in ask.messages]
         request: dict[str, Any] = {
             "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
@@ -120,7 +120,7 @@ class Runtime:
         try:
             refused = self.server.handle_completions(request, take)
         except RuntimeError as error:
-            raise ModelError("SG305", f"embedded:{self.name} failed: {error}") from error
+            raise UnusableAnswerError(f"embedded:{self.name} failed: {error}") from error
         if failure:
             raise failure[0]
         if gone.is_set():
@@ -131,7 +131,7 @@ class Runtime:
     def embed(self, texts: Sequence[str], gone: threading.Event) -> list[list[float]]:
         self.load()
         if not self.embeds:
-            raise ModelError("SG305", f"embedded:{self.name} chats, it does not make embeddings")
+            raise UnusableAnswerError(f"embedded:{self.name} chats, it does not make embeddings")
         vectors: list[list[float]] = []
         for text in texts:
             if gone.is_set():
@@ -154,12 +154,11 @@ class Runtime:
         for error in (reply["error"] for reply in replies if reply and "error" in reply):
             if error.get("type") == "exceed_context_size_error":
                 tokens = error.get("n_prompt_tokens")
-                raise ModelError(
-                    "SG314",
+                raise PromptTooLongError(
                     f"the prompt has {tokens} tokens, embedded:{self.name} takes {self.token_limit}",
                     hint="Shorten the prompt, retrieve fewer passages, or raise `context`",
                 )
-            raise ModelError("SG305", f"embedded:{self.name}: {error.get('message', error)}")
+            raise UnusableAnswerError(f"embedded:{self.name}: {error.get('message', error)}")
 
 
 class Embedded:
@@ -239,7 +238,7 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
         architecture = str(fields["general.architecture"].contents())
         trained = int(fields[f"{architecture}.context_length"].contents())
     except (ValueError, KeyError, OSError, IndexError) as error:
-        raise ModelError("SG307", f"{path} is not a sound GGUF file: {error}") from error
+        raise WeightsMismatchError(f"{path} is not a sound GGUF file: {error}") from error
     return path, f"{architecture}.pooling_type" in fields, trained
 
 

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import UnusableAnswerError, WeightsMismatchError
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
@@ -54,7 +54,7 @@ class Encoder:
         try:
             bert = Bert.read(path)
         except (KeyError, ValueError, IndexError, OSError) as error:
-            raise ModelError("SG307", f"{path} is not a sound BERT encoder: {error}") from error
+            raise WeightsMismatchError(f"{path} is not a sound BERT encoder: {error}") from error
         self._tokenizer = tokenizer_of(bert.vocabulary)
         self._start, self._end = (self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
         self._pools = ThreadpoolController()
@@ -109,15 +109,14 @@ class Layered:
         self._name = name
         self._weight = weights.known(name.removesuffix(weights.LAYERS))
         if self._weight.kind != "embed":
-            raise ModelError(
-                "SG305",
+            raise UnusableAnswerError(
                 f"embedded:{name}: {self._weight.name} chats, it has no sentence to show layers of",
                 hint="Name an embedded sentence encoder",
             )
         self._encoder = _encoder(self._weight.name)
 
     async def chat(self, ask: Ask) -> Answer:  # noqa: ARG002
-        raise ModelError("SG305", f"embedded:{self._name} describes texts, it does not chat")
+        raise UnusableAnswerError(f"embedded:{self._name} describes texts, it does not chat")
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await in_thread(self._encoder.executor, lambda gone: self._encoder.embed(texts, gone))

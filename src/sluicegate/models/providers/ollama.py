@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean, unit
 from sluicegate.models.provider import Answer, Ask, encodable
@@ -94,7 +94,7 @@ class Ollama:
                         ask.on_token(piece)
                 logprobs += _tokens(last.logprobs)
         if last is None or not last.done:
-            raise ModelError("SG301", f"{self._name} broke off its answer", hint="Look at the Ollama server's log")
+            raise UnreachableError(f"{self._name} broke off its answer", hint="Look at the Ollama server's log")
         prompt_tokens = int(last.prompt_eval_count or 0)
         self._refuse_cut(ask, prompt_tokens)
         return Answer(
@@ -111,9 +111,8 @@ class Ollama:
         whole = [encodable(text[:MOST_CHARACTERS]) for text in texts]
         try:
             return await self._embed(whole)
-        except ModelError as error:
-            if error.code != "SG314":
-                raise
+        except PromptTooLongError:
+            pass
         return [await self._embed_in_parts(text) for text in whole]
 
     async def identity(self) -> str:
@@ -145,7 +144,7 @@ class Ollama:
         reply = await self._json("POST", "/api/embed", body)
         vectors: list[list[float]] = reply.get("embeddings") or []
         if len(vectors) != len(texts):
-            raise ModelError("SG305", f"{self._name} gave no embedding for some texts")
+            raise UnusableAnswerError(f"{self._name} gave no embedding for some texts")
         return [unit(vector) for vector in vectors]
 
     async def _embed_in_parts(self, text: str) -> list[float]:
@@ -155,8 +154,8 @@ class Ollama:
     async def _windows(self, text: str) -> list[tuple[str, list[float]]]:
         try:
             return [(text, (await self._embed([text]))[0])]
-        except ModelError as error:
-            if error.code != "SG314" or len(text) <= WINDOW_CHARACTERS // 4:
+        except PromptTooLongError:
+            if len(text) <= WINDOW_CHARACTERS // 4:
                 raise
         return [window for half in halves(text) for window in await self._windows(half)]
 
@@ -166,8 +165,7 @@ class Ollama:
     def _refuse_cut(self, ask: Ask, counted: int) -> None:
         characters = sum(len(each.content) for each in ask.messages)
         if counted and counted * LONGEST_TOKEN < characters:
-            raise ModelError(
-                "SG314",
+            raise PromptTooLongError(
                 f"{self._name} read only {counted} tokens of a prompt of {characters} characters",
                 hint=f"Raise `context` (now {self._context}) or shorten the prompt; update Ollama to have this refused",
             )
@@ -179,7 +177,7 @@ class Ollama:
                 raise self._refused(500, str(reply["error"]))  # pyright: ignore[reportUnknownArgumentType]
             return kind.model_validate(reply)
         except ValueError as error:
-            raise ModelError("SG305", f"{self._name} answered with something that is not Ollama's API") from error
+            raise UnusableAnswerError(f"{self._name} answered with something that is not Ollama's API") from error
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         async with self._answering(path, body if body is None else {**body, "stream": False}, method) as lines:
@@ -189,7 +187,7 @@ class Ollama:
         except ValueError:
             reply = None
         if not isinstance(reply, dict):
-            raise ModelError("SG305", f"{self._name} answered with something that is not Ollama's API")
+            raise UnusableAnswerError(f"{self._name} answered with something that is not Ollama's API")
         return reply  # pyright: ignore[reportUnknownVariableType]
 
     @asynccontextmanager
@@ -205,13 +203,12 @@ class Ollama:
                     raise self._refused(response.status_code, (await response.aread()).decode("utf-8", "replace"))
                 yield response.aiter_lines()
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise ModelError(
-                "SG301",
+            raise UnreachableError(
                 f"no Ollama server at {self._url}",
                 hint="Start it with `ollama serve`, or set OLLAMA_HOST to where it runs",
             ) from error
         except (httpx.HTTPError, UnicodeDecodeError, httpx.InvalidURL) as error:
-            raise ModelError("SG301", f"the connection to {self._url} broke: {type(error).__name__}") from error
+            raise UnreachableError(f"the connection to {self._url} broke: {type(error).__name__}") from error
 
     def _client(self) -> Any:
         """A client for one call: it would belong to the event loop it was made in, and outlive it."""
@@ -235,8 +232,7 @@ class Ollama:
                 "SG302", f"the server at {self._url} has no {self._model}", hint=f"Run `ollama pull {self._model}`"
             )
         if status == 400 and any(sign in folded for sign in TOO_LONG):
-            return ModelError(
-                "SG314",
+            return PromptTooLongError(
                 f"{self._name}: {message}",
                 hint=f"Shorten the prompt, retrieve fewer passages, or raise `context` (now {self._context})",
             )
@@ -252,7 +248,7 @@ class Ollama:
             )
         if status in (401, 403):
             return ModelError("SG308", f"the server at {self._url} refuses the key", hint="Set OLLAMA_API_KEY")
-        return ModelError("SG305", f"{self._name}: {message} (HTTP {status})")
+        return UnusableAnswerError(f"{self._name}: {message} (HTTP {status})")
 
 
 @lru_cache(maxsize=1)

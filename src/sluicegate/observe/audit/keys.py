@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, RunError
 from sluicegate.home import home
 
 __all__ = ["private_key", "public_pem", "read_public", "signed", "valid"]
@@ -28,16 +28,14 @@ def private_key(path: Path | None = None) -> Ed25519PrivateKey:
         if not path.exists():
             _make(path)
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise RunError("SG606", f"the audit key {path} can be read by others", hint=f"chmod 600 {path}")
+            raise CorruptError(f"the audit key {path} can be read by others", hint=f"chmod 600 {path}")
         loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise RunError("SG607", f"the audit key {path} cannot be read or made: {error.strerror}") from error
     except ValueError as error:
-        raise RunError(
-            "SG606", f"the audit key {path} is not a private key", hint="Restore it from a backup"
-        ) from error
+        raise CorruptError(f"the audit key {path} is not a private key", hint="Restore it from a backup") from error
     if not isinstance(loaded, Ed25519PrivateKey):
-        raise RunError("SG606", f"the audit key {path} is not an Ed25519 key", hint="Restore it from a backup")
+        raise CorruptError(f"the audit key {path} is not an Ed25519 key", hint="Restore it from a backup")
     return loaded
 
 
@@ -71,9 +69,9 @@ def read_public(pem: bytes) -> Ed25519PublicKey:
     try:
         loaded = serialization.load_pem_public_key(pem)
     except ValueError as error:
-        raise RunError("SG606", "that is not a public key") from error
+        raise CorruptError("that is not a public key") from error
     if not isinstance(loaded, Ed25519PublicKey):
-        raise RunError("SG606", "that is not an Ed25519 public key")
+        raise CorruptError("that is not an Ed25519 public key")
     return loaded
 
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, LockedError, RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
@@ -212,8 +212,7 @@ class AuditLog:
                 fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > until:
-                    raise RunError(
-                        "SG608",
+                    raise LockedError(
                         f"the audit log in {self.folder} is locked by another process",
                         hint="Try again when it is done",
                     ) from None
@@ -324,8 +323,7 @@ class AuditLog:
             if not path.exists():
                 path.write_bytes(ours)
             elif path.read_bytes() != ours:
-                raise RunError(
-                    "SG606",
+                raise CorruptError(
                     f"the audit log in {self.folder} was signed with another key",
                     hint="Restore the key, or move the folder away to start anew",
                 )
@@ -373,4 +371,4 @@ def _writable(folder: Path) -> Generator[None]:
 
 def _tampered(folder: Path, what: str) -> RunError:
     hint = "Run `sluicegate audit verify`; keep the folder as evidence and move it away to start anew"
-    return RunError("SG606", f"the audit log in {folder} was changed: {what}", hint=hint)
+    return CorruptError(f"the audit log in {folder} was changed: {what}", hint=hint)

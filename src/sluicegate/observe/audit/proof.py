@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NotFoundError, RunError
 from sluicegate.observe.audit.chain import digest, is_checkpoint, linked, parsed
 from sluicegate.observe.audit.keys import read_public
 from sluicegate.observe.audit.log import AuditLog, segments
@@ -44,7 +44,7 @@ def prove(log: AuditLog, run: str) -> dict[str, Any]:
         if body["seq"] == statement["seq"]:
             break
     if not last:
-        raise RunError("SG603", f"the audit log has no record of run {run!r}")
+        raise NotFoundError(f"the audit log has no record of run {run!r}")
     public = (log.folder / "public.pem").read_text(encoding="ascii")
     return {"run": run, "start": start, "chain": chain, "checkpoint": statement, "public_key": public}
 

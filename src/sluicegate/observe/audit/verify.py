@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NotFoundError
 from sluicegate.observe.audit.chain import GENESIS, is_checkpoint, parsed
 from sluicegate.observe.audit.keys import read_public
 from sluicegate.observe.audit.log import segments
@@ -62,7 +62,7 @@ def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence
     paths = segments(folder)
     pem = folder / "public.pem"
     if not (paths or (folder / "head").exists()) or not (public_key or pem.exists()):
-        raise RunError("SG603", f"there is no audit log in {folder}")
+        raise NotFoundError(f"there is no audit log in {folder}")
     key = read_public(public_key or pem.read_bytes())
     findings: list[Finding] = []
     statements = _statements(folder, key, findings)

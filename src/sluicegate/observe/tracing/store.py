@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NotFoundError
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
 from sluicegate.storage.schemas import TRACES
 from sluicegate.storage.sqlite import connect, explained, transaction
@@ -120,7 +120,7 @@ class Store:
         )
         if len(rows) != 1 or not run_id:
             what = f"no run {run_id!r}" if not rows else f"several runs begin with {run_id!r}"
-            raise RunError("SG603", f"{what} in {self.path}", hint="`sluicegate trace list` shows the runs there are")
+            raise NotFoundError(f"{what} in {self.path}", hint="`sluicegate trace list` shows the runs there are")
         return _decoded_run(rows[0])
 
     def spans(self, run_id: str) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import InsufficientDataError
 from sluicegate.extras import fitting
 from sluicegate.routing.answers.answer import FEATURES, features_of
 from sluicegate.routing.answers.neighbour_features import ALIKE, Alike
@@ -84,8 +84,7 @@ def fit_answers(
         graded, apart = [graded[i] for i in order[cut:]], [graded[i] for i in order[:cut]]
     right, proof = _right(graded), _right(apart)
     if len(graded) < LEAST or _few(right) or not len(apart):
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"{len(graded)} graded answers to fit on, {int(right.sum())} of them right, and {len(apart)} held apart",
             hint=f"At least {LEAST} are needed to fit on, {EACH} right and {EACH} wrong, and as many again to prove on",
         )
@@ -149,7 +148,7 @@ def read_graded(rows: Sequence[Mapping[str, Any]]) -> list[Graded]:
             found.append(Graded(features, right, model, question, None if known is None else bool(known)))
         except (KeyError, TypeError, ValueError) as error:
             what = f"row {number}: a graded answer has text, sources and right, or features and right"
-            raise ModelError("SG313", what) from error
+            raise InsufficientDataError(what) from error
     return found
 
 
@@ -258,8 +257,7 @@ def _threshold(crossed: Floats, right: Truth, chance: Floats, proof: Truth, targ
         surest = chance >= grid[0]
         rate = float(np.mean(~right[crossed >= strict[0]]))
         missing = rows_needed(rate, target.error, target.confidence)
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"no confidence can promise answers wrong at most {target.error:.0%} of the time: of the surest "
             f"{int(surest.sum())} of {len(chance)} answers held apart, {int((~proof[surest]).sum())} are wrong",
             hint=f"About {max(missing, least)} answers as sure as the surest would do, held apart" if missing else

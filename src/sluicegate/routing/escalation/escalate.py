@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import InsufficientDataError, ModelError
 from sluicegate.extras import fitting
 from sluicegate.routing.calibration.calibration import Calibrator
 from sluicegate.routing.data import Escalations
@@ -89,14 +89,13 @@ async def fit_escalation(
     gain = strong.astype(np.float32) - weak.astype(np.float32)
     told = int((gain != 0).sum())
     if told < LEAST:
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"in {told} of {len(rows)} rows exactly one model is right; {LEAST} are needed",
             hint=f"Log {LEAST - told} more rows on which the models differ",
         )
     if gain.mean() <= 0:
-        raise ModelError(
-            "SG313", "the large model is right no more often than the small one: there is nothing to escalate for"
+        raise InsufficientDataError(
+            "the large model is right no more often than the small one: there is nothing to escalate for"
         )
     # folds that share out gains, ties and losses alike
     fold = folds_of((gain + 1).astype(int), FOLDS)

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import InsufficientDataError, ModelError
 from sluicegate.routing.calibration.calibration import Calibrator, Method, ece, fit_calibrator
 from sluicegate.routing.calibration.choice import choose_calibrator
 from sluicegate.routing.calibration.metrics import confusion, macro_f1, per_class
@@ -111,20 +111,20 @@ def check_rows(rows: Labelled, *, oos_label: str | None = None) -> None:
     counts = Counter(rows.labels)
     inside = {label: count for label, count in counts.items() if label != oos_label}
     if oos_label is not None and oos_label not in counts:
-        raise ModelError("SG313", f"no row has the out-of-scope label {oos_label!r}", hint=f"Labels: {_some(counts)}")
+        raise InsufficientDataError(f"no row has the out-of-scope label {oos_label!r}", hint=f"Labels: {_some(counts)}")
     if len(inside) < 2:
         only = next(iter(inside), "none")
-        raise ModelError("SG313", f"one class only ({only}): there is nothing to tell apart", hint="Add a second label")
+        raise InsufficientDataError(
+            f"one class only ({only}): there is nothing to tell apart", hint="Add a second label"
+        )
     if len(counts) > MOST_LABELS:
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"{len(counts):,} labels in {len(rows):,} rows; a head holds at most {MOST_LABELS:,}",
             hint="Check that `label` is the column of intents; group rare ones",
         )
     single = sorted(label for label, count in counts.items() if count < 2)
     if single:
-        raise ModelError(
-            "SG313",
+        raise InsufficientDataError(
             f"{_some(single)}: one example each; a class needs 2 to be cross-fitted and held apart",
             hint="Add examples, or leave the class out",
         )
@@ -173,7 +173,7 @@ async def fit_intents(
     labels = sorted(set(train.labels))
     unknown = sorted(set(calibration.labels) - set(labels))
     if unknown:
-        raise ModelError("SG313", f"the calibration rows have labels that no training row has: {_some(unknown)}")
+        raise InsufficientDataError(f"the calibration rows have labels that no training row has: {_some(unknown)}")
     train, shared = _without(train, calibration)
     vectors, apart_vectors = await _embedded(train, calibration, settings, embed, on_progress)
     column = {label: index for index, label in enumerate(labels)}
@@ -309,7 +309,7 @@ def _unsupported(confidence: Any, right: Any, first: float, settings: FitSetting
     else:
         rows = max(1, round((needed - count) * len(right) / max(count, 1)))
         more = f"about {rows} more calibration examples are needed, or a larger --error"
-    return ModelError("SG313", f"no threshold can be promised to be {aim}: {said}", hint=more[0].upper() + more[1:])
+    return InsufficientDataError(f"no threshold can be promised to be {aim}: {said}", hint=more[0].upper() + more[1:])
 
 
 def _some_of(rows: Labelled, indices: Sequence[int]) -> Labelled:

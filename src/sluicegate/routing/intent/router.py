@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import InsufficientDataError, ModelError
 from sluicegate.routing.config import Per
 from sluicegate.routing.intent.artifact import Artifact, read_artifact
 from sluicegate.routing.intent.head import for_embedding
@@ -103,8 +103,8 @@ class FittedRouter:
 def _per_intent(fitted: dict[str, Any]) -> tuple[float, dict[str, float]]:
     """The threshold of the rest, and those that intents have of their own."""
     if "per_intent" not in fitted:
-        raise ModelError(
-            "SG313", "this router has no thresholds per intent", hint="Fit it again: sluicegate router fit"
+        raise InsufficientDataError(
+            "this router has no thresholds per intent", hint="Fit it again: sluicegate router fit"
         )
     family = fitted["per_intent"]
     return float(family["rest"]["value"]), {name: float(each["value"]) for name, each in family["own"].items()}

@@ -13,7 +13,7 @@ import string
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import UnusableAnswerError
 from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.services import Classification, Completion, Message, Models
 from sluicegate.state import LabelScore
@@ -126,8 +126,7 @@ def _letter_probabilities(completion: Completion, letters: str) -> list[float]:
     chosen = str(parsed.get("class", ""))
     token = next((t for t in reversed(completion.logprobs) if t.token.strip(' "') == chosen), None)
     if token is None:
-        raise ModelError(
-            "SG305",
+        raise UnusableAnswerError(
             f"{completion.model} gives no token probabilities, which label decoding needs",
             hint="Use an ollama: or embedded: model for this role, or the strategy head",
         )

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import InsufficientDataError
 from sluicegate.extras import fitting
 
 __all__ = ["LEAST", "Drift", "Window", "by_day", "drift", "psi", "window_of"]
@@ -85,8 +85,7 @@ def drift(before: Window, after: Window) -> Drift:
     stats = fitting("scipy.stats")
     for name, window in (("earlier", before), ("later", after)):
         if len(window) < LEAST:
-            raise ModelError(
-                "SG313",
+            raise InsufficientDataError(
                 f"{len(window)} classified runs in the {name} window, {LEAST} are needed to speak of drift",
                 hint="Wait for more runs, or move the boundary with --since",
             )
