@@ -17,6 +17,7 @@ from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import alone
 from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict, has_no_draft, permit
 from sluicegate.policies.guards.vault import MemoryVault
+from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
 from sluicegate.state import Principal, State
 
@@ -51,18 +52,22 @@ class Outcome:
     waiting: Waiting | None = None
 
     @property
+    def summary(self) -> RunSummary:
+        return RunSummary.of(self.state, status="waiting" if self.waiting else None)
+
+    @property
     def status(self) -> str:
-        return "waiting" if self.waiting else self.state["run"]["status"]
+        return self.summary.status
 
     @property
     def path(self) -> str:
-        return "human" if self.waiting else self.state.get("route", {}).get("path", "")
+        """What the run used; empty before its end."""
+        return self.summary.path or ""
 
     @property
     def text(self) -> str:
         """The answer as it may be shown; empty while a person has not decided on it."""
-        answer = self.state.get("answer")
-        return answer["text"] if answer and not self.waiting else ""
+        return self.summary.sent
 
 
 class Runner:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sluicegate.state import State
+from sluicegate.run_summary import RunSummary
 
 __all__ = ["Difference", "differences", "facts", "facts_differ"]
 
@@ -41,29 +41,27 @@ def _compare(path: str, before: Any, after: Any, found: list[Difference]) -> Non
         found.append(Difference(path, before, after))
 
 
-def facts(state: State, *, waiting: bool = False) -> dict[str, Any]:
+def facts(summary: RunSummary) -> dict[str, Any]:
     """What a run came to, in the few facts that people compare."""
-    intent, answer, checks, spend = state.get("intent"), state.get("answer"), state.get("checks"), state.get("spend")
-    approval, trail, route = state.get("approval"), state.get("trail", []), state.get("route", {})
     return {
-        "workflow": f"{state['run']['workflow']} {state['run']['version']}",
-        "status": "waiting" if waiting else state["run"]["status"],
-        "intent": intent["label"] if intent else None,
-        "confidence": intent["confidence"] if intent else None,
-        "threshold": route.get("threshold"),
-        "path": "human" if waiting else route.get("path"),
-        "way": [entry["node"] for entry in trail if entry["kind"] != "edit"],
-        "documents": [f"{document['id']}@{document['version']}" for document in state.get("documents", [])],
-        "answer": answer["text"] if answer else None,
-        "answer confidence": answer["confidence"] if answer else None,
-        "model": answer["model"] if answer else None,
-        "prompt": f"{answer['prompt']} {answer['prompt_hash'][:8]}".strip() if answer else None,
-        "failed checks": checks["failures"] if checks else None,
-        "approval": approval["verdict"] if approval else None,
-        "tools": [f"{call['tool']}: {call['status']}" for call in state.get("tool_calls", [])],
-        "usd": spend["usd"] if spend else 0.0,
-        "tokens": spend["prompt_tokens"] + spend["completion_tokens"] if spend else 0,
-        "ms": round(sum(entry["ms"] for entry in trail), 1),
+        "workflow": f"{summary.workflow} {summary.version}",
+        "status": summary.status,
+        "intent": summary.intent,
+        "confidence": summary.confidence,
+        "threshold": summary.threshold,
+        "path": summary.path,
+        "way": summary.way,
+        "documents": summary.documents,
+        "answer": summary.answer,
+        "answer confidence": summary.answer_confidence,
+        "model": summary.model,
+        "prompt": None if summary.prompt is None else f"{summary.prompt} {(summary.prompt_hash or '')[:8]}".strip(),
+        "failed checks": summary.failed_checks,
+        "approval": summary.approval,
+        "tools": summary.tools,
+        "usd": summary.usd,
+        "tokens": summary.tokens,
+        "ms": round(summary.nodes_ms, 1),
     }
 
 

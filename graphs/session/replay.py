@@ -19,6 +19,7 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import Difference, facts, facts_differ
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.retrieval.replay_retriever import Recorded, passages
+from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services
 from sluicegate.state import Principal
 
@@ -93,8 +94,9 @@ async def replay(
         asker: Principal = state["principal"]
         with passages(state.get("documents") if documents == "same" else None) as serving:
             outcome = await opened.runner.run(state["request"]["text"], asker, channel=state["request"]["channel"])
-        before = facts(state, waiting=state["run"]["status"] == "running")
-        after = facts(outcome.state, waiting=outcome.waiting is not None)
+        waits = state["run"]["status"] == "running"
+        before = facts(RunSummary.of(state, status="waiting" if waits else None))
+        after = facts(outcome.summary)
         done = Change(
             run=run,
             replayed=outcome.run,

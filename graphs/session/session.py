@@ -35,6 +35,7 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import facts
 from sluicegate.graphs.session.edit import edited
 from sluicegate.graphs.session.view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
+from sluicegate.run_summary import RunSummary
 from sluicegate.services import Cached, Neighbour, Question, Services
 from sluicegate.state import State
 
@@ -178,7 +179,7 @@ class Session:
     @property
     def facts(self) -> dict[str, Any]:
         """What the run has come to, in the few facts that are compared."""
-        return facts(self._values(), waiting=self.waiting is not None)
+        return facts(RunSummary.of(self._values(), status="waiting" if self.waiting else None))
 
     def compare(self, other: "Session") -> Comparison:
         """Two runs side by side."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sluicegate.graphs.picture.annotations import branch_values, node_notes, short
 from sluicegate.graphs.picture.picture import svg
 from sluicegate.graphs.session.differences import Difference, differences, facts_differ
+from sluicegate.run_summary import RunSummary
 from sluicegate.state import Branch, State, TrailEntry
 
 if TYPE_CHECKING:
@@ -201,33 +202,29 @@ def session_svg(workflow: "Workflow", state: State, node: str | None, *, waiting
 
 
 def session_html(workflow: "Workflow", state: State, node: str | None, *, waiting: "Waiting | None") -> str:
-    status = "waiting" if waiting else state["run"]["status"]
-    path, intent = state.get("route", {}).get("path"), state.get("intent")
-    spend, answer = state.get("spend"), state.get("answer")
-    ms = sum(entry["ms"] for entry in state.get("trail", []))
-    tokens = spend["prompt_tokens"] + spend["completion_tokens"] if spend else 0
-    cost = f"${spend['usd'] if spend else 0:.5f} · {tokens} tokens · {ms / 1000:.2f} s"
+    summary = RunSummary.of(state, status="waiting" if waiting else None)
+    status, path = summary.status, None if waiting else summary.path
+    cost = f"${summary.usd:.5f} · {summary.tokens} tokens · {summary.nodes_ms / 1000:.2f} s"
     where = f"next: <b>{escape(node)}</b>" if node and not waiting else f"path <b>{escape(path)}</b>" if path else ""
-    run = escape(state["run"]["id"])
-    about = f'<span class="chip {status}">{status}</span>{where} <span class="soft">{cost} · run {run}</span>'
+    about = f'<span class="chip {status}">{status}</span>{where} <span class="soft">{cost} · run {summary.run}</span>'
     lines = [
         f'<div class="line">{about}</div>',
-        f'<div class="line">“{escape(_cut(state["request"]["text"], 300))}”</div>',
+        f'<div class="line">“{escape(_cut(summary.request, 300))}”</div>',
     ]
-    if intent:
+    if summary.intent:
         lines.append(_probabilities(state))
     lines.append(session_svg(workflow, state, node, waiting=waiting))
     if waiting:
         lines.append(_asks(waiting))
-    elif answer:
-        lines.append(f'<div class="line"><b>answer</b> {escape(_cut(answer["text"], 2000))}</div>')
+    elif summary.answer is not None:
+        lines.append(f'<div class="line"><b>answer</b> {escape(_cut(summary.answer, 2000))}</div>')
     return _page("".join(lines))
 
 
 def session_text(workflow: "Workflow", state: State, node: str | None, *, waiting: "Waiting | None") -> str:
-    way = " → ".join(entry["node"] for entry in state.get("trail", [])) or "not begun"
-    status = "waiting" if waiting else state["run"]["status"]
-    return f"<Session {workflow.name} {state['run']['id']} {status}: {way}{f' → ({node})' if node else ''}>"
+    summary = RunSummary.of(state, status="waiting" if waiting else None)
+    way = " → ".join(summary.way) or "not begun"
+    return f"<Session {workflow.name} {summary.run} {summary.status}: {way}{f' → ({node})' if node else ''}>"
 
 
 def _probabilities(state: State) -> str:

@@ -90,6 +90,15 @@ def set_update(span: Any, **update: Any) -> None:
 
 def state_of(path: str = "") -> State:
     state: State = {
+        "request": {
+            "id": "q-1", "text": "How do I reset my password?", "channel": "api", "received_at": "", "language": "en",
+            "size": 27, "cleaned": [],
+        },
+        "principal": ANN,
+        "run": {
+            "id": "run-1", "workflow": "helpdesk", "version": "3", "digest": "d1gest", "started_at": "",
+            "status": "running", "visits": {}, "shadow": False,
+        },
         "intent": {
             "label": "password_reset",
             "confidence": 0.83,
@@ -130,7 +139,7 @@ def state_of(path: str = "") -> State:
             "stopped": False,
             "stopped_by": "",
         },
-    }
+    }  # fmt: skip
     if path:
         state["route"] = {**state["route"], "path": path}  # type: ignore[typeddict-item]
     return state

@@ -66,8 +66,7 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
         # who fails on the hard ones must not look good on the rest
         wrong = {"failed": 1.0} | ({"correct": 0.0} if case.expects_result else {})
         return Row(case.id, "", case.text, "failed", "failed", "", "", "", "", slices, wrong, str(error))
-    state, text = outcome.state, said(outcome)
-    answer, intent = state.get("answer"), state.get("intent")
+    summary, text = outcome.summary, said(outcome)
     metrics = measure(outcome, case, list_usd=meter.list_usd) | {"failed": 0.0}
     if case.path == "cache":
         metrics.pop("path_right")  # nothing comes from the cache here, however right the workflow is
@@ -79,14 +78,14 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
         metrics |= await judge.verdict(case.text, text, case.answer or "; ".join(case.facts))
     return Row(
         case.id,
-        outcome.run,
+        summary.run,
         case.text,
-        outcome.status,
-        outcome.path,
-        intent["label"] if intent else "",
+        summary.status,
+        summary.path or "",
+        summary.intent or "",
         text,
-        answer["model"] if answer else "",
-        answer["fallback"] if answer else "",
+        summary.model or "",
+        summary.fallback or "",
         slices,
         metrics,
     )

@@ -23,19 +23,18 @@ def measure(outcome: Outcome, case: Case | None = None, *, list_usd: float | Non
     ``must_refuse_answered``, ``must_answer_refused``,
     ``unknown_answered`` (though no document says it) and ``correct`` (all that was expected of the result held).
     """
-    state = outcome.state
-    spend, intent, checks = state.get("spend"), state.get("intent"), state.get("checks")
+    summary, checks = outcome.summary, outcome.state.get("checks")
     found: dict[str, float] = {
-        "without_llm": float(not (spend and spend["llm_calls"])),
-        "without_human": float(outcome.waiting is None and "approval" not in state),
-        "answered": float(outcome.status != "refused"),
-        "usd": spend["usd"] if spend else 0.0,
+        "without_llm": float(not summary.llm_calls),
+        "without_human": float(outcome.waiting is None and summary.approval is None),
+        "answered": float(summary.status != "refused"),
+        "usd": summary.usd,
         "seconds": outcome.ms / 1000,
     }
     if list_usd is not None:
         found["list_usd"] = list_usd
-    if intent:
-        found["confidence"] = intent["confidence"]
+    if summary.confidence is not None:
+        found["confidence"] = summary.confidence
     if checks:
         found["checks_passed"] = float(not checks["failed"])
         grounded = [result["passed"] for result in checks["results"] if result["guard"] == "grounded"]
@@ -54,17 +53,18 @@ def said(outcome: Outcome) -> str:
 def _against(outcome: Outcome, case: Case) -> dict[str, float]:
     found: dict[str, float] = {}
     right: list[bool] = []
-    refused, text, intent = outcome.status == "refused", said(outcome), outcome.state.get("intent")
+    summary, text = outcome.summary, said(outcome)
+    refused = summary.status == "refused"
     if case.intent is not None:
-        found["intent_right"] = float(bool(intent) and intent["label"] == case.intent)  # pyright: ignore[reportOptionalSubscript]
+        found["intent_right"] = float(summary.intent == case.intent)
     if case.path is not None:
-        found["path_right"] = float(outcome.path == case.path)
+        found["path_right"] = float((summary.path or "") == case.path)
     if case.refused is not None:
         right.append(refused == case.refused)
         found["must_refuse_answered" if case.refused else "must_answer_refused"] = float(refused != case.refused)
     if case.known is False:
         # a person who is shown the draft may still put it right
-        found["unknown_answered"] = float(outcome.status == "answered")
+        found["unknown_answered"] = float(summary.status == "answered")
         right.append(not found["unknown_answered"])
     if case.facts:
         found["facts_found"] = facts_found(text, case)
@@ -76,9 +76,8 @@ def _against(outcome: Outcome, case: Case) -> dict[str, float]:
     if case.tool is not None:
         found["tool_right"] = float(_tool_right(outcome, case.tool))
         right.append(found["tool_right"] == 1.0)
-    answer = outcome.state.get("answer")
-    if case.citations is not None and answer and not refused:
-        found |= _citations({citation["document"] for citation in answer["citations"]}, set(case.citations))
+    if case.citations is not None and summary.answer is not None and not refused:
+        found |= _citations({citation["document"] for citation in summary.citations}, set(case.citations))
     if right:
         found["correct"] = float(all(right))
     return found

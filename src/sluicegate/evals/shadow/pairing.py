@@ -25,6 +25,7 @@ from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.retrieval.replay_retriever import Recorded, passages
+from sluicegate.run_summary import RunSummary
 from sluicegate.state import State
 
 __all__ = ["Challenge", "challenge_by", "compare", "sampled", "skip_reason"]
@@ -108,7 +109,7 @@ async def compare(
         slices={name: _slice(state, name) for name in ("intent", "path", "language", "channel", "risk")},
         withheld=tuple(serving.withheld),
     )
-    return pair, outcome.state["spend"]["usd"] if outcome and "spend" in outcome.state else 0.0
+    return pair, outcome.summary.usd if outcome else 0.0
 
 
 def _worst(ours: Mapping[str, float]) -> dict[str, float]:
@@ -133,7 +134,4 @@ def _events(outcome: Outcome, champion: Outcome, case: Case | None) -> list[str]
 def _slice(state: State, name: str) -> str:
     if name in ("language", "channel"):
         return str(state["request"][name])
-    intent = state.get("intent")
-    if name == "path":
-        return str(state.get("route", {}).get("path", ""))
-    return str(intent["label" if name == "intent" else "risk"]) if intent else ""
+    return str(getattr(RunSummary.of(state), name) or "")

@@ -5,9 +5,9 @@ Langfuse know.
 """
 
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, cast
 
+from sluicegate.run_summary import RunSummary, waited_s
 from sluicegate.state import Approval, Checks, State
 
 __all__ = ["node_attributes", "run_outcome", "run_scores"]
@@ -61,55 +61,42 @@ _RETOLD = frozenset({"answer", "approval", "cache", "checks", "documents", "run"
 """Keys of the state that `node_attributes` says in its own words."""
 
 
-def run_outcome(status: str, state: State, all_llm_usd: float | None) -> dict[str, Any]:
-    """The columns of a run's row that its last state decides."""
-    intent = state.get("intent")
-    spend = state.get("spend")
-    answer = state.get("answer")
-    outcome: dict[str, Any] = {"status": status}
-    if intent:
-        outcome |= {
-            "intent": intent["label"],
-            "confidence": intent["confidence"],
-            "risk": intent["risk"],
-            "classified_by": intent["by"],
-        }
-    route = cast("dict[str, Any]", state.get("route", {}))
-    outcome |= {key: route[key] for key in ("threshold", "path", "artifact") if key in route}
-    if spend:
-        outcome |= {key: spend[key] for key in _SPENDING}
-        outcome["all_llm_usd"] = all_llm_usd
-    if answer:
-        outcome |= {"answer": answer["text"], "model": answer["model"], "prompt": answer["prompt"]}
-    approval = state.get("approval")
-    if approval:
-        outcome |= {"approval": approval["verdict"], "waited_s": _waited_s(approval)}
-    return outcome
+def run_outcome(summary: RunSummary, all_llm_usd: float | None) -> dict[str, Any]:
+    """The columns of a run's row that its last state decides; what it does not know yet is left as it is."""
+    found = {name: getattr(summary, name) for name in _COLUMNS}
+    if summary.status == "waiting":
+        del found["path"]  # settled at the end
+    if summary.asked_models:
+        found |= {name: getattr(summary, name) for name in _SPENDING} | {"all_llm_usd": all_llm_usd}
+    return {name: value for name, value in found.items() if value is not None}
 
 
+_COLUMNS = (
+    "status", "intent", "confidence", "risk", "classified_by", "threshold", "path", "artifact", "answer", "model",
+    "prompt", "approval", "waited_s",
+)  # fmt: skip
 _SPENDING = ("usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls")
 
 
-def run_scores(state: State, stretch_ms: float) -> list[tuple[str, float | bool | str, str]]:
+def run_scores(summary: RunSummary, state: State, segment_ms: float) -> list[tuple[str, float | bool | str, str]]:
     """The scores of a finished run: name, value and comment, numeric, boolean and categorical."""
     scores: list[tuple[str, float | bool | str, str]] = []
-    if intent := state.get("intent"):
-        scores.append(("route_confidence", intent["confidence"], f"intent {intent['label']}"))
-    if path := state.get("route", {}).get("path"):
-        scores.append(("path", path, ""))
-    if answer := state.get("answer"):
-        scores.append(("answer_confidence", answer["confidence"], answer["model"]))
+    if summary.confidence is not None:
+        scores.append(("route_confidence", summary.confidence, f"intent {summary.intent}"))
+    if summary.path:
+        scores.append(("path", summary.path, ""))
+    if summary.answer_confidence is not None:
+        scores.append(("answer_confidence", summary.answer_confidence, summary.model or ""))
     if checks := state.get("checks"):
         scores.extend((f"check_{result['guard']}", result["passed"], result["reason"]) for result in checks["results"])
     if policy := state.get("policy"):
         scores.append(("policy_pass", policy["verdict"] == "allow", ", ".join(policy["rules"])))
     if approval := state.get("approval"):
         scores.append(("approval", approval["verdict"], approval["reason"]))
-    if spend := state.get("spend"):
-        scores.append(("cost_usd", spend["usd"], ""))
+    if summary.asked_models:
+        scores.append(("cost_usd", summary.usd, ""))
     # the nodes' own times, so that days of waiting for a person do not count
-    nodes_ms = sum(entry["ms"] for entry in state.get("trail", []))
-    scores.append(("latency_ms", round(max(stretch_ms, nodes_ms), 1), "without waiting for people"))
+    scores.append(("latency_ms", round(max(segment_ms, summary.nodes_ms), 1), "without waiting for people"))
     return scores
 
 
@@ -124,13 +111,5 @@ def _approval(approval: Approval) -> dict[str, Any]:
         "approval": approval["verdict"],
         "decided_by": approval["by"],
         "approval_reason": approval["reason"],
-        "waited_s": _waited_s(approval),
+        "waited_s": waited_s(approval),
     }
-
-
-def _waited_s(approval: Approval) -> float | None:
-    try:
-        asked, decided = datetime.fromisoformat(approval["asked_at"]), datetime.fromisoformat(approval["decided_at"])
-        return (decided - asked).total_seconds()
-    except (ValueError, TypeError):
-        return None

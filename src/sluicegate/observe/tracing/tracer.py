@@ -16,7 +16,7 @@ recorded is committed to the store; exporters get it afterwards, on their own th
 import contextlib
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
 from sluicegate import services
 from sluicegate.observe.tracing.exporter import Exporter, ExporterReport
@@ -25,11 +25,10 @@ from sluicegate.observe.tracing.recorder import Recorder
 from sluicegate.observe.tracing.span_attributes import run_outcome, run_scores
 from sluicegate.observe.tracing.spans import CURRENT, Observation, RunInfo, RunSegment, Score, new_id, root_id, trace_id
 from sluicegate.observe.tracing.store import Store
+from sluicegate.run_summary import RunSummary, Status
 from sluicegate.state import Branch, State
 
 __all__ = ["Status", "Tracer"]
-
-Status = Literal["running", "waiting", "answered", "refused", "failed"]
 
 
 class Tracer:
@@ -155,11 +154,12 @@ class Tracer:
         if current is None:
             return
         segment = current.segment
-        segment.outcome |= run_outcome(status, state, all_llm_usd)
+        summary = RunSummary.of(state, status=status)
+        segment.outcome |= run_outcome(summary, all_llm_usd)
         found = segment.outcome
         segment.info.tags += [f"{key}:{found[key]}" for key in ("path", "intent", "risk") if found.get(key)]
         if status not in {"waiting", "running"}:
-            for name, value, comment in run_scores(state, segment.elapsed_ms()):
+            for name, value, comment in run_scores(summary, state, segment.elapsed_ms()):
                 self.score(name, value, comment=comment)
 
     def feedback(self, run_id: str, name: str, value: float | bool | str, *, comment: str = "", by: str = "") -> Score:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import printable
 from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.run_summary import Status
 from sluicegate.serving.http.callers import Named
 from sluicegate.serving.progress import Step
 
@@ -31,7 +32,6 @@ __all__ = [
 ]
 
 _PASSED = re.compile(r"[^\s;]+: SG\d{3}")
-Status = Literal["running", "waiting", "answered", "refused", "failed"]
 
 
 class _In(BaseModel):
@@ -223,18 +223,17 @@ class StepDone(_Out):
 
 def answered(outcome: Outcome, *, status: str = "", reason: str = "") -> Run:
     """What a caller is told of an outcome; `status` and `reason` where the outcome does not know better."""
-    state, waiting = outcome.state, outcome.waiting
-    intent, answer, spend = state.get("intent"), state.get("answer"), state.get("spend")
-    ended = not waiting and outcome.status in ("answered", "refused")
-    status = status or outcome.status
-    titles = {document["id"]: document["title"] for document in state.get("documents", [])}
-    text = answer["text"] if answer and ended else ""
+    summary, waiting = outcome.summary, outcome.waiting
+    ended = summary.status in ("answered", "refused")
+    status = status or summary.status
+    titles = {document["id"]: document["title"] for document in outcome.state.get("documents", [])}
+    refusal = summary.sent if ended and status == "refused" else ""
     return Run(
-        run=outcome.run,
+        run=summary.run,
         status=status,  # pyright: ignore[reportArgumentType]
-        path=outcome.path if ended or waiting else "",
-        answer=text if outcome.status == "answered" else "",
-        reason=reason or (waiting["reason"] if waiting else text if status == "refused" else ""),
+        path=summary.path or "",
+        answer=summary.sent if summary.status == "answered" else "",
+        reason=reason or (waiting["reason"] if waiting else refusal),
         citations=[
             Cited(
                 marker=citation["marker"],
@@ -242,23 +241,23 @@ def answered(outcome: Outcome, *, status: str = "", reason: str = "") -> Run:
                 version=citation["version"],
                 title=titles.get(citation["document"], ""),
             )
-            for citation in (answer["citations"] if answer and ended else [])
+            for citation in (summary.citations if ended else [])
         ],
-        intent=intent["label"] if intent else None,
-        risk=intent["risk"] if intent else None,
-        confidence=intent["confidence"] if intent else None,
-        threshold=state.get("route", {}).get("threshold"),
-        answer_confidence=answer["confidence"] if answer and ended else None,
-        model=answer["model"] if answer and ended else "",
+        intent=summary.intent,
+        risk=summary.risk,
+        confidence=summary.confidence,
+        threshold=summary.threshold,
+        answer_confidence=summary.answer_confidence if ended else None,
+        model=(summary.model or "") if ended else "",
         # without the addresses that the full reason names
-        fallback="; ".join(_PASSED.findall(answer["fallback"])) if answer and ended else "",
-        prompt_tokens=spend["prompt_tokens"] if spend else 0,
-        completion_tokens=spend["completion_tokens"] if spend else 0,
-        usd=spend["usd"] if spend else 0.0,
+        fallback="; ".join(_PASSED.findall(summary.fallback or "")) if ended else "",
+        prompt_tokens=summary.prompt_tokens,
+        completion_tokens=summary.completion_tokens,
+        usd=summary.usd,
         ms=round(outcome.ms, 1),
-        workflow=state["run"]["workflow"],
-        version=state["run"]["version"],
-        digest=state["run"]["digest"],
+        workflow=summary.workflow,
+        version=summary.version,
+        digest=summary.digest,
         approval=Awaited(
             id=outcome.run, approvers=waiting["approvers"], deadline=datetime.fromisoformat(waiting["deadline"])
         )
