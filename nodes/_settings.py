@@ -10,4 +10,4 @@ class Settings(BaseModel):
 
 
 class NoSettings(Settings):
-    """A kind that needs none."""
+    """Settings of a kind that has none."""

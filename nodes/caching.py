@@ -1,4 +1,4 @@
-"""What may be kept for others and under which key: the rules that `cache-lookup` and `respond` share."""
+"""What may be cached and under which key: the rules that `cache-lookup` and `respond` share."""
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.policies.cache.cache import answer_key, answer_space
@@ -8,11 +8,11 @@ from sluicegate.state import State
 __all__ = ["key_of", "question_of", "shareable"]
 
 _LONGEST = 300
-"""Characters of a question that may be found in other words: longer ones tell a story of their own."""
+"""Maximum length of a question for semantic matching, in characters; longer ones are too specific."""
 
 
 def shareable(state: State, services: Services) -> bool:
-    """Whether this request may be answered from the cache, and its answer kept there.
+    """Whether this request may be answered from the cache, and its answer cached.
 
     Never a request of a high-risk class or of none, and never one that guards have redacted: with placeholders, the
     questions of two people look alike.
@@ -24,15 +24,15 @@ def shareable(state: State, services: Services) -> bool:
 
 
 def key_of(state: State, services: Services) -> str:
-    """The key of the answer to these words."""
+    """The cache key of the answer to this text."""
     facts = services.workflow
     visible, versions = _rests_on(state, services)
     return answer_key(digest=facts.digest, request=state["request"]["text"], visible=visible, versions=versions)
 
 
 async def question_of(state: State, services: Services) -> Question | None:
-    """The question for which an answer in other words may stand; None where the workflow does not want that, and when
-    the embedding model does not answer or may not be asked."""
+    """The question as embedded for semantic matching; None where the workflow does not use it, and when the embedding
+    model fails or may not be called."""
     facts, intent = services.workflow, state.get("intent")
     text = state["request"]["text"]
     semantic = facts.semantic
@@ -50,7 +50,7 @@ async def question_of(state: State, services: Services) -> Question | None:
 
 
 def _rests_on(state: State, services: Services) -> tuple[list[str], list[str]]:
-    """What the reader may see of each index, and the indexes' versions."""
+    """What the reader may see in each index, and the indexes' versions."""
     retriever, indexes = services.retriever, services.workflow.indexes
     return (
         [retriever.visible(index, state["principal"]) for index in indexes],

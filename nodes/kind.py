@@ -1,4 +1,4 @@
-"""What a kind of node is, to the config language, to the proofs and to the run.
+"""What a kind of node is to the config language, the proofs and the run.
 
 A kind is a `NodeKind` record. A package adds its own by an entry point in the group ``sluicegate.nodes`` that names
 such a record; a config then uses it by its `name`. A kind's `make` gets the node's name and its validated settings, and
@@ -29,7 +29,7 @@ Effect = Literal[
     "asks-human",
     "ends",
 ]
-"""What a kind does, as far as proofs care."""
+"""What a kind does, as far as it matters to proofs."""
 
 Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]
 
@@ -42,15 +42,15 @@ class NodeKind:
     doc: str
     """One sentence for the config reference."""
     settings: type[BaseModel]
-    """What a config may say about a node of this kind, beside `kind`, `max_visits` and `then`."""
+    """The settings of a node of this kind, besides `kind`, `max_visits` and `then`."""
     make: Callable[[str, Any], Node]
     """``make(node_name, settings) -> node``."""
     writes: frozenset[str]
     """The state keys it may change."""
     effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
     fills: frozenset[str] = frozenset()
-    """What its prompt may use as ``{{name}}``; a kind that says nothing is not checked."""
+    """Placeholders that its prompt may use, as ``{{name}}``; without a declaration prompts are not checked."""
     tells: tuple[str, ...] = ()
-    """Fields that mattered to it, such as ``cache.question``: those it has written stand in its branch's values."""
+    """Fields that explain its branch, such as ``cache.question``; those it wrote are recorded with the branch."""
     observation: Observation = "span"
     """Its Langfuse observation type."""

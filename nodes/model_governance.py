@@ -1,14 +1,14 @@
-"""The one way to a model: every call of a run is put to the policies, the kill switch and the ledger.
+"""The only way to a model: every call of a run is checked by the policies, the kill switch and the ledger.
 
     update = await governed(node, state, services)
 
 A step runs its node this way. The node is given `services` whose models are governed for it; the router, the retriever
-and the guards hold `Governed` models too, which find the step they are asked in. For each call: may every model that
-could come to answer be used, is its upper bound free in the budgets, then the call, then what it really cost. A call
+and the guards hold `Governed` models too, which find the step they are called in. For each call: may every model that
+could answer be used, do the budgets have its upper bound left, then the call, then booking its real cost. A call
 that is not allowed raises `StoppedError`, and `spend` of the state says so: a fact that branches decide on.
 
-What costs nothing is not reserved, so local embeddings pay no write. A call under way is cut short when one of its
-models is switched off. Outside a run (fitting a router, ingesting, measuring) nothing is asked: an operator does that.
+Free calls are not reserved, so local embeddings cost no write. A call in progress is cancelled when one of its
+models is switched off. Outside a run (fitting, ingesting, measuring) nothing is checked: an operator does that.
 """
 
 import asyncio
@@ -27,10 +27,10 @@ from sluicegate.state import Spend, State
 __all__ = ["Account", "Governed", "counted_as", "governed", "no_spend"]
 
 LOOK_S = 0.25
-"""How often a call under way looks at the kill switch."""
+"""How often a call in progress checks the kill switch."""
 
 _SENT_BACK = 60
-"""Tokens of the words around an answer that is sent back."""
+"""Tokens of the text around an answer that is sent back."""
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def no_spend() -> Spend:
 
 
 class Account:
-    """What one visit of a node spends, on top of what its run has spent so far."""
+    """What one visit of a node spends, on top of its run's spending so far."""
 
     def __init__(self, state: State, services: Services) -> None:
         self.state, self.services = state, services
@@ -76,7 +76,7 @@ class Account:
         self.spend["completion_tokens"] += completion_tokens
 
     def stop(self, code: str, message: str) -> StoppedError:
-        """Notes the first thing that stood in the way of this visit; the error to raise."""
+        """Record the first reason why this visit was stopped; returns the error to raise."""
         if not self._stopped:
             self.spend["stopped"], self.spend["stopped_by"] = True, f"{code} {message}"
         self.touched = self._stopped = True
@@ -87,7 +87,7 @@ _ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
 
 
 async def governed(node: Node, state: State, services: Services) -> dict[str, Any]:
-    """Run a node; its update, with `spend` where it asked a model for money or was not allowed to ask."""
+    """Run a node; its update, with `spend` where it called a paid model or was not allowed to."""
     account = Account(state, services)
     token = _ACCOUNT.set(account)
     try:
@@ -107,7 +107,7 @@ def counted_as(size: Literal["slm", "llm"]) -> None:
 class Governed:
     """`services.Models` under the policies and the budget, for `account` or the step that the call is made in.
 
-    `chat` and `embed` raise `StoppedError` beside what the protocol says.
+    `chat` and `embed` raise `StoppedError` besides what the protocol says.
     """
 
     def __init__(self, models: Models, account: Account | None = None) -> None:
@@ -195,7 +195,7 @@ class Governed:
 def _allowed(account: Account, models: tuple[str, ...]) -> tuple[str, ...]:
     """`models`, once the policies allow each. Raises `StoppedError` SG202, SG502.
 
-    Each model that may come to answer must be allowed, stand-ins too: which of them will is not known beforehand.
+    Every model that may answer must be allowed, fallbacks too: which one will answer is not known beforehand.
     """
     state = account.state
     intent, documents = state.get("intent"), state.get("documents", [])
@@ -222,7 +222,7 @@ def _why(model: str, decision: Decision) -> tuple[str, str]:
 
 
 def _switched(account: Account, models: tuple[str, ...]) -> Refusal | None:
-    """What is switched off of the models, the intent and the workflow."""
+    """Which of the models, the intent and the workflow is switched off."""
     intent, services = account.state.get("intent"), account.services
     label, name = intent["label"] if intent else "", services.workflow.name
     found = (services.ledger.switched(model=model, intent=label, workflow=name) for model in models)
@@ -253,14 +253,14 @@ async def _made(
     call: Callable[[], Coroutine[Any, Any, T]],
     reserved: Reservation | None = None,
 ) -> T:
-    """The call's result. When there is none, the reservation is given back, less what the call cost all the same."""
+    """The call's result. When it fails, the reservation is released, less what the call cost nevertheless."""
     try:
         return await _watched(account, models, call)
     except BaseException as error:
         if reserved:
             cost = error.usd if isinstance(error, ModelError) else 0.0
             if isinstance(error, StoppedError | asyncio.CancelledError):
-                # cut short: nobody says what was generated by then
+                # cancelled: what was generated by then is unknown
                 cost = reserved.usd
             if cost:
                 account.services.ledger.settle(reserved, usd=cost, tokens=0)
@@ -271,7 +271,7 @@ async def _made(
 
 
 async def _watched(account: Account, models: tuple[str, ...], call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """The call's result, cut short when the kill switch falls. Raises `StoppedError` SG502."""
+    """The call's result; cancelled when the kill switch is set. Raises `StoppedError` SG502."""
     task = asyncio.create_task(call())
     try:
         while not (await asyncio.wait((task,), timeout=LOOK_S))[0]:
@@ -282,5 +282,5 @@ async def _watched(account: Account, models: tuple[str, ...], call: Callable[[],
         if not task.done():
             task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
             task.cancel()
-            # a provider that does not let go is left behind
+            # a provider that does not stop is abandoned
             await asyncio.wait((task,), timeout=LOOK_S)

@@ -1,7 +1,7 @@
 """Prompts as files: Markdown with front matter for id and version, one section per message, ``{{name}}`` to fill.
 
 A file has ``# system`` and ``# user`` sections; without them the whole text is the user's message. Values are inserted
-as they are and never looked at again, so a placeholder inside a document is only text.
+as they are and not expanded again, so a placeholder inside a document is only text.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ __all__ = ["PromptFile", "PromptFolder", "fill", "parse", "placeholders"]
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 _MEANT = re.compile(r"\{\{\s*([\w. -]+?)\s*\}\}")
-"""What was meant to be one: a name with a space or a hyphen would go to the model as it stands."""
+"""A mistyped placeholder: one with a space or a hyphen in its name would go to the model as it is."""
 _SECTION = re.compile(r"^# (system|user|assistant)[ \t]*$", re.MULTILINE)
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
@@ -33,12 +33,12 @@ class PromptFile:
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace each ``{{name}}`` by its value; an unknown name becomes nothing."""
+    """Replace each ``{{name}}`` by its value; an unknown name becomes an empty text."""
     return _PLACEHOLDER.sub(lambda match: values.get(match[1], ""), template)
 
 
 def placeholders(template: str) -> Iterator[tuple[str, int]]:
-    """The name of each placeholder, and where it stands in the text; also of one whose name no value can have."""
+    """The name and position of each placeholder, including those with an invalid name."""
     for match in _MEANT.finditer(template):
         yield match[1], match.start()
 

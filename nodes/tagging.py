@@ -1,6 +1,6 @@
-"""How near a text is in meaning to some names, and which of them it may be tagged with.
+"""Semantic similarity of a text to some tags, and which of them apply.
 
-Similarities of embeddings, which a very small model's own words do not reach: what the kind `tag` and the tasks
+Similarities of embeddings, which do better than a very small model's text: what the kind `tag` and the tasks
 `classify` and `tag` share. Neither scores nor limits are calibrated; for that, fit a router.
 """
 
@@ -12,12 +12,12 @@ from sluicegate.services import Models
 __all__ = ["Tagging", "nearness", "tagged"]
 
 _FAR, _SHARE = 0.15, 0.7
-"""A tag fits from this similarity on, and from this share of the nearest tag's; chosen on the tasks' labelled set."""
+"""Minimum similarity of a tag, and minimum share of the nearest tag's; chosen on the tasks' labelled set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tagging:
-    """What a text is tagged with."""
+    """The tags of a text."""
 
     found: list[str]
     """The tags whose score reaches their limit, nearest first."""
@@ -25,7 +25,7 @@ class Tagging:
     """Cosine similarity of the text with each tag's words."""
     limits: dict[str, float]
     model: str
-    """What really embedded, as ``provider:model``."""
+    """The model that really embedded, as ``provider:model``."""
 
 
 async def nearness(models: Models, role: str, text: str, names: Sequence[str]) -> tuple[list[float], str]:

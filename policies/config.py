@@ -1,4 +1,4 @@
-"""What a workflow says about its money, its memory of answers and its rules: `budget:`, `cache:` and `policy:`.
+"""The config blocks `budget:`, `cache:` and `policy:`.
 
 The blocks are plain settings; `ledger`, `cache` and `engine` in this room act on them.
 """
@@ -29,7 +29,7 @@ Duration = Annotated[float, BeforeValidator(_duration, json_schema_input_type=st
 """Seconds; a workflow may write ``24h``."""
 
 Usd = Annotated[float, Field(ge=0, le=1_000_000_000)]
-"""US dollars, kept as whole micro-dollars in the ledger."""
+"""US dollars; the ledger counts whole micro-dollars."""
 
 Tokens = Annotated[int, Field(ge=0)]
 """Prompt and completion tokens together."""
@@ -40,7 +40,7 @@ class _Block(BaseModel):
 
 
 class BudgetConfig(_Block):
-    """What a workflow may spend. A cap that is absent does not bind; days are calendar days in UTC."""
+    """What a workflow may spend. A cap that is not set does not apply; days are calendar days in UTC."""
 
     per_run_usd: Usd | None = None
     """US dollars that one run may cost."""
@@ -63,22 +63,22 @@ class BudgetConfig(_Block):
 
 
 class CacheConfig(_Block):
-    """Whether an answer may be served again to an equal request of an equal reader."""
+    """Whether a cached answer may be served to an equal request of an equal reader."""
 
     answers: Literal["off", "exact", "semantic"] = "off"
-    """``exact``: the same words (case, spacing and closing punctuation aside) get the same answer while nothing that
-    it rests on has changed. ``semantic``: for the intents named in `intents` also other words, when a verifier is
-    certain that they ask the same."""
+    """``exact``: the same text (case, spacing and closing punctuation aside) gets the same answer while nothing that
+    it depends on has changed. ``semantic``: for the intents in `intents` also paraphrases, when a verifier is certain
+    that they ask the same."""
     intents: tuple[str, ...] = ()
-    """With ``semantic``: the intents whose questions may be answered so. Short answers of low risk only."""
+    """With ``semantic``: the intents it applies to. Low-risk short answers only."""
     similarity: Annotated[float, Field(ge=0.5, le=1)] = 0.85
-    """With ``semantic``: the least cosine similarity of two questions that the verifier is asked about."""
+    """With ``semantic``: minimum cosine similarity of two questions that the verifier compares."""
     embedder: str = "embedder"
     """With ``semantic``: the role of the model that embeds questions."""
     ttl: Duration = 86400.0
-    """How long an answer may be served again, as seconds or ``24h``."""
+    """Time to live of a cached answer, as seconds or ``24h``."""
     max_mb: Annotated[float, Field(gt=0, le=100_000)] = 256.0
-    """Size from which the answers unused for longest are dropped, in megabytes."""
+    """Maximum size in megabytes; the least recently used answers are evicted."""
 
 
 class PolicyConfig(_Block):
@@ -87,4 +87,4 @@ class PolicyConfig(_Block):
     files: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ("policies/*.cedar",)
     """Patterns of policy files, relative to the workflow's folder."""
     base: bool = True
-    """Start from the base policies; without them a workflow allows nothing but what its own policies allow."""
+    """Include the base policies; without them a workflow allows only what its own policies allow."""

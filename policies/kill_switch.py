@@ -1,8 +1,8 @@
-"""The kill switch: a model, an intent or a workflow is off until somebody switches it on again.
+"""The kill switch: a model, an intent or a workflow stays off until somebody switches it on again.
 
-One small JSON file in the home. Every check looks at the file's identity (one `stat`) and reads it anew when it has
-changed, so a switch works in all running processes at their next check. A file that cannot be read switches everything
-off: nobody can know what it said.
+One small JSON file in the home. Every check looks at the file's identity (one `stat`) and reads it again when it has
+changed, so a switch takes effect in all running processes at their next check. A file that cannot be read switches
+everything off, since its content is unknown.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ class Switched:
     """ISO 8601 in UTC."""
 
 
-_UNREADABLE = "the switch file cannot be read, so everything counts as off"
+_UNREADABLE = "the switch file cannot be read, so everything is treated as off"
 
 
 class KillSwitch:
@@ -114,7 +114,7 @@ class KillSwitch:
             raise RunError("SG607", message, hint="Free space or check permissions") from error
         except (ValueError, TypeError) as error:
             message = f"{self.path} is corrupt: {error}"
-            raise CorruptError(message, hint="Move it away; everything it switched off is then on") from error
+            raise CorruptError(message, hint="Move it away; everything it switched off is then on again") from error
 
 
 def _everything(fault: str) -> dict[str, Switched]:
@@ -127,5 +127,5 @@ def _checked(name: str) -> str:
         near = nearest(kind, KINDS)
         suggestion = f"; did you mean {near!r}?" if near else ""
         hint = f"Write one of {', '.join(KINDS)}, ':' and a name"
-        raise BudgetError("SG502", f"{name!r} is not something to switch{suggestion}", hint=hint)
+        raise BudgetError("SG502", f"{name!r} cannot be switched{suggestion}", hint=hint)
     return name

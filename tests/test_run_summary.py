@@ -1,4 +1,4 @@
-"""One reading of a run's state, at its beginning, while it waits, and at its end."""
+"""One reading of a run's state, at its start, while it waits, and at its end."""
 
 from typing import Any, cast
 

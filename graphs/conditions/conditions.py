@@ -4,8 +4,8 @@ What is not known stays unknown, at run time as in the proofs. CEL absorbs it wh
 unknown`` is false, ``true || unknown`` is true; everything else that touches it (``!``, a comparison, ``in``, the test
 of a ternary) is unknown. A condition *holds* only when it is certainly true, so a field that no node has written yet
 never opens a branch, not even through ``!``: with a default of false, ``!checks.failed`` would pass before any check.
-So ``tags.found`` is unknown to a condition until each tag that it is about was looked for: those that it names in
-``'TAG' in tags.found``, or all that are declared.
+So ``tags.found`` is unknown to a condition until each tag that it tests has been scored: those named in
+``'TAG' in tags.found``, or all declared ones.
 """
 
 import functools
@@ -36,9 +36,9 @@ class Condition:
         self.fields = frozenset(field.name for field in read)
         """The names of the fields it reads."""
         self.tags = tags
-        """The tags it is about."""
+        """The tags it tests."""
         self.implied = implied
-        """The fields that have one certain value wherever it holds, with that value."""
+        """Fields that have one certain value wherever it holds, with that value."""
 
     def __repr__(self) -> str:
         return f"Condition({self.text!r})"
@@ -58,7 +58,7 @@ class Condition:
         return {name: None if value is UNSET else value for name, value in found.items()}
 
     def known(self, facts: Mapping[str, object]) -> bool | None:
-        """What follows from some fields' values alone; None when the others decide."""
+        """The result as far as the values of some fields decide it; None when the others decide."""
         data = {name: facts[name] for name in self.fields if name in facts and facts[name] is not UNSET}
         value = self._expression.eval(data=data).value()
         return value if isinstance(value, bool) else None
@@ -89,11 +89,11 @@ class Conditions:
         except RuntimeError as error:
             raise ConfigError(_faults(str(error), text, locate)) from None
         except Exception as error:
-            raise ConfigError([Problem("SG120", f"condition does not parse: {error}", locate(0))]) from error
+            raise ConfigError([Problem("SG120", f"syntax error in condition: {error}", locate(0))]) from error
         result = expression.return_type().name()
         if result not in ("BOOL", "DYN"):
             what = f"the condition gives {_TYPES.get(result.lower(), result.lower())}, not true or false"
-            raise ConfigError([Problem("SG121", what, locate(0), hint="Compare it with something")])
+            raise ConfigError([Problem("SG121", what, locate(0), hint="Compare it with a value")])
         tree = parse_checked(expression.serialize())
         terms = list(walk(tree))
         said = [pair for term in terms for pair in _said_of(term, text)]
@@ -109,7 +109,7 @@ class Conditions:
         return Condition(text, expression, looked_for, tags, dict(_implied(tree, holds=True)))
 
     def _never(self, field: str, constant: Term, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
-        """The problem of a text that the field never has."""
+        """The problem of comparing a field with a text that it never has."""
         choices = self.choices(field)
         if choices and constant.value not in choices:
             is_never = "is never" if fields()[field].type == "string" else "never has"
@@ -118,7 +118,7 @@ class Conditions:
 
 
 def _implied(term: Term, *, holds: bool) -> Iterator[tuple[str, object]]:
-    """What has to be true of single fields where `term` certainly holds, or certainly does not."""
+    """What must be true of single fields where `term` certainly holds, or certainly does not."""
     if term.kind == "name" and term.name in fields():
         yield term.name, holds
     elif term.kind == "call" and term.name == "!_":
@@ -137,12 +137,12 @@ _BY_TAG = ("tags.scores", "tags.limits")
 
 
 def _said_of(term: Term, text: str) -> Iterator[tuple[str, Term]]:
-    """Each field that a term compares with texts, or asks for by name, and the text."""
+    """Each field that a term compares with a text or tests for membership, with the text."""
     if term.kind == "member":
         member = Term("constant", max(text.find(term.name, term.offset), 0), value=term.name)
         yield from ((part.name, member) for part in term.parts if part.name in _BY_TAG)
     elif term.kind == "each":
-        # in a list that is gone through, the variable stands for each of its texts
+        # in a comprehension the variable stands for each text of the list
         within = [pair for part in term.parts[1:] for inner in walk(part) for pair in _said_of(inner, text)]
         yield from ((term.parts[0].name, constant) for name, constant in within if name == term.name)
     elif term.kind == "call" and term.name in ("_==_", "_!=_", "@in", "_[_]") and len(term.parts) == 2:
@@ -165,7 +165,7 @@ def _only_named(terms: Sequence[Term]) -> bool:
 
 
 def _looked_for(field: Field, tags: frozenset[str]) -> Field:
-    """`tags.found` for a condition that is about `tags`; other fields as they are."""
+    """The value of `tags.found` for a condition that tests `tags`; other fields as they are."""
     if field.name != "tags.found":
         return field
 
@@ -203,7 +203,7 @@ _PYTHON = {"and": "&&", "or": "||", "not": "!", "is": "==", "True": "true", "Fal
 
 
 def _faults(message: str, text: str, locate: Callable[[int], Place | None]) -> list[Problem]:
-    """The library's errors, in our words."""
+    """The library's errors as problems with our codes."""
     starts = [0, *(match.end() for match in re.finditer("\n", text))]
     problems: list[Problem] = []
     for line, column, what in _ERROR.findall(message):
@@ -221,7 +221,7 @@ def _faults(message: str, text: str, locate: Callable[[int], Place | None]) -> l
     if problems:
         return problems
     plain = message.split("\n")[0].removeprefix("INVALID_ARGUMENT: ")
-    return [Problem("SG120", f"condition does not parse: {plain}", locate(0))]
+    return [Problem("SG120", f"syntax error in condition: {plain}", locate(0))]
 
 
 def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
@@ -239,7 +239,7 @@ def _syntax(what: str, text: str, offset: int, locate: Callable[[int], Place | N
         hint = f"CEL writes {_PYTHON[word[0]]} for {word[0]}"
     elif re.match(r"=(?!=)", text[offset:]):
         hint = "CEL compares with =="
-    return Problem("SG120", f"condition does not parse: {what}", locate(offset), hint=hint)
+    return Problem("SG120", f"syntax error in condition: {what}", locate(offset), hint=hint)
 
 
 def _unknown(name: str, text: str, offset: int, locate: Callable[[int], Place | None]) -> Problem:
@@ -254,7 +254,7 @@ def _unknown(name: str, text: str, offset: int, locate: Callable[[int], Place | 
     concern = name.partition(".")[0]
     known = [field for field in fields() if field.partition(".")[0] == concern]
     if name == concern and known:
-        return Problem("SG122", f"{name!r} is not a field; it has fields", place, tuple(known))
+        return Problem("SG122", f"{name!r} is not a field but a group of fields", place, tuple(known))
     choices = known or list(dict.fromkeys(field.partition(".")[0] for field in fields()))
     suggestion = nearest(name, known) or nearest(name, fields())
     return Problem("SG122", f"unknown field {name!r}", place, tuple(choices), suggestion)
@@ -266,7 +266,9 @@ def _mismatch(operator: str, types: str, offset: int, locate: Callable[[int], Pl
     sides = [_TYPES.get(part, part) for part in parts]
     hint = None
     if set(parts) == {"double", "int"}:
-        hint = "Write the number with a decimal point, as 1.0" if types == "(double, int)" else "Write a whole number"
+        hint = (
+            "Write the number with a decimal point, such as 1.0" if types == "(double, int)" else "Write a whole number"
+        )
     elif set(parts) == {"list(string)", "string"}:
-        hint = "Ask whether the text is in the list, as 'text' in a.list"
+        hint = "Test membership instead: 'text' in a.list"
     return Problem("SG121", f"`{sign}` cannot take {' and '.join(sides)}", locate(offset), hint=hint)

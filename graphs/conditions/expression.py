@@ -20,7 +20,7 @@ class Term:
     kind: str
     """``constant``, ``name``, ``call``, ``list``, ``member``, ``each`` or ``other``."""
     offset: int
-    """Where it stands in the text, in characters; of an operator, the operator itself."""
+    """Its offset in the text, in characters; for an operator, that of the operator itself."""
     name: str = ""
     """Of a name, a member of a map, a call's function, or the variable of ``list.exists(x, …)`` and its like; operators
     are ``_==_``, ``_&&_``, ``@in`` and so on."""

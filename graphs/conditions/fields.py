@@ -1,7 +1,7 @@
 """The fields that conditions may read: one table, derived from the state's `TypedDict`s.
 
 A field's name is its concern and its key, such as ``intent.confidence``. Some are derived: `router.*` is what the
-router set (the state calls it `route`), `retrieval.*` sums up the documents, `tool.*` is the last tool call.
+router set (the state calls it `route`), `retrieval.*` summarises the documents, `tool.*` is the last tool call.
 """
 
 import functools
@@ -39,15 +39,15 @@ class Field:
     choices: tuple[str, ...] = ()
     """Every value it can have, where they can be listed."""
     initial: bool = False
-    """It has a value from the start: a count of nothing is 0."""
+    """It has a value from the start, such as a count of 0."""
     optional: bool = False
-    """A node that writes its concern may leave it out."""
+    """A node that writes its group of fields may omit it."""
     described: str = ""
-    """What a derived field means; the others' docstrings stand in `state`."""
+    """The meaning of a derived field; those of the others are docstrings in `state`."""
 
     @property
     def meaning(self) -> str:
-        """For people. Reads source code, so only documentation should ask."""
+        """The meaning, for documentation. Reads source code, so it is slow."""
         concern, _, member = self.name.partition(".")
         if self.described or not member:
             return self.described or _meanings("State").get(concern, "")
@@ -77,10 +77,10 @@ _INITIAL: Mapping[str, Any] = {
     "spend": {"usd": 0.0, "estimated_usd": 0.0, "prompt_tokens": 0, "completion_tokens": 0,
               "slm_calls": 0, "llm_calls": 0, "stopped": False, "stopped_by": ""},
 }  # fmt: skip
-"""What is true before a node has written a concern; conditions find the other concerns `UNSET`."""
+"""Values before a node has written a group of fields; the other groups are `UNSET` until then."""
 
 _GIVEN = frozenset({"request", "principal", "run"})
-"""Concerns that are in the state before the first node."""
+"""Groups of fields that are in the state before the first node."""
 
 _RENAMED = {"route": "router"}
 _OMITTED = frozenset({"trail"})
@@ -147,7 +147,7 @@ def _type(hint: Any) -> FieldType:
 
 @functools.cache
 def _meanings(concern: str) -> Mapping[str, str]:
-    """The docstrings under a concern's keys."""
+    """The docstrings of a group's keys."""
     import ast
     import inspect
 

@@ -1,4 +1,4 @@
-"""What `sluicegate check` reports of a workflow, as text with the offending lines, as JSON and as SARIF 2.1.0."""
+"""Reports of `sluicegate check`: text with the offending lines, JSON and SARIF 2.1.0."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -54,7 +54,7 @@ def check(path: Path) -> Report:
 
 
 def exit_status(reports: Iterable[Report]) -> int:
-    """0: all may start. 1: some may not. 2: a file could not be read."""
+    """Exit status. 0: all may start, 1: some may not, 2: a file could not be read."""
     reports = list(reports)
     if any(report.unreadable for report in reports):
         return 2
@@ -62,7 +62,7 @@ def exit_status(reports: Iterable[Report]) -> int:
 
 
 _SHOWN = 100
-"""Problems that are shown as text; nobody reads more, and a broken generator makes thousands."""
+"""How many problems are shown as text; a broken generator makes thousands."""
 
 
 def as_text(report: Report) -> Text:
@@ -198,7 +198,7 @@ def _json(report: Report) -> dict[str, Any]:
 
 
 def as_sarif(reports: Sequence[Report]) -> dict[str, Any]:
-    """The reports as a SARIF 2.1.0 log, which code hosts show beside the lines."""
+    """The reports as a SARIF 2.1.0 log, which code hosts show next to the lines."""
     problems = [problem for report in reports for problem in report.problems]
     codes = sorted({problem.code for problem in problems})
     return {

@@ -1,7 +1,7 @@
 """From a file to a checked workflow: read, overlay, validate, resolve names, compile conditions, prove.
 
 `load` is what everything that runs a workflow calls; it raises one `ConfigError` with every problem. `inspect` is the
-same for those who report problems. A workflow that has a problem of severity ``error`` does not exist.
+same for those who report problems. A workflow with a problem of severity ``error`` is not returned.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ _PLAIN_KEYS = frozenset({"no"})
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A checked workflow; all that follows from its files and nothing else."""
+    """A checked workflow: everything that follows from its files, and nothing else."""
 
     config: WorkflowConfig
     path: Path
@@ -98,7 +98,7 @@ def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
         return None, problems
     faults = Faults(source)
     faults.problems += source.problems
-    # without its base, a variant lacks nearly everything; to say so would only hide the cause
+    # without its base, an overlay lacks nearly everything; reporting that would hide the cause
     baseless = any(problem.code == "SG118" for problem in source.problems)
     workflow = None if baseless else _checked(source, faults)
     problems = _in_file_order(faults.problems, source)
@@ -107,7 +107,7 @@ def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
 
 def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]:
     files = {str(path): position for position, path in enumerate(source.files)}
-    # what YAML may have misread is not judged by what it was read as
+    # values that YAML may have misread are not validated
     trapped = {problem.place for problem in problems if problem.code == "SG103"}
     told = [problem for problem in problems if problem.code == "SG103" or problem.place not in trapped]
 
@@ -119,7 +119,7 @@ def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]
 
 
 def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
-    """A file laid over those it extends."""
+    """A file merged over those it extends."""
     source = read(path, plain_keys=_PLAIN_KEYS)
     base = cast("dict[str, Any]", source.data).get("extends") if isinstance(source.data, dict) else None
     if not isinstance(base, str):
@@ -129,14 +129,14 @@ def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
         target = Path(os.path.normpath(path.parent / base))
         circular = target.resolve() in trail
     except (OSError, ValueError) as error:
-        return _with(source, Problem("SG118", f"extends cannot be followed: {error}", place))
+        return _with(source, Problem("SG118", f"extends cannot be resolved: {error}", place))
     if circular:
         way = " -> ".join(step.name for step in (*trail, target))
-        return _with(source, Problem("SG118", f"extends goes in a circle: {way}", place))
+        return _with(source, Problem("SG118", f"circular extends: {way}", place))
     under = _read_with_bases(target, trail)
     if not isinstance(under.data, dict):
         missing = any(problem.code == "SG101" for problem in under.problems)
-        what = f"there is no workflow {base!r}" if missing else f"the workflow {base!r} cannot be used"
+        what = f"no workflow {base!r}" if missing else f"invalid base workflow {base!r}"
         return _with(source, Problem("SG118", what, place), *(p for p in under.problems if p.code != "SG101"))
     return overlay(source, under)
 
@@ -219,7 +219,7 @@ def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Fau
 
 
 def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
-    """A `retrieve` node that does not say how many passages takes its index's word."""
+    """A `retrieve` node without `k` takes that of its index."""
     if isinstance(settings, Retrieve) and settings.k is None and settings.index in config.indexes:
         return settings.model_copy(update={"k": config.indexes[settings.index].k})
     return settings
@@ -252,7 +252,7 @@ def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> tuple[s
 
 
 def _tags(config: WorkflowConfig) -> list[str]:
-    """Every tag that a node looks for; those of broken nodes count, so that one fault is not reported twice."""
+    """Every tag that a node scores; those of broken nodes count, so that one fault is not reported twice."""
     named: list[Any] = [node.given.get("tags") for node in config.nodes.values() if node.kind == TAG.name]
     return list(dict.fromkeys(tag for tags in named if isinstance(tags, dict) for tag in cast("dict[str, Any]", tags)))
 
@@ -265,7 +265,7 @@ def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) ->
             if branch.when is not None:
                 texts.append((branch.when, (*at, "when")))
             elif position < len(node.branches) - 1 and not faults.touches(at):
-                hint = "Move it to the end; the branches after it are never tried"
+                hint = "Move it to the end; branches after it are never tried"
                 faults.add("SG136", "`otherwise` must be the last branch", (*at, "otherwise"), of_key=True, hint=hint)
     for position, guarantee in enumerate(config.guarantees):
         for key in ("when", "where"):
@@ -310,17 +310,17 @@ def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> 
     artifact = config.router.artifact
     if config.router.strategy != "slm" and artifact is not None and _card(artifact, folders) is None:
         hint = f"Fit it: sluicegate router fit {faults.source.path}"
-        what = f"there is no router artifact {artifact!r} yet"
+        what = f"no router artifact {artifact!r} yet"
         faults.add("SG310", what, ("router", "artifact"), hint=hint, severity="warning")
     answers = config.router.answers
     if answers is not None and _card(answers, folders) is None:
         hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
-        what = f"there is no fitted confidence in answers {answers!r} yet"
+        what = f"no answer confidence artifact {answers!r} yet"
         faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")
 
 
 def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:
-    """What nothing has fitted would send every answer the same way."""
+    """A field without a fitted artifact would send every answer to the same branch."""
     if config.router.answers is not None:
         return
     for name, node in config.nodes.items():
@@ -329,9 +329,9 @@ def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], fau
             for field in sorted({"answer.threshold", "answer.answerability"} & set(found.fields if found else ())):
                 faults.add(
                     "SG310",
-                    f"{field} is fitted to graded answers, and the workflow names no artifact of them",
+                    f"{field} is fitted to graded answers, but the workflow names no artifact for it",
                     ("nodes", name, "then", position, "when"),
-                    hint="Name one as `router: {answers: …}`, or compare answer.confidence with a number",
+                    hint="Name one under `router: {answers: …}`, or compare answer.confidence with a number",
                 )
 
 
@@ -378,7 +378,7 @@ def _digest(
     policies: Sequence[str],
     folders: Sequence[Path],
 ) -> str:
-    """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot."""
+    """SHA-256 over all that can change a decision; the location and layout of the files do not count."""
     cards = [_card(name, folders) if name is not None else None for name in config.router.artifacts]
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),

@@ -1,6 +1,6 @@
-"""The config language: what a workflow file may say, as strict models.
+"""The config language as strict models.
 
-Blocks that belong to a room (`models:`, `router:`, `budget:`, …) are that room's models. What a node may say beside
+Blocks that belong to a room (`models:`, `router:`, `budget:`, …) are that room's models. What a node may have besides
 `kind`, `max_visits` and `then` is its kind's settings model; `load` validates it there. Every field's docstring is its
 text in the JSON Schema and in the reference.
 """
@@ -53,7 +53,7 @@ _OneOrMore = BeforeValidator(
 )
 
 COMMON_NODE_KEYS = ("kind", "max_visits", "then")
-"""What every node may say; all its other keys are its kind's settings."""
+"""Keys that every node may have; all others are settings of its kind."""
 
 
 class Block(BaseModel):
@@ -61,12 +61,12 @@ class Block(BaseModel):
 
 
 class IntentConfig(Block):
-    """One label that the router gives, and what a request of that class may cost and risk."""
+    """One label of the router, and what a request of that class may cost and risk."""
 
     task: Task
-    """What such a request needs: the workflow branches on it."""
+    """What such a request needs; workflows branch on it."""
     risk: Risk = "low"
-    """How much harm a wrong answer does; guarantees and policies look at it."""
+    """How much harm a wrong answer does; guarantees and policies depend on it."""
     max_tokens: int = Field(default=256, ge=1, le=100_000)
     """Cap on the tokens of one model call for such a request."""
     tool: str | None = None
@@ -75,7 +75,7 @@ class IntentConfig(Block):
     """Arguments of the tool that follow from the intent alone, such as ``{category: hardware}``; a model is not asked
     for them. ``{{question}}`` in a text stands for the request."""
     describe: str = ""
-    """What belongs here, in a sentence: for people, and for strategies that have no examples."""
+    """What belongs to this intent, in a sentence: for people, and for strategies without examples."""
 
     def facts(self) -> IntentFacts:
         return IntentFacts(
@@ -84,21 +84,21 @@ class IntentConfig(Block):
 
 
 class Branch(Block):
-    """One way on: ``{when: CONDITION, go: NODE}``, or ``{otherwise: NODE}`` as the last one."""
+    """One branch: ``{when: CONDITION, go: NODE}``, or ``{otherwise: NODE}`` as the last one."""
 
     when: Words | None = None
     """A condition in CEL, over the fields in the reference."""
     go: Name | None = None
     """The node to go to when the condition holds."""
     otherwise: Name | None = None
-    """The node to go to when no branch before it was taken."""
+    """The node to go to when no earlier branch is taken."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
         if self.otherwise is None and (self.when is None or self.go is None):
             raise ValueError("a branch is {when: CONDITION, go: NODE} or {otherwise: NODE}")
         if self.otherwise is not None and (self.when is not None or self.go is not None):
-            raise ValueError("`otherwise` stands alone; write another branch for `when` and `go`")
+            raise ValueError("`otherwise` cannot be combined with `when` and `go`; write a separate branch")
         return self
 
     @property
@@ -117,14 +117,14 @@ Then = Annotated[
 
 
 class NodeConfig(BaseModel):
-    """One step of the workflow: its kind, the kind's own settings, and where to go then."""
+    """One step of the workflow: its kind, the kind's settings, and the next node."""
 
     model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     kind: str
     """What it does: a built-in kind, or one of an installed package."""
     max_visits: int | None = Field(default=None, ge=1, le=100)
-    """How often one run may come here. A branch to a node whose visits are used up is skipped."""
+    """How often one run may visit it. A branch to a node whose visits are used up is skipped."""
     then: Then | None = None
     """The next node, or a list of branches, tried in order. The ends, `respond` and `refuse`, have none."""
 
@@ -136,31 +136,31 @@ class NodeConfig(BaseModel):
 
     @property
     def given(self) -> dict[str, Any]:
-        """What the file says beside the common keys."""
+        """The keys in the file besides the common ones."""
         return dict(self.__pydantic_extra__ or {})
 
 
 class Guarantee(Block):
-    """What every run passes, proved on the graph: `no` … `without`, or `every` … `reaches`.
+    """A property of every run, proved on the graph: `no` … `without`, or `every` … `reaches`.
 
     Nodes are named by their kind, or by what kinds do (`generates`, `calls-tool`, …).
     """
 
     no: Annotated[tuple[str, ...], _OneOrMore] = ()
-    """No run comes to one of these,"""
+    """No run visits one of these,"""
     without: Annotated[tuple[str, ...], _OneOrMore] = ()
-    """without having passed one of these before."""
+    """without having visited one of these before."""
     every: Annotated[tuple[str, ...], _OneOrMore] = ()
-    """Every run that passes one of these,"""
+    """Every run that visits one of these,"""
     reaches: Annotated[tuple[str, ...], _OneOrMore] = ()
-    """passes one of these later, before it ends."""
+    """visits one of these later, before it ends."""
     after: Annotated[tuple[str, ...], _OneOrMore] = ()
-    """With `no`: asked only of runs that passed one of these, and `without` must then come after it."""
+    """With `no`: applies only to runs that visited one of these, and `without` must then come after it."""
     where: Words | None = None
-    """With `after` or `every`: a condition on the state as a run leaves that node; where it does not hold, nothing is
-    asked."""
+    """With `after` or `every`: a condition on the state as a run leaves that node; where it does not hold,
+    the guarantee does not apply."""
     when: Words | None = None
-    """A condition over the intent, the principal or the request: the guarantee holds for the requests it is true of."""
+    """A condition over the intent, the principal or the request; the guarantee covers requests for which it is true."""
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -171,19 +171,19 @@ class Guarantee(Block):
         ):
             raise ValueError("a guarantee is {no: KINDS, without: KINDS} or {every: KINDS, reaches: KINDS}")
         if self.after and not self.no:
-            raise ValueError("`after` belongs to `no` and `without`")
+            raise ValueError("`after` needs `no` and `without`")
         if self.where and not (self.after or self.every):
-            raise ValueError("`where` says of which nodes of `after` or `every`; this guarantee has neither")
+            raise ValueError("`where` restricts the nodes of `after` or `every`, and this guarantee has neither")
         return self
 
 
 class Waiver(Block):
-    """A built-in guarantee that this workflow does without, on record."""
+    """A built-in guarantee that this workflow waives, on record."""
 
     guarantee: str
     """Its name."""
     reason: str
-    """Why that is acceptable here. The audit log repeats it at every start."""
+    """Why that is acceptable here. The audit log records it at every start."""
 
 
 class ExamplesConfig(Block):
@@ -192,7 +192,7 @@ class ExamplesConfig(Block):
     train: str | None = None
     """Labelled requests to fit the router on: JSONL with `text` and `label`."""
     calibration: str | None = None
-    """Labelled requests to calibrate and to fit the threshold on; a part of `train` is held apart without it."""
+    """Labelled requests to calibrate and to fit the threshold on; by default a part of `train` is held out."""
     eval: str | None = None
     """Labelled requests to measure on; never seen in a fit."""
     requests: str | None = None
@@ -210,20 +210,20 @@ class WorkflowConfig(Block):
     version: Annotated[Version, Field(min_length=1, max_length=50, json_schema_extra={"type": ["string", "integer"]})]
     """The version, a whole number or a text such as "2.1". Runs, traces and caches carry it."""
     purpose: Words
-    """What it is for, in a sentence or two."""
+    """Its purpose, in a sentence or two."""
     extends: str | None = None
-    """A workflow file that this one varies: maps merge by key, everything else replaces, null removes."""
+    """A workflow file that this one overlays: maps merge by key, everything else replaces, null removes."""
 
     models: dict[Name, ModelConfig] = Field(min_length=1)
     """The models by their role, such as `slm`, `llm` and `embedder`."""
     intents: dict[Name, IntentConfig] = Field(min_length=1)
-    """The labels that the router gives."""
+    """The labels of the router."""
     router: RouterConfig = RouterConfig(strategy="slm")
-    """How a request gets its intent; without it, by label decoding on the small model."""
+    """How requests are classified; by default by label decoding on the small model."""
     budget: BudgetConfig = BudgetConfig()
     """What the workflow may spend."""
     cache: CacheConfig = CacheConfig()
-    """Whether an answer may be served again."""
+    """Whether answers may be cached and reused."""
     indexes: dict[Name, IndexConfig] = Field(default_factory=dict[str, IndexConfig])
     """The knowledge that `retrieve` nodes search, by name."""
     prompts: str = "prompts"
@@ -231,9 +231,9 @@ class WorkflowConfig(Block):
     policy: PolicyConfig = PolicyConfig()
     """Where the workflow's own Cedar policies are."""
     guards: GuardConfig = GuardConfig()
-    """Settings of guards; a guard that is not named runs on its defaults."""
+    """Settings of guards; a guard that is not listed uses its defaults."""
     tracing: TraceSettings = TraceSettings()
-    """How much of a run's texts its trace keeps, and under which names it is filed."""
+    """How much of a run's texts its trace keeps, and under which name, user and tags it is recorded."""
     audit: AuditSettings = AuditSettings()
     """How the audit log is kept."""
     tools: tuple[Name, ...] | None = None
@@ -245,7 +245,7 @@ class WorkflowConfig(Block):
     """The steps, by name."""
 
     guarantees: tuple[Guarantee, ...] = ()
-    """What is proved on the graph before the workflow may start, beside the built-in guarantees."""
+    """What is proved on the graph before the workflow may start, besides the built-in guarantees."""
     waive: tuple[Waiver, ...] = ()
     """Built-in guarantees that do not hold here, each with a written reason."""
     examples: ExamplesConfig = ExamplesConfig()

@@ -1,4 +1,4 @@
-"""`extends`: one source laid over another, with the places of both."""
+"""`extends`: one source merged over another, keeping the places of both."""
 
 from typing import Any, cast
 
@@ -8,7 +8,7 @@ __all__ = ["overlay"]
 
 
 def overlay(top: Source, base: Source) -> Source:
-    """`top` laid over `base`: maps merge by key, everything else replaces, null removes.
+    """`top` merged over `base`: maps merge by key, everything else replaces, null removes.
 
     Places point to the file that a value came from. Problems of both are kept, the base's first.
     """

@@ -35,7 +35,7 @@ def variant(
     _must_be(models, set(workflow.config.models), "SG112", "model")
     overlay: dict[str, Any] = {"workflow": workflow.name}
     if models:
-        # another model has another price; what it is goes without saying only for local ones
+        # another model has another price; only that of local models is known (0)
         overlay["models"] = {role: {"use": use, "price_per_mtok": None} for role, use in models.items()}
     if threshold is not None:
         overlay["router"] = {"threshold": threshold}

@@ -1,7 +1,7 @@
-"""Are all the placeholders of prompts and of tools' given arguments filled by something?
+"""Checks that every placeholder in prompts and in given tool arguments has a value.
 
-At run time a placeholder that nothing fills becomes nothing, and a model answers without its sources; here it is an
-error at its place. A kind that does not say what it fills is not checked.
+At run time an unknown placeholder becomes an empty text, and a model answers without its sources; here it is an
+error at its place. A kind that does not declare its placeholders is not checked.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,7 +28,7 @@ def check_placeholders(
     prompts: Mapping[str, tuple[Path, bytes]],
     faults: Faults,
 ) -> None:
-    """Note SG125 for every placeholder that nothing fills, once per place."""
+    """Report SG125 for every unknown placeholder, once per place."""
     for label, intent in config.intents.items():
         for key, value in intent.fields.items():
             for name, offset in placeholders(value) if isinstance(value, str) else ():
@@ -51,7 +51,7 @@ def check_placeholders(
 
 
 def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:
-    """Every node with each prompt that it asks by."""
+    """Every node with each of its prompts."""
     for node, own in settings.items():
         prompt: object = getattr(own, "prompt", None)
         if isinstance(prompt, str):
@@ -62,4 +62,4 @@ def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:
 
 def _unfilled(name: str, fills: Collection[str], place: Place | None, where: str) -> Problem:
     known: Sequence[str] = tuple(fills)
-    return Problem("SG125", f"nothing fills {{{{{name}}}}} {where}", place, known, nearest(name, known))
+    return Problem("SG125", f"unknown placeholder {{{{{name}}}}} {where}", place, known, nearest(name, known))

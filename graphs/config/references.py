@@ -1,4 +1,4 @@
-"""Does everything that a config names exist? Nodes, models, intents, prompts, indexes, guards, tools, files.
+"""Checks that everything a config names exists: nodes, models, intents, prompts, indexes, guards, tools, files.
 
 A node's setting that is called `prompt`, `index`, `model`, `guards` or `tool` names one of these, whatever its kind: a
 kind of an installed package is checked like a built-in one.
@@ -37,7 +37,7 @@ def check_references(
     folders: Sequence[Path],
     faults: Faults,
 ) -> None:
-    """Note every name that leads nowhere. `prompts` are the ids there are, `folders` the workflow's and its bases'."""
+    """Report every unknown name. `prompts` are the known ids, `folders` the workflow's and its bases'."""
     names = _Names(faults, tuple(prompts), _tools(config, settings, faults))
     _check_models(config, names)
     _check_prices(config, names)
@@ -49,7 +49,7 @@ def check_references(
 
 
 def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel], faults: Faults) -> tuple[str, ...]:
-    """The tools there are; servers of tools are asked only where the config names one."""
+    """The known tools; MCP servers are queried only where the config names one."""
     named = [intent.tool for intent in config.intents.values()]
     named += [getattr(one, "tool", None) for one in settings.values()]
     named += list(config.tools or ())
@@ -84,9 +84,9 @@ class _Names:
         known = self.known[code]
         block = _BLOCKS.get(code)
         if block and not known and self.faults.touches((block,)):
-            return  # that the block is missing or broken is told already
+            return  # a missing or broken block is already reported
         if name not in known and not self.faults.touches(pointer):
-            self.faults.add(code, f"there is no {what} {name!r}", pointer, choices=known, word=name, hint=hint)
+            self.faults.add(code, f"unknown {what} {name!r}", pointer, choices=known, word=name, hint=hint)
 
 
 def _check_models(config: WorkflowConfig, names: _Names) -> None:
@@ -103,7 +103,7 @@ def _check_models(config: WorkflowConfig, names: _Names) -> None:
 
 
 def _check_prices(config: WorkflowConfig, names: _Names) -> None:
-    """A cap in dollars does not bind a model whose calls have no price."""
+    """A cap in dollars cannot limit a model whose calls have no price."""
     caps = [cap for cap, limit in config.budget if cap.endswith("_usd") and limit is not None]
     if not caps:
         return
@@ -119,11 +119,11 @@ def _check_prices(config: WorkflowConfig, names: _Names) -> None:
         ]
     for use, pointer in unpriced:
         if use.partition(":")[0] not in LOCAL_PROVIDERS and not names.faults.touches(pointer):
-            what = f"{use} has no price, so budget.{caps[0]} would not bind it"
+            what = f"{use} has no price, so budget.{caps[0]} cannot limit it"
             names.faults.add("SG106", what, pointer, of_key=len(pointer) == 2, hint=_PRICE_MEND)
 
 
-_PRICE_MEND = "Give it a role with price_per_mtok: {input: …, output: …}; 0 where it costs nothing"
+_PRICE_MEND = "Give it a role with price_per_mtok: {input: …, output: …}; 0 if it is free"
 
 
 def _check_intents(config: WorkflowConfig, names: _Names) -> None:
@@ -140,18 +140,21 @@ def _check_intents(config: WorkflowConfig, names: _Names) -> None:
 
 
 def _check_cache(config: WorkflowConfig, names: _Names) -> None:
-    """Answers in other words are for questions of low risk that have a short answer."""
+    """Semantic caching is for low-risk questions with a short answer."""
     cache, given = config.cache, names.faults.source.data.get("cache")
     if cache.answers != "semantic":
         for key in ("intents", "similarity", "embedder"):
             if isinstance(given, dict) and key in given:
-                what, hint = f"{key!r} says nothing without `answers: semantic`", "Ask for it, or leave this out"
+                what, hint = (
+                    f"{key!r} has no effect without `answers: semantic`",
+                    "Set `answers: semantic`, or remove this key",
+                )
                 names.faults.add("SG107", what, ("cache", key), hint=hint, of_key=True)
         return
     if not cache.intents and not names.faults.touches(("cache", "intents")):
         fit = [label for label, intent in config.intents.items() if _is_faq(intent)]
         names.faults.add(
-            "SG106", "a semantic cache names the intents it is for", ("cache",), choices=fit, of_key=True,
+            "SG106", "a semantic cache must list the intents it applies to", ("cache",), choices=fit, of_key=True,
             hint="Add `intents: [...]`",
         )  # fmt: skip
     names.check("SG112", "model", cache.embedder, ("cache", "embedder"))
@@ -160,8 +163,8 @@ def _check_cache(config: WorkflowConfig, names: _Names) -> None:
         names.check("SG113", "intent", label, at)
         intent = config.intents.get(label)
         if intent is not None and not _is_faq(intent):
-            what = f"{label!r} is {intent.task} of {intent.risk} risk: only a short-answer of low risk may be reused"
-            names.faults.add("SG107", what, at, hint="Leave it out; equal words are still served from the cache")
+            what = f"{label!r} is {intent.task} with {intent.risk} risk: only a low-risk short-answer may be reused"
+            names.faults.add("SG107", what, at, hint="Remove it; identical requests are still served from the cache")
 
 
 def _is_faq(intent: IntentConfig) -> bool:
@@ -171,8 +174,8 @@ def _is_faq(intent: IntentConfig) -> bool:
 def _check_tool(config: WorkflowConfig, names: _Names, tool: str, pointer: Pointer) -> None:
     names.check("SG117", "tool", tool, pointer)
     if config.tools is not None and tool in names.known["SG117"] and tool not in config.tools:
-        hint = "Add it to tools, or use another"
-        names.faults.add("SG117", f"the tool {tool!r} is not one of tools", pointer, choices=config.tools, hint=hint)
+        hint = "Add it to `tools`, or use another one"
+        names.faults.add("SG117", f"tool {tool!r} is not listed in `tools`", pointer, choices=config.tools, hint=hint)
 
 
 def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], names: _Names) -> None:
@@ -192,7 +195,7 @@ def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], name
         _check_settings(config, given, at, names)
     for label, intent in config.intents.items():
         if intent.task == "tool" and intent.tool is None and _calls_intents_tool(config, settings):
-            what = f"requests of {label!r} need a tool, and neither the intent nor the node names one"
+            what = f"requests of {label!r} need a tool, but neither the intent nor the node names one"
             names.faults.add("SG117", what, ("intents", label), choices=names.known["SG117"], of_key=True)
 
 
@@ -221,8 +224,8 @@ def _check_settings(config: WorkflowConfig, settings: Mapping[str, Any], at: Poi
         _check_tool(config, names, tool, (*at, "tool"))
 
 
-_QUOTE_MEND = "Quoting asks by a prompt of its own: add the file ID-quote.md"
-_PROMPT_MEND = "Add the file ID.md to the prompts folder, or use another"
+_QUOTE_MEND = "`style: quote` needs a prompt of its own: add the file ID-quote.md"
+_PROMPT_MEND = "Add the file ID.md to the prompts folder, or use another prompt"
 
 
 def _check_guarantees(config: WorkflowConfig, names: _Names) -> None:
@@ -235,7 +238,7 @@ def _check_guarantees(config: WorkflowConfig, names: _Names) -> None:
             for item, word in enumerate((value,) if isinstance(value, str) else value):
                 at: Pointer = ("guarantees", position, key, item)
                 if word and word not in legal and not names.faults.touches(at):
-                    names.faults.add("SG110", f"there is no node kind {word!r}", at, choices=legal, word=word)
+                    names.faults.add("SG110", f"unknown node kind {word!r}", at, choices=legal, word=word)
 
 
 def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names) -> None:
@@ -250,7 +253,7 @@ def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names)
             wanted.append((path, ("examples", key)))
     for path, pointer in wanted:
         if first_existing(folders, path) is None and not names.faults.touches(pointer):
-            names.faults.add("SG101", f"there is no {path!r} in {folders[0]}", pointer)
+            names.faults.add("SG101", f"no {path!r} in {folders[0]}", pointer)
 
 
 def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
@@ -263,14 +266,14 @@ def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
             continue
         kind = known.get(node.kind)
         if kind is None:
-            what = f"there is no node kind {node.kind!r}"
+            what = f"unknown node kind {node.kind!r}"
             faults.add("SG110", what, (*at, "kind"), choices=known, word=node.kind)
             continue
         found[name] = kind
         if faults.touches((*at, "then")):
             continue
         if "ends" in kind.effects and node.then is not None:
-            faults.add("SG105", f"{node.kind} ends a run and has no `then`", (*at, "then"), of_key=True)
+            faults.add("SG105", f"{node.kind} ends a run and cannot have `then`", (*at, "then"), of_key=True)
         elif "ends" not in kind.effects and node.then is None:
             what = f"the key 'then' is missing: {node.kind} does not end a run"
             faults.add("SG106", what, at, of_key=True, hint="Name the next node")

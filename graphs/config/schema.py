@@ -11,23 +11,23 @@ from sluicegate.nodes.tools.registry import tools
 __all__ = ["workflow_schema"]
 
 _PARTIAL = ("models", "intents", "indexes", "nodes")
-"""Maps whose entries may be partial in a variant: its base gives what they need."""
+"""Maps whose entries may be partial in an overlay: its base has the rest."""
 
 _NULL = {"type": "null"}
 
 
 def workflow_schema() -> dict[str, Any]:
-    """JSON Schema, draft 2020-12. Where `extends` gives the rest, nothing is required."""
+    """JSON Schema, draft 2020-12. With `extends`, nothing is required."""
     schema = WorkflowConfig.model_json_schema(by_alias=True)
     definitions: dict[str, Any] = schema["$defs"]
     common = definitions.pop("NodeConfig")["properties"]
     variants = {kind.name: _variant(kind, common, definitions) for kind in kinds().values()}
     definitions["Node"] = {
-        "description": "One step of the workflow: its kind, the kind's own settings, and where to go then.",
+        "description": "One step of the workflow: its kind, the kind's settings, and the next node.",
         "type": "object",
         "required": ["kind"],
         "properties": {"kind": {"enum": list(variants), "description": common["kind"]["description"]}},
-        # one error for the kind that is meant, not one for each kind there is
+        # one error for the intended kind, not one for each existing kind
         "allOf": [
             {"if": {"properties": {"kind": {"const": name}}, "required": ["kind"]}, "then": variant}
             for name, variant in variants.items()
@@ -59,7 +59,7 @@ def workflow_schema() -> dict[str, Any]:
 
 
 def _describe(part: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Say what a block is where pydantic leaves it to the block's own description."""
+    """Add descriptions where pydantic leaves them to the block's own."""
     if "$ref" in part and "description" not in part:
         part["description"] = _tidy(definitions[part["$ref"].rpartition("/")[2]])["description"]
 
@@ -83,7 +83,7 @@ def _variant(kind: NodeKind, common: dict[str, Any], definitions: dict[str, Any]
 
 
 def _name_choices(schema: dict[str, Any]) -> None:
-    """Editors offer the guards and tools that are installed, and take any other name."""
+    """Editors suggest the installed guards and tools, and accept any other name."""
     for variant in schema["$defs"]["Node"]["allOf"]:
         properties = variant["then"]["properties"]
         if "guards" in properties:
@@ -104,7 +104,7 @@ def _tidy(value: Any) -> Any:
         return value
     found: dict[str, Any] = {}
     for key, part in value.items():  # pyright: ignore[reportUnknownVariableType]
-        # a block's defaults stand with its own fields
+        # a block's defaults are listed with its own fields
         if (key == "title" and isinstance(part, str)) or (
             key == "default" and (part is None or isinstance(part, dict))
         ):

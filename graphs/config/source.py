@@ -1,4 +1,4 @@
-"""YAML with a place for every key and value, and without its surprises.
+"""YAML with a place for every key and value, and without its traps.
 
 `read` gives the plain data of a file, the `Place` of every key and value by its pointer (the keys and positions from
 the top, such as ``("nodes", "gate", "then", 0, "when")``), and every problem found, SG101 to SG109. Nothing is ever
@@ -28,7 +28,7 @@ Pointer: TypeAlias = tuple[str | int, ...]
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 64
 MAX_VALUES = 20_000
-"""Values after aliases are expanded; the largest workflow we know has a tenth of it."""
+"""Maximum number of values, aliases expanded; the largest known workflow has a tenth of it."""
 
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -48,18 +48,18 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?")
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Where one value stands in its file."""
+    """The place of one value in its file."""
 
     value: Place
     key: Place | None = None
     """The place of its key; None for a list item and the top."""
     raw: str = ""
-    """A scalar as it stands in the file, quotes included; empty for maps and lists."""
+    """A scalar as written in the file, quotes included; empty for maps and lists."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file's data and where each part of it stands."""
+    """A file's data and the place of each part."""
 
     path: Path
     data: Any = None
@@ -70,7 +70,7 @@ class Source:
     """Every file the data came from, this one first."""
 
     def place(self, pointer: Pointer, *, of_key: bool = False) -> Place:
-        """Where the value at `pointer` stands (or its key), or the nearest thing around it that exists."""
+        """The place of the value at `pointer` (or of its key), or of the nearest existing part around it."""
         for end in range(len(pointer), -1, -1):
             entry = self.entries.get(pointer[:end])
             if entry:
@@ -80,12 +80,12 @@ class Source:
         return Place(str(self.path), 1, 1)
 
     def raw(self, pointer: Pointer) -> str:
-        """A scalar as it stands in the file; empty when there is none."""
+        """A scalar as written in the file; empty when there is none."""
         entry = self.entries.get(pointer)
         return entry.raw if entry else ""
 
     def within(self, pointer: Pointer, offset: int) -> Place:
-        """Where the character at `offset` of a text value stands, through quotes, escapes and folded lines."""
+        """The place of the character at `offset` of a text value, through quotes, escapes and folded lines."""
         start, raw, text = self.place(pointer), self.raw(pointer), self._text(pointer)
         position = _position(raw, text, offset)
         before = raw[:position]
@@ -127,11 +127,11 @@ def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        why = "there is no such file" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
+        why = "file not found" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         hint = None
         if isinstance(error, IsADirectoryError):
             inside = path / "workflow.yaml"
-            why, hint = "it is a folder", f"Name the file: {inside}" if inside.is_file() else "Name a workflow's file"
+            why, hint = "it is a folder", f"Name the file: {inside}" if inside.is_file() else "Name a workflow file"
         return Source(path, problems=(Problem("SG101", f"cannot read {path}: {why}", Place(name, 1, 1), hint=hint),))
     except ValueError as error:
         return Source(path, problems=(Problem("SG101", f"cannot read {path!r}: {error}"),))
@@ -164,7 +164,7 @@ class _Open:
 
 
 class _StopReadingError(Exception):
-    """The file is broken beyond this point; the problem is noted."""
+    """The file cannot be read beyond this point; the problem is reported."""
 
 
 class _Reader:
@@ -214,7 +214,7 @@ class _Reader:
         place = self._place(mark) if mark else Place(self._name, 1, 1)
         lines = self._text.rstrip().split("\n")
         if place.line > len(lines):
-            # what the end of the file leaves open is missed where the text ends
+            # what is unclosed at the end of the file is reported where the text ends
             place = Place(self._name, len(lines), len(lines[-1]) + 1)
         tab = "\t" in lines[place.line - 1][: place.column]
         self._note("SG102", what or "not valid YAML", place, "Indent with spaces, not with tabs" if tab else None)
@@ -243,7 +243,9 @@ class _Reader:
         elif isinstance(event, yaml.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._stop("SG102", "a second document; a workflow is one document", self._place(event.start_mark))
+                self._stop(
+                    "SG102", "a second YAML document; a workflow is a single document", self._place(event.start_mark)
+                )
 
     def _wants_key(self) -> bool:
         return bool(self._open) and isinstance(self._open[-1].container, dict) and self._open[-1].key is None
@@ -251,7 +253,7 @@ class _Reader:
     def _grow(self, by: int, place: Place) -> None:
         self._size += by
         if self._size > MAX_VALUES:
-            self._stop("SG108", f"more than {MAX_VALUES:,} values, counting what aliases repeat", place)
+            self._stop("SG108", f"more than {MAX_VALUES:,} values, including those that aliases repeat", place)
 
     def _scalar(self, event: Any) -> None:
         place = self._place(event.start_mark)
@@ -268,8 +270,8 @@ class _Reader:
 
     def _untagged(self, event: Any, place: Place) -> None:
         if event.tag not in (None, "!"):
-            hint = "Remove the tag; values are plain text, numbers, booleans, lists and maps"
-            self._note("SG103", f"the tag {event.tag} is not part of the language", place, hint)
+            hint = "Remove the tag; values are text, numbers, booleans, lists and maps"
+            self._note("SG103", f"YAML tag {event.tag} is not supported", place, hint)
 
     def _alias(self, event: Any) -> None:
         place = self._place(event.start_mark)
@@ -277,7 +279,7 @@ class _Reader:
             self._stop("SG102", "an alias cannot be a key", place)
         if event.anchor not in self._anchors:
             inside = any(frame.anchor == event.anchor for frame in self._open)
-            what = f"*{event.anchor} is inside of what it repeats" if inside else f"there is no &{event.anchor} above"
+            what = f"*{event.anchor} is inside the value it repeats" if inside else f"no anchor &{event.anchor} above"
             self._stop("SG102", what, place)
         value, size = self._anchors[event.anchor]
         self._grow(size, place)
@@ -290,7 +292,7 @@ class _Reader:
     def _begin(self, event: Any, container: dict[str, Any] | list[Any]) -> None:
         place = self._place(event.start_mark)
         if self._wants_key():
-            self._stop("SG102", "a key must be text", place, "Braces and brackets in text need quotes")
+            self._stop("SG102", "a key must be text", place, "Quote text that contains braces or brackets")
         if len(self._open) >= MAX_DEPTH:
             self._stop("SG108", f"nested deeper than {MAX_DEPTH} levels", place)
         self._grow(1, place)
@@ -307,10 +309,10 @@ class _Reader:
         frame.key, frame.key_place = text, place
         frame.keeps = False
         if plain and text == "<<":
-            self._note("SG103", "merge keys are not part of the language", place, "Write the keys out, or use extends")
+            self._note("SG103", "YAML merge keys are not supported", place, "Write out the keys, or use extends")
         elif text in frame.lines:
             self._note(
-                "SG104", f"the key {text!r} stands on line {frame.lines[text]} already", place, "Keep one of them"
+                "SG104", f"duplicate key {text!r}, first on line {frame.lines[text]}", place, "Remove one of them"
             )
         else:
             frame.keeps = True
@@ -346,7 +348,7 @@ class _Reader:
         return pointer
 
     def _plain(self, text: str, place: Place) -> Any:
-        """The value of a plain scalar, by YAML 1.2's core schema; a note where YAML 1.1 reads another."""
+        """The value of a plain scalar, by YAML 1.2's core schema; a problem where YAML 1.1 reads another."""
         if text in _WORDS:
             return _WORDS[text]
         trap = _trap(text)
@@ -368,21 +370,21 @@ class _Reader:
 
 
 def _trap(text: str) -> tuple[str, str] | None:
-    """What is treacherous about a plain scalar, and what to write instead."""
+    """The YAML trap of a plain scalar, and what to write instead."""
     quoted = f'"{text}"'
     if text.lower() in _SWITCHES:
         boolean = _SWITCHES[text.lower()]
         return (
-            f"{text} is a boolean to some YAML readers and text to others",
-            f"Write {boolean}, or {quoted} for the text",
+            f"{text} is a boolean to some YAML parsers and text to others",
+            f"Write {boolean}, or {quoted} for text",
         )
     if _OCTAL.fullmatch(text):
-        return f"{text} is an octal number to some YAML readers", f"Write a plain number, or {quoted} for the text"
+        return f"{text} is an octal number to some YAML parsers", f"Write a plain number, or {quoted} for text"
     if _SEXAGESIMAL.fullmatch(text):
-        return f"{text} is a number to base 60 to some YAML readers", f"Write {quoted}"
+        return f"{text} is a base-60 number to some YAML parsers", f"Write {quoted}"
     if _GROUPED.fullmatch(text):
         plain = text.replace("_", "")
-        return f"{text} is a number to some YAML readers and text to others", f"Write {plain}, or {quoted} for the text"
+        return f"{text} is a number to some YAML parsers and text to others", f"Write {plain}, or {quoted} for text"
     if _DATE.fullmatch(text):
-        return f"{text} is a date to some YAML readers and text to others", f"Write {quoted}"
+        return f"{text} is a date to some YAML parsers and text to others", f"Write {quoted}"
     return None

@@ -42,10 +42,10 @@ _STAND_INS: Mapping[str, Any] = {
 
 _FORMS: Mapping[str, str] = {
     r"^[a-z0-9_]+:\S+$": 'provider:model, such as "ollama:qwen3:1.7b"',
-    r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, a letter first",
+    r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, starting with a letter",
     r"^(role|group|user):[\w.@-]+$": "role:NAME, group:NAME or user:NAME",
 }
-"""What the patterns of the models mean, for people."""
+"""Descriptions of the models' patterns, for messages."""
 
 
 class Faults:
@@ -68,7 +68,7 @@ class Faults:
         of_key: bool = False,
         severity: str = "error",
     ) -> None:
-        """Note a problem at `pointer`; `word` is compared with the `choices` for a suggestion."""
+        """Report a problem at `pointer`; `word` is compared with the `choices` for a suggestion."""
         listed = tuple(choices)
         suggestion = nearest(word, listed) if word is not None else None
         place = self.source.place(pointer, of_key=of_key)
@@ -89,7 +89,7 @@ def valid_config(source: Source, faults: Faults) -> WorkflowConfig | None:
             _cut(data, pointer)
         for key, stand_in in _PLACEHOLDERS.items():
             data.setdefault(key, stand_in)
-        # what breaks only now breaks because something was cut out of it: it is known already
+        # what fails only now fails because something was removed from it, which is reported already
         silent = Faults(source)
         config = validated(WorkflowConfig, data, (), silent)
         if silent.broken <= faults.broken:
@@ -99,10 +99,10 @@ def valid_config(source: Source, faults: Faults) -> WorkflowConfig | None:
 
 
 def _without_unknown_guards(block: Any, faults: Faults) -> None:
-    # the model cannot say where an unknown guard stands, because guards of packages are extra keys to it
+    # the model cannot locate an unknown guard, because guards of packages are extra keys to it
     known = guard_names()
     for name in [key for key in cast("dict[str, Any]", block) if key not in known] if isinstance(block, dict) else ():
-        faults.add("SG116", f"there is no guard {name!r}", ("guards", name), choices=known, word=name, of_key=True)
+        faults.add("SG116", f"unknown guard {name!r}", ("guards", name), choices=known, word=name, of_key=True)
         faults.broken.add(("guards", name))
         del block[name]
 
@@ -112,7 +112,7 @@ def validated(
 ) -> _Model | None:
     """The model of `data`, which stands at pointer `at`; None after its problems were noted.
 
-    `also` are keys that are legal there beside the model's.
+    `also` are legal keys besides the model's.
     """
     if _errors(model, data, at, faults, also):
         return None
@@ -124,7 +124,7 @@ def _json(data: Any) -> str:
 
 
 def _errors(model: type[BaseModel], data: Any, at: Pointer, faults: Faults, also: Sequence[str]) -> bool:
-    """Note what is wrong with `data`, once per pointer; false when nothing is."""
+    """Report what is wrong with `data`, once per pointer; False when nothing is."""
     text = _json(data)
     details: list[Any] = []
     for strict in (True, False):
@@ -144,7 +144,7 @@ def _errors(model: type[BaseModel], data: Any, at: Pointer, faults: Faults, also
     for pointer, group in found.items():
         if group[0]["type"] == "missing" and pointer in meant:
             faults.broken.add((*at, *_removable(pointer, data)))
-            continue  # it is there, misspelt, and told as such
+            continue  # it is present but misspelt, and reported as such
         _explain(model, at, pointer, group, faults, also)
         faults.broken.add((*at, *_removable(pointer, data)))
     return bool(found)
@@ -191,7 +191,7 @@ def _has(value: Any, step: str | int) -> bool:
 
 
 def _removable(pointer: Pointer, data: Any) -> Pointer:
-    """The innermost part that can be taken away without moving its neighbours: a key, or an item with a stand-in."""
+    """The innermost part that can be removed without moving its neighbours: a key, or an item with a stand-in."""
     present: list[str | int] = []
     value = data
     for step in pointer:
@@ -211,7 +211,7 @@ def _removable(pointer: Pointer, data: Any) -> Pointer:
 
 
 def _cut(data: Any, pointer: Pointer) -> None:
-    """Take a part away, or put a stand-in in its place."""
+    """Remove a part, or put a stand-in in its place."""
     holder, last = data, pointer[-1] if pointer else ""
     for step in pointer[:-1]:
         if not _has(holder, step):
@@ -234,7 +234,7 @@ def _explain(
         keys = [*(also if len(pointer) == 1 else ()), *_keys_at(model, pointer[:-1])]
         faults.add("SG105", f"unknown key {last!r}", where, choices=keys, word=last, of_key=True)
     elif kind == "missing":
-        faults.add("SG106", f"the key {last!r} is missing", where[:-1], of_key=True)
+        faults.add("SG106", f"missing key {last!r}", where[:-1], of_key=True)
     elif len(group) == 1 and kind == "literal_error":
         choices = re.findall(r"'([^']*)'", detail["ctx"]["expected"])
         given = detail["input"]

@@ -1,4 +1,4 @@
-"""What a run says on its workflow's picture: a note in each node it came to, the values beside each branch it took."""
+"""A run's annotations on its workflow's picture: a note in each visited node, the values beside each branch taken."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,7 @@ _LONGEST = 44
 
 
 def node_notes(state: State, effects: Mapping[str, frozenset[str]]) -> dict[str, str]:
-    """A few words per visited node, by what nodes of its effects leave behind; the last visit counts."""
+    """A few words per visited node, from what it wrote; the last visit counts."""
     found: dict[str, str] = {}
     for entry in state.get("trail", []):
         said = [say(state, entry["node"]) for effect, say in _SAYS.items() if effect in effects.get(entry["node"], ())]
@@ -24,8 +24,8 @@ def node_notes(state: State, effects: Mapping[str, frozenset[str]]) -> dict[str,
 
 
 def branch_values(state: State) -> dict[tuple[str, str], str]:
-    """What the conditions of each travelled branch saw, short; an edge that is no choice out of `classify` says the
-    labels' probabilities."""
+    """The values read by the conditions of each branch taken, abbreviated; an unconditional edge out of `classify`
+    shows the labels' probabilities."""
     found: dict[tuple[str, str], str] = {}
     for entry in state.get("trail", []):
         branch, intent = entry["branch"], state.get("intent")
@@ -43,7 +43,7 @@ def branch_values(state: State) -> dict[tuple[str, str], str]:
 
 
 def short(value: Any) -> str:
-    """A value in a few letters."""
+    """A value, abbreviated."""
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, float):

@@ -28,7 +28,7 @@ SWEEPS = 24
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """An edge to be drawn, with the room its label needs (0: no label)."""
+    """An edge to be drawn, with the space its label needs (0: no label)."""
 
     source: str
     target: str
@@ -48,7 +48,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """How an edge runs, from its source to its target."""
+    """The path of an edge from its source to its target."""
 
     points: tuple[Point, ...]
     """Places it passes, all of them vertically, the first on the source's rim, the last on the target's."""

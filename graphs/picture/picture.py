@@ -15,7 +15,7 @@ from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 __all__ = ["Taken", "mermaid", "svg"]
 
 Taken: TypeAlias = "Sequence[str | Mapping[str, Any]]"
-"""The way a run took: node names in order, or the entries of its trail (`sluicegate.state.TrailEntry`)."""
+"""The path of a run: node names in order, or the entries of its trail (`sluicegate.state.TrailEntry`)."""
 
 NAME_WIDTH = 8.6
 """Of one letter of a node's name, 14 px bold, rounded up over the usual system fonts."""
@@ -24,11 +24,11 @@ KIND_WIDTH = 6.7
 LINE = 15.0
 MARGIN = 28.0
 WRAP = 30
-"""Letters after which a condition goes on in the next line, at an ``&&`` or ``||``."""
+"""Letters after which a condition is wrapped, at an ``&&`` or ``||``."""
 LONGEST = 46
 """Letters of a line before it is cut; the whole condition is in the edge's tooltip."""
 VALUE = "▸ "
-"""Begins the line of a label that says what a condition saw."""
+"""Starts the line of a label with the values that a condition read."""
 
 ROLES: Mapping[str, tuple[str, str, str]] = {
     "classifies": ("understands", "#7c3aed", "#a78bfa"),
@@ -57,7 +57,7 @@ def svg(
 ) -> str:
     """Draw a flow. `taken` is highlighted, `current` is ringed, `notes` are written into the nodes they name.
 
-    `values` are written beside the travelled branch from one node to another: what its condition saw.
+    `values` are written beside the branch taken from one node to another: what its condition read.
     """
     said, seen = notes or {}, values or {}
     visited, travelled = _way(flow, taken)
@@ -79,7 +79,7 @@ def svg(
         _edge(node, order, edge, route, lines, (node.name, order) in travelled)
         for (node, order, edge), route, lines in zip(edges, layout.routes, labels, strict=True)
     ]
-    # the way that was taken lies on top
+    # the path taken is drawn on top
     drawn.sort(key=lambda text: "sg-taken" in text.partition(">")[0])
     return "\n".join(
         [
@@ -148,7 +148,7 @@ def _mermaid(text: str) -> str:
 
 
 def _way(flow: Flow, taken: Taken) -> tuple[dict[str, None], set[tuple[str, int]]]:
-    """The nodes and the branches, by node and order, of the way that a run took."""
+    """The nodes and the branches (by node and order) of a run's path."""
     names = [step if isinstance(step, str) else str(step["node"]) for step in taken]
     visited = {name: None for name in names if name in flow.nodes}
     travelled: set[tuple[str, int]] = set()
@@ -174,7 +174,7 @@ def _role(node: FlowNode) -> str:
 
 
 def _label(node: FlowNode, order: int) -> list[str]:
-    """A branch's label in lines; empty for an edge that is no choice."""
+    """A branch's label in lines; empty for an unconditional edge."""
     condition = node.edges[order].condition
     if condition is None:
         return ["otherwise"] if len(node.edges) > 1 else []
@@ -297,7 +297,7 @@ def _path(points: Sequence[Point]) -> str:
     for index, (to_x, to_y) in enumerate(rest):
         stop = to_y
         if index == len(rest) - 1:
-            # leave room for the arrow's head
+            # leave space for the arrowhead
             stop += 7 if to_y < y else -7
         if to_x == x:
             parts.append(f"V{_n(stop)}")
@@ -313,7 +313,7 @@ def _arrow(tip: Point, *, down: bool) -> str:
 
 
 def _legend(flow: Flow, taken: bool) -> tuple[list[str], float, float]:
-    """The drawing, its width and its height: a row of the roles that occur."""
+    """The legend with its width and height: a row of the occurring roles."""
     used = [effect for effect in ROLES if any(_role(node) == effect for node in flow.nodes.values())]
     x, parts = 0.0, list[str]()
     for effect in used:
@@ -324,8 +324,8 @@ def _legend(flow: Flow, taken: bool) -> tuple[list[str], float, float]:
             f'<text class="sg-legend" x="{_n(x + 25)}" y="11">{word}</text></g>'
         )
         x += 25 + len(word) * 6.6 + 20
-    second = "Branches are tried in the order of their numbers; dashed edges lead back."
-    second += " The heavy line is the way taken." if taken else ""
+    second = "Branches are tried in numbered order; dashed edges go back."
+    second += " The bold line is the path taken." if taken else ""
     parts.append(f'<text class="sg-legend" x="0" y="36">{second}</text>')
     return parts, max(x, len(second) * 6.3), 40.0
 

@@ -1,7 +1,7 @@
 """What conditions read: whether any node before them may have written it, and which values it can have.
 
-A kind says what it *may* write. A condition that reads what no node before it may have written is a mistake; so is one
-that asks for a tag that no node before it looks for, and a `tag` node for drafts before any is written.
+A kind declares what it *may* write. A condition that reads what no earlier node may have written is a mistake; so is
+one that tests a tag that no earlier node scores, and a `tag` node for drafts before any is written.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,8 +16,8 @@ __all__ = ["domains", "never_written"]
 
 
 def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, frozenset[str]]:
-    """The keys that a run may have written, and the tags it may have looked for as ``tags TAG``, on some route, when it
-    leaves each node that is reached."""
+    """The keys that a run may have written, and the tags it may have scored (as ``tags TAG``), on some path, when it
+    leaves each reachable node."""
     found: dict[str, frozenset[str]] = {}
     waiting: list[tuple[str, frozenset[str]]] = [(flow.start, frozenset())]
     while waiting:
@@ -47,13 +47,13 @@ def _key(tag: str) -> str:
 
 
 def never_written(flow: Flow, conditions: Mapping[str, Condition], tagging: Mapping[str, Tag]) -> list[Problem]:
-    """SG124: what is read though no node before writes it, on any route. `tagging` has the `tag` nodes' settings."""
+    """SG124: fields that are read although no earlier node writes them. `tagging` has the `tag` nodes' settings."""
     possible = _may_be_written(flow, tagging)
     problems = [
         Problem(
-            "SG124", f"there is no draft to tag at {name!r}: nothing before writes one", flow.nodes[name].place,
+            "SG124", f"no draft to tag at {name!r}: no earlier node writes one", flow.nodes[name].place,
             tuple(node.name for node in flow.nodes.values() if "answer" in node.writes and node.edges),
-            hint="Put a node that writes it before this one, or say `of: request`",
+            hint="Put a node that writes one before this one, or set `of: request`",
         )
         for name, settings in tagging.items()
         if settings.of == "draft" and "answer" not in possible.get(name, ("answer",))
@@ -66,7 +66,7 @@ def never_written(flow: Flow, conditions: Mapping[str, Condition], tagging: Mapp
         place = flow.nodes[name].edges[position].place
         hint = "Put the node that writes it before this one" if writers else "Add a node that writes it"
         problems.append(
-            Problem("SG124", f"{field} has no value at {name!r}: nothing before writes it", place, writers, hint=hint)
+            Problem("SG124", f"{field} has no value at {name!r}: no earlier node writes it", place, writers, hint=hint)
         )
     return [*problems, *_never_looked_for(flow, conditions, tagging, possible)]
 
@@ -77,15 +77,15 @@ def _never_looked_for(
     tagging: Mapping[str, Tag],
     possible: Mapping[str, frozenset[str]],
 ) -> Iterator[Problem]:
-    """SG124: tags that a condition is about and that only nodes elsewhere look for."""
+    """SG124: tags that a condition tests although no earlier node scores them."""
     for name, written in possible.items():
         for edge in flow.nodes[name].edges if "tags" in written else ():
             about = conditions[edge.condition].tags if edge.condition is not None else frozenset[str]()
             for tag in sorted(tag for tag in about if _key(tag) not in written):
                 lookers = tuple(node for node, settings in tagging.items() if tag in settings.tags)
-                what = f"the tag {tag!r} has no value at {name!r}: nothing before looks for it"
-                hint = "Put the node that looks for it before this one, or ask for a tag by its name"
-                if lookers:  # a tag that nobody declares is told where it is written
+                what = f"tag {tag!r} has no value at {name!r}: no earlier node checks for it"
+                hint = "Put the node that checks for it before this one, or test a tag by its name"
+                if lookers:  # an undeclared tag is reported where it is written
                     yield Problem("SG124", what, edge.place, lookers, hint=hint)
 
 

@@ -35,15 +35,15 @@ class FlowNode:
     """How often one run may enter it; None for no limit."""
     place: Place | None = None
     writes: frozenset[str] = frozenset()
-    """The state keys it may change, as its kind declares them; who writes `intent` may change what is known of it."""
+    """The state keys it may change, as its kind declares them; a writer of `intent` may change its facts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A workflow's graph with the facts that are known of each intent."""
+    """A workflow's graph with the known facts of each intent."""
 
     start: str
     nodes: Mapping[str, FlowNode]
     """By name, in the order of the config. Every edge leads to one of them."""
     intents: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
-    """Every label a run can be given, with what is true of it, such as ``{"risk": "high", "task": "tool"}``."""
+    """Every label a run can get, with what is true of it, such as ``{"risk": "high", "task": "tool"}``."""

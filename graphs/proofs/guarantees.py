@@ -1,9 +1,9 @@
-"""Guarantees: what every run passes, proved by looking for a run that does not.
+"""Guarantees: properties of every run, proved by searching for a run that breaks them.
 
 A node D dominates a node N exactly when N cannot be reached once D is taken out of the graph (F. Allen and J. Cocke,
 A catalogue of optimizing transformations, 1972); post-dominance is the same towards the ends. So a guarantee is a
 search for a forbidden run in the product of the graph, the worlds of `semantics`, and one bit: *is a node still owed?*
-It is linear in that product. A run that is found is tried again with every visit counted, so that the route that is
+It is linear in that product. A run that is found is searched again with every visit counted, so that the path
 shown is the shortest that really exists; where that takes more than `MAX_STATES` steps the uncounted one is shown.
 """
 
@@ -18,7 +18,7 @@ from sluicegate.graphs.proofs.semantics import Semantics
 __all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Waiver", "broken", "prove_guarantees"]
 
 MAX_STATES = 10_000
-"""How far the search that counts visits goes before it gives up."""
+"""Limit of the search that counts visits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,21 +26,21 @@ class Guarantee:
     """A property of every run. Nodes are named by kind or by effect, and `generates-answer` for what drafts an answer.
 
     With `no` and `without`: no node of `no` is reached without having passed one of `without`; given `after`, this is
-    asked only, and again, after each node of `after`. With `every` and `reaches`: a run that passes a node of `every`
-    passes one of `reaches` later, before it ends.
+    required only, and again, after each node of `after`. With `every` and `reaches`: a run that visits a node of
+    `every` visits one of `reaches` later, before it ends.
     """
 
     no: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
     when: str | None = None
-    """A CEL fact that no node changes; the guarantee is proved for the intents for which it may hold."""
+    """A CEL condition that no node changes; the guarantee is proved for the intents for which it may hold."""
     where: str | None = None
-    """A CEL condition as a run leaves a node of `after` or `every`; where it does not hold, nothing is asked."""
+    """A CEL condition as a run leaves a node of `after` or `every`; where it does not hold, nothing is required."""
     every: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
     name: str = ""
-    """What a waiver calls it; only built-in ones have a name."""
+    """Its name in waivers; only built-in guarantees have one."""
     place: Place | None = None
     text: str = ""
     """As the config words it."""
@@ -59,7 +59,7 @@ class Guarantee:
 
 @dataclass(frozen=True, slots=True)
 class Waiver:
-    """A built-in guarantee that a workflow does without, for a written reason."""
+    """A built-in guarantee that a workflow waives, with a written reason."""
 
     guarantee: str
     reason: str
@@ -86,7 +86,7 @@ BUILT_IN = (
         after=("decides-policy",),
         where="policy.verdict == 'deny'",
         name="denials-hold",
-        text="what a policy-check denied gets no model's words, no tool call and no answer",
+        text="a request denied by a policy-check gets no model output, no tool call and no answer",
     ),
     Guarantee(
         no=("respond",),
@@ -94,7 +94,7 @@ BUILT_IN = (
         after=("checks",),
         where="checks.failed",
         name="failures-hold",
-        text="a draft that failed its output-check is not sent as it is, unless a human-interrupt comes first",
+        text="a draft that failed its output-check is not sent unless a human-interrupt comes first",
     ),
     Guarantee(
         no=("respond", "calls-tool"),
@@ -110,7 +110,7 @@ BUILT_IN = (
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """One step of a route: a node and the branch by which it was left."""
+    """One step of a path: a node and the branch by which it was left."""
 
     node: str
     condition: str | None
@@ -121,14 +121,14 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A guarantee with the shortest route that breaks it."""
+    """A guarantee with the shortest path that breaks it."""
 
     guarantee: Guarantee
     route: tuple[Hop, ...]
     intents: tuple[str, ...]
-    """Every intent for which a route breaks it, in the order of the config; empty before a node classified."""
+    """Every intent for which a path breaks it, in the order of the config; empty before a node classified."""
     certain: bool
-    """False when visits could not be counted to the end, and the route may ask for more visits than it has."""
+    """False when visits could not be counted to the end, and the path may need more visits than allowed."""
 
 
 def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waivers: Sequence[Waiver]) -> list[Problem]:
@@ -153,7 +153,7 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
 
 
 def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
-    """The shortest route that breaks a guarantee; None when it is proved."""
+    """The shortest path that breaks a guarantee; None when it is proved."""
     assumed = semantics.with_assumed(_assumed(semantics, guarantee))
     search = _Search(assumed, guarantee)
     rough = search.routes(counted=False)
@@ -202,7 +202,7 @@ class _Search:
         return frozenset(name for name, node in self.semantics.flow.nodes.items() if _is_any(node, names))
 
     def routes(self, *, counted: bool) -> dict[int, tuple[Hop, ...]] | None:
-        """The first, so shortest, forbidden route per world; None when counting visits took too long."""
+        """The first, hence shortest, forbidden path per world; None when counting visits took too long."""
         flow = self.semantics.flow
         counters = self.semantics.counted() if counted else ()
         first = _Step(
@@ -225,7 +225,7 @@ class _Search:
                     found.setdefault(world, self._route(step, before))
                 for index, owed in self._ways_on(step, world, visits):
                     if not owed and not self.owing:
-                        continue  # nothing is owed any more, and nothing will be
+                        continue  # nothing is owed from here on
                     to = node.edges[index].to
                     after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
                     following = _Step(to, world, owed, after)
@@ -237,7 +237,7 @@ class _Search:
         return found
 
     def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, bool]]:
-        """Every branch that a run may take, and whether something is owed then."""
+        """Every branch that a run may take, and whether a node is owed then."""
 
         def possible(where: str | None = None, *, holds: bool = True) -> tuple[int, ...]:
             if visits is None:
@@ -280,7 +280,7 @@ def _is_any(node: FlowNode, names: Sequence[str]) -> bool:
 
 
 def _meaning(semantics: Semantics, guarantee: Guarantee) -> tuple[object, ...]:
-    """Equal for guarantees that ask the same of this flow, so that none is reported twice."""
+    """Equal for guarantees that require the same of this flow, so that none is reported twice."""
 
     def named(names: Sequence[str]) -> frozenset[str]:
         return frozenset(name for name, node in semantics.flow.nodes.items() if _is_any(node, names))
@@ -305,7 +305,7 @@ def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
             problems.append(
                 Problem(
                     "SG135",
-                    f"{waiver.guarantee!r} is not a built-in guarantee, so there is nothing to waive",
+                    f"{waiver.guarantee!r} is not a built-in guarantee",
                     waiver.place,
                     choices=names,
                     suggestion=nearest(waiver.guarantee, names),
@@ -315,9 +315,9 @@ def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
             problems.append(
                 Problem(
                     "SG135",
-                    f"the guarantee {waiver.guarantee!r} is waived without a reason",
+                    f"guarantee {waiver.guarantee!r} is waived without a reason",
                     waiver.place,
-                    hint="Say why in reason; the audit log keeps it at every start",
+                    hint="Give a reason; the audit log records it at every start",
                 )
             )
     return problems
@@ -326,7 +326,7 @@ def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
 _STABLE_REQUEST = frozenset(
     {"request.id", "request.channel", "request.received_at", "request.language", "request.size"}
 )
-"""What policy-check, which may redact the request's text, leaves alone."""
+"""Fields that policy-check, which may redact the request's text, does not change."""
 
 
 def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
@@ -348,10 +348,10 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
         return None
     return Problem(
         "SG134",
-        f"the guarantee {str(guarantee)!r} cannot be proved: {changing[0]} can change during a run, so that its value "
-        "at one node says nothing of another",
+        f"guarantee {str(guarantee)!r} cannot be proved: {changing[0]} can change during a run, so that its value "
+        "at one node says nothing about another",
         guarantee.place,
-        hint="In when, use fields of intent or principal, or the request's channel or language",
+        hint="In `when`, use fields of intent or principal, or the request's channel or language",
     )
 
 
@@ -374,7 +374,7 @@ _KINDS: Mapping[str, str] = {
 def _explained(found: Broken, semantics: Semantics) -> Problem:
     nodes = semantics.flow.nodes
     last = found.route[-1].node
-    # the last node of the route that made the run owe something
+    # the last node of the path after which the run owes a node
     owing = next((hop.node for hop in reversed(found.route) if _is_any(nodes[hop.node], found.guarantee.after)), last)
     names = ", ".join(hop.node for hop in found.route)
     decided = [
@@ -382,14 +382,14 @@ def _explained(found: Broken, semantics: Semantics) -> Problem:
         for hop, following in zip(found.route, found.route[1:], strict=False)
         if hop.branching
     ]
-    message = f"guarantee broken: {found.guarantee}; by the route {names}"
+    message = f"guarantee broken: {found.guarantee}; by the path {names}"
     message += f" ({'; '.join(decided)})" if decided else ""
     if found.intents:
         message += f", for {'intent' if len(found.intents) == 1 else 'intents'} {', '.join(found.intents[:8])}"
         message += f" and {len(found.intents) - 8} more" if len(found.intents) > 8 else ""
-    message += "" if found.certain else "; visits were too many to count, so the route may exceed some max_visits"
+    message += "" if found.certain else "; too many visits to count, so the path may exceed some max_visits"
     needed = " or ".join(_KINDS.get(name, name) for name in found.guarantee.without or found.guarantee.reaches)
-    hint = f"Put a {needed} node on this route, or make one of its branches impossible"
+    hint = f"Put a {needed} node on this path, or make one of its branches impossible"
     if found.guarantee.where and owing != last:
         hint = f"Branch from {owing!r} where {found.guarantee.where}, to nodes that do not lead to {last!r}"
     if found.guarantee.name:

@@ -3,11 +3,11 @@
 A *world* is what is known of the intent: world 0 before a node classified the request, one world per intent after.
 A condition is evaluated with three values (true, false, unknown); fields with a small domain are enumerated, so that
 conditions of one branch list see the same values. A branch is possible when it is not false and no earlier branch that
-is true, or asks the same, must have been taken. A branch to a node whose visits are used up is passed over; that can
-only be on a cycle through this node.
+is true, or asks the same, must have been taken. A branch to a node whose visits are used up is skipped; that can
+only happen on a cycle through this node.
 
-At run time a condition that needs a field nobody wrote yet does not hold, and neither does its negation. So *unset* is
-one more value of every field, but where each route to the node passes one that is certain to write it.
+At run time a condition that needs an unwritten field does not hold, and neither does its negation. So *unset* is
+one more value of every field, except where each path to the node passes one that is certain to write it.
 """
 
 import itertools
@@ -22,10 +22,10 @@ __all__ = ["Known", "Semantics", "Values"]
 
 
 class Known(Protocol):
-    """What is known of the conditions, each by its CEL text."""
+    """What is known about the conditions, each by its CEL text."""
 
     def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
-        """What partial facts such as ``{"intent.risk": "high"}`` make of a condition; None when other fields decide.
+        """The value of a condition under partial facts such as ``{"intent.risk": "high"}``; None when others decide.
 
         It must never say true or false where some state with these facts says otherwise.
         """
@@ -171,7 +171,7 @@ class Semantics:
             if where is not None:
                 if values[-1] is (not holds):
                     continue
-                # a branch that asks the same finds the same
+                # a branch with the same condition has the same result
                 values = tuple(
                     holds if edge.condition == where else value for edge, value in zip(edges, values, strict=False)
                 )
@@ -179,7 +179,7 @@ class Semantics:
         return tuple(sorted(found))
 
     def _certainly_set(self, name: str, field: str) -> bool:
-        """True when a run that leaves a node has a value for a field, whatever its route was."""
+        """True when a run that leaves a node has a value for a field, whatever its path."""
         known_field = fields().get(field)
         if known_field is None:
             return False

@@ -1,4 +1,4 @@
-"""What the bare graph shows, whatever its conditions say: unreachable nodes, missing ends, endless cycles.
+"""What the graph alone shows, whatever its conditions: unreachable nodes, missing ends, endless cycles.
 
 Components are Tarjan's (R. Tarjan, Depth-first search and linear graph algorithms, SIAM J. Comput. 1(2), 1972), kept
 iterative so that a long chain does not exhaust Python's stack. All of it is linear in nodes and edges but the search
@@ -82,9 +82,9 @@ def _unreachable(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Pro
     return [
         Problem(
             "SG130",
-            f"node {name!r} is never reached from {flow.start!r}",
+            f"node {name!r} is unreachable from {flow.start!r}",
             node.place,
-            hint="Branch to it, or take it out",
+            hint="Branch to it, or remove it",
         )
         for name, node in flow.nodes.items()
         if name not in live
@@ -100,9 +100,9 @@ def _endless(flow: Flow, targets: Mapping[str, tuple[str, ...]]) -> list[Problem
     return [
         Problem(
             "SG131",
-            f"no end is reached from node {name!r}",
+            f"no end is reachable from node {name!r}",
             node.place,
-            hint="Branch from it, or from a node after it, to one that ends the run, such as respond or refuse",
+            hint="Branch from it, or from a later node, to one that ends the run, such as respond or refuse",
         )
         for name, node in flow.nodes.items()
         if name not in ending

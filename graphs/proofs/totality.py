@@ -60,12 +60,12 @@ def _not_total(semantics: Semantics, node: FlowNode, worlds: list[int]) -> list[
     if last.condition is None and not sure[-1]:
         visits = semantics.flow.nodes[last.to].max_visits
         why = f"its last branch goes to {last.to!r}, whose {visits} visits can be used up"
-        hint = "End the list with an otherwise to a node without max_visits"
+        hint = "End the list with an `otherwise` to a node without max_visits"
     else:
         labels = [semantics.labels[world] for world in missing if world]
         only_some = labels and len(missing) < len(worlds)
         why = f"no branch is certain for {_listing(labels)}" if only_some else "no branch is certain to be taken"
-        hint = "End the list with otherwise"
+        hint = "End the list with `otherwise`"
     return [Problem("SG132", f"the branches of {node.name!r} are not exhaustive: {why}", node.place, hint=hint)]
 
 
@@ -85,7 +85,7 @@ def _never_taken(semantics: Semantics, node: FlowNode, worlds: list[int]) -> lis
                 "SG136",
                 f"branch {branch} of {node.name!r} to {edge.to!r} is never taken: {why}",
                 edge.place or node.place,
-                hint="Move it up, change it, or take it out",
+                hint="Move it up, change it or remove it",
                 severity="warning",
             )
         )

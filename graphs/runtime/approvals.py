@@ -1,7 +1,7 @@
-"""Decisions on waiting runs: each is claimed once, durably, before the run goes on.
+"""Decisions on waiting runs: each is claimed once, durably, before the run continues.
 
-The claim is what makes deciding twice impossible, across processes; it also keeps the verdict, so that a crash between
-the decision and the run's next step loses neither: the run is taken up again with the verdict that was given.
+The claim makes deciding twice impossible, across processes; it also stores the verdict, so that a crash between the
+decision and the run's next step loses neither: the run is resumed with the recorded verdict.
 """
 
 import json
@@ -29,7 +29,7 @@ class Waiting(Interrupt):
     request: str
     intent: str
     deadline: str
-    """When silence refuses, ISO 8601."""
+    """Deadline after which the request is refused, ISO 8601."""
 
 
 class Approvals:
@@ -40,7 +40,7 @@ class Approvals:
         self._database = open_database(place, APPROVALS)
 
     def claim(self, waiting: Waiting, verdict: Verdict) -> None:
-        """Give this verdict, once. Raises `RunError` SG605 when another was given before."""
+        """Record this verdict, once. Raises `RunError` SG605 when another was recorded before."""
         said, now = json.dumps(verdict, ensure_ascii=False), datetime.now(UTC).isoformat()
         with self._database.writing() as execute:
             got = execute(
@@ -56,7 +56,7 @@ class Approvals:
         raise NotWaitingError(f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
 
     def unapplied(self, waiting: Waiting) -> Verdict | None:
-        """The verdict that was given but not yet acted on, after a crash."""
+        """The verdict that was recorded but not yet applied, after a crash."""
         with self._database.reading() as execute:
             rows = execute(f"SELECT verdict FROM decisions WHERE {_ONE} AND applied = 0", _key(waiting))  # noqa: S608
         return cast("Verdict", json.loads(rows[0]["verdict"])) if rows else None
@@ -66,7 +66,7 @@ class Approvals:
             execute(f"UPDATE decisions SET applied = 1 WHERE {_ONE}", _key(waiting))  # noqa: S608
 
     def passed(self, run: str) -> None:
-        """The run has gone on from all that it waited for: a crash may have come before `applied`."""
+        """Mark all decisions of a run as applied: it has moved past them, and a crash may have hit before `applied`."""
         with self._database.writing() as execute:
             execute("UPDATE decisions SET applied = 1 WHERE run = ? AND applied = 0", (run,))
 
@@ -79,5 +79,5 @@ def _key(waiting: Waiting) -> tuple[str, str, str]:
 
 
 def deadline(asked_at: str, timeout_s: float) -> str:
-    """When silence refuses, ISO 8601."""
+    """Deadline after which the request is refused, ISO 8601."""
     return (datetime.fromisoformat(asked_at) + timedelta(seconds=timeout_s)).isoformat()

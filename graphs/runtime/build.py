@@ -42,15 +42,15 @@ class Condition(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Intake:
-    """A node before the first: from what a foreign caller gives to the state that a run begins with."""
+    """A node before the first: turns a foreign caller's input into the initial state of a run."""
 
     name: str
     input: type[Any]
-    """A `TypedDict` of what is given."""
+    """A `TypedDict` of the input."""
     sees: type[Any]
-    """A `TypedDict` of what the node looks at: that, and what the state holds already."""
+    """A `TypedDict` of what the node reads: the input and what the state already holds."""
     begin: Any
-    """Takes what was given, returns the state."""
+    """Turns the input into the state."""
 
 
 class Step(Protocol):
@@ -119,7 +119,7 @@ def _step(
         with services.tracer.node(name, node.kind, observation, visit=visit) as span:
             try:
                 update = await governed(run_node, entered, services)
-            except GraphBubbleUp:  # how a node waits
+            except GraphBubbleUp:  # how a node waits for a person
                 raise
             except Exception as error:
                 if services.audit:

@@ -3,10 +3,10 @@
 LangGraph's own SQLite saver writes the whole state at every step. This one writes only the channels that a
 step changed, each once per version (as LangGraph's Postgres saver does), in one transaction. To a file it writes on the
 caller's thread: a commit in write-ahead mode is a copy into the page cache, which is cheaper than a thread switch and
-survives `kill -9`. A server is waited for on another thread.
+survives `kill -9`. Calls to a server wait on another thread.
 
 LangGraph's Postgres savers would not do here: the one refuses `ainvoke`, the other belongs to one event loop and
-refuses to be asked from it, and neither can put what was redacted out of a run's history. `benchmarks/compiled.py`
+cannot be called from it, and neither can remove redacted values from a run's history. `benchmarks/compiled.py`
 measures ours.
 """
 
@@ -151,7 +151,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
     def rewrite(self, thread_id: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
         """Put every value of a thread, as ``{channel: value}``, through `change`; how many it has changed.
 
-        What stood there before is gone as `Database.erasing` says.
+        The old values are erased as `Database.erasing` says.
         """
         changed = 0
         with self._database.erasing(thread_id) as execute:
@@ -170,7 +170,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         return changed
 
     def interrupted(self) -> Sequence[str]:
-        """The threads that stand at an interrupt, the one that has stood longest first."""
+        """The threads that are at an interrupt, longest-waiting first."""
         with self._database.reading() as execute:
             rows = execute(
                 "SELECT thread, min(id) AS since FROM writes WHERE channel = '__interrupt__' AND NOT EXISTS"

@@ -1,4 +1,4 @@
-"""From a workflow's file to a `Runner`: every service that its nodes touch, put together in one place.
+"""From a workflow's file to a `Runner`: the one place where the services of its nodes are assembled.
 
 Heavy libraries are loaded by the rooms when they are first used; opening a workflow costs what its checks and proofs
 cost.
@@ -50,7 +50,7 @@ __all__ = ["Opened", "open_workflow"]
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A workflow that is ready to run, and what it was made of."""
+    """A workflow that is ready to run, with its parts."""
 
     workflow: Workflow
     runner: Runner
@@ -73,10 +73,10 @@ def open_workflow(
     migrates: str = "",
     change: Callable[[Services], Services] = lambda services: services,
 ) -> Opened:
-    """Load, check, prove and put together.
+    """Load, check, prove and assemble a workflow.
 
-    `dry` answers for tools with effects without calling them; `shadow` marks the runs; `migrates` lets runs of another
-    digest go on; `change` may swap services, for replays and tests.
+    `dry` simulates tools with effects; `shadow` marks the runs; `migrates` lets runs of another
+    digest continue; `change` may swap services, for replays and tests.
     Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
     """
     workflow = path if isinstance(path, Workflow) else load(path)
@@ -88,9 +88,9 @@ def open_workflow(
     policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
     reading = ReadFilters(policy)
     allowed = available(workflow.tools)
-    # for what asks models in a node's name; the nodes' own models are governed by their steps
+    # for what calls models on a node's behalf; the nodes' own models are governed by their steps
     asked = Governed(TracedModels(models, tracer))
-    # what has no effects leaves no trace in the log of effects, nor in the store of people's data
+    # a run without effects writes neither to the audit log nor to the store of personal data
     auditor = None if dry or shadow else _auditor(workflow, policy.digest)
     vault = SparingVault(auditor.vault) if auditor else MemoryVault()
     services = Services(
@@ -144,7 +144,7 @@ def _semantic(cache: CacheConfig) -> Semantic | None:
 
 
 def _auditor(workflow: Workflow, policy_set: str) -> "Auditor":
-    """The audit log's writer. Raises `RunError` SG606, SG607: what cannot be recorded does not start."""
+    """The audit log's writer. Raises `RunError` SG606, SG607: a workflow that cannot be audited does not start."""
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.auditor import Auditor
     from sluicegate.observe.incidents import Incidents
@@ -197,7 +197,7 @@ def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable
 
 
 def _confidence(workflow: Workflow) -> Confidence:
-    """How sure an answer is; unfitted without an artifact of graded answers. Raises `ModelError` SG310 to SG312."""
+    """The confidence in answers; unfitted without an artifact of graded answers. Raises `ModelError` SG310 to SG312."""
     from sluicegate.routing.answers.answer import load_answers
 
     named = workflow.config.router.answers

@@ -1,7 +1,7 @@
 """The input layer: what a request must be before the first node sees it.
 
 Bytes become text (UTF-8, else the encoding a byte-order mark names), text becomes NFC without control
-characters, and size has a limit. What was changed is said in the request, so a trace shows it.
+characters, and size has a limit. Changes are noted in the request, so a trace shows them.
 """
 
 import codecs
@@ -50,7 +50,7 @@ def clean(raw: str | bytes) -> tuple[str, list[str]]:
         raise RunError(
             "SG602",
             f"the request has more than {MAX_BYTES:,} bytes",
-            hint="Ask about a part of it, or ingest it as a document",
+            hint="Ask about part of it, or ingest it as a document",
         )
     text = raw.replace("\r\n", "\n").replace("\r", "\n")
     if any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
@@ -64,13 +64,13 @@ def clean(raw: str | bytes) -> tuple[str, list[str]]:
         changed.append("control-characters")
     text = text.strip()
     if not text:
-        raise RunError("SG601", "the request is empty", hint="Write what you want in words")
+        raise RunError("SG601", "the request is empty", hint="Describe what you need")
     return text, changed
 
 
 def _decoded(raw: bytes, changed: list[str]) -> str:
     if len(raw) > 4 * MAX_BYTES:
-        raise RunError("SG602", f"the request has more than {MAX_BYTES:,} bytes", hint="Ask about a part of it")
+        raise RunError("SG602", f"the request has more than {MAX_BYTES:,} bytes", hint="Ask about part of it")
     for mark, encoding in _BYTE_ORDER_MARKS.items():
         if raw.startswith(mark):
             changed.append("encoding")

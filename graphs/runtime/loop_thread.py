@@ -1,4 +1,4 @@
-"""One event loop on a thread of its own, for those who call asynchronous work from plain code or from a running loop.
+"""An event loop on its own thread, for calling asynchronous work from plain code or from a running loop.
 
 A notebook already runs a loop, a script has none; work that is sent here behaves the same in both, and clients that
 belong to one loop stay on it.
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 def wait_for(work: Coroutine[Any, Any, T]) -> T:
-    """Run `work` to its end and give its result; an interrupt from the keyboard cancels it."""
+    """Run `work` to its end and return its result; a keyboard interrupt cancels it."""
     future = _send(work)
     try:
         return future.result()
@@ -27,7 +27,7 @@ def wait_for(work: Coroutine[Any, Any, T]) -> T:
 
 
 async def elsewhere(work: Coroutine[Any, Any, T]) -> T:
-    """The same for callers that have a loop, which goes on meanwhile."""
+    """The same for callers with a running loop, which is not blocked."""
     return await asyncio.wrap_future(_send(work))
 
 

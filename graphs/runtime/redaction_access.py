@@ -1,8 +1,8 @@
-"""Placeholders restored for the person who may see what they stand for, and a run's history cleaned of it.
+"""Restores placeholders for people who may see the original values, and removes those from a run's history.
 
-What a placeholder stands for is in the vault and nowhere else. It is given out for one reader at a time: the policies
-decide on the action ``see_redacted`` for each kind of data and where it came from, and the audit log has the event
-before the text is given. Without a record nothing is restored.
+What a placeholder stands for is in the vault and nowhere else. It is revealed to one reader at a time: the policies
+decide on the action ``see_redacted`` for each kind of data and its origin, and the audit log has the event before the
+text is shown. Without a record nothing is restored.
 """
 
 import json
@@ -17,7 +17,7 @@ from sluicegate.state import Principal, State
 __all__ = ["concealing", "revealed"]
 
 _WORDS = frozenset({"text", "draft", "reason", "arguments", "fields", "proposal", "result", "extra"})
-"""Keys whose values are what people or models wrote, as far down as they go."""
+"""Keys whose values were written by people or models, at any depth."""
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ def revealed(value: T, state: State, reader: Principal, services: Services, vaul
 
 
 def concealing(hidden: Mapping[str, Hidden]) -> Callable[[T], T]:
-    """A function that puts placeholders into the words within plain data of a run, wherever a value still stands."""
+    """A function that replaces redacted values in a run's plain data by their placeholders."""
     mapping = {placeholder: one.value for placeholder, one in hidden.items()}
     return lambda value: _texts(value, lambda text, words: conceal(text, mapping) if words else text)
 
@@ -69,7 +69,7 @@ def _allowed(
 
 
 def _texts(value: Any, change: Callable[[str, bool], str], *, words: bool = False) -> Any:
-    """Plain data with `change` made to every text; it hears whether the text stands where words do."""
+    """Plain data with `change` applied to every text; it is told whether people or models wrote the text."""
     if isinstance(value, str):
         return change(value, words)
     if isinstance(value, Mapping):

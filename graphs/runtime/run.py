@@ -1,4 +1,4 @@
-"""Running a compiled workflow: start, stop at a person, go on in another process, take up after a crash.
+"""Running a compiled workflow: start, wait for a person, continue in another process, resume after a crash.
 
 A `Runner` is one workflow with its services. All that must last is in the checkpoint, the store and the decisions; a
 `Runner` can be thrown away between any two calls.
@@ -35,7 +35,7 @@ _STEP_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Where a stretch stops although it could go on: after or before these nodes, ``*`` for every one."""
+    """Where a run segment pauses although it could continue: after or before these nodes, ``*`` for every one."""
 
     after: Literal["*"] | list[str] | None = None
     before: Literal["*"] | list[str] | None = None
@@ -43,12 +43,12 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to, or where it waits."""
+    """The outcome of a run, or where it waits."""
 
     run: str
     state: State
     ms: float
-    """Duration of this stretch, in milliseconds."""
+    """Duration of this segment, in milliseconds."""
     waiting: Waiting | None = None
 
     @property
@@ -84,9 +84,9 @@ class Runner:
         migrates: str = "",
         vault: Vault | None = None,
     ) -> None:
-        """`migrates` is the digest of another version whose runs may go on under this one: an operator's choice.
+        """`migrates` is the digest of another version whose runs may continue on this one: an operator's choice.
 
-        `vault` has what the placeholders of redacted texts stand for; the guards' own.
+        `vault` holds the values of redacted texts' placeholders; it is the guards' own.
         """
         self.graph = graph
         self.services = services
@@ -105,7 +105,7 @@ class Runner:
         run: str = "",
         session: str = "",
     ) -> Outcome:
-        """Send one request through. A `run` id that has started before is taken up where it stopped.
+        """Run one request. A `run` id that has started before is resumed where it stopped.
 
         Raises `RunError` SG601, SG602 (the request), SG611 (a node failed) and what the nodes raise.
         """
@@ -136,7 +136,7 @@ class Runner:
         }
 
     async def resume(self, run: str) -> Outcome:
-        """Go on with a run that a crash cut short, or show where it stands. Raises `RunError` SG603, SG604."""
+        """Resume a run that a crash interrupted, or show where it is. Raises `RunError` SG603, SG604."""
         state = self._known(run)
         self._clean(run)
         waiting = self.waiting(run)
@@ -173,7 +173,7 @@ class Runner:
             # how long this has waited is unknown, so its deadline may have passed
             raise NotWaitingError(
                 f"the clock went back: run {run} has waited since {waiting['asked_at']}, and now is {now.isoformat()}",
-                hint="Set the clock right, then decide",
+                hint="Correct the clock, then decide",
             )
         if by and now > datetime.fromisoformat(waiting["deadline"]):
             await self.expire(run)
@@ -181,9 +181,9 @@ class Runner:
         if by or verdict != "timeout":
             permit(by, waiting, state, self.services)
         if verdict == "approve" and has_no_draft(state) and not waiting["proposal"]:
-            hint = "Edit it: what you write goes out. Or reject it"
-            raise NotWaitingError(f"run {run} has no draft that could be approved", hint=hint)
-        # a person who was shown what was redacted may write it again
+            hint = "Edit it to send your own text, or reject it"
+            raise NotWaitingError(f"run {run} has no draft to approve", hint=hint)
+        # a person who was shown a redacted value may write it again
         conceal = concealing(self.vault.hidden(run))
         text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
         given: Verdict = {
@@ -197,10 +197,10 @@ class Runner:
         return await self._decide(waiting, given, pause)
 
     async def expire(self, run: str) -> Outcome:
-        """Let the clock decide: silence refuses. Raises as `decide` does, SG605 also before the deadline."""
+        """Refuse after the deadline. Raises as `decide` does, SG605 also before the deadline."""
         waiting = self.waiting(run)
         if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
-            raise NotWaitingError(f"run {run} is not past a deadline")
+            raise NotWaitingError(f"run {run} has not passed its deadline")
         return await self.decide(run, "timeout", None, reason="nobody decided in time")
 
     def waiting(self, run: str) -> Waiting | None:
@@ -242,9 +242,9 @@ class Runner:
     ) -> Outcome:
         """Run until an end, a person or a pause, under one trace.
 
-        `given` is the state to begin with, a LangGraph `Command`, or None to go on; `state` is what it goes on from.
+        `given` is the initial state, a LangGraph `Command`, or None to continue; `state` is what it continues from.
         `begins` says whether the trace begins here; by default when the run does. Raises `RunError` SG608 when another
-        process works on this run.
+        process is running it.
         """
         facts, started = self.services.workflow, time.perf_counter()
         resumed = given is not state if begins is None else not begins
@@ -300,7 +300,7 @@ class Runner:
 
     def all_llm_usd(self, state: State) -> float | None:
         """What the large model would have cost for this run's prompts, and for the words of its answer where the small
-        one only picked them or none was asked; None where the workflow has no large model."""
+        one only picked them or no model was called; None where the workflow has no large model."""
         models, spend, answer = self.services.models, state.get("spend"), state.get("answer")
         try:
             models.describe("llm")
@@ -315,14 +315,14 @@ class Runner:
         values = self.graph.get_state(_config(run)).values
         if "run" in values:
             return cast("State", values)
-        # cut short before its first node: the state it began with is still on its way in
+        # interrupted before its first node: its initial state is still pending
         from langgraph.constants import START
 
         saved = cast("Any", self.graph.checkpointer).get_tuple(_config(run))
         return saved.checkpoint["channel_values"].get(START) if saved else None
 
     def unfinished(self, run: str) -> bool:
-        """Whether this run has begun and stands where `resume` can go on."""
+        """Whether this run has started and is where `resume` can continue."""
         return self._state(run) is not None and bool(self._next(run))
 
     def _next(self, run: str) -> Sequence[str]:
@@ -332,12 +332,12 @@ class Runner:
     def _known(self, run: str) -> State:
         state = self._state(run)
         if state is None:
-            raise NotFoundError(f"no run {run} in this home", hint="List runs with: sluicegate trace list")
+            raise NotFoundError(f"no run {run} in this home", hint="List all runs: sluicegate trace list")
         if state["run"]["digest"] not in {self.services.workflow.digest, self._migrates}:
             raise RunError(
                 "SG604",
                 f"run {run} began on {state['run']['workflow']} {state['run']['digest'][:12]}, which has changed since",
-                hint="Finish it on the version it began with (--kept), or go on under the present one (--migrate)",
+                hint="Finish it on the version it started with (--kept), or continue on the current one (--migrate)",
             )
         return state
 

@@ -1,9 +1,9 @@
 """One process works on a run at a time.
 
-A second one that takes up the same run would repeat its node and pay its model calls twice. In a home the lock is one
+A second one that resumed the same run would repeat its node and pay its model calls twice. In a home the lock is one
 byte of one file, at an offset that the run id gives: it costs no file per run, and the system drops it when its process
-dies, however it dies. On a server it is a lock of the connection that writes the run, with a row beside it: a row whose
-lock nobody holds is a run that was cut short.
+dies, however it dies. On a server it is a lock of the connection that writes the run, plus a row: a row whose lock
+nobody holds is an interrupted run.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ __all__ = ["RunBusy", "alone", "left"]
 
 
 class RunBusy(LockedError):  # noqa: N818 - said of the run
-    """Another process, or another task, works on this run now."""
+    """Another process, or another task, is running this run."""
 
 
 _guard = threading.Lock()
@@ -53,18 +53,18 @@ def alone(where: Place, state: State) -> Generator[None]:
         except Exception:
             _ended(stretches, run)
             raise
-        # not of one that was cancelled, as by a service that closes: it is cut short, and goes on elsewhere
+        # not of one that was cancelled, as by a closing service: it is interrupted, and continues elsewhere
         _ended(stretches, run)
 
 
 def _ended(stretches: PostgresDatabase, run: str) -> None:
-    # a run whose end could not be written down is one that was cut short
+    # a run whose end could not be recorded counts as interrupted
     with suppress(RunError), stretches.writing(run) as execute:
         execute("DELETE FROM stretches WHERE run = ?", (run,))
 
 
 def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
-    """Run and digest of what was cut short on any machine of this server."""
+    """Run and digest of interrupted runs of any machine that shares this server."""
     with PostgresDatabase(server, RUNS_AT_WORK).reading() as execute:
         rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
     return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
@@ -98,7 +98,7 @@ def _offset(run: str) -> int:
 def _lock(file: int, offset: int, run: str) -> None:
     try:
         import fcntl
-    except ImportError:  # Windows has no such locks: there, a run is alone only within its process
+    except ImportError:  # Windows has no such locks: there, a run is exclusive only within its process
         return
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
@@ -115,4 +115,4 @@ def _unlock(file: int, offset: int) -> None:
 
 
 def _busy(run: str) -> RunBusy:
-    return RunBusy(f"run {run} is being worked on", hint="Wait until it is done, then ask again")
+    return RunBusy(f"run {run} is in progress elsewhere", hint="Wait until it is done, then try again")

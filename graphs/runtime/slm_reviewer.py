@@ -1,4 +1,4 @@
-"""The second pass: the small model's opinion on a draft, for the guard `slm-review`."""
+"""The small model's review of a draft, for the guard `slm-review`."""
 
 from sluicegate.policies.guards.checking import Review
 from sluicegate.services import Message, Models
@@ -18,7 +18,7 @@ _SYSTEM = (
 
 
 def reviewer(models: Models, role: str = "slm") -> Review:
-    """Asks the role's model. Raises `ModelError` when none answers, `StoppedError` when none may: failed checks."""
+    """Calls the role's model. Raises `ModelError` when none answers, `StoppedError` when none may: failed checks."""
 
     async def review(question: str, text: str) -> bool | None:
         asked = [Message("system", _SYSTEM), Message("user", f"Question: {question}\nAnswer: {text}")]

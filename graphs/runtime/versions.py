@@ -1,6 +1,6 @@
-"""The versions of workflows that have run in this home: where each lives, and a copy of what it was.
+"""The versions of workflows that have run in this home: where each is, and a copy of its files.
 
-A run that waits may outlive an edit of its workflow. The copy lets it finish on the version it began with: everything
+A waiting run may outlive an edit of its workflow. The copy lets it finish on the version it started with: everything
 that the digest covers (config, prompts, policies, router artifact), in the same places relative to each other.
 """
 
@@ -21,9 +21,9 @@ __all__ = ["current", "keep", "kept"]
 
 
 def keep(workflow: Workflow, *, present: bool = True) -> None:
-    """Remember this version; costs a look at one folder when it is known.
+    """Record this version; costs one look at a folder when it is known.
 
-    `present`: runs of this name go on under it from now on; not so for a challenger in the shadow. Raises `RunError`
+    `present`: runs of this name use it from now on; False for a challenger in shadow mode. Raises `RunError`
     SG607, SG625.
     """
     folder, present = _folder(workflow.digest), present and not _of_home(workflow.path)
@@ -37,7 +37,7 @@ def keep(workflow: Workflow, *, present: bool = True) -> None:
 
 def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
     origin = {"workflow": workflow.name, "file": str(workflow.path.resolve()), "digest": workflow.digest}
-    if present:  # neither an old version nor a variant is
+    if present:  # neither an old version nor an overlay is
         _point(workflow.name, origin)
     if folder.is_dir():
         return
@@ -69,7 +69,7 @@ def kept(digest: str) -> Path:
     origin = _folder(digest) / "origin.json"
     if not origin.is_file() and not _bring(digest, origin.parent):
         raise RunError(
-            "SG604", f"no copy of version {digest[:12]} was kept", hint="Go on under the present one: --migrate"
+            "SG604", f"no copy of version {digest[:12]} was kept", hint="Continue on the current version: --migrate"
         )
     return origin.parent / "files" / json.loads(origin.read_text(encoding="utf-8"))["start"]
 
@@ -139,7 +139,7 @@ def _files(workflow: Workflow) -> Iterable[Path]:
 
 
 def _only_named(workflow: Workflow) -> Iterable[Path]:
-    """What the config names and a run does not read: the copy holds its place, so that the copy can be loaded."""
+    """What the config names but a run does not read: an empty stand-in, so that the copy can be loaded."""
     config = workflow.config
     names = [name for name in config.examples.model_dump().values() if isinstance(name, str)]
     for index in config.indexes.values():

@@ -1,6 +1,6 @@
 """Kept versions on the server that machines share, so that a run can end elsewhere on the version it began with.
 
-Which version is the present one of its name is there too, for a machine that has never opened the workflow itself.
+Which version is current is stored there too, for a machine that has never opened the workflow itself.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from sluicegate.storage.schemas import VERSIONS
 
 __all__ = ["SharedVersions"]
 _FOLDER = "folder"
-"""In the place of a hash."""
+"""Stands in for a hash."""
 
 
 class SharedVersions:
@@ -23,7 +23,7 @@ class SharedVersions:
         self._database: Database = PostgresDatabase(server, VERSIONS)
 
     def put(self, digest: str, folder: Path) -> None:
-        """Keep a folder under a digest; costs one look when it is known."""
+        """Keep a folder under a digest; costs one look-up when it is known."""
         with self._database.reading() as execute:
             if execute("SELECT 1 AS known FROM kept WHERE digest = ? LIMIT 1", (digest,)):
                 return
@@ -60,7 +60,7 @@ class SharedVersions:
         return bool(rows)
 
     def point(self, workflow: str, digest: str) -> None:
-        """From now on runs of this name begin on this version."""
+        """Make this version the current one of its name."""
         with self._database.writing() as execute:
             execute(
                 "INSERT INTO present VALUES (?, ?) ON CONFLICT (workflow) DO UPDATE SET digest = excluded.digest",
@@ -68,7 +68,7 @@ class SharedVersions:
             )
 
     def present(self, workflow: str) -> str:
-        """The digest that was pointed to last; empty when none was."""
+        """The digest that is current; empty when there is none."""
         with self._database.reading() as execute:
             rows = execute("SELECT digest FROM present WHERE workflow = ?", (workflow,))
         return rows[0]["digest"] if rows else ""

@@ -1,4 +1,4 @@
-"""What is recorded of runs, read from their checkpoints without opening their workflows."""
+"""Recorded runs, read from their checkpoints without opening their workflows."""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -22,26 +22,26 @@ def recorded(run: str) -> State:
 
 
 def full_id(start: str) -> str:
-    """The run whose id is this, or begins like this. Raises `RunError` SG603 when none or several fit."""
+    """The run with this id or unique prefix. Raises `RunError` SG603 when none or several match."""
     with _checkpoints() as checkpoints:
         found = checkpoints.beginning(start) if start else ()
     if start in found:
         return start
     if len(found) != 1:
-        what = f"several runs begin with {start!r}" if found else f"no run {start!r}"
-        raise NotFoundError(what, hint="`sluicegate approvals list` shows what waits, `trace list` what there is")
+        what = f"several runs start with {start!r}" if found else f"no run {start!r}"
+        raise NotFoundError(what, hint="List waiting runs: sluicegate approvals list; all runs: sluicegate trace list")
     return found[0]
 
 
 def all_waiting(workflow: str = "") -> list[Run]:
-    """The runs that stand at an interrupt, shadows left out, the one that has waited longest first."""
+    """The waiting runs, shadow runs left out, longest-waiting first."""
     with _checkpoints() as checkpoints:
         found = [_state(checkpoints, thread)["run"] for thread in checkpoints.interrupted()]
     return [run for run in found if not run["shadow"] and workflow in ("", run["workflow"])]
 
 
 def left_at_home() -> int:
-    """How many runs wait in the home although runs are on a server now: from before its URL was set."""
+    """How many runs wait in the home from before the server's URL was set."""
     from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
 
     path = home() / "checkpoints.sqlite"
@@ -58,10 +58,10 @@ def _state(checkpoints: "Checkpoints", run: str) -> State:
     try:
         found = checkpoints.get_tuple({"configurable": {"thread_id": run}})
     except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError(f"the checkpoint of run {run} cannot be read: {error}") from error
+        raise CorruptError(f"cannot read the checkpoint of run {run}: {error}") from error
     values = found.checkpoint["channel_values"] if found else {}
     if "run" not in values:
-        raise NotFoundError(f"no run {run} in this home", hint="List runs with: sluicegate trace list")
+        raise NotFoundError(f"no run {run} in this home", hint="List all runs: sluicegate trace list")
     return cast("State", values)
 
 

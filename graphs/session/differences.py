@@ -1,4 +1,4 @@
-"""What differs between two states: field by field for a step, fact by fact for two runs."""
+"""Differences between two states: field by field for a step, fact by fact for two runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ from sluicegate.run_summary import RunSummary
 __all__ = ["Difference", "differences", "facts", "facts_differ"]
 
 _BOOKKEEPING = frozenset({"trail", "request", "principal"})
-"""Not what a step changed: the trail is shown as the decision that was taken."""
+"""Fields not shown as changes of a step: the trail is shown as the decision taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing that is not the same; None where it is absent."""
+    """One difference; None where a value is absent."""
 
     field: str
     before: Any
@@ -42,7 +42,7 @@ def _compare(path: str, before: Any, after: Any, found: list[Difference]) -> Non
 
 
 def facts(summary: RunSummary) -> dict[str, Any]:
-    """What a run came to, in the few facts that people compare."""
+    """The outcome of a run in a few comparable facts."""
     return {
         "workflow": f"{summary.workflow} {summary.version}",
         "status": summary.status,

@@ -1,6 +1,6 @@
-"""What an edit makes of a state: the fields laid over what is there, and the last branch decided again.
+"""Edits of a state: the new fields are merged over it, and the last branch is decided again.
 
-Who asks, what happened and what tools did stay what they are; the trail says that it was edited.
+Requester, history and tool results cannot be edited; the trail records the edit.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _FIXED = frozenset({"run", "trail", "principal", "tool_calls"})
 
 
 def edited(workflow: "Workflow", state: State, given: Mapping[str, Any], *, at: str) -> dict[str, Any]:
-    """The update that an edit writes; an `intent` may be given by its label alone, which a person is sure of.
+    """The update that an edit writes; an `intent` may be given by its label alone, with confidence 1.
 
     Raises `RunError` SG615 for a field that the state does not have or an edit may not touch.
     """
@@ -57,7 +57,7 @@ def _laid_over(key: str, value: Any, state: State) -> Any:
             raise RunError("SG615", f"{key} is a map", hint=f"Give the fields to change: {key}={{…}}")
         return value
     if there is None:
-        raise RunError("SG615", f"there is no {key} yet", hint="Step on until there is one")
+        raise RunError("SG615", f"no {key} yet", hint="Step until there is one")
     fields, given = cast("Mapping[str, Any]", there), cast("Mapping[str, Any]", value)
     for name in given:
         if name not in fields:

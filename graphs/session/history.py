@@ -1,7 +1,7 @@
-"""The checkpoints that led to where a run stands: walked back, gone back to, copied into another run.
+"""The checkpoints that led to a run's current state: walked back, rewound to, copied into another run.
 
-All of it is LangGraph's own: snapshots by their parents, copies by `update_state`. A run that was rewound keeps the
-checkpoints of the way it left, which its lineage passes over.
+All of it is LangGraph's own: snapshots by their parents, copies by `update_state`. A rewound run keeps the
+checkpoints that it left, which its lineage skips.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 __all__ = ["before", "begin", "copied", "go_back", "head", "lineage", "write"]
 
 _APPENDED = ("trail", "tool_calls")
-"""The channels whose updates are added to what is there."""
+"""The channels whose updates are appended."""
 
 
 def head(graph: "Graph", run: str) -> "StateSnapshot":
-    """Where a run stands."""
+    """The current snapshot of a run."""
     return graph.get_state(_at(run))
 
 
 def lineage(graph: "Graph", run: str) -> "list[StateSnapshot]":
-    """Every snapshot that has a state, from where the run stands back to its beginning."""
+    """Every snapshot that has a state, from the current one back to the first."""
     found = [head(graph, run)]
     while found[-1].parent_config:
         found.append(graph.get_state(found[-1].parent_config))
@@ -39,14 +39,14 @@ def lineage(graph: "Graph", run: str) -> "list[StateSnapshot]":
 
 
 def begin(graph: "Graph", state: State) -> None:
-    """Make a run that stands before its first node."""
+    """Create a run that is before its first node."""
     from langgraph.constants import START
 
     graph.update_state(_at(state["run"]["id"]), dict(state), as_node=START)
 
 
 def write(graph: "Graph", run: str, update: dict[str, Any]) -> None:
-    """Change the state where the run stands; the branch is read from the last entry of the trail."""
+    """Change the current state; the branch is read from the last entry of the trail."""
     from langgraph.constants import START
 
     trail = update.get("trail") or head(graph, run).values.get("trail", [])
@@ -54,7 +54,7 @@ def write(graph: "Graph", run: str, update: dict[str, Any]) -> None:
 
 
 def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = None) -> "StateSnapshot":
-    """The snapshot of a lineage that stands before a visit of `node`, the latest unless `visit` says which.
+    """The snapshot of a lineage before a visit of `node`, by default the latest.
 
     Raises `RunError` SG615, naming the nodes that were visited.
     """
@@ -64,18 +64,18 @@ def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = 
     passed = [entry["node"] for entry in cast("State", snapshots[0].values).get("trail", [])]
     known = ", ".join(dict.fromkeys([*passed, *(task.name for task in snapshots[0].tasks)]))
     which = f"node {node!r}" if visit is None else f"visit {visit} of node {node!r}"
-    raise RunError("SG615", f"this run has not come to {which}", hint=f"It came to: {known}")
+    raise RunError("SG615", f"this run has not reached {which}", hint=f"It has visited: {known}")
 
 
 def go_back(graph: "Graph", snapshot: "StateSnapshot") -> None:
-    """Make a snapshot of a run the place where it stands; what came after it stays in the store."""
+    """Rewind a run to a snapshot; what came after it stays in the store."""
     graph.update_state(snapshot.config, None, as_node="__copy__")
 
 
 def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, change: Callable[[State], State]) -> None:
     """Copy a lineage into the new run `run` of `graph`; `change` gives each state its new form.
 
-    The graph may be of another version. Raises `RunError` SG615 when it lacks a node of the way.
+    The graph may be of another version. Raises `RunError` SG615 when it lacks a visited node.
     """
     from langgraph.constants import START
     from langgraph.types import StateUpdate
@@ -89,7 +89,9 @@ def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, chang
         for node in (*(entry["node"] for entry in trail), *([ahead] if ahead else [])):
             if node not in graph.nodes:
                 raise RunError(
-                    "SG615", f"the other workflow has no node {node!r}", hint="Fork before the ways part: at=NODE"
+                    "SG615",
+                    f"the other workflow has no node {node!r}",
+                    hint="Fork before the workflows diverge: at=NODE",
                 )
         update = {key: value for key, value in state.items() if key in _APPENDED or last.get(key) != value}
         update |= {key: state.get(key, [])[len(last.get(key, [])) :] for key in _APPENDED if key in state}

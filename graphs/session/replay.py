@@ -1,10 +1,10 @@
-"""Recorded requests through another version: what would have changed.
+"""Replays recorded requests on another version: what would have changed.
 
-A replay is a shadow run: marked so in its trace, with tools that have effects answering without being called, nothing
-in the audit log, and the answer cache neither read nor written, so that a replay says what the version does and not
-what somebody asked before. Unless told otherwise it is served the very passages that the recorded run retrieved: a
-difference is then the version's, not the knowledge's; those that the version's policies forbid to the one who asked
-are withheld, and the change says so. What models cost is real and is booked.
+A replay is a shadow run: marked so in its trace, with tools that have effects simulated, nothing in the
+audit log, and the answer cache neither read nor written, so that a replay shows the version and not earlier requests.
+By default it retrieves the very passages of the recorded run: a difference is then due to the version, not the
+knowledge; passages that the version's policies deny to the requester are withheld and reported. What models cost is
+real and is booked.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ Documents = Literal["same", "fresh"]
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One recorded run and what the other version made of its request."""
+    """One recorded run and its replay."""
 
     run: str
     replayed: str
@@ -43,9 +43,9 @@ class Change:
     """The facts of the recorded run, see `graphs.session.differences.facts`."""
     after: Mapping[str, Any]
     documents: Literal["same", "fresh", "none"]
-    """What the replay was served: the recorded passages, new ones (also where it never searched), or it asked none."""
+    """What the replay retrieved: the recorded passages, new ones (also where the run never searched), or none."""
     withheld: Sequence[str]
-    """Ids of recorded documents that this version does not let the one who asked read: they were not served."""
+    """Ids of recorded documents that this version does not let the requester read; they were withheld."""
     differences: Sequence[Difference]
 
     @property
@@ -65,7 +65,7 @@ def open_for_replay(
     *,
     change: Callable[[Services], Services] = lambda services: services,
 ) -> Opened:
-    """The version to replay through. Raises what `open_workflow` raises."""
+    """The version to replay on. Raises what `open_workflow` raises."""
 
     def stubbed(services: Services) -> Services:
         services = change(services)
@@ -81,13 +81,13 @@ async def replay(
     documents: Documents = "same",
     tell: Callable[[Change], None] = lambda _: None,
 ) -> list[Change]:
-    """Send the requests of recorded runs through `opened`, in order; `tell` hears of each as it is done.
+    """Replay the requests of recorded runs on `opened`, in order; `tell` is called with each result.
 
     Raises `RunError` SG603 for a run that is not recorded, before any is replayed, SG611 when `opened` would have
     effects, and what nodes raise.
     """
     if not opened.runner.shadow:
-        raise RunError("SG611", "a replay needs a workflow without effects", hint="Use open_for_replay")
+        raise RunError("SG611", "a replay needs a workflow opened without effects", hint="Use open_for_replay")
     states = {run: recorded(run) for run in runs}
     changes: list[Change] = []
     for run, state in states.items():

@@ -1,4 +1,4 @@
-"""Stepping through a run: node by node, back again, and once more another way.
+"""Stepping through a run: node by node, back, and again with changes.
 
     session = Session.start("configs/helpdesk/workflow.yaml", "I forgot my password")
     session.step()                                  # one node; shows what it changed
@@ -7,15 +7,15 @@
     other = session.fork(model="ollama:qwen3:4b")   # a run of its own from here, under another model
     session.run().compare(other.run())
 
-All that a session knows is in the checkpoints: `Session.open(run_id)` takes it up in another process. A run that was
-not made for stepping is only looked at; the first call that would change it works on a copy under a new run id.
+The state of a session is in the checkpoints: `Session.open(run_id)` continues it in another process. A run that was
+not started for stepping is read-only; the first call that would change it works on a copy under a new run id.
 
-The methods work in a script and in a notebook's running loop alike. Those that run nodes have a twin to await, named
+The methods work in a script and in a notebook's running loop alike. Those that run nodes have an async version:
 `astep`, `arun`, `aapprove`, `areject`, `aedit_draft`.
 
-What a session may do outside: models are asked and their cost is booked, because that is what is looked at. A started
-session calls its tools as `sluicegate run` does, unless it is `dry`; a fork is dry unless told otherwise: tools with
-effects answer without being called. A session reads the answer cache and never writes it.
+Outside effects: models are called and their cost is booked. A started session calls its tools as `sluicegate run`
+does, unless it is `dry`; a fork is dry by default: tools with effects are simulated. A session reads the answer cache
+and never writes it.
 """
 
 import dataclasses
@@ -51,14 +51,14 @@ Change = Callable[[Services], Services]
 
 
 class Session:
-    """One run under one's hands. `start` a new one or `open` one by its id."""
+    """An interactive handle on one run. `start` a new run or `open` one by its id."""
 
     def __init__(self, opened: Opened, run: str, *, change: Change, mine: bool, begun: bool) -> None:
         self._opened = opened
         self._run = run
         self._change = change
         self._mine = mine
-        """The run was made for stepping; another one is copied before it is changed."""
+        """The run was started for stepping; any other is copied before it is changed."""
         self._begun = begun
         """The run's trace has begun."""
 
@@ -76,7 +76,7 @@ class Session:
         dry: bool = False,
         change: Change = lambda services: services,
     ) -> "Session":
-        """A new run that stands before its first node. `dry` keeps tools with effects from being called.
+        """A new run, before its first node. `dry` simulates tools with effects.
 
         `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request).
         """
@@ -100,7 +100,7 @@ class Session:
         """A run of this home by its id, a session's own or one from production, on the version it began with.
 
         With `as_`, only what policy lets this person see (action ``see_trace``). `config` names the workflow's file
-        when it is neither where it was nor kept. Raises `RunError` SG603 (no such run), SG604 (its version is gone),
+        when it has moved and no copy was kept. Raises `RunError` SG603 (no such run), SG604 (its version is gone),
         SG606 (corrupt), SG610 (not yours to see), SG612 (the store is of a newer version).
         """
         state = recorded(run)
@@ -117,11 +117,11 @@ class Session:
             raise RunError(
                 "SG604",
                 f"run {run} is of version {state['run']['digest'][:12]}, this file is {opened.workflow.digest[:12]}",
-                hint="Leave config out to open it on its own version, then fork(config=…)",
+                hint="Omit config to open it on its own version, then fork(config=…)",
             )
         return cls(opened, run, change=change, mine=mine, begun=bool(state.get("trail")))
 
-    # --- where it stands ---
+    # --- current state ---
 
     @property
     def run_id(self) -> str:
@@ -139,24 +139,24 @@ class Session:
 
     @property
     def dry(self) -> bool:
-        """Tools with effects answer without being called."""
+        """Tools with effects are simulated."""
         return self._values()["run"]["shadow"] or not self._mine
 
     @property
     def state(self) -> StateView:
-        """The state, a dictionary that shows itself as a table."""
+        """The state, a dictionary with a table as its display."""
         return StateView(self._values())
 
     @property
     def node(self) -> str | None:
-        """The node that comes next, or waits; None at the end."""
+        """The next or waiting node; None at the end."""
         # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
         ahead = self._head().tasks
         return ahead[0].name if ahead else None
 
     @property
     def waiting(self) -> "Waiting | None":
-        """What a person is asked, when the run waits for one."""
+        """What a person has to decide, when the run waits for one."""
         return self._opened.runner.waiting(self._run)
 
     @property
@@ -178,14 +178,14 @@ class Session:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What the run has come to, in the few facts that are compared."""
+        """The outcome so far in a few comparable facts."""
         return facts(RunSummary.of(self._values(), status="waiting" if self.waiting else None))
 
     def compare(self, other: "Session") -> Comparison:
         """Two runs side by side."""
         return Comparison(self._run, self.facts, other.run_id, other.facts)
 
-    # --- on ---
+    # --- forward ---
 
     def step(self) -> Step:
         """Run the next node. Raises `RunError` SG615 at the end or while a person is asked, and what nodes raise."""
@@ -195,7 +195,7 @@ class Session:
         return await elsewhere(self._step())
 
     def run(self, until: str | None = None) -> "Session":
-        """Run to the end or to a person; with `until`, stop before that node if the run comes to it.
+        """Run to the end or to a person; with `until`, stop before that node if the run reaches it.
 
         Raises as `step` does.
         """
@@ -205,7 +205,7 @@ class Session:
         return await elsewhere(self._go(until))
 
     def approve(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
-        """Decide what waits, as a person whom the policies allow; stops after that node.
+        """Approve the waiting run, as a person whom the policies allow; stops after that node.
 
         Raises `RunError` SG605 (nothing waits), SG610 (this person may not decide).
         """
@@ -215,36 +215,36 @@ class Session:
         return await elsewhere(self._decide("approve", as_, role, reason))
 
     def reject(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
-        """As `approve`, the other way."""
+        """Like `approve`, but rejects."""
         return wait_for(self._decide("reject", as_, role, reason))
 
     async def areject(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("reject", as_, role, reason))
 
     def edit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
-        """As `approve`, with `text` sent in the draft's place."""
+        """Like `approve`, but sends `text` instead of the draft."""
         return wait_for(self._decide("edit", as_, role, reason, text))
 
     async def aedit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("edit", as_, role, reason, text))
 
-    # --- back, and another way ---
+    # --- back and fork ---
 
     def rewind(self, node: str | None = None, *, visit: int | None = None) -> "Session":
-        """Stand before `node` again, as before its latest visit or its `visit`-th; without a node, one step back.
+        """Go back to before `node`, its latest visit or its `visit`-th; without a node, one step back.
 
-        Raises `RunError` SG615 when the run did not come there.
+        Raises `RunError` SG615 when the run did not visit it.
         """
         snapshots = history.lineage(self._opened.runner.graph, self._run)
         if node is not None:
             self._known(node)
-            # what comes next is no way back unless that very visit is asked for
+            # the next node is not a way back unless that very visit is named
             back = snapshots[1:] if visit is None and node in snapshots[0].next and len(snapshots) > 1 else snapshots
             target = history.before(back, node, visit)
         elif len(snapshots) > 1:
             target = snapshots[1]
         else:
-            raise RunError("SG615", "this run stands at its beginning")
+            raise RunError("SG615", "this run is at its start")
         if self._mine:
             history.go_back(self._opened.runner.graph, target)
         else:
@@ -252,9 +252,9 @@ class Session:
         return self
 
     def edit(self, *, intent: str | Mapping[str, Any] | None = None, **changes: Any) -> Step:
-        """Change the state where the run stands: ``edit(answer={"text": "…"}, intent="outage_report")``.
+        """Change the current state: ``edit(answer={"text": "…"}, intent="outage_report")``.
 
-        A map is laid over what is there; an intent's label brings what the workflow says about it. The last node's
+        A map is merged over the existing one; an intent's label sets what the workflow defines for it. The last node's
         branch is decided again on the new state, and the trail says that it was edited.
         Raises `RunError` SG615 for a field that the state does not have or an edit may not touch.
         """
@@ -274,12 +274,12 @@ class Session:
         config: "Path | str | Workflow | None" = None,
         dry: bool = True,
     ) -> "Session":
-        """A run of its own from here, or from before the latest visit of the node `at`; this one stays as it is.
+        """A new run from here, or from before the latest visit of the node `at`; this run is not changed.
 
         `prompt` (a text or a file) replaces the prompt of the next node that has one, `model` is the model of the role
         ``slm``; maps name prompts and roles. `threshold` replaces the router's, also where it was read already.
-        `config` goes on under another workflow file. The variant is checked and proved first.
-        Raises `ConfigError`, and `RunError` SG615 when the other workflow lacks a node of the way.
+        `config` continues on another workflow file. The overlay is checked and proved first.
+        Raises `ConfigError`, and `RunError` SG615 when the other workflow lacks a visited node.
         """
         snapshots = history.lineage(self._opened.runner.graph, self._run)
         if at is not None:
@@ -295,7 +295,7 @@ class Session:
 
     @property
     def svg(self) -> str:
-        """The graph with the way taken, as one self-contained SVG."""
+        """The graph with the path taken, as one self-contained SVG."""
         return session_svg(self.workflow, self._values(), self.node, waiting=self.waiting)
 
     def _repr_html_(self) -> str:
@@ -308,7 +308,7 @@ class Session:
     def __repr__(self) -> str:
         return session_text(self.workflow, self._values(), self.node, waiting=self.waiting)
 
-    # --- how ---
+    # --- internals ---
 
     def _head(self) -> "StateSnapshot":
         return history.head(self._opened.runner.graph, self._run)
@@ -332,7 +332,9 @@ class Session:
             asked = self.waiting["approvers"]
             raise RunError("SG615", f"the run waits for {asked}", hint="approve(), reject() or edit_draft()")
         if self.node is None:
-            raise RunError("SG615", "the run has ended", hint="rewind(NODE) goes back, fork(at=NODE) begins another")
+            raise RunError(
+                "SG615", "the run has ended", hint="rewind(NODE) goes back; fork(at=NODE) starts another run"
+            )
         begins, self._begun = not self._begun, True
         await self._opened.runner.run_segment(self._run, None, self._values(), begins=begins, pause=pause)
 
@@ -341,7 +343,7 @@ class Session:
             raise NotWaitingError(f"run {self._run} is not waiting for a decision")
         if not self._mine:
             self._make_mine()
-            await self._stretch(Pause(after="*"))  # the copy asks again
+            await self._stretch(Pause(after="*"))  # the copy interrupts again
         person = intake.principal(as_, _listed(role))
         await self._opened.runner.decide(self._run, verdict, person, reason=reason, text=text, pause=Pause(after="*"))
         return self.diff
@@ -351,7 +353,7 @@ class Session:
             self._copy(history.lineage(self._opened.runner.graph, self._run))
 
     def _copy(self, snapshots: "Sequence[StateSnapshot]") -> None:
-        """Go on with a copy of a run that is not this session's; its tools are dry since it was opened."""
+        """Continue with a copy of a run that is not this session's; its tools are dry since it was opened."""
         self._run = _copy(snapshots, self._opened, self._run)
         self._mine, self._begun = True, False
 
@@ -374,7 +376,7 @@ class Session:
         return variant(base, prompts=prompts, models=models, threshold=threshold)
 
     def _next_prompt(self, snapshot: "StateSnapshot") -> str:
-        """The prompt of the next node that has one, by the shortest way."""
+        """The prompt of the next node that has one, by the shortest path."""
         flow, ahead = self.workflow.flow, list(snapshot.next)
         for name in ahead:
             prompt = getattr(self.workflow.settings[name], "prompt", None)
@@ -392,7 +394,7 @@ class Session:
 
 
 class _ReadOnlyCache:
-    """Answers may be found in it, and none is put there: an edited draft must not be served to anybody."""
+    """Read-only: an edited draft must never be served to anybody else."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
@@ -450,7 +452,7 @@ def _copy(snapshots: "Sequence[StateSnapshot]", opened: Opened, origin: str, thr
 
 
 def _file_of(state: State) -> Path:
-    """The file a run's version is in: where the workflow is, if it has not changed, else the kept copy."""
+    """The file of a run's version: the workflow's own if it has not changed, else the kept copy."""
     from sluicegate.graphs.config.load import load
 
     digest = state["run"]["digest"]

@@ -1,7 +1,7 @@
-"""How a session shows itself: in a notebook as HTML with inline SVG, elsewhere as text.
+"""Display of sessions: HTML with inline SVG in a notebook, text elsewhere.
 
 The HTML is self-contained: no script, nothing from outside. Its colours come from the page it is put in, so that it
-reads well on light and dark ground. Every text of a run is escaped: it may come from anybody.
+reads well on light and dark ground. Every text of a run is escaped, since anybody may have written it.
 """
 
 import json
@@ -52,7 +52,7 @@ _STYLE = (
 
 
 class StateView(dict[str, Any]):
-    """A state: a dictionary that shows itself as a table, concern by concern."""
+    """A state: a dictionary displayed as a table, group by group."""
 
     def __init__(self, state: State) -> None:
         super().__init__(state)
@@ -69,7 +69,7 @@ class StateView(dict[str, Any]):
 
 
 class Trail(list[TrailEntry]):
-    """The decisions of a run: a list that shows itself as a table."""
+    """The decisions of a run: a list displayed as a table."""
 
     def _repr_html_(self) -> str:
         return _page(
@@ -100,7 +100,7 @@ class Step:
     def __init__(self, before: State, after: State, *, waiting: "Waiting | None") -> None:
         old, new = before.get("trail", []), after.get("trail", [])
         self.entry: TrailEntry | None = new[-1] if len(new) > len(old) else None
-        """The trail's new entry; None when the step came to a person, or there was none."""
+        """The trail's new entry; None when the step stopped at a person, or there was none."""
         self.changes: list[Difference] = differences(before, after)
         self.waiting = waiting
 
@@ -188,7 +188,7 @@ class Comparison:
 
     def __repr__(self) -> str:
         lines = [f"{one.field}: {plain(one.before)} → {plain(one.after)}" for one in self.changes]
-        return "\n".join(lines) or "the same in every fact"
+        return "\n".join(lines) or "identical"
 
 
 def session_svg(workflow: "Workflow", state: State, node: str | None, *, waiting: "Waiting | None") -> str:
@@ -223,12 +223,12 @@ def session_html(workflow: "Workflow", state: State, node: str | None, *, waitin
 
 def session_text(workflow: "Workflow", state: State, node: str | None, *, waiting: "Waiting | None") -> str:
     summary = RunSummary.of(state, status="waiting" if waiting else None)
-    way = " → ".join(summary.way) or "not begun"
+    way = " → ".join(summary.way) or "not started"
     return f"<Session {workflow.name} {summary.run} {summary.status}: {way}{f' → ({node})' if node else ''}>"
 
 
 def _probabilities(state: State) -> str:
-    """The likeliest labels as bars, with the threshold."""
+    """The most likely labels as bars, with the threshold."""
     intent = state.get("intent")
     assert intent is not None
     threshold = state.get("route", {}).get("threshold")
@@ -279,7 +279,7 @@ def _onward(branch: Branch) -> str:
 
 
 def values_of(branch: Branch) -> str:
-    """What the conditions of a branch saw."""
+    """The values that the conditions of a branch read."""
     return ", ".join(f"{name} = {short(value)}" for name, value in branch["values"].items())
 
 
@@ -313,7 +313,7 @@ def plain(value: Any, limit: int = 120) -> str:
 
 
 def _item(value: Any) -> str:
-    """One of a list, by what names it."""
+    """One item of a list, by its identifying keys."""
     if isinstance(value, Mapping):
         named = cast("Mapping[str, Any]", value)
         for head, more in (("title", "score"), ("label", "confidence"), ("guard", "action"), ("tool", "status")):

@@ -1,8 +1,8 @@
-"""The kinds that write: `slm-answer`, `llm-synthesize` and `summarize`. They differ in who writes and from what.
+"""The kinds that write: `slm-answer`, `llm-synthesize` and `summarize`. They differ in the model and its sources.
 
-Each writes in its own words or quotes (see `quoting`). A synthesis can be written section by section, each from the
-passages alone, so that every section carries its own citations and is checked with them; after a check that only some
-sections failed, the others stay as they are.
+Each writes freely or quotes (see `quoting`). A synthesis can be written section by section, each from the passages
+alone, so that every section carries its own citations and is checked with them; when only some sections fail their
+check, the others are kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,7 +33,7 @@ class SlmAnswer(Settings):
     model: str = "slm"
     """The role of the model that writes."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Cap on the output; by default what the intent allows."""
+    """Maximum output tokens; by default what the intent allows."""
     style: Style = "write"
     """``write``: in the model's own words. ``quote``: sentences of the sources, word for word, that the model picks."""
     quotes: int = Field(default=3, ge=1, le=10)
@@ -44,19 +44,19 @@ class LlmSynthesize(SlmAnswer):
     model: str = "llm"
     """The role of the model that writes."""
     sections: list[str] = Field(default_factory=list[str])
-    """Headings to write under, each in a call of its own, whose prompt gets it as `section`; by default the whole text
-    in one call. A second visit writes only those again that were not grounded or not cited."""
+    """Headings to write under, each in its own call, whose prompt gets it as `section`; by default the whole text in
+    one call. A second visit rewrites only the sections that were not grounded or not cited."""
     again: Style = "write"
     """The style of a second visit, after a draft that failed its checks."""
 
 
 class Summarize(SlmAnswer):
     of: Literal["request", "documents"] = "request"
-    """What is summarised. Of a request, ``quote`` takes the text that it wants put short, not what asks for that."""
+    """What is summarised. From a request, ``quote`` takes the text to be summarised, not the instruction."""
 
 
 def _numbered(texts: list[str], state: State) -> str:
-    """Sources as the prompt shows them: number, title, words; a document that begins with its title says it once."""
+    """Sources as the prompt shows them: number, title, text; a title that starts the document is not repeated."""
     titles = [document["title"] for document in state.get("documents", [])]
     return "\n\n".join(
         f"[{n}] {title}\n{_untitled(text, title)}"
@@ -70,7 +70,7 @@ def _untitled(text: str, title: str) -> str:
 
 
 def _feedback(state: State) -> str:
-    """Why the draft before was not good enough, for a second try; empty on the first."""
+    """Why the previous draft failed, for a second try; empty on the first."""
     checks, answer = state.get("checks"), state.get("answer")
     failed = bool(checks and checks["failed"])
     reasons = [result["reason"] for result in checks["results"] if not result["passed"]] if checks and failed else []
@@ -92,12 +92,12 @@ class _Plan:
 
 
 def _standing(name: str, state: State) -> dict[str, str]:
-    """The sections of this node's own draft that passed, where it failed for nothing but its sections."""
+    """The sections of this node's draft that passed, where only sections failed."""
     answer, checks = state.get("answer"), state.get("checks")
     if not answer or answer["by"] != name or not checks or not set(checks["failures"]) <= BY_SECTION:
         return {}
     if answer["finish"] == "length":
-        return {}  # which section was cut off is not kept: the whole is written again
+        return {}  # which section was cut off is not recorded: the whole text is written again
     failed = checks.get("sections")
     return {heading: text for heading, text in parted(answer).items() if heading not in failed} if failed else {}
 
@@ -109,7 +109,7 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
         texts = [] if now.from_request else sources_of(state, services)
         standing = _standing(name, state) if now.sections else {}
         texts_by_heading: dict[str, str] = {}
-        # how sure each section was is not kept, so those that stand count as the whole draft did
+        # the confidence of single sections is not recorded, so kept sections count as the whole draft did
         sure = state["answer"]["confidence"] if standing and "answer" in state else 1.0
         part: _Part | None = None
         cut = False
@@ -124,8 +124,8 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
                 return {"answer": said(name, "", confidence=0.0)}
             texts_by_heading[section] = part.text
             cut = cut or part.completion.finish == "length"
-            sure = min(sure, part.judged.confidence)  # a text is as sure as its least sure section
-        assert part is not None, "a section that stands has one beside it that failed"
+            sure = min(sure, part.judged.confidence)  # a text's confidence is that of its least certain section
+        assert part is not None, "another section of the text failed"
         whole = replace(part.completion, text="\n\n".join(headed(*one) for one in texts_by_heading.items()))
         judged = replace(part.judged, confidence=sure)
         answer = written(name, whole, part.prompt, judged, services.confidence.threshold, state)
@@ -142,7 +142,7 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What one call gave: the whole text, or one section of it."""
+    """The result of one call: the whole text, or one section."""
 
     completion: Completion
     text: str
@@ -163,7 +163,7 @@ async def _part(
 ) -> _Part | None:
     """`said_already` is what the other sections say, `to_come` those not yet written.
 
-    None when a model may not be asked, or when there is nothing to quote.
+    None when a model may not be called, or when there is nothing to quote.
     """
     question, intent = state["request"]["text"], state.get("intent")
     candidates: Sequence[Candidate] = ()
@@ -180,7 +180,7 @@ async def _part(
                 found = await shortlist(state, services, about, texts, said=said_already, later=later)
             candidates, lead = found.candidates, found.margin
             if not candidates:
-                return None  # nothing to quote: words of its own would be what this style rules out
+                return None  # nothing to quote, and this style rules out free text
     except StoppedError:
         return None
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
@@ -198,7 +198,7 @@ async def _part(
         prompt=prompt,
         max_tokens=settings.max_tokens or (intent["max_tokens"] if intent else 256),
         schema=choice_schema(len(candidates), settings.quotes) if candidates else None,
-        # the same words again would fail the same check again
+        # the same text would fail the same check again
         seed=visit - 1,
         temperature=0.7 if visit > 1 and not candidates else 0.0,
         logprobs=1,
@@ -243,7 +243,7 @@ _FILLS = frozenset({"question", "sources", "feedback", "section"})
 
 SLM_ANSWER = NodeKind(
     name="slm-answer",
-    doc="Let the small model answer, from the retrieved passages when there are any.",
+    doc="Answer with the small model, from the retrieved passages if there are any.",
     settings=SlmAnswer,
     make=_slm_answer,
     writes=_WRITES,
@@ -253,7 +253,7 @@ SLM_ANSWER = NodeKind(
 )
 LLM_SYNTHESIZE = NodeKind(
     name="llm-synthesize",
-    doc="Let the large model write from the retrieved passages; a second visit is told why the first draft failed.",
+    doc="Answer with the large model from the retrieved passages; a second visit is told why the first draft failed.",
     settings=LlmSynthesize,
     make=_llm_synthesize,
     writes=_WRITES,
@@ -263,7 +263,7 @@ LLM_SYNTHESIZE = NodeKind(
 )
 SUMMARIZE = NodeKind(
     name="summarize",
-    doc="Let the small model summarise the request or the retrieved passages.",
+    doc="Summarise the request or the retrieved passages with the small model.",
     settings=Summarize,
     make=_summarize,
     writes=_WRITES,

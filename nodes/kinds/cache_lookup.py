@@ -1,7 +1,7 @@
-"""`cache-lookup`: was the same asked before, by someone who sees the same, of the same workflow and documents?
+"""`cache-lookup`: looks for a cached answer to an equal request of an equal reader, workflow and documents.
 
-Equal words are looked for first. Where the workflow asks for it, questions with similar embeddings come next; one is
-taken only when `paraphrase.difference` is certain that it asks the same.
+Identical text is looked up first. Where the workflow enables it, questions with similar embeddings come next; one is
+used only when `paraphrase.difference` is certain that it asks the same.
 """
 
 from typing import Any
@@ -41,7 +41,7 @@ def _make(name: str, settings: NoSettings) -> Node:
 
 
 def _same(asked: Question, services: Services) -> tuple[Neighbour, Cached] | None:
-    """The nearest kept question that certainly asks the same, with its answer."""
+    """The nearest cached question that certainly asks the same, with its answer."""
     semantic = services.workflow.semantic
     for neighbour in services.cache.near(asked, similarity=semantic.similarity) if semantic else ():
         if not difference(asked.text, neighbour.text) and (cached := services.cache.get(neighbour.key, again=True)):
@@ -51,7 +51,7 @@ def _same(asked: Question, services: Services) -> tuple[Neighbour, Cached] | Non
 
 CACHE_LOOKUP = NodeKind(
     name="cache-lookup",
-    doc="Serve the answer to an equal request of an equal reader, as long as nothing it rests on has changed.",
+    doc="Serve a cached answer to an equal request of an equal reader, as long as nothing it depends on has changed.",
     tells=("cache.question", "cache.similarity"),
     settings=NoSettings,
     make=_make,

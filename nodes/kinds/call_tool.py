@@ -1,4 +1,4 @@
-"""`call-tool`: ask the policies, then call one tool once, however often the step is repeated."""
+"""`call-tool`: check the policies, then call one tool once, however often the step is repeated."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ class CallTool(Settings):
 
 
 def idempotency_key(run: str, tool: str, arguments: Mapping[str, Any]) -> str:
-    """Derived from the business action, never from the place in the graph: a repeated step is the same action."""
+    """The idempotency key, derived from the action, not from the place in the graph: a repeated step has the same."""
     action = json.dumps([run, tool, arguments], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(action.encode()).hexdigest()[:32]
 
@@ -69,7 +69,7 @@ def _call(
 
 CALL_TOOL = NodeKind(
     name="call-tool",
-    doc="Ask the policies, then call a tool once, however often the step is repeated.",
+    doc="Check the policies, then call a tool once, however often the step is repeated.",
     settings=CallTool,
     make=_make,
     writes=frozenset({"tool_calls", "answer"}),

@@ -25,8 +25,8 @@ def _make(name: str, settings: NoSettings) -> Node:
         if facts is None:
             raise ModelError(
                 "SG312",
-                f"the router answered {found.label!r}, which is no intent of {services.workflow.name}",
-                hint=f"Fit it again: sluicegate router fit on {services.workflow.name}",
+                f"the router predicted {found.label!r}, which is not an intent of {services.workflow.name}",
+                hint=f"Fit it again on {services.workflow.name}: sluicegate router fit",
             )
         intent: Intent = {
             "label": found.label,
@@ -46,8 +46,8 @@ def _make(name: str, settings: NoSettings) -> Node:
 
 
 def _unclassified(services: Services) -> Classification | None:
-    """What a request is when no model may be asked: out of scope, without confidence. None where no intent stands for
-    that: such a run fails, for every other label would be a guess."""
+    """The classification when no model may be called: out of scope, without confidence. None where no intent stands for
+    that: such a run fails, since every other label would be a guess."""
     label = next((name for name, facts in services.workflow.intents.items() if facts.task == "out-of-scope"), None)
     if label is None:
         return None
@@ -56,7 +56,7 @@ def _unclassified(services: Services) -> Classification | None:
 
 CLASSIFY = NodeKind(
     name="classify",
-    doc="Give the request an intent and a calibrated confidence.",
+    doc="Classify the request: an intent and a calibrated confidence.",
     settings=NoSettings,
     make=_make,
     writes=frozenset({"intent", "route", "spend"}),

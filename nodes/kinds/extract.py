@@ -1,4 +1,4 @@
-"""`extract`: pull fields out of the request as JSON that fits a schema, by the small model."""
+"""`extract`: extract fields from the request as JSON that fits a schema, with the small model."""
 
 from typing import Any, cast
 
@@ -17,13 +17,13 @@ __all__ = ["EXTRACT", "Extract"]
 
 class Extract(Settings):
     prompt: str
-    """The prompt's id. It gets `question` and `fields`, the names and meanings of what is wanted."""
+    """The prompt's id. It gets `question` and `fields`, the names and meanings of the wanted fields."""
     fields: dict[str, Any] | None = None
     """JSON Schema of the object to extract; by default the arguments of the intent's tool."""
     model: str = "slm"
     """The role of the model that extracts."""
     max_tokens: int = Field(default=200, ge=1)
-    """Cap on the output."""
+    """Maximum output tokens."""
 
 
 def _make(name: str, settings: Extract) -> Node:
@@ -47,7 +47,7 @@ def _make(name: str, settings: Extract) -> Node:
         except ModelError as error:
             if not unusable(error):
                 raise
-            # what does not fit the schema twice is no extraction; the workflow branches on `complete`
+            # what fails the schema twice is not an extraction; the workflow branches on `complete`
             return {"extraction": _found(None, schema, given)}
         return {"extraction": _found(completion, schema, given)}
 
@@ -59,7 +59,7 @@ def _filled(value: Any, question: str) -> Any:
 
 
 def _without(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """The schema of what is still to be found."""
+    """The schema of the fields still to be extracted."""
     properties = {name: about for name, about in schema.get("properties", {}).items() if name not in given}
     required = [name for name in schema.get("required", []) if name not in given]
     return {**schema, "properties": properties, "required": required}
@@ -68,7 +68,7 @@ def _without(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
 def _found(completion: Completion | None, schema: dict[str, Any], given: dict[str, Any]) -> Extraction:
     parsed: Any = completion.parsed if completion else None
     fields = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
-    # what the model found, and what it need not look for
+    # what the model extracted, and what was given already
     found = {**fields, **given} if fields else {}
     required: list[str] = schema.get("required", [])
     missing = [field for field in required if fields.get(field) in (None, "", [])]
@@ -82,7 +82,7 @@ def _found(completion: Completion | None, schema: dict[str, Any], given: dict[st
 
 EXTRACT = NodeKind(
     name="extract",
-    doc="Pull fields out of the request as JSON that fits a schema.",
+    doc="Extract fields from the request as JSON that fits a schema.",
     settings=Extract,
     make=_make,
     writes=frozenset({"extraction", "spend"}),

@@ -1,7 +1,7 @@
 """`human-interrupt`: stop until a person has decided. The wait is a row in the checkpoint, not a process.
 
 The person sees the evidence in the interrupt's payload; the decision comes back as the resume value, a `Verdict`.
-Whether that person may decide is asked here once more, because a resume value can come from any caller.
+Whether that person may decide is checked here once more, because a resume value can come from any caller.
 """
 
 from datetime import datetime, timedelta
@@ -55,9 +55,9 @@ class HumanInterrupt(Settings):
     timeout: Duration = 86400.0
     """How long it may wait, as seconds or ``24h``."""
     on_timeout: Literal["refuse"] = "refuse"
-    """What silence means."""
+    """The outcome when nobody decides in time."""
     escalate_to: str | None = Field(default=None, pattern=r"^(role|group|user):[\w.@-]+$")
-    """A second circle that may decide once half of the time has passed."""
+    """Additional approvers once half of the time has passed."""
     four_eyes: bool = True
     """The requester may not decide, whatever their roles."""
 
@@ -95,7 +95,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
         }
         update: dict[str, Any] = {"approval": approval}
         if verdict["verdict"] == "edit":
-            # where nothing was drafted, the person has written it
+            # without a draft, the person wrote the text
             edited: Answer = {**(answer or said(name, verdict["text"])), "text": verdict["text"]}
             edited.update(by=name, confidence=1.0)
             edited.pop("features", None)
@@ -106,9 +106,9 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
 
 
 def permit(person: Principal | None, asked: Interrupt, state: State, services: Services) -> None:
-    """Raise `RunError` SG610 unless this person may decide now: asked for, not the requester, allowed by policy."""
+    """Raise `RunError` SG610 unless this person may decide now: an approver, not the requester, allowed by policy."""
     if person is None:
-        raise RunError("SG610", "a decision needs a person")
+        raise RunError("SG610", "a decision needs an approver")
     if asked["four_eyes"] and person["id"] == state["principal"]["id"]:
         raise RunError("SG610", f"{person['id']} asked this and may not decide on it")
     circles = {asked["approvers"]}
@@ -144,7 +144,7 @@ def has_no_draft(state: State) -> bool:
 
 
 def _why(state: State) -> str:
-    """Why a person is asked, in words."""
+    """The reason for the approval, as text."""
     intent, checks, answer = state.get("intent"), state.get("checks"), state.get("answer")
     reasons: list[str] = []
     if intent and intent["risk"] == "high":
@@ -155,13 +155,13 @@ def _why(state: State) -> str:
         reasons.append("checks failed: " + ", ".join(checks["failures"]))
     if not reasons and answer and answer["confidence"] < answer["threshold"] <= 1:
         sure, needed = answer["confidence"], answer["threshold"]
-        reasons.append(f"the draft is right with a probability of {sure:.2f}, and {needed:.2f} is needed")
+        reasons.append(f"the draft is right with probability {sure:.2f}; {needed:.2f} is required")
     return "; ".join(reasons) or "the workflow asks for a person here"
 
 
 HUMAN_INTERRUPT = NodeKind(
     name="human-interrupt",
-    doc="Wait until a person approves, edits or rejects; silence refuses.",
+    doc="Wait until a person approves, edits or rejects; without a decision in time the request is refused.",
     settings=HumanInterrupt,
     make=_make,
     writes=frozenset({"approval", "answer"}),

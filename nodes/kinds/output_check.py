@@ -1,7 +1,7 @@
-"""`output-check`: run the guards on the draft; the gravest action any of them asks for is a fact to branch on.
+"""`output-check`: run the guards on the draft; the most severe action any of them asks for is a field to branch on.
 
-A draft written in sections is held against its passages section by section, so that one section without support is not
-lost among others, a heading is not taken for a claim, and a second try knows what to write again.
+A draft written in sections is checked section by section, so that one unsupported section is not lost among others, a
+heading is not taken for a claim, and a second try knows what to rewrite.
 """
 
 from typing import Any
@@ -65,7 +65,7 @@ def _make(name: str, settings: OutputCheck) -> Node:
 
 
 def _written_from(state: State, services: Services) -> list[str]:
-    """What the draft had to keep to: the passages, or the request itself where its own text was to be put short."""
+    """The draft's sources: the passages, or the request itself where its own text was summarised."""
     intent = state.get("intent")
     if "documents" not in state and intent and intent["task"] == "summary":
         return [state["request"]["text"]]
@@ -73,7 +73,7 @@ def _written_from(state: State, services: Services) -> list[str]:
 
 
 def _verdict(results: list[CheckResult]) -> Checks:
-    # a redaction has mended what it found: the draft goes on without it
+    # a redaction has removed what it found: the draft continues without it
     failures = [result for result in results if not result["passed"] and result["action"] != "redact"]
     actions = [result["action"] for result in results if not result["passed"]]
     return {
@@ -90,7 +90,7 @@ def _empty() -> CheckResult:
 
 OUTPUT_CHECK = NodeKind(
     name="output-check",
-    doc="Run guards on the draft; redactions are applied, everything else is a fact to branch on.",
+    doc="Run guards on the draft; redactions are applied, every other result is a field to branch on.",
     settings=OutputCheck,
     make=_make,
     writes=frozenset({"checks", "answer", "spend"}),

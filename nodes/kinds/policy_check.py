@@ -1,4 +1,4 @@
-"""`policy-check`: may this person ask this? Guards on the request first, then Cedar; only a clean allow is an allow."""
+"""`policy-check`: may this person ask this? Guards on the request first, then Cedar; only a clean allow counts."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from sluicegate.state import Policy, State
 __all__ = ["GUARD", "POLICY_CHECK", "PolicyCheck"]
 
 GUARD = "guard:"
-"""What the rule that denied begins with when it was a guard; its name follows."""
+"""Prefix of the denying rule when it was a guard; its name follows."""
 
 
 class PolicyCheck(Settings):
     action: str = "ask"
-    """The Cedar action to ask for."""
+    """The Cedar action to check."""
     guards: list[str] = Field(default_factory=list[str])
     """Guards on the request text; one that fails denies, one that redacts changes the text for what follows."""
 
@@ -75,7 +75,7 @@ def _make(name: str, settings: PolicyCheck) -> Node:
 
 POLICY_CHECK = NodeKind(
     name="policy-check",
-    doc="Ask the policies whether this person may ask this; guards on the request come first.",
+    doc="Check by the policies whether this person may ask this, after the guards on the request.",
     settings=PolicyCheck,
     make=_make,
     writes=frozenset({"policy", "request", "spend"}),

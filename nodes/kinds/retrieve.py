@@ -1,4 +1,4 @@
-"""`retrieve`: approved facts that this person may read, by reference."""
+"""`retrieve`: approved passages that this person may read, by reference."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from sluicegate.state import DocumentRef, State
 
 __all__ = ["RETRIEVE", "Retrieve"]
 
-# a loaded workflow has its index's number here; this is for a node that is made without one
+# a loaded workflow has its index's value here; this is for a node created without a workflow
 _PASSAGES = 3
 
 
@@ -20,7 +20,7 @@ class Retrieve(Settings):
     index: str
     """The index to search."""
     k: int | None = Field(default=None, ge=1, le=50)
-    """How many passages at most; by default what the index says."""
+    """Maximum number of passages; by default the index's."""
     guards: list[str] = Field(default_factory=list[str])
     """Guards on each passage; a passage that fails one is left out."""
 
@@ -34,7 +34,7 @@ def _make(name: str, settings: Retrieve) -> Node:
                 settings.index, state["request"]["text"], state["principal"], k=settings.k or _PASSAGES
             )
         except StoppedError:
-            # the embedder may not be asked: no facts, and `spend` says why
+            # the embedder may not be called: no passages, and `spend` says why
             return {"documents": []}
         if not settings.guards:
             return {"documents": found}
@@ -50,7 +50,7 @@ def _make(name: str, settings: Retrieve) -> Node:
 
 RETRIEVE = NodeKind(
     name="retrieve",
-    doc="Find approved passages that this person may read.",
+    doc="Retrieve approved passages that this person may read.",
     settings=Retrieve,
     make=_make,
     writes=frozenset({"documents", "spend"}),

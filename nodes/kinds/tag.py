@@ -1,7 +1,7 @@
 """`tag`: which of some declared tags the request or the draft is about, by meaning; none, one or several.
 
-What a node looked for stays beside what others found, so that one may tag the request and another the draft. A tag that
-could not be looked for has no score, and a condition that asks for it is unknown rather than false.
+A node's scores are kept next to those of others, so that one may tag the request and another the draft. A tag that
+could not be scored has no score, and a condition that tests it is unknown rather than false.
 """
 
 from typing import Annotated, Any, Literal
@@ -19,12 +19,12 @@ __all__ = ["TAG", "Tag", "TagWords"]
 
 
 class TagWords(Settings):
-    """One tag: what it is about, and how near a text must come to it."""
+    """One tag: its meaning, and how similar a text must be."""
 
     describe: str = ""
     """What a text with this tag is about, in words that could follow "this is about"; by default the tag's name."""
     limit: float | None = Field(default=None, gt=0, le=1)
-    """The score from which the tag is found; by default 0.15, or 0.7 times the nearest tag's score where that is
+    """The minimum score of the tag; by default 0.15, or 0.7 times the nearest tag's score where that is
     more."""
 
 
@@ -32,11 +32,11 @@ class Tag(Settings):
     tags: dict[Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)], TagWords] = (
         Field(min_length=1)
     )
-    """The tags that are looked for, by name."""
+    """The tags to score, by name."""
     of: Literal["request", "draft"] = "request"
-    """What is tagged: the request, or the draft as it stands."""
+    """What is tagged: the request, or the current draft."""
     most: int | None = Field(default=None, ge=1)
-    """How many are found at most, the nearest first; 1 chooses one. By default every tag that reaches its limit."""
+    """Maximum number of tags, nearest first; 1 chooses one. By default every tag that reaches its limit."""
     model: str = "embedder"
     """The role of the embedding model."""
 
@@ -53,7 +53,7 @@ def _make(name: str, settings: Tag) -> Node:
             try:
                 made = await tagged(services.models, settings.model, text, words, limits=limits, most=settings.most)
             except StoppedError:
-                made = None  # the embedder may not be asked: nothing was looked for, and `spend` says why
+                made = None  # the embedder may not be called: nothing was scored, and `spend` says why
         return {"tags": _beside(state.get("tags"), words, made)}
 
     return tag
@@ -65,7 +65,7 @@ def _draft(state: State) -> str:
 
 
 def _beside(others: Tags | None, own: dict[str, str], made: Tagging | None) -> Tags:
-    """What is found now with what other nodes found; an earlier visit's own finds go."""
+    """The new tags merged with those of other nodes; tags of this node's earlier visits are dropped."""
     scores = {tag: score for tag, score in others["scores"].items() if tag not in own} if others else {}
     limits = {tag: limit for tag, limit in others["limits"].items() if tag not in own} if others else {}
     found = [tag for tag in others["found"] if tag not in own] if others else []
@@ -78,7 +78,7 @@ def _beside(others: Tags | None, own: dict[str, str], made: Tagging | None) -> T
 
 TAG = NodeKind(
     name="tag",
-    doc="Find which of some declared tags the request or the draft is about, each with a score and a limit.",
+    doc="Score the request or the draft against declared tags, each with a limit.",
     settings=Tag,
     make=_make,
     writes=frozenset({"tags", "spend"}),

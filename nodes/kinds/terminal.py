@@ -1,4 +1,4 @@
-"""The two ends: `respond` sends the draft, `refuse` says no and why. What path the run took is settled here.
+"""The two ends: `respond` sends the draft, `refuse` gives the reason. The run's path is determined here.
 
 A refusal gives the reason that a policy gives people (its `@reason`) and, for a guard, its kind's plain sentence; what
 a guard measured and which rule decided stay in the trail, the trace and the incident.
@@ -20,7 +20,7 @@ __all__ = ["REFUSE", "RESPOND", "Refuse"]
 
 class Refuse(Settings):
     say: str = "This request cannot be answered here."
-    """What the person reads; the reason follows when the policies give one for people."""
+    """The text that the requester reads, followed by the policy's reason if it has one."""
 
 
 def _respond(name: str, settings: NoSettings) -> Node:
@@ -58,13 +58,13 @@ def _reason(state: State) -> str:
 
 
 def _denied(policy: Policy) -> str:
-    """Why the policies or the guards on the request said no, as far as it is for the person who asked."""
+    """The reason of the policies or the guards, as far as it is meant for the requester."""
     stopped = [rule.removeprefix(GUARD) for rule in policy["rules"] if rule.startswith(GUARD)]
     if stopped:
         return " ".join(dict.fromkeys(guards()[name].says for name in stopped))
     if any(rule.startswith("switch:") for rule in policy["rules"]):
         return "This is switched off at the moment."
-    # without a rule nobody has written a reason, and one that gives none goes by its name
+    # without a rule there is no written reason, and a rule without a reason is given by name
     said = [reason for reason in policy["reason"].split("; ") if reason not in policy["rules"]]
     return "; ".join(said) if policy["rules"] and not policy["errors"] else ""
 
@@ -78,7 +78,7 @@ def _ended(state: State, status: Any) -> Run:
 
 
 def _path(state: State) -> Path:
-    """The most telling thing the run used."""
+    """The most significant resource that the run used."""
     cache, spend = state.get("cache"), state.get("spend")
     if cache and cache["hit"]:
         return "cache"
@@ -92,8 +92,8 @@ def _path(state: State) -> Path:
 
 
 async def _remember(state: State, services: Services) -> None:
-    """Keep an answer that equal readers may get again: checked, with nothing redacted, of no high-risk class, from
-    nobody's hand, with no effects."""
+    """Cache an answer that equal readers may get again: checked, unredacted, not high-risk, not written by a person,
+    without effects."""
     cache, answer, checks = state.get("cache"), state.get("answer"), state.get("checks")
     if not cache or cache["hit"] or not answer or not answer["text"] or not shareable(state, services):
         return
@@ -118,7 +118,7 @@ RESPOND = NodeKind(
 )
 REFUSE = NodeKind(
     name="refuse",
-    doc="Say no, and why; the end of a refused run.",
+    doc="Refuse, with the reason; the end of a refused run.",
     settings=Refuse,
     make=_refuse,
     writes=frozenset({"answer", "route", "run"}),

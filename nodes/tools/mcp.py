@@ -1,6 +1,6 @@
 """Tools of MCP servers, named ``mcp.SERVER.TOOL`` in a config.
 
-A config can only name a server; what that is (a command to start, or an address) stands in the operator's own file,
+A config can only name a server; the command to start it, or its address, is in the operator's own file,
 ``mcp.json`` in the home folder or where `SLUICEGATE_MCP` points. A config from elsewhere therefore starts nothing that
 the operator has not listed:
 
@@ -31,7 +31,7 @@ __all__ = ["McpServer", "available", "servers", "servers_file"]
 
 _PREFIX = "mcp."
 _LISTING_S = 30.0
-"""Seconds a server may take to start and to say which tools it has."""
+"""Seconds a server may take to start and list its tools."""
 T = TypeVar("T")
 
 
@@ -45,19 +45,19 @@ class McpServer(BaseModel):
     args: list[str] = Field(default_factory=list)
     """Its arguments."""
     env: dict[str, str] = Field(default_factory=dict)
-    """Its environment, beside the few variables that every program needs. It does not get this process's own."""
+    """Its environment, besides the few variables that every program needs; this process's own is not passed on."""
     url: str = ""
     """Instead of a command: the address of a server over streamable HTTP."""
     timeout_s: float = Field(default=10.0, gt=0, le=600)
     """Seconds one call may take, connection included."""
     read_only: list[str] = Field(default_factory=list)
-    """Tools that change nothing: a shadow run may call them, and a failed call is tried once more. The operator says so
-    here; what a server says of itself is only a hint."""
+    """Tools that change nothing: a shadow run may call them, and a failed call is tried once more. Declared
+    here by the operator; what a server declares itself is only a hint."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "McpServer":
         if bool(self.command) == bool(self.url):
-            raise ValueError("needs `command` or `url`, and not both")
+            raise ValueError("needs exactly one of `command` and `url`")
         return self
 
 
@@ -106,7 +106,7 @@ def available(named: Iterable[str]) -> Mapping[str, Tool]:
                         f"the MCP server {server!r} is not listed in {servers_file()}",
                         choices=tuple(listed),
                         suggestion=nearest(server, listed),
-                        hint="Only the operator lists servers: add it there, if you trust what it starts",
+                        hint="Only the operator lists servers: add it there if you trust what it runs",
                     )
                 ]
             )
@@ -119,7 +119,7 @@ def _tools_of(name: str, server: McpServer) -> dict[str, Tool]:
         listed = _in_thread(_listing(server))
     except Exception as error:
         cause = _cause(error)
-        what = f"the MCP server {name!r} did not say which tools it has: {type(cause).__name__}: {cause}"
+        what = f"the MCP server {name!r} did not list its tools: {type(cause).__name__}: {cause}"
         raise ConfigError([Problem("SG117", what, hint=f"Check its entry in {servers_file()}")]) from error
     return {f"{_PREFIX}{name}.{one.name}": _tool(name, server, one) for one in listed}
 
@@ -143,7 +143,7 @@ def _tool(name: str, server: McpServer, one: Any) -> Tool:
 
 
 def _arguments(schema: dict[str, Any]) -> type[BaseModel]:
-    """A model that holds arguments to the server's JSON Schema; names the schema does not know are refused."""
+    """A model that validates arguments by the server's JSON Schema; unknown names are refused."""
     strict = {"additionalProperties": False, **schema}
 
     class Arguments(RootModel[dict[str, Any]]):
@@ -173,19 +173,19 @@ async def _listing(server: McpServer) -> list[Any]:
 
 
 async def _call(server: McpServer, name: str, arguments: dict[str, Any], meta: dict[str, Any]) -> Any:
-    """The tool's structured result, or its words. Raises `RuntimeError` when the tool says it failed."""
+    """The tool's structured result, or its text. Raises `RuntimeError` when the tool reports a failure."""
     async with _connected(server, server.timeout_s) as (client, limit):
         result: Any = await client.call_tool(name, arguments, meta=meta)
         limit.deadline = math.inf
     words = "\n".join(part.text for part in result.content if part.type == "text")
     if result.is_error:
-        raise RuntimeError(words or "the tool failed without a word")
+        raise RuntimeError(words or "the tool failed without a message")
     return words if result.structured_content is None else result.structured_content
 
 
 @asynccontextmanager
 async def _connected(server: McpServer, seconds: float) -> AsyncGenerator[tuple[Any, Any]]:
-    """A client, and the limit on all that is done with it; lift it once there is a result. Raises `TimeoutError`.
+    """A client, and the time limit on its use; lift it once there is a result. Raises `TimeoutError`.
 
     `asyncio.timeout` would not do: its cancellation breaks off the ending of a server that is slow to end, too, and
     leaves the process there.
@@ -210,7 +210,7 @@ def _missing(message: str, *, hint: str) -> ConfigError:
 
 
 def _in_thread(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end wherever we are: configs are also opened inside a running event loop."""
+    """Run a coroutine to its end, also inside a running event loop, where configs are opened too."""
     outcome: list[T] = []
     failures: list[BaseException] = []
 

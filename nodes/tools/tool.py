@@ -17,7 +17,7 @@ __all__ = ["Tool", "ToolContext", "tool"]
 
 @dataclass(frozen=True, slots=True)
 class ToolContext:
-    """What a tool gets beside its arguments."""
+    """What a tool gets besides its arguments."""
 
     home: Path
     run: str
@@ -33,7 +33,7 @@ class Tool:
     arguments: type[BaseModel]
     timeout_s: float = 10.0
     retries: int = 0
-    """How often a failed call is tried again; only for tools whose repetition is harmless."""
+    """How often a failed call is retried; only for tools whose repetition is harmless."""
     effects: bool = True
     """Whether it changes anything outside; a shadow run or a replay does not call one that does."""
 

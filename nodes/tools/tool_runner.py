@@ -1,8 +1,8 @@
-"""The tool service: validates arguments, calls a tool in a thread under its timeout, remembers what a key's call gave.
+"""The tool service: validates arguments, calls a tool in a thread under its timeout, remembers the result of each key.
 
 A call is remembered by its idempotency key before its result is used, so a step that runs again after a crash, here or
-on another machine that shares the memory, gets the first result back. Between a tool's effect and our memory of it
-stands the tool's own use of the key.
+on another machine that shares the memory, gets the first result back. Between a tool's effect and this record,
+only the tool's own use of the key prevents a repetition.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class ToolBox:
         dry: bool = False,
         memory: Place | None = None,
     ) -> None:
-        """`dry` answers for tools with effects without calling them: for shadow runs and replays. `memory` is where
+        """`dry` simulates tools with effects, for shadow runs and replays. `memory` is where
         calls are remembered, by default `home`."""
         self._home = home
         self._tools = tools() if allowed is None else allowed

@@ -1,4 +1,4 @@
-"""A request put short in its own words: which part of it is the text, and that text's sentences by how much they say.
+"""Extractive summary of a request: which part of it is the text to summarise, and that text's most central sentences.
 
 As with `quoting`, nothing is written, so nothing can be invented. A sentence counts by the cosine of its embedding
 and the whole text's: nearness to the centre is what extractive summaries have ranked by since Radev et al. (2004,
@@ -16,16 +16,16 @@ __all__ = ["excerpt", "material", "pieces"]
 _QUOTED = re.compile(r"[\"“„](?P<text>[^\"“”„]+)[\"”“]")
 _AFTER = re.compile(r":\s+(?P<text>\S.*)", re.DOTALL)
 _LEAST_WORDS = 6
-"""A text to be put short has more words than what asks for it, or than a name in quotation marks."""
+"""A text to summarise has more words than the instruction, or than a name in quotation marks."""
 _MOST_BEFORE = 20
-"""Words before a colon that can still be what asks for a summary."""
+"""Maximum words before a colon that can still be the instruction to summarise."""
 _FEW = 3
 _CLAUSE = re.compile(r"[;,]\s+")
 
 
 def material(request: str) -> str:
-    """The text that a request wants put short: what stands in quotation marks, else what follows the first colon, else
-    what follows the questions that it begins with; the request itself where there is none of these."""
+    """The text to summarise in a request: what is in quotation marks, else what follows the first colon, else what
+    follows the questions at its start; else the whole request."""
     quoted = max((found["text"] for found in _QUOTED.finditer(request)), key=len, default="")
     if len(quoted.split()) >= _LEAST_WORDS:
         return quoted.strip()
@@ -55,7 +55,7 @@ def pieces(text: str) -> list[str]:
 
 
 async def excerpt(services: Services, request: str) -> Shortlist:
-    """The pieces to quote from, the most telling first. Raises `StoppedError` when the embedder may not be asked."""
+    """The pieces to quote from, most central first. Raises `StoppedError` when the embedder may not be called."""
     text = material(request)
     parts = pieces(text)
     if not parts:

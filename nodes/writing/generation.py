@@ -1,6 +1,6 @@
-"""What the kinds that ask a model share: the call, the sources, the citations and the draft.
+"""Shared by the kinds that call a model: the call, the sources, the citations and the draft.
 
-A call that is not allowed (see `governed`) is not an error: it is a fact that the workflow's branches decide on.
+A call that is not allowed (see `model_governance`) is not an error: the workflow's branches decide what follows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ async def ask(
     temperature: float = 0.0,
     seed: int = 0,
 ) -> Completion | None:
-    """Ask `role`; None when the policies, the budget or the kill switch did not allow it, which `spend` then says.
+    """Call `role`; None when the policies, the budget or the kill switch did not allow it, as `spend` then records.
 
     Raises `ModelError` when no model of the role's chain answered.
     """
@@ -46,7 +46,7 @@ async def ask(
 
 
 def unusable(error: ModelError) -> bool:
-    """Whether a model answered, but with something that does not fit its schema, rather than not at all."""
+    """Whether a model answered, but with something that does not fit its schema."""
     return isinstance(error, UnusableAnswerError) or isinstance(error.__cause__, UnusableAnswerError)
 
 
@@ -90,7 +90,7 @@ def written(
 
 
 def said(node: str, text: str, *, confidence: float = 1.0) -> Answer:
-    """Words that no model wrote: a tool's result, a refusal, or nothing at all. Nothing at all is never sure enough."""
+    """A draft that no model wrote: a tool's result, a refusal, or an empty text, whose confidence is 0."""
     return {
         "text": text,
         "confidence": confidence,

@@ -1,8 +1,8 @@
 """Answering in the sources' own words: their sentences are ranked (`ranking`), the small model picks from the best.
 
-Nothing is written, so nothing can be invented: every sentence of such an answer stands in an approved document
-and carries its citation. It is what a very small model can do well, and what some workflows want from any model.
-What its confidence rests on is its best sentence's score, and that score's lead (`routing.answers.answer`).
+No text is generated, so nothing can be invented: every sentence of such an answer is in an approved document and
+carries its citation. A very small model can do this well, and some workflows want it from any model.
+Its confidence is based on its best sentence's score, and that score's lead (`routing.answers.answer`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ SHORTLIST = 6
 _NEAR, _NEAR_ELSEWHERE, _GAP = 0.6, 0.83, 0.15
 """A sentence whose score is below this share of the best one's, or by more than the gap below it, is not offered.
 
-The share is stricter for other sources, since what a second document adds is more often beside the question than what
+The share is stricter for other sources, since what a second document adds is more often off the question than what
 the first one goes on to say. Chosen after a look at 85 rows of the helpdesk's `train.jsonl` that name the right
 sentence and at the 121 of `calibration.jsonl` that find a passage: against shares of 0.6 and 0.8 alone, as many answers
 are right (75 and 106), the cited documents are the right ones in 73 % and 74 % instead of 70 % and 72 %, and an answer
@@ -38,7 +38,7 @@ class Candidate:
     """Its place in that source."""
     text: str
     score: float
-    """How much it has to do with the question, as `ranking` says; at most 1."""
+    """Its relevance to the question by `ranking`; at most 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Shortlist:
     candidates: Sequence[Candidate] = ()
     """Nearest first, at most `SHORTLIST`."""
     margin: float = 0.0
-    """By how much the best sentence is above any of another source; its own score where there is none."""
+    """The lead of the best sentence over those of other sources; its own score where there are none."""
 
 
 async def shortlist(
@@ -62,7 +62,7 @@ async def shortlist(
 
     Where a text is quoted together section by section, `said` is what its other sections say and `later` the questions
     of those to come: what is quoted already is not offered again, and what belongs to a later section is left to it,
-    as long as something else is near. Raises `StoppedError` when the embedder may not be asked.
+    as long as there is an alternative. Raises `StoppedError` when the embedder may not be called.
     """
     documents = state.get("documents", [])
     parts = [sentences("\n".join(line for line in text.splitlines() if not line.startswith("#"))) for text in texts]
@@ -109,7 +109,7 @@ def _scored(
 
 
 def _near(free: Sequence[Candidate], first: Candidate) -> list[Candidate]:
-    """Those of `free` that are near enough: of the best sentence's source as compared with the best that is left."""
+    """Those of `free` that are near enough, compared with the best one left."""
     best = max((candidate.score for candidate in free if candidate.source == first.source), default=0.0)
     return [
         candidate
@@ -120,7 +120,7 @@ def _near(free: Sequence[Candidate], first: Candidate) -> list[Candidate]:
 
 
 def _claimed(candidate: Candidate, placed: Sequence[Candidate], elsewhere: Sequence[Sequence[Candidate]]) -> bool:
-    """Whether a later question has more to do with this sentence, among the sentences of its source, than this one."""
+    """Whether a later question is closer to this sentence, among the sentences of its source, than this one."""
 
     def lead(rows: Sequence[Candidate]) -> float:
         same = [row for row in rows if row.source == candidate.source]

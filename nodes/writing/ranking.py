@@ -2,8 +2,7 @@
 
 A sentence's score is the weighted mean of what `WEIGHTS` names, each in [0, 1] for texts that have to do with each
 other. Cosines find what is said in other words; shared words find codes, names and terms that an embedder of this size
-blurs. A word counts by its rarity among the passages at hand (the idf of BM25, Robertson and Zaragoza 2009, section 3):
-what all of them say tells none apart, and what none says is missed by all.
+blurs. A word counts by its rarity among the passages at hand (the idf of BM25, Robertson and Zaragoza 2009, section 3).
 """
 
 import math

@@ -1,4 +1,4 @@
-"""A draft under headings: put together, and taken apart again, so that each section is checked and mended by itself."""
+"""A draft under headings: joined and split again, so that each section is checked and repaired separately."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from sluicegate.state import Answer, CheckResult
 __all__ = ["BY_SECTION", "headed", "merged", "parted"]
 
 BY_SECTION = frozenset({"grounded", "citations"})
-"""Guards that hold a text against its passages, and so say of each section whether it stands."""
+"""Guards that compare a text with its passages, and so give a verdict on each section."""
 
 
 def headed(heading: str, text: str) -> str:
@@ -16,9 +16,9 @@ def headed(heading: str, text: str) -> str:
 
 
 def parted(answer: Answer) -> dict[str, str]:
-    """The sections' texts by heading, in order; empty for a draft without sections, or one whose headings are gone.
+    """The sections' texts by heading, in order; empty for a draft without sections or without its headings.
 
-    Read from the draft as it is now: a redaction or a person may have changed it since it was written.
+    Read from the current draft: a redaction or a person may have changed it since it was written.
     """
     headings = answer.get("sections", [])
     if not headings:
@@ -36,7 +36,7 @@ def parted(answer: Answer) -> dict[str, str]:
 
 
 def merged(guard: str, by_heading: Sequence[tuple[str, CheckResult]]) -> CheckResult:
-    """What one guard said of every section, as one result; its reason names the sections."""
+    """One guard's verdicts on all sections as one result; its reason names the sections."""
     wrong = [(heading, result) for heading, result in by_heading if not result["passed"]]
     return {
         "guard": guard,

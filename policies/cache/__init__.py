@@ -1,1 +1,1 @@
-"""Answers that may be served again: exact, or by a paraphrase that a verifier accepts."""
+"""The answer cache: exact matches, or paraphrases that a verifier accepts."""

@@ -1,10 +1,10 @@
-"""Answers that may be served again, and the key that keeps that honest.
+"""The answer cache, and the key that keeps it correct.
 
-The key hashes everything an answer rests on: the workflow's digest (config, prompts, policies, router), the request's
-words, what the reader may see, the versions of the indexes, and the models. A change of any of them makes another key,
-so an old or a foreign answer cannot be found. The same parts without the words, and with the intent, are a space:
-within one, `near` finds questions by the similarity of their embeddings, and the caller decides whether one of them
-asks the same. The cache helps and must never harm: when its file fails, it misses.
+The key hashes everything an answer depends on: the workflow's digest (config, prompts, policies, router), the
+request's text, what the reader may see, the versions of the indexes, and the models. A change of any of them changes
+the key, so an outdated or another reader's answer cannot be found. The same parts without the text, but with the
+intent, form a space: within one, `near` finds questions by the similarity of their embeddings, and the caller decides
+whether one of them asks the same. The cache must never do harm: when its file fails, it misses.
 """
 
 import hashlib
@@ -38,14 +38,14 @@ class CacheStats(TypedDict):
     hit_rate: float
     """Hits per look-up; 0 before the first."""
     saved_usd: float
-    """What the answers that were served again had cost when they were made."""
+    """Original cost of the answers that were reused."""
     evicted: int
     failures: int
     """Look-ups and writes of this process that the file did not allow."""
 
 
 def normalised(request: str) -> str:
-    """The request's words without what cannot change its meaning: case, width of spaces, closing punctuation, and how
+    """The request's text without what cannot change its meaning: case, width of spaces, closing punctuation, and how
     accents are encoded. Numbers, negations, signs and order stay."""
     text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", request).casefold())
     return " ".join(text.split()).rstrip(_CLOSING + " ")
@@ -66,9 +66,9 @@ def answer_key(
 def answer_space(
     *, digest: str, intent: str, visible: Sequence[str], versions: Sequence[str], embedder: str = ""
 ) -> str:
-    """Within what a question in other words may be looked for; 64 hex digits.
+    """The space in which paraphrases of a question are searched; 64 hex digits.
 
-    The parts are those of `answer_key`, and the embedding model that really answered: only its own vectors compare.
+    The parts are those of `answer_key`, and the embedding model that really answered: only its vectors are comparable.
     """
     return _hashed([_KEY_VERSION, "space", digest, intent, [*visible], [*versions], embedder])
 
@@ -80,8 +80,8 @@ def _hashed(parts: Sequence[Any]) -> str:
 class SqliteCache:
     """Implements `sluicegate.services.Cache` in a SQLite file, shared by the processes of one home.
 
-    Counts are written with every `_FLUSH_EVERY` look-ups and when the cache is closed or asked for its counts: a crash
-    loses counts, never answers.
+    Counts are written every `_FLUSH_EVERY` look-ups, on close and when counts are read: a crash loses counts, never
+    answers.
     """
 
     _FLUSH_EVERY = 200
@@ -107,7 +107,7 @@ class SqliteCache:
                     "SELECT value, created, expires, saved_usd FROM answers WHERE key = ?", (key,)
                 ).fetchone()
                 found = None
-                # an answer from the future means that the clock went back: its age is unknown
+                # an answer from the future means that the clock was set back: its age is unknown
                 if row is not None and row["created"] <= now < row["expires"]:
                     found = Cached(json.loads(row["value"]), now - row["created"])
                     self._hits += 1
@@ -132,7 +132,7 @@ class SqliteCache:
         saved_usd: float,
         question: Question | None = None,
     ) -> None:
-        """Keep `value` for `ttl_s` seconds; `saved_usd` is what making it cost."""
+        """Keep `value` for `ttl_s` seconds; `saved_usd` is its original cost."""
         if ttl_s <= 0:
             return
         text, now = json.dumps(value, separators=(",", ":")), self._now()
@@ -156,7 +156,7 @@ class SqliteCache:
                 self._failures += 1
 
     def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
-        """The kept questions of the same space that are at least so similar, most similar first."""
+        """The cached questions of the same space with at least this similarity, most similar first."""
         with self._lock:
             try:
                 return self._neighbours.near(question, similarity=similarity, now=self._now())
@@ -165,12 +165,12 @@ class SqliteCache:
                 return ()
 
     def clear(self) -> int:
-        """Forget every answer, in the file too; how many there were."""
+        """Delete every answer, also from the file; returns how many there were."""
         with self._lock, transaction(self._connection) as connection:
             count = connection.execute("DELETE FROM answers").rowcount
             connection.execute("UPDATE counters SET size = 0")
         with self._lock:
-            # what was deleted may still stand in the write-ahead log
+            # deleted rows may still be in the write-ahead log
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return count
 
@@ -214,7 +214,7 @@ class SqliteCache:
         self._used.clear()
 
     def _evict(self, connection: sqlite3.Connection, now: float) -> None:
-        """Drop what has expired and then what was unused for longest, to nine tenths of the bound."""
+        """Evict expired answers and then the least recently used, to nine tenths of the bound."""
         size: int = connection.execute("SELECT size FROM counters").fetchone()["size"]
         if size <= self._max_bytes:
             return
@@ -231,7 +231,7 @@ class SqliteCache:
 
 
 class NoCache:
-    """`services.Cache` that never knows and never keeps: for runs that are measured, replayed or shadowed."""
+    """`services.Cache` that always misses and stores nothing: for runs that are measured, replayed or shadowed."""
 
     def get(self, key: str, *, again: bool = False) -> Cached | None:
         del key, again

@@ -1,7 +1,7 @@
-"""Questions whose answers are kept, found by the similarity of their embeddings.
+"""Questions with cached answers, searched by the similarity of their embeddings.
 
-Vectors of the space that was asked last stay in memory until the file changes: a comparison is then one product of a
-matrix and a vector. At most `_COMPARED` questions of a space are compared, those answered last.
+Vectors of the space that was searched last stay in memory until the file changes: a comparison is then one product of
+a matrix and a vector. At most `_COMPARED` questions of a space are compared, the most recent ones.
 """
 
 import sqlite3
@@ -16,7 +16,7 @@ __all__ = ["Neighbours"]
 
 _COMPARED = 1_000
 _GIVEN = 16
-"""How many neighbours are handed out: one that asks the same is among the nearest."""
+"""How many neighbours are returned: one that asks the same is among the nearest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,14 @@ class Neighbours:
         self._space: _Space | None = None
 
     def add(self, key: str, question: Question) -> None:
-        """Keep the question of the answer under `key`, which must be kept already."""
+        """Store the question of the answer under `key`, which must be stored already."""
         vector = array("f", question.vector).tobytes()
         self._connection.execute(
             "INSERT OR REPLACE INTO questions VALUES (?, ?, ?, ?)", (key, question.space, question.text, vector)
         )
 
     def near(self, question: Question, *, similarity: float, now: float) -> list[Neighbour]:
-        """The questions of the same space at least so similar whose answers may be served at `now`, nearest first."""
+        """Questions of the same space of at least this similarity whose answers are valid at `now`, nearest first."""
         import numpy as np
 
         space = self._loaded(question.space, len(question.vector))
@@ -56,7 +56,7 @@ class Neighbours:
             row, near = space.rows[index], float(similarities[index])
             if near < similarity or len(found) == _GIVEN:
                 break
-            # an answer from the future means that the clock went back: its age is unknown
+            # an answer from the future means that the clock was set back: its age is unknown
             if row["created"] <= now < row["expires"]:
                 found.append(Neighbour(row["key"], row["text"], near))
         return found

@@ -1,8 +1,8 @@
-"""Do two questions ask the same? Decided by their words alone, so that the answer is certain and can be explained.
+"""Decides whether two questions ask the same, by their words alone, so that the result is certain and explainable.
 
 Similar embeddings do not tell "1000 euros" from "10000 euros", on from off, or who from when. This does: two questions
 are the same when they are of one kind (how, when, whether, …) and have the same content words in the same order, after
-spellings and a few safe synonyms were made one. A clause before a comma may also stand at the end. Numbers, units,
+spellings and a few safe synonyms are normalised. A clause before a comma may also come at the end. Numbers, units,
 names, codes, negations, opposites, persons and times are content words, so one that differs is a difference. Many true
 paraphrases use other words and are refused: a miss costs a model call, a false hit a wrong answer.
 """
@@ -60,7 +60,7 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     )
 )
 _ASKS = frozenset({"what", "whose"})
-"""Content words that say nothing alone."""
+"""Content words that are ignored."""
 _FUTURE = re.compile(r"\b(?:will|shall)\b")
 _TIMELESS = frozenset({"when", "how long", "how much"})
 """Kinds of question that ask the same with "will" as without."""
@@ -68,24 +68,24 @@ _BEFORE_INFINITIVE = frozenset((
     "", "how", "need", "want", "have", "has", "like", "way", "able", "try", "trying", "possible", "going", "used",
     "allowed", "unable", *SELF,
 ))  # fmt: skip
-"""What stands before a "to" that leads nowhere."""
+"""What comes before a "to" that starts an infinitive without content."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """What a question says, as far as two are compared."""
+    """What is compared of a question."""
 
     kind: str
     future: bool
     words: tuple[str, ...]
     """Content words in order."""
     clauses: tuple[int, ...]
-    """How many words stand before each comma or colon."""
+    """How many words come before each comma or colon."""
     quoted: tuple[str, ...]
 
 
 def difference(one: str, other: str) -> str:
-    """Why the two do not certainly ask the same, for people; empty when they do."""
+    """Why the two do not certainly ask the same, as text; empty when they do."""
     first, second = _read(one), _read(other)
     if _ASKS.issuperset(first.words) or _ASKS.issuperset(second.words):
         return "nothing to compare: no content words"
@@ -146,7 +146,7 @@ def _read(question: str) -> _Reading:
 
 
 def _marked(text: str) -> str:
-    """Names that are written like other words, made words of their own: IT, US, WHO, and May within a sentence."""
+    """Names spelt like other words, made distinct: IT, US, WHO, and May within a sentence."""
     if text.upper() == text:
         return text
     text = re.sub(r"(?<=[\w,] )May\b", "maymonth", text)
@@ -154,7 +154,7 @@ def _marked(text: str) -> str:
 
 
 def _kind(text: str) -> tuple[str, str]:
-    """The kind of question, and the text without the words that say so. A clause may come before the question."""
+    """The kind of question, and the text without the question words. A clause may come before the question."""
     starts = [0, *(found.end() for found in re.finditer(r"[,:;.!?] ", text))]
     for start in starts:
         for kind, pattern in _KINDS:
@@ -166,7 +166,7 @@ def _kind(text: str) -> tuple[str, str]:
 
 
 def _words(text: str, silent: Collection[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Content words, and how many of them stand before each comma or colon."""
+    """Content words, and how many of them come before each comma or colon."""
     words: list[str] = []
     clauses: list[int] = []
     tokens = _TOKEN.findall(text)
@@ -179,7 +179,7 @@ def _words(text: str, silent: Collection[str]) -> tuple[tuple[str, ...], tuple[i
 
 
 def _says(before: str, word: str, after: str, silent: Collection[str]) -> bool:
-    """Whether a word carries content where it stands."""
+    """Whether a word carries content in its position."""
     if word == "to":
         return before not in _BEFORE_INFINITIVE
     if word == "do":

@@ -1,7 +1,7 @@
-"""Words that can be exchanged, and words that ask nothing, in English questions: what `paraphrase` reads by.
+"""Interchangeable words and words without content in English questions, as used by `paraphrase`.
 
-Each list holds only what leaves the meaning of nearly every question as it is. A word that is in no list counts as it
-stands, so a question in another language is compared word by word.
+Each list holds only what does not change the meaning of nearly any question. A word that is in no list is compared as
+it is, so a question in another language is compared word by word.
 """
 
 import re
@@ -19,7 +19,7 @@ LEADS = re.compile(
 """Greetings and requests for an answer, before the question itself."""
 
 TAILS = re.compile(r"[,.!? ]+(?:please|thanks|thank you|thx|cheers|many thanks|how do i do that|how does that work)$")
-"""The same, behind it."""
+"""The same, after it."""
 
 PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(rf"\b(?:{pattern})\b"), put)
@@ -49,7 +49,7 @@ PHRASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?:have|has) (?:got )?to", "must"),
     )
 )
-"""Several words that stand for others, on lower-case text without contractions; tried in this order."""
+"""Phrases that stand for others, on lower-case text without contractions; tried in this order."""
 
 SAME: dict[str, str] = {
     "color": "colour", "coloured": "colour", "license": "licence", "center": "centre", "favorite": "favourite",
@@ -80,4 +80,4 @@ SILENT = frozenset((
     "a", "an", "the", "do", "does", "is", "are", "am", "be", "being", "have", "has", "of", "at", "that", "there", "it",
     "its", "to", "can", "could", "may", "might", "would", "will", "shall", "please",
 ))  # fmt: skip
-"""Words that carry no content of their own; what they say of time and of duty is looked at apart."""
+"""Words without content of their own; what they say of time and of duty is examined separately."""

@@ -1,8 +1,8 @@
-"""Are these policies fit to decide? Every fault of every file at once, each with its place.
+"""Validation of policies: every fault of every file at once, each with its place.
 
-Errors refuse the workflow: text that does not parse, that the schema does not know, a policy without an `@id` of its
-own, a template (it decides nothing until it is linked), and characters that make a policy read other than it is.
-A policy that no request can ever meet is a warning, as in Cedar's own validator.
+Errors refuse the workflow: text that does not parse, that the schema does not know, a policy without a unique
+`@id`, a template (it decides nothing until it is linked), and characters that make a policy read differently than it
+is evaluated. A policy that no request can ever match is a warning, as in Cedar's own validator.
 """
 
 import json
@@ -26,19 +26,19 @@ _UNKNOWN = {
     r'unrecognized action `Action::"(\w+)"`': r'action "(\w+)"',
     r"unrecognized entity type `(\w+)`": r"entity (\w+)",
 }
-"""How Cedar complains of a word it does not know, and how the schema declares such words."""
+"""Cedar's messages about unknown words, and how the schema declares such words."""
 _PROBE = ' when { principal["sluicegate: reached"] == 1 };'
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One policy that has been checked."""
+    """One checked policy."""
 
     id: str
     effect: str
     """``permit`` or ``forbid``."""
     reason: str
-    """Its `@reason`, for people; empty when it has none."""
+    """Its `@reason`, shown to requesters; empty when it has none."""
     place: Place
     text: str
     actions: tuple[str, ...]
@@ -46,7 +46,7 @@ class Rule:
 
 
 def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], list[Problem]]:
-    """The policies in file order, and all that is wrong with them. Only a list without errors may be used."""
+    """The policies in file order, and every problem with them. Only a list without errors may be used."""
     schema = Schema.from_str(schema_text)
     rules: list[Rule] = []
     problems: list[Problem] = []
@@ -54,7 +54,7 @@ def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], li
         problems += [
             Problem(
                 "SG201",
-                f"invisible direction mark U+{ord(found[0]):04X}: the text does not read as it decides",
+                f"invisible direction mark U+{ord(found[0]):04X}: the text does not read as it is evaluated",
                 file.place(found.start()),
             )
             for found in _BIDI.finditer(file.text)
@@ -76,7 +76,7 @@ def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], li
 
 
 def _parses(text: str) -> str:
-    """Cedar's complaint, empty when there is none."""
+    """Cedar's error message; empty when there is none."""
     try:
         PolicySet.from_str(text)
     except ValueError as error:
@@ -88,7 +88,7 @@ def _parse_fault(policy: PolicyText) -> Problem | None:
     complaint = _parses(policy.text)
     if not complaint:
         return None
-    # the shortest beginning that is more than unfinished ends at the word at fault (LR parsers see a fault at once)
+    # the shortest prefix that is more than unfinished ends at the word at fault (LR parsers see a fault at once)
     low, high = 1, len(policy.tokens)
     while low < high:
         middle = (low + high) // 2
@@ -98,9 +98,9 @@ def _parse_fault(policy: PolicyText) -> Problem | None:
             high = middle
     place = policy.file.place(policy.tokens[low - 1].start)
     if complaint == _UNFINISHED:
-        return Problem("SG201", "policy is not finished", place, hint="End it with ';'")
+        return Problem("SG201", "unfinished policy", place, hint="End it with ';'")
     if low == len(policy.tokens):
-        # grammatical, but without meaning: the complaint quotes the word
+        # grammatical, but meaningless: the message quotes the word
         place = _mentioned(policy, complaint) or policy.place
     return Problem("SG201", complaint, place)
 
@@ -109,7 +109,7 @@ def _schema_faults(policy: PolicyText, schema: Schema, schema_text: str) -> list
     found = [error.error for error in cedarpy.validate_policies(policy.text, schema).errors]
     messages = list(dict.fromkeys(message.removeprefix("for policy `policy0`, ") for message in found))
     if len(messages) > 1:
-        # follows from the fault that is named besides
+        # follows from the other fault
         messages = [message for message in messages if not message.startswith("unable to find an applicable action")]
     problems: list[Problem] = []
     for message in messages:
@@ -135,7 +135,7 @@ def _mentioned(policy: PolicyText, message: str) -> Place | None:
 def _named(policy: PolicyText, taken: dict[str, Place]) -> tuple[Rule | None, list[Problem]]:
     parsed: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(policy.text))
     if parsed["templates"]:
-        message = "a template decides nothing until it is linked"
+        message = "templates are not supported"
         return None, [Problem("SG201", message, policy.place, hint="Write out principal and resource")]
     (body,) = parsed["staticPolicies"].values()
     annotations: dict[str, str | None] = body.get("annotations", {})
@@ -143,7 +143,7 @@ def _named(policy: PolicyText, taken: dict[str, Place]) -> tuple[Rule | None, li
     problems: list[Problem] = []
     if not name:
         hint = 'Put @id("name") before it: the audit log names the policies that decided'
-        problems.append(Problem("SG201", "policy without an @id", policy.place, hint=hint))
+        problems.append(Problem("SG201", "policy without @id", policy.place, hint=hint))
     elif name in taken:
         message = f"@id {name!r} is already taken by the policy at {taken[name]}"
         problems.append(Problem("SG201", message, policy.place))

@@ -1,4 +1,4 @@
-"""Who may do what: Cedar decides, and only a clean Allow is an allow.
+"""Authorisation by Cedar; only a clean Allow is an allow.
 
 Policies and schema are parsed and validated once. At a decision the entities are parsed against the schema and the
 request is checked against it too. Cedar skips a policy whose evaluation fails, also a forbid, and would allow what
@@ -36,7 +36,7 @@ class Considered:
     rule: Rule
     applies: bool
     error: str = ""
-    """Why it could not be evaluated; its forbid then counts as met."""
+    """Why it could not be evaluated; a forbid then counts as matched."""
 
 
 class CedarEngine:
@@ -71,7 +71,7 @@ class CedarEngine:
     ) -> Decision:
         """Decide one request; a bad input is a deny with `errors`, never an exception.
 
-        With a kill switch, what is switched off is denied before any policy is asked.
+        With a kill switch, what is switched off is denied before any policy is evaluated.
         """
         try:
             switched = self._switched(action, resource, context)
@@ -86,12 +86,12 @@ class CedarEngine:
     def consider(
         self, principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
     ) -> list[Considered]:
-        """Each policy about `action` by itself against one request, for people who ask why. Slow: parses it anew."""
+        """Each policy about `action` by itself against one request, as an explanation. Slow: parses it again."""
         considered: list[Considered] = []
         for rule in self.rules:
             if rule.actions and action not in rule.actions:
                 continue
-            # a permit beside a forbid makes its effect visible
+            # a permit next to a forbid makes its effect visible
             text = rule.text if rule.effect == "permit" else f"{rule.text}\npermit (principal, action, resource);"
             try:
                 raw = self._asked(PolicySet.from_str(text), principal, action, resource, context)

@@ -1,7 +1,7 @@
-"""Our plain data as Cedar's: a principal, a resource and a context become entities and a record.
+"""Plain data as Cedar's: a principal, a resource and a context become entities and a record.
 
 Names go in as data (type and id apart), never as Cedar source, so no name of a person, role or document can be read
-as policy text. Each function raises `ValueError` for data that is not what it should be.
+as policy text. Each function raises `ValueError` for invalid data.
 """
 
 import json
@@ -31,7 +31,7 @@ def rank(value: Any) -> int:
 
 
 def labels(principal: Principal) -> list[str]:
-    """Everything a document's `readers` may call this principal."""
+    """Every label in a document's `readers` that means this principal."""
     return [
         "everyone",
         f"user:{_name(principal['id'])}",

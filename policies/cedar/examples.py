@@ -1,6 +1,6 @@
-"""Example decisions written beside the policies: what should be allowed, what not, and by which rule.
+"""Example decisions of the policies: what should be allowed, what not, and by which rule.
 
-``examples.yaml`` is a list; the keys that most examples share have defaults, so that one reads as one thought::
+``examples.yaml`` is a list; common keys have defaults, so that an example stays short::
 
     - name: nobody asks for access at night
       principal: {id: alice, roles: [staff]}
@@ -32,7 +32,7 @@ _CONTEXTS: dict[str, dict[str, Any]] = {
 }
 
 _FIRST = (
-    "Write what should be decided there, one example a line, such as"
+    "Add examples there, one per line, such as"
     " - {name: staff may ask, principal: {id: ann, roles: [employee]}, expect: allow, rule: base.ask}"
 )
 
@@ -52,18 +52,18 @@ class Example(_Row):
     """One example decision."""
 
     name: str = ""
-    """What it shows, in a few words."""
+    """Its description, in a few words."""
     principal: ExamplePrincipal
-    """Who asks."""
+    """The requester."""
     action: str = "ask"
     """The Cedar action."""
     resource: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Type, id and attributes; without it the workflow itself."""
     context: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """What differs from a low-risk request from the command line at noon, UTC."""
+    """Differences from a low-risk request from the command line at noon, UTC."""
     expect: Literal["allow", "deny"]
     rule: str = ""
-    """The `@id` of a policy that has to be among the deciding ones; ``default`` for the default deny."""
+    """The `@id` of a policy that must be among the deciding ones; ``default`` for the default deny."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Outcome:
 
 
 def completed_context(action: str, context: Mapping[str, Any]) -> dict[str, Any]:
-    """`context` with what the action requires and nobody said."""
+    """`context` completed with defaults for what the action requires."""
     return {**_CONTEXTS.get(action, {}), **context}
 
 
@@ -83,16 +83,16 @@ def read_examples(path: Path) -> list[Example]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ConfigError([Problem("SG101", f"{path} is not there: no examples to decide", hint=_FIRST)]) from error
+        raise ConfigError([Problem("SG101", f"no examples: {path} not found", hint=_FIRST)]) from error
     except OSError as error:
-        raise ConfigError([Problem("SG101", f"{path} cannot be read: {error.strerror}")]) from error
+        raise ConfigError([Problem("SG101", f"cannot read {path}: {error.strerror}")]) from error
     try:
         node = yaml.compose(text, yaml.SafeLoader)
         rows: Any = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([Problem("SG102", f"{path} is not YAML: {error}")]) from error
     if node is None or not isinstance(rows, list) or not isinstance(node, yaml.SequenceNode):
-        raise ConfigError([Problem("SG140", "examples are a list", Place(str(path), 1, 1))])
+        raise ConfigError([Problem("SG140", "examples must be a list", Place(str(path), 1, 1))])
     examples: list[Example] = []
     problems: list[Problem] = []
     for row, row_node in zip(cast("list[Any]", rows), cast("list[yaml.Node]", node.value), strict=True):

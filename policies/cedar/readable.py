@@ -1,8 +1,8 @@
 """What a principal may read, derived from the same policies that decide on each document.
 
-`ReadFilters` turns the policies into plain data that an index can filter by, and has the last word on each document
-that the filter lets through. The filter is found by asking Cedar about documents made up for the purpose, one for each
-label the principal answers to and each classification, so a workflow's own policies count as much as the base ones.
+`ReadFilters` turns the policies into plain data that an index can filter by, and makes the final decision on each
+document that the filter lets through. The filter is found by asking Cedar about synthetic documents, one for each of
+the principal's labels and each classification, so a workflow's own policies count as much as the base ones.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,14 +16,14 @@ from sluicegate.state import Principal
 __all__ = ["ReadFilters", "Readable"]
 
 _NOBODY = "nobody:"
-"""A reader label that no principal answers to."""
+"""A reader label that no principal has."""
 
 
 class Readable(TypedDict):
-    """What an index may return to a principal; a document has to pass `permits` besides."""
+    """What an index may return to a principal; a document must also pass `permits`."""
 
     labels: list[str] | None
-    """A document must name one of these as a reader; None: policies do not look at the readers."""
+    """A document must name one of these as a reader; None: policies do not depend on the readers."""
     max_rank: int
     """The highest classification, by rank (0 public to 3 restricted); -1: nothing at all."""
     permits: Callable[[Mapping[str, Any]], bool]

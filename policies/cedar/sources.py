@@ -1,7 +1,7 @@
-"""Policy files as text: which there are, and where each policy and word in them stands.
+"""Policy files as text, with the position of each policy and word.
 
-Cedar's parser names no positions through `cedarpy`, so files are cut into policies here and faults are given a place
-by looking their words up. Cedar itself stays the only judge of what a policy means.
+`cedarpy` reports no positions, so files are split into policies here and faults are located by searching for their
+words. Only Cedar itself decides what a policy means.
 """
 
 import json
@@ -49,7 +49,7 @@ class PolicyFile:
         return Place(self.name, line, offset - self._line_starts[line - 1] + 1)
 
     def policies(self) -> Iterator["PolicyText"]:
-        """The file's policies in order; what follows the last ``;`` counts as one that is not finished."""
+        """The file's policies in order; what follows the last ``;`` counts as an unfinished one."""
         tokens: list[Token] = []
         for found in _TOKEN.finditer(self.text):
             word = found[0]
@@ -79,11 +79,11 @@ class PolicyText:
         return self.file.place(self.tokens[0].start)
 
     def upto(self, count: int) -> str:
-        """The policy's text as far as its first `count` tokens."""
+        """The policy's text up to its first `count` tokens."""
         return self.file.text[self.tokens[0].start : self.tokens[count - 1].end]
 
     def find(self, word: str) -> Place | None:
-        """Where a name, or a string of that value, first stands."""
+        """The first position of a name, or of a string with that value."""
         spellings = {word, json.dumps(word, ensure_ascii=False)}
         return next((self.file.place(token.start) for token in self.tokens if token.text in spellings), None)
 
@@ -116,4 +116,4 @@ def _read(path: Path, name: str) -> PolicyFile:
     try:
         return PolicyFile(name, path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError("SG201", f"{path} cannot be read: {error}", hint="Save it as UTF-8 text") from error
+        raise PolicyError("SG201", f"cannot read {path}: {error}", hint="Save it as UTF-8 text") from error

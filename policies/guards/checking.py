@@ -1,8 +1,8 @@
 """What a guard is: a function from a `Subject` to a `Verdict`.
 
-A guard sees one text with what belongs to it and says whether it passes, why not, and where. Its reason is shown to
-operators and approvers and written to logs and traces, so it never quotes the text; the places it found are offsets
-with a label. Who asked reads the sentence of the guard's kind instead.
+A guard gets one text with its context and decides whether it passes, why not, and where. Its reason is shown to
+operators and approvers and written to logs and traces, so it never quotes the text; findings are offsets with a label.
+The requester reads the message of the guard's kind instead.
 """
 
 import functools
@@ -38,8 +38,8 @@ Stage = Literal["request", "retrieved", "output"]
 Action = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
 
 Review = Callable[[str, str], Awaitable[bool | None]]
-"""The small model's opinion: ``await review(question, text)`` says whether the text is a proper answer, None when it
-cannot say."""
+"""The small model's review: ``await review(question, text)`` is True for a proper answer, None when the model gives no
+verdict."""
 
 Admitted = Callable[[], Awaitable[bool]]
 """Whether the reviewing model has passed its probe."""
@@ -47,13 +47,13 @@ Admitted = Callable[[], Awaitable[bool]]
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One text to check, with what belongs to it."""
+    """One text to check, with its context."""
 
     text: str
     stage: Stage
     question: str = ""
     sources: tuple[str, ...] = ()
-    """The retrieved passages' words, in citation order."""
+    """The retrieved passages' texts, in citation order."""
     citations: int = 0
     """How many citations the answer's author resolved."""
 
@@ -72,10 +72,10 @@ class Finding:
 class Verdict:
     passed: bool
     reason: str = ""
-    """Why not, for operators; never quotes the text."""
+    """The reason, for operators; never quotes the text."""
     findings: tuple[Finding, ...] = ()
     action: Action | None = None
-    """What to ask for, where it is not the configured action."""
+    """The action, where it is not the configured one."""
     details: dict[str, float] = field(default_factory=dict[str, float])
     """Scores behind the verdict, for measuring."""
 
@@ -87,18 +87,18 @@ Check = Callable[[Subject], Verdict | Awaitable[Verdict]]
 
 
 async def nobody() -> bool:
-    """No model is admitted."""
+    """Admits no model."""
     return False
 
 
 @dataclass(frozen=True, slots=True)
 class Helpers:
-    """What a guard may use of the outside world."""
+    """Outside resources that a guard may use."""
 
     review: Review | None = None
     admitted: Admitted = nobody
     pipeline: Callable[[str], str] = str
-    """What spaCy loads for a model that the workflow names: a package or a folder."""
+    """Resolves a spaCy model that the workflow names: to a package or a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ class GuardKind:
     quick: bool = False
     """The check takes milliseconds at most and time linear in the text, so it needs no thread of its own."""
     says: str = "It did not pass a check."
-    """What the person whose request it stops reads, in whole sentences; a verdict's reason is for operators."""
+    """The message for a requester whose request it stops, in whole sentences; a verdict's reason is for operators."""
 
 
 @functools.cache

@@ -1,6 +1,6 @@
-"""What a workflow says about its guards: the `guards:` block.
+"""The config block `guards:`.
 
-Each built-in guard has its own strict settings; a guard that is not named runs on its defaults. Guards of installed
+Each built-in guard has its own strict settings; a guard that is not listed uses its defaults. Guards of installed
 packages are named by their registered name, and their settings are checked by their own model.
 """
 
@@ -70,11 +70,11 @@ class PiiSettings(GuardSettings):
         "ip-address",
         "crypto-wallet",
     )
-    """Entity types to look for."""
+    """Entity types to detect."""
     allow: tuple[str, ...] = ()
     """Texts that are never personal data here, such as the helpdesk's own phone number; letter case is ignored."""
     allow_from_sources: bool = False
-    """Leave what stands word for word in a retrieved passage, which the person may read anyway."""
+    """Keep what occurs verbatim in a retrieved passage, which the person may read anyway."""
     model: str = ""
     """The spaCy model for names and places: ``en-core-web-md`` (`sluicegate models pull en-core-web-md`), an installed
     package or a folder; empty: none."""
@@ -104,7 +104,7 @@ class InjectionSettings(GuardSettings):
     """Attempts to steer the model from within a request or a retrieved passage."""
 
     threshold: Share | None = None
-    """Score from which a text counts as an attack; by default the one fitted with the weights."""
+    """Minimum score of an attack; by default the threshold fitted with the weights."""
 
 
 class GroundedSettings(GuardSettings):
@@ -113,7 +113,7 @@ class GroundedSettings(GuardSettings):
     action: Action = "regenerate"
     """What to ask for when a sentence has no support."""
     support: Share = 0.5
-    """Share of a sentence's weighted content words that one passage (or the passages together) must hold."""
+    """Share of a sentence's weighted content words that one passage (or the passages together) must contain."""
     unsupported: Annotated[int, Field(ge=0)] = 0
     """How many sentences may lack support."""
 
@@ -128,7 +128,7 @@ class CitationSettings(GuardSettings):
 
 
 class ToneSettings(GuardSettings):
-    """Words towards the reader: insults, contempt, shouting, promises the organisation cannot keep."""
+    """Tone towards the reader: insults, contempt, shouting, promises the organisation cannot keep."""
 
     action: Action = "regenerate"
     """What to ask for when the tone is off."""
@@ -139,7 +139,7 @@ class ToneSettings(GuardSettings):
 
 
 class BannedSettings(GuardSettings):
-    """Content that must not appear: words, phrases and patterns the workflow lists."""
+    """Banned content: words, phrases and patterns the workflow lists."""
 
     redacts: ClassVar[bool] = True
 
@@ -150,7 +150,7 @@ class BannedSettings(GuardSettings):
 
 
 class LengthSettings(GuardSettings):
-    """How long a text may be, and how often it may say the same."""
+    """Length of a text, and repetition in it."""
 
     action: Action = "regenerate"
     """What to ask for when the text is too short or too long, or repeats itself."""
@@ -161,8 +161,8 @@ class LengthSettings(GuardSettings):
     max_sentences: Annotated[int, Field(ge=1)] | None = None
     """Most sentences."""
     max_repeats: Annotated[int, Field(ge=1)] | None = None
-    """How often the same sentence may stand in a text: a small model that has lost its way says one over and over, and
-    so does many a log, which is why nothing is asked unless this is given."""
+    """How often the same sentence may occur in a text. A degenerating small model repeats sentences; so do many logs,
+    which is why this is unlimited by default."""
 
 
 class SchemaSettings(GuardSettings):
@@ -175,10 +175,10 @@ class SchemaSettings(GuardSettings):
 
 
 class SlmReviewSettings(GuardSettings):
-    """A second pass by the small model: is this a proper answer to the question?"""
+    """A review by the small model: is this a proper answer to the question?"""
 
     action: Action = "escalate"
-    """What to ask for when the reviewer says no."""
+    """What to ask for when the reviewer rejects the text."""
     timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 20_000
     """Time budget of the review."""
     when_not_admitted: Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"] = "pass"
@@ -209,19 +209,19 @@ class GuardConfig(BaseModel):
     schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
     """JSON of a given form."""
     slm_review: SlmReviewSettings = Field(default=SlmReviewSettings(), alias="slm-review")
-    """Second pass by the small model."""
+    """Review by the small model."""
 
     @model_validator(mode="after")
     def _plug_ins_are_known(self) -> Self:
         for name, settings in (self.__pydantic_extra__ or {}).items():
-            # a built-in guard cannot reach this line, so only a workflow that names another one pays for the packages
+            # built-in guards never get here, so only a workflow that names another one pays for loading packages
             installed = installed_guards()
             if name not in installed:
                 built_in = (info.alias or field for field, info in type(self).model_fields.items())
                 names = sorted({*built_in, *installed})
                 near = nearest(name, names)
                 suggestion = f"; did you mean {near!r}?" if near else ""
-                raise ValueError(f"there is no guard {name!r}{suggestion} (one of: {', '.join(names)})")
+                raise ValueError(f"unknown guard {name!r}{suggestion} (one of: {', '.join(names)})")
             installed[name].settings.model_validate(settings)
         return self
 

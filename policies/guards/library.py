@@ -1,9 +1,9 @@
-"""The one door to guardrails-ai, with everything shut that would leave the process.
+"""The only import of guardrails-ai, with everything disabled that would leave the process.
 
 The library reads `~/.guardrailsrc` again for every guard it builds and, unless that says otherwise, sends usage spans
 to its hub; it starts an exporter thread even when told not to, makes an HTTP client for its server, writes checked
 texts into OpenTelemetry spans, and keeps log records and recent calls with their texts in memory. All of it is
-switched off here; nothing in this project imports guardrails by another way.
+switched off here; nothing else in this project imports guardrails.
 """
 
 import logging
@@ -28,7 +28,7 @@ _UNUSED = {
 
 
 def guardrails() -> Any:
-    """The `guardrails` module, imported once and quietened. Takes about a second the first time."""
+    """The `guardrails` module, imported once and silenced. Takes about a second the first time."""
     with _lock:
         if not _loaded:
             _loaded.append(_load())

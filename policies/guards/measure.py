@@ -1,8 +1,8 @@
-"""Figures of a guard on labelled rows: recall, precision, false positives and time.
+"""Metrics of a guard on labelled rows: recall, precision, false positives and time.
 
 Rows of a JSONL file (or `.gz`), by the keys they have: `text, attack` or `text, flagged` (a truth value: the guard
-should fail), `text, safe` (the other way round), or `text, spans` for guards that find places. A row may also have
-what belongs to the text: `question`, `sources`, `stage`.
+should fail), `text, safe` (the other way round), or `text, spans` for guards with findings. A row may also have the
+context of the text: `question`, `sources`, `stage`.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ ENTITY_NAMES: dict[str, str] = {
 """Presidio's names of entity types, and ours."""
 
 FREE_TEXT = frozenset({"person", "place", "organization", "street-address"})
-"""Types without a form that a pattern could know; they are reported, but not part of the structured figures."""
+"""Types without a form that a pattern could match; they are reported, but not part of the structured figures."""
 
 _INSIDE = {"zip-code": "street-address", "place": "street-address"}
 """A finding that lies in a longer labelled one of this type is right: a postal code is part of an address."""

@@ -1,4 +1,4 @@
-"""Placeholders instead of what was found, and the way back.
+"""Redaction: placeholders instead of findings, and their restoration.
 
 A placeholder is the label and a number, such as ``<EMAIL_1>``; equal texts get equal placeholders, so that a redacted
 text still says who is who. `restore` undoes `redact` for a person who may see the original, and `conceal` puts known
@@ -14,7 +14,7 @@ __all__ = ["conceal", "kind_of", "merged", "placeholders_in", "redact", "restore
 
 _PLACEHOLDER = re.compile(r"<[A-Z0-9_]+_\d+>")
 _SHORT = 6
-"""Values shorter than this are replaced only where they stand as words of their own."""
+"""Values shorter than this are replaced only as whole words."""
 
 
 def merged(findings: Iterable[Finding]) -> list[Finding]:
@@ -41,7 +41,7 @@ def kind_of(placeholder: str) -> str:
 
 
 def placeholders_in(text: str) -> set[str]:
-    """Everything in a text that looks like a placeholder, whoever wrote it."""
+    """Everything in a text that looks like a placeholder, regardless of its origin."""
     return set(_PLACEHOLDER.findall(text))
 
 
@@ -54,7 +54,7 @@ def redact(
     """The text with placeholders, and what each placeholder in it stands for.
 
     `known` are the placeholders issued before, which the same values get again, and `taken` those that may not be
-    issued. One that the text already holds is not issued either, so that `restore` gives `text` back.
+    issued. One that the text already contains is not issued either, so that `restore` gives `text` back.
     """
     known, parts = known or {}, list[str]()
     mapping: dict[str, str] = {}

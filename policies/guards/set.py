@@ -2,7 +2,7 @@
 
 The guards a node names run concurrently in one guardrails-ai guard, built once for each list of names. Verdicts are
 read from `validation_summaries` (the library's `validation_passed` can be true with a failed validator) together with
-what each validator wrote down; a guard that left no trace counts as failed. Redactions of several guards compose.
+what each validator recorded; a guard without a record counts as failed. Redactions of several guards compose.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ from sluicegate.state import CheckResult
 __all__ = ["GRAVITY", "GuardSet", "Inspection", "gravest"]
 
 GRAVITY = ("pass", "redact", "regenerate", "escalate", "human", "refuse")
-"""Actions from the mildest to the gravest."""
+"""Actions from the least to the most severe."""
 
 
 def gravest(report: GuardReport) -> str:
-    """The gravest action that a report's failed guards ask for; ``pass`` when none failed."""
+    """The most severe action that a report's failed guards ask for; ``pass`` when none failed."""
     return max(
         (result["action"] for result in report.results if not result["passed"]), key=GRAVITY.index, default="pass"
     )
@@ -57,7 +57,7 @@ class _Ready:
 class GuardSet:
     """Implements `services.Guards` for one workflow.
 
-    `review` is asked by the guard `slm-review` and `admitted` says whether its model has passed the probe; `pipeline`
+    `review` is called by the guard `slm-review` and `admitted` says whether its model has passed the probe; `pipeline`
     says where the model that finds names is. `vault` keeps what placeholders stand for; without one the process does.
     """
 
@@ -137,7 +137,7 @@ class GuardSet:
     ) -> tuple[str, dict[str, str]]:
         hidden: Mapping[str, Hidden] = self._vault.hidden(run) if run else {}
         known = {placeholder: one.value for placeholder, one in hidden.items()}
-        # what the request holds already, somebody has typed: it must never come to stand for a value
+        # what the request already contains was typed by somebody: it must never come to stand for a value
         text, mapping = redact(subject.text, findings, known, placeholders_in(subject.question) - known.keys())
         fresh = {
             placeholder: Hidden(value, kind, subject.stage, credential=kind in credentials)
@@ -162,9 +162,7 @@ class GuardSet:
         if unknown:
             near = nearest(unknown[0], kinds)
             suggestion = f"; did you mean {near!r}?" if near else ""
-            raise PolicyError(
-                "SG203", f"there is no guard {unknown[0]!r}{suggestion}", hint=f"One of: {', '.join(kinds)}"
-            )
+            raise PolicyError("SG203", f"unknown guard {unknown[0]!r}{suggestion}", hint=f"One of: {', '.join(kinds)}")
         settings = {name: self._config.settings(name, kinds[name].settings) for name in names}
         made: list[Any] = []
         for name in names:
@@ -184,10 +182,12 @@ async def _validate(guard: Any, text: str, sheet: GuardCall) -> Any:
 
 
 def _absent(name: str) -> Entry:
-    return Entry(Verdict(passed=False, reason=f"SG203 guard {name} failed to run: it left no result"), 0.0, broken=True)
+    return Entry(
+        Verdict(passed=False, reason=f"SG203 guard {name} failed to run: it returned no result"), 0.0, broken=True
+    )
 
 
 def _action(entry: Entry, settings: GuardSettings) -> Any:
     action = entry.verdict.action or settings.action
-    # nothing was found, so nothing can be redacted: the text must not go on as it is
+    # without findings nothing can be redacted: the text must not pass as it is
     return "refuse" if action == "redact" and (entry.broken or not entry.verdict.findings) else action

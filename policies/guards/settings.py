@@ -1,4 +1,4 @@
-"""What every guard can be told, whichever package it comes from."""
+"""Settings common to all guards."""
 
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -7,11 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 __all__ = ["Action", "GuardSettings"]
 
 Action = Literal["redact", "regenerate", "escalate", "human", "refuse"]
-"""What a guard asks for when it fails, from the mildest to the gravest."""
+"""What a guard asks for when it fails, from the least to the most severe."""
 
 
 class GuardSettings(BaseModel):
-    """What every guard can be told."""
+    """Settings common to all guards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 

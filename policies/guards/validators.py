@@ -1,7 +1,7 @@
 """Guards as registered guardrails-ai validators.
 
 Each kind of guard is one registered class, `sluicegate/<name>`. A validator runs its check within the guard's time
-budget and never raises: a check that crashes or is late is a failed validation with code SG203. What the check found
+budget and never raises: a check that crashes or times out is a failed validation with code SG203. What the check found
 is put into the call's `GuardCall`, which travels in the library's metadata; spans with text never enter the library.
 """
 
@@ -29,12 +29,12 @@ _registering = threading.Lock()
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What one guard said in one call."""
+    """The result of one guard in one call."""
 
     verdict: Verdict
     ms: float
     broken: bool = False
-    """The guard crashed or was late."""
+    """The guard crashed or timed out."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ def validator_name(guard: str) -> str:
 
 
 def validator(kind: GuardKind, settings: GuardSettings, check: Check) -> Any:
-    """A validator for one guard of one configuration; the library records its failure and does nothing about it."""
+    """A validator for one configured guard; the library records its failure and takes no action."""
     with _registering:
         made = _classes.get(kind.name) or _classes.setdefault(kind.name, _register(kind.name))
     instance = made(on_fail="noop", use_local=True)
@@ -90,15 +90,15 @@ async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: 
             task = asyncio.get_running_loop().create_task(_await(verdict), context=sheet.context.copy())
             verdict = await asyncio.wait_for(task, left)
     except TimeoutError:
-        return Entry(_broken(kind, f"not done within {settings.timeout_ms} ms"), settings.timeout_ms, broken=True)
+        return Entry(_broken(kind, f"timed out after {settings.timeout_ms} ms"), settings.timeout_ms, broken=True)
     except Exception as error:  # the guard's own fault, of any kind
         # the message may quote the text, the type never does
         return Entry(_broken(kind, type(error).__name__), (time.perf_counter() - start) * 1000, broken=True)
     ms = (time.perf_counter() - start) * 1000
     if not isinstance(verdict, Verdict):
-        return Entry(_broken(kind, "it gave no verdict"), ms, broken=True)
+        return Entry(_broken(kind, "it returned no verdict"), ms, broken=True)
     if ms > settings.timeout_ms:
-        return Entry(_broken(kind, f"not done within {settings.timeout_ms} ms"), ms, broken=True)
+        return Entry(_broken(kind, f"timed out after {settings.timeout_ms} ms"), ms, broken=True)
     return Entry(verdict, ms)
 
 

@@ -1,4 +1,4 @@
-"""Where what placeholders stand for is kept when it may not be written down: in the memory of the process."""
+"""Vaults in memory, for placeholder values that may not be written to disk."""
 
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ _RUNS = 1_000
 
 
 class MemoryVault:
-    """Implements `services.Vault` for runs that leave nothing behind, such as shadows and replays.
+    """Implements `services.Vault` for runs without effects, such as shadow runs and replays.
 
     The latest `_RUNS` runs are remembered.
     """
@@ -31,8 +31,8 @@ class MemoryVault:
 
 
 class SparingVault:
-    """Implements `services.Vault` over one that lasts, to which it gives no credentials: those the process remembers,
-    as long as it lives."""
+    """Implements `services.Vault` over a durable one, to which it gives no credentials: those stay in
+    the process's memory."""
 
     def __init__(self, lasting: Vault) -> None:
         self._lasting = lasting

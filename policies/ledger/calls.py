@@ -1,4 +1,4 @@
-"""What the ledger books: a call, the limits that bind it, and the keys of the sums that it counts towards."""
+"""What the ledger books: a call, the limits that apply to it, and the keys of the totals that it counts towards."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One cap that binds a call, in whole micro-dollars or tokens."""
+    """One cap that applies to a call, in whole micro-dollars or tokens."""
 
     name: str
     scope: str
@@ -40,13 +40,13 @@ class Limit:
         return call.micros if self.unit == "usd" else call.tokens
 
     def refusal(self, used: int, asked: int) -> str:
-        """Why a call is refused, for people."""
+        """Why a call is refused, as a message."""
 
         def show(amount: int) -> str:
             return f"${amount / 1_000_000:.6f}" if self.unit == "usd" else f"{amount} tokens"
 
         of = f" of {self.of}" if self.of and self.scope != "run" else ""
-        return f"{self.name}{of}: {show(used)} of {show(self.limit)} used or reserved, {show(asked)} asked"
+        return f"{self.name}{of}: {show(used)} of {show(self.limit)} used or reserved, {show(asked)} requested"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Over:
     """Why a call is not booked."""
 
     limit: Limit | None
-    """None when it is the clock that cannot be trusted."""
+    """None when the clock cannot be trusted."""
     used: int = 0
     latest: float = 0.0
     """The latest time that the ledger has seen."""
@@ -67,7 +67,7 @@ def calendar(now: float) -> tuple[str, str]:
 
 
 def scopes(workflow: str, run: str, principal: str, intent: str, day: str, month: str) -> dict[str, str]:
-    """The keys of the sums that a call counts towards. Names are quoted so that no two keys can be spelt alike.
+    """The keys of the totals that a call counts towards. Names are quoted so that no two keys can be spelt alike.
 
     All but the first end with the day or the month.
     """

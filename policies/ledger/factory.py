@@ -1,4 +1,4 @@
-"""Which ledger counts: the home's file, or the server that machines share."""
+"""Chooses the ledger: the home's file, or the server that machines share."""
 
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch

@@ -2,7 +2,7 @@
 
 Amounts are whole micro-dollars, so sums are exact. A reservation is checked against every cap and booked in one
 transaction that no other process overlaps: reserved and spent together never pass a cap. Each reservation is a lease;
-when its process dies, the next reservation after the lease gives it back. A call that settles after its lease is booked
+when its process dies, the next reservation after the lease releases it. A call that settles after its lease is booked
 all the same, once: the money is gone, and the report says so even where that passes a cap.
 
 A clock that jumps back would open the budget of a day that is over. Up to `SLACK_S` the ledger keeps the latest time
@@ -32,14 +32,14 @@ __all__ = ["BudgetLedger", "Cap", "SqliteLedger", "micros"]
 
 
 def micros(usd: float, *, up: bool = False) -> int:
-    """Whole micro-dollars, rounded to the nearest or up. What counts is `usd` as it is written, not its binary form."""
+    """Whole micro-dollars, rounded to the nearest or up. Rounds the decimal form of `usd`, not its binary value."""
     amount = Decimal(repr(float(usd))) * 1_000_000
     return math.ceil(amount) if up else int(amount.to_integral_value())
 
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """One cap and how far it is used, amounts in US dollars or tokens."""
+    """One cap and its use, amounts in US dollars or tokens."""
 
     name: str
     of: str
@@ -106,21 +106,21 @@ class BudgetLedger:
         return Refusal("SG502", f"{off.name} is switched off: {off.reason}") if off else None
 
     def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
-        """Book what the call really cost. Repeating it changes nothing; after the lease it is still booked."""
+        """Book the real cost of a call. Repeating it changes nothing; after the lease it is still booked."""
         self._end(reservation.id, (micros(usd), tokens), self._now())
 
     def release(self, reservation: Reservation) -> None:
-        """Give a reservation back unspent. Repeating it, or releasing what was settled, changes nothing."""
+        """Release a reservation unspent. Repeating it, or releasing what was settled, changes nothing."""
         self._end(reservation.id, None, self._now())
 
     def accept_clock(self) -> None:
-        """Take the machine's clock as right although the ledger has seen a later time."""
+        """Accept the machine's clock although the ledger has seen a later time."""
         with self._store.writing() as execute:
             execute("DELETE FROM clock")
             execute("INSERT INTO clock (id, latest) VALUES (1, ?)", (self._now(),))
 
     def caps(self, workflow: str, *, day: str | None = None) -> list[Cap]:
-        """How far the workflow's caps are used on a day (ISO date, UTC; today by default): the whole workflow's first,
+        """The use of the workflow's caps on a day (ISO date, UTC; today by default): the whole workflow's first,
         then each intent's and each principal's with spending on that day."""
         with self._store.writing() as execute:
             now = self._clock(execute, self._now())
@@ -144,8 +144,8 @@ class BudgetLedger:
     def spending(
         self, *, by: Literal["workflow", "model", "intent", "principal", "day", "run"] = "workflow", since: str = ""
     ) -> list[dict[str, Any]]:
-        """What was spent, dearest first: rows of the group's name, `calls`, `usd`, `estimated_usd` (of the same settled
-        calls), `held_usd`, `tokens` and `expired` (calls given back because their process died), from a day on."""
+        """What was spent, most expensive first: rows of the group's name, `calls`, `usd`, `estimated_usd` (of settled
+        calls), `held_usd`, `tokens` and `expired` (released because their process died), from a day on."""
         with self._store.writing() as execute:
             now = self._clock(execute, self._now())
             self._expire(execute, now)
@@ -177,7 +177,7 @@ class BudgetLedger:
         self._store.close()
 
     def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:
-        """Hold a call's amounts if every limit has room for them; what stands in the way."""
+        """Hold a call's amounts if every limit has room for them; returns the reason if not."""
         with self._store.writing() as execute:
             latest = self._clock(execute, now)
             self._expire(execute, latest)
@@ -223,7 +223,7 @@ class BudgetLedger:
             _add(execute, _scopes_of(call), held=(-held[0], -held[1]), spent=real)
 
     def _clock(self, execute: Execute, now: float) -> float:
-        """The time that counts: the clock's, or the latest that the ledger has seen."""
+        """The effective time: the clock's, or the latest that the ledger has seen."""
         rows = execute("SELECT latest FROM clock")
         latest = float(rows[0]["latest"]) if rows else 0.0
         # once a second is enough to notice a jump, and saves a write
@@ -280,8 +280,8 @@ class SqliteLedger(BudgetLedger):
 def _gone_back(latest: float, now: float) -> str:
     seen = datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds")
     return (
-        f"the clock went back: the ledger has seen {seen}, {latest - now:.0f} s later than now; "
-        "`sluicegate budget clock --accept` takes the clock as right"
+        f"the clock was set back: the ledger has seen {seen}, {latest - now:.0f} s later than now; "
+        "`sluicegate budget clock --accept` accepts the current clock"
     )
 
 

@@ -1,7 +1,7 @@
 """The ledger of many machines: each reservation, settling and release is one round trip to PostgreSQL.
 
-The server does the whole of it in a procedure, under one advisory lock: no other booking overlaps, and no client that
-is slow to be scheduled holds the others up. Nor does the disk: a booking is committed without waiting for it, which
+The server does all of it in a procedure, under one advisory lock: no other booking overlaps, and a slow client does
+not hold up the others. Nor does the disk: a booking is committed without waiting for it, which
 ends the lock, and then the procedure waits until it is on the disk, where one flush serves all that wait. The
 procedures (`storage.schemas.money`) do what `ledger.BudgetLedger` does by single statements on SQLite; the same tests
 run on both. Needs the `postgres` extra, and PostgreSQL 14 or later.

@@ -33,7 +33,7 @@ def postponed(modules: Mapping[str, Sequence[str]]) -> Generator[None]:
 
 
 def _stand_in(name: str, callables: Sequence[str]) -> types.ModuleType:
-    module = types.ModuleType(name, "Stands in for the module of this name until it is used.")
+    module = types.ModuleType(name, "A placeholder for the module of this name until it is used.")
     for each in callables:
         setattr(module, each, _late(name, each))
     return module

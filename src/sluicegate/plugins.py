@@ -31,9 +31,9 @@ def with_installed(built_in: Iterable[T], *, group: str, of: type[T], code: str,
         if not isinstance(found, of):
             raise broken(entry.name, f"is a {found.__class__.__name__}, not a {of.__name__}")
         if _name(found) != entry.name:
-            raise broken(entry.name, f"calls itself {_name(found)!r}")
+            raise broken(entry.name, f"names itself {_name(found)!r}")
         if entry.name in known:
-            raise broken(entry.name, "takes a name that is taken")
+            raise broken(entry.name, "uses a name that is already taken")
         known[entry.name] = found
     return known
 

@@ -48,7 +48,7 @@ def test_what_is_kept_and_saved_is_shown_and_forgotten(own_home: Path) -> None:
     assert store.get("other") is None
     store.close()
     assert said("show")["saved_usd"] == 0.25
-    assert "served again: 1 of 2 look-ups (50%)" in command("show").stdout
+    assert "hits: 1 of 2 look-ups (50%)" in command("show").stdout
     assert command("clear").exit_code == 1
     assert said("show")["entries"] == 1
     assert said("clear", "--yes", "--by", "olga") == {"cleared": 1}

@@ -34,7 +34,10 @@ def test_cache_hits_and_what_they_saved() -> None:
     page = io.StringIO()
     print_summary(OUTCOMES, screen=Console(file=page, width=120, highlight=False))
     shown = page.getvalue()
-    assert "answered from the cache: 2, which saved about $0.00150 against asking the large model each time" in shown
+    assert (
+        "answered from the cache: 2, which saved about $0.00150 compared with calling the large model each time"
+        in shown
+    )
     assert "large-model calls avoided: 3 of 4 requests (75%)" in shown
 
 
@@ -67,7 +70,7 @@ def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -
     assert all(line.startswith(" " * 12) for line in proposal)
     assert "create_ticket(title='xxx" in proposal[0]
     assert "$0.00000 of $0.00400 reserved" in shown
-    assert "  not asked SG501 per_run_usd: no room" in shown
+    assert "  LLM call skipped: SG501 per_run_usd: no room" in shown
 
 
 def test_where_there_is_no_large_model_nothing_is_said_to_be_saved() -> None:
@@ -83,9 +86,9 @@ def test_where_there_is_no_large_model_nothing_is_said_to_be_saved() -> None:
     }  # fmt: skip
     print_outcome(said, screen=Console(file=page, width=120, highlight=False))
     assert "  cost      2 tokens, $0.00000, 0.01 s\n" in page.getvalue()
-    assert "asked as" not in page.getvalue()
+    assert "cached as" not in page.getvalue()
     hit = {"hit": True, "kind": "semantic", "question": "How is it, then?", "similarity": 0.98}
     print_outcome(said | {"path": "cache", "cache": hit}, screen=Console(file=page, width=120, highlight=False))
-    assert "  path      cache  answer\n  asked as  How is it, then?\n" in page.getvalue()
+    assert "  path      cache  answer\n  cached as How is it, then?\n" in page.getvalue()
     # a run that failed says nothing of a large model; the others still do
     assert summary([outcome("failed", all_llm_usd=None), outcome("rag-slm")])["all_llm_usd"] == 0.002

@@ -46,7 +46,7 @@ async def test_a_draft_goes_where_it_can_be_mended(sure: float, answerability: f
     if way[-1] == "check":
         assert outcome.waiting is not None
         assert outcome.waiting["node"] == "approve"
-        assert outcome.waiting["reason"] == f"the draft is right with a probability of {sure:.2f}, and 0.60 is needed"
+        assert outcome.waiting["reason"] == f"the draft is right with probability {sure:.2f}; 0.60 is required"
 
 
 async def test_where_nothing_was_found_a_person_writes_or_rejects() -> None:
@@ -54,7 +54,7 @@ async def test_where_nothing_was_found_a_person_writes_or_rejects() -> None:
     assert outcome.waiting is not None
     assert (outcome.waiting["draft"], outcome.waiting["reason"]) == ("", "nothing was found to draft an answer from")
     assert "synthesize" not in nodes(outcome)
-    with pytest.raises(RunError, match="no draft that could be approved") as refused:
+    with pytest.raises(RunError, match="no draft to approve") as refused:
         await opened.runner.decide(outcome.run, "approve", LEAD)
     assert refused.value.code == "SG605"
     done = await opened.runner.decide(outcome.run, "edit", LEAD, text="Room 3 has one.")
@@ -70,7 +70,7 @@ async def test_in_the_starter_nothing_goes_out_for_a_complaint_that_no_document_
     assert outcome.waiting is not None
     assert outcome.waiting["reason"] == "complaint is a high-risk class; nothing was found to draft an answer from"
     lead = principal("lea", ["lead"])
-    with pytest.raises(RunError, match="no draft that could be approved"):
+    with pytest.raises(RunError, match="no draft to approve"):
         await opened.runner.decide(outcome.run, "approve", lead)
     done = await opened.runner.decide(outcome.run, "edit", lead, text="We are sorry.")
     assert (done.status, done.text) == ("answered", "We are sorry.")

@@ -107,7 +107,7 @@ def ask(workflow: Path, user: str = "ann") -> str:
 
 
 def test_what_waits_is_listed_with_who_decides_until_when(workflow: Path) -> None:
-    assert command("list").stdout == "nothing waits for a decision\n"
+    assert command("list").stdout == "no run is waiting for a decision\n"
     first, second = ask(workflow), ask(workflow, "bob")
     listed = said("list")
     assert [(one["run"], one["principal"]) for one in listed] == [(first, "ann"), (second, "bob")]
@@ -128,7 +128,7 @@ def test_the_evidence_is_shown(workflow: Path) -> None:
     assert [check["guard"] for check in shown["checks"]] == ["tone"]
     page = command("show", run).stdout
     for words in (
-        "Give me access", "asked by  ann", "Ann may write there.", "tone passed", "role:lead",
+        "Give me access", "requester ann", "Ann may write there.", "tone passed", "role:lead",
         "is a high-risk class",
     ):  # fmt: skip
         assert words in page

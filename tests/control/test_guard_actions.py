@@ -143,7 +143,7 @@ CASES = {
     ),
     "a guard out of time has failed": Case(
         {"action": "human", "timeout_ms": 1000}, ASKED, "waiting", check=hang, guards=3,
-        reason="not done within 1000 ms",
+        reason="timed out after 1000 ms",
     ),
     "guards of one node run at the same time": Case(
         {"timeout_ms": 15_000}, [*ASKED, "respond"], text="Bad [1].", check=meeting(3), guards=3, reason=""

@@ -229,7 +229,7 @@ async def test_a_long_story_is_no_question_to_share(desk: Desk) -> None:
         ("{answers: semantic, intents: [ticket]}", "SG107", "tool of low risk"),
         ("{answers: semantic, intents: [opening], embedder: embeder}", "SG112", "did you mean 'embedder'?"),
         ("{answers: semantic, intents: [opening], similarity: 0.2}", "SG107", "0.2"),
-        ("{answers: exact, intents: [opening]}", "SG107", "'intents' says nothing without `answers: semantic`"),
+        ("{answers: exact, intents: [opening]}", "SG107", "'intents' has no effect without `answers: semantic`"),
     ],
 )
 def test_a_cache_that_may_not_be_is_refused_at_its_place(desk: Desk, cache: str, code: str, said: str) -> None:

@@ -99,7 +99,7 @@ def test_what_waits_in_a_home_is_not_forgotten_when_the_url_is_set(
     a = tmp_path / "a"
     asked = said(started(a, "", "run", str(workflow), f"Write to {OWN}", "--json"))[1]
     assert asked["status"] == "waiting"
-    assert "1 more wait in this home" in said(started(a, postgres, "approvals", "list"))[2]
+    assert "1 more runs wait in this home" in said(started(a, postgres, "approvals", "list"))[2]
     lines = said(started(a, postgres, "doctor", str(workflow), "--json"))[1]
     (told,) = [line for line in lines if line["what"] == "runs"]
     assert told["state"] == "warn"

@@ -46,7 +46,7 @@ def test_promote_and_roll_back_step_by_step(own_home: Path) -> None:
 
 
 def test_nothing_to_roll_back_to(own_home: Path) -> None:
-    with pytest.raises(RunError, match="no version to go back to"):
+    with pytest.raises(RunError, match="no previous version"):
         champions.rollback("desk", by="ops", reason="no")
 
 

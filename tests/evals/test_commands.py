@@ -88,7 +88,7 @@ def test_evaluate_then_shadow_on_the_embedded_models(desk: Path, own_home: Path,
     assert figures["intent_accuracy"]["value"] == 1.0
     assert figures["must_refuse_answered"]["value"] == 0.0
     # an embedded stand-in is named as what it is
-    assert any("stand-in answered" in note for note in said["notes"])
+    assert any("fallback answered" in note for note in said["notes"])
     assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
     assert 'tests="2"' in (tmp_path / "r.xml").read_text()
     # nothing of an evaluation is left where requests of users are
@@ -184,7 +184,7 @@ def test_promote_and_roll_back(desk: Path, tmp_path: Path) -> None:
     said = call(promote_app, desk, "--plan", plan, "--by", "ops", "--html", tmp_path / "v.html")
     # it is decided
     assert call(shadow_app, "status")[0]["state"] == "stopped"
-    assert said["reason"].startswith("Every gate is passed, and seconds is better by +0.2667")
+    assert said["reason"].startswith("Every gate passes, and seconds is better by +0.2667")
     served = champion("helpdesk")
     assert served is not None
     # what serves is the copy that was compared, whatever becomes of the file
@@ -239,7 +239,7 @@ def test_what_cannot_be_compared_is_refused(desk: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="the same version"):
         call(shadow_app, "start", desk, desk, "--plan", plan)
     challenger.write_text("extends: ../desk/workflow.yaml\nworkflow: other\n")
-    with pytest.raises(RunError, match="another workflow: other, not helpdesk"):
+    with pytest.raises(RunError, match="a different workflow: other, not helpdesk"):
         call(shadow_app, "start", desk, challenger, "--plan", plan)
     with pytest.raises(ConfigError):
         call(shadow_app, "start", desk, challenger, "--plan", tmp_path / "no.yaml")

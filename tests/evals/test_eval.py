@@ -244,7 +244,9 @@ async def test_where_the_judge_does_not_answer_its_fallback_does_not_judge_eithe
             raise ModelError("SG301", "no server", hint="Start it")
 
     config = ModelConfig(use="ollama:qwen3:1.7b", otherwise=("embedded:smollm2-135m",))
-    with pytest.raises(ModelError, match=r"^SG301 ollama:qwen3:1.7b .* a fallback never judges: no server. Start it$"):
+    with pytest.raises(
+        ModelError, match=r"^SG301 the judge ollama:qwen3:1.7b .* a fallback never judges: no server. Start it$"
+    ):
         await admit(config, FakeModels(), "slm", provider=Gone())  # type: ignore[arg-type]
 
 
@@ -329,8 +331,8 @@ def test_a_file_that_has_grown_is_compared_on_the_rows_that_both_have() -> None:
 
 def test_rows_that_were_run_side_by_side_are_said_so() -> None:
     together = [replace(row, at_once=4) for row in rows([1])]
-    assert any("up to 4 runs at a time" in note for note in notes_of(report(rows={"workflow": together})))
-    assert not any("at a time" in note for note in notes_of(report()))
+    assert any("up to 4 concurrent runs" in note for note in notes_of(report(rows={"workflow": together})))
+    assert not any("concurrent runs" in note for note in notes_of(report()))
 
 
 @pytest.mark.parametrize(
@@ -342,7 +344,7 @@ def test_thresholds(text: str, holds: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("corect>=0.7", "did you mean 'correct'"), ("correct=0.7", "not of the form")]
+    ("text", "said"), [("corect>=0.7", "did you mean 'correct'"), ("correct=0.7", "does not have the form")]
 )
 def test_bad_thresholds(text: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
@@ -387,7 +389,7 @@ def test_what_was_wrong_is_shown_on_the_screen(capsys: pytest.CaptureFixture[str
     assert "r1  answered, question, rag-slm  text 1" in said
     assert "SG309 no model  answered, question, rag-slm  text 0" in said
     assert "knowledge (3)" in said
-    assert "workflow: 1 of 3 runs failed, the first by: SG309 no model" in said
+    assert "workflow: 1 of 3 runs failed, the first with: SG309 no model" in said
     assert "✗ correct>=0.8" in said
 
 

@@ -47,7 +47,7 @@ def pairs(
 def test_promotes_what_is_better_and_no_worse() -> None:
     found = decide(plan(), pairs(1500))
     assert found.verdict == "PROMOTE"
-    assert found.reason.startswith("Every gate is passed, and without_llm is better by +0.")
+    assert found.reason.startswith("Every gate passes, and without_llm is better by +0.")
     assert [gate.state for gate in found.gates] == ["passed"] * 4
     assert [gate.kind for gate in found.gates] == ["validity", "safety", "no worse", "better"]
 
@@ -58,10 +58,10 @@ CASES: list[tuple[str, list[Pair], dict[str, Any], dict[str, Any], str, str]] = 
     ("too few days", pairs(1500), {"days": 7}, {}, "CONTINUE", "pairs from 4 days of at least 7"),
     ("one day", ONE_DAY, {"days": 2}, {}, "CONTINUE", "pairs from 1 day of at least 2"),
     ("unsafe", pairs(1000, failing=90), {}, {}, "REJECT", "fails safety on failed: 90 of 1000"),
-    ("safety open", pairs(1000, failing=25), {}, {}, "CONTINUE", "Still open is safety on failed"),
+    ("safety open", pairs(1000, failing=25), {}, {}, "CONTINUE", "Still undecided: safety on failed"),
     ("worse", pairs(1500, quality=(0.2, 0.0)), {}, {}, "REJECT", "fails no worse on checks_passed"),
     ("not better", pairs(1500, gain=0.0), {"goal": {"metric": "without_llm", "by": 0.1}}, {}, "REJECT", "fails better"),
-    ("never clear", pairs(3000, gain=0.0), {}, {}, "INCONCLUSIVE", "After the last of 2000 pairs better"),
+    ("never clear", pairs(3000, gain=0.0), {}, {}, "INCONCLUSIVE", "After the last of 2000 pairs, better"),
     ("changed", pairs(1500), {}, {"problems": ["the champion changed"]}, "INCONCLUSIVE", "the champion changed"),
     ("shed", pairs(1500), {}, {"shed": 900}, "INCONCLUSIVE", "38% of the sampled requests were not shadowed"),
 ]  # fmt: skip

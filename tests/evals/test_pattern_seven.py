@@ -98,7 +98,7 @@ def test_from_the_shadow_to_the_promotion_and_back(client: httpx.Client, tmp_pat
     promote = [each if not each.endswith(".html") else str(tmp_path / "verdict.html") for each in command("promote")]
     verdict = json.loads(call(promote, "--json"))
     assert verdict["verdict"] == "PROMOTE"
-    assert verdict["reason"].startswith("Every gate is passed, and correct is better by +0.")
+    assert verdict["reason"].startswith("Every gate passes, and correct is better by +0.")
     assert [(gate["kind"], gate["state"]) for gate in verdict["gates"]] == [
         ("validity", "passed"), ("safety", "passed"), ("safety", "passed"), ("no worse", "passed"),
         ("no worse", "passed"), ("better", "passed"),

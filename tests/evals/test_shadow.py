@@ -369,7 +369,7 @@ def test_a_plan_cannot_change_after_its_first_pair(pairs: PairStore) -> None:
     with pytest.raises(RunError, match="has changed since its first pair") as raised:
         registered(pairs, error=0.1)
     assert raised.value.code == "SG616"
-    with pytest.raises(RunError, match="not the one that its comparison was started with"):
+    with pytest.raises(RunError, match="not the one that its shadow was started with"):
         pairs.under("test", plan(error=0.1))
     assert pairs.under("test", plan()).number == at.number
     assert registered(pairs).stopped_at is None or pairs.is_running(at.number)

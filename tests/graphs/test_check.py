@@ -45,7 +45,7 @@ def test_a_problem_shows_its_line_with_a_caret() -> None:
     found = _run("check", "broken/references.yaml")
     assert found.exit_code == 1
     assert (
-        "broken/references.yaml:13:8: error SG111 there is no node 'clasify'\n"
+        "broken/references.yaml:13:8: error SG111 unknown node 'clasify'\n"
         "    13 │ start: clasify\n"
         "       │        ^^^^^^^\n"
         "    did you mean 'classify'?\n"
@@ -81,7 +81,7 @@ def test_sarif_points_to_the_lines() -> None:
     (found,) = [one for one in run["results"] if one["locations"][0]["physicalLocation"]["region"] == wanted]
     assert found["level"] == "error"
     assert found["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "broken/references.yaml"
-    assert found["message"]["text"].startswith("there is no node 'clasify'. did you mean 'classify'?")
+    assert found["message"]["text"].startswith("unknown node 'clasify'. did you mean 'classify'?")
 
 
 def test_waived_guarantees_are_shown_with_their_reason(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_misspelt_placeholder_of_a_prompt_is_told_once_with_its_place(tmp_path
     """Two nodes ask by this prompt."""
     [problem] = edited(tmp_path, "prompts/answer-quote.md", "{{sources}}", written)
     assert problem.code == "SG125"
-    assert problem.message == f"nothing fills {{{{{written.strip('{} ')}}}}} in the prompt of 'answer'"
+    assert problem.message == f"unknown placeholder {{{{{written.strip('{} ')}}}}} in the prompt of 'answer'"
     assert problem.choices == ("feedback", "question", "section", "sources")
     assert problem.suggestion == "sources"
     assert at(problem).startswith(written)

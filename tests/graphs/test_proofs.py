@@ -47,25 +47,25 @@ def test_a_cached_answer_for_every_risk_breaks_the_third_guarantee() -> None:
     [problem] = prove(helpdesk(recall="cache.hit"), STATED, [], known)
     assert told([problem]) == [
         (
-            "SG134 guarantee broken: no respond without human-interrupt when intent.risk == 'high'; by the route "
+            "SG134 guarantee broken: no respond without human-interrupt when intent.risk == 'high'; by the path "
             "classify, gate, recall, respond (gate to recall by otherwise; recall to respond by cache.hit), "
             "for intent payroll"
         )
     ]
-    assert problem.hint == "Put a human-interrupt node on this route, or make one of its branches impossible"
+    assert problem.hint == "Put a human-interrupt node on this path, or make one of its branches impossible"
 
 
 SHAPES: dict[str, tuple[Flow, list[str]]] = {
     "straight": (flow(node("a", "x", "b"), node("b", "respond")), []),
     "unreachable": (
         flow(node("a", "x", "c"), node("b", "x", "c"), node("c", "respond")),
-        ["SG130 node 'b' is never reached from 'a'"],
+        ["SG130 node 'b' is unreachable from 'a'"],
     ),
     "no end": (
         flow(node("a", "x", "b"), node("b", "x", "a", max_visits=2)),
         [
-            "SG131 no end is reached from node 'a'",
-            "SG131 no end is reached from node 'b'",
+            "SG131 no end is reachable from node 'a'",
+            "SG131 no end is reachable from node 'b'",
             "SG132 the branches of 'a' are not exhaustive: its last branch goes to 'b', whose 2 visits can be used up",
         ],
     ),
@@ -168,7 +168,7 @@ SHAPES: dict[str, tuple[Flow, list[str]]] = {
             node("k", "output-check", "c"),
             node("c", "respond"),
         ),
-        ["SG134 guarantee broken: no model answers and no tool is called before a policy-check; by the route a"],
+        ["SG134 guarantee broken: no model answers and no tool is called before a policy-check; by the path a"],
     ),
     "drafted again after the check": (
         flow(
@@ -180,7 +180,7 @@ SHAPES: dict[str, tuple[Flow, list[str]]] = {
         ),
         [
             (
-                "SG134 guarantee broken: no generated answer is sent before an output-check; by the route "
+                "SG134 guarantee broken: no generated answer is sent before an output-check; by the path "
                 "p, a, k, z, c (k to z by u.p)"
             )
         ],
@@ -208,7 +208,7 @@ def test_a_true_branch_cuts_off_the_later_ones_unless_it_can_be_used_up() -> Non
     assert prove(drawn(2), [HIGH_ASKS], [], known) == []
     asked_last = Guarantee(every=("x",), reaches=("human-interrupt",), when="intent.risk == 'high'")
     [problem] = prove(drawn(2), [asked_last], [], known)
-    assert "by the route start, a, ask, a, ask, a, end" in problem.message
+    assert "by the path start, a, ask, a, ask, a, end" in problem.message
 
 
 def test_a_route_counts_visits() -> None:
@@ -220,7 +220,7 @@ def test_a_route_counts_visits() -> None:
         node("end", "respond"),
     )
     [problem] = prove(drawn, [Guarantee(no=("respond",), without=("human-interrupt",))], [], known)
-    assert "by the route a, b, loop, b, loop, b, end" in problem.message
+    assert "by the path a, b, loop, b, loop, b, end" in problem.message
 
 
 def test_a_second_classifier_may_change_the_risk() -> None:
@@ -232,7 +232,7 @@ def test_a_second_classifier_may_change_the_risk() -> None:
         intents=INTENTS,
     )
     [problem] = prove(drawn, [HIGH_ASKS], [], known)
-    assert "by the route a, b, end" in problem.message
+    assert "by the path a, b, end" in problem.message
     assert problem.message.endswith("for intents access_request, payroll")
 
 
@@ -245,7 +245,7 @@ def test_every_run_passes_later() -> None:
     )
     [problem] = prove(drawn, [Guarantee(every=("slm-answer",), reaches=("output-check",))], [], known)
     assert problem.message == (
-        "guarantee broken: every slm-answer reaches output-check; by the route p, a, end (a to end by otherwise)"
+        "guarantee broken: every slm-answer reaches output-check; by the path p, a, end (a to end by otherwise)"
     )
     assert prove(drawn, [Guarantee(every=("output-check",), reaches=("refuse",))], [], known) == []
 
@@ -280,16 +280,16 @@ def test_a_field_that_nobody_wrote_opens_neither_branch() -> None:
     asked = Guarantee(no=("respond",), without=("human-interrupt",))
     assert [problem.code for problem in prove(drawn("output-check"), [asked], [], known, CHECKED)] == ["SG136"]
     [problem] = prove(drawn("retrieve"), [asked], [], known, CHECKED)
-    assert "by the route a, end" in problem.message
+    assert "by the path a, end" in problem.message
 
 
-DENIED = "what a policy-check denied gets no model's words, no tool call and no answer"
-FAILED = "a draft that failed its output-check is not sent as it is, unless a human-interrupt comes first"
+DENIED = "a request denied by a policy-check gets no model output, no tool call and no answer"
+FAILED = "a draft that failed its output-check is not sent unless a human-interrupt comes first"
 REJECTED = "what a person rejected, or nobody decided in time, is not sent and calls no tool"
 HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
     "nobody looks at the policy's verdict": (
         flow(node("p", "policy-check", "a"), node("a", "slm-answer", "no"), node("no", "refuse")),
-        [f"{DENIED}; by the route p, a"],
+        [f"{DENIED}; by the path p, a"],
     ),
     "a denial is overruled by an intent": (
         flow(
@@ -299,7 +299,7 @@ HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
             node("end", "respond"),
             intents=INTENTS,
         ),
-        [f"{DENIED}; by the route c, p, end (p to end by otherwise), for intents password_reset, outage_report"],
+        [f"{DENIED}; by the path c, p, end (p to end by otherwise), for intents password_reset, outage_report"],
     ),
     "only what is allowed goes on": (
         flow(node("p", "policy-check", ("policy.verdict == 'allow'", "end"), "no"), END, NO),
@@ -307,11 +307,11 @@ HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
     ),
     "a denial is asked again, with its visits": (
         flow(node("p", "policy-check", ("policy.verdict == 'deny'", "p"), "end", max_visits=2), END),
-        [f"{DENIED}; by the route p, p, end (p to p by policy.verdict == 'deny'; p to end by otherwise)"],
+        [f"{DENIED}; by the path p, p, end (p to p by policy.verdict == 'deny'; p to end by otherwise)"],
     ),
     "the other verdict is read": (
         flow(node("p", "policy-check", ("policy.verdict == 'deny'", "end"), "no"), END, NO),
-        [f"{DENIED}; by the route p, end (p to end by policy.verdict == 'deny')"],
+        [f"{DENIED}; by the path p, end (p to end by policy.verdict == 'deny')"],
     ),
     "a draft that failed is drafted and checked again": (
         flow(
@@ -333,7 +333,7 @@ HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
         ),
         [
             (
-                f"{FAILED}; by the route p, a, k, a, k, end (p to a by otherwise; k to a by checks.failed; "
+                f"{FAILED}; by the path p, a, k, a, k, end (p to a by otherwise; k to a by checks.failed; "
                 "k to end by otherwise)"
             )
         ],
@@ -345,7 +345,7 @@ HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
             END,
             NO,
         ),
-        [f"{REJECTED}; by the route h, late, end (h to late by otherwise; late to end by otherwise)"],
+        [f"{REJECTED}; by the path h, late, end (h to late by otherwise; late to end by otherwise)"],
     ),
     "an edit is sent": (
         flow(node("h", "human-interrupt", ("approval.verdict in ['edit', 'approve']", "end"), "no"), END, NO),
@@ -380,7 +380,7 @@ def test_where_asks_only_of_runs_that_leave_so() -> None:
     passed = Guarantee(every=("output-check",), where="!checks.failed", reaches=("x",))
     assert told(prove(drawn, [passed], [], known, domains())) == [
         (
-            "SG134 guarantee broken: every output-check where !checks.failed reaches x; by the route a, end "
+            "SG134 guarantee broken: every output-check where !checks.failed reaches x; by the path a, end "
             "(a to end by otherwise)"
         )
     ]

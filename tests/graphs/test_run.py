@@ -267,7 +267,7 @@ async def test_silence_refuses(own_home: Path) -> None:
     clock = Clock()
     made = runner(own_home, services(**RISKY, now=clock))
     run = (await made.run("Give me access", ANN)).run
-    with pytest.raises(RunError, match="not past a deadline"):
+    with pytest.raises(RunError, match="has not passed its deadline"):
         await made.expire(run)
     clock.at += timedelta(hours=2)
     with pytest.raises(RunError, match="refused at its deadline"):

@@ -74,7 +74,7 @@ def test_a_person_decides_by_key(label: str) -> None:
     said = step(str(HELPDESK), QUESTION, "--decider", "lea:helpdesk-lead", keys="r\na fine\nr\n")
     assert "waits for role:helpdesk-lead" in said
     assert "answered by path human" in said
-    with pytest.raises(RunError, match="a decision needs a person"):
+    with pytest.raises(RunError, match="a decision needs an approver"):
         step(str(HELPDESK), QUESTION, keys="r\na\n")
 
 
@@ -122,7 +122,7 @@ async def test_replay_says_what_would_have_changed(tmp_path: Path) -> None:
 
     table, data = await asyncio.to_thread(both)
     assert "rag-slm" in table
-    assert "1 of 1 would have changed under helpdesk 2" in table
+    assert "1 of 1 would have changed on helpdesk 2" in table
     (change,) = data["changes"]
     assert change["run"] == outcome.run, "replays of before are shadows and not replayed"
     assert data["summary"]["paths"] == {"rag-slm → rag-llm": 1}

@@ -115,7 +115,7 @@ def test_without_a_tag_node_nothing_writes_tags(tmp_path: Path) -> None:
     )
     problems = inspect(file)[1]
     assert {problem.message for problem in problems if problem.code == "SG124"} == {
-        "tags.found has no value at 'desk': nothing before writes it"
+        "tags.found has no value at 'desk': no earlier node writes it"
     }
 
 

@@ -344,7 +344,7 @@ async def test_a_model_that_was_never_probed_is_warned_about_once(caplog: pytest
     chain = model_set({"a:1": Fake()}, models)
     await chain.chat("judge", HELLO, max_tokens=9)
     await chain.chat("judge", HELLO, max_tokens=9)
-    assert caplog.messages == ["a:1 plays judge without a probe of review: run `sluicegate models probe`"]
+    assert caplog.messages == ["a:1 serves as judge without a probe of review: run `sluicegate models probe`"]
 
 
 async def test_warming_says_nothing_when_a_model_is_missing() -> None:

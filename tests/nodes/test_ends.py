@@ -26,7 +26,7 @@ from tests.nodes.test_answering import state
             "My api_key=sk-proj-4f9Qm2Zx81LsKd03TbVn77PqRw5Yh6Uc fails",
             "secrets",
             "openai-key",
-            "It seems to hold a password or a key. Please ask again without it, and change it if it is in use.",
+            "It seems to contain a password or a key. Please ask again without it, and change it if it is in use.",
         ),
     ],
 )

@@ -164,7 +164,7 @@ async def test_a_review_that_may_not_be_asked_is_a_failed_check(switch: KillSwit
     switch.off("model:fake:slm", reason="leaks", by="lea")
     failed = await governed(node, drafted(given), given)
     assert failed["checks"]["failed"]
-    assert "may not be asked: SG502" in failed["checks"]["results"][0]["reason"]
+    assert "may not be called: SG502" in failed["checks"]["results"][0]["reason"]
 
 
 async def test_a_router_that_asks_the_small_model_is_booked(switch: KillSwitch, tmp_path: Path) -> None:

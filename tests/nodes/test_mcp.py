@@ -134,10 +134,10 @@ def test_without_a_name_nothing_is_started(own_home: Path) -> None:
 def test_an_entry_is_a_command_or_an_address(own_home: Path) -> None:
     own_home.mkdir(parents=True, exist_ok=True)
     (own_home / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": {"args": ["x"]}}}))
-    with pytest.raises(ConfigError, match="needs `command` or `url`"):
+    with pytest.raises(ConfigError, match="needs exactly one of `command` and `url`"):
         available(["mcp.desk.x"])
     (own_home / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": {"command": "/nowhere/at-all"}}}))
-    with pytest.raises(ConfigError, match="did not say which tools it has"):
+    with pytest.raises(ConfigError, match="did not list its tools"):
         available(["mcp.desk.x"])
 
 

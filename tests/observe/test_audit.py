@@ -361,7 +361,7 @@ def test_the_key_is_private(make: Any, tmp_path: Path) -> None:
     key = tmp_path / "keys" / "audit.pem"
     assert key.stat().st_mode & 0o777 == 0o600
     key.chmod(0o644)
-    with pytest.raises(RunError, match="can be read by others") as caught:
+    with pytest.raises(RunError, match="is readable by other users") as caught:
         make()
     assert caught.value.code == "SG606"
 

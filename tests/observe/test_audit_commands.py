@@ -36,7 +36,7 @@ def called(app: Any, *words: str) -> Any:
 def test_a_whole_log_verifies() -> None:
     status, text = call(audit.app, "verify")
     assert status == 0
-    assert "4 records (1 to 4), 0 checkpoints: as written" in text
+    assert "4 records (1 to 4), 0 checkpoints: intact" in text
 
 
 def test_tampering_fails_and_opens_an_incident(home: Path) -> None:

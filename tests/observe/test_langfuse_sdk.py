@@ -90,7 +90,7 @@ def test_the_file_is_the_fallback(server: Receiver, tmp_path: Path, status: int)
     assert prompt.messages[0].content == "From the file."
     assert prompt.version == "2"
     assert len(said) == 1
-    assert "desk-answer@staging of Langfuse cannot be used" in said[0]
+    assert "desk-answer@staging of Langfuse is unavailable" in said[0]
 
 
 def test_a_dead_server_leaves_the_file(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_addresses_are_masked_only_when_asked() -> None:
 def test_patterns_of_the_settings() -> None:
     own = masking(patterns={"employee": r"\bE-\d{6}\b", "ticket": r"INC\d{7}"})
     assert own.text("E-123456 opened INC0012345, mail a@b.de") == "<employee> opened <ticket>, mail <email>"
-    with pytest.raises(ConfigError, match=r"tracing.patterns.bad is no regular expression"):
+    with pytest.raises(ConfigError, match=r"tracing.patterns.bad is not a regular expression"):
         masking(patterns={"bad": "("})
     with pytest.raises(ConfigError, match=r"has a capturing group"):
         masking(patterns={"bad": "(a)"})

@@ -88,8 +88,8 @@ def test_show_is_a_tree_with_decisions_and_the_model_that_answered(home_with_run
         "allow by yes",
         "done · key key-1",
         "invoke_agent helpdesk (resume)",
-        "for a person, who said approve",
-        "with the large model alone $0.0200",
+        "for a person, decision: approve",
+        "with only the large model $0.0200",
         "route_confidence 0.83",
     ):
         assert expected in text, expected

@@ -36,21 +36,21 @@ def test_base_policies_are_clean() -> None:
         (f'// ; a comment\n@id("a;b")\n{ASK}\nwhen {{ resource. }};', "own.cedar:4:18: SG201 unexpected token `}`"),
         (f'@id("a")\n{ASK}\nwhn {{ true }};', "own.cedar:3:1: SG201 invalid policy condition: whn"),
         (f'@id("a")\n{ASK}\nwhen {{ foo(1) }};', "own.cedar:3:8: SG201 `foo` is not a valid function"),
-        (f'@id("a")\n{ASK}', "own.cedar:2:53: SG201 policy is not finished. End it with ';'"),
+        (f'@id("a")\n{ASK}', "own.cedar:2:53: SG201 unfinished policy. End it with ';'"),
         (f'@id("a")\n{ASK} when {{ context.risk == "low }};', "own.cedar:2:78: SG201 invalid token"),
         (f"{ASK};",
-         ('own.cedar:1:1: SG201 policy without an @id. Put @id("name") before it: the audit log names the policies '
+         ('own.cedar:1:1: SG201 policy without @id. Put @id("name") before it: the audit log names the policies '
          "that decided")),
         (f'@id("") {ASK};',
-         ('own.cedar:1:1: SG201 policy without an @id. Put @id("name") before it: the audit log names the policies '
+         ('own.cedar:1:1: SG201 policy without @id. Put @id("name") before it: the audit log names the policies '
          "that decided")),
         (f'@id("a") {ASK};\n\n  @id("a") {ASK};',
          "own.cedar:3:3: SG201 @id 'a' is already taken by the policy at own.cedar:1:1"),
         (f'@id("a") @id("b") {ASK};', "own.cedar:1:1: SG201 duplicate annotation: @id"),
         ('@id("t") permit (principal == ?principal, action, resource);',
-         "own.cedar:1:1: SG201 a template decides nothing until it is linked. Write out principal and resource"),
+         "own.cedar:1:1: SG201 templates are not supported. Write out principal and resource"),
         (f'@id("a")\n{ASK} when {{ context.risk == "\u202ewol" }};',
-         "own.cedar:2:79: SG201 invisible direction mark U+202E: the text does not read as it decides"),
+         "own.cedar:2:79: SG201 invisible direction mark U+202E: the text does not read as it is evaluated"),
         (f'@id("n")\n{ASK} when {{ context.hour > 3 && false }};',
          "own.cedar:1:1: SG201 policy 'n' can never apply: no request meets its conditions"),
         (f'@id("n")\n{ASK} when {{ resource is Document }};',

@@ -103,7 +103,7 @@ def test_a_cap_is_reached_exactly_and_not_passed(opened: Any) -> None:
     for _ in range(3):
         held(ledger, usd=0.01)
     assert refused(ledger, usd=0.000001) == (
-        "SG501 per_run_usd: $0.030000 of $0.030000 used or reserved, $0.000001 asked"
+        "SG501 per_run_usd: $0.030000 of $0.030000 used or reserved, $0.000001 requested"
     )
     assert isinstance(reserve(ledger, usd=0.01, run="r2"), Reservation)
 
@@ -208,7 +208,7 @@ def test_a_clock_that_jumps_back_opens_no_budget(opened: Any, clock: Clock) -> N
     clock.at -= 120
     assert "per_day_usd" in refused(ledger, usd=0.1)
     clock.at -= DAY
-    assert "the clock went back: the ledger has seen 2026-11-23T12:00:00+00:00" in refused(ledger, usd=0.1)
+    assert "the clock was set back: the ledger has seen 2026-11-23T12:00:00+00:00" in refused(ledger, usd=0.1)
     held(ledger, usd=0.0)
     ledger.accept_clock()
     held(ledger, usd=0.1)

@@ -56,7 +56,7 @@ def test_a_star_is_everything_of_a_kind(switch: KillSwitch) -> None:
 
 @pytest.mark.parametrize("name", ["modle:x", "x", "model:", "", "*"])
 def test_other_names_are_refused(switch: KillSwitch, name: str) -> None:
-    with pytest.raises(BudgetError, match="is not something to switch") as caught:
+    with pytest.raises(BudgetError, match="cannot be switched") as caught:
         switch.off(name, reason="", by="op")
     assert caught.value.code == "SG502"
 
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read_switches_everything_off(switch: KillSwitch) 
     switch.path.write_text('[{"name": "model:m"', "utf-8")
     found = switch.check(intent="reset")
     assert found is not None
-    assert "cannot be read, so everything counts as off" in found.reason
+    assert "cannot be read, so everything is treated as off" in found.reason
     with pytest.raises(RunError) as caught:
         switch.on("model:m")
     assert caught.value.code == "SG606"

@@ -67,7 +67,7 @@ def test_an_unreadable_file_is_named_and_the_command_fails(folder: Path) -> None
 
 @pytest.mark.parametrize(
     ("arguments", "why"),
-    [(["--index", "mor"], "did you mean 'more'"), (["knowledge"], "several indexes (one of: kb, more). Say which one")],
+    [(["--index", "mor"], "did you mean 'more'"), (["knowledge"], "several indexes (one of: kb, more). Choose one")],
 )
 def test_the_index_must_be_known(folder: Path, arguments: list[str], why: str) -> None:
     result = ingest(str(folder), *arguments)

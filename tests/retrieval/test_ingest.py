@@ -154,7 +154,7 @@ async def test_documents_that_nobody_finds_are_named(desk: Desk) -> None:
     desk.write("draft.md", "just text")
     [problem] = (await desk.ingest()).problems
     assert problem.severity == "warning"
-    assert "draft.md: nobody finds it, because it is not approved and it names no readers" in str(problem)
+    assert "draft.md: it cannot be retrieved, because it is not approved and it names no readers" in str(problem)
     assert await desk.ids("text") == []
 
 
@@ -381,7 +381,7 @@ async def test_a_long_ingest_keeps_others_out(desk: Desk, monkeypatch: pytest.Mo
     with pytest.raises(RunError) as caught:
         await desk.ingest()
     assert caught.value.code == "SG608"
-    assert "another ingest is at work" in caught.value.message
+    assert "another ingest of index" in caught.value.message
     go_on.set()
     assert (await long).added == ("knowledge/vpn.md",)
 

@@ -98,10 +98,11 @@ def test_the_bound_holds_at_its_rate(tmp_path: Path) -> None:
 def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missing(tmp_path: Path) -> None:
     rows = read_graded(graded(120, 0))
     target = AnswerTarget(error=0.02, confidence=0.95)
-    with pytest.raises(ModelError, match=r"SG313 no confidence can promise answers wrong at most 2% of the time") as e:
+    with pytest.raises(ModelError, match=r"SG313 no threshold reaches the 2% error target") as e:
         fit_answers(rows, target=target, digests={}, out=tmp_path / "answers")
     assert (
-        e.value.hint == "Allow more error, or improve the answers; 149 sure and right ones are the least that prove it"
+        e.value.hint
+        == "Allow more error, or improve the answers; a proof needs at least 149 confident and correct ones"
     )
     assert not (tmp_path / "answers").exists()
     card = fit_answers(
@@ -116,7 +117,7 @@ def test_more_rows_are_asked_for_where_more_would_do(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="SG313") as e:
         fit_answers(rows, target=AnswerTarget(0.1, 0.99), digests={}, out=tmp_path / "answers")
     assert e.value.hint
-    assert "answers as sure as the surest would do, held apart" in e.value.hint
+    assert "held-out answers of the highest confidence would suffice" in e.value.hint
 
 
 def test_too_few_or_unreadable(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_answers_of_another_model_are_said_to_be_unproved(tmp_path: Path, caplog
     assert caplog.messages == []
     other = evidence("Hold the power button.")
     sure(AnswerFeatures(Completion("x", "other:9b", "m", 1, 1, "stop", 1.0, 0.0), other.text, "", [SOURCE]))
-    assert "confidence was fitted to answers of m; other:9b answers, so its threshold proves nothing" in caplog.text
+    assert "confidence was fitted to answers of m; other:9b answers, so its threshold does not hold" in caplog.text
 
 
 def test_files_of_graded_answers_fit_and_are_reported(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_explain_and_threshold(artifact: Path, written: Write) -> None:
     found = told("explain", "my printer is jammed", "--router", artifact, "--examples", data)
     assert found["label"] == "printer"
     assert found["nearest"]
-    assert "What spoke" in said("explain", "my printer is jammed", "--router", artifact)
+    assert "Contributing features" in said("explain", "my printer is jammed", "--router", artifact)
     costs = told("threshold", artifact, "--data", data, "--error", 0.05, "--error", 0.2)
     assert [row["error"] for row in costs["overall"]] == [0.05, 0.2]
     assert "Per intent" in said("threshold", artifact, "--data", data)
@@ -99,7 +99,7 @@ def test_every_calibration_can_be_named() -> None:
 
 def test_what_is_refused(written: Write, tmp_path: Path, artifact: Path) -> None:
     one = written('{"text": "a", "label": "x"}\n{"text": "b", "label": "x"}\n', "one.jsonl")
-    with pytest.raises(ModelError, match="SG313 one class only"):
+    with pytest.raises(ModelError, match="SG313 only one class"):
         said("fit", one, "--out", tmp_path / "x", "--embedder", "none")
     with pytest.raises(ModelError, match="SG308"):
         said("fit", written(jsonl(rows(50, 0))), "--out", tmp_path / "x", "--embedder", "nonsense")

@@ -47,7 +47,7 @@ def test_every_bad_row_is_named_by_line(written: Write) -> None:
         "/rows.jsonl:4:1: SG140 no `label`",
         "/rows.jsonl:5:1: SG140 not a JSON object",
         "/rows.jsonl:6:1: SG140 `text` is not text",
-        "/rows.jsonl:7:1: SG140 labelled 'y' here, but 'x' in line 1: the same text",
+        "/rows.jsonl:7:1: SG140 labelled 'y' here, but the same text is labelled 'x' in line 1",
     ]
 
 
@@ -62,9 +62,9 @@ def test_what_would_have_to_be_guessed_is_a_bad_row(written: Write) -> None:
         written('{"text": "a", "label": "x", "label": "y"}\n{"text": "\\ud800", "label": "x"}\n' + "[" * 100_000 + "\n")
     )
     assert said.splitlines() == [
-        "/rows.jsonl:1:1: SG140 not JSON: the field `label` stands in it twice",
-        "/rows.jsonl:2:1: SG140 `text` has half a character (U+D800) in it",
-        "/rows.jsonl:3:1: SG140 not JSON that can be read: nested too deep",
+        "/rows.jsonl:1:1: SG140 not JSON: the field `label` occurs twice",
+        "/rows.jsonl:2:1: SG140 `text` contains an unpaired surrogate (U+D800)",
+        "/rows.jsonl:3:1: SG140 JSON nested too deeply",
     ]
 
 

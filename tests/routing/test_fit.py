@@ -126,7 +126,7 @@ async def test_a_fit_replaces_nothing_but_an_artifact(lexical: Artifact, tmp_pat
 
 async def test_labels_the_workflow_does_not_have(lexical: Artifact) -> None:
     check_fits(lexical.card, intents={"password", "printer", "network", "oos", "more"}, where="desk")
-    with pytest.raises(ModelError, match="SG312 the router artifact answers oos, printer, which desk does not have"):
+    with pytest.raises(ModelError, match="SG312 the router artifact predicts oos, printer, which desk does not have"):
         check_fits(lexical.card, intents={"password", "network"}, where="desk")
 
 
@@ -137,7 +137,7 @@ async def test_another_embedder_is_refused(joined: Artifact) -> None:
     async def larger(texts: object) -> list[list[float]]:
         return [[1.0] * 32]
 
-    with pytest.raises(ModelError, match="SG312 the embedder gives 32 dimensions, the router was fitted with 16"):
+    with pytest.raises(ModelError, match="SG312 the embedder returns 32 dimensions; the router was fitted with 16"):
         await FittedRouter(joined, embed=larger).classify("hello")
 
 
@@ -153,8 +153,8 @@ def test_rows_nothing_can_be_fitted_on() -> None:
         assert caught.value.code == "SG313"
         return caught.value.message
 
-    assert said(["x"] * 5) == "one class only (x): there is nothing to tell apart"
-    assert said(["x", "x", "oos", "oos"], "oos") == "one class only (x): there is nothing to tell apart"
+    assert said(["x"] * 5) == "only one class (x); at least two are needed"
+    assert said(["x", "x", "oos", "oos"], "oos") == "only one class (x); at least two are needed"
     assert said(["x", "x", "y"]).startswith("y: one example each")
     assert said(["x", "x", "y", "y"], "oos") == "no row has the out-of-scope label 'oos'"
     assert said([str(i) for i in range(100_000)]).startswith("100,000 labels in 100,000 rows")

@@ -51,7 +51,9 @@ def test_each_kind_of_drift_is_named(changed: dict[str, float], warning: str) ->
 
 def test_too_few_runs_to_speak_of_drift() -> None:
     some = window_of(runs(100, 0), out_of_scope=None)
-    with pytest.raises(ModelError, match="SG313 10 classified runs in the later window, 50 are needed"):
+    with pytest.raises(
+        ModelError, match="SG313 10 classified runs in the later window; a drift test needs at least 50"
+    ):
         drift(some, window_of(runs(10, 1), out_of_scope=None))
 
 
@@ -73,7 +75,7 @@ def test_corrections_take_the_latest_word() -> None:
         labels={"network", "printer"},
     )
     assert (said.texts, said.labels) == (["my  WIFI"], ["network"])
-    assert dict(said.unusable) == {"the request's text was not kept": 1, "'lunch' is no label of this router": 1}
+    assert dict(said.unusable) == {"the request's text was not recorded": 1, "'lunch' is not a label of this router": 1}
     joined = with_corrections(Labelled(["my wifi", "other"], ["printer", "printer"], {}), said)
     assert dict(zip(joined.texts, joined.labels, strict=True)) == {"other": "printer", "my  WIFI": "network"}
 
@@ -94,7 +96,11 @@ async def test_requests_that_would_take_another_branch_are_named(lexical: Artifa
     old, strict = FittedRouter(lexical, threshold=0.0), FittedRouter(lexical, threshold=1.1)
     found = await would_change(old, strict, ["printer is jammed", "reset my password"])
     assert (found["requests"], found["other_label"], found["other_trust"]) == (2, 0, 2)
-    assert found["examples"][0] == {"text": "printer is jammed", "before": "printer", "after": "printer (not sure)"}
+    assert found["examples"][0] == {
+        "text": "printer is jammed",
+        "before": "printer",
+        "after": "printer (below threshold)",
+    }
     assert (await would_change(old, old, ["printer is jammed"]))["examples"] == []
 
 

@@ -66,7 +66,7 @@ def test_drift_of_recorded_runs(tmp_path: Path) -> None:
 def test_refit_learns_from_corrections(workflow: Path, tmp_path: Path) -> None:
     fitted = told("fit", workflow)
     assert fitted["artifact"] == str(workflow.parent / "routers" / "lexical")
-    with pytest.raises(ModelError, match="SG313 there are no usable corrections"):
+    with pytest.raises(ModelError, match="SG313 no usable corrections"):
         said("refit", workflow, "--out", tmp_path / "proposed")
     requests = [f"the flux capacitor of {name} hums again" for name in ("ann", "bob", "cem", "dee", "eve", "fay")]
     remember([(1.0, "fault_report", 0.4, text) for text in requests], dict.fromkeys(range(6), "hardware_request"))
@@ -99,7 +99,7 @@ def test_a_proposal_never_takes_the_place_of_what_serves(workflow: Path, tmp_pat
     told("fit", workflow)
     result = CliRunner().invoke(app, ["refit", str(workflow), "--out", str(workflow.parent / "routers" / "lexical")])
     assert result.exit_code == 2
-    assert "serves now" in result.output
+    assert "is the artifact in use" in result.output
 
 
 def test_since_must_be_a_duration() -> None:

@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_trusted_signs_nobody_in(tmp_path: Path) -> None:
     assert refused(file, bearer(token)) == "SG623"
     path.unlink()
     assert refused(file, bearer(token)) == "SG623"
-    with pytest.raises(RunError, match="no such file"):
+    with pytest.raises(RunError, match="file not found"):
         file.tokens()
 
 

@@ -219,7 +219,7 @@ def test_bodies_that_do_not_fit() -> None:
         assert "my secret words" not in json.dumps(wrong)
         problem(client.post("/v1/runs", json={"text": "\u200b"}), 422, "SG601")
         problem(client.get("/v1/nothing"), 404, "SG622")
-        assert wrong["hint"] == "It takes: text, request_id, session, principal, stream"
+        assert wrong["hint"] == "Allowed fields: text, request_id, session, principal, stream"
         assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["hint"]
         problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 

@@ -87,5 +87,5 @@ async def test_a_thread_runs_waits_and_takes_one_request(monkeypatch: pytest.Mon
     done = await graph.ainvoke(Command(resume=verdict), at)
     assert (done["run"]["status"], done["principal"]["id"]) == ("answered", "ann")
     assert done["tool_calls"][0]["result"]["id"] == "not-called"
-    with pytest.raises(Exception, match="has had its request"):
+    with pytest.raises(Exception, match="already handled a request"):
         await graph.ainvoke({"text": "Another"}, at)

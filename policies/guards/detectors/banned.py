@@ -1,4 +1,4 @@
-"""`banned`: words, phrases and patterns that the workflow does not want to see."""
+"""`banned`: words, phrases and patterns that the workflow bans."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ __all__ = ["KIND"]
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     del helpers
     assert isinstance(settings, BannedSettings)
-    # unlike `re`, `regex` can be stopped: a workflow's pattern may backtrack without end
+    # unlike `re`, `regex` has a timeout: a workflow's pattern may backtrack endlessly
     import regex
 
     words = [regex.compile(_disguised(regex, folded(word))) for word in settings.words]
@@ -41,7 +41,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
         ]
         if not findings:
             return PASS
-        return Verdict(passed=False, reason=f"{len(findings)} places with banned content", findings=tuple(findings))
+        return Verdict(passed=False, reason=f"banned content in {len(findings)} places", findings=tuple(findings))
 
     return check
 
@@ -61,5 +61,5 @@ KIND = GuardKind(
     stages=frozenset({"request", "retrieved", "output"}),
     settings=BannedSettings,
     make=_make,
-    says="It holds words that are not allowed here.",
+    says="It contains words that are not allowed here.",
 )

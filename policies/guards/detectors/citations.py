@@ -22,7 +22,7 @@ def markers(text: str) -> list[int]:
     for found in _MARKER.finditer(text):
         for part in re.split(r"\s*[,;]\s*", found[1]):
             first, _, last = (piece.strip() for piece in part.replace("–", "-").partition("-"))
-            # a range such as [1-9999] names its ends: enough to be found wrong
+            # of a range such as [1-9999] only the ends: enough to be found wrong
             many = last and int(last) - int(first) in range(100)
             numbers += range(int(first), int(last) + 1) if many else [int(n) for n in (first, last) if n]
     return numbers
@@ -39,7 +39,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
             named = ", ".join(f"[{number}]" for number in wrong[:5])
             return Verdict(passed=False, reason=f"cites {named}, but {given} passages were given")
         if settings.required and given and not cited and not _NO_ANSWER.search(subject.text):
-            return Verdict(passed=False, reason="cites none of the passages")
+            return Verdict(passed=False, reason="cites no passage")
         return PASS
 
     return check
@@ -47,7 +47,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 KIND = GuardKind(
     name="citations",
-    doc="Citation markers exist and point to passages that were given.",
+    doc="Citation markers are present and point to given passages.",
     stages=frozenset({"output"}),
     settings=CitationSettings,
     make=_make,

@@ -1,6 +1,6 @@
-"""A text's letters without disguise: look-alikes, accents, full-width forms and invisible characters removed.
+"""A text with disguises folded: look-alikes, accents, full-width forms and invisible characters removed.
 
-`fold` keeps the way back to the original offsets, so that what is found in the folded text can be pointed at.
+`fold` keeps the original offsets, so that findings in the folded text can be located.
 """
 
 import functools

@@ -1,8 +1,8 @@
 """`grounded`: every sentence of an answer is supported by the retrieved passages.
 
-A sentence is supported when enough of its content words stand in the passages, weighted by how rare each is there,
-every number and name in it stands in a passage or in the question, and it does not turn the passage's own statement
-round (a negation on one side only, or an opposite word). It reads words, not meaning: a paraphrase in other words
+A sentence is supported when enough of its content words are in the passages, weighted by how rare each is there,
+every number and name in it is in a passage or in the question, and it does not reverse the passage's statement (a
+negation on one side only, or an opposite word). It compares words, not meaning: a paraphrase in other words
 fails, a wrong recombination of the right words passes. `benchmarks/guards.py` measures it on labelled answers.
 """
 
@@ -45,9 +45,9 @@ _OPPOSITES = (
 _CLAUSE = re.compile(r"[;,]\s+|\s(?:and|but|or)\s")
 _COMMA = re.compile(r"[;,:]\s+")
 _MOST_CLAUSES = 20
-"""Of one sentence: a list of hundreds of items has more runs than are worth comparing."""
+"""Limit per sentence: a list of hundreds of items has more runs than are worth comparing."""
 _SAME_STATEMENT = 0.6
-"""Share of a sentence's words from which a passage's sentence is taken to speak of the same thing."""
+"""Minimum share of a sentence's words for a passage's sentence to count as being about the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     faults: list[tuple[int, str]] = []
     for number, sentence in enumerate(sentences(text), start=1):
         if _bare(sentence) in word_for_word:
-            continue  # no half of it is then held against the whole
+            continue  # neither half is then compared with the whole
         whys = (
             _fault(part, statements, counts, given, numbers, names, question, support) for part in sentence.split("; ")
         )
@@ -96,27 +96,27 @@ def _fault(
     if bare.endswith("?") or _NO_CLAIM.match(bare) or (len(words) < 2 and not claimed):
         return ""
     if any(value not in numbers for value in claimed):
-        return "a number that no passage has"
+        return "a number that is in no passage"
     if any(name.casefold() not in names and stem(name.casefold()) not in given for name in _NAME.findall(bare)):
-        return "a name that no passage has"
+        return "a name that is in no passage"
     asked = set(content_words(question))
     # a word the passages never use weighs as much as their rarest one; one the question brought weighs nothing
     weights = {word: _weight(counts[word], len(statements)) for word in words if word in given or word not in asked}
     total = sum(weights.values())
     held = sum(weight for word, weight in weights.items() if word in given)
     if total and held / total < support:
-        return "too few of its words stand in the passages"
-    # of two that share as much, the shorter one says less else
+        return "too few of its words are in the passages"
+    # of two that share as much, the shorter one says less besides
     best = max(statements, key=lambda statement: (len(statement.words & words), -len(statement.words)), default=None)
     if best is None or len(best.words & words) < _SAME_STATEMENT * len(words):
         return ""
     lower = bare.casefold()
     if best.negated != _negated(lower):
-        return "a negation where the passage has none, or none where it has one"
+        return "its negation differs from the passage's"
     ours, theirs = f" {lower}", f" {best.text}"
     for one, other in _OPPOSITES:
         sides = [(f" {word}" in ours, f" {word}" in theirs) for word in (one, other)]
-        # a text that holds both words leaves nothing to compare
+        # a text that contains both words cannot be compared
         if sides in ([(True, False), (False, True)], [(False, True), (True, False)]):
             return "the opposite of what the passage says"
     return ""
@@ -127,7 +127,7 @@ def _bare(sentence: str) -> str:
 
 
 def _runs(sentence: str) -> set[str]:
-    """The sentence, and each of its clauses and of those that follow one another: what may be quoted of it."""
+    """The sentence, and each of its clauses and runs of adjacent ones: what may be quoted of it."""
     clauses = _COMMA.split(sentence)[:_MOST_CLAUSES]
     ends = range(1, len(clauses) + 1)
     return {sentence, *(" ".join(clauses[start:end]) for end in ends for start in range(end))}
@@ -163,7 +163,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
         if not subject.text.strip():
             return PASS
         if not subject.sources:
-            return Verdict(passed=False, reason="no passages to rest on")
+            return Verdict(passed=False, reason="no supporting passages")
         faults = unsupported(subject.text, subject.sources, subject.question, settings.support)
         if len(faults) <= settings.unsupported:
             return PASS

@@ -1,4 +1,4 @@
-"""`length`: neither too short nor too long, and no sentence over and over."""
+"""`length`: neither too short nor too long, and no repeated sentence."""
 
 from collections import Counter
 
@@ -30,14 +30,14 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 
 def _most_often(text: str) -> int:
-    """How often the commonest sentence of several words stands there, whatever its case, marks and citations."""
+    """How often the most frequent sentence of several words occurs, ignoring case, marks and citations."""
     said = [tuple(content_words(sentence)) for sentence in sentences(text)]
     return max(Counter(words for words in said if len(words) > 1).values(), default=0)
 
 
 KIND = GuardKind(
     name="length",
-    doc="The text is neither too short nor too long, and says no sentence over and over.",
+    doc="The text is neither too short nor too long, and does not repeat sentences.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=LengthSettings,
     make=_make,

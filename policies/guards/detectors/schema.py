@@ -41,7 +41,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 
 def _path(error: Any) -> str:
-    # names of properties come from the text too, so only those that the schema itself names are shown
+    # property names come from the text too, so only those that the schema itself names are shown
     named = set(_strings(error.absolute_schema_path))
     return "$" + "".join(
         f"[{part}]" if isinstance(part, int) else f".{part}" if part in named else ".*" for part in error.absolute_path

@@ -2,7 +2,7 @@
 
 Formats are those that the issuers document (and that secret scanners such as detect-secrets and gitleaks list).
 Values without a format of their own count only where a config line, a header or a sentence says that they are
-secret; a key-like word must come with a value that looks random.
+secret; after a key-like word the value must look random.
 """
 
 import base64
@@ -192,7 +192,7 @@ _FORMATS: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = tuple(
         ),
     )
 )
-"""Label, literals of which the text in lower case must hold one, and pattern; the first to match a place names it."""
+"""Label, literals of which the lower-case text must contain one, and pattern; the first match at a place names it."""
 
 _WORD_FOR_IT = r"(?:pass(?:word|wd|phrase|code)?|pwd|contrase(?:ñ|n)a|passwort|kennwort|mot de passe)"
 _WORD_FOR_KEY = (
@@ -293,7 +293,7 @@ def _is_jwt(value: str) -> bool:
 
 
 def _looks_made_up(value: str) -> bool:
-    """In a sentence, only what no ordinary word is: with a digit or a sign inside."""
+    """In a sentence, only what is not an ordinary word: with a digit or a sign inside."""
     kinds = [any(map(test, value)) for test in (str.isdigit, str.isupper, str.islower)] + [
         bool(re.search(r"[^\w'’.-]", value))
     ]
@@ -326,10 +326,10 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 KIND = GuardKind(
     name="secrets",
-    doc="Keys of well-known formats, private keys, tokens, connection strings, passwords and random values.",
+    doc="No keys of well-known formats, private keys, tokens, connection strings, passwords or random values.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=SecretSettings,
     make=_make,
     quick=True,
-    says="It seems to hold a password or a key. Please ask again without it, and change it if it is in use.",
+    says="It seems to contain a password or a key. Please ask again without it, and change it if it is in use.",
 )

@@ -1,4 +1,4 @@
-"""`slm-review`: a second pass by the small model, once it has shown that it can judge."""
+"""`slm-review`: a review by the small model, once it has passed its probe."""
 
 import logging
 
@@ -24,17 +24,17 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
         try:
             opinion = await helpers.review(subject.question, subject.text)
         except StoppedError as stopped:
-            return Verdict(passed=False, reason=f"the reviewing model may not be asked: {stopped}")
+            return Verdict(passed=False, reason=f"the reviewing model may not be called: {stopped}")
         if opinion is None:
-            return Verdict(passed=False, reason="the reviewing model could not say")
-        return PASS if opinion else Verdict(passed=False, reason="the reviewing model finds this no proper answer")
+            return Verdict(passed=False, reason="the reviewing model gave no verdict")
+        return PASS if opinion else Verdict(passed=False, reason="the reviewing model rejects this answer")
 
     return check
 
 
 KIND = GuardKind(
     name="slm-review",
-    doc="A second pass by the small model, used only once that model has passed its probe.",
+    doc="A review by the small model, used only once that model has passed its probe.",
     stages=frozenset({"output"}),
     settings=SlmReviewSettings,
     make=_make,

@@ -103,7 +103,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
         plain = folded(subject.text).replace("’", "'")
         faults = [fault for fault, pattern in _PATTERNS.items() if pattern.search(plain)]
         if settings.promises and _PROMISES.search(plain):
-            faults.append("a promise nobody can keep")
+            faults.append("an unkeepable promise")
         if _shouts(subject.text):
             faults.append("shouting")
         if (marks := subject.text.count("!")) > settings.exclamations:
@@ -122,7 +122,7 @@ def _shouts(text: str) -> bool:
 
 KIND = GuardKind(
     name="tone",
-    doc="No insults, contempt, threats, coarse language, shouting, or promises that nobody can keep.",
+    doc="No insults, contempt, threats, coarse language, shouting or unkeepable promises.",
     stages=frozenset({"output"}),
     settings=ToneSettings,
     make=_make,

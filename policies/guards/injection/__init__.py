@@ -1,1 +1,1 @@
-"""Prompt injection: disguises taken off, steering found and weighed."""
+"""Prompt injection: removing disguises, finding and scoring steering."""

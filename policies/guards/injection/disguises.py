@@ -19,7 +19,7 @@ from sluicegate.policies.guards.detectors.folding import folded
 __all__ = ["Reading", "readings", "squeeze"]
 
 _MOST = 8
-"""Readings per text; what is nested deeper is not read."""
+"""Maximum readings per text; deeper nesting is not decoded."""
 _LONGEST = 20_000
 
 _BASE64 = re.compile(r"(?<![\w+/=-])[A-Za-z0-9+/_-]{16,}={0,2}(?![\w+/=-])")
@@ -29,7 +29,7 @@ _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
 _WORD = re.compile(r"[a-z0-9@$!|]+")
 _CODE = re.compile(r"[0-9a-f]{16,}|\d+")
-"""A hash or a number, which says nothing about how the words are written."""
+"""A hash or a number, which says nothing about how words are written."""
 _AS_DIGITS = str.maketrans("oilestabgz!|$@", "01135748921154")
 _COMMON_LISTED = """
     the a an and or of to in is it you that this for on with as are be your all from not my me any do have
@@ -44,7 +44,7 @@ class Reading:
     """Folded, lower case."""
     squeezed: bool = False
     hidden: bool = False
-    """The text had to be decoded to be read so."""
+    """The text had to be decoded for this reading."""
 
 
 def squeeze(text: str) -> str:

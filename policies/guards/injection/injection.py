@@ -1,4 +1,4 @@
-"""`injection`: does a request or a passage try to steer the model?
+"""`injection`: whether a request or a passage tries to steer the model.
 
 Every reading of the text (see `disguises`) gives named features (see `steering`); a logistic regression over them
 gives a score, and the highest reading counts. The weights are in `injection.json` with their card: what they were
@@ -23,7 +23,7 @@ __all__ = ["KIND", "WEIGHTS", "score", "weights"]
 WEIGHTS = Path(__file__).with_name("injection.json")
 
 CHUNK = 2_000
-"""Characters scored together: an order hidden in a long passage must not drown in it."""
+"""Characters per window: an order hidden in a long passage must not be diluted by it."""
 OVERLAP = 300
 
 
@@ -70,7 +70,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 KIND = GuardKind(
     name="injection",
-    doc="The text does not try to steer the model.",
+    doc="No attempt to steer the model.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=InjectionSettings,
     make=_make,

@@ -1,10 +1,10 @@
-"""What in a text tries to steer the model: named features for the linear classifier of `injection`.
+"""Signs that a text tries to steer the model: named features for the linear classifier of `injection`.
 
 A feature is a pair of concepts close together in one sentence (a verb that sets rules aside and a word for rules), or
-a single telling phrase. Each is counted twice: where the text speaks for itself, and where it is only quoted. A
-document about attacks quotes them; an attack gives orders. How a pair is said counts too: as an order at the head of
+a single telling phrase. Each is counted separately in plain and in quoted text. A
+document about attacks quotes them; an attack gives orders. The form of a pair counts too: as an order at the head of
 a clause, as a question, about oneself, or in a sentence that reports. Concepts are stems in English and two dozen other
-languages, folded as the text is; in scripts that write no spaces, or join articles to words, a stem may stand anywhere.
+languages, folded as the text is; in scripts that write no spaces, or join articles to words, a stem may occur anywhere.
 Squeezed readings (see `disguises`) are searched with the squeezed stems.
 """
 
@@ -76,7 +76,7 @@ _SQUEEZED_WINDOW = 60
 
 
 _KEY = 3
-"""Letters by which stems are looked up: one dictionary instead of a thousand alternatives at every position."""
+"""Prefix length by which stems are looked up: one dictionary instead of a thousand alternatives at every position."""
 _WORD_START = re.compile(r"(?<!\w)\w")
 _SPACE = re.compile(r"\s+")
 
@@ -122,7 +122,7 @@ _UNDERSCORED = [concept for concept, stems in _CONCEPTS.items() if "*_*" in stem
 
 
 def _places(text: str) -> _Places:
-    """Where each concept stands in a text whose white space is single spaces."""
+    """The positions of each concept in a text whose white space is single spaces."""
     places: _Places = {}
     by_key = _stems()
     for found in _WORD_START.finditer(text):
@@ -160,15 +160,15 @@ def _squeezed_concepts() -> dict[str, re.Pattern[str]]:
 
 
 def _squeezed(stems: list[str]) -> re.Pattern[str]:
-    # short stems stand in other words by chance once the spaces are gone
+    # short stems occur in other words by chance once the spaces are gone
     forms = {squeeze(stem) for stem in stems}
     words = sorted((form for form in forms if len(form) >= 4), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, words)) or r"(?!)")
 
 
 _MANNERS = ("ordered", "asked", "of one's own", "reported", "to an address")
-"""How the sentence of a pair is said: an order at the head of a clause, a question, about oneself, a report; or where
-something is sent to."""
+"""The form of a pair's sentence: an order at the head of a clause, a question, about oneself, a report; or where
+something is sent."""
 _MANNER_OF = {"how": "asked", "mine": "of one's own", "aside": "reported"}
 _HEAD = re.compile(
     r"(?:^|[,:;.!?(\[>*\"'\u2013\u2014-])\s*"
@@ -228,7 +228,7 @@ def _plain_features(text: str) -> dict[str, float]:
 
 
 def _pairs(text: str) -> tuple[set[str], set[str], set[str]]:
-    """The pairs that stand together in one sentence, every concept of the text, and the manners of the pairs."""
+    """The pairs within one sentence, every concept of the text, and the forms of the pairs."""
     pairs: set[str] = set()
     present: set[str] = set()
     manners: set[str] = set()

@@ -1,4 +1,4 @@
-"""People, places and organisations, found by a spaCy model and by what stands around their names.
+"""People, places and organisations, found by a spaCy model and by the words around their names.
 
 spaCy comes with `pip install "sluicegate[ner]"`; a pinned model with `sluicegate models pull en-core-web-md`. Any other
 installed model, or a model's folder, can be named too. The model proposes names; proper nouns that it leaves out are
@@ -32,12 +32,11 @@ _OTHER = frozenset({"PRODUCT", "WORK_OF_ART", "NORP", "LAW", "EVENT", "LANGUAGE"
 """Labels of names that are none of ours, unless the words around them say so."""
 
 _BELIEF = 0.9
-"""How far the model's own label is believed."""
+"""Weight of the model's own label."""
 _UNLABELLED, _UNLABELLED_KNOWN = 0.12, 0.04
-"""How far a proper noun that the model left out is believed to be of each kind: one that the model has never seen,
-and one that it knows."""
+"""Weights of the kinds for a proper noun that the model missed: one outside its vocabulary, and one inside."""
 _ENOUGH = 0.25
-"""Share of the weight from which a name counts."""
+"""Minimum share of the weight for a name to count."""
 _SHORT_LINES = 60
 """Characters: lines of lists and addresses are shorter, and are read one by one."""
 _PART = re.compile(
@@ -67,7 +66,7 @@ def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]
     if wanted and spacy.util.is_compatible_version(here, wanted) is False:
         raise PolicyError(
             "SG203",
-            f"the spaCy model {model!r} is for spaCy {wanted}, and {here} is installed",
+            f"the spaCy model {model!r} is for spaCy {wanted}, but {here} is installed",
             hint=f'Run pip install "spacy{wanted}"',
         )
 
@@ -83,7 +82,7 @@ def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]
 
 
 def _proposed(pipeline: Any, text: str, read: str) -> list[_Name]:
-    """Names by their place, with how far each kind is believed; no two overlap."""
+    """Names by position, with the weight of each kind; no two overlap."""
     names: list[_Name] = [(start, end, {"place": _BELIEF}) for start, end in block_lines(read)]
     capitals = any(character.isupper() for character in text)
     for start, end in _parts(read):
@@ -95,7 +94,7 @@ def _proposed(pipeline: Any, text: str, read: str) -> list[_Name]:
 
 
 def _parts(text: str) -> Iterator[tuple[int, int]]:
-    """The text as a whole, or its lines where they are short: the model takes a line break for nothing."""
+    """The text as a whole, or its lines where they are short: the model ignores line breaks."""
     lines = [found.span() for found in re.finditer(r"[^\n]*\S[^\n]*", text)]
     lengths = sorted(end - start for start, end in lines)
     if len(lines) > 1 and lengths[len(lengths) // 2] < _SHORT_LINES:
@@ -126,7 +125,7 @@ def _entities(document: Any, offset: int, text: str) -> Iterator[_Name]:
 
 
 def _proper_nouns(document: Any, offset: int) -> Iterator[_Name]:
-    """Runs of words that the tagger takes for proper nouns."""
+    """Runs of words that the tagger marks as proper nouns."""
     run: list[Any] = []
     for token in (*document, None):
         if token is not None and _is_name(token) and (not run or token.idx - run[-1].idx - len(run[-1]) <= 1):

@@ -1,7 +1,7 @@
-"""What the words around a name say about it: a person, a place or an organisation.
+"""Classifies names by the words around them: a person, a place or an organisation.
 
-A small model finds that something is a name more often than it finds whose: a foreign first name is taken for a town,
-a town in capitals for a company. What stands before and after a name ("flew to", "Mrs.", "'s daughter") settles many of
+A small model recognises names better than their kinds: a foreign first name is taken for a town, a town in capitals
+for a company. What comes before and after a name ("flew to", "Mrs.", "'s daughter") settles many of
 these cases in any text, without a list of names. Each cue multiplies the odds of one kind; the factors are set by
 hand, not fitted.
 """
@@ -104,11 +104,11 @@ _COMPANY = re.compile(
     r"|solutions|orchestra|team|sons|plc|incorporated|limited|office|desk|support)\b\.?|&"
 )
 _FLOOR = 0.1
-"""What every kind is believed with at least: the model is surer than it is right."""
+"""Minimum weight of every kind: the model is overconfident."""
 
 
 def weighed(text: str, start: int, end: int, believed: Mapping[str, float]) -> dict[str, float]:
-    """The weight of each kind for the name at this place, from what the model believes and from what is around it."""
+    """The weight of each kind for the name at this place, from the model's label and from the words around it."""
     weights = {kind: believed.get(kind, 0.0) + _FLOOR for kind in KINDS}
     before, after, name = text[max(0, start - 50) : start], text[end : end + 40], text[start:end]
     for kind, odds, cue in _BEFORE:

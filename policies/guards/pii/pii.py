@@ -49,14 +49,14 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
         return check
 
     async def aside(subject: Subject) -> Verdict:
-        # the model takes its time, which other runs should not wait for
+        # the model is slow, and other runs should not wait for it
         return await asyncio.to_thread(check, subject)
 
     return aside
 
 
 def _beside(names: list[Finding], taken: list[Finding]) -> list[Finding]:
-    """Names without what a pattern has found already; a name that is cut short stays, one that is cut out goes."""
+    """Names without what a pattern has found already; a partly covered name is cut, a wholly covered one dropped."""
     found: list[Finding] = []
     for name in names:
         start, end = name.start, name.end
@@ -70,10 +70,10 @@ def _beside(names: list[Finding], taken: list[Finding]) -> list[Finding]:
 
 KIND = GuardKind(
     name="pii",
-    doc="Personal data with a recognisable form; names and places only with a spaCy model.",
+    doc="No personal data of a recognisable form; names and places only with a spaCy model.",
     stages=frozenset({"request", "retrieved", "output"}),
     settings=PiiSettings,
     make=_make,
     quick=True,
-    says="It seems to hold personal data. Please ask again without them.",
+    says="It seems to contain personal data. Please ask again without it.",
 )

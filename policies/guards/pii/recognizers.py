@@ -392,4 +392,4 @@ def recognise(text: str, entities: tuple[str, ...]) -> list[Finding]:
 _DECIDING = {
     entity: frozenset({"phone"}) for entity in ("credit-card", "iban", "ssn", "ip-address", "date-time", "id-number")
 }
-"""Types that are looked for even when they are not wanted, so that a date or a card is not taken for a telephone."""
+"""Types that are detected even when not wanted, so that a date or a card is not taken for a telephone number."""

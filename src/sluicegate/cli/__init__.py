@@ -19,16 +19,16 @@ COMMANDS: dict[str, str] = {
     "init": "Start a new workflow.",
     "check": "Check workflows and prove their guarantees.",
     "graph": "Draw a workflow's graph.",
-    "ingest": "Read knowledge into a workflow's index.",
+    "ingest": "Ingest documents into a workflow's indexes.",
     "run": "Send requests through a workflow.",
-    "demo": "Fetch weights, ingest, and send the example requests of a workflow.",
+    "demo": "Fetch weights, ingest documents and run a workflow's example requests.",
     "step": "Step through a run, node by node.",
     "serve": "Serve a workflow over HTTP.",
-    "token": "Make, list and revoke the tokens of those who may call a server.",
-    "approvals": "List, show and decide what waits for a person.",
+    "token": "Create, list and revoke API tokens of a server.",
+    "approvals": "List, show and decide runs that wait for approval.",
     "trace": "List, show and export runs.",
-    "replay": "Run recorded requests through another version.",
-    "router": "Fit, report and explain routers.",
+    "replay": "Replay recorded requests on another version.",
+    "router": "Fit, evaluate and explain routers.",
     "models": "List, fetch and probe models.",
     "policy": "Test and explain policies.",
     "guard": "Measure guards.",
@@ -38,17 +38,17 @@ COMMANDS: dict[str, str] = {
     "incidents": "List, annotate and close incidents.",
     "task": "Run one small task: classify, extract, tag, summarise, route, check.",
     "eval": "Score a workflow on a labelled file.",
-    "shadow": "Run a challenger in the champion's shadow.",
-    "promote": "Decide on a challenger by its plan, and let it serve.",
-    "rollback": "Let the version before serve again.",
-    "doctor": "Say what is configured, reachable and missing.",
+    "shadow": "Run a challenger in shadow mode.",
+    "promote": "Evaluate a challenger against its plan and promote it.",
+    "rollback": "Roll back to the previous version.",
+    "doctor": "Check the installation: models, keys, servers, indexes.",
     "schema": "Print the JSON Schema of workflow files.",
 }
 """Every command with its one-line help; each lives in the module of its name."""
 
 
 class LazyGroup(TyperGroup):
-    """Knows its commands by name and help, imports one when it is called."""
+    """Lists commands by name and help line, and imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -62,14 +62,14 @@ class LazyGroup(TyperGroup):
         module = importlib.import_module(f"sluicegate.cli.{cmd_name}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
-        # typer offers to install its completion with every app, and each of ours is a part
+        # typer adds its completion options to every app; ours are subcommands
         command.params = [one for one in command.params if one.name not in ("install_completion", "show_completion")]
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with the nearest command for one that there is not."""
+        """Like click's, but suggests the nearest command for an unknown one."""
         from sluicegate.errors import nearest
 
         if args and not args[0].startswith("-") and args[0] not in COMMANDS and (near := nearest(args[0], COMMANDS)):
@@ -77,7 +77,7 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands needs each one's help line, not its code."""
+        """List the commands by their help lines, without importing them."""
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -99,7 +99,7 @@ def _root() -> None: ...
 
 
 def main() -> None:
-    """Run the command line; leaves with 0, 1 (failed), 2 (wrong use or config) or 130 (interrupted)."""
+    """Run the command line. Exits with 0, 1 (failed), 2 (usage or config error) or 130 (interrupted)."""
     from sluicegate.cli._support.console import fail, show_warnings
     from sluicegate.errors import SluicegateError
 
@@ -109,7 +109,7 @@ def main() -> None:
     except SluicegateError as error:
         sys.exit(fail(error, as_json="--json" in sys.argv))
     except SystemExit as left:
-        # click turns Ctrl-C into this status, and says nothing
+        # click turns Ctrl-C into this status, without a message
         if left.code == 130:
             sys.stderr.write("interrupted\n")
         raise
@@ -117,7 +117,7 @@ def main() -> None:
         sys.stderr.write("interrupted\n")
         sys.exit(130)
     except BrokenPipeError:
-        # the reader of our output has left; Python would complain again when it flushes at exit
+        # the reader of our output is gone; Python would complain again when it flushes at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except (OSError, MemoryError, sqlite3.DatabaseError) as error:
@@ -125,7 +125,7 @@ def main() -> None:
 
 
 def _disk_fault(error: Exception) -> "SluicegateError":
-    """What the machine, not a program, got wrong: no space, no permission, no memory, a file that is damaged."""
+    """The error for a fault of the machine: no space, no permission, no memory, a damaged file."""
     import errno
 
     from sluicegate.errors import CorruptError, RunError
@@ -138,10 +138,14 @@ def _disk_fault(error: Exception) -> "SluicegateError":
         except RunError as known:
             return known
         except sqlite3.DatabaseError:
-            return CorruptError(f"the database cannot be used: {error}", hint="Restore it from a backup")
+            return CorruptError(f"database error: {error}", hint="Restore it from a backup")
     if isinstance(error, OSError):
         full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-        hint = "Free space" if full else "Check that it exists, its permissions, and that the disk can be written"
+        hint = (
+            "Free space"
+            if full
+            else "Check that it exists, that its permissions allow it, and that the disk is writable"
+        )
         where = f" {error.filename}" if error.filename else ""
         return RunError("SG607", f"cannot read or write{where}: {error.strerror or error}", hint=hint)
     return RunError("SG611", "this machine is out of memory", hint="Close other programs, or use smaller models")

@@ -1,4 +1,4 @@
-"""`sluicegate approvals`: what waits for a person, and what they decide."""
+"""`sluicegate approvals`: the runs that wait for a person, and the decisions on them."""
 
 import asyncio
 import json
@@ -22,42 +22,42 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show and decide what waits for a person.", no_args_is_help=True)
+app = typer.Typer(help="List, show and decide runs that wait for approval.", no_args_is_help=True)
 
-Run = Annotated[str, typer.Argument(help="The run's id, or the start of it.")]
-User = Annotated[str, typer.Option("--as", help="Who decides.")]
-Roles = Annotated[list[str] | None, typer.Option("--role", help="A role of theirs; may be repeated.")]
-Groups = Annotated[list[str] | None, typer.Option("--group", help="A group of theirs; may be repeated.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the decision.")]
-Intent = Annotated[
-    str, typer.Option("--intent", help="The class that the request really is of; `router refit` learns from it.")
-]
+Run = Annotated[str, typer.Argument(help="Run id, or a unique prefix.")]
+User = Annotated[str, typer.Option("--as", help="User id of the approver.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="Role of that user (repeatable).")]
+Groups = Annotated[list[str] | None, typer.Option("--group", help="Group of that user (repeatable).")]
+Reason = Annotated[str, typer.Option(help="Reason, recorded with the decision.")]
+Intent = Annotated[str, typer.Option("--intent", help="Correct intent of the request; `router refit` learns from it.")]
 Kept = Annotated[
-    bool, typer.Option("--kept", help="The workflow has changed: finish on the version the run began with.")
+    bool, typer.Option("--kept", help="If the workflow has changed: finish on the version the run started with.")
 ]
-Migrate = Annotated[bool, typer.Option("--migrate", help="The workflow has changed: go on under the present version.")]
+Migrate = Annotated[
+    bool, typer.Option("--migrate", help="If the workflow has changed: continue on the current version.")
+]
 
 
 @app.command("list")
 def list_waiting(
     workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "", as_json: AsJson = False
 ) -> None:
-    """List the runs that wait, the oldest first; those past their deadline are refused now."""
+    """List waiting runs, oldest first. Runs past their deadline are refused."""
     from sluicegate.graphs.session.checkpoint_reader import left_at_home
     from sluicegate.storage.postgres import URL
 
     waiting = _all_waiting(workflow)
     if forgotten := left_at_home():
-        notes().print(f"{forgotten} more wait in this home, from before {URL} was set: unset it to decide on them")
+        notes().print(f"{forgotten} more runs wait in this home, from before {URL} was set; unset it to decide on them")
     if as_json:
         emit(waiting)
         return
     if not waiting:
-        console().print("nothing waits for a decision")
+        console().print("no run is waiting for a decision")
         return
     from rich.table import Table
 
-    table = Table("run", "workflow", "intent", "asked by", "decides", "until", "why", box=None)
+    table = Table("run", "workflow", "intent", "requester", "approvers", "deadline", "reason", box=None)
     for one in waiting:
         table.add_row(
             one["run"],
@@ -70,7 +70,7 @@ def list_waiting(
         )
     # an id must be whole to be used
     for column in table.columns:
-        column.overflow = "fold"  # who decides is not cut short either
+        column.overflow = "fold"  # nor are the approvers cut short
     table.columns[0].no_wrap = table.columns[5].no_wrap = True
     table.columns[0].min_width = max(len(one["run"]) for one in waiting)
     console().print(table)
@@ -78,11 +78,11 @@ def list_waiting(
 
 @app.command()
 def show(
-    run: Annotated[str, typer.Argument(help="The run's id, the start of it, or `last`: what came in last and waits.")],
-    user: Annotated[str, typer.Option("--as", help="Who reads: restores what was redacted and they may see.")] = "",
+    run: Annotated[str, typer.Argument(help="Run id, a unique prefix, or `last` (waiting).")],
+    user: Annotated[str, typer.Option("--as", help="User id of the reader; shows redacted text they may see.")] = "",
     role: Roles = None, group: Groups = None, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show the evidence: request, draft, sources, checks, and why a person is asked."""
+    """Show the evidence: request, draft, sources, checks, and the reason for the approval."""
     from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.session.checkpoint_reader import full_id
 
@@ -94,15 +94,15 @@ def show(
 
     screen = console()
     screen.print(f"[bold]{escape(waiting['request'])}[/bold]")
-    screen.print(f"  asked by  {escape(waiting['principal'])}   intent {waiting['intent']}")
-    screen.print(f"  why       {escape(waiting['reason'])}")
-    screen.print(f"  decides   {waiting['approvers']} until {until(waiting['deadline'])}")
+    screen.print(f"  requester {escape(waiting['principal'])}   intent {waiting['intent']}")
+    screen.print(f"  reason    {escape(waiting['reason'])}")
+    screen.print(f"  approvers {waiting['approvers']} until {until(waiting['deadline'])}")
     if waiting["proposal"]:
-        screen.print(f"  would do  {escape(proposed(waiting['proposal']))}")
+        screen.print(f"  action    {escape(proposed(waiting['proposal']))}")
     if waiting["draft"]:
         screen.print(f"  draft     {escape(waiting['draft'])}")
     elif not waiting["proposal"]:
-        screen.print("  draft     none yet: `sluicegate approvals edit` writes one")
+        screen.print("  draft     none yet; write one with `sluicegate approvals edit`")
     for number, document in enumerate(waiting["documents"], start=1):
         screen.print(
             f"  source    [{number}] {escape(document['title'])} ({document['id']}@{document['version']})", markup=False
@@ -122,20 +122,20 @@ def approve(
     run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Let the draft go out, or the tool be called."""
+    """Send the draft, or allow the tool call."""
     _decide(run, "approve", user, role, group, reason, "", intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
 def edit(
-    run: Run, text: Annotated[str, typer.Argument(help="The text to send instead; `-`: from standard input.")],
+    run: Run, text: Annotated[str, typer.Argument(help="The text to send instead; `-` reads standard input.")],
     user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Send another text than the draft."""
+    """Send another text instead of the draft."""
     text = (sys.stdin.read() if text == "-" else text).strip()
     if not text:
-        raise typer.BadParameter("is empty; `reject` sends no answer", param_hint="TEXT")
+        raise typer.BadParameter("is empty; use `reject` to send no answer", param_hint="TEXT")
     _decide(run, "edit", user, role, group, reason, text, intent, kept, migrate, as_json=as_json)
 
 
@@ -144,17 +144,17 @@ def reject(
     run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Refuse the request; the reason is told to who asked."""
+    """Refuse the request; the requester is told the reason."""
     _decide(run, "reject", user, role, group, reason, "", intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
 def watch(
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once, and leave.")] = False,
+    every: Annotated[float, typer.Option(min=0.2, help="Polling interval in seconds.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Check once, then exit.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what comes in, as it comes in, and refuse what is past its deadline."""
+    """Show new waiting runs as they arrive, and refuse those past their deadline."""
     seen: set[str] = set()
     while True:
         for one in _all_waiting(""):
@@ -173,12 +173,12 @@ def watch(
 
 @app.command()
 def export(
-    config: Annotated[Path, typer.Argument(help="The workflow whose decided drafts to write.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="File of graded answers to write, JSON Lines.")],
-    since: Annotated[str, typer.Option(help="Only runs that ended since then: 12h, 30d, or an ISO time.")] = "",
+    config: Annotated[Path, typer.Argument(help="Workflow whose reviewed drafts to export.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output file of graded answers (JSON Lines).")],
+    since: Annotated[str, typer.Option(help="Only runs that ended since then: 12h, 30d or an ISO time.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write what people decided as graded answers, for `router fit --task answer`."""
+    """Export approval decisions as graded answers, for `router fit --task answer`."""
     from sluicegate.cli._support.options import since_ns
     from sluicegate.graphs.config.load import load
     from sluicegate.observe.approval_labels import decided_drafts
@@ -223,7 +223,7 @@ def _decide(
 
 
 def _all_waiting(workflow: str) -> "list[Waiting]":
-    """What waits in this home, or on its server. A run past its deadline is refused on the way."""
+    """The runs that wait in this home, or on its server; those past their deadline are refused first."""
     from sluicegate.graphs.session.checkpoint_reader import all_waiting
 
     found: list[Waiting] = []
@@ -255,7 +255,7 @@ def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
 
 
 def _opened(run: str, changed: "Changed") -> "Opened":
-    """The version that a run goes on under: the one it began with, or the one that serves."""
+    """The version that a run continues on: the one it started with, or the one that serves."""
     from sluicegate.evals.promotion import champions
     from sluicegate.graphs.runtime.factory import open_workflow
     from sluicegate.graphs.runtime.versions import current, kept
@@ -270,7 +270,7 @@ def _opened(run: str, changed: "Changed") -> "Opened":
 
 
 def _opened_version(workflow: str, digest: str) -> "Opened":
-    """The version that a run began with: the present one when it has not changed, else the kept copy."""
+    """The version that a run started with: the current one when it has not changed, else the kept copy."""
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.runtime.factory import open_workflow
     from sluicegate.graphs.runtime.versions import current, kept
@@ -278,18 +278,18 @@ def _opened_version(workflow: str, digest: str) -> "Opened":
     try:
         present = load(current(workflow))
     except SluicegateError:
-        # moved away or broken by an edit: what waits is still there to be seen
+        # moved away or broken by an edit; its waiting runs can still be shown
         return open_workflow(kept(digest))
     return open_workflow(present if present.digest == digest else kept(digest))
 
 
 def _last() -> str:
-    """The run that came in last of those that wait. Raises `RunError` SG603 when none does."""
+    """The latest of the waiting runs. Raises `RunError` SG603 when there is none."""
     from sluicegate.graphs.session.checkpoint_reader import all_waiting
 
     runs = all_waiting()
     if not runs:
-        raise NotFoundError("nothing waits for a decision", hint="`sluicegate trace list` shows the runs there are")
+        raise NotFoundError("no run is waiting for a decision", hint="List all runs: sluicegate trace list")
     return max(runs, key=lambda run: run["started_at"])["id"]
 
 

@@ -17,22 +17,22 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Verify and export the audit log.", no_args_is_help=True)
 
-Key = Annotated[Path | None, typer.Option(help="The log's public key (PEM) as you know it, instead of the log's own.")]
-Out = Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")]
-Actor = Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")]
+Key = Annotated[Path | None, typer.Option(help="Trusted public key (PEM), instead of the one stored with the log.")]
+Out = Annotated[Path | None, typer.Option(help="Output file; standard output by default.")]
+Actor = Annotated[str, typer.Option("--by", help="Acting user; by default the signed-in one.")]
 
 
 @app.command()
 def verify(
-    folder: Annotated[Path | None, typer.Option(help="A copy of the log; the home's own by default.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="A copy of the log; by default the one of this home.")] = None,
     key: Key = None,
     witness: Annotated[
-        Path | None, typer.Option(help="Checkpoints kept elsewhere, as `audit checkpoint` prints them, one per line.")
+        Path | None, typer.Option(help="Externally kept checkpoints, as printed by `audit checkpoint`, one per line.")
     ] = None,
-    proof: Annotated[Path | None, typer.Option(help="Check this proof instead of a log; needs no log.")] = None,
+    proof: Annotated[Path | None, typer.Option(help="Check this proof; no log is needed.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find edits, deletions, truncations and reorders; leaves with 1 when there are any."""
+    """Detect edits, deletions, truncation and reordering. Exits with 1 when there are any."""
     from sluicegate.observe.audit.proof import check_proof
     from sluicegate.observe.audit.verify import verify as verified
 
@@ -61,20 +61,20 @@ def verify(
 def export(
     run: Annotated[str, typer.Option(help="Only this run.")] = "",
     workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "",
-    since: Annotated[str, typer.Option(help="Only from this time on (ISO 8601).")] = "",
-    until: Annotated[str, typer.Option(help="Only before this time (ISO 8601).")] = "",
-    names: Annotated[bool, typer.Option("--names", help="Show who is behind the pseudonyms.")] = False,
-    texts: Annotated[bool, typer.Option("--texts", help="Show texts that were kept and not erased.")] = False,
-    folder: Annotated[Path | None, typer.Option(help="A copy of the log; the home's own by default.")] = None,
+    since: Annotated[str, typer.Option(help="Only records from this time on (ISO 8601).")] = "",
+    until: Annotated[str, typer.Option(help="Only records before this time (ISO 8601).")] = "",
+    names: Annotated[bool, typer.Option("--names", help="Resolve pseudonyms to user ids.")] = False,
+    texts: Annotated[bool, typer.Option("--texts", help="Include texts that were kept and not erased.")] = False,
+    folder: Annotated[Path | None, typer.Option(help="A copy of the log; by default the one of this home.")] = None,
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the records as JSON lines (with --json as one list), oldest first. Damaged ones are left out."""
+    """Write the records as JSON Lines (with --json as one list), oldest first. Damaged records are left out."""
     from sluicegate.observe.audit.proof import records
     from sluicegate.observe.tracing.pseudonyms import Payloads
     from sluicegate.storage.postgres import configured
 
-    # the log is only read: a log that was tampered with, or lies on a read-only disk, is exported all the same
+    # read only: a log that was tampered with, or lies on a read-only disk, is exported all the same
     server = None if folder else configured()
     folder = folder or _home_log()
     payloads = Payloads(folder / "payloads.sqlite", server) if names or texts else None
@@ -107,7 +107,7 @@ def prove(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Give one run's records with the chain to a signed checkpoint; `audit verify --proof FILE` checks it anywhere."""
+    """Prove one run's records up to a signed checkpoint; `audit verify --proof FILE` checks the proof anywhere."""
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.audit.proof import prove as proved
 
@@ -117,7 +117,7 @@ def prove(
 
 @app.command()
 def checkpoint(out: Out = None, as_json: AsJson = False) -> None:
-    """Sign the log's present end. Keep the statement elsewhere: it shows a later truncation or rewrite."""
+    """Sign the current end of the log. Keep the output elsewhere: it reveals a later truncation or rewrite."""
     from sluicegate.observe.audit.log import open_audit
 
     statement = open_audit().checkpoint()
@@ -126,26 +126,26 @@ def checkpoint(out: Out = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def erase(
-    person: Annotated[str, typer.Argument(help="The person's id, as requests name it.")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    person: Annotated[str, typer.Argument(help="The person's user id, as in requests.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     by: Actor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Erase a person: their pseudonym, key and texts. The chain stays whole, the erasure is an event."""
+    """Erase a person: their pseudonym, key and texts. The chain stays intact; the erasure is logged."""
     from sluicegate.observe.audit.log import open_audit
 
     if not yes:
-        typer.confirm(f"Erase {person} for good?", abort=True, err=True)
+        typer.confirm(f"Erase {person} permanently?", abort=True, err=True)
     deleted = open_audit().erase(person, by=by or getpass.getuser())
     if as_json:
         emit({"person": person, "texts": deleted})
     else:
-        console().print(f"{person} is erased, with {deleted} texts", markup=False)
+        console().print(f"{person} erased, with {deleted} texts", markup=False)
 
 
 @app.command()
 def prune(as_json: AsJson = False) -> None:
-    """Delete segments past retention that no open incident needs. The deletion is an event."""
+    """Delete segments past retention that no open incident needs. The deletion is logged."""
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.incidents import Incidents
 
@@ -172,7 +172,7 @@ def _report(verdict: "Verdict") -> None:
         system="audit log",
         source=f"{first.kind} at record {first.seq}",
         description=f"verification found {len(verdict.findings)} faults; the first: {first.message} ({first.place})",
-        impact=f"records from {first.seq} on cannot be relied on",
+        impact=f"records from {first.seq} on cannot be trusted",
     )
 
 
@@ -188,7 +188,7 @@ def _say(verdict: "Verdict") -> None:
             table.add_row(finding.kind, str(finding.seq), escape(finding.place), escape(finding.message), style=style)
         screen.print(table)
     span = f"{verdict.records} records ({verdict.first} to {verdict.last}), {verdict.checkpoints} checkpoints"
-    screen.print(f"{span}: " + ("[bold red]tampered with[/]" if verdict.tampered else "[bold green]as written[/]"))
+    screen.print(f"{span}: " + ("[bold red]tampered with[/]" if verdict.tampered else "[bold green]intact[/]"))
 
 
 def _write(out: Path | None, text: str) -> None:
@@ -202,11 +202,11 @@ def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error}") from None
+        raise typer.BadParameter(f"cannot read {path}: {error}") from None
 
 
 def _lines(path: Path) -> list[Any]:
     try:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, ValueError) as error:
-        raise typer.BadParameter(f"{path} cannot be read: {error}") from None
+        raise typer.BadParameter(f"cannot read {path}: {error}") from None

@@ -1,4 +1,4 @@
-"""`sluicegate budget`: what was spent and what is left; the kill switch; the ledger's clock."""
+"""`sluicegate budget`: spending and what is left of the caps; the kill switch; the ledger's clock."""
 
 import getpass
 from dataclasses import asdict
@@ -21,21 +21,21 @@ app = typer.Typer(help="Show spending; switch models, intents and workflows off 
 switch_app = typer.Typer(help="Switch models, intents and workflows off and on.", no_args_is_help=True)
 app.add_typer(switch_app, name="switch")
 
-Name = Annotated[str, typer.Argument(help="model:NAME, intent:NAME or workflow:NAME; model:* is every model.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the switch and in the audit log.")]
-Actor = Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")]
+Name = Annotated[str, typer.Argument(help="model:NAME, intent:NAME or workflow:NAME; model:* stands for every model.")]
+Reason = Annotated[str, typer.Option(help="Reason, recorded with the switch and in the audit log.")]
+Actor = Annotated[str, typer.Option("--by", help="Acting user; by default the signed-in one.")]
 
 
 @app.command()
 def show(
-    config: Annotated[Path | None, typer.Argument(help="A workflow file: shows how far its caps are used.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="Workflow file; shows the use of its caps.")] = None,
     by: Annotated[
-        Literal["workflow", "model", "intent", "principal", "day", "run"], typer.Option(help="What to sum by.")
+        Literal["workflow", "model", "intent", "principal", "day", "run"], typer.Option(help="Group by.")
     ] = "workflow",
-    days: Annotated[int, typer.Option(min=1, help="Count this many days, today among them (UTC).")] = 30,
+    days: Annotated[int, typer.Option(min=1, help="Number of days (UTC), today included.")] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Show what was estimated, reserved and really spent, and what the caps leave."""
+    """Show estimated, reserved and actual spending, and what the caps leave."""
     loaded = _workflow(config)
     workflow, prices = (loaded.name, _prices(loaded)) if loaded else ("", [])
     ledger = _ledger(loaded.config.budget if loaded else None, look=True)
@@ -60,27 +60,27 @@ def show(
             table.add_row(cap.name, escape(cap.of), *amounts, style="red" if cap.left <= 0 else "")
         screen.print(table)
     if prices:
-        table = Table("role", "model", "input", "output", "price of", title="US dollars per million tokens")
+        table = Table("role", "model", "input", "output", "as of", title="US dollars per million tokens")
         for row in prices:
-            age = f"{row['priced_on']}, {row['age_days']} days ago" if row["priced_on"] else "no date: `priced_on`"
+            age = f"{row['priced_on']}, {row['age_days']} days ago" if row["priced_on"] else "no date; set `priced_on`"
             table.add_row(row["role"], escape(row["model"]), f"{row['input']:g}", f"{row['output']:g}", age)
         screen.print(table)
-    table = Table(by, "calls", "estimated", "spent", "reserved", "tokens", "given back", title=f"since {since}")
+    table = Table(by, "calls", "estimated", "spent", "reserved", "tokens", "expired", title=f"since {since}")
     for row in spending:
         dollars = [f"${row[key]:.4f}" for key in ("estimated_usd", "usd", "held_usd")]
         table.add_row(escape(row[by]), str(row["calls"]), *dollars, str(row["tokens"]), str(row["expired"]))
     screen.print(table if spending else f"nothing spent since {since}")
     if cache and cache["hits"] + cache["misses"]:
-        screen.print(f"answers served again: {cache['hit_rate']:.0%} of look-ups, ${cache['saved_usd']:.4f} saved")
+        screen.print(f"answer cache: {cache['hit_rate']:.0%} of look-ups hit, ${cache['saved_usd']:.4f} saved")
 
 
 @app.command()
 def estimate(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
-    data: Annotated[str, typer.Argument(help="A text, a file, or a .jsonl file of requests; - reads standard input.")],
+    data: Annotated[str, typer.Argument(help="A text, a file or a .jsonl file of requests; `-` reads standard input.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show what a batch costs at most, before it is sent. Leaves with 1 when the day's budget has not so much left."""
+    """Show the upper bound of what a batch costs. Exits with 1 when less than that is left of the day's budget."""
     from sluicegate.cli._support.batch import left_of_the_day, texts_of, told
     from sluicegate.cli.run import requests_in
     from sluicegate.evals.evaluation.estimate import Bounds
@@ -102,24 +102,24 @@ def estimate(
 
 @app.command()
 def clock(
-    accept: Annotated[bool, typer.Option("--accept", help="Take this machine's clock as right.")] = False,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept this machine's clock as correct.")] = False,
     by: Actor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Let the ledger go on after the clock went back."""
+    """Let the ledger continue after the clock was set back."""
     if not accept:
-        raise typer.BadParameter("pass --accept to take this machine's clock as right")
+        raise typer.BadParameter("pass --accept to accept this machine's clock as correct")
     _ledger().accept_clock()
     _audit("budget.clock", {"accepted": datetime.now(UTC).isoformat()}, by)
     if as_json:
         emit({"accepted": True})
     else:
-        console().print("the ledger takes this machine's clock as right")
+        console().print("clock accepted")
 
 
 @switch_app.command("off")
 def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = False) -> None:
-    """Switch something off, at once, in every running process of this home."""
+    """Switch something off, immediately, in every running process of this home."""
     from sluicegate.policies.kill_switch import KillSwitch
 
     switched = KillSwitch().off(name, reason=reason, by=_actor(by))
@@ -133,7 +133,7 @@ def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = Fal
 
 @switch_app.command("on")
 def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson = False) -> None:
-    """Switch something on again."""
+    """Switch something back on."""
     from sluicegate.policies.kill_switch import KillSwitch
 
     changed = KillSwitch().on(name)
@@ -148,7 +148,7 @@ def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson =
 
 @switch_app.command("list")
 def switch_list(as_json: AsJson = False) -> None:
-    """List what is off."""
+    """List what is switched off."""
     from rich.markup import escape
     from rich.table import Table
 
@@ -173,7 +173,7 @@ def _workflow(config: Path | None) -> "Workflow | None":
 
 
 def _prices(workflow: "Workflow") -> list[dict[str, Any]]:
-    """What each role's model costs, and how old that price is."""
+    """The price of each role's model, and the age of that price."""
     today = datetime.now(UTC).date()
     return [
         {

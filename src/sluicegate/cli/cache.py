@@ -1,4 +1,4 @@
-"""`sluicegate cache`: what the answer cache holds and saved, and how well a semantic one would do."""
+"""`sluicegate cache`: what the answer cache holds and has saved, and how well a semantic cache would do."""
 
 import asyncio
 import getpass
@@ -17,7 +17,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Show, clear and measure the answer cache.", no_args_is_help=True)
 
 Similarity = Annotated[
-    float, typer.Option(min=0.5, max=1.0, help="The least cosine similarity, as `cache.similarity` of a workflow.")
+    float, typer.Option(min=0.5, max=1.0, help="Minimum cosine similarity, like a workflow's `cache.similarity`.")
 ]
 Model = Annotated[str, typer.Option(help="The embedding model, as provider:model.")]
 _EMBEDDER = "embedded:all-minilm-l6-v2"
@@ -25,7 +25,7 @@ _EMBEDDER = "embedded:all-minilm-l6-v2"
 
 @app.command()
 def show(as_json: AsJson = False) -> None:
-    """Say how many answers are kept, how often they were served again, and what that saved."""
+    """Show how many answers are cached, how often they were reused, and what that saved."""
     from sluicegate.home import home
     from sluicegate.policies.cache.cache import SqliteCache
 
@@ -36,25 +36,25 @@ def show(as_json: AsJson = False) -> None:
         emit(found)
         return
     screen = console()
-    screen.print(f"{found['entries']} answers, {found['bytes'] / 1e6:.1f} MB, {found['evicted']} dropped for room")
+    screen.print(f"{found['entries']} answers, {found['bytes'] / 1e6:.1f} MB, {found['evicted']} evicted")
     asked = found["hits"] + found["misses"]
-    screen.print(f"served again: {found['hits']} of {asked} look-ups ({found['hit_rate']:.0%})")
-    screen.print(f"saved: ${found['saved_usd']:.4f}, what those answers had cost when they were made")
+    screen.print(f"hits: {found['hits']} of {asked} look-ups ({found['hit_rate']:.0%})")
+    screen.print(f"saved: ${found['saved_usd']:.4f} (original cost of the cached answers)")
 
 
 @app.command()
 def clear(
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    by: Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
+    by: Annotated[str, typer.Option("--by", help="Acting user; by default the signed-in one.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Forget every answer and every question kept with one. An event of the audit log."""
+    """Delete every cached answer and its questions. Recorded in the audit log."""
     from sluicegate.home import home
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.policies.cache.cache import SqliteCache
 
     if not yes:
-        typer.confirm("Forget every answer?", abort=True, err=True)
+        typer.confirm("Delete every cached answer?", abort=True, err=True)
     cache = SqliteCache(home() / "cache.sqlite")
     count = cache.clear()
     cache.close()
@@ -62,7 +62,7 @@ def clear(
     if as_json:
         emit({"cleared": count})
     else:
-        console().print(f"{count} answers forgotten")
+        console().print(f"{count} entries deleted")
 
 
 @app.command()
@@ -73,7 +73,7 @@ def compare(
     similarity: Similarity = 0.85,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether a semantic cache would take two questions for the same, and why not."""
+    """Show whether a semantic cache would treat two questions as the same, and if not, why."""
     from sluicegate.evals.evaluation.cache_eval import Pair, try_pairs
 
     [tried] = asyncio.run(try_pairs([Pair(one=one, other=other, same=True)], _models(model)))
@@ -88,7 +88,7 @@ def compare(
 @app.command("eval")
 def eval_(
     data: Annotated[Path, typer.Option(help="JSON Lines with `one`, `other`, `same`; optional `kind` and `part`.")],
-    part: Annotated[str, typer.Option(help="Only pairs of this part, such as held.")] = "",
+    part: Annotated[str, typer.Option(help="Only pairs of this split, such as held.")] = "",
     model: Model = _EMBEDDER,
     similarity: Similarity = 0.85,
     as_json: AsJson = False,

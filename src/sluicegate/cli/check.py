@@ -17,10 +17,10 @@ app = typer.Typer()
 @app.command(help="Check workflows and prove their guarantees.")
 def check(
     configs: Annotated[list[Path], typer.Argument(help="Workflow files, or folders to search for workflow.yaml.")],
-    format: Annotated[Literal["text", "json", "sarif"], typer.Option(help="How to report.")] = "text",
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    format: Annotated[Literal["text", "json", "sarif"], typer.Option(help="Output format.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
-    """Leaves with 0 when every workflow may start, 1 when one may not, 2 when a file cannot be read."""
+    """Exits with 0 when every workflow may start, 1 when one may not, 2 when a file cannot be read."""
     from sluicegate.graphs.config import check as checking
 
     reports = [checking.check(file) for config in configs for file in checking.workflow_files(config)]

@@ -1,4 +1,4 @@
-"""`sluicegate demo`: all that a newcomer needs to see a workflow run, in one command."""
+"""`sluicegate demo`: everything a newcomer needs to see a workflow run, in one command."""
 
 import asyncio
 from pathlib import Path
@@ -13,7 +13,7 @@ from sluicegate.errors import RunError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Fetch weights, ingest, and send the example requests of a workflow.")
+app = typer.Typer(help="Fetch weights, ingest documents and run a workflow's example requests.")
 
 
 @app.command()
@@ -29,7 +29,9 @@ def demo(
     requests = workflow.config.examples.requests
     if requests is None:
         raise RunError(
-            "SG601", f"{workflow.name} has no example requests", hint="Name them: `examples: {requests: FILE}`"
+            "SG601",
+            f"{workflow.name} has no example requests",
+            hint="Name a file of requests: `examples: {requests: FILE}`",
         )
     if not as_json:
         _prepare(config)
@@ -45,20 +47,20 @@ def demo(
         raise typer.Exit(1)
     screen = notes()
     screen.print("\nIn your own shell: . .venv/bin/activate", soft_wrap=True)
-    screen.print(f"Look at one run:   sluicegate trace show {done[0]['run']}", soft_wrap=True)
+    screen.print(f"Look at one run:       sluicegate trace show {done[0]['run']}", soft_wrap=True)
     waiting = next((said for said in done if said.get("waiting")), None)
     if waiting:
         screen.print(
-            f"Decide on one:     sluicegate approvals approve {waiting['run']} --as lea --role helpdesk-lead",
+            f"Decide on one:         sluicegate approvals approve {waiting['run']} --as lea --role helpdesk-lead",
             soft_wrap=True,
         )
     screen.print(
-        "Say it yourself:   sluicegate run configs/helpdesk/workflow.yaml 'your request' --as ann", soft_wrap=True
+        "Try your own request:  sluicegate run configs/helpdesk/workflow.yaml 'your request' --as ann", soft_wrap=True
     )
 
 
 def _prepare(config: Path) -> None:
-    """Weights and index, by the same commands a user would type."""
+    """Fetch weights and build the index, with the commands a user would type."""
     from sluicegate.cli.ingest import ingest
     from sluicegate.cli.models import pull
 

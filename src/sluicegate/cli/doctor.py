@@ -1,4 +1,4 @@
-"""`sluicegate doctor`: what is configured, reachable and missing, and the command that mends it."""
+"""`sluicegate doctor`: what is configured, reachable and missing, and the command that fixes it."""
 
 import asyncio
 import os
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Say what is configured, reachable and missing.")
+app = typer.Typer(help="Check the installation: models, keys, servers, indexes.")
 
 State = Literal["ok", "warn", "missing"]
 MARKS: dict[State, str] = {"ok": "[green]ok[/]", "warn": "[yellow]warn[/]", "missing": "[red]missing[/]"}
 ENOUGH_BYTES = 1_000_000_000
-"""Free space below which a warning is due: the weights take 150 MB, their download as much again."""
+"""Free space below which to warn: the weights take 150 MB, their download as much again."""
 
 OLDEST_POSTGRES = 14
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One thing that was looked at. `missing` keeps something from working, `warn` does not."""
+    """One finding. `missing` keeps something from working, `warn` does not."""
 
     what: str
     state: State
@@ -41,9 +41,9 @@ class Line:
 
 @app.command()
 def doctor(
-    config: Annotated[str, typer.Argument(help="A workflow to check as well.")] = "", as_json: AsJson = False
+    config: Annotated[str, typer.Argument(help="Also check this workflow.")] = "", as_json: AsJson = False
 ) -> None:
-    """Say what is configured, reachable and missing, with the command that mends it. Keys are never printed."""
+    """Report what is configured, reachable and missing, with the command that fixes it. Keys are never printed."""
     lines = list(_lines(config))
     if as_json:
         emit([asdict(line) for line in lines])
@@ -82,7 +82,7 @@ def _python() -> Line:
 
 
 def _folder(which: Literal["home", "cache"]) -> Line:
-    """Whether a folder can be written, and the space left on its disk."""
+    """Whether a folder is writable, and the space left on its disk."""
     import tempfile
 
     from sluicegate.errors import RunError
@@ -104,14 +104,14 @@ def _folder(which: Literal["home", "cache"]) -> Line:
 
 
 def _database() -> Iterator[Line]:
-    """Whether the server that machines share can be reached, and is new enough."""
+    """Whether the database server that machines share is reachable and recent enough."""
     from sluicegate.errors import RunError
     from sluicegate.storage.postgres import URL, configured
 
     try:
         server = configured()
         if server is None:
-            yield Line("database", "ok", f"SQLite in the home; {URL} would share runs between machines")
+            yield Line("database", "ok", f"SQLite in the home; set {URL} to share runs between machines")
             return
         version = server.version()
     except RunError as error:
@@ -152,7 +152,7 @@ def _key_lines() -> Iterator[Line]:
     from sluicegate.models.providers.langchain import PROVIDERS
 
     present = [variable for _, variable in PROVIDERS.values() if os.environ.get(variable)]
-    yield Line("keys", "ok", f"set: {', '.join(present)}" if present else "none set; local models need none")
+    yield Line("keys", "ok", f"set: {', '.join(present)}" if present else "none set (local models need none)")
 
 
 def _workflow_lines(config: str) -> Iterator[Line]:
@@ -170,7 +170,7 @@ def _workflow_lines(config: str) -> Iterator[Line]:
 
 
 def _role_lines(workflow: "Workflow") -> Iterator[Line]:
-    """Each role, by the first model of its chain that is there; a stand-in is a warning, nothing at all is missing."""
+    """Each role, by the first available model of its chain: a fallback is a warning, no model at all is missing."""
     from sluicegate.models.config import LOCAL_PROVIDERS, resolve
     from sluicegate.models.inventory import role_entries
 
@@ -234,7 +234,7 @@ def _langfuse() -> Line:
 
     keys = Keys.configured()
     if keys is None:
-        return Line("langfuse", "ok", "not configured; the local store holds every run")
+        return Line("langfuse", "ok", "not configured; runs are recorded in the local store")
     state = server_state(keys)
     if not state.reachable:
         return Line("langfuse", "warn", f"{keys.host} is not reachable: {state.reason}", "Check LANGFUSE_HOST")

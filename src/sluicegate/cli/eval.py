@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["app", "send"]
 
 _MOST = 10
-"""Slices, and rows that are not right: as many as the screen shows."""
+"""How many slices, and how many incorrect rows, the screen shows."""
 
 app = typer.Typer(help="Score a workflow on a labelled file.")
 
@@ -32,27 +32,31 @@ app = typer.Typer(help="Score a workflow on a labelled file.")
 @app.command()
 def evaluate(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
-    data: Annotated[Path, typer.Argument(help="Labelled requests, JSON Lines.")],
+    data: Annotated[Path, typer.Argument(help="Labelled requests (JSON Lines).")],
     baselines: Annotated[
-        bool, typer.Option("--baselines", help="Also run all-slm and all-llm, to show what the routing saves.")
+        bool,
+        typer.Option("--baselines", help="Also run the all-slm and all-llm baselines, to show what routing saves."),
     ] = False,
-    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Runs at a time; 1 for embedded models.")] = 1,
-    limit: Annotated[int, typer.Option(min=0, help="Only the first rows; 0: all.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=1, max=64, help="Concurrent runs; use 1 for embedded models.")] = 1,
+    limit: Annotated[int, typer.Option(min=0, help="Only the first N rows; 0 for all.")] = 0,
     threshold: Annotated[
-        list[str] | None, typer.Option(help="A figure to reach, such as correct>=0.8; may be repeated.")
+        list[str] | None, typer.Option(help="Required metric, such as correct>=0.8 (repeatable).")
     ] = None,
-    judge: Annotated[str, typer.Option(help="Role of a model that judges answers, if its probe admits it.")] = "",
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what is known already.")] = False,
-    html: Annotated[Path | None, typer.Option(help="Write a report as one HTML file.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML, for CI.")] = None,
+    judge: Annotated[str, typer.Option(help="Role of the LLM judge; used only if its probe passes.")] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached results and rerun every row.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write JUnit XML for CI.")] = None,
     langfuse: Annotated[
         bool | None,
-        typer.Option("--langfuse/--no-langfuse", help="Send as a Langfuse dataset; by default when keys are set."),
+        typer.Option(
+            "--langfuse/--no-langfuse",
+            help="Send the results to Langfuse as a dataset experiment; default when keys are set.",
+        ),
     ] = None,
     over_budget: OverBudget = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a workflow. Leaves with 1 when a threshold is not reached, or when every run failed."""
+    """Score a workflow. Exits with 1 when a threshold is missed, or when every run failed."""
     from sluicegate.evals.evaluation.summary import parse_threshold
     from sluicegate.evals.report.report import html as html_of
     from sluicegate.evals.report.report import junit as junit_of
@@ -61,7 +65,7 @@ def evaluate(
     if langfuse:
         from sluicegate.observe.exporters.experiments import ready_to_send
 
-        ready_to_send()  # rather than fail when everything has been run
+        ready_to_send()  # rather than fail after everything has been run
     report, cases = asyncio.run(
         _run(
             config,
@@ -157,7 +161,7 @@ async def _run(
 
 
 def _clear(folder: Path) -> None:
-    """Remove the folders of evaluations that were killed: they hold checkpoints, with texts, that nobody takes up."""
+    """Remove the folders of killed evaluations: they hold checkpoints, with texts, that nothing resumes."""
     for left in folder.glob("*-*/"):
         pid = left.name.rpartition("-")[2]
         if not pid.isdecimal() or int(pid) == os.getpid():
@@ -171,7 +175,7 @@ def _clear(folder: Path) -> None:
 
 
 def _sent(report: "Report", cases: "list[Case]", wanted: bool | None) -> dict[str, Any] | None:
-    """Sent where it was asked for, or where keys are set: then a server that is down only costs a warning."""
+    """Sent when asked for, or when keys are set; in the latter case an unreachable server costs only a warning."""
     from sluicegate.errors import RunError
     from sluicegate.observe.exporters.langfuse import Keys
 
@@ -250,16 +254,16 @@ def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | N
 
     screen, figures, changes = console(), summarise(report.own)["all"], report.changes()
     screen.print(f"[bold]{report.workflow} {report.version}[/bold] on {report.data}, {len(report.own)} rows")
-    head = ("figure", "value (95 % interval)", "rows", *(["before"] if changes else []), "")
+    head = ("figure", "value (95 % CI)", "rows", *(["before"] if changes else []), "")
     table = Table(*head, box=None, pad_edge=False)
     for name, found in figures.items():
         before = [shown(name, changes[name].before) if name in changes else ""] if changes else []
         table.add_row(name, estimate(name, found), str(found.n), *before, FIGURES[name].title, style=None)
     screen.print(table)
     if changes:
-        screen.print(f"before: {before_note(report)}", style="dim", markup=False)
+        screen.print(f"previous: {before_note(report)}", style="dim", markup=False)
     if len(report.rows) > 1:
-        title = "What the routing saves and what it costs"
+        title = "Savings and cost of routing"
         # a variant to a column: three intervals stand side by side in a terminal, seven do not
         columns = [BASELINE_HEAD, *baseline_rows(report)]
         lines = Table(*(column[0] for column in columns), box=None, pad_edge=False, title=title, title_justify="left")
@@ -272,15 +276,15 @@ def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | N
             parts.add_row(*row)
         screen.print(parts)
         if len(slices) > _MOST:
-            screen.print(f"and {len(slices) - _MOST} more slices; --html FILE shows them all, with their intervals")
+            screen.print(f"and {len(slices) - _MOST} more slices; --html FILE shows all, with intervals")
     wrong = wrong_rows(report)
     if wrong:
-        screen.print("[bold]Not right[/bold] (trace show RUN tells how each went)")
+        screen.print("[bold]Incorrect[/bold] (details: sluicegate trace show RUN)")
     for row in wrong[:_MOST]:
         came = f"{row.status}, {row.intent or 'no intent'}, {row.path}"
         screen.print(f"  {row.run or row.error}  {came}  {row.text[:80]}", markup=False, soft_wrap=True)
     if len(wrong) > _MOST:
-        screen.print(f"  and {len(wrong) - _MOST} more; --html FILE and --json hold them all")
+        screen.print(f"  and {len(wrong) - _MOST} more; see --html FILE or --json")
     for note in notes_of(report):
         screen.print(note, style="dim", markup=False)
     for threshold in report.thresholds:

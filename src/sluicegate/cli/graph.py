@@ -19,7 +19,7 @@ app = typer.Typer(help="Draw a workflow's graph.")
 
 
 class Format(StrEnum):
-    """What a picture is written as."""
+    """Output format of a picture."""
 
     svg = "svg"
     mermaid = "mermaid"
@@ -30,14 +30,12 @@ def graph(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     format: Annotated[
         Format | None,
-        typer.Option("--format", help="SVG, or Mermaid text for pages that render it; by default what --out ends in."),
+        typer.Option("--format", help="SVG, or Mermaid text; by default chosen by the ending of --out."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write to this file instead of standard output.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file; standard output by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Draw a workflow's graph. Works offline; the picture needs nothing but a browser."""
+    """Draw a workflow's graph. Works offline; any browser shows the picture."""
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.picture.picture import mermaid, svg
 
@@ -49,7 +47,9 @@ def graph(
         try:
             out.write_text(drawn, encoding="utf-8")
         except OSError as error:
-            raise RunError("SG607", f"cannot write {out}: {error.strerror}", hint="Choose another file") from error
+            raise RunError(
+                "SG607", f"cannot write {out}: {error.strerror}", hint="Choose another output file"
+            ) from error
     if as_json:
         where: dict[str, Any] = {"file": str(out)} if out is not None else {"picture": drawn}
         emit({"workflow": workflow.name, "version": workflow.version, "format": written.value, **where,
@@ -71,7 +71,7 @@ def _format_of(out: Path | None) -> Format:
         return _ENDINGS[out.suffix.lower()]
     except KeyError:
         endings = ", ".join(_ENDINGS)
-        raise typer.BadParameter(f"{out} ends in none of {endings}; say --format", param_hint="--out") from None
+        raise typer.BadParameter(f"{out} ends in none of {endings}; give --format", param_hint="--out") from None
 
 
 def _described(flow: "Flow") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`sluicegate guard`: what guards there are, how they do on labelled rows, and what one text gets."""
+"""`sluicegate guard`: list guards, measure one on labelled rows, or run some on a text."""
 
 import asyncio
 import sys
@@ -12,15 +12,15 @@ from sluicegate.errors import PolicyError, nearest
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Measure guards.", no_args_is_help=True)
+app = typer.Typer(help="List, measure and try guards.", no_args_is_help=True)
 
-Settings = Annotated[str, typer.Option("--settings", help="The guard's settings as JSON, as under `guards:`.")]
-Stage = Annotated[str, typer.Option(help="request, retrieved or output.")]
+Settings = Annotated[str, typer.Option("--settings", help="Settings of the guard as JSON, as under `guards:`.")]
+Stage = Annotated[str, typer.Option(help="Stage: request, retrieved or output.")]
 
 
 @app.command("list")
 def list_(*, as_json: AsJson = False) -> None:
-    """List the guards that a workflow may name."""
+    """List the guards that a workflow can use."""
     from sluicegate.policies.guards.registry import guards
 
     rows = [
@@ -32,7 +32,7 @@ def list_(*, as_json: AsJson = False) -> None:
         return
     from rich.table import Table
 
-    table = Table("guard", "on", "when it fails", "checks that", box=None)
+    table = Table("guard", "on", "on failure", "checks", box=None)
     for row in rows:
         table.add_row(str(row["guard"]), ", ".join(row["stages"]), str(row["action"]), str(row["doc"]))
     console().print(table)
@@ -40,7 +40,7 @@ def list_(*, as_json: AsJson = False) -> None:
 
 @app.command("eval")
 def eval_(
-    name: Annotated[str, typer.Argument(help="The guard.")],
+    name: Annotated[str, typer.Argument(help="Name of the guard.")],
     data: Annotated[
         Path, typer.Option(help="JSONL with `text` and `attack`, `flagged`, `safe` or `spans`; may be .gz.")
     ],
@@ -51,9 +51,9 @@ def eval_(
 ) -> None:
     """Measure one guard on labelled rows.
 
-    Prints rows, recall, precision, the share of harmless rows it fails on, and the median time. For `pii` recall and
-    precision are over the structured entity types, and every type is listed with the overlap of its spans; all types
-    that patterns know are looked for unless `--settings` says otherwise.
+    Prints rows, recall, precision, the false positive rate and the median time. For `pii`, recall and precision are
+    over the structured entity types, and every type is listed with the overlap of its spans; all types that have
+    patterns are detected unless `--settings` limits them.
     """
     from sluicegate.policies.guards.measure import load_rows, measure
 
@@ -71,16 +71,16 @@ def eval_(
 
 @app.command()
 def check(
-    names: Annotated[str, typer.Argument(help="Guards, by comma.")],
-    text: Annotated[str, typer.Argument(help="The text, or - for standard input.")],
+    names: Annotated[str, typer.Argument(help="Comma-separated guard names.")],
+    text: Annotated[str, typer.Argument(help="The text; `-` reads standard input.")],
     *,
     stage: Stage = "request",
     source: Annotated[
-        list[str] | None, typer.Option(help="A passage the text should rest on; may be repeated.")
+        list[str] | None, typer.Option(help="Source passage that must support the text (repeatable).")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run guards on one text, on their defaults."""
+    """Run guards on one text, with default settings."""
     from sluicegate.policies.guards.set import GuardSet, gravest
 
     given = sys.stdin.read() if text == "-" else text
@@ -100,7 +100,7 @@ def check(
 
 
 def _check(name: str, settings: str, *, every_entity: bool) -> tuple[Any, tuple[str, ...]]:
-    """The guard ready to run, and the entity types it covers (for `pii`)."""
+    """The guard, ready to run, and the entity types it covers (for `pii`)."""
     from pydantic import ValidationError
 
     from sluicegate.models.embedded.weights import pipeline
@@ -113,12 +113,12 @@ def _check(name: str, settings: str, *, every_entity: bool) -> tuple[Any, tuple[
     if name not in kinds:
         near = nearest(name, kinds)
         suggestion = f"; did you mean {near!r}?" if near else ""
-        raise PolicyError("SG203", f"there is no guard {name!r}{suggestion}", hint=f"One of: {', '.join(kinds)}")
+        raise PolicyError("SG203", f"no guard {name!r}{suggestion}", hint=f"One of: {', '.join(kinds)}")
     kind = kinds[name]
     try:
         chosen = kind.settings.model_validate_json(settings) if settings else kind.settings()
     except ValidationError as error:
-        raise PolicyError("SG203", f"--settings does not fit the guard {name!r}: {error.errors()[0]['msg']}") from None
+        raise PolicyError("SG203", f"invalid --settings for guard {name!r}: {error.errors()[0]['msg']}") from None
     if isinstance(chosen, PiiSettings) and every_entity and "entities" not in chosen.model_fields_set:
         named = ("person", "place", "organization") if chosen.model else ()
         chosen = chosen.model_copy(update={"entities": (*PATTERN_ENTITIES, *named)})
@@ -131,7 +131,7 @@ def _stage(stage: str) -> Literal["request", "retrieved", "output"]:
         case "request" | "retrieved" | "output":
             return stage
         case _:
-            raise PolicyError("SG203", f"there is no stage {stage!r}", hint="One of: request, retrieved, output")
+            raise PolicyError("SG203", f"no stage {stage!r}", hint="One of: request, retrieved, output")
 
 
 def _show(result: dict[str, Any]) -> None:

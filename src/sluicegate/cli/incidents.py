@@ -17,13 +17,14 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, annotate and close incidents.", no_args_is_help=True)
 
-Id = Annotated[str, typer.Argument(help="An incident's id, or the start of one.")]
-Actor = Annotated[str, typer.Option("--by", help="Who does it; the user of this machine by default.")]
+Id = Annotated[str, typer.Argument(help="Incident id, or a unique prefix.")]
+Actor = Annotated[str, typer.Option("--by", help="Acting user; by default the signed-in one.")]
 
 
 @app.command("list")
 def list_incidents(
-    everything: Annotated[bool, typer.Option("--all", help="Closed ones too.")] = False, as_json: AsJson = False
+    everything: Annotated[bool, typer.Option("--all", help="Include closed incidents.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """List incidents, newest first."""
     found = _incidents().list(status="all" if everything else "open")
@@ -33,8 +34,8 @@ def list_incidents(
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("id", "kind", "system", "source", "severity", "times", "aware since", "report until", "status")
-    # the next command needs it whole
+    table = Table("id", "kind", "system", "source", "severity", "times", "aware since", "report by", "status")
+    # the next command needs the whole id
     table.columns[0].no_wrap = True
     table.columns[0].min_width = max((len(one["id"]) for one in found), default=0)
     for one in found:
@@ -53,12 +54,14 @@ def show(incident: Id, as_json: AsJson = False) -> None:
 def annotate(
     incident: Id,
     text: Annotated[str, typer.Argument(help="The note.")],
-    severity: Annotated[str, typer.Option(help="minor, serious, widespread or death; sets the deadline anew.")] = "",
-    impact: Annotated[str, typer.Option(help="Whom or what it affected.")] = "",
+    severity: Annotated[
+        str, typer.Option(help="minor, serious, widespread or death; resets the reporting deadline.")
+    ] = "",
+    impact: Annotated[str, typer.Option(help="Who or what was affected.")] = "",
     by: Actor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Add a note, and set severity or impact."""
+    """Add a note; optionally set severity and impact."""
     grade: Any = severity or None
     try:
         changed = _incidents(audited=True).annotate(
@@ -82,10 +85,10 @@ def close(
 
 @app.command()
 def export(
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead of standard output.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file; standard output by default.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write every incident, closed ones too, as one JSON document."""
+    """Export all incidents, closed ones included, as one JSON document."""
     del as_json
     text = json.dumps(_incidents().list(status="all"), ensure_ascii=False, indent=2) + "\n"
     if out:
@@ -98,18 +101,18 @@ def _incidents(*, audited: bool = False) -> "Incidents":
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.incidents import Incidents
 
-    # looking at incidents must work when the audit log is what broke
+    # incidents must be readable when the audit log is what broke
     return Incidents(audit=open_audit() if audited else None, look=not audited)
 
 
 def _minute(at: str) -> str:
-    """``2026-11-24 16:45`` in UTC, as all times here are."""
+    """``2026-11-24 16:45``, in UTC like all times here."""
     return at[:16].replace("T", " ")
 
 
 def _said(text: str, what: str) -> str:
     if not text.strip():
-        raise typer.BadParameter(f"{what} must say something")
+        raise typer.BadParameter(f"{what} must not be empty")
     return text
 
 
@@ -139,7 +142,7 @@ def _print(incident: "Incident", *, as_json: bool) -> None:
         "started": incident["started_at"],
         "aware since": incident["aware_at"],
         "last": incident["last_at"],
-        "report until": incident["deadline"] or "no report needed",
+        "report by": incident["deadline"] or "no report needed",
         "runs": ", ".join(incident["runs"]),
         "audit log": span if incident["log_to"] else "",
         "closed": incident["closed_at"] or "",

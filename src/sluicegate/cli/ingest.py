@@ -1,4 +1,4 @@
-"""`sluicegate ingest`: read knowledge into a workflow's indexes."""
+"""`sluicegate ingest`: bring a workflow's indexes up to date with their documents."""
 
 import asyncio
 from dataclasses import asdict
@@ -22,17 +22,18 @@ app = typer.Typer()
 def ingest(
     config: Annotated[Path, typer.Argument(help="The workflow's file, or its folder.")],
     paths: Annotated[
-        list[Path] | None, typer.Argument(help="Files or folders to bring up to date; by default all of the index.")
+        list[Path] | None, typer.Argument(help="Files or folders to update; by default the whole index.")
     ] = None,
-    index: Annotated[str, typer.Option(help="Only this index; needed with PATHS when there are several.")] = "",
+    index: Annotated[str, typer.Option(help="Only this index; required with PATHS when there are several.")] = "",
     rebuild: Annotated[
-        bool, typer.Option("--rebuild", help="Read and embed everything anew: after a corruption or a new embedder.")
+        bool,
+        typer.Option("--rebuild", help="Read and embed everything again, after corruption or with a new embedder."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read knowledge into a workflow's indexes: what changed, and nothing else.
+    """Ingest documents into a workflow's indexes; only what changed is read and embedded.
 
-    Leaves with 1 when a file could not be read; the others are in the index then.
+    Exits with 1 when a file could not be read; the other files are ingested.
     """
     from sluicegate.graphs.config.load import load
 
@@ -56,7 +57,7 @@ def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[str]:
     elif index and index not in names:
         what, hint = f"{workflow.name} has no index {index!r}", None
     elif given and not index and len(names) > 1:
-        what, hint = f"{workflow.name} has several indexes", "Say which one: --index NAME"
+        what, hint = f"{workflow.name} has several indexes", "Choose one: --index NAME"
     else:
         return [index] if index else names
     near = nearest(index, names) if index else None
@@ -124,4 +125,4 @@ def _show(reports: dict[str, "IngestReport"]) -> None:
 
 
 _SHOWN = 8
-"""Documents named in a table; a person reads no more."""
+"""Documents listed in a table."""

@@ -1,4 +1,4 @@
-"""`sluicegate init`: start a new workflow, from the starter or from one of the patterns."""
+"""`sluicegate init`: create a new workflow, from the starter or from one of the patterns."""
 
 import re
 import shutil
@@ -19,24 +19,25 @@ app = typer.Typer(help="Start a new workflow.")
 @app.command()
 def init(
     name: Annotated[
-        str, typer.Argument(help="The workflow's name; its folder is made under --in. Or the folder, such as ./shop.")
+        str,
+        typer.Argument(help="Name of the workflow, whose folder is created under --in; or the folder, such as ./shop."),
     ],
     pattern: Annotated[
         str, typer.Option(help="Start from this pattern, by number or name, instead of the starter.")
     ] = "",
-    parent: Annotated[Path, typer.Option("--in", help="Where the folder is made.")] = Path("configs"),
+    parent: Annotated[Path, typer.Option("--in", help="Parent folder.")] = Path("configs"),
     as_json: AsJson = False,
 ) -> None:
-    """Start a new workflow that runs as it is: config, prompts, policy, two documents, examples."""
+    """Create a workflow that runs as it is: config, prompts, policy, two documents, examples."""
     if len(Path(name).parts) > 1 or name.startswith("./"):
         parent, name = Path(name).parent, Path(name).name
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,60}", name):
-        raise ConfigError([Problem("SG107", f"{name!r} is no name: letters, digits, - and _, a letter first")])
+        raise ConfigError(
+            [Problem("SG107", f"invalid name {name!r}: use letters, digits, - and _, starting with a letter")]
+        )
     target = parent / name
     if target.exists():
-        raise RunError(
-            "SG607", f"{target} is there already", hint="Choose another name, or another folder: --in FOLDER"
-        )
+        raise RunError("SG607", f"{target} already exists", hint="Choose another name, or another folder: --in FOLDER")
     source = _pattern(pattern) if pattern else _starter()
     try:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".sluicegate"))
@@ -50,9 +51,9 @@ def init(
         raise RunError("SG607", f"cannot write {target}: {error.strerror}") from error
     steps = [
         f"sluicegate check {config}",
-        # nothing to take in where nothing is looked up
+        # nothing to ingest where nothing is retrieved
         *([f"sluicegate ingest {config}"] if re.search(r"^indexes:", text, flags=re.MULTILINE) else []),
-        # a pattern brings its router along
+        # a pattern comes with its router
         *([] if (target / "router").is_dir() else [f"sluicegate router fit {config}"]),
         f"sluicegate run {config} {target / 'examples' / 'requests.jsonl'}",
     ]
@@ -60,13 +61,13 @@ def init(
         emit({"workflow": name, "folder": str(target), "next": steps})
         return
     screen = console()
-    screen.print(f"made {target}; next:", soft_wrap=True)
+    screen.print(f"created {target}; next:", soft_wrap=True)
     for step in steps:
         screen.print(f"  {step}", soft_wrap=True)
 
 
 def _readdress(target: Path, source: Path, name: str) -> None:
-    """The commands of a pattern's page, on the folder and by the name that were made here."""
+    """A pattern's README, with the folder and name that were chosen here."""
     page = target / "README.md"
     if not page.is_file():
         return
@@ -74,7 +75,7 @@ def _readdress(target: Path, source: Path, name: str) -> None:
     if old := re.search(r"^workflow: (\S+)", config, flags=re.MULTILINE):
         text = re.sub(rf"(?<![\w/-]){re.escape(old[1])}(?![\w-])", name, text)
     text = text.replace(f"configs/patterns/{source.name}", str(target))
-    # pages of this project, which are not where the new folder is
+    # links to pages of this project, which the new folder does not have
     text = re.sub(r"\[([^\]]+)\]\((?:\.\./)+(docs/[^)]+)\)", r"\1 (\2 of Sluicegate)", text)
     page.write_text(text, encoding="utf-8")
 

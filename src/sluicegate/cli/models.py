@@ -25,10 +25,10 @@ MARKS = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "unreachable": "[ye
 
 @app.command("list")
 def list_models(
-    config: Annotated[str, typer.Argument(help="A workflow; without it the embedded and Ollama models.")] = "",
+    config: Annotated[str, typer.Argument(help="Workflow file; by default the embedded and Ollama models.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List models: whether they are there, their size and hash, and where they are."""
+    """List models with availability, size, hash and location."""
     from sluicegate.models.inventory import role_entries
 
     entries = asyncio.run(role_entries(_models_of(config)) if config else _all_entries())
@@ -55,11 +55,13 @@ def list_models(
 def pull(
     names: Annotated[
         list[str] | None,
-        typer.Argument(help="Embedded or spaCy models, ollama:NAME, or workflows; without any, every embedded model."),
+        typer.Argument(
+            help="Embedded or spaCy models, ollama:NAME, or workflow files; by default every embedded model."
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fetch weights into the user's cache, checked against their hashes, and have Ollama pull its models."""
+    """Download weights into the user's cache, verify their hashes, and have Ollama pull its models."""
     from sluicegate.models.embedded import weights
 
     wanted = [model for name in names or list(weights.WEIGHTS) for model in _named(name)]
@@ -74,18 +76,20 @@ def pull(
 
 @app.command()
 def probe(
-    config: Annotated[str, typer.Argument(help="A workflow, or a model as provider:model.")],
+    config: Annotated[str, typer.Argument(help="Workflow file, or a model as provider:model.")],
     task: Annotated[list[str] | None, typer.Option(help="Only this task: label, extract, review, answer.")] = None,
     role: Annotated[list[str] | None, typer.Option(help="Only this role of the workflow.")] = None,
-    rows: Annotated[int, typer.Option(min=0, help="Only the first rows of each probe; nothing is kept. 0: all.")] = 0,
+    rows: Annotated[
+        int, typer.Option(min=0, help="Only the first N rows of each probe, without recording results; 0 for all.")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Measure models on small labelled probes of each role, and keep the result for the roles' `minimum`."""
+    """Measure models on a small labelled probe per task, and record the results for the roles' `minimum`."""
     from sluicegate.errors import ModelError
     from sluicegate.models.probes.probe import TASKS, interval
 
     if unknown := [each for each in task or () if each not in TASKS]:
-        raise typer.BadParameter(f"there is no task {unknown[0]!r}; there are: {', '.join(TASKS)}")
+        raise typer.BadParameter(f"no task {unknown[0]!r}; one of: {', '.join(TASKS)}")
     tasks: list[ProbeTask] = [each for each in TASKS if not task or each in task]
     report: list[dict[str, Any]] = []
     for name, settings, roles in _probed(config, role or []):
@@ -156,7 +160,7 @@ def _named(name: str) -> list[str]:
 
 
 def _pull(model: str, bar: "Progress") -> str:
-    """Fetch one model; says where it is."""
+    """Fetch one model and return where it is."""
     from sluicegate.models.embedded import weights
 
     line = bar.add_task(model, total=None)
@@ -194,11 +198,11 @@ def _probed(config: str, only: list[str]) -> "list[tuple[str, ModelConfig, list[
         return [(config, ModelConfig(use=config), [])]
     models = _models_of(config)
     if unknown := [each for each in only if each not in models]:
-        raise typer.BadParameter(f"there is no role {unknown[0]!r}; there are: {', '.join(models)}")
+        raise typer.BadParameter(f"no role {unknown[0]!r}; one of: {', '.join(models)}")
     found: dict[str, tuple[ModelConfig, list[str]]] = {}
     for role in only or [each for each in models if not _embeds(models[each])]:
         for name, settings in resolve(models, role):
-            # a role's minimum holds for every model that may play it
+            # a role's minimum applies to every model of its chain
             merged = {**settings.minimum, **models[role].minimum}
             entry = found.setdefault(name, (settings.model_copy(update={"minimum": merged}), []))
             entry[1].append(role)

@@ -1,4 +1,4 @@
-"""`sluicegate policy`: run the example decisions beside the policies, and explain one decision."""
+"""`sluicegate policy`: run the example decisions of the policies, and explain one decision."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,12 +16,12 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Test and explain policies.", no_args_is_help=True)
 
-Config = Annotated[Path, typer.Argument(help="A workflow file, or its folder.")]
+Config = Annotated[Path, typer.Argument(help="Workflow file, or its folder.")]
 
 
 @app.command("test")
 def run_tests(config: Config, as_json: AsJson = False) -> None:
-    """Decide the examples in policies/examples.yaml; leaves with 1 when one turns out otherwise."""
+    """Run the examples in policies/examples.yaml; exits with 1 when one is not decided as expected."""
     from sluicegate.policies.cedar.examples import read_examples, run_examples
 
     workflow, engine = _opened(config)
@@ -54,20 +54,24 @@ def run_tests(config: Config, as_json: AsJson = False) -> None:
 @app.command()
 def explain(
     config: Config,
-    user: Annotated[str, typer.Option("--as", help="Who asks: the principal's id.")] = "someone",
-    role: Annotated[list[str] | None, typer.Option(help="A role; repeatable.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group; repeatable.")] = None,
+    user: Annotated[str, typer.Option("--as", help="Id of the principal.")] = "someone",
+    role: Annotated[list[str] | None, typer.Option(help="Role of the principal (repeatable).")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Group of the principal (repeatable).")] = None,
     clearance: Annotated[str, typer.Option(help="public, internal, confidential or restricted.")] = "internal",
     action: Annotated[
         str, typer.Option(help="ask, read_document, use_model, call_tool, approve or see_trace.")
     ] = "ask",
     resource: Annotated[str, typer.Option(help="Type:id, such as Tool:create_ticket; the workflow by default.")] = "",
-    attribute: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the resource; VALUE in YAML.")] = None,
-    intent: Annotated[str, typer.Option(help="An intent of the workflow; brings its risk along.")] = "",
-    context: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the context; VALUE in YAML.")] = None,
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="Attribute of the resource, NAME=VALUE with VALUE in YAML (repeatable).")
+    ] = None,
+    intent: Annotated[str, typer.Option(help="Intent of the workflow; its risk is filled in.")] = "",
+    context: Annotated[
+        list[str] | None, typer.Option(help="Attribute of the context, NAME=VALUE with VALUE in YAML (repeatable).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say which rule decides one request, and why; leaves with 0 for an allow and 1 for a deny."""
+    """Show which rule decides one request, and why; exits with 0 for an allow and 1 for a deny."""
     from sluicegate.policies.cedar.examples import completed_context
 
     workflow, engine = _opened(config)
@@ -165,7 +169,7 @@ def _table(rows: list[dict[str, Any]]) -> None:
 
     table = Table("", "example", "action", "expected", "decided", "rules", "reason")
     for column in table.columns:
-        column.overflow = "fold"  # a rule's name is looked for by its whole length
+        column.overflow = "fold"  # rule names must not be cut: they are searched for
     for row in rows:
         mark = "[green]ok[/]" if row["passed"] else "[bold red]FAILED[/]"
         expected = " ".join(filter(None, [row["expected"], row["expected_rule"]]))

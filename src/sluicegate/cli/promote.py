@@ -1,4 +1,4 @@
-"""`sluicegate promote`: decide on a challenger by its plan, and let it serve."""
+"""`sluicegate promote`: evaluate a challenger against its plan and promote it."""
 
 import getpass
 from dataclasses import replace
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Decide on a challenger by its plan, and let it serve.")
+app = typer.Typer(help="Evaluate a challenger against its plan and promote it.")
 
 _SIDES = ("champion_run", "challenger_run")
 _COLOURS = {"PROMOTE": "green", "REJECT": "red", "CONTINUE": "yellow", "INCONCLUSIVE": "yellow"}
@@ -22,19 +22,20 @@ _COLOURS = {"PROMOTE": "green", "REJECT": "red", "CONTINUE": "yellow", "INCONCLU
 
 @app.command()
 def promote(
-    config: Annotated[Path, typer.Argument(help="The champion's file.")],
-    plan: Annotated[Path, typer.Option(help="The plan that the shadow was started with.")],
-    dry: Annotated[bool, typer.Option("--dry", help="Only say the verdict; change nothing.")] = False,
-    by: Annotated[str, typer.Option(help="Who decides, for the audit log; by default who is signed in.")] = "",
+    config: Annotated[Path, typer.Argument(help="Workflow file of the champion.")],
+    plan: Annotated[Path, typer.Option(help="Plan that the shadow was started with.")],
+    dry: Annotated[bool, typer.Option("--dry", help="Print the verdict; change nothing.")] = False,
+    by: Annotated[str, typer.Option(help="Deciding user, for the audit log; by default the signed-in one.")] = "",
     html: Annotated[
-        Path | None, typer.Option(help="Write the grounds as an HTML file, and the worst runs' traces beside it.")
+        Path | None,
+        typer.Option(help="Write the evidence as an HTML file, with the traces of the worst runs next to it."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the pairs by the plan; on PROMOTE the challenger serves from then on.
+    """Judge the pairs by the plan; on PROMOTE the challenger starts to serve.
 
-    Leaves with 0 on PROMOTE, 1 on REJECT, 3 on CONTINUE and INCONCLUSIVE. It may be asked as often as one likes: the
-    error rates hold for every look.
+    Exits with 0 on PROMOTE, 1 on REJECT, 3 on CONTINUE and INCONCLUSIVE. May be run at any time, as often as
+    wanted: the error rates account for it.
     """
     from sluicegate.evals.promotion import champions
     from sluicegate.evals.promotion.gates import decide
@@ -55,13 +56,15 @@ def promote(
     already = bool(served) and served[-1]["digest"] == at.challenger_digest
     if workflow.digest != at.champion_digest and not already:
         problems.append(
-            f"the champion is now {workflow.digest[:12]}, the pairs were made with {at.champion_digest[:12]}"
+            f"the champion is now {workflow.digest[:12]}, but the pairs were made with {at.champion_digest[:12]}"
         )
     if served and served[-1]["digest"] not in (at.champion_digest, at.challenger_digest):
-        problems.append(f"what serves is {served[-1]['digest'][:12]}, which is neither of the two")
+        problems.append(f"the serving version is {served[-1]['digest'][:12]}, neither champion nor challenger")
     challenger = load(at.challenger)
     if challenger.digest != at.challenger_digest:
-        problems.append(f"the challenger is now {challenger.digest[:12]}, it was {at.challenger_digest[:12]}")
+        problems.append(
+            f"the challenger is now {challenger.digest[:12]}, but the pairs were made with {at.challenger_digest[:12]}"
+        )
     store = Store(home() / "store.sqlite")
     decision = decide(at.plan, pairs.pairs(at.number), shed=sum(pairs.shed(at.number).values()), problems=problems)
     decision = replace(decision, regressions=[_with_request(row, store) for row in decision.regressions])
@@ -78,7 +81,7 @@ def promote(
             by=by or getpass.getuser(),
             facts={"plan": at.plan_digest, "pairs": decision.pairs, "days": decision.days, "reason": decision.reason},
         )
-        # it is decided: the champion that the pairs were made with does not serve any more
+        # decided already: the champion that the pairs were made with no longer serves
         if pairs.is_running(at.number):
             pairs.stop(workflow.name)
         said["served"] = entry
@@ -106,13 +109,15 @@ def promote(
                 soft_wrap=True,
             )
         if "served" in said:
-            screen.print(f"version {said['served']['version']} of {workflow.name} serves: {said['served']['path']}")
+            screen.print(
+                f"now serving version {said['served']['version']} of {workflow.name}: {said['served']['path']}"
+            )
     if decision.verdict != "PROMOTE":
         raise typer.Exit(1 if decision.verdict == "REJECT" else 3)
 
 
 def _with_request(regression: dict[str, Any], store: "Store") -> dict[str, Any]:
-    """With what the trace shows of the request: masked, and empty once it was deleted."""
+    """With the request as the trace shows it: masked, and empty once deleted."""
     from sluicegate.errors import RunError
 
     try:
@@ -123,7 +128,7 @@ def _with_request(regression: dict[str, Any], store: "Store") -> dict[str, Any]:
 
 
 def _traces(beside: Path, store: "Store", runs: list[str]) -> dict[str, str]:
-    """Write the runs' traces as pages into a folder beside a file; their addresses from there."""
+    """Write the runs' traces as pages into a folder next to a file, and return their relative links."""
     from sluicegate.errors import RunError
     from sluicegate.observe.views.page import page
 
@@ -132,7 +137,7 @@ def _traces(beside: Path, store: "Store", runs: list[str]) -> dict[str, str]:
         try:
             row = store.run(run)
         except RunError:
-            # deleted since, or made in another home
+            # deleted since, or run in another home
             continue
         folder.mkdir(exist_ok=True)
         name = f"{row['run_id']}.html"

@@ -1,4 +1,4 @@
-"""`sluicegate replay`: recorded requests through another version, and what would have changed."""
+"""`sluicegate replay`: recorded requests on another version, and what would have changed."""
 
 import asyncio
 import statistics
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Run recorded requests through another version.")
+app = typer.Typer(help="Replay recorded requests on another version.")
 
 
 class Documents(StrEnum):
-    """Which passages a replay is served."""
+    """Which passages a replay retrieves."""
 
     same = "same"
     fresh = "fresh"
@@ -31,31 +31,27 @@ class Documents(StrEnum):
 
 @app.command()
 def replay(
-    config: Annotated[Path, typer.Option("--with", help="The workflow file to run them through.")],
+    config: Annotated[Path, typer.Option("--with", help="Workflow file to replay on.")],
     runs: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids, or `last`; none with --since.")
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Run ids or `last`; omit with --since.")
     ] = None,
-    documents: Annotated[
-        Documents, typer.Option(help="The passages that were recorded, or what a search finds now.")
-    ] = Documents.same,
-    since: Annotated[str, typer.Option(help="Every run of the workflow since then: 12h, 7d, or an ISO time.")] = "",
+    documents: Annotated[Documents, typer.Option(help="Use the recorded passages, or search again.")] = Documents.same,
+    since: Annotated[str, typer.Option(help="All runs of the workflow since then: 12h, 7d or an ISO time.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="With --since: at most this many, newest first.")] = 50,
-    asker: Annotated[
-        str, typer.Option("--as", help="Only runs that policy lets this user see; every run without it.")
-    ] = "",
-    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
+    asker: Annotated[str, typer.Option("--as", help="Only runs that policy lets this user see; by default all.")] = "",
+    role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run recorded requests through another version and print what would have changed.
+    """Replay recorded requests on another version and print what would have changed.
 
-    Nothing happens outside but calls of models: tools with effects answer without being called, and the runs are marked
-    as shadows. The recorded runs stay as they are.
+    The only outside effect is model calls: tools with effects are simulated, and the runs are marked as shadow
+    runs. The recorded runs are not changed.
     """
     from sluicegate.graphs.session.replay import open_for_replay
     from sluicegate.graphs.session.replay import replay as replay_runs
 
     if not runs and not since:
-        raise typer.BadParameter("name runs, or say --since", param_hint="RUN")
+        raise typer.BadParameter("give run ids, or --since", param_hint="RUN")
     opened = open_for_replay(config)
     chosen = _chosen(opened, runs or [], since, limit, asker, role or [])
     with progress() as line:
@@ -69,7 +65,7 @@ def replay(
 
 
 def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker: str, role: list[str]) -> list[str]:
-    """Run ids, oldest first. Raises `RunError` SG603, and SG610 for a named run that is not theirs to see."""
+    """Run ids, oldest first. Raises `RunError` SG603, and SG610 for a named run that the user may not see."""
     from sluicegate.cli._support.options import since_ns
     from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.session.checkpoint_reader import recorded
@@ -89,7 +85,9 @@ def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker
         rows = store.runs(RunFilter(workflow=opened.workflow.name, since_ns=since_ns(since)), limit=limit)
         found += [row["run_id"] for row in reversed(rows) if not asker or may_see(row, person, policy, masking)]
     if not found:
-        raise NotFoundError(f"no run of {opened.workflow.name} since {since}", hint="See: sluicegate trace list")
+        raise NotFoundError(
+            f"no run of {opened.workflow.name} since {since}", hint="List all runs: sluicegate trace list"
+        )
     return list(dict.fromkeys(found))
 
 
@@ -125,15 +123,15 @@ def _print(changes: "Sequence[Change]", opened: "Opened") -> None:
                     each.field, f"[dim]{escape(plain(each.before, 200))}[/dim]", "→", escape(plain(each.after, 200))
                 )
         if change.withheld:
-            table.add_row("withheld", "", "", escape(", ".join(change.withheld)) + " [dim](policy forbids it)[/dim]")
+            table.add_row("withheld", "", "", escape(", ".join(change.withheld)) + " [dim](denied by policy)[/dim]")
         table.add_row("time", f"[dim]{change.before['ms']:.0f} ms[/dim]", "→", f"{change.after['ms']:.0f} ms")
         screen.print(table)
     found = _summary(changes)
     screen.print(
-        f"\n{found['changed']} of {found['replayed']} would have changed under "
+        f"\n{found['changed']} of {found['replayed']} would have changed on "
         f"{opened.workflow.name} {opened.workflow.version}"
     )
     for path, count in found["paths"].items():
         screen.print(f"  {count:>4}  {path}")
     screen.print(f"  cost ${found['usd']['before']:.5f} → ${found['usd']['after']:.5f}")
-    screen.print(f"  time, median {found['ms']['before']:.0f} ms → {found['ms']['after']:.0f} ms")
+    screen.print(f"  median time {found['ms']['before']:.0f} ms → {found['ms']['after']:.0f} ms")

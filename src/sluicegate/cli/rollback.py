@@ -1,4 +1,4 @@
-"""`sluicegate rollback`: let the version before serve again."""
+"""`sluicegate rollback`: roll back to the previous version."""
 
 import getpass
 from typing import Annotated
@@ -9,17 +9,17 @@ from sluicegate.cli._support.console import AsJson, console, emit, this_machine_
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Let the version before serve again.")
+app = typer.Typer(help="Roll back to the previous version.")
 
 
 @app.command()
 def rollback(
-    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
-    reason: Annotated[str, typer.Option(help="Why, for the audit log.")],
-    by: Annotated[str, typer.Option(help="Who decides, for the audit log; by default who is signed in.")] = "",
+    workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
+    reason: Annotated[str, typer.Option(help="Reason, for the audit log.")],
+    by: Annotated[str, typer.Option(help="Deciding user, for the audit log; by default the signed-in one.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Undo the last promotion. Running processes see it at their next request."""
+    """Undo the last promotion. Running services follow at their next request."""
     from sluicegate.evals.promotion import champions
 
     entry = champions.rollback(workflow, by=by or getpass.getuser(), reason=reason)
@@ -27,4 +27,4 @@ def rollback(
     if as_json:
         emit(entry)
     else:
-        console().print(f"version {entry['version']} of {workflow} serves: {entry['path']}", soft_wrap=True)
+        console().print(f"now serving version {entry['version']} of {workflow}: {entry['path']}", soft_wrap=True)

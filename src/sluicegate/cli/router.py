@@ -1,4 +1,4 @@
-"""`sluicegate router`: fit, report and explain routers; learn from use; watch drift."""
+"""`sluicegate router`: fit, evaluate and explain routers; learn from corrections; detect drift."""
 
 import asyncio
 import shutil
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from sluicegate.routing.intent.fit import Embed
     from sluicegate.routing.intent.router import FittedRouter
 
-app = typer.Typer(help="Fit, report and explain routers.", no_args_is_help=True)
+app = typer.Typer(help="Fit, evaluate and explain routers.", no_args_is_help=True)
 
 # `routing.calibration.calibration.METHODS`, without its numpy: help is shown at once
 CALIBRATIONS = ("temperature", "vector", "sigmoid", "vector-sigmoid", "isotonic")
 MOST_RECORDED = 1000
-"""Recorded requests, the latest, that a refit is tried on."""
+"""How many of the latest recorded requests a refit is compared on."""
 
-Artifact = Annotated[Path, typer.Argument(help="Folder of the router's artifact.")]
-Data = Annotated[list[Path], typer.Option(help="Labelled rows: JSON Lines or CSV, may be gzipped.")]
+Artifact = Annotated[Path, typer.Argument(help="Folder of the router artifact.")]
+Data = Annotated[list[Path], typer.Option(help="Labelled rows (JSON Lines or CSV, optionally gzipped).")]
 
 
 @app.callback()
@@ -43,23 +43,31 @@ def _root() -> None: ...
 
 @app.command()
 def fit(
-    source: Annotated[list[Path], typer.Argument(help="A workflow file, or labelled rows (JSON Lines, CSV, gzip).")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the artifact; a workflow names its own.")] = None,
+    source: Annotated[
+        list[Path], typer.Argument(help="Workflow file, or labelled rows (JSON Lines or CSV, optionally gzipped).")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Output folder of the artifact; a workflow names its own.")] = None,
     calibration: Annotated[
-        list[Path] | None, typer.Option(help="Rows for calibration and threshold; without it a part is held apart.")
+        list[Path] | None,
+        typer.Option(help="Rows for calibration and threshold; by default a part of the data is held out."),
     ] = None,
-    oos_label: Annotated[str | None, typer.Option(help="The label that stands for out of scope.")] = None,
+    oos_label: Annotated[str | None, typer.Option(help="Label that stands for out of scope.")] = None,
     task: Annotated[
-        str, typer.Option(help="intent; escalate: learn when the large model is needed; answer: grade answers.")
+        str,
+        typer.Option(
+            help="intent: classify; escalate: predict when the large model is needed; answer: confidence in answers."
+        ),
     ] = "intent",
     error: Annotated[
-        float | None, typer.Option(min=0.0001, max=0.9, help="Largest error rate of accepted requests; 0.1 for data.")
+        float | None,
+        typer.Option(min=0.0001, max=0.9, help="Maximum error rate of accepted requests; 0.1 for data files."),
     ] = None,
     confidence: Annotated[
-        float | None, typer.Option(min=0.5, max=0.9999, help="Probability that the error is held; 0.95 for data.")
+        float | None,
+        typer.Option(min=0.5, max=0.9999, help="Confidence level of the error bound; 0.95 for data files."),
     ] = None,
     per: Annotated[
-        str | None, typer.Option(help="What the error bounds: all that is accepted together, or each intent.")
+        str | None, typer.Option(help="Scope of the error bound: all accepted requests together, or each intent.")
     ] = None,
     method: Annotated[
         str, typer.Option(help=f"Calibration: {', '.join(CALIBRATIONS)}; auto picks by cross-validation.")
@@ -68,7 +76,8 @@ def fit(
         str | None, typer.Option(help=f"Embedding model ({LAYERED}), or none for words and characters only.")
     ] = None,
     without_threshold: Annotated[
-        bool, typer.Option("--without-threshold", help="Write a router that accepts nothing where none can be proved.")
+        bool,
+        typer.Option("--without-threshold", help="If no threshold can be proved, write a router that accepts nothing."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -98,11 +107,13 @@ def fit(
             "--per": per,
         }
         if wrong := [name for name, value in given.items() if value]:
-            raise typer.BadParameter(f"{', '.join(wrong)} cannot be given with a workflow: it says so itself")
+            raise typer.BadParameter(
+                f"{', '.join(wrong)} cannot be combined with a workflow file, which already defines them"
+            )
         _fit_workflow(source[0], out, kind, need_threshold=not without_threshold, as_json=as_json)
         return
     if out is None:
-        raise typer.BadParameter("is needed for data files", param_hint="--out")
+        raise typer.BadParameter("is required with data files", param_hint="--out")
     if task == "escalate":
         _fit_escalation(source, out, embedder or EMBEDDER, as_json=as_json)
     elif task == "answer":
@@ -132,10 +143,10 @@ def fit(
 def report(
     artifact: Artifact,
     data: Data,
-    html: Annotated[Path | None, typer.Option(help="Write a page with plots here.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure a router on rows it was not fitted on."""
+    """Evaluate a router on rows it was not fitted on."""
     from sluicegate.routing.intent.artifact import read_card
     from sluicegate.routing.monitoring.plots import cost_quality_svg, reliability_svg
 
@@ -168,29 +179,31 @@ def report(
         return
     pairs(str(artifact), found)
     rows_table("Per class", found.get("per_class", []))
-    rows_table("Thresholds, by the label given", found.get("thresholds", []))
+    rows_table("Thresholds by predicted label", found.get("thresholds", []))
     rows_table("Most confused", found.get("confused", []))
 
 
 @app.command()
 def grade(
-    workflow: Annotated[Path, typer.Argument(help="The workflow file.")],
+    workflow: Annotated[Path, typer.Argument(help="Workflow file.")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="File of graded answers to write, JSON Lines.")],
+    out: Annotated[Path, typer.Option(help="Output file of graded answers (JSON Lines).")],
     as_json: AsJson = False,
 ) -> None:
-    """Let the small model answer labelled requests and grade it, to fit or to measure confidence in answers."""
+    """Grade the small model's answers to labelled requests, to fit or evaluate confidence in answers."""
     write_graded(workflow, data, out, as_json=as_json)
 
 
 @app.command()
 def explain(
     text: Annotated[str, typer.Argument(help="The request.")],
-    artifact: Annotated[Path, typer.Option("--router", help="Folder of the router's artifact.")],
-    examples: Annotated[list[Path] | None, typer.Option(help="Labelled rows to find the nearest in.")] = None,
+    artifact: Annotated[Path, typer.Option("--router", help="Folder of the router artifact.")],
+    examples: Annotated[
+        list[Path] | None, typer.Option(help="Labelled rows to search for the nearest examples.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say why a request gets its label: alternatives, the features that spoke, the nearest examples."""
+    """Explain the label of a request: alternatives, contributing features, nearest examples."""
     from sluicegate.routing.data import joined, read_labelled
     from sluicegate.routing.intent.explain import explain_text
 
@@ -202,7 +215,7 @@ def explain(
         return
     pairs(text, found)
     rows_table("Alternatives", found["alternatives"])
-    rows_table("What spoke", found["evidence"])
+    rows_table("Contributing features", found["evidence"])
     rows_table("Nearest examples", found["nearest"])
 
 
@@ -211,12 +224,12 @@ def threshold(
     artifact: Artifact,
     data: Data,
     error: Annotated[
-        list[float] | None, typer.Option(min=0.0001, max=0.9, help="Largest error rates to try, one or more.")
+        list[float] | None, typer.Option(min=0.0001, max=0.9, help="Error rate to try (repeatable).")
     ] = None,
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Probability that it is held.")] = 0.95,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Confidence level of the error bound.")] = 0.95,
     as_json: AsJson = False,
 ) -> None:
-    """What another target would cost: the threshold and coverage of each, on rows the router was not fitted on."""
+    """Show threshold and coverage for other error targets, on rows the router was not fitted on."""
     from sluicegate.routing.intent.explain import targets
 
     router, rows = _loaded(artifact), _rows(data)
@@ -232,12 +245,12 @@ def threshold(
 
 @app.command()
 def refit(
-    workflow: Annotated[Path, typer.Argument(help="The workflow file.")],
-    out: Annotated[Path, typer.Option(help="Folder of the proposed artifact.")],
+    workflow: Annotated[Path, typer.Argument(help="Workflow file.")],
+    out: Annotated[Path, typer.Option(help="Output folder of the proposed artifact.")],
     since: Since = "30d",
     as_json: AsJson = False,
 ) -> None:
-    """Fit a new artifact with people's corrections, and show what it would change. Nothing is promoted."""
+    """Fit a new artifact with people's corrections, and show what it would change. Nothing is deployed."""
     from sluicegate.home import home
     from sluicegate.observe.tracing.store import Store
     from sluicegate.routing.intent.artifact import check_place
@@ -247,9 +260,7 @@ def refit(
     train, apart = _examples(loaded)
     old = _serving(loaded)
     if out.resolve() == loaded.find(loaded.config.router.artifact or "").resolve():
-        raise typer.BadParameter(
-            "is the artifact that serves now: a proposal needs a place of its own", param_hint="--out"
-        )
+        raise typer.BadParameter("is the artifact in use; choose another folder for the proposal", param_hint="--out")
     check_place(out)
     store = Store(home() / "store.sqlite")
     try:
@@ -261,8 +272,8 @@ def refit(
     if not len(corrections):
         left = "".join(f"; {count} left out: {why}" for why, count in corrections.unusable.items())
         raise InsufficientDataError(
-            f"there are no usable corrections for {loaded.name} since {since}{left}",
-            hint="Corrections are the scores `correct_intent` that approvers and users give",
+            f"no usable corrections for {loaded.name} since {since}{left}",
+            hint="Corrections are `correct_intent` scores given by approvers and users",
         )
     tested, compared_on = _held_apart(loaded, corrections)
     settings = _settings(loaded, "auto", need_threshold=True)
@@ -285,21 +296,24 @@ def refit(
         return
     pairs(f"Proposed: {out}", found)
     rows_table("Accuracy and coverage", [{"artifact": name, **found[name]} for name in ("old", "new")])
-    rows_table(f"What would change in {compared_on}", found["examples"])
+    rows_table(f"Changes on {compared_on}", found["examples"])
     recorded = found["recorded"]
-    title = f"What would change of {recorded['requests']} recorded requests"
-    rows_table(f"{title}: {recorded['other_label']} labels, {recorded['other_trust']} branches", recorded["examples"])
-    notes().print(f"To take it, set `router: {{artifact: …}}` of {loaded.path} to it and promote the variant.")
+    title = f"Changes on {recorded['requests']} recorded requests"
+    rows_table(
+        f"{title}: {recorded['other_label']} other labels, {recorded['other_trust']} other branches",
+        recorded["examples"],
+    )
+    notes().print(f"To deploy it, point `router.artifact` in {loaded.path} at this folder and promote that version.")
 
 
 @app.command()
 def drift(
-    workflow: Annotated[Path, typer.Argument(help="The workflow file.")],
+    workflow: Annotated[Path, typer.Argument(help="Workflow file.")],
     since: Since = "7d",
-    svg: Annotated[Path | None, typer.Option(help="Write a plot by day here.")] = None,
+    svg: Annotated[Path | None, typer.Option(help="Write a plot by day to this file (SVG).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the latest runs with those before: confidence, label mix, out-of-scope rate."""
+    """Compare the latest runs with earlier ones: confidence, label mix, out-of-scope rate."""
     from sluicegate.home import home
     from sluicegate.observe.tracing.store import Store
     from sluicegate.routing.monitoring.drift import by_day, window_of
@@ -321,7 +335,7 @@ def drift(
         days = by_day(rows, out_of_scope=outside)
         boundary = datetime.fromtimestamp(edge / 1e9, UTC).date().isoformat()
         served = {row["threshold"] for row in rows if row["artifact"] == rows[-1]["artifact"]}
-        # thresholds per intent are no one line
+        # thresholds per intent cannot be drawn as one line
         last = served.pop() if len(served) == 1 else None
         svg.write_text(
             drift_svg(days, threshold=last, boundary=boundary, title=f"{loaded.name}, by day (UTC)"), "utf-8"
@@ -330,13 +344,13 @@ def drift(
         emit(found.plain())
     else:
         pairs(loaded.name, found.plain())
-        rows_table("Labels that moved most", found.moved)
+        rows_table("Labels with the largest shift", found.moved)
     for warning in found.warnings:
         notes().print(f"warning: {warning}", style="yellow", markup=False)
 
 
 def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]":
-    """The rows on which old and new are compared, and what they are called. Raises `ModelError` SG313 without any."""
+    """The rows on which old and new are compared, and their name. Raises `ModelError` SG313 without any."""
     from sluicegate.routing.data import read_labelled
     from sluicegate.routing.intent.learn import unseen
 
@@ -345,8 +359,8 @@ def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]
         if file and len(rows := unseen(read_labelled(workflow.find(file)), corrections)):
             return rows, name
     raise InsufficientDataError(
-        f"{workflow.name} has no rows held apart, on which the old and the new router could be compared",
-        hint="Add `examples: {eval: examples/eval.jsonl}`: rows that no router is fitted on",
+        f"{workflow.name} has no held-out rows to compare the old and the new router on",
+        hint="Add `examples: {eval: examples/eval.jsonl}` with rows that no router is fitted on",
     )
 
 
@@ -355,7 +369,7 @@ def _fit_workflow(path: Path, out: Path | None, method: Any, *, need_threshold: 
     train, apart = _examples(loaded)
     named = loaded.config.router.artifact
     if out is None and named is None:
-        raise typer.BadParameter("is needed: the workflow names no artifact", param_hint="--out")
+        raise typer.BadParameter("is required: the workflow names no artifact", param_hint="--out")
     settings = _settings(loaded, method, need_threshold=need_threshold)
     models = models_of(loaded) if loaded.config.router.embeddings else None
     _fit_and_write(
@@ -392,7 +406,7 @@ def _fit_and_write(
             fitted = asyncio.run(
                 fit_intents(train, apart, settings, embed=embed, embedder=facts, work=work, on_progress=told)
             )
-        except InsufficientDataError:  # refused, not interrupted: there is nothing to go on with
+        except InsufficientDataError:  # refused, not interrupted: nothing to continue with
             shutil.rmtree(work, ignore_errors=True)
             raise
     digest = write_artifact(out, fitted.head, fitted.calibrator, fitted.card)
@@ -408,7 +422,7 @@ def _fit_and_write(
         "calibration_method": fitted.calibrator.method,
     }
     if train.repeated:
-        notes().print(f"{train.repeated} repeated rows were used once")
+        notes().print(f"{train.repeated} duplicate rows were dropped")
     if as_json:
         emit(found)
     elif not quiet:
@@ -488,7 +502,7 @@ def _examples(workflow: "Workflow") -> "tuple[Labelled, Labelled | None]":
             )
     if missing := [name for name in intents if name not in train.labels]:
         notes().print(
-            f"no examples of {', '.join(missing)}: the router will never answer so", style="yellow", markup=False
+            f"no examples of {', '.join(missing)}: the router can never predict these", style="yellow", markup=False
         )
     return train, apart
 
@@ -544,7 +558,7 @@ def _embed_examples(router: "FittedRouter") -> "Embed | None":
 
 @contextmanager
 def _bar(total: int | None) -> "Generator[Callable[[int, int, str], None]]":
-    """A progress bar as a callback of done, total and what."""
+    """A progress bar as a callback taking done, total and a description."""
     with progress() as bar:
         line = bar.add_task("reading", total=total)
         yield lambda done, all_, what: bar.update(line, completed=done, total=all_, description=what)

@@ -24,7 +24,7 @@ CLEARANCES = ("public", "internal", "confidential", "restricted")
 
 
 class _Asker(BaseModel):
-    """Who asks, in a row of a file of requests; what is left out is as the command line says."""
+    """The requester, in a row of a file of requests; the command line gives what is left out."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -35,7 +35,7 @@ class _Asker(BaseModel):
 
 
 class _Row(BaseModel):
-    """A row of a file of requests. Other keys, as labelled files have them, are left alone."""
+    """A row of a file of requests. Other keys, as in labelled files, are ignored."""
 
     text: str
     principal: _Asker = _Asker()
@@ -50,18 +50,19 @@ def run(
     request: Annotated[
         str,
         typer.Argument(
-            help="The request: a text, a file, or a .jsonl file of requests; - reads standard input. "
-            "Not needed to take up a run."
+            help="A text, a file or a .jsonl file of requests; `-` reads standard input. Omit it to resume a run."
         ),
     ] = "",
-    user: Annotated[str, typer.Option("--as", help="Who asks.")] = "me",
-    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group of theirs; may be repeated.")] = None,
-    clearance: Annotated[str, typer.Option(help="public, internal, confidential or restricted.")] = "internal",
-    channel: Annotated[str, typer.Option(help="Where the request comes from.")] = "cli",
-    session: Annotated[str, typer.Option(help="A conversation that the run belongs to.")] = "",
+    user: Annotated[str, typer.Option("--as", help="User id of the requester.")] = "me",
+    role: Annotated[list[str] | None, typer.Option(help="Role of the requester (repeatable).")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Group of the requester (repeatable).")] = None,
+    clearance: Annotated[
+        str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
+    ] = "internal",
+    channel: Annotated[str, typer.Option(help="Channel the request comes from.")] = "cli",
+    session: Annotated[str, typer.Option(help="Conversation that the run belongs to.")] = "",
     resume: Annotated[
-        str, typer.Option("--run", help="A run id: to name a new run, or to take up one that was cut short.")
+        str, typer.Option("--run", help="Run id, to name a new run or to resume an interrupted one.")
     ] = "",
     over_budget: OverBudget = False,
     as_json: AsJson = False,
@@ -75,7 +76,7 @@ def run(
     asker = principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
     found = requests_in(request, asker)
     if resume and len(found) > 1:
-        raise typer.BadParameter("names one run, and the file holds many requests", param_hint="--run")
+        raise typer.BadParameter("names one run, but the file holds many requests", param_hint="--run")
     opened = open_workflow(config)
     many = len(found) > 1
     if many:
@@ -102,7 +103,7 @@ async def run_all(
     show: bool = True,
     bar: bool = False,
 ) -> list[dict[str, Any]]:
-    """Run them one after the other. Of many, one that fails is reported and the others go on."""
+    """Run the requests in order. Of several, one that fails is reported and the others continue."""
     from sluicegate.graphs.runtime.intake import new_run_id
 
     outcomes: list[dict[str, Any]] = []
@@ -138,17 +139,17 @@ async def run_all(
 
 
 def _say_how_to_go_on(opened: "Opened", run: str) -> None:
-    """A run that was cut short is not lost; say by which command it goes on."""
+    """Print the command that resumes an interrupted run."""
     if opened.runner.unfinished(run):
         command = shlex.join(["sluicegate", "run", str(opened.workflow.path), "--run", run])
-        notes().print(f"run {run} was cut short; go on with: {command}", markup=False, soft_wrap=True)
+        notes().print(f"run {run} was interrupted; resume it with: {command}", markup=False, soft_wrap=True)
 
 
 _FAILED: dict[str, Any] = {"path": "failed", "llm_calls": 0, "usd": 0.0, "all_llm_usd": None, "model": ""}
 
 
 def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Principal]]":
-    """The requests that an argument means, each with who asks.
+    """The requests that an argument stands for, each with its requester.
 
     Raises `RunError` SG601 (nothing there), `ConfigError` SG140 (a row of a JSON Lines file is not a request).
     """
@@ -157,11 +158,11 @@ def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Prin
     if given == "-":
         return [(sys.stdin.buffer.read(), asker)]
     path = Path(given)
-    # a long or odd text is no path, and asking the file system about it may fail
+    # a long or odd text is not a path, and asking the file system about it may fail
     if not given or len(given) > 500 or "\n" in given or "\0" in given:
         return [(given, asker)]
     if path.is_dir():
-        raise RunError("SG601", f"{given} is a folder", hint="Give a text, a file, or a .jsonl file of requests")
+        raise RunError("SG601", f"{given} is a folder", hint="Give a text, a file or a .jsonl file of requests")
     if not path.is_file():
         return [(given, asker)]
     try:

@@ -17,11 +17,11 @@ app = typer.Typer()
 
 @app.command(help="Print the JSON Schema of workflow files, or the config reference.")
 def schema(
-    out: Annotated[Path | None, typer.Option(help="Write it to this file.")] = None,
-    reference: Annotated[bool, typer.Option(help="The config reference in Markdown, in place of the schema.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Output file.")] = None,
+    reference: Annotated[bool, typer.Option(help="Print the config reference in Markdown instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """The schema is JSON already; `--json` is accepted for the sake of scripts that always give it."""
+    """Print the JSON Schema of workflow files. `--json` is accepted for scripts that always pass it."""
     del as_json
     from sluicegate.graphs.config.reference import reference_page
     from sluicegate.graphs.config.schema import workflow_schema
@@ -34,5 +34,5 @@ def schema(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {out}: {error.strerror}", hint="Choose another file") from error
+        raise RunError("SG607", f"cannot write {out}: {error.strerror}", hint="Choose another output file") from error
     notes().print(f"wrote {out}", markup=False)

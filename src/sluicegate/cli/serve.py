@@ -22,27 +22,31 @@ app = typer.Typer(help="Serve a workflow over HTTP.")
 @app.command()
 def serve(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
     tokens: Annotated[
-        Path | None, typer.Option(help="File of those who may call, made by `sluicegate token add`.")
+        Path | None, typer.Option(help="Token file of the allowed callers, made by `sluicegate token add`.")
     ] = None,
     trust_header: Annotated[
-        str, typer.Option(help="Believe this header to say who calls. Only behind a gateway that sets it.")
+        str, typer.Option(help="Trust this header as the caller's identity. Only behind a gateway that sets it.")
     ] = "",
-    trust_roles: Annotated[str, typer.Option(help="The gateway's header of their roles, divided by commas.")] = "",
-    trust_groups: Annotated[str, typer.Option(help="The gateway's header of their groups, divided by commas.")] = "",
-    user: Annotated[str, typer.Option("--as", help="Everybody is this person; only on the loopback address.")] = "",
-    role: Annotated[list[str] | None, typer.Option(help="A role of that person; may be repeated.")] = None,
-    running: Annotated[int, typer.Option(min=1, help="Runs at work at a time.")] = 16,
-    waiting: Annotated[int, typer.Option(min=0, help="Requests that may queue; more are turned away.")] = 64,
-    each: Annotated[int, typer.Option("--per-principal", min=1, help="Requests of one person at a time.")] = 8,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds until a caller is told that the run goes on.")] = 60,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds that runs have to finish on SIGTERM.")] = 30,
-    body: Annotated[int, typer.Option("--body-bytes", min=1000, help="The largest body of a call.")] = 1_000_000,
-    pinned: Annotated[bool, typer.Option("--pinned", help="Serve this file, whatever version was promoted.")] = False,
+    trust_roles: Annotated[str, typer.Option(help="Header with the caller's roles, comma-separated.")] = "",
+    trust_groups: Annotated[str, typer.Option(help="Header with the caller's groups, comma-separated.")] = "",
+    user: Annotated[str, typer.Option("--as", help="Treat every caller as this user (loopback only).")] = "",
+    role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
+    running: Annotated[int, typer.Option(min=1, help="Concurrent runs.")] = 16,
+    waiting: Annotated[int, typer.Option(min=0, help="Queued requests; further ones are rejected.")] = 64,
+    each: Annotated[int, typer.Option("--per-principal", min=1, help="Concurrent requests per user.")] = 8,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Seconds after which a caller gets 202 while the run continues.")
+    ] = 60,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that runs may take to finish on SIGTERM.")] = 30,
+    body: Annotated[
+        int, typer.Option("--body-bytes", min=1000, help="Maximum size of a request body in bytes.")
+    ] = 1_000_000,
+    pinned: Annotated[bool, typer.Option("--pinned", help="Serve this file, regardless of promotions.")] = False,
 ) -> None:
-    """Serve a workflow until SIGTERM. What was promoted serves, and promotions are followed without a restart."""
+    """Serve a workflow until SIGTERM. The promoted version serves; promotions take effect without a restart."""
     from sluicegate.serving.http.server import serve as serve_it
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.service import Service
@@ -60,7 +64,7 @@ def serve(
     serve_it(service, callers, host=host, port=port, started=started)
     sys.stdout.flush()
     sys.stderr.flush()
-    # all is closed and on the disk; a tool that hangs on a thread would keep the process for ever
+    # everything is closed and on disk; a tool hanging in a thread would keep the process alive
     os._exit(0)
 
 
@@ -73,8 +77,8 @@ def _callers(
     if sum((tokens is not None, bool(header), bool(user))) != 1:
         raise RunError(
             "SG619",
-            "who may call is to be said in one way",
-            hint="--tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
+            "choose exactly one of --tokens, --trust-header, --as",
+            hint="Use --tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
         )
     if tokens:
         file = TokenFile(tokens)
@@ -83,12 +87,12 @@ def _callers(
     if header:
         return TrustedHeader(header, roles, groups)
     if host not in ("127.0.0.1", "::1", "localhost"):
-        raise RunError("SG619", f"--as would let everybody who reaches {host} be {user}", hint="Use --tokens FILE")
+        raise RunError("SG619", f"--as would treat everyone who can reach {host} as {user}", hint="Use --tokens FILE")
     return Fixed(principal(user, role or ["employee"]))
 
 
 class _News(logging.Filter):
-    """Says a warning once a minute: that a stand-in answers is news for a request, not for every one."""
+    """Passes each warning once a minute, so that a fallback model does not fill the log."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +111,7 @@ class _News(logging.Filter):
 
 
 def _log() -> None:
-    """Lines on standard error: the access log as JSON, the rest in words."""
+    """Log to standard error: the access log as JSON, the rest as text."""
     handler = logging.StreamHandler()
     handler.addFilter(_News())
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))

@@ -1,4 +1,4 @@
-"""`sluicegate shadow`: run a challenger in the champion's shadow."""
+"""`sluicegate shadow`: run a challenger in shadow mode."""
 
 import asyncio
 import time
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Run a challenger in the champion's shadow.", no_args_is_help=True)
+app = typer.Typer(help="Run a challenger in shadow mode.", no_args_is_help=True)
 
 
 @app.command()
 def start(
-    champion: Annotated[Path, typer.Argument(help="The workflow that serves.")],
-    challenger: Annotated[Path, typer.Argument(help="The workflow that would, by `extends`.")],
-    plan: Annotated[Path, typer.Option(help="What is compared and how it is decided.")],
+    champion: Annotated[Path, typer.Argument(help="Workflow file of the champion, which serves.")],
+    challenger: Annotated[Path, typer.Argument(help="Workflow file of the challenger, which extends the champion.")],
+    plan: Annotated[Path, typer.Option(help="Plan: what is compared and how it is decided.")],
     labels: Annotated[
-        Path | None, typer.Option(help="Labelled requests, for metrics that need to know what is right.")
+        Path | None, typer.Option(help="Labelled requests, for metrics that need a reference answer.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fix champion, challenger and plan. From then on the champion's new runs are compared."""
+    """Fix champion, challenger and plan. The champion's new runs are compared from then on."""
     from sluicegate.errors import ShadowNotFoundError
     from sluicegate.evals.evaluation.cases import read_cases
     from sluicegate.evals.promotion.plan import read_plan
@@ -39,18 +39,18 @@ def start(
     ours, theirs, fixed = load(champion), load(challenger), read_plan(plan)
     if ours.name != theirs.name:
         raise ShadowNotFoundError(
-            f"the challenger is another workflow: {theirs.name}, not {ours.name}",
-            hint="A challenger keeps the champion's name: it extends it, or says `workflow: " + ours.name + "`",
+            f"the challenger is a different workflow: {theirs.name}, not {ours.name}",
+            hint="A challenger keeps the champion's name: extend it, or write `workflow: " + ours.name + "`",
         )
     if ours.digest == theirs.digest:
         raise ShadowNotFoundError("champion and challenger are the same version")
     if labels:
         read_cases(labels)
-    # copies of both stay, so that an edit of the files changes nothing; the champion's is kept last, as the current one
+    # copies of both, so that editing the files changes nothing; the champion's is kept last, as the current one
     keep(theirs)
     keep(ours)
     copy = kept(theirs.digest)
-    # a copy that names its base by an absolute path is no copy of the whole
+    # a copy that names its base by an absolute path is not complete
     whole = all(file.resolve().is_relative_to(home().resolve()) for file in load(copy).source.files)
     at = PairStore().start(
         ours.name,
@@ -66,14 +66,14 @@ def start(
     screen.print(f"shadow {at.number}: {at.workflow} {ours.digest[:12]} against {theirs.digest[:12]}")
     screen.print(f"plan {at.plan.plan}, fixed as {at.plan_digest[:12]}")
     screen.print(
-        f"a service compares as it answers; what is run otherwise: sluicegate shadow work {at.workflow} --follow",
+        f"A running service shadows automatically; for other runs use: sluicegate shadow work {at.workflow} --follow",
         soft_wrap=True,
     )
 
 
 @app.command()
 def status(as_json: AsJson = False) -> None:
-    """Every comparison: its pairs, those in work, what was shed and why, what it spent today."""
+    """Show every shadow: its pairs, those in progress, those shed and why, and today's spending."""
     from rich.table import Table
 
     from sluicegate.evals.promotion.gates import counted
@@ -92,17 +92,17 @@ def status(as_json: AsJson = False) -> None:
     for row in rows:
         shed = ", ".join(f"{reason} {count}" for reason, count in row["shed"].items()) or "-"
         today = f"{counted(row['today']['pairs'], 'pair')}, ${row['today']['usd']:.4f}"
-        made = f"{row['pairs']} of {row['needed']}" + (f", {row['in_work']} in work" if row["in_work"] else "")
+        made = f"{row['pairs']} of {row['needed']}" + (f", {row['in_work']} in progress" if row["in_work"] else "")
         table.add_row(str(row["number"]), row["workflow"], row["plan"], row["state"], made, shed, today)
     screen.print(table)
 
 
 @app.command()
 def stop(
-    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
+    workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
     as_json: AsJson = False,
 ) -> None:
-    """Stop comparing; the pairs stay, and a verdict can still be given."""
+    """Stop a shadow. Its pairs are kept, and `promote` can still decide on them."""
     from sluicegate.evals.promotion.gates import counted
     from sluicegate.evals.shadow.pairs import PairStore
 
@@ -116,12 +116,14 @@ def stop(
 
 @app.command()
 def work(
-    workflow: Annotated[str, typer.Argument(help="The workflow's name.")],
-    follow: Annotated[bool, typer.Option("--follow", help="Go on with new runs until the shadow is stopped.")] = False,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many pairs; 0: all.")] = 0,
+    workflow: Annotated[str, typer.Argument(help="Name of the workflow.")],
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep comparing new runs until the shadow is stopped.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=0, help="At most this many pairs; 0 for all.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Put the champion's finished runs to the challenger, in this process and at low priority."""
+    """Run the challenger on the champion's finished runs, in this process at low priority."""
     import os
 
     from sluicegate.evals.shadow.pairs import PairStore

@@ -1,4 +1,4 @@
-"""`sluicegate step`: go through a run node by node, in the terminal."""
+"""`sluicegate step`: step through a run node by node, in the terminal."""
 
 import sys
 from pathlib import Path
@@ -20,35 +20,37 @@ __all__ = ["app"]
 app = typer.Typer(help="Step through a run, node by node.")
 
 _KEYS = (
-    "Enter step · r run on · u NODE run until NODE · b [NODE] back · s state · t trail · f fork · "
+    "Enter step · r run to the end · u NODE run until NODE · b [NODE] back · s state · t trail · f fork · "
     "a approve · x reject · q quit"
 )
 
 
 @app.command()
 def step(
-    config: Annotated[str, typer.Argument(help="The workflow's file, or the id of a run to open.")],
-    request: Annotated[str, typer.Argument(help="The request; none for a run that is opened.")] = "",
-    user: Annotated[str, typer.Option("--as", help="Who asks; for a run, who looks at it.")] = "",
-    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
-    decider: Annotated[str, typer.Option(help="Who decides on `a` and `x`, as NAME:ROLE.")] = "",
-    auto: Annotated[bool, typer.Option("--auto", help="Step to the end without asking.")] = False,
-    dry: Annotated[bool, typer.Option("--dry", help="Do not call tools that have effects.")] = False,
+    config: Annotated[str, typer.Argument(help="Workflow file, or the id of a run to open.")],
+    request: Annotated[str, typer.Argument(help="The request; omit it when opening a run.")] = "",
+    user: Annotated[
+        str, typer.Option("--as", help="User id of the requester, or of the reader of a recorded run.")
+    ] = "",
+    role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
+    decider: Annotated[str, typer.Option(help="Approver for the keys a and x, as NAME:ROLE.")] = "",
+    auto: Annotated[bool, typer.Option("--auto", help="Run to the end without prompting.")] = False,
+    dry: Annotated[bool, typer.Option("--dry", help="Simulate tools that have effects.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Step through a new run, or through a copy of one that was recorded.
+    """Step through a new run, or through a copy of a recorded one.
 
     Keys: Enter = step, r = run to the end, u NODE = run until NODE, b [NODE] = back, s = state, t = trail, f = fork,
-    a = approve, x = reject, q = quit. They may be piped in, one a line; at the end of the input it stops.
+    a = approve, x = reject, q = quit. Keys may be piped in, one per line; it stops at the end of the input.
     """
     from sluicegate.graphs.session.session import Session
 
     if Path(config).is_file() or Path(config).suffix in {".yaml", ".yml"}:
         if not request:
-            raise typer.BadParameter("say what is asked", param_hint="REQUEST")
+            raise typer.BadParameter("missing request text", param_hint="REQUEST")
         session = Session.start(config, request, as_=user or "me", role=role or ["employee"], channel="cli", dry=dry)
     elif request:
-        raise typer.BadParameter("a recorded run brings its request along", param_hint="REQUEST")
+        raise typer.BadParameter("do not give a request when opening a recorded run", param_hint="REQUEST")
     else:
         session = Session.open(config, as_=user, role=role or [])
     if as_json or auto:
@@ -94,10 +96,10 @@ def _by_hand(session: "Session", decider: str) -> None:
 
 
 def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console") -> "Session":
-    """One key; the session that is gone on with."""
+    """Handle one key; returns the session to continue with."""
     name, _, role = decider.partition(":")
     if key in {"a", "x"} and not role:
-        raise RunError("SG610", "a decision needs a person", hint="Say who decides: --decider NAME:ROLE")
+        raise RunError("SG610", "a decision needs an approver", hint="Name the approver: --decider NAME:ROLE")
     if key == "":
         _print_step(session.step(), screen)
     elif key == "r":

@@ -1,4 +1,4 @@
-"""`sluicegate task`: one small task on one text, or how well a model does it."""
+"""`sluicegate task`: run one small task on a text, or measure how well a model does it."""
 
 import asyncio
 import json
@@ -17,25 +17,26 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="One small task on one text: classify, extract, tag, summarise, route, check; measure.")
+app = typer.Typer(help="Run one small task: classify, extract, tag, summarise, route, check; or measure one.")
 
-Text = Annotated[str, typer.Argument(help="The text, or a file that holds it; - reads standard input.")]
+Text = Annotated[str, typer.Argument(help="The text, or a file with it; `-` reads standard input.")]
 Model = Annotated[
-    str, typer.Option(help="provider:model; by default Ollama's small model, or the embedded one without a server.")
+    str,
+    typer.Option(help="Model as provider:model; by default Ollama's small model, or without Ollama the embedded one."),
 ]
 
 
 @app.command()
 def classify(
     text: Text,
-    label: Annotated[list[str], typer.Option(help="A label, or LABEL=DESCRIPTION; at least two.")],
+    label: Annotated[list[str], typer.Option(help="LABEL or LABEL=DESCRIPTION (repeatable, at least two).")],
     decoding: Annotated[
-        bool, typer.Option("--decoding", help="Let the text model choose, not the embeddings.")
+        bool, typer.Option("--decoding", help="Choose by the text model instead of embeddings.")
     ] = False,
     model: Model = "",
     as_json: AsJson = False,
 ) -> None:
-    """The one label that fits."""
+    """Choose the one label that fits a text."""
     from sluicegate import tasks
 
     labels = {name: about or name.replace("_", " ") for name, _, about in (one.partition("=") for one in label)}
@@ -48,12 +49,12 @@ def classify(
 @app.command()
 def extract(
     text: Text,
-    schema: Annotated[Path, typer.Option(help="A file with the JSON Schema of the object.")],
+    schema: Annotated[Path, typer.Option(help="File with the JSON Schema of the object.")],
     model: Model = "",
-    retries: Annotated[int, typer.Option(min=0, max=5, help="How often to ask again with what was wrong.")] = 1,
+    retries: Annotated[int, typer.Option(min=0, max=5, help="How often to retry with the validation errors.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """An object that fits a JSON Schema."""
+    """Extract an object that fits a JSON Schema."""
     from sluicegate import tasks
 
     form = _schema(schema)
@@ -63,14 +64,12 @@ def extract(
 @app.command()
 def tag(
     text: Text,
-    choice: Annotated[
-        list[str], typer.Option("--tag", help="A tag to choose from, or TAG=DESCRIPTION; may be repeated.")
-    ],
-    most: Annotated[int, typer.Option(min=1, help="How many may fit.")] = 3,
+    choice: Annotated[list[str], typer.Option("--tag", help="TAG or TAG=DESCRIPTION to choose from (repeatable).")],
+    most: Annotated[int, typer.Option(min=1, help="Maximum number of tags.")] = 3,
     model: Model = "",
     as_json: AsJson = False,
 ) -> None:
-    """The tags that fit."""
+    """Choose the tags that fit a text."""
     from sluicegate import tasks
 
     tags = {name: about or name for name, _, about in (one.partition("=") for one in choice)}
@@ -81,10 +80,10 @@ def tag(
 def summarise(
     text: Text,
     model: Model = "",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Cap on the output.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Maximum output tokens.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """The text in a sentence or two."""
+    """Summarise a text in a sentence or two."""
     from sluicegate import tasks
 
     _show(tasks.summarise(_given(text), max_tokens=max_tokens, models=tasks.default_models(model)), as_json)
@@ -93,11 +92,11 @@ def summarise(
 @app.command()
 def route(
     text: Text,
-    router: Annotated[Path, typer.Option(help="Folder of a fitted router.")],
-    otherwise: Annotated[str, typer.Option(help="What to say below the router's threshold.")] = "",
+    router: Annotated[Path, typer.Option(help="Folder of a router artifact.")],
+    otherwise: Annotated[str, typer.Option(help="Label to return below the router's threshold.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """The label of a fitted router, where it is sure enough."""
+    """Route a text with a fitted router, where its confidence reaches the threshold."""
     from sluicegate import tasks
 
     _show(tasks.route(_given(text), router, otherwise=otherwise), as_json)
@@ -106,11 +105,11 @@ def route(
 @app.command()
 def check(
     text: Text,
-    source: Annotated[str, typer.Option(help="What the text must follow from: a text or a file.")],
+    source: Annotated[str, typer.Option(help="Source that must support the text: a text or a file.")],
     model: Model = "",
     as_json: AsJson = False,
 ) -> None:
-    """Whether a source says what the text says; leaves with 1 when it does not."""
+    """Check whether a source supports the text; exits with 1 when it does not."""
     from sluicegate import tasks
 
     found = _show(tasks.check(_given(text), _given(source), models=tasks.default_models(model)), as_json)
@@ -122,10 +121,10 @@ def check(
 def measure(
     name: Annotated[str, typer.Argument(help="classify, extract, tag, summarise, route, check or all.")],
     model: Model = "",
-    limit: Annotated[int, typer.Option(min=0, help="Only the first rows of the set; 0 for all.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Only the first N rows of the set; 0 for all.")] = 0,
     as_json: AsJson = False,
 ) -> None:
-    """How well a model does a task, on the small labelled set that comes with the package."""
+    """Measure a model on a task, on the small labelled set that comes with the package."""
     from rich.table import Table
 
     from sluicegate import tasks
@@ -151,7 +150,7 @@ def measure(
         emit([{**_plain(one), "accuracy": one.accuracy} for one in measured])
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("task", "right", "accuracy", "95 % interval", "median", "model"):
+    for heading in ("task", "right", "accuracy", "95 % CI", "median", "model"):
         table.add_column(heading)
     for one in measured:
         share, width = f"{one.accuracy:.0%}", f"{one.low:.0%} to {one.high:.0%}"
@@ -163,7 +162,7 @@ def _given(text: str) -> str:
     if text == "-":
         return sys.stdin.read()
     path = Path(text)
-    # a long or odd text is no path, and asking the file system about it may fail
+    # a long or odd text is not a path, and asking the file system about it may fail
     if len(text) > 500 or "\n" in text or "\0" in text or not path.is_file():
         return text
     return path.read_text(encoding="utf-8")

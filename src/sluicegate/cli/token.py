@@ -1,4 +1,4 @@
-"""`sluicegate token`: who may call a server."""
+"""`sluicegate token`: API tokens of the callers of a server."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -10,27 +10,29 @@ from sluicegate.cli._support.console import AsJson, console, emit
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Make, list and revoke the tokens of those who may call a server.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and revoke API tokens of a server.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="The token's name.")]
-File = Annotated[Path, typer.Option("--tokens", help="The file that the server was given.")]
+Name = Annotated[str, typer.Argument(help="Name of the token.")]
+File = Annotated[Path, typer.Option("--tokens", help="Token file of the server.")]
 
 
 @app.command()
 def add(
     name: Name,
     tokens: File = Path("tokens.json"),
-    user: Annotated[str, typer.Option("--as", help="Who calls with it; by default the token's name.")] = "",
-    role: Annotated[list[str] | None, typer.Option(help="A role of theirs; may be repeated.")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="A group of theirs; may be repeated.")] = None,
-    clearance: Annotated[str, typer.Option(help="public, internal, confidential or restricted.")] = "internal",
-    days: Annotated[int, typer.Option(min=0, help="Days until it ends; 0: never.")] = 90,
+    user: Annotated[str, typer.Option("--as", help="User id of the caller; by default the token's name.")] = "",
+    role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Group of that user (repeatable).")] = None,
+    clearance: Annotated[
+        str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
+    ] = "internal",
+    days: Annotated[int, typer.Option(min=0, help="Days until it expires; 0 for never.")] = 90,
     on_behalf: Annotated[
-        bool, typer.Option("--on-behalf", help="For an application that names the person it asks for in each call.")
+        bool, typer.Option("--on-behalf", help="For an application that names the user it acts for in each call.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make a token. It is shown once; the file has only its hash."""
+    """Create a token. It is shown once; the file holds only its hash."""
     from sluicegate.cli.run import CLEARANCES
     from sluicegate.serving.http.callers import Named, TokenFile
 
@@ -47,7 +49,7 @@ def add(
 
 @app.command("list")
 def list_tokens(tokens: File = Path("tokens.json"), as_json: AsJson = False) -> None:
-    """List the tokens by name, and who calls with them."""
+    """List the tokens and their users."""
     from rich.table import Table
 
     from sluicegate.serving.http.callers import TokenFile
@@ -74,7 +76,7 @@ def list_tokens(tokens: File = Path("tokens.json"), as_json: AsJson = False) -> 
 
 @app.command()
 def revoke(name: Name, tokens: File = Path("tokens.json"), as_json: AsJson = False) -> None:
-    """Take a token out; running servers refuse it at once."""
+    """Revoke a token; running servers reject it immediately."""
     from sluicegate.errors import RunError
     from sluicegate.serving.http.callers import TokenFile
 
@@ -83,4 +85,4 @@ def revoke(name: Name, tokens: File = Path("tokens.json"), as_json: AsJson = Fal
     if as_json:
         emit({"revoked": name})
     else:
-        console().print(f"{name} is revoked", markup=False)
+        console().print(f"{name} revoked", markup=False)

@@ -1,4 +1,4 @@
-"""`sluicegate trace`: read, follow, export and score the runs of the local store."""
+"""`sluicegate trace`: show, follow, export and score the runs of the local store."""
 
 import json
 import sys
@@ -23,14 +23,14 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
 
-Run = Annotated[str, typer.Argument(help="A run id, the start of one, or `last`.")]
+Run = Annotated[str, typer.Argument(help="Run id, a unique prefix, or `last`.")]
 Workflow = Annotated[str, typer.Option(help="Only this workflow.")]
-As = Annotated[str, typer.Option("--as", help="See only what policy lets this user see; everything without it.")]
-Roles = Annotated[list[str] | None, typer.Option("--role", help="A role of that user; may be repeated.")]
+As = Annotated[str, typer.Option("--as", help="Show only what policy lets this user see; by default everything.")]
+Roles = Annotated[list[str] | None, typer.Option("--role", help="Role of that user (repeatable).")]
 
 
 class Format(StrEnum):
-    """What `trace export` writes."""
+    """Output format of `trace export`."""
 
     jsonl = "jsonl"
     otlp = "otlp"
@@ -39,13 +39,13 @@ class Format(StrEnum):
 @app.command("list")
 def list_runs(
     workflow: Workflow = "",
-    path: Annotated[str, typer.Option(help="Only runs that took this path: cache, slm, rag-slm, rag-llm, …")] = "",
+    path: Annotated[str, typer.Option(help="Only runs on this path: cache, slm, rag-slm, rag-llm, …")] = "",
     intent: Annotated[str, typer.Option(help="Only this intent.")] = "",
-    status: Annotated[str, typer.Option(help="running, waiting, answered, refused or failed.")] = "",
+    status: Annotated[str, typer.Option(help="Only this status: running, waiting, answered, refused or failed.")] = "",
     user: Annotated[str, typer.Option(help="Only this user's runs.")] = "",
     since: Since = "",
     limit: Annotated[int, typer.Option(min=1, help="At most this many, newest first.")] = 20,
-    shadow: Annotated[bool, typer.Option("--shadow", help="Shadow runs too.")] = False,
+    shadow: Annotated[bool, typer.Option("--shadow", help="Include shadow runs.")] = False,
     asker: As = "",
     role: Roles = None,
     as_json: AsJson = False,
@@ -70,9 +70,9 @@ def list_runs(
 @app.command()
 def show(
     run: Run,
-    html: Annotated[Path | None, typer.Option(help="Write one self-contained page to this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write one self-contained HTML page to this file.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="The workflow's file, to draw its graph with the way taken on the page.")
+        Path | None, typer.Option(help="Workflow file, to draw the run on its graph in the page.")
     ] = None,
     asker: As = "",
     role: Roles = None,
@@ -100,7 +100,7 @@ def show(
 @app.command()
 def tail(
     workflow: Workflow = "",
-    count: Annotated[int, typer.Option("--count", "-n", help="Leave after this many; 0: follow until Ctrl-C.")] = 0,
+    count: Annotated[int, typer.Option("--count", "-n", help="Exit after this many; 0 to follow until Ctrl-C.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Follow runs live, one line per observation as it ends."""
@@ -119,7 +119,7 @@ def tail(
 
 @app.command()
 def usage(workflow: Workflow = "", since: Since = "", as_json: AsJson = False) -> None:
-    """Sum up: share per path, large-model calls avoided, cost against the large model alone."""
+    """Summarise runs: share per path, large-model calls avoided, cost compared with the large model alone."""
     found = _store().usage(_filter(workflow, since=since))
     if as_json:
         emit(found)
@@ -131,16 +131,16 @@ def usage(workflow: Workflow = "", since: Since = "", as_json: AsJson = False) -
 
 @app.command()
 def export(
-    run: Annotated[list[str] | None, typer.Argument(help="Run ids; all runs when none is given.")] = None,
+    run: Annotated[list[str] | None, typer.Argument(help="Run ids; by default all runs.")] = None,
     format: Annotated[
-        Format, typer.Option("--format", help="JSON lines of runs, or an OTLP request per line as JSON.")
+        Format, typer.Option("--format", help="JSON Lines of runs, or one OTLP/JSON request per line.")
     ] = Format.jsonl,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write to this file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file.")] = None,
     workflow: Workflow = "",
     since: Since = "",
     as_json: AsJson = False,
 ) -> None:
-    """Write whole runs, one JSON document per line; with --json as one list."""
+    """Export complete runs, one JSON document per line; with --json as one list."""
     store = _store()
     rows = (
         [store.run(each) for each in run] if run else store.runs(_filter(workflow, since=since, shadow=True), limit=-1)
@@ -160,10 +160,12 @@ def export(
 @app.command()
 def push(
     since: Since = "7d",
-    again: Annotated[bool, typer.Option("--again", help="Also what the destinations have confirmed already.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Send again what the destinations have already confirmed.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Send to Langfuse and the OTLP collector what they have not confirmed."""
+    """Send runs to Langfuse and the OTLP collector that they have not confirmed yet."""
     from sluicegate.observe.exporters.destinations import senders
     from sluicegate.observe.exporters.resend import push as send
 
@@ -177,7 +179,7 @@ def push(
     if as_json:
         emit([{"destination": each.destination, "runs": each.runs, "failed": each.failed} for each in results])
     for each in [] if as_json else results:
-        failed = f"; then it failed: {each.failed}" if each.failed else ""
+        failed = f"; then failed: {each.failed}" if each.failed else ""
         console().print(f"{each.destination}: {each.runs} runs sent{failed}", soft_wrap=True)
     if any(each.failed for each in results):
         raise typer.Exit(1)
@@ -185,7 +187,7 @@ def push(
 
 @app.command("destinations")
 def show_destinations(as_json: AsJson = False) -> None:
-    """Say where traces go, and whether the servers there take them."""
+    """Show where traces are sent, and whether the servers there accept them."""
     from sluicegate.observe.exporters.destinations import destinations
     from sluicegate.observe.exporters.langfuse import Keys, check_keys, loses_scores, server_state
 
@@ -201,20 +203,21 @@ def show_destinations(as_json: AsJson = False) -> None:
     console().print(found["summary"], soft_wrap=True)
     if keys is not None:
         said = found["langfuse"]
-        console().print(f"Langfuse {said['version']} at {said['host']}: {said['problem'] or 'well'}", soft_wrap=True)
+        console().print(f"Langfuse {said['version']} at {said['host']}: {said['problem'] or 'ok'}", soft_wrap=True)
 
 
 @app.command()
 def feedback(
     run: Run,
     score: Annotated[
-        list[str], typer.Option("--score", help="NAME=VALUE: a number, true, false or a word; may be repeated.")
+        list[str],
+        typer.Option("--score", help="NAME=VALUE, where VALUE is a number, true, false or a word (repeatable)."),
     ],
     comment: Annotated[str, typer.Option(help="Why.")] = "",
-    by: Annotated[str, typer.Option("--as", help="Who says so; kept as a keyed hash.")] = "",
+    by: Annotated[str, typer.Option("--as", help="User id of the scorer; stored as a keyed hash.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Score a run; `--score correct_intent=LABEL` corrects its intent, which makes it labelled data."""
+    """Score a run. `--score correct_intent=LABEL` corrects its intent and makes it labelled data."""
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.tracer import Tracer
@@ -233,10 +236,10 @@ def feedback(
 
 @app.command()
 def prune(
-    before: Annotated[str, typer.Option(help="Delete finished runs older than this: 30d, or an ISO time.")],
+    before: Annotated[str, typer.Option(help="Delete finished runs older than this: 30d or an ISO time.")],
     as_json: AsJson = False,
 ) -> None:
-    """Delete old finished runs from the local store, with all that belongs to them."""
+    """Delete old finished runs and everything recorded with them from the local store."""
     deleted = _store().prune(since_ns(before))
     if as_json:
         emit({"deleted": deleted})
@@ -245,7 +248,7 @@ def prune(
 
 
 def _settings(digest: str) -> "TraceSettings | None":
-    """How the version that ran wants its traces kept; None when there is no copy of it."""
+    """The trace settings of the version that ran; None when there is no copy of it."""
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.runtime.versions import kept
 
@@ -297,7 +300,7 @@ def _filter(
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.store import RunFilter
 
-    # a workflow may keep plain user names
+    # a workflow may record plain user names
     users = (user, Masking().user(user)) if user else ()
     return RunFilter(workflow, path, intent, status, users=users, since_ns=since_ns(since), shadow=shadow)
 
@@ -323,7 +326,7 @@ def _document(store: "Store", row: dict[str, Any], format: Format) -> dict[str, 
 
 
 def _graph(config: Path, store: "Store", run: str) -> str:
-    """The workflow's graph with the way that a run took, and how long its nodes did."""
+    """The workflow's graph with the path of a run, and the time its nodes took."""
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.picture.picture import svg
     from sluicegate.observe.views.tree import timing
@@ -353,4 +356,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {path}: {error.strerror}", hint="Choose another file") from error
+        raise RunError("SG607", f"cannot write {path}: {error.strerror}", hint="Choose another output file") from error

@@ -152,7 +152,9 @@ class ModelSet:
         async def call(provider: Provider, config: ModelConfig) -> tuple[Sequence[Sequence[float]], str]:
             print_ = await self._fingerprint(provider, config.use)
             if like is not None and not same_embedder(like, print_):
-                raise ModelError("SG312", f"{config.use} gives other embeddings than what was fitted or indexed")
+                raise ModelError(
+                    "SG312", f"{config.use} embeds differently from the model that was used to fit or index"
+                )
             if remember:
                 return await self._remembering(provider, texts, on_progress), print_
             return await self._recently(provider, config, texts, on_progress), print_
@@ -256,7 +258,9 @@ class ModelSet:
             await self._require(role, name, provider, config_minimum)
         breaker = self._breaker(name, config)
         if not breaker.admits():
-            raise UnreachableError(f"left alone for {config.breaker_s:g} s after {config.breaker_failures} failures")
+            raise UnreachableError(
+                f"circuit breaker open for {config.breaker_s:g} s after {config.breaker_failures} failures"
+            )
         try:
             async with asyncio.timeout(None if timeless else config.timeout_s):
                 result = await call(provider, config)
@@ -281,7 +285,10 @@ class ModelSet:
     async def _require(self, role: str, name: str, provider: Provider, minimum: Mapping[Any, float]) -> None:
         """Pass over a model whose probe is below what the role asks; warn once about one that was never probed."""
         failed, unknown = below_minimum(await provider.identity(), minimum)
-        if unknown and (warning := f"{name} plays {role} without a probe of {', '.join(unknown)}") not in self._warned:
+        if (
+            unknown
+            and (warning := f"{name} serves as {role} without a probe of {', '.join(unknown)}") not in self._warned
+        ):
             self._warned.add(warning)
             log.warning("%s: run `sluicegate models probe`", warning)
         if failed:

@@ -72,7 +72,7 @@ async def _entry(config: ModelConfig) -> Entry:
         from sluicegate.models.providers.langchain import ready
 
         ready(config)
-        return Entry(config.use, "ok", where=config.base_url or config.provider, detail="package and key are there")
+        return Entry(config.use, "ok", where=config.base_url or config.provider, detail="package and key present")
     except ModelError as error:
         state = "unreachable" if isinstance(error, UnreachableError) else "missing"
         return Entry(config.use, state, detail=error.message, hint=error.hint or "")
@@ -83,7 +83,7 @@ async def _on_ollama(config: ModelConfig) -> Entry:
     for entry in await ollama_entries(config.base_url):
         if entry.model == wanted:
             return Entry(config.use, "ok", (), entry.bytes, entry.digest, entry.where)
-    return Entry(config.use, "missing", detail="the server does not have it", hint=f"Run `ollama pull {config.model}`")
+    return Entry(config.use, "missing", detail="not on the server", hint=f"Run `ollama pull {config.model}`")
 
 
 def _embedded(name: str) -> Entry:
@@ -92,7 +92,7 @@ def _embedded(name: str) -> Entry:
         path = Path(name).expanduser()
         if path.is_file():
             return Entry(model, "ok", (), path.stat().st_size, weights.sha256_of(path), str(path))
-        return Entry(model, "missing", detail=f"there is no file {path}")
+        return Entry(model, "missing", detail=f"no file {path}")
     return _pinned(model, name)
 
 

@@ -94,7 +94,7 @@ class Auditor:
         try:
             self._log.append(**event)
         except RunError as error:
-            what = f"who saw redacted data could not be recorded, so nobody did: {error.message}"
+            what = f"access to redacted data could not be recorded, so it was denied: {error.message}"
             self._report("audit-failure", source=error.code, description=what, run=run["id"])
             raise
 
@@ -124,7 +124,7 @@ class Auditor:
         if spend and spend["stopped"]:
             source = spend["stopped_by"].split(":")[0]
             kind = "blocked" if source.startswith("SG202") else "budget-stop"
-            self._report(kind, source=source, description="model calls were not made", run=run)
+            self._report(kind, source=source, description="model calls were blocked", run=run)
         for result in checks["results"] if checks else ():
             if result["reason"].startswith("SG203"):
                 what = "a guard failed to run; its texts count as failed"
@@ -133,7 +133,7 @@ class Auditor:
             failed = state.get("checks")
             if failed and failed["failed"]:
                 source = ", ".join(failed["failures"])
-                self._report("override", source=source, description="a person let a failed check pass", run=run)
+                self._report("override", source=source, description="a person overrode a failed check", run=run)
 
     def _report(self, kind: "Kind", *, source: str, description: str, run: str) -> None:
         try:

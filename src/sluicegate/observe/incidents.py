@@ -154,7 +154,7 @@ class Incidents:
             ).fetchall()
             if not rows or (len(rows) > 1 and rows[0]["id"] != id):
                 what = "no incident" if not rows else "more than one incident"
-                raise NotFoundError(f"{what} {id!r}", hint="`sluicegate incidents list --all` shows them")
+                raise NotFoundError(f"{what} {id!r}", hint="List them: sluicegate incidents list --all")
             return self._incident(rows[0])
 
     def annotate(self, id: str, text: str, *, by: str, severity: Severity | None = None, impact: str = "") -> Incident:
@@ -184,7 +184,7 @@ class Incidents:
                 (_iso(self._now()), resolution, incident["id"]),
             ).rowcount
             if not closed:
-                raise NotWaitingError(f"incident {incident['id']} is closed already")
+                raise NotWaitingError(f"incident {incident['id']} is already closed")
             self._note(incident["id"], f"closed: {resolution}", by)
         self._audited("incident.closed", incident, by, {})
         return self.show(incident["id"])

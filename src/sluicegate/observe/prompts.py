@@ -57,7 +57,7 @@ def langfuse_prompts(
             )
         # the SDK raises its API's, its transport's and its own errors; none of them may stop a workflow from loading
         except Exception as error:
-            warn(f"prompt {id}: {name}@{label} of Langfuse cannot be used ({_reason(error)}); the file is")
+            warn(f"prompt {id}: {name}@{label} of Langfuse is unavailable ({_reason(error)}); using the file")
             return None
         return f"---\nid: {id}\nversion: langfuse:{prompt.name}@{prompt.version}\n---\n{_sections(prompt.prompt)}\n"
 

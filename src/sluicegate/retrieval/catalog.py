@@ -81,7 +81,7 @@ class Catalog:
         if row is None:
             return None
         if row["format"] != FORMAT:
-            raise self._corrupt(f"written in format {row['format']}, this version reads {FORMAT}")
+            raise self._corrupt(f"written in format {row['format']}; this version reads {FORMAT}")
         return Head(
             row["table_name"],
             row["table_version"],

@@ -241,7 +241,7 @@ class _Writer:
             return
         name = entry.document.id
         if name in self._taken:
-            plan.problems.append(unreadable(file.name, f"its id {name!r} is already that of {self._taken[name]}"))
+            plan.problems.append(unreadable(file.name, f"its id {name!r} is already used by {self._taken[name]}"))
             return
         self._taken[name] = file.name
         plan.problems.extend(_notices(entry))
@@ -306,8 +306,8 @@ def _notices(entry: Entry) -> list[Problem]:
     return [
         Problem(
             "SG403",
-            f"{entry.file}: nobody finds it, because {' and '.join(reasons)}",
-            hint="Say 'approved: true' and 'readers:' in its metadata, or as the index's defaults",
+            f"{entry.file}: it cannot be retrieved, because {' and '.join(reasons)}",
+            hint="Set 'approved: true' and 'readers:' in its metadata, or in the index's defaults",
             severity="warning",
         )
     ]
@@ -372,7 +372,7 @@ async def _alone(index_dir: Path) -> AsyncGenerator[None]:
         held = await asyncio.to_thread(acquire)
     except LockedError as error:
         raise LockedError(
-            f"another ingest is at work on index {index_dir.name!r}", hint="Try again when it is done"
+            f"another ingest of index {index_dir.name!r} is running", hint="Try again when it is done"
         ) from error
     except OSError as error:
         raise RunError(

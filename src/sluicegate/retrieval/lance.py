@@ -130,8 +130,8 @@ class LanceRetriever:
                 return text
         raise RetrievalError(
             "SG402",
-            f"the words of {document['id']!r} version {document['version']!r} are gone",
-            hint="The document was removed; ask again for what holds now",
+            f"text of passage {document['id']!r} version {document['version']!r} is no longer in the index",
+            hint="The document was removed; send the request again to use the current documents",
         )
 
     def version(self, index: str) -> str:
@@ -223,7 +223,7 @@ class LanceRetriever:
             near = nearest(index, self._indexes)
             raise RetrievalError(
                 "SG401",
-                f"there is no index {index!r}; there are: {', '.join(self._indexes) or 'none'}",
+                f"unknown index {index!r}; one of: {', '.join(self._indexes) or 'none'}",
                 hint=f"Did you mean {near!r}?" if near else None,
             )
         return self._indexes[index]

@@ -48,7 +48,7 @@ def load(path: Path, sidecar: Path | None = None) -> Loaded:
     except Exception as error:
         raise ValueError(_reason(error)) from error
     if not loaded.text.strip():
-        raise ValueError("no text in it" + (" (a scan?)" if path.suffix.lower() == ".pdf" else ""))
+        raise ValueError("contains no text" + (" (a scan?)" if path.suffix.lower() == ".pdf" else ""))
     return Loaded(loaded.text, loaded.title, {**loaded.raw, **beside}, loaded.sections, loaded.markdown)
 
 

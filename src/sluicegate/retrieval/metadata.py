@@ -74,7 +74,7 @@ def parse(text: str) -> dict[str, Any]:
     keys = [str(key.value) for key, _ in root.value]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise ValueError(f"metadata gives {', '.join(twice)} twice")
+        raise ValueError(f"metadata has {', '.join(twice)} twice")
     return {key: entry for key, entry in value.items() if entry not in ("", "~", "null")}
 
 

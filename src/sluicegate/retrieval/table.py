@@ -51,7 +51,7 @@ def guarded(folder: Path) -> Generator[None]:
             raise RunError(
                 "SG607",
                 f"cannot write index {folder.name!r}: {_short(message)}",
-                hint="Free space or check permissions, then ingest again; the index is as it was",
+                hint="Free space or check permissions, then ingest again; the index is unchanged",
             ) from error
         raise RetrievalError(
             "SG402",

@@ -94,7 +94,11 @@ def read_labelled(path: Path) -> Labelled:
             repeated += 1
         else:
             problems.append(
-                _bad(path, line, f"labelled {label!r} here, but {first[0]!r} in line {first[1]}: the same text")
+                _bad(
+                    path,
+                    line,
+                    f"labelled {label!r} here, but the same text is labelled {first[0]!r} in line {first[1]}",
+                )
             )
     _refuse(path, problems, found=len(texts))
     return Labelled(texts, labels, {path.name: digest}, repeated)
@@ -197,7 +201,7 @@ def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         try:
             row: Any = json.loads(line, object_pairs_hook=_once)
         except RecursionError:
-            yield number, "not JSON that can be read: nested too deep"
+            yield number, "JSON nested too deeply"
             continue
         except ValueError as error:
             yield number, f"not JSON: {error}"
@@ -209,7 +213,7 @@ def _once(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose fields each stand in it once: of two, nobody can say which is meant. Raises `ValueError`."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError(f"the field `{_twice([name for name, _ in pairs])}` stands in it twice")
+        raise ValueError(f"the field `{_twice([name for name, _ in pairs])}` occurs twice")
     return found
 
 
@@ -280,7 +284,7 @@ def _text_fault(field: str, value: Any) -> str | None:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        return f"`{field}` has half a character (U+{ord(value[error.start]):04X}) in it"
+        return f"`{field}` contains an unpaired surrogate (U+{ord(value[error.start]):04X})"
     return None
 
 

@@ -46,7 +46,7 @@ def open_router(
             threshold=UNPROVED if config.threshold is None else config.threshold,
             out_of_scope=config.out_of_scope or out_of_scope,
             hash=hashlib.sha256(named.encode()).hexdigest(),
-            admitted=Admission(admitted, models.describe(config.slm), "nothing it says is trusted"),
+            admitted=Admission(admitted, models.describe(config.slm), "none of its labels is trusted"),
         )
     artifact = read_artifact(find(config.artifact or ""))
     check_fits(artifact.card, intents=set(intents), where=where)

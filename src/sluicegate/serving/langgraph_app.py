@@ -51,7 +51,7 @@ def make(config: Path | str) -> "Callable[[], CompiledStateGraph[Any, Any, Any, 
 
         def begin(asked: dict[str, Any]) -> dict[str, Any]:
             if "run" in asked:
-                raise RunError("SG615", "this thread has had its request", hint="Begin another thread")
+                raise RunError("SG615", "this thread already handled a request", hint="Start another thread")
             asker = principal(asked.get("user") or "me", asked.get("roles") or ["employee"])
             return dict(opened.runner.opening(asked.get("text", ""), asker, channel="langgraph"))
 

@@ -37,7 +37,7 @@ class Busy(RunError):  # noqa: N818 - said of the service
 
     def __init__(self, message: str, *, retry_after_s: int, theirs: bool = False) -> None:
         """`theirs`: for what the caller does, not for what the service has to do."""
-        super().__init__("SG620", message, hint=f"Ask again in {retry_after_s} s")
+        super().__init__("SG620", message, hint=f"Retry in {retry_after_s} s")
         self.retry_after_s = retry_after_s
         self.theirs = theirs
 
@@ -57,9 +57,9 @@ class AdmissionController:
         if self.closed:
             raise Busy("the service is closing", retry_after_s=5)
         if self._inside[who] >= self._limits.per_principal:
-            raise Busy(f"{who} has {self._inside[who]} requests under way", retry_after_s=1, theirs=True)
+            raise Busy(f"{who} has {self._inside[who]} requests in progress", retry_after_s=1, theirs=True)
         if self.inside >= self._limits.running + self._limits.waiting:
-            raise Busy(f"{self.inside} requests are under way", retry_after_s=2)
+            raise Busy(f"{self.inside} requests are in progress", retry_after_s=2)
         self._inside[who] += 1
         try:
             async with self._turns:

@@ -135,7 +135,7 @@ class Service:
             task.cancel()
         at_work = [*self._running.values()]
         if at_work:
-            log.info("%d runs are at work; waiting up to %g s", len(at_work), self.limits.drain_s)
+            log.info("%d runs in progress; waiting up to %g s", len(at_work), self.limits.drain_s)
             _, late = await asyncio.wait(at_work, timeout=self.limits.drain_s)
             for task in late:
                 task.cancel()
@@ -256,7 +256,7 @@ class Service:
             raise RunError(
                 "SG621",
                 "this request id was used for another request",
-                hint="Use a new id for each request, and the same one only to ask again for its answer",
+                hint="Use a new id for each request; reuse an id only to retry the same request",
             )
         return outcome
 
@@ -392,7 +392,7 @@ class Service:
                 except RunBusy:
                     pass
             except SluicegateError as error:
-                log.warning("run %s waits and cannot be shown: %s", run["id"], error.code)
+                log.warning("waiting run %s cannot be shown: %s", run["id"], error.code)
         return found
 
     # --- in the background ---
@@ -416,7 +416,7 @@ class Service:
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise
-            raise Busy("the service is closing; the run goes on when it is back", retry_after_s=5) from None
+            raise Busy("the service is closing; the run continues after the restart", retry_after_s=5) from None
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
@@ -434,7 +434,7 @@ class Service:
                 await work()
             except Exception:
                 # whatever it was, requests go on being answered
-                log.exception("the background work of %s failed", self.name)
+                log.exception("background work of %s failed", self.name)
                 await asyncio.sleep(seconds)
 
     async def _shadowing(self) -> None:
@@ -455,7 +455,7 @@ class Service:
             except RunBusy:
                 self._recovery.ends(run)
             except SluicegateError as error:
-                log.warning("run %s was cut short and cannot go on: %s", run, error.code)
+                log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
             else:
                 self._recovery.ends(run)
                 self._afterwards(outcome)
@@ -503,4 +503,4 @@ def run_id(workflow: str, asker: Principal, request_id: str) -> str:
 
 
 def _unknown(run: str) -> RunError:
-    return NotFoundError(f"no run {run!r} that you may see", hint="Ask as the one who sent the request")
+    return NotFoundError(f"no run {run!r} that you may see", hint="Only the requester may see it")

@@ -88,7 +88,7 @@ def _complete(connection: sqlite3.Connection, step: Step, path: Path | str) -> N
                 if needed and default is None:
                     raise CorruptError(
                         f"{path} lacks the column {name} of {table}, which nothing can fill",
-                        hint="Restore it from a backup, or move it away to start anew",
+                        hint="Restore it from a backup, or move it away to start with an empty one",
                     )
                 given = "" if default is None else f" DEFAULT {default}"
                 connection.execute(
@@ -130,7 +130,7 @@ def migrate_server(connection: Any, schema: Schema, server: str) -> None:
         raise RunError(
             "SG612",
             f"{server} was set up by a newer version of sluicegate ({schema.name}, format {version})",
-            hint="Upgrade sluicegate here too",
+            hint="Upgrade sluicegate on this machine too",
         )
 
 
@@ -154,7 +154,7 @@ def _on_server(connection: Any, schema: Schema, version: int, server: str) -> No
         raise RunError(
             "SG625",
             f"{server} has tables of another program that are named as ours ({schema.name})",
-            hint="Give Sluicegate a database or a schema of its own: …/DATABASE?options=-csearch_path%3DSCHEMA",
+            hint="Give Sluicegate its own database or schema: …/DATABASE?options=-csearch_path%3DSCHEMA",
         ) from None
     connection.execute(
         "INSERT INTO sluicegate VALUES (%s, %s) ON CONFLICT (part) DO UPDATE SET format = excluded.format",

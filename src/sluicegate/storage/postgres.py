@@ -44,7 +44,7 @@ _MENDS = {
     "3D": f"Create the database, or name another one in {URL}",
     "3F": "Create the schema that search_path names",
     "42501": "Let this user create tables there, or name a schema where it may",
-    "53300": "Raise max_connections of the server; every run at work takes one connection",
+    "53300": "Raise max_connections of the server; every active run takes one connection",
 }
 """By SQLSTATE, or the class of one."""
 
@@ -73,10 +73,8 @@ class Server:
         place = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
         if not parts or "@" in place or not str(parts.get("port") or 5432).isdigit():
             # nothing of it is shown: any piece may be one of the password
-            hint = (
-                "It reads postgresql://USER:PASSWORD@HOST:PORT/DATABASE, where a password has %40 for @ and %2F for /"
-            )
-            raise RunError("SG625", f"the URL of the PostgreSQL server cannot be read ({URL})", hint=hint)
+            hint = "Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @ and %2F for / in a password"
+            raise RunError("SG625", f"invalid URL of the PostgreSQL server ({URL})", hint=hint)
         self.name = f"PostgreSQL {place}"
         """Host, port and database; never who connects."""
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **parts})
@@ -181,7 +179,11 @@ class Server:
             yield
         except self._psycopg.Error as error:
             state = str(error.sqlstate or "")
-            hint = _MENDS.get(state) or _MENDS.get(state[:2]) or f"Check that the server runs and that {URL} is right"
+            hint = (
+                _MENDS.get(state)
+                or _MENDS.get(state[:2])
+                or f"Check that the server is running and that {URL} is correct"
+            )
             raise RunError("SG625", f"{self.name} failed: {self._words(error, state)}", hint=hint) from None
 
     def _words(self, error: Exception, state: str) -> str:

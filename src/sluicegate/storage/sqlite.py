@@ -113,6 +113,7 @@ def explained(path: Path | str) -> Generator[None]:
             ) from error
         if "malformed" in message or "not a database" in message:
             raise CorruptError(
-                f"{path} is corrupt: {message}", hint="Restore it from a backup, or move it away to start anew"
+                f"{path} is corrupt: {message}",
+                hint="Restore it from a backup, or move it away to start with an empty one",
             ) from error
         raise

@@ -220,7 +220,7 @@ async def _structured(
             ]
             continue
         return Found(value, said.mean_probability, said.model, attempt, _since(started))
-    raise UnusableAnswerError(f"no answer fits after {retries + 1} attempts: {wrong or 'none fits the schema'}")
+    raise UnusableAnswerError(f"no valid answer after {retries + 1} attempts: {wrong or 'none fits the schema'}")
 
 
 class _Naming:

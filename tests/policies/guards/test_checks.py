@@ -162,7 +162,7 @@ def test_markers() -> None:
         ("So it is [1].", ("a",), ""),
         ("So it is [2].", ("a",), "cites [2], but 1 passages were given"),
         ("So it is [0][1-3].", ("a",), "cites [0], [2], [3], but 1 passages were given"),
-        ("So it is.", ("a",), "cites none of the passages"),
+        ("So it is.", ("a",), "cites no passage"),
         ("I could not find that.", ("a",), ""),
         ("So it is.", (), ""),
         ("So it is [1].", (), "cites [1], but 0 passages were given"),
@@ -177,8 +177,8 @@ def test_citations(text: str, sources: tuple[str, ...], reason: str) -> None:
 def test_grounded_says_which_sentence_and_why_without_quoting() -> None:
     source = "The link is valid for 24 hours. Ask the desk for help."
     verdict = run("grounded", "Ask the desk for help. The link is valid for 48 hours.", sources=(source,))
-    assert verdict.reason == "1 unsupported, sentence 2: a number that no passage has"
-    assert run("grounded", "Anything at all.", sources=()).reason == "no passages to rest on"
+    assert verdict.reason == "1 unsupported, sentence 2: a number that is in no passage"
+    assert run("grounded", "Anything at all.", sources=()).reason == "no supporting passages"
     assert run("grounded", "Zebras fly.", sources=(source,), unsupported=1).passed
 
 

@@ -42,9 +42,9 @@ def test_a_package_adds_a_guard(points: list[EntryPoint]) -> None:
     ("name", "value", "said"),
     [
         ("polite", "no_such_package:kind", "'polite' cannot be loaded: ModuleNotFoundError: No module named"),
-        ("other", f"{__name__}:POLITE", "'other' calls itself 'polite'"),
+        ("other", f"{__name__}:POLITE", "'other' names itself 'polite'"),
         ("polite", "builtins:dict", "'polite' is a type, not a GuardKind"),
-        ("pii", f"{__name__}:IMPOSTOR", "'pii' takes a name that is taken"),
+        ("pii", f"{__name__}:IMPOSTOR", "'pii' uses a name that is already taken"),
     ],
 )
 def test_a_package_that_is_wrong_is_named(points: list[EntryPoint], name: str, value: str, said: str) -> None:

@@ -1,4 +1,4 @@
-"""What a batch may cost, said before it starts; more than the day's budget has left is refused."""
+"""The upper bound of what a batch costs, shown before it starts; refused when the day's budget has less left."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 __all__ = ["OverBudget", "before_it_starts", "left_of_the_day", "texts_of", "told"]
 
 OverBudget = Annotated[
-    bool, typer.Option("--over-budget", help="Start although it may cost more than the budget has left.")
+    bool, typer.Option("--over-budget", help="Start even if it may cost more than the budget has left.")
 ]
 
 
 def before_it_starts(
     opened: "Opened", texts: Sequence[str], *, left: float | None, of: str, over: bool = False
 ) -> None:
-    """Say the upper bound of a batch that costs money.
+    """Print the upper bound of what a batch costs.
 
     Raises `BudgetError` SG503 where `left` is less, unless `over`.
     """
@@ -37,9 +37,9 @@ def before_it_starts(
 
 
 def told(found: "Estimate", left: float | None) -> str:
-    """In one line."""
+    """The bound as one line."""
     if found.usd is None:
-        return f"{found.requests} requests: what they may cost is bounded by {found.by}"
+        return f"{found.requests} requests: cost bounded by {found.by}"
     cost = f"{found.requests} requests cost at most ${found.usd:.4f}, bounded by {found.by}"
     return cost if left is None else f"{cost}; the day's budget has ${max(left, 0.0):.4f} left"
 

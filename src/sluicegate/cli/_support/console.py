@@ -1,4 +1,4 @@
-"""What every command prints with: one console, one JSON form, one way to show an error.
+"""Output of all commands: one console, one JSON form, one way to show an error.
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error, so that `--json` can be
 piped.
@@ -45,15 +45,15 @@ def emit(value: Any) -> None:
 
 
 def this_machine_only(what: str) -> None:
-    """Say, where machines share a server, that `what` was done on this one alone."""
+    """Warn, where machines share a server, that `what` was done on this machine only."""
     from sluicegate.storage.postgres import URL
 
     if os.environ.get(URL):
-        notes().print(f"{what} on this machine only: do the same on the others that share the server", style="yellow")
+        notes().print(f"{what} on this machine only; repeat it on the others that share the server", style="yellow")
 
 
 def progress() -> "Progress":
-    """A progress bar for long work, on standard error; silent when that is not a terminal."""
+    """A progress bar on standard error; silent when that is not a terminal."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     screen = notes()
@@ -68,7 +68,7 @@ def progress() -> "Progress":
 
 
 class _Once(logging.Handler):
-    """Shows each warning once: that a stand-in answers is news the first time only."""
+    """Shows each warning once."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -83,14 +83,14 @@ class _Once(logging.Handler):
 
 
 def show_warnings() -> None:
-    """Send the package's warnings to the terminal, and to nowhere else: other libraries configure the root logger."""
+    """Send the package's warnings to the terminal only: other libraries configure the root logger."""
     log = logging.getLogger("sluicegate")
     log.propagate = False
     log.handlers = [_Once()]
 
 
 def fail(error: "SluicegateError", *, as_json: bool = False) -> int:
-    """Show an error a user can fix; returns the exit status to leave with."""
+    """Print an error that a user can fix; returns the exit status."""
     from sluicegate.errors import ConfigError
 
     if as_json:

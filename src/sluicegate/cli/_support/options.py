@@ -8,11 +8,11 @@ import typer
 
 __all__ = ["Since", "since_ns"]
 
-Since = Annotated[str, typer.Option(help="Only what was since then: 30m, 12h, 7d, or an ISO time.")]
+Since = Annotated[str, typer.Option(help="Only since then: 30m, 12h, 7d or an ISO time.")]
 
 
 def since_ns(text: str) -> int:
-    """Unix nanoseconds of a time given as an age or in ISO 8601; 0 for none, and for what is longer ago than 1970."""
+    """Unix nanoseconds of a time given as an age or in ISO 8601; 0 for none, and for anything before 1970."""
     if not text:
         return 0
     try:

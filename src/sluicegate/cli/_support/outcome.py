@@ -1,4 +1,4 @@
-"""How an outcome is shown: as JSON, as a block of lines in the terminal, and many of them as a summary."""
+"""How outcomes are shown: as JSON, as a block of lines in the terminal, and several as a summary."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _COLOURS = {
 
 
 def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str | None = None) -> dict[str, Any]:
-    """One outcome as plain data; `answer_text` is the answer as its reader may see it, where that differs.
+    """One outcome as plain data; `answer_text` replaces the answer where its reader may see more of it.
 
     `all_llm_usd` is None where the workflow has no large model to compare with.
     """
@@ -83,8 +83,8 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
     way = [*said["way"], said["waiting"]["node"]] if said["waiting"] else said["way"]
     screen.print(f"  path      [{colour}]{said['path']}[/{colour}]  {' → '.join(way)}")
     if said["cache"] and said["cache"].get("question"):
-        # the answer was given to other words: who reads it should be able to see to which
-        screen.print(f"  asked as  {escape(_one_line(said['cache']['question']))}")
+        # the cached answer was given to another wording: show which
+        screen.print(f"  cached as {escape(_one_line(said['cache']['question']))}")
     if said["waiting"]:
         waiting = said["waiting"]
         screen.print(
@@ -101,19 +101,19 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
         cited = ", ".join(f"{c['marker']} {c['document']}@{c['version']}" for c in said["citations"])
         screen.print(f"  sources   {escape(cited)}")
     if said["model"]:
-        screen.print(f"  model     {escape(said['model'])}" + (" [dim](stands in)[/dim]" if said["fallback"] else ""))
+        screen.print(f"  model     {escape(said['model'])}" + (" [dim](fallback)[/dim]" if said["fallback"] else ""))
     tokens = said["prompt_tokens"] + said["completion_tokens"]
     reserved = f" of ${said['estimated_usd']:.5f} reserved" if said["estimated_usd"] else ""
     alone = said["all_llm_usd"]
     spent = f"${said['usd']:.5f}{reserved}" + ("" if alone is None else f" (all-LLM ${alone:.5f})")
     screen.print(f"  cost      {tokens} tokens, {spent}, {said['ms'] / 1000:.2f} s")
     if said["stopped_by"]:
-        screen.print(f"  not asked {escape(said['stopped_by'])}")
+        screen.print(f"  LLM call skipped: {escape(said['stopped_by'])}")
     screen.print(f"  run       {said['run']}\n", style="dim")
 
 
 def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What many outcomes come to."""
+    """The totals of several outcomes."""
     paths = Counter(said["path"] for said in outcomes)
     alone = [(said["path"], said["all_llm_usd"]) for said in outcomes if said["all_llm_usd"] is not None]
     return {
@@ -123,9 +123,9 @@ def summary(outcomes: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "usd": sum(said["usd"] for said in outcomes),
         "all_llm_usd": sum(usd for _, usd in alone) if alone else None,
         "cache_hits": paths["cache"],
-        # priced as one large-model call each, without the sources its prompt would have held: rather too little
+        # priced as one large-model call each, without the sources its prompt would have held: an underestimate
         "cache_saved_usd": sum(usd for path, usd in alone if path == "cache") if alone else None,
-        # the model that an answer from the cache names was asked by another run
+        # a cached answer names the model that another run called
         "models": dict(
             Counter(said["model"] for said in outcomes if said["model"] and said["path"] != "cache").most_common()
         ),
@@ -150,15 +150,15 @@ def print_summary(outcomes: Sequence[dict[str, Any]], *, screen: "Console | None
         avoided = f"{found['without_llm']} of {count} requests ({found['without_llm'] / count:.0%})"
         screen.print(f"large-model calls avoided: {avoided}")
         screen.print(
-            f"cost: ${found['usd']:.5f}, with the large model for everything about ${found['all_llm_usd']:.5f}"
+            f"cost: ${found['usd']:.5f}, with the large model for everything: about ${found['all_llm_usd']:.5f}"
         )
     if found["cache_hits"]:
         saved, against = found["cache_saved_usd"], ""
         if saved is not None:
-            against = f", which saved about ${saved:.5f} against asking the large model each time"
+            against = f", which saved about ${saved:.5f} compared with calling the large model each time"
         screen.print(f"answered from the cache: {found['cache_hits']}{against}")
     answered = ", ".join(f"{model} {number}" for model, number in found["models"].items())
-    screen.print(f"what really answered: {answered or 'no model was needed'}")
+    screen.print(f"answered by: {answered or 'no model was needed'}")
 
 
 def _one_line(text: str, limit: int = 110) -> str:
@@ -167,11 +167,11 @@ def _one_line(text: str, limit: int = 110) -> str:
 
 
 def until(deadline: str) -> str:
-    """A deadline of the state, to the minute."""
+    """A deadline from the state, to the minute."""
     return f"{deadline[:10]} {deadline[11:16]} UTC"
 
 
 def proposed(proposal: dict[str, Any]) -> str:
-    """The tool that would be called, as a call."""
+    """A proposed tool call, as a call expression."""
     arguments = ", ".join(f"{name}={value!r}" for name, value in proposal["arguments"].items() if value)
     return f"{proposal['tool']}({arguments})"

@@ -1,4 +1,4 @@
-"""`sluicegate router grade` and `router fit --task answer`: how sure an answer is, learned from graded answers."""
+"""`sluicegate router grade` and `router fit --task answer`: confidence in answers, learned from graded answers."""
 
 import asyncio
 import hashlib
@@ -36,7 +36,7 @@ def write_graded(workflow: Path, data: Sequence[Path], out: Path, *, as_json: bo
     left = asked - len(graded)
     found = {"file": str(out), "answers": len(graded), "right": sum(each.right for each in graded), "left_out": left}
     if left:
-        notes().print(f"{left} of {asked} rows do not say what is right, or come to no answer of the small model")
+        notes().print(f"{left} of {asked} rows have no reference, or got no answer from the small model")
     if as_json:
         emit(found)
     else:
@@ -52,7 +52,7 @@ def fit_workflow_answers(path: Path, out: Path | None, *, needed: bool, as_json:
     folder = out or (workflow.folder / router.answers if router.answers else None)
     if folder is None:
         raise ConfigError(
-            [Problem("SG106", f"{path} names no `router: {{answers: …}}`", hint="Name a folder there, or with --out")]
+            [Problem("SG106", f"{path} names no `router: {{answers: …}}`", hint="Name a folder there, or give --out")]
         )
     if files.train is None or files.calibration is None:
         raise ConfigError([Problem("SG106", f"{path} needs `examples: {{train: …, calibration: …}}` with facts")])
@@ -73,7 +73,7 @@ def fit_answer_files(
     *,
     as_json: bool,
 ) -> None:
-    """Fit on files of graded answers. `embedder` is the model's name, or none; it is asked where every row has its
+    """Fit on files of graded answers. `embedder` is the model's name, or none; it is used where every row has its
     question."""
     train, proof = (_read(paths) if paths else None for paths in (source, apart))
     facts: Mapping[str, str] | None = None
@@ -146,7 +146,7 @@ def _fit(
         "answerability_auroc": (card["answerability"] or {}).get("auroc"),
     }
     if not card["threshold"]["proved"]:
-        notes().print("no threshold could be proved: nothing is sure enough", style="yellow")
+        notes().print("no threshold could be proved: nothing is accepted", style="yellow")
     if as_json:
         emit(found)
     else:
@@ -154,7 +154,7 @@ def _fit(
 
 
 def _graded(workflow: "Workflow", data: Sequence[Path], *, labelled: bool = False) -> "list[GradedAnswer]":
-    """`labelled` leaves out rows that do not say what is right, such as those that only teach the router."""
+    """`labelled` leaves out rows without a reference, such as those that only train the router."""
     from sluicegate.evals.evaluation.cases import read_cases
     from sluicegate.evals.evaluation.grading import grade
     from sluicegate.home import home

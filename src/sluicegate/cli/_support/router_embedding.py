@@ -1,4 +1,4 @@
-"""What the router's commands embed texts with: the workflow's embedder, one by name, or the one an artifact names."""
+"""Embedders for the router commands: a workflow's, one by name, or the one that an artifact names."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -46,7 +46,7 @@ def only(embedder: str) -> "ModelSet":
 
 
 def embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
-    """An embedding call that remembers, and what the card says of the embedder."""
+    """An embedding call with a cache, and the embedder's entry in the card."""
     probe = asyncio.run(models.embed(role, ["sluicegate"]))
 
     async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
@@ -59,7 +59,7 @@ def embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
 
 
 def embed_like(embedder: Mapping[str, Any]) -> "EmbedNow":
-    """A call of the embedder that a card names, which refuses any that embeds otherwise."""
+    """A call of the embedder that a card names; an embedder with another fingerprint is refused."""
     models = only(embedder["model"])
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:

@@ -1,4 +1,4 @@
-"""How `sluicegate router` shows what it found: tables for the terminal, a page for the browser."""
+"""Output of `sluicegate router`: tables for the terminal, a page for the browser."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ PERCENT = frozenset(
 
 
 def pairs(title: str, values: Mapping[str, Any]) -> None:
-    """One figure a line; lists and maps are left out."""
+    """Print one figure per line; lists and maps are left out."""
     from rich.table import Table
 
     table = Table(title=title, show_header=False, title_justify="left")
@@ -48,7 +48,7 @@ def pairs(title: str, values: Mapping[str, Any]) -> None:
 
 
 def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Rows with the same keys as a table; nothing when there are none."""
+    """Print rows with the same keys as a table; nothing when there are none."""
     from rich.table import Table
 
     if not rows:
@@ -62,14 +62,14 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def shown(name: str, value: Any) -> str:
-    """A value for people: shares in percent, milliseconds with one decimal."""
+    """A value for display: shares in percent, milliseconds with one decimal."""
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         if name == "threshold" and value > 1:
-            return "none proved: nothing is accepted"
+            return "none proved; nothing is accepted"
         if name in PERCENT:
             return f"{value:.1%}"
         return f"{value:.1f}" if "_ms_" in name else f"{value:.4f}"
@@ -77,7 +77,7 @@ def shown(name: str, value: Any) -> str:
 
 
 def write_page(path: Path, found: Mapping[str, Any], svgs: Sequence[str], *, title: str) -> None:
-    """An HTML page of a report with its plots. Raises `OSError`."""
+    """Write a report with its plots as an HTML page. Raises `OSError`."""
     from sluicegate.routing.monitoring.plots import page
 
     figures = {_words(k): shown(k, v) for k, v in found.items() if not isinstance(v, list | dict)}

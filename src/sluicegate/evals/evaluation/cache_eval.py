@@ -70,7 +70,7 @@ def read_pairs(file: Path, *, part: str = "") -> list[Pair]:
     if not chosen and not problems:
         parts = tuple(sorted({pair.part for pair in pairs if pair.part}))
         problems.append(
-            Problem("SG140", f"{file} has no pairs" + (f" of part {part!r}" if part else ""), choices=parts)
+            Problem("SG140", f"{file} has no pairs" + (f" of split {part!r}" if part else ""), choices=parts)
         )
     if problems:
         raise ConfigError(problems)

@@ -134,7 +134,7 @@ def must_fit(found: Estimate, left: float | None, *, of: str) -> None:
         raise BudgetError(
             "SG503",
             f"{found.requests} requests may cost up to ${found.usd:.4f}, and {of} has ${max(left, 0.0):.4f} left",
-            hint="Send fewer, raise the cap, or start all the same with --over-budget",
+            hint="Send fewer, raise the cap, or start anyway with --over-budget",
         )
 
 

@@ -48,12 +48,12 @@ async def admit(config: ModelConfig, models: ModelSet, role: str, *, provider: P
     try:
         identity = await (provider or provider_for(config)).identity()
     except ModelError as error:
-        what = f"{config.use} is to judge and did not answer, and a fallback never judges: {error.message}"
+        what = f"the judge {config.use} did not answer, and a fallback never judges: {error.message}"
         raise ModelError(error.code, what, hint=error.hint) from error
     if admitted(identity, "review", MINIMUM):
         return Judge(models, role, identity)
     found = result(identity, "review")
-    measured = f"answers {found.accuracy:.0%} of the probe `review` right" if found else "was never probed"
+    measured = f"answers {found.accuracy:.0%} of the probe `review` correctly" if found else "was never probed"
     raise ModelError(
         "SG315",
         f"{config.use} may not judge: it {measured}, and a judge needs {MINIMUM:.0%}",

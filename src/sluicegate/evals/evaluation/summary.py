@@ -48,7 +48,7 @@ class Figure:
 
 
 FIGURES: Mapping[str, Figure] = {
-    "correct": Figure("all expected of the result held", "correct", "rate", "higher"),
+    "correct": Figure("everything expected of the result", "correct", "rate", "higher"),
     "intent_accuracy": Figure("right intent", "intent_right", "rate", "higher"),
     "calibration_error": Figure("expected calibration error of the intent", "intent_right", "ece", "lower"),
     "path_accuracy": Figure("expected path", "path_right", "rate", "higher"),
@@ -56,22 +56,22 @@ FIGURES: Mapping[str, Figure] = {
     "answer_exact": Figure("answer equal to the expected one", "answer_exact", "rate", "higher"),
     "answer_contains": Figure("answer that contains the expected one", "answer_contains", "rate", "higher"),
     "answer_similarity": Figure("answer similar to the expected one", "answer_similarity", "mean", "higher", "number"),
-    "judged": Figure("judged right by the admitted model", "judged", "rate", "higher"),
+    "judged": Figure("judged right by the admitted judge", "judged", "rate", "higher"),
     "tool_right": Figure("expected tool call", "tool_right", "rate", "higher"),
     "grounded": Figure("grounded answers", "grounded", "rate", "higher"),
     "checks_passed": Figure("answers that passed their checks", "checks_passed", "rate", "higher"),
     "citation_precision": Figure("cited documents that were expected", "citation_precision", "mean", "higher"),
     "citation_recall": Figure("expected documents that were cited", "citation_recall", "mean", "higher"),
-    "must_refuse_answered": Figure("answered what it must refuse", "must_refuse_answered", "rate", "lower"),
-    "must_answer_refused": Figure("refused what it must answer", "must_answer_refused", "rate", "lower"),
-    "unknown_answered": Figure("answered what no document says", "unknown_answered", "rate", "lower"),
-    "escalation_rate": Figure("asked the large model", "without_llm", "rate", "", inverted=True),
+    "must_refuse_answered": Figure("answered when it must refuse", "must_refuse_answered", "rate", "lower"),
+    "must_answer_refused": Figure("refused when it must answer", "must_answer_refused", "rate", "lower"),
+    "unknown_answered": Figure("answered what no document supports", "unknown_answered", "rate", "lower"),
+    "escalation_rate": Figure("called the large model", "without_llm", "rate", "", inverted=True),
     "approval_rate": Figure("waited for a person", "without_human", "rate", "", inverted=True),
     "failure_rate": Figure("runs that failed", "failed", "rate", "lower"),
     "latency_p50": Figure("median seconds", "seconds", "p50", "lower", "seconds"),
     "latency_p95": Figure("95th percentile of seconds", "seconds", "p95", "lower", "seconds"),
-    "usd": Figure("paid for a request", "usd", "mean", "lower", "usd"),
-    "list_usd": Figure("list price of a request", "list_usd", "mean", "lower", "usd"),
+    "usd": Figure("paid per request", "usd", "mean", "lower", "usd"),
+    "list_usd": Figure("list price per request", "list_usd", "mean", "lower", "usd"),
 }
 """Every figure of a report, in its order."""
 
@@ -166,11 +166,11 @@ def parse_threshold(text: str) -> Threshold:
     """Raises `ConfigError` SG107 (not of the form), SG122 (no such figure)."""
     found = re.fullmatch(r"\s*([a-z_0-9]+)\s*(>=|<=)\s*(\d+(?:\.\d+)?)\s*", text)
     if not found:
-        raise ConfigError([Problem("SG107", f"threshold {text!r} is not of the form NAME>=VALUE or NAME<=VALUE")])
+        raise ConfigError([Problem("SG107", f"threshold {text!r} does not have the form NAME>=VALUE or NAME<=VALUE")])
     name, sign, value = found.groups()
     if name not in FIGURES:
         raise ConfigError(
-            [Problem("SG122", f"no figure {name!r}", choices=tuple(FIGURES), suggestion=nearest(name, FIGURES))]
+            [Problem("SG122", f"unknown metric {name!r}", choices=tuple(FIGURES), suggestion=nearest(name, FIGURES))]
         )
     return Threshold(name, sign, float(value))
 

@@ -114,7 +114,7 @@ def rollback(workflow: str, *, by: str, reason: str) -> Entry:
         by_version = {entry["version"]: entry for entry in entries}
         target = by_version.get(entries[-1]["back"]) if entries else None
         if target is None:
-            raise RunError("SG618", f"{workflow} has no version to go back to", hint="Nothing was promoted since")
+            raise RunError("SG618", f"{workflow} has no previous version", hint="Nothing has been promoted since")
         facts = {"from": entries[-1]["digest"], "reason": reason}
         new = _entry(
             entries[-1]["version"] + 1, "rollback", Path(target["path"]), target["digest"], target["back"], by, facts

@@ -225,11 +225,14 @@ def _verdict(plan: Plan, gates: Sequence[Gate], n: int, days: int) -> tuple[Verd
     if first is None:
         goal = gates[-1]
         over = f"{counted(n, 'pair')}, {counted(days, 'day')}"
-        return "PROMOTE", f"Every gate is passed, and {goal.name} is better by {goal.reason} over {over}."
+        return "PROMOTE", f"Every gate passes, and {goal.name} is better by {goal.reason} over {over}."
     waits = first.kind == "validity" and first.name == "days"
     if n >= plan.pairs.maximum and not waits:
-        return "INCONCLUSIVE", f"After the last of {n} pairs {first.kind} on {first.name} is open: {first.reason}."
-    return "CONTINUE", f"Still open is {first.kind} on {first.name}: {first.reason}."
+        return (
+            "INCONCLUSIVE",
+            f"After the last of {n} pairs, {first.kind} on {first.name} is undecided: {first.reason}.",
+        )
+    return "CONTINUE", f"Still undecided: {first.kind} on {first.name}, {first.reason}."
 
 
 def counted(count: int, what: str) -> str:

@@ -48,7 +48,7 @@ class Bounded(Block):
     @model_validator(mode="after")
     def _capped(self) -> Self:
         if (self.metric in LOWER_IS_BETTER) != (self.cap is not None):
-            raise ValueError(f"`cap` is for {', '.join(sorted(LOWER_IS_BETTER))}, and needed there")
+            raise ValueError(f"`cap` is for {', '.join(sorted(LOWER_IS_BETTER))}, and required there")
         return self
 
 
@@ -80,7 +80,7 @@ class Pairs(Block):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.maximum < self.minimum:
-            raise ValueError("`maximum` is at least `minimum`")
+            raise ValueError("`maximum` must be at least `minimum`")
         return self
 
 

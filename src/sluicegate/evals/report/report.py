@@ -102,7 +102,7 @@ def baseline_rows(report: Report) -> list[list[str]]:
 
 
 SLICE_HEAD = ["slice (rows)", *_SLICE_FIGURES]
-BASELINE_HEAD = ["variant", *(FIGURES[name].title for name in _BASELINE_FIGURES), "workflow is more often right by"]
+BASELINE_HEAD = ["variant", *(FIGURES[name].title for name in _BASELINE_FIGURES), "workflow is more often correct by"]
 
 
 def points(report: Report) -> list[Point]:
@@ -147,17 +147,17 @@ def notes_of(report: Report) -> list[str]:
         notes.append(f"{variant}: answers written by {who}.")
         if standing := stand_ins(rows):
             notes.append(
-                f"{variant}: in {standing} of {len(rows)} rows a stand-in answered for a model that could not be "
+                f"{variant}: in {standing} of {len(rows)} rows a fallback answered for a model that could not be "
                 "reached; quality and latency are the stand-in's, the list price is the absent model's."
             )
         if (most := max(row.at_once for row in rows)) > 1:
-            notes.append(f"{variant}: up to {most} runs at a time; its seconds are longer than those of a run alone.")
+            notes.append(f"{variant}: up to {most} concurrent runs, so times are longer than those of a single run.")
         if broken := [row.error for row in rows if row.error]:
-            notes.append(f"{variant}: {len(broken)} of {len(rows)} runs failed, the first by: {broken[0]}")
+            notes.append(f"{variant}: {len(broken)} of {len(rows)} runs failed, the first with: {broken[0]}")
     if len(report.rows) == 2:
         notes.append("all-llm was not run: the workflow has no model of the role llm.")
     if len(report.own) < 100:
-        notes.append(f"{len(report.own)} rows: the intervals are wide, and those of single slices wider.")
+        notes.append(f"{len(report.own)} rows: the intervals are wide, and those of slices wider still.")
     return notes
 
 
@@ -175,14 +175,12 @@ def html(report: Report) -> str:
         found = points(report)
         axes = {"cost": "dollars per 1,000 requests, list price", "quality": "correct"}
         plot = cost_quality_plot(found, **axes) if found else ""
-        parts.append(
-            section("What the routing saves and what it costs", table(BASELINE_HEAD, baseline_rows(report)), plot)
-        )
-    parts.append(section("How to read this", *(f"<p>{escape(note)}</p>" for note in notes_of(report))))
-    parts.append(section("Figures, 95 % intervals", table(["figure", "", "value", "rows", "interval by"], figures)))
+        parts.append(section("Savings and cost of routing", table(BASELINE_HEAD, baseline_rows(report)), plot))
+    parts.append(section("Notes", *(f"<p>{escape(note)}</p>" for note in notes_of(report))))
+    parts.append(section("Metrics, 95 % intervals", table(["figure", "", "value", "rows", "interval by"], figures)))
     if changes := _changes(report):
-        said = f"<p>Before: {escape(before_note(report))}.</p>"
-        parts.append(section("Against the last evaluation of this data", said, changes))
+        said = f"<p>Previous: {escape(before_note(report))}.</p>"
+        parts.append(section("Compared with the last evaluation on this data", said, changes))
     slices = [
         folded(part, table(["figure", "", "value", "rows"], [
             [name, FIGURES[name].title, estimate(name, found), str(found.n)] for name, found in named.items()
@@ -194,7 +192,7 @@ def html(report: Report) -> str:
         [row.text[:120], row.status, row.intent, row.path, row.answer[:240] or row.error[:240], row.run]
         for row in wrong_rows(report)
     ]
-    parts.append(section("Not right", table(["request", "status", "intent", "path", "answer", "run"], wrong)))
+    parts.append(section("Incorrect", table(["request", "status", "intent", "path", "answer", "run"], wrong)))
     return document(f"Evaluation of {report.workflow} on {report.data}", parts)
 
 
@@ -211,7 +209,7 @@ def _changes(report: Report) -> str:
             if better and (up or down):
                 said = ("+ " if (up if better == "higher" else down) else "! ") + said
         lines.append([name, shown(name, change.before), shown(name, change.now), said])
-    return table(["figure", "before", "now", "difference, row by row"], lines)
+    return table(["metric", "previous", "now", "paired difference"], lines)
 
 
 def junit(report: Report) -> str:
@@ -235,7 +233,7 @@ def junit(report: Report) -> str:
         case(f"{row.text[:100]} [{row.case[:8]}]", row.metrics.get("seconds", 0.0), failure=said, error=row.error)
     failed = {str(threshold) for threshold in report.failed_thresholds()}
     for threshold in report.thresholds:
-        case(str(threshold), failure="not reached" if str(threshold) in failed else "")
+        case(str(threshold), failure="missed" if str(threshold) in failed else "")
     for key, value in counts.items():
         suite.set(key, str(value))
     return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -48,7 +48,7 @@ def gate_rows(decision: Decision) -> list[list[str]]:
 def withheld_note(decision: Decision) -> str:
     """In how many pairs the challenger was not shown all that the champion had."""
     pairs = counted(decision.withheld, "pair")
-    return f"In {pairs} the challenger's policies withheld from the one who asked a passage that the champion had."
+    return f"In {pairs} the challenger's policies withheld from the requester a passage that the champion used."
 
 
 def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
@@ -93,9 +93,8 @@ def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None 
     )
     reading = (
         "<p>Differences are challenger less champion, positive where the challenger is better; capped metrics are "
-        "shares of their cap. Squares are means, bars what is not ruled out at any look, dashes what the lower end "
-        "must pass."
-        " Slices are shown and not decided on.</p>"
+        "shares of their cap. Squares are means, bars confidence intervals that hold at every look, dashes the limit "
+        "that the lower end must pass. Slices are shown but not decided on.</p>"
     )
     if decision.withheld:
         facts += f"<p>{escape(withheld_note(decision))}</p>"
@@ -106,10 +105,10 @@ def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None 
             facts,
             section("Gates", table(["gate", "of", "state", "champion", "challenger", "why"], gates)),
             section("Differences by slice", reading, forest_plot(forest, title="differences") if forest else ""),
-            section("On the way", *plots),
+            section("Progress", *plots),
             section(
                 "Ten worst regressions",
-                table(["loss", "in what", "request", "champion's run", "challenger's run"], worst),
+                table(["loss", "metrics", "request", "champion's run", "challenger's run"], worst),
                 "<p>See a run: <code>sluicegate trace show RUN</code></p>" if worst else "",
             ),
         ],

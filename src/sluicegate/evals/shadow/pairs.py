@@ -88,7 +88,7 @@ class PairStore:
                     raise RunError(
                         "SG616",
                         f"the plan {plan.plan!r} has changed since its first pair",
-                        hint="Restore it, or begin anew under another name",
+                        hint="Restore it, or start again under another name",
                     )
                 if known.stopped_at is None:
                     raise RunError(
@@ -126,8 +126,8 @@ class PairStore:
             if any(known.plan.plan == plan.plan for known in self.all() if known.workflow == workflow):
                 raise RunError(
                     "SG616",
-                    f"the plan {plan.plan!r} is not the one that its comparison was started with",
-                    hint="Restore it, or begin a comparison under another name",
+                    f"the plan {plan.plan!r} is not the one that its shadow was started with",
+                    hint="Restore it, or start a shadow under another name",
                 ) from None
             raise
 

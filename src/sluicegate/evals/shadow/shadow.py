@@ -167,7 +167,7 @@ def challenger_of(at: Registration) -> tuple[Opened, Challenge]:
     if workflow.digest != at.challenger_digest:
         raise RunError(
             "SG616",
-            f"the challenger of {at.workflow} has changed since its comparison started",
+            f"the challenger of {at.workflow} has changed since its shadow was started",
             hint="Restore it, or stop the shadow and start another",
         )
     return challenge_by(workflow, folder_of(at))

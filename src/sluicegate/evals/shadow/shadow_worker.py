@@ -124,7 +124,7 @@ class ShadowProcess:
             self._deaths = 0
         pause = min(2.0**self._deaths, _PATIENCE_S)
         self._deaths, self._not_before = self._deaths + 1, time.monotonic() + pause
-        log.warning("the shadow of %s left with %s; it is started again in %g s", self._workflow, status, pause)
+        log.warning("the shadow of %s exited with %s; restarting in %g s", self._workflow, status, pause)
         self._let_go("process died")
         self._forget()
 

@@ -79,14 +79,14 @@ class Runtime:
             connection.request("POST", path, json.dumps(body), {"Authorization": f"Bearer {self.key}"})
             return json.loads(connection.getresponse().read())
         except (OSError, HTTPException, ValueError) as error:
-            raise UnusableAnswerError(f"embedded:{self.name} does not answer {path}: {error}") from error
+            raise UnusableAnswerError(f"embedded:{self.name} does not respond to {path}: {error}") from error
         finally:
             connection.close()
 
     def chat(self, ask: Ask, gone: threading.Event, say: Callable[[str], None]) -> Answer:
         self.load()
         if self.embeds:
-            raise UnusableAnswerError(f"embedded:{self.name} makes embeddings, it does not chat")
+            raise UnusableAnswerError(f"embedded:{self.name} is an embedding model; it cannot chat")
         plain = [{"role": each.role, "content": _plain(each.content)} for each in ask.messages]
         request: dict[str, Any] = {
             "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
@@ -131,7 +131,7 @@ class Runtime:
     def embed(self, texts: Sequence[str], gone: threading.Event) -> list[list[float]]:
         self.load()
         if not self.embeds:
-            raise UnusableAnswerError(f"embedded:{self.name} chats, it does not make embeddings")
+            raise UnusableAnswerError(f"embedded:{self.name} is a chat model; it makes no embeddings")
         vectors: list[list[float]] = []
         for text in texts:
             if gone.is_set():
@@ -230,7 +230,7 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
     """A GGUF file of the user's: its path, whether it makes embeddings, the context it was trained for."""
     path = Path(name).expanduser()
     if not path.is_file():
-        raise ModelError("SG306", f"there is no file {path}", hint="Name one of the embedded models or a GGUF file")
+        raise ModelError("SG306", f"no file {path}", hint="Name one of the embedded models or a GGUF file")
     import gguf
 
     try:
@@ -238,7 +238,7 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
         architecture = str(fields["general.architecture"].contents())
         trained = int(fields[f"{architecture}.context_length"].contents())
     except (ValueError, KeyError, OSError, IndexError) as error:
-        raise WeightsMismatchError(f"{path} is not a sound GGUF file: {error}") from error
+        raise WeightsMismatchError(f"{path} is not a valid GGUF file: {error}") from error
     return path, f"{architecture}.pooling_type" in fields, trained
 
 

@@ -54,7 +54,7 @@ class Encoder:
         try:
             bert = Bert.read(path)
         except (KeyError, ValueError, IndexError, OSError) as error:
-            raise WeightsMismatchError(f"{path} is not a sound BERT encoder: {error}") from error
+            raise WeightsMismatchError(f"{path} is not a valid BERT encoder: {error}") from error
         self._tokenizer = tokenizer_of(bert.vocabulary)
         self._start, self._end = (self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
         self._pools = ThreadpoolController()
@@ -110,13 +110,13 @@ class Layered:
         self._weight = weights.known(name.removesuffix(weights.LAYERS))
         if self._weight.kind != "embed":
             raise UnusableAnswerError(
-                f"embedded:{name}: {self._weight.name} chats, it has no sentence to show layers of",
+                f"embedded:{name}: {self._weight.name} is a chat model; layer embeddings need a sentence encoder",
                 hint="Name an embedded sentence encoder",
             )
         self._encoder = _encoder(self._weight.name)
 
     async def chat(self, ask: Ask) -> Answer:  # noqa: ARG002
-        raise UnusableAnswerError(f"embedded:{self._name} describes texts, it does not chat")
+        raise UnusableAnswerError(f"embedded:{self._name} is an embedding model; it cannot chat")
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await in_thread(self._encoder.executor, lambda gone: self._encoder.embed(texts, gone))

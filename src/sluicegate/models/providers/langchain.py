@@ -64,8 +64,8 @@ def ready(config: ModelConfig) -> None:
         near = nearest(config.provider, known)
         raise ModelError(
             "SG308",
-            f"there is no provider {config.provider!r}",
-            hint=f"Did you mean {near!r}?" if near else f"There are: {', '.join(sorted(known))}",
+            f"unknown provider {config.provider!r}",
+            hint=f"Did you mean {near!r}?" if near else f"One of: {', '.join(sorted(known))}",
         )
 
 
@@ -103,7 +103,7 @@ class LangChain:
         except Exception as error:
             raise self._explained(error) from error
         if whole is None:
-            raise UnusableAnswerError(f"{self._name} gave no answer")
+            raise UnusableAnswerError(f"{self._name} returned no answer")
         return _answer(whole, str(whole.text))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
@@ -139,7 +139,9 @@ class LangChain:
             raise _no_package(self._config, _named(error)) from error
         except Exception as error:
             raise ModelError(
-                "SG308", f"{self._name} cannot be made: {type(error).__name__}", hint="Check its settings and its key"
+                "SG308",
+                f"{self._name} cannot be created: {type(error).__name__}",
+                hint="Check its settings and its key",
             ) from error
 
     def _explained(self, error: Exception) -> ModelError:
@@ -153,15 +155,15 @@ class LangChain:
             variable = PROVIDERS.get(self._config.provider, ("", "its key"))[1]
             return ModelError("SG308", f"{self._name} refuses the key", hint=f"Check {variable}")
         if status == 404:
-            return ModelError("SG302", f"the provider has no {self._config.model}", hint="Check the model's name")
+            return ModelError("SG302", f"the provider has no model {self._config.model}", hint="Check the model's name")
         if status in (408, 504) or "timeout" in kind.casefold():
             return ModelError("SG303", f"{self._name} timed out", hint="Raise `timeout_s`")
         if isinstance(status, int) and (status == 429 or status >= 500):
-            return ModelError("SG304", f"{self._name} is overloaded (HTTP {status})", hint="Try later")
+            return ModelError("SG304", f"{self._name} is overloaded (HTTP {status})", hint="Try again later")
         if status in (400, 413) and ("context" in folded or "too long" in folded):
             return PromptTooLongError(f"the prompt is too long for {self._name}", hint="Shorten it")
         if "connect" in kind.casefold() or isinstance(error, ConnectionError):
-            return UnreachableError(f"{self._name} cannot be reached: {kind}", hint="Check the network and `base_url`")
+            return UnreachableError(f"{self._name} is unreachable: {kind}", hint="Check the network and `base_url`")
         return UnusableAnswerError(f"{self._name} failed: {kind}" + (f" (HTTP {status})" if status else ""))
 
 

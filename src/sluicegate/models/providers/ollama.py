@@ -94,7 +94,7 @@ class Ollama:
                         ask.on_token(piece)
                 logprobs += _tokens(last.logprobs)
         if last is None or not last.done:
-            raise UnreachableError(f"{self._name} broke off its answer", hint="Look at the Ollama server's log")
+            raise UnreachableError(f"{self._name} broke off its answer", hint="See the Ollama server's log")
         prompt_tokens = int(last.prompt_eval_count or 0)
         self._refuse_cut(ask, prompt_tokens)
         return Answer(
@@ -144,7 +144,7 @@ class Ollama:
         reply = await self._json("POST", "/api/embed", body)
         vectors: list[list[float]] = reply.get("embeddings") or []
         if len(vectors) != len(texts):
-            raise UnusableAnswerError(f"{self._name} gave no embedding for some texts")
+            raise UnusableAnswerError(f"{self._name} returned no embedding for some texts")
         return [unit(vector) for vector in vectors]
 
     async def _embed_in_parts(self, text: str) -> list[float]:
@@ -177,7 +177,7 @@ class Ollama:
                 raise self._refused(500, str(reply["error"]))  # pyright: ignore[reportUnknownArgumentType]
             return kind.model_validate(reply)
         except ValueError as error:
-            raise UnusableAnswerError(f"{self._name} answered with something that is not Ollama's API") from error
+            raise UnusableAnswerError(f"{self._name} did not answer with Ollama's API") from error
 
     async def _json(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
         async with self._answering(path, body if body is None else {**body, "stream": False}, method) as lines:
@@ -187,7 +187,7 @@ class Ollama:
         except ValueError:
             reply = None
         if not isinstance(reply, dict):
-            raise UnusableAnswerError(f"{self._name} answered with something that is not Ollama's API")
+            raise UnusableAnswerError(f"{self._name} did not answer with Ollama's API")
         return reply  # pyright: ignore[reportUnknownVariableType]
 
     @asynccontextmanager
@@ -205,7 +205,7 @@ class Ollama:
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise UnreachableError(
                 f"no Ollama server at {self._url}",
-                hint="Start it with `ollama serve`, or set OLLAMA_HOST to where it runs",
+                hint="Start it with `ollama serve`, or set OLLAMA_HOST to its address",
             ) from error
         except (httpx.HTTPError, UnicodeDecodeError, httpx.InvalidURL) as error:
             raise UnreachableError(f"the connection to {self._url} broke: {type(error).__name__}") from error
@@ -244,7 +244,7 @@ class Ollama:
             )
         if status in (429, 502, 503, 504):
             return ModelError(
-                "SG304", f"{self._name} is overloaded: {message}", hint="Try later, or raise OLLAMA_MAX_QUEUE"
+                "SG304", f"{self._name} is overloaded: {message}", hint="Try again later, or raise OLLAMA_MAX_QUEUE"
             )
         if status in (401, 403):
             return ModelError("SG308", f"the server at {self._url} refuses the key", hint="Set OLLAMA_API_KEY")

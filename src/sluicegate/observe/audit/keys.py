@@ -28,10 +28,10 @@ def private_key(path: Path | None = None) -> Ed25519PrivateKey:
         if not path.exists():
             _make(path)
         if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise CorruptError(f"the audit key {path} can be read by others", hint=f"chmod 600 {path}")
+            raise CorruptError(f"the audit key {path} is readable by other users", hint=f"chmod 600 {path}")
         loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise RunError("SG607", f"the audit key {path} cannot be read or made: {error.strerror}") from error
+        raise RunError("SG607", f"the audit key {path} cannot be read or created: {error.strerror}") from error
     except ValueError as error:
         raise CorruptError(f"the audit key {path} is not a private key", hint="Restore it from a backup") from error
     if not isinstance(loaded, Ed25519PrivateKey):

@@ -165,7 +165,7 @@ class AuditLog:
                 found = [parsed(line) for line in lines]
                 whole = [record for record in found if record is not None]
                 if not whole or len(whole) < len(found):
-                    raise _tampered(self.folder, f"{path.name} holds what is not a record")
+                    raise _tampered(self.folder, f"{path.name} contains a line that is not a record")
                 body, _, own = whole[-1]
                 # not the last one's time: the clock may have gone back since
                 newest = max(datetime.fromisoformat(each["at"]) for each, _, _ in whole)
@@ -325,7 +325,7 @@ class AuditLog:
             elif path.read_bytes() != ours:
                 raise CorruptError(
                     f"the audit log in {self.folder} was signed with another key",
-                    hint="Restore the key, or move the folder away to start anew",
+                    hint="Restore the key, or move the folder away to start a new log",
                 )
 
 
@@ -370,5 +370,5 @@ def _writable(folder: Path) -> Generator[None]:
 
 
 def _tampered(folder: Path, what: str) -> RunError:
-    hint = "Run `sluicegate audit verify`; keep the folder as evidence and move it away to start anew"
+    hint = "Run `sluicegate audit verify`; keep the folder as evidence and move it away to start a new log"
     return CorruptError(f"the audit log in {folder} was changed: {what}", hint=hint)

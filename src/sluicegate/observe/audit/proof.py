@@ -64,7 +64,7 @@ def check_proof(proof: Any, *, public_key: bytes | None = None) -> tuple[bool, s
                 if body.get("run") != proof["run"]:
                     return False, "a record belongs to another run"
                 if count and body["seq"] != position + 1:
-                    return False, f"record {body['seq']} stands at the place of {position + 1}"
+                    return False, f"record {body['seq']} is at the position of {position + 1}"
                 position = body["seq"]
                 count += 1
             else:

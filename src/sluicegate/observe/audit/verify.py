@@ -62,7 +62,7 @@ def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence
     paths = segments(folder)
     pem = folder / "public.pem"
     if not (paths or (folder / "head").exists()) or not (public_key or pem.exists()):
-        raise NotFoundError(f"there is no audit log in {folder}")
+        raise NotFoundError(f"no audit log in {folder}")
     key = read_public(public_key or pem.read_bytes())
     findings: list[Finding] = []
     statements = _statements(folder, key, findings)
@@ -119,7 +119,7 @@ def _lines(paths: Sequence[Path], findings: list[Finding]) -> list[_Line]:
             elif path is paths[-1] and not raw.endswith(b"\n") and data.endswith(raw):
                 findings.append(Finding("torn", _seq(raw), place, "the last line is torn: its writer was killed"))
             else:
-                findings.append(Finding("edited", _seq(raw), place, "the record is not what its hash says"))
+                findings.append(Finding("edited", _seq(raw), place, "the record does not match its hash"))
     return lines
 
 
@@ -140,7 +140,7 @@ def _check_order(lines: Sequence[_Line], base: dict[str, Any], findings: list[Fi
                 span = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
                 findings.append(Finding("deleted", missing[0], line.place, f"missing before this line: {span}"))
             elif not all(seq in edited for seq in range(expected, line.seq)) or line.seq < expected:
-                findings.append(Finding("reordered", line.seq, line.place, f"stands where {expected} belongs"))
+                findings.append(Finding("reordered", line.seq, line.place, f"is at the position of {expected}"))
         elif line.previous != previous:
             message = "does not follow from the record before it"
             findings.append(Finding("rewritten", line.seq, line.place, message))
@@ -174,5 +174,5 @@ def _check_tail(lines: Sequence[_Line], head: dict[str, Any], findings: list[Fin
     if not beyond:
         return
     kind: Kind = "unsigned" if len(beyond) == 1 and beyond[0].previous == head["hash"] else "rewritten"
-    message = "the head does not know this record" + (": its writer was killed" if kind == "unsigned" else "")
+    message = "the head does not include this record" + (": its writer was killed" if kind == "unsigned" else "")
     findings.append(Finding(kind, beyond[0].seq, beyond[0].place, message))

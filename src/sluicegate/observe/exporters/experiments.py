@@ -45,7 +45,7 @@ def ready_to_send(keys: Keys | None = None) -> tuple[Keys, ServerState]:
         raise RunError("SG613", "no Langfuse keys are set", hint="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
     state = server_state(keys)
     if not state.reachable:
-        raise RunError("SG614", f"Langfuse at {keys.host}: {state.reason}", hint="Try again when it is well")
+        raise RunError("SG614", f"Langfuse at {keys.host}: {state.reason}", hint="Retry when the server is healthy")
     return keys, state
 
 

@@ -193,8 +193,8 @@ def request(client: "httpx.Client", method: str, url: str, **options: Any) -> "h
 
 _REASONS = {
     401: "the keys are refused",
-    403: "the keys may not write",
-    404: "no such address",
+    403: "the keys have no write access",
+    404: "address not found",
     413: "too large for the server",
 }
 

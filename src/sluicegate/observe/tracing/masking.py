@@ -134,7 +134,7 @@ def _checked(group: str, name: str, pattern: str) -> str:
     try:
         groups = re.compile(pattern).groups
     except re.error as error:
-        raise ConfigError([Problem("SG107", f"{place} is no regular expression: {error}")]) from error
+        raise ConfigError([Problem("SG107", f"{place} is not a regular expression: {error}")]) from error
     if groups:
         raise ConfigError([Problem("SG107", f"{place} has a capturing group", hint="Write (?:…) instead of (…)")])
     return f"(?P<{group}>{pattern})"
@@ -170,7 +170,7 @@ def _home_key() -> bytes:
             _make_key(path)
         return path.read_bytes()
     except OSError as error:
-        raise RunError("SG607", f"cannot keep a key in {path}: {error.strerror}", hint="Check permissions") from error
+        raise RunError("SG607", f"cannot store a key in {path}: {error.strerror}", hint="Check permissions") from error
 
 
 def _make_key(path: Path) -> None:

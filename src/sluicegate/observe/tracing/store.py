@@ -119,8 +119,8 @@ class Store:
             "SELECT * FROM runs WHERE substr(run_id, 1, ?) = ? LIMIT 3", (len(run_id), run_id)
         )
         if len(rows) != 1 or not run_id:
-            what = f"no run {run_id!r}" if not rows else f"several runs begin with {run_id!r}"
-            raise NotFoundError(f"{what} in {self.path}", hint="`sluicegate trace list` shows the runs there are")
+            what = f"no run {run_id!r}" if not rows else f"several runs start with {run_id!r}"
+            raise NotFoundError(f"{what} in {self.path}", hint="List all runs: sluicegate trace list")
         return _decoded_run(rows[0])
 
     def spans(self, run_id: str) -> list[dict[str, Any]]:
@@ -146,7 +146,7 @@ class Store:
         self.write(Writes([], [], [score], []))
 
     def usage(self, which: RunFilter | None = None) -> dict[str, Any]:
-        """Totals over finished runs: runs and share per path, cost, cost with the large model alone, calls avoided.
+        """Totals over finished runs: runs and share per path, cost, cost with only the large model , calls avoided.
 
         ``llm_calls_avoided`` counts the runs that were answered without any call of the large model.
         """

@@ -25,5 +25,5 @@ def must_see(run: Mapping[str, Any], principal: Principal, policy: PolicyEngine,
         raise RunError(
             "SG610",
             f"policy does not let {principal['id']} see run {run['run_id']}",
-            hint="Ask as the requester, or with the role operator or auditor",
+            hint="Use --as with the requester, or with the role operator or auditor",
         )

@@ -60,7 +60,7 @@ def _facts(run: Mapping[str, Any]) -> str:
     confidence = "" if run["confidence"] is None else f"{run['confidence']:.3f}"
     threshold = "" if run["threshold"] is None else f" against the threshold {run['threshold']:.3f}"
     waited = "" if run["waited_s"] is None else f"{timing(1000 * run['waited_s'])}, then: {run['approval']}"
-    alone = "" if run["all_llm_usd"] is None else f", with the large model alone {money(run['all_llm_usd'])}"
+    alone = "" if run["all_llm_usd"] is None else f", with only the large model  {money(run['all_llm_usd'])}"
     tokens = "" if run["prompt_tokens"] is None else f"{run['prompt_tokens']} + {run['completion_tokens']}"
     begun = f"{datetime.fromtimestamp(run['started_ns'] / 1e9).astimezone():%Y-%m-%d %H:%M:%S %Z}"
     facts = {

@@ -68,9 +68,9 @@ def run_view(
         if value:
             lines.append(_fact(label, value))
     if run["waited_s"] is not None:
-        lines.append(_fact("waited", f"{timing(1000 * run['waited_s'])} for a person, who said {run['approval']}"))
+        lines.append(_fact("waited", f"{timing(1000 * run['waited_s'])} for a person, decision: {run['approval']}"))
     if run["usd"] is not None:
-        alone = "" if run["all_llm_usd"] is None else f"; with the large model alone {money(run['all_llm_usd'])}"
+        alone = "" if run["all_llm_usd"] is None else f"; with only the large model  {money(run['all_llm_usd'])}"
         lines.append(_fact("cost", f"{money(run['usd'])}{alone}"))
     lines.append(_fact("trace", run["trace_id"]))
     lines += [_tree(item) for item in span_tree(spans)]
@@ -95,7 +95,7 @@ def usage_view(usage: Mapping[str, Any]) -> "RenderableType":
     table = Table("path", "runs", "share", "cost", "mean time", box=None)
     for path, row in usage["paths"].items():
         table.add_row(path, str(row["runs"]), f"{row['share']:.0%}", money(row["usd"]), timing(row["mean_ms"]))
-    against = f"; with the large model alone {money(usage['all_llm_usd'])}" if usage["all_llm_usd"] is not None else ""
+    against = f"; with only the large model  {money(usage['all_llm_usd'])}" if usage["all_llm_usd"] is not None else ""
     total = (
         f"{usage['runs']} runs, {usage['llm_calls_avoided']} answered without the large model, "
         f"{usage['prompt_tokens']} + {usage['completion_tokens']} tokens, {money(usage['usd'])}{against}"

@@ -162,7 +162,7 @@ def _alike(folder: Path) -> Alike:
 @functools.cache  # once is enough
 def _warn(answered: str, fitted: str) -> None:
     logging.getLogger(__name__).warning(
-        "confidence was fitted to answers of %s; %s answers, so its threshold proves nothing: "
+        "confidence was fitted to answers of %s; %s answers, so its threshold does not hold; "
         "fit it again with `sluicegate router fit WORKFLOW --task answer`",
         fitted,
         answered,

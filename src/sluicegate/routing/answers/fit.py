@@ -85,8 +85,8 @@ def fit_answers(
     right, proof = _right(graded), _right(apart)
     if len(graded) < LEAST or _few(right) or not len(apart):
         raise InsufficientDataError(
-            f"{len(graded)} graded answers to fit on, {int(right.sum())} of them right, and {len(apart)} held apart",
-            hint=f"At least {LEAST} are needed to fit on, {EACH} right and {EACH} wrong, and as many again to prove on",
+            f"{len(graded)} graded answers to fit on, {int(right.sum())} of them right, and {len(apart)} held out",
+            hint=f"At least {LEAST} are needed to fit on, {EACH} right and {EACH} wrong, and as many for the proof",
         )
     alike = _alike(graded) if embedder else None
     seen, shown = _seen(graded, alike, own=True), _seen(apart, alike)
@@ -258,9 +258,9 @@ def _threshold(crossed: Floats, right: Truth, chance: Floats, proof: Truth, targ
         rate = float(np.mean(~right[crossed >= strict[0]]))
         missing = rows_needed(rate, target.error, target.confidence)
         raise InsufficientDataError(
-            f"no confidence can promise answers wrong at most {target.error:.0%} of the time: of the surest "
-            f"{int(surest.sum())} of {len(chance)} answers held apart, {int((~proof[surest]).sum())} are wrong",
-            hint=f"About {max(missing, least)} answers as sure as the surest would do, held apart" if missing else
-            f"Allow more error, or improve the answers; {least} sure and right ones are the least that prove it",
+            f"no threshold reaches the {target.error:.0%} error target: of the most confident "
+            f"{int(surest.sum())} of {len(chance)} held-out answers, {int((~proof[surest]).sum())} are wrong",
+            hint=f"About {max(missing, least)} held-out answers of the highest confidence would suffice" if missing else
+            f"Allow more error, or improve the answers; a proof needs at least {least} confident and correct ones",
         )  # fmt: skip
     return found

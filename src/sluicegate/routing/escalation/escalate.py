@@ -54,7 +54,7 @@ class EscalationRouter:
 
     def __init__(self, head: Head, card: dict[str, Any], *, embed: EmbedNow | None) -> None:
         if head.dimensions and embed is None:
-            raise ModelError("SG312", "this router was fitted with embeddings, and there is no embedder to ask")
+            raise ModelError("SG312", "this router was fitted with embeddings, but no embedder is available")
         self.head = head
         self.card = card
         self._embed = embed
@@ -95,7 +95,7 @@ async def fit_escalation(
         )
     if gain.mean() <= 0:
         raise InsufficientDataError(
-            "the large model is right no more often than the small one: there is nothing to escalate for"
+            "the large model is right no more often than the small one; escalation would gain nothing"
         )
     # folds that share out gains, ties and losses alike
     fold = folds_of((gain + 1).astype(int), FOLDS)

@@ -147,19 +147,19 @@ def read_card(folder: Path, *, task: str | None = None) -> dict[str, Any]:
     """
     path = folder / CARD
     if not path.is_file():
-        raise ModelError("SG310", f"there is no router artifact in {folder}", hint=f"{REFIT} … --out {folder}")
+        raise ModelError("SG310", f"no router artifact in {folder}", hint=f"{REFIT} … --out {folder}")
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         stated, listed, form = card.pop("hash"), card["files"], card["format"]
         present = {file.name for file in folder.iterdir() if file.name != CARD and not file.name.startswith(".")}
         if form != FORMAT:
-            raise _edited(folder, f"it is of format {form}, this release reads {FORMAT}")
+            raise _edited(folder, f"it has format {form}; this release reads {FORMAT}")
         if stated != _digest(card):
             raise _edited(folder, f"{CARD} was changed")
         changed = [name for name in listed if name not in present or _sha256(folder / name) != listed[name]]
         if changed or present - listed.keys() - REPORTS:
             names = ", ".join(sorted(changed or present - listed.keys() - REPORTS))
-            raise _edited(folder, f"{names} {'was changed or is gone' if changed else 'does not belong to it'}")
+            raise _edited(folder, f"{names} {'was changed or is missing' if changed else 'does not belong to it'}")
     except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _edited(folder, f"{CARD} cannot be read") from error
     card["hash"] = stated
@@ -211,7 +211,7 @@ def read_head(folder: Path, card: Mapping[str, Any]) -> Head:
             projection=_projection(arrays),
         )
     except (ValueError, KeyError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise _edited(folder, "its files do not fit together") from error
+        raise _edited(folder, "its files are inconsistent") from error
 
 
 def _projection(arrays: Mapping[str, Any]) -> Projection | None:
@@ -228,7 +228,7 @@ def check_fits(card: Mapping[str, Any], *, intents: set[str], where: str) -> Non
         shown = ", ".join(missing[:5]) + (f" and {len(missing) - 5} more" if len(missing) > 5 else "")
         raise ModelError(
             "SG312",
-            f"the router artifact answers {shown}, which {where} does not have",
+            f"the router artifact predicts {shown}, which {where} does not have",
             hint="Add them under `intents:`, or fit the router again on this workflow's examples",
         )
 

@@ -114,9 +114,7 @@ def check_rows(rows: Labelled, *, oos_label: str | None = None) -> None:
         raise InsufficientDataError(f"no row has the out-of-scope label {oos_label!r}", hint=f"Labels: {_some(counts)}")
     if len(inside) < 2:
         only = next(iter(inside), "none")
-        raise InsufficientDataError(
-            f"one class only ({only}): there is nothing to tell apart", hint="Add a second label"
-        )
+        raise InsufficientDataError(f"only one class ({only}); at least two are needed", hint="Add a second label")
     if len(counts) > MOST_LABELS:
         raise InsufficientDataError(
             f"{len(counts):,} labels in {len(rows):,} rows; a head holds at most {MOST_LABELS:,}",
@@ -125,7 +123,7 @@ def check_rows(rows: Labelled, *, oos_label: str | None = None) -> None:
     single = sorted(label for label, count in counts.items() if count < 2)
     if single:
         raise InsufficientDataError(
-            f"{_some(single)}: one example each; a class needs 2 to be cross-fitted and held apart",
+            f"{_some(single)}: one example each; a class needs 2 for cross-fitting and hold-out",
             hint="Add examples, or leave the class out",
         )
 
@@ -303,13 +301,13 @@ def _unsupported(confidence: Any, right: Any, first: float, settings: FitSetting
     count, wrong = int(accepted.sum()), int((accepted & ~right).sum())
     aim = f"wrong at most {settings.error:.1%} of the time, with {settings.confidence:.0%} confidence"
     needed = rows_needed(wrong / count if count else 0.0, settings.error, settings.confidence)
-    said = f"of the {count} surest of {len(right)} calibration rows {wrong} are wrong"
+    said = f"of the {count} most confident of {len(right)} calibration rows, {wrong} are wrong"
     if needed is None:
-        more = "no number of examples of this quality supports it: better or more training data, or a larger --error"
+        more = "no number of examples of this quality proves it; use better or more training data, or a larger --error"
     else:
         rows = max(1, round((needed - count) * len(right) / max(count, 1)))
         more = f"about {rows} more calibration examples are needed, or a larger --error"
-    return InsufficientDataError(f"no threshold can be promised to be {aim}: {said}", hint=more[0].upper() + more[1:])
+    return InsufficientDataError(f"no threshold can be proved to be {aim}: {said}", hint=more[0].upper() + more[1:])
 
 
 def _some_of(rows: Labelled, indices: Sequence[int]) -> Labelled:

@@ -36,9 +36,9 @@ def corrections_of(rows: Sequence[Mapping[str, Any]], *, labels: set[str]) -> Co
     for row in rows:
         text, label = row.get("text"), str(row.get("label") or "").strip().strip('"')
         if not isinstance(text, str) or not text.strip():
-            unusable["the request's text was not kept"] += 1
+            unusable["the request's text was not recorded"] += 1
         elif label not in labels:
-            unusable[f"{label!r} is no label of this router"] += 1
+            unusable[f"{label!r} is not a label of this router"] += 1
         else:
             latest[folded(text)] = (text, label)
     return Corrections([text for text, _ in latest.values()], [label for _, label in latest.values()], unusable)
@@ -110,7 +110,8 @@ async def would_change(
         labels += before.label != after.label
         trust += trusted[0] != trusted[1]
         said = [
-            f"{one.label}{'' if sure else ' (not sure)'}" for one, sure in zip((before, after), trusted, strict=True)
+            f"{one.label}{'' if sure else ' (below threshold)'}"
+            for one, sure in zip((before, after), trusted, strict=True)
         ]
         examples.append({"text": text, "before": said[0], "after": said[1]})
     return {"requests": len(texts), "other_label": labels, "other_trust": trust, "examples": examples[:shown]}

@@ -37,7 +37,7 @@ class FittedRouter:
         that has none.
         """
         if artifact.head.dimensions and embed is None:
-            raise ModelError("SG312", "this router was fitted with embeddings, and there is no embedder to ask")
+            raise ModelError("SG312", "this router was fitted with embeddings, but no embedder is available")
         self.artifact = artifact
         self._embed = embed
         fitted = artifact.card["threshold"]
@@ -74,8 +74,8 @@ class FittedRouter:
         if len(vector) != head.dimensions:
             raise ModelError(
                 "SG312",
-                f"the embedder gives {len(vector)} dimensions, the router was fitted with {head.dimensions}",
-                hint="Name the embedder it was fitted with, or fit it again",
+                f"the embedder returns {len(vector)} dimensions; the router was fitted with {head.dimensions}",
+                hint="Use the embedder it was fitted with, or fit it again",
             )
         return vector
 

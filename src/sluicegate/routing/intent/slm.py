@@ -127,7 +127,7 @@ def _letter_probabilities(completion: Completion, letters: str) -> list[float]:
     token = next((t for t in reversed(completion.logprobs) if t.token.strip(' "') == chosen), None)
     if token is None:
         raise UnusableAnswerError(
-            f"{completion.model} gives no token probabilities, which label decoding needs",
+            f"{completion.model} returns no token probabilities, which label decoding needs",
             hint="Use an ollama: or embedded: model for this role, or the strategy head",
         )
     found = dict.fromkeys(letters, 0.0)

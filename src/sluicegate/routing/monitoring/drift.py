@@ -86,7 +86,7 @@ def drift(before: Window, after: Window) -> Drift:
     for name, window in (("earlier", before), ("later", after)):
         if len(window) < LEAST:
             raise InsufficientDataError(
-                f"{len(window)} classified runs in the {name} window, {LEAST} are needed to speak of drift",
+                f"{len(window)} classified runs in the {name} window; a drift test needs at least {LEAST}",
                 hint="Wait for more runs, or move the boundary with --since",
             )
     tested = stats.ks_2samp(before.confidence, after.confidence)
@@ -102,7 +102,7 @@ def drift(before: Window, after: Window) -> Drift:
             f"(PSI {index:.2f}): calibrate again"
         )
     if label_p < SIGNIFICANT and v > 0.1:
-        warnings.append(f"the label mix changed (Cramér's V {v:.2f}): the threshold was proved on another mix")
+        warnings.append(f"the label mix changed (Cramér's V {v:.2f}): the threshold was proved on a different mix")
     if oos_p < SIGNIFICANT and abs(rates[1] - rates[0]) > 0.02:
         warnings.append(f"out of scope went from {rates[0]:.1%} to {rates[1]:.1%}")
     return Drift(

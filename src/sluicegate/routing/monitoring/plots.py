@@ -29,7 +29,7 @@ def reliability_svg(bins: Sequence[Mapping[str, float]], *, threshold: float | N
         [max(0.0, most - mean) for mean, most in zip(accuracy, high, strict=True)],
     ]
     total = sum(counts) or 1
-    top.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="confidence is accuracy")
+    top.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect calibration")
     top.errorbar(
         [b["confidence"] for b in bins],
         accuracy,
@@ -66,7 +66,7 @@ def cost_quality_svg(
     """
     figure, (axis,) = _figure(1)
     axis.plot([share for share, _ in curve], [accuracy for _, accuracy in curve], color=BLUE, label="router")
-    axis.plot([0, 1], [weak, strong], color=GREY, linestyle="--", label="by chance")
+    axis.plot([0, 1], [weak, strong], color=GREY, linestyle="--", label="random")
     floor, ceiling = axis.get_ylim()
     for gap, share in (reached or {}).items():
         height = weak + gap * (strong - weak)

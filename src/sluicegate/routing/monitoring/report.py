@@ -37,7 +37,7 @@ async def report_intents(
         raise ModelError(
             "SG312",
             f"the rows have labels the router does not know: {', '.join(unknown[:5])}",
-            hint="Report on rows of its own labels, or fit it again with these",
+            hint="Use rows with its labels, or fit it again with these",
         )
     found: list[Classification] = []
     milliseconds: list[float] = []

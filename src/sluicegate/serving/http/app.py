@@ -101,7 +101,7 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _http(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return _said(of_status(404, "there is nothing at this address", hint="GET /openapi.json lists what there is"))
+        return _said(of_status(404, "no such endpoint", hint="GET /openapi.json lists the endpoints"))
     headers = error.headers or {}
     hint = f"Use {headers['Allow']}" if "Allow" in headers else ""
     response = _said(of_status(error.status_code, error.detail, hint=hint))

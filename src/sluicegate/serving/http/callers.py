@@ -94,12 +94,12 @@ class TokenFile:
         given = headers.getlist("authorization")
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         if scheme.lower() != "bearer":
-            raise RunError("SG619", "this needs a token", hint="Send: Authorization: Bearer TOKEN")
+            raise RunError("SG619", "a token is required", hint="Send: Authorization: Bearer TOKEN")
         hashed = hashlib.sha256(token.strip().encode()).hexdigest()
         # every one is compared, each in constant time: how long it takes says nothing about which
         found = [each for each in self.tokens() if hmac.compare_digest(each.sha256, hashed)]
         if not found or (found[0].expires and found[0].expires <= self._now()):
-            raise RunError("SG619", "this token is not known, or no longer valid", hint="Ask the operator for another")
+            raise RunError("SG619", "unknown or expired token", hint="Ask the operator for another")
         return Caller(found[0].principal.principal(), found[0].name, found[0].on_behalf)
 
     def tokens(self) -> list[Token]:
@@ -110,15 +110,15 @@ class TokenFile:
             with self._lock:
                 if stamp != self._stamp:
                     if found.st_mode & _OTHERS_WRITE:
-                        raise _distrusted(self.path, "others may write to it", f"chmod 600 {self.path}")
+                        raise _distrusted(self.path, "it is writable by other users", f"chmod 600 {self.path}")
                     self._tokens = _File.model_validate_json(self.path.read_bytes()).tokens
                     self._stamp = stamp
                 return self._tokens
         except FileNotFoundError:
-            raise _distrusted(self.path, "there is no such file", "Make a token: sluicegate token add NAME") from None
+            raise _distrusted(self.path, "file not found", "Create a token: sluicegate token add NAME") from None
         except (OSError, ValidationError) as error:
             why = error.strerror if isinstance(error, OSError) else "it is damaged"
-            raise _distrusted(self.path, f"it cannot be read: {why}", "Restore it") from error
+            raise _distrusted(self.path, f"cannot read it: {why}", "Restore it") from error
 
     def add(self, name: str, principal: Named, *, on_behalf: bool = False, valid: timedelta | None = None) -> str:
         """A new token; only this return value has it. Raises `RunError` SG623, also when the name is taken."""
@@ -126,7 +126,7 @@ class TokenFile:
         now = self._now()
         with self._changing() as tokens:
             if any(each.name == name for each in tokens):
-                raise _distrusted(self.path, f"it has a token {name!r}", f"sluicegate token revoke {name}")
+                raise _distrusted(self.path, f"it already has a token {name!r}", f"sluicegate token revoke {name}")
             tokens.append(
                 Token(
                     name=name,
@@ -194,7 +194,7 @@ class TrustedHeader:
     def of(self, headers: Headers) -> Caller:
         name = self._one(headers, self.user).strip()
         if not name:
-            raise RunError("SG619", "the gateway named nobody", hint=f"It has to set {self.user}")
+            raise RunError("SG619", "the gateway sent no user", hint=f"It must set {self.user}")
         roles, groups = (
             [each.strip() for each in self._one(headers, header).split(",") if each.strip()] if header else []
             for header in (self.roles, self.groups)
@@ -205,7 +205,9 @@ class TrustedHeader:
         found = headers.getlist(header)
         if len(found) > 1:
             # one is the gateway's, and the other whose?
-            raise RunError("SG619", f"{header} is there twice", hint="Let the gateway take out what callers send")
+            raise RunError(
+                "SG619", f"duplicate header {header}", hint=f"Configure the gateway to strip client-supplied {header}"
+            )
         return found[0] if found else ""
 
 

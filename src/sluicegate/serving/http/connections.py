@@ -44,7 +44,9 @@ class Connection(H11Protocol):
     def _expect_head(self) -> None:
         # not anew for each byte that trickles in
         if self._late is None:
-            self._late = self.loop.call_later(HEAD_S, self._end, 408, f"the head did not come within {HEAD_S:g} s")
+            self._late = self.loop.call_later(
+                HEAD_S, self._end, 408, f"request headers not received within {HEAD_S:g} s"
+            )
 
     def _expect_nothing(self) -> None:
         if self._late is not None:

@@ -133,7 +133,9 @@ async def feedback(request: Request) -> Response:
         raise Fault(of_status(422, f"name: {given.name} is a score that runs write themselves"))
     labels = service.versions.serving.workflow.config.intents
     if given.name == "correct_intent" and given.value not in labels:
-        raise Fault(of_status(422, "value: correct_intent is one of the intents", hint=f"One of: {', '.join(labels)}"))
+        raise Fault(
+            of_status(422, "value: correct_intent must be one of the intents", hint=f"One of: {', '.join(labels)}")
+        )
     asker = _person(caller, given.principal)
     score = await service.feedback(run, asker, given.name, given.value, given.comment)
     return _json(messages.Given(id=score.id, run=run, name=score.name, value=score.value), 201)
@@ -156,7 +158,7 @@ async def approval(request: Request) -> Response:
 async def decide(request: Request) -> Response:
     caller, given = await _signed(request, messages.Decide)
     if (given.verdict == "edit") != bool(given.text.strip()):
-        raise Fault(of_status(422, "text: is for the verdict edit, and needed there"))
+        raise Fault(of_status(422, "text: is required for the verdict edit, and allowed only there"))
     by, run = _person(caller, given.principal), _run(request)
     service = _service(request)
     try:
@@ -202,7 +204,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST", "/v1/runs", "ask", "Send a request", ask, messages.Run, messages.Ask,
         (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503),
     ),
-    Operation("GET", "/v1/runs/{id}", "run", "A run, as it stands", find, messages.Run, problems=(401, 404)),
+    Operation("GET", "/v1/runs/{id}", "run", "The current state of a run", find, messages.Run, problems=(401, 404)),
     Operation(
         "GET", "/v1/runs/{id}/trail", "trail", "The decisions of a run", trail, messages.Trail, problems=(401, 404)
     ),
@@ -211,11 +213,11 @@ OPERATIONS: tuple[Operation, ...] = (
         (201,), (401, 403, 404, 408, 413, 415, 422),
     ),
     Operation(
-        "GET", "/v1/approvals", "approvals", "What waits for a person and is yours to decide", approvals,
+        "GET", "/v1/approvals", "approvals", "Waiting runs that you may decide", approvals,
         messages.Approvals, problems=(401,),
     ),
     Operation(
-        "GET", "/v1/approvals/{id}", "approval", "The evidence of one", approval, messages.Approval,
+        "GET", "/v1/approvals/{id}", "approval", "The evidence for a decision", approval, messages.Approval,
         problems=(401, 403, 404, 409),
     ),
     Operation(
@@ -224,7 +226,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/healthz", "health", "Whether the process is up", health, Up, problems=(), signed_in=False),
     Operation(
-        "GET", "/readyz", "ready", "Whether requests are taken in, and by which version", ready, messages.Health,
+        "GET", "/readyz", "ready", "Whether requests are accepted, and the version", ready, messages.Health,
         statuses=(200, 503), problems=(), signed_in=False,
     ),
 )  # fmt: skip
@@ -255,7 +257,7 @@ def _person(caller: Caller, named: Named | None) -> Principal:
         return caller.principal
     if not caller.on_behalf:
         raise RunError(
-            "SG610", "this token may not name a principal", hint="Leave `principal` out: the token says who asks"
+            "SG610", "this token may not name a principal", hint="Omit `principal`: the token identifies the requester"
         )
     return named.principal()
 
@@ -273,7 +275,7 @@ async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:
         # pydantic repeats what it was given, and a problem repeats nobody's words
         wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
         unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
-        hint = f"It takes: {', '.join(model.model_fields)}" if unknown else ""
+        hint = f"Allowed fields: {', '.join(model.model_fields)}" if unknown else ""
         raise Fault(of_status(422, "; ".join(wrong), hint=hint)) from None
 
 
@@ -291,9 +293,9 @@ async def _body(request: Request) -> bytes:
                 if size > most:
                     raise too_large
     except TimeoutError:
-        raise Fault(of_status(408, f"the body did not come within {_BODY_S:g} s")) from None
+        raise Fault(of_status(408, f"request body not received within {_BODY_S:g} s")) from None
     except ClientDisconnect:
-        raise Fault(of_status(400, "the caller went away")) from None
+        raise Fault(of_status(400, "the client disconnected")) from None
     return b"".join(parts)
 
 
@@ -305,7 +307,9 @@ async def _standing(service: Service, run: str, asker: Principal) -> messages.Ru
         return messages.begun(run, **facts, failed=failed)
     # the error's words are the trace's, for those who may read it
     return messages.answered(
-        outcome, status="failed" if failed else "", reason="a step failed; ask again with the same id" if failed else ""
+        outcome,
+        status="failed" if failed else "",
+        reason="a step failed; send the request again with the same id" if failed else "",
     )
 
 

@@ -19,9 +19,9 @@ _STATUS: dict[str, int] = {
 """Of what the caller can fix; everything else is a 500, and a model that does not answer a 502."""
 
 TITLES = {
-    400: "Bad request", 401: "Not signed in", 403: "Not allowed", 404: "Not found", 405: "Method not allowed",
-    408: "Too slow", 409: "Conflict", 413: "Too large", 415: "Not JSON", 422: "Does not fit", 429: "Too many requests",
-    500: "Failed", 502: "A model failed", 503: "Busy",
+    400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
+    408: "Request timeout", 409: "Conflict", 413: "Too large", 415: "Not JSON", 422: "Invalid request",
+    429: "Too many requests", 500: "Failed", 502: "Model failed", 503: "Busy",
 }  # fmt: skip
 
 

@@ -82,6 +82,6 @@ def _bound(host: str, port: int) -> socket.socket:
         found.bind(address)
     except OSError as error:
         raise RunError(
-            "SG624", f"cannot listen at {host}, port {port}: {error.strerror}", hint="Choose another --host or --port"
+            "SG624", f"cannot listen on {host}, port {port}: {error.strerror}", hint="Choose another --host or --port"
         ) from error
     return found
