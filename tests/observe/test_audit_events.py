@@ -3,6 +3,7 @@
 from typing import Any
 
 from sluicegate.observe.audit.events import node_event
+from sluicegate.observe.tracing.describers import describe
 from sluicegate.state import State
 
 STATE: State = {
@@ -99,3 +100,21 @@ def test_the_first_step_records_the_request() -> None:
     made = event({}, kind="classify")
     assert made["facts"]["request"] == {"channel": "api", "size": 17, "cleaned": []}
     assert made["texts"] == {"request": "reset my password"}
+
+
+def test_what_a_plug_in_keeps_is_an_attribute_and_no_fact() -> None:
+    update = {"extra": {"notes": "words"}, "run": STATE["run"], "intent": STATE["intent"]}
+    described = describe(update)
+    assert described["extra"].attributes == {"extra": {"notes": "words"}}
+    assert "run" not in described
+    assert described["intent"].attributes["confidence"] == 0.9
+    assert "extra" not in event(update)["facts"]
+
+
+def test_the_confidence_of_an_answer_wins_over_that_of_its_intent() -> None:
+    from sluicegate.observe.tracing.span_attributes import node_attributes
+
+    answer = {"text": "a", "confidence": 0.4, "citations": [], "model": "", "prompt": "p@1"}
+    attributes = node_attributes({"answer": answer, "intent": STATE["intent"]})
+    assert (attributes["confidence"], attributes["prompt"], attributes["citations"]) == (0.4, "p@1", [])
+    assert "model" not in attributes

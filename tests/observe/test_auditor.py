@@ -34,6 +34,11 @@ def state(risk: str | None = "low", **more: Any) -> Any:
     return {"run": run, "principal": {"id": "alice"}, **intent, **more}
 
 
+def decided(verdict: str) -> dict[str, str]:
+    times = {"asked_at": "2026-01-01T10:00:00+00:00", "decided_at": "2026-01-01T10:01:00+00:00"}
+    return {"verdict": verdict, "by": "bob", "reason": "", "draft": "", **times}
+
+
 def step(auditor: Auditor, of: Any, **update: Any) -> None:
     auditor.step({**of, **update}, update, node="n", kind="k", visit=1, ms=1.0)
 
@@ -109,7 +114,7 @@ FAILED = {"failed": True, "action": "human", "failures": ["pii"], "results": []}
         ({"spend": STOPPED}, {}, "budget-stop", "SG501 per_day_usd"),
         ({"spend": {**STOPPED, "stopped_by": "SG202 own.model: no (m)"}}, {}, "blocked", "SG202 own.model"),
         ({"checks": {**FAILED, "results": [CRASHED]}}, {}, "guard-failure", "pii"),
-        ({"approval": {"verdict": "approve", "by": "bob"}}, {"checks": FAILED}, "override", "pii"),
+        ({"approval": decided("approve")}, {"checks": FAILED}, "override", "pii"),
     ],
 )
 def test_what_happens_opens_incidents_by_their_rules(
@@ -127,7 +132,7 @@ def test_what_happens_opens_incidents_by_their_rules(
         {"policy": {**DENY, "verdict": "allow"}},
         {"spend": {"stopped": False, "stopped_by": ""}},
         {"checks": {**FAILED, "results": [{**CRASHED, "reason": "an address"}]}},
-        {"approval": {"verdict": "reject", "by": "bob"}},
+        {"approval": decided("reject")},
     ],
 )
 def test_ordinary_events_open_none(auditor: Auditor, incidents: Incidents, update: Any) -> None:

@@ -1,64 +1,21 @@
-"""What observations say, read from the state: a node's update, a run's outcome and its scores.
-
-The names are short and ours; `sluicegate.observe.exporters.conventions` gives them those that OpenTelemetry and
-Langfuse know.
-"""
+"""What observations say, read from the state: a node's update, a run's outcome and its scores."""
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
-from sluicegate.run_summary import RunSummary, waited_s
-from sluicegate.state import Approval, Checks, State
+from sluicegate.observe.tracing.describers import describe
+from sluicegate.run_summary import RunSummary
+from sluicegate.state import State
 
 __all__ = ["node_attributes", "run_outcome", "run_scores"]
 
 
 def node_attributes(update: Mapping[str, Any]) -> dict[str, Any]:
     """What a node's observation says of the state it changed; lists of documents become their references."""
-    state = cast("State", update)
-    found = {key: value for key, value in update.items() if key not in _RETOLD}
-    if "intent" in state:
-        found["confidence"] = state["intent"]["confidence"]
-    threshold = state.get("route", {}).get("threshold")
-    if threshold is not None:
-        found["threshold"] = threshold
-    if "tags" in state:
-        # `tags` are a run's own, which its workflow files it under
-        tags = state["tags"]
-        found |= {"tagged": tags["found"], "tag_scores": tags["scores"], "tag_limits": tags["limits"]}
-    if "documents" in state:
-        found["documents"] = [
-            {"id": document["id"], "version": document["version"], "score": document["score"]}
-            for document in state["documents"]
-        ]
-    if "answer" in state:
-        answer = state["answer"]
-        found["output"] = answer["text"]
-        found["confidence"] = answer["confidence"]
-        if "answerability" in answer:  # a checkpoint of an earlier release has none
-            found["answerability"] = answer["answerability"]
-        found["citations"] = [f"{citation['document']}@{citation['version']}" for citation in answer["citations"]]
-        found |= {key: answer[key] for key in ("model", "prompt", "prompt_hash", "finish") if answer.get(key)}
-        if "features" in answer:
-            found["features"] = answer["features"]
-        if answer.get("fallback"):
-            found["fallback"] = answer["fallback"]
-    if "cache" in state:
-        cache = state["cache"]
-        found["cache"] = {key: value for key, value in cache.items() if key != "question"}
-        if "question" in cache:
-            found["question"] = cache["question"]
-    if "checks" in state:
-        found |= _checks(state["checks"])
-    if "approval" in state:
-        found |= _approval(state["approval"])
-    if "tool_calls" in state:
-        found["tool_calls"] = [{key: call[key] for key in ("tool", "key", "status")} for call in state["tool_calls"]]
-    return found
-
-
-_RETOLD = frozenset({"answer", "approval", "cache", "checks", "documents", "run", "tags", "tool_calls", "trail"})
-"""Keys of the state that `node_attributes` says in its own words."""
+    attributes: dict[str, Any] = {}
+    for described in describe(update).values():
+        attributes |= described.attributes
+    return attributes
 
 
 def run_outcome(summary: RunSummary, all_llm_usd: float | None) -> dict[str, Any]:
@@ -98,18 +55,3 @@ def run_scores(summary: RunSummary, state: State, segment_ms: float) -> list[tup
     # the nodes' own times, so that days of waiting for a person do not count
     scores.append(("latency_ms", round(max(segment_ms, summary.nodes_ms), 1), "without waiting for people"))
     return scores
-
-
-def _checks(checks: Checks) -> dict[str, Any]:
-    verdicts = {result["guard"]: result["passed"] for result in checks["results"]}
-    reasons = {result["guard"]: result["reason"] for result in checks["results"] if not result["passed"]}
-    return {"verdicts": verdicts, "failures": reasons, "action": checks["action"]}
-
-
-def _approval(approval: Approval) -> dict[str, Any]:
-    return {
-        "approval": approval["verdict"],
-        "decided_by": approval["by"],
-        "approval_reason": approval["reason"],
-        "waited_s": waited_s(approval),
-    }
