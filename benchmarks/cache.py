@@ -26,7 +26,7 @@ from sluicegate.models.config import ModelConfig
 from sluicegate.policies.cache.cache import SqliteCache, normalised
 from sluicegate.policies.cache.paraphrase import content_words, difference
 from sluicegate.policies.config import CacheConfig
-from sluicegate.services import Question
+from sluicegate.services import EmbeddingRequest, Question
 
 ROOT = Path(__file__).parents[1]
 PAIRS = ROOT / "tests" / "policies" / "cache_pairs.jsonl"
@@ -57,7 +57,7 @@ async def strangers(models: ModelSet) -> None:
         labels = {normalised(row["text"]): row["label"] for row in rows}
         same = _same([*labels])
         texts = list(dict.fromkeys(text for pair in same for text in pair))
-        vectors = dict(zip(texts, (await models.embed("embedder", texts)).vectors, strict=True))
+        vectors = dict(zip(texts, (await models.embed(EmbeddingRequest("embedder", texts))).vectors, strict=True))
         hits = [
             (one, other)
             for one, other in same

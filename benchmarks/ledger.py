@@ -81,7 +81,7 @@ def embedding_us(folder: Path) -> float:
     from sluicegate.policies.cedar.engine import load_engine
     from sluicegate.policies.kill_switch import KillSwitch
     from sluicegate.policies.ledger.ledger import SqliteLedger
-    from sluicegate.services import Services
+    from sluicegate.services import EmbeddingRequest, Services
     from sluicegate.state import State
     from tests.fakes import FakeModels, services
     from tests.nodes.test_answering import state
@@ -95,12 +95,12 @@ def embedding_us(folder: Path) -> float:
 
     async def plain() -> None:
         for _ in range(times):
-            await models.embed("embedder", ["x"])
+            await models.embed(EmbeddingRequest("embedder", ["x"]))
 
     async def through() -> None:
         async def node(_state: State, services: Services) -> dict[str, Any]:
             for _ in range(times):
-                await services.models.embed("embedder", ["x"])
+                await services.models.embed(EmbeddingRequest("embedder", ["x"]))
             return {}
 
         await governed(node, state(given, documents=[]), given)

@@ -13,7 +13,6 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from sluicegate.retrieval.acl import NEVER, Document
 from sluicegate.retrieval.catalog import Catalog, Entry, Head
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.lance import LanceRetriever
+from sluicegate.services import EmbeddingRequest, Embeddings
 from sluicegate.state import Principal
 
 DIMENSION = 384
@@ -48,20 +48,13 @@ class Given:
 
     def __init__(self) -> None:
         self.vector: list[float] = []
-        self.model = self.fingerprint = "given"
 
     def describe(self, role: str) -> str:
         return role
 
-    async def embed(
-        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> "Given":
-        del role, texts, like, remember
-        return self
-
-    @property
-    def vectors(self) -> list[list[float]]:
-        return [self.vector]
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        del request
+        return Embeddings([self.vector], "given", "given")
 
 
 def clustered(rows: int, random: np.random.Generator, centres: np.ndarray) -> np.ndarray:

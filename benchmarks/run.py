@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sluicegate.services import ModelRequest
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 HELPDESK = ROOT / "configs" / "helpdesk" / "workflow.yaml"
@@ -97,7 +99,7 @@ async def warm(home: str) -> dict[str, float]:
     for question in ("Who replaces an empty toner?", "What to do about a paper jam?", "What is code SC542?") * 2:
         started = time.perf_counter()
         messages = [Message("system", "Answer from the text, briefly."), Message("user", f"{source}\n{question}")]
-        await models.chat("slm", messages, max_tokens=40)
+        await models.chat(ModelRequest("slm", messages, max_tokens=40))
         answer = min(answer, time.perf_counter() - started)
     asker = principal("ann", ["employee"])
     await opened.runner.run("How do I scan a contract to my mail?", asker)

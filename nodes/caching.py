@@ -2,7 +2,7 @@
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.policies.cache.cache import answer_key, answer_space
-from sluicegate.services import Question, Services
+from sluicegate.services import EmbeddingRequest, Question, Services
 from sluicegate.state import State
 
 __all__ = ["key_of", "question_of", "shareable"]
@@ -39,7 +39,7 @@ async def question_of(state: State, services: Services) -> Question | None:
     if semantic is None or intent is None or intent["label"] not in semantic.intents or len(text) > _LONGEST:
         return None
     try:
-        made = await services.models.embed(semantic.embedder, [text])
+        made = await services.models.embed(EmbeddingRequest(semantic.embedder, [text]))
     except (ModelError, StoppedError):
         return None
     visible, versions = _rests_on(state, services)

@@ -3,8 +3,8 @@
     update = await governed(node, state, services)
 
 A step runs its node this way. The node is given `services` whose models are governed for it; the router, the retriever
-and the guards hold `Governed` models too, which find the step they are called in. For each call: may every model that
-could answer be used, do the budgets have its upper bound left, then the call, then booking its real cost. A call
+and the guards hold `ModelsOfStep`, the models of the step that calls them. For each call: may every model that could
+answer be used, do the budgets have its upper bound left, then the call, then booking its real cost. A call
 that is not allowed raises `StoppedError`, and `spend` of the state says so: a fact that branches decide on.
 
 Free calls are not reserved, so local embeddings cost no write. A call in progress is cancelled when one of its
@@ -13,7 +13,7 @@ models is switched off. Outside a run (fitting, ingesting, measuring) nothing is
 
 import asyncio
 import dataclasses
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine
 from contextvars import ContextVar
 from typing import Any, Literal, TypeVar
 
@@ -21,10 +21,21 @@ from sluicegate.errors import ModelError, StoppedError
 from sluicegate.models.config import LOCAL_PROVIDERS
 from sluicegate.nodes.kind import Node
 from sluicegate.policies.cedar.entities import rank
-from sluicegate.services import Completion, Decision, Embeddings, Message, Models, Refusal, Reservation, Services
+from sluicegate.services import (
+    Completion,
+    Decision,
+    EmbeddingRequest,
+    Embeddings,
+    ModelRequest,
+    Models,
+    ModelStep,
+    Refusal,
+    Reservation,
+    Services,
+)
 from sluicegate.state import Spend, State
 
-__all__ = ["Account", "Governed", "counted_as", "governed", "no_spend"]
+__all__ = ["ModelsOfStep", "governed", "no_spend"]
 
 LOOK_S = 0.25
 """How often a call in progress checks the kill switch."""
@@ -49,31 +60,63 @@ def no_spend() -> Spend:
 
 
 class Account:
-    """What one visit of a node spends, on top of its run's spending so far."""
+    """What one visit of a node spends, on top of its run's spending so far; the ledger is called from here only."""
 
     def __init__(self, state: State, services: Services) -> None:
         self.state, self.services = state, services
         self.spend: Spend = {**no_spend(), **(state.get("spend") or no_spend())}
         self.touched = False
         """Something was spent, or not allowed."""
-        self.size: Literal["slm", "llm"] = "slm"
-        """What the next chat counts as."""
+        intent = state.get("intent")
+        self._intent = intent["label"] if intent else ""
         self._stopped = False
 
-    def chatted(self, completion: Completion) -> None:
-        self.charge(completion.usd, completion.prompt_tokens, completion.completion_tokens)
-        if self.size == "llm":
+    def reserve(self, model: str, usd: float, tokens: int) -> Reservation:
+        """Set aside the upper bound of a call. Raises `StoppedError` SG501, SG502."""
+        made = self.services.ledger.reserve(
+            run=self.state["run"]["id"],
+            principal=self.state["principal"]["id"],
+            intent=self._intent,
+            workflow=self.services.workflow.name,
+            model=model,
+            usd=usd,
+            tokens=tokens,
+        )
+        if isinstance(made, Refusal):
+            raise self.stop(made.code, made.limit)
+        self.spend["estimated_usd"] += made.usd
+        return made
+
+    def settle(
+        self, reservation: Reservation | None, usd: float, prompt_tokens: int, completion_tokens: int = 0
+    ) -> None:
+        """Book what a call cost."""
+        if reservation:
+            self.services.ledger.settle(reservation, usd=usd, tokens=prompt_tokens + completion_tokens)
+            self.touched = True
+            self.spend["usd"] += usd
+            self.spend["prompt_tokens"] += prompt_tokens
+            self.spend["completion_tokens"] += completion_tokens
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was set aside for a call that cost nothing."""
+        self.services.ledger.release(reservation)
+
+    def refuse_switched_off(self, models: tuple[str, ...]) -> None:
+        """Raises `StoppedError` SG502 when one of the models, the intent or the workflow is switched off."""
+        name = self.services.workflow.name
+        for model in models:
+            if off := self.services.ledger.switched(model=model, intent=self._intent, workflow=name):
+                raise self.stop(off.code, off.limit)
+
+    def answered(self, size: Literal["slm", "llm"]) -> None:
+        """Count a chat."""
+        if size == "llm":
             self.spend["llm_calls"] += 1
         else:
             self.spend["slm_calls"] += 1
         if not self._stopped:
             self.spend["stopped"] = False
-
-    def charge(self, usd: float, prompt_tokens: int, completion_tokens: int = 0) -> None:
-        self.touched = True
-        self.spend["usd"] += usd
-        self.spend["prompt_tokens"] += prompt_tokens
-        self.spend["completion_tokens"] += completion_tokens
 
     def stop(self, code: str, message: str) -> StoppedError:
         """Record the first reason why this visit was stopped; returns the error to raise."""
@@ -83,117 +126,76 @@ class Account:
         return StoppedError(code, message)
 
 
-_ACCOUNT: ContextVar[Account | None] = ContextVar("account", default=None)
+_MODELS: ContextVar[Models | None] = ContextVar("models", default=None)
+"""The governed models of the step under way."""
 
 
 async def governed(node: Node, state: State, services: Services) -> dict[str, Any]:
     """Run a node; its update, with `spend` where it called a paid model or was not allowed to."""
     account = Account(state, services)
-    token = _ACCOUNT.set(account)
+    models = Governed(services.models, account)
+    token = _MODELS.set(models)
     try:
-        given = dataclasses.replace(services, models=Governed(services.models, account))
-        update = await node(state, given)
+        update = await node(state, dataclasses.replace(services, models=models))
     finally:
-        _ACCOUNT.reset(token)
+        _MODELS.reset(token)
     return {**update, "spend": account.spend} if account.touched else update
 
 
-def counted_as(size: Literal["slm", "llm"]) -> None:
-    """Count the chats that follow in this node as the small or the large model's."""
-    if account := _ACCOUNT.get():
-        account.size = size
+class ModelsOfStep(ModelStep):
+    """For what serves many runs and asks models in a step's name: the governed models of the step that asks.
+
+    Whatever models a run is given are the ones that its router, retriever and guards ask. Outside a run, those given
+    at the opening.
+    """
+
+    def __init__(self, outside: Models) -> None:
+        self._outside = outside
+
+    @property
+    def _models(self) -> Models:
+        return _MODELS.get() or self._outside
 
 
-class Governed:
-    """`services.Models` under the policies and the budget, for `account` or the step that the call is made in.
+class Governed(ModelStep):
+    """`services.Models` under the policies and the budget of one step's `account`.
 
     `chat` and `embed` raise `StoppedError` besides what the protocol says.
     """
 
-    def __init__(self, models: Models, account: Account | None = None) -> None:
-        self._models = models
-        self._own = account
+    def __init__(self, models: Models, account: Account) -> None:
+        super().__init__(models)
+        self._account = account
 
-    async def chat(
-        self,
-        role: str,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        schema: Mapping[str, Any] | None = None,
-        stop: Sequence[str] = (),
-        logprobs: int = 0,
-        seed: int = 0,
-        on_token: Callable[[str], None] | None = None,
-    ) -> Completion:
-        def call() -> Coroutine[Any, Any, Completion]:
-            return self._models.chat(
-                role,
-                messages,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                schema=schema,
-                stop=stop,
-                logprobs=logprobs,
-                seed=seed,
-                on_token=on_token,
-            )
-
-        account = self._own or _ACCOUNT.get()
-        if account is None:
-            return await call()
-        models = _allowed(account, self.chain(role))
-        prompt, answer = sum(self.tokens(message.content) for message in messages), max_tokens
-        if schema is not None:
+    async def chat(self, request: ModelRequest) -> Completion:
+        account, role, models = self._account, request.role, self.chain(request.role)
+        _refuse_denied(account, models)
+        prompt, answer = sum(self.tokens(message.content) for message in request.messages), request.max_tokens
+        if request.schema is not None:
             # an answer that does not fit is sent back once, with what was wrong with it
-            prompt, answer = 2 * prompt + 2 * max_tokens + _SENT_BACK, 2 * max_tokens
-        reserved = _reserved(account, self.describe(role), self.bound(role, prompt, answer), prompt + answer)
-        completion = await _made(account, models, call, reserved)
-        tokens = completion.prompt_tokens + completion.completion_tokens
-        account.services.ledger.settle(reserved, usd=completion.usd, tokens=tokens)
-        account.chatted(completion)
+            prompt, answer = 2 * prompt + 2 * answer + _SENT_BACK, 2 * answer
+        reserved = account.reserve(self.describe(role), self.bound(role, prompt, answer), prompt + answer)
+        completion = await _made(account, models, self._models.chat(request), reserved)
+        account.settle(reserved, completion.usd, completion.prompt_tokens, completion.completion_tokens)
+        account.answered(request.size)
         return completion
 
-    async def embed(
-        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> Embeddings:
-        def call() -> Coroutine[Any, Any, Embeddings]:
-            return self._models.embed(role, texts, like=like, remember=remember)
-
-        account = self._own or _ACCOUNT.get()
-        if account is None:
-            return await call()
-        models = _allowed(account, self.chain(role))
-        if not self.bound(role, 1_000_000, 0):
-            if off := _switched(account, models):
-                raise account.stop(off.code, off.limit)
-            return await _made(account, models, call)
-        tokens = sum(map(self.tokens, texts))
-        reserved = _reserved(account, self.describe(role), self.bound(role, tokens, 0), tokens)
-        made = await _made(account, models, call, reserved)
-        account.services.ledger.settle(reserved, usd=made.usd, tokens=tokens)
-        account.charge(made.usd, tokens)
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        account, role, models = self._account, request.role, self.chain(request.role)
+        _refuse_denied(account, models)
+        reserved, tokens = None, 0
+        if self.bound(role, 1_000_000, 0):
+            tokens = sum(map(self.tokens, request.texts))
+            reserved = account.reserve(self.describe(role), self.bound(role, tokens, 0), tokens)
+        else:
+            account.refuse_switched_off(models)
+        made = await _made(account, models, self._models.embed(request), reserved)
+        account.settle(reserved, made.usd, tokens)
         return made
 
-    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self._models.price(role, prompt_tokens, completion_tokens)
 
-    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self._models.bound(role, prompt_tokens, completion_tokens)
-
-    def tokens(self, text: str) -> int:
-        return self._models.tokens(text)
-
-    def describe(self, role: str) -> str:
-        return self._models.describe(role)
-
-    def chain(self, role: str) -> tuple[str, ...]:
-        return self._models.chain(role)
-
-
-def _allowed(account: Account, models: tuple[str, ...]) -> tuple[str, ...]:
-    """`models`, once the policies allow each. Raises `StoppedError` SG202, SG502.
+def _refuse_denied(account: Account, models: tuple[str, ...]) -> None:
+    """Raises `StoppedError` SG202, SG502 unless the policies allow each of the models.
 
     Every model that may answer must be allowed, fallbacks too: which one will answer is not known beforehand.
     """
@@ -210,7 +212,6 @@ def _allowed(account: Account, models: tuple[str, ...]) -> tuple[str, ...]:
         decision = account.services.policy.decide(state["principal"], "use_model", resource, context)
         if not decision.allowed:
             raise account.stop(*_why(model, decision))
-    return models
 
 
 def _why(model: str, decision: Decision) -> tuple[str, str]:
@@ -221,37 +222,8 @@ def _why(model: str, decision: Decision) -> tuple[str, str]:
     return "SG202", f"{rules or 'no rule'}: {decision.reason or 'no policy allows it'} ({model})"
 
 
-def _switched(account: Account, models: tuple[str, ...]) -> Refusal | None:
-    """Which of the models, the intent and the workflow is switched off."""
-    intent, services = account.state.get("intent"), account.services
-    label, name = intent["label"] if intent else "", services.workflow.name
-    found = (services.ledger.switched(model=model, intent=label, workflow=name) for model in models)
-    return next(filter(None, found), None)
-
-
-def _reserved(account: Account, model: str, usd: float, tokens: int) -> Reservation:
-    """Raises `StoppedError` SG501, SG502."""
-    intent, services = account.state.get("intent"), account.services
-    made = services.ledger.reserve(
-        run=account.state["run"]["id"],
-        principal=account.state["principal"]["id"],
-        intent=intent["label"] if intent else "",
-        workflow=services.workflow.name,
-        model=model,
-        usd=usd,
-        tokens=tokens,
-    )
-    if isinstance(made, Refusal):
-        raise account.stop(made.code, made.limit)
-    account.spend["estimated_usd"] += made.usd
-    return made
-
-
 async def _made(
-    account: Account,
-    models: tuple[str, ...],
-    call: Callable[[], Coroutine[Any, Any, T]],
-    reserved: Reservation | None = None,
+    account: Account, models: tuple[str, ...], call: Coroutine[Any, Any, T], reserved: Reservation | None
 ) -> T:
     """The call's result. When it fails, the reservation is released, less what the call cost nevertheless."""
     try:
@@ -263,20 +235,18 @@ async def _made(
                 # cancelled: what was generated by then is unknown
                 cost = reserved.usd
             if cost:
-                account.services.ledger.settle(reserved, usd=cost, tokens=0)
-                account.charge(cost, 0)
+                account.settle(reserved, cost, 0)
             else:
-                account.services.ledger.release(reserved)
+                account.release(reserved)
         raise
 
 
-async def _watched(account: Account, models: tuple[str, ...], call: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def _watched(account: Account, models: tuple[str, ...], call: Coroutine[Any, Any, T]) -> T:
     """The call's result; cancelled when the kill switch is set. Raises `StoppedError` SG502."""
-    task = asyncio.create_task(call())
+    task = asyncio.create_task(call)
     try:
         while not (await asyncio.wait((task,), timeout=LOOK_S))[0]:
-            if off := _switched(account, models):
-                raise account.stop(off.code, off.limit)
+            account.refuse_switched_off(models)
         return task.result()
     finally:
         if not task.done():

@@ -7,7 +7,7 @@ Similarities of embeddings, which do better than a very small model's text: what
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluicegate.services import Models
+from sluicegate.services import EmbeddingRequest, Models
 
 __all__ = ["Tagging", "nearness", "tagged"]
 
@@ -30,7 +30,7 @@ class Tagging:
 
 async def nearness(models: Models, role: str, text: str, names: Sequence[str]) -> tuple[list[float], str]:
     """Cosine similarity of the text with each name, and which model embedded them. Raises `ModelError`."""
-    said = await models.embed(role, [text, *(f"This is about {name}." for name in names)])
+    said = await models.embed(EmbeddingRequest(role, [text, *(f"This is about {name}." for name in names)]))
     vector, *others = said.vectors
     return [sum(a * b for a, b in zip(vector, other, strict=True)) for other in others], said.model
 

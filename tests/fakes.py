@@ -15,11 +15,14 @@ from sluicegate.services import (
     Classification,
     Completion,
     Decision,
+    EmbeddingRequest,
     Embeddings,
     GuardReport,
     IntentFacts,
     Message,
+    ModelRequest,
     Neighbour,
+    ProbeTask,
     Prompt,
     Question,
     Refusal,
@@ -47,18 +50,22 @@ class FakeModels:
     embedded: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     embed_usd: float = 0.0
 
-    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
-        self.asked.append((role, tuple(messages)))
+    async def chat(self, request: ModelRequest) -> Completion:
+        role = request.role
+        self.asked.append((role, tuple(request.messages)))
         if self.fails:
             raise self.fails
-        parsed = self.parsed if options.get("schema") else None
+        parsed = self.parsed if request.schema else None
         return Completion(
             self.answers[role], f"fake:{role}", f"fake:{role}", 10, 5, "stop", 1.0, self.usd, parsed=parsed
         )
 
-    async def embed(self, role: str, texts: Sequence[str], **_: Any) -> Embeddings:
-        self.embedded.append((role, tuple(texts)))
-        return Embeddings([[1.0, 0.0] for _ in texts], f"fake:{role}", "fake", self.embed_usd)
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        self.embedded.append((request.role, tuple(request.texts)))
+        return Embeddings([[1.0, 0.0] for _ in request.texts], f"fake:{request.role}", "fake", self.embed_usd)
+
+    async def admitted(self, role: str, task: ProbeTask) -> bool:
+        return True
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return 0.001 if role == "llm" else 0.0

@@ -20,8 +20,8 @@ from typing import Any
 from sluicegate.errors import ModelError
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.embedded import Runtime
-from sluicegate.models.provider import Answer, Ask
-from sluicegate.services import Message, TokenLogprob
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import Message, ModelRequest, TokenLogprob
 
 MODELS = {"smollm2:135m": "smollm2-135m", "all-minilm:latest": "all-minilm-l6-v2"}
 
@@ -242,7 +242,8 @@ class _Handler(BaseHTTPRequestHandler):
         context = int(options.get("num_ctx", 4096))
         messages = runtime.executor.submit(self._fitted, runtime, messages, context, body).result()
         wanted = body.get("format")
-        ask = Ask(
+        ask = ModelRequest(
+            "slm",
             messages,
             max_tokens=int(options.get("num_predict", 128)),
             temperature=float(options.get("temperature", 0.8)),
@@ -253,7 +254,9 @@ class _Handler(BaseHTTPRequestHandler):
         )
         return Stream(self._lines(runtime, ask, head, shaped))
 
-    def _lines(self, runtime: Runtime, ask: Ask, head: dict[str, Any], shaped: Any) -> Iterator[dict[str, Any]]:
+    def _lines(
+        self, runtime: Runtime, ask: ModelRequest, head: dict[str, Any], shaped: Any
+    ) -> Iterator[dict[str, Any]]:
         pieces: Queue[str | None] = Queue()
         gone = threading.Event()
         started = time.perf_counter_ns()
@@ -263,7 +266,7 @@ class _Handler(BaseHTTPRequestHandler):
             # a piece's logprobs are known when the call has ended
             while not ask.logprobs and (piece := pieces.get()) is not None:
                 yield {**head, **shaped(piece), "done": False}
-            answer: Answer = future.result()
+            answer: ModelResponse = future.result()
         finally:
             gone.set()
         for token in answer.logprobs:

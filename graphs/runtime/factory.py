@@ -4,7 +4,7 @@ Heavy libraries are loaded by the rooms when they are first used; opening a work
 cost.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +20,7 @@ from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.embedded.weights import pipeline
-from sluicegate.nodes.model_governance import Governed
+from sluicegate.nodes.model_governance import ModelsOfStep
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool_runner import ToolBox
@@ -37,7 +37,7 @@ from sluicegate.policies.guards.vault import MemoryVault, SparingVault
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Confidence, Models, Router, Semantic, Services, WorkflowFacts
+from sluicegate.services import Confidence, EmbeddingRequest, Models, Router, Semantic, Services, WorkflowFacts
 from sluicegate.storage.database import place
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def open_workflow(
     policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
     reading = ReadFilters(policy)
     allowed = available(workflow.tools)
-    # for what calls models on a node's behalf; the nodes' own models are governed by their steps
-    asked = Governed(TracedModels(models, tracer))
+    asked = ModelsOfStep(TracedModels(models, tracer))
     # a run without effects writes neither to the audit log nor to the store of personal data
     auditor = None if dry or shadow else _auditor(workflow, policy.digest)
     vault = SparingVault(auditor.vault) if auditor else MemoryVault()
@@ -104,13 +103,13 @@ def open_workflow(
             semantic=_semantic(config.cache),
         ),
         models=models,
-        router=_router(workflow, asked, lambda: models.admitted(config.router.slm, "label")),
+        router=_router(workflow, asked),
         policy=policy,
         retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable),
         guards=GuardSet(
             config.guards,
             review=reviewer(asked),
-            admitted=lambda: models.admitted("slm", "review"),
+            admitted=lambda: asked.admitted("slm", "review"),
             pipeline=pipeline,
             vault=vault,
         ),
@@ -171,7 +170,7 @@ def _tracer(workflow: Workflow) -> "Tracer":
     return Tracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
 
 
-def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable[bool]]) -> Router:
+def _router(workflow: Workflow, models: Models) -> Router:
     """The router that the config names. Raises `ModelError` SG310, SG311, SG312."""
     from sluicegate.routing.factory import open_router
 
@@ -179,7 +178,7 @@ def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable
 
     def embed_like(fingerprint: str) -> "EmbedNow":
         async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-            return (await models.embed(config.router.embedder, texts, like=fingerprint)).vectors
+            return (await models.embed(EmbeddingRequest(config.router.embedder, texts, like=fingerprint))).vectors
 
         return embed
 
@@ -190,7 +189,6 @@ def _router(workflow: Workflow, models: Models, admitted: Callable[[], Awaitable
         out_of_scope=config.router.out_of_scope or next(outside, None),
         models=models,
         embed_like=embed_like,
-        admitted=admitted,
         find=workflow.find,
         where=workflow.name,
     )

@@ -1,7 +1,7 @@
 """The small model's review of a draft, for the guard `slm-review`."""
 
 from sluicegate.policies.guards.checking import Review
-from sluicegate.services import Message, Models
+from sluicegate.services import Message, ModelRequest, Models
 
 __all__ = ["reviewer"]
 
@@ -22,7 +22,7 @@ def reviewer(models: Models, role: str = "slm") -> Review:
 
     async def review(question: str, text: str) -> bool | None:
         asked = [Message("system", _SYSTEM), Message("user", f"Question: {question}\nAnswer: {text}")]
-        completion = await models.chat(role, asked, max_tokens=16, schema=_SCHEMA)
+        completion = await models.chat(ModelRequest(role, asked, max_tokens=16, schema=_SCHEMA))
         return completion.parsed["proper"] == "yes"
 
     return review

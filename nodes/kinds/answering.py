@@ -18,7 +18,15 @@ from sluicegate.nodes.writing.extractive_summary import excerpt
 from sluicegate.nodes.writing.generation import ask, said, sources_of, written
 from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist
 from sluicegate.nodes.writing.sections import BY_SECTION, headed, parted
-from sluicegate.services import AnswerConfidence, AnswerFeatures, Completion, Prompt, Services
+from sluicegate.services import (
+    AnswerConfidence,
+    AnswerFeatures,
+    Completion,
+    EmbeddingRequest,
+    ModelRequest,
+    Prompt,
+    Services,
+)
 from sluicegate.state import State
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
@@ -171,7 +179,7 @@ async def _part(
     lead = 0.0
     try:
         if like := services.confidence.like:
-            (vector,) = (await services.models.embed("embedder", [question], like=like)).vectors
+            (vector,) = (await services.models.embed(EmbeddingRequest("embedder", [question], like=like))).vectors
         if plan.style == "quote":
             if plan.from_request:
                 found = await excerpt(services, question)
@@ -191,18 +199,20 @@ async def _part(
         sources=listed or (_numbered(texts, state) if texts else ""),
         feedback=_feedback(state),
     )
-    completion = await ask(
-        services,
-        role=settings.model,
-        size=plan.size,
-        prompt=prompt,
+    request = ModelRequest(
+        settings.model,
+        prompt.messages,
         max_tokens=settings.max_tokens or (intent["max_tokens"] if intent else 256),
         schema=choice_schema(len(candidates), settings.quotes) if candidates else None,
         # the same text would fail the same check again
         seed=visit - 1,
         temperature=0.7 if visit > 1 and not candidates else 0.0,
         logprobs=1,
+        size=plan.size,
+        prompt=prompt.reference,
+        prompt_hash=prompt.hash,
     )
+    completion = await ask(services, request)
     if completion is None:
         return None
     text, nearest = completion.text.strip(), None

@@ -9,7 +9,7 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.writing.generation import ask, unusable
-from sluicegate.services import Completion, Services
+from sluicegate.services import Completion, ModelRequest, Services
 from sluicegate.state import Extraction, State
 
 __all__ = ["EXTRACT", "Extract"]
@@ -41,8 +41,11 @@ def _make(name: str, settings: Extract) -> Node:
         prompt = services.prompts.render(settings.prompt, question=question, fields=wanted)
         try:
             completion = await ask(
-                services, role=settings.model, size="slm", prompt=prompt,
-                max_tokens=settings.max_tokens, schema=schema, logprobs=1,
+                services,
+                ModelRequest(
+                    settings.model, prompt.messages, settings.max_tokens, schema=schema, logprobs=1,
+                    prompt=prompt.reference, prompt_hash=prompt.hash,
+                ),
             )  # fmt: skip
         except ModelError as error:
             if not unusable(error):

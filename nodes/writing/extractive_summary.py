@@ -9,7 +9,7 @@ import re
 
 from sluicegate.nodes.writing.quoting import SHORTLIST, Candidate, Shortlist, cosine
 from sluicegate.policies.guards.detectors.prose import sentences
-from sluicegate.services import Services
+from sluicegate.services import EmbeddingRequest, Services
 
 __all__ = ["excerpt", "material", "pieces"]
 
@@ -60,7 +60,7 @@ async def excerpt(services: Services, request: str) -> Shortlist:
     parts = pieces(text)
     if not parts:
         return Shortlist()
-    whole, *each = (await services.models.embed("embedder", [text, *parts])).vectors
+    whole, *each = (await services.models.embed(EmbeddingRequest("embedder", [text, *parts]))).vectors
     ranked = sorted(
         (Candidate(0, n, part, cosine(whole, own)) for n, (part, own) in enumerate(zip(parts, each, strict=True))),
         key=lambda candidate: -candidate.score,

@@ -3,44 +3,22 @@
 A call that is not allowed (see `model_governance`) is not an error: the workflow's branches decide what follows.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
 
 from sluicegate.errors import ModelError, StoppedError, UnusableAnswerError
-from sluicegate.nodes.model_governance import counted_as
-from sluicegate.services import AnswerConfidence, Completion, Prompt, Services
+from sluicegate.services import AnswerConfidence, Completion, ModelRequest, Prompt, Services
 from sluicegate.state import Answer, Citation, DocumentRef, State
 
 __all__ = ["ask", "cited", "said", "sources_of", "unusable", "written"]
 
 
-async def ask(
-    services: Services,
-    *,
-    role: str,
-    size: Literal["slm", "llm"],
-    prompt: Prompt,
-    max_tokens: int,
-    schema: Mapping[str, Any] | None = None,
-    logprobs: int = 0,
-    temperature: float = 0.0,
-    seed: int = 0,
-) -> Completion | None:
-    """Call `role`; None when the policies, the budget or the kill switch did not allow it, as `spend` then records.
+async def ask(services: Services, request: ModelRequest) -> Completion | None:
+    """The answer; None when policies, the budget or the kill switch did not allow the call, as `spend` then records.
 
     Raises `ModelError` when no model of the role's chain answered.
     """
-    counted_as(size)
     try:
-        return await services.models.chat(
-            role,
-            prompt.messages,
-            max_tokens=max_tokens,
-            schema=schema,
-            logprobs=logprobs,
-            temperature=temperature,
-            seed=seed,
-        )
+        return await services.models.chat(request)
     except StoppedError:
         return None
 
@@ -82,7 +60,7 @@ def written(
         "citations": cited(text, state.get("documents", [])),
         "model": completion.model,
         "by": node,
-        "prompt": f"{prompt.id}@{prompt.version}",
+        "prompt": prompt.reference,
         "prompt_hash": prompt.hash,
         "finish": completion.finish,
         "fallback": completion.fallback,

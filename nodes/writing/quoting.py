@@ -12,7 +12,7 @@ from typing import Any
 
 from sluicegate.nodes.writing.ranking import Passage, scores
 from sluicegate.policies.guards.detectors.prose import sentences
-from sluicegate.services import Services
+from sluicegate.services import EmbeddingRequest, Services
 from sluicegate.state import DocumentRef, State
 
 __all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosine", "shortlist"]
@@ -77,7 +77,7 @@ async def shortlist(
     asked = list(questions)
     for _, document, part in found:
         asked += [*part, *(f"{document['title']}: {sentence}" for sentence in part)]
-    vectors = (await services.models.embed("embedder", asked)).vectors
+    vectors = (await services.models.embed(EmbeddingRequest("embedder", asked))).vectors
     placed, *elsewhere = (
         _scored(one, [cosine(vector, other) for other in vectors[len(questions) :]], found)
         for one, vector in zip(questions, vectors, strict=False)

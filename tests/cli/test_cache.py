@@ -1,7 +1,6 @@
 """`sluicegate cache`: counts, forgetting, and the measure of a semantic cache."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,15 @@ from sluicegate.cli import cache
 from sluicegate.errors import ConfigError
 from sluicegate.observe.audit.proof import records
 from sluicegate.policies.cache.cache import SqliteCache
-from sluicegate.services import Embeddings
+from sluicegate.services import EmbeddingRequest, Embeddings
 from tests.fakes import FakeModels
 
 
 class Alike(FakeModels):
     """Embeds every text the same but those that say "far"."""
 
-    async def embed(self, role: str, texts: Sequence[str], **_: Any) -> Embeddings:
-        vectors = [[0.0, 1.0] if "far" in text else [1.0, 0.0] for text in texts]
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        vectors = [[0.0, 1.0] if "far" in text else [1.0, 0.0] for text in request.texts]
         return Embeddings(vectors, "fake:embedder", "fake")
 
 

@@ -11,8 +11,8 @@ from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.provider import Answer, Ask
-from sluicegate.services import Services
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import ModelRequest, Services
 from tests.fakes import FakeConfidence, FakeRetriever, FakeRouter
 
 HELPDESK = Path(__file__).parents[2] / "configs" / "helpdesk" / "workflow.yaml"
@@ -26,10 +26,10 @@ class Provider:
     def __init__(self, config: ModelConfig, calls: list[str]) -> None:
         self._use, self._calls = config.use, calls
 
-    async def chat(self, ask: Ask) -> Answer:
+    async def chat(self, request: ModelRequest) -> ModelResponse:
         self._calls.append(self._use)
-        text = '{"sentences": [1]}' if ask.schema else "Reset it in the portal. [1]"
-        return Answer(text, 200, 50, "stop")
+        text = '{"sentences": [1]}' if request.schema else "Reset it in the portal. [1]"
+        return ModelResponse(text, 200, 50, "stop")
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         return [[1.0, 0.0] for _ in texts]

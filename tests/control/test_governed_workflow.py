@@ -11,12 +11,12 @@ from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.models.chain import ModelSet
-from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.provider import ModelResponse
 from sluicegate.nodes.model_governance import governed
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
-from sluicegate.services import Services
+from sluicegate.services import EmbeddingRequest, ModelRequest, Services
 from sluicegate.state import State
 from tests.retrieval.conftest import hashed
 
@@ -30,9 +30,9 @@ class Counting:
     def __init__(self) -> None:
         self.calls = 0
 
-    async def chat(self, ask: Ask) -> Answer:
+    async def chat(self, request: ModelRequest) -> ModelResponse:
         self.calls += 1
-        return Answer('{"proper": "yes"}', 5, 5, "stop")
+        return ModelResponse('{"proper": "yes"}', 5, 5, "stop")
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         self.calls += 1
@@ -64,7 +64,7 @@ ASKING: dict[str, Callable[[Services], Awaitable[Any]]] = {
     "router": lambda services: services.router.classify("How do I reset my password?"),
     "retriever": lambda services: services.retriever.search("kb", "reset", ANN, k=1),
     "review": lambda services: services.guards.check(["slm-review"], "A draft.", stage="output", question="Why?"),
-    "node": lambda services: services.models.embed("embedder", ["reset"]),
+    "node": lambda services: services.models.embed(EmbeddingRequest("embedder", ["reset"])),
 }
 
 

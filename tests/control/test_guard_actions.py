@@ -17,7 +17,7 @@ from sluicegate.policies.guards import set as guard_set
 from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.settings import GuardSettings
-from sluicegate.services import Completion, Message
+from sluicegate.services import Completion, ModelRequest
 from tests.fakes import FakeModels, FakeRetriever, FakeRouter
 
 WORKFLOW = """
@@ -66,10 +66,10 @@ class InTurn(FakeModels):
         super().__init__({"slm": "", "llm": "Good, at length [1]."})
         self._drafts = list(drafts)
 
-    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
-        if role == "slm":
+    async def chat(self, request: ModelRequest) -> Completion:
+        if request.role == "slm":
             self.answers["slm"] = self._drafts.pop(0) if len(self._drafts) > 1 else self._drafts[0]
-        return await super().chat(role, messages, **options)
+        return await super().chat(request)
 
 
 class Redacting(GuardSettings):

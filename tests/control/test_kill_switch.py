@@ -14,7 +14,7 @@ from sluicegate.policies.cedar.engine import load_engine
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.ledger import SqliteLedger
-from sluicegate.services import Cached
+from sluicegate.services import Cached, ModelRequest
 from tests.fakes import FakeCache, FakeGuards, FakeModels, services
 from tests.graphs.test_run import ANN, runner, way
 
@@ -92,8 +92,8 @@ async def test_a_run_between_two_calls_stops_before_the_second(own_home: Path) -
     """The switch falls while the first call of a run is under way: the call ends, the run's next is not made."""
 
     class Switched(FakeModels):
-        async def chat(self, role: str, messages: Any, **options: Any) -> Any:
-            completion = await super().chat(role, messages, **options)
+        async def chat(self, request: ModelRequest) -> Any:
+            completion = await super().chat(request)
             await asyncio.to_thread(elsewhere, own_home, "model:*")
             return completion
 

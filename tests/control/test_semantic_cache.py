@@ -6,7 +6,6 @@ is the verifier and what an answer rests on.
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.tracing.store import Store
-from sluicegate.services import Embeddings, Services
+from sluicegate.services import EmbeddingRequest, Embeddings, Services
 from tests.fakes import FakeModels, FakeRetriever, FakeRouter
 
 WORKFLOW = """
@@ -66,10 +65,10 @@ class Answers(FakeModels):
 
     broken = False
 
-    async def embed(self, role: str, texts: Sequence[str], **options: Any) -> Embeddings:
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
         if self.broken:
             raise ModelError("SG309", "no embedder")
-        return await super().embed(role, texts, **options)
+        return await super().embed(request)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.models.tokens import upper_tokens
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.retrieval.config import IndexConfig
+from sluicegate.services import ModelRequest
 from sluicegate.state import DocumentRef
 from tests.fakes import FakeGuards, FakeModels, FakeRetriever, FakeRouter
 from tests.graphs.test_run import ANN
@@ -30,11 +31,11 @@ LONG = "Please write a plan for the move of our mail, with every step and who do
 class Priced(FakeModels):
     """A large model at a dollar for a million tokens; what it says is as long as it may be."""
 
-    async def chat(self, role: str, messages: Any, **options: Any) -> Any:
-        said = await super().chat(role, messages, **options)
-        tokens = sum(self.tokens(message.content) for message in messages)
-        usd = self.price(role, tokens, options["max_tokens"])
-        return replace(said, usd=usd, prompt_tokens=tokens, completion_tokens=options["max_tokens"])
+    async def chat(self, request: ModelRequest) -> Any:
+        said = await super().chat(request)
+        tokens = sum(self.tokens(message.content) for message in request.messages)
+        usd = self.price(request.role, tokens, request.max_tokens)
+        return replace(said, usd=usd, prompt_tokens=tokens, completion_tokens=request.max_tokens)
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return (prompt_tokens + completion_tokens) / 1e6 if role == "llm" else 0.0

@@ -24,7 +24,7 @@ from sluicegate.graphs.runtime.run import Runner
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.probes.probe_results import Result, keep
 from sluicegate.routing.calibration.threshold import NEVER
-from sluicegate.services import AnswerFeatures, Completion, Services
+from sluicegate.services import AnswerFeatures, Completion, ModelRequest, Services
 from tests.fakes import FakeConfidence, FakeGuards, FakeModels, FakePolicy, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
 from tests.observe.receiver import PUBLIC, SECRET, Receiver, forget_clients
@@ -181,13 +181,13 @@ async def test_concurrency_is_bounded(own_home: Path) -> None:
     running = peak = 0
 
     class Slow(FakeModels):
-        async def chat(self, *given: Any, **options: Any) -> Any:
+        async def chat(self, request: ModelRequest) -> Any:
             nonlocal running, peak
             running += 1
             peak = max(peak, running)
             await asyncio.sleep(0.02)
             running -= 1
-            return await super().chat(*given, **options)
+            return await super().chat(request)
 
     cases = [replace(ASKED, id=f"c{n}", text=f"Question {n}") for n in range(8)]
     await evaluate(runner(own_home, given(models=Slow())), cases, under="u", concurrency=3)

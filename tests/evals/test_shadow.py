@@ -27,6 +27,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import Tracer
 from sluicegate.retrieval.replay_retriever import Recorded
+from sluicegate.services import ModelRequest
 from tests.evals.test_gates import PLAN
 from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
 from tests.graphs.test_run import ANN, runner
@@ -141,9 +142,9 @@ async def test_latency_of_the_champion_is_unchanged(own_home: Path, pairs: PairS
 
 
 class Waits(FakeModels):
-    async def chat(self, *given: Any, **options: Any) -> Any:
+    async def chat(self, request: ModelRequest) -> Any:
         await asyncio.sleep(0.02)
-        return await super().chat(*given, **options)
+        return await super().chat(request)
 
 
 async def test_a_flood_is_shed_and_counted(own_home: Path, pairs: PairStore) -> None:

@@ -42,8 +42,8 @@ class ByWord(FixedRouter):
 def stand_in() -> None:
     """Models that need no weights, and a router that needs no model."""
     models = Obedient()
-    ModelSet.chat = lambda self, role, messages, **options: models.chat(role, messages, **options)  # type: ignore[method-assign]
-    ModelSet.embed = lambda self, role, texts, **options: models.embed(role, texts, **options)  # type: ignore[method-assign]
+    ModelSet.chat = lambda self, request: models.chat(request)  # type: ignore[method-assign]
+    ModelSet.embed = lambda self, request: models.embed(request)  # type: ignore[method-assign]
     real = opening.open_workflow
 
     def opened(path: Any, **named: Any) -> Any:

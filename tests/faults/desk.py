@@ -32,7 +32,7 @@ from sluicegate.observe.incidents import Incidents
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
-from sluicegate.services import Completion
+from sluicegate.services import Completion, ModelRequest
 from sluicegate.storage.database import open_database
 from sluicegate.storage.postgres import URL, configured
 from sluicegate.storage.schemas import APPROVALS
@@ -57,8 +57,8 @@ class PaidModels(FakeModels):
         del role, prompt_tokens, completion_tokens
         return PRICE
 
-    async def chat(self, role: str, messages: Any, **options: Any) -> Completion:
-        completion = await super().chat(role, messages, **options)
+    async def chat(self, request: ModelRequest) -> Completion:
+        completion = await super().chat(request)
         with self._calls.open("ab") as file:
             file.write(b".")
         return completion

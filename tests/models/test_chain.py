@@ -14,8 +14,8 @@ from sluicegate.models.config import ModelConfig, Price
 from sluicegate.models.embeddings.fingerprint import PROBES
 from sluicegate.models.probes import probe_results as probe_results
 from sluicegate.models.probes.probe_results import Result
-from sluicegate.models.provider import Answer, Ask
-from sluicegate.services import Message, Models
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import EmbeddingRequest, Message, ModelRequest, Models
 
 HELLO = [Message("user", "hello")]
 
@@ -25,21 +25,21 @@ class Fake:
 
     def __init__(self, *replies: str | Exception, delay_s: float = 0.0, turn: float = 0.0) -> None:
         self.replies = list(replies) or ["fine"]
-        self.asked: list[Ask] = []
+        self.asked: list[ModelRequest] = []
         self.embedded: list[str] = []
         self.delay_s = delay_s
         self.turn = turn
 
-    async def chat(self, ask: Ask) -> Answer:
-        self.asked.append(ask)
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        self.asked.append(request)
         await asyncio.sleep(self.delay_s)
         reply = self._next()
-        if ask.on_token:
-            ask.on_token(reply[:1])
+        if request.on_token:
+            request.on_token(reply[:1])
             if len(reply) > 1 and reply.startswith("!"):
                 raise ModelError("SG301", "broke off")
-            ask.on_token(reply[1:])
-        return Answer(reply, 1000, 100, "stop")
+            request.on_token(reply[1:])
+        return ModelResponse(reply, 1000, 100, "stop")
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         self._next()
@@ -92,13 +92,17 @@ def test_a_model_set_is_what_nodes_expect() -> None:
 
 
 async def test_the_first_model_answers() -> None:
-    answer = await model_set({"a:1": Fake("yes"), "b:1": Fake("no")}).chat("slm", HELLO, max_tokens=9, seed=3)
+    answer = await model_set({"a:1": Fake("yes"), "b:1": Fake("no")}).chat(
+        ModelRequest("slm", HELLO, max_tokens=9, seed=3)
+    )
     assert (answer.text, answer.model, answer.asked, answer.fallback) == ("yes", "a:1", "a:1", "")
 
 
 @pytest.mark.parametrize("code", ["SG301", "SG302", "SG303", "SG304", "SG305", "SG306", "SG308", "SG314"])
 async def test_the_next_model_stands_in_and_is_named(code: str, caplog: pytest.LogCaptureFixture) -> None:
-    answer = await model_set({"a:1": Fake(down(code)), "b:1": Fake("no")}).chat("slm", HELLO, max_tokens=9)
+    answer = await model_set({"a:1": Fake(down(code)), "b:1": Fake("no")}).chat(
+        ModelRequest("slm", HELLO, max_tokens=9)
+    )
     assert (answer.text, answer.model, answer.asked) == ("no", "b:1", "a:1")
     assert answer.fallback == f"a:1: {code} is down"
     assert caplog.messages == [f"b:1 answered for slm: a:1: {code} is down"]
@@ -108,23 +112,25 @@ async def test_the_log_says_once_a_minute_that_a_model_stands_in(caplog: pytest.
     clock = Clock()
     models = model_set({"a:1": Fake(down()), "b:1": Fake("no")}, clock=clock)
     for _ in range(20):
-        assert (await models.chat("slm", HELLO, max_tokens=9)).fallback
+        assert (await models.chat(ModelRequest("slm", HELLO, max_tokens=9))).fallback
     assert len(caplog.messages) == 1
     clock.now = 61.0
-    await models.chat("slm", HELLO, max_tokens=9)
+    await models.chat(ModelRequest("slm", HELLO, max_tokens=9))
     assert len(caplog.messages) == 2
 
 
 async def test_when_all_fail_each_is_named_with_its_reason() -> None:
     with pytest.raises(ModelError) as caught:
-        await model_set({"a:1": Fake(down()), "b:1": Fake(down("SG304"))}).chat("slm", HELLO, max_tokens=9)
+        await model_set({"a:1": Fake(down()), "b:1": Fake(down("SG304"))}).chat(
+            ModelRequest("slm", HELLO, max_tokens=9)
+        )
     assert str(caught.value) == ("SG309 no model of 'slm' answered: a:1: SG301 is down; b:1: SG304 is down. Start it")
 
 
 async def test_a_slow_model_is_left_at_its_timeout() -> None:
     models = {"slm": {"use": "a:1", "otherwise": ["b:1"], "timeout_s": 0.05}}
     answer = await model_set({"a:1": Fake("late", delay_s=5), "b:1": Fake("soon")}, models).chat(
-        "slm", HELLO, max_tokens=9
+        ModelRequest("slm", HELLO, max_tokens=9)
     )
     assert answer.text == "soon"
     assert answer.fallback == "a:1: SG303 no answer within 0.05 s"
@@ -134,7 +140,7 @@ async def test_a_cancelled_call_does_not_fall_back() -> None:
     second = Fake("no")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await model_set({"a:1": Fake(delay_s=5), "b:1": second}).chat("slm", HELLO, max_tokens=9)
+            await model_set({"a:1": Fake(delay_s=5), "b:1": second}).chat(ModelRequest("slm", HELLO, max_tokens=9))
     assert second.asked == []
 
 
@@ -145,7 +151,7 @@ async def test_the_breaker_opens_tries_once_and_closes() -> None:
     chain = model_set({"a:1": first, "b:1": Fake("no")}, models, clock)
 
     async def who() -> str:
-        return (await chain.chat("slm", HELLO, max_tokens=9)).model
+        return (await chain.chat(ModelRequest("slm", HELLO, max_tokens=9))).model
 
     assert [await who() for _ in range(5)] == ["b:1"] * 5
     assert len(first.asked) == 3
@@ -162,9 +168,9 @@ async def test_only_one_of_many_calls_tries_a_half_open_model() -> None:
     first = Fake(down(), "back", delay_s=0.01)
     models = {"slm": {"use": "a:1", "otherwise": ["b:1"], "breaker_failures": 1, "breaker_s": 30}}
     chain = model_set({"a:1": first, "b:1": Fake("no")}, models, clock)
-    await chain.chat("slm", HELLO, max_tokens=9)
+    await chain.chat(ModelRequest("slm", HELLO, max_tokens=9))
     clock.now = 31
-    answers = await asyncio.gather(*(chain.chat("slm", HELLO, max_tokens=9) for _ in range(5)))
+    answers = await asyncio.gather(*(chain.chat(ModelRequest("slm", HELLO, max_tokens=9)) for _ in range(5)))
     assert sorted(answer.model for answer in answers) == ["a:1", "b:1", "b:1", "b:1", "b:1"]
 
 
@@ -172,8 +178,8 @@ async def test_a_prompt_that_is_too_long_does_not_open_the_breaker() -> None:
     first = Fake(*[down("SG314")] * 4, "fine")
     chain = model_set({"a:1": first, "b:1": Fake("no")})
     for _ in range(4):
-        await chain.chat("slm", HELLO, max_tokens=9)
-    assert (await chain.chat("slm", HELLO, max_tokens=9)).model == "a:1"
+        await chain.chat(ModelRequest("slm", HELLO, max_tokens=9))
+    assert (await chain.chat(ModelRequest("slm", HELLO, max_tokens=9))).model == "a:1"
 
 
 async def test_a_role_in_a_chain_brings_its_own_chain_and_price() -> None:
@@ -183,8 +189,10 @@ async def test_a_role_in_a_chain_brings_its_own_chain_and_price() -> None:
     }
     providers = {"a:big": Fake("one", down()), "b:small": Fake(down()), "c:tiny": Fake("tiny")}
     chain = model_set(providers, models)
-    assert (await chain.chat("llm", HELLO, max_tokens=9)).usd == pytest.approx(1000 * 0.25e-6 + 100 * 2e-6)
-    answer = await chain.chat("llm", HELLO, max_tokens=9)
+    assert (await chain.chat(ModelRequest("llm", HELLO, max_tokens=9))).usd == pytest.approx(
+        1000 * 0.25e-6 + 100 * 2e-6
+    )
+    answer = await chain.chat(ModelRequest("llm", HELLO, max_tokens=9))
     assert (answer.model, answer.usd) == ("c:tiny", 0)
     assert chain.price("llm", 1_000_000, 0) == 0.25
     assert chain.price("slm", 1_000_000, 0) == 0
@@ -211,13 +219,13 @@ def test_the_bound_is_what_the_whole_chain_may_cost() -> None:
 async def test_what_failed_on_the_way_and_cost_money_is_counted() -> None:
     """A call that timed out may have been billed in full; answers that did not fit were."""
     slow = model_set({"a:big": Fake(delay_s=1), "b:other": Fake("fine"), "c:tiny": Fake()}, PRICED)
-    answer = await slow.chat("llm", HELLO, max_tokens=9)
+    answer = await slow.chat(ModelRequest("llm", HELLO, max_tokens=9))
     cut = (slow.tokens("hello") * 0.25 + 9 * 2.0) / 1e6
     assert answer.model == "b:other"
     assert answer.usd == pytest.approx(cut + (1000 * 1.0 + 100 * 4.0) / 1e6)
     wrong = model_set({"a:big": Fake("no JSON"), "b:other": Fake(down()), "c:tiny": Fake(down())}, PRICED)
     with pytest.raises(ModelError) as caught:
-        await wrong.chat("llm", HELLO, max_tokens=9, schema=SCHEMA)
+        await wrong.chat(ModelRequest("llm", HELLO, max_tokens=9, schema=SCHEMA))
     assert caught.value.usd == pytest.approx(2 * (1000 * 0.25 + 100 * 2.0) / 1e6)
 
 
@@ -227,9 +235,9 @@ async def test_embeddings_name_their_model_and_their_price() -> None:
         "slm": {"use": "c:tiny"},
     }
     chain = model_set({"a:big": Fake("", "", down()), "c:tiny": Fake()}, models)
-    paid = await chain.embed("embedder", ["one"])
+    paid = await chain.embed(EmbeddingRequest("embedder", ["one"]))
     assert (paid.model, paid.usd) == ("a:big", pytest.approx(chain.tokens("one") * 2e-6))
-    free = await chain.embed("embedder", ["one"])
+    free = await chain.embed(EmbeddingRequest("embedder", ["one"]))
     assert (free.model, free.usd) == ("c:tiny", 0.0)
     assert free.fallback.startswith("a:big")
 
@@ -240,14 +248,14 @@ def test_cached_tokens_have_their_own_price() -> None:
 
 async def test_an_unknown_role_gets_the_nearest() -> None:
     with pytest.raises(ModelError) as caught:
-        await model_set({"a:1": Fake()}).chat("slmm", HELLO, max_tokens=9)
+        await model_set({"a:1": Fake()}).chat(ModelRequest("slmm", HELLO, max_tokens=9))
     assert (caught.value.code, caught.value.hint) == ("SG308", "Did you mean 'slm'? It has: slm")
 
 
 async def test_a_broken_stream_is_not_mixed_with_the_next() -> None:
     pieces: list[str] = []
     answer = await model_set({"a:1": Fake("!half"), "b:1": Fake("whole")}).chat(
-        "slm", HELLO, max_tokens=9, on_token=pieces.append
+        ModelRequest("slm", HELLO, max_tokens=9, on_token=pieces.append)
     )
     assert answer.text == "whole"
     assert pieces == ["!"]
@@ -258,7 +266,7 @@ SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required"
 
 async def test_a_structured_answer_is_validated_and_tried_once_more() -> None:
     fake = Fake('{"n": "three"}', '```json\n{"n": 3}\n```')
-    answer = await model_set({"a:1": fake}).chat("slm", HELLO, max_tokens=9, schema=SCHEMA)
+    answer = await model_set({"a:1": fake}).chat(ModelRequest("slm", HELLO, max_tokens=9, schema=SCHEMA))
     assert answer.parsed == {"n": 3}
     assert answer.prompt_tokens == 2000
     assert fake.asked[1].messages[-1].content == (
@@ -270,14 +278,14 @@ async def test_a_structured_answer_is_validated_and_tried_once_more() -> None:
 async def test_two_unusable_answers_are_an_error() -> None:
     fake = Fake("no JSON at all")
     with pytest.raises(ModelError, match="SG305 the answer does not fit its schema: it is not JSON"):
-        await model_set({"a:1": fake}).chat("slm", HELLO, max_tokens=9, schema=SCHEMA)
+        await model_set({"a:1": fake}).chat(ModelRequest("slm", HELLO, max_tokens=9, schema=SCHEMA))
     assert len(fake.asked) == 2
 
 
 async def test_embeddings_are_all_of_one_model() -> None:
     first, second = Fake("x", down()), Fake(turn=0.5)
     chain = model_set({"a:1": first, "b:1": second})
-    made = await chain.embed("slm", [f"text {n}" for n in range(100)])
+    made = await chain.embed(EmbeddingRequest("slm", [f"text {n}" for n in range(100)]))
     assert made.model == "b:1"
     assert len(made.vectors) == 100
     assert all(vector[1] == 0.5 for vector in made.vectors)
@@ -287,22 +295,24 @@ async def test_embeddings_are_all_of_one_model() -> None:
 async def test_only_an_embedder_like_the_one_that_was_fitted_answers() -> None:
     chain = model_set({"a:1": Fake(turn=0.5), "b:1": Fake()})
     fitted = await model_set({"b:1": Fake()}).fingerprint("slm")
-    made = await chain.embed("slm", ["x"], like=fitted)
+    made = await chain.embed(EmbeddingRequest("slm", ["x"], like=fitted))
     assert made.model == "b:1"
     assert "SG312" in made.fallback
     with pytest.raises(ModelError, match="SG312"):
-        await model_set({"a:1": Fake(turn=0.5)}).embed("slm", ["x"], like=fitted)
+        await model_set({"a:1": Fake(turn=0.5)}).embed(EmbeddingRequest("slm", ["x"], like=fitted))
 
 
 async def test_remembered_texts_are_not_embedded_again(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
     seen: list[tuple[int, int]] = []
     first = Fake()
-    made = await model_set({"a:1": first}).embed("slm", ["one", "two", "one"], remember=True)
+    made = await model_set({"a:1": first}).embed(EmbeddingRequest("slm", ["one", "two", "one"], remember=True))
     again = Fake()
     chain = model_set({"a:1": again})
     repeated = await chain.embed(
-        "slm", ["two", "three", "one"], remember=True, on_progress=lambda done, total: seen.append((done, total))
+        EmbeddingRequest(
+            "slm", ["two", "three", "one"], remember=True, on_progress=lambda done, total: seen.append((done, total))
+        )
     )
     assert [text for text in first.embedded if text not in PROBES] == ["one", "two"]
     assert [text for text in again.embedded if text not in PROBES] == ["three"]
@@ -310,14 +320,14 @@ async def test_remembered_texts_are_not_embedded_again(monkeypatch: pytest.Monke
     assert seen == [(3, 3)]
     # other weights have other vectors
     other = Fake(turn=0.5)
-    await model_set({"a:1": other}).embed("slm", ["one"], remember=True)
+    await model_set({"a:1": other}).embed(EmbeddingRequest("slm", ["one"], remember=True))
     assert "one" in other.embedded
 
 
 async def test_a_corrupt_memory_of_embeddings_is_started_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
-    made = await model_set({"a:1": Fake()}).embed("slm", ["one"], remember=True)
+    made = await model_set({"a:1": Fake()}).embed(EmbeddingRequest("slm", ["one"], remember=True))
     assert len(made.vectors) == 1
 
 
@@ -330,7 +340,7 @@ async def test_a_model_below_its_minimum_is_passed_over(caplog: pytest.LogCaptur
     probe_results.keep("fake-0.5", measured(20))
     models = {"judge": {"use": "a:1", "otherwise": ["b:1"], "minimum": {"review": 0.8}}}
     chain = model_set({"a:1": Fake("small"), "b:1": Fake("big", turn=0.5)}, models)
-    answer = await chain.chat("judge", HELLO, max_tokens=9)
+    answer = await chain.chat(ModelRequest("judge", HELLO, max_tokens=9))
     assert answer.text == "big"
     assert answer.fallback == "a:1: SG315 its probe is below the minimum of judge: review 0.55 < 0.8"
     assert probe_results.admitted("fake-0.0", "review", 0.8) is False
@@ -342,8 +352,8 @@ async def test_a_model_that_was_never_probed_is_warned_about_once(caplog: pytest
     caplog.set_level(logging.WARNING)
     models = {"judge": {"use": "a:1", "minimum": {"review": 0.8}}}
     chain = model_set({"a:1": Fake()}, models)
-    await chain.chat("judge", HELLO, max_tokens=9)
-    await chain.chat("judge", HELLO, max_tokens=9)
+    await chain.chat(ModelRequest("judge", HELLO, max_tokens=9))
+    await chain.chat(ModelRequest("judge", HELLO, max_tokens=9))
     assert caplog.messages == ["a:1 serves as judge without a probe of review: run `sluicegate models probe`"]
 
 

@@ -12,10 +12,11 @@ from sluicegate.errors import ModelError
 from sluicegate.models.embedded import embedded, weights
 from sluicegate.models.embedded.embedded import Embedded
 from sluicegate.models.embedded.threads import threads
-from sluicegate.models.provider import Ask
-from sluicegate.services import Message
+from sluicegate.services import Message, ModelRequest
 
-WATER = Ask([Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=8)
+WATER = ModelRequest(
+    "slm", [Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=8
+)
 
 
 @pytest.fixture(scope="module", autouse=True)

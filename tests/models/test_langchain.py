@@ -15,12 +15,11 @@ from langchain_core.runnables import RunnableLambda
 
 from sluicegate.errors import ModelError
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.provider import Ask
 from sluicegate.models.providers.langchain import LangChain
-from sluicegate.services import Message
+from sluicegate.services import Message, ModelRequest
 
 SECRET = "sk-very-secret"
-HELLO = Ask([Message("system", "Be kind."), Message("user", "Hello?")], max_tokens=9)
+HELLO = ModelRequest("slm", [Message("system", "Be kind."), Message("user", "Hello?")], max_tokens=9)
 
 
 class StatusError(Exception):
@@ -118,14 +117,14 @@ async def test_an_answer_with_its_usage_and_logprobs(groq: LangChain) -> None:
 
 async def test_a_stream(groq: LangChain) -> None:
     pieces: list[str] = []
-    answer = await groq.chat(Ask(HELLO.messages, 9, on_token=pieces.append))
+    answer = await groq.chat(ModelRequest("slm", HELLO.messages, 9, on_token=pieces.append))
     assert pieces == ["Hi", " there"]
     assert answer.text == "Hi there"
 
 
 async def test_a_structured_answer_is_json_text(groq: LangChain) -> None:
     answer = await groq.chat(
-        Ask(HELLO.messages, 9, schema={"type": "object", "properties": {"n": {"type": "integer"}}})
+        ModelRequest("slm", HELLO.messages, 9, schema={"type": "object", "properties": {"n": {"type": "integer"}}})
     )
     assert answer.text == '{"n": 3}'
 

@@ -15,9 +15,8 @@ from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.bert import Bert
 from sluicegate.models.embedded.embedded import Embedded
 from sluicegate.models.embedded.layered import LAST, Layered
-from sluicegate.models.provider import Ask
 from sluicegate.models.providers.registry import provider_for
-from sluicegate.services import Message
+from sluicegate.services import Message, ModelRequest
 
 NAME = "all-minilm-l6-v2"
 SIZE = 384
@@ -74,7 +73,7 @@ async def test_it_is_served_by_name_and_identified_by_its_weights() -> None:
 
 async def test_it_does_not_chat(layered: Layered) -> None:
     with pytest.raises(ModelError, match="cannot chat"):
-        await layered.chat(Ask([Message("user", "hello")], max_tokens=4))
+        await layered.chat(ModelRequest("slm", [Message("user", "hello")], max_tokens=4))
 
 
 def test_a_chat_model_has_no_layers_to_show() -> None:

@@ -10,13 +10,14 @@ import pytest
 from sluicegate.errors import ModelError
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded.embedded import Embedded
-from sluicegate.models.provider import Ask
 from sluicegate.models.providers.ollama import Ollama, server_url
-from sluicegate.services import Message
+from sluicegate.services import Message, ModelRequest
 from tests.models.conftest import REAL
 from tests.ollama_server import Faults, OllamaServer
 
-HELLO = Ask([Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=12)
+HELLO = ModelRequest(
+    "slm", [Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=12
+)
 SCHEMA = {
     "type": "object",
     "properties": {"answer": {"enum": ["yes", "no"]}},
@@ -66,7 +67,7 @@ async def test_logprobs_come_with_alternatives(address: str) -> None:
 
 
 async def test_a_prompt_longer_than_the_context_is_refused(address: str) -> None:
-    long = Ask([Message("user", "tell me about the weather " * 200)], max_tokens=5)
+    long = ModelRequest("slm", [Message("user", "tell me about the weather " * 200)], max_tokens=5)
     with pytest.raises(ModelError) as caught:
         await chat_model(address, context=256).chat(long)
     assert caught.value.code == "SG314"
@@ -104,7 +105,7 @@ async def test_what_is_sent_leaves_nothing_to_the_servers_defaults(server: Ollam
 
 async def test_a_server_that_cuts_in_silence_is_caught(server: OllamaServer) -> None:
     server.faults = Faults(ignores_truncate=True)
-    long = Ask([Message("user", "tell me about the weather " * 200)], max_tokens=2)
+    long = ModelRequest("slm", [Message("user", "tell me about the weather " * 200)], max_tokens=2)
     with pytest.raises(ModelError) as caught:
         await chat_model(server.url, context=256).chat(long)
     assert caught.value.code == "SG314"

@@ -7,7 +7,8 @@ import pytest
 
 from sluicegate.errors import ModelError
 from sluicegate.models.probes.probe import TASKS, interval, probe, rows_of
-from sluicegate.models.provider import Answer, Ask
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import ModelRequest
 
 
 class Scripted:
@@ -17,8 +18,8 @@ class Scripted:
         rows = rows_of(task)  # type: ignore[arg-type]
         self.answers = [_right(task, row) if number < right else _wrong(task) for number, row in enumerate(rows)]
 
-    async def chat(self, ask: Ask) -> Answer:
-        return Answer(self.answers.pop(0), 10, 5, "stop")
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        return ModelResponse(self.answers.pop(0), 10, 5, "stop")
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         raise NotImplementedError
@@ -65,7 +66,7 @@ def test_no_answer_is_much_more_frequent_than_the_others(task: str) -> None:
 
 async def test_a_model_that_cannot_be_reached_is_no_wrong_answer() -> None:
     class Down(Scripted):
-        async def chat(self, ask: Ask) -> Answer:
+        async def chat(self, request: ModelRequest) -> ModelResponse:
             raise ModelError("SG301", "is down")
 
     with pytest.raises(ModelError, match="is down"):

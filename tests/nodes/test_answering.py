@@ -13,7 +13,7 @@ from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARI
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist
-from sluicegate.services import Completion, Embeddings, GuardReport, Refusal, Services
+from sluicegate.services import Completion, EmbeddingRequest, Embeddings, GuardReport, ModelRequest, Refusal, Services
 from sluicegate.state import DocumentRef, State
 from tests.fakes import FakeConfidence, FakeGuards, FakeLedger, FakeModels, FakeRetriever, services
 
@@ -50,9 +50,10 @@ def state(given: Services, **more: Any) -> State:
 class Similar(FakeModels):
     """Embeds by words: texts that share words with the question are near it."""
 
-    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
         wanted = ["portal", "forgot", "4357", "reset"]
-        near = [[1.0 + ("reset" in t.casefold()), *(float(word in t.casefold()) for word in wanted)] for t in texts]
+        texts = [text.casefold() for text in request.texts]
+        near = [[1.0 + ("reset" in text), *(float(word in text) for word in wanted)] for text in texts]
         return Embeddings(near, "fake:embedder", "fake")
 
 
@@ -101,8 +102,8 @@ async def test_words_of_a_models_own_have_no_similarity() -> None:
 class Placed(FakeModels):
     """Embeds a sentence by the number in it: its cosine with the question, in hundredths."""
 
-    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
-        cosines = [int("".join(re.findall(r"\d+", text)) or 100) / 100 for text in texts]
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        cosines = [int("".join(re.findall(r"\d+", text)) or 100) / 100 for text in request.texts]
         return Embeddings([[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines], "fake:embedder", "fake")
 
 
@@ -172,8 +173,8 @@ async def test_a_sentence_that_one_section_quotes_is_not_offered_to_another_whil
 class Headed(FakeModels):
     """Embeds by what a text is about; everything has something to do with everything."""
 
-    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
-        about = [[3.0, float("cause" in text), float("happened" in text or "pump" in text)] for text in texts]
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        about = [[3.0, float("cause" in text), float("happened" in text or "pump" in text)] for text in request.texts]
         return Embeddings([[x / sum(y * y for y in row) ** 0.5 for x in row] for row in about], "fake:embedder", "fake")
 
 
@@ -199,8 +200,8 @@ async def test_a_prompt_shows_the_title_of_a_source_once() -> None:
 class Cut(FakeModels):
     """Cuts off the first text it writes."""
 
-    async def chat(self, role: str, *given: Any, **options: Any) -> Completion:
-        said = await super().chat(role, *given, **options)
+    async def chat(self, request: ModelRequest) -> Completion:
+        said = await super().chat(request)
         return said if len(self.asked) > 1 else replace(said, finish="length")
 
 
@@ -321,7 +322,7 @@ async def test_a_confidence_that_compares_questions_gets_the_questions_vector() 
     sure.like = "fake"
     given = services(retriever=FakeRetriever(TEXTS), confidence=sure)
     answer = (await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given))["answer"]
-    (vector,) = (await given.models.embed("embedder", ["How do I reset it?"])).vectors
+    (vector,) = (await given.models.embed(EmbeddingRequest("embedder", ["How do I reset it?"]))).vectors
     assert sure.seen[0].vector == vector
     assert answer["answerability"] == 0.7
     sure.like = ""

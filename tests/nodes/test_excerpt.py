@@ -1,14 +1,12 @@
 """Putting a request short in its own words."""
 
-from typing import Any
-
 import pytest
 
 from sluicegate.nodes.kinds.answering import SUMMARIZE, Summarize
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.writing.extractive_summary import excerpt, material, pieces
 from sluicegate.policies.guards.detectors.grounded import unsupported
-from sluicegate.services import Embeddings
+from sluicegate.services import EmbeddingRequest, Embeddings
 from tests.fakes import FakeModels, services
 from tests.nodes.test_answering import state
 
@@ -46,8 +44,9 @@ def test_a_text_of_few_sentences_is_taken_by_its_clauses() -> None:
 class Central(FakeModels):
     """A piece is as near to the whole as the disk is to it."""
 
-    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
-        cosines = [1.0, *(0.9 if "disk" in text else 0.5 if "data" in text else 0.1 for text in texts[1:])]
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        _, *others = request.texts
+        cosines = [1.0, *(0.9 if "disk" in text else 0.5 if "data" in text else 0.1 for text in others)]
         return Embeddings([[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines], "fake:embedder", "fake")
 
 

@@ -1,7 +1,7 @@
 """Every model call of a run on one way: policies, kill switch, reservation, call, settling; whoever asks."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from sluicegate.nodes.kinds.classify import CLASSIFY
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.kinds.retrieve import RETRIEVE, Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag, TagWords
-from sluicegate.nodes.model_governance import Governed, governed
+from sluicegate.nodes.model_governance import ModelsOfStep, governed
 from sluicegate.policies.cedar.engine import load_engine
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.guards.config import GuardConfig
@@ -24,7 +24,17 @@ from sluicegate.policies.guards.set import GuardSet
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.ledger import SqliteLedger, micros
 from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
-from sluicegate.services import Completion, Embeddings, IntentFacts, Message, Models, Services, WorkflowFacts
+from sluicegate.services import (
+    Completion,
+    EmbeddingRequest,
+    Embeddings,
+    IntentFacts,
+    Message,
+    ModelRequest,
+    Models,
+    Services,
+    WorkflowFacts,
+)
 from sluicegate.state import DocumentRef, State
 from tests.fakes import INTENTS, FakeLedger, FakeModels, FakePolicy, FakeRetriever, services
 from tests.nodes.test_answering import TEXTS, document, state
@@ -42,14 +52,14 @@ class Searching(FakeRetriever):
         self._models = models
 
     async def search(self, index: str, query: str, principal: Any, *, k: int) -> list[DocumentRef]:
-        await self._models.embed("embedder", [query], like="fake")
+        await self._models.embed(EmbeddingRequest("embedder", [query], like="fake"))
         return await super().search(index, query, principal, k=k)
 
 
 def embedding_router(asked: Models) -> Any:
     class Embedding:
         async def classify(self, text: str) -> Any:
-            await asked.embed("embedder", [text])
+            await asked.embed(EmbeddingRequest("embedder", [text]))
             raise AssertionError("the test stops the embedder")
 
     return Embedding()
@@ -61,7 +71,7 @@ async def admitted() -> bool:
 
 def standing(models: FakeModels, switch: KillSwitch, tmp_path: Path, **budget: Any) -> Services:
     """Services whose router, retriever and guards ask models themselves, under a real ledger and real policies."""
-    asked = Governed(models)
+    asked = ModelsOfStep(models)
     return services(
         workflow=FACTS,
         models=models,
@@ -170,8 +180,8 @@ async def test_a_review_that_may_not_be_asked_is_a_failed_check(switch: KillSwit
 async def test_a_router_that_asks_the_small_model_is_booked(switch: KillSwitch, tmp_path: Path) -> None:
     models = Letters({})
     given = standing(FakeModels(), switch, tmp_path, per_run_tokens=10_000)
-    decoder = LabelDecoder(Governed(models), "slm")
-    given = replace(given, router=SlmRouter(decoder, ["question", "report"], admitted=trusted))
+    decoder = LabelDecoder(ModelsOfStep(FakeModels()), "slm")
+    given = replace(given, models=models, router=SlmRouter(decoder, ["question", "report"], admitted=trusted))
     update = await governed(CLASSIFY.make("classify", None), drafted(given), given)
     # three content-free requests for the prior, then the request itself
     assert update["spend"]["slm_calls"] == 4
@@ -185,7 +195,7 @@ async def test_a_router_that_asks_the_small_model_is_booked(switch: KillSwitch, 
 
 
 async def test_a_free_embedding_is_not_reserved_and_leaves_no_spend() -> None:
-    given = services(retriever=Searching(Governed(FakeModels())))
+    given = services(retriever=Searching(ModelsOfStep(FakeModels())))
     update = await governed(ROLES[1][1], drafted(given), given)
     assert "spend" not in update
     assert given.ledger.log == []  # type: ignore[attr-defined]
@@ -218,16 +228,16 @@ class Slow(FakeModels):
             self.cut = True
             raise
 
-    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
+    async def chat(self, request: ModelRequest) -> Completion:
         return await self.hang()
 
-    async def embed(self, role: str, texts: Sequence[str], **options: Any) -> Embeddings:
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
         return await self.hang()
 
 
 CALLS: dict[str, Callable[[Models], Any]] = {
-    "chat": lambda models: models.chat("llm", HELLO, max_tokens=10),
-    "embed": lambda models: models.embed("embedder", ["Hello"]),
+    "chat": lambda models: models.chat(ModelRequest("llm", HELLO, max_tokens=10)),
+    "embed": lambda models: models.embed(EmbeddingRequest("embedder", ["Hello"])),
 }
 
 
@@ -259,7 +269,7 @@ async def test_a_cancelled_run_books_a_paid_call_and_gives_back_a_free_one() -> 
         given = services(models=models, ledger=ledger)
 
         async def node(state: State, services: Services, role: str = role) -> dict[str, Any]:
-            await services.models.chat(role, HELLO, max_tokens=10)
+            await services.models.chat(ModelRequest(role, HELLO, max_tokens=10))
             return {}
 
         running = asyncio.create_task(governed(node, drafted(given), given))
@@ -281,5 +291,5 @@ async def test_a_failed_call_that_cost_money_is_booked() -> None:
 
 async def test_outside_a_run_nothing_is_asked() -> None:
     models = FakeModels()
-    assert (await Governed(models).chat("slm", HELLO, max_tokens=5)).text == "Small answer [1]."
-    assert (await Governed(models).embed("embedder", ["x"])).vectors == [[1.0, 0.0]]
+    assert (await ModelsOfStep(models).chat(ModelRequest("slm", HELLO, max_tokens=5))).text == "Small answer [1]."
+    assert (await ModelsOfStep(models).embed(EmbeddingRequest("embedder", ["x"]))).vectors == [[1.0, 0.0]]

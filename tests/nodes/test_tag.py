@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sluicegate import tasks
 from sluicegate.nodes.kinds.tag import TAG, Tag, TagWords
 from sluicegate.nodes.model_governance import governed
-from sluicegate.services import Embeddings, Services
+from sluicegate.services import EmbeddingRequest, Embeddings, Services
 from sluicegate.state import State
 from tests.fakes import FakeModels, FakePolicy, services
 from tests.nodes.test_answering import state
@@ -20,10 +20,10 @@ NEAR = {"people": 0.9, "network": 0.6, "food": 0.2, "holiday": 0.1}
 class Angles(FakeModels):
     """Embeds what names one of `NEAR` at that cosine to everything else."""
 
-    async def embed(self, role: str, texts: Any, **_: Any) -> Embeddings:
-        self.embedded.append((role, tuple(texts)))
-        cosines = [next((near for word, near in NEAR.items() if word in text), 1.0) for text in texts]
-        return Embeddings([[near, math.sqrt(1 - near**2)] for near in cosines], f"fake:{role}", "fake")
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        self.embedded.append((request.role, tuple(request.texts)))
+        cosines = [next((near for word, near in NEAR.items() if word in text), 1.0) for text in request.texts]
+        return Embeddings([[near, math.sqrt(1 - near**2)] for near in cosines], f"fake:{request.role}", "fake")
 
 
 async def marked(given: Services, before: State | None = None, **settings: Any) -> dict[str, Any]:

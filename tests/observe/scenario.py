@@ -11,7 +11,7 @@ from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.span_attributes import node_attributes
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import Tracer
-from sluicegate.services import Cached, Completion, Services, TokenLogprob
+from sluicegate.services import Cached, Completion, EmbeddingRequest, ModelRequest, Services, TokenLogprob
 from sluicegate.state import Approval, Branch, Principal, State
 from tests.fakes import FakeModels, FakeRouter, services
 
@@ -20,7 +20,7 @@ KEY = b"k" * 32
 
 
 class Models(FakeModels):
-    async def chat(self, role: str, messages: Any, **options: Any) -> Completion:
+    async def chat(self, request: ModelRequest) -> Completion:
         logprobs = (TokenLogprob("Small", -0.1), TokenLogprob("answer", -0.3))
         why = "ollama:qwen3:1.7b is unreachable"
         return Completion(
@@ -149,7 +149,7 @@ async def _nodes(tracer: Tracer, given: Services, text: str, run: str) -> State:
     state = state_of()
     with tracer.node("classify", "classify", "chain") as span:
         await given.router.classify(text)
-        await given.models.embed("embedder", [text])
+        await given.models.embed(EmbeddingRequest("embedder", [text]))
         set_update(span, intent=state.get("intent"), route=state.get("route"))
     tracer.branch("classify", branch("gate"), confidence=0.83, threshold=0.71)
     with tracer.node("gate", "policy-check", "guardrail") as span:
@@ -172,7 +172,9 @@ async def _nodes(tracer: Tracer, given: Services, text: str, run: str) -> State:
         held = given.ledger.reserve(
             run=run, principal="ann", intent="password_reset", workflow="helpdesk", model="m", usd=0.01, tokens=200
         )
-        await given.models.chat("slm", prompt.messages, max_tokens=80, logprobs=1)
+        await given.models.chat(
+            ModelRequest("slm", prompt.messages, 80, logprobs=1, prompt=prompt.reference, prompt_hash=prompt.hash)
+        )
         given.ledger.settle(held, usd=0.0012, tokens=129)  # type: ignore[arg-type]
         set_update(span, answer=state.get("answer"))
     tracer.branch("answer", branch("check"))

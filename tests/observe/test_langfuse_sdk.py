@@ -17,6 +17,7 @@ from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_keys
 from sluicegate.observe.prompts import langfuse_prompts, reference
 from sluicegate.observe.tracing.instrument import TracedModels, TracedPrompts
+from sluicegate.services import ModelRequest
 from tests.fakes import FakeModels
 from tests.observe.receiver import PUBLIC, SECRET, Receiver, forget_clients
 from tests.observe.scenario import open_tracer
@@ -128,7 +129,7 @@ async def test_a_generation_links_to_its_managed_prompt(server: Receiver, tmp_pa
     prompts, models = TracedPrompts(folder(tmp_path, keys)), TracedModels(FakeModels(), tracer)
     with tracer.run("r", workflow="w"), tracer.node("answer", "slm-answer", "chain"):
         prompt = prompts.render("answer", question="Why?")
-        await models.chat("slm", prompt.messages, max_tokens=10)
+        await models.chat(ModelRequest("slm", prompt.messages, 10, prompt=prompt.reference, prompt_hash=prompt.hash))
     assert tracer.flush(5)
     tracer.close()
     store.close()

@@ -5,11 +5,11 @@ a node lets it answer in.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sluicegate.services import Classification, Completion, Message, Prompt, Prompts
+from sluicegate.services import Classification, Completion, Message, ModelRequest, Prompt, Prompts
 from tests.retrieval.conftest import HashEmbedder
 
 __all__ = ["CANARY", "SECRET", "Attack", "FixedRouter", "Marked", "Obedient"]
@@ -74,13 +74,13 @@ class Obedient(HashEmbedder):
 
     attack: Attack | None = None
 
-    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
-        system, shown = messages[0].content, messages[-1].content
+    async def chat(self, request: ModelRequest) -> Completion:
+        system, shown = request.messages[0].content, request.messages[-1].content
         attack = self.attack
         if attack and attack.goal and attack.passage and attack.goal != "document" and attack.passage not in shown:
             sentences = attack.passage.split(". ")
             attack = attack if any(sentence in shown for sentence in sentences[1:]) else None
-        schema = options.get("schema")
+        schema = request.schema
         parsed: Any = None
         if schema and "sentences" in schema["properties"]:
             parsed = {"sentences": _picked(shown, attack, schema["properties"]["sentences"]["maxItems"])}
@@ -90,7 +90,8 @@ class Obedient(HashEmbedder):
             text = str(parsed)
         else:
             text = _words(system, shown, attack)
-        return Completion(text, f"embedded:{role}", f"embedded:{role}", 10, 10, "stop", 1.0, 0.0, parsed=parsed)
+        model = f"embedded:{request.role}"
+        return Completion(text, model, model, 10, 10, "stop", 1.0, 0.0, parsed=parsed)
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         del role, prompt_tokens, completion_tokens

@@ -15,7 +15,7 @@ from sluicegate.retrieval.acl import Readable, by_labels
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import IngestReport, ingest
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Embeddings
+from sluicegate.services import EmbeddingRequest, Embeddings
 from sluicegate.state import Principal
 
 TODAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -32,14 +32,12 @@ class HashEmbedder:
         assert role == "embedder"
         return self.name
 
-    async def embed(
-        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> Embeddings:
-        assert role == "embedder"
-        if like is not None and like != self.name:
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        assert request.role == "embedder"
+        if request.like is not None and request.like != self.name:
             raise ModelError("SG309", f"no model of 'embedder' answered: {self.name}: SG312 gives other embeddings")
-        self.texts += texts
-        return Embeddings([hashed(text, self.name) for text in texts], self.name, self.name)
+        self.texts += request.texts
+        return Embeddings([hashed(text, self.name) for text in request.texts], self.name, self.name)
 
 
 def hashed(text: str, salt: str = "test:hash") -> list[float]:

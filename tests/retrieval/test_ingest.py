@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import pytest
 
 from sluicegate.errors import RetrievalError, RunError
 from sluicegate.retrieval import table as tables
-from sluicegate.services import Embeddings
+from sluicegate.services import EmbeddingRequest, Embeddings
 from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, person
 
 
@@ -264,10 +263,10 @@ if where == "full disk":
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 elif where == "embed":
     class Dying(HashEmbedder):
-        async def embed(self, role, texts, **options):
+        async def embed(self, request):
             if len(self.texts) >= 3:
                 die()
-            return await super().embed(role, texts, **options)
+            return await super().embed(request)
     HashEmbedder = Dying
 elif where == "tidy":
     table.tidy = die
@@ -369,10 +368,10 @@ async def test_a_long_ingest_keeps_others_out(desk: Desk, monkeypatch: pytest.Mo
     go_on = asyncio.Event()
 
     class Slow(HashEmbedder):
-        async def embed(self, role: str, texts: Sequence[str], **options: Any) -> Embeddings:
+        async def embed(self, request: EmbeddingRequest) -> Embeddings:
             started.set()
             await go_on.wait()
-            return await super().embed(role, texts, **options)
+            return await super().embed(request)
 
     desk.models = Slow()
     monkeypatch.setattr("sluicegate.retrieval.ingest.PATIENCE_S", 0.2)

@@ -14,6 +14,7 @@ from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import Document, by_labels, day_number, where
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.lance import LanceRetriever, search_terms
+from sluicegate.services import EmbeddingRequest
 from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, person
 
 HOSTILE_LABELS = [
@@ -61,9 +62,9 @@ async def test_words_find_what_meaning_misses(desk: Desk) -> None:
     """The embedder here knows nothing: every text has the same vector, so only the words can tell them apart."""
 
     class Blind(HashEmbedder):
-        async def embed(self, role: str, texts: Any, **options: Any) -> Any:
-            found = await super().embed(role, texts, **options)
-            return replace(found, vectors=[[1.0] * 8 for _ in texts])
+        async def embed(self, request: EmbeddingRequest) -> Any:
+            found = await super().embed(request)
+            return replace(found, vectors=[[1.0] * 8 for _ in request.texts])
 
     desk.models = Blind()
     for number in range(60):

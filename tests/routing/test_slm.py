@@ -16,7 +16,7 @@ from sluicegate.routing.intent.cascade import CascadeRouter
 from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
 from sluicegate.routing.probe_gate import Admission
-from sluicegate.services import Completion, Embeddings, Message, TokenLogprob
+from sluicegate.services import Completion, EmbeddingRequest, Embeddings, ModelRequest, ProbeTask, TokenLogprob
 
 
 @dataclass
@@ -28,13 +28,13 @@ class Letters:
     logprobs: bool = True
     fails: bool = False
 
-    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
+    async def chat(self, request: ModelRequest) -> Completion:
         if self.fails:
             raise ModelError("SG309", "nobody answers")
-        listed, request = messages[-1].content.split("\n\nRequest: ")
-        self.asked.append(request)
+        listed, text = request.messages[-1].content.split("\n\nRequest: ")
+        self.asked.append(text)
         classes = dict(line.split(". ", 1) for line in listed.splitlines()[1:])
-        scores = {k: self.leaning.get(k, 0.1) * (4 if name in request else 1) for k, name in classes.items()}
+        scores = {k: self.leaning.get(k, 0.1) * (4 if name in text else 1) for k, name in classes.items()}
         total = sum(scores.values())
         best = max(scores, key=lambda k: scores[k])
         tokens = tuple((f' "{k}"', math.log(v / total)) for k, v in scores.items())
@@ -52,8 +52,11 @@ class Letters:
             parsed={"class": best},
         )
 
-    async def embed(self, role: str, texts: Sequence[str], **_: Any) -> Embeddings:
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
         raise AssertionError("not needed")
+
+    async def admitted(self, role: str, task: ProbeTask) -> bool:
+        return False
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return 0.0
@@ -179,7 +182,6 @@ async def test_open_router(lexical: Artifact, tmp_path: Path) -> None:
             models=Letters({}),
             embed_like=lambda fingerprint: pytest.fail("a lexical head embeds nothing"),
             find=lambda name: tmp_path / name,
-            admitted=untried,
             where="desk",
         )
 

@@ -27,7 +27,7 @@ from sluicegate.observe.tracing.tracer import Tracer
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.sources import policy_files
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.services import Classification, Message
+from sluicegate.services import Classification, Message, ModelRequest
 from sluicegate.serving import Limits, Service
 from sluicegate.serving.http.app import application
 from sluicegate.serving.http.callers import Callers, TrustedHeader
@@ -47,14 +47,14 @@ class Patient(FakeModels):
         super().__init__({"slm": f"Version {version} [1].", "llm": f"Version {version} [1]."})
         self.at_once = self.most_at_once = 0
 
-    async def chat(self, role: str, messages: Any, **options: Any) -> Any:
-        said: tuple[Message, ...] = tuple(messages)
+    async def chat(self, request: ModelRequest) -> Any:
+        said: tuple[Message, ...] = tuple(request.messages)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         found = re.search(r"wait ([\d.]+)", said[0].content)
         await asyncio.sleep(float(found[1]) if found else 0)
         self.at_once -= 1
-        return await super().chat(role, messages, **options)
+        return await super().chat(request)
 
 
 class ByWord(FakeRouter):

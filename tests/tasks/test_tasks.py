@@ -14,8 +14,8 @@ from sluicegate.cli.task import app
 from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
-from sluicegate.models.provider import Answer, Ask
-from sluicegate.services import TokenLogprob
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import ModelRequest, TokenLogprob
 
 EMBEDDED = "embedded:smollm2-135m"
 PATTERN = Path(__file__).parents[2] / "configs" / "patterns" / "3-rag-slm"
@@ -31,11 +31,11 @@ class Scripted:
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
-        self.asked: list[Ask] = []
+        self.asked: list[ModelRequest] = []
 
-    async def chat(self, ask: Ask) -> Answer:
-        self.asked.append(ask)
-        return Answer(self.answers.pop(0), 5, 5, "stop", (TokenLogprob("a", -0.1), TokenLogprob("b", -0.3)))
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        self.asked.append(request)
+        return ModelResponse(self.answers.pop(0), 5, 5, "stop", (TokenLogprob("a", -0.1), TokenLogprob("b", -0.3)))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         raise AssertionError
@@ -102,11 +102,11 @@ async def test_a_large_enough_model_may_decode_the_label() -> None:
     said, even = TokenLogprob("B", -0.1, (("A", -3.0),)), TokenLogprob("B", -0.7, (("A", -0.7),))
     provider = Scripted(*['{"class": "B"}'] * 4)
 
-    async def chat(ask: Ask) -> Answer:
-        provider.asked.append(ask)
+    async def chat(request: ModelRequest) -> ModelResponse:
+        provider.asked.append(request)
         # what says nothing is answered by either: the prior, which is divided out
-        request = ask.messages[-1].content.rsplit("Request: ", 1)[1]
-        return Answer('{"class": "B"}', 5, 5, "stop", (said if request == "it drips" else even,))
+        text = request.messages[-1].content.rsplit("Request: ", 1)[1]
+        return ModelResponse('{"class": "B"}', 5, 5, "stop", (said if text == "it drips" else even,))
 
     provider.chat = chat  # type: ignore[method-assign]
     found = await tasks.classify(

@@ -12,9 +12,10 @@ from sluicegate.cli._support.console import AsJson, console, emit, notes
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from sluicegate.models.config import ModelConfig, ProbeTask
+    from sluicegate.models.config import ModelConfig
     from sluicegate.models.inventory import Entry
     from sluicegate.models.probes.probe_results import Result
+    from sluicegate.services import ProbeTask
 
 __all__ = ["app"]
 

@@ -16,6 +16,7 @@ from sluicegate.cli._support.router_answers import fit_answer_files, fit_workflo
 from sluicegate.cli._support.router_embedding import EMBEDDER, LAYERED, ROLE, embed_like, embedding, models_of, only
 from sluicegate.cli._support.router_view import pairs, rows_table, write_page
 from sluicegate.errors import InsufficientDataError, ModelError, nearest
+from sluicegate.services import EmbeddingRequest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -537,7 +538,7 @@ def _serving(workflow: "Workflow") -> "FittedRouter":
     facts = artifact.card["embedder"]
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return (await models.embed(config.embedder, texts, like=facts["fingerprint"])).vectors
+        return (await models.embed(EmbeddingRequest(config.embedder, texts, like=facts["fingerprint"]))).vectors
 
     return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold, per=config.target.per)
 

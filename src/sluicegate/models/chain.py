@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 
 from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
 from sluicegate.models.breaker import Breaker
-from sluicegate.models.config import ModelConfig, ProbeTask, resolve
+from sluicegate.models.config import ModelConfig, resolve
 from sluicegate.models.embeddings.embedding_lru import Recent
 from sluicegate.models.embeddings.embedding_store import Remembered
 from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder
 from sluicegate.models.probes.probe_results import admitted, below_minimum
-from sluicegate.models.provider import Answer, Ask, Provider
+from sluicegate.models.provider import ModelResponse, Provider
 from sluicegate.models.providers.registry import provider_for
 from sluicegate.models.structured import ask_structured
 from sluicegate.models.tokens import upper_tokens
-from sluicegate.services import Completion, Embeddings, Message
+from sluicegate.services import Completion, EmbeddingRequest, Embeddings, ModelRequest, ProbeTask
 
 __all__ = ["ModelSet"]
 
@@ -69,35 +69,22 @@ class ModelSet:
         self._clock = clock
         self._lock = threading.Lock()
 
-    async def chat(
-        self,
-        role: str,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        schema: Mapping[str, Any] | None = None,
-        stop: Sequence[str] = (),
-        logprobs: int = 0,
-        seed: int = 0,
-        on_token: Callable[[str], None] | None = None,
-    ) -> Completion:
+    async def chat(self, request: ModelRequest) -> Completion:
         """As `services.Models.chat`. After a stream that broke, the next model's tokens are not streamed."""
         streamed = False
 
         def stream(piece: str) -> None:
             nonlocal streamed
             streamed = True
-            if on_token:
-                on_token(piece)
+            if request.on_token:
+                request.on_token(piece)
 
-        ask = Ask(messages, max_tokens, temperature, schema, stop, logprobs, seed)
         paid: list[float] = []
 
-        async def call(provider: Provider, config: ModelConfig) -> tuple[Answer, Any]:
+        async def call(provider: Provider, config: ModelConfig) -> tuple[ModelResponse, Any]:
             price = config.price_per_mtok
 
-            async def counted(own: Ask) -> Answer:
+            async def counted(own: ModelRequest) -> ModelResponse:
                 try:
                     answer = await provider.chat(own)
                 except asyncio.CancelledError:
@@ -111,22 +98,22 @@ class ModelSet:
                 return answer
 
             own = replace(
-                ask,
-                on_token=stream if on_token and not streamed else None,
-                temperature=temperature if config.temperature is None else config.temperature,
+                request,
+                on_token=stream if request.on_token and not streamed else None,
+                temperature=request.temperature if config.temperature is None else config.temperature,
             )
-            return await ask_structured(counted, own) if schema is not None else (await counted(own), None)
+            return await ask_structured(counted, own) if own.schema is not None else (await counted(own), None)
 
         started = time.perf_counter()
         try:
-            (answer, parsed), served = await self._first(role, call)
+            (answer, parsed), served = await self._first(request.role, call)
         except ModelError as error:
             error.usd = sum(paid)
             raise
         return Completion(
             text=answer.text,
             model=served.name,
-            asked=self.describe(role),
+            asked=self.describe(request.role),
             prompt_tokens=answer.prompt_tokens,
             completion_tokens=answer.completion_tokens,
             finish=answer.finish,
@@ -137,17 +124,9 @@ class ModelSet:
             parsed=parsed,
         )
 
-    async def embed(
-        self,
-        role: str,
-        texts: Sequence[str],
-        *,
-        like: str | None = None,
-        remember: bool = False,
-        on_progress: Callable[[int, int], None] | None = None,
-    ) -> Embeddings:
-        """As `services.Models.embed`. Of a long call that is interrupted `remember` keeps what was done; `on_progress`
-        gets texts done and texts in all."""
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """As `services.Models.embed`."""
+        texts, like, report = request.texts, request.like, request.on_progress
 
         async def call(provider: Provider, config: ModelConfig) -> tuple[Sequence[Sequence[float]], str]:
             print_ = await self._fingerprint(provider, config.use)
@@ -155,19 +134,19 @@ class ModelSet:
                 raise ModelError(
                     "SG312", f"{config.use} embeds differently from the model that was used to fit or index"
                 )
-            if remember:
-                return await self._remembering(provider, texts, on_progress), print_
-            return await self._recently(provider, config, texts, on_progress), print_
+            if request.remember:
+                return await self._remembering(provider, texts, report), print_
+            return await self._recently(provider, config, texts, report), print_
 
-        timeless = remember or len(texts) > EMBEDDED_AT_ONCE
-        (vectors, print_), served = await self._first(role, call, timeless=timeless)
+        timeless = request.remember or len(texts) > EMBEDDED_AT_ONCE
+        (vectors, print_), served = await self._first(request.role, call, timeless=timeless)
         price = served.config.price_per_mtok
         usd = price.usd(sum(map(self.tokens, texts)), 0) if price else 0.0
         return Embeddings(vectors, served.name, print_, usd, served.fallback)
 
     async def fingerprint(self, role: str) -> str:
         """The fingerprint of the embedder that answers now."""
-        return (await self.embed(role, ())).fingerprint
+        return (await self.embed(EmbeddingRequest(role, ()))).fingerprint
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         price = self._chain(role)[0][1].price_per_mtok

@@ -6,17 +6,16 @@ runs in the process. `resolve` follows fallback chains through other roles' name
 
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-__all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "ProbeTask", "resolve", "unresolved"]
+from sluicegate.services import ProbeTask
+
+__all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "resolve", "unresolved"]
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+:\S+$")]
 """``provider:model``; only the first colon divides."""
-
-ProbeTask = Literal["label", "extract", "review", "answer"]
-"""What `sluicegate models probe` measures."""
 
 LOCAL_PROVIDERS = frozenset({"embedded", "ollama"})
 """Providers that cost nothing per token."""

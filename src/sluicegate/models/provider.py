@@ -1,36 +1,22 @@
 """What a provider of models does, and the plain data that crosses to it.
 
-A provider serves one model and knows nothing of roles, prices or fallbacks: that is `chain`. It raises `ModelError`
+A provider serves one model and minds no roles, prices or fallbacks: that is `chain`. It raises `ModelError`
 SG301 to SG308 or SG314, each with its hint, and is cancelled by cancelling the task that awaits it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-from sluicegate.services import Message, TokenLogprob
+from sluicegate.services import ModelRequest, TokenLogprob
 
-__all__ = ["Answer", "Ask", "Provider", "encodable"]
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """One chat call."""
-
-    messages: Sequence[Message]
-    max_tokens: int
-    temperature: float = 0.0
-    schema: Mapping[str, Any] | None = None
-    stop: Sequence[str] = ()
-    logprobs: int = 0
-    """Alternatives per token; 0 for none."""
-    seed: int = 0
-    on_token: Callable[[str], None] | None = None
-    """Called on the event loop's thread with each piece of text."""
+__all__ = ["ModelResponse", "Provider", "encodable"]
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ModelResponse:
+    """One answer of a provider."""
+
     text: str
     prompt_tokens: int
     completion_tokens: int
@@ -41,7 +27,9 @@ class Answer:
 
 
 class Provider(Protocol):
-    async def chat(self, ask: Ask) -> Answer: ...
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        """Answer the messages; the role is for others to read."""
+        ...
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """Unit-length vectors, one per text, in order."""

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
-from sluicegate.models.provider import Answer, Ask
-from sluicegate.services import Message
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import Message, ModelRequest
 
 __all__ = ["ask_structured", "checked", "closed"]
 
@@ -32,22 +32,24 @@ def _closed_inside(value: Any) -> Any:
     return value
 
 
-async def ask_structured(chat: Callable[[Ask], Awaitable[Answer]], ask: Ask) -> tuple[Answer, Any]:
+async def ask_structured(
+    chat: Callable[[ModelRequest], Awaitable[ModelResponse]], request: ModelRequest
+) -> tuple[ModelResponse, Any]:
     """The answer and its value. The second try shows the model what was wrong; tokens of both are counted.
 
     Raises `ModelError` SG305 when the second answer does not fit either.
     """
-    schema = ask.schema or {}
-    first = await chat(ask)
+    schema = request.schema or {}
+    first = await chat(request)
     value, wrong = checked(first.text, schema)
     if not wrong:
         return first, value
     told = (
-        *ask.messages,
+        *request.messages,
         Message("assistant", first.text),
         Message("user", f"That answer cannot be used: {wrong}. Answer again, with JSON that fits the schema."),
     )
-    second = await chat(replace(ask, messages=told, on_token=None))
+    second = await chat(replace(request, messages=told, on_token=None))
     value, wrong = checked(second.text, schema)
     if wrong:
         raise UnusableAnswerError(f"the answer does not fit its schema: {wrong}")

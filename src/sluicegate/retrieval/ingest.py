@@ -20,10 +20,11 @@ from sluicegate.retrieval.acl import clearance_rank
 from sluicegate.retrieval.catalog import Catalog, Entry, Head
 from sluicegate.retrieval.chunking import Passage, content_hash, cut
 from sluicegate.retrieval.config import IndexConfig
-from sluicegate.retrieval.embedding import Embedder, embedded
+from sluicegate.retrieval.embedding import embedded
 from sluicegate.retrieval.files import KnowledgeFile, configured, find, path_of, unreadable
 from sluicegate.retrieval.loaders import load
 from sluicegate.retrieval.metadata import document
+from sluicegate.services import Embedder, EmbeddingRequest
 from sluicegate.storage.sqlite import connect, transaction
 
 __all__ = ["IngestReport", "Progress", "ingest"]
@@ -268,15 +269,8 @@ class _Writer:
 
     async def _vectors(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Vectors of the index's own embedder, or of the first that answers when the index is new."""
-        made = await embedded(
-            self._models,
-            self._config.embedder,
-            texts,
-            index=self._index_dir.name,
-            like=self._fingerprint,
-            built_with=self._built_with,
-            remember=True,
-        )
+        request = EmbeddingRequest(self._config.embedder, texts, like=self._fingerprint, remember=True)
+        made = await embedded(self._models, request, index=self._index_dir.name, built_with=self._built_with)
         self._built_with, self._fingerprint = made.model, made.fingerprint
         return made.vectors
 

@@ -22,7 +22,8 @@ from sluicegate.retrieval.acl import Document, Readable, by_labels, day_number, 
 from sluicegate.retrieval.catalog import Catalog, Head
 from sluicegate.retrieval.chunking import content_hash
 from sluicegate.retrieval.config import IndexConfig
-from sluicegate.retrieval.embedding import Embedder, embedded
+from sluicegate.retrieval.embedding import embedded
+from sluicegate.services import Embedder, EmbeddingRequest
 from sluicegate.state import DocumentRef, Principal
 
 __all__ = ["LanceRetriever", "search_terms"]
@@ -100,15 +101,8 @@ class LanceRetriever:
         nothing = readable["labels"] == [] or readable["max_rank"] < 0
         if not query.strip() or k < 1 or nothing or not head.chunks:
             return []
-        made = await embedded(
-            self._models,
-            config.embedder,
-            [query[:_LONGEST]],
-            index=index,
-            like=head.fingerprint,
-            built_with=head.embedder,
-            remember=False,
-        )
+        request = EmbeddingRequest(config.embedder, [query[:_LONGEST]], like=head.fingerprint)
+        made = await embedded(self._models, request, index=index, built_with=head.embedder)
         vector = made.vectors[0]
         try:
             hits = await self._hits(index, snapshot, query, vector, readable, k)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sluicegate.routing.config import RouterConfig
@@ -26,18 +26,20 @@ def open_router(
     out_of_scope: str | None,
     models: Models,
     embed_like: Callable[[str], EmbedNow],
-    admitted: Callable[[], Awaitable[bool]],
     find: Callable[[str], Path],
     where: str,
 ) -> Router:
     """The router of a workflow.
 
     `intents` are its labels with a description (may be empty), `out_of_scope` the one that stands for none of them,
-    `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint,
-    `admitted` says whether the model of the role `config.slm` was shown to decode labels well enough, `find` gives the
-    place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
+    `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint, `find`
+    gives the place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
     """
     decoder = LabelDecoder(models, config.slm, intents)
+
+    def admission(instead: str) -> Admission:
+        return Admission(lambda: models.admitted(config.slm, "label"), models.describe(config.slm), instead)
+
     if config.strategy == "slm":
         named = json.dumps([sorted(intents.items()), models.describe(config.slm)])
         return SlmRouter(
@@ -46,7 +48,7 @@ def open_router(
             threshold=UNPROVED if config.threshold is None else config.threshold,
             out_of_scope=config.out_of_scope or out_of_scope,
             hash=hashlib.sha256(named.encode()).hexdigest(),
-            admitted=Admission(admitted, models.describe(config.slm), "none of its labels is trusted"),
+            admitted=admission("none of its labels is trusted"),
         )
     artifact = read_artifact(find(config.artifact or ""))
     check_fits(artifact.card, intents=set(intents), where=where)
@@ -60,5 +62,5 @@ def open_router(
         decoder,
         share=config.cascade.share,
         shortlist=config.cascade.shortlist,
-        admitted=Admission(admitted, models.describe(config.slm), "the head decides alone"),
+        admitted=admission("the head decides alone"),
     )

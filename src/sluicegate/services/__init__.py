@@ -13,7 +13,18 @@ from sluicegate.services.audit import Audit
 from sluicegate.services.cache import Cache, Cached, Neighbour, Question
 from sluicegate.services.guards import GuardReport, Guards, Hidden, Vault
 from sluicegate.services.ledger import Ledger, Refusal, Reservation
-from sluicegate.services.models import Completion, Embeddings, Message, Models, TokenLogprob
+from sluicegate.services.models import (
+    Completion,
+    Embedder,
+    EmbeddingRequest,
+    Embeddings,
+    Message,
+    ModelRequest,
+    Models,
+    ModelStep,
+    ProbeTask,
+    TokenLogprob,
+)
 from sluicegate.services.policy import Decision, PolicyEngine
 from sluicegate.services.prompts import Prompt, Prompts
 from sluicegate.services.retrieval import Retriever
@@ -32,6 +43,8 @@ __all__ = [
     "Completion",
     "Confidence",
     "Decision",
+    "Embedder",
+    "EmbeddingRequest",
     "Embeddings",
     "GuardReport",
     "Guards",
@@ -39,10 +52,13 @@ __all__ = [
     "IntentFacts",
     "Ledger",
     "Message",
+    "ModelRequest",
+    "ModelStep",
     "Models",
     "Neighbour",
     "Observation",
     "PolicyEngine",
+    "ProbeTask",
     "Prompt",
     "Prompts",
     "Question",

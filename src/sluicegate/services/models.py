@@ -5,13 +5,66 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-__all__ = ["Completion", "Embeddings", "Message", "Models", "TokenLogprob"]
+__all__ = [
+    "Completion",
+    "Embedder",
+    "EmbeddingRequest",
+    "Embeddings",
+    "Message",
+    "ModelRequest",
+    "ModelStep",
+    "Models",
+    "ProbeTask",
+    "TokenLogprob",
+]
+
+ProbeTask = Literal["label", "extract", "review", "answer"]
+"""What `sluicegate models probe` measures."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
     role: Literal["system", "user", "assistant"]
     content: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """One chat call, the same value from who asks to the provider."""
+
+    role: str
+    """Whose model is asked, such as ``slm``."""
+    messages: Sequence[Message]
+    max_tokens: int
+    temperature: float = 0.0
+    schema: Mapping[str, Any] | None = None
+    """JSON Schema that the answer must fit."""
+    stop: Sequence[str] = ()
+    logprobs: int = 0
+    """Alternatives per token; 0 for none."""
+    seed: int = 0
+    on_token: Callable[[str], None] | None = None
+    """Called on the event loop's thread with each piece of text; None asks for no stream."""
+    size: Literal["slm", "llm"] = "slm"
+    """As which model's call the run's `spend` counts it."""
+    prompt: str = ""
+    """The prompt that the messages were rendered from, as ``id@version``."""
+    prompt_hash: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """One embedding call: texts, all embedded with one model."""
+
+    role: str
+    texts: Sequence[str]
+    like: str | None = None
+    """A fingerprint: models that would give other vectors are passed over (SG312)."""
+    remember: bool = False
+    """Keep the vectors in the user's cache and take known ones from there: for examples and documents, never for what
+    users ask. What was done of a long call that is interrupted is kept."""
+    on_progress: Callable[[int, int], None] | None = None
+    """Gets texts done and texts in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,38 +121,30 @@ class Embeddings:
     """Why `model` is not the one asked for first; empty when it is."""
 
 
-class Models(Protocol):
+class Embedder(Protocol):
+    """What gives embeddings; `Models` do."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        """One vector per text. Raises `ModelError`, with SG312 in its message when only models unlike `like` answer."""
+        ...
+
+    def describe(self, role: str) -> str:
+        """The model asked for first, as ``provider:model``."""
+        ...
+
+
+class Models(Embedder, Protocol):
     """The workflow's models by their role, such as ``slm``, ``llm`` and ``embedder``."""
 
-    async def chat(
-        self,
-        role: str,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        schema: Mapping[str, Any] | None = None,
-        stop: Sequence[str] = (),
-        logprobs: int = 0,
-        seed: int = 0,
-        on_token: Callable[[str], None] | None = None,
-    ) -> Completion:
+    async def chat(self, request: ModelRequest) -> Completion:
         """Ask a role's model, or the next of its fallback chain.
 
-        `schema` is a JSON Schema that the answer must fit; `logprobs` the number of alternatives per token (0: none).
         Raises `ModelError` SG309 when every model of the chain failed, naming each and why.
         """
         ...
 
-    async def embed(
-        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> Embeddings:
-        """Embed texts, all with one model.
-
-        `like` is a fingerprint: models that would give other vectors are passed over (SG312). `remember` keeps the
-        vectors in the user's cache and takes known ones from there: for examples and documents, never for what users
-        ask. Raises `ModelError`.
-        """
+    async def admitted(self, role: str, task: ProbeTask) -> bool:
+        """Whether the model that would answer for `role` has been probed on `task` and did well enough there."""
         ...
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
@@ -114,10 +159,37 @@ class Models(Protocol):
         """An upper estimate of a text's tokens, for reservations."""
         ...
 
-    def describe(self, role: str) -> str:
-        """The model asked for first, as ``provider:model``."""
-        ...
-
     def chain(self, role: str) -> tuple[str, ...]:
         """Every model that may answer for a role, in the order they are tried, each as ``provider:model``."""
         ...
+
+
+class ModelStep(Models):
+    """A step on the way to the models: what it does not do itself, those behind it do."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    async def chat(self, request: ModelRequest) -> Completion:
+        return await self._models.chat(request)
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        return await self._models.embed(request)
+
+    async def admitted(self, role: str, task: ProbeTask) -> bool:
+        return await self._models.admitted(role, task)
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._models.price(role, prompt_tokens, completion_tokens)
+
+    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return self._models.bound(role, prompt_tokens, completion_tokens)
+
+    def tokens(self, text: str) -> int:
+        return self._models.tokens(text)
+
+    def describe(self, role: str) -> str:
+        return self._models.describe(role)
+
+    def chain(self, role: str) -> tuple[str, ...]:
+        return self._models.chain(role)

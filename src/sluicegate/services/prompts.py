@@ -15,6 +15,10 @@ class Prompt:
     hash: str
     messages: tuple[Message, ...]
 
+    @property
+    def reference(self) -> str:
+        return f"{self.id}@{self.version}"
+
 
 class Prompts(Protocol):
     def render(self, id: str, **values: str) -> Prompt:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, cast, overload
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from pydantic import BaseModel, ValidationError
 
@@ -14,7 +14,7 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.nodes.tagging import nearness, tagged
 from sluicegate.nodes.writing.generation import unusable
-from sluicegate.services import Completion, Message, Models
+from sluicegate.services import Completion, EmbeddingRequest, Message, ModelRequest, ModelStep
 
 __all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
 
@@ -64,9 +64,9 @@ async def classify(
     else:
         from sluicegate.routing.intent.slm import LabelDecoder
 
-        seen: list[str] = []
-        scores = await LabelDecoder(cast("Models", _Naming(models, seen)), "slm", describe).decode(text, list(labels))
-        model = seen[-1]
+        naming = _Naming(models)
+        scores = await LabelDecoder(naming, "slm", describe).decode(text, list(labels))
+        model = naming.seen
     best = max(scores, key=lambda label: scores[label])
     return Found(best, scores[best], model, ms=_since(started))
 
@@ -130,7 +130,7 @@ async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: in
         Message("assistant", _SHORT),
         Message("user", text),
     ]
-    said = await models.chat("slm", messages, max_tokens=max_tokens, logprobs=1)
+    said = await models.chat(ModelRequest("slm", messages, max_tokens, logprobs=1))
     return Found(said.text.strip(), said.mean_probability, said.model, ms=_since(started))
 
 
@@ -148,7 +148,7 @@ async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSe
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         fingerprint = embedder["fingerprint"] if embedder else None
-        return (await own.embed("embedder", texts, like=fingerprint)).vectors
+        return (await own.embed(EmbeddingRequest("embedder", texts, like=fingerprint))).vectors
 
     said = await FittedRouter(artifact, embed=embed if embedder else None).classify(text)
     label = said.label if said.confidence >= said.threshold else otherwise
@@ -205,7 +205,7 @@ async def _structured(
     wrong = ""
     for attempt in range(1, retries + 2):
         try:
-            said = await models.chat("slm", messages, max_tokens=max_tokens, schema=schema, logprobs=1)
+            said = await models.chat(ModelRequest("slm", messages, max_tokens, schema=schema, logprobs=1))
         except ModelError as error:
             if not unusable(error) or attempt > retries:
                 raise
@@ -223,20 +223,15 @@ async def _structured(
     raise UnusableAnswerError(f"no valid answer after {retries + 1} attempts: {wrong or 'none fits the schema'}")
 
 
-class _Naming:
+class _Naming(ModelStep):
     """The models, noting what answered."""
 
-    def __init__(self, models: ModelSet, seen: list[str]) -> None:
-        self._models = models
-        self._seen = seen
+    seen = ""
 
-    async def chat(self, role: str, messages: Sequence[Message], **options: Any) -> Completion:
-        said = await self._models.chat(role, messages, **options)
-        self._seen.append(said.model)
+    async def chat(self, request: ModelRequest) -> Completion:
+        said = await super().chat(request)
+        self.seen = said.model
         return said
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._models, name)
 
 
 def _config(use: str, *otherwise: str) -> ModelConfig:

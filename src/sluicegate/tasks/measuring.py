@@ -98,7 +98,7 @@ def _says(row: Row, text: str) -> bool:
 
 
 def _order(row: Row) -> dict[str, Any]:
-    schema = PROBES["extract"](row).ask.schema
+    schema = PROBES["extract"](row).request.schema
     assert schema is not None
     return dict(schema)
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sluicegate.cli._support.console import progress
 from sluicegate.errors import ModelError
+from sluicegate.services import EmbeddingRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,12 +48,13 @@ def only(embedder: str) -> "ModelSet":
 
 def embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
     """An embedding call with a cache, and the embedder's entry in the card."""
-    probe = asyncio.run(models.embed(role, ["sluicegate"]))
+    probe = asyncio.run(models.embed(EmbeddingRequest(role, ["sluicegate"])))
 
     async def embed(texts: Sequence[str], told: Callable[[int, int], None]) -> "NDArray[np.float32]":
         import numpy as np
 
-        made = await models.embed(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
+        request = EmbeddingRequest(role, texts, like=probe.fingerprint, remember=True, on_progress=told)
+        made = await models.embed(request)
         return np.asarray(made.vectors, np.float32)
 
     return embed, {"model": probe.model, "fingerprint": probe.fingerprint}
@@ -63,6 +65,6 @@ def embed_like(embedder: Mapping[str, Any]) -> "EmbedNow":
     models = only(embedder["model"])
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return (await models.embed(ROLE, texts, like=embedder["fingerprint"])).vectors
+        return (await models.embed(EmbeddingRequest(ROLE, texts, like=embedder["fingerprint"]))).vectors
 
     return embed

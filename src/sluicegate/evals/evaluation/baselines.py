@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.runtime.approvals import Approvals
@@ -33,8 +33,10 @@ from sluicegate.services import (
     Classification,
     Completion,
     Confidence,
-    Embeddings,
+    ModelRequest,
     Models,
+    ModelStep,
+    ProbeTask,
     Router,
     Services,
 )
@@ -93,38 +95,39 @@ def metered() -> Generator[Meter]:
         _METER.reset(token)
 
 
-class Metered:
+class Metered(ModelStep):
     """`services.Models` with roles that stand for others, counting what calls cost at list price."""
 
     def __init__(self, models: Models, roles: Mapping[str, str] | None = None) -> None:
-        self._models, self._roles = models, roles or {}
+        super().__init__(models)
+        self._roles = roles or {}
 
-    async def chat(self, role: str, *given: Any, **options: Any) -> Completion:
-        role = self._roles.get(role, role)
-        completion = await self._models.chat(role, *given, **options)
+    async def chat(self, request: ModelRequest) -> Completion:
+        role = self._role(request.role)
+        completion = await self._models.chat(replace(request, role=role))
         if meter := _METER.get():
             meter.list_usd += self._models.price(role, completion.prompt_tokens, completion.completion_tokens)
             if self._roles:
                 meter.large = (meter.large or 0) + (role == "llm")
         return completion
 
-    async def embed(self, role: str, texts: Any, **options: Any) -> Embeddings:
-        return await self._models.embed(role, texts, **options)
+    async def admitted(self, role: str, task: ProbeTask) -> bool:
+        return await self._models.admitted(self._role(role), task)
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self._models.price(self._roles.get(role, role), prompt_tokens, completion_tokens)
+        return self._models.price(self._role(role), prompt_tokens, completion_tokens)
 
     def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self._models.bound(self._roles.get(role, role), prompt_tokens, completion_tokens)
-
-    def tokens(self, text: str) -> int:
-        return self._models.tokens(text)
+        return self._models.bound(self._role(role), prompt_tokens, completion_tokens)
 
     def describe(self, role: str) -> str:
-        return self._models.describe(self._roles.get(role, role))
+        return self._models.describe(self._role(role))
 
     def chain(self, role: str) -> tuple[str, ...]:
-        return self._models.chain(self._roles.get(role, role))
+        return self._models.chain(self._role(role))
+
+    def _role(self, role: str) -> str:
+        return self._roles.get(role, role)
 
 
 class RouterWithThreshold:

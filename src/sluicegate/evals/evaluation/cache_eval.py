@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.evals.evaluation.intervals import Estimate, rate
 from sluicegate.policies.cache.paraphrase import difference
-from sluicegate.services import Models
+from sluicegate.services import EmbeddingRequest, Models
 
 __all__ = ["Pair", "Tried", "figures", "read_pairs", "try_pairs"]
 
@@ -79,7 +79,9 @@ def read_pairs(file: Path, *, part: str = "") -> list[Pair]:
 
 async def try_pairs(pairs: Sequence[Pair], models: Models, embedder: str = "embedder") -> list[Tried]:
     """Embed and compare. Raises `ModelError`."""
-    vectors = (await models.embed(embedder, [text for pair in pairs for text in (pair.one, pair.other)])).vectors
+    vectors = (
+        await models.embed(EmbeddingRequest(embedder, [text for pair in pairs for text in (pair.one, pair.other)]))
+    ).vectors
     found: list[Tried] = []
     for pair, one, other in zip(pairs, vectors[::2], vectors[1::2], strict=True):
         similarity = sum(a * b for a, b in zip(one, other, strict=True))

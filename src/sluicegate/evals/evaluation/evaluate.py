@@ -13,6 +13,7 @@ from sluicegate.evals.evaluation.judge import Judge
 from sluicegate.evals.evaluation.result_store import ResultStore, Row
 from sluicegate.evals.evaluation.scoring import measure, said
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.services import EmbeddingRequest
 
 __all__ = ["conditions", "evaluate"]
 
@@ -94,7 +95,7 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
 async def _similarity(services: Any, text: str, expected: str) -> dict[str, float]:
     """Cosine of the embeddings of answer and expected answer, at least 0."""
     try:
-        one, other = (await services.models.embed("embedder", [text, expected])).vectors
+        one, other = (await services.models.embed(EmbeddingRequest("embedder", [text, expected]))).vectors
     except SluicegateError:
         return {}
     return {"answer_similarity": max(0.0, sum(a * b for a, b in zip(one, other, strict=True)))}

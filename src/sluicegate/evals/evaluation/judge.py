@@ -11,7 +11,7 @@ from sluicegate.models.config import ModelConfig
 from sluicegate.models.probes.probe_results import admitted, result
 from sluicegate.models.provider import Provider
 from sluicegate.models.providers.registry import provider_for
-from sluicegate.services import Message
+from sluicegate.services import Message, ModelRequest
 
 __all__ = ["MINIMUM", "Judge", "admit"]
 
@@ -33,7 +33,7 @@ class Judge:
         user = f"Source: Question: {question} Answer: {answer}\nClaim: {expected}"
         asked = [Message("system", _SYSTEM), Message("user", user)]
         try:
-            said = await self._models.chat(self._role, asked, max_tokens=16, schema=_SCHEMA)
+            said = await self._models.chat(ModelRequest(self._role, asked, max_tokens=16, schema=_SCHEMA))
         except ModelError:
             return {}
         # a fallback that was never probed must not judge in another's name

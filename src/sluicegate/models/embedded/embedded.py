@@ -22,9 +22,9 @@ from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
-from sluicegate.models.provider import Answer, Ask, encodable
+from sluicegate.models.provider import ModelResponse, encodable
 from sluicegate.models.structured import closed
-from sluicegate.services import TokenLogprob
+from sluicegate.services import ModelRequest, TokenLogprob
 
 __all__ = ["CONTEXT", "Embedded"]
 
@@ -83,26 +83,26 @@ class Runtime:
         finally:
             connection.close()
 
-    def chat(self, ask: Ask, gone: threading.Event, say: Callable[[str], None]) -> Answer:
+    def chat(self, request: ModelRequest, gone: threading.Event, say: Callable[[str], None]) -> ModelResponse:
         self.load()
         if self.embeds:
             raise UnusableAnswerError(f"embedded:{self.name} is an embedding model; it cannot chat")
-        plain = [{"role": each.role, "content": _plain(each.content)} for each in ask.messages]
-        request: dict[str, Any] = {
+        plain = [{"role": each.role, "content": _plain(each.content)} for each in request.messages]
+        body: dict[str, Any] = {
             "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
-            "max_tokens": ask.max_tokens,
-            "temperature": ask.temperature,
-            "seed": ask.seed,
-            "stop": list(ask.stop),
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "stop": list(request.stop),
             "cache_prompt": True,
             "stream": True,
             "stream_options": {"include_usage": True},
             "return_progress": True,
         }
-        if ask.schema is not None:
-            request["json_schema"] = {**closed(ask.schema), "x-guidance": COMPACT}
-        if ask.logprobs:
-            request["logprobs"] = ask.logprobs
+        if request.schema is not None:
+            body["json_schema"] = {**closed(request.schema), "x-guidance": COMPACT}
+        if request.logprobs:
+            body["logprobs"] = request.logprobs
         chunks: list[dict[str, Any]] = []
         failure: list[BaseException] = []
 
@@ -118,7 +118,7 @@ class Runtime:
                 return True
 
         try:
-            refused = self.server.handle_completions(request, take)
+            refused = self.server.handle_completions(body, take)
         except RuntimeError as error:
             raise UnusableAnswerError(f"embedded:{self.name} failed: {error}") from error
         if failure:
@@ -168,14 +168,14 @@ class Embedded:
         self._name = name
         self._runtime = _runtime(name, context)
 
-    async def chat(self, ask: Ask) -> Answer:
+    async def chat(self, request: ModelRequest) -> ModelResponse:
         loop = asyncio.get_running_loop()
 
         def say(piece: str) -> None:
-            if ask.on_token:
-                loop.call_soon_threadsafe(ask.on_token, piece)
+            if request.on_token:
+                loop.call_soon_threadsafe(request.on_token, piece)
 
-        return await self._run(lambda gone: self._runtime.chat(ask, gone, say))
+        return await self._run(lambda gone: self._runtime.chat(request, gone, say))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         return await self._run(lambda gone: self._runtime.embed(texts, gone))
@@ -251,12 +251,12 @@ def _text(chunk: dict[str, Any]) -> str:
     return (chunk["choices"][0].get("text") or "") if chunk.get("choices") else ""
 
 
-def _answer(chunks: Sequence[dict[str, Any]]) -> Answer:
+def _answer(chunks: Sequence[dict[str, Any]]) -> ModelResponse:
     last = chunks[-1] if chunks else {}
     finish = next((each["choices"][0]["finish_reason"] for each in reversed(chunks) if each.get("choices")), None)
     usage: dict[str, Any] = last.get("usage") or {}
     tokens = [token for each in chunks if each.get("choices") for token in _tokens(each["choices"][0].get("logprobs"))]
-    return Answer(
+    return ModelResponse(
         text="".join(map(_text, chunks)),
         prompt_tokens=int(usage.get("prompt_tokens", 0)),
         completion_tokens=int(usage.get("completion_tokens", 0)),

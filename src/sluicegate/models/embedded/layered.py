@@ -19,7 +19,8 @@ from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS
-from sluicegate.models.provider import Answer, Ask, encodable
+from sluicegate.models.provider import ModelResponse, encodable
+from sluicegate.services import ModelRequest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,7 +116,7 @@ class Layered:
             )
         self._encoder = _encoder(self._weight.name)
 
-    async def chat(self, ask: Ask) -> Answer:  # noqa: ARG002
+    async def chat(self, request: ModelRequest) -> ModelResponse:  # noqa: ARG002
         raise UnusableAnswerError(f"embedded:{self._name} is an embedding model; it cannot chat")
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:

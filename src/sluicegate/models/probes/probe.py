@@ -18,20 +18,19 @@ from importlib.resources import files
 from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
-from sluicegate.models.config import ProbeTask
 from sluicegate.models.probes.probe_results import Result
-from sluicegate.models.provider import Ask, Provider
+from sluicegate.models.provider import Provider
 from sluicegate.models.structured import ask_structured
-from sluicegate.services import Message
+from sluicegate.services import Message, ModelRequest, ProbeTask
 
 __all__ = ["TASKS", "interval", "probe", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ProbeQuestion:
     """One row put to a model, and how to tell whether the answer is right."""
 
-    ask: Ask
+    request: ModelRequest
     right: Callable[[str, Any], bool]
     """Of the answer's text and, for a schema, its value."""
 
@@ -74,11 +73,11 @@ def interval(right: int, rows: int, z: float = 1.96) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-async def _is_right(provider: Provider, question: Question) -> bool:
-    if question.ask.schema is None:
-        return question.right((await provider.chat(question.ask)).text, None)
+async def _is_right(provider: Provider, question: ProbeQuestion) -> bool:
+    if question.request.schema is None:
+        return question.right((await provider.chat(question.request)).text, None)
     try:
-        answer, value = await ask_structured(provider.chat, question.ask)
+        answer, value = await ask_structured(provider.chat, question.request)
     except UnusableAnswerError:
         return False
     return question.right(answer.text, value)
@@ -88,46 +87,48 @@ def _text(task: ProbeTask) -> str:
     return (files("sluicegate.models.probes") / f"{task}.jsonl").read_text(encoding="utf-8")
 
 
-def _asked(system: str, user: str, max_tokens: int, schema: Mapping[str, Any] | None) -> Ask:
-    return Ask((Message("system", system), Message("user", user)), max_tokens, schema=schema)
+def _asked(system: str, user: str, max_tokens: int, schema: Mapping[str, Any] | None) -> ModelRequest:
+    return ModelRequest("probed", (Message("system", system), Message("user", user)), max_tokens, schema=schema)
 
 
 def _choice(name: str, choices: list[str]) -> dict[str, Any]:
     return {"type": "object", "properties": {name: {"enum": choices}}, "required": [name]}
 
 
-def _label(row: Mapping[str, Any]) -> Question:
+def _label(row: Mapping[str, Any]) -> ProbeQuestion:
     labels: list[str] = row["labels"]
     system = f'Choose the one label that fits the request: {", ".join(labels)}. Answer as {{"label": "..."}}.'
-    ask = _asked(system, f"Request: {row['text']}", 24, _choice("label", labels))
-    return Question(ask, lambda _text, value: value["label"] == row["label"])
+    request = _asked(system, f"Request: {row['text']}", 24, _choice("label", labels))
+    return ProbeQuestion(request, lambda _text, value: value["label"] == row["label"])
 
 
-def _extract(row: Mapping[str, Any]) -> Question:
+def _extract(row: Mapping[str, Any]) -> ProbeQuestion:
     schema = {
         "type": "object",
         "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}, "room": {"type": "string"}},
         "required": ["item", "quantity", "room"],
     }
     system = 'Extract the fields of the order as JSON: {"item": "...", "quantity": 1, "room": "..."}.'
-    ask = _asked(system, row["text"], 60, schema)
-    return Question(ask, lambda _text, value: all(_same(value[key], wanted) for key, wanted in row["value"].items()))
+    request = _asked(system, row["text"], 60, schema)
+    wanted: Mapping[str, Any] = row["value"]
+    return ProbeQuestion(request, lambda _text, value: all(_same(value[key], each) for key, each in wanted.items()))
 
 
-def _review(row: Mapping[str, Any]) -> Question:
+def _review(row: Mapping[str, Any]) -> ProbeQuestion:
     system = 'Does the source support the claim? Answer as {"supported": "yes"} or {"supported": "no"}.'
     user = f"Source: {row['source']}\nClaim: {row['claim']}"
-    ask = _asked(system, user, 16, _choice("supported", ["yes", "no"]))
-    return Question(ask, lambda _text, value: (value["supported"] == "yes") is row["supported"])
+    request = _asked(system, user, 16, _choice("supported", ["yes", "no"]))
+    return ProbeQuestion(request, lambda _text, value: (value["supported"] == "yes") is row["supported"])
 
 
-def _answer(row: Mapping[str, Any]) -> Question:
+def _answer(row: Mapping[str, Any]) -> ProbeQuestion:
     system = "Answer the question in one short sentence, only from the source."
-    ask = _asked(system, f"Source: {row['source']}\nQuestion: {row['question']}", 40, None)
-    return Question(ask, lambda text, _value: any(_plain(wanted) in _plain(text) for wanted in row["accepted"]))
+    request = _asked(system, f"Source: {row['source']}\nQuestion: {row['question']}", 40, None)
+    accepted: list[str] = row["accepted"]
+    return ProbeQuestion(request, lambda text, _value: any(_plain(each) in _plain(text) for each in accepted))
 
 
-TASKS: dict[ProbeTask, Callable[[Mapping[str, Any]], Question]] = {
+TASKS: dict[ProbeTask, Callable[[Mapping[str, Any]], ProbeQuestion]] = {
     "label": _label,
     "extract": _extract,
     "review": _review,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluicegate.home import home
-from sluicegate.models.config import ProbeTask
+from sluicegate.services import ProbeTask
 from sluicegate.storage.schemas import PROBES
 from sluicegate.storage.sqlite import connect, explained
 

@@ -16,8 +16,8 @@ from typing import Any
 from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embeddings.chunking import unit
-from sluicegate.models.provider import Answer, Ask, encodable
-from sluicegate.services import TokenLogprob
+from sluicegate.models.provider import ModelResponse, encodable
+from sluicegate.services import ModelRequest, TokenLogprob
 
 __all__ = ["PROVIDERS", "LangChain", "ready"]
 
@@ -79,25 +79,25 @@ class LangChain:
         ready(config)
         self._made(16, 0.0)  # says at once that a package or a key is missing
 
-    async def chat(self, ask: Ask) -> Answer:
-        model = self._made(ask.max_tokens, ask.temperature)
-        messages = [(each.role, encodable(each.content)) for each in ask.messages]
-        extra: dict[str, Any] = {"stop": list(ask.stop)} if ask.stop else {}
-        if ask.logprobs and self._config.provider in GIVES_LOGPROBS:
-            extra |= {"logprobs": True, "top_logprobs": min(ask.logprobs, 20)}
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        model = self._made(request.max_tokens, request.temperature)
+        messages = [(each.role, encodable(each.content)) for each in request.messages]
+        extra: dict[str, Any] = {"stop": list(request.stop)} if request.stop else {}
+        if request.logprobs and self._config.provider in GIVES_LOGPROBS:
+            extra |= {"logprobs": True, "top_logprobs": min(request.logprobs, 20)}
         try:
-            if ask.schema is not None:
-                titled = {"title": "Answer", "description": "The answer.", **ask.schema}
+            if request.schema is not None:
+                titled = {"title": "Answer", "description": "The answer.", **request.schema}
                 reply = await model.with_structured_output(titled, include_raw=True).ainvoke(messages, **extra)
                 return _answer(reply["raw"], _structured_text(reply))
-            if ask.on_token is None:
+            if request.on_token is None:
                 reply = await model.ainvoke(messages, **extra)
                 return _answer(reply, str(reply.text))
             whole: Any = None
             async for chunk in model.astream(messages, **extra):
                 whole = chunk if whole is None else whole + chunk
                 if piece := str(chunk.text):
-                    ask.on_token(piece)
+                    request.on_token(piece)
         except ModelError:
             raise
         except Exception as error:
@@ -189,14 +189,14 @@ def _structured_text(reply: dict[str, Any]) -> str:
     return str(reply["raw"].text) if parsed is None else json.dumps(parsed, ensure_ascii=False)
 
 
-def _answer(message: Any, text: str) -> Answer:
+def _answer(message: Any, text: str) -> ModelResponse:
     usage: dict[str, Any] = message.usage_metadata or {}
     details: dict[str, Any] = usage.get("input_token_details") or {}
     about: dict[str, Any] = message.response_metadata or {}
     finish = about.get("finish_reason") or about.get("stop_reason") or about.get("done_reason")
     logprobs: dict[str, Any] = about.get("logprobs") or {}
     content: list[dict[str, Any]] = logprobs.get("content") or []
-    return Answer(
+    return ModelResponse(
         text=text,
         prompt_tokens=int(usage.get("input_tokens", 0)),
         completion_tokens=int(usage.get("output_tokens", 0)),

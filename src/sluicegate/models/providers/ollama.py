@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean, unit
-from sluicegate.models.provider import Answer, Ask, encodable
+from sluicegate.models.provider import ModelResponse, encodable
 from sluicegate.models.structured import closed
-from sluicegate.services import TokenLogprob
+from sluicegate.services import ModelRequest, TokenLogprob
 
 __all__ = ["Ollama", "server_url"]
 
@@ -59,29 +59,29 @@ class Ollama:
         self._context = config.context or CONTEXT
         self._keep_alive = config.keep_alive
 
-    async def chat(self, ask: Ask) -> Answer:
+    async def chat(self, request: ModelRequest) -> ModelResponse:
         from ollama import ChatResponse
 
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": each.role, "content": encodable(each.content)} for each in ask.messages],
+            "messages": [{"role": each.role, "content": encodable(each.content)} for each in request.messages],
             "stream": True,
             "think": False,
             "truncate": False,
             "shift": False,
             "options": {
                 "num_ctx": self._context,
-                "num_predict": ask.max_tokens,
-                "temperature": ask.temperature,
-                "seed": ask.seed,
-                "stop": list(ask.stop),
+                "num_predict": request.max_tokens,
+                "temperature": request.temperature,
+                "seed": request.seed,
+                "stop": list(request.stop),
             },
             **self._kept(),
         }
-        if ask.schema is not None:
-            body["format"] = closed(ask.schema)
-        if ask.logprobs:
-            body |= {"logprobs": True, "top_logprobs": min(ask.logprobs, ALTERNATIVES)}
+        if request.schema is not None:
+            body["format"] = closed(request.schema)
+        if request.logprobs:
+            body |= {"logprobs": True, "top_logprobs": min(request.logprobs, ALTERNATIVES)}
         pieces: list[str] = []
         logprobs: list[TokenLogprob] = []
         last: Any = None
@@ -90,14 +90,14 @@ class Ollama:
                 last = self._parsed(ChatResponse, line)
                 if piece := last.message.content:
                     pieces.append(piece)
-                    if ask.on_token:
-                        ask.on_token(piece)
+                    if request.on_token:
+                        request.on_token(piece)
                 logprobs += _tokens(last.logprobs)
         if last is None or not last.done:
             raise UnreachableError(f"{self._name} broke off its answer", hint="See the Ollama server's log")
         prompt_tokens = int(last.prompt_eval_count or 0)
-        self._refuse_cut(ask, prompt_tokens)
-        return Answer(
+        self._refuse_cut(request, prompt_tokens)
+        return ModelResponse(
             text="".join(pieces),
             prompt_tokens=prompt_tokens,
             completion_tokens=int(last.eval_count or 0),
@@ -162,8 +162,8 @@ class Ollama:
     def _kept(self) -> dict[str, Any]:
         return {} if self._keep_alive is None else {"keep_alive": self._keep_alive}
 
-    def _refuse_cut(self, ask: Ask, counted: int) -> None:
-        characters = sum(len(each.content) for each in ask.messages)
+    def _refuse_cut(self, request: ModelRequest, counted: int) -> None:
+        characters = sum(len(each.content) for each in request.messages)
         if counted and counted * LONGEST_TOKEN < characters:
             raise PromptTooLongError(
                 f"{self._name} read only {counted} tokens of a prompt of {characters} characters",

@@ -18,9 +18,11 @@ from sluicegate.services import (
     Classification,
     Completion,
     Decision,
+    EmbeddingRequest,
     Embeddings,
     GuardReport,
-    Message,
+    ModelRequest,
+    ModelStep,
     Neighbour,
     Prompt,
     Question,
@@ -59,47 +61,28 @@ def traced(services: Services, tracer: contracts.Tracer) -> Services:
     )
 
 
-class TracedModels:
-    def __init__(self, inner: contracts.Models, tracer: SpanMaker) -> None:
-        self._inner = inner
+class TracedModels(ModelStep):
+    def __init__(self, models: contracts.Models, tracer: SpanMaker) -> None:
+        super().__init__(models)
         self._tracer = tracer
 
-    async def chat(
-        self,
-        role: str,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float = 0.0,
-        schema: Mapping[str, Any] | None = None,
-        stop: Sequence[str] = (),
-        logprobs: int = 0,
-        seed: int = 0,
-        on_token: Callable[[str], None] | None = None,
-    ) -> Completion:
-        asked = self._inner.describe(role)
+    async def chat(self, request: ModelRequest) -> Completion:
+        asked = self.describe(request.role)
         attributes: dict[str, Any] = {
-            "role": role,
+            "role": request.role,
             "asked": asked,
-            "input": [{"role": message.role, "content": message.content} for message in messages],
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "seed": seed,
-            "structured": schema is not None,
+            "input": [{"role": message.role, "content": message.content} for message in request.messages],
+            "max_tokens": request.max_tokens,
+            "temperature": request.temperature,
+            "seed": request.seed,
+            "structured": request.schema is not None,
         }
-        attributes |= _prompt_of_node()
+        if request.prompt:
+            attributes |= {"prompt": request.prompt, "prompt_hash": request.prompt_hash}
         with self._tracer.span(f"chat {_model(asked)}", "generation", **attributes) as span:
-            completion = await self._inner.chat(
-                role,
-                messages,
-                max_tokens=max_tokens,
-                temperature=temperature,
-                schema=schema,
-                stop=stop,
-                logprobs=logprobs,
-                seed=seed,
-                on_token=_first_token(span, on_token),
-            )
+            if request.on_token:
+                request = dataclasses.replace(request, on_token=_first_token(span, request.on_token))
+            completion = await self._models.chat(request)
             span.set(
                 output=completion.text,
                 model=completion.model,
@@ -115,32 +98,15 @@ class TracedModels:
                 span.set(confidence=completion.mean_probability)
             return completion
 
-    async def embed(
-        self, role: str, texts: Sequence[str], *, like: str | None = None, remember: bool = False
-    ) -> Embeddings:
-        asked = self._inner.describe(role)
-        with self._tracer.span(f"embeddings {_model(asked)}", "embedding", role=role, asked=asked) as span:
-            made = await self._inner.embed(role, texts, like=like, remember=remember)
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        asked = self.describe(request.role)
+        with self._tracer.span(f"embeddings {_model(asked)}", "embedding", role=request.role, asked=asked) as span:
+            made = await self._models.embed(request)
             dimensions = len(made.vectors[0]) if made.vectors else 0
-            span.set(texts=len(texts), dimensions=dimensions, model=made.model, usd=made.usd)
+            span.set(texts=len(request.texts), dimensions=dimensions, model=made.model, usd=made.usd)
             if made.fallback:
                 span.set(fallback=made.fallback)
             return made
-
-    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self._inner.price(role, prompt_tokens, completion_tokens)
-
-    def bound(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
-        return self._inner.bound(role, prompt_tokens, completion_tokens)
-
-    def tokens(self, text: str) -> int:
-        return self._inner.tokens(text)
-
-    def describe(self, role: str) -> str:
-        return self._inner.describe(role)
-
-    def chain(self, role: str) -> tuple[str, ...]:
-        return self._inner.chain(role)
 
 
 class TracedRouter:
@@ -342,7 +308,7 @@ class TracedTools:
 
 
 class TracedPrompts:
-    """Notes on the node's observation which prompt it used, and so tells the model call that follows."""
+    """Notes on the node's observation which prompt it used."""
 
     def __init__(self, inner: contracts.Prompts) -> None:
         self._inner = inner
@@ -351,16 +317,9 @@ class TracedPrompts:
         prompt = self._inner.render(id, **values)
         current = CURRENT.get()
         if current is not None:
-            current.attributes["prompt"] = f"{prompt.id}@{prompt.version}"
+            current.attributes["prompt"] = prompt.reference
             current.attributes["prompt_hash"] = prompt.hash
         return prompt
-
-
-def _prompt_of_node() -> dict[str, Any]:
-    current = CURRENT.get()
-    if current is None:
-        return {}
-    return {key: current.attributes[key] for key in ("prompt", "prompt_hash") if key in current.attributes}
 
 
 def _model(described: str) -> str:
@@ -368,10 +327,8 @@ def _model(described: str) -> str:
     return described.partition(":")[2] or described
 
 
-def _first_token(span: contracts.Span, on_token: Callable[[str], None] | None) -> Callable[[str], None] | None:
-    """Notes when a stream's first token came; None stays None, for it decides whether to stream at all."""
-    if on_token is None:
-        return None
+def _first_token(span: contracts.Span, on_token: Callable[[str], None]) -> Callable[[str], None]:
+    """Notes when a stream's first token came."""
     told = False
 
     def tell(token: str) -> None:

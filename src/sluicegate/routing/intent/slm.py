@@ -15,7 +15,7 @@ from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
 from sluicegate.routing.calibration.threshold import NEVER
-from sluicegate.services import Classification, Completion, Message, Models
+from sluicegate.services import Classification, Completion, Message, ModelRequest, Models
 from sluicegate.state import LabelScore
 
 __all__ = ["LETTERS", "LabelDecoder", "SlmRouter"]
@@ -77,9 +77,8 @@ class LabelDecoder:
         )
         schema = {"type": "object", "properties": {"class": {"enum": list(letters)}}, "required": ["class"]}
         messages = (Message("system", SYSTEM), Message("user", f"Classes:\n{listed}\n\nRequest: {text}"))
-        completion = await self._models.chat(
-            self._role, messages, max_tokens=24, schema=schema, logprobs=min(20, len(letters))
-        )
+        request = ModelRequest(self._role, messages, max_tokens=24, schema=schema, logprobs=min(20, len(letters)))
+        completion = await self._models.chat(request)
         return _letter_probabilities(completion, letters)
 
 
