@@ -67,15 +67,23 @@ class Condition:
 class Conditions:
     """Compiles a workflow's conditions."""
 
-    def __init__(self, intents: Iterable[str] = (), tools: Iterable[str] = (), tags: Iterable[str] = ()) -> None:
-        """The values that `intent.label`, the names of tools and the fields of `tags` can have."""
+    def __init__(
+        self,
+        intents: Iterable[str] = (),
+        tools: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        nodes: Iterable[str] = (),
+    ) -> None:
+        """The values that `intent.label`, the names of tools, the fields of `tags` and `answer.by` can have."""
         self._choices = {name: field.choices for name, field in fields().items() if field.choices}
-        labels, names, self._tags = tuple(intents), tuple(tools), tuple(tags)
+        labels, names, writers, self._tags = tuple(intents), tuple(tools), tuple(nodes), tuple(tags)
         if labels:
             self._choices["intent.label"] = labels
         if names:
             self._choices["intent.tool"] = ("", *names)
             self._choices["tool.name"] = names
+        if writers:
+            self._choices["answer.by"] = writers
         self._choices |= {field: self._tags for field in ("tags.found", *_BY_TAG) if self._tags}
 
     def choices(self, field: str) -> tuple[str, ...]:
@@ -98,6 +106,7 @@ class Conditions:
         terms = list(walk(tree))
         said = [pair for term in terms for pair in _said_of(term, text)]
         problems = [problem for field, constant in said for problem in self._never(field, constant, locate)]
+        problems += [problem for term in terms for problem in self._misread(term, text, locate)]
         if problems:
             raise ConfigError(problems)
         known = fields()
@@ -107,6 +116,22 @@ class Conditions:
             tags |= set(self._tags)
         looked_for = tuple(_looked_for(known[name], tags) for name in read)
         return Condition(text, expression, looked_for, tags, dict(_implied(tree, holds=True)))
+
+    def _misread(self, term: Term, text: str, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
+        """The problems of a term that CEL takes and that does not mean what it says."""
+        if term.kind == "call" and term.name in _ORDERS:
+            for part in term.parts:
+                values = self.choices(part.name) if part.kind == "name" else ()
+                if values:
+                    sign = term.name.strip("_")
+                    what = f"`{sign}` puts texts in alphabetical order, which {part.name} does not have"
+                    hint = f"Name the values: {part.name} in ['…', '…']"
+                    yield Problem("SG121", what, locate(term.offset), values, hint=hint)
+        # the library drops the has() around a declared field, and leaves the field where its parenthesis was
+        elif term.kind == "name" and term.name in fields() and text[term.offset : term.offset + 1] == "(":
+            what = f"has({term.name}) is the field's own value, since the field is always declared"
+            hint = "Compare the field; what no node has written yet is unknown, and opens no branch"
+            yield Problem("SG121", what, locate(term.offset), hint=hint)
 
     def _never(self, field: str, constant: Term, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
         """The problem of comparing a field with a text that it never has."""
@@ -132,6 +157,8 @@ def _implied(term: Term, *, holds: bool) -> Iterator[tuple[str, object]]:
         if name.kind == "name" and name.name in fields() and constant.kind == "constant" and constant.value is not None:
             yield name.name, constant.value
 
+
+_ORDERS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 
 _BY_TAG = ("tags.scores", "tags.limits")
 

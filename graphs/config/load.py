@@ -157,7 +157,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     check_references(config, settings, prompts, folders, faults)
     check_placeholders(config, settings, kinds, prompts, faults)
     tools = _tools(config, settings)
-    compiler = Conditions(config.intents, tools, _tags(config))
+    compiler = Conditions(config.intents, tools, _tags(config), config.nodes)
     conditions = _conditions(config, compiler, faults)
     policy_folder, policies = _policies(config, folders, faults)
     _router(config, folders, faults)

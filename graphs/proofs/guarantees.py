@@ -149,7 +149,23 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
         found = broken(semantics, guarantee)
         if found is not None:
             problems.append(_explained(found, semantics))
+        elif guarantee in guarantees and (nothing := _asks_nothing(semantics, guarantee)):
+            what = f"the guarantee {str(guarantee)!r} asks nothing of this workflow: {nothing}"
+            hint = "Correct it, or remove it; it would be proved of any workflow like this one"
+            problems.append(Problem("SG137", what, guarantee.place, hint=hint, severity="warning"))
     return problems
+
+
+def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
+    """Why a guarantee holds whatever the graph looks like; empty when it does not."""
+    for names in (guarantee.no, guarantee.after, guarantee.every):
+        if names and not any(_is_any(node, names) for node in semantics.flow.nodes.values()):
+            return f"it has no node that is {' or '.join(names)}"
+    # before a node classified, nothing that an intent decides holds
+    worlds = range(1, len(semantics.worlds)) or range(1)
+    if guarantee.when is not None and all(semantics.truth(guarantee.when, world) is False for world in worlds):
+        return f"{guarantee.when} never holds"
+    return ""
 
 
 def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:

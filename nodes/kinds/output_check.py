@@ -4,7 +4,7 @@ A draft written in sections is checked section by section, so that one unsupport
 heading is not taken for a claim, and a second try knows what to rewrite.
 """
 
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import Field
 
@@ -13,11 +13,11 @@ from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.writing.generation import sources_of
 from sluicegate.nodes.writing.sections import BY_SECTION, merged, parted
 from sluicegate.services import Services
-from sluicegate.state import Answer, CheckResult, Checks, State
+from sluicegate.state import Answer, CheckResult, Checks, GuardAction, State
 
 __all__ = ["OUTPUT_CHECK", "OutputCheck"]
 
-_GRAVITY = ("pass", "redact", "regenerate", "escalate", "human", "refuse")
+_GRAVITY: tuple[GuardAction, ...] = get_args(GuardAction)
 
 
 class OutputCheck(Settings):
@@ -75,10 +75,10 @@ def _written_from(state: State, services: Services) -> list[str]:
 def _verdict(results: list[CheckResult]) -> Checks:
     # a redaction has removed what it found: the draft continues without it
     failures = [result for result in results if not result["passed"] and result["action"] != "redact"]
-    actions = [result["action"] for result in results if not result["passed"]]
+    actions: list[GuardAction] = ["pass", *(result["action"] for result in results if not result["passed"])]
     return {
         "failed": bool(failures),
-        "action": max(actions, key=_GRAVITY.index, default="pass"),
+        "action": max(actions, key=_GRAVITY.index),
         "failures": [result["guard"] for result in failures],
         "results": results,
     }

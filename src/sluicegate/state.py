@@ -17,9 +17,11 @@ __all__ = [
     "Checks",
     "Citation",
     "Clearance",
+    "DecidedBy",
     "DocumentRef",
     "Extraction",
     "Given",
+    "GuardAction",
     "Intent",
     "LabelScore",
     "Path",
@@ -40,6 +42,10 @@ __all__ = [
 Risk = Literal["low", "medium", "high"]
 Clearance = Literal["public", "internal", "confidential", "restricted"]
 Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
+DecidedBy = Literal["head", "slm", "cascade", "stopped"]
+"""The router's strategy; ``stopped`` where no model could be asked."""
+GuardAction = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
+"""What a guard asks for, from the mildest to the gravest."""
 Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
 
 
@@ -80,8 +86,8 @@ class Intent(TypedDict):
     risk: Risk
     task: Task
     out_of_scope: bool
-    by: str
-    """The strategy that decided: ``head``, ``slm`` or ``cascade``."""
+    by: DecidedBy
+    """The strategy that decided."""
     max_tokens: int
     """Cap on the output of one model call for this class of request."""
     tool: str
@@ -182,7 +188,7 @@ class Answer(TypedDict):
 class CheckResult(TypedDict):
     guard: str
     passed: bool
-    action: Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
+    action: GuardAction
     reason: str
     """Never quotes the text that was checked."""
     ms: float
@@ -190,7 +196,7 @@ class CheckResult(TypedDict):
 
 class Checks(TypedDict):
     failed: bool
-    action: str
+    action: GuardAction
     """The gravest action any guard asked for."""
     failures: list[str]
     results: list[CheckResult]

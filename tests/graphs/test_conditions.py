@@ -21,7 +21,9 @@ STATE: dict[str, Any] = {
 
 
 def _compile(text: str) -> Condition:
-    return Conditions(["reset", "other"], ["make"]).compile(text, lambda offset: Place("c", 1, offset + 1))
+    return Conditions(["reset", "other"], ["make"], nodes=["synthesize"]).compile(
+        text, lambda offset: Place("c", 1, offset + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,8 @@ def _compile(text: str) -> Condition:
         ("'employee' in principal.roles", True),
         ("extraction.fields.system == 'vpn'", True),
         ("extraction.fields.device == 'phone'", False),
+        ("has(extraction.fields.system)", True),
+        ("has(extraction.fields.device)", False),
         ("spend.usd == 0.0 && spend.llm_calls == 0", True),
         ("intent.risk == 'high' ? false : request.channel == 'web'", True),
         # never written: neither it nor its opposite holds
@@ -102,6 +106,16 @@ def test_unknown_fields_are_absorbed_where_they_make_no_difference(
         ("", "SG120", 1, None),
         ("(" * 100, "SG120", 1, None),
         ("size(intent.labels) > 1", "SG122", 6, "intent.label"),
+        ("checks.action == 'humen'", "SG123", 18, "human"),
+        ("intent.by == 'cascad'", "SG123", 14, "cascade"),
+        ("answer.by == 'synthesise'", "SG123", 14, "synthesize"),
+        # texts of a list have no order: 'high' < 'low'
+        ("intent.risk >= 'medium'", "SG121", 13, None),
+        ("'internal' < principal.clearance", "SG121", 12, None),
+        ("['low'].exists(each, each < intent.risk)", "SG121", 27, None),
+        # the library takes has() away from a declared field, and would answer with its value
+        ("has(checks.failed)", "SG121", 4, None),
+        ("tool.ok || !has (checks.failed)", "SG121", 17, None),
     ],
 )
 def test_a_mistake_has_a_code_a_column_and_a_suggestion(

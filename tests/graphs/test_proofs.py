@@ -435,3 +435,23 @@ def test_two_hundred_nodes_and_forty_intents_take_under_a_second() -> None:
         fastest = min(fastest, time.process_time() - began)
     assert any(problem.code == "SG134" for problem in problems)
     assert fastest < 1
+
+
+@pytest.mark.parametrize(
+    ("guarantee", "nothing"),
+    [
+        (Guarantee(no=("respond",), without=("human-interrupt",), after=("summarize",)), "no node that is summarize"),
+        (Guarantee(every=("extract",), reaches=("respond",)), "no node that is extract"),
+        (Guarantee(no=("respnd",), without=("human-interrupt",)), "no node that is respnd"),
+        (Guarantee(no=("respond",), without=("output-check",), when="intent.risk == 'medium'"), "never holds"),
+    ],
+)
+def test_a_guarantee_that_asks_nothing_is_a_warning(guarantee: Guarantee, nothing: str) -> None:
+    (problem,) = prove(helpdesk(), [guarantee], [], known)
+    assert (problem.code, problem.severity) == ("SG137", "warning")
+    assert nothing in problem.message
+
+
+def test_a_guarantee_that_may_be_asked_is_none() -> None:
+    asked = Guarantee(no=("respond",), without=("human-interrupt",), when="intent.risk == 'high'")
+    assert prove(helpdesk(), [asked], [], known) == []

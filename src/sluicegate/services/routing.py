@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sluicegate.services.models import Completion
-from sluicegate.state import LabelScore
+from sluicegate.state import DecidedBy, LabelScore
 
 __all__ = ["AnswerConfidence", "AnswerFeatures", "Classification", "Confidence", "Router"]
 
@@ -20,7 +20,7 @@ class Classification:
     threshold: float
     """From this confidence on, `label` may be trusted at the artifact's stated error bound."""
     out_of_scope: bool
-    by: str
+    by: DecidedBy
     artifact: str
     """Hash of the router artifact."""
 
