@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from sluicegate.policies.cache.wording import LEADS, NUMBERS, PHRASES, SAME, SELF, SILENT, TAILS
 
-__all__ = ["content_words", "difference"]
+__all__ = ["difference"]
 
 _QUOTED = re.compile(r"[\"“”„«»]([^\"“”„«»]+)[\"“”„«»]")
 _TOKEN = re.compile(r"-?\d+(?:[.,:/]\d+)*|[^\W\d_]+(?:[+#]+|(?=\W|\d|_|$))|[€$£%]|[,:;]|[^\s\w]|_|\w+")
@@ -98,11 +98,6 @@ def difference(one: str, other: str) -> str:
     if first.future != second.future and first.kind not in _TIMELESS:
         return "about another time"
     return ""
-
-
-def content_words(question: str) -> tuple[str, ...]:
-    """The words that two questions must share, in order, as they are compared."""
-    return _read(question).words
 
 
 def _unlike(one: Sequence[str], other: Sequence[str]) -> str:

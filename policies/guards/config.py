@@ -5,7 +5,7 @@ packages are named by their registered name, and their settings are checked by t
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -14,7 +14,6 @@ from sluicegate.policies.guards.checking import installed_guards
 from sluicegate.policies.guards.settings import Action, GuardSettings
 
 __all__ = [
-    "ENTITIES",
     "BannedSettings",
     "CitationSettings",
     "GroundedSettings",
@@ -47,7 +46,6 @@ Entity = Literal[
     "place",
     "organization",
 ]
-ENTITIES: tuple[Entity, ...] = get_args(Entity)
 """Every entity type the pii guard knows; the last three need a spaCy model."""
 
 Share = Annotated[float, Field(ge=0, le=1)]

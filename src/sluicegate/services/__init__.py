@@ -4,10 +4,9 @@ A node gets one `Services` and nothing else, so a replay, a shadow run or a test
 implement the protocols (`models`, `retrieval`, `policies`, `routing`, `observe`); this one imports none of them.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sluicegate.services.audit import Audit
 from sluicegate.services.cache import Cache, Cached, Neighbour, Question
@@ -96,5 +95,3 @@ class Services:
     """The clock, in UTC."""
     audit: Audit | None = None
     """The audit log's writer; None for runs that have no effects, such as shadows and replays."""
-    extras: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Services of installed plug-ins, by their registered name."""

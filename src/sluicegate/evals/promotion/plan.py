@@ -16,7 +16,7 @@ from sluicegate.errors import ConfigError
 from sluicegate.graphs.config.source import read
 from sluicegate.graphs.config.validate import Faults, validated
 
-__all__ = ["EVENTS", "Bounded", "Event", "Goal", "Guardrail", "Limit", "Metric", "Plan", "read_plan"]
+__all__ = ["Bounded", "Event", "Goal", "Guardrail", "Limit", "Metric", "Plan", "read_plan"]
 
 Metric = Literal[
     "correct", "intent_right", "grounded", "checks_passed", "answered", "without_llm", "without_human",
@@ -26,8 +26,6 @@ Metric = Literal[
 
 Event = Literal["failed", "timed_out", "must_refuse_answered", "must_answer_refused", "output_blocked"]
 """What a challenger must hardly ever do."""
-
-EVENTS: tuple[Event, ...] = ("failed", "timed_out", "must_refuse_answered", "must_answer_refused", "output_blocked")
 
 LOWER_IS_BETTER = frozenset({"usd", "list_usd", "seconds"})
 

@@ -145,7 +145,6 @@ class RunSegment:
     info: RunInfo
     recorder: "Sink"
     masking: "Masking"
-    resumed: bool
     wall_ns: int = field(default_factory=time.time_ns)
     ticks_ns: int = field(default_factory=time.perf_counter_ns)
     outcome: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -82,7 +82,7 @@ class Tracer:
             tags=[f"workflow:{workflow}", *tags, *(["shadow"] if shadow else [])],
             metadata=masking.value(metadata or {}),
         )
-        segment = RunSegment(info, self._recorder, masking, resumed=resume)
+        segment = RunSegment(info, self._recorder, masking)
         attributes: dict[str, Any] = {"run": run_id, "workflow": workflow, "version": version, "digest": digest}
         if input and not resume:
             attributes["input"] = input

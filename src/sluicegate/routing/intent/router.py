@@ -1,7 +1,6 @@
 """A fitted router at work: `services.Router` over an artifact."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,12 @@ from numpy.typing import NDArray
 
 from sluicegate.errors import InsufficientDataError, ModelError
 from sluicegate.routing.config import Per
-from sluicegate.routing.intent.artifact import Artifact, read_artifact
+from sluicegate.routing.intent.artifact import Artifact
 from sluicegate.routing.intent.head import for_embedding
 from sluicegate.services import Classification
 from sluicegate.state import LabelScore
 
-__all__ = ["EmbedNow", "FittedRouter", "load_router"]
+__all__ = ["EmbedNow", "FittedRouter"]
 
 EmbedNow = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """Embeds texts with the embedder the artifact was fitted with; raises `ModelError` SG312 when it is another one."""
@@ -108,8 +107,3 @@ def _per_intent(fitted: dict[str, Any]) -> tuple[float, dict[str, float]]:
         )
     family = fitted["per_intent"]
     return float(family["rest"]["value"]), {name: float(each["value"]) for name, each in family["own"].items()}
-
-
-def load_router(folder: Path, *, embed: EmbedNow | None = None, threshold: float | None = None) -> FittedRouter:
-    """Read an artifact and make its router. Raises `ModelError` SG310, SG311, SG312."""
-    return FittedRouter(read_artifact(folder), embed=embed, threshold=threshold)

@@ -45,15 +45,11 @@ class LabelDecoder:
         if len(labels) > len(LETTERS):
             halves = labels[: len(labels) // 2], labels[len(labels) // 2 :]
             return await self._final(text, [await self.decode(text, half) for half in halves])
-        prior = await self._prior(tuple(labels))
+        prior = await self.prior(tuple(labels))
         said = await self._asked(text, labels)
         fair = [probability / share for probability, share in zip(said, prior, strict=True)]
         total = sum(fair)
         return {label: value / total for label, value in zip(labels, fair, strict=True)}
-
-    async def prior(self, labels: Sequence[str]) -> dict[str, float]:
-        """What the model says of `labels`, in this order, when the request says nothing."""
-        return dict(zip(labels, await self._prior(tuple(labels)), strict=True))
 
     async def _final(self, text: str, heats: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """The best of each part against each other, as many as there are letters."""
@@ -62,7 +58,8 @@ class LabelDecoder:
         won = await self.decode(text, best)
         return {label: won.get(label, 0.0) for heat in heats for label in heat}
 
-    async def _prior(self, labels: tuple[str, ...]) -> list[float]:
+    async def prior(self, labels: tuple[str, ...]) -> list[float]:
+        """What the model says of `labels`, in their order, when the request says nothing."""
         async with self._lock:
             if labels not in self._priors:
                 said = [await self._asked(text, labels) for text in CONTENT_FREE]
