@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 PROCESSES, RESERVATIONS = 8, 10_000
 
 WORKER = """
-import sys
+import asyncio, sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
@@ -35,7 +35,7 @@ ledger = PostgresLedger(server(where), budget) if "://" in where else SqliteLedg
 print("ready", flush=True)
 sys.stdin.readline()
 for i in range(int(sys.argv[2])):
-    ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1)
+    asyncio.run(ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1))
 """
 
 

@@ -163,7 +163,7 @@ class FakeLedger:
     log: list[str] = field(default_factory=list)
     usd: float = 0.001
 
-    def reserve(self, **_: Any) -> Reservation | Refusal:
+    async def reserve(self, **_: Any) -> Reservation | Refusal:
         if self.refuses:
             return self.refuses
         self.log.append("reserve")
@@ -172,10 +172,10 @@ class FakeLedger:
     def switched(self, **_: Any) -> Refusal | None:
         return self.refuses if self.refuses and self.refuses.code == "SG502" else None
 
-    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         self.log.append("settle")
 
-    def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: Reservation) -> None:
         self.log.append("release")
 
 

@@ -32,18 +32,19 @@ def shared(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Server:
 
 def test_a_run_is_held_by_one_connection(shared: Server, postgres: str) -> None:
     other = Server(postgres)
-    with shared.holding("r") as mine, shared.holding("r") as again, other.holding("r") as theirs:
-        assert (mine, again, theirs) == (True, False, False)
-        assert shared.held("r")
-        assert not shared.held("s")
-    assert not shared.held("r")
+    assert [each.hold("r") for each in (shared, shared, other)] == [True, False, False]
+    assert other.held("r")
+    assert not other.held("s")
+    shared.let_go("r")
+    assert not other.held("r")
     other.close()
 
 
 def test_the_lock_of_another_schema_is_another(shared: Server, postgres_server: str) -> None:
     other = Server(postgres_server)
-    with shared.holding("r") as mine, other.holding("r") as theirs:
-        assert (mine, theirs) == (True, True)
+    assert [each.hold("r") for each in (shared, other)] == [True, True]
+    shared.let_go("r")
+    other.let_go("r")
     other.close()
 
 

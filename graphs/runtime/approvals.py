@@ -38,6 +38,8 @@ class Approvals:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._database = open_database(place, APPROVALS)
+        self.call = self._database.call
+        """Off the event loop, where a server is asked."""
 
     def claim(self, waiting: Waiting, verdict: Verdict) -> None:
         """Record this verdict, once. Raises `RunError` SG605 when another was recorded before."""

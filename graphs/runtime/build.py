@@ -123,7 +123,7 @@ def _step(
                 raise
             except Exception as error:
                 if services.audit:
-                    services.audit.failed(entered, error, node=name)
+                    await services.audit.failed(entered, error, node=name)
                 if isinstance(error, SluicegateError):
                     raise
                 raise RunError("SG611", f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
@@ -142,7 +142,7 @@ def _step(
         )
         ms = round((time.perf_counter() - started) * 1000, 3)
         if services.audit:
-            services.audit.step(after, update, node=name, kind=node.kind, visit=visit, ms=ms, branch=branch)
+            await services.audit.step(after, update, node=name, kind=node.kind, visit=visit, ms=ms, branch=branch)
         entry: TrailEntry = {
             "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
         }  # fmt: skip

@@ -1,20 +1,18 @@
 """The checkpoint saver: LangGraph's contract over SQLite or PostgreSQL, cheap enough to write after every node.
 
 LangGraph's own SQLite saver writes the whole state at every step. This one writes only the channels that a
-step changed, each once per version (as LangGraph's Postgres saver does), in one transaction. To a file it writes on the
-caller's thread: a commit in write-ahead mode is a copy into the page cache, which is cheaper than a thread switch and
-survives `kill -9`. Calls to a server wait on another thread.
+step changed, each once per version (as LangGraph's Postgres saver does), in one transaction: to a file on the caller's
+thread, to a server on another one (`Database.call`).
 
 LangGraph's Postgres savers would not do here: the one refuses `ainvoke`, the other belongs to one event loop and
 cannot be called from it, and neither can remove redacted values from a run's history. `benchmarks/compiled.py`
 measures ours.
 """
 
-import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -32,8 +30,6 @@ from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase
 from sluicegate.storage.schemas import CHECKPOINTS
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
-
-T = TypeVar("T")
 
 
 _KEYS = {"channels": ("thread", "ns", "channel", "version"), "writes": ("thread", "ns", "id", "task", "position")}
@@ -189,7 +185,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         return [row["thread"] for row in rows]
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await self._waited_for(self.get_tuple, config)
+        return await self._database.call(self.get_tuple, config)
 
     async def alist(
         self,
@@ -199,7 +195,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         before: RunnableConfig | None = None,
         limit: int | None = None,
     ) -> AsyncIterator[CheckpointTuple]:
-        for found in await self._waited_for(lambda: [*self.list(config, filter=filter, before=before, limit=limit)]):
+        for found in await self._database.call(lambda: [*self.list(config, filter=filter, before=before, limit=limit)]):
             yield found
 
     async def aput(
@@ -209,18 +205,15 @@ class Checkpoints(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        return await self._waited_for(self.put, config, checkpoint, metadata, new_versions)
+        return await self._database.call(self.put, config, checkpoint, metadata, new_versions)
 
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        await self._waited_for(self.put_writes, config, writes, task_id, task_path)
+        await self._database.call(self.put_writes, config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
-        await self._waited_for(self.delete_thread, thread_id)
-
-    async def _waited_for(self, work: Callable[..., T], *given: Any) -> T:
-        return await asyncio.to_thread(work, *given) if self._database.remote else work(*given)
+        await self._database.call(self.delete_thread, thread_id)
 
     def _tuple(self, execute: Execute, row: Mapping[str, Any]) -> CheckpointTuple:
         thread, ns, own = row["thread"], row["ns"], row["id"]

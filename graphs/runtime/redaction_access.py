@@ -22,21 +22,22 @@ _WORDS = frozenset({"text", "draft", "reason", "arguments", "fields", "proposal"
 T = TypeVar("T")
 
 
-def revealed(value: T, state: State, reader: Principal, services: Services, vault: Vault) -> T:
+async def revealed(value: T, state: State, reader: Principal, services: Services, vault: Vault) -> T:
     """Plain data, its texts as `reader` may see them. A placeholder that this run has not issued stays as it is."""
     run, audit = state["run"], services.audit
     wanted = placeholders_in(json.dumps(value, ensure_ascii=False))
     if not wanted or audit is None:
         # what has no effects, such as a shadow, has no readers
         return value
-    hidden = {name: one for name, one in vault.hidden(run["id"]).items() if name in wanted and not one.credential}
+    issued = await vault.hidden(run["id"])
+    hidden = {name: one for name, one in issued.items() if name in wanted and not one.credential}
     rules = _allowed(hidden, state, reader, services)
     shown = {name: one.value for name, one in hidden.items() if (one.kind, one.stage) in rules}
     if not shown:
         return value
     deciding = sorted({rule for one in rules.values() for rule in one})
     try:
-        audit.revealed(state, reader=reader["id"], placeholders=sorted(shown), rules=deciding)
+        await audit.revealed(state, reader=reader["id"], placeholders=sorted(shown), rules=deciding)
     except RunError:
         return value
     return _texts(value, lambda text, _words: restore(text, shown))

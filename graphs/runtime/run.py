@@ -94,6 +94,8 @@ class Runner:
         self._approvals = approvals
         self.shadow = shadow
         self._migrates = migrates
+        self.call = approvals.call
+        """For what this object does at once: off the event loop, where a server is asked."""
         self.vault: Vault = vault or MemoryVault()
 
     async def run(
@@ -109,7 +111,7 @@ class Runner:
 
         Raises `RunError` SG601, SG602 (the request), SG611 (a node failed) and what the nodes raise.
         """
-        if run and self._state(run) is not None:
+        if run and await self.call(self._state, run) is not None:
             return await self.resume(run)
         state = self.opening(raw, asker, channel=channel, run=run)
         return await self.run_segment(state["run"]["id"], state, state, session=session)
@@ -137,14 +139,14 @@ class Runner:
 
     async def resume(self, run: str) -> Outcome:
         """Resume a run that a crash interrupted, or show where it is. Raises `RunError` SG603, SG604."""
-        state = self._known(run)
-        self._clean(run)
-        waiting = self.waiting(run)
+        state = await self.call(self._known, run)
+        await self._clean(run)
+        waiting = await self.call(self.waiting, run)
         if waiting:
-            given = self._approvals.unapplied(waiting)
+            given = await self.call(self._approvals.unapplied, waiting)
             return await self._decide(waiting, given) if given else Outcome(run, state, 0.0, waiting)
-        self._approvals.passed(run)
-        if not self._next(run):
+        await self.call(self._approvals.passed, run)
+        if not await self.call(self._next, run):
             return Outcome(run, state, 0.0)
         return await self.run_segment(run, None, state)
 
@@ -164,8 +166,8 @@ class Runner:
         Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
         SG610 (this person may not decide).
         """
-        state = self._known(run)
-        waiting = self.waiting(run)
+        state = await self.call(self._known, run)
+        waiting = await self.call(self.waiting, run)
         if waiting is None:
             raise NotWaitingError(f"run {run} is not waiting for a decision")
         now = self.services.now()
@@ -184,7 +186,7 @@ class Runner:
             hint = "Edit it to send your own text, or reject it"
             raise NotWaitingError(f"run {run} has no draft to approve", hint=hint)
         # a person who was shown a redacted value may write it again
-        conceal = concealing(self.vault.hidden(run))
+        conceal = concealing(await self.vault.hidden(run))
         text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
         given: Verdict = {
             "verdict": cast("Any", verdict),
@@ -193,12 +195,12 @@ class Runner:
             "text": text,
             "asked_at": waiting["asked_at"],
         }
-        self._approvals.claim(waiting, given)
+        await self.call(self._approvals.claim, waiting, given)
         return await self._decide(waiting, given, pause)
 
     async def expire(self, run: str) -> Outcome:
         """Refuse after the deadline. Raises as `decide` does, SG605 also before the deadline."""
-        waiting = self.waiting(run)
+        waiting = await self.call(self.waiting, run)
         if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
             raise NotWaitingError(f"run {run} has not passed its deadline")
         return await self.decide(run, "timeout", None, reason="nobody decided in time")
@@ -225,9 +227,9 @@ class Runner:
     async def _decide(self, waiting: Waiting, verdict: Verdict, pause: Pause | None = None) -> Outcome:
         from langgraph.types import Command
 
-        state = self._known(waiting["run"])
+        state = await self.call(self._known, waiting["run"])
         outcome = await self.run_segment(waiting["run"], Command(resume=verdict), state, pause=pause)
-        self._approvals.applied(waiting)
+        await self.call(self._approvals.applied, waiting)
         return outcome
 
     async def run_segment(
@@ -248,9 +250,8 @@ class Runner:
         """
         facts, started = self.services.workflow, time.perf_counter()
         resumed = given is not state if begins is None else not begins
-        with (
-            alone(self._approvals.place, state),
-            self.tracer.run(
+        async with alone(self._approvals.place, state):
+            with self.tracer.run(
                 run,
                 workflow=facts.name,
                 version=facts.version,
@@ -261,42 +262,42 @@ class Runner:
                 resume=resumed,
                 input=state["request"]["text"],
                 metadata=_metadata(state["request"]),
-            ),
-        ):
-            try:
-                # on "sync" a step's checkpoint is written before the next step starts: a crash repeats one node at most
-                result = await self.graph.ainvoke(
-                    given,
-                    _config(run),
-                    context=self.services,
-                    durability="sync",
-                    interrupt_after=pause.after if pause else None,
-                    interrupt_before=pause.before if pause else None,
+            ):
+                try:
+                    # "sync": a step's checkpoint is written before the next step starts; a crash repeats one node
+                    result = await self.graph.ainvoke(
+                        given,
+                        _config(run),
+                        context=self.services,
+                        durability="sync",
+                        interrupt_after=pause.after if pause else None,
+                        interrupt_before=pause.before if pause else None,
+                    )
+                finally:
+                    await self._clean(run)
+                waiting = await self.call(self.waiting, run) if result.pop("__interrupt__", None) else None
+                after = cast("State", result)
+                self.tracer.finish(
+                    "waiting" if waiting else after["run"]["status"], after, all_llm_usd=self.all_llm_usd(after)
                 )
-            finally:
-                self._clean(run)
-            waiting = self.waiting(run) if result.pop("__interrupt__", None) else None
-            after = cast("State", result)
-            self.tracer.finish(
-                "waiting" if waiting else after["run"]["status"], after, all_llm_usd=self.all_llm_usd(after)
-            )
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
 
-    def shown(self, outcome: Outcome, reader: Principal) -> str:
+    async def shown(self, outcome: Outcome, reader: Principal) -> str:
         """The answer as `reader` may see it: what was redacted is restored where the policies allow it, on record."""
-        return revealed(outcome.text, outcome.state, reader, self.services, self.vault)
+        return await revealed(outcome.text, outcome.state, reader, self.services, self.vault)
 
-    def evidence(self, waiting: Waiting, reader: Principal) -> Waiting:
+    async def evidence(self, waiting: Waiting, reader: Principal) -> Waiting:
         """What a waiting run shows to `reader`; as `shown`."""
-        return revealed(waiting, self._known(waiting["run"]), reader, self.services, self.vault)
+        state = await self.call(self._known, waiting["run"])
+        return await revealed(waiting, state, reader, self.services, self.vault)
 
-    def _clean(self, run: str) -> None:
+    async def _clean(self, run: str) -> None:
         """Put placeholders where this run's checkpoints still hold what was redacted later: the request as it came in,
         a draft before its check."""
-        hidden = self.vault.hidden(run)
+        hidden = await self.vault.hidden(run)
         rewrite = getattr(cast("Any", self.graph.checkpointer), "rewrite", None)
         if hidden and rewrite:
-            rewrite(run, concealing(hidden))
+            await self.call(rewrite, run, concealing(hidden))
 
     def all_llm_usd(self, state: State) -> float | None:
         """What the large model would have cost for this run's prompts, and for the words of its answer where the small

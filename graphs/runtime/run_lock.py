@@ -6,11 +6,12 @@ dies, however it dies. On a server it is a lock of the connection that writes th
 nobody holds is an interrupted run.
 """
 
+import functools
 import hashlib
 import os
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from sluicegate.errors import LockedError, RunError
@@ -32,8 +33,8 @@ _files: dict[tuple[int, Path], int] = {}
 _held: set[tuple[int, Path, str]] = set()
 
 
-@contextmanager
-def alone(where: Place, state: State) -> Generator[None]:
+@asynccontextmanager
+async def alone(where: Place, state: State) -> AsyncGenerator[None]:
     """Hold the run of `state` while the block lasts. Raises `RunBusy` (SG608) when another process, or another task,
     holds it."""
     run = state["run"]["id"]
@@ -41,31 +42,51 @@ def alone(where: Place, state: State) -> Generator[None]:
         with _locked(where, run):
             yield
         return
-    stretches = PostgresDatabase(where, RUNS_AT_WORK)
-    with where.holding(run) as got:
-        if not got:
-            raise _busy(run)
-        row = (run, state["run"]["workflow"], state["run"]["digest"], state["request"]["channel"])
-        with stretches.writing(run) as execute:
-            execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", row)
-        try:
-            yield
-        except Exception:
-            _ended(stretches, run)
-            raise
-        # not of one that was cancelled, as by a closing service: it is interrupted, and continues elsewhere
-        _ended(stretches, run)
+    held = _HeldRun(where, state)
+    try:
+        await where.call(held.take)
+        yield
+    except BaseException as error:
+        # one that is cancelled, as by a closing service, is interrupted, and continues elsewhere
+        await where.call(held.give_back, isinstance(error, Exception))
+        raise
+    await where.call(held.give_back, True)
 
 
-def _ended(stretches: PostgresDatabase, run: str) -> None:
-    # a run whose end could not be recorded counts as interrupted
-    with suppress(RunError), stretches.writing(run) as execute:
-        execute("DELETE FROM stretches WHERE run = ?", (run,))
+class _HeldRun:
+    """A run that this process works on, and its row on the server."""
+
+    def __init__(self, server: Server, state: State) -> None:
+        run = state["run"]
+        self._server, self._run, self._held = server, run["id"], False
+        self._row = (run["id"], run["workflow"], run["digest"], state["request"]["channel"])
+
+    def take(self) -> None:
+        rows = _at_work(self._server)
+        self._held = self._server.hold(self._run)
+        if not self._held:
+            raise _busy(self._run)
+        with rows.writing(self._run) as execute:
+            execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", self._row)
+
+    def give_back(self, ended: bool) -> None:
+        if not self._held:
+            return
+        if ended:
+            # a run whose end could not be recorded counts as interrupted
+            with suppress(RunError), _at_work(self._server).writing(self._run) as execute:
+                execute("DELETE FROM stretches WHERE run = ?", (self._run,))
+        self._server.let_go(self._run)
+
+
+@functools.cache
+def _at_work(server: Server) -> PostgresDatabase:
+    return PostgresDatabase(server, RUNS_AT_WORK)
 
 
 def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
     """Run and digest of interrupted runs of any machine that shares this server."""
-    with PostgresDatabase(server, RUNS_AT_WORK).reading() as execute:
+    with _at_work(server).reading() as execute:
         rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
     return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
 

@@ -48,8 +48,7 @@ class ToolBox:
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
         found = self._tool(name)
-        with self._calls.reading(run) as execute:
-            known = execute("SELECT result, ms FROM tool_calls WHERE key = ?", (key,))
+        known = await self._calls.call(self._remembered, key, run)
         if known:
             return ToolResult("done", json.loads(known[0]["result"]), ms=known[0]["ms"], repeated=True)
         try:
@@ -72,9 +71,15 @@ class ToolBox:
                 error = f"{type(failure).__name__}: {failure}"
             else:
                 ms = (time.perf_counter() - started) * 1000
-                self._remember((key, found.name, run, json.dumps(value, ensure_ascii=False), ms))
+                await self._calls.call(
+                    self._remember, (key, found.name, run, json.dumps(value, ensure_ascii=False), ms)
+                )
                 return ToolResult("done", value, ms=ms)
         return ToolResult("failed", error=error, ms=(time.perf_counter() - started) * 1000)
+
+    def _remembered(self, key: str, run: str) -> list[dict[str, Any]]:
+        with self._calls.reading(run) as execute:
+            return execute("SELECT result, ms FROM tool_calls WHERE key = ?", (key,))
 
     def _remember(self, row: tuple[str, str, str, str, float]) -> None:
         with self._calls.writing(row[2]) as execute:

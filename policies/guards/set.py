@@ -128,14 +128,14 @@ class GuardSet:
             )
         text, mapping = subject.text, dict[str, str]()
         if findings:
-            text, mapping = self._redacted(subject, findings, credentials, run, person)
+            text, mapping = await self._redacted(subject, findings, credentials, run, person)
         report = GuardReport(tuple(results), text, redacted=bool(mapping))
         return Inspection(report, mapping, tuple(findings), details)
 
-    def _redacted(
+    async def _redacted(
         self, subject: Subject, findings: Sequence[Finding], credentials: set[str], run: str, person: str
     ) -> tuple[str, dict[str, str]]:
-        hidden: Mapping[str, Hidden] = self._vault.hidden(run) if run else {}
+        hidden: Mapping[str, Hidden] = await self._vault.hidden(run) if run else {}
         known = {placeholder: one.value for placeholder, one in hidden.items()}
         # what the request already contains was typed by somebody: it must never come to stand for a value
         text, mapping = redact(subject.text, findings, known, placeholders_in(subject.question) - known.keys())
@@ -146,7 +146,7 @@ class GuardSet:
             if placeholder not in known
         }
         if run and fresh:
-            self._vault.hide(run, person, fresh)
+            await self._vault.hide(run, person, fresh)
         return text, mapping
 
     async def _built(self, names: tuple[str, ...]) -> _Ready:

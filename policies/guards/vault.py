@@ -19,10 +19,10 @@ class MemoryVault:
     def __init__(self) -> None:
         self._runs: OrderedDict[str, dict[str, Hidden]] = OrderedDict()
 
-    def hidden(self, run: str) -> Mapping[str, Hidden]:
+    async def hidden(self, run: str) -> Mapping[str, Hidden]:
         return dict(self._runs.get(run, {}))
 
-    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+    async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
         del person
         self._runs.setdefault(run, {}).update(hidden)
         self._runs.move_to_end(run)
@@ -38,12 +38,12 @@ class SparingVault:
         self._lasting = lasting
         self._credentials = MemoryVault()
 
-    def hidden(self, run: str) -> Mapping[str, Hidden]:
-        return {**self._lasting.hidden(run), **self._credentials.hidden(run)}
+    async def hidden(self, run: str) -> Mapping[str, Hidden]:
+        return {**await self._lasting.hidden(run), **await self._credentials.hidden(run)}
 
-    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+    async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
         credentials = {name: one for name, one in hidden.items() if one.credential}
         if credentials:
-            self._credentials.hide(run, person, credentials)
+            await self._credentials.hide(run, person, credentials)
         if others := {name: one for name, one in hidden.items() if not one.credential}:
-            self._lasting.hide(run, person, others)
+            await self._lasting.hide(run, person, others)

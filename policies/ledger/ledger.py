@@ -9,6 +9,7 @@ A clock that jumps back would open the budget of a day that is over. Up to `SLAC
 it has seen; beyond that it refuses paid calls under a cap until `accept_clock` is called.
 """
 
+import asyncio
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from time import time
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
@@ -29,6 +30,8 @@ from sluicegate.storage.database import Execute, SqliteDatabase
 from sluicegate.storage.schemas import LEDGER
 
 __all__ = ["BudgetLedger", "Cap", "SqliteLedger", "micros"]
+
+T = TypeVar("T")
 
 
 def micros(usd: float, *, up: bool = False) -> int:
@@ -59,6 +62,10 @@ class Store(Protocol):
         """A transaction that no other writer overlaps; rolled back when the block raises. Raises `RunError`."""
         ...
 
+    async def call(self, work: Callable[..., T], *given: Any) -> T:
+        """As `Database.call`."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -82,7 +89,7 @@ class BudgetLedger:
         self._switch = switch
         self._now = now
 
-    def reserve(
+    async def reserve(
         self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
     ) -> Reservation | Refusal:
         """Set aside the upper bound of a call; only token caps and switches can refuse one that is free."""
@@ -93,7 +100,12 @@ class BudgetLedger:
             raise ValueError("a reservation cannot be negative")
         call = Call(uuid.uuid4().hex, workflow, run, principal, intent, model, amount, tokens)
         now = self._now()
-        over = self._book(call, list(self._caps(run, principal, intent)), now)
+        try:
+            over = await self._store.call(self._book, call, list(self._caps(run, principal, intent)), now)
+        except asyncio.CancelledError:
+            # nobody will settle what may have been booked
+            await self._store.call(self._end, call.id, None, now)
+            raise
         if over is None:
             return Reservation(call.id, amount / 1_000_000)
         if over.limit is None:
@@ -105,13 +117,13 @@ class BudgetLedger:
         off = self._switch.check(model=model, intent=intent, workflow=workflow) if self._switch else None
         return Refusal("SG502", f"{off.name} is switched off: {off.reason}") if off else None
 
-    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         """Book the real cost of a call. Repeating it changes nothing; after the lease it is still booked."""
-        self._end(reservation.id, (micros(usd), tokens), self._now())
+        await self._store.call(self._end, reservation.id, (micros(usd), tokens), self._now())
 
-    def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: Reservation) -> None:
         """Release a reservation unspent. Repeating it, or releasing what was settled, changes nothing."""
-        self._end(reservation.id, None, self._now())
+        await self._store.call(self._end, reservation.id, None, self._now())
 
     def accept_clock(self) -> None:
         """Accept the machine's clock although the ledger has seen a later time."""

@@ -28,6 +28,7 @@ class PostgresStore:
 
     def __init__(self, server: Server) -> None:
         self._server = server
+        self.call = server.call
         PostgresDatabase(server, LEDGER)
 
     @contextmanager

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from typer.testing import CliRunner
@@ -102,7 +103,7 @@ class Desk:
         opened = self.opened()
         outcome = await opened.runner.run(text, who)
         opened.tracer.close()
-        return opened.runner.shown(outcome, to or who)
+        return await opened.runner.shown(outcome, to or who)
 
 
 @pytest.fixture
@@ -182,12 +183,12 @@ async def test_a_cached_answer_restores_nothing(desk: Desk) -> None:
     await desk.ask("Is <EMAIL_1> right?", EVE)
     again = desk.opened()
     hit = await again.runner.run("Is <EMAIL_1> right?", EVE)
-    assert (hit.path, again.runner.shown(hit, EVE)) == ("cache", "Is it <EMAIL_1>?")
+    assert (hit.path, await again.runner.shown(hit, EVE)) == ("cache", "Is it <EMAIL_1>?")
     own = desk.opened()
     outcome = await own.runner.run(f"Is {OWN} right?", ANN)
     assert outcome.path == "rag-slm"
     after = desk.opened()
-    assert after.runner.shown(await after.runner.run("Is <EMAIL_1> right?", EVE), EVE) == "Is it <EMAIL_1>?"
+    assert await after.runner.shown(await after.runner.run("Is <EMAIL_1> right?", EVE), EVE) == "Is it <EMAIL_1>?"
 
 
 async def test_its_bytes_are_in_the_erasable_store_alone(desk: Desk) -> None:
@@ -212,7 +213,7 @@ async def test_what_a_killed_process_left_is_cleaned_when_the_run_is_taken_up(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = desk.opened()
-    monkeypatch.setattr(opened.runner, "_clean", lambda _run: None)
+    monkeypatch.setattr(opened.runner, "_clean", AsyncMock())
     outcome = await opened.runner.run(f"I am {OWN}", ANN)
     opened.tracer.close()
     assert places(OWN)
@@ -224,10 +225,10 @@ async def test_erasing_a_person_erases_what_placeholders_stand_for(desk: Desk) -
     desk.says("We wrote to <EMAIL_1>.")
     opened = desk.opened()
     outcome = await opened.runner.run(f"Write to {OWN}", ANN)
-    assert opened.runner.shown(outcome, ANN) == f"We wrote to {OWN}."
+    assert await opened.runner.shown(outcome, ANN) == f"We wrote to {OWN}."
     opened.tracer.close()
     assert open_audit().erase("ann", by="olga") == 1
-    assert opened.runner.shown(outcome, ANN) == "We wrote to <EMAIL_1>."
+    assert await opened.runner.shown(outcome, ANN) == "We wrote to <EMAIL_1>."
     assert places(OWN, vault=True) == []
 
 
@@ -249,7 +250,7 @@ async def test_who_saw_it_is_on_record_and_without_a_record_nobody_does(
         raise RunError("SG607", "no space")
 
     monkeypatch.setattr("sluicegate.observe.audit.log.AuditLog.append", full)
-    assert opened.runner.shown(outcome, ANN) == "We wrote to <EMAIL_1>."
+    assert await opened.runner.shown(outcome, ANN) == "We wrote to <EMAIL_1>."
 
 
 async def test_what_cannot_be_kept_does_not_go_on(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,7 +286,7 @@ async def test_a_replay_has_placeholders_only(desk: Desk) -> None:
     assert change.request == "Write to <EMAIL_1>"
     assert OWN not in str(desk.models.asked)
     again = await other.runner.run("What is <EMAIL_1>?", ANN)
-    assert other.runner.shown(again, ANN) == "We wrote to <EMAIL_1> and <EMAIL_2>."
+    assert await other.runner.shown(again, ANN) == "We wrote to <EMAIL_1> and <EMAIL_2>."
     assert places(OWN) == places(DOCUMENT) == []
     assert len(revealed()) == 0
 
@@ -295,7 +296,7 @@ async def test_a_shadow_leaves_no_bytes_either(desk: Desk, tmp_path: Path) -> No
     shadow = opened_variant(desk.file, tmp_path / "shadow")
     outcome = await shadow.runner.run(f"I am {OWN}", ANN)
     shadow.tracer.close()
-    assert (outcome.text, shadow.runner.shown(outcome, ANN)) == ("Ask <EMAIL_2>.", "Ask <EMAIL_2>.")
+    assert (outcome.text, await shadow.runner.shown(outcome, ANN)) == ("Ask <EMAIL_2>.", "Ask <EMAIL_2>.")
     for root in (home(), tmp_path / "shadow"):
         assert places(OWN, vault=True, root=root) == places(DOCUMENT, vault=True, root=root) == []
 

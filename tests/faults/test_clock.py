@@ -107,9 +107,9 @@ async def test_the_log_keeps_its_order(made: Runner, clock: Clock, tmp_path: Pat
 
 async def test_a_lease_neither_ends_early_nor_is_lost(made: Runner, clock: Clock) -> None:
     ledger: Any = made.services.ledger
-    held = ledger.reserve(run="r", principal="ann", intent="i", workflow="test", model="m", usd=0.5, tokens=1)
+    held = await ledger.reserve(run="r", principal="ann", intent="i", workflow="test", model="m", usd=0.5, tokens=1)
     clock.at = NOON - DAY
     assert ledger.caps("test")[0].held == 0.5
     clock.at = NOON + timedelta(seconds=1)
-    ledger.settle(held, usd=0.25, tokens=1)
+    await ledger.settle(held, usd=0.25, tokens=1)
     assert (ledger.caps("test")[0].held, ledger.caps("test")[0].spent) == (0.0, 0.25)

@@ -169,13 +169,13 @@ async def _nodes(tracer: Tracer, given: Services, text: str, run: str) -> State:
     tracer.branch("facts", branch("answer", "otherwise"))
     with tracer.node("answer", "slm-answer", "chain") as span:
         prompt = given.prompts.render("answer", question=text)
-        held = given.ledger.reserve(
+        held = await given.ledger.reserve(
             run=run, principal="ann", intent="password_reset", workflow="helpdesk", model="m", usd=0.01, tokens=200
         )
         await given.models.chat(
             ModelRequest("slm", prompt.messages, 80, logprobs=1, prompt=prompt.reference, prompt_hash=prompt.hash)
         )
-        given.ledger.settle(held, usd=0.0012, tokens=129)  # type: ignore[arg-type]
+        await given.ledger.settle(held, usd=0.0012, tokens=129)  # type: ignore[arg-type]
         set_update(span, answer=state.get("answer"))
     tracer.branch("answer", branch("check"))
     with tracer.node("check", "output-check", "guardrail") as span:

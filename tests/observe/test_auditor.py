@@ -1,5 +1,6 @@
 """Every step leaves an event; risky requests stop when it cannot be written; rules open incidents."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,13 @@ def decided(verdict: str) -> dict[str, str]:
 
 
 def step(auditor: Auditor, of: Any, **update: Any) -> None:
-    auditor.step({**of, **update}, update, node="n", kind="k", visit=1, ms=1.0)
+    asyncio.run(auditor.step({**of, **update}, update, node="n", kind="k", visit=1, ms=1.0))
 
 
 def test_every_step_is_an_event_with_its_branch(auditor: Auditor, log: AuditLog) -> None:
     values = {"cache.hit": True, "request.text": "secret", "extraction.fields": {"name": "Bob"}, "principal.id": "al"}
     branch: Any = {"to": "respond", "condition": "cache.hit", "values": values, "skipped": [], "reason": ""}
-    auditor.step(state(), {}, node="recall", kind="cache-lookup", visit=2, ms=1.0, branch=branch)
+    asyncio.run(auditor.step(state(), {}, node="recall", kind="cache-lookup", visit=2, ms=1.0, branch=branch))
     (body, _, _) = next(iter(records(log.folder)))
     assert (body["event"], body["run"], body["risk"], body["facts"]["node"]) == ("node", "r1", "low", "recall")
     assert body["facts"]["branch"]["values"] == {"cache.hit": True}
@@ -61,8 +62,8 @@ def test_a_start_records_what_was_waived(auditor: Auditor, log: AuditLog) -> Non
 
 
 def test_a_failure_is_recorded_by_code(auditor: Auditor, log: AuditLog) -> None:
-    auditor.failed(state(), ModelError("SG303", "secret words"), node="answer")
-    auditor.failed(state(), ValueError("secret words"), node="answer")
+    asyncio.run(auditor.failed(state(), ModelError("SG303", "secret words"), node="answer"))
+    asyncio.run(auditor.failed(state(), ValueError("secret words"), node="answer"))
     bodies = [body for body, _, _ in records(log.folder)]
     assert [body["facts"]["error"] for body in bodies] == ["SG303", "ValueError"]
     assert "secret" not in str(bodies)

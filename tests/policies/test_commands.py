@@ -1,5 +1,6 @@
 """`sluicegate policy` and `sluicegate budget`, as people and scripts call them."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -60,9 +61,11 @@ def test_a_name_of_no_kind_is_refused() -> None:
 def test_spending_and_caps_are_shown(tmp_path: Path) -> None:
     config = tmp_path / "w"
     ledger = SqliteLedger(BudgetConfig(per_day_usd=1))
-    made = ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=0.5, tokens=10)
+    made = asyncio.run(
+        ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=0.5, tokens=10)
+    )
     assert isinstance(made, Reservation)
-    ledger.settle(made, usd=0.25, tokens=7)
+    asyncio.run(ledger.settle(made, usd=0.25, tokens=7))
     shown = called(budget.app, "show", "--by", "model")
     assert [(row["model"], row["estimated_usd"], row["usd"], row["tokens"]) for row in shown["spending"]] == [
         ("m", 0.5, 0.25, 7)

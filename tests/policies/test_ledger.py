@@ -1,5 +1,6 @@
 """Money: never over a cap, nothing lost, nothing counted twice."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -61,7 +62,7 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iter
 
 def reserve(ledger: BudgetLedger, usd: float = 0.01, tokens: int = 100, **change: str) -> Reservation | Refusal:
     who = {"run": "r1", "principal": "alice", "intent": "reset", "workflow": "helpdesk", "model": "openai:m", **change}
-    return ledger.reserve(**who, usd=usd, tokens=tokens)
+    return asyncio.run(ledger.reserve(**who, usd=usd, tokens=tokens))
 
 
 def held(ledger: BudgetLedger, **options: Any) -> Reservation:
@@ -141,9 +142,9 @@ def test_settling_books_the_real_cost_once(opened: Any) -> None:
     made = held(ledger, usd=0.5)
     assert cap(ledger) == (0.0, 0.5)
     for _ in range(2):
-        ledger.settle(made, usd=0.2, tokens=70)
+        asyncio.run(ledger.settle(made, usd=0.2, tokens=70))
     assert cap(ledger) == (0.2, 0.0)
-    ledger.release(made)
+    asyncio.run(ledger.release(made))
     assert cap(ledger) == (0.2, 0.0)
     (row,) = ledger.spending(by="model")
     assert row == {
@@ -155,14 +156,14 @@ def test_releasing_gives_everything_back_once(opened: Any) -> None:
     ledger = opened(per_day_usd=1)
     made = held(ledger, usd=1)
     for _ in range(2):
-        ledger.release(made)
+        asyncio.run(ledger.release(made))
     assert cap(ledger) == (0.0, 0.0)
     held(ledger, usd=1)
 
 
 def test_a_call_that_cost_more_than_reserved_is_booked_in_full(opened: Any) -> None:
     ledger = opened(per_day_usd=1)
-    ledger.settle(held(ledger, usd=0.9), usd=1.2, tokens=1)
+    asyncio.run(ledger.settle(held(ledger, usd=0.9), usd=1.2, tokens=1))
     assert cap(ledger) == (1.2, 0.0)
     assert "per_day_usd" in refused(ledger, usd=0.01)
 
@@ -176,16 +177,16 @@ def test_a_lease_ends_and_late_settling_still_counts(opened: Any, clock: Clock) 
     other = held(ledger, usd=0.5)
     assert cap(ledger) == (0.0, 0.5)
     for _ in range(2):
-        ledger.settle(late, usd=0.7, tokens=1)
+        asyncio.run(ledger.settle(late, usd=0.7, tokens=1))
     assert cap(ledger) == (0.7, 0.5)
-    ledger.settle(other, usd=0.5, tokens=1)
+    asyncio.run(ledger.settle(other, usd=0.5, tokens=1))
     assert cap(ledger) == (1.2, 0.0)
     assert sum(row["usd"] for row in ledger.spending()) == 1.2
 
 
 def test_settling_what_nobody_reserved_changes_nothing(opened: Any) -> None:
     ledger = opened(per_day_usd=1)
-    ledger.settle(Reservation("made up", 1.0), usd=1, tokens=1)
+    asyncio.run(ledger.settle(Reservation("made up", 1.0), usd=1, tokens=1))
     assert ledger.spending() == []
 
 
@@ -196,7 +197,7 @@ def test_a_new_day_and_month_in_utc_open_new_budgets(opened: Any, clock: Clock) 
     clock.at += 2
     assert "per_month_usd" in refused(ledger, usd=1, run="r2")
     held(ledger, usd=0.5, run="r2")
-    ledger.settle(made, usd=1, tokens=1)
+    asyncio.run(ledger.settle(made, usd=1, tokens=1))
     assert cap(ledger) == (0.0, 0.5), "a call counts for the day it was reserved on"
     clock.at += DAY
     held(ledger, usd=1, run="r3")
@@ -224,7 +225,7 @@ def test_names_cannot_be_spelt_to_share_or_escape_a_budget(opened: Any) -> None:
 
 def test_caps_show_people_and_intents(opened: Any) -> None:
     ledger = opened(per_day_usd=5, per_principal_day_usd=1, per_intent_day_usd={"reset": 2}, per_run_usd=1)
-    ledger.settle(held(ledger, usd=0.5), usd=0.25, tokens=10)
+    asyncio.run(ledger.settle(held(ledger, usd=0.5), usd=0.25, tokens=10))
     held(ledger, usd=0.5, principal="bob", intent="x", run="r2")
     shown = [(c.name, c.of, c.spent, c.held, c.left) for c in ledger.caps("helpdesk")]
     assert shown == [
@@ -290,10 +291,10 @@ def keeps_the_books(ledger: BudgetLedger, clock: Clock, steps: list[tuple[str, i
         elif which < len(made):
             target = made[which]
             if step == "settle":
-                ledger.settle(target, usd=amount / 1e6, tokens=1)
+                asyncio.run(ledger.settle(target, usd=amount / 1e6, tokens=1))
                 settled.setdefault(target.id, amount)
             else:
-                ledger.release(target)
+                asyncio.run(ledger.release(target))
             ended[target.id] = 0.0
         open_micros = sum(micros(r.usd) for r in made if ended[r.id] >= clock.at)
         assert [round(value * 1e6) for value in cap(ledger)] == [sum(settled.values()), open_micros]
@@ -301,7 +302,7 @@ def keeps_the_books(ledger: BudgetLedger, clock: Clock, steps: list[tuple[str, i
 
 
 WORKER = """
-import sys
+import asyncio, sys
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
@@ -312,10 +313,11 @@ budget, where = BudgetConfig(per_day_usd=0.5), sys.argv[1]
 ledger = PostgresLedger(server(where), budget) if "://" in where else SqliteLedger(budget, Path(where))
 got = 0
 for i in range(int(sys.argv[2])):
-    made = ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1)
+    call = ledger.reserve(run=f"r{i}", principal="p", intent="i", workflow="w", model="m", usd=0.0001, tokens=1)
+    made = asyncio.run(call)
     got += isinstance(made, Reservation)
     if isinstance(made, Reservation) and i % 5 == 0:
-        ledger.settle(made, usd=0.00007, tokens=1)
+        asyncio.run(ledger.settle(made, usd=0.00007, tokens=1))
 print(got)
 """
 
@@ -344,7 +346,7 @@ def test_eight_processes_never_pass_the_cap(tmp_path: Path, kind: str, request: 
 
 
 KILLED = """
-import sys, time
+import asyncio, sys, time
 from pathlib import Path
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
@@ -352,7 +354,7 @@ from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.storage.postgres import server
 budget, where = BudgetConfig(per_day_usd=1, lease_s=0.5), sys.argv[1]
 ledger = PostgresLedger(server(where), budget) if "://" in where else SqliteLedger(budget, Path(where))
-ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=1, tokens=1)
+asyncio.run(ledger.reserve(run="r", principal="p", intent="i", workflow="helpdesk", model="m", usd=1, tokens=1))
 print("held", flush=True)
 time.sleep(60)
 """
@@ -420,7 +422,7 @@ def test_a_server_that_crashes_has_every_reservation_on_its_disk(postgres_server
         ledger = PostgresLedger(server(started.get_uri()), BudgetConfig(per_day_usd=1))
         for _ in range(3):
             settled, _ = held(ledger, usd=0.01), held(ledger, usd=0.02)
-            ledger.settle(settled, usd=0.005, tokens=1)
+            asyncio.run(ledger.settle(settled, usd=0.005, tokens=1))
         process = started.get_postmaster_info().process
         assert process is not None
         process.send_signal(signal.SIGQUIT)

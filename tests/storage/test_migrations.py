@@ -154,7 +154,7 @@ async def test_what_was_answered_is_found_again(old_home: Path) -> None:
     assert SqliteCache().stats()["entries"] == 1
 
 
-def test_what_was_recorded_is_shown(old_home: Path) -> None:
+async def test_what_was_recorded_is_shown(old_home: Path) -> None:
     store = Store(old_home / "store.sqlite")
     status = {row["run_id"]: row["status"] for row in store.runs()}
     assert status == {"plain": "answered", "risky": "waiting", "decided": "answered"}
@@ -164,12 +164,12 @@ def test_what_was_recorded_is_shown(old_home: Path) -> None:
     assert [score["name"] for score in store.scores("plain")].count("helpful") == 1
     assert [one["kind"] for one in Incidents().list()] == ["override"]
     payloads = Payloads(old_home / "audit" / "payloads.sqlite")
-    _placeholders(payloads)
+    await _placeholders(payloads)
     payloads.close()
 
 
-def _placeholders(payloads: Payloads) -> None:
-    assert payloads.hidden("plain") == {"<EMAIL_1>": Hidden("ann@example.org", "email", "request")}
+async def _placeholders(payloads: Payloads) -> None:
+    assert await payloads.hidden("plain") == {"<EMAIL_1>": Hidden("ann@example.org", "email", "request")}
     assert [payload.text for payload in payloads.of_run("plain")] == ["How?"]
     assert payloads.erase("ann")[1] == 2
 
@@ -209,7 +209,7 @@ async def test_a_server_that_0_1_0_has_set_up_goes_on(own_home: Path, tmp_path: 
     assert versions.present("test") == "digest-1"
     assert versions.get("digest-1", tmp_path)
     assert (tmp_path / "workflow.yaml").read_text() == "name: test\n"
-    _placeholders(Payloads(Path("unused"), old_server))
+    await _placeholders(Payloads(Path("unused"), old_server))
 
 
 def test_a_ledger_that_lacks_a_column_gets_it(old_home: Path) -> None:

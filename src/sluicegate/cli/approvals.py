@@ -214,7 +214,7 @@ def _decide(
     said = outcome_json(
         decided,
         all_llm_usd=opened.runner.all_llm_usd(decided.state),
-        answer_text=opened.runner.shown(decided, person),
+        answer_text=asyncio.run(opened.runner.shown(decided, person)),
     )
     if as_json:
         emit(said)
@@ -251,7 +251,7 @@ def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
     one = runner.waiting(run)
     if one is None:
         raise NotWaitingError(f"run {run} is not waiting for a decision")
-    return runner.evidence(one, reader) if reader else one
+    return asyncio.run(runner.evidence(one, reader)) if reader else one
 
 
 def _opened(run: str, changed: "Changed") -> "Opened":

@@ -128,7 +128,7 @@ async def run_all(
             said = outcome_json(
                 outcome,
                 all_llm_usd=runner.all_llm_usd(outcome.state),
-                answer_text=runner.shown(outcome, asker),
+                answer_text=await runner.shown(outcome, asker),
             )
             outcomes.append(said)
             if show:

@@ -47,7 +47,7 @@ class Auditor:
         facts = {**self._facts, "policy_set": self._policy_set, "waived": waivers}
         self._log.append("workflow.opened", workflow=self._workflow, facts=facts)
 
-    def step(
+    async def step(
         self,
         state: State,
         update: Mapping[str, Any],
@@ -68,17 +68,20 @@ class Auditor:
             event["facts"]["branch"] = {
                 "to": branch["to"], "condition": branch["condition"], "values": values, "skipped": branch["skipped"],
             }  # fmt: skip
+        await self._log.payloads.call(self._stepped, event, state, update)
+
+    def _stepped(self, event: Event, state: State, update: Mapping[str, Any]) -> None:
         self._written(event)
         self._watch(state, update, event["run"])
 
-    def failed(self, state: State, error: Exception, *, node: str) -> None:
+    async def failed(self, state: State, error: Exception, *, node: str) -> None:
         """A step failed. Its error is recorded by code, never by its words."""
         event = node_event(state, {}, node=node, kind="", visit=0, ms=0.0, policy_set=self._policy_set)
         event["event"] = "failed"
         event["facts"]["error"] = error.code if isinstance(error, SluicegateError) else type(error).__name__
-        self._written(event)
+        await self._log.payloads.call(self._written, event)
 
-    def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
+    async def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
         """Write down who is about to see what was redacted. Raises `RunError` when that cannot be written."""
         run, intent, requester = state["run"], state.get("intent"), state["principal"]["id"]
         event: Event = {
@@ -91,11 +94,14 @@ class Auditor:
             "texts": {},
             "people": {"requester": requester},
         }
+        await self._log.payloads.call(self._revealed, event)
+
+    def _revealed(self, event: Event) -> None:
         try:
             self._log.append(**event)
         except RunError as error:
             what = f"access to redacted data could not be recorded, so it was denied: {error.message}"
-            self._report("audit-failure", source=error.code, description=what, run=run["id"])
+            self._report("audit-failure", source=error.code, description=what, run=event["run"])
             raise
 
     def _written(self, event: Event) -> None:

@@ -11,7 +11,7 @@ __all__ = ["Audit"]
 class Audit(Protocol):
     """What an auditor asks for, written before a step's result is kept."""
 
-    def step(
+    async def step(
         self,
         state: State,
         update: Mapping[str, Any],
@@ -25,11 +25,11 @@ class Audit(Protocol):
         """One step is done. Raises `RunError` when the event of a risky request cannot be written."""
         ...
 
-    def failed(self, state: State, error: Exception, *, node: str) -> None:
+    async def failed(self, state: State, error: Exception, *, node: str) -> None:
         """A step failed."""
         ...
 
-    def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
+    async def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
         """`reader` is about to see what these placeholders stand for.
 
         Raises `RunError` when that cannot be recorded.

@@ -33,11 +33,11 @@ class Hidden:
 class Vault(Protocol):
     """What placeholders stand for. It is with the texts that can be erased, and never in a state or a trace."""
 
-    def hidden(self, run: str) -> Mapping[str, Hidden]:
+    async def hidden(self, run: str) -> Mapping[str, Hidden]:
         """The placeholders that a run has issued and that were not erased."""
         ...
 
-    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+    async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
         """Keep them among the data of `person`, who asked. Raises `RunError` when that cannot be."""
         ...
 

@@ -21,7 +21,7 @@ class Refusal:
 
 
 class Ledger(Protocol):
-    def reserve(
+    async def reserve(
         self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
     ) -> Reservation | Refusal:
         """Set aside the upper bound of a call, atomically across processes."""
@@ -31,10 +31,10 @@ class Ledger(Protocol):
         """SG502 when the kill switch forbids a call whatever it costs; a few microseconds, nothing is written."""
         ...
 
-    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         """Replace the reserved amount by what the call really cost. Repeating it changes nothing."""
         ...
 
-    def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: Reservation) -> None:
         """Give a reservation back unspent. Repeating it changes nothing."""
         ...

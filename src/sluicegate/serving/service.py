@@ -118,7 +118,7 @@ class Service:
         )
         self._door = AdmissionController(self.limits)
         self._store = Store(home() / "store.sqlite")
-        self._recovery = Recovery(place(), self._store, channel=CHANNEL)
+        self._recovery = await asyncio.to_thread(Recovery, place(), self._store, channel=CHANNEL)
         self._shadow = self._make_beside(self.name)
         self.versions.serving.warm()
         # this service's shadow is there before its first request
@@ -231,7 +231,7 @@ class Service:
         async with self._door.admitted(asker["id"]):
             with telling(on_step):
                 while True:
-                    known = self._recorded(run) if retried else None
+                    known = await asyncio.to_thread(self._recorded, run) if retried else None
                     if known:
                         self._same(Outcome(run, known, 0.0), cleaned)
                     opened = self.versions.serving if known is None else await self._version(known["run"]["digest"])
@@ -283,7 +283,7 @@ class Service:
         return await elsewhere(self._find(run, asker))
 
     async def _find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
-        row = self._row(run)
+        row = await asyncio.to_thread(self._row, run)
         opened = self.versions.serving
         masking = Masking(opened.workflow.config.tracing)
         if not may_see(row, asker, opened.runner.services.policy, masking):
@@ -295,12 +295,13 @@ class Service:
         return outcome, row
 
     async def _standing(self, run: str, row: dict[str, Any]) -> Outcome | None:
-        state = self._recorded(run)
+        state = await asyncio.to_thread(self._recorded, run)
         if state is None:
             return None
         waiting = None
         if state["run"]["status"] == "running":
-            waiting = (await self._version(row["digest"])).runner.waiting(run)
+            runner = (await self._version(row["digest"])).runner
+            waiting = await runner.call(runner.waiting, run)
         return Outcome(run, state, row["ms"], waiting)
 
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
@@ -328,11 +329,11 @@ class Service:
         """The evidence of one. Raises `RunError` SG603, SG605 (not waiting), SG610 (not theirs to decide)."""
 
         async def show() -> Waiting:
-            opened = await self._version(self._row(run)["digest"])
-            waiting = opened.runner.waiting(run)
+            opened = await self._version((await asyncio.to_thread(self._row, run))["digest"])
+            waiting = await opened.runner.call(opened.runner.waiting, run)
             if waiting is None:
                 raise NotWaitingError(f"run {run} is not waiting for a decision")
-            permit(asker, waiting, recorded(run), opened.runner.services)
+            permit(asker, waiting, await asyncio.to_thread(recorded, run), opened.runner.services)
             return waiting
 
         return await elsewhere(show())
@@ -347,7 +348,7 @@ class Service:
         """
 
         async def go_on() -> Outcome:
-            row = self._row(run)
+            row = await asyncio.to_thread(self._row, run)
             if changed == "migrate":
                 opened = await asyncio.to_thread(self._migrating, row["digest"])
             elif champions.resumes_on(self.name, row["digest"], changed):
@@ -370,7 +371,7 @@ class Service:
         found: list[Waiting] = []
         for opened, waiting in await self._all_waiting():
             try:
-                permit(asker, waiting, recorded(waiting["run"]), opened.runner.services)
+                permit(asker, waiting, await asyncio.to_thread(recorded, waiting["run"]), opened.runner.services)
             except RunError:
                 continue
             found.append(waiting)
@@ -382,7 +383,7 @@ class Service:
         for run in await asyncio.to_thread(all_waiting, self.name):
             try:
                 opened = await self._version(run["digest"])
-                waiting = opened.runner.waiting(run["id"])
+                waiting = await opened.runner.call(opened.runner.waiting, run["id"])
                 if waiting is None:
                     continue
                 try:
@@ -445,19 +446,19 @@ class Service:
 
     async def _sweep(self) -> None:
         """Take up what a killed service left, refuse what is past its deadline."""
-        for run, digest in self._recovery.cut_short(self.name):
+        for run, digest in await asyncio.to_thread(self._recovery.cut_short, self.name):
             if run in self._running:
                 continue
             try:
                 opened = await self._version(digest)
-                self._recovery.begins(run)
+                await asyncio.to_thread(self._recovery.begins, run)
                 outcome = await self._held(run, asyncio.create_task(opened.runner.resume(run)))
             except RunBusy:
-                self._recovery.ends(run)
+                await asyncio.to_thread(self._recovery.ends, run)
             except SluicegateError as error:
                 log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
             else:
-                self._recovery.ends(run)
+                await asyncio.to_thread(self._recovery.ends, run)
                 self._afterwards(outcome)
         await self._all_waiting()
 

@@ -6,16 +6,18 @@ advisory lock of one connection, and all that is written of that run goes throug
 lock, since the server was restarted or the network failed, can write no more of it.
 """
 
+import asyncio
 import atexit
 import functools
 import os
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from sluicegate.errors import RunError
 from sluicegate.extras import extra
@@ -25,6 +27,8 @@ __all__ = ["URL", "Server", "configured", "server"]
 URL = "SLUICEGATE_DATABASE_URL"
 """The variable that names the server of all that machines share."""
 
+_THREADS = 32
+"""Calls that wait for a server at a time; more of them wait for a thread."""
 _FORMER = "SLUICEGATE_LEDGER_URL"
 """Named a server for the ledger alone in version 0.1.0."""
 
@@ -47,6 +51,9 @@ _MENDS = {
     "53300": "Raise max_connections of the server; every active run takes one connection",
 }
 """By SQLSTATE, or the class of one."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -84,6 +91,23 @@ class Server:
         self._guard = threading.Lock()
         self._idle: list[tuple[Any, float]] = []
         self._held: dict[str, _Held] = {}
+        self._threads = ThreadPoolExecutor(_THREADS, "sluicegate-postgres")
+
+    async def call(self, work: Callable[..., T], *given: Any) -> T:
+        """Do blocking work on another thread, so that the event loop goes on.
+
+        It is waited for even where the caller is cancelled meanwhile: what it has begun is done when this raises.
+        Threads rather than psycopg's asynchronous connections: a pipelined transaction waits and computes less so
+        (`benchmarks/edges.py`), and the connections serve every event loop of the process.
+        """
+        done = asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *given))
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait((done,))
+            # nobody asks any more, and asyncio complains of errors that nobody looks at
+            done.exception()
+            raise
 
     @contextmanager
     def connection(self, run: str = "") -> Generator[Any]:
@@ -101,36 +125,39 @@ class Server:
             finally:
                 self._give_back(connection)
 
-    @contextmanager
-    def holding(self, run: str) -> Generator[bool]:
-        """Hold a run while the block lasts; False when another process, or another task, does."""
+    def hold(self, run: str) -> bool:
+        """Hold a run until `let_go`; False when another process, or another task, does."""
         with self._explained():
             connection = self._take()
+        got = False
         try:
             with self._explained():
                 got = connection.execute(_LOCK, (run,)).fetchone()["got"]
-            if not got:
-                yield False
-                return
-            held = self._held[run] = _Held(connection)
-            try:
-                yield True
-            finally:
-                del self._held[run]
-                # a write that nobody waits for any more may be under way
-                with held.lock:
-                    try:
-                        connection.execute(_UNLOCK, (run,))
-                    except self._psycopg.Error:
-                        # the lock goes with its connection
-                        connection.close()
         finally:
-            self._give_back(connection)
+            if not got:
+                self._give_back(connection)
+        if got:
+            self._held[run] = _Held(connection)
+        return got
+
+    def let_go(self, run: str) -> None:
+        """Hold a run no longer."""
+        held = self._held.pop(run)
+        # a write that nobody waits for any more may be under way
+        with held.lock:
+            try:
+                held.connection.execute(_UNLOCK, (run,))
+            except self._psycopg.Error:
+                # the lock goes with its connection
+                held.connection.close()
+        self._give_back(held.connection)
 
     def held(self, run: str) -> bool:
         """Whether anybody holds a run now."""
-        with self.holding(run) as got:
-            return not got
+        if not self.hold(run):
+            return True
+        self.let_go(run)
+        return False
 
     def version(self) -> str:
         """The server's version, such as ``16.2``."""

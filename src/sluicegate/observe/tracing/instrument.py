@@ -231,11 +231,11 @@ class TracedLedger:
         self._inner = inner
         self._tracer = tracer
 
-    def reserve(
+    async def reserve(
         self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
     ) -> Reservation | Refusal:
         with self._tracer.span("budget reserve", "event", asked_model=model, reserved_usd=usd, tokens=tokens) as span:
-            made = self._inner.reserve(
+            made = await self._inner.reserve(
                 run=run, principal=principal, intent=intent, workflow=workflow, model=model, usd=usd, tokens=tokens
             )
             if isinstance(made, Refusal):
@@ -247,13 +247,13 @@ class TracedLedger:
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         return self._inner.switched(model=model, intent=intent, workflow=workflow)
 
-    def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
+    async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         with self._tracer.span("budget settle", "event", reservation=reservation.id, settled_usd=usd, tokens=tokens):
-            self._inner.settle(reservation, usd=usd, tokens=tokens)
+            await self._inner.settle(reservation, usd=usd, tokens=tokens)
 
-    def release(self, reservation: Reservation) -> None:
+    async def release(self, reservation: Reservation) -> None:
         with self._tracer.span("budget release", "event", reservation=reservation.id):
-            self._inner.release(reservation)
+            await self._inner.release(reservation)
 
 
 class TracedCache:

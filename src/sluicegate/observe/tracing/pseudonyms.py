@@ -11,12 +11,13 @@ erasure is an erasure everywhere.
 import hmac
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import time
+from typing import Any, TypeVar
 
 from sluicegate.services import Hidden
 from sluicegate.storage.database import Database, PostgresDatabase, SqliteDatabase
@@ -24,6 +25,8 @@ from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import PAYLOADS
 
 __all__ = ["Payload", "Payloads", "Person"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,10 @@ class Payloads:
         with suppress(OSError):
             path.chmod(0o600)
 
+    async def call(self, work: Callable[..., T], *given: Any) -> T:
+        """Off the event loop, where a server is asked."""
+        return await self._database.call(work, *given)
+
     def person(self, id: str) -> Person:
         """The person's pseudonym and key, made at the first need."""
         with self._lock:
@@ -98,8 +105,11 @@ class Payloads:
             rows = execute("SELECT * FROM payloads WHERE run = ? ORDER BY at, id", (run,))
         return [Payload(row["id"], row["run"], row["name"], row["text"], row["at"]) for row in rows]
 
-    def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+    async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
         """Keep what a run's placeholders stand for, among the data of the person who asked."""
+        await self.call(self._hide, run, person, hidden)
+
+    def _hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
         pseudonym, now = self.person(person or "unknown").pseudonym, time()
         rows = [(run, name, pseudonym, one.kind, one.stage, one.value, now) for name, one in hidden.items()]
         with self._database.writing() as execute:
@@ -110,8 +120,11 @@ class Payloads:
                 rows,
             )
 
-    def hidden(self, run: str) -> dict[str, Hidden]:
+    async def hidden(self, run: str) -> dict[str, Hidden]:
         """What a run's placeholders stand for, as far as not erased."""
+        return await self.call(self._hidden, run)
+
+    def _hidden(self, run: str) -> dict[str, Hidden]:
         with self._database.reading() as execute:
             rows = execute("SELECT * FROM redactions WHERE run = ?", (run,))
         return {row["placeholder"]: Hidden(row["value"], row["kind"], row["stage"]) for row in rows}
