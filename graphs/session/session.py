@@ -318,7 +318,7 @@ class Session:
 
     async def _step(self) -> Step:
         await self._stretch(Pause(after="*"))
-        return self.diff
+        return await self._diff()
 
     async def _go(self, until: str | None) -> "Session":
         if until is not None:
@@ -327,26 +327,34 @@ class Session:
         return self
 
     async def _stretch(self, pause: Pause | None) -> None:
+        state = await self._opened.runner.call(self._ahead)
+        begins, self._begun = not self._begun, True
+        await self._opened.runner.run_segment(self._run, None, state, begins=begins, pause=pause)
+
+    def _ahead(self) -> State:
+        """The state that the run goes on from; a copy's, when the run is not this session's."""
         self._make_mine()
-        if self.waiting:
-            asked = self.waiting["approvers"]
+        if waiting := self.waiting:
+            asked = waiting["approvers"]
             raise RunError("SG615", f"the run waits for {asked}", hint="approve(), reject() or edit_draft()")
         if self.node is None:
             raise RunError(
                 "SG615", "the run has ended", hint="rewind(NODE) goes back; fork(at=NODE) starts another run"
             )
-        begins, self._begun = not self._begun, True
-        await self._opened.runner.run_segment(self._run, None, self._values(), begins=begins, pause=pause)
+        return self._values()
 
     async def _decide(self, verdict: str, as_: str, role: str | Sequence[str], reason: str, text: str = "") -> Step:
-        if self.waiting is None:
+        if await self._opened.runner.call(lambda: self.waiting) is None:
             raise NotWaitingError(f"run {self._run} is not waiting for a decision")
         if not self._mine:
-            self._make_mine()
+            await self._opened.runner.call(self._make_mine)
             await self._stretch(Pause(after="*"))  # the copy interrupts again
         person = intake.principal(as_, _listed(role))
         await self._opened.runner.decide(self._run, verdict, person, reason=reason, text=text, pause=Pause(after="*"))
-        return self.diff
+        return await self._diff()
+
+    async def _diff(self) -> Step:
+        return await self._opened.runner.call(lambda: self.diff)
 
     def _make_mine(self) -> None:
         if not self._mine:

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from sluicegate.errors import RunError
+from sluicegate.graphs.session.session import Session
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.storage.postgres import URL, Server, configured
@@ -83,6 +84,22 @@ async def test_a_whole_run_with_a_redaction_and_a_decision(
     assert await runner.shown(ended, EVE) == "We wrote to <EMAIL_1>."
     assert len(never_on_the_loop.elsewhere) > before + 20, "the server was asked"
     opened.tracer.close()
+
+
+async def test_a_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Server, never_on_the_loop: Calls
+) -> None:
+    del shared
+    desk = Desk(tmp_path / "desk", monkeypatch)
+    desk.router.label = "risky"
+    desk.says("We answer.")
+    session = await asyncio.to_thread(Session.start, desk.file, "How?", as_="ann")
+    await session.astep()
+    await session.arun()
+    await session.aapprove(as_="lea", role="lead")
+    await session.arun()
+    assert await asyncio.to_thread(lambda: session.status) == "answered"
+    assert never_on_the_loop.elsewhere
 
 
 async def test_a_service(shared: Server, never_on_the_loop: Calls) -> None:

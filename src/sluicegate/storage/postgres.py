@@ -97,8 +97,8 @@ class Server:
         """Do blocking work on another thread, so that the event loop goes on.
 
         It is waited for even where the caller is cancelled meanwhile: what it has begun is done when this raises.
-        Threads rather than psycopg's asynchronous connections: a pipelined transaction waits and computes less so
-        (`benchmarks/edges.py`), and the connections serve every event loop of the process.
+        Threads rather than psycopg's asynchronous connections, which work on the loop itself: it is late by a tenth as
+        much, and as many calls are done (`benchmarks/edges.py`). And one connection serves every loop of the process.
         """
         done = asyncio.get_running_loop().run_in_executor(self._threads, functools.partial(work, *given))
         try:
