@@ -48,6 +48,7 @@ bench: install
 
 bench-control: install
 	$(RUN) python benchmarks/ledger.py
+	$(RUN) python benchmarks/edges.py
 	$(RUN) python benchmarks/cache.py
 	$(RUN) python benchmarks/guards.py
 
