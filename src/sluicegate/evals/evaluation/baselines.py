@@ -33,6 +33,8 @@ from sluicegate.services import (
     Classification,
     Completion,
     Confidence,
+    EmbeddingRequest,
+    Embeddings,
     ModelRequest,
     Models,
     ModelStep,
@@ -110,6 +112,13 @@ class Metered(ModelStep):
             if self._roles:
                 meter.large = (meter.large or 0) + (role == "llm")
         return completion
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        role = self._role(request.role)
+        made = await self._models.embed(replace(request, role=role))
+        if meter := _METER.get():
+            meter.list_usd += self._models.price(role, sum(map(self.tokens, request.texts)), 0)
+        return made
 
     async def admitted(self, role: str, task: ProbeTask) -> bool:
         return await self._models.admitted(self._role(role), task)
