@@ -22,7 +22,7 @@ import numpy as np
 
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import NEVER, Document
-from sluicegate.retrieval.catalog import Catalog, Entry, Head
+from sluicegate.retrieval.catalog import Catalog, DocumentEntry, IndexHead
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.services import EmbeddingRequest, Embeddings
@@ -132,12 +132,14 @@ async def built(place: Path, vectors: np.ndarray, readable: set[int], random: np
     chunks = await tables.index(table, language="English")
     catalog = Catalog(place, make=True)
     entries = [
-        Entry(Document(name, "1", name, name, "", True, (reader,), "public", NEVER, ()), name, "", "", named=False)
+        DocumentEntry(
+            Document(name, "1", name, name, "", True, (reader,), "public", NEVER, ()), name, "", "", named=False
+        )
         for name, reader in (("ours", "role:helpdesk"), ("theirs", "role:other"))
     ]
     now = datetime.now(UTC)
     version = int(await table.version())
-    head = Head("passages_benchmark", version, "", "given", "given", "given", "English", chunks, now.isoformat())
+    head = IndexHead("passages_benchmark", version, "", "given", "given", "given", "English", chunks, now.isoformat())
     catalog.advance(head, [(entry, []) for entry in entries], [], now, keep_removed=timedelta())
     catalog.close()
     kinds = {column: found.index_type for found in await table.list_indices() for column in found.columns}

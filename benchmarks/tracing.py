@@ -52,7 +52,7 @@ def ours(url: str, *, langfuse: bool, otlp: bool, runs: int, keep: bool = True) 
     from sluicegate.observe.exporters.otlp import OtlpSender
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.store import Store
-    from sluicegate.observe.tracing.tracer import Tracer
+    from sluicegate.observe.tracing.tracer import RecordingTracer
     from tests.observe.receiver import PUBLIC, SECRET
     from tests.observe.scenario import first_stretch
 
@@ -63,7 +63,7 @@ def ours(url: str, *, langfuse: bool, otlp: bool, runs: int, keep: bool = True) 
         exporters.append(QueuedExporter(OtlpSender(f"{url}/v1/traces"), capacity=1_000_000))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store.sqlite") if keep else None
-        tracer = Tracer(store, exporters, Masking())
+        tracer = RecordingTracer(store, exporters, Masking())
 
         async def work(count: int, name: str) -> None:
             for n in range(count):

@@ -21,6 +21,12 @@ USED_UNIMPORTED = {
     "ipykernel": "runs the notebooks",
     "jupyterlab": "shows the notebooks",
 }
+SHARED_NAMES = {
+    "Answer": "the draft in the state; what a provider of models returns",
+    "Embedded": "the provider of embedded models; vectors with their model",
+    "Question": "a row of a probe; a cached question",
+}
+"""Public classes that stand in two modules, with what each of the two is."""
 MOST_MODULES = 12
 """Side by side in one folder, `__init__` aside; the command line has one for each command."""
 
@@ -67,6 +73,18 @@ def test_no_room_is_too_wide() -> None:
 def test_every_room_says_what_it_is_for() -> None:
     silent = [name for name, path in _modules().items() if not ast.get_docstring(ast.parse(path.read_bytes()))]
     assert silent == []
+
+
+def test_a_class_name_has_one_meaning() -> None:
+    """The models of the HTTP API aside: they are the API's own form of what the package calls by the same name."""
+    places: dict[str, list[str]] = {}
+    for name, path in _modules().items():
+        if name == "sluicegate.serving.http.messages":
+            continue
+        for node in ast.parse(path.read_bytes()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in SHARED_NAMES:
+                places.setdefault(node.name, []).append(name)
+    assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
 
 
 def _modules() -> dict[str, Path]:

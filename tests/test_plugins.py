@@ -16,7 +16,7 @@ from pathlib import Path
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.config.load import load
 from sluicegate.home import home
-from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.policies.guards.set import GuardSet
 from tests.fakes import FakeRouter, services
 from sluicegate.services import IntentFacts, WorkflowFacts
@@ -24,7 +24,7 @@ from sluicegate.graphs.runtime.intake import principal, request
 
 workflow = load(sys.argv[1])
 facts = WorkflowFacts("plugged", "1", "d", {"game": IntentFacts("tool", "low", 50, "roll_dice")})
-given = services(workflow=facts, router=FakeRouter("game"), tools=ToolBox(home()), guards=GuardSet())
+given = services(workflow=facts, router=FakeRouter("game"), tools=ToolRunner(home()), guards=GuardSet())
 graph = build(workflow.flow, workflow.conditions, workflow.settings)
 
 async def main(text):

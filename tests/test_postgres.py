@@ -11,14 +11,14 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.storage.database import PostgresDatabase
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 from sluicegate.storage.postgres import Server, configured, server
 from tests.fakes import FakeTracer, services
 from tests.graphs.test_run import ANN, runner
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = Schema(
-    "things", (Step("CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, bytes BLOB) WITHOUT ROWID;"),)
+    "things", (Migration("CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY, bytes BLOB) WITHOUT ROWID;"),)
 )
 
 

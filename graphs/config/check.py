@@ -12,11 +12,11 @@ from sluicegate.errors import CODES, ConfigError, Place, Problem
 from sluicegate.graphs.config.load import Workflow, inspect
 from sluicegate.graphs.proofs import BUILT_IN
 
-__all__ = ["Report", "as_json", "as_sarif", "as_text", "check", "exit_status", "workflow_files"]
+__all__ = ["CheckReport", "as_json", "as_sarif", "as_text", "check", "exit_status", "workflow_files"]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class CheckReport:
     """One checked workflow file."""
 
     path: Path
@@ -44,16 +44,16 @@ def workflow_files(path: Path) -> list[Path]:
     return sorted(path.rglob("workflow.yaml")) or [path] if path.is_dir() else [path]
 
 
-def check(path: Path) -> Report:
+def check(path: Path) -> CheckReport:
     """Load, validate and prove a workflow; never raises for what its files contain."""
     try:
         workflow, problems = inspect(path)
     except ConfigError as error:
         workflow, problems = None, list(error.problems)
-    return Report(path, workflow, tuple(problems))
+    return CheckReport(path, workflow, tuple(problems))
 
 
-def exit_status(reports: Iterable[Report]) -> int:
+def exit_status(reports: Iterable[CheckReport]) -> int:
     """Exit status. 0: all may start, 1: some may not, 2: a file could not be read."""
     reports = list(reports)
     if any(report.unreadable for report in reports):
@@ -65,7 +65,7 @@ _SHOWN = 100
 """How many problems are shown as text; a broken generator makes thousands."""
 
 
-def as_text(report: Report) -> Text:
+def as_text(report: CheckReport) -> Text:
     """The report for people: each problem with its line and a caret, and a closing line."""
     lines = _Lines()
     parts = [_problem(problem, lines) for problem in report.problems[:_SHOWN]]
@@ -75,7 +75,7 @@ def as_text(report: Report) -> Text:
     return Text("\n").join(parts)
 
 
-def _summary(report: Report) -> Text:
+def _summary(report: CheckReport) -> Text:
     workflow, warnings = report.workflow, _counted(report.count("warning"), "warning")
     if workflow is None:
         errors = _counted(report.count("error"), "error")
@@ -161,12 +161,12 @@ def _excerpt(line: str, place: Place, style: str) -> Text:
     )  # fmt: skip
 
 
-def as_json(reports: Iterable[Report]) -> dict[str, Any]:
+def as_json(reports: Iterable[CheckReport]) -> dict[str, Any]:
     """The reports as one JSON document."""
     return {"workflows": [_json(report) for report in reports]}
 
 
-def _json(report: Report) -> dict[str, Any]:
+def _json(report: CheckReport) -> dict[str, Any]:
     found: dict[str, Any] = {"path": str(report.path), "ok": report.workflow is not None}
     workflow = report.workflow
     if workflow is not None:
@@ -197,7 +197,7 @@ def _json(report: Report) -> dict[str, Any]:
     return found
 
 
-def as_sarif(reports: Sequence[Report]) -> dict[str, Any]:
+def as_sarif(reports: Sequence[CheckReport]) -> dict[str, Any]:
     """The reports as a SARIF 2.1.0 log, which code hosts show next to the lines."""
     problems = [problem for report in reports for problem in report.problems]
     codes = sorted({problem.code for problem in problems})

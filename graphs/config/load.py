@@ -16,14 +16,13 @@ from pydantic import BaseModel
 
 from sluicegate.errors import ConfigError, Place, PolicyError, Problem
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
-from sluicegate.graphs.config.models import COMMON_NODE_KEYS, Guarantee, WorkflowConfig
+from sluicegate.graphs.config.models import COMMON_NODE_KEYS, GuaranteeConfig, WorkflowConfig
 from sluicegate.graphs.config.overlay import overlay
 from sluicegate.graphs.config.placeholders import check_placeholders
 from sluicegate.graphs.config.references import check_kinds, check_references, first_existing
 from sluicegate.graphs.config.source import Pointer, Source, read
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
-from sluicegate.graphs.proofs import BUILT_IN, Waiver, prove
-from sluicegate.graphs.proofs import Guarantee as Proved
+from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver, prove
 from sluicegate.graphs.proofs.dataflow import domains, never_written
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.kind import NodeKind
@@ -59,7 +58,7 @@ class Workflow:
     """Where the workflow's own policies are."""
     tools: tuple[str, ...]
     """The tools that it may call."""
-    guarantees: tuple[Proved, ...]
+    guarantees: tuple[Guarantee, ...]
     waivers: tuple[Waiver, ...]
     warnings: tuple[Problem, ...]
 
@@ -358,8 +357,8 @@ def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source)
     return Flow(config.start, nodes, intents)
 
 
-def _proved(guarantee: Guarantee, source: Source, position: int) -> Proved:
-    return Proved(
+def _proved(guarantee: GuaranteeConfig, source: Source, position: int) -> Guarantee:
+    return Guarantee(
         no=guarantee.no,
         without=guarantee.without,
         after=guarantee.after,

@@ -32,13 +32,13 @@ from sluicegate.state import Risk, Task
 
 __all__ = [
     "COMMON_NODE_KEYS",
-    "Branch",
+    "BranchConfig",
     "ExamplesConfig",
-    "Guarantee",
+    "GuaranteeConfig",
     "IntentConfig",
     "Name",
     "NodeConfig",
-    "Waiver",
+    "WaiverConfig",
     "WorkflowConfig",
     "guard_names",
 ]
@@ -83,7 +83,7 @@ class IntentConfig(Block):
         )
 
 
-class Branch(Block):
+class BranchConfig(Block):
     """One branch: ``{when: CONDITION, go: NODE}``, or ``{otherwise: NODE}`` as the last one."""
 
     when: Words | None = None
@@ -111,7 +111,7 @@ def _form_of_then(value: Any) -> str:
 
 
 Then = Annotated[
-    Annotated[Name, Tag("node")] | Annotated[tuple[Branch, ...], Tag("branches"), Field(min_length=1)],
+    Annotated[Name, Tag("node")] | Annotated[tuple[BranchConfig, ...], Tag("branches"), Field(min_length=1)],
     Discriminator(_form_of_then),
 ]
 
@@ -129,10 +129,10 @@ class NodeConfig(BaseModel):
     """The next node, or a list of branches, tried in order. The ends, `respond` and `refuse`, have none."""
 
     @property
-    def branches(self) -> tuple[Branch, ...]:
+    def branches(self) -> tuple[BranchConfig, ...]:
         if self.then is None:
             return ()
-        return (Branch(otherwise=self.then),) if isinstance(self.then, str) else self.then
+        return (BranchConfig(otherwise=self.then),) if isinstance(self.then, str) else self.then
 
     @property
     def given(self) -> dict[str, Any]:
@@ -140,7 +140,7 @@ class NodeConfig(BaseModel):
         return dict(self.__pydantic_extra__ or {})
 
 
-class Guarantee(Block):
+class GuaranteeConfig(Block):
     """A property of every run, proved on the graph: `no` … `without`, or `every` … `reaches`.
 
     Nodes are named by their kind, or by what kinds do (`generates`, `calls-tool`, …).
@@ -177,7 +177,7 @@ class Guarantee(Block):
         return self
 
 
-class Waiver(Block):
+class WaiverConfig(Block):
     """A built-in guarantee that this workflow waives, on record."""
 
     guarantee: str
@@ -244,9 +244,9 @@ class WorkflowConfig(Block):
     nodes: dict[Name, NodeConfig] = Field(min_length=1)
     """The steps, by name."""
 
-    guarantees: tuple[Guarantee, ...] = ()
+    guarantees: tuple[GuaranteeConfig, ...] = ()
     """What is proved on the graph before the workflow may start, besides the built-in guarantees."""
-    waive: tuple[Waiver, ...] = ()
+    waive: tuple[WaiverConfig, ...] = ()
     """Built-in guarantees that do not hold here, each with a written reason."""
     examples: ExamplesConfig = ExamplesConfig()
     """Example requests to fit, measure and try with."""

@@ -2,7 +2,7 @@
 
 from typing import Any, cast
 
-from sluicegate.graphs.config.source import Entry, Pointer, Source
+from sluicegate.graphs.config.source import Pointer, Source, SourceEntry
 
 __all__ = ["overlay"]
 
@@ -12,13 +12,15 @@ def overlay(top: Source, base: Source) -> Source:
 
     Places point to the file that a value came from. Problems of both are kept, the base's first.
     """
-    entries: dict[Pointer, Entry] = {}
+    entries: dict[Pointer, SourceEntry] = {}
     data = _merge(top.data, base.data, (), top, base, entries)
     problems = (*base.problems, *top.problems)
     return Source(top.path, data, entries, problems, (*top.files, *base.files))
 
 
-def _merge(over: Any, under: Any, pointer: Pointer, top: Source, base: Source, entries: dict[Pointer, Entry]) -> Any:
+def _merge(
+    over: Any, under: Any, pointer: Pointer, top: Source, base: Source, entries: dict[Pointer, SourceEntry]
+) -> Any:
     if not (isinstance(over, dict) and isinstance(under, dict)):
         _carry(over, pointer, top, entries)
         return cast("Any", over)
@@ -40,7 +42,7 @@ def _merge(over: Any, under: Any, pointer: Pointer, top: Source, base: Source, e
     return merged
 
 
-def _carry(value: Any, pointer: Pointer, source: Source, entries: dict[Pointer, Entry]) -> None:
+def _carry(value: Any, pointer: Pointer, source: Source, entries: dict[Pointer, SourceEntry]) -> None:
     """Copy the places of a value and all that is in it."""
     if pointer in source.entries:
         entries[pointer] = source.entries[pointer]

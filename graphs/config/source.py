@@ -21,7 +21,7 @@ import yaml
 
 from sluicegate.errors import Place, Problem
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Entry", "Pointer", "Source", "read"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Pointer", "Source", "SourceEntry", "read"]
 
 Pointer: TypeAlias = tuple[str | int, ...]
 
@@ -47,7 +47,7 @@ _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt \t].*)?")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SourceEntry:
     """The place of one value in its file."""
 
     value: Place
@@ -64,7 +64,7 @@ class Source:
     path: Path
     data: Any = None
     """Maps, lists, text, numbers, booleans and None; None when the file could not be read."""
-    entries: Mapping[Pointer, Entry] = field(default_factory=dict[Pointer, Entry])
+    entries: Mapping[Pointer, SourceEntry] = field(default_factory=dict[Pointer, SourceEntry])
     problems: tuple[Problem, ...] = ()
     files: tuple[Path, ...] = ()
     """Every file the data came from, this one first."""
@@ -171,7 +171,7 @@ class _Reader:
     def __init__(self, path: Path, text: str, plain_keys: frozenset[str]) -> None:
         self._path, self._text, self._plain_keys = path, text, plain_keys
         self._name = str(path)
-        self._entries: dict[Pointer, Entry] = {}
+        self._entries: dict[Pointer, SourceEntry] = {}
         self._problems: list[Problem] = []
         self._open: list[_Open] = []
         self._anchors: dict[str, tuple[Any, int]] = {}
@@ -330,20 +330,20 @@ class _Reader:
     def _put(self, value: Any, place: Place, raw: str) -> Pointer:
         if not self._open:
             self._top = value
-            self._entries[()] = Entry(place, raw=raw)
+            self._entries[()] = SourceEntry(place, raw=raw)
             return ()
         frame = self._open[-1]
         if isinstance(frame.container, list):
             pointer = (*frame.pointer, len(frame.container))
             frame.container.append(value)
-            self._entries.setdefault(pointer, Entry(place, raw=raw))
+            self._entries.setdefault(pointer, SourceEntry(place, raw=raw))
             return pointer
         key = frame.key
         assert key is not None
         pointer = (*frame.pointer, key)
         if frame.keeps:
             frame.container[key] = value
-            self._entries.setdefault(pointer, Entry(place, frame.key_place, raw))
+            self._entries.setdefault(pointer, SourceEntry(place, frame.key_place, raw))
         frame.key = None
         return pointer
 

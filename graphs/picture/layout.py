@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["Box", "Layout", "Link", "Point", "Route", "lay_out"]
+__all__ = ["Box", "EdgeRoute", "Layout", "LayoutEdge", "Point", "lay_out"]
 
 Point: TypeAlias = tuple[float, float]
 
@@ -27,7 +27,7 @@ SWEEPS = 24
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class LayoutEdge:
     """An edge to be drawn, with the space its label needs (0: no label)."""
 
     source: str
@@ -47,7 +47,7 @@ class Box:
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class EdgeRoute:
     """The path of an edge from its source to its target."""
 
     points: tuple[Point, ...]
@@ -63,7 +63,7 @@ class Layout:
     width: float
     height: float
     boxes: Mapping[str, Box]
-    routes: tuple[Route, ...]
+    routes: tuple[EdgeRoute, ...]
     """In the order of the links."""
 
 
@@ -84,7 +84,7 @@ class _Slot:
     """Of the whole layer."""
 
 
-def lay_out(sizes: Mapping[str, tuple[float, float]], links: Sequence[Link], start: str) -> Layout:
+def lay_out(sizes: Mapping[str, tuple[float, float]], links: Sequence[LayoutEdge], start: str) -> Layout:
     """Place nodes of the given widths and heights, and route the links between them."""
     back = _back_links(sizes, links, start)
     layer_of = _layers(sizes, links, back)
@@ -116,7 +116,7 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], links: Sequence[Link], sta
     return Layout(right, bottom, boxes, routes)
 
 
-def _back_links(sizes: Mapping[str, object], links: Sequence[Link], start: str) -> set[int]:
+def _back_links(sizes: Mapping[str, object], links: Sequence[LayoutEdge], start: str) -> set[int]:
     """The links that close a cycle in a depth-first walk from the start."""
     leaving: dict[str, list[int]] = {name: [] for name in sizes}
     for index, link in enumerate(links):
@@ -144,7 +144,7 @@ def _back_links(sizes: Mapping[str, object], links: Sequence[Link], start: str) 
     return back
 
 
-def _layers(sizes: Mapping[str, object], links: Sequence[Link], back: set[int]) -> dict[str, int]:
+def _layers(sizes: Mapping[str, object], links: Sequence[LayoutEdge], back: set[int]) -> dict[str, int]:
     """The longest way to each node along links that go down."""
     downward = [
         (link.target, link.source) if index in back else (link.source, link.target)
@@ -168,7 +168,7 @@ def _layers(sizes: Mapping[str, object], links: Sequence[Link], back: set[int]) 
     return layer
 
 
-def _chain(link: Link, nodes: Mapping[str, _Slot], layers: list[list[_Slot]], *, turned: bool) -> list[_Slot]:
+def _chain(link: LayoutEdge, nodes: Mapping[str, _Slot], layers: list[list[_Slot]], *, turned: bool) -> list[_Slot]:
     """The pieces of a link, from upper to lower node; the label is on the first below the link's source."""
     upper, lower = nodes[link.source], nodes[link.target]
     if turned:
@@ -313,7 +313,7 @@ def _heights(layers: list[list[_Slot]]) -> float:
 
 
 def _ports(
-    links: Sequence[Link], nodes: Mapping[str, _Slot], chains: Sequence[list[_Slot]], back: set[int]
+    links: Sequence[LayoutEdge], nodes: Mapping[str, _Slot], chains: Sequence[list[_Slot]], back: set[int]
 ) -> dict[tuple[int, str], float]:
     """Where on a node's lower (or upper) rim each link is fixed: spread out, in the order of where they lead."""
     found: dict[tuple[int, str], float] = {}
@@ -338,18 +338,18 @@ def _ports(
 
 def _route(
     index: int,
-    link: Link,
+    link: LayoutEdge,
     nodes: Mapping[str, _Slot],
     chain: list[_Slot],
     ports: Mapping[tuple[int, str], float],
     back: bool,
-) -> Route:
+) -> EdgeRoute:
     source = nodes[link.source]
     if not chain:
         right, y = source.x + source.width / 2, source.y
         reach = right + 26
         points = ((right, y - 8), (reach, y - 8), (reach, y + 8), (right, y + 8))
-        return Route(points, (reach + 6 + link.label_width / 2, y), back=True)
+        return EdgeRoute(points, (reach + 6 + link.label_width / 2, y), back=True)
     upper, lower = (nodes[link.target], source) if back else (source, nodes[link.target])
     points = [
         (ports[index, "down"], upper.y + upper.height / 2),
@@ -360,4 +360,4 @@ def _route(
     ]
     points = list(dict.fromkeys((round(x, 2), round(y, 2)) for x, y in points))
     labelled = chain[-1] if back else chain[0]
-    return Route(tuple(reversed(points)) if back else tuple(points), (labelled.x, labelled.y), back)
+    return EdgeRoute(tuple(reversed(points)) if back else tuple(points), (labelled.x, labelled.y), back)

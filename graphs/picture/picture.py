@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from xml.sax.saxutils import escape, quoteattr
 
-from sluicegate.graphs.picture.layout import Box, Layout, Link, Point, Route, lay_out
+from sluicegate.graphs.picture.layout import Box, EdgeRoute, Layout, LayoutEdge, Point, lay_out
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 
 __all__ = ["Taken", "mermaid", "svg"]
@@ -66,7 +66,9 @@ def svg(
     for lines, (node, order, edge) in zip(labels, edges, strict=True):
         if (node.name, order) in travelled and (node.name, edge.to) in seen:
             lines.append(VALUE + seen[node.name, edge.to])
-    links = [Link(node.name, edge.to, *_room(lines)) for (node, _, edge), lines in zip(edges, labels, strict=True)]
+    links = [
+        LayoutEdge(node.name, edge.to, *_room(lines)) for (node, _, edge), lines in zip(edges, labels, strict=True)
+    ]
     sizes = {name: _size(node, said.get(name, "")) for name, node in flow.nodes.items()}
     layout = lay_out(sizes, links, flow.start)
 
@@ -216,7 +218,7 @@ def _start(layout: Layout, start: str) -> list[str]:
     ]
 
 
-def _edge(node: FlowNode, order: int, edge: Edge, route: Route, lines: list[str], taken: bool) -> str:
+def _edge(node: FlowNode, order: int, edge: Edge, route: EdgeRoute, lines: list[str], taken: bool) -> str:
     classes = "sg-edge" + (" sg-back" if route.back else "") + (" sg-taken" if taken else "")
     said = edge.condition if edge.condition is not None else "otherwise" if len(node.edges) > 1 else "always"
     parts = [

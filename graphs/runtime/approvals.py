@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from sluicegate.errors import NotWaitingError
-from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict
+from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import APPROVALS
 
@@ -41,7 +41,7 @@ class Approvals:
         self.call = self._database.call
         """Off the event loop, where a server is asked."""
 
-    def claim(self, waiting: Waiting, verdict: Verdict) -> None:
+    def claim(self, waiting: Waiting, verdict: HumanVerdict) -> None:
         """Record this verdict, once. Raises `RunError` SG605 when another was recorded before."""
         said, now = json.dumps(verdict, ensure_ascii=False), datetime.now(UTC).isoformat()
         with self._database.writing() as execute:
@@ -57,11 +57,11 @@ class Approvals:
         by = given["principal"]["id"] if given["principal"] else "the clock"
         raise NotWaitingError(f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
 
-    def unapplied(self, waiting: Waiting) -> Verdict | None:
+    def unapplied(self, waiting: Waiting) -> HumanVerdict | None:
         """The verdict that was recorded but not yet applied, after a crash."""
         with self._database.reading() as execute:
             rows = execute(f"SELECT verdict FROM decisions WHERE {_ONE} AND applied = 0", _key(waiting))  # noqa: S608
-        return cast("Verdict", json.loads(rows[0]["verdict"])) if rows else None
+        return cast("HumanVerdict", json.loads(rows[0]["verdict"])) if rows else None
 
     def applied(self, waiting: Waiting) -> None:
         with self._database.writing() as execute:

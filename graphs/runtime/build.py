@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["Condition", "Intake", "Step", "build", "decide"]
+__all__ = ["BranchCondition", "Intake", "StepFunction", "build", "decide"]
 
 
-class Condition(Protocol):
+class BranchCondition(Protocol):
     """A compiled condition, as `graphs.conditions.conditions` makes them."""
 
     def evaluate(self, state: State) -> bool: ...
@@ -53,13 +53,13 @@ class Intake:
     """Turns the input into the state."""
 
 
-class Step(Protocol):
+class StepFunction(Protocol):
     async def __call__(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]: ...
 
 
 def build(
     flow: Flow,
-    conditions: Mapping[str, Condition],
+    conditions: Mapping[str, BranchCondition],
     settings: Mapping[str, Any],
     *,
     name: str = "workflow",
@@ -102,10 +102,10 @@ def _step(
     flow: Flow,
     node: FlowNode,
     run_node: Node,
-    conditions: Mapping[str, Condition],
+    conditions: Mapping[str, BranchCondition],
     kind: NodeKind,
     default: Services | None,
-) -> Step:
+) -> StepFunction:
     name, observation, tells = node.name, kind.observation, kind.tells
 
     async def step(state: State, runtime: Runtime[Services]) -> dict[str, Any]:
@@ -157,7 +157,7 @@ def _told(fields: Sequence[str], update: Mapping[str, Any]) -> dict[str, Any]:
     return {field: update[concern][key] for field, concern, key in parts if key in update.get(concern, {})}
 
 
-def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, Condition], state: State) -> Branch:
+def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition], state: State) -> Branch:
     """The branch that `node` takes on `state`: the first whose condition holds and whose target has visits left.
 
     Raises `RunError` SG611 when none is left, which the totality proof rules out for a checked workflow.

@@ -23,7 +23,7 @@ from sluicegate.models.embedded.weights import pipeline
 from sluicegate.nodes.model_governance import ModelsOfStep
 from sluicegate.nodes.prompts import PromptFolder
 from sluicegate.nodes.tools.mcp import available
-from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.prompts import langfuse_prompts
 from sluicegate.observe.tracing.instrument import TracedModels, traced
 from sluicegate.policies.cache.cache import SqliteCache
@@ -42,7 +42,7 @@ from sluicegate.storage.database import place
 
 if TYPE_CHECKING:
     from sluicegate.observe.auditor import Auditor
-    from sluicegate.observe.tracing.tracer import Tracer
+    from sluicegate.observe.tracing.tracer import RecordingTracer
     from sluicegate.routing.intent.router import EmbedNow
 
 __all__ = ["Opened", "open_workflow"]
@@ -55,7 +55,7 @@ class Opened:
     workflow: Workflow
     runner: Runner
     models: ModelSet
-    tracer: "Tracer"
+    tracer: "RecordingTracer"
 
     def warm(self) -> None:
         """Load models and guards in the background, so that the first request does not wait for them."""
@@ -66,7 +66,7 @@ class Opened:
 def open_workflow(
     path: Path | str | Workflow,
     *,
-    tracer: "Tracer | None" = None,
+    tracer: "RecordingTracer | None" = None,
     models: ModelSet | None = None,
     dry: bool = False,
     shadow: bool = False,
@@ -115,7 +115,7 @@ def open_workflow(
         ),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
-        tools=ToolBox(folder, memory=shared, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
+        tools=ToolRunner(folder, memory=shared, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
         prompts=PromptFolder(workflow.prompt_folders, langfuse_prompts()),
         tracer=tracer,
         confidence=_confidence(workflow),
@@ -161,13 +161,13 @@ def _auditor(workflow: Workflow, policy_set: str) -> "Auditor":
     return auditor
 
 
-def _tracer(workflow: Workflow) -> "Tracer":
+def _tracer(workflow: Workflow) -> "RecordingTracer":
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.store import Store
-    from sluicegate.observe.tracing.tracer import Tracer
+    from sluicegate.observe.tracing.tracer import RecordingTracer
 
-    return Tracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
+    return RecordingTracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
 
 
 def _router(workflow: Workflow, models: Models) -> Router:

@@ -15,7 +15,7 @@ from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import alone
-from sluicegate.nodes.kinds.human_interrupt import Interrupt, Verdict, has_no_draft, permit
+from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, has_no_draft, permit
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
-    from sluicegate.observe.tracing.tracer import Tracer
+    from sluicegate.observe.tracing.tracer import RecordingTracer
 
 __all__ = ["Outcome", "Pause", "Runner"]
 
@@ -78,7 +78,7 @@ class Runner:
         graph: "CompiledStateGraph[State, Services, State, State]",
         services: Services,
         *,
-        tracer: "Tracer",
+        tracer: "RecordingTracer",
         approvals: Approvals,
         shadow: bool = False,
         migrates: str = "",
@@ -188,7 +188,7 @@ class Runner:
         # a person who was shown a redacted value may write it again
         conceal = concealing(await self.vault.hidden(run))
         text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
-        given: Verdict = {
+        given: HumanVerdict = {
             "verdict": cast("Any", verdict),
             "principal": by,
             "reason": reason,
@@ -224,7 +224,7 @@ class Runner:
             "deadline": deadline(shown["asked_at"], shown["timeout_s"]),
         }
 
-    async def _decide(self, waiting: Waiting, verdict: Verdict, pause: Pause | None = None) -> Outcome:
+    async def _decide(self, waiting: Waiting, verdict: HumanVerdict, pause: Pause | None = None) -> Outcome:
         from langgraph.types import Command
 
         state = await self.call(self._known, waiting["run"])

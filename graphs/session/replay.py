@@ -18,7 +18,7 @@ from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import Difference, facts, facts_differ
 from sluicegate.policies.cache.cache import NoCache
-from sluicegate.retrieval.replay_retriever import Recorded, passages
+from sluicegate.retrieval.replay_retriever import ReplayRetriever, passages
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services
 from sluicegate.state import Principal
@@ -26,13 +26,13 @@ from sluicegate.state import Principal
 if TYPE_CHECKING:
     from sluicegate.graphs.config.load import Workflow
 
-__all__ = ["Change", "Documents", "open_for_replay", "replay"]
+__all__ = ["Documents", "ReplayChange", "open_for_replay", "replay"]
 
 Documents = Literal["same", "fresh"]
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class ReplayChange:
     """One recorded run and its replay."""
 
     run: str
@@ -69,7 +69,7 @@ def open_for_replay(
 
     def stubbed(services: Services) -> Services:
         services = change(services)
-        return dataclasses.replace(services, cache=NoCache(), retriever=Recorded(services.retriever))
+        return dataclasses.replace(services, cache=NoCache(), retriever=ReplayRetriever(services.retriever))
 
     return open_workflow(config, dry=True, shadow=True, change=stubbed)
 
@@ -79,8 +79,8 @@ async def replay(
     opened: Opened,
     *,
     documents: Documents = "same",
-    tell: Callable[[Change], None] = lambda _: None,
-) -> list[Change]:
+    tell: Callable[[ReplayChange], None] = lambda _: None,
+) -> list[ReplayChange]:
     """Replay the requests of recorded runs on `opened`, in order; `tell` is called with each result.
 
     Raises `RunError` SG603 for a run that is not recorded, before any is replayed, SG611 when `opened` would have
@@ -89,7 +89,7 @@ async def replay(
     if not opened.runner.shadow:
         raise RunError("SG611", "a replay needs a workflow opened without effects", hint="Use open_for_replay")
     states = {run: recorded(run) for run in runs}
-    changes: list[Change] = []
+    changes: list[ReplayChange] = []
     for run, state in states.items():
         asker: Principal = state["principal"]
         with passages(state.get("documents") if documents == "same" else None) as serving:
@@ -97,7 +97,7 @@ async def replay(
         waits = state["run"]["status"] == "running"
         before = facts(RunSummary.of(state, status="waiting" if waits else None))
         after = facts(outcome.summary)
-        done = Change(
+        done = ReplayChange(
             run=run,
             replayed=outcome.run,
             request=state["request"]["text"],

@@ -1,6 +1,6 @@
 """`human-interrupt`: stop until a person has decided. The wait is a row in the checkpoint, not a process.
 
-The person sees the evidence in the interrupt's payload; the decision comes back as the resume value, a `Verdict`.
+The person sees the evidence in the interrupt's payload; the decision comes back as the resume value, a `HumanVerdict`.
 Whether that person may decide is checked here once more, because a resume value can come from any caller.
 """
 
@@ -17,10 +17,10 @@ from sluicegate.policies.config import Duration
 from sluicegate.services import Services
 from sluicegate.state import Answer, Approval, CheckResult, DocumentRef, Principal, State
 
-__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "Interrupt", "Verdict", "has_no_draft", "permit"]
+__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "HumanVerdict", "Interrupt", "has_no_draft", "permit"]
 
 
-class Verdict(TypedDict):
+class HumanVerdict(TypedDict):
     """What resumes a waiting run."""
 
     verdict: Literal["approve", "edit", "reject", "timeout"]
@@ -81,7 +81,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
             "checks": checks["results"] if checks else [],
             "proposal": _proposal(state),
         }
-        verdict: Verdict = interrupt(asked)
+        verdict: HumanVerdict = interrupt(asked)
         person = verdict["principal"]
         if verdict["verdict"] != "timeout":
             permit(person, {**asked, "asked_at": verdict["asked_at"]}, state, services)

@@ -21,10 +21,10 @@ from sluicegate.services import ToolResult
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import TOOL_CALLS
 
-__all__ = ["ToolBox"]
+__all__ = ["ToolRunner"]
 
 
-class ToolBox:
+class ToolRunner:
     """Implements `services.Tools` over the registered tools."""
 
     def __init__(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sluicegate.nodes.writing.ranking import Passage, scores
+from sluicegate.nodes.writing.ranking import SourcePassage, scores
 from sluicegate.policies.guards.detectors.prose import sentences
 from sluicegate.services import EmbeddingRequest, Services
 from sluicegate.state import DocumentRef, State
@@ -97,10 +97,10 @@ def _scored(
     """Every sentence under one question, in order; `cosines` are those of each document's sentences, then of the same
     under its title."""
     rest = iter(cosines)
-    passages: list[Passage] = []
+    passages: list[SourcePassage] = []
     for _, document, part in found:
         alone, titled = ([*islice(rest, len(part))] for _ in range(2))
-        passages.append(Passage(document["title"], part, document["score"], alone, titled))
+        passages.append(SourcePassage(document["title"], part, document["score"], alone, titled))
     return [
         Candidate(source, position, sentence, score)
         for (source, _, part), row in zip(found, scores(question, passages), strict=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sluicegate.policies.guards.detectors.prose import content_words
 
-__all__ = ["WEIGHTS", "Passage", "scores"]
+__all__ = ["WEIGHTS", "SourcePassage", "scores"]
 
 WEIGHTS: Mapping[str, float] = {
     "passage": 0.10,  # cosine of the whole passage
@@ -27,7 +27,7 @@ WEIGHTS: Mapping[str, float] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class SourcePassage:
     title: str
     sentences: Sequence[str]
     cosine: float
@@ -38,7 +38,7 @@ class Passage:
     """The same of "title: sentence"."""
 
 
-def scores(question: str, passages: Sequence[Passage]) -> list[list[float]]:
+def scores(question: str, passages: Sequence[SourcePassage]) -> list[list[float]]:
     """The score of every sentence, passage by passage."""
     found = [
         (set(content_words(one.title)), [set(content_words(sentence)) for sentence in one.sentences])

@@ -21,7 +21,7 @@ from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.services import Decision, PolicyEngine
 from sluicegate.state import Principal
 
-__all__ = ["Example", "Outcome", "completed_context", "read_examples", "run_examples"]
+__all__ = ["Example", "ExampleOutcome", "completed_context", "read_examples", "run_examples"]
 
 _ASK: dict[str, Any] = {"intent": "", "risk": "low", "channel": "cli", "hour": 12, "data_classes": []}
 _CONTEXTS: dict[str, dict[str, Any]] = {
@@ -67,7 +67,7 @@ class Example(_Row):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ExampleOutcome:
     example: Example
     decision: Decision
     passed: bool
@@ -108,9 +108,9 @@ def read_examples(path: Path) -> list[Example]:
     return examples
 
 
-def run_examples(engine: PolicyEngine, examples: list[Example], *, workflow: str) -> list[Outcome]:
+def run_examples(engine: PolicyEngine, examples: list[Example], *, workflow: str) -> list[ExampleOutcome]:
     """Decide every example."""
-    outcomes: list[Outcome] = []
+    outcomes: list[ExampleOutcome] = []
     for example in examples:
         principal: Principal = {
             "id": example.principal.id,
@@ -123,5 +123,5 @@ def run_examples(engine: PolicyEngine, examples: list[Example], *, workflow: str
         decision = engine.decide(principal, example.action, resource, context)
         rules = decision.rules or (() if decision.errors else ("default",))
         expected = decision.allowed == (example.expect == "allow")
-        outcomes.append(Outcome(example, decision, expected and (not example.rule or example.rule in rules)))
+        outcomes.append(ExampleOutcome(example, decision, expected and (not example.rule or example.rule in rules)))
     return outcomes

@@ -13,13 +13,13 @@ from sluicegate.policies.cedar.entities import RANKS, labels
 from sluicegate.services import PolicyEngine
 from sluicegate.state import Principal
 
-__all__ = ["ReadFilters", "Readable"]
+__all__ = ["ReadFilter", "ReadFilters"]
 
 _NOBODY = "nobody:"
 """A reader label that no principal has."""
 
 
-class Readable(TypedDict):
+class ReadFilter(TypedDict):
     """What an index may return to a principal; a document must also pass `permits`."""
 
     labels: list[str] | None
@@ -41,7 +41,7 @@ class ReadFilters:
         """True only when the policies allow `principal` to read `document`."""
         return self._engine.decide(principal, "read_document", {**document, "type": "Document"}, {}).allowed
 
-    def readable(self, principal: Principal, index: str = "") -> Readable:
+    def readable(self, principal: Principal, index: str = "") -> ReadFilter:
         """The filter for one principal in one index. It may let through what `permits` then denies, and hides what
         policies allow only for a document's own id or source; it never widens what `permits` allows."""
         key = (principal["id"], tuple(principal["roles"]), tuple(principal["groups"]), principal["clearance"], index)

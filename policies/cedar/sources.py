@@ -15,7 +15,7 @@ from pathlib import Path
 from sluicegate.errors import Place, PolicyError
 from sluicegate.policies.config import PolicyConfig
 
-__all__ = ["BASE", "PolicyFile", "PolicyText", "Token", "base_schema", "policy_files"]
+__all__ = ["BASE", "CedarToken", "PolicyFile", "PolicyText", "base_schema", "policy_files"]
 
 BASE = Path(__file__).parents[1] / "base"
 """The folder of the base policies and of the schema."""
@@ -24,7 +24,7 @@ _TOKEN = re.compile(r'//[^\n]*|\s+|"(?:\\.|[^"\\])*"|[A-Za-z_]\w*|\d+|::|==|!=|<
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class CedarToken:
     text: str
     start: int
     """Offset in its file."""
@@ -50,12 +50,12 @@ class PolicyFile:
 
     def policies(self) -> Iterator["PolicyText"]:
         """The file's policies in order; what follows the last ``;`` counts as an unfinished one."""
-        tokens: list[Token] = []
+        tokens: list[CedarToken] = []
         for found in _TOKEN.finditer(self.text):
             word = found[0]
             if word.isspace() or word.startswith("//"):
                 continue
-            tokens.append(Token(word, found.start()))
+            tokens.append(CedarToken(word, found.start()))
             if word == ";":
                 yield PolicyText(self, tuple(tokens))
                 tokens = []
@@ -68,7 +68,7 @@ class PolicyText:
     """One policy of a file."""
 
     file: PolicyFile
-    tokens: tuple[Token, ...]
+    tokens: tuple[CedarToken, ...]
 
     @property
     def text(self) -> str:

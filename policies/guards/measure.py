@@ -19,7 +19,7 @@ from typing import Any, Literal
 from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.policies.guards.checking import Check, Finding, Stage, Subject, Verdict
 
-__all__ = ["ENTITY_NAMES", "LabelledRow", "Span", "load_rows", "measure"]
+__all__ = ["ENTITY_NAMES", "LabelledRow", "LabelledSpan", "load_rows", "measure"]
 
 ENTITY_NAMES: dict[str, str] = {
     "EMAIL_ADDRESS": "email",
@@ -53,7 +53,7 @@ _INSIDE = {"zip-code": "street-address", "place": "street-address"}
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class LabelledSpan:
     type: str
     start: int
     end: int
@@ -64,7 +64,7 @@ class LabelledRow:
     subject: Subject
     positive: bool = False
     """The guard should fail on this text."""
-    spans: tuple[Span, ...] | None = None
+    spans: tuple[LabelledSpan, ...] | None = None
 
 
 def load_rows(file: Path, *, stage: Stage = "request") -> list[LabelledRow]:
@@ -99,7 +99,9 @@ def _row(given: dict[str, Any], stage: Stage) -> LabelledRow:
     sources = tuple(str(source) for source in given.get("sources", ()))
     subject = Subject(text, where, str(given.get("question", "")), sources, int(given.get("citations", 0)))
     if "spans" in given:
-        spans = tuple(Span(_name(span["type"]), int(span["start"]), int(span["end"])) for span in given["spans"])
+        spans = tuple(
+            LabelledSpan(_name(span["type"]), int(span["start"]), int(span["end"])) for span in given["spans"]
+        )
         return LabelledRow(subject, positive=bool(spans), spans=spans)
     if "safe" in given:
         return LabelledRow(subject, positive=not given["safe"])
@@ -191,7 +193,7 @@ def _by_span(rows: list[LabelledRow], verdicts: list[Verdict]) -> dict[str, Any]
     }
 
 
-def _covered(span: Span, findings: tuple[Finding, ...]) -> float:
+def _covered(span: LabelledSpan, findings: tuple[Finding, ...]) -> float:
     """Share of a labelled span that findings of its type hold."""
     held = sum(
         max(0, min(found.end, span.end) - max(found.start, span.start))
@@ -201,7 +203,7 @@ def _covered(span: Span, findings: tuple[Finding, ...]) -> float:
     return held / (span.end - span.start) if span.end > span.start else 0.0
 
 
-def _is_right(found: Finding, spans: tuple[Span, ...]) -> bool:
+def _is_right(found: Finding, spans: tuple[LabelledSpan, ...]) -> bool:
     return any(
         found.start < span.end and span.start < found.end and span.type in (found.label, _INSIDE.get(found.label))
         for span in spans

@@ -18,7 +18,7 @@ from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.guards.redaction import kind_of, placeholders_in, redact
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.settings import GuardSettings
-from sluicegate.policies.guards.validators import Entry, GuardCall, validator, validator_name
+from sluicegate.policies.guards.validators import GuardCall, GuardResult, validator, validator_name
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.services import GuardReport, Hidden, Vault
 from sluicegate.state import CheckResult
@@ -181,13 +181,13 @@ async def _validate(guard: Any, text: str, sheet: GuardCall) -> Any:
         guard.history.clear()
 
 
-def _absent(name: str) -> Entry:
-    return Entry(
+def _absent(name: str) -> GuardResult:
+    return GuardResult(
         Verdict(passed=False, reason=f"SG203 guard {name} failed to run: it returned no result"), 0.0, broken=True
     )
 
 
-def _action(entry: Entry, settings: GuardSettings) -> Any:
+def _action(entry: GuardResult, settings: GuardSettings) -> Any:
     action = entry.verdict.action or settings.action
     # without findings nothing can be redacted: the text must not pass as it is
     return "refuse" if action == "redact" and (entry.broken or not entry.verdict.findings) else action

@@ -18,7 +18,7 @@ from sluicegate.policies.guards.checking import Check, GuardKind, Subject, Verdi
 from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.guards.settings import GuardSettings
 
-__all__ = ["Entry", "GuardCall", "validator", "validator_name"]
+__all__ = ["GuardCall", "GuardResult", "validator", "validator_name"]
 
 INLINE_CHARS = 20_000
 """Longer texts get a thread even for quick checks, so that the event loop stays responsive."""
@@ -28,7 +28,7 @@ _registering = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class GuardResult:
     """The result of one guard in one call."""
 
     verdict: Verdict
@@ -43,7 +43,7 @@ class GuardCall:
 
     subject: Subject
     context: contextvars.Context
-    entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
+    entries: dict[str, GuardResult] = field(default_factory=dict[str, GuardResult])
 
 
 def validator_name(guard: str) -> str:
@@ -75,7 +75,7 @@ def _register(name: str) -> Any:
     return library.register_validator(f"sluicegate/{name}", "string")(made)
 
 
-async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: GuardCall, text: str) -> Entry:
+async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: GuardCall, text: str) -> GuardResult:
     start = time.perf_counter()
     budget = settings.timeout_ms / 1000
     inline = kind.quick and len(text) <= INLINE_CHARS
@@ -90,16 +90,16 @@ async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: 
             task = asyncio.get_running_loop().create_task(_await(verdict), context=sheet.context.copy())
             verdict = await asyncio.wait_for(task, left)
     except TimeoutError:
-        return Entry(_broken(kind, f"timed out after {settings.timeout_ms} ms"), settings.timeout_ms, broken=True)
+        return GuardResult(_broken(kind, f"timed out after {settings.timeout_ms} ms"), settings.timeout_ms, broken=True)
     except Exception as error:  # the guard's own fault, of any kind
         # the message may quote the text, the type never does
-        return Entry(_broken(kind, type(error).__name__), (time.perf_counter() - start) * 1000, broken=True)
+        return GuardResult(_broken(kind, type(error).__name__), (time.perf_counter() - start) * 1000, broken=True)
     ms = (time.perf_counter() - start) * 1000
     if not isinstance(verdict, Verdict):
-        return Entry(_broken(kind, "it returned no verdict"), ms, broken=True)
+        return GuardResult(_broken(kind, "it returned no verdict"), ms, broken=True)
     if ms > settings.timeout_ms:
-        return Entry(_broken(kind, f"timed out after {settings.timeout_ms} ms"), ms, broken=True)
-    return Entry(verdict, ms)
+        return GuardResult(_broken(kind, f"timed out after {settings.timeout_ms} ms"), ms, broken=True)
+    return GuardResult(verdict, ms)
 
 
 def _broken(kind: GuardKind, why: str) -> Verdict:

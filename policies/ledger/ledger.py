@@ -57,7 +57,7 @@ class Cap:
         return self.limit - self.spent - self.held
 
 
-class Store(Protocol):
+class LedgerStore(Protocol):
     def writing(self) -> AbstractContextManager[Execute]:
         """A transaction that no other writer overlaps; rolled back when the block raises. Raises `RunError`."""
         ...
@@ -78,7 +78,7 @@ class BudgetLedger:
 
     def __init__(
         self,
-        store: Store,
+        store: LedgerStore,
         budget: BudgetConfig | None = None,
         *,
         switch: KillSwitch | None = None,

@@ -104,7 +104,7 @@ def test_what_waits_in_a_home_is_not_forgotten_when_the_url_is_set(
     (told,) = [line for line in lines if line["what"] == "runs"]
     assert told["state"] == "warn"
     assert said(started(a, "", "approvals", "approve", asked["run"], *LEAD, "--json"))[1]["status"] == "answered"
-    assert "more wait" not in said(started(a, postgres, "approvals", "list"))[2]
+    assert "more runs wait" not in said(started(a, postgres, "approvals", "list"))[2]
 
 
 def test_another_version_is_refused_on_another_machine_too(tmp_path: Path, workflow: Path, postgres: str) -> None:

@@ -16,7 +16,7 @@ from sluicegate.observe.audit.log import open_audit
 OLD, NEW, NEWER = (Path("old.yaml"), "d-old"), (Path("new.yaml"), "d-new"), (Path("newer.yaml"), "d-newer")
 
 
-def promote(version: tuple[Path, str], before: tuple[Path, str] = OLD) -> champions.Entry:
+def promote(version: tuple[Path, str], before: tuple[Path, str] = OLD) -> champions.ServedVersion:
     return champions.promote(
         "desk", path=version[0], digest=version[1], before=before, by="ops", facts={"pairs": 3, "reason": "better"}
     )

@@ -33,7 +33,7 @@ from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 
 HELPDESK = Path("configs/helpdesk")
 PLAN = """
@@ -200,7 +200,7 @@ def test_promote_and_roll_back(desk: Path, tmp_path: Path) -> None:
 def test_a_worse_challenger_is_rejected_and_serves_nothing(desk: Path, tmp_path: Path) -> None:
     plan = started(desk, tmp_path, better=-8.0)
     store = Store(home() / "store.sqlite")
-    tracer = Tracer(store)
+    tracer = RecordingTracer(store)
     for run in ("a0", "b0"):
         with tracer.run(run, workflow="helpdesk", input=f"The request of {run}"):
             pass

@@ -8,7 +8,7 @@ import pytest
 
 from sluicegate.evals.shadow.pairing import challenge_by, compare
 from sluicegate.graphs.runtime.factory import open_workflow
-from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolRunner
 from tests.evals.test_shadow import plan
 from tests.fakes import FakeModels, FakeRouter
 from tests.graphs.test_run import ANN
@@ -38,13 +38,13 @@ async def test_a_challenger_calls_only_tools_without_effects(
     monkeypatch.setattr("sluicegate.graphs.runtime.factory.ModelSet", lambda _models: FakeModels(parsed=arguments))
     monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_given: FakeRouter(label))
     tried: list[str] = []
-    real = ToolBox._try
+    real = ToolRunner._try
 
-    async def trying(self: ToolBox, found: Any, given: dict[str, Any], key: str, run: str) -> Any:
+    async def trying(self: ToolRunner, found: Any, given: dict[str, Any], key: str, run: str) -> Any:
         tried.append(run)
         return await real(self, found, given, key, run)
 
-    monkeypatch.setattr(ToolBox, "_try", trying)
+    monkeypatch.setattr(ToolRunner, "_try", trying)
     champion = await open_workflow(WORKFLOW).runner.run("The monitor on my desk flickers", ANN)
     assert (champion.status, champion.path) == ("answered", "tool")
     _, challenge = challenge_by(WORKFLOW, own_home / "shadow" / "1")

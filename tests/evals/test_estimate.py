@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import BudgetError
-from sluicegate.evals.evaluation.estimate import Bounds, estimate, must_fit, visits
+from sluicegate.evals.evaluation.estimate import CostBounds, estimate, must_fit, visits
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.models.tokens import upper_tokens
@@ -82,7 +82,7 @@ WAYS = {
 @pytest.mark.parametrize("text", ["My mail is down", LONG])
 async def test_no_run_reserves_more_than_its_bound(way: str, text: str) -> None:
     made = opened(**WAYS[way])  # type: ignore[arg-type]
-    bounds = Bounds(made)
+    bounds = CostBounds(made)
     assert bounds.unbounded == ""
     bounds.cap = None
     most = bounds.of(text)
@@ -95,7 +95,7 @@ async def test_no_run_reserves_more_than_its_bound(way: str, text: str) -> None:
 
 @pytest.mark.usefixtures("indexed")
 def test_the_cap_of_a_run_holds_it_lower() -> None:
-    bounds = Bounds(opened())
+    bounds = CostBounds(opened())
     found = estimate(bounds, ["short", LONG])
     assert found.usd is not None
     assert found.dearest_usd is not None
@@ -107,7 +107,7 @@ def test_the_cap_of_a_run_holds_it_lower() -> None:
 
 
 def test_what_costs_nothing_needs_no_index() -> None:
-    found = estimate(Bounds(opened(models=FreeModels())), ["one", "two"])
+    found = estimate(CostBounds(opened(models=FreeModels())), ["one", "two"])
     assert (found.usd, found.requests) == (0.0, 2)
 
 
@@ -117,7 +117,7 @@ class FreeModels(FakeModels):
 
 
 def test_what_cannot_be_bounded_is_said() -> None:
-    bounds = Bounds(opened(models=FakeModels(embed_usd=0.1)))
+    bounds = CostBounds(opened(models=FakeModels(embed_usd=0.1)))
     assert "the embedder of kb costs money" in bounds.unbounded
     assert bounds.of("one") == bounds.cap == 0.02
     bounds.cap = None
@@ -133,7 +133,7 @@ def test_a_paid_embedder_of_tags_is_no_bound(tmp_path: Path) -> None:
     made = open_workflow(
         tmp_path / "workflow.yaml", dry=True, shadow=True, change=lambda given: replace(given, models=models)
     )
-    assert Bounds(made).unbounded == "the embedder of desk costs money"
+    assert CostBounds(made).unbounded == "the embedder of desk costs money"
 
 
 def test_visits_of_a_circle() -> None:
@@ -144,7 +144,7 @@ def test_visits_of_a_circle() -> None:
 
 
 def test_more_than_is_left_does_not_start() -> None:
-    found = estimate(Bounds(opened(models=FakeModels(embed_usd=0.1))), ["one"] * 100)
+    found = estimate(CostBounds(opened(models=FakeModels(embed_usd=0.1))), ["one"] * 100)
     assert found.usd == pytest.approx(2.0)
     must_fit(found, 2.1, of="the day's budget")
     with pytest.raises(BudgetError, match=r"100 requests may cost up to \$2.0000, and the day's budget has \$1.0000"):

@@ -25,8 +25,8 @@ from sluicegate.evals.shadow.shadow import Shadow, pair_up
 from sluicegate.evals.shadow.shadow_backfill import Reached, work
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
-from sluicegate.retrieval.replay_retriever import Recorded
+from sluicegate.observe.tracing.tracer import RecordingTracer
+from sluicegate.retrieval.replay_retriever import ReplayRetriever
 from sluicegate.services import ModelRequest
 from tests.evals.test_gates import PLAN
 from tests.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
@@ -302,7 +302,7 @@ async def test_events(
 
 async def test_the_challenger_gets_the_champions_passages(own_home: Path) -> None:
     champion = await answered(own_home)
-    recorded = Recorded(FakeRetriever(count=0))
+    recorded = ReplayRetriever(FakeRetriever(count=0))
     found: list[Any] = []
 
     async def looks_up(outcome: Outcome) -> tuple[Outcome, float]:
@@ -318,7 +318,7 @@ async def test_the_challenger_gets_the_champions_passages(own_home: Path) -> Non
 async def test_what_its_policies_forbid_is_withheld_and_the_pair_says_so(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
     champion = await answered(own_home)
-    retriever = Recorded(FakeRetriever(forbidden=frozenset({"kb-1"})))
+    retriever = ReplayRetriever(FakeRetriever(forbidden=frozenset({"kb-1"})))
     shadow = Shadow(at, pairs, challenger(own_home, retriever=retriever))
     assert shadow.after(champion) == ""
     assert shadow.drain(10)
@@ -421,7 +421,7 @@ async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pai
 async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
     store = Store(own_home / "store.sqlite")
-    tracer = Tracer(store)
+    tracer = RecordingTracer(store)
     made = runner(own_home, services(tracer=tracer))
     outcomes = [await made.run(f"Question {number}", ANN) for number in range(3)]
     waits = runner(own_home, services(tracer=tracer, router=FakeRouter("access")))
@@ -444,7 +444,7 @@ async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) ->
 
 async def recorded_runs(home: Path, count: int) -> list[Outcome]:
     store = Store(home / "store.sqlite")
-    made = runner(home, services(tracer=Tracer(store)))
+    made = runner(home, services(tracer=RecordingTracer(store)))
     outcomes = [await made.run(f"Question {number}", ANN) for number in range(count)]
     made.services.tracer.flush()  # type: ignore[attr-defined]
     store.close()

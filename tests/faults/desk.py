@@ -24,7 +24,7 @@ from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes.kinds.extract import Extract
-from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.verify import verify
 from sluicegate.observe.auditor import Auditor
@@ -83,7 +83,7 @@ def runner(home: Path, clock: Any = None) -> Runner:
         router=ByQuestion(),
         ledger=SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite", **seconds),
         cache=SqliteCache(home / "cache.sqlite", **seconds),
-        tools=ToolBox(home, memory=where),
+        tools=ToolRunner(home, memory=where),
         audit=Auditor(
             audit,
             Incidents(home / "incidents.sqlite", audit=audit, **now),

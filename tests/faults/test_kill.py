@@ -21,7 +21,7 @@ INSIDE = [
     *(f"{APPROVALS}.{method}" for method in ("claim", "applied")),
     *(f"{AUDIT}.{method}" for method in ("_write", "_put_head")),
     "sluicegate.policies.cache.cache:SqliteCache.put",
-    "sluicegate.nodes.tools.tool_runner:ToolBox.call",
+    "sluicegate.nodes.tools.tool_runner:ToolRunner.call",
     "__main__:PaidModels.chat",
 ]
 POINTS = [
@@ -32,7 +32,7 @@ POINTS = [
     # the second call of these is the answer's, in the other run
     *(f"{LEDGER}.{method}:{when}:2" for method in ("reserve", "settle") for when in ("before", "after")),
     # the ticket is there, our memory of it is not
-    "sluicegate.nodes.tools.tool_runner:ToolBox._remember:before:1",
+    "sluicegate.nodes.tools.tool_runner:ToolRunner._remember:before:1",
     # the ticket desk before it has written
     "sluicegate.nodes.tools.example_tickets:connect:after:1",
 ]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
-from sluicegate.graphs.picture.layout import Link, lay_out
+from sluicegate.graphs.picture.layout import LayoutEdge, lay_out
 from sluicegate.graphs.picture.picture import mermaid, svg
 from sluicegate.graphs.proofs.flow import Flow
 from tests.graphs.proof_flows import flow, helpdesk, node
@@ -116,16 +116,18 @@ def test_no_box_or_label_lies_on_another() -> None:
 
 
 @st.composite
-def drawings(draw: st.DrawFn) -> tuple[dict[str, tuple[float, float]], list[Link]]:
+def drawings(draw: st.DrawFn) -> tuple[dict[str, tuple[float, float]], list[LayoutEdge]]:
     names = [f"n{index}" for index in range(draw(st.integers(1, 12)))]
     sizes = {name: (draw(st.floats(60, 260)), draw(st.floats(40, 80))) for name in names}
     pairs = draw(st.lists(st.tuples(st.sampled_from(names), st.sampled_from(names)), max_size=24))
-    return sizes, [Link(source, target, 80.0, 21.0) for source, target in pairs]
+    return sizes, [LayoutEdge(source, target, 80.0, 21.0) for source, target in pairs]
 
 
 @settings(max_examples=150, deadline=None)
 @given(drawings())
-def test_any_graph_is_laid_out_without_overlap(drawing: tuple[dict[str, tuple[float, float]], list[Link]]) -> None:
+def test_any_graph_is_laid_out_without_overlap(
+    drawing: tuple[dict[str, tuple[float, float]], list[LayoutEdge]],
+) -> None:
     sizes, links = drawing
     layout = lay_out(sizes, links, "n0")
     assert set(layout.boxes) == set(sizes)

@@ -7,7 +7,7 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
-from sluicegate.graphs.session.replay import Change, open_for_replay, replay
+from sluicegate.graphs.session.replay import ReplayChange, open_for_replay, replay
 from sluicegate.observe.tracing.store import RunFilter, Store
 from sluicegate.state import DocumentRef
 from tests.fakes import FakeCache, FakeModels, FakeRetriever
@@ -31,7 +31,7 @@ def stricter(folder: Path) -> Path:
     return file
 
 
-async def replayed(run: str, config: Path = HELPDESK, label: str = "password_reset", **more: Any) -> Change:
+async def replayed(run: str, config: Path = HELPDESK, label: str = "password_reset", **more: Any) -> ReplayChange:
     options = {"documents": more.pop("documents")} if "documents" in more else {}
     changes = await replay([run], open_for_replay(config, change=fakes(label, **more)), **options)
     return changes[0]

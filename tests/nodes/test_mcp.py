@@ -11,7 +11,7 @@ import pytest
 from sluicegate.errors import ConfigError
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
-from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolRunner
 
 SERVER = '''
 import os, sys, threading, time
@@ -67,7 +67,7 @@ def log(tmp_path: Path, own_home: Path) -> Path:
 async def test_a_tool_of_a_server_is_called_once_with_checked_arguments(log: Path, own_home: Path) -> None:
     found = available(["mcp.desk.close_ticket"])
     assert {"create_ticket", "mcp.desk.close_ticket", "mcp.desk.broken"} <= set(found)
-    box = ToolBox(own_home, allowed=found)
+    box = ToolRunner(own_home, allowed=found)
     schema = box.schema("mcp.desk.close_ticket")
     assert schema["required"] == ["number"]
     assert set(schema["properties"]) == {"number", "note"}
@@ -92,24 +92,26 @@ async def test_a_tool_of_a_server_is_called_once_with_checked_arguments(log: Pat
 
 
 async def test_a_shadow_run_calls_only_what_the_operator_calls_read_only(log: Path, own_home: Path) -> None:
-    box = ToolBox(own_home, allowed=available(["mcp.desk.close_ticket"]), dry=True)
+    box = ToolRunner(own_home, allowed=available(["mcp.desk.close_ticket"]), dry=True)
     assert (await box.call("mcp.desk.close_ticket", {"number": 7}, key="k", run="r")).value["id"] == "not-called"
     assert not log.exists()
     edit(own_home, read_only=["close_ticket"])
-    box = ToolBox(own_home, allowed=available(["mcp.desk.close_ticket"]), dry=True)
+    box = ToolRunner(own_home, allowed=available(["mcp.desk.close_ticket"]), dry=True)
     assert (await box.call("mcp.desk.close_ticket", {"number": 7}, key="k", run="r")).value["closed"] == 7
 
 
 async def test_a_server_that_hangs_is_given_up(log: Path, own_home: Path) -> None:
     edit(own_home, timeout_s=1.5)
-    result = await ToolBox(own_home, allowed=available(["mcp.desk.slow"])).call("mcp.desk.slow", {}, key="k", run="r")
+    result = await ToolRunner(own_home, allowed=available(["mcp.desk.slow"])).call(
+        "mcp.desk.slow", {}, key="k", run="r"
+    )
     assert result.status == "failed"
     assert result.ms < 8000
 
 
 async def test_a_server_that_is_slow_to_end_is_ended_though_the_time_is_up_meanwhile(log: Path, own_home: Path) -> None:
     edit(own_home, timeout_s=2.0)  # it answers long before, and is given two seconds to end
-    result = await ToolBox(own_home, allowed=available(["mcp.desk.linger"])).call(
+    result = await ToolRunner(own_home, allowed=available(["mcp.desk.linger"])).call(
         "mcp.desk.linger", {}, key="k", run="r"
     )
     assert result.ms < 8000

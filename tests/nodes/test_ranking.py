@@ -2,12 +2,12 @@
 
 import pytest
 
-from sluicegate.nodes.writing.ranking import WEIGHTS, Passage, scores
+from sluicegate.nodes.writing.ranking import WEIGHTS, SourcePassage, scores
 
 
-def flat(title: str, *sentences: str, cosine: float = 0.5) -> Passage:
+def flat(title: str, *sentences: str, cosine: float = 0.5) -> SourcePassage:
     same = [cosine] * len(sentences)
-    return Passage(title, sentences, cosine, same, same)
+    return SourcePassage(title, sentences, cosine, same, same)
 
 
 def test_weights_are_shares() -> None:
@@ -36,6 +36,6 @@ def test_a_title_counts_for_its_passage() -> None:
 
 
 def test_each_similarity_counts_by_its_weight() -> None:
-    [[first, second]] = scores("?", [Passage("", ["One.", "Two."], 0.4, [0.6, 0.2], [0.8, 0.1])])
+    [[first, second]] = scores("?", [SourcePassage("", ["One.", "Two."], 0.4, [0.6, 0.2], [0.8, 0.1])])
     assert first == pytest.approx(0.1 * 0.4 + 0.2 * 0.8 + 0.2 * 0.6 + 0.25 * 0.8)
     assert second == pytest.approx(0.1 * 0.4 + 0.2 * 0.8 + 0.2 * 0.2 + 0.25 * 0.1)

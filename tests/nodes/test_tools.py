@@ -11,7 +11,7 @@ from sluicegate.errors import ConfigError
 from sluicegate.nodes.kinds.call_tool import idempotency_key
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext, tool
-from sluicegate.nodes.tools.tool_runner import ToolBox
+from sluicegate.nodes.tools.tool_runner import ToolRunner
 
 CALLS: list[str] = []
 
@@ -40,9 +40,9 @@ def shaky(context: ToolContext) -> str:
     return "done"
 
 
-def box(home: Path, *given: Tool, dry: bool = False) -> ToolBox:
+def box(home: Path, *given: Tool, dry: bool = False) -> ToolRunner:
     home.mkdir(parents=True, exist_ok=True)
-    return ToolBox(home, allowed={one.name: one for one in given}, dry=dry)
+    return ToolRunner(home, allowed={one.name: one for one in given}, dry=dry)
 
 
 def test_schema_comes_from_the_signature() -> None:

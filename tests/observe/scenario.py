@@ -10,7 +10,7 @@ from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.span_attributes import node_attributes
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.services import Cached, Completion, EmbeddingRequest, ModelRequest, Services, TokenLogprob
 from sluicegate.state import Approval, Branch, Principal, State
 from tests.fakes import FakeModels, FakeRouter, services
@@ -32,10 +32,12 @@ class Models(FakeModels):
         return "ollama:all-minilm" if role == "embedder" else "ollama:qwen3:1.7b"
 
 
-def open_tracer(path: Path, *exporters: Exporter, settings: TraceSettings | None = None) -> tuple[Store, Tracer]:
+def open_tracer(
+    path: Path, *exporters: Exporter, settings: TraceSettings | None = None
+) -> tuple[Store, RecordingTracer]:
     store = Store(path / "store.sqlite")
     masking = Masking(settings or TraceSettings(environment="staging", release="r1"), key=KEY)
-    return store, Tracer(store, exporters, masking)
+    return store, RecordingTracer(store, exporters, masking)
 
 
 def branch(to: str, condition: str = "", values: dict[str, Any] | None = None, skipped: tuple[str, ...] = ()) -> Branch:
@@ -48,7 +50,7 @@ def branch(to: str, condition: str = "", values: dict[str, Any] | None = None, s
     }
 
 
-async def first_stretch(tracer: Tracer, run: str = "run-1", text: str = "How do I reset my password?") -> None:
+async def first_stretch(tracer: RecordingTracer, run: str = "run-1", text: str = "How do I reset my password?") -> None:
     """From the request to the wait for a person."""
     given = traced(services(models=Models(), router=FakeRouter(confidence=0.83, threshold=0.71)), tracer)
     with tracer.run(
@@ -65,7 +67,7 @@ async def first_stretch(tracer: Tracer, run: str = "run-1", text: str = "How do 
         tracer.finish("waiting", state)
 
 
-async def last_stretch(tracer: Tracer, run: str = "run-1", verdict: Any = "approve") -> None:
+async def last_stretch(tracer: RecordingTracer, run: str = "run-1", verdict: Any = "approve") -> None:
     """From the person's decision to the answer."""
     with tracer.run(run, workflow="helpdesk", version="3", digest="d1gest", session="s-1", user="ann", resume=True):
         approval: Approval = {
@@ -145,7 +147,7 @@ def state_of(path: str = "") -> State:
     return state
 
 
-async def _nodes(tracer: Tracer, given: Services, text: str, run: str) -> State:
+async def _nodes(tracer: RecordingTracer, given: Services, text: str, run: str) -> State:
     state = state_of()
     with tracer.node("classify", "classify", "chain") as span:
         await given.router.classify(text)

@@ -11,7 +11,7 @@ from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.audit.verify import verify
 from sluicegate.observe.auditor import Auditor
-from sluicegate.observe.incidents import Incidents, Rule
+from sluicegate.observe.incidents import IncidentRule, Incidents
 
 
 @pytest.fixture
@@ -21,7 +21,9 @@ def log(tmp_path: Path) -> AuditLog:
 
 @pytest.fixture
 def incidents(tmp_path: Path) -> Incidents:
-    return Incidents(tmp_path / "incidents.sqlite", rules={"blocked": Rule(2, 60), "guard-failure": Rule(1, 60)})
+    return Incidents(
+        tmp_path / "incidents.sqlite", rules={"blocked": IncidentRule(2, 60), "guard-failure": IncidentRule(1, 60)}
+    )
 
 
 @pytest.fixture

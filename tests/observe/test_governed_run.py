@@ -18,7 +18,7 @@ from sluicegate.nodes.kinds.terminal import Refuse
 from sluicegate.observe.tracing.instrument import traced
 from sluicegate.observe.tracing.spans import root_id
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from tests.fakes import services
 from tests.graphs.test_run import When
 from tests.observe.scenario import open_tracer
@@ -29,7 +29,7 @@ APPROVED = When(
 )
 
 
-def runner(home: Path, tracer: Tracer) -> Runner:
+def runner(home: Path, tracer: RecordingTracer) -> Runner:
     def node(name: str, kind: str, *edges: tuple[str | None, str]) -> FlowNode:
         return FlowNode(name, kind, edges=tuple(Edge(to, when) for when, to in edges))
 
@@ -107,7 +107,7 @@ async def test_a_run_with_a_wait_and_a_resume(own_home: Path) -> None:
 
 def test_the_store_can_be_opened_while_another_has_it_open(tmp_path: Path) -> None:
     one, two = Store(tmp_path / "store.sqlite"), Store(tmp_path / "store.sqlite")
-    tracer = Tracer(one)
+    tracer = RecordingTracer(one)
     with tracer.run("r", workflow="w"):
         pass
     assert two.run("r")["run_id"] == "r"

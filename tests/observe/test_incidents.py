@@ -10,7 +10,7 @@ import pytest
 from sluicegate.errors import RunError
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.proof import records
-from sluicegate.observe.incidents import RULES, Incidents, Kind, Rule
+from sluicegate.observe.incidents import RULES, IncidentRule, Incidents, Kind
 
 
 class Clock:
@@ -76,7 +76,7 @@ def test_other_systems_and_sources_are_other_incidents(incidents: Incidents, cha
 
 
 def test_rules_can_be_set(tmp_path: Path) -> None:
-    incidents = Incidents(tmp_path / "i.sqlite", rules={"budget-stop": Rule(2, 60, "serious")})
+    incidents = Incidents(tmp_path / "i.sqlite", rules={"budget-stop": IncidentRule(2, 60, "serious")})
     assert record(incidents) is None
     opened = record(incidents)
     assert opened is not None

@@ -15,7 +15,7 @@ from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.spans import trace_id
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.observe.views.tree import span_tree
 from tests.observe.receiver import PUBLIC, SECRET, Receiver
 from tests.observe.scenario import first_stretch, last_stretch
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:Depre
 async def home_with_runs(own_home: Path) -> Path:
     own_home.mkdir()
     store = Store(own_home / "store.sqlite")
-    tracer = Tracer(store, (), Masking(TraceSettings(environment="staging", release="r1")))
+    tracer = RecordingTracer(store, (), Masking(TraceSettings(environment="staging", release="r1")))
     await first_stretch(tracer)
     await last_stretch(tracer)
     await first_stretch(tracer, run="run-2", text="<b>Second</b> question")
@@ -196,7 +196,7 @@ def test_push_sends_what_was_not_confirmed(home_with_runs: Path, monkeypatch: py
 
 def test_tail_follows_a_run_of_another_process(home_with_runs: Path) -> None:
     store = Store(home_with_runs / "store.sqlite")
-    tracer = Tracer(store)
+    tracer = RecordingTracer(store)
 
     def work() -> None:
         time.sleep(0.5)

@@ -19,8 +19,8 @@ from sluicegate.errors import RunError
 from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.spans import root_id
 from sluicegate.observe.tracing.store import RunFilter, Store
-from sluicegate.observe.tracing.tracer import Tracer
-from sluicegate.services import Tracer as TracerContract
+from sluicegate.observe.tracing.tracer import RecordingTracer
+from sluicegate.services import RecordingTracer as TracerContract
 from tests.observe.scenario import branch, first_stretch, last_stretch, open_tracer, state_of
 
 
@@ -343,7 +343,7 @@ async def test_how_much_of_the_texts_is_kept(tmp_path: Path, mode: Any) -> None:
 
 
 def test_a_tracer_without_a_store_only_exports() -> None:
-    tracer = Tracer(None)
+    tracer = RecordingTracer(None)
     with tracer.run("r", workflow="w"):
         pass
     assert tracer.flush(1)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.evals.evaluation.cache_eval import Pair, read_pairs
+from sluicegate.evals.evaluation.cache_eval import QuestionPair, read_pairs
 from sluicegate.policies.cache.paraphrase import difference
 
 PAIRS = Path(__file__).parent / "cache_pairs.jsonl"
@@ -14,12 +14,12 @@ LOOK_ALIKES = [pair for pair in read_pairs(PAIRS) if not pair.same]
 PARAPHRASES = [pair for pair in read_pairs(PAIRS) if pair.same]
 
 
-def _said(pair: Pair) -> str:
+def _said(pair: QuestionPair) -> str:
     return f"{pair.part}: {pair.one} / {pair.other}"
 
 
 @pytest.mark.parametrize("pair", LOOK_ALIKES, ids=_said)
-def test_look_alikes_are_kept_apart_both_ways(pair: Pair) -> None:
+def test_look_alikes_are_kept_apart_both_ways(pair: QuestionPair) -> None:
     assert difference(pair.one, pair.other)
     assert difference(pair.other, pair.one)
 

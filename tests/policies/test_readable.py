@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sluicegate.policies.cedar.engine import CedarEngine, load_engine
 from sluicegate.policies.cedar.entities import RANKS
-from sluicegate.policies.cedar.readable import Readable, ReadFilters
+from sluicegate.policies.cedar.readable import ReadFilter, ReadFilters
 from sluicegate.policies.cedar.sources import PolicyFile, policy_files
 from sluicegate.state import Principal
 
@@ -32,7 +32,7 @@ permit (principal in Role::"it", action == Action::"read_document", resource) wh
 """
 
 
-def admitted(readable: Readable, document: dict[str, Any]) -> bool:
+def admitted(readable: ReadFilter, document: dict[str, Any]) -> bool:
     named = readable["labels"] is None or bool({*readable["labels"]} & {*document["readers"]})
     return named and RANKS[document["classification"]] <= readable["max_rank"]
 

@@ -22,7 +22,7 @@ from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Outcome
-from sluicegate.policies.cedar.readable import Readable, ReadFilters
+from sluicegate.policies.cedar.readable import ReadFilter, ReadFilters
 from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.services import Services
@@ -169,7 +169,7 @@ def _result(
     return Result(family, attack, stage, text, tuple(leaked), bool(risky) and not approved, risk, before, reach)
 
 
-def _everything(asker: Principal, index: str) -> Readable:
+def _everything(asker: Principal, index: str) -> ReadFilter:
     del asker, index
     return {"labels": None, "max_rank": 3, "permits": lambda _document: True}
 

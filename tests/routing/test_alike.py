@@ -1,14 +1,14 @@
 import numpy as np
 import pytest
 
-from sluicegate.routing.answers.neighbour_features import PRIOR, SHARPNESS, Alike
+from sluicegate.routing.answers.neighbour_features import PRIOR, SHARPNESS, NeighbourFeatures
 
 NAN = float("nan")
 
 
-def alike(right: list[float], known: list[float]) -> Alike:
+def alike(right: list[float], known: list[float]) -> NeighbourFeatures:
     """Three questions, each at right angles to the others."""
-    return Alike(np.eye(3, dtype=np.float32), np.array(right, np.float32), np.array(known, np.float32))
+    return NeighbourFeatures(np.eye(3, dtype=np.float32), np.array(right, np.float32), np.array(known, np.float32))
 
 
 def test_the_nearest_question_counts_most() -> None:
@@ -26,7 +26,7 @@ def test_a_question_like_none_gets_the_mean_of_all() -> None:
 
 def test_a_question_is_not_judged_by_itself() -> None:
     both = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
-    found = Alike(both, np.array([1, 0, 0], np.float32), np.array([1, 1, 0], np.float32))
+    found = NeighbourFeatures(both, np.array([1, 0, 0], np.float32), np.array([1, 1, 0], np.float32))
     own = found(both, own=True)
     # of the first two, which are the same, each sees the other's grade
     assert own[0, 0] < 0.1

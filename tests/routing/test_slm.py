@@ -15,7 +15,7 @@ from sluicegate.routing.intent.artifact import Artifact
 from sluicegate.routing.intent.cascade import CascadeRouter
 from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
-from sluicegate.routing.probe_gate import Admission
+from sluicegate.routing.probe_gate import ProbeGate
 from sluicegate.services import Completion, EmbeddingRequest, Embeddings, ModelRequest, ProbeTask, TokenLogprob
 
 
@@ -160,7 +160,7 @@ async def test_a_model_that_failed_its_probe_judges_nothing(
     model = Letters({})
     decoder = LabelDecoder(model, "slm")
     head = FittedRouter(lexical, threshold=1.1)
-    refused = Admission(untried, "fake:slm", "the head decides alone")
+    refused = ProbeGate(untried, "fake:slm", "the head decides alone")
     cascade = CascadeRouter(head, decoder, share=1.0, shortlist=3, admitted=refused)
     for text in ("hello", "the network"):
         assert await cascade.classify(text) == await head.classify(text)

@@ -23,7 +23,7 @@ from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.sources import policy_files
 from sluicegate.policies.kill_switch import KillSwitch
@@ -71,7 +71,7 @@ def version(path: Path) -> Opened:
     """As `open_workflow`, with fakes behind."""
     workflow = load(path)
     keep(workflow)
-    tracer = Tracer(Store(home() / "store.sqlite"))
+    tracer = RecordingTracer(Store(home() / "store.sqlite"))
     given = services(
         models=Patient(workflow.version),
         router=ByWord(),

@@ -19,7 +19,7 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.serving import Limits
-from sluicegate.serving.http.callers import Fixed, Named, TokenFile
+from sluicegate.serving.http.callers import FixedCaller, Named, TokenFile
 from sluicegate.serving.service import run_id
 from tests.fakes import FakeModels
 from tests.serving import stand
@@ -332,5 +332,5 @@ def test_without_a_token_nothing_is_said(tmp_path: Path) -> None:
 
 
 def test_everybody_may_be_one_person_on_ones_own_machine() -> None:
-    with served(callers=Fixed(principal("ann", ["employee"]))) as client:
+    with served(callers=FixedCaller(principal("ann", ["employee"]))) as client:
         assert client.post("/v1/runs", json={"text": "How?"}, headers={"x-user": ""}).status_code == 200

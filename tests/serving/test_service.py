@@ -20,7 +20,7 @@ from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving import Limits, Service
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.recovery import Recovery
@@ -306,7 +306,7 @@ async def test_a_wait_past_its_deadline_is_refused_by_the_service_itself(desk: S
 async def test_a_run_that_keeps_bringing_its_process_down_is_left_for_a_person(own_home: Path) -> None:
     home()
     store = Store(own_home / "store.sqlite")
-    tracer = Tracer(store)
+    tracer = RecordingTracer(store)
     scope = tracer.run("poison", workflow="flow", digest="d", metadata={"channel": "api"})
     scope.__enter__()
     tracer.flush()

@@ -18,12 +18,12 @@ from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.run_lock import left
 from sluicegate.graphs.runtime.versions_postgres import SharedVersions
 from sluicegate.home import cache_dir
-from sluicegate.models.embeddings.embedding_store import Remembered
+from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.models.probes.probe_results import result
 from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.tracing.tracer import Tracer
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger
@@ -32,7 +32,7 @@ from sluicegate.retrieval.catalog import Catalog
 from sluicegate.services import Hidden
 from sluicegate.storage import schemas
 from sluicegate.storage.database import PostgresDatabase
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 from sluicegate.storage.postgres import URL, Server, configured
 from sluicegate.storage.sqlite import connect
 from tests.faults import desk
@@ -135,7 +135,7 @@ def _key(state: Any) -> str:
 
 
 def _traced(made: Runner, store: Store) -> Runner:
-    made.tracer = Tracer(store)
+    made.tracer = RecordingTracer(store)
     made.services = replace(made.services, tracer=made.tracer)
     return made
 
@@ -185,7 +185,7 @@ def test_what_was_measured_and_remembered_is_known(old_home: Path) -> None:
     pairs = PairStore()
     assert [pair.champion_run for pair in pairs.pairs(pairs.running("test").number)] == ["plain"]
     pairs.close()
-    remembered = Remembered()
+    remembered = EmbeddingStore()
     assert list(remembered.get("fake@1", ["printer"])["printer"]) == [0.5, 0.25]
     remembered.close()
 
@@ -233,12 +233,12 @@ def test_a_column_that_nothing_can_fill_is_named(old_home: Path) -> None:
 TWO = Schema(
     "things",
     (
-        Step("CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY);"),
-        Step("ALTER TABLE things ADD COLUMN size BIGINT NOT NULL DEFAULT 0; UPDATE things SET size = 7;"),
+        Migration("CREATE TABLE IF NOT EXISTS things (name TEXT PRIMARY KEY);"),
+        Migration("ALTER TABLE things ADD COLUMN size BIGINT NOT NULL DEFAULT 0; UPDATE things SET size = 7;"),
     ),
 )
 ONE = Schema("things", TWO.steps[:1])
-BROKEN = Schema("things", (*ONE.steps, Step("INSERT INTO things VALUES ('b'); INSERT INTO nowhere VALUES (1);")))
+BROKEN = Schema("things", (*ONE.steps, Migration("INSERT INTO things VALUES ('b'); INSERT INTO nowhere VALUES (1);")))
 
 
 def test_a_step_is_taken_once_and_a_newer_file_is_refused(tmp_path: Path) -> None:

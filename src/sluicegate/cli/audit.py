@@ -11,7 +11,7 @@ import typer
 from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
-    from sluicegate.observe.audit.verify import Verdict
+    from sluicegate.observe.audit.verify import AuditVerdict
 
 __all__ = ["app"]
 
@@ -163,7 +163,7 @@ def _home_log() -> Path:
     return home() / "audit"
 
 
-def _report(verdict: "Verdict") -> None:
+def _report(verdict: "AuditVerdict") -> None:
     from sluicegate.observe.incidents import Incidents
 
     first = next(finding for finding in verdict.findings if finding.kind not in ("torn", "unsigned"))
@@ -176,7 +176,7 @@ def _report(verdict: "Verdict") -> None:
     )
 
 
-def _say(verdict: "Verdict") -> None:
+def _say(verdict: "AuditVerdict") -> None:
     from rich.markup import escape
     from rich.table import Table
 

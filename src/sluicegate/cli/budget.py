@@ -83,13 +83,13 @@ def estimate(
     """Show the upper bound of what a batch costs. Exits with 1 when less than that is left of the day's budget."""
     from sluicegate.cli._support.batch import left_of_the_day, texts_of, told
     from sluicegate.cli.run import requests_in
-    from sluicegate.evals.evaluation.estimate import Bounds
+    from sluicegate.evals.evaluation.estimate import CostBounds
     from sluicegate.evals.evaluation.estimate import estimate as bound
     from sluicegate.graphs.runtime.factory import open_workflow
     from sluicegate.graphs.runtime.intake import principal
 
     opened = open_workflow(config / "workflow.yaml" if config.is_dir() else config, dry=True, shadow=True)
-    found = bound(Bounds(opened), texts_of(requests_in(data, principal("me"))))
+    found = bound(CostBounds(opened), texts_of(requests_in(data, principal("me"))))
     left = left_of_the_day(opened.workflow)
     fits = found.usd is None or left is None or found.usd <= left
     if as_json:

@@ -74,9 +74,9 @@ def compare(
     as_json: AsJson = False,
 ) -> None:
     """Show whether a semantic cache would treat two questions as the same, and if not, why."""
-    from sluicegate.evals.evaluation.cache_eval import Pair, try_pairs
+    from sluicegate.evals.evaluation.cache_eval import QuestionPair, try_pairs
 
-    [tried] = asyncio.run(try_pairs([Pair(one=one, other=other, same=True)], _models(model)))
+    [tried] = asyncio.run(try_pairs([QuestionPair(one=one, other=other, same=True)], _models(model)))
     why = tried.difference or ("" if tried.similarity >= similarity else f"less similar than {similarity:g}")
     if as_json:
         emit({"same": not why, "similarity": round(tried.similarity, 4), "why": why})

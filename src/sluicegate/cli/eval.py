@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sluicegate.evals.evaluation.cases import Case
     from sluicegate.evals.evaluation.judge import Judge
     from sluicegate.evals.evaluation.result_store import Row
-    from sluicegate.evals.evaluation.summary import Threshold
+    from sluicegate.evals.evaluation.summary import FigureThreshold
     from sluicegate.evals.report.report import Report
     from sluicegate.graphs.runtime.factory import Opened
 
@@ -96,7 +96,7 @@ def evaluate(
 async def _run(
     config: Path,
     data: Path,
-    thresholds: "list[Threshold]",
+    thresholds: "list[FigureThreshold]",
     *,
     baselines: bool,
     concurrency: int,
@@ -217,7 +217,7 @@ def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
     return {"url": sent.url, "items": sent.items}
 
 
-def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> dict[str, Any]:
+def _json(report: "Report", failed: "list[FigureThreshold]", sent: dict[str, Any] | None) -> dict[str, Any]:
     from sluicegate.evals.evaluation.summary import as_json, summarise
     from sluicegate.evals.report.report import notes_of
 
@@ -236,7 +236,7 @@ def _json(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | No
     }
 
 
-def _print(report: "Report", failed: "list[Threshold]", sent: dict[str, Any] | None) -> None:
+def _print(report: "Report", failed: "list[FigureThreshold]", sent: dict[str, Any] | None) -> None:
     from rich.table import Table
 
     from sluicegate.evals.evaluation.summary import FIGURES, summarise

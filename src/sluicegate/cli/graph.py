@@ -18,7 +18,7 @@ __all__ = ["app"]
 app = typer.Typer(help="Draw a workflow's graph.")
 
 
-class Format(StrEnum):
+class PictureFormat(StrEnum):
     """Output format of a picture."""
 
     svg = "svg"
@@ -29,7 +29,7 @@ class Format(StrEnum):
 def graph(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     format: Annotated[
-        Format | None,
+        PictureFormat | None,
         typer.Option("--format", help="SVG, or Mermaid text; by default chosen by the ending of --out."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file; standard output by default.")] = None,
@@ -42,7 +42,7 @@ def graph(
     written = format or _format_of(out)
     workflow = load(config)
     title = f"{workflow.name}, version {workflow.version}"
-    drawn = svg(workflow.flow, title=title) if written is Format.svg else mermaid(workflow.flow)
+    drawn = svg(workflow.flow, title=title) if written is PictureFormat.svg else mermaid(workflow.flow)
     if out is not None:
         try:
             out.write_text(drawn, encoding="utf-8")
@@ -61,12 +61,17 @@ def graph(
         sys.stdout.write(drawn)
 
 
-_ENDINGS = {".svg": Format.svg, ".mmd": Format.mermaid, ".mermaid": Format.mermaid, ".md": Format.mermaid}
+_ENDINGS = {
+    ".svg": PictureFormat.svg,
+    ".mmd": PictureFormat.mermaid,
+    ".mermaid": PictureFormat.mermaid,
+    ".md": PictureFormat.mermaid,
+}
 
 
-def _format_of(out: Path | None) -> Format:
+def _format_of(out: Path | None) -> PictureFormat:
     if out is None:
-        return Format.svg
+        return PictureFormat.svg
     try:
         return _ENDINGS[out.suffix.lower()]
     except KeyError:

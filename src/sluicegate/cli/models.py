@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from sluicegate.models.config import ModelConfig
-    from sluicegate.models.inventory import Entry
+    from sluicegate.models.inventory import ModelEntry
     from sluicegate.models.probes.probe_results import Result
     from sluicegate.services import ProbeTask
 
@@ -130,15 +130,15 @@ def _models_of(config: str) -> "dict[str, ModelConfig]":
     return dict(load(config).config.models)
 
 
-async def _all_entries() -> "list[Entry]":
+async def _all_entries() -> "list[ModelEntry]":
     from sluicegate.errors import ModelError
-    from sluicegate.models.inventory import Entry, embedded_entries, ollama_entries, pipeline_entries
+    from sluicegate.models.inventory import ModelEntry, embedded_entries, ollama_entries, pipeline_entries
 
     here = [*embedded_entries(), *pipeline_entries()]
     try:
         return [*here, *await ollama_entries()]
     except ModelError as error:
-        unreachable = Entry("ollama:", "unreachable", detail=error.message, hint=error.hint or "")
+        unreachable = ModelEntry("ollama:", "unreachable", detail=error.message, hint=error.hint or "")
         return [*here, unreachable]
 
 

@@ -15,7 +15,7 @@ from sluicegate.errors import NotFoundError
 
 if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
-    from sluicegate.graphs.session.replay import Change
+    from sluicegate.graphs.session.replay import ReplayChange
 
 __all__ = ["app"]
 
@@ -91,7 +91,7 @@ def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker
     return list(dict.fromkeys(found))
 
 
-def _summary(changes: "Sequence[Change]") -> dict[str, Any]:
+def _summary(changes: "Sequence[ReplayChange]") -> dict[str, Any]:
     fields = Counter(each.field for change in changes if change.changed for each in change.differences)
     paths = Counter(f"{change.before['path']} → {change.after['path']}" for change in changes)
     return {
@@ -106,7 +106,7 @@ def _summary(changes: "Sequence[Change]") -> dict[str, Any]:
     }
 
 
-def _print(changes: "Sequence[Change]", opened: "Opened") -> None:
+def _print(changes: "Sequence[ReplayChange]", opened: "Opened") -> None:
     from rich.markup import escape
     from rich.table import Table
 

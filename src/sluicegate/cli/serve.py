@@ -72,7 +72,7 @@ def _callers(
     host: str, tokens: Path | None, header: str, roles: str, groups: str, user: str, role: list[str] | None
 ) -> "Callers":
     from sluicegate.graphs.runtime.intake import principal
-    from sluicegate.serving.http.callers import Fixed, TokenFile, TrustedHeader
+    from sluicegate.serving.http.callers import FixedCaller, TokenFile, TrustedHeader
 
     if sum((tokens is not None, bool(header), bool(user))) != 1:
         raise RunError(
@@ -88,7 +88,7 @@ def _callers(
         return TrustedHeader(header, roles, groups)
     if host not in ("127.0.0.1", "::1", "localhost"):
         raise RunError("SG619", f"--as would treat everyone who can reach {host} as {user}", hint="Use --tokens FILE")
-    return Fixed(principal(user, role or ["employee"]))
+    return FixedCaller(principal(user, role or ["employee"]))
 
 
 class _News(logging.Filter):

@@ -13,7 +13,7 @@ from sluicegate.cli._support.console import AsJson, console, emit, progress
 from sluicegate.errors import ConfigError, Place, Problem
 
 if TYPE_CHECKING:
-    from sluicegate.tasks import Found
+    from sluicegate.tasks import TaskResult
 
 __all__ = ["app"]
 
@@ -133,8 +133,8 @@ def measure(
     if not wanted:
         raise ConfigError([Problem("SG107", f"no task {name!r}", choices=(*tasks.TASKS, "all"))])
 
-    async def all_of_them() -> list[tasks.Measured]:
-        models, found = tasks.default_models(model), list[tasks.Measured]()
+    async def all_of_them() -> list[tasks.TaskMeasurement]:
+        models, found = tasks.default_models(model), list[tasks.TaskMeasurement]()
         with progress() as bar:
             for task in wanted:
                 line = bar.add_task(task, total=None)
@@ -183,7 +183,7 @@ def _schema(file: Path) -> dict[str, Any]:
     return form if isinstance(form, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
-def _show(task: "Coroutine[Any, Any, Found[Any]]", as_json: bool) -> "Found[Any]":
+def _show(task: "Coroutine[Any, Any, TaskResult[Any]]", as_json: bool) -> "TaskResult[Any]":
     found = asyncio.run(task)
     if as_json:
         emit(_plain(found))

@@ -29,7 +29,7 @@ As = Annotated[str, typer.Option("--as", help="Show only what policy lets this u
 Roles = Annotated[list[str] | None, typer.Option("--role", help="Role of that user (repeatable).")]
 
 
-class Format(StrEnum):
+class ExportFormat(StrEnum):
     """Output format of `trace export`."""
 
     jsonl = "jsonl"
@@ -133,8 +133,8 @@ def usage(workflow: Workflow = "", since: Since = "", as_json: AsJson = False) -
 def export(
     run: Annotated[list[str] | None, typer.Argument(help="Run ids; by default all runs.")] = None,
     format: Annotated[
-        Format, typer.Option("--format", help="JSON Lines of runs, or one OTLP/JSON request per line.")
-    ] = Format.jsonl,
+        ExportFormat, typer.Option("--format", help="JSON Lines of runs, or one OTLP/JSON request per line.")
+    ] = ExportFormat.jsonl,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file.")] = None,
     workflow: Workflow = "",
     since: Since = "",
@@ -220,12 +220,12 @@ def feedback(
     """Score a run. `--score correct_intent=LABEL` corrects its intent and makes it labelled data."""
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
-    from sluicegate.observe.tracing.tracer import Tracer
+    from sluicegate.observe.tracing.tracer import RecordingTracer
 
     store = _store()
     row = _one(store, run)
     scores = [_score(each) for each in score]
-    tracer = Tracer(store, configured_exporters(), Masking(_settings(row["digest"])))
+    tracer = RecordingTracer(store, configured_exporters(), Masking(_settings(row["digest"])))
     given = [tracer.feedback(row["run_id"], name, value, comment=comment, by=by) for name, value in scores]
     tracer.close()
     if as_json:
@@ -317,8 +317,8 @@ def _score(text: str) -> tuple[str, float | bool | str]:
         return name, value
 
 
-def _document(store: "Store", row: dict[str, Any], format: Format) -> dict[str, Any]:
-    if format is Format.otlp:
+def _document(store: "Store", row: dict[str, Any], format: ExportFormat) -> dict[str, Any]:
+    if format is ExportFormat.otlp:
         from sluicegate.observe.exporters.otlp import as_json
 
         return as_json(store.trace(row["run_id"]))

@@ -16,8 +16,8 @@ from typing import Any, TypeVar
 from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
 from sluicegate.models.breaker import Breaker
 from sluicegate.models.config import ModelConfig, resolve
-from sluicegate.models.embeddings.embedding_lru import Recent
-from sluicegate.models.embeddings.embedding_store import Remembered
+from sluicegate.models.embeddings.embedding_lru import EmbeddingLru
+from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder
 from sluicegate.models.probes.probe_results import admitted, below_minimum
 from sluicegate.models.provider import ModelResponse, Provider
@@ -62,8 +62,8 @@ class ModelSet:
         self._providers: dict[str, Provider] = {}
         self._breakers: dict[str, Breaker] = {}
         self._fingerprints: dict[str, str] = {}
-        self._recent: dict[str, Recent] = {}
-        self._remembered: Remembered | None = None
+        self._recent: dict[str, EmbeddingLru] = {}
+        self._remembered: EmbeddingStore | None = None
         self._warned: set[str] = set()
         self._warned_at: dict[tuple[str, str], float] = {}
         self._clock = clock
@@ -282,7 +282,7 @@ class ModelSet:
         self, provider: Provider, texts: Sequence[str], report: Callable[[int, int], None] | None
     ) -> Sequence[Sequence[float]]:
         with self._lock:
-            self._remembered = store = self._remembered or Remembered()
+            self._remembered = store = self._remembered or EmbeddingStore()
         identity = await provider.identity()
         distinct = list(dict.fromkeys(texts))
         known = store.get(identity, distinct)
@@ -306,7 +306,7 @@ class ModelSet:
         if not config.use.startswith("embedded:"):
             return await _embedded(provider, texts, report)
         with self._lock:
-            recent = self._recent.setdefault(config.use, Recent())
+            recent = self._recent.setdefault(config.use, EmbeddingLru())
         return await recent.vectors(texts, lambda missing: _embedded(provider, missing, report))
 
     def _provider(self, name: str, config: ModelConfig) -> Provider:

@@ -9,11 +9,11 @@ from sluicegate.errors import ModelError, UnreachableError, WeightsMismatchError
 from sluicegate.models.config import ModelConfig, resolve
 from sluicegate.models.embedded import weights
 
-__all__ = ["Entry", "embedded_entries", "ollama_entries", "pipeline_entries", "role_entries"]
+__all__ = ["ModelEntry", "embedded_entries", "ollama_entries", "pipeline_entries", "role_entries"]
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ModelEntry:
     """One model."""
 
     model: str
@@ -29,29 +29,29 @@ class Entry:
     hint: str = ""
 
 
-def embedded_entries() -> list[Entry]:
+def embedded_entries() -> list[ModelEntry]:
     """Every embedded model, its file checked."""
     return [_embedded(name) for name in weights.WEIGHTS]
 
 
-def pipeline_entries() -> list[Entry]:
+def pipeline_entries() -> list[ModelEntry]:
     """Every pinned spaCy model for names, its files checked."""
     return [_pinned(f"spacy:{name}", name) for name in weights.PIPELINES]
 
 
-async def ollama_entries(base_url: str | None = None) -> list[Entry]:
+async def ollama_entries(base_url: str | None = None) -> list[ModelEntry]:
     """The models of the Ollama server. Raises `ModelError` SG301 when there is none."""
     from sluicegate.models.providers.ollama import Ollama, server_url
 
     listed = await Ollama(ModelConfig(use="ollama:any", base_url=base_url)).tags()
     where = server_url(base_url)
     return [
-        Entry(f"ollama:{name}", "ok", (), int(about.get("size", 0)), str(about.get("digest", "")), where)
+        ModelEntry(f"ollama:{name}", "ok", (), int(about.get("size", 0)), str(about.get("digest", "")), where)
         for name, about in listed.items()
     ]
 
 
-async def role_entries(models: Mapping[str, ModelConfig]) -> list[Entry]:
+async def role_entries(models: Mapping[str, ModelConfig]) -> list[ModelEntry]:
     """Every model that the roles of a workflow may ask, with what it lacks."""
     roles: dict[str, list[str]] = {}
     configs: dict[str, ModelConfig] = {}
@@ -63,7 +63,7 @@ async def role_entries(models: Mapping[str, ModelConfig]) -> list[Entry]:
     return [replace(entry, roles=tuple(roles[entry.model])) for entry in found]
 
 
-async def _entry(config: ModelConfig) -> Entry:
+async def _entry(config: ModelConfig) -> ModelEntry:
     try:
         if config.provider == "embedded":
             return _embedded(config.model)
@@ -72,38 +72,38 @@ async def _entry(config: ModelConfig) -> Entry:
         from sluicegate.models.providers.langchain import ready
 
         ready(config)
-        return Entry(config.use, "ok", where=config.base_url or config.provider, detail="package and key present")
+        return ModelEntry(config.use, "ok", where=config.base_url or config.provider, detail="package and key present")
     except ModelError as error:
         state = "unreachable" if isinstance(error, UnreachableError) else "missing"
-        return Entry(config.use, state, detail=error.message, hint=error.hint or "")
+        return ModelEntry(config.use, state, detail=error.message, hint=error.hint or "")
 
 
-async def _on_ollama(config: ModelConfig) -> Entry:
+async def _on_ollama(config: ModelConfig) -> ModelEntry:
     wanted = config.use if ":" in config.model else f"{config.use}:latest"
     for entry in await ollama_entries(config.base_url):
         if entry.model == wanted:
-            return Entry(config.use, "ok", (), entry.bytes, entry.digest, entry.where)
-    return Entry(config.use, "missing", detail="not on the server", hint=f"Run `ollama pull {config.model}`")
+            return ModelEntry(config.use, "ok", (), entry.bytes, entry.digest, entry.where)
+    return ModelEntry(config.use, "missing", detail="not on the server", hint=f"Run `ollama pull {config.model}`")
 
 
-def _embedded(name: str) -> Entry:
+def _embedded(name: str) -> ModelEntry:
     model = f"embedded:{name}"
     if name not in weights.WEIGHTS and name.endswith(".gguf"):
         path = Path(name).expanduser()
         if path.is_file():
-            return Entry(model, "ok", (), path.stat().st_size, weights.sha256_of(path), str(path))
-        return Entry(model, "missing", detail=f"no file {path}")
+            return ModelEntry(model, "ok", (), path.stat().st_size, weights.sha256_of(path), str(path))
+        return ModelEntry(model, "missing", detail=f"no file {path}")
     return _pinned(model, name)
 
 
-def _pinned(model: str, name: str) -> Entry:
+def _pinned(model: str, name: str) -> ModelEntry:
     try:
         path = weights.located(name)
     except ModelError as error:
         state = "corrupt" if isinstance(error, WeightsMismatchError) else "missing"
-        return Entry(model, state, detail=error.message, hint=error.hint or "")
+        return ModelEntry(model, state, detail=error.message, hint=error.hint or "")
     pinned = weights.PIPELINES.get(name) or weights.known(name)
-    return Entry(model, "ok", (), weights.size_of(path), pinned.digest, str(path))
+    return ModelEntry(model, "ok", (), weights.size_of(path), pinned.digest, str(path))
 
 
 def _ordinal(number: int) -> str:

@@ -21,7 +21,7 @@ from sluicegate.observe.audit.log import AuditLog
 from sluicegate.storage.schemas import INCIDENTS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["RULES", "Incident", "Incidents", "Kind", "Rule", "Severity"]
+__all__ = ["RULES", "Incident", "IncidentRule", "Incidents", "Kind", "Severity"]
 
 Kind = Literal["blocked", "budget-stop", "guard-failure", "policy-error", "tampering", "audit-failure", "override"]
 Severity = Literal["minor", "serious", "widespread", "death"]
@@ -31,7 +31,7 @@ REPORT_WITHIN_DAYS: dict[str, int | None] = {"minor": None, "serious": 15, "wide
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class IncidentRule:
     """An incident opens when something happens `times` within `within_s` seconds in one system from one source."""
 
     times: int
@@ -39,14 +39,14 @@ class Rule:
     severity: Severity = "minor"
 
 
-RULES: dict[Kind, Rule] = {
-    "blocked": Rule(10, 600),
-    "budget-stop": Rule(1, 3600),
-    "guard-failure": Rule(3, 600),
-    "policy-error": Rule(1, 3600),
-    "tampering": Rule(1, 3600, "serious"),
-    "audit-failure": Rule(1, 3600, "serious"),
-    "override": Rule(1, 3600),
+RULES: dict[Kind, IncidentRule] = {
+    "blocked": IncidentRule(10, 600),
+    "budget-stop": IncidentRule(1, 3600),
+    "guard-failure": IncidentRule(3, 600),
+    "policy-error": IncidentRule(1, 3600),
+    "tampering": IncidentRule(1, 3600, "serious"),
+    "audit-failure": IncidentRule(1, 3600, "serious"),
+    "override": IncidentRule(1, 3600),
 }
 
 _MOST_RUNS = 1000
@@ -101,7 +101,7 @@ class Incidents:
         path: Path | None = None,
         *,
         audit: AuditLog | None = None,
-        rules: Mapping[Kind, Rule] | None = None,
+        rules: Mapping[Kind, IncidentRule] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         look: bool = False,
     ) -> None:

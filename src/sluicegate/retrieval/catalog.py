@@ -19,14 +19,14 @@ from sluicegate.retrieval.chunking import content_hash
 from sluicegate.storage.schemas import CATALOG
 from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["Catalog", "Entry", "Head"]
+__all__ = ["Catalog", "DocumentEntry", "IndexHead"]
 
 FORMAT = 1
 """Raised when an older version of this program could not read what this one writes."""
 
 
 @dataclass(frozen=True, slots=True)
-class Head:
+class IndexHead:
     """What the index is now."""
 
     table: str
@@ -45,7 +45,7 @@ class Head:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class DocumentEntry:
     """One document and the file it came from."""
 
     document: Document
@@ -74,7 +74,7 @@ class Catalog:
     def close(self) -> None:
         self._database.close()
 
-    def head(self) -> Head | None:
+    def head(self) -> IndexHead | None:
         """None before the first ingest was finished."""
         with self._checked():
             row = self._database.execute("SELECT * FROM head").fetchone()
@@ -82,7 +82,7 @@ class Catalog:
             return None
         if row["format"] != FORMAT:
             raise self._corrupt(f"written in format {row['format']}; this version reads {FORMAT}")
-        return Head(
+        return IndexHead(
             row["table_name"],
             row["table_version"],
             row["digest"],
@@ -94,18 +94,18 @@ class Catalog:
             row["ingested_at"],
         )
 
-    def entries(self) -> dict[str, Entry]:
+    def entries(self) -> dict[str, DocumentEntry]:
         """Every document by its file."""
         with self._checked():
             rows = self._database.execute("SELECT * FROM documents ORDER BY id").fetchall()
             return {
-                row["file"]: Entry(
+                row["file"]: DocumentEntry(
                     _document(row["facts"]), row["file"], row["file_hash"], row["text_hash"], bool(row["named"])
                 )
                 for row in rows
             }
 
-    def documents(self) -> tuple[Head | None, dict[str, Document]]:
+    def documents(self) -> tuple[IndexHead | None, dict[str, Document]]:
         """The head and every document by its id, of one moment."""
         with self._checked():
             self._database.execute("BEGIN")
@@ -137,13 +137,13 @@ class Catalog:
 
     def advance(
         self,
-        head: Head,
-        changed: Sequence[tuple[Entry, Sequence[str]]],
+        head: IndexHead,
+        changed: Sequence[tuple[DocumentEntry, Sequence[str]]],
         removed: Collection[str],
         now: datetime,
         *,
         keep_removed: timedelta,
-    ) -> Head:
+    ) -> IndexHead:
         """Make `head` the index: with `changed` entries (and their passages' hashes), without the `removed` ids.
 
         The digest is computed here. Texts that no passage uses any more are deleted after `keep_removed`.
@@ -178,7 +178,7 @@ class Catalog:
             self._put(head)
         return head
 
-    def _put(self, head: Head) -> None:
+    def _put(self, head: IndexHead) -> None:
         self._database.execute(
             "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (

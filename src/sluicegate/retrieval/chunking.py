@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from sluicegate.retrieval.config import ChunkConfig
 from sluicegate.retrieval.loaders import Loaded
 
-__all__ = ["Passage", "content_hash", "cut"]
+__all__ = ["Chunk", "content_hash", "cut"]
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Chunk:
     start: int
     """Character offset in the loaded document's text."""
     end: int
@@ -23,7 +23,7 @@ def content_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def cut(loaded: Loaded, chunk: ChunkConfig) -> list[Passage]:
+def cut(loaded: Loaded, chunk: ChunkConfig) -> list[Chunk]:
     """Passages in reading order; they cover the text but for white space at their edges, and never cross a section.
 
     `loaded.text[passage.start:passage.end] == passage.text` holds for each.
@@ -32,7 +32,7 @@ def cut(loaded: Loaded, chunk: ChunkConfig) -> list[Passage]:
 
     kind = MarkdownTextSplitter if loaded.markdown else RecursiveCharacterTextSplitter
     splitter = kind(chunk_size=chunk.size, chunk_overlap=chunk.overlap)
-    passages: list[Passage] = []
+    passages: list[Chunk] = []
     for section_start, section_end in loaded.sections or ((0, len(loaded.text)),):
         section = loaded.text[section_start:section_end]
         reached = 0
@@ -43,6 +43,6 @@ def cut(loaded: Loaded, chunk: ChunkConfig) -> list[Passage]:
             reached = section.index(text, max(reached, ended - chunk.overlap))
             ended = reached + len(text)
             start = section_start + reached
-            passages.append(Passage(start, start + len(text), text, content_hash(text)))
+            passages.append(Chunk(start, start + len(text), text, content_hash(text)))
             reached += 1
     return passages

@@ -17,8 +17,8 @@ from typing import Any
 from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import clearance_rank
-from sluicegate.retrieval.catalog import Catalog, Entry, Head
-from sluicegate.retrieval.chunking import Passage, content_hash, cut
+from sluicegate.retrieval.catalog import Catalog, DocumentEntry, IndexHead
+from sluicegate.retrieval.chunking import Chunk, content_hash, cut
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import embedded
 from sluicegate.retrieval.files import KnowledgeFile, configured, find, path_of, unreadable
@@ -60,7 +60,7 @@ class IngestReport:
 class _Plan:
     """What an ingest has to do."""
 
-    old: dict[str, Entry]
+    old: dict[str, DocumentEntry]
     """The index's documents by id."""
     files: list[tuple[KnowledgeFile, bool]]
     """Files to read; True where only a path of the command line leads to it."""
@@ -122,7 +122,9 @@ async def ingest(
     )
 
 
-def _plan(entries: dict[str, Entry], paths: Sequence[Path], config: IndexConfig, folders: Sequence[Path]) -> _Plan:
+def _plan(
+    entries: dict[str, DocumentEntry], paths: Sequence[Path], config: IndexConfig, folders: Sequence[Path]
+) -> _Plan:
     """Compare the files with the catalog's `entries` (by file)."""
     own = configured(config, folders)
     if paths:
@@ -159,7 +161,7 @@ class _Writer:
         self,
         index_dir: Path,
         catalog: Catalog,
-        head: Head | None,
+        head: IndexHead | None,
         plan: _Plan,
         config: IndexConfig,
         models: Embedder,
@@ -179,7 +181,7 @@ class _Writer:
         self._rows: list[dict[str, Any]] = []
         self._taken = dict(plan.unchanged)
         self.head = head
-        self.read: list[tuple[Entry, list[str]]] = []
+        self.read: list[tuple[DocumentEntry, list[str]]] = []
         self.embedded = 0
 
     async def run(self, now: datetime, progress: Progress, flat_rows: int) -> None:
@@ -210,7 +212,7 @@ class _Writer:
             table = await self._flush()
             chunks = await tables.index(table, language=self._config.language, flat_rows=flat_rows, again=new_language)
             version = int(await table.version())
-        head = Head(
+        head = IndexHead(
             table=self._table_name,
             table_version=version,
             digest="",
@@ -283,14 +285,14 @@ class _Writer:
         return self._table
 
 
-def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Entry, list[Passage]]:
+def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[DocumentEntry, list[Chunk]]:
     loaded = load(file.path, file.sidecar)
     text_hash = content_hash(loaded.text)
     found = document(loaded.raw, config, file=file.name, title=loaded.title or file.path.stem, text_hash=text_hash)
-    return Entry(found, file.name, file.hash, text_hash, named), cut(loaded, config.chunk)
+    return DocumentEntry(found, file.name, file.hash, text_hash, named), cut(loaded, config.chunk)
 
 
-def _notices(entry: Entry) -> list[Problem]:
+def _notices(entry: DocumentEntry) -> list[Problem]:
     """Why nobody will find a document, when that is so."""
     reasons = [] if entry.document.approved else ["it is not approved"]
     if not entry.document.readers:
@@ -307,7 +309,7 @@ def _notices(entry: Entry) -> list[Problem]:
     ]
 
 
-def _row(entry: Entry, ordinal: int, passage: Passage, key: str, vector: Sequence[float]) -> dict[str, Any]:
+def _row(entry: DocumentEntry, ordinal: int, passage: Chunk, key: str, vector: Sequence[float]) -> dict[str, Any]:
     document = entry.document
     return {
         "document": document.id,

@@ -19,7 +19,7 @@ from typing import Any
 from sluicegate.errors import RetrievalError, nearest
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import Document, Readable, by_labels, day_number, where
-from sluicegate.retrieval.catalog import Catalog, Head
+from sluicegate.retrieval.catalog import Catalog, IndexHead
 from sluicegate.retrieval.chunking import content_hash
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import embedded
@@ -46,7 +46,7 @@ _COLUMNS = ["document", "ordinal", "start", "end", "hash", "vector"]
 class _Snapshot:
     """An index at one moment."""
 
-    head: Head
+    head: IndexHead
     documents: dict[str, Document]
 
 
@@ -63,7 +63,7 @@ class _Hit:
 class LanceRetriever:
     """Searches the indexes in `folder`, one subfolder each, as `ingest` leaves them.
 
-    `readable` says what a principal may read in an index, as the policy room's `Reading.readable` does; its `permits`
+    `readable` says what a principal may read in an index, like `ReadFilters.readable` of the policies; its `permits`
     is asked once more for every document that would be returned. An index that another process brings up to date is
     seen from the next search on.
     """
@@ -242,7 +242,7 @@ class LanceRetriever:
         self._snapshots[index] = _Snapshot(head, documents)
         return self._snapshots[index]
 
-    async def _table(self, index: str, head: Head) -> Any:
+    async def _table(self, index: str, head: IndexHead) -> Any:
         known = self._tables.get(index)
         if known and known[:2] == (head.table, head.table_version):
             return known[2]

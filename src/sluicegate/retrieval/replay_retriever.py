@@ -12,7 +12,7 @@ from typing import Literal
 from sluicegate.services import Retriever
 from sluicegate.state import DocumentRef, Principal
 
-__all__ = ["Recorded", "Serving", "passages"]
+__all__ = ["ReplayRetriever", "Serving", "passages"]
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ _SERVING: ContextVar[Serving | None] = ContextVar("serving", default=None)
 
 @contextmanager
 def passages(documents: Sequence[DocumentRef] | None) -> Generator[Serving]:
-    """Let `Recorded` serve these within, also to tasks started within."""
+    """Let `ReplayRetriever` serve these within, also to tasks started within."""
     serving = Serving(documents)
     token = _SERVING.set(serving)
     try:
@@ -41,7 +41,7 @@ def passages(documents: Sequence[DocumentRef] | None) -> Generator[Serving]:
         _SERVING.reset(token)
 
 
-class Recorded:
+class ReplayRetriever:
     """`services.Retriever` that serves the `passages` it stands within, whatever is asked for; else it searches."""
 
     def __init__(self, inner: Retriever) -> None:

@@ -10,7 +10,7 @@ from sluicegate.routing.intent.artifact import check_fits, read_artifact
 from sluicegate.routing.intent.cascade import CascadeRouter
 from sluicegate.routing.intent.router import EmbedNow, FittedRouter
 from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
-from sluicegate.routing.probe_gate import Admission
+from sluicegate.routing.probe_gate import ProbeGate
 from sluicegate.services import Models, Router
 
 __all__ = ["UNPROVED", "open_router"]
@@ -37,8 +37,8 @@ def open_router(
     """
     decoder = LabelDecoder(models, config.slm, intents)
 
-    def admission(instead: str) -> Admission:
-        return Admission(lambda: models.admitted(config.slm, "label"), models.describe(config.slm), instead)
+    def admission(instead: str) -> ProbeGate:
+        return ProbeGate(lambda: models.admitted(config.slm, "label"), models.describe(config.slm), instead)
 
     if config.strategy == "slm":
         named = json.dumps([sorted(intents.items()), models.describe(config.slm)])

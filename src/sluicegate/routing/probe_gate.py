@@ -8,12 +8,12 @@ head names a label that no branch on `router.threshold` trusts. Both say so once
 import logging
 from collections.abc import Awaitable, Callable
 
-__all__ = ["Admission"]
+__all__ = ["ProbeGate"]
 
 log = logging.getLogger(__name__)
 
 
-class Admission:
+class ProbeGate:
     """Asks before each use, so that a probe counts from the moment it is kept; warns the first time it is refused."""
 
     def __init__(self, admitted: Callable[[], Awaitable[bool]], model: str, instead: str) -> None:

@@ -9,10 +9,10 @@ from typing import Any, TypedDict
 from sluicegate.services import Observation, Services, Span, Tracer
 from sluicegate.state import Branch
 
-__all__ = ["OnStep", "Step", "telling", "watched"]
+__all__ = ["FinishedStep", "OnStep", "telling", "watched"]
 
 
-class Step(TypedDict):
+class FinishedStep(TypedDict):
     """One step that is done."""
 
     node: str
@@ -21,7 +21,7 @@ class Step(TypedDict):
     reason: str
 
 
-OnStep = Callable[[Step], None]
+OnStep = Callable[[FinishedStep], None]
 _ON_STEP: ContextVar[OnStep | None] = ContextVar("on_step", default=None)
 
 

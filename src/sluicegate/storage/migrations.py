@@ -13,11 +13,11 @@ from typing import Any
 
 from sluicegate.errors import CorruptError, RunError
 
-__all__ = ["Schema", "Step", "migrate_file", "migrate_server"]
+__all__ = ["Migration", "Schema", "migrate_file", "migrate_server"]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Migration:
     """One change of a format. What has been released is never edited: the next change is the next step."""
 
     sql: str
@@ -32,7 +32,7 @@ class Schema:
 
     name: str
     """In a home the file is ``NAME.sqlite``; on a server it is the part that the table of formats names."""
-    steps: tuple[Step, ...]
+    steps: tuple[Migration, ...]
     durable: bool = False
     """A file keeps what was committed over a power cut too."""
     secure: bool = False
@@ -75,7 +75,7 @@ def _version(connection: sqlite3.Connection) -> int:
     return connection.execute("PRAGMA user_version").fetchone()[0]
 
 
-def _complete(connection: sqlite3.Connection, step: Step, path: Path | str) -> None:
+def _complete(connection: sqlite3.Connection, step: Migration, path: Path | str) -> None:
     """Give the tables of an unnumbered file the columns that they lack."""
     whole = sqlite3.connect(":memory:")
     try:

@@ -4,19 +4,19 @@
     found = await tasks.extract("3 monitors for room 204", schema)
     found = tasks.sync.extract("3 monitors for room 204", schema)   # outside an event loop
 
-Each uses the small models (see `default_models`), gives a `Found` with the value, a confidence and what really
+Each uses the small models (see `default_models`), gives a `TaskResult` with the value, a confidence and what really
 answered, and has a small labelled set that tells how well a model does it: `measure("extract")`.
 """
 
 from sluicegate.tasks import sync
-from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
-from sluicegate.tasks.measuring import TASKS, Measured, TaskName, measure
+from sluicegate.tasks.calls import TaskResult, check, classify, default_models, extract, route, summarise, tag
+from sluicegate.tasks.measuring import TASKS, TaskMeasurement, TaskName, measure
 
 __all__ = [
     "TASKS",
-    "Found",
-    "Measured",
+    "TaskMeasurement",
     "TaskName",
+    "TaskResult",
     "check",
     "classify",
     "default_models",

@@ -16,14 +16,14 @@ from sluicegate.nodes.tagging import nearness, tagged
 from sluicegate.nodes.writing.generation import unusable
 from sluicegate.services import Completion, EmbeddingRequest, Message, ModelRequest, ModelStep
 
-__all__ = ["Found", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
+__all__ = ["TaskResult", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class TaskResult(Generic[T]):
     """What a task came to."""
 
     value: T
@@ -49,7 +49,7 @@ async def classify(
     *,
     by: Literal["meaning", "decoding"] = "meaning",
     models: ModelSet | None = None,
-) -> Found[str]:
+) -> TaskResult[str]:
     """The one label that fits; a mapping gives each label's description. Raises `ModelError`.
 
     ``meaning`` compares embeddings, which a very small model's decoding does not reach; ``decoding`` lets the text
@@ -68,17 +68,17 @@ async def classify(
         scores = await LabelDecoder(naming, "slm", describe).decode(text, list(labels))
         model = naming.seen
     best = max(scores, key=lambda label: scores[label])
-    return Found(best, scores[best], model, ms=_since(started))
+    return TaskResult(best, scores[best], model, ms=_since(started))
 
 
 @overload
 async def extract(
     text: str, schema: Mapping[str, Any], *, models: ModelSet | None = None, retries: int = 1, max_tokens: int = 200
-) -> Found[dict[str, Any]]: ...
+) -> TaskResult[dict[str, Any]]: ...
 @overload
 async def extract(
     text: str, schema: type[M], *, models: ModelSet | None = None, retries: int = 1, max_tokens: int = 200
-) -> Found[M]: ...
+) -> TaskResult[M]: ...
 async def extract(
     text: str,
     schema: Mapping[str, Any] | type[BaseModel],
@@ -86,7 +86,7 @@ async def extract(
     models: ModelSet | None = None,
     retries: int = 1,
     max_tokens: int = 200,
-) -> Found[Any]:
+) -> TaskResult[Any]:
     """An object that fits a JSON Schema or a pydantic model, from the words of `text`.
 
     What does not fit is asked for again, with the error. Raises `ModelError` SG305 when nothing fits in the end.
@@ -108,7 +108,7 @@ async def tag(
     limits: Mapping[str, float] | None = None,
     models: ModelSet | None = None,
     most: int = 3,
-) -> Found[list[str]]:
+) -> TaskResult[list[str]]:
     """Up to `most` of `tags` whose meaning is near the text's, nearest first, possibly none. Raises `ModelError`.
 
     A mapping gives each tag's words, `limits` the similarity from which a tag fits; the kind `tag` finds the same.
@@ -118,10 +118,10 @@ async def tag(
     made = await tagged(models, "embedder", text, words, limits=limits, most=most)
     doubt = min((abs(made.scores[name] - made.limits[name]) for name in words), default=0.0)
     sure = 1 / (1 + math.exp(-doubt / _WIDTH))
-    return Found(made.found, sure, made.model, ms=_since(started))
+    return TaskResult(made.found, sure, made.model, ms=_since(started))
 
 
-async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: int = 100) -> Found[str]:
+async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: int = 100) -> TaskResult[str]:
     """`text` in a sentence or two. Raises `ModelError`."""
     models, started = models or default_models(), time.perf_counter()
     messages = [
@@ -131,10 +131,10 @@ async def summarise(text: str, *, models: ModelSet | None = None, max_tokens: in
         Message("user", text),
     ]
     said = await models.chat(ModelRequest("slm", messages, max_tokens, logprobs=1))
-    return Found(said.text.strip(), said.mean_probability, said.model, ms=_since(started))
+    return TaskResult(said.text.strip(), said.mean_probability, said.model, ms=_since(started))
 
 
-async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSet | None = None) -> Found[str]:
+async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSet | None = None) -> TaskResult[str]:
     """The label of a fitted router, or `otherwise` where its confidence is below the threshold it was fitted with.
 
     `router` is an artifact's folder, written by `sluicegate router fit`. Raises `ModelError` SG310 to SG312.
@@ -152,10 +152,10 @@ async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSe
 
     said = await FittedRouter(artifact, embed=embed if embedder else None).classify(text)
     label = said.label if said.confidence >= said.threshold else otherwise
-    return Found(label, said.confidence, said.by, ms=_since(started))
+    return TaskResult(label, said.confidence, said.by, ms=_since(started))
 
 
-async def check(text: str, source: str, *, models: ModelSet | None = None) -> Found[bool]:
+async def check(text: str, source: str, *, models: ModelSet | None = None) -> TaskResult[bool]:
     """Whether `source` says what `text` says, in the small model's opinion. Raises `ModelError`.
 
     The guards (`sluicegate guard`) look for other faults: personal data, secrets, tone.
@@ -166,7 +166,7 @@ async def check(text: str, source: str, *, models: ModelSet | None = None) -> Fo
         by="decoding",
         models=models,
     )
-    return Found(said.value == "yes", said.confidence, said.model, ms=said.ms)
+    return TaskResult(said.value == "yes", said.confidence, said.model, ms=said.ms)
 
 
 _WIDTH = 0.05
@@ -198,7 +198,7 @@ async def _structured(
     kind: type[BaseModel] | None,
     retries: int,
     max_tokens: int,
-) -> Found[Any]:
+) -> TaskResult[Any]:
     """`models` holds an answer to the schema and asks once more by itself; here to what only pydantic can say."""
     models, started = models or default_models(), time.perf_counter()
     messages = list(asked)
@@ -219,7 +219,7 @@ async def _structured(
                 Message("user", f"That answer cannot be used: {wrong}. Answer again, with JSON that fits."),
             ]
             continue
-        return Found(value, said.mean_probability, said.model, attempt, _since(started))
+        return TaskResult(value, said.mean_probability, said.model, attempt, _since(started))
     raise UnusableAnswerError(f"no valid answer after {retries + 1} attempts: {wrong or 'none fits the schema'}")
 
 

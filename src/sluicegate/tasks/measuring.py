@@ -19,16 +19,16 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.models.probes.probe import TASKS as PROBES
 from sluicegate.models.probes.probe import interval, rows_of
 from sluicegate.nodes.writing.generation import unusable
-from sluicegate.tasks.calls import Found, check, classify, default_models, extract, route, summarise, tag
+from sluicegate.tasks.calls import TaskResult, check, classify, default_models, extract, route, summarise, tag
 
-__all__ = ["TASKS", "Measured", "TaskName", "measure"]
+__all__ = ["TASKS", "TaskMeasurement", "TaskName", "measure"]
 
 TaskName = Literal["classify", "extract", "tag", "summarise", "route", "check"]
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class TaskMeasurement:
     task: str
     model: str
     right: int
@@ -46,7 +46,7 @@ class Measured:
 @dataclass(frozen=True, slots=True)
 class _Set:
     rows: Callable[[], list[Any]]
-    ask: Callable[[Row, ModelSet], Awaitable[Found[Any]]]
+    ask: Callable[[Row, ModelSet], Awaitable[TaskResult[Any]]]
     right: Callable[[Row, Any], bool]
 
 
@@ -56,7 +56,7 @@ async def measure(
     models: ModelSet | None = None,
     limit: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
-) -> Measured:
+) -> TaskMeasurement:
     """The accuracy on the task's set. An answer that fits no schema is wrong; any other failure is raised."""
     own, chosen = models or default_models(), TASKS[task]
     rows, right, model = chosen.rows()[:limit], 0, ""
@@ -74,7 +74,7 @@ async def measure(
         if on_progress:
             on_progress(number, len(rows))
     low, high = interval(right, len(rows))
-    return Measured(task, model, right, len(rows), low, high, statistics.median(times) if times else 0.0)
+    return TaskMeasurement(task, model, right, len(rows), low, high, statistics.median(times) if times else 0.0)
 
 
 def _own(name: str) -> list[Row]:

@@ -22,7 +22,7 @@ def _waiting(task: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 classify = _waiting(calls.classify)
-extract: Callable[..., calls.Found[Any]] = _waiting(calls.extract)
+extract: Callable[..., calls.TaskResult[Any]] = _waiting(calls.extract)
 tag = _waiting(calls.tag)
 summarise = _waiting(calls.summarise)
 route = _waiting(calls.route)

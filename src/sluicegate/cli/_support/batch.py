@@ -8,7 +8,7 @@ import typer
 from sluicegate.cli._support.console import notes
 
 if TYPE_CHECKING:
-    from sluicegate.evals.evaluation.estimate import Estimate
+    from sluicegate.evals.evaluation.estimate import BatchCost
     from sluicegate.graphs.config.load import Workflow
     from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
@@ -27,16 +27,16 @@ def before_it_starts(
 
     Raises `BudgetError` SG503 where `left` is less, unless `over`.
     """
-    from sluicegate.evals.evaluation.estimate import Bounds, estimate, must_fit
+    from sluicegate.evals.evaluation.estimate import CostBounds, estimate, must_fit
 
-    found = estimate(Bounds(opened), texts)
+    found = estimate(CostBounds(opened), texts)
     if found.usd != 0:
         notes().print(told(found, left), markup=False, soft_wrap=True)
     if not over:
         must_fit(found, left, of=of)
 
 
-def told(found: "Estimate", left: float | None) -> str:
+def told(found: "BatchCost", left: float | None) -> str:
     """The bound as one line."""
     if found.usd is None:
         return f"{found.requests} requests: cost bounded by {found.by}"

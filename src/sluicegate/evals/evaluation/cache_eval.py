@@ -17,10 +17,10 @@ from sluicegate.evals.evaluation.intervals import Estimate, rate
 from sluicegate.policies.cache.paraphrase import difference
 from sluicegate.services import EmbeddingRequest, Models
 
-__all__ = ["Pair", "Tried", "figures", "read_pairs", "try_pairs"]
+__all__ = ["PairTrial", "QuestionPair", "figures", "read_pairs", "try_pairs"]
 
 
-class Pair(BaseModel):
+class QuestionPair(BaseModel):
     """A row of a file of pairs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
@@ -36,16 +36,16 @@ class Pair(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
+class PairTrial:
     """One pair and what the cache makes of it."""
 
-    pair: Pair
+    pair: QuestionPair
     similarity: float
     difference: str
     """Why the verifier refuses; empty when it does not."""
 
 
-def read_pairs(file: Path, *, part: str = "") -> list[Pair]:
+def read_pairs(file: Path, *, part: str = "") -> list[QuestionPair]:
     """The pairs of a JSON Lines file, or one part of them.
 
     Raises `ConfigError` SG101 (unreadable), SG140 (bad rows, each by its line, or none of this part).
@@ -54,13 +54,13 @@ def read_pairs(file: Path, *, part: str = "") -> list[Pair]:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem("SG101", f"cannot read {file}: {type(error).__name__}")]) from error
-    pairs: list[Pair] = []
+    pairs: list[QuestionPair] = []
     problems: list[Problem] = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            pairs.append(Pair.model_validate_json(line))
+            pairs.append(QuestionPair.model_validate_json(line))
         except ValidationError as error:
             first = error.errors()[0]
             what = f"not a pair: {'.'.join(map(str, first['loc']))} {first['msg']}"
@@ -77,19 +77,19 @@ def read_pairs(file: Path, *, part: str = "") -> list[Pair]:
     return chosen
 
 
-async def try_pairs(pairs: Sequence[Pair], models: Models, embedder: str = "embedder") -> list[Tried]:
+async def try_pairs(pairs: Sequence[QuestionPair], models: Models, embedder: str = "embedder") -> list[PairTrial]:
     """Embed and compare. Raises `ModelError`."""
     vectors = (
         await models.embed(EmbeddingRequest(embedder, [text for pair in pairs for text in (pair.one, pair.other)]))
     ).vectors
-    found: list[Tried] = []
+    found: list[PairTrial] = []
     for pair, one, other in zip(pairs, vectors[::2], vectors[1::2], strict=True):
         similarity = sum(a * b for a, b in zip(one, other, strict=True))
-        found.append(Tried(pair, similarity, difference(pair.one, pair.other)))
+        found.append(PairTrial(pair, similarity, difference(pair.one, pair.other)))
     return found
 
 
-def figures(tried: Sequence[Tried], similarity: float) -> dict[str, Any]:
+def figures(tried: Sequence[PairTrial], similarity: float) -> dict[str, Any]:
     """Plain data: counts, precision and recall of the cache and of the similarity alone, and both by kind."""
     kinds = dict.fromkeys((each.pair.kind, each.pair.same) for each in tried)
     return {
@@ -120,7 +120,7 @@ def figures(tried: Sequence[Tried], similarity: float) -> dict[str, Any]:
     }
 
 
-def _both(hits: Sequence[Tried], tried: Sequence[Tried]) -> dict[str, Any]:
+def _both(hits: Sequence[PairTrial], tried: Sequence[PairTrial]) -> dict[str, Any]:
     paraphrases = [each for each in tried if each.pair.same]
     chosen = {id(each) for each in hits}
     return {

@@ -25,7 +25,7 @@ from sluicegate.nodes.kinds.tag import Tag
 from sluicegate.nodes.registry import BUILT_IN
 from sluicegate.retrieval.catalog import Catalog
 
-__all__ = ["Bounds", "Estimate", "estimate", "must_fit", "visits"]
+__all__ = ["BatchCost", "CostBounds", "estimate", "must_fit", "visits"]
 
 _AROUND = 100
 """Tokens of numbers and headings around the sources of a prompt, and of the words around an answer sent back."""
@@ -38,7 +38,7 @@ _WRITES = frozenset({"generates", "classifies", "checks"})
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class BatchCost:
     """The upper bound of a batch, US dollars."""
 
     requests: int
@@ -50,7 +50,7 @@ class Estimate:
     """What bounds it, in words."""
 
 
-class Bounds:
+class CostBounds:
     """The upper bound of each request of one workflow. Reads its indexes once; asks no model."""
 
     def __init__(self, opened: Opened) -> None:
@@ -116,19 +116,19 @@ class Bounds:
         return self._models.bound(role, prompt, answer)
 
 
-def estimate(bounds: Bounds, texts: Sequence[str]) -> Estimate:
+def estimate(bounds: CostBounds, texts: Sequence[str]) -> BatchCost:
     """The upper bound of a batch."""
     found = [bounds.of(text) for text in texts]
     known = [usd for usd in found if usd is not None]
     if len(known) < len(found):
-        return Estimate(len(texts), None, None, f"nothing: {bounds.unbounded}, and no `budget.per_run_usd`")
+        return BatchCost(len(texts), None, None, f"nothing: {bounds.unbounded}, and no `budget.per_run_usd`")
     dearest = max(known, default=0.0)
     capped = bounds.cap is not None and dearest == bounds.cap and dearest > 0
     by = "`budget.per_run_usd`" if capped else "prompts, passages and caps on the output, at list price"
-    return Estimate(len(texts), sum(known), dearest, by)
+    return BatchCost(len(texts), sum(known), dearest, by)
 
 
-def must_fit(found: Estimate, left: float | None, *, of: str) -> None:
+def must_fit(found: BatchCost, left: float | None, *, of: str) -> None:
     """Raises `BudgetError` SG503 when a batch may cost more than is `left`; None is no cap."""
     if found.usd is not None and left is not None and found.usd > left:
         raise BudgetError(

@@ -20,9 +20,9 @@ from sluicegate.routing.calibration.calibration import ece
 
 __all__ = [
     "FIGURES",
-    "Change",
     "Figure",
-    "Threshold",
+    "FigureChange",
+    "FigureThreshold",
     "as_json",
     "compare",
     "models_of",
@@ -114,7 +114,7 @@ def _estimate(figure: Figure, rows: Sequence[Row]) -> Estimate | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class FigureChange:
     """A figure now and before; `difference` is of the rows that both have, pair by pair."""
 
     now: float
@@ -123,11 +123,11 @@ class Change:
     """Now less before; None where rows do not add up to the figure (percentiles, calibration)."""
 
 
-def compare(now: Sequence[Row], before: Sequence[Row]) -> dict[str, Change]:
+def compare(now: Sequence[Row], before: Sequence[Row]) -> dict[str, FigureChange]:
     """The figures that both evaluations have."""
     ours, theirs = _figures(now), _figures(before)
     earlier = {row.case: row for row in before}
-    found: dict[str, Change] = {}
+    found: dict[str, FigureChange] = {}
     for name in ours.keys() & theirs.keys():
         figure, difference = FIGURES[name], None
         if figure.kind in ("rate", "mean"):
@@ -138,12 +138,12 @@ def compare(now: Sequence[Row], before: Sequence[Row]) -> dict[str, Change]:
                 if row.case in earlier and figure.metric in row.metrics and figure.metric in earlier[row.case].metrics
             ]
             difference = bootstrap(np.array(pairs, float))
-        found[name] = Change(ours[name].value, theirs[name].value, difference)
+        found[name] = FigureChange(ours[name].value, theirs[name].value, difference)
     return {name: found[name] for name in FIGURES if name in found}
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
+class FigureThreshold:
     """A figure that an evaluation must reach, such as ``correct>=0.8``."""
 
     name: str
@@ -162,7 +162,7 @@ class Threshold:
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {">=": operator.ge, "<=": operator.le}
 
 
-def parse_threshold(text: str) -> Threshold:
+def parse_threshold(text: str) -> FigureThreshold:
     """Raises `ConfigError` SG107 (not of the form), SG122 (no such figure)."""
     found = re.fullmatch(r"\s*([a-z_0-9]+)\s*(>=|<=)\s*(\d+(?:\.\d+)?)\s*", text)
     if not found:
@@ -172,7 +172,7 @@ def parse_threshold(text: str) -> Threshold:
         raise ConfigError(
             [Problem("SG122", f"unknown metric {name!r}", choices=tuple(FIGURES), suggestion=nearest(name, FIGURES))]
         )
-    return Threshold(name, sign, float(value))
+    return FigureThreshold(name, sign, float(value))
 
 
 def as_json(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:

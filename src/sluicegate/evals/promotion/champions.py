@@ -18,13 +18,13 @@ from sluicegate.errors import CorruptError, RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 
-__all__ = ["Changed", "Entry", "champion", "history", "promote", "resumes_on", "rollback"]
+__all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback"]
 
 Changed = Literal["refuse", "kept", "migrate"]
 """What to do with a run of another version than the one that serves: refuse, finish on that, go on under this."""
 
 
-class Entry(TypedDict):
+class ServedVersion(TypedDict):
     """One change of what serves."""
 
     version: int
@@ -63,7 +63,7 @@ def champion(workflow: str) -> Path | None:
     return path
 
 
-def history(workflow: str) -> list[Entry]:
+def history(workflow: str) -> list[ServedVersion]:
     """Every change, oldest first; the last one serves."""
     file = _file(workflow)
     try:
@@ -93,7 +93,7 @@ def promote(
     before: tuple[Path, str],
     by: str,
     facts: Mapping[str, Any],
-) -> Entry:
+) -> ServedVersion:
     """Let `path` serve from now on. `before` is the champion's file and digest, for the way back.
 
     Promoting what serves already changes nothing. Raises `RunError` SG606, SG607.
@@ -108,7 +108,7 @@ def promote(
         return _change(workflow, entries, _entry(last + 1, "promote", path, digest, last, by, facts))
 
 
-def rollback(workflow: str, *, by: str, reason: str) -> Entry:
+def rollback(workflow: str, *, by: str, reason: str) -> ServedVersion:
     """Go back to the version that served before the one that serves now. Raises `RunError` SG618 when there is none."""
     with _locked(workflow) as entries:
         by_version = {entry["version"]: entry for entry in entries}
@@ -122,7 +122,7 @@ def rollback(workflow: str, *, by: str, reason: str) -> Entry:
         return _change(workflow, entries, new)
 
 
-def _change(workflow: str, entries: list[Entry], new: Entry) -> Entry:
+def _change(workflow: str, entries: list[ServedVersion], new: ServedVersion) -> ServedVersion:
     # reasons are people's words: the log keeps them as keyed hashes
     words = {key: str(value) for key, value in new["facts"].items() if key == "reason"}
     facts = {key: value for key, value in new["facts"].items() if key != "reason"}
@@ -158,7 +158,7 @@ def _change(workflow: str, entries: list[Entry], new: Entry) -> Entry:
 
 
 @contextmanager
-def _locked(workflow: str) -> Generator[list[Entry]]:
+def _locked(workflow: str) -> Generator[list[ServedVersion]]:
     """One change at a time, across processes."""
     file = _file(workflow)
     try:
@@ -175,7 +175,9 @@ def _file(workflow: str) -> Path:
     return home() / "champions" / f"{workflow}.json"
 
 
-def _entry(version: int, action: str, path: Path, digest: str, back: int, by: str, facts: Mapping[str, Any]) -> Entry:
+def _entry(
+    version: int, action: str, path: Path, digest: str, back: int, by: str, facts: Mapping[str, Any]
+) -> ServedVersion:
     return {
         "version": version,
         "action": action,

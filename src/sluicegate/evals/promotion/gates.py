@@ -16,11 +16,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.evals.promotion.plan import LOWER_IS_BETTER, Bounded, Goal, Limit, Plan
+from sluicegate.evals.promotion.plan import LOWER_IS_BETTER, Bounded, Goal, Plan, SafetyLimit
 from sluicegate.evals.promotion.sequences import Bounds, difference_bounds, difference_sequence
 from sluicegate.routing.calibration.threshold import upper_bound
 
-__all__ = ["Decision", "Gate", "Pair", "Verdict", "counted", "decide"]
+__all__ = ["Gate", "Pair", "PromotionDecision", "Verdict", "counted", "decide"]
 
 Floats = NDArray[np.float64]
 Values = Mapping[str, Floats]
@@ -63,7 +63,7 @@ class Gate:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PromotionDecision:
     verdict: Verdict
     reason: str
     """In one sentence."""
@@ -82,7 +82,7 @@ class Decision:
 
 def decide(
     plan: Plan, pairs: Sequence[Pair], *, shed: int = 0, problems: Sequence[str] = (), detail: bool = True
-) -> Decision:
+) -> PromotionDecision:
     """Judge pairs in the order they were made; those beyond the plan's maximum are left out.
 
     `shed` is how many sampled requests were not shadowed; `problems` are reasons why the pairs cannot be compared at
@@ -99,7 +99,7 @@ def decide(
     ]
     verdict, reason = _verdict(plan, gates, len(pairs), days)
     compared = _items(plan) if detail else ()
-    return Decision(
+    return PromotionDecision(
         verdict,
         reason,
         gates,
@@ -166,7 +166,7 @@ def looks(plan: Plan) -> list[int]:
     return [plan.pairs.minimum * 2**number for number in range(count)]
 
 
-def _safety(plan: Plan, limit: Limit, pairs: Sequence[Pair]) -> Gate:
+def _safety(plan: Plan, limit: SafetyLimit, pairs: Sequence[Pair]) -> Gate:
     sizes = looks(plan)
     level = 1 - plan.error / len(sizes)
     taken = max((size for size in sizes if size <= len(pairs)), default=len(pairs))

@@ -16,7 +16,7 @@ from sluicegate.errors import ConfigError
 from sluicegate.graphs.config.source import read
 from sluicegate.graphs.config.validate import Faults, validated
 
-__all__ = ["Bounded", "Event", "Goal", "Guardrail", "Limit", "Metric", "Plan", "read_plan"]
+__all__ = ["Bounded", "Event", "Goal", "Guardrail", "Metric", "Plan", "SafetyLimit", "read_plan"]
 
 Metric = Literal[
     "correct", "intent_right", "grounded", "checks_passed", "answered", "without_llm", "without_human",
@@ -30,11 +30,11 @@ Event = Literal["failed", "timed_out", "must_refuse_answered", "must_answer_refu
 LOWER_IS_BETTER = frozenset({"usd", "list_usd", "seconds"})
 
 
-class Block(BaseModel):
+class _Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Bounded(Block):
+class Bounded(_Block):
     """One metric of both versions, compared pair by pair."""
 
     metric: Metric
@@ -60,7 +60,7 @@ class Goal(Bounded):
     """By how much the challenger must be better."""
 
 
-class Limit(Block):
+class SafetyLimit(_Block):
     """A hard safety limit: shown by an exact bound, whatever else the challenger is good at."""
 
     event: Event
@@ -69,7 +69,7 @@ class Limit(Block):
     """The largest share of pairs on which it may happen."""
 
 
-class Pairs(Block):
+class Pairs(_Block):
     minimum: int = Field(ge=20)
     """Pairs before anything is decided."""
     maximum: int = Field(le=1_000_000)
@@ -82,7 +82,7 @@ class Pairs(Block):
         return self
 
 
-class Sample(Block):
+class Sample(_Block):
     """Which requests are shadowed. The same request id is always decided the same way."""
 
     by: Literal["intent", "path", "language", "channel"] = "intent"
@@ -93,7 +93,7 @@ class Sample(Block):
     """Other shares for single strata, such as ``{access_request: 1.0}``."""
 
 
-class Daily(Block):
+class Daily(_Block):
     """Caps on the shadow's own use per day (UTC)."""
 
     usd: float = Field(default=1.0, ge=0)
@@ -102,7 +102,7 @@ class Daily(Block):
     """Most pairs in a day."""
 
 
-class Plan(Block):
+class Plan(_Block):
     """A comparison of a challenger with its champion, fixed before it starts."""
 
     plan: str = Field(min_length=1)
@@ -111,7 +111,7 @@ class Plan(Block):
     """The one thing the challenger is to be better at."""
     guardrails: tuple[Guardrail, ...] = Field(min_length=1)
     """What it must be no worse at, each with its margin."""
-    limits: tuple[Limit, ...] = Field(min_length=1)
+    limits: tuple[SafetyLimit, ...] = Field(min_length=1)
     """Hard safety limits."""
     pairs: Pairs
     """How many pairs."""

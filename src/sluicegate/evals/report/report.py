@@ -8,7 +8,15 @@ from xml.etree import ElementTree
 
 from sluicegate.evals.evaluation.intervals import Estimate
 from sluicegate.evals.evaluation.result_store import Row
-from sluicegate.evals.evaluation.summary import FIGURES, Change, Threshold, compare, models_of, stand_ins, summarise
+from sluicegate.evals.evaluation.summary import (
+    FIGURES,
+    FigureChange,
+    FigureThreshold,
+    compare,
+    models_of,
+    stand_ins,
+    summarise,
+)
 from sluicegate.evals.report.figures import Point, cost_quality_plot
 from sluicegate.evals.report.html import document, folded, section, table
 
@@ -45,7 +53,7 @@ class Report:
     data_hash: str
     rows: Mapping[str, Sequence[Row]]
     """By variant; ``workflow`` is always there."""
-    thresholds: Sequence[Threshold] = ()
+    thresholds: Sequence[FigureThreshold] = ()
     before: Mapping[str, Any] | None = None
     """The last evaluation of another version on rows of the same data, as `ResultStore.last` gives it."""
 
@@ -58,11 +66,11 @@ class Report:
         """Every run failed, which says nothing about how good the workflow is."""
         return all(row.error for row in self.own)
 
-    def failed_thresholds(self) -> list[Threshold]:
+    def failed_thresholds(self) -> list[FigureThreshold]:
         figures = summarise(self.own)["all"]
         return [threshold for threshold in self.thresholds if not threshold.holds(figures)]
 
-    def changes(self) -> dict[str, Change]:
+    def changes(self) -> dict[str, FigureChange]:
         """Against the last evaluation, of the rows that both have."""
         if not self.before:
             return {}

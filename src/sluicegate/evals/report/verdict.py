@@ -5,7 +5,7 @@ from dataclasses import asdict
 from html import escape
 from typing import Any
 
-from sluicegate.evals.promotion.gates import Decision, counted
+from sluicegate.evals.promotion.gates import PromotionDecision, counted
 from sluicegate.evals.promotion.plan import Goal
 from sluicegate.evals.report.figures import forest_plot, sequence_plot
 from sluicegate.evals.report.html import Link, document, section, table
@@ -14,7 +14,7 @@ from sluicegate.evals.shadow.pairs import Registration
 __all__ = ["as_json", "gate_rows", "html", "withheld_note"]
 
 
-def as_json(decision: Decision, at: Registration) -> dict[str, Any]:
+def as_json(decision: PromotionDecision, at: Registration) -> dict[str, Any]:
     """Plain data, without the drawings' intermediate steps."""
     return {
         "verdict": decision.verdict,
@@ -33,7 +33,7 @@ def as_json(decision: Decision, at: Registration) -> dict[str, Any]:
     }
 
 
-def gate_rows(decision: Decision) -> list[list[str]]:
+def gate_rows(decision: PromotionDecision) -> list[list[str]]:
     """Gate, what, state, champion, challenger, reason: a line per gate."""
 
     def number(value: float | None) -> str:
@@ -45,13 +45,13 @@ def gate_rows(decision: Decision) -> list[list[str]]:
     ]
 
 
-def withheld_note(decision: Decision) -> str:
+def withheld_note(decision: PromotionDecision) -> str:
     """In how many pairs the challenger was not shown all that the champion had."""
     pairs = counted(decision.withheld, "pair")
     return f"In {pairs} the challenger's policies withheld from the requester a passage that the champion used."
 
 
-def html(decision: Decision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
+def html(decision: PromotionDecision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
     """The page. `traces` are the addresses of runs' traces; one without is shown by its id."""
     tones = {"passed": "+ ", "failed": "! ", "open": ""}
     gates = [[kind, name, tones[state] + state, *rest] for kind, name, state, *rest in gate_rows(decision)]

@@ -24,7 +24,7 @@ from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.policies.cache.cache import NoCache
-from sluicegate.retrieval.replay_retriever import Recorded, passages
+from sluicegate.retrieval.replay_retriever import ReplayRetriever, passages
 from sluicegate.run_summary import RunSummary
 from sluicegate.state import State
 
@@ -42,7 +42,7 @@ def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Cha
         lambda services: replace(
             services,
             models=Metered(services.models),
-            retriever=Recorded(services.retriever),
+            retriever=ReplayRetriever(services.retriever),
             cache=NoCache(),
         ),
     )

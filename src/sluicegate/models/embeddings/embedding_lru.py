@@ -8,13 +8,13 @@ from array import array
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 
-__all__ = ["Recent"]
+__all__ = ["EmbeddingLru"]
 
 MOST = 1_500_000
 """Numbers kept, 12 MB: 3,900 vectors of 384."""
 
 
-class Recent:
+class EmbeddingLru:
     """One model's latest vectors by text."""
 
     def __init__(self, most: int = MOST) -> None:

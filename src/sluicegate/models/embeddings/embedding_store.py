@@ -14,12 +14,12 @@ from sluicegate.home import cache_dir
 from sluicegate.storage.schemas import EMBEDDINGS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["Remembered"]
+__all__ = ["EmbeddingStore"]
 
 AT_ONCE = 500
 
 
-class Remembered:
+class EmbeddingStore:
     """The SQLite file ``embeddings.sqlite`` in the user's cache. A corrupt one is started anew."""
 
     def __init__(self) -> None:

@@ -16,13 +16,13 @@ from sluicegate.observe.audit.chain import GENESIS, is_checkpoint, parsed
 from sluicegate.observe.audit.keys import read_public
 from sluicegate.observe.audit.log import segments
 
-__all__ = ["Finding", "Verdict", "verify"]
+__all__ = ["AuditFinding", "AuditVerdict", "verify"]
 
 Kind = Literal["edited", "deleted", "reordered", "truncated", "rewritten", "signature", "torn", "unsigned"]
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class AuditFinding:
     """One way in which the log is not what was written."""
 
     kind: Kind
@@ -34,14 +34,14 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class AuditVerdict:
     """`tampered` is the answer; a log that a killed process left unfinished has findings but is not tampered with."""
 
     records: int
     first: int
     last: int
     checkpoints: int
-    findings: tuple[Finding, ...]
+    findings: tuple[AuditFinding, ...]
 
     @property
     def tampered(self) -> bool:
@@ -56,7 +56,7 @@ class _Line:
     own: str
 
 
-def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence[dict[str, Any]] = ()) -> Verdict:
+def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence[dict[str, Any]] = ()) -> AuditVerdict:
     """Check a log's folder. `public_key` (PEM) comes from elsewhere, else from the folder; `witnessed` are checkpoints
     that were kept elsewhere. Raises `RunError` SG603 when there is no log."""
     paths = segments(folder)
@@ -64,7 +64,7 @@ def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence
     if not (paths or (folder / "head").exists()) or not (public_key or pem.exists()):
         raise NotFoundError(f"no audit log in {folder}")
     key = read_public(public_key or pem.read_bytes())
-    findings: list[Finding] = []
+    findings: list[AuditFinding] = []
     statements = _statements(folder, key, findings)
     heads = _heads(folder, key)
     lines = _lines(paths, findings)
@@ -75,13 +75,13 @@ def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence
     if heads:
         _check_tail(lines, max(heads, key=lambda head: head["seq"]), findings)
     else:
-        findings.append(Finding("signature", 0, "head", "the head is missing or not signed with this key"))
+        findings.append(AuditFinding("signature", 0, "head", "the head is missing or not signed with this key"))
     seqs = [line.seq for line in lines]
     findings.sort(key=lambda finding: finding.seq)
-    return Verdict(len(lines), min(seqs, default=0), max(seqs, default=0), len(statements), tuple(findings))
+    return AuditVerdict(len(lines), min(seqs, default=0), max(seqs, default=0), len(statements), tuple(findings))
 
 
-def _statements(folder: Path, key: Any, findings: list[Finding]) -> list[dict[str, Any]]:
+def _statements(folder: Path, key: Any, findings: list[AuditFinding]) -> list[dict[str, Any]]:
     path = folder / "checkpoints.jsonl"
     statements: list[dict[str, Any]] = []
     for number, raw in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
@@ -89,7 +89,9 @@ def _statements(folder: Path, key: Any, findings: list[Finding]) -> list[dict[st
         if is_checkpoint(key, statement):
             statements.append(statement)
         else:
-            findings.append(Finding("signature", 0, f"{path.name}:{number}", "a checkpoint's signature is not valid"))
+            findings.append(
+                AuditFinding("signature", 0, f"{path.name}:{number}", "a checkpoint's signature is not valid")
+            )
     return statements
 
 
@@ -107,7 +109,7 @@ def _json(raw: bytes) -> Any:
         return None
 
 
-def _lines(paths: Sequence[Path], findings: list[Finding]) -> list[_Line]:
+def _lines(paths: Sequence[Path], findings: list[AuditFinding]) -> list[_Line]:
     lines: list[_Line] = []
     for path in paths:
         data = path.read_bytes()
@@ -117,9 +119,9 @@ def _lines(paths: Sequence[Path], findings: list[Finding]) -> list[_Line]:
             if found:
                 lines.append(_Line(place, found[0]["seq"], found[1], found[2]))
             elif path is paths[-1] and not raw.endswith(b"\n") and data.endswith(raw):
-                findings.append(Finding("torn", _seq(raw), place, "the last line is torn: its writer was killed"))
+                findings.append(AuditFinding("torn", _seq(raw), place, "the last line is torn: its writer was killed"))
             else:
-                findings.append(Finding("edited", _seq(raw), place, "the record does not match its hash"))
+                findings.append(AuditFinding("edited", _seq(raw), place, "the record does not match its hash"))
     return lines
 
 
@@ -129,7 +131,7 @@ def _seq(raw: bytes) -> int:
     return seq if isinstance(seq, int) else 0
 
 
-def _check_order(lines: Sequence[_Line], base: dict[str, Any], findings: list[Finding]) -> None:
+def _check_order(lines: Sequence[_Line], base: dict[str, Any], findings: list[AuditFinding]) -> None:
     edited = {finding.seq for finding in findings if finding.kind == "edited"}
     present = {line.seq for line in lines} | edited
     expected, previous = base["seq"] + 1, base["hash"]
@@ -138,24 +140,26 @@ def _check_order(lines: Sequence[_Line], base: dict[str, Any], findings: list[Fi
             missing = [seq for seq in range(expected, line.seq) if seq not in present]
             if missing:
                 span = f"{missing[0]}" if len(missing) == 1 else f"{missing[0]} to {missing[-1]}"
-                findings.append(Finding("deleted", missing[0], line.place, f"missing before this line: {span}"))
+                findings.append(AuditFinding("deleted", missing[0], line.place, f"missing before this line: {span}"))
             elif not all(seq in edited for seq in range(expected, line.seq)) or line.seq < expected:
-                findings.append(Finding("reordered", line.seq, line.place, f"is at the position of {expected}"))
+                findings.append(AuditFinding("reordered", line.seq, line.place, f"is at the position of {expected}"))
         elif line.previous != previous:
             message = "does not follow from the record before it"
-            findings.append(Finding("rewritten", line.seq, line.place, message))
+            findings.append(AuditFinding("rewritten", line.seq, line.place, message))
         expected, previous = line.seq + 1, line.own
 
 
 def _check_statements(
-    lines: Sequence[_Line], base: dict[str, Any], statements: Sequence[Any], key: Any, findings: list[Finding]
+    lines: Sequence[_Line], base: dict[str, Any], statements: Sequence[Any], key: Any, findings: list[AuditFinding]
 ) -> None:
     hashes = {line.seq: line for line in lines}
     last = max(hashes, default=base["seq"])
     seen: set[int] = set()
     for statement in statements:
         if not is_checkpoint(key, statement):
-            findings.append(Finding("signature", 0, "", "a checkpoint that was passed in is not signed with this key"))
+            findings.append(
+                AuditFinding("signature", 0, "", "a checkpoint that was passed in is not signed with this key")
+            )
             continue
         seq = statement["seq"]
         if seq <= base["seq"] or seq in seen:
@@ -163,16 +167,16 @@ def _check_statements(
         seen.add(seq)
         line = hashes.get(seq)
         if line is not None and line.own != statement["hash"]:
-            findings.append(Finding("rewritten", seq, line.place, "another record was signed under this number"))
+            findings.append(AuditFinding("rewritten", seq, line.place, "another record was signed under this number"))
     if seen and max(seen) > last:
         message = f"a signed statement says that there are {max(seen)} records"
-        findings.append(Finding("truncated", last + 1, "", message))
+        findings.append(AuditFinding("truncated", last + 1, "", message))
 
 
-def _check_tail(lines: Sequence[_Line], head: dict[str, Any], findings: list[Finding]) -> None:
+def _check_tail(lines: Sequence[_Line], head: dict[str, Any], findings: list[AuditFinding]) -> None:
     beyond = [line for line in lines if line.seq > head["seq"]]
     if not beyond:
         return
     kind: Kind = "unsigned" if len(beyond) == 1 and beyond[0].previous == head["hash"] else "rewritten"
     message = "the head does not include this record" + (": its writer was killed" if kind == "unsigned" else "")
-    findings.append(Finding(kind, beyond[0].seq, beyond[0].place, message))
+    findings.append(AuditFinding(kind, beyond[0].seq, beyond[0].place, message))

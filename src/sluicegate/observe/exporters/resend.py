@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from sluicegate.observe.exporters.export import QueuedExporter, Sender
 from sluicegate.observe.tracing.store import RunFilter, Store
 
-__all__ = ["Pushed", "push"]
+__all__ = ["ResendReport", "push"]
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
+class ResendReport:
     destination: str
     runs: int
     """Runs that arrived whole."""
@@ -26,7 +26,7 @@ def push(
     again: bool = False,
     deadline_s: float = 30.0,
     progress: Callable[[], None] = lambda: None,
-) -> list[Pushed]:
+) -> list[ResendReport]:
     """Send the runs since a time that a destination has not confirmed; with `again` all of them.
 
     Repeating does no harm: ids are stable, so a server overwrites what it has. `deadline_s` is for one run; the first
@@ -36,7 +36,7 @@ def push(
     def confirm(destination: str, counts: dict[str, int]) -> None:
         store.delivered(destination, counts, whole=True)
 
-    results: list[Pushed] = []
+    results: list[ResendReport] = []
     for sender in senders:
         if again:
             rows = store.runs(RunFilter(since_ns=since_ns, shadow=True), limit=-1)
@@ -53,5 +53,5 @@ def push(
             done += 1
             progress()
         exporter.close(1.0)
-        results.append(Pushed(sender.destination, done, exporter.report().reason if done < len(runs) else ""))
+        results.append(ResendReport(sender.destination, done, exporter.report().reason if done < len(runs) else ""))
     return results

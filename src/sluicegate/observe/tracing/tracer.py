@@ -28,10 +28,10 @@ from sluicegate.observe.tracing.store import Store
 from sluicegate.run_summary import RunSummary, Status
 from sluicegate.state import Branch, State
 
-__all__ = ["Status", "Tracer"]
+__all__ = ["RecordingTracer", "Status"]
 
 
-class Tracer:
+class RecordingTracer:
     """Implements `services.Tracer`; one per process is enough, and it may be used from any thread or task.
 
     `store` keeps every run (None: nothing is kept, for measurements); `exporters` get copies; `masking` is applied

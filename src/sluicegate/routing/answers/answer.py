@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from sluicegate.errors import ModelError
-from sluicegate.routing.answers.neighbour_features import ALIKE, Alike
+from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
 from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.routing.intent.artifact import WEIGHTS, read_card
 from sluicegate.routing.intent.lexical import words_of
@@ -68,7 +68,7 @@ class FittedConfidence:
     right: Chance
     known: Chance | None = None
     """That a document says it; None where the graded answers did not tell."""
-    alike: Alike | None = None
+    alike: NeighbourFeatures | None = None
     like: str = ""
     fitted: bool = False
     threshold: float = NEVER
@@ -154,9 +154,9 @@ def load_answers(folder: Path | None) -> FittedConfidence:
         raise ModelError("SG311", what, hint="sluicegate router fit WORKFLOW --task answer") from error
 
 
-def _alike(folder: Path) -> Alike:
+def _alike(folder: Path) -> NeighbourFeatures:
     with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
-        return Alike(stored["questions"].astype(np.float32), stored["right"], stored["known"])
+        return NeighbourFeatures(stored["questions"].astype(np.float32), stored["right"], stored["known"])
 
 
 @functools.cache  # once is enough

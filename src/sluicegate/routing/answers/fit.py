@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sluicegate.errors import InsufficientDataError
 from sluicegate.extras import fitting
 from sluicegate.routing.answers.answer import FEATURES, features_of
-from sluicegate.routing.answers.neighbour_features import ALIKE, Alike
+from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
 from sluicegate.routing.calibration.calibration import ece
 from sluicegate.routing.calibration.metrics import auroc
 from sluicegate.routing.calibration.threshold import (
@@ -160,16 +160,16 @@ def _evidence(row: Mapping[str, Any]) -> AnswerFeatures:
     return AnswerFeatures(completion, text, str(row.get("question") or ""), [str(each) for each in row["sources"]])
 
 
-def _alike(graded: Sequence[Graded]) -> Alike:
+def _alike(graded: Sequence[Graded]) -> NeighbourFeatures:
     known = [np.nan if row.known is None else float(row.known) for row in graded]
-    return Alike(_vectors(graded), _right(graded).astype(np.float32), np.array(known, np.float32))
+    return NeighbourFeatures(_vectors(graded), _right(graded).astype(np.float32), np.array(known, np.float32))
 
 
 def _vectors(graded: Sequence[Graded]) -> Floats:
     return np.array([row.vector for row in graded], np.float32)
 
 
-def _seen(graded: Sequence[Graded], alike: Alike | None, *, own: bool = False) -> Floats:
+def _seen(graded: Sequence[Graded], alike: NeighbourFeatures | None, *, own: bool = False) -> Floats:
     """(rows, features): `FEATURES`, then `ALIKE` where there is any."""
     seen = np.array([[row.features[name] for name in FEATURES] for row in graded])
     return seen if alike is None else np.hstack([seen, alike(_vectors(graded), own=own)])

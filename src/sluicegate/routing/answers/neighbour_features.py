@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ALIKE", "Alike"]
+__all__ = ["ALIKE", "NeighbourFeatures"]
 
 Floats = NDArray[np.floating]
 
@@ -24,7 +24,7 @@ PRIOR = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Alike:
+class NeighbourFeatures:
     """Graded questions; rows of all three belong together."""
 
     vectors: Floats

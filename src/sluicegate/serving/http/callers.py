@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sluicegate.errors import RunError
 from sluicegate.state import Principal
 
-__all__ = ["Caller", "Callers", "Fixed", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
+__all__ = ["Caller", "Callers", "FixedCaller", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
 
 _PREFIX = "sg_"
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
@@ -212,7 +212,7 @@ class TrustedHeader:
 
 
 @dataclass(frozen=True, slots=True)
-class Fixed:
+class FixedCaller:
     """Everybody is this person: for one's own machine."""
 
     principal: Principal

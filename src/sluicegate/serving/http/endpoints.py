@@ -17,7 +17,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.callers import Caller, Named
 from sluicegate.serving.http.problems import of_error, of_status
-from sluicegate.serving.progress import Step
+from sluicegate.serving.progress import FinishedStep
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
@@ -76,16 +76,16 @@ async def ask(request: Request) -> Response:
 
 async def _events(service: Service, asked: messages.Ask, asker: Principal, run: str) -> AsyncGenerator[str]:
     """The progress of a run as server-sent events. The run goes on when the stream is closed."""
-    loop, steps = asyncio.get_running_loop(), asyncio.Queue[Step]()
+    loop, steps = asyncio.get_running_loop(), asyncio.Queue[FinishedStep]()
 
-    def on_step(step: Step) -> None:
+    def on_step(step: FinishedStep) -> None:
         loop.call_soon_threadsafe(steps.put_nowait, step)
 
     work = asyncio.ensure_future(
         service.ask(asked.text, asker, run=run, request_id=asked.request_id, session=asked.session, on_step=on_step)
     )
     yield _event("run", _begun(service, run))
-    following: asyncio.Task[Step] | None = None
+    following: asyncio.Task[FinishedStep] | None = None
     try:
         while not work.done() or not steps.empty():
             following = following or asyncio.create_task(steps.get())

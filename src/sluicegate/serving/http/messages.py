@@ -11,7 +11,7 @@ from sluicegate.graphs.runtime.intake import printable
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.run_summary import Status
 from sluicegate.serving.http.callers import Named
-from sluicegate.serving.progress import Step
+from sluicegate.serving.progress import FinishedStep
 
 __all__ = [
     "Approval",
@@ -217,7 +217,7 @@ class StepDone(_Out):
     reason: str
 
     @classmethod
-    def of(cls, step: Step) -> "StepDone":
+    def of(cls, step: FinishedStep) -> "StepDone":
         return cls(**step)
 
 

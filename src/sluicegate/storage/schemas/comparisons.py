@@ -1,13 +1,13 @@
 """Evaluations and shadow comparisons. Only ever files."""
 
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 
 __all__ = ["RESULTS", "SHADOW"]
 
 RESULTS = Schema(
     "results",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS results (
     under TEXT NOT NULL, row TEXT NOT NULL, result TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (under, row)
 ) WITHOUT ROWID;
@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS evaluations (
 SHADOW = Schema(
     "shadow",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS shadows (
     number INTEGER PRIMARY KEY, workflow TEXT NOT NULL, champion TEXT NOT NULL, champion_digest TEXT NOT NULL,
     challenger TEXT NOT NULL, challenger_digest TEXT NOT NULL, labels TEXT NOT NULL, plan TEXT NOT NULL,

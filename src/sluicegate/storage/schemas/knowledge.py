@@ -1,13 +1,13 @@
 """What is remembered so that it need not be made again: answers, documents, embeddings, probes. Only ever files."""
 
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 
 __all__ = ["CACHE", "CATALOG", "EMBEDDINGS", "PROBES"]
 
 CACHE = Schema(
     "cache",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY,
     value TEXT NOT NULL,
@@ -40,7 +40,7 @@ INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0);
 CATALOG = Schema(
     "catalog",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS head (
   one INTEGER PRIMARY KEY CHECK (one = 1), format INTEGER NOT NULL,
   table_name TEXT NOT NULL, table_version INTEGER NOT NULL,
@@ -62,14 +62,14 @@ CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL, lef
 
 EMBEDDINGS = Schema(
     "embeddings",
-    (Step("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;"),),
+    (Migration("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;"),),
 )
 """Vectors of examples and documents, by content; in the user's cache."""
 
 PROBES = Schema(
     "probes",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS probes (
     identity TEXT NOT NULL, task TEXT NOT NULL, right_ INTEGER NOT NULL, rows INTEGER NOT NULL,
     ms_p50 REAL NOT NULL, probe TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (identity, task)

@@ -4,7 +4,7 @@ running sums that caps are checked against, so a reservation costs the same howe
 On a server procedures do what `policies.ledger` does by single statements in a file: a booking is one round trip.
 """
 
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 
 __all__ = ["LEDGER"]
 
@@ -145,7 +145,7 @@ _INSTALLED = """
 LEDGER = Schema(
     "ledger",
     (
-        Step(
+        Migration(
             """
 CREATE TABLE IF NOT EXISTS calls (
     id TEXT PRIMARY KEY,

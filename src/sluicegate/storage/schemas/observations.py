@@ -1,13 +1,13 @@
 """What is recorded of runs: traces, the people behind the audit log, incidents."""
 
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 
 __all__ = ["INCIDENTS", "PAYLOADS", "TRACES"]
 
 TRACES = Schema(
     "store",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS runs (
   run_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, workflow TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL,
   user TEXT NOT NULL, session TEXT NOT NULL, environment TEXT NOT NULL, release TEXT NOT NULL, shadow INTEGER NOT NULL,
@@ -59,7 +59,7 @@ CREATE VIEW IF NOT EXISTS model_calls AS
 PAYLOADS = Schema(
     "payloads",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS people (id TEXT PRIMARY KEY, pseudonym TEXT NOT NULL UNIQUE, key BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS payloads (
     id TEXT PRIMARY KEY, person TEXT NOT NULL, run TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL,
@@ -82,7 +82,7 @@ CREATE INDEX IF NOT EXISTS redactions_person ON redactions (person);
 INCIDENTS = Schema(
     "incidents",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS happenings (
     seq INTEGER PRIMARY KEY, kind TEXT NOT NULL, system TEXT NOT NULL, source TEXT NOT NULL, at REAL NOT NULL,
     run TEXT NOT NULL, log_seq INTEGER NOT NULL

@@ -1,13 +1,13 @@
 """Runs that wait or are at work, and what their steps have done outside."""
 
-from sluicegate.storage.migrations import Schema, Step
+from sluicegate.storage.migrations import Migration, Schema
 
 __all__ = ["APPROVALS", "CHECKPOINTS", "RECOVERED", "RUNS_AT_WORK", "TICKETS", "TOOL_CALLS", "VERSIONS"]
 
 CHECKPOINTS = Schema(
     "checkpoints",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS checkpoints (
     thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT,
     type TEXT NOT NULL, checkpoint BLOB NOT NULL, metadata_type TEXT NOT NULL, metadata BLOB NOT NULL,
@@ -32,7 +32,7 @@ CREATE INDEX IF NOT EXISTS writes_interrupts ON writes (thread, ns, id) WHERE ch
 APPROVALS = Schema(
     "approvals",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS decisions (
     run TEXT NOT NULL, node TEXT NOT NULL, asked_at TEXT NOT NULL, verdict TEXT NOT NULL,
     decided_at TEXT NOT NULL, applied INTEGER NOT NULL DEFAULT 0,
@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS decisions (
 TOOL_CALLS = Schema(
     "tools",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS tool_calls (
     key TEXT PRIMARY KEY, tool TEXT NOT NULL, run TEXT NOT NULL, result TEXT NOT NULL, ms DOUBLE PRECISION NOT NULL
 );
@@ -60,7 +60,7 @@ CREATE TABLE IF NOT EXISTS tool_calls (
 TICKETS = Schema(
     "tickets",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS tickets (
     number INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE, run TEXT NOT NULL, title TEXT NOT NULL,
     category TEXT NOT NULL, urgency TEXT NOT NULL, details TEXT NOT NULL,
@@ -74,14 +74,14 @@ CREATE TABLE IF NOT EXISTS tickets (
 
 RECOVERED = Schema(
     "serving",
-    (Step("CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"),),
+    (Migration("CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"),),
 )
 """How often a run that was cut short has been taken up."""
 
 RUNS_AT_WORK = Schema(
     "stretches",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS stretches (
     run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, channel TEXT NOT NULL
 );
@@ -93,7 +93,7 @@ CREATE TABLE IF NOT EXISTS stretches (
 VERSIONS = Schema(
     "versions",
     (
-        Step("""
+        Migration("""
 CREATE TABLE IF NOT EXISTS kept (
     digest TEXT NOT NULL, path TEXT NOT NULL, content TEXT NOT NULL,
     PRIMARY KEY (digest, path)
