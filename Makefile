@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check bench bench-control bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -45,6 +45,10 @@ bench: install
 	$(RUN) python benchmarks/run.py
 	$(RUN) python benchmarks/tracing.py
 	$(RUN) python benchmarks/audit.py
+
+# CPU and bytes of a governed run, beside a graph written by hand with the same libraries
+bench-governed: install
+	$(RUN) python benchmarks/governed.py
 
 bench-control: install
 	$(RUN) python benchmarks/ledger.py
