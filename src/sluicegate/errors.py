@@ -173,7 +173,7 @@ class Problem:
 
 
 class SluicegateError(Exception):
-    """A fault that a user can understand and fix; the CLI prints it without a traceback.
+    """An error that a user can understand and fix; the CLI prints it without a traceback.
 
     `code` is one of `CODES`, `hint` says what to do about it.
     """
@@ -214,7 +214,7 @@ class ModelError(SluicegateError):
     """A model, its weights or a router artifact that cannot answer."""
 
     usd: float = 0.0
-    """What a failed call cost all the same: answers that could not be used, calls that were cut short."""
+    """What a failed call cost nevertheless: unusable answers, aborted calls."""
 
 
 class _OneCodeError(SluicegateError):
@@ -233,25 +233,25 @@ class UnreachableError(_OneCodeError, ModelError):
 
 
 class UnusableAnswerError(_OneCodeError, ModelError):
-    """A model answered, with something that does not fit what was asked."""
+    """A model returned an unusable answer."""
 
     only = "SG305"
 
 
 class WeightsMismatchError(_OneCodeError, ModelError):
-    """Weights that are there and are not what was pinned."""
+    """Weights that do not match their pinned hash."""
 
     only = "SG307"
 
 
 class InsufficientDataError(_OneCodeError, ModelError):
-    """Rows from which nothing can be fitted, or nothing promised."""
+    """Data that cannot support the requested fit or guarantee."""
 
     only = "SG313"
 
 
 class PromptTooLongError(_OneCodeError, ModelError):
-    """More than the model's context holds."""
+    """A prompt longer than the model's context."""
 
     only = "SG314"
 
@@ -261,18 +261,18 @@ class RetrievalError(SluicegateError):
 
 
 class BudgetError(SluicegateError):
-    """Money, tokens or a kill switch stand in the way."""
+    """A budget, a token cap or the kill switch prevents it."""
 
 
 class StoppedError(SluicegateError):
     """A model call that policies (SG202), a budget (SG501) or the kill switch (SG502) did not allow.
 
-    Nodes make a fact of it that branches decide on; a node that lets it through fails its run.
+    Nodes record it in `spend`, on which branches decide; a node that lets it through fails its run.
     """
 
 
 class RunError(SluicegateError):
-    """A run, its checkpoint or its store cannot go on."""
+    """A run, its checkpoint or its store cannot continue."""
 
 
 class NotFoundError(_OneCodeError, RunError):
@@ -282,19 +282,19 @@ class NotFoundError(_OneCodeError, RunError):
 
 
 class NotWaitingError(_OneCodeError, RunError):
-    """What was to be decided does not wait for that: it is decided already, or its deadline is to come."""
+    """The run does not wait for this decision: it is decided already, or its deadline has not passed."""
 
     only = "SG605"
 
 
 class CorruptError(_OneCodeError, RunError):
-    """A store, a log or a key that is not as it was written."""
+    """A store, a log or a key that is corrupt."""
 
     only = "SG606"
 
 
 class LockedError(_OneCodeError, RunError):
-    """Another process holds what this needs. Trying again later may do."""
+    """Another process holds a needed lock; trying again later may help."""
 
     only = "SG608"
 

@@ -1,4 +1,4 @@
-"""Where run-time data lives.
+"""Where run-time data is stored.
 
 Runs, checkpoints, ledger, cache, audit log and indexes are in one folder, the home: `SLUICEGATE_HOME` when set, else
 the nearest `.sluicegate` folder from the working directory upwards (a notebook in a subfolder sees the same runs),

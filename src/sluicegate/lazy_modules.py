@@ -1,8 +1,8 @@
-"""Imports of large libraries without the parts of them that a run does not use.
+"""Imports large libraries without the parts that a run does not use.
 
-Some libraries import, at their top, what few of their users call: a generated HTTP client, a maker of sample data, an
-exporter. `postponed` puts stand-ins in the place of such modules while a library is imported. A stand-in does its work
-late, not never: calling one of its names imports the real module and calls the real thing.
+Some libraries import at the top what few users call: a generated HTTP client, a sample data generator, an exporter.
+`postponed` puts placeholders in the place of such modules while a library is imported. Calling a name of a placeholder
+imports the real module and calls the real function.
 """
 
 import importlib
@@ -19,7 +19,7 @@ __all__ = ["postponed"]
 def postponed(modules: Mapping[str, Sequence[str]]) -> Generator[None]:
     """Within the block, importing one of `modules` (name -> the callables that others import from it) is postponed.
 
-    Modules that are already imported stay as they are; after the block, all can be imported as ever. Only for
+    Modules that are already imported stay as they are; after the block, all can be imported as usual. Only for
     callables: a class that is subclassed, compared or used in `isinstance` where it is imported cannot be stood in for.
     """
     put = {name: _stand_in(name, callables) for name, callables in modules.items() if name not in sys.modules}

@@ -1,4 +1,4 @@
-"""Adding what installed packages register to what is built in: one rule for node kinds, tools and guards."""
+"""Plug-ins: merges what installed packages register with the built-in node kinds, tools and guards."""
 
 from collections.abc import Iterable
 from importlib.metadata import entry_points

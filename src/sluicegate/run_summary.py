@@ -1,4 +1,4 @@
-"""What a run came to, or where it waits: the one reading of its state for all who show, store or compare runs."""
+"""The summary of a run: the one reading of its state for everything that shows, stores or compares runs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Status = Literal["running", "waiting", "answered", "refused", "failed"]
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What a run does not have, or not yet, is None; a sum of nothing is 0."""
+    """A value that a run does not have (yet) is None; an empty sum is 0."""
 
     run: str
     workflow: str
@@ -35,7 +35,7 @@ class RunSummary:
     documents: list[str]
     """Each as ``id@version``."""
     answer: str | None
-    """While it waits, the draft, which nobody may be sent."""
+    """While it waits, the draft, which must not be sent to anybody."""
     answer_confidence: float | None
     citations: list[Citation]
     model: str | None
@@ -48,7 +48,7 @@ class RunSummary:
     tools: list[str]
     """Each as ``tool: status``."""
     asked_models: bool
-    """It asked one, or was kept from it."""
+    """It called one, or was stopped from doing so."""
     usd: float
     estimated_usd: float
     prompt_tokens: int
@@ -57,7 +57,7 @@ class RunSummary:
     llm_calls: int
     stopped_by: str
     nodes_ms: float
-    """At work, without waiting for people."""
+    """Working time, without waiting for people."""
 
     @classmethod
     def of(cls, state: State, *, status: Status | None = None) -> "RunSummary":

@@ -45,12 +45,12 @@ Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "sum
 DecidedBy = Literal["head", "slm", "cascade", "stopped"]
 """The router's strategy; ``stopped`` where no model could be asked."""
 GuardAction = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
-"""What a guard asks for, from the mildest to the gravest."""
+"""What a guard asks for, from the least to the most severe."""
 Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
 
 
 class Request(TypedDict):
-    """What was asked, cleaned by the input layer before the first node."""
+    """The request, cleaned by the input layer before the first node."""
 
     id: str
     text: str
@@ -64,7 +64,7 @@ class Request(TypedDict):
 
 
 class Principal(TypedDict):
-    """Who asks; what Cedar sees as the principal."""
+    """The requester; Cedar's principal."""
 
     id: str
     roles: list[str]
@@ -78,7 +78,7 @@ class LabelScore(TypedDict):
 
 
 class Intent(TypedDict):
-    """What the router made of the request; `confidence` is calibrated, in [0, 1]."""
+    """The classification of the request; `confidence` is calibrated, in [0, 1]."""
 
     label: str
     confidence: float
@@ -89,21 +89,21 @@ class Intent(TypedDict):
     by: DecidedBy
     """The strategy that decided."""
     max_tokens: int
-    """Cap on the output of one model call for this class of request."""
+    """Maximum output tokens of one model call for this class of request."""
     tool: str
     """The tool this class of request is for; empty when none."""
 
 
 class Tags(TypedDict):
-    """What `tag` nodes found."""
+    """The results of `tag` nodes."""
 
     found: list[str]
     """The tags whose score reaches their limit, highest score first. A condition that reads it is unknown until each
-    tag that it names was looked for; one that names none, until all of the workflow's were."""
+    tag that it names was scored; one that names none, until all of the workflow's were."""
     scores: dict[str, float]
-    """Cosine similarity with each tag that was looked for, by its name."""
+    """Cosine similarity with each scored tag, by its name."""
     limits: dict[str, float]
-    """The score from which each is found."""
+    """The minimum score of each tag."""
 
 
 class Policy(TypedDict):
@@ -116,7 +116,7 @@ class Policy(TypedDict):
 
 class Route(TypedDict, total=False):
     threshold: float
-    """The confidence from which the small model may answer for this intent; conditions call it `router.threshold`."""
+    """The minimum confidence for the small model to answer this intent; conditions call it `router.threshold`."""
     artifact: str
     """Hash of the router artifact that decided."""
     path: Path
@@ -127,15 +127,15 @@ class CacheLookup(TypedDict):
     key: str
     age_s: float
     kind: NotRequired[Literal["exact", "semantic"]]
-    """How the answer was found: by the same words, or by other words that ask the same. Only of a hit."""
+    """How the answer was found: by identical text, or by a paraphrase. Only for a hit."""
     question: NotRequired[str]
-    """The stored question that a semantic hit stands on."""
+    """The cached question that a semantic hit matched."""
     similarity: NotRequired[float]
     """The cosine similarity of a semantic hit's two questions."""
 
 
 class DocumentRef(TypedDict):
-    """One retrieved passage, by reference; `services.retriever.text` gives its words by `hash`."""
+    """One retrieved passage, by reference; `services.retriever.text` returns its text by `hash`."""
 
     id: str
     version: str
@@ -146,12 +146,12 @@ class DocumentRef(TypedDict):
     """Start and end character offset of the passage in its document."""
     hash: str
     classification: NotRequired[Clearance]
-    """The document's; one that does not say counts as restricted."""
+    """The document's; restricted by default."""
 
 
 class Citation(TypedDict):
     marker: str
-    """As it stands in the answer, such as ``[1]``."""
+    """As it appears in the answer, such as ``[1]``."""
     document: str
     version: str
     span: list[int]
@@ -163,14 +163,14 @@ class Answer(TypedDict):
     text: str
     confidence: float
     threshold: float
-    """The confidence from which the small model's answer may go out; fitted to graded answers."""
+    """The minimum confidence for the small model's answer to be sent; fitted to graded answers."""
     answerability: float
     """Probability that the retrieved documents say what was asked, whether or not this answer found it; fitted to
-    graded answers. Where it is well above the confidence another model may find what this one did not; where both are
+    graded answers. Where it is well above the confidence, another model may find what this one did not; where both are
     low, none will."""
     citations: list[Citation]
     model: str
-    """What really answered, as ``provider:model``."""
+    """The model that really answered, as ``provider:model``."""
     by: str
     """The node that wrote it."""
     prompt: str
@@ -182,7 +182,7 @@ class Answer(TypedDict):
     sections: NotRequired[list[str]]
     """The headings that the text was written under, in order."""
     features: NotRequired[dict[str, float]]
-    """What the confidence was read from, by name; not for a text in sections, nor one that a person wrote."""
+    """The features of the confidence, by name; not for a text in sections, nor one that a person wrote."""
 
 
 class CheckResult(TypedDict):
@@ -197,7 +197,7 @@ class CheckResult(TypedDict):
 class Checks(TypedDict):
     failed: bool
     action: GuardAction
-    """The gravest action any guard asked for."""
+    """The most severe action any guard asked for."""
     failures: list[str]
     results: list[CheckResult]
     sections: NotRequired[list[str]]
@@ -235,7 +235,7 @@ class Extraction(TypedDict):
 
 class Spend(TypedDict):
     usd: float
-    """What the calls really cost."""
+    """The real cost of the calls."""
     estimated_usd: float
     """The upper bounds that were reserved before them."""
     prompt_tokens: int
@@ -243,9 +243,9 @@ class Spend(TypedDict):
     slm_calls: int
     llm_calls: int
     stopped: bool
-    """A call was not made because a budget or the kill switch stood in the way."""
+    """A call was not made because of a policy, a budget or the kill switch."""
     stopped_by: str
-    """Code and reason of the last call that was not made; kept when a cheaper one was made in its place."""
+    """Code and reason of the last call that was not made; kept when a cheaper one replaced it."""
 
 
 class Branch(TypedDict):
@@ -255,9 +255,9 @@ class Branch(TypedDict):
     condition: str
     """The CEL text of the branch taken; empty for an unconditional edge, ``otherwise`` for the last one."""
     values: dict[str, Any]
-    """Every field the tried conditions read, with the value it had."""
+    """Every field that the evaluated conditions read, with its value."""
     skipped: list[str]
-    """Targets passed over: their condition was false, or their visits were used up."""
+    """Targets not taken: their condition was not true, or their visits were used up."""
     reason: str
 
 
@@ -284,7 +284,7 @@ class Run(TypedDict):
 
 
 class Given(TypedDict):
-    """What a run has before its first node."""
+    """The initial state of a run."""
 
     request: Request
     principal: Principal
@@ -307,5 +307,5 @@ class State(Given, total=False):
     tool_calls: Annotated[list[ToolCall], operator.add]
     spend: Spend
     extra: dict[str, Any]
-    """What plug-in kinds keep, by their own keys."""
+    """Data of plug-in kinds, by their own keys."""
     trail: Annotated[list[TrailEntry], operator.add]

@@ -1,4 +1,4 @@
-"""A circuit breaker: a model that keeps failing is left alone for a while, then tried by one call."""
+"""A circuit breaker: a model that keeps failing is skipped for a while, then tried by one call."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class Breaker:
         self._trying = False
 
     def admits(self) -> bool:
-        """Whether a call may go ahead; a call that may must end in `succeeded`, `failed` or `abandoned`."""
+        """Whether a call may proceed; if so, it must end in `succeeded`, `failed` or `abandoned`."""
         with self._lock:
             if self._failed < self._most:
                 return True
@@ -41,6 +41,6 @@ class Breaker:
                 self._until = self._clock() + self._seconds
 
     def abandoned(self) -> None:
-        """The call said nothing about the model: it was cancelled, or its own input was at fault."""
+        """The call gave no information about the model: it was cancelled, or its own input was at fault."""
         with self._lock:
             self._trying = False

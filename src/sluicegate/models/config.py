@@ -1,7 +1,7 @@
-"""What a workflow says about its models: the `models:` block, one `ModelConfig` per role.
+"""The config block `models:`, one `ModelConfig` per role.
 
 A model is named ``provider:model`` as LangChain names it (``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``); ``embedded:``
-runs in the process. `resolve` follows fallback chains through other roles' names and reports what does not exist.
+runs in the process. `resolve` follows fallback chains through other roles' names and reports unknown ones.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from sluicegate.services import ProbeTask
 __all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "resolve", "unresolved"]
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+:\S+$")]
-"""``provider:model``; only the first colon divides."""
+"""``provider:model``; only the first colon separates."""
 
 LOCAL_PROVIDERS = frozenset({"embedded", "ollama"})
 """Providers that cost nothing per token."""
@@ -33,7 +33,7 @@ class Price(BaseModel):
     cached_input: float | None = Field(default=None, ge=0)
     """Per million prompt tokens that the provider had cached; the input price when absent."""
     priced_on: date | None = None
-    """The day the price was looked up; reports say how old a price is."""
+    """The day the price was looked up; reports show the age of prices."""
 
     def usd(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
         """Price of one call; `cached_tokens` are part of `prompt_tokens`."""
@@ -43,36 +43,36 @@ class Price(BaseModel):
 
 
 class ModelConfig(BaseModel):
-    """One role, such as `slm`, `llm` or `embedder`: which model answers, and which when it cannot."""
+    """One role, such as `slm`, `llm` or `embedder`: its model and the fallbacks."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     use: ModelName
-    """The model asked first, as ``provider:model``: ``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``,
+    """The primary model, as ``provider:model``: ``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``,
     ``embedded:smollm2-135m``. ``+layers`` after an embedded sentence encoder reads its last layers, for a router."""
     otherwise: tuple[str, ...] = ()
     """Fallbacks in order, each a ``provider:model`` or the name of another role, tried when a model is unreachable,
-    missing, overloaded or too slow. What answered is always named."""
+    missing, overloaded or too slow. The model that answered is always named."""
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Seconds that one call may take before the next model is tried."""
     price_per_mtok: Price | None = None
     """Price of `use` in US dollars per million tokens; local models are free without it."""
     context: int | None = Field(default=None, ge=128, le=2_000_000)
-    """Context length in tokens, set explicitly at the provider (Ollama's `num_ctx`); a longer prompt is an error, it is
-    never cut in silence. Without it 4096 for `ollama:`, the model's own length elsewhere."""
+    """Context length in tokens, set explicitly at the provider (Ollama's `num_ctx`); a longer prompt is an error and
+    never silently truncated. By default 4096 for `ollama:`, the model's own length elsewhere."""
     keep_alive: str | int | None = None
     """How long Ollama keeps the model loaded, as ``5m`` or seconds; -1 for ever."""
     base_url: str | None = None
-    """Address of the server; without it `OLLAMA_HOST`, or the provider's own variable or default."""
+    """Address of the server; by default `OLLAMA_HOST`, or the provider's own variable or default."""
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Replaces a call's temperature; most nodes ask for 0."""
     minimum: Mapping[ProbeTask, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict[ProbeTask, float])
-    """The least accuracy in `sluicegate models probe`, per task, from which a model may play this role:
-    ``{review: 0.8}``. A model below it is passed over with a warning."""
+    """Minimum accuracy in `sluicegate models probe`, per task, for a model to serve this role:
+    ``{review: 0.8}``. A model below it is skipped with a warning."""
     breaker_failures: int = Field(default=3, ge=1, le=100)
-    """Failures in a row after which a model is left alone for `breaker_s`."""
+    """Consecutive failures after which the circuit breaker opens for `breaker_s`."""
     breaker_s: float = Field(default=30.0, ge=0, le=3600)
-    """Seconds until one call tries a model again that was left alone."""
+    """Seconds until one call tries the model again after the circuit breaker opened."""
 
     @property
     def provider(self) -> str:
@@ -86,9 +86,9 @@ class ModelConfig(BaseModel):
 def resolve(models: Mapping[str, ModelConfig], role: str) -> list[tuple[str, ModelConfig]]:
     """The models of a role's chain in the order they are tried, each once, with the settings that apply.
 
-    A ``provider:model`` in `otherwise` has the settings of the role that uses it, if one does, else this role's but its
-    price, context and server; a role's name brings that role's whole chain.
-    Circles end where they began. Raises `KeyError` for a role that does not exist.
+    A ``provider:model`` in `otherwise` has the settings of the role that uses it, if one does, else this role's except
+    price, context and server; a role's name stands for that role's whole chain.
+    Cycles end where they started. Raises `KeyError` for a role that does not exist.
     """
     by_model = {config.use: config for config in models.values()}
     plain = {"otherwise": (), "price_per_mtok": None, "base_url": None, "context": None}

@@ -1,4 +1,4 @@
-"""Which models are there: for `sluicegate models list` and `sluicegate doctor`."""
+"""Available models, for `sluicegate models list` and `sluicegate doctor`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class ModelEntry:
     """As ``provider:model``."""
     state: Literal["ok", "missing", "unreachable", "corrupt"]
     roles: tuple[str, ...] = ()
-    """Roles that ask it, first or as a fallback; for a fallback as ``slm (2nd)``."""
+    """Roles that use it; as a fallback ``slm (2nd)``."""
     bytes: int = 0
     digest: str = ""
     """SHA-256 of the weights where known."""
@@ -52,7 +52,7 @@ async def ollama_entries(base_url: str | None = None) -> list[ModelEntry]:
 
 
 async def role_entries(models: Mapping[str, ModelConfig]) -> list[ModelEntry]:
-    """Every model that the roles of a workflow may ask, with what it lacks."""
+    """Every model that the roles of a workflow may use, with what it lacks."""
     roles: dict[str, list[str]] = {}
     configs: dict[str, ModelConfig] = {}
     for role in models:

@@ -1,4 +1,4 @@
-"""What a provider of models does, and the plain data that crosses to it.
+"""The protocol of model providers, and its plain data.
 
 A provider serves one model and minds no roles, prices or fallbacks: that is `chain`. It raises `ModelError`
 SG301 to SG308 or SG314, each with its hint, and is cancelled by cancelling the task that awaits it.
@@ -40,7 +40,7 @@ class Provider(Protocol):
         ...
 
     async def warm(self) -> None:
-        """Load the model, so that the first call is not the slow one."""
+        """Load the model, so that the first call is not slow."""
         ...
 
 

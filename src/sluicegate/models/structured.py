@@ -1,4 +1,4 @@
-"""Answers that must fit a JSON Schema: validated whatever the provider promised, with one second chance."""
+"""Answers that must fit a JSON Schema: always validated, with one retry."""
 
 import json
 import re
@@ -16,7 +16,7 @@ FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """The same schema without properties it does not name: what it admits is admitted by the original too.
+    """The same schema without unnamed properties: what it admits is admitted by the original too.
 
     For constrained decoding, in which a small model may otherwise fill its allowance with properties of its own.
     """
@@ -35,7 +35,7 @@ def _closed_inside(value: Any) -> Any:
 async def ask_structured(
     chat: Callable[[ModelRequest], Awaitable[ModelResponse]], request: ModelRequest
 ) -> tuple[ModelResponse, Any]:
-    """The answer and its value. The second try shows the model what was wrong; tokens of both are counted.
+    """The answer and its value. The retry shows the model what was wrong; tokens of both are counted.
 
     Raises `ModelError` SG305 when the second answer does not fit either.
     """

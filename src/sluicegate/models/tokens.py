@@ -1,4 +1,4 @@
-"""How many tokens a text has at most, without any model's tokenizer."""
+"""Upper bound on a text's tokens, without any model's tokenizer."""
 
 import re
 

@@ -1,1 +1,1 @@
-"""Approved facts: documents in, passages that the asker may read out."""
+"""Retrieval: ingesting documents, and searching the passages that a requester may read."""

@@ -1,4 +1,4 @@
-"""Who may read a document: what a document says about itself, what a principal may see, and whether they meet.
+"""Read access: a document's attributes, a principal's rights, and whether they match.
 
 `Readable` is derived from policy and is mostly plain data, so that it can be written as a database filter and checked
 again in Python on every hit. Both forms are here, next to each other, because they must mean the same.
@@ -27,26 +27,26 @@ __all__ = [
 
 EVERYONE = "everyone"
 NEVER = 99991231
-"""The day number of a document without an end."""
+"""The day number of a document without an expiry date."""
 
 _RANKS: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Clearance))}
 
 
 class Readable(TypedDict):
-    """What one principal may read in an index, as policy says it."""
+    """What one principal may read in an index, by policy."""
 
     labels: list[str] | None
     """A document must name one of these as a reader: ``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``. None:
-    readers do not matter; empty: nothing at all."""
+    any reader; empty: nothing at all."""
     max_rank: int
-    """The highest clearance a document may ask for: 0 ``public`` to 3 ``restricted``; -1: nothing at all."""
+    """The highest clearance that a document may require: 0 ``public`` to 3 ``restricted``; -1: nothing at all."""
     permits: Callable[[Mapping[str, Any]], bool]
-    """Policy's last word on one document, given as `Document.attributes`."""
+    """The policies' final decision on one document, given as `Document.attributes`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What an index knows of one document; its passages' words are kept apart."""
+    """An index's record of one document; its passages' texts are stored separately."""
 
     id: str
     version: str
@@ -77,7 +77,7 @@ class Document:
         return ""
 
     def attributes(self, index: str) -> dict[str, Any]:
-        """As a policy sees it."""
+        """The attributes that policies see."""
         return {
             "id": self.id,
             "source": self.source,
@@ -88,7 +88,7 @@ class Document:
 
 
 def by_labels(principal: Principal, index: str) -> Readable:
-    """What a principal may read when no policy says more: by its roles, groups, id and clearance."""
+    """What a principal may read by default: by its roles, groups, id and clearance."""
     del index
     return {
         "labels": [
@@ -119,7 +119,7 @@ def clearance_rank(clearance: Clearance) -> int:
 
 
 def day_number(day: date | None) -> int:
-    """A day as a number that sorts, such as 20261231; no day is the far future."""
+    """A day as a sortable number, such as 20261231; None is the far future."""
     return NEVER if day is None else day.year * 10_000 + day.month * 100 + day.day
 
 

@@ -1,7 +1,7 @@
-"""The catalog of one index: its documents, the words of its passages, and which version of its table counts.
+"""The catalog of one index: its documents, the texts of its passages, and the current version of its table.
 
 The table (LanceDB) may be ahead of the catalog while an ingest works; readers see the version that the catalog names.
-One SQLite transaction moves the catalog on, so an ingest that dies at any moment leaves the old index whole.
+One SQLite transaction moves the catalog on, so an ingest that dies at any moment leaves the old index intact.
 """
 
 import json
@@ -22,17 +22,17 @@ from sluicegate.storage.sqlite import connect, explained, transaction
 __all__ = ["Catalog", "DocumentEntry", "IndexHead"]
 
 FORMAT = 1
-"""Raised when an older version of this program could not read what this one writes."""
+"""Format number, raised when older versions could not read what this one writes."""
 
 
 @dataclass(frozen=True, slots=True)
 class IndexHead:
-    """What the index is now."""
+    """The current state of the index."""
 
     table: str
     table_version: int
     digest: str
-    """Changes whenever a document's words or facts do."""
+    """Changes whenever a document's text or metadata does."""
     asked: str
     """The embedder that the workflow asked for first, as ``provider:model``."""
     embedder: str
@@ -52,10 +52,10 @@ class DocumentEntry:
     file: str
     """Relative to the workflow's folder when inside it, else absolute."""
     file_hash: str
-    """Of the file, its sidecar and every setting that shapes its passages."""
+    """Hash of the file, its sidecar and every setting that affects its passages."""
     text_hash: str
     named: bool
-    """Came by a path given on the command line, not by the index's own."""
+    """Added by a path on the command line, not by the index's own."""
 
 
 class Catalog:
@@ -106,7 +106,7 @@ class Catalog:
             }
 
     def documents(self) -> tuple[IndexHead | None, dict[str, Document]]:
-        """The head and every document by its id, of one moment."""
+        """The head and every document by its id, from one snapshot."""
         with self._checked():
             self._database.execute("BEGIN")
             try:
@@ -117,13 +117,13 @@ class Catalog:
             return head, {row["id"]: _document(row["facts"]) for row in rows}
 
     def text(self, hash: str) -> str | None:
-        """A passage's words by their hash; None when they are gone."""
+        """A passage's text by its hash; None when it was removed."""
         with self._checked():
             row = self._database.execute("SELECT text FROM texts WHERE hash = ?", (hash,)).fetchone()
         return None if row is None else str(row["text"])
 
     def texts(self) -> Iterator[str]:
-        """The words of every passage that can be found, each once."""
+        """The text of every searchable passage, each once."""
         with self._checked():
             yield from (
                 str(row["text"])
@@ -131,7 +131,7 @@ class Catalog:
             )
 
     def keep_texts(self, texts: Iterable[tuple[str, str]], now: datetime) -> None:
-        """Store (hash, text) pairs ahead of `advance`; what no passage comes to use is swept out later."""
+        """Store (hash, text) pairs ahead of `advance`; unused ones are deleted later."""
         with self._checked(), transaction(self._database) as database:
             database.executemany("INSERT OR IGNORE INTO texts VALUES (?, ?, ?)", ((*t, now.isoformat()) for t in texts))
 

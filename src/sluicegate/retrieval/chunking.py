@@ -1,4 +1,4 @@
-"""Documents into passages: pieces of at most a given size, each with its place in the document and its hash."""
+"""Chunking: documents into passages of at most a given size, each with its position and hash."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
-"""What a workflow says about its knowledge: the `indexes:` block, one `IndexConfig` per index.
+"""The config block `indexes:`, one `IndexConfig` per index.
 
-Defaults fail closed: a document that does not say who approved it and who may read it is stored but never retrieved,
-unless the index says otherwise for all of its documents.
+Defaults fail closed: a document without `approved` and `readers` is stored but never retrieved, unless the index sets
+defaults for them.
 """
 
 from typing import Annotated, Literal
@@ -48,12 +48,12 @@ class _Block(BaseModel):
 
 
 class ChunkConfig(_Block):
-    """How documents are cut into passages."""
+    """How documents are split into passages."""
 
     size: int = Field(default=800, ge=100, le=20_000)
-    """Characters that a passage may have at most."""
+    """Maximum size of a passage in characters."""
     overlap: int = Field(default=100, ge=0)
-    """Characters that a passage may share with the one before it."""
+    """Maximum overlap with the previous passage in characters."""
 
     @model_validator(mode="after")
     def _overlap_is_smaller(self) -> "ChunkConfig":
@@ -63,31 +63,31 @@ class ChunkConfig(_Block):
 
 
 class IndexConfig(_Block):
-    """One index: where its documents are, how they are cut and searched, and what holds for those that do not say."""
+    """One index: where its documents are, how they are split and searched, and defaults for their metadata."""
 
     path: Annotated[tuple[str, ...], _OneOrMore, Field(min_length=1)]
     """Folder or files of knowledge, relative to the workflow's file: one path or a list."""
     embedder: str = "embedder"
     """The role, under `models:`, that turns passages and questions into vectors."""
     k: int = Field(default=3, ge=1, le=50)
-    """How many passages a search returns when its node does not say."""
+    """Default number of passages that a search returns."""
     minimum_score: float = Field(default=0.15, ge=0.0, le=1.0)
-    """Passages whose score is lower are left out: cosine similarity with the question, and what shared words add."""
+    """Minimum score of a passage: cosine similarity with the question, plus the share for common words."""
     hybrid: bool = True
-    """Search by words as well as by meaning, and add both scores."""
+    """Hybrid search: by keywords as well as by meaning, with added scores."""
     language: Language = "English"
-    """The language whose word stems and stop words the search by words uses."""
+    """The language of the keyword search's word stems and stop words."""
     chunk: ChunkConfig = ChunkConfig()
-    """How documents are cut into passages."""
+    """How documents are split into passages."""
     approved: bool = False
-    """Whether a document that does not say is approved. Documents that are not approved are never retrieved."""
+    """Default for documents without `approved`. Documents that are not approved are never retrieved."""
     readers: Annotated[tuple[Reader, ...], _OneOrMore] = ()
-    """Who may read a document that does not say: ``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``. Empty:
+    """Readers of a document without `readers`: ``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``. Empty:
     nobody."""
     clearance: Clearance = "internal"
-    """The clearance needed to read a document that does not say."""
+    """The clearance needed to read a document without `clearance`."""
     max_file_mb: float = Field(default=50.0, gt=0, le=2000)
     """Files larger than this many megabytes are reported, not read."""
     keep_removed_days: int = Field(default=7, ge=0, le=3650)
-    """Days that the words of a removed or replaced passage stay available to runs that cited it; they are no longer
-    found from the moment of removal."""
+    """Days that the text of a removed or replaced passage stays available to runs that cited it; it is not searchable
+    from the moment of removal."""

@@ -1,7 +1,7 @@
-"""What retrieval needs of an embedder: vectors together with a proof of which model they are from.
+"""The embedder that retrieval needs: vectors with the fingerprint of their model.
 
-Vectors of two models do not compare, even when they have the same length. An index therefore keeps the fingerprint of
-its embedder, and asks only for vectors like it: a fallback that gives the same vectors may answer, another may not.
+Vectors of two models are not comparable, even at the same length. An index therefore keeps the fingerprint of its
+embedder, and accepts only matching vectors: a fallback with the same vectors may answer, another may not.
 """
 
 from sluicegate.errors import ModelError, RetrievalError

@@ -1,4 +1,4 @@
-"""The files of an index: which there are, what they are called, and whether they changed."""
+"""The files of an index: their names, and whether they changed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES
 __all__ = ["KnowledgeFile", "configured", "find", "indexes_of", "path_of", "unreadable"]
 
 _LOADER_VERSION = 1
-"""Raised when files must be read again because their text would now come out otherwise."""
+"""Loader version, raised when files must be read again because their text would differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class KnowledgeFile:
     """Relative to the workflow's folder (or the one it extends) when inside it, else absolute; with forward slashes."""
     sidecar: Path | None
     hash: str
-    """Of its bytes, its sidecar's, and every setting that shapes what the index keeps of it."""
+    """Hash of its bytes, its sidecar's, and every setting that affects its entry."""
 
 
 def indexes_of(workflow: str) -> Path:
@@ -37,13 +37,13 @@ def configured(config: IndexConfig, folders: Sequence[Path]) -> list[Path]:
 
 
 def name_of(path: Path, folders: Sequence[Path]) -> str:
-    """What a file is called in the catalog."""
+    """The name of a file in the catalog."""
     inside = next((folder for folder in folders if path.is_relative_to(folder)), None)
     return path.relative_to(inside).as_posix() if inside else path.as_posix()
 
 
 def path_of(name: str, folders: Sequence[Path]) -> Path:
-    """The file that is called so; where it would be when there is none."""
+    """The file of that name; its expected path when it does not exist."""
     return next((folder / name for folder in folders if (folder / name).exists()), folders[0] / name)
 
 
@@ -52,8 +52,8 @@ def find(
 ) -> tuple[list[KnowledgeFile], list[Problem]]:
     """Every readable kind of file under `roots` (resolved), by name, and what is wrong with the others.
 
-    Hidden files, sidecars and files of other kinds inside folders are passed over. Raises `RetrievalError` SG403 when
-    a root does not exist: a folder that is not mounted must not empty an index.
+    Hidden files, sidecars and files of other kinds inside folders are skipped. Raises `RetrievalError` SG403 when
+    a root does not exist: an unmounted folder must not empty an index.
     """
     found: dict[Path, None] = {}
     problems: list[Problem] = []

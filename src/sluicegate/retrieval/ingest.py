@@ -1,7 +1,7 @@
-"""Files into an index: only what changed is read, cut and embedded; the index changes at once or not at all.
+"""Incremental ingest: only what changed is read, split and embedded; the index changes atomically.
 
 The table is written first, at versions that no reader opens; then one transaction of the catalog makes the last of
-them the index (see `catalog`). A lock lets one ingest work at a time; it goes with the process that holds it.
+them the index (see `catalog`). A lock allows one ingest at a time; it is released when its process ends.
 """
 
 import asyncio
@@ -30,10 +30,10 @@ from sluicegate.storage.sqlite import connect, transaction
 __all__ = ["IngestReport", "Progress", "ingest"]
 
 Progress = Callable[[int, int, str], None]
-"""Files done, files in all, the file at hand."""
+"""Files done, files in all, the current file."""
 
 _ROWS = 512
-"""Passages written to the table at once."""
+"""Passages per write to the table."""
 
 PATIENCE_S = 10.0
 """Seconds that an ingest waits for another one."""
@@ -53,7 +53,7 @@ class IngestReport:
     """Passages that had to be embedded."""
     seconds: float
     problems: tuple[Problem, ...]
-    """Files that were left out (SG403), and as warnings the documents that nobody can find."""
+    """Files that were left out (SG403), and as warnings the documents that cannot be retrieved."""
 
 
 @dataclass(slots=True)
@@ -87,8 +87,8 @@ async def ingest(
 
     `config.path` is looked up in `folders`: the workflow's own, then those of the workflows it extends. Without `paths`
     the whole index is brought up to date, with `paths` only what is under them. A document whose file is gone or has
-    become unreadable leaves the index. `rebuild` starts anew, also over a corrupt index or another embedder's; searches
-    see the old index until the new one is complete. With more than `flat_rows` passages a vector index is built.
+    become unreadable leaves the index. `rebuild` starts from scratch, also on a corrupt index or for another embedder;
+    searches see the old index until the new one is complete. Above `flat_rows` passages a vector index is built.
 
     Raises `RetrievalError` SG402 (corrupt), SG403 (a path does not exist), SG404 (built with another embedder),
     `RunError` SG607 (disk full), SG608 (another ingest is at work), `ModelError` from `models`.
@@ -130,7 +130,7 @@ def _plan(
     if paths:
         roots = [path.resolve() for path in paths]
     else:
-        # documents that came by the command line stay until their file goes
+        # documents added by the command line stay until their file is removed
         kept = (path_of(name, folders) for name, entry in entries.items() if entry.named)
         roots = [*own, *(path for path in kept if path.is_file())]
     files, problems = find(roots, config, folders)
@@ -155,7 +155,7 @@ def _plan(
 
 
 class _Writer:
-    """Carries a plan out. `read`, `embedded` and `head` say what came of it."""
+    """Carries out a plan. `read`, `embedded` and `head` are its results."""
 
     def __init__(
         self,
@@ -235,7 +235,7 @@ class _Writer:
             await tables.tidy(self._index_dir, self._table_name)
 
     async def _take(self, file: KnowledgeFile, now: datetime, *, named: bool) -> None:
-        """Read, cut and embed one file; what is wrong with it becomes a problem."""
+        """Read, split and embed one file; faults become problems."""
         plan = self._plan
         try:
             entry, passages = await asyncio.to_thread(_read, file, self._config, named=named)
@@ -277,7 +277,7 @@ class _Writer:
         return made.vectors
 
     async def _flush(self) -> Any:
-        """Write what is waiting; returns the table."""
+        """Write the pending rows; returns the table."""
         if self._table is None:
             self._table = await tables.create(self._index_dir, self._table_name, self._dimension)
         await tables.add(self._table, self._rows)
@@ -293,7 +293,7 @@ def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Doc
 
 
 def _notices(entry: DocumentEntry) -> list[Problem]:
-    """Why nobody will find a document, when that is so."""
+    """Why a document cannot be retrieved, if so."""
     reasons = [] if entry.document.approved else ["it is not approved"]
     if not entry.document.readers:
         reasons.append("it names no readers")

@@ -1,7 +1,7 @@
-"""`LanceRetriever`: hybrid search over LanceDB for `services.Retriever`, with the rights of the asker built in.
+"""`LanceRetriever`: hybrid search over LanceDB for `services.Retriever`, with the requester's read access built in.
 
-A search by meaning and a search by words run side by side, both filtered before they rank by approval, validity and
-what the principal may read; their scores are added, cosine similarity plus a share of BM25 (Bruch, Gai and Ingber, "An
+A vector search and a keyword search run side by side, both filtered before ranking by approval, validity and what the
+principal may read; their scores are added, cosine similarity plus a share of BM25 (Bruch, Gai and Ingber, "An
 Analysis of Fusion Functions for Hybrid Retrieval", TOIS 2023: sums of scores rank better than reciprocal rank fusion).
 Every hit is checked again in Python against the catalog before it is returned.
 """
@@ -29,7 +29,7 @@ from sluicegate.state import DocumentRef, Principal
 __all__ = ["LanceRetriever", "search_terms"]
 
 _WORDS = 0.06
-"""What a point of BM25 is worth in cosine similarity. A softmax over passages fitted to the helpdesk's training
+"""Weight of a point of BM25 in cosine similarity. A softmax over passages fitted to the helpdesk's training
 questions gave 0.067, to its calibration questions 0.059. For 94 % of the latter a right passage is then among the first
 five; for 91 % by reciprocal ranks."""
 
@@ -37,14 +37,14 @@ _LONGEST = 2_000
 """Characters of a question that are embedded; embedders read about as many and cut the rest themselves."""
 
 _TERMS = 64
-"""Different words of a question that are searched for."""
+"""Maximum distinct words of a question to search for."""
 
 _COLUMNS = ["document", "ordinal", "start", "end", "hash", "vector"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Snapshot:
-    """An index at one moment."""
+    """A snapshot of an index."""
 
     head: IndexHead
     documents: dict[str, Document]
@@ -61,7 +61,7 @@ class _Hit:
 
 
 class LanceRetriever:
-    """Searches the indexes in `folder`, one subfolder each, as `ingest` leaves them.
+    """Searches the indexes in `folder`, one subfolder each, as written by `ingest`.
 
     `readable` says what a principal may read in an index, like `ReadFilters.readable` of the policies; its `permits`
     is asked once more for every document that would be returned. An index that another process brings up to date is
@@ -107,7 +107,7 @@ class LanceRetriever:
         try:
             hits = await self._hits(index, snapshot, query, vector, readable, k)
         except RetrievalError:
-            # an ingest may have replaced what we were reading
+            # an ingest may have replaced what was being read
             again = self._snapshot(index)
             if again.head == head:
                 raise
@@ -115,7 +115,7 @@ class LanceRetriever:
         return [_reference(hit) for hit in hits]
 
     def text(self, document: DocumentRef) -> str:
-        """The passage's words. Raises `RetrievalError` SG402 when they are gone."""
+        """The passage's text. Raises `RetrievalError` SG402 when it was removed."""
         for index in self._indexes:
             if not self._made(index):
                 continue
@@ -148,9 +148,9 @@ class LanceRetriever:
         return self._visible[key]
 
     def readable(self, documents: Sequence[DocumentRef], principal: Principal) -> list[DocumentRef]:
-        """Those whose document policy lets `principal` read, as the indexes know it now.
+        """Those whose document policy lets `principal` read, by the current indexes.
 
-        Where several indexes have a document of that id, those that hold the passage's words decide, all of them.
+        Where several indexes have a document of that id, those that hold the passage's text decide, all of them.
         """
         made = (index for index in self._indexes if self._made(index) and self._catalog(index).head())
         found = {index: self._snapshot(index).documents for index in made}
@@ -204,7 +204,7 @@ class LanceRetriever:
                     hits.append(hit)
                 if len(hits) == k:
                     return hits
-            # policy refused some of them, so look further down
+            # policy denied some of them, so take further ones
             if all(verdicts.values()) or (len(near) < limit and len(worded) < limit) or limit >= 5_000:
                 return hits
             limit *= 4
@@ -231,7 +231,7 @@ class LanceRetriever:
         return self._catalogs[index]
 
     def _snapshot(self, index: str) -> _Snapshot:
-        """The index as it is now; its documents are read again only when it has changed."""
+        """The current index; its documents are read again only when it has changed."""
         catalog = self._catalog(index)
         known = self._snapshots.get(index)
         if known and known.head == catalog.head():
@@ -256,7 +256,7 @@ def _allowed(document: Document, index: str, readable: Readable, today: int) -> 
 
 
 def _readable_by(readable: Readable, document: Document, index: str) -> bool:
-    """Whether who asks is among its readers, whatever it says of approval and validity."""
+    """Whether the requester is among its readers, regardless of approval and validity."""
     return not document.forbidden(readable) and readable["permits"](document.attributes(index))
 
 
@@ -294,7 +294,7 @@ def _fused(
 ) -> list[_Hit]:
     """Both rankings in one, best first, without passages whose score is below `minimum`.
 
-    The cut is needed because a filtered HNSW search pads its answer with rows that are near to nothing.
+    The cut-off is needed because a filtered HNSW search pads its result with irrelevant rows.
     """
     import numpy as np
 

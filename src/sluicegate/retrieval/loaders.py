@@ -1,7 +1,7 @@
 """Files into text: Markdown, HTML, PDF, DOCX, CSV and plain text, through langchain-community's loaders.
 
 A loaded document is its text with metadata and markup taken out; spans of passages are character offsets into it.
-Anything wrong with a file is a `ValueError` that says what, so that the other files go on.
+Any fault of a file is a `ValueError` with its reason, so that the other files are still ingested.
 """
 
 import re
@@ -17,10 +17,10 @@ from sluicegate.retrieval.metadata import parse, split_front_matter
 __all__ = ["SIDECAR", "SUFFIXES", "Loaded", "load"]
 
 SIDECAR = ".meta.yaml"
-"""A document's metadata may lie beside it, in a file of its name and this ending; it wins over what the file says."""
+"""Suffix of a sidecar file with a document's metadata, which overrides the document's own."""
 
 _UNPACKED = 400_000_000
-"""Bytes that a DOCX may unpack to: more is a bomb, not a letter."""
+"""Maximum unpacked size of a DOCX in bytes: more is a zip bomb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def _reason(error: Exception) -> str:
 
 
 def _clean(text: str) -> str:
-    """Without NULs, lone surrogates and foreign line ends, which neither SQLite nor Arrow would take."""
+    """The text without NULs, lone surrogates and foreign line ends, which SQLite or Arrow would reject."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     return text.encode("utf-8", "replace").decode("utf-8")
 
@@ -147,4 +147,4 @@ _LOADERS: dict[str, Callable[[Path], Loaded]] = {
     ".text": _text,
 }
 SUFFIXES = frozenset(_LOADERS)
-"""Endings of the files that can be read."""
+"""Suffixes of readable files."""

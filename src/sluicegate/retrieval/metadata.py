@@ -1,7 +1,7 @@
-"""What a document says about itself: front matter, HTML meta tags, or a `FILE.meta.yaml` beside it.
+"""A document's metadata: front matter, HTML meta tags, or a `FILE.meta.yaml` sidecar.
 
 Values are read as text and converted here, so that YAML rewrites none of them (``version: 1.10`` stays 1.10). A key
-that looks like a misspelt one of ours is an error: ``valid_untill`` must not make a document valid for ever.
+that looks like a misspelt one of ours is an error: ``valid_untill`` must not make a document valid forever.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ def _listed(value: Any) -> Any:
 
 
 class DocumentFacts(BaseModel):
-    """The keys of front matter that the index uses; None where the document does not say."""
+    """The keys of front matter that the index uses; None where absent."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -79,7 +79,7 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: str, text_hash: str) -> Document:
-    """What an index keeps of a document that says `raw` of itself; the index's defaults fill what it does not say.
+    """An index's record of a document with the metadata `raw`; the index's defaults fill what is absent.
 
     `file`, `title` and `text_hash` stand in for an absent id and source, title and version. Raises `ValueError`.
     """

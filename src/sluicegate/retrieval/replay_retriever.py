@@ -1,6 +1,6 @@
-"""Serving the passages that another run retrieved, so that what differs is the version's and not the knowledge's.
+"""Replays the passages that another run retrieved, so that differences are due to the version and not the knowledge.
 
-Who may read what is the version's too: a passage that its policies forbid to the one who asks is withheld, and said.
+Read access is the version's too: a passage that its policies deny to the requester is withheld and reported.
 """
 
 from collections.abc import Generator, Sequence
@@ -17,14 +17,14 @@ __all__ = ["ReplayRetriever", "Serving", "passages"]
 
 @dataclass(slots=True)
 class Serving:
-    """What a run is to be served, and what it was."""
+    """What a run should retrieve, and what it did."""
 
     documents: Sequence[DocumentRef] | None
-    """None lets it search; an empty list is what a search found too."""
+    """None lets it search; an empty list is an empty search result."""
     served: Literal["same", "fresh", "none"] = "none"
-    """The recorded passages, new ones, or it asked for none."""
+    """Recorded passages, new ones, or none requested."""
     withheld: list[str] = field(default_factory=list[str])
-    """Ids of recorded documents that the version does not let the one who asks read."""
+    """Ids of recorded documents that the version does not let the requester read."""
 
 
 _SERVING: ContextVar[Serving | None] = ContextVar("serving", default=None)

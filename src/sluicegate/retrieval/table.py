@@ -1,4 +1,4 @@
-"""The passages' table in LanceDB: its columns, its indexes, how it is opened, written and tidied.
+"""The passages' table in LanceDB: its columns, its indexes, and how it is opened, written and compacted.
 
 A full text index and scalar indexes on the filter columns always; a vector index only where a flat search would be
 slow. Versions are pinned: readers open the one that the catalog names.
@@ -19,7 +19,7 @@ from sluicegate.retrieval.acl import quoted
 __all__ = ["FLAT_ROWS", "add", "create", "delete", "guarded", "index", "open_at", "tidy", "vectors_of", "writable"]
 
 FLAT_ROWS = 20_000
-"""Up to here a flat search takes a few milliseconds and is exact; above, an HNSW index is built."""
+"""Rows up to which a flat search takes a few milliseconds and is exact; above, an HNSW index is built."""
 
 _KEEP_VERSIONS = timedelta(minutes=10)
 """Longer than any search: a search that has begun on an old version finishes on it."""
@@ -37,7 +37,7 @@ _CLIENT = {
 
 @contextmanager
 def guarded(folder: Path) -> Generator[None]:
-    """Turn LanceDB's errors into ours: SG607 for a full or read-only disk, SG402 for anything else."""
+    """Convert LanceDB's errors: SG607 for a full or read-only disk, SG402 for anything else."""
     try:
         yield
     except SluicegateError:
@@ -131,7 +131,7 @@ async def vectors_of(table: Any, document: str) -> dict[str, Sequence[float]]:
 
 
 async def index(table: Any, *, language: str, flat_rows: int = FLAT_ROWS, again: bool = False) -> int:
-    """Make the indexes that are missing (all of them `again`) and bring them up to date; returns the rows.
+    """Create missing indexes (all of them with `again`) and update the others; returns the rows.
 
     IVF_HNSW_SQ with one partition per million rows and cosine distance: recall stays near 1 under a narrow filter,
     where IVF_PQ fell to a third.

@@ -1,4 +1,4 @@
-"""What nodes may touch of the outside world: protocols and the plain data that crosses them.
+"""Access of nodes to the outside world: protocols, and the plain data that they exchange.
 
 A node gets one `Services` and nothing else, so a replay, a shadow run or a test can swap any of them. The rooms
 implement the protocols (`models`, `retrieval`, `policies`, `routing`, `observe`); this one imports none of them.
@@ -94,4 +94,4 @@ class Services:
     now: Callable[[], datetime]
     """The clock, in UTC."""
     audit: Audit | None = None
-    """The audit log's writer; None for runs that have no effects, such as shadows and replays."""
+    """The audit log's writer; None for runs without effects, such as shadow runs and replays."""

@@ -1,4 +1,4 @@
-"""What an auditor asks for."""
+"""Audit events of a run."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ __all__ = ["Audit"]
 
 
 class Audit(Protocol):
-    """What an auditor asks for, written before a step's result is kept."""
+    """Writes audit events, before a step's result is stored."""
 
     async def step(
         self,

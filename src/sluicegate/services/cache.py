@@ -1,4 +1,4 @@
-"""Answers that may be served again, by their key or to a question in other words."""
+"""The answer cache, by key or by similar question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ class Cached:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question whose answer may be found by another that asks the same."""
+    """A question with its embedding, so that a paraphrase can find its answer."""
 
     space: str
-    """A hash of all that an answer rests on but the words of the question: answers are shared within one only."""
+    """A hash of everything that an answer depends on except the question's text: answers are shared only within it."""
     text: str
     vector: Sequence[float]
     """Its embedding, of unit length."""
@@ -26,7 +26,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Neighbour:
-    """A question whose answer is kept."""
+    """A question with a cached answer."""
 
     key: str
     text: str
@@ -36,7 +36,7 @@ class Neighbour:
 
 class Cache(Protocol):
     def get(self, key: str, *, again: bool = False) -> Cached | None:
-        """The answer under `key`; `again` when this is the second try of one look-up, which counts as one."""
+        """The answer under `key`; `again` marks the second try of one look-up, which counts once."""
         ...
 
     def put(
@@ -48,9 +48,9 @@ class Cache(Protocol):
         saved_usd: float,
         question: Question | None = None,
     ) -> None:
-        """Keep an answer; with `question` it can also be found by `near`."""
+        """Store an answer; with `question` it can also be found by `near`."""
         ...
 
     def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
-        """The kept questions of the same space that are at least so similar, most similar first."""
+        """The cached questions of the same space with at least this similarity, most similar first."""
         ...

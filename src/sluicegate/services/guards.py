@@ -1,4 +1,4 @@
-"""Checks on text, and the vault of what their redactions stand for."""
+"""Guards on text, and the vault of the values behind their redactions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class GuardReport:
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What one placeholder of a run stands for."""
+    """The value behind one placeholder of a run."""
 
     value: str = field(repr=False)
     kind: str
@@ -27,18 +27,18 @@ class Hidden:
     stage: Literal["request", "retrieved", "output"]
     """Where it was found first."""
     credential: bool = False
-    """A password or a key: never written down, and restored for nobody."""
+    """A password or a key: never written to disk, and never restored."""
 
 
 class Vault(Protocol):
-    """What placeholders stand for. It is with the texts that can be erased, and never in a state or a trace."""
+    """The values behind placeholders. They are stored with erasable texts, and never in a state or a trace."""
 
     async def hidden(self, run: str) -> Mapping[str, Hidden]:
         """The placeholders that a run has issued and that were not erased."""
         ...
 
     async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
-        """Keep them among the data of `person`, who asked. Raises `RunError` when that cannot be."""
+        """Store them with the data of `person`, the requester. Raises `RunError` when that fails."""
         ...
 
 

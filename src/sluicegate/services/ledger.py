@@ -14,7 +14,7 @@ class Reservation:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a reservation was not made; `limit` names the cap or the switch, for people."""
+    """Why a reservation was refused; `limit` names the cap or the switch, as a message."""
 
     code: Literal["SG501", "SG502"]
     limit: str
@@ -28,13 +28,13 @@ class Ledger(Protocol):
         ...
 
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
-        """SG502 when the kill switch forbids a call whatever it costs; a few microseconds, nothing is written."""
+        """SG502 when the kill switch forbids a call, free or not; a few microseconds, nothing is written."""
         ...
 
     async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
-        """Replace the reserved amount by what the call really cost. Repeating it changes nothing."""
+        """Replace the reserved amount by the real cost of the call. Repeating it changes nothing."""
         ...
 
     async def release(self, reservation: Reservation) -> None:
-        """Give a reservation back unspent. Repeating it changes nothing."""
+        """Release a reservation unspent. Repeating it changes nothing."""
         ...

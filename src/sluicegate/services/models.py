@@ -1,4 +1,4 @@
-"""A workflow's models: what goes to one and what comes back."""
+"""A workflow's models: requests and completions."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,10 +30,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One chat call, the same value from who asks to the provider."""
+    """One chat call; the same value from the caller to the provider."""
 
     role: str
-    """Whose model is asked, such as ``slm``."""
+    """The role whose model is called, such as ``slm``."""
     messages: Sequence[Message]
     max_tokens: int
     temperature: float = 0.0
@@ -46,7 +46,7 @@ class ModelRequest:
     on_token: Callable[[str], None] | None = None
     """Called on the event loop's thread with each piece of text; None asks for no stream."""
     size: Literal["slm", "llm"] = "slm"
-    """As which model's call the run's `spend` counts it."""
+    """Whether the run's `spend` counts it as a small or a large model's call."""
     prompt: str = ""
     """The prompt that the messages were rendered from, as ``id@version``."""
     prompt_hash: str = ""
@@ -59,10 +59,10 @@ class EmbeddingRequest:
     role: str
     texts: Sequence[str]
     like: str | None = None
-    """A fingerprint: models that would give other vectors are passed over (SG312)."""
+    """A fingerprint: models with other vectors are skipped (SG312)."""
     remember: bool = False
-    """Keep the vectors in the user's cache and take known ones from there: for examples and documents, never for what
-    users ask. What was done of a long call that is interrupted is kept."""
+    """Store the vectors in the user's cache and reuse known ones: for examples and documents, never for requests. An
+    interrupted long call keeps what was done."""
     on_progress: Callable[[int, int], None] | None = None
     """Gets texts done and texts in all."""
 
@@ -81,9 +81,9 @@ class Completion:
 
     text: str
     model: str
-    """What really answered, as ``provider:model``."""
+    """The model that really answered, as ``provider:model``."""
     asked: str
-    """What the workflow asked for first."""
+    """The workflow's primary model."""
     prompt_tokens: int
     completion_tokens: int
     finish: Literal["stop", "length"]
@@ -111,25 +111,25 @@ class Embeddings:
     vectors: Sequence[Sequence[float]]
     """Unit length, one per text."""
     model: str
-    """What really answered, as ``provider:model``."""
+    """The model that really answered, as ``provider:model``."""
     fingerprint: str
     """Compare with `models.embeddings.fingerprint.same_embedder`."""
     usd: float = 0.0
     """Price by the workflow's price of the model that answered, for the texts' upper estimate of tokens: embedders do
     not say how many they counted. 0 for local models."""
     fallback: str = ""
-    """Why `model` is not the one asked for first; empty when it is."""
+    """Why `model` is not the primary one; empty when it is."""
 
 
 class Embedder(Protocol):
-    """What gives embeddings; `Models` do."""
+    """A source of embeddings; `Models` is one."""
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """One vector per text. Raises `ModelError`, with SG312 in its message when only models unlike `like` answer."""
         ...
 
     def describe(self, role: str) -> str:
-        """The model asked for first, as ``provider:model``."""
+        """The primary model, as ``provider:model``."""
         ...
 
 
@@ -137,7 +137,7 @@ class Models(Embedder, Protocol):
     """The workflow's models by their role, such as ``slm``, ``llm`` and ``embedder``."""
 
     async def chat(self, request: ModelRequest) -> Completion:
-        """Ask a role's model, or the next of its fallback chain.
+        """Call a role's model, or the next of its fallback chain.
 
         Raises `ModelError` SG309 when every model of the chain failed, naming each and why.
         """
@@ -165,7 +165,7 @@ class Models(Embedder, Protocol):
 
 
 class ModelStep(Models):
-    """A step on the way to the models: what it does not do itself, those behind it do."""
+    """A layer around models, which delegates what it does not do itself."""
 
     def __init__(self, models: Models) -> None:
         self._models = models

@@ -17,7 +17,7 @@ class Decision:
     rules: tuple[str, ...]
     """`@id`s of the deciding policies; empty for the default deny."""
     reason: str
-    """For people: the `@reason` annotations of the deciding policies."""
+    """The `@reason` annotations of the deciding policies, shown to requesters."""
     errors: tuple[str, ...] = ()
 
 

@@ -17,7 +17,7 @@ class Retriever(Protocol):
         ...
 
     def text(self, document: DocumentRef) -> str:
-        """The passage's words. Raises `RetrievalError` SG402 when they are gone."""
+        """The passage's text. Raises `RetrievalError` SG402 when it was removed."""
         ...
 
     def version(self, index: str) -> str:
@@ -31,7 +31,7 @@ class Retriever(Protocol):
     def readable(self, documents: Sequence[DocumentRef], principal: Principal) -> list[DocumentRef]:
         """Those of the passages, retrieved whenever and by whom, whose document `principal` may read now.
 
-        Approval and validity are not asked again. A document that no index has any more is nobody's to read. Raises
+        Approval and validity are not checked again. A document that no index has any more is denied. Raises
         `RetrievalError` SG402.
         """
         ...

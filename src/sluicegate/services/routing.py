@@ -1,4 +1,4 @@
-"""What a request is about, and how sure its answer is."""
+"""Classification of requests, and confidence in answers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ class Classification:
     confidence: float
     """Calibrated probability that `label` is right."""
     alternatives: tuple[LabelScore, ...]
-    """Every label with its probability, likeliest first."""
+    """Every label with its probability, most likely first."""
     threshold: float
-    """From this confidence on, `label` may be trusted at the artifact's stated error bound."""
+    """Minimum confidence at which `label` may be trusted, by the artifact's error bound."""
     out_of_scope: bool
     by: DecidedBy
     artifact: str
@@ -31,7 +31,7 @@ class Router(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AnswerFeatures:
-    """What there is to judge one answer by."""
+    """The features by which an answer is judged."""
 
     completion: Completion
     text: str
@@ -45,25 +45,25 @@ class AnswerFeatures:
     """Score of the best quoted sentence (`nodes.writing.ranking`), at most 1; None for an answer in the model's own
     words."""
     margin: float = 0.0
-    """By how much the best sentence is above any sentence of another document."""
+    """The lead of the best sentence over those of other documents."""
     vector: Sequence[float] = ()
     """The question's embedding, where the confidence reads it (`Confidence.like`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerConfidence:
-    """What is thought of one answer; both are probabilities, calibrated once fitted."""
+    """The confidence in one answer; both values are probabilities, calibrated once fitted."""
 
     confidence: float
     """That the answer is right."""
     answerability: float
     """That the sources say what was asked, whether or not this answer found it; `confidence` where none is fitted."""
     features: Mapping[str, float]
-    """What they were read from, by name."""
+    """The features behind them, by name."""
 
 
 class Confidence(Protocol):
-    """How sure an answer is, and from which confidence on it may go out."""
+    """The confidence in answers, and the threshold from which one may be sent."""
 
     @property
     def threshold(self) -> float:

@@ -1,4 +1,4 @@
-"""What a workflow may do outside, once per idempotency key."""
+"""Tools of a workflow, called once per idempotency key."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,5 +23,5 @@ class Tools(Protocol):
         ...
 
     async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
-        """Call a tool once per `key`, however often it is asked."""
+        """Call a tool once per `key`, however often it is requested."""
         ...

@@ -1,4 +1,4 @@
-"""Observations of a run, as a tracer takes them down."""
+"""Observations of a run, recorded by a tracer."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Literal, Protocol
@@ -31,7 +31,7 @@ class Tracer(Protocol):
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
     ) -> None:
-        """Record which way a node's branches went, and why."""
+        """Record which branch a node took, and why."""
         ...
 
     def span(self, name: str, type: Observation, **attributes: Any) -> AbstractContextManager[Span]:

@@ -1,4 +1,4 @@
-"""What nodes may know of the workflow they are in."""
+"""What nodes may know about their workflow."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ __all__ = ["IntentFacts", "Semantic", "WorkflowFacts"]
 
 @dataclass(frozen=True, slots=True)
 class IntentFacts:
-    """What a workflow says about one intent."""
+    """A workflow's settings of one intent."""
 
     task: Task
     risk: Risk
@@ -23,18 +23,18 @@ class IntentFacts:
 
 @dataclass(frozen=True, slots=True)
 class Semantic:
-    """Where a workflow lets its cache answer a question that is asked in other words."""
+    """Settings of semantic matching in the answer cache."""
 
     intents: frozenset[str]
     similarity: float
-    """The least cosine similarity of two questions that are compared at all."""
+    """Minimum cosine similarity of two questions to be compared."""
     embedder: str
     """The role of the embedding model."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFacts:
-    """What nodes may know of the workflow they are in."""
+    """What nodes may know about their workflow."""
 
     name: str
     version: str
@@ -44,4 +44,4 @@ class WorkflowFacts:
     cache_ttl_s: float = 0.0
     """Cache TTL in seconds; 0 disables caching."""
     semantic: Semantic | None = None
-    """For which requests an answer may be served to a question in other words; None: for none."""
+    """Semantic matching in the answer cache; None: off."""

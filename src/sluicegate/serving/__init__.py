@@ -1,4 +1,4 @@
-"""What other programs open: a workflow as a service, in the process or over HTTP, and as a graph for LangGraph's tools.
+"""Serving: a workflow as a service, in the process or over HTTP, and as a graph for LangGraph's tools.
 
 async with Service("configs/helpdesk/workflow.yaml") as service:
     outcome = await service.ask("Is colour printing allowed?", principal("ann", ["employee"]))

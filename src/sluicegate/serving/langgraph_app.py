@@ -1,12 +1,12 @@
-"""The workflows as LangGraph's own tools know them: ``langgraph dev`` and Studio open them from `langgraph.json`.
+"""The workflows for LangGraph's own tools: ``langgraph dev`` and Studio open them from `langgraph.json`.
 
     pip install "langgraph-cli[inmem]"
     langgraph dev --allow-blocking
 
 Each workflow under ``configs/`` (of the working directory, or of `SLUICEGATE_CONFIGS`) is a variable of this module: a
-factory of its graph. The input is a text, and who asks; an `intake` node makes the request of it. The server brings its
-own checkpoints, so these runs are not in the home's; tools with effects answer without being called. A thread takes one
-request: what a run knows of one must never decide on another.
+factory of its graph. The input is a text and the requester; an `intake` node makes the request of it. The server
+brings its own checkpoints, so these runs are not in the home's; tools with effects are simulated. A thread takes one
+request: the state of one must never decide on another.
 
 A run that waits for a person is resumed with what `sluicegate.nodes.kinds.human_interrupt.Verdict` says.
 """
@@ -27,14 +27,14 @@ __all__ = ["RequestForm", "make"]
 
 
 class RequestForm(TypedDict, total=False):
-    """What Studio's form asks for."""
+    """The fields of Studio's form."""
 
     text: str
     """The request."""
     user: str
-    """Who asks; ``me`` unless given."""
+    """The requester; ``me`` by default."""
     roles: list[str]
-    """Their roles; ``employee`` unless given."""
+    """Their roles; ``employee`` by default."""
 
 
 def make(config: Path | str) -> "Callable[[], CompiledStateGraph[Any, Any, Any, Any]]":

@@ -1,6 +1,6 @@
-"""How much a service takes in at a time: so many runs at work, so many in the queue, so many of one person.
+"""Admission control of a service: active runs, queued requests, and requests per user.
 
-What does not fit is turned away at once, with a time after which to ask again; nothing grows without a bound.
+Requests beyond the limits are rejected at once, with a time to retry after; nothing grows without a bound.
 """
 
 import asyncio
@@ -19,21 +19,21 @@ class Limits:
     """The bounds of a service."""
 
     running: int = 16
-    """Runs at work at a time; those that wait for a person do not count."""
+    """Concurrent runs; those that wait for a person do not count."""
     waiting: int = 64
-    """Requests in the queue for their turn; more are turned away."""
+    """Queued requests; further ones are rejected."""
     per_principal: int = 8
-    """Requests of one person at a time, at work and in the queue."""
+    """Concurrent requests of one user, active and queued."""
     timeout_s: float = 60.0
-    """Seconds after which a caller over HTTP is told that the run goes on."""
+    """Seconds after which an HTTP caller gets 202 while the run continues."""
     body_bytes: int = 1_000_000
-    """The largest body of a call."""
+    """Maximum size of a request body in bytes."""
     drain_s: float = 30.0
-    """Seconds that runs at work have to finish when the service closes; what is cut short is taken up again later."""
+    """Seconds that active runs have to finish when the service closes; interrupted ones are resumed later."""
 
 
 class Busy(RunError):  # noqa: N818 - said of the service
-    """Turned away for now (SG620)."""
+    """Rejected for now (SG620)."""
 
     def __init__(self, message: str, *, retry_after_s: int, theirs: bool = False) -> None:
         """`theirs`: for what the caller does, not for what the service has to do."""
@@ -71,5 +71,5 @@ class AdmissionController:
 
     @property
     def inside(self) -> int:
-        """Requests at work and in the queue."""
+        """Active and queued requests."""
         return self._inside.total()

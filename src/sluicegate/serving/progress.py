@@ -1,4 +1,4 @@
-"""What a caller sees of a run while it goes: each step as it is done. Never a draft, which no check has seen yet."""
+"""The progress of a run: each step as it is finished. Never a draft, which no check has seen yet."""
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +17,7 @@ class FinishedStep(TypedDict):
 
     node: str
     to: str
-    """Where the run goes on; empty at its end."""
+    """The next node; empty at the end."""
     reason: str
 
 
@@ -36,7 +36,7 @@ def telling(on_step: OnStep | None) -> Generator[None]:
 
 
 class _Watched:
-    """`services.Tracer` that also tells whoever listens."""
+    """`services.Tracer` that also reports steps to a listener."""
 
     def __init__(self, inner: Tracer) -> None:
         self._inner = inner

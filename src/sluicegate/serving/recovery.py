@@ -1,9 +1,9 @@
-"""Runs of a service that was killed, taken up by whichever service of this home, or of this server, sees them first.
+"""Recovery: runs of a killed service are resumed by the first service of this home, or of this server, that sees them.
 
-In a home the store says what is running; where machines share a server, it is what stands there as being worked on.
+In a home the store has the running runs; where machines share a server, its table of active runs.
 
-A run that brings its process down must not bring down every process that takes it up: it is tried a few times, and then
-left for a person (``sluicegate run CONFIG --run RUN``).
+A run that crashes its process must not crash every process that resumes it: it is tried a few times, and then left
+for a person (``sluicegate run CONFIG --run RUN``).
 """
 
 import time
@@ -18,7 +18,7 @@ __all__ = ["Recovery"]
 
 _TIMES = 3
 _SETTLED_S = 2.0
-"""A run as young as this may be one that is just beginning elsewhere."""
+"""A run younger than this may just be starting elsewhere."""
 
 
 class Recovery:
@@ -44,7 +44,7 @@ class Recovery:
         return [(run, digest) for run, digest in found if run not in given_up]
 
     def begins(self, run: str) -> None:
-        """This run is taken up now; noted before, since it may be what kills the process."""
+        """Note that this run is being resumed; noted before, since it may be what kills the process."""
         with self._database.writing() as execute:
             execute(
                 "INSERT INTO recovered VALUES (?, 1) ON CONFLICT (run) DO UPDATE SET times = recovered.times + 1",

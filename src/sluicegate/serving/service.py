@@ -1,13 +1,13 @@
-"""A workflow as a service in this process: opened once, asked by many at a time, closed when what is at work is done.
+"""A workflow as a service in this process: opened once, called by many at a time, closed after active runs are done.
 
     async with Service("configs/helpdesk/workflow.yaml") as service:
         outcome = await service.ask("Is colour printing allowed?", principal("ann", ["employee"]))
 
 It serves the version that was promoted last and follows promotions, rollbacks and the kill switch while it runs. A
-running shadow comparison is offered each finished request, after its caller has the answer, in a process beside this
-one. Runs that a killed service left are taken up, and waits past their deadline are refused, every `_SWEEP_S`.
+running shadow is offered each finished request, after its caller has the answer, in a process of its own. Runs that a
+killed service left are resumed, and waiting runs past their deadline are refused, every `_SWEEP_S`.
 
-Runs go on an event loop of their own (`graphs.runtime.loop_thread`), so the caller's stays free: a caller that is
+Runs use an event loop of their own (`graphs.runtime.loop_thread`), so the caller's stays free: a caller that is
 cancelled or goes away cancels nothing. Several services may share a home, in one process or in many.
 """
 
@@ -47,12 +47,12 @@ from sluicegate.storage.database import place
 __all__ = ["CHANNEL", "Service", "run_id"]
 
 CHANNEL = "api"
-"""What policies see as the channel, unless a caller in Python says otherwise."""
+"""The channel that policies see, unless a caller in Python sets another."""
 
 _LOOK_S = 0.2
-"""How often the pointer of what serves is looked at."""
+"""How often the pointer to the serving version is checked."""
 _AFTER_S = 0.02
-"""When the shadow is offered what is done: its caller is on another thread, and has been told by then."""
+"""Delay before the shadow is offered a finished run, so that its caller has the answer first."""
 _SHADOW_S = 1.0
 _SWEEP_S = 30.0
 _POLL_S = 0.1
@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 class Service:
-    """One workflow, being served. Use as a context manager, with or without `async`."""
+    """A served workflow. Use as a context manager, with or without `async`."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Service:
         beside: Callable[[str], ShadowProcess] = ShadowProcess,
         open_version: Callable[[Path], Opened] = open_workflow,
     ) -> None:
-        """`follow` False serves `config` whatever was promoted. Nothing is opened before the block is entered."""
+        """`follow` False serves `config` regardless of promotions. Nothing is opened before the block is entered."""
         self._config, self._follow, self._open_version = Path(config), follow, open_version
         self.limits = limits or Limits()
         self._make_beside = beside
@@ -81,7 +81,7 @@ class Service:
         self._behind: set[asyncio.Task[Any]] = set()
         self._door: AdmissionController | None = None
 
-    # --- from its opening to its end ---
+    # --- lifecycle ---
 
     async def open(self) -> None:
         """Open the workflow; what entering the block does. Opening again changes nothing. Raises as `open_workflow`."""
@@ -106,8 +106,8 @@ class Service:
         wait_for(self._end())
 
     async def close(self) -> None:
-        """Take in no more, let what is at work finish for `drain_s`, stop. What is cut short is taken up again by the
-        next service of this home. Closing again changes nothing."""
+        """Accept no more requests, let active runs finish for `drain_s`, stop. Interrupted runs are resumed by the next
+        service of this home. Closing again changes nothing."""
         await elsewhere(self._end())
 
     async def _begin(self) -> None:
@@ -145,7 +145,7 @@ class Service:
             await asyncio.to_thread(opened.tracer.close)
         self._store.close()
 
-    # --- asking ---
+    # --- requests ---
 
     @property
     def name(self) -> str:
@@ -154,12 +154,12 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a request would be taken in."""
+        """Whether a request would be accepted."""
         return self._door is not None and not self._door.closed
 
     @property
     def inside(self) -> int:
-        """Requests at work and in the queue."""
+        """Active and queued requests."""
         return self._door.inside if self._door else 0
 
     @property
@@ -178,11 +178,11 @@ class Service:
         session: str = "",
         on_step: OnStep | None = None,
     ) -> Outcome:
-        """Send one request through, and wait until it is answered, refused or waits for a person.
+        """Run one request, and wait until it is answered, refused or waits for a person.
 
-        The same `request_id` of the same asker is the same run, however often and wherever it is asked: a retry gets
-        the answer there is, or goes on after a crash. Without one, `run` may name the new run. `on_step` is called on
-        another thread. The run goes on when the caller is cancelled. Raises `Busy` (SG620), `RunError` SG601, SG602
+        The same `request_id` of the same requester is the same run, however often and wherever it is sent: a retry gets
+        the existing answer, or resumes after a crash. Without one, `run` may name the new run. `on_step` is called on
+        another thread. The run continues when the caller is cancelled. Raises `Busy` (SG620), `RunError` SG601, SG602
         (the request), SG611 (a node failed), SG621 (the id was used for another text), and what the nodes raise.
         """
         work = self._ask(text, asker, run, request_id, channel, session, on_step)
@@ -238,7 +238,7 @@ class Service:
                     try:
                         outcome = await opened.runner.run(text, asker, channel=channel, run=run, session=session)
                     except RunBusy:
-                        # another service of this home has the same request in hand
+                        # another service of this home is running the same request
                         if not retried:
                             raise
                         await asyncio.sleep(_POLL_S)
@@ -246,7 +246,7 @@ class Service:
                     break
         if known:
             outcome = self._timed(outcome)
-        # a retry of what is done is no second request
+        # a retry of a finished request is not a second request
         if known is None or known["run"]["status"] not in ("answered", "refused"):
             self._afterwards(outcome)
         return outcome
@@ -272,13 +272,12 @@ class Service:
         """Offer it to the shadow once the caller has it."""
         asyncio.get_running_loop().call_later(_AFTER_S, self._shadow.offer, outcome)
 
-    # --- what became of it ---
+    # --- runs ---
 
     async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
-        """A run that `asker` may see: as it stands, and its row of the store; no outcome before its first step.
+        """A run that `asker` may see: its current outcome, and its row of the store; no outcome before its first step.
 
-        Raises `RunError` SG603, also for one that policy does not let them see: who may not see a run does not learn
-        that it exists.
+        Raises `RunError` SG603, also for one that policy does not let them see, so that its existence is not revealed.
         """
         return await elsewhere(self._find(run, asker))
 
@@ -290,7 +289,7 @@ class Service:
             raise _unknown(run)
         outcome = await self._standing(run, row)
         if outcome and outcome.status != "running":
-            # another machine may have gone on with it since this one wrote its row
+            # another machine may have continued it since this one wrote its row
             row = {**row, "status": outcome.status}
         return outcome, row
 
@@ -310,7 +309,7 @@ class Service:
         return await elsewhere(self._on_store(self._store.decisions, run))
 
     async def feedback(self, run: str, asker: Principal, name: str, value: float | bool | str, comment: str) -> Score:
-        """Score a run that `asker` may see; kept, and mirrored to where traces go. Raises as `find` does."""
+        """Score a run that `asker` may see; stored, and sent where traces go. Raises as `find` does."""
 
         async def give() -> Score:
             _, row = await self._find(run, asker)
@@ -319,14 +318,14 @@ class Service:
 
         return await elsewhere(give())
 
-    # --- what waits for a person ---
+    # --- approvals ---
 
     async def approvals(self, asker: Principal) -> list[Waiting]:
-        """What waits and `asker` may decide on now, the oldest first; what is past its deadline is refused."""
+        """Waiting runs that `asker` may decide on now, oldest first; those past their deadline are refused."""
         return await elsewhere(self._approvals(asker))
 
     async def approval(self, run: str, asker: Principal) -> Waiting:
-        """The evidence of one. Raises `RunError` SG603, SG605 (not waiting), SG610 (not theirs to decide)."""
+        """The evidence for one. Raises `RunError` SG603, SG605 (not waiting), SG610 (not theirs to decide)."""
 
         async def show() -> Waiting:
             opened = await self._version((await asyncio.to_thread(self._row, run))["digest"])
@@ -343,7 +342,7 @@ class Service:
     ) -> Outcome:
         """Approve, edit or reject, by the rules of `Runner.decide`, whose errors it raises.
 
-        Which version it goes on under is decided by `champions.resumes_on`. As with `ask`, the run goes on when the
+        Which version it goes on under is decided by `champions.resumes_on`. As with `ask`, the run continues when the
         caller is cancelled.
         """
 
@@ -378,7 +377,7 @@ class Service:
         return found
 
     async def _all_waiting(self) -> list[tuple[Opened, Waiting]]:
-        """What waits; a run past its deadline is refused on the way."""
+        """Waiting runs; those past their deadline are refused first."""
         found: list[tuple[Opened, Waiting]] = []
         for run in await asyncio.to_thread(all_waiting, self.name):
             try:
@@ -396,14 +395,14 @@ class Service:
                 log.warning("waiting run %s cannot be shown: %s", run["id"], error.code)
         return found
 
-    # --- in the background ---
+    # --- background work ---
 
     async def _held(self, run: str, task: asyncio.Task[Outcome]) -> Outcome:
-        """Work on a run that a closing service waits for, and that goes on without its caller."""
+        """Work on a run that a closing service waits for, and that continues without its caller."""
 
         def done(task: asyncio.Task[Outcome]) -> None:
             self._running.pop(run, None)
-            # the caller may be gone, and asyncio complains of errors that nobody looks at; the run's record has it
+            # the caller may be gone, and asyncio complains of unretrieved errors; the run's record has it
             if not task.cancelled():
                 task.exception()
 
@@ -434,7 +433,7 @@ class Service:
             try:
                 await work()
             except Exception:
-                # whatever it was, requests go on being answered
+                # whatever it was, requests must still be answered
                 log.exception("background work of %s failed", self.name)
                 await asyncio.sleep(seconds)
 
@@ -445,7 +444,7 @@ class Service:
             log.warning("the shadow of %s: %s", self.name, error)
 
     async def _sweep(self) -> None:
-        """Take up what a killed service left, refuse what is past its deadline."""
+        """Resume what a killed service left, refuse what is past its deadline."""
         for run, digest in await asyncio.to_thread(self._recovery.cut_short, self.name):
             if run in self._running:
                 continue
@@ -479,7 +478,7 @@ class Service:
     def _row_of_another_machine(self, run: str) -> dict[str, Any]:
         state = self._recorded(run)
         if state is None:
-            # in the words of a run that may not be seen
+            # with the same message as for a run that may not be seen
             raise _unknown(run)
         facts = {key: state["run"][key] for key in ("workflow", "version", "digest", "shadow", "status")}
         return {**facts, "run_id": run, "user": state["principal"]["id"], "ms": 0.0}

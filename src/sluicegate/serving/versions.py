@@ -1,6 +1,6 @@
-"""The versions of a workflow that a service has open: the one that serves, and those whose runs are not at their end.
+"""The versions of a workflow that a service has open: the serving one, and those with unfinished runs.
 
-What serves is the champion of the home, or the file that was named while nothing was promoted. `look` follows the
+The champion of the home serves, or the given file while nothing was promoted. `look` follows the
 pointer: another version is opened beside the one that serves and takes its place when it is ready, so a promotion
 interrupts nobody, and one that cannot be opened changes nothing but `fault`.
 """
@@ -22,9 +22,9 @@ from sluicegate.serving.progress import watched
 __all__ = ["Versions"]
 
 _KEPT_OPEN = 4
-"""Versions held open beside the one that serves; an older one is opened again when it is needed."""
+"""Versions held open besides the serving one; an older one is reopened when needed."""
 _AGAIN_S = 5.0
-"""How soon a version that could not be opened is tried again."""
+"""Seconds until a version that could not be opened is tried again."""
 
 log = logging.getLogger(__name__)
 
@@ -35,14 +35,14 @@ class Versions:
     def __init__(
         self, config: Path, *, follow: bool = True, open_version: Callable[[Path], Opened] = open_workflow
     ) -> None:
-        """`follow` False serves the named file whatever is promoted."""
+        """`follow` False serves the given file regardless of promotions."""
         self.name = load(config).name
         self._config, self._follow, self._open_version = config, follow, open_version
         self._lock = threading.Lock()
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._failed_at = -_AGAIN_S
         self.fault: SluicegateError | None = None
-        """Why the version that should serve does not."""
+        """Why the version that should serve is not open."""
         self.promoted = 0
         """The number of the promotion or rollback that is followed; 0 for the named file."""
         self._path: Path | None = None
@@ -50,10 +50,10 @@ class Versions:
             self.serving = self._opened(config)
 
     serving: Opened
-    """What serves new requests."""
+    """The version for new requests."""
 
     def look(self) -> bool:
-        """Follow the pointer; True when it names what serves. Costs a look at one file when nothing has changed."""
+        """Follow the pointer; True when it names the serving version. Costs one `stat` when nothing has changed."""
         if not self._follow:
             return False
         try:

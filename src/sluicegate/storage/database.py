@@ -1,4 +1,4 @@
-"""Rows that outlast their process: in a SQLite file of the home, or on the PostgreSQL server that machines share.
+"""Durable rows: in a SQLite file of the home, or on the PostgreSQL server that machines share.
 
 One SQL serves both: ``?`` placeholders, ``ON CONFLICT``, and the types TEXT, INTEGER, BIGINT, DOUBLE PRECISION, BLOB.
 """
@@ -33,7 +33,7 @@ Place: TypeAlias = Path | Server
 
 class Execute(Protocol):
     def __call__(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Run one statement; the rows it gives."""
+        """Run one statement and return its rows."""
         ...
 
 
@@ -57,12 +57,12 @@ class Database(Protocol):
     def reading(self, run: str = "") -> AbstractContextManager[Execute]: ...
 
     def erasing(self, run: str = "") -> AbstractContextManager[Rows]:
-        """A transaction after which a file no longer has what was deleted or overwritten in it. A server has it until
-        it is vacuumed."""
+        """A transaction after which a file no longer contains what was deleted or overwritten in it; a server does
+        until it is vacuumed."""
         ...
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
-        """Do work that asks this database, and leave the event loop free meanwhile: on another thread where each call
+        """Do work that uses this database without blocking the event loop: on another thread where each call
         waits for a server. To a file it is done at once: a commit in write-ahead mode is a copy into the page cache,
         which is cheaper than a thread switch."""
         ...
@@ -115,7 +115,7 @@ class SqliteDatabase:
             with transaction(self._connection):
                 yield self._rows
             if self._connection.total_changes != before:
-                # it may still stand in the write-ahead log
+                # it may still be in the write-ahead log
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
@@ -171,7 +171,7 @@ class PostgresDatabase:
         return await self.server.call(work, *given)
 
     def close(self) -> None:
-        """Nothing of its own is open: the server's connections serve others too."""
+        """Nothing to close: the server's connections are shared."""
 
 
 class PostgresRows:

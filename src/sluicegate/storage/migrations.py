@@ -1,4 +1,4 @@
-"""How a store comes to its present format: numbered steps, forward only, each in one transaction.
+"""How a store is brought to its current format: numbered steps, forward only, each in one transaction.
 
 A file has its number in ``PRAGMA user_version``, a server has it in the table ``sluicegate``. Whoever opens a store
 first after an upgrade takes its missing steps under a lock; others wait and find it done. Version 0.1.0 numbered few of
@@ -34,11 +34,11 @@ class Schema:
     """In a home the file is ``NAME.sqlite``; on a server it is the part that the table of formats names."""
     steps: tuple[Migration, ...]
     durable: bool = False
-    """A file keeps what was committed over a power cut too."""
+    """A file keeps commits across a power cut too."""
     secure: bool = False
     """In a file, what is deleted is overwritten."""
     unnumbered: str = ""
-    """A query whose column `installed` says that version 0.1.0 has made these tables on a server, without a number."""
+    """A query whose column `installed` tells whether version 0.1.0 made these tables on a server, without a number."""
 
 
 def migrate_file(connection: sqlite3.Connection, schema: Schema, path: Path | str) -> None:
@@ -49,7 +49,7 @@ def migrate_file(connection: sqlite3.Connection, schema: Schema, path: Path | st
     while (version := _version(connection)) < len(schema.steps):
         connection.execute("BEGIN IMMEDIATE")
         try:
-            # another process may have been quicker
+            # another process may have been faster
             if _version(connection) == version:
                 step = schema.steps[version]
                 if not version:
@@ -123,7 +123,7 @@ def migrate_server(connection: Any, schema: Schema, server: str) -> None:
     while (version := _format(connection, schema)) < len(schema.steps):
         with connection.transaction():
             connection.execute(_LOCK)
-            # another process may have been quicker
+            # another process may have been faster
             if _format(connection, schema) == version:
                 _on_server(connection, schema, version, server)
     if version > len(schema.steps):

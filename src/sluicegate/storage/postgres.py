@@ -1,9 +1,9 @@
-"""PostgreSQL as every room uses it: one way to connect, one way to fail. For PostgreSQL 14 or later, with the
+"""PostgreSQL for all rooms: one way to connect, one way to fail. For PostgreSQL 14 or later, with the
 `postgres` extra.
 
-A `Server` is one address, with the connections that a process has open to it. Who works on a run holds it by an
-advisory lock of one connection, and all that is written of that run goes through the same one: whoever has lost the
-lock, since the server was restarted or the network failed, can write no more of it.
+A `Server` is one address, with the connections that a process has open to it. A process holds a run by an
+advisory lock of one connection, and everything written of that run goes through the same one: a process that lost the
+lock, because the server was restarted or the network failed, cannot write to it any more.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from sluicegate.extras import extra
 __all__ = ["URL", "Server", "configured", "server"]
 
 URL = "SLUICEGATE_DATABASE_URL"
-"""The variable that names the server of all that machines share."""
+"""The variable with the URL of the server that machines share."""
 
 _THREADS = 32
 """Calls that wait for a server at a time; more of them wait for a thread."""
@@ -33,9 +33,9 @@ _FORMER = "SLUICEGATE_LEDGER_URL"
 """Named a server for the ledger alone in version 0.1.0."""
 
 _IDLE = 8
-"""Connections that are kept open while nobody needs them."""
+"""Idle connections that are kept open."""
 _DOUBTFUL_S = 5.0
-"""A connection that has lain idle for longer is tried before it is used: the server may have been restarted."""
+"""A connection that was idle for longer is tested before it is used: the server may have been restarted."""
 # a machine that is gone must not hold its runs for the hours that TCP takes to notice
 _ALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
 _DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
@@ -79,11 +79,11 @@ class Server:
             parts = {}
         place = f"{parts.get('host') or 'localhost'}:{parts.get('port') or 5432}/{parts.get('dbname') or ''}"
         if not parts or "@" in place or not str(parts.get("port") or 5432).isdigit():
-            # nothing of it is shown: any piece may be one of the password
+            # nothing of it is shown: any piece may be part of the password
             hint = "Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @ and %2F for / in a password"
             raise RunError("SG625", f"invalid URL of the PostgreSQL server ({URL})", hint=hint)
         self.name = f"PostgreSQL {place}"
-        """Host, port and database; never who connects."""
+        """Host, port and database; never user or password."""
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **parts})
         self._secret = str(parts.get("password") or "")
         self._psycopg: Any = psycopg
@@ -94,7 +94,7 @@ class Server:
         self._threads = ThreadPoolExecutor(_THREADS, "sluicegate-postgres")
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
-        """Do blocking work on another thread, so that the event loop goes on.
+        """Do blocking work on another thread, so that the event loop is not blocked.
 
         It is waited for even where the caller is cancelled meanwhile: what it has begun is done when this raises.
         Threads rather than psycopg's asynchronous connections, which work on the loop itself: it is late by a tenth as
@@ -105,7 +105,7 @@ class Server:
             return await asyncio.shield(done)
         except asyncio.CancelledError:
             await asyncio.wait((done,))
-            # nobody asks any more, and asyncio complains of errors that nobody looks at
+            # nobody awaits it any more, and asyncio complains of unretrieved errors
             done.exception()
             raise
 
@@ -141,7 +141,7 @@ class Server:
         return got
 
     def let_go(self, run: str) -> None:
-        """Hold a run no longer."""
+        """Release a run."""
         held = self._held.pop(run)
         # a write that nobody waits for any more may be under way
         with held.lock:
@@ -196,7 +196,7 @@ class Server:
                 return
         connection.close()
         if not whole:
-            # what ended this one has likely ended the others
+            # the cause has likely ended the others too
             with self._guard:
                 self._idle = [(other, 0.0) for other, _ in self._idle]
 
@@ -214,7 +214,7 @@ class Server:
             raise RunError("SG625", f"{self.name} failed: {self._words(error, state)}", hint=hint) from None
 
     def _words(self, error: Exception, state: str) -> str:
-        """What went wrong; the server's own words only where they cannot hold what was to be stored."""
+        """The error as a message; the server's own text only where it cannot contain stored data."""
         operational = isinstance(error, self._psycopg.OperationalError)
         if not operational or (state and state[:2] not in ("08", "28", "3D", "57")):
             return f"{type(error).__name__}{f' ({state})' if state else ''}"
@@ -234,6 +234,6 @@ def configured() -> Server | None:
     """The server that `URL` names, or None: then everything is in the home. Raises `RunError` SG625."""
     url = os.environ.get(URL, "")
     if os.environ.get(_FORMER, "") not in ("", url):
-        # not passed over in silence: budgets that machines share would become one for each machine
+        # not ignored: budgets that machines share would become one per machine
         raise RunError("SG625", f"{_FORMER} is no longer read", hint=f"Name the server in {URL}: all is shared on one")
     return server(url) if url else None

@@ -1,4 +1,4 @@
-"""SQLite as every room uses it: one way to open, one way to fail.
+"""SQLite for all rooms: one way to open, one way to fail.
 
 Write-ahead logging with `synchronous=NORMAL` survives `kill -9` of any process without loss; a power cut may lose the
 last commits but never corrupts. What must survive a power cut too is `durable` in its schema.

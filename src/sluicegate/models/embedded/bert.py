@@ -1,8 +1,8 @@
 """A BERT sentence encoder in numpy, whose hidden layers can be read.
 
-llama.cpp gives the finished embedding only. What a classifier needs is spread over the last layers (Jawahar et al.
-2019, "What Does BERT Learn about the Structure of Language?"), so these few lines run the same weights, from the same
-GGUF file, and hand out every layer. They give llama.cpp's embedding to six digits, in no more time.
+llama.cpp returns only the final embedding. What a classifier needs is spread over the last layers (Jawahar et al.
+2019, "What Does BERT Learn about the Structure of Language?"), so this module runs the same weights, from the same
+GGUF file, and returns every layer. They give llama.cpp's embedding to six digits, in no more time.
 """
 
 from collections.abc import Sequence
@@ -135,7 +135,7 @@ class Bert:
 
     @property
     def longest(self) -> int:
-        """Tokens that it reads at a time."""
+        """Maximum tokens per text."""
         return len(self.positions)
 
     def hidden(self, tokens: NDArray[np.integer]) -> list[Floats]:

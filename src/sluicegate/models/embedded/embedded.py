@@ -1,8 +1,8 @@
-"""Models in this process, on llama.cpp (`xllamacpp`): a fresh machine answers for real without a server or a key.
+"""Models in this process, on llama.cpp (`xllamacpp`): a fresh machine answers without a server or a key.
 
 ``embedded:NAME`` is one of `weights.WEIGHTS`, ``embedded:PATH.gguf`` a file of the user's own. A process loads a model
-once, when it is first asked, and serves one call at a time in the model's own thread, so the event loop stays free. A
-cancelled call stops at its next token or its next 256 tokens of prompt. What two prompts share at their start is
+once, at its first call, and serves one call at a time in the model's own thread, so the event loop stays free. A
+cancelled call stops at its next token or its next 256 tokens of prompt. A common prefix of two prompts is
 evaluated once.
 """
 
@@ -32,7 +32,7 @@ CONTEXT = 4096
 """Default context of an embedded chat model in tokens; SmolLM2 keeps 23 KB of cache for each."""
 
 BATCH = 256
-"""Prompt tokens evaluated at a time, and so how soon a cancelled call stops."""
+"""Prompt tokens evaluated at a time, which bounds how soon a cancelled call stops."""
 
 CONTROL_TOKEN = re.compile(r"<\|([^|<>]{1,40})\|>")
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -72,7 +72,7 @@ class Runtime:
             ) from error
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Ask what the in-process calls do not offer: the chat template and the tokenizer."""
+        """Calls that the in-process API lacks: the chat template and the tokenizer."""
         self.load()
         connection = HTTPConnection(self.server.listening_address.removeprefix("http://"), timeout=10)
         try:
@@ -143,7 +143,7 @@ class Runtime:
         return vectors
 
     def _windows(self, text: str) -> list[str]:
-        """Parts of `text` that each fit the model; the parts' mean stands for a text that does not fit whole."""
+        """Parts of `text` that each fit the model; the mean of their vectors is that of a longer text."""
         if len(text) <= WINDOW_CHARACTERS:
             return [text]
         if len(self.post("/tokenize", {"content": text})["tokens"]) <= self.token_limit - 2:
@@ -217,7 +217,7 @@ def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
     params.warmup = False
     params.cache_ram_mib = 0
     params.verbosity = -1
-    # llama.cpp listens on a loopback port of its own choice: nobody else on this machine gets in
+    # llama.cpp listens on a loopback port of its own choice; the key keeps other users of this machine out
     params.api_keys = [key]
     params.n_threads_http = 1
     params.endpoint_slots = params.endpoint_props = params.ui = False
@@ -227,7 +227,7 @@ def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
 
 
 def _own_file(name: str) -> tuple[Path, bool, int]:
-    """A GGUF file of the user's: its path, whether it makes embeddings, the context it was trained for."""
+    """A user's GGUF file: its path, whether it is an embedding model, the context it was trained for."""
     path = Path(name).expanduser()
     if not path.is_file():
         raise ModelError("SG306", f"no file {path}", hint="Name one of the embedded models or a GGUF file")
@@ -243,7 +243,7 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
 
 
 def _plain(content: str) -> str:
-    """Words only: what a message says cannot end its turn."""
+    """Plain text only: the content of a message cannot end its turn."""
     return CONTROL_TOKEN.sub(r"\1", encodable(content))
 
 

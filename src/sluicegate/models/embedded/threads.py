@@ -9,11 +9,11 @@ from pathlib import Path
 __all__ = ["threads"]
 
 MOST = 8
-"""More threads than this do not make models of this size faster."""
+"""More threads than this do not speed up models of this size."""
 
 
 def threads() -> int:
-    """`SLUICEGATE_THREADS` when set, else the cores nobody uses minus one, at least 1."""
+    """`SLUICEGATE_THREADS` when set, else the idle cores minus one, at least 1."""
     configured = os.environ.get("SLUICEGATE_THREADS", "")
     if configured.isdigit() and int(configured) > 0:
         return int(configured)
@@ -31,7 +31,7 @@ def _cores() -> int:
 
 
 def _load() -> float:
-    """Cores in use by the average of the last minute."""
+    """Cores in use on average over the last minute."""
     try:
         return os.getloadavg()[0]
     except (OSError, AttributeError):  # Windows has none

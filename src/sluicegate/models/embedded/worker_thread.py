@@ -1,4 +1,4 @@
-"""Work in a model's own thread, for a task that may stop waiting: the work is told that nobody waits any more."""
+"""Work in a model's own thread with cancellation: the work is told when its awaiting task is gone."""
 
 import asyncio
 import threading
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Cancelled(Exception):  # noqa: N818 - not an error: the caller has gone
-    """The task that asked is no longer waiting."""
+    """The awaiting task is gone."""
 
 
 async def in_thread(executor: Executor, work: Callable[[threading.Event], T]) -> T:

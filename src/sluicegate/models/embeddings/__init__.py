@@ -1,1 +1,1 @@
-"""Vectors of texts: kept, compared, and of texts longer than the embedder reads."""
+"""Embeddings: caching, comparing embedders, and texts longer than the embedder reads."""

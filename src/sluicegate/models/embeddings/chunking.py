@@ -1,4 +1,4 @@
-"""Embeddings of texts longer than the embedder reads: the mean of the parts, so that no part is cut in silence."""
+"""Embeddings of texts longer than the embedder reads: the mean of the parts, so that nothing is silently truncated."""
 
 import math
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 __all__ = ["MOST_CHARACTERS", "WINDOW_CHARACTERS", "halves", "mean", "unit"]
 
 WINDOW_CHARACTERS = 500
-"""A text this short has at most 510 WordPiece tokens, whatever is in it."""
+"""A text this short has at most 510 WordPiece tokens, whatever its content."""
 
 MOST_CHARACTERS = 16_000
 """Characters of a text that count for its embedding."""
@@ -29,6 +29,6 @@ def mean(vectors: Sequence[Sequence[float]], sizes: Sequence[int]) -> list[float
 
 
 def unit(vector: Sequence[float]) -> list[float]:
-    """The vector at length 1; the zero vector stays what it is."""
+    """The vector at unit length; the zero vector is unchanged."""
     norm = math.sqrt(sum(x * x for x in vector)) or 1.0
     return [x / norm for x in vector]

@@ -1,7 +1,7 @@
-"""The latest embeddings of an embedded model, in memory: the sentences of a few documents are compared again and again.
+"""An in-memory LRU cache of an embedded model's embeddings: the sentences of a few documents are compared repeatedly.
 
-For models in the process only. Their weights are pinned, so a name means the same vectors for as long as the process
-lives; a server may change a model under its name. Nothing is written down: users' words are among the texts.
+For models in the process only: their weights are pinned, so a name means the same vectors for the life of the
+process, whereas a server may change a model under its name. Nothing is written to disk, since texts include requests.
 """
 
 from array import array
@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 __all__ = ["EmbeddingLru"]
 
 MOST = 1_500_000
-"""Numbers kept, 12 MB: 3,900 vectors of 384."""
+"""Capacity in numbers, 12 MB: 3,900 vectors of 384."""
 
 
 class EmbeddingLru:
@@ -25,7 +25,7 @@ class EmbeddingLru:
     async def vectors(
         self, texts: Sequence[str], embed: Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
     ) -> Sequence[Sequence[float]]:
-        """A vector per text; `embed` is asked for those that are not known, each once."""
+        """A vector per text; `embed` is called for the missing ones, each once."""
         found = {text: known for text in texts if (known := self._known.get(text)) is not None}
         missing = [text for text in dict.fromkeys(texts) if text not in found]
         if missing:

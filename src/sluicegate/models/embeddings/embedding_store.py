@@ -1,7 +1,7 @@
-"""Embeddings remembered by content, for fits and ingests that see the same texts again.
+"""A store of embeddings by content, for fits and ingests that see the same texts again.
 
 Keyed by the model's identity and the text's SHA-256: other weights or another text never get an old vector. It is for
-examples and documents; what users ask is not kept here.
+examples and documents; requests are not stored here.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ AT_ONCE = 500
 
 
 class EmbeddingStore:
-    """The SQLite file ``embeddings.sqlite`` in the user's cache. A corrupt one is started anew."""
+    """The SQLite file ``embeddings.sqlite`` in the user's cache. A corrupt file is replaced by an empty one."""
 
     def __init__(self) -> None:
         path = cache_dir() / "embeddings.sqlite"
@@ -33,7 +33,7 @@ class EmbeddingStore:
         self._lock = threading.Lock()
 
     def get(self, identity: str, texts: Sequence[str]) -> "dict[str, array[float]]":
-        """The vectors of those texts that are known, by text."""
+        """The known vectors by text."""
         by_key = {_key(identity, text): text for text in texts}
         keys = list(by_key)
         found: dict[str, array[float]] = {}
@@ -50,7 +50,7 @@ class EmbeddingStore:
         return found
 
     def put(self, identity: str, vectors: Mapping[str, Sequence[float]]) -> None:
-        """Keep vectors, in 32-bit floats."""
+        """Store vectors, as 32-bit floats."""
         rows = [(_key(identity, text), array("f", vector).tobytes()) for text, vector in vectors.items()]
         with self._lock, transaction(self._connection) as connection:
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)

@@ -1,4 +1,4 @@
-"""Tell whether two embedders give the same vectors, whatever serves them and whatever it is called.
+"""Fingerprints, which tell whether two embedders give the same vectors, whatever their server or name.
 
 A fingerprint is a few components of the vectors of two probe sentences. The same weights in another format or on
 another server agree to about 0.003 per component; another model differs by about 0.05 in most of them.
@@ -21,7 +21,7 @@ def fingerprint_of(vectors: Sequence[Sequence[float]]) -> str:
 
 
 def same_embedder(one: str, other: str) -> bool:
-    """Whether two fingerprints are of embedders whose vectors can stand for each other."""
+    """Whether two fingerprints are of embedders with interchangeable vectors."""
     try:
         (size, values), (other_size, other_values) = _parsed(one), _parsed(other)
     except ValueError:

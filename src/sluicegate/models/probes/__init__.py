@@ -1,1 +1,1 @@
-"""Small labelled probes of what a model must do in a workflow, and what they measured."""
+"""Small labelled probes of what a model must do in a workflow, and their results."""

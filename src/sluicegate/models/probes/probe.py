@@ -1,8 +1,8 @@
 """Small labelled probes of what a model must do in a workflow, and how well it does it.
 
 Four tasks, at least 20 rows each, in ``probes/*.jsonl``: decode one label, extract fields to JSON, review a claim
-against a source with yes or no, answer from a source. They tell a model that can play a role from one that cannot; they
-do not rank good models.
+against a source with yes or no, answer from a source. They tell a model that can serve a role from one that cannot;
+they do not rank good models.
 """
 
 import hashlib
@@ -28,11 +28,11 @@ __all__ = ["TASKS", "interval", "probe", "rows_of"]
 
 @dataclass(frozen=True, slots=True)
 class ProbeQuestion:
-    """One row put to a model, and how to tell whether the answer is right."""
+    """One row of a probe, and how to tell whether the answer is right."""
 
     request: ModelRequest
     right: Callable[[str, Any], bool]
-    """Of the answer's text and, for a schema, its value."""
+    """Judges the answer's text and, with a schema, its value."""
 
 
 def rows_of(task: ProbeTask) -> list[dict[str, Any]]:
@@ -47,7 +47,7 @@ async def probe(
     limit: int | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Result:
-    """Put a probe's rows to a model. An answer that fits no schema is wrong; any other failure is raised."""
+    """Run a probe's rows on a model. An answer that does not fit its schema is wrong; any other failure is raised."""
     rows = rows_of(task)[:limit]
     right = 0
     times: list[float] = []
@@ -134,12 +134,12 @@ TASKS: dict[ProbeTask, Callable[[Mapping[str, Any]], ProbeQuestion]] = {
     "review": _review,
     "answer": _answer,
 }
-"""How each task's rows are put to a model."""
+"""How each task's rows become a prompt."""
 
 
 def _same(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, str):
-        # "room 204" for "204" and "monitor" for "monitors" are the same to whoever fills in the order
+        # "room 204" for "204" and "monitor" for "monitors" count as the same
         return _plain(str(found)).removeprefix("room ").rstrip("s") == _plain(wanted).rstrip("s")
     return found == wanted
 

@@ -1,4 +1,4 @@
-"""What the probes of models measured, kept in the home folder by the model's identity.
+"""Probe results, stored in the home folder by the model's identity.
 
 New weights under an old name have another identity and so no result: a measurement never outlives what it measured.
 """
@@ -66,7 +66,7 @@ def admitted(identity: str, task: ProbeTask, minimum: float) -> bool | None:
 
 
 def below_minimum(identity: str, minimum: Mapping[ProbeTask, float]) -> tuple[str, list[str]]:
-    """What falls short, for people (empty when nothing does), and the tasks that were never measured."""
+    """What is below its minimum, as text (empty when nothing is), and the tasks that were never measured."""
     short: list[str] = []
     unknown: list[str] = []
     for task, least in minimum.items():

@@ -1,1 +1,1 @@
-"""What serves models: Ollama, LangChain providers, and the registry of names."""
+"""Model providers: Ollama, LangChain's, and the registry of names."""

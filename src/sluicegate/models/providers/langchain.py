@@ -1,7 +1,7 @@
 """Every other provider, by LangChain's ``provider:model`` names.
 
-A provider's package is not a dependency of ours: the one that a workflow names is installed by who writes it. Keys are
-read from the provider's own variables, and no message of ours quotes what a provider says about a key.
+A provider's package is not a dependency: install the one that your workflow names. Keys are read from the provider's
+own variables, and no message quotes what a provider says about a key.
 """
 
 import importlib.util
@@ -38,8 +38,8 @@ PROVIDERS: dict[str, tuple[str, str]] = {
     "upstage": ("langchain_upstage", "UPSTAGE_API_KEY"),
     "xai": ("langchain_xai", "XAI_API_KEY"),
 }
-"""The package and the variable of the key of providers with one key, so that an absent one is told without importing
-LangChain, which takes a second."""
+"""The package and the variable of the key of providers with one key, so that a missing one is reported without
+importing LangChain, which takes a second."""
 
 GIVES_LOGPROBS = frozenset({"azure_openai", "deepseek", "fireworks", "openai", "openrouter", "together", "xai"})
 FIXED_TEMPERATURE = re.compile(r"^(o\d|gpt-5)")
@@ -49,7 +49,7 @@ CUT = frozenset({"length", "max_tokens", "MAX_TOKENS"})
 
 
 def ready(config: ModelConfig) -> None:
-    """Say what a provider lacks, without calling it. Raises `ModelError` SG308."""
+    """Check that a provider's package and key are present, without calling it. Raises `ModelError` SG308."""
     module, variable = PROVIDERS.get(config.provider, ("", ""))
     if module:
         if not _importable(module):
@@ -77,7 +77,7 @@ class LangChain:
         self._name = config.use
         self._made = lru_cache(maxsize=16)(self._make)
         ready(config)
-        self._made(16, 0.0)  # says at once that a package or a key is missing
+        self._made(16, 0.0)  # fails early when a package or a key is missing
 
     async def chat(self, request: ModelRequest) -> ModelResponse:
         model = self._made(request.max_tokens, request.temperature)
@@ -172,7 +172,7 @@ def _importable(module: str) -> bool:
 
 
 def _named(error: ImportError) -> str:
-    """The package that LangChain says is missing."""
+    """The package that LangChain reports as missing."""
     found = re.search(r"pip install ([A-Za-z0-9_.-]*[A-Za-z0-9])", str(error))
     return found[1] if found else str(error.name or "a package")
 

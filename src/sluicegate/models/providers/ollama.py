@@ -1,6 +1,6 @@
 """Models of an Ollama server, over its documented REST API.
 
-The requests go through httpx rather than the `ollama` client, because that cannot say ``truncate: false``:
+The requests go through httpx rather than the `ollama` client, because that cannot send ``truncate: false``:
 without it the server drops the start of a prompt that is longer than its context and answers as if nothing had
 happened. Replies are read with the client's types.
 """
@@ -24,10 +24,10 @@ from sluicegate.services import ModelRequest, TokenLogprob
 __all__ = ["Ollama", "server_url"]
 
 CONTEXT = 4096
-"""`num_ctx` where the workflow gives none; always sent, so that the server's own default never decides."""
+"""`num_ctx` where the workflow sets none; always sent, so that the server's own default never applies."""
 
 LONGEST_TOKEN = 8
-"""Characters per token that no prose reaches: a server that counts fewer tokens has not read the whole prompt."""
+"""More characters per token than any prose has: a server that counts fewer tokens has truncated the prompt."""
 
 ALTERNATIVES = 20
 """The most alternatives per token the server gives."""

@@ -1,4 +1,4 @@
-"""From a model's name to what serves it."""
+"""From a model's name to its provider."""
 
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded.weights import LAYERS

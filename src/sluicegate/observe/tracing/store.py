@@ -146,7 +146,7 @@ class Store:
         self.write(Writes([], [], [score], []))
 
     def usage(self, which: RunFilter | None = None) -> dict[str, Any]:
-        """Totals over finished runs: runs and share per path, cost, cost with only the large model , calls avoided.
+        """Totals over finished runs: runs and share per path, cost, cost with only the large model, calls avoided.
 
         ``llm_calls_avoided`` counts the runs that were answered without any call of the large model.
         """

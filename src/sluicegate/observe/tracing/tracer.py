@@ -148,7 +148,7 @@ class RecordingTracer:
     def finish(self, status: Status, state: State, *, all_llm_usd: float | None = None) -> None:
         """Say how the current stretch ends, from its last state: the run's row, its tags, its output and its scores.
 
-        `all_llm_usd` is what the same run would have cost with only the large model .
+        `all_llm_usd` is what the same run would have cost with only the large model.
         """
         current = CURRENT.get()
         if current is None:

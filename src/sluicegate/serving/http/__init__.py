@@ -1,1 +1,1 @@
-"""The HTTP face of a service: an ASGI application, its callers, messages and problems."""
+"""The HTTP API of a service: an ASGI application, its callers, messages and problems."""

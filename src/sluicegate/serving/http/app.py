@@ -1,9 +1,9 @@
-"""The HTTP face of a `Service`: an ASGI application.
+"""The HTTP API of a `Service`: an ASGI application.
 
     app = application(Service("configs/helpdesk/workflow.yaml"), TokenFile(Path("tokens.json")))
 
-Every error is a problem (RFC 9457) with a code. The access log has who, what, how long and which run, and nobody's
-words. The service is opened with the application and drained with it.
+Every error is a problem (RFC 9457) with a code. The access log has caller, path, duration and run, and no
+texts. The service is opened with the application and drained with it.
 """
 
 import json
@@ -41,7 +41,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        # whoever made the service may have opened it, to see at once why it does not
+        # the caller may have opened the service already, to see at once why it fails
         await service.open()
         try:
             yield

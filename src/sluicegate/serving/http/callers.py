@@ -1,7 +1,7 @@
-"""Who calls: found from what the operator trusts, never from what the caller says of themselves.
+"""Authentication: callers are identified by what the operator trusts, never by their own claims.
 
-A server is started with one of three ways: bearer tokens in a file of the operator's (only their hashes are kept), a
-header that a gateway in front sets, or one fixed person for trying things out on one's own machine.
+A server uses one of three methods: bearer tokens in a file of the operator's (only their hashes are kept), a
+header that a gateway in front sets, or one fixed user for local trials.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ class Caller:
     name: str
     """Of the token; empty for the other ways."""
     on_behalf: bool = False
-    """Whether this caller, an application, may name the person for whom it asks."""
+    """Whether this caller, an application, may name the user it acts for."""
 
 
 class Callers(Protocol):
@@ -68,7 +68,7 @@ class Token(BaseModel):
 
     name: str
     sha256: str
-    """Of the whole token. It has 256 random bits, so a slow hash would add nothing."""
+    """Hash of the whole token. It has 256 random bits, so a slow hash would add nothing."""
     principal: Named
     on_behalf: bool = False
     made: datetime
@@ -82,7 +82,7 @@ class _File(BaseModel):
 
 
 class TokenFile:
-    """The operator's file of tokens, read anew when it has changed: a token that is taken out is refused at once."""
+    """The operator's file of tokens, read anew when it has changed: a revoked token is rejected immediately."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.path, self._now = path, now
@@ -103,7 +103,7 @@ class TokenFile:
         return Caller(found[0].principal.principal(), found[0].name, found[0].on_behalf)
 
     def tokens(self) -> list[Token]:
-        """Raises `RunError` SG623: nobody is signed in by a file that cannot be trusted."""
+        """Raises `RunError` SG623: an untrustworthy file authenticates nobody."""
         try:
             found = self.path.stat()
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
@@ -140,7 +140,7 @@ class TokenFile:
         return token
 
     def revoke(self, name: str) -> bool:
-        """Take a token out; False when there was none of this name."""
+        """Revoke a token; False when there was none of this name."""
         with self._changing() as tokens:
             left = [each for each in tokens if each.name != name]
             gone = len(left) < len(tokens)
@@ -184,11 +184,11 @@ class _Changing:
 
 @dataclass(frozen=True, slots=True)
 class TrustedHeader:
-    """What a gateway says in its headers. Only for a server that nobody can reach but through that gateway."""
+    """The user that a gateway sets in its headers. Only for a server that is reachable only through that gateway."""
 
     user: str
     roles: str = ""
-    """Header of the roles, divided by commas; empty when the gateway names none."""
+    """Header of the roles, comma-separated; empty when the gateway names none."""
     groups: str = ""
 
     def of(self, headers: Headers) -> Caller:
@@ -204,7 +204,7 @@ class TrustedHeader:
     def _one(self, headers: Headers, header: str) -> str:
         found = headers.getlist(header)
         if len(found) > 1:
-            # one is the gateway's, and the other whose?
+            # one is the gateway's, but the other could be the client's
             raise RunError(
                 "SG619", f"duplicate header {header}", hint=f"Configure the gateway to strip client-supplied {header}"
             )
@@ -213,7 +213,7 @@ class TrustedHeader:
 
 @dataclass(frozen=True, slots=True)
 class FixedCaller:
-    """Everybody is this person: for one's own machine."""
+    """Every caller is this user: for local trials."""
 
     principal: Principal
 

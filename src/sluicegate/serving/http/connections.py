@@ -1,4 +1,4 @@
-"""One connection of the HTTP server: a request that does not come, or is none, is told so and costs little.
+"""One connection of the HTTP server: incomplete and malformed requests are rejected cheaply.
 
 uvicorn waits for the head of a request (its first line and its headers) as long as the caller likes, so that a thousand
 connections that say nothing would keep everybody else out.
@@ -14,7 +14,7 @@ from sluicegate.serving.http.problems import MEDIA_TYPE, TITLES, of_status
 __all__ = ["HEAD_S", "Connection"]
 
 HEAD_S = 15.0
-"""How long a caller may take to send the head of a request."""
+"""How long a caller may take to send the request headers."""
 
 
 class Connection(H11Protocol):

@@ -26,9 +26,9 @@ __all__ = ["OPERATIONS", "Fault", "Operation"]
 _BODY_S = 15.0
 """How long a caller may take to send a body."""
 _ALIVE_S = 15.0
-"""A stream says that it is alive so often, lest something between closes it."""
+"""Interval of keep-alive comments in a stream, so that proxies do not close it."""
 _WRITTEN = ("answer_confidence", "approval", "cost_usd", "latency_ms", "path", "policy_pass", "route_confidence")
-"""Scores that the runs write themselves."""
+"""Scores that runs write themselves."""
 
 _RUN = re.compile(r"[0-9a-f]{24}")
 M = TypeVar("M", bound=BaseModel)
@@ -75,7 +75,7 @@ async def ask(request: Request) -> Response:
 
 
 async def _events(service: Service, asked: messages.Ask, asker: Principal, run: str) -> AsyncGenerator[str]:
-    """The progress of a run as server-sent events. The run goes on when the stream is closed."""
+    """The progress of a run as server-sent events. The run continues when the stream is closed."""
     loop, steps = asyncio.get_running_loop(), asyncio.Queue[FinishedStep]()
 
     def on_step(step: FinishedStep) -> None:
@@ -108,7 +108,7 @@ async def _events(service: Service, asked: messages.Ask, asker: Principal, run: 
     finally:
         if following:
             following.cancel()
-        # a caller that went away: what is awaited is let go, the run is not
+        # a disconnected client: the wait is cancelled, the run is not
         work.cancel()
 
 
@@ -232,7 +232,7 @@ OPERATIONS: tuple[Operation, ...] = (
 )  # fmt: skip
 
 
-# --- what they share ---
+# --- shared ---
 
 
 def _service(request: Request) -> Service:
@@ -252,7 +252,7 @@ def _caller(request: Request) -> Caller:
 
 
 def _person(caller: Caller, named: Named | None) -> Principal:
-    """Who it is about. Raises `RunError` SG610 when somebody is named who may not be."""
+    """The requester. Raises `RunError` SG610 when the call may not name one."""
     if named is None:
         return caller.principal
     if not caller.on_behalf:
@@ -263,7 +263,7 @@ def _person(caller: Caller, named: Named | None) -> Principal:
 
 
 async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:
-    """Who calls, and the body. The caller comes first: nobody else's body is read."""
+    """The caller and the body. The caller comes first: no body is read from unauthenticated callers."""
     caller = _caller(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
@@ -272,7 +272,7 @@ async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:
     try:
         return caller, model.model_validate_json(body)
     except ValidationError as error:
-        # pydantic repeats what it was given, and a problem repeats nobody's words
+        # pydantic's message repeats the input, which a problem must not
         wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
         unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
         hint = f"Allowed fields: {', '.join(model.model_fields)}" if unknown else ""

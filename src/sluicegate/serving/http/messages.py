@@ -1,4 +1,4 @@
-"""What goes in and out of the HTTP API. The OpenAPI document is made of these models and nothing else."""
+"""The messages of the HTTP API. The OpenAPI document is made from these models."""
 
 import re
 from datetime import datetime
@@ -46,29 +46,29 @@ class Ask(_In):
     """A request."""
 
     text: str = Field(min_length=1)
-    """What is asked."""
+    """The request's text."""
     request_id: str = Field(default="", max_length=200)
-    """Names the request: asking again with the same id gives the same run, and never a second one."""
+    """Names the request: sending it again with the same id gives the same run, never a second one."""
     session: str = Field(default="", max_length=200)
-    """A conversation that the run belongs to, for whoever reads the traces."""
+    """A conversation that the run belongs to, shown in traces."""
     principal: Named | None = None
-    """For whom it is asked; only with a token that may ask on behalf of others."""
+    """The user it is sent for; only with a token that may act on behalf of others."""
     stream: bool = False
-    """Answer with server-sent events: `run`, a `step` for each that is done, then `result` or `problem`."""
+    """Answer with server-sent events: `run`, a `step` for each finished one, then `result` or `problem`."""
 
 
 class Decide(_In):
-    """A decision on what waits."""
+    """A decision on a waiting run."""
 
     verdict: Literal["approve", "edit", "reject"]
     reason: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
-    """Why; the requester reads it when the request is rejected."""
+    """The reason; the requester reads it when the request is rejected."""
     text: Annotated[str, Field(max_length=200_000), AfterValidator(printable)] = ""
-    """For `edit`: what goes out instead of the draft."""
+    """For `edit`: the text to send instead of the draft."""
     changed: Literal["refuse", "kept", "migrate"] = "refuse"
-    """When the workflow has changed since: refuse, finish on the version the run began with, or go on under this."""
+    """If the workflow has changed since: refuse, finish on the version it started with, or continue on this one."""
     principal: Named | None = None
-    """Who decides; only with a token that may act on behalf of others."""
+    """The approver; only with a token that may act on behalf of others."""
 
 
 class Feedback(_In):
@@ -79,12 +79,12 @@ class Feedback(_In):
     value: FiniteFloat | bool | Annotated[str, Field(max_length=200)]
     comment: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
     principal: Named | None = None
-    """Who says so; only with a token that may act on behalf of others."""
+    """The scorer; only with a token that may act on behalf of others."""
 
 
 class Cited(_Out):
     marker: str
-    """As it stands in the answer, such as `[1]`."""
+    """As it appears in the answer, such as `[1]`."""
     document: str
     version: str
     title: str
@@ -97,11 +97,11 @@ class Awaited(_Out):
     """Of the approval; the same as the run's."""
     approvers: str
     deadline: datetime
-    """When silence refuses."""
+    """When the request is refused without a decision."""
 
 
 class Run(_Out):
-    """A run, as it stands."""
+    """The current state of a run."""
 
     run: str
     status: Status
@@ -119,14 +119,14 @@ class Run(_Out):
     threshold: float | None
     answer_confidence: float | None
     model: str
-    """What really answered, as `provider:model`."""
+    """The model that really answered, as `provider:model`."""
     fallback: str
-    """Which model was asked for and the code of why it did not answer; empty when it did."""
+    """The primary model and the error code of why it did not answer; empty when it did."""
     prompt_tokens: int
     completion_tokens: int
     usd: float
     ms: float
-    """At work, without waiting for a person."""
+    """Working time, without waiting for people."""
     workflow: str
     version: str
     digest: str
@@ -154,15 +154,15 @@ class Trail(_Out):
 
 
 class Approval(_Out):
-    """What waits for a person, with the evidence."""
+    """A waiting run, with the evidence."""
 
     id: str
     intent: str
     principal: str
-    """Who asked."""
+    """The requester."""
     request: str
     reason: str
-    """Why a person is asked."""
+    """The reason for the approval."""
     draft: str
     proposal: dict[str, Any]
     """The tool that would be called, and its arguments; empty when none would."""
@@ -189,12 +189,12 @@ class Health(_Out):
     version: str
     digest: str
     promoted: int
-    """The number of the promotion that is followed; 0 for the file that was named."""
+    """The number of the promotion that serves; 0 for the given file."""
     inside: int
-    """Requests at work and in the queue."""
+    """Active and queued requests."""
     shadow: Literal["none", "running", "down"]
     fault: str
-    """The code of why a promoted version is not served; empty when all is well."""
+    """The error code of why a promoted version is not served; empty when it is."""
 
 
 class Problem(_Out):

@@ -1,7 +1,7 @@
-"""Errors as RFC 9457 problems: an HTTP status for each code, and nobody's words in them.
+"""Errors as RFC 9457 problems: an HTTP status for each code, and no texts of runs.
 
-What the caller did wrong is told in full. What went wrong inside is told by its code and its run: the run's trace says
-the rest to those who may see it.
+Client errors are described in full. Internal errors are given by code and run: the run's trace has the rest, for those
+who may see it.
 """
 
 from sluicegate.errors import CODES, SluicegateError
@@ -16,7 +16,7 @@ _STATUS: dict[str, int] = {
     "SG601": 422, "SG602": 413, "SG603": 404, "SG604": 409, "SG605": 409, "SG608": 503, "SG610": 403, "SG619": 401,
     "SG620": 503, "SG621": 409, "SG622": 422,
 }  # fmt: skip
-"""Of what the caller can fix; everything else is a 500, and a model that does not answer a 502."""
+"""Statuses of client errors; everything else is a 500, and a model that does not answer a 502."""
 
 TITLES = {
     400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
@@ -43,7 +43,7 @@ def of_error(error: SluicegateError, *, run: str = "") -> Problem:
 
 
 def of_status(status: int, detail: str, *, hint: str = "") -> Problem:
-    """A call that never got as far as the service (SG622)."""
+    """A call that did not reach the service (SG622)."""
     return Problem(
         type="urn:sluicegate:SG622",
         title=TITLES.get(status, "Failed"),

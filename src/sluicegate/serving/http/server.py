@@ -1,4 +1,4 @@
-"""A server for one workflow: uvicorn around the application, closed by SIGTERM when what is at work is done."""
+"""A server for one workflow: uvicorn around the application, closed by SIGTERM after active runs are done."""
 
 import asyncio
 import signal
@@ -20,7 +20,7 @@ _CONNECTIONS = 1000
 def serve(
     service: Service, callers: Callers, *, host: str, port: int, started: Callable[[str], None] = lambda _: None
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. Port 0 takes a free one; `started` is told the address.
+    """Serve until SIGTERM or SIGINT, then drain. Port 0 picks a free one; `started` is called with the address.
 
     Raises `RunError` SG624 (the address cannot be had, or the extra is missing), and what opening the service raises.
     """

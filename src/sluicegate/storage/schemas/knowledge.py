@@ -1,4 +1,4 @@
-"""What is remembered so that it need not be made again: answers, documents, embeddings, probes. Only ever files."""
+"""Caches and indexes: answers, documents, embeddings, probes. Only in files."""
 
 from sluicegate.storage.migrations import Migration, Schema
 
@@ -35,7 +35,7 @@ INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0);
     ),
     secure=True,
 )
-"""Answers that may be served again, and the questions that find them."""
+"""Cached answers, and their questions for semantic matching."""
 
 CATALOG = Schema(
     "catalog",
@@ -77,4 +77,4 @@ CREATE TABLE IF NOT EXISTS probes (
 """),
     ),
 )
-"""What the probes of models measured, by the identity of the weights."""
+"""Probe results, by the identity of the weights."""

@@ -1,4 +1,4 @@
-"""What is recorded of runs: traces, the people behind the audit log, incidents."""
+"""Records of runs: traces, the people behind the audit log, incidents."""
 
 from sluicegate.storage.migrations import Migration, Schema
 
@@ -103,4 +103,4 @@ CREATE TABLE IF NOT EXISTS notes (
     ),
     durable=True,
 )
-"""What an operator has to look at; only ever a file."""
+"""Incidents; only in a file."""

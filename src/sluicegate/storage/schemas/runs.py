@@ -1,4 +1,4 @@
-"""Runs that wait or are at work, and what their steps have done outside."""
+"""Waiting and active runs, and the outside effects of their steps."""
 
 from sluicegate.storage.migrations import Migration, Schema
 
@@ -42,7 +42,7 @@ CREATE TABLE IF NOT EXISTS decisions (
     ),
     durable=True,
 )
-"""What people have decided on waiting runs."""
+"""Decisions of people on waiting runs."""
 
 TOOL_CALLS = Schema(
     "tools",
@@ -55,7 +55,7 @@ CREATE TABLE IF NOT EXISTS tool_calls (
     ),
     durable=True,
 )
-"""What tools gave, by idempotency key."""
+"""Results of tools, by idempotency key."""
 
 TICKETS = Schema(
     "tickets",
@@ -76,7 +76,7 @@ RECOVERED = Schema(
     "serving",
     (Migration("CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"),),
 )
-"""How often a run that was cut short has been taken up."""
+"""How often an interrupted run has been resumed."""
 
 RUNS_AT_WORK = Schema(
     "stretches",
@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS stretches (
 """),
     ),
 )
-"""Runs that a process works on, or has left; only ever on a server."""
+"""Active and abandoned runs; only on a server."""
 
 VERSIONS = Schema(
     "versions",
