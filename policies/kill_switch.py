@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import BudgetError, CorruptError, RunError, nearest
-from sluicegate.home import home
+from sluicegate.home import home, private_opener
 
 __all__ = ["KINDS", "KillSwitch", "Switched"]
 
@@ -100,7 +100,7 @@ class KillSwitch:
     def _writing(self) -> Generator[dict[str, Switched]]:
         """The entries, written back in one step while no other process writes."""
         try:
-            with self.path.with_suffix(".lock").open("w") as lock:
+            with open(self.path.with_suffix(".lock"), "w", opener=private_opener) as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 entries = self._read() if self.path.exists() else {}
                 yield entries

@@ -13,7 +13,7 @@ from typing import Any
 
 from sluicegate.errors import ConfigError, Problem, RunError, nearest
 from sluicegate.graphs.config.load import Workflow
-from sluicegate.home import home
+from sluicegate.home import home, private_folder, write_private
 
 __all__ = ["variant"]
 
@@ -49,11 +49,11 @@ def variant(
     }
     file = folder / "workflow.yaml"
     try:
-        (folder / workflow.config.prompts).mkdir(parents=True, exist_ok=True)
+        private_folder(folder / workflow.config.prompts)
         for prompt, text in prompts.items():
-            (folder / workflow.config.prompts / f"{prompt}.md").write_text(text, encoding="utf-8")
+            write_private(folder / workflow.config.prompts / f"{prompt}.md", text)
         # JSON is YAML, without its traps
-        file.write_text(json.dumps(overlay, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_private(file, json.dumps(overlay, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
         raise RunError("SG607", f"cannot write {folder}: {error.strerror}") from error
     return file

@@ -100,7 +100,7 @@ def _locked(home: Path, run: str) -> Generator[None]:
             raise _busy(run)
         # after a fork the parent's descriptor must not be shared
         if (process, home) not in _files:
-            _files[process, home] = os.open(home / "runs.lock", os.O_RDWR | os.O_CREAT, 0o644)
+            _files[process, home] = os.open(home / "runs.lock", os.O_RDWR | os.O_CREAT, 0o600)
         file = _files[process, home]
         _lock(file, _offset(run), run)
         _held.add(place)

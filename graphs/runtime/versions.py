@@ -14,7 +14,7 @@ from pathlib import Path
 from sluicegate.errors import NotFoundError, RunError
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.versions_postgres import SharedVersions
-from sluicegate.home import home
+from sluicegate.home import home, private_folder, tighten, write_private
 from sluicegate.storage.postgres import configured
 
 __all__ = ["current", "keep", "kept"]
@@ -45,6 +45,7 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
     root = Path(os.path.commonpath([path.parent for path in (*files, *named)]))
     staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
+        private_folder(staged.parent)
         for file in files:
             target = staged / "files" / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +56,8 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
             if not path.is_dir():
                 target.touch()
         start = workflow.path.resolve().relative_to(root)
-        (staged / "origin.json").write_text(json.dumps({**origin, "start": str(start)}), encoding="utf-8")
+        write_private(staged / "origin.json", json.dumps({**origin, "start": str(start)}))
+        tighten(staged)
         staged.rename(folder)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
@@ -93,8 +95,10 @@ def _bring(digest: str, folder: Path) -> bool:
         return False
     staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
+        private_folder(staged.parent)
         if not SharedVersions(server).get(digest, staged):
             return False
+        tighten(staged)
         staged.rename(folder)
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
@@ -118,9 +122,9 @@ def _point(name: str, origin: dict[str, str]) -> None:
     if pointer.is_file() and pointer.read_text(encoding="utf-8") == text:
         return
     try:
-        pointer.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(pointer.parent)
         staged = pointer.with_suffix(f".{uuid.uuid4().hex[:8]}")
-        staged.write_text(text, encoding="utf-8")
+        write_private(staged, text)
         staged.replace(pointer)
     except OSError as error:
         raise RunError("SG607", f"cannot write {pointer}: {error.strerror}") from error

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
+from sluicegate.home import private_folder, tighten
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import clearance_rank
 from sluicegate.retrieval.catalog import Catalog, DocumentEntry, IndexHead
@@ -109,6 +110,8 @@ async def ingest(
             await writer.run(now(), progress, flat_rows)
         finally:
             catalog.close()
+            # the table is written by a library, by the umask
+            await asyncio.to_thread(tighten, index_dir)
     read = {entry.document.id for entry, _ in writer.read}
     return IngestReport(
         added=tuple(sorted(read - plan.old.keys())),
@@ -349,7 +352,7 @@ async def _alone(index_dir: Path) -> AsyncGenerator[None]:
     """Hold the index's writing lock. Raises `RunError` SG608 when another ingest holds it for long, SG607."""
 
     def acquire() -> ExitStack:
-        index_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(index_dir)
         until = time.monotonic() + PATIENCE_S
         while True:
             try:

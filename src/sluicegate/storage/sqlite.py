@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sluicegate.errors import CorruptError, LockedError, RunError
+from sluicegate.home import owner_only
 from sluicegate.storage.migrations import Schema, migrate_file
 
 __all__ = ["connect", "explained", "transaction"]
@@ -48,6 +49,9 @@ def connect(path: Path | str, schema: Schema | None = None, *, look: bool = Fals
             factory=_Connection,
         )
         connection.path = path
+        if not copied and path != ":memory:":
+            # its write-ahead log and index get the same mode from SQLite
+            owner_only(Path(path))
         connection.row_factory = sqlite3.Row
         if copied:
             _copy(Path(path).absolute(), connection)

@@ -23,6 +23,7 @@ from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.home import private_folder
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.ledger import SqliteLedger
@@ -181,7 +182,7 @@ def opened_variant(path: Path | str | Workflow, folder: Path, variant: Variant =
 def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Services], Services]) -> Opened:
     """A workflow that runs dry, marked as shadow, with checkpoints and approvals of its own in `folder`."""
     workflow = path if isinstance(path, Workflow) else load(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     # what is only measured does not use up the budgets of those whose requests it repeats
     ledger = SqliteLedger(workflow.config.budget, folder / "ledger.sqlite", switch=KillSwitch())
     opened = open_workflow(

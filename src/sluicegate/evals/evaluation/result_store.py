@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.home import home
+from sluicegate.home import home, private_folder
 from sluicegate.storage.schemas import RESULTS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
@@ -44,9 +44,7 @@ class ResultStore:
     """The file ``evals/results.sqlite`` of the home. Raises `RunError` SG606 to SG608."""
 
     def __init__(self) -> None:
-        folder = home() / "evals"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path: Path = folder / "results.sqlite"
+        self.path: Path = private_folder(home() / "evals") / "results.sqlite"
         self._connection = connect(self.path, RESULTS)
 
     def row(self, under: str, case: str) -> Row | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from sluicegate.errors import CorruptError, RunError
-from sluicegate.home import home
+from sluicegate.home import home, private_folder, private_opener
 from sluicegate.observe.audit.log import open_audit
 
 __all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback"]
@@ -147,7 +147,7 @@ def _change(workflow: str, entries: list[ServedVersion], new: ServedVersion) -> 
     file = _file(workflow)
     staged = file.with_suffix(f".{os.getpid()}.new")
     try:
-        with staged.open("w", encoding="utf-8") as out:
+        with open(staged, "w", encoding="utf-8", opener=private_opener) as out:
             json.dump({"workflow": workflow, "history": entries}, out, ensure_ascii=False, indent=1)
             out.flush()
             os.fsync(out.fileno())
@@ -162,8 +162,8 @@ def _locked(workflow: str) -> Generator[list[ServedVersion]]:
     """One change at a time, across processes."""
     file = _file(workflow)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock = file.with_suffix(".lock").open("w")
+        private_folder(file.parent)
+        lock = os.fdopen(private_opener(str(file.with_suffix(".lock")), os.O_WRONLY | os.O_CREAT), "w")
     except OSError as error:
         raise RunError("SG607", f"cannot write {file.parent}: {error.strerror}") from error
     with lock:

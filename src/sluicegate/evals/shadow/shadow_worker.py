@@ -22,7 +22,7 @@ from sluicegate.evals.shadow.pairing import sampled, skip_reason
 from sluicegate.evals.shadow.pairs import PairStore, Registration
 from sluicegate.evals.shadow.shadow import outcome_of, shadow_of
 from sluicegate.graphs.runtime.run import Outcome
-from sluicegate.home import home
+from sluicegate.home import home, private_folder, write_private
 from sluicegate.observe.tracing.store import Store
 
 __all__ = ["ShadowProcess"]
@@ -158,9 +158,7 @@ def main(workflow: str) -> None:
     try:
         _work(workflow)
     except BaseException:
-        folder = home() / "shadow"
-        folder.mkdir(exist_ok=True)
-        (folder / "process.log").write_text(traceback.format_exc())
+        write_private(private_folder(home() / "shadow") / "process.log", traceback.format_exc())
         raise
 
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sluicegate.errors import CorruptError, RunError
-from sluicegate.home import home
+from sluicegate.home import home, private_folder
 
 __all__ = ["private_key", "public_pem", "read_public", "signed", "valid"]
 
@@ -40,7 +40,7 @@ def private_key(path: Path | None = None) -> Ed25519PrivateKey:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(path.parent)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

@@ -22,7 +22,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sluicegate.errors import CorruptError, LockedError, RunError
-from sluicegate.home import home
+from sluicegate.home import home, private_folder, private_opener, write_private
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
 from sluicegate.observe.tracing.pseudonyms import Payloads
@@ -80,7 +80,7 @@ class AuditLog:
         self._head_bytes = b""
         self._head: dict[str, Any] = {}
         with _writable(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            private_folder(folder)
             self._lock_file = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
             self._head_file = os.open(folder / "head", os.O_RDWR | os.O_CREAT, 0o600)
         self._key = private_key(key)
@@ -311,7 +311,7 @@ class AuditLog:
         return statement
 
     def _keep(self, statement: dict[str, Any]) -> None:
-        with (self.folder / "checkpoints.jsonl").open("ab") as file:
+        with open(self.folder / "checkpoints.jsonl", "ab", opener=private_opener) as file:
             file.write(canonical(statement) + b"\n")
             file.flush()
             os.fsync(file.fileno())
@@ -321,7 +321,7 @@ class AuditLog:
         path, ours = self.folder / "public.pem", public_pem(self._public)
         with _writable(self.folder):
             if not path.exists():
-                path.write_bytes(ours)
+                write_private(path, ours.decode())
             elif path.read_bytes() != ours:
                 raise CorruptError(
                     f"the audit log in {self.folder} was signed with another key",

@@ -12,13 +12,13 @@ import hmac
 import secrets
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
+from sluicegate.home import private_folder
 from sluicegate.services import Hidden
 from sluicegate.storage.database import Database, PostgresDatabase, SqliteDatabase
 from sluicegate.storage.postgres import Server
@@ -62,10 +62,8 @@ class Payloads:
         if server:
             self._database: Database = PostgresDatabase(server, PAYLOADS)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(path.parent)
         self._database = SqliteDatabase(path, PAYLOADS)
-        with suppress(OSError):
-            path.chmod(0o600)
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         """Off the event loop, where a server is asked."""

@@ -1,0 +1,116 @@
+"""A home is its owner's alone, whatever the umask: every folder 0700, every file 0600."""
+
+import asyncio
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sluicegate.evals.evaluation.result_store import ResultStore
+from sluicegate.evals.promotion import champions
+from sluicegate.evals.shadow.pairs import PairStore
+from sluicegate.graphs.config.overlays import variant
+from sluicegate.home import home
+from sluicegate.observe.audit.log import open_audit
+from sluicegate.policies.kill_switch import KillSwitch
+from tests.control.test_redaction import ANN, OWN, Desk
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def no_umask() -> Iterator[None]:
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def open_to_others(folder: Path) -> dict[str, str]:
+    """What others may do anything with, by its mode."""
+    every = [folder, *folder.rglob("*")]
+    modes = {str(path.relative_to(folder)): stat.S_IMODE(path.lstat().st_mode) for path in every}
+    return {name: oct(mode) for name, mode in modes.items() if mode & 0o077}
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*")}
+
+
+def test_a_workflow_from_its_first_command_to_its_trace(tmp_path: Path, own_home: Path) -> None:
+    def command(*words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "sluicegate", *words],
+            capture_output=True, text=True, check=False, cwd=tmp_path, umask=0,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    command("init", "desk")
+    workflow = "configs/desk/workflow.yaml"
+    command("ingest", workflow)
+    command("router", "fit", workflow)
+    command("run", workflow, "When are you open?", "--as", "ann", "--role", "employee")
+    command("trace", "list")
+    command("audit", "checkpoint")
+    command("budget", "switch", "off", "model:x", "--reason", "test")
+    assert names(own_home) >= {
+        *("store.sqlite", "checkpoints.sqlite", "ledger.sqlite", "cache.sqlite", "catalog.sqlite", "payloads.sqlite"),
+        *(
+            "approvals.sqlite",
+            "tools.sqlite",
+            "incidents.sqlite",
+            "lock.sqlite",
+            "audit.pem",
+            "public.pem",
+            "trace.key",
+        ),
+        *("audit-000001.jsonl", "checkpoints.jsonl", "head", ".lock", "runs.lock", "switches.json", "switches.lock"),
+    }
+    assert any(path.suffix == ".lance" for path in own_home.rglob("*")), "the table of an index"
+    assert open_to_others(own_home) == {}
+
+
+@pytest.mark.usefixtures("no_umask")
+def test_while_its_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = Desk(tmp_path / "desk", monkeypatch)
+    opened = desk.opened()
+    asyncio.run(opened.runner.run(f"Write to {OWN}", ANN))
+    variant(opened.workflow, prompts={"answer": "---\nid: answer\nversion: 2\n---\n{{question}}"})
+    before = (desk.file, opened.workflow.digest)
+    champions.promote("desk", path=desk.file, digest="other", before=before, by="op", facts={})
+    kept = (ResultStore(), PairStore())
+    KillSwitch().off("model:x", reason="test", by="op")
+    assert {
+        "store.sqlite-wal",
+        "store.sqlite-shm",
+        "results.sqlite",
+        "shadow.sqlite",
+        "variants",
+        "champions",
+    } <= names(home())
+    assert open_to_others(home()) == {}
+    for store in kept:
+        store.close()
+    opened.tracer.close()
+
+
+def test_a_loose_home_is_tightened_when_it_is_opened(own_home: Path) -> None:
+    log = open_audit()
+    log.append("test")
+    log.close()
+    (own_home / "indexes" / "desk").mkdir(parents=True)
+    (own_home / "indexes" / "desk" / "data.lance").write_text("")
+    outside = own_home.parent / "outside"
+    outside.write_text("")
+    (own_home / "link").symlink_to(outside)
+    for path in (own_home, *own_home.rglob("*"), outside):
+        path.chmod(0o777 if path.is_dir() else 0o644)
+    assert home() == own_home
+    # the signing key is not made to look as if nobody had read it
+    assert open_to_others(own_home) == {
+        "link": "0o777", "keys": "0o777", "keys/audit.pem": "0o644",
+    }  # fmt: skip
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o644
