@@ -95,6 +95,20 @@ async def test_the_prior_is_divided_out() -> None:
     assert model.asked == ["N/A", "[MASK]", "", "tell me", "my printer"]
 
 
+async def test_another_model_has_a_prior_of_its_own() -> None:
+    class Changing(Letters):
+        name = "fake:small"
+
+        def describe(self, role: str) -> str:
+            return self.name
+
+    model = Changing({"A": 0.8, "B": 0.1})
+    decoder = LabelDecoder(model, "slm")
+    assert await decoder.decode("tell me", ["wifi", "printer"]) == pytest.approx({"wifi": 0.5, "printer": 0.5})
+    model.name, model.leaning = "fake:large", {"A": 0.1, "B": 0.8}
+    assert await decoder.decode("tell me", ["wifi", "printer"]) == pytest.approx({"wifi": 0.5, "printer": 0.5})
+
+
 async def test_more_labels_than_letters() -> None:
     labels = [f"class_{number:02}" for number in range(60)]
     found = await LabelDecoder(Letters({}), "slm").decode("this is class 47", labels)
@@ -160,7 +174,7 @@ async def test_a_model_that_failed_its_probe_judges_nothing(
     model = Letters({})
     decoder = LabelDecoder(model, "slm")
     head = FittedRouter(lexical, threshold=1.1)
-    refused = ProbeGate(untried, "fake:slm", "the head decides alone")
+    refused = ProbeGate(model, "slm", "the head decides alone")
     cascade = CascadeRouter(head, decoder, share=1.0, shortlist=3, admitted=refused)
     for text in ("hello", "the network"):
         assert await cascade.classify(text) == await head.classify(text)

@@ -36,10 +36,6 @@ def open_router(
     gives the place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
     """
     decoder = LabelDecoder(models, config.slm, intents)
-
-    def admission(instead: str) -> ProbeGate:
-        return ProbeGate(lambda: models.admitted(config.slm, "label"), models.describe(config.slm), instead)
-
     if config.strategy == "slm":
         named = json.dumps([sorted(intents.items()), models.describe(config.slm)])
         return SlmRouter(
@@ -48,7 +44,7 @@ def open_router(
             threshold=UNPROVED if config.threshold is None else config.threshold,
             out_of_scope=config.out_of_scope or out_of_scope,
             hash=hashlib.sha256(named.encode()).hexdigest(),
-            admitted=admission("none of its labels is trusted"),
+            admitted=ProbeGate(models, config.slm, "none of its labels is trusted"),
         )
     artifact = read_artifact(find(config.artifact or ""))
     check_fits(artifact.card, intents=set(intents), where=where)
@@ -62,5 +58,5 @@ def open_router(
         decoder,
         share=config.cascade.share,
         shortlist=config.cascade.shortlist,
-        admitted=admission("the head decides alone"),
+        admitted=ProbeGate(models, config.slm, "the head decides alone"),
     )

@@ -6,7 +6,8 @@ head names a label that no branch on `router.threshold` trusts. Both say so once
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+
+from sluicegate.services import Models
 
 __all__ = ["ProbeGate"]
 
@@ -16,19 +17,20 @@ log = logging.getLogger(__name__)
 class ProbeGate:
     """Asks before each use, so that a probe counts from the moment it is kept; warns the first time it is refused."""
 
-    def __init__(self, admitted: Callable[[], Awaitable[bool]], model: str, instead: str) -> None:
-        """`instead` says what happens without the model, for the warning."""
-        self._admitted = admitted
-        self._warning = (
-            f"{model} may not decode labels: its probe of `label` is missing or below the minimum, {instead}: "
-            "run `sluicegate models probe --task label`"
-        )
+    def __init__(self, models: Models, role: str, instead: str) -> None:
+        """`instead` says what happens without the role's model, for the warning."""
+        self._models, self._role, self._instead = models, role, instead
         self._warned = False
 
     async def __call__(self) -> bool:
-        if await self._admitted():
+        if await self._models.admitted(self._role, "label"):
             return True
         if not self._warned:
             self._warned = True
-            log.warning(self._warning)
+            log.warning(
+                "%s may not decode labels: its probe of `label` is missing or below the minimum, %s: "
+                "run `sluicegate models probe --task label`",
+                self._models.describe(self._role),
+                self._instead,
+            )
         return False

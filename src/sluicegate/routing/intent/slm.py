@@ -37,7 +37,7 @@ class LabelDecoder:
         self._models = models
         self._role = role
         self._describe = dict(describe or {})
-        self._priors: dict[tuple[str, ...], list[float]] = {}
+        self._priors: dict[tuple[str, tuple[str, ...]], list[float]] = {}
         self._lock = asyncio.Lock()
 
     async def decode(self, text: str, labels: Sequence[str]) -> dict[str, float]:
@@ -60,11 +60,12 @@ class LabelDecoder:
 
     async def prior(self, labels: tuple[str, ...]) -> list[float]:
         """What the model says of `labels`, in their order, when the request says nothing."""
+        key = self._models.describe(self._role), labels
         async with self._lock:
-            if labels not in self._priors:
+            if key not in self._priors:
                 said = [await self._asked(text, labels) for text in CONTENT_FREE]
-                self._priors[labels] = [max(FLOOR, sum(column) / len(said)) for column in zip(*said, strict=True)]
-            return self._priors[labels]
+                self._priors[key] = [max(FLOOR, sum(column) / len(said)) for column in zip(*said, strict=True)]
+            return self._priors[key]
 
     async def _asked(self, text: str, labels: Sequence[str]) -> list[float]:
         letters = LETTERS[: len(labels)]
