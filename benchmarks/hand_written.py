@@ -67,6 +67,7 @@ def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[
     from langgraph.graph import END, START, StateGraph
 
     from sluicegate.policies.cedar.sources import base_schema, policy_files
+    from sluicegate.services import EmbeddingRequest
 
     schema = cedarpy.Schema.from_str(base_schema())
     policies = cedarpy.PolicySet.from_str("\n".join(file.text for file in policy_files(HELPDESK)))
@@ -80,7 +81,7 @@ def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[
     opened: dict[str, Any] = {}
 
     async def classify(state: Run) -> Run:
-        vectors = (await models.embed("embedder", [state["question"]])).vectors
+        vectors = (await models.embed(EmbeddingRequest("embedder", [state["question"]]))).vectors
         scores = np.exp(weights @ np.asarray(vectors[0]))
         return {"intent": "printing", "confidence": float(scores.max() / scores.sum())}
 
@@ -112,7 +113,7 @@ def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[
             connection = await lancedb.connect_async(str(folder))
             opened["table"] = await connection.open_table((await connection.list_tables()).tables[0])
         table, match = opened["table"], MatchQuery
-        vector = (await models.embed("embedder", [state["question"]])).vectors[0]
+        vector = (await models.embed(EmbeddingRequest("embedder", [state["question"]]))).vectors[0]
         readers = ", ".join(
             f"'{label}'" for label in ("everyone", *(f"role:{role}" for role in state["user"]["roles"]))
         )
@@ -135,7 +136,8 @@ def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[
         from sluicegate.policies.guards.detectors.prose import sentences
 
         said = [(n, each) for n, one in enumerate(state["documents"], 1) for each in sentences(one["text"])]
-        question, *vectors = (await models.embed("embedder", [state["question"], *(each for _, each in said)])).vectors
+        texts = [state["question"], *(each for _, each in said)]
+        question, *vectors = (await models.embed(EmbeddingRequest("embedder", texts))).vectors
         near = np.asarray(vectors) @ np.asarray(question)
         best = sorted(zip(near, said, strict=True), key=lambda pair: -pair[0])[:6]
         listed = "\n".join(f"{n}. {each}" for n, (_, (_, each)) in enumerate(best, 1))
