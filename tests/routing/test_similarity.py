@@ -1,13 +1,14 @@
 """Kernel ridge with every row a landmark: its left-out scores are those of regressions without the row."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from sluicegate.routing.intent.head import Projection
-from sluicegate.routing.intent.similarity import fit_kernel, similarities
+from sluicegate.routing.intent.similarity import fit_kernel, product, similarities
 from sluicegate.routing.intent.training import AXES, FitCheckpoint, fit_projection
 
 SHARPNESS = 0.7
@@ -89,3 +90,24 @@ def test_a_piece_that_was_damaged_is_made_again(tmp_path: Path) -> None:
     (file,) = tmp_path.glob("*.npz")
     file.write_bytes(file.read_bytes()[:40])
     assert (kept.get("piece", lambda: {"x": np.arange(3.0)})["x"] == made["x"]).all()
+
+
+class NoBlas(np.ndarray[Any, Any]):
+    """A matrix that cannot be multiplied with ``@``."""
+
+    def __rmatmul__(self, other: Any) -> Any:
+        raise AssertionError("a single row went to BLAS")
+
+
+def test_one_row_is_multiplied_as_many_are_and_not_by_blas() -> None:
+    random = np.random.default_rng(5)
+    rows, matrix = random.normal(size=(3, 384)).astype(np.float32), random.normal(size=(384, 1779)).astype(np.float32)
+    several = product(rows, matrix)
+    np.testing.assert_array_equal(several, rows @ matrix)
+    with pytest.raises(AssertionError, match="BLAS"):
+        product(rows, matrix.view(NoBlas))
+    for row, expected in zip(rows, several, strict=True):
+        found = product(row, matrix.view(NoBlas))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(product(row[None], matrix.view(NoBlas)), [expected], rtol=1e-4, atol=1e-4)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sluicegate.routing.intent.similarity import product
+
 __all__ = ["ALIKE", "NeighbourFeatures"]
 
 Floats = NDArray[np.floating]
@@ -37,7 +39,7 @@ class NeighbourFeatures:
     def __call__(self, vectors: Floats, *, own: bool = False) -> Floats:
         """(rows, 2), in the order of `ALIKE`, for `vectors` (rows, size). `own`: they are these questions themselves,
         and each is to be judged by the others."""
-        weights = np.exp(SHARPNESS * (vectors @ self.vectors.T - 1))
+        weights = np.exp(SHARPNESS * (product(vectors, self.vectors.T) - 1))
         if own:
             np.fill_diagonal(weights, 0.0)
         return np.stack([_means(weights, self.right), _means(weights, self.known)], axis=1)

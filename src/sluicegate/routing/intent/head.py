@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.routing.intent.lexical import Lexicon, words_of
-from sluicegate.routing.intent.similarity import similarities
+from sluicegate.routing.intent.similarity import product, similarities
 
 __all__ = ["Contribution", "Head", "Projection", "for_embedding"]
 
@@ -48,7 +48,7 @@ class Projection:
     def __call__(self, embeddings: Floats) -> NDArray[np.float32]:
         """Rows (or one row) of unit length."""
         centred = embeddings.astype(np.float32) - self.mean
-        seen = centred if self.axes is None else centred @ self.axes
+        seen = centred if self.axes is None else product(centred, self.axes)
         length = np.sqrt((seen * seen).sum(axis=-1, keepdims=True))
         return (seen / np.maximum(length, np.float32(1e-12))).astype(np.float32)
 
@@ -94,10 +94,10 @@ class Head:
         """What the embedding adds to the logits."""
         if self.projection:
             embedding = self.projection(embedding)
-        total = embedding @ self.weights["embedding"]
-        cosines = np.asarray(self.landmarks @ embedding, np.float32)
+        total = product(embedding, self.weights["embedding"])
+        cosines = product(embedding, self.landmarks.T)
         for name, sharpness in self.sharpness.items():
-            total = total + similarities(cosines, sharpness) @ self.weights[name]
+            total = total + product(similarities(cosines, sharpness), self.weights[name])
         return total
 
     def logits_of(self, texts: Sequence[str], embeddings: Floats | None = None) -> Floats:
