@@ -1,1 +1,1 @@
-"""How good a workflow is, and whether another should take its place."""
+"""Evaluation of workflows, shadow runs and promotion."""

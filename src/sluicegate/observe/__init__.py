@@ -1,1 +1,1 @@
-"""What happened: traces, exporters, the audit log, incidents."""
+"""Observability: traces, exporters, the audit log, incidents."""

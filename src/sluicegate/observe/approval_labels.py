@@ -1,7 +1,7 @@
-"""What people decided on drafts, as graded answers: rows that `sluicegate router fit --task answer` reads.
+"""Approval decisions as graded answers: rows for `sluicegate router fit --task answer`.
 
 An approved draft was right, a rejected one wrong, an edited one wrong with the edit as the right answer. The store
-has the features that the draft's confidence was read from, so a row needs neither the model nor the sources again.
+has the features of the draft's confidence, so a row needs neither the model nor the sources again.
 """
 
 from collections import Counter
@@ -13,14 +13,14 @@ from sluicegate.observe.tracing.store import Store
 __all__ = ["decided_drafts"]
 
 _HASHED = "hmac:"
-"""How a text begins that a trace does not keep (`Masking`)."""
+"""Prefixes of texts that a trace did not keep (`Masking`)."""
 
 
 def decided_drafts(store: Store, workflow: str, *, since_ns: int = 0) -> tuple[list[dict[str, Any]], Counter[str]]:
     """One row for each decision on an answer of the small model, oldest first, and what was left out, by reason.
 
-    Only finished runs. Left out: drafts that no `slm-answer` node wrote, which no confidence is fitted to; silence,
-    which says nothing about the draft; and decisions whose texts or features the trace did not keep.
+    Only finished runs. Left out: drafts that no `slm-answer` node wrote, which no confidence is fitted to;
+    timeouts, which say nothing about the draft; and decisions whose texts or features the trace did not keep.
     """
     rows: list[dict[str, Any]] = []
     left: Counter[str] = Counter()
@@ -46,16 +46,16 @@ def decided_drafts(store: Store, workflow: str, *, since_ns: int = 0) -> tuple[l
 
 
 def _decisions(spans: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each decision's observation, with that of the draft as it stood when the person was asked."""
+    """Each decision's observation, with that of the draft at the time of the approval."""
     draft: dict[str, Any] = {}
     for span in spans:
         said = span["attributes"]
         if "node" not in said:
-            continue  # the run's own tells its nodes' again
+            continue  # the run's own observation repeats its nodes'
         if "approval" in said:
             yield said, draft
         if "output" in said:
-            # a check that redacted changes the words, not who wrote them
+            # a redacting check changes the text, not its author
             kind = draft.get("kind") if said["kind"] == "output-check" else said["kind"]
             draft = {**said, "kind": kind}
 

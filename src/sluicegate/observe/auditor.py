@@ -1,7 +1,7 @@
 """The auditor of a running workflow: one event per step, incidents where a rule is met, and fail-closed on risk.
 
-An event that cannot be written fails the step when the request is of a high-risk class, or of a class nobody knows yet.
-On other classes the request goes on, and the gap is an incident of its own.
+An event that cannot be written fails the step when the request's risk class is high or not yet known. Requests of other
+classes continue, and the gap is an incident of its own.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Auditor"]
 
 _GOES_ON = frozenset({"low", "medium"})
-"""Risk classes whose requests go on when an event cannot be written."""
+"""Risk classes whose requests continue when an event cannot be written."""
 _WORDS = ("request.text", "answer.text", "cache.question", "approval", "extra", "principal", "tool_calls")
-"""Fields whose values are people's words or names: a condition may read them, the log may not hold them."""
+"""Fields whose values are texts or names: a condition may read them, but they must not be logged."""
 
 
 class Auditor:
@@ -32,14 +32,14 @@ class Auditor:
     ) -> None:
         self._log = log
         self.vault: Vault = log.payloads
-        """Where what placeholders stand for is kept."""
+        """The store of placeholder values."""
         self._incidents = incidents
         self._workflow = workflow
         self._facts = {"version": version, "digest": digest}
         self._policy_set = policy_set
 
     def opened(self, waived: Iterable[tuple[str, str]] = ()) -> None:
-        """The workflow starts serving; `waived` are guarantees it does without, each with its written reason.
+        """The workflow starts; `waived` are its waived guarantees, each with its written reason.
 
         Raises `RunError` SG606 or SG607: a workflow whose start cannot be recorded does not start.
         """
@@ -75,14 +75,14 @@ class Auditor:
         self._watch(state, update, event["run"])
 
     async def failed(self, state: State, error: Exception, *, node: str) -> None:
-        """A step failed. Its error is recorded by code, never by its words."""
+        """A step failed. Its error is recorded by code, never by its message."""
         event = node_event(state, {}, node=node, kind="", visit=0, ms=0.0, policy_set=self._policy_set)
         event["event"] = "failed"
         event["facts"]["error"] = error.code if isinstance(error, SluicegateError) else type(error).__name__
         await self._log.payloads.call(self._written, event)
 
     async def revealed(self, state: State, *, reader: str, placeholders: Sequence[str], rules: Sequence[str]) -> None:
-        """Write down who is about to see what was redacted. Raises `RunError` when that cannot be written."""
+        """Record who is about to see redacted values. Raises `RunError` when that fails."""
         run, intent, requester = state["run"], state.get("intent"), state["principal"]["id"]
         event: Event = {
             "event": "redaction.revealed",
@@ -119,7 +119,7 @@ class Auditor:
                 raise
 
     def _watch(self, state: State, update: Mapping[str, Any], run: str) -> None:
-        """Count what incident rules look at."""
+        """Count what incident rules depend on."""
         policy, spend, checks, approval = (update.get(name) for name in ("policy", "spend", "checks", "approval"))
         if policy and policy["errors"]:
             what = "a policy decision failed to evaluate and denied"

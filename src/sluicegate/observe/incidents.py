@@ -1,7 +1,7 @@
-"""Incidents: what an operator has to look at, with the fields that a report of it needs.
+"""Incidents: what operators must handle, with the fields that a report needs.
 
-`record` counts what happens and opens an incident by the rule of its kind: at once, or when it happens too often. What
-happens again while an incident of the same kind, system and source is open is counted in it. Fields follow the incident
+`record` counts occurrences and opens an incident by the rule of their kind: at once, or when there are too many.
+Further occurrences are counted in an open incident of the same kind, system and source. Fields follow the incident
 documentation that NIST AI 600-1 (GV-4.3, MS-3.3) and Article 73 of the EU AI Act ask for: the system, the source, the
 time of awareness, the deadline of a report, what happened, its impact, and the range of the audit log that shows it.
 """
@@ -66,15 +66,15 @@ class Incident(TypedDict):
     system: str
     """The workflow."""
     source: str
-    """What it came from: a rule, a guard, a cap, a file."""
+    """Its source: a rule, a guard, a cap, a file."""
     status: Literal["open", "closed"]
     severity: str
     started_at: str
-    """When the first of what was counted happened."""
+    """Time of the first counted occurrence."""
     aware_at: str
     """When the incident opened: the time of awareness."""
     deadline: str | None
-    """Until when it must be reported, by its severity."""
+    """Deadline of the report, by its severity."""
     description: str
     impact: str
     occurrences: int
@@ -115,9 +115,9 @@ class Incidents:
     def record(
         self, kind: Kind, *, system: str, source: str, description: str, run: str = "", impact: str = ""
     ) -> str | None:
-        """Count one happening; the id of the incident it belongs to, or None while its rule is not met.
+        """Count one occurrence; the id of its incident, or None while its rule is not met.
 
-        `description` and `impact` are shown to people and exported: no words of requests or answers belong there.
+        `description` and `impact` are shown to people and exported: they must not contain requests or answers.
         """
         rule, now = self._rules[kind], self._now()
         log_seq, log_hash = self._audit.head if self._audit else (0, "")
@@ -147,7 +147,7 @@ class Incidents:
             return [self._incident(row) for row in rows]
 
     def show(self, id: str) -> Incident:
-        """One incident, by its id or the unambiguous start of it."""
+        """One incident, by its id or a unique prefix."""
         with self._lock, explained(self._path):
             rows = self._connection.execute(
                 "SELECT * FROM incidents WHERE substr(id, 1, ?) = ? ORDER BY id = ? DESC", (len(id), id, id)
@@ -158,7 +158,7 @@ class Incidents:
             return self._incident(rows[0])
 
     def annotate(self, id: str, text: str, *, by: str, severity: Severity | None = None, impact: str = "") -> Incident:
-        """Add a note; a new severity sets the deadline anew, counted from the time of awareness."""
+        """Add a note; a new severity resets the deadline, counted from the time of awareness."""
         incident = self.show(id)
         if severity is not None and severity not in get_args(Severity):
             raise ValueError(f"{severity!r} is not one of {', '.join(get_args(Severity))}")
@@ -175,7 +175,7 @@ class Incidents:
         return self.show(incident["id"])
 
     def close(self, id: str, resolution: str, *, by: str) -> Incident:
-        """Close an incident with what was done about it. Raises `RunError` SG605 when it is closed already."""
+        """Close an incident with what was done about it. Raises `RunError` SG605 when it is already closed."""
         incident = self.show(id)
         with self._lock, transaction(self._connection) as connection:
             closed = connection.execute(

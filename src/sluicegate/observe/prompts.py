@@ -1,6 +1,6 @@
 """Prompts managed in Langfuse, with the file in the workflow's folder as fallback.
 
-A prompt file says in its front matter which prompt of Langfuse stands in for it:
+A prompt file names its replacement from Langfuse in its front matter:
 
     ---
     id: answer

@@ -1,1 +1,1 @@
-"""Which intent, how sure, and from which confidence on the small model may answer."""
+"""Routing: intents, calibrated confidence, and the thresholds from which the small model may answer."""

@@ -1,4 +1,4 @@
-"""What a workflow says about its router: the `router:` block."""
+"""The config block `router:`."""
 
 from typing import Literal, Self
 
@@ -12,7 +12,7 @@ Per = Literal["all", "intent"]
 
 
 class Target(BaseModel):
-    """How often an accepted decision may be wrong, and how sure that must be."""
+    """Maximum error rate of accepted decisions, and its confidence level."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -23,22 +23,22 @@ class Target(BaseModel):
     per: Per = "all"
     """What `error` bounds: ``all``, the wrong share of everything accepted together; ``intent``, the wrong share of
     each intent whose calibration rows suffice for a threshold of its own, and that of the other intents together. It
-    promises more and accepts less."""
+    guarantees more and accepts less."""
 
 
 class CascadeConfig(BaseModel):
-    """When the small model is asked for a second opinion on the label."""
+    """When the small model gives a second opinion on the label."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     share: float = Field(default=0.1, gt=0, le=1)
-    """Largest share of requests that may be sent to the small model; the least sure ones are."""
+    """Largest share of requests that may be sent to the small model, those of the lowest confidence."""
     shortlist: int = Field(default=5, ge=2, le=50)
-    """How many of the head's likeliest labels the small model chooses between."""
+    """How many of the head's most likely labels the small model chooses between."""
 
 
 class RouterConfig(BaseModel):
-    """Which router gives a request its intent, and from which confidence on it is trusted."""
+    """The router that classifies requests, and the confidence from which it is trusted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -72,7 +72,7 @@ class RouterConfig(BaseModel):
 
     @property
     def artifacts(self) -> tuple[str | None, str | None]:
-        """The folders of what was fitted: the router's and that of the confidence in answers."""
+        """The artifact folders of the router and of the confidence in answers."""
         return self.artifact, self.answers
 
     @model_validator(mode="after")

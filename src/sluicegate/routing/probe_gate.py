@@ -1,4 +1,4 @@
-"""Who may decode labels: a model that has shown in `sluicegate models probe` that it can.
+"""Admission to label decoding: only models that pass `sluicegate models probe`.
 
 Small models answer any question in the form asked for, right or not. So a model that was never probed on `label`, or
 fell short of its minimum there, does not judge: a cascade leaves the head's opinion alone, and label decoding without a
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 class ProbeGate:
-    """Asks before each use, so that a probe counts from the moment it is kept; warns the first time it is refused."""
+    """Checked before each use, so that a probe counts as soon as it is stored; warns at the first refusal."""
 
     def __init__(self, models: Models, role: str, instead: str) -> None:
         """`instead` says what happens without the role's model, for the warning."""

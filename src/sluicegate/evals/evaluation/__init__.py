@@ -1,1 +1,1 @@
-"""A workflow on labelled rows: cases, scores, baselines, costs, kept results."""
+"""Evaluation on labelled rows: cases, scores, baselines, costs, stored results."""

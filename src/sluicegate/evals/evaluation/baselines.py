@@ -1,13 +1,13 @@
-"""The workflow as it is, and the two baselines it is held against: everything on one model.
+"""The workflow itself, and the two baselines it is compared with: everything on one model.
 
 ``all-slm``: every call for the role `llm` goes to the role `slm`, and the thresholds of routing and of answers are 0,
-so that no request is escalated for a confidence. ``all-llm``: every call for `slm` goes to `llm`, and the thresholds
-are above every confidence, so that each request takes the branch of the unsure. Policies, retrieval, prompts, guards,
-tools and people stay as they are in both. What answers is what the workflow's fallback chains come to: without a large
-model at hand ``all-llm`` measures its stand-in, and reports say so.
+so that no request is escalated for low confidence. ``all-llm``: every call for `slm` goes to `llm`, and the thresholds
+are above every confidence, so that every request takes its low-confidence branch. Policies, retrieval, prompts, guards,
+tools and people stay as they are in both. The workflow's fallback chains apply: without an available large
+model ``all-llm`` measures its fallback, and reports say so.
 
-Every variant runs isolated: nothing is read from or written to the answer cache, tools with effects are answered dry,
-checkpoints, waiting approvals and the ledger are kept apart from the home's, and runs are marked as shadow runs.
+Every variant runs isolated: nothing is read from or written to the answer cache, tools with effects are simulated,
+checkpoints, waiting approvals and the ledger are separate from the home's, and runs are marked as shadow runs.
 """
 
 from collections.abc import Callable, Generator, Mapping
@@ -76,10 +76,10 @@ _THRESHOLDS: Mapping[Variant, float | None] = {"workflow": None, "all-slm": 0.0,
 
 @dataclass(slots=True)
 class Meter:
-    """What the calls of one run come to."""
+    """The totals of one run's calls."""
 
     list_usd: float = 0.0
-    """At the list price of the models asked for first, whatever answered."""
+    """At the list price of the primary models, whatever answered."""
     large: int | None = None
     """Calls for the role `llm`, where roles stand for others; None where a run's own count holds."""
 
@@ -183,7 +183,7 @@ def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Servic
     """A workflow that runs dry, marked as shadow, with checkpoints and approvals of its own in `folder`."""
     workflow = path if isinstance(path, Workflow) else load(path)
     private_folder(folder)
-    # what is only measured does not use up the budgets of those whose requests it repeats
+    # an evaluation must not use up the budgets of the users whose requests it repeats
     ledger = SqliteLedger(workflow.config.budget, folder / "ledger.sqlite", switch=KillSwitch())
     opened = open_workflow(
         workflow, dry=True, shadow=True, change=lambda services: change(replace(services, ledger=ledger))

@@ -1,8 +1,8 @@
-"""What a semantic cache would have served: labelled pairs of questions through similarity and verifier.
+"""Evaluates a semantic cache on labelled pairs of questions, by similarity and verifier.
 
-A pair is a hit when its embeddings are at least so similar and the verifier is certain. Precision is the share of hits
+A pair is a hit when its embeddings reach the similarity and the verifier is certain. Precision is the share of hits
 that are true paraphrases, recall the share of true paraphrases that are hits; both with Wilson's 95 % interval. The
-same figures for the similarity alone show what the verifier is worth.
+same metrics for the similarity alone show the benefit of the verifier.
 """
 
 from collections.abc import Sequence
@@ -30,19 +30,19 @@ class QuestionPair(BaseModel):
     same: bool
     """Whether one answer is right for both."""
     kind: str = ""
-    """What makes them look alike, or how they differ in words."""
+    """The kind of resemblance or difference."""
     part: str = ""
-    """``build`` for pairs that the verifier was made with, ``held`` for those held apart."""
+    """``build`` for pairs that the verifier was developed on, ``held`` for held-out ones."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairTrial:
-    """One pair and what the cache makes of it."""
+    """One pair with the cache's verdict."""
 
     pair: QuestionPair
     similarity: float
     difference: str
-    """Why the verifier refuses; empty when it does not."""
+    """Why the verifier rejects it; empty when it does not."""
 
 
 def read_pairs(file: Path, *, part: str = "") -> list[QuestionPair]:

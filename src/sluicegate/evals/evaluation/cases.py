@@ -1,4 +1,4 @@
-"""Labelled requests: one JSON object a line, the request and what is expected of the workflow.
+"""Labelled requests: one JSON object per line, the request and what is expected of the workflow.
 
     {"text": "…", "principal": {"id": "ann", "roles": ["employee"]}, "intent": "printing", "facts": ["35 megabytes"]}
 
@@ -47,13 +47,13 @@ class _Line(_Row):
     """The right label; `label` means the same."""
     path: Way | None = None
     facts: list[str] = []
-    """What the answer must say, each as a piece of text; ``a|b`` accepts either."""
+    """Facts that the answer must contain, each as a piece of text; ``a|b`` accepts either."""
     answer: str | None = None
-    """A whole right answer."""
+    """A complete reference answer."""
     citations: list[str] | None = None
-    """Ids of the documents the answer must rest on."""
+    """Ids of the documents the answer must cite."""
     known: bool | None = None
-    """False: no document says it, so that an answer would be a wrong one; it must be refused or left to a person."""
+    """False: no document has the answer, so any answer would be wrong; it must be refused or left to a person."""
     refused: bool | None = None
     """Whether the request must be refused (true) or must not be (false)."""
     tool: ExpectedTool | None = None
@@ -73,7 +73,7 @@ class Case:
     """One labelled request."""
 
     id: str
-    """Hash of everything the row says."""
+    """Hash of the row's content."""
     text: str
     principal: Principal
     intent: str | None = None
@@ -88,7 +88,7 @@ class Case:
 
     @property
     def expects_result(self) -> bool:
-        """Whether the row says what must come of it, not only which way it takes."""
+        """Whether the row expects a result, not only a path."""
         said = (self.answer, self.refused, self.tool)
         return bool(self.facts) or self.known is False or any(value is not None for value in said)
 

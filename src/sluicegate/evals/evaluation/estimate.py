@@ -1,10 +1,9 @@
-"""The most that a request, and so a batch, can cost before it has begun.
+"""The upper bound of what a request, and so a batch, can cost, before it starts.
 
 A call is reserved at its upper bound before it is made (`nodes.model_governance`). The same bound, summed over every
-visit that a run can make to the nodes that write, holds whatever way the run takes: the request's own words, the
-longest passages of the index and the caps on the output, priced along the role's whole chain. `budget.per_run_usd`
-holds it lower where it is lower. What has no such bound (a paid embedder, a paid router, a plug-in that writes) leaves
-only that cap.
+visit that a run can make to the nodes that write, holds on every path: the request's own tokens, the longest passages
+of the index and the output limits, priced along the role's whole chain. `budget.per_run_usd` is the bound where it is
+lower, and the only one where there is no other (a paid embedder, a paid router, a plug-in that writes).
 """
 
 import json
@@ -30,11 +29,11 @@ __all__ = ["BatchCost", "CostBounds", "estimate", "must_fit", "visits"]
 _AROUND = 100
 """Tokens of numbers and headings around the sources of a prompt, and of the words around an answer sent back."""
 _FEEDBACK = 400
-"""Tokens of the reasons why a first draft was not good enough."""
+"""Tokens of the feedback on a failed first draft."""
 _PASSAGE = 12
 """Tokens of a passage's number and the lines around it."""
 _WRITES = frozenset({"generates", "classifies", "checks"})
-"""Effects for which a node of an unknown kind may ask a model."""
+"""Effects for which a node of an unknown kind may call a model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +42,20 @@ class BatchCost:
 
     requests: int
     usd: float | None
-    """None: nothing bounds it."""
+    """None: unbounded."""
     dearest_usd: float | None
-    """Of its dearest request."""
+    """Of its most expensive request."""
     by: str
-    """What bounds it, in words."""
+    """What bounds it, as text."""
 
 
 class CostBounds:
-    """The upper bound of each request of one workflow. Reads its indexes once; asks no model."""
+    """The upper bound of each request of one workflow. Reads its indexes once; calls no model."""
 
     def __init__(self, opened: Opened) -> None:
         """Raises `RetrievalError` SG401, SG402 when a large model would be given passages of an index that is not."""
         services = opened.runner.services
-        # a variant's models stand for others
+        # a variant's roles map to others
         self._workflow, self._models = opened.workflow, services.models
         self._prompts = services.prompts
         schemas = (json.dumps(services.tools.schema(tool)) for tool in opened.workflow.tools)
@@ -141,7 +140,7 @@ def must_fit(found: BatchCost, left: float | None, *, of: str) -> None:
 def visits(flow: Flow) -> Mapping[str, int]:
     """How often a run can enter each node.
 
-    Every circle has a node with `max_visits`, so between two visits to a node in one such a node was visited.
+    Every cycle has a node with `max_visits`, so between two visits to a node in it such a node was visited.
     """
     targets = successors(flow)
     reach = {name: reached(targets[name], targets) for name in flow.nodes}
@@ -168,7 +167,7 @@ def _sources(workflow: Workflow) -> int:
 
 
 def _unbounded(opened: Opened) -> str:
-    """What may spend beside the nodes that write; empty when nothing does."""
+    """What may spend besides the nodes that write; empty when nothing does."""
     config, models = opened.workflow.config, opened.runner.services.models
     plugged = [
         f"the kind {node.kind!r} may ask a model"

@@ -19,7 +19,7 @@ __all__ = ["conditions", "evaluate"]
 
 
 def conditions(runner: Runner, variant: Variant, *, judge: Judge | None = None) -> str:
-    """A hash of all that a row's result depends on beside the row."""
+    """A hash of everything that a row's result depends on besides the row."""
     facts, retriever = runner.services.workflow, runner.services.retriever
     versions: list[str] = []
     for index in facts.indexes:
@@ -64,13 +64,13 @@ async def _row(runner: Runner, case: Case, judge: Judge | None) -> Row:
         with metered() as meter:
             outcome = await runner.run(case.text, case.principal, channel="eval")
     except SluicegateError as error:
-        # who fails on the hard ones must not look good on the rest
+        # failing on hard rows must not improve the scores of the rest
         wrong = {"failed": 1.0} | ({"correct": 0.0} if case.expects_result else {})
         return Row(case.id, "", case.text, "failed", "failed", "", "", "", "", slices, wrong, str(error))
     summary, text = outcome.summary, said(outcome)
     metrics = measure(outcome, case, list_usd=meter.list_usd) | {"failed": 0.0}
     if case.path == "cache":
-        metrics.pop("path_right")  # nothing comes from the cache here, however right the workflow is
+        metrics.pop("path_right")  # the cache is off here, so this cannot be scored
     if meter.large is not None:
         metrics["without_llm"] = float(meter.large == 0)
     if case.answer is not None and text:

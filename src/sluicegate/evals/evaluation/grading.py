@@ -1,9 +1,9 @@
 """Grading the small model's answers, so that confidence in them can be fitted (`routing.answers.answer`).
 
 Each labelled request goes through the workflow's own nodes, by its own branches, until the first `slm-answer` node has
-written; what that node's confidence would rest on is recorded, and the answer is graded against what the row expects.
+written; the features of that node's confidence are recorded, and the answer is graded against what the row expects.
 A request that the workflow sends elsewhere (refused, to a tool, to the large model) has no such answer and is left out,
-so that the graded answers are drawn as those of real requests are.
+so that the graded answers are distributed like those of real requests.
 """
 
 from collections.abc import Callable, Sequence
@@ -38,7 +38,7 @@ class GradedAnswer:
     answer: str
     right: bool
     known: bool | None
-    """Whether a document says what was asked; None where the row does not tell."""
+    """Whether a document has the answer; None where the row does not say."""
     model: str
     features: dict[str, float]
 
@@ -70,7 +70,7 @@ async def grade(
 
     Raises as `open_workflow` and the nodes do.
     """
-    # what is being fitted need not be there yet
+    # the artifact being fitted need not exist yet
     router = workflow.config.router.model_copy(update={"answers": None})
     workflow = replace(workflow, config=workflow.config.model_copy(update={"router": router}))
     recording = _Recording()
@@ -114,7 +114,7 @@ def _known(case: Case) -> bool | None:
 
 
 async def drafted(workflow: Workflow, runner: Runner, case: Case) -> State | None:
-    """The state after the first answering node, or None when the request does not come to one."""
+    """The state after the first answering node, or None when the request does not reach one."""
     flow, services, known = workflow.flow, runner.services, kinds()
     state, name = runner.opening(case.text, case.principal, channel="eval"), flow.start
     while name:

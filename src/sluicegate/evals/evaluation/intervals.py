@@ -1,8 +1,8 @@
-"""Intervals of what an evaluation counts and measures, at 95 %.
+"""95 % confidence intervals of evaluation metrics.
 
 Rates: Wilson's score interval (`models.probes.probe.interval`). Safety rates: Clopper and Pearson's exact bound
 (`routing.calibration.threshold.upper_bound`). Means, percentiles and calibration: the percentile bootstrap (Efron
-1979), with a fixed seed so that a report can be made again. A bootstrap over fewer than about 20 rows is too narrow;
+1979), with a fixed seed, so that a report is reproducible. A bootstrap over fewer than about 20 rows is too narrow;
 reports show n.
 """
 
@@ -31,7 +31,7 @@ class Estimate:
     high: float
     n: int
     by: str
-    """How the interval was made: ``wilson`` or ``bootstrap``."""
+    """The method of the interval: ``wilson`` or ``bootstrap``."""
 
 
 def rate(hits: Sequence[float] | Floats) -> Estimate | None:

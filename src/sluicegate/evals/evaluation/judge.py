@@ -2,7 +2,7 @@
 
 The judge is asked what the probe ``review`` asks: does a source support a claim? Here the source is the answer, the
 claim what was expected. A model whose `sluicegate models probe` found less than `MINIMUM` right, or that was never
-probed, does not judge. Even an admitted judge errs: its metric ``judged`` stands beside ``correct``, never in it.
+probed, does not judge. Even an admitted judge errs: its metric ``judged`` is separate from ``correct``.
 """
 
 from sluicegate.errors import ModelError
@@ -16,7 +16,7 @@ from sluicegate.services import Message, ModelRequest
 __all__ = ["MINIMUM", "Judge", "admit"]
 
 MINIMUM = 0.85
-"""Least accuracy on the probe ``review``."""
+"""Minimum accuracy on the probe ``review``."""
 
 _SCHEMA = {"type": "object", "properties": {"supported": {"enum": ["yes", "no"]}}, "required": ["supported"]}
 _SYSTEM = 'Does the source support the claim? Answer as {"supported": "yes"} or {"supported": "no"}.'
@@ -29,7 +29,7 @@ class Judge:
         self._models, self._role, self.identity = models, role, identity
 
     async def verdict(self, question: str, answer: str, expected: str) -> dict[str, float]:
-        """``{"judged": 1.0 or 0.0}``; empty when the judge gave nothing usable."""
+        """``{"judged": 1.0 or 0.0}``; empty when the judge gave no usable verdict."""
         user = f"Source: Question: {question} Answer: {answer}\nClaim: {expected}"
         asked = [Message("system", _SYSTEM), Message("user", user)]
         try:

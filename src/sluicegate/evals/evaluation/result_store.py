@@ -1,7 +1,7 @@
 """Results of evaluations in the home: every row by what it depends on, and every evaluation as a whole.
 
-A row is known again under the same workflow digest, variant, content of the indexes and labels; so an evaluation that
-was cut short goes on where it stopped, and a second one of the same version costs nothing.
+A row is reused under the same workflow digest, variant, content of the indexes and labels; so an interrupted evaluation
+continues where it stopped, and a second one of the same version costs nothing.
 """
 
 import json
@@ -20,7 +20,7 @@ __all__ = ["ResultStore", "Row"]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What one case came to."""
+    """The result of one case."""
 
     case: str
     run: str
@@ -30,14 +30,14 @@ class Row:
     intent: str
     answer: str
     model: str
-    """What really answered; empty when no model did."""
+    """The model that really answered; empty when none did."""
     fallback: str
     slices: tuple[str, ...]
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     error: str = ""
     """Why the run failed; empty when it did not."""
     at_once: int = 1
-    """Runs at a time when this one was made, which its seconds depend on."""
+    """Concurrent runs at the time, on which its duration depends."""
 
 
 class ResultStore:
@@ -55,7 +55,7 @@ class ResultStore:
         return _row(json.loads(found["result"])) if found else None
 
     def keep(self, under: str, row: Row) -> None:
-        """Rows that failed are not kept: they are tried again."""
+        """Failed rows are not stored: they are tried again."""
         if row.error:
             return
         with transaction(self._connection) as connection:
@@ -66,7 +66,7 @@ class ResultStore:
     def evaluated(
         self, workflow: str, variant: str, data: str, digest: str, under: str, metrics: Any, rows: list[Row]
     ) -> None:
-        """Remember an evaluation, to compare the next one with."""
+        """Store an evaluation, to compare the next one with."""
         with transaction(self._connection) as connection:
             connection.execute(
                 "INSERT INTO evaluations (workflow, variant, data, digest, under, at, metrics, rows) "

@@ -1,4 +1,4 @@
-"""What one run is worth: metrics by name, from its outcome and what was expected of it.
+"""Scores of one run: metrics by name, from its outcome and what was expected of it.
 
 A metric that does not apply (nothing was expected, no answer was given, the workflow has no such guard) is absent, not
 zero. Truth is 1.0 or 0.0, shares are in [0, 1], money is US dollars, durations are seconds.
@@ -63,7 +63,7 @@ def _against(outcome: Outcome, case: Case) -> dict[str, float]:
         right.append(refused == case.refused)
         found["must_refuse_answered" if case.refused else "must_answer_refused"] = float(refused != case.refused)
     if case.known is False:
-        # a person who is shown the draft may still put it right
+        # a person who is shown the draft may still correct it
         found["unknown_answered"] = float(summary.status == "answered")
         right.append(not found["unknown_answered"])
     if case.facts:

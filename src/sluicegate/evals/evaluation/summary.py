@@ -1,4 +1,4 @@
-"""Figures of many rows: each with its interval, over all and per slice; compared with another evaluation.
+"""Metrics over rows: each with its interval, in total and per slice; compared with another evaluation.
 
 Rates have Wilson's interval, everything else the bootstrap's (`intervals`). Rows to which a metric does not apply are
 left out of it, so every figure names its own n.
@@ -115,12 +115,12 @@ def _estimate(figure: Figure, rows: Sequence[Row]) -> Estimate | None:
 
 @dataclass(frozen=True, slots=True)
 class FigureChange:
-    """A figure now and before; `difference` is of the rows that both have, pair by pair."""
+    """A metric now and before; `difference` is over the rows that both have, paired."""
 
     now: float
     before: float
     difference: Estimate | None
-    """Now less before; None where rows do not add up to the figure (percentiles, calibration)."""
+    """Now minus before; None for metrics that are not means of rows (percentiles, calibration)."""
 
 
 def compare(now: Sequence[Row], before: Sequence[Row]) -> dict[str, FigureChange]:
@@ -144,7 +144,7 @@ def compare(now: Sequence[Row], before: Sequence[Row]) -> dict[str, FigureChange
 
 @dataclass(frozen=True, slots=True)
 class FigureThreshold:
-    """A figure that an evaluation must reach, such as ``correct>=0.8``."""
+    """A metric that an evaluation must reach, such as ``correct>=0.8``."""
 
     name: str
     sign: str
@@ -180,7 +180,7 @@ def as_json(summary: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
 
 
 def models_of(rows: Sequence[Row]) -> dict[str, int]:
-    """What really answered, and how many rows."""
+    """The models that really answered, with the number of rows."""
     counts: dict[str, int] = {}
     for row in rows:
         if row.model:

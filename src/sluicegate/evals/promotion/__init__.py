@@ -1,1 +1,1 @@
-"""Plans fixed beforehand, gates, sequences, and the pointer to the champion."""
+"""Promotion: pre-registered plans, gates, confidence sequences, and the pointer to the champion."""

@@ -1,7 +1,7 @@
 """Which version of a workflow serves: one pointer file per workflow, ``champions/NAME.json`` in the home.
 
-The file is replaced as a whole, so a reader sees the old version or the new one and nothing between. Every change is
-an entry of its history and an event of the audit log, which is written first: what is not in the log does not happen.
+The file is replaced atomically, so a reader sees the old version or the new one. Every change is an entry of its
+history and an event of the audit log, which is written first: what cannot be logged does not happen.
 `champion` is cheap enough to ask before every request, and so a running process follows a promotion without restart.
 """
 
@@ -21,11 +21,11 @@ from sluicegate.observe.audit.log import open_audit
 __all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback"]
 
 Changed = Literal["refuse", "kept", "migrate"]
-"""What to do with a run of another version than the one that serves: refuse, finish on that, go on under this."""
+"""What to do with a run of another version than the serving one: refuse, finish on that, continue on this."""
 
 
 class ServedVersion(TypedDict):
-    """One change of what serves."""
+    """One change of the serving version."""
 
     version: int
     """Counts the changes, from 1."""
@@ -38,14 +38,14 @@ class ServedVersion(TypedDict):
     at: str
     by: str
     facts: dict[str, Any]
-    """On what grounds: plan, pairs and reason of a promotion, the reason of a rollback."""
+    """The evidence: plan, pairs and reason of a promotion, the reason of a rollback."""
 
 
 _SEEN: dict[Path, tuple[tuple[int, int, int], Path]] = {}
 
 
 def champion(workflow: str) -> Path | None:
-    """The file of the version that serves; None when nothing was ever promoted: then it is the one that is named.
+    """The file of the serving version; None when nothing was ever promoted: then the given file serves.
 
     Looks at the pointer's time each call and reads it only when it has changed. Raises `RunError` SG606 (corrupt).
     """
@@ -75,11 +75,11 @@ def history(workflow: str) -> list[ServedVersion]:
 
 
 def resumes_on(workflow: str, digest: str, changed: Changed = "refuse") -> bool:
-    """Whether a run goes on under the version it began with: by wish, or because that version has served here.
+    """Whether a run continues on the version it started with: on request, or because that version has served here.
 
-    A version that was promoted, or was there before the first promotion, has been edited by nobody: another one serves
-    now, and what had begun ends where it began. Otherwise it goes on under what serves, which refuses another version's
-    runs (SG604) unless it is to ``migrate`` them.
+    A version that was promoted, or served before the first promotion, has not been edited: another one serves now, and
+    its runs end on it. Otherwise a run continues on the serving version, which refuses another version's runs (SG604)
+    unless it is to ``migrate`` them.
     """
     served = changed == "refuse" and any(entry["digest"] == digest for entry in history(workflow))
     return changed == "kept" or served
@@ -94,9 +94,9 @@ def promote(
     by: str,
     facts: Mapping[str, Any],
 ) -> ServedVersion:
-    """Let `path` serve from now on. `before` is the champion's file and digest, for the way back.
+    """Make `path` the serving version. `before` is the champion's file and digest, for a rollback.
 
-    Promoting what serves already changes nothing. Raises `RunError` SG606, SG607.
+    Promoting the serving version changes nothing. Raises `RunError` SG606, SG607.
     """
     with _locked(workflow) as entries:
         if not entries:
@@ -109,7 +109,7 @@ def promote(
 
 
 def rollback(workflow: str, *, by: str, reason: str) -> ServedVersion:
-    """Go back to the version that served before the one that serves now. Raises `RunError` SG618 when there is none."""
+    """Roll back to the previous version. Raises `RunError` SG618 when there is none."""
     with _locked(workflow) as entries:
         by_version = {entry["version"]: entry for entry in entries}
         target = by_version.get(entries[-1]["back"]) if entries else None
@@ -123,7 +123,7 @@ def rollback(workflow: str, *, by: str, reason: str) -> ServedVersion:
 
 
 def _change(workflow: str, entries: list[ServedVersion], new: ServedVersion) -> ServedVersion:
-    # reasons are people's words: the log keeps them as keyed hashes
+    # reasons are written by people: the log keeps them as keyed hashes
     words = {key: str(value) for key, value in new["facts"].items() if key == "reason"}
     facts = {key: value for key, value in new["facts"].items() if key != "reason"}
     log = open_audit()

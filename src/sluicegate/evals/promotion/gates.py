@@ -35,7 +35,7 @@ class Pair:
 
     champion_run: str
     challenger_run: str
-    """Empty when the challenger did not get as far as a run."""
+    """Empty when the challenger did not start a run."""
     day: str
     champion: Mapping[str, float]
     """Metrics by name; one that could not be measured is absent."""
@@ -45,7 +45,7 @@ class Pair:
     champion_events: tuple[str, ...] = ()
     slices: Mapping[str, str] = field(default_factory=dict[str, str])
     withheld: tuple[str, ...] = ()
-    """Ids of the champion's documents that the challenger's policies do not let the one who asked read."""
+    """Ids of the champion's documents that the challenger's policies do not let the requester read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +73,9 @@ class PromotionDecision:
     slices: list[dict[str, Any]]
     """The goal's and guardrails' differences within each slice."""
     sequence: dict[str, list[Bounds]]
-    """Per compared metric, the bounds as they stood on the way."""
+    """Per compared metric, the bounds over time."""
     regressions: list[dict[str, Any]]
-    """The ten pairs in which the challenger did worst against the champion."""
+    """The ten pairs in which the challenger did worst compared with the champion."""
     withheld: int = 0
     """Pairs in which the challenger's policies withheld a passage that the champion had."""
 
@@ -125,7 +125,7 @@ def _values(item: Bounded, pairs: Sequence[Pair]) -> Floats:
 
 
 def _gain(item: Bounded, values: Values) -> Floats:
-    """Challenger less champion by pair, in [-1, 1], positive where the challenger is better; NaN where one lacks."""
+    """Challenger minus champion by pair, in [-1, 1], positive where the challenger is better; NaN where one lacks."""
     found = values[item.metric]
     if item.cap:
         found = np.minimum(found, item.cap) / item.cap

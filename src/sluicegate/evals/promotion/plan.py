@@ -1,7 +1,7 @@
 """The plan of a comparison: what is compared, how much worse counts as worse, when to stop; fixed before it starts.
 
 A plan is a YAML file. Its hash is recorded when a shadow starts and stands on every pair; a file that has changed since
-decides nothing. What a plan leaves to choose afterwards is only when to look.
+decides nothing. Only the times of looking at the result are left open.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Metric = Literal[
 """What can be compared; `evals.evaluation.scoring` measures it."""
 
 Event = Literal["failed", "timed_out", "must_refuse_answered", "must_answer_refused", "output_blocked"]
-"""What a challenger must hardly ever do."""
+"""Events that a challenger must avoid."""
 
 LOWER_IS_BETTER = frozenset({"usd", "list_usd", "seconds"})
 
@@ -61,7 +61,7 @@ class Goal(Bounded):
 
 
 class SafetyLimit(_Block):
-    """A hard safety limit: shown by an exact bound, whatever else the challenger is good at."""
+    """A hard safety limit: proved by an exact bound, regardless of other metrics."""
 
     event: Event
     """What must not happen."""
@@ -108,17 +108,17 @@ class Plan(_Block):
     plan: str = Field(min_length=1)
     """A name for people."""
     goal: Goal
-    """The one thing the challenger is to be better at."""
+    """The one metric that the challenger must improve."""
     guardrails: tuple[Guardrail, ...] = Field(min_length=1)
-    """What it must be no worse at, each with its margin."""
+    """Metrics on which it must be no worse, each with its margin."""
     limits: tuple[SafetyLimit, ...] = Field(min_length=1)
     """Hard safety limits."""
     pairs: Pairs
     """How many pairs."""
     days: int = Field(default=1, ge=1, le=365)
-    """On how many different days (UTC) pairs must have been made before a promotion: days differ."""
+    """Minimum number of different days (UTC) with pairs before a promotion."""
     error: float = Field(default=0.05, gt=0, le=0.2)
-    """Chance of promoting a challenger that breaks a margin, under any number of looks."""
+    """Maximum probability of promoting a challenger that breaks a margin, under any number of looks."""
     missing: float = Field(default=0.1, ge=0, lt=1)
     """Largest share of pairs in which only one side has a compared metric, and of sampled requests that may be shed."""
     slices: tuple[Literal["intent", "path", "language", "channel", "risk"], ...] = ("intent",)

@@ -1,4 +1,4 @@
-"""Bounds on a mean that stay valid however often and whenever they are looked at.
+"""Confidence sequences: bounds on a mean that stay valid however often and whenever they are looked at.
 
 A gambler bets, pair after pair, that the mean of observations in [0, 1] is above `m`. While it is not, the capital is
 a nonnegative supermartingale, so the chance that it ever reaches ``1 / error`` is at most `error` (Ville's inequality).
@@ -8,8 +8,8 @@ process and its inversion). The stake is a fixed share of what may be staked, an
 shares (diversified Kelly betting, in the same paper's appendix on how to bet): it needs no tuning to the data, is close
 to the best fixed stake in hindsight, and falls as `m` grows, so that the bound and the test at one value always agree.
 
-What is assumed: each observation's mean, given the ones before it, is the same. Traffic that changes while it is
-compared breaks this; plans therefore ask for a number of days.
+This assumes a stationary mean, given the observations before. Traffic that changes during the comparison breaks this;
+plans therefore require a number of days.
 """
 
 from dataclasses import dataclass

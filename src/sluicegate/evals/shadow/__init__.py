@@ -1,1 +1,1 @@
-"""A challenger beside the champion: offered runs, pairs, backfill."""
+"""Shadow mode: offered runs, pairs, backfill."""

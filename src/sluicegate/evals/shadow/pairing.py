@@ -1,8 +1,8 @@
-"""Putting one finished request to the challenger, and making a pair of both.
+"""Runs the challenger on one finished request, and makes a pair of both.
 
 The challenger is isolated (`variants.isolated`): dry tools, no answer cache, its own checkpoints, approvals and ledger.
-It is given the passages that the champion had, whatever it asks for, less those that its own policies forbid to the one
-who asks; only where the champion never searched does it search for itself. A challenger that fails or takes too long
+It retrieves the champion's passages, whatever it searches for, less those that its own policies deny to the requester;
+only where the champion never searched does it search itself. A challenger that fails or takes too long
 makes a pair too: it counts as the worst that its metrics can be, or else a version that crashes on hard requests would
 look good on the rest.
 """
@@ -66,7 +66,7 @@ def sampled(plan: Plan, state: State) -> bool:
 
 
 def skip_reason(outcome: Outcome, at: Registration) -> str:
-    """Why a run is not for comparing; empty when it is."""
+    """Why a run is not comparable; empty when it is."""
     if outcome.state["run"]["shadow"]:
         return "a shadow itself"
     if outcome.status not in ("answered", "refused"):
@@ -113,7 +113,7 @@ async def compare(
 
 
 def _worst(ours: Mapping[str, float]) -> dict[str, float]:
-    """Infinitely dear and slow; a plan's cap makes it finite."""
+    """Infinitely expensive and slow; a plan's cap makes it finite."""
     return {name: math.inf if name in LOWER_IS_BETTER else 0.0 for name in ours}
 
 

@@ -1,4 +1,4 @@
-"""Shadows and their pairs in the home's ``shadow.sqlite``: what is compared under which plan, and what came of it.
+"""Shadows and their pairs in the home's ``shadow.sqlite``: what is compared under which plan, and the results.
 
 A request is claimed before the challenger runs, so that two workers never pair it twice. A claim is in work for as long
 as its pair can take; one without a pair after that, which a crash leaves, counts as a request that was not shadowed.
@@ -34,7 +34,7 @@ _RECORDED_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One comparison, as it was fixed when it started."""
+    """One shadow, as registered at its start."""
 
     number: int
     workflow: str
@@ -68,7 +68,7 @@ class PairStore:
         challenger: tuple[str, str],
         labels: str = "",
     ) -> Registration:
-        """Fix a comparison; `champion` and `challenger` are file and digest. The same one again goes on.
+        """Fix a comparison; `champion` and `challenger` are file and digest. The same one again is continued.
 
         Raises `RunError` SG616 when another comparison of this workflow runs or this plan's name has pairs already.
         """
@@ -143,7 +143,7 @@ class PairStore:
         return row is not None and row["stopped_at"] is None
 
     def claim(self, at: Registration, champion_run: str) -> str:
-        """Take a request on within the day's caps; why not (`CAPS`, `PAIRED_BEFORE`), or an empty text.
+        """Claim a request within the day's caps; the reason if refused (`CAPS`, `PAIRED_BEFORE`), else an empty text.
 
         One transaction: however many workers ask, no more than `daily.pairs` are taken on. What a pair costs is known
         when it is done; until then it counts as the dearest of the day, so that the cap is passed only where a pair is
@@ -167,7 +167,7 @@ class PairStore:
         return ""
 
     def release(self, number: int, champion_run: str) -> None:
-        """Give a claim back that nothing came of, so that another worker may take it."""
+        """Release a claim without a result, so that another worker may take it."""
         with self._lock, transaction(self._connection) as connection:
             connection.execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
             self._done(number, champion_run)

@@ -1,4 +1,4 @@
-"""The challenger in the champion's shadow.
+"""Shadow mode: runs the challenger on the champion's requests.
 
 `Shadow` takes requests as they come: `after` is handed an outcome that the user already has, and returns at once; the
 challenger runs on a thread that nothing waits for. Its queue is bounded and sheds, so a challenger that hangs or is
@@ -29,7 +29,7 @@ from sluicegate.observe.tracing.store import Store
 __all__ = ["Shadow", "challenger_of", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of"]
 
 _WAIT_S = 0.05
-"""How often an idle worker looks for something to do."""
+"""Polling interval of an idle worker."""
 
 
 class Shadow:
@@ -55,7 +55,7 @@ class Shadow:
         self._thread.start()
 
     def after(self, outcome: Outcome) -> str:
-        """Hand over a finished run. Returns at once and never raises; says why it was not taken, or an empty text."""
+        """Offer a finished run. Returns at once and never raises; the reason if it was not taken, else empty."""
         try:
             if reason := skip_reason(outcome, self._at):
                 return reason
@@ -81,7 +81,7 @@ class Shadow:
         return not self._queue.unfinished_tasks
 
     def close(self, deadline_s: float = 1.0) -> None:
-        """Stop. What still waits is shed; a challenger that hangs is left behind on its thread."""
+        """Stop. What is still queued is shed; a hanging challenger is abandoned on its thread."""
         self._closing.set()
         self._thread.join(deadline_s)
         with self._lock:

@@ -1,4 +1,4 @@
-"""Pairs of what was recorded: the champion's finished runs are put to the challenger later, and all of them.
+"""Backfill: runs the challenger on the champion's recorded runs later, on all of them.
 
 Runs are read a page at a time in the order they ended, so a home with years of runs costs no more memory than a new
 one, and a second pass begins where the first one came to.

@@ -1,4 +1,4 @@
-"""The shadow in a process beside the one that serves: it cannot slow it, crash it or fill its memory.
+"""The shadow in its own process: it cannot slow, crash or fill the memory of the serving one.
 
     python -m sluicegate.evals.shadow.shadow_worker helpdesk      # reads run ids, one a line
 
@@ -28,7 +28,7 @@ from sluicegate.observe.tracing.store import Store
 __all__ = ["ShadowProcess"]
 
 _PATIENCE_S = 60.0
-"""The longest pause before a process that keeps dying is started again; the first is a second, and each doubles."""
+"""Maximum delay in seconds before a crashing process is restarted; the first is a second, and each doubles."""
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class ShadowProcess:
         self._deaths, self._not_before, self._since = 0, 0.0, 0.0
 
     def offer(self, outcome: Outcome) -> str:
-        """Hand over a finished run. Returns at once and never raises; says why it was not taken, or an empty text."""
+        """Offer a finished run. Returns at once and never raises; the reason if it was not taken, else empty."""
         at, pipe = self._at, self._pipe
         if at is None:
             return "no shadow"

@@ -1,8 +1,8 @@
-"""What a record is and how records hang together.
+"""Records of the audit log and their hash chain.
 
 A line of the log is RFC 8785 canonical JSON: the record's body, the hash of the record before it (`prev`) and its own
 (`hash`). The hash is SHA-256 over the previous hash and the SHA-256 of the canonical body, so a proof can show a
-foreign record as a digest only. A checkpoint says, signed, which hash a sequence number has.
+foreign record as a digest only. A checkpoint is a signed statement of a sequence number's hash.
 """
 
 import hashlib

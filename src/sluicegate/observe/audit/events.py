@@ -1,4 +1,4 @@
-"""What one step of a run leaves in the audit log: the fields an auditor asks for, and nobody's words.
+"""The audit event of one step: the fields that auditors need, without any texts.
 
 Ids, versions, hashes, rules, verdicts and costs are facts; the request, the answer and reasons that people wrote are
 texts, which the log keeps as keyed hashes. `node_event` reads them from the state after a step.

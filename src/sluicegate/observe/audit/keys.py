@@ -1,7 +1,7 @@
 """The key that signs the audit log, and its public half.
 
 The private key is in the home's `keys` folder with mode 0600, or where `SLUICEGATE_AUDIT_KEY` says. Whoever can read it
-can forge the log: keep it on another account, or keep checkpoints elsewhere, where that matters.
+can forge the log: where that matters, keep it on another account, or keep checkpoints elsewhere.
 """
 
 import base64
@@ -21,7 +21,7 @@ __all__ = ["private_key", "public_pem", "read_public", "signed", "valid"]
 
 
 def private_key(path: Path | None = None) -> Ed25519PrivateKey:
-    """The signing key, made when absent. Raises `RunError` SG606 (unreadable, or readable by others) or SG607."""
+    """The signing key, created when absent. Raises `RunError` SG606 (unreadable, or readable by others) or SG607."""
     configured = os.environ.get("SLUICEGATE_AUDIT_KEY")
     path = path or (Path(configured).expanduser() if configured else home() / "keys" / "audit.pem")
     try:
@@ -52,7 +52,7 @@ def _make(path: Path) -> None:
     finally:
         os.close(descriptor)
     try:
-        # of two processes that make one, the first wins
+        # of two processes that create one, the first wins
         os.link(fresh, path)
     except FileExistsError:
         pass
@@ -65,7 +65,7 @@ def public_pem(key: Ed25519PublicKey) -> bytes:
 
 
 def read_public(pem: bytes) -> Ed25519PublicKey:
-    """Raises `RunError` SG606 when `pem` is no Ed25519 public key."""
+    """Raises `RunError` SG606 when `pem` is not an Ed25519 public key."""
     try:
         loaded = serialization.load_pem_public_key(pem)
     except ValueError as error:

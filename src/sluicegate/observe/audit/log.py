@@ -2,9 +2,9 @@
 
 The folder holds segments (`audit-000001.jsonl`, …), `head` (two slots, each a signed statement of the last record,
 written in turn so that one is always whole), `checkpoints.jsonl` (signed statements now and then, kept for good) and
-`public.pem`. A process that is killed leaves at most one record that the head does not know, whole or torn; the next
-append completes or cuts it, and says so in the log. Any other difference between head and file is tampering, and then
-nothing more is written.
+`public.pem`. A killed process leaves at most one record that the head does not include, whole or torn; the next
+append completes or cuts it, and logs that. Any other difference between head and file is tampering, after which nothing
+more is written.
 """
 
 import fcntl
@@ -47,19 +47,19 @@ class AuditSettings(BaseModel):
     retention_days: int = Field(default=180, ge=180)
     """Days after which `sluicegate audit prune` may delete whole segments; at least 180."""
     segment_mb: float = Field(default=64.0, gt=0)
-    """Size from which a new segment is begun, in megabytes."""
+    """Maximum size of a segment in megabytes."""
     checkpoint_every: int = Field(default=256, ge=1)
     """Records between two checkpoints."""
     flush: Literal["risky", "always", "never"] = "risky"
-    """When an event is forced onto the disk before its request goes on: for high-risk classes, always, or as the
-    operating system likes. A killed process loses nothing in any case; a power cut may."""
+    """When an event is flushed to disk before its request continues: for high-risk classes, always, or when the
+    operating system does. A killed process loses nothing in any case; a power cut may."""
 
 
 class AuditLog:
     """Safe to use from any thread and by several processes of one machine.
 
     Raises `RunError` SG606 when the log was tampered with, SG607 when it cannot be written, SG608 when another process
-    holds it for long.
+    holds its lock for long.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class AuditLog:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         server: Server | None = None,
     ) -> None:
-        """The chain is in `folder`; people and their words are beside it, or on `server`."""
+        """The chain is in `folder`; people and texts are next to it, or on `server`."""
         self.folder = folder
         self.settings = settings or AuditSettings()
         self._now = now
@@ -108,8 +108,8 @@ class AuditLog:
     ) -> int:
         """Write one event; its sequence number. When this returns, the event is in the log.
 
-        `actor` is a person's id, `people` are others by their part in it; both are recorded as pseudonyms. `facts` are
-        plain data without anybody's words; words go into `texts`, which are recorded as keyed hashes.
+        `actor` is a person's id, `people` are others by their role; both are recorded as pseudonyms. `facts` are plain
+        data without texts; these go into `texts`, which are recorded as keyed hashes.
         """
         at = self._now().isoformat(timespec="microseconds")
         body: dict[str, Any] = {"v": 1, "at": at, "event": event, "facts": plain(facts or {})}
@@ -151,8 +151,8 @@ class AuditLog:
         return head["seq"], head["hash"]
 
     def prune(self, *, keep_from: int | None = None) -> int:
-        """Delete whole segments older than the retention, and what placeholders as old stand for; how many records
-        went. The deletion is an event.
+        """Delete whole segments older than the retention, and placeholder values as old; returns how many records
+        were deleted. The deletion is an event.
 
         Nothing from the sequence number `keep_from` on is deleted, however old: open incidents freeze their range.
         """
@@ -167,7 +167,7 @@ class AuditLog:
                 if not whole or len(whole) < len(found):
                     raise _tampered(self.folder, f"{path.name} contains a line that is not a record")
                 body, _, own = whole[-1]
-                # not the last one's time: the clock may have gone back since
+                # not the last one's time: the clock may have been set back since
                 newest = max(datetime.fromisoformat(each["at"]) for each, _, _ in whole)
                 if newest >= oldest or (keep_from is not None and body["seq"] >= keep_from):
                     break
@@ -183,7 +183,7 @@ class AuditLog:
         return deleted
 
     def erase(self, person: str, *, by: str) -> int:
-        """Erase a person's pseudonym, key and texts; how many texts there were. The erasure is an event."""
+        """Erase a person's pseudonym, key and texts; returns the number of texts. The erasure is an event."""
         pseudonym, deleted = self.payloads.erase(person)
         if pseudonym:
             self.append("audit.erased", actor=by, facts={"person": pseudonym, "texts": deleted})
@@ -205,7 +205,7 @@ class AuditLog:
                 fcntl.flock(self._lock_file, fcntl.LOCK_UN)
 
     def _take_lock(self) -> None:
-        """Hold the log, or say that another process does: one that is stopped must not hang every request."""
+        """Lock the log, or raise that another process holds it: a stopped one must not block every request."""
         until = time.monotonic() + sqlite.PATIENCE_S
         while True:
             try:
@@ -230,7 +230,7 @@ class AuditLog:
         if os.fstat(self._open(segment)).st_size != size:
             self._recover(segment, size)
         elif _size(self.folder / segment_name(segment + 1)):
-            # killed while it began a new segment
+            # killed while starting a new segment
             self._recover(segment + 1, 0)
         return self._head
 
@@ -250,7 +250,7 @@ class AuditLog:
         return _EMPTY
 
     def _recover(self, segment: int, size: int) -> None:
-        """Take in what a killed process left behind the head: at most one record, whole or torn."""
+        """Recover what a killed process left after the head: at most one record, whole or torn."""
         descriptor = self._open(segment)
         rest = os.pread(descriptor, 64_000_000, size) if os.fstat(descriptor).st_size > size else b""
         if not rest or rest.count(b"\n") > 1 or (b"\n" in rest and not rest.endswith(b"\n")):
@@ -317,7 +317,7 @@ class AuditLog:
             os.fsync(file.fileno())
 
     def _publish(self) -> None:
-        """Put the public key beside the log; a log of another key is not ours to write."""
+        """Store the public key next to the log; a log of another key is not written to."""
         path, ours = self.folder / "public.pem", public_pem(self._public)
         with _writable(self.folder):
             if not path.exists():

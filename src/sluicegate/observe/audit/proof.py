@@ -1,4 +1,4 @@
-"""One run's records in a form that somebody without access to the log can check.
+"""Proofs of one run's records that can be checked without access to the log.
 
 A proof holds the chain from the run's first record to a signed checkpoint behind its last one. Records of other runs
 appear as digests only: enough to recompute the chain, nothing to read.
@@ -50,8 +50,8 @@ def prove(log: AuditLog, run: str) -> dict[str, Any]:
 
 
 def check_proof(proof: Any, *, public_key: bytes | None = None) -> tuple[bool, str]:
-    """Whether a proof holds, and what it shows or why not. Pass the log's public key (PEM) as you know it: the key in
-    the proof shows only that the proof agrees with itself."""
+    """Whether a proof holds, and what it shows or why not. Pass a trusted public key (PEM) of the log: with the key in
+    the proof only its consistency is checked."""
     try:
         key = read_public(public_key or proof["public_key"].encode())
         if not is_checkpoint(key, proof["checkpoint"]):

@@ -1,4 +1,4 @@
-"""Is the log what was written? Reads everything, trusts nothing but the public key.
+"""Verifies the whole log; trusts nothing but the public key.
 
 Within the files a hash chain shows edits, deletions and reorders; against the signed head and checkpoints a truncation
 shows, and a rewrite of the whole chain. Only who holds the private key, or puts back an older state of the whole
@@ -23,7 +23,7 @@ Kind = Literal["edited", "deleted", "reordered", "truncated", "rewritten", "sign
 
 @dataclass(frozen=True, slots=True)
 class AuditFinding:
-    """One way in which the log is not what was written."""
+    """One discrepancy of the log."""
 
     kind: Kind
     seq: int
@@ -35,7 +35,7 @@ class AuditFinding:
 
 @dataclass(frozen=True, slots=True)
 class AuditVerdict:
-    """`tampered` is the answer; a log that a killed process left unfinished has findings but is not tampered with."""
+    """`tampered` is the answer; a log left unfinished by a killed process has findings but is not tampered with."""
 
     records: int
     first: int

@@ -1,4 +1,4 @@
-"""The names others know: our attributes as OpenTelemetry's GenAI conventions and as Langfuse's attributes.
+"""Attribute names: ours as OpenTelemetry's GenAI conventions and as Langfuse's attributes.
 
 Sources: OpenTelemetry semantic conventions for generative AI (``gen_ai.*``, development status), and the attribute
 names of the Langfuse SDKs 4 and 5 (`langfuse._client.attributes`). What neither names goes under ``sluicegate.`` or
@@ -43,7 +43,7 @@ _LINKED_PROMPT = re.compile(r"@langfuse:(.+)@(\d+)$")
 
 
 def otel_run(info: RunInfo) -> Named:
-    """What every span of a run says of it."""
+    """Attributes of the run on each of its spans."""
     named: Named = {
         "gen_ai.workflow.name": info.workflow,
         "sluicegate.run": info.run_id,

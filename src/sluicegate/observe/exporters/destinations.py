@@ -1,4 +1,4 @@
-"""Where traces go besides the local store, by what the environment configures. Without configuration: nowhere."""
+"""Destinations of traces besides the local store, from the environment; none by default."""
 
 from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender

@@ -1,6 +1,6 @@
 """Evaluations as Langfuse datasets and experiments, so that runs of a workflow's versions compare there.
 
-The evaluation is over when this is called: the experiment's task only hands out what was recorded.
+The evaluation is over when this is called: the experiment's task only returns what was recorded.
 """
 
 import time
@@ -17,7 +17,7 @@ __all__ = ["Evaluated", "Experiment", "ready_to_send", "send_experiment"]
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """One labelled request, what the workflow made of it and how that scored."""
+    """One labelled request with its result and scores."""
 
     id: str
     """Stable over evaluations, so that they share the dataset's item."""
@@ -33,7 +33,7 @@ class Evaluated:
 @dataclass(frozen=True, slots=True)
 class Experiment:
     url: str
-    """Where to look; empty when the server did not say."""
+    """URL of the experiment; empty when the server did not give one."""
     items: int
     warning: str = ""
 
@@ -58,7 +58,7 @@ def send_experiment(
     metadata: Mapping[str, str] | None = None,
     keys: Keys | None = None,
 ) -> Experiment:
-    """Put the items into the dataset `dataset`, made when absent, and record the evaluation `name` on it.
+    """Put the items into the dataset `dataset`, created when absent, and record the evaluation `name` on it.
 
     Blocks for as long as the server takes. Raises `RunError` SG613 (no keys) or SG614 (the server failed or refused).
     """

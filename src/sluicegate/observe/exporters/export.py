@@ -1,7 +1,7 @@
 """Exporters: copies of traces for other systems, sent from a thread of their own.
 
-An exporter never delays or breaks a run. Its queue is bounded; a server that is dead or slow is tried again with
-growing pauses while there is room, one that refuses is not. What is dropped is counted with its reason, and since the
+An exporter never delays or breaks a run. Its queue is bounded; an unreachable or slow server is retried with growing
+pauses while there is room, a refusing one is not. What is dropped is counted with its reason, and since the
 store notes only what a server confirmed, `trace push` finds and sends it later.
 """
 
@@ -36,12 +36,12 @@ class Rejected:
 
 
 class Sender(Protocol):
-    """How one destination is spoken to; used from one thread at a time."""
+    """The protocol of one destination; used from one thread at a time."""
 
     destination: str
 
     def send(self, traces: list[Trace]) -> Rejected | None:
-        """Send synchronously, within some seconds. Raises `SendError`; sending the same again must do no harm."""
+        """Send synchronously, within some seconds. Raises `SendError`; sending must be idempotent."""
         ...
 
     def close(self) -> None: ...
@@ -50,7 +50,7 @@ class Sender(Protocol):
 class QueuedExporter:
     """An `Exporter` around a `Sender`. `capacity` and `batch` count observations and scores.
 
-    A batch is dropped after `attempts`, so that one which a server cannot digest does not hold up the rest for ever.
+    A batch is dropped after `attempts`, so that one which a server cannot process does not block the rest.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class QueuedExporter:
                 self._queue.clear()
             self._changed.notify_all()
         if self._thread is not None:
-            # a request under way may outlive the deadline; its thread is a daemon
+            # a request in progress may outlive the deadline; its thread is a daemon
             self._thread.join(0.1)
 
     def report(self) -> ExporterReport:
@@ -136,7 +136,7 @@ class QueuedExporter:
             return [] if self._closed else self._take()
 
     def _deliver(self, batch: list[Trace]) -> None:
-        """Send a batch, however often it takes; it counts as waiting until it is sent or dropped."""
+        """Send a batch with retries; it counts as waiting until it is sent or dropped."""
         size = sum(map(_size, batch))
         counts: Counter[str] = Counter()
         for attempt in range(self._attempts):
@@ -147,7 +147,7 @@ class QueuedExporter:
                 if not self._pause(attempt, size, error.reason):
                     return
             except Exception as error:
-                # a fault of ours: the batch is lost, the thread and with it the next batches are not
+                # an internal error: the batch is lost, but the thread and the next batches are not
                 with self._changed:
                     self._drop(size, f"{type(error).__name__}: {error}")
                 break

@@ -156,7 +156,7 @@ def loses_scores(state: ServerState) -> str:
 
 
 def check_keys(keys: Keys) -> str:
-    """Why a server refuses the keys; empty when it takes them. Never raises."""
+    """Why a server rejects the keys; empty when it accepts them. Never raises."""
     try:
         return "" if sdk(keys).auth_check() else "the keys are refused"
     except Exception as error:

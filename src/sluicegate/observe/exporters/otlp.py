@@ -200,7 +200,7 @@ _REASONS = {
 
 
 def rejected(response: "httpx.Response") -> Rejected | None:
-    """What a collector says it did not take of a request it accepted."""
+    """What a collector rejected of a request it accepted."""
     if not response.headers.get("Content-Type", "").startswith("application/x-protobuf"):
         return None
     from google.protobuf.message import DecodeError
@@ -238,7 +238,7 @@ def _setting(name: str) -> str:
 
 
 def _seconds(text: str) -> float:
-    """A timeout; what is no positive number means the standard 10 s, as in OpenTelemetry's own exporter."""
+    """A timeout; anything but a positive number means the standard 10 s, as in OpenTelemetry's own exporter."""
     try:
         given = float(text)
     except ValueError:

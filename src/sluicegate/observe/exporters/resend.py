@@ -1,4 +1,4 @@
-"""Sends runs from the local store again: what a destination never confirmed, or everything of a time."""
+"""Resends runs from the local store: those that a destination never confirmed, or all since a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ __all__ = ["ResendReport", "push"]
 class ResendReport:
     destination: str
     runs: int
-    """Runs that arrived whole."""
+    """Runs that arrived completely."""
     failed: str = ""
     """Why the rest did not; empty when all arrived."""
 

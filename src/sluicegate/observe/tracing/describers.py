@@ -1,4 +1,4 @@
-"""What a step says of each part of the state that it changed: the one table behind observations and audit events.
+"""Descriptions of each part of the state that a step changed: the one table behind observations and audit events.
 
 An observation has attributes, words and all, which masking then goes over; the names are short and ours, and
 `sluicegate.observe.exporters.conventions` gives them those that others know. The audit log has facts in the clear (ids,

@@ -1,4 +1,4 @@
-"""Where copies of traces go, as the recorder sees it."""
+"""The exporter protocol, as used by the recorder."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ class Exporter(Protocol):
         ...
 
     def flush(self, deadline_s: float) -> bool:
-        """Send what is waiting; False when the deadline or a failure of the server came first."""
+        """Send what is queued; False when the deadline or a failure of the server came first."""
         ...
 
     def close(self, deadline_s: float) -> None: ...

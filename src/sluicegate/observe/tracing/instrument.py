@@ -308,7 +308,7 @@ class TracedTools:
 
 
 class TracedPrompts:
-    """Notes on the node's observation which prompt it used."""
+    """Records the used prompt on the node's observation."""
 
     def __init__(self, inner: contracts.Prompts) -> None:
         self._inner = inner
@@ -328,7 +328,7 @@ def _model(described: str) -> str:
 
 
 def _first_token(span: contracts.Span, on_token: Callable[[str], None]) -> Callable[[str], None]:
-    """Notes when a stream's first token came."""
+    """Records the time of a stream's first token."""
     told = False
 
     def tell(token: str) -> None:

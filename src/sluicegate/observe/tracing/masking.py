@@ -1,4 +1,4 @@
-"""Masks what a trace holds, before the local store or any exporter sees it.
+"""Masks the content of traces, before the local store or any exporter gets it.
 
 Secrets are always replaced. Personal data is replaced by patterns (so names and places stay: this is no anonymisation),
 texts are cut at the payload limit, and in the mode `hashes` every payload becomes a keyed hash with its length. Hashes
@@ -24,13 +24,13 @@ __all__ = ["PAYLOADS", "PEOPLE", "SPOKEN", "Masking"]
 PAYLOADS = frozenset(
     {"input", "output", "query", "question", "arguments", "result", "answer", "comment", "approval_reason"}
 )
-"""The attributes that carry what people or models wrote; the mode `hashes` keeps none of them."""
+"""Attributes with texts of people or models; the mode `hashes` keeps none of them."""
 
 SPOKEN = frozenset({"approval"})
-"""The scores of a run whose comment a person wrote; the others' are our own words."""
+"""Scores whose comment was written by a person."""
 
 PEOPLE = frozenset({"decided_by", "principal"})
-"""The attributes that name a person."""
+"""Attributes that name a person."""
 
 _SECRETS: dict[str, str] = {
     "private-key": r"-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)",
@@ -55,7 +55,7 @@ _SHORTEST = 6
 
 
 class Masking:
-    """Applies one workflow's settings. Raises `ConfigError` SG107 when a pattern of theirs is no regular expression."""
+    """Applies one workflow's settings. Raises `ConfigError` SG107 for a pattern that is not a regular expression."""
 
     def __init__(self, settings: TraceSettings | None = None, *, key: bytes | None = None) -> None:
         self.settings = settings or TraceSettings()
@@ -74,7 +74,7 @@ class Masking:
         return self._given_key or _home_key()
 
     def user(self, id: str) -> str:
-        """A user as traces name them: the same person always gets the same name."""
+        """A user's name in traces: the same person always gets the same name."""
         if not id or self.settings.users == "plain":
             return id
         return "user-" + hmac.new(self._key, f"user\0{id}".encode(), "sha256").hexdigest()[:16]
@@ -114,7 +114,7 @@ class Masking:
         return value
 
     def payload(self, text: str) -> str:
-        """What a person or a model wrote, where it stands alone: a request, an answer, a comment."""
+        """A single text of a person or a model: a request, an answer, a comment."""
         return self._hash(text) if self.settings.payloads == "hashes" and text else self.text(text)
 
     def _hash(self, value: Any) -> str:
@@ -157,7 +157,7 @@ _CHECKS: dict[str, Callable[[str], bool]] = {"card": _is_card, "password": _is_p
 
 
 def _home_key() -> bytes:
-    """The key of this home, made at its first use; `SLUICEGATE_TRACE_KEY` (hex) shares one between machines."""
+    """The key of this home, created at its first use; `SLUICEGATE_TRACE_KEY` (hex) shares one between machines."""
     configured = os.environ.get("SLUICEGATE_TRACE_KEY")
     if configured:
         try:
@@ -174,7 +174,7 @@ def _home_key() -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Put a new key in place whole, so that another process never reads half of one; the first to do so wins."""
+    """Write a new key atomically, so that another process never reads half of one; the first to do so wins."""
     own = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,11 +1,11 @@
-"""People and their words, apart from the audit log, so that they can be erased without touching it.
+"""People and their texts, apart from the audit log, so that they can be erased without touching it.
 
 The log names a person by a random pseudonym and a text by an HMAC under a random key of that person. Both live here.
 Erasing a person deletes pseudonym, key and texts: what stays in the log can then be linked to nobody, and the HMACs can
-no longer be tried against guesses. What the placeholders of a person's runs stand for is here too, and goes with them.
+no longer be tested against guesses. Placeholder values of a person's runs are here too, and are erased with them.
 
-Machines that share a server share this too: whoever finishes a run needs what its placeholders stand for, and one
-erasure is an erasure everywhere.
+Machines that share a server share this too: the one that finishes a run needs its placeholder values, and one erasure
+is an erasure everywhere.
 """
 
 import hmac
@@ -70,7 +70,7 @@ class Payloads:
         return await self._database.call(work, *given)
 
     def person(self, id: str) -> Person:
-        """The person's pseudonym and key, made at the first need."""
+        """The person's pseudonym and key, created at first use."""
         with self._lock:
             self._forget_if_written()
             if id not in self._known:
@@ -87,7 +87,7 @@ class Payloads:
             return self._known[id]
 
     def put(self, person: Person, *, run: str, name: str, text: str, at: str) -> str:
-        """Keep a text; its id."""
+        """Store a text; returns its id."""
         payload = secrets.token_hex(12)
         text = text.encode("utf-8", "replace").decode()
         if self._database.remote:
@@ -104,7 +104,7 @@ class Payloads:
         return [Payload(row["id"], row["run"], row["name"], row["text"], row["at"]) for row in rows]
 
     async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
-        """Keep what a run's placeholders stand for, among the data of the person who asked."""
+        """Store a run's placeholder values with the requester's data."""
         await self.call(self._hide, run, person, hidden)
 
     def _hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
@@ -119,7 +119,7 @@ class Payloads:
             )
 
     async def hidden(self, run: str) -> dict[str, Hidden]:
-        """What a run's placeholders stand for, as far as not erased."""
+        """A run's placeholder values, as far as not erased."""
         return await self.call(self._hidden, run)
 
     def _hidden(self, run: str) -> dict[str, Hidden]:
@@ -128,12 +128,12 @@ class Payloads:
         return {row["placeholder"]: Hidden(row["value"], row["kind"], row["stage"]) for row in rows}
 
     def forget(self, before: float) -> int:
-        """Delete what placeholders older than `before` (Unix seconds) stand for; how many there were."""
+        """Delete placeholder values older than `before` (Unix seconds); returns how many."""
         with self._database.erasing() as execute:
             return len(execute("DELETE FROM redactions WHERE at < ? RETURNING run", (before,)))
 
     def names(self) -> dict[str, str]:
-        """Who is behind each pseudonym, as far as not erased."""
+        """The person behind each pseudonym, as far as not erased."""
         with self._database.reading() as execute:
             return {row["pseudonym"]: row["id"] for row in execute("SELECT id, pseudonym FROM people")}
 

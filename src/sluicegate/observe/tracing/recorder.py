@@ -1,7 +1,7 @@
 """Takes finished observations off the hot path, masks them, commits them to the store and offers them to the exporters.
 
 A thread commits within some 10 ms of the end of a node, so that a killed process loses no more than the node that was
-running; the end of a stretch is committed before `end` returns. Exporters get a stretch's observations when it ends,
+running; the end of a segment is committed before `end` returns. Exporters get a segment's observations when it ends,
 then with all its tags, or at a flush.
 """
 
@@ -26,9 +26,9 @@ __all__ = ["Recorder"]
 
 _PAUSE_S = 0.01
 _HELD = 2000
-"""Observations of an unfinished stretch that are held back for its final tags before they are sent as they are."""
+"""Maximum observations of an unfinished segment that are held back for its final tags."""
 _KEPT = 20_000
-"""Observations kept in memory while the store cannot take them."""
+"""Maximum observations kept in memory while the store cannot take them."""
 
 
 @dataclass(slots=True)
@@ -79,7 +79,7 @@ class Recorder:
         self._wake.set()
 
     def end(self, segment: RunSegment) -> None:
-        """Commit the stretch. Raises `RunError` when the store cannot take it; it is tried again at the next commit."""
+        """Commit the segment. Raises `RunError` when the store cannot take it; it is tried again at the next commit."""
         self._queue.append(_End(segment, segment.now_ns(), segment.elapsed_ms()))
         self._drain()
 
@@ -124,7 +124,7 @@ class Recorder:
         while not self._closed:
             self._wake.wait()
             self._wake.clear()
-            # a store that fails here fails again at the end of the stretch, where it is reported
+            # a store that fails here fails again at the end of the segment, where it is reported
             with contextlib.suppress(Exception):
                 self._drain()
             time.sleep(_PAUSE_S)
@@ -133,7 +133,7 @@ class Recorder:
         return bool(self._queue) or self._unwritten.any()
 
     def _drain(self, *, release: bool = False) -> None:
-        """Commit the queue and offer what is ready to the exporters; `release` makes open stretches ready too."""
+        """Commit the queue and offer what is ready to the exporters; `release` makes open segments ready too."""
         with self._lock:
             while self._queue:
                 self._sort(self._queue.popleft())
@@ -182,7 +182,7 @@ class Recorder:
             self._hold(segment).scores.append(score)
 
     def _hold(self, segment: RunSegment) -> Trace:
-        """Where a stretch's observations wait for its end; a stretch that grows without one is sent in parts."""
+        """Holds a segment's observations until its end; a long segment is sent in parts."""
         key = id(segment)
         held = self._held.get(key)
         if held is None or len(held.records) >= _HELD:
@@ -203,7 +203,7 @@ class Recorder:
 
 
 def _close_at_exit(reference: "weakref.ref[Recorder]") -> None:
-    """For a program that never closes its tracer: what is waiting still gets its chance."""
+    """For a program that never closes its tracer: flush what is queued."""
     recorder = reference()
     if recorder is not None:
         recorder.close(5.0)

@@ -1,4 +1,4 @@
-"""What a workflow may say about its traces: the ``tracing:`` section of its config."""
+"""The config block ``tracing:``."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def _release() -> str:
 
 
 class TraceSettings(BaseModel):
-    """How much of a run's texts its trace keeps, and under which names it is filed."""
+    """How much of a run's texts its trace keeps, and under which user, environment and release it is recorded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
@@ -38,7 +38,7 @@ class TraceSettings(BaseModel):
     payload_limit: int = Field(default=32_000, ge=200)
     """Characters kept of one text; the rest is cut, with a note of its length."""
     users: Literal["hashed", "plain"] = "hashed"
-    """Whether traces name users by a keyed hash or as they are."""
+    """Whether traces name users by a keyed hash or by their plain id."""
     environment: str = Field(default_factory=_environment, pattern=r"^[a-z0-9_-]{1,40}$", validate_default=True)
     """Langfuse's environment (names that begin with ``langfuse`` are its own); `SLUICEGATE_ENVIRONMENT` sets the
     default."""

@@ -1,4 +1,4 @@
-"""What observations say, read from the state: a node's update, a run's outcome and its scores."""
+"""Attributes of observations from the state: a node's update, a run's outcome and its scores."""
 
 from collections.abc import Mapping
 from typing import Any

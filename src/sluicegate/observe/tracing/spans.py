@@ -1,4 +1,4 @@
-"""What a trace is made of: records of observations, and scores, as light as they can be.
+"""The parts of a trace: records of observations and scores, kept lightweight.
 
 An `Observation` is one timed step of a run; it is its own context manager, so that a span costs one object and one
 queue entry. Its attributes are plain JSON data in our own short names; the exporters turn them into the names of
@@ -42,7 +42,7 @@ def trace_id(run_id: str) -> str:
 
 
 def root_id(run_id: str) -> str:
-    """The root observation of a run, 16 hex digits; a resume hangs below it, from whatever process."""
+    """The root observation of a run, 16 hex digits; a resume is a child of it, from whatever process."""
     return hashlib.sha256(run_id.encode()).digest()[16:24].hex()
 
 
@@ -140,7 +140,7 @@ class Sink(Protocol):
 
 @dataclass(slots=True)
 class RunSegment:
-    """One open stretch of a run, from its start or a resume to its end or an interrupt."""
+    """One open segment of a run, from its start or a resume to its end or an interrupt."""
 
     info: RunInfo
     recorder: "Sink"
@@ -151,7 +151,7 @@ class RunSegment:
     """Columns of the run's row that are known when it ends."""
 
     def now_ns(self) -> int:
-        """Unix time that never runs backwards within a stretch."""
+        """Unix time that never runs backwards within a segment."""
         return self.wall_ns + time.perf_counter_ns() - self.ticks_ns
 
     def elapsed_ms(self) -> float:
@@ -165,7 +165,7 @@ CURRENT: ContextVar["Observation | None"] = ContextVar("sluicegate_observation",
 class Observation(Record):
     """An open observation; implements `services.Span`.
 
-    Attributes are handed over, not lent: a value must not be changed after it was set.
+    A value must not be changed after it was set.
     """
 
     __slots__ = ("_token", "segment")
@@ -185,7 +185,7 @@ class Observation(Record):
         self.message = message
 
     def warn(self, message: str) -> None:
-        """Mark something that a reader of the trace should notice and that is no failure."""
+        """Mark something that a reader of the trace should notice and that is not a failure."""
         if self.level != "ERROR":
             self.level = "WARNING"
             self.message = message

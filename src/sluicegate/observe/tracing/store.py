@@ -52,7 +52,7 @@ class Writes:
     """Run id and record."""
     scores: list[Score]
     ended: list[tuple[RunInfo, int, float, Mapping[str, Any]]]
-    """Run, end in Unix nanoseconds, milliseconds of this stretch, outcome."""
+    """Run, end in Unix nanoseconds, milliseconds of this segment, outcome."""
 
     def any(self) -> bool:
         return bool(self.begun or self.records or self.scores or self.ended)
@@ -114,7 +114,7 @@ class Store:
         return [_decoded_run(row) for row in rows]
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """One run's row, by its id or the start of it. Raises `RunError` SG603 when none or several fit."""
+        """One run's row, by its id or a unique prefix. Raises `RunError` SG603 when none or several match."""
         rows = self.query("SELECT * FROM runs WHERE run_id = ?", (run_id,)) or self.query(
             "SELECT * FROM runs WHERE substr(run_id, 1, ?) = ? LIMIT 3", (len(run_id), run_id)
         )
@@ -168,7 +168,7 @@ class Store:
         return total | {"paths": share}
 
     def confidences(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
-        """What drift is watched on: label, confidence, threshold and time of each classified run, oldest first."""
+        """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first."""
         return self.query(
             "SELECT run_id, started_ns, intent, confidence, threshold, classified_by, artifact, path FROM runs WHERE "
             "workflow = ? AND started_ns >= ? AND intent IS NOT NULL AND NOT shadow ORDER BY started_ns",
@@ -210,7 +210,7 @@ class Store:
         )
 
     def trace(self, run_id: str) -> Trace:
-        """A whole run as exporters take it, for sending it again."""
+        """A complete run for exporters, to send it again."""
         row = self.run(run_id)
         info = RunInfo(
             **{key: row[key] for key in _INFO}, shadow=bool(row["shadow"]), tags=row["tags"], metadata=row["metadata"]

@@ -61,9 +61,9 @@ class RecordingTracer:
         metadata: Mapping[str, Any] | None = None,
         masking: Masking | None = None,
     ) -> Generator[Observation]:
-        """Trace one stretch of a run: from its start or a resume to its end or an interrupt.
+        """Trace one segment of a run: from its start or a resume to its end or an interrupt.
 
-        `resume` joins the trace that another stretch, perhaps of another process, began. `user` is the plain id, hashed
+        `resume` joins the trace that another segment, perhaps of another process, began. `user` is the plain id, hashed
         here. `metadata` is the request's (channel, size, language). `environment`, `release` and `masking` default to
         the tracer's. Raises `RunError` SG606, SG607 or SG608 at the end when the store cannot take the run.
         """
@@ -146,7 +146,7 @@ class RecordingTracer:
             self._recorder.score(segment, score)
 
     def finish(self, status: Status, state: State, *, all_llm_usd: float | None = None) -> None:
-        """Say how the current stretch ends, from its last state: the run's row, its tags, its output and its scores.
+        """Record how the current segment ends, from its last state: the run's row, its tags, its output and its scores.
 
         `all_llm_usd` is what the same run would have cost with only the large model.
         """

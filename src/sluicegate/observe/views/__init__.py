@@ -1,1 +1,1 @@
-"""Traces shown to people: terminal, page, tree, and who may see them."""
+"""Views of traces: terminal, page, tree, and access to them."""

@@ -1,4 +1,4 @@
-"""Who may see a run: policy decides (action ``see_trace``), on the requester as the trace names them."""
+"""Access to runs: policy decides (action ``see_trace``), on the requester as the trace names them."""
 
 from collections.abc import Mapping
 from typing import Any

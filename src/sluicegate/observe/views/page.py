@@ -1,4 +1,4 @@
-"""A run as one self-contained HTML page: facts, graph with the way taken, decisions, observations, scores.
+"""A run as one self-contained HTML page: facts, graph with the path taken, decisions, observations, scores.
 
 It loads nothing from outside and runs no script; the reader's light or dark theme decides its colours.
 """
@@ -40,7 +40,7 @@ def page(
     *,
     graph: str = "",
 ) -> str:
-    """The page. `graph` is an SVG of the workflow's graph with the way taken; without it that part is left out."""
+    """The page. `graph` is an SVG of the workflow's graph with the path taken; without it that part is left out."""
     title = f"{run['run_id']} · {headline(run)}"
     parts = [
         f"<h1>{escape(title)}</h1>",

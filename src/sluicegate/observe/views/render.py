@@ -36,7 +36,7 @@ def runs_table(runs: Sequence[Mapping[str, Any]]) -> "RenderableType":
         }
         for run in runs
     ]
-    # what says nothing here gives its room to the requests
+    # empty columns leave their space to the requests
     telling = {
         "workflow": len({(run["workflow"], run["version"]) for run in runs}) > 1,
         "cost": any(run["usd"] for run in runs),

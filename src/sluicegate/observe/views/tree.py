@@ -1,4 +1,4 @@
-"""A run's observations as a tree, with one line of plain words for each: what the terminal and the page both show."""
+"""A run's observations as a tree, with one line of text for each: shown by both the terminal and the page."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ class Item:
 def span_tree(spans: Sequence[Mapping[str, Any]]) -> list[Item]:
     """The roots, each with its children in the order they began.
 
-    An observation whose parent was never written, because the process was killed or is still at work, is a root.
+    An observation whose parent was never written, because the process was killed or is still running, is a root.
     """
     items = {span["span_id"]: _item(span) for span in spans}
     roots: list[Item] = []

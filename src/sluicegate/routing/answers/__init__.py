@@ -1,1 +1,1 @@
-"""Confidence in answers, and whether the documents say what was asked."""
+"""Confidence in answers, and answerability by the documents."""

@@ -1,4 +1,4 @@
-"""How likely an answer is right, and whether the documents say it at all: two calibrated numbers and a threshold.
+"""Confidence in an answer, and answerability by the documents: two calibrated probabilities and a threshold.
 
 Logistic regressions on the features of an answer (`FEATURES`) and on what became of questions like this one (`alike`),
 fitted to graded answers (`answer_fit`), are the confidence and the answerability; the threshold from which an answer
@@ -32,7 +32,7 @@ FEATURES = (
 )  # fmt: skip
 MARKER = re.compile(r"\[\d+\]")
 _STEM = 5
-"""Letters by which two words count as the same: a cheap stem."""
+"""Prefix length by which two words count as the same: a cheap stem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class FittedConfidence:
     hash: str = ""
     """Hash of the artifact; empty without one."""
     models: frozenset[str] = frozenset()
-    """What answered when it was fitted: of another model's answers nothing is proved."""
+    """The model it was fitted to; nothing is proved for another model's answers."""
 
     def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
         """As `services.Confidence`. An empty answer has no confidence; that a document says it may be likely still."""

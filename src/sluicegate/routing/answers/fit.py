@@ -39,7 +39,7 @@ APART = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Graded:
-    """One answer that somebody graded."""
+    """One graded answer."""
 
     features: Mapping[str, float]
     right: bool
@@ -54,12 +54,12 @@ class Graded:
 
 @dataclass(frozen=True, slots=True)
 class AnswerTarget:
-    """How often an answer that goes out may be wrong, and how sure that must be."""
+    """Maximum error rate of sent answers, and its confidence level."""
 
     error: float
     confidence: float
     needed: bool = True
-    """False writes an artifact with a threshold that nothing reaches where none can be proved, instead of refusing."""
+    """False writes an artifact that accepts nothing where no threshold can be proved, instead of refusing."""
 
 
 def fit_answers(
@@ -232,7 +232,7 @@ def _calibrated(weights: Floats, bias: float, shown: Floats, truth: Truth) -> tu
     scores = (shown @ weights + bias)[:, None]
     found: Any = linear.LogisticRegression(C=1e3).fit(scores, truth)
     slope = float(found.coef_[0, 0])
-    if slope <= 0:  # it tells nothing there: no slope mends that
+    if slope <= 0:  # uninformative there: no slope helps
         return weights, bias
     return weights * slope, bias * slope + float(found.intercept_[0])
 

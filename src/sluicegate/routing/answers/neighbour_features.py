@@ -1,4 +1,4 @@
-"""What became of questions like this one: how answers to them were graded, and whether a document said it.
+"""Features from similar questions: how answers to them were graded, and whether a document had the answer.
 
 A kernel mean of graded questions (Nadaraya 1964; Watson 1964) by the cosine of their embeddings. A question that no
 document answers looks, to the similarities of an answer, much like one whose answer is said in other words; that

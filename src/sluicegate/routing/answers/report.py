@@ -1,4 +1,4 @@
-"""How well a fitted confidence in answers holds on graded answers that it was not fitted on."""
+"""Evaluates a fitted confidence in answers on graded answers that it was not fitted on."""
 
 from collections.abc import Sequence
 from typing import Any

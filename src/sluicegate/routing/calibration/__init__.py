@@ -1,1 +1,1 @@
-"""Confidence that means how often it is right, and thresholds with a proved error bound."""
+"""Calibrated confidence, and thresholds with a proved error bound."""

@@ -1,4 +1,4 @@
-"""Calibration: make a confidence mean how often it is right.
+"""Calibration: confidence that equals the probability of being right.
 
 `temperature` divides the logits by one number fitted by likelihood (Guo et al. 2017, "On Calibration of Modern Neural
 Networks"); it never changes which label wins. `vector` gives each label a factor and a shift of its own (ibid., section

@@ -1,4 +1,4 @@
-"""Which calibration serves best, by cross-validation: temperature, unless another is clearly better.
+"""Choice of the calibration method by cross-validation: temperature, unless another is clearly better.
 
 Each method is fitted on four fifths of the rows and scored on the other fifth by the logarithmic loss of "the winning
 label is right", a proper score (Gneiting and Raftery 2007, "Strictly Proper Scoring Rules") that rewards both a label

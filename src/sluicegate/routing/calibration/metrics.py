@@ -1,4 +1,4 @@
-"""What a router's report counts; plain arrays in, plain numbers out."""
+"""Metrics of a router's report; plain arrays in, plain numbers out."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -77,12 +77,12 @@ def upper_bound(wrong: int, rows: int, confidence: float) -> float:
 
 
 def least_rows(error: float, confidence: float) -> int:
-    """Accepted rows, all of them right, from which `error` can be promised at `confidence`."""
+    """Minimum accepted rows, all of them right, to prove `error` at `confidence`."""
     return math.ceil(math.log(1 - confidence) / math.log(1 - error))
 
 
 def rows_needed(rate: float, error: float, confidence: float) -> int | None:
-    """Accepted rows needed to promise `error` when `rate` of them are wrong; None when no number suffices."""
+    """Accepted rows needed to prove `error` when `rate` of them are wrong; None when no number suffices."""
     if rate >= error:
         return None
     low = high = least_rows(error, confidence)

@@ -1,1 +1,1 @@
-"""Which requests need the large model, learned from logs of both."""
+"""Escalation: which requests need the large model, learned from logs of both."""

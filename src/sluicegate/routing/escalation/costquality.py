@@ -1,4 +1,4 @@
-"""What escalation buys: the cost-quality curve and its figures, as RouteLLM defines them.
+"""The cost-quality curve of escalation and its metrics, as RouteLLM defines them.
 
 A score orders the requests; the share with the highest scores goes to the large (strong) model, the rest to the small
 (weak) one. The performance gap recovered at a share is ``(accuracy - weak) / (strong - weak)``; APGR is its mean over

@@ -1,4 +1,4 @@
-"""A fitted router on disk: a folder that says what it is and shows when it was edited.
+"""A fitted router on disk: a self-describing folder that reveals edits.
 
 ``card.json`` is for people and programs: data hashes, figures, settings, and the SHA-256 of every other file.
 ``weights.npz`` holds numbers only (loaded with ``allow_pickle=False``), one text file per lexical view the n-grams. The

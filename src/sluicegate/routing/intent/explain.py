@@ -1,4 +1,4 @@
-"""Why a text got its label, and what another target would cost."""
+"""Explains labels, and shows what another target would cost."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ __all__ = ["explain_text", "targets"]
 async def explain_text(
     router: FittedRouter, text: str, examples: Labelled | None, *, embed: Embed | None, most: int = 5
 ) -> dict[str, Any]:
-    """The decision with the features that spoke for the label and the nearest of `examples`.
+    """The decision with the features that contributed to the label and the nearest of `examples`.
 
     Nearest by embedding where the router has one, else by the words in common. Raises `ModelError`.
     """

@@ -53,7 +53,7 @@ Floats = NDArray[np.floating]
 
 
 def silent(_done: int, _all: int, _what: str) -> None:
-    """Progress that nobody watches."""
+    """Ignores progress."""
 
 
 def stoppable(on_progress: Progress) -> Progress:

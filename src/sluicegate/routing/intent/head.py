@@ -29,7 +29,7 @@ def for_embedding(text: str, words: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Contribution:
-    """A feature that spoke for or against a label, and by how much (logits)."""
+    """The contribution of a feature to a label (logits)."""
 
     view: str
     feature: str
@@ -106,7 +106,7 @@ class Head:
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
 
     def evidence(self, text: str, label: str, embedding: Floats | None = None, *, most: int = 10) -> list[Contribution]:
-        """The features that spoke most for or against `label`, compared with the mean of all labels."""
+        """The features that contributed most for or against `label`, compared with the mean of all labels."""
         column = self.labels.index(label)
         tokens = words_of(text)
         found: list[Contribution] = []

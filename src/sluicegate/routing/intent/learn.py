@@ -1,4 +1,4 @@
-"""Corrections of use become labelled rows, and a new artifact shows what it would change before anybody takes it."""
+"""Corrections become labelled rows, and a new artifact shows what it would change before it is deployed."""
 
 import hashlib
 from collections import Counter

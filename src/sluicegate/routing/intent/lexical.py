@@ -3,7 +3,7 @@
 A `Lexicon` is one view: word n-grams or character n-grams inside words. A feature's value is
 ``(1 + ln count) * idf`` with ``idf = ln((1 + rows) / (1 + rows with it)) + 1``, and a row is scaled to length 1 (the
 ``ltc`` weighting of Manning et al. 2008, section 6.4, with smoothed idf). A lexicon keeps the n-grams themselves, not
-hashes of them, so that an explanation can name the words that spoke.
+hashes of them, so that an explanation can name the contributing words.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""Similarities to landmarks: what makes a linear head over embeddings bend.
+"""Similarities to landmarks, which make a linear head over embeddings nonlinear.
 
 Landmarks are embeddings of training rows. A text is described by ``exp(-gamma * distance ** 2)`` to each of them, and
 regressed on these features. Where every row can be a landmark this is kernel ridge regression, whose scores of a row by

@@ -1,1 +1,1 @@
-"""How a fitted router does: report, plots, drift."""
+"""Monitoring of a fitted router: report, plots, drift."""

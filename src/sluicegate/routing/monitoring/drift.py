@@ -21,7 +21,7 @@ from sluicegate.extras import fitting
 __all__ = ["LEAST", "Drift", "Window", "by_day", "drift", "psi", "window_of"]
 
 LEAST = 50
-"""Runs in a window below which no test says anything."""
+"""Minimum runs in a window for a test."""
 SIGNIFICANT = 0.01
 
 
@@ -40,7 +40,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """The figures, and a sentence for each that is worth a warning."""
+    """The metrics, and a sentence for each that is worth a warning."""
 
     before: int
     after: int

@@ -1,4 +1,4 @@
-"""How a router does on labelled rows: the figures of `sluicegate router report`."""
+"""Evaluates a router on labelled rows: the metrics of `sluicegate router report`."""
 
 import time
 from collections.abc import Callable
