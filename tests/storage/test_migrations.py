@@ -198,6 +198,29 @@ def test_an_index_is_read(old_home: Path) -> None:
     catalog.close()
 
 
+SHARED = (
+    *(schemas.APPROVALS, schemas.CHECKPOINTS, schemas.LEDGER, schemas.PAYLOADS, schemas.RECOVERED),
+    *(schemas.RUNS_AT_WORK, schemas.TOOL_CALLS, schemas.VERSIONS),
+)
+
+
+def test_every_row_on_a_server_is_kept_and_every_part_is_numbered(old_server: Server) -> None:
+    def rows() -> dict[str, list[dict[str, Any]]]:
+        with old_server.connection() as connection:
+            names = "SELECT tablename AS name FROM pg_tables WHERE schemaname = current_schema() ORDER BY 1"
+            found = [row["name"] for row in connection.execute(names).fetchall()]
+            return {name: connection.execute(f'SELECT * FROM "{name}"').fetchall() for name in found}
+
+    before = rows()
+    del before["sluicegate"]
+    assert all(before.values()), "no table without a row"
+    for schema in SHARED:
+        PostgresDatabase(old_server, schema)
+    after = rows()
+    assert {row["part"]: row["format"] for row in after.pop("sluicegate")} == {one.name: 1 for one in SHARED}
+    assert after == before
+
+
 async def test_a_server_that_0_1_0_has_set_up_goes_on(own_home: Path, tmp_path: Path, old_server: Server) -> None:
     _books(PostgresLedger(old_server, BudgetConfig(per_day_usd=1.0)))
     made = desk.runner(own_home)

@@ -12,7 +12,6 @@
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
 """
 
-from sluicegate.storage.migrations import Schema
 from sluicegate.storage.schemas.comparisons import RESULTS, SHADOW
 from sluicegate.storage.schemas.knowledge import CACHE, CATALOG, EMBEDDINGS, PROBES
 from sluicegate.storage.schemas.money import LEDGER
@@ -35,7 +34,6 @@ __all__ = [
     "EMBEDDINGS",
     "INCIDENTS",
     "LEDGER",
-    "ON_A_SERVER",
     "PAYLOADS",
     "PROBES",
     "RECOVERED",
@@ -47,7 +45,3 @@ __all__ = [
     "TRACES",
     "VERSIONS",
 ]
-
-ON_A_SERVER: tuple[Schema, ...] = (
-    CHECKPOINTS, APPROVALS, TOOL_CALLS, RECOVERED, LEDGER, PAYLOADS, RUNS_AT_WORK, VERSIONS,
-)  # fmt: skip
