@@ -71,14 +71,14 @@ bench-patterns: install
 # --- against real servers, when their address is set in the environment ---
 
 test-ollama: install
-	$(RUN) pytest -q -m ollama tests/models/test_ollama.py
+	$(RUN) pytest -q -m ollama tests/models/providers/test_ollama.py
 
 test-langfuse: install
-	$(RUN) pytest -q -m langfuse tests/observe/test_langfuse_server.py
+	$(RUN) pytest -q -m langfuse tests/observe/exporters/test_langfuse_server.py
 
 # the SDK's other major, which servers before 4.59 need for scores
 test-langfuse-4: install
-	$(RUN) --with "langfuse>=4.14,<5" pytest -q tests/observe/test_langfuse_sdk.py tests/observe/test_fields.py
+	$(RUN) --with "langfuse>=4.14,<5" pytest -q tests/observe/exporters/test_langfuse_sdk.py tests/observe/exporters/test_fields.py
 
 test-redteam: install
 	$(RUN) pytest -q -m redteam

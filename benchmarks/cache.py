@@ -2,8 +2,8 @@
 
     python benchmarks/cache.py [--strangers]
 
-Labelled pairs in `tests/policies/cache_pairs.jsonl`: those of part ``held`` were not looked at while the verifier was
-made. `--strangers` takes the requests of Banking77 and CLINC150 (training rows, `../shared/data`), which other people
+Labelled pairs in `tests/policies/cache/cache_pairs.jsonl`: those of part ``held`` were not looked at while the verifier
+was made. `--strangers` takes the requests of Banking77 and CLINC150 (training rows, `../shared/data`), which others
 wrote and labelled: of every two that the verifier takes for the same, how many have different labels? Rows that are
 equal but for case and spacing are left out; about a minute for the embeddings.
 """

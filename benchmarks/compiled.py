@@ -28,7 +28,7 @@ from sluicegate.storage.postgres import Server
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ledger import server
-from tests.fakes import services
+from tests.support.fakes import services
 
 NODES, ROUNDS = 7, 150
 

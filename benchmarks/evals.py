@@ -141,9 +141,9 @@ async def overhead(rounds: int) -> dict[str, float]:
     from sluicegate.evals.shadow.pairs import PairStore
     from sluicegate.evals.shadow.shadow_worker import ShadowProcess
     from sluicegate.graphs.config.load import load
-    from tests.evals.test_gates import PLAN
-    from tests.graphs.test_run import ANN
-    from tests.serving import stand
+    from tests.support import stand
+    from tests.support.flows import ANN
+    from tests.support.shadowing import PLAN
 
     workflow = load(stand.WORKFLOW / "workflow.yaml")
     pairs = PairStore(Path(os.environ["SLUICEGATE_HOME"]) / "shadow.sqlite")

@@ -83,8 +83,8 @@ def embedding_us(folder: Path) -> float:
     from sluicegate.policies.ledger.ledger import SqliteLedger
     from sluicegate.services import EmbeddingRequest, Services
     from sluicegate.state import State
-    from tests.fakes import FakeModels, services
-    from tests.nodes.test_answering import state
+    from tests.support.answering import state
+    from tests.support.fakes import FakeModels, services
 
     switch = KillSwitch(folder / "switches.json")
     models = FakeModels()

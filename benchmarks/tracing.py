@@ -29,7 +29,7 @@ REPEATS = 5
 
 def serve(ready: Any, stop: Any) -> None:
     """A receiver in a process of its own."""
-    from tests.observe.receiver import Receiver
+    from tests.support.receiver import Receiver
 
     class Forgetful(Receiver):
         def _traces(self, body: bytes) -> tuple[int, Any]:
@@ -53,8 +53,8 @@ def ours(url: str, *, langfuse: bool, otlp: bool, runs: int, keep: bool = True) 
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.store import Store
     from sluicegate.observe.tracing.tracer import RecordingTracer
-    from tests.observe.receiver import PUBLIC, SECRET
-    from tests.observe.scenario import first_stretch
+    from tests.support.receiver import PUBLIC, SECRET
+    from tests.support.scenario import first_stretch
 
     exporters = []
     if langfuse:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import ROOT
+
 PACKAGE = ROOT / "src" / "sluicegate"
 USED_UNIMPORTED = {
     "docx2txt": "a loader of langchain-community",
@@ -265,3 +266,17 @@ def test_every_benchmark_has_a_make_target() -> None:
     run = {name for name in files if f"benchmarks/{name}.py" in made}
     parts = {name for name in files for other in run if f"from benchmarks import {name}" in files[other]}
     assert set(files) == run | parts
+
+
+def test_no_test_stands_on_another() -> None:
+    """What several tests share is in a conftest or in `tests/support`."""
+    standing = [
+        f"{path.relative_to(ROOT)}: {name}"
+        for folder in ("tests", "benchmarks")
+        for path in (ROOT / folder).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
+        if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")
+    ]
+    assert standing == []

@@ -18,7 +18,7 @@ from sluicegate.graphs.config.load import load
 from sluicegate.home import home
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.policies.guards.set import GuardSet
-from tests.fakes import FakeRouter, services
+from tests.support.fakes import FakeRouter, services
 from sluicegate.services import IntentFacts, WorkflowFacts
 from sluicegate.graphs.runtime.intake import principal, request
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.support import ROOT
 
 HEAVY = {
     "cedarpy", "guardrails", "httpx", "lancedb", "langchain", "langchain_core", "langfuse", "langgraph", "langsmith",

@@ -13,7 +13,7 @@ from sluicegate.errors import ConfigError
 from sluicegate.observe.audit.proof import records
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.services import EmbeddingRequest, Embeddings
-from tests.fakes import FakeModels
+from tests.support.fakes import FakeModels
 
 
 class Alike(FakeModels):

@@ -14,9 +14,10 @@ from sluicegate.cli.run import requests_in
 from sluicegate.errors import ConfigError, RunError
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.intake import principal
+from tests.support import ROOT
 
 ANN = principal("ann", ["employee"])
-HELPDESK = str(Path(__file__).parents[2] / "configs" / "helpdesk" / "workflow.yaml")
+HELPDESK = str(ROOT / "configs" / "helpdesk" / "workflow.yaml")
 
 
 def left_with(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:

@@ -5,15 +5,15 @@ import re
 import unicodedata
 from collections import Counter
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 
 from sluicegate.evals.evaluation.cases import read_cases
 from sluicegate.evals.evaluation.scoring import contains
 from sluicegate.graphs.config.load import load
+from tests.support import ROOT
 
-HELPDESK = Path(__file__).parents[2] / "configs" / "helpdesk"
+HELPDESK = ROOT / "configs" / "helpdesk"
 EXAMPLES = HELPDESK / "examples"
 SPLITS = ("train", "calibration", "eval")
 NEAR = 0.8

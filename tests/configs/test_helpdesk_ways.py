@@ -12,8 +12,8 @@ from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Outcome
-from tests.fakes import FakeConfidence, FakeRetriever
-from tests.graphs.test_session import ANSWERED, HELPDESK, fakes
+from tests.support.fakes import FakeConfidence, FakeRetriever
+from tests.support.helpdesk import ANSWERED, HELPDESK, fakes
 
 STARTER = Path(cli.__file__).parent / "starter"
 LEAD = principal("lea", ["helpdesk-lead"])

@@ -23,8 +23,9 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.nodes.writing.sections import parted
 from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
+from tests.support import ROOT
 
-PATTERNS = Path(__file__).parents[2] / "configs" / "patterns"
+PATTERNS = ROOT / "configs" / "patterns"
 FOLDERS = sorted(folder for folder in PATTERNS.iterdir() if folder.is_dir())
 SCORES = ("intent_right", "path_right", "citation_recall", "correct")
 

@@ -37,8 +37,8 @@ from sluicegate.storage.database import open_database
 from sluicegate.storage.postgres import URL, configured
 from sluicegate.storage.schemas import APPROVALS
 from sluicegate.storage.sqlite import connect
-from tests.fakes import FakeModels, FakeRouter, services
-from tests.graphs.test_run import CONDITIONS, NODES, SETTINGS, node, released
+from tests.support.fakes import FakeModels, FakeRouter, services
+from tests.support.flows import CONDITIONS, NODES, SETTINGS, node, released
 
 ANN = principal("ann", ["employee"])
 LEAD = principal("lea", ["helpdesk-lead"])
@@ -72,7 +72,7 @@ class ByQuestion(FakeRouter):
 
 
 def runner(home: Path, clock: Any = None) -> Runner:
-    """The flow of `tests.graphs.test_run`, with an extraction before the tool; every store on one clock."""
+    """The flow of `tests.support.flows`, with an extraction before the tool; every store on one clock."""
     home.mkdir(parents=True, exist_ok=True)
     where = configured() or home
     now: Any = {"now": clock} if clock else {}

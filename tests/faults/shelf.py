@@ -25,7 +25,7 @@ from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
 from tests.faults.desk import arm, in_a_process
-from tests.retrieval.conftest import TODAY, HashEmbedder, person
+from tests.support.knowledge import TODAY, HashEmbedder, person
 
 CONFIG = IndexConfig(path=("knowledge",), minimum_score=0.0)
 OLD = {f"knowledge/{number}.md": f"vpn old {number}" for number in range(4)} | {"knowledge/gone.md": "vpn old gone"}

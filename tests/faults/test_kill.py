@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.desk import PRICE
+from tests.support import ROOT
 
 CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
 AUDIT = "sluicegate.observe.audit.log:AuditLog"
@@ -47,7 +48,7 @@ def found(request: pytest.FixtureRequest, in_memory: Path) -> dict[str, dict[str
     environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
     if request.param == "server":
         environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
-    root = Path(__file__).parents[2]
+    root = ROOT
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     return {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}

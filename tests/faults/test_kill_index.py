@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.faults.shelf import NEW, OLD
+from tests.support import ROOT
 
 TABLE = "sluicegate.retrieval.table"
 CATALOG = "sluicegate.retrieval.catalog:Catalog"
@@ -39,7 +40,7 @@ def left(in_memory: Path) -> dict[str, dict[str, Any]]:
     folder = in_memory
     command = [sys.executable, "-W", "ignore", "-m", "tests.faults.shelf", str(folder), *CASES]
     environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
-    root = Path(__file__).parents[2]
+    root = ROOT
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=500)
     assert done.returncode == 0, done.stderr
     return {row["case"]: row for row in map(json.loads, done.stdout.splitlines())}

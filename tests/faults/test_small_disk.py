@@ -12,8 +12,8 @@ import pytest
 
 from sluicegate.observe.incidents import Incidents
 from sluicegate.storage.sqlite import connect
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 PATTERNS = ROOT / "configs" / "patterns"
 LEFT = (0, 150)
 """Kilobytes: no room at all, and room for some of the stores."""

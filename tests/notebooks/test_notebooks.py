@@ -7,7 +7,8 @@ from typing import Any
 import nbformat
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 EXPECTED = [
     "01_define_and_run",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.services import Classification, Completion, Message, ModelRequest, Prompt, Prompts
-from tests.retrieval.conftest import HashEmbedder
+from tests.support.knowledge import HashEmbedder
 
 __all__ = ["CANARY", "SECRET", "Attack", "FixedRouter", "Marked", "Obedient"]
 

@@ -27,8 +27,8 @@ from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.services import Services
 from sluicegate.state import Principal
-from tests.fakes import FakeConfidence
 from tests.redteam.adversary import CANARY, SECRET, Attack, FixedRouter, Marked, Obedient
+from tests.support.fakes import FakeConfidence
 
 __all__ = ["FAMILIES", "STAGES", "Result", "measure", "rows", "table"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from sluicegate.errors import ConfigError
 from sluicegate.home import home
-from tests.retrieval.conftest import HashEmbedder
+from tests.support.knowledge import HashEmbedder
 
 # typer imports a name that its newest click announces to remove
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")

@@ -16,7 +16,8 @@ import pytest
 from sluicegate.errors import RetrievalError, RunError
 from sluicegate.retrieval import table as tables
 from sluicegate.services import EmbeddingRequest, Embeddings
-from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, person
+from tests.support import ROOT
+from tests.support.knowledge import TODAY, Desk, HashEmbedder, person
 
 
 async def test_unchanged_files_cost_nothing(desk: Desk) -> None:
@@ -251,7 +252,7 @@ import asyncio, os, signal, sys
 from pathlib import Path
 from sluicegate.retrieval import catalog, ingest, table
 from sluicegate.retrieval.config import IndexConfig
-from tests.retrieval.conftest import HashEmbedder, TODAY
+from tests.support.knowledge import HashEmbedder, TODAY
 index, folder, where = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
 
 def die(*_args, **_options):
@@ -297,7 +298,7 @@ except Exception as error:
 def _in_another_process(desk: Desk, where: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", _KILLED, str(desk.indexes / "kb"), str(desk.folder), where],
-        cwd=Path(__file__).parents[2],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=120,
@@ -396,7 +397,7 @@ async def test_searches_go_on_while_another_process_ingests(desk: Desk) -> None:
             desk.article(f"{number}.md", f"vpn {number}")
         process = subprocess.Popen(
             [sys.executable, "-c", _KILLED, str(desk.indexes / "kb"), str(desk.folder), "nowhere"],
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

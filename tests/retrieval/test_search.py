@@ -15,7 +15,7 @@ from sluicegate.retrieval.acl import Document, by_labels, day_number, where
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.lance import LanceRetriever, search_terms
 from sluicegate.services import EmbeddingRequest
-from tests.retrieval.conftest import TODAY, Desk, HashEmbedder, person
+from tests.support.knowledge import TODAY, Desk, HashEmbedder, person
 
 HOSTILE_LABELS = [
     "role:o'brien",

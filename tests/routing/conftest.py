@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.routing.intent.artifact import Artifact
-from tests.routing.made_rows import fitted_at
+from tests.support.made_rows import fitted_at
 
 
 @pytest.fixture

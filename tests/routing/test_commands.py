@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -11,25 +10,14 @@ from typer.testing import CliRunner
 from sluicegate.cli.router import CALIBRATIONS, app
 from sluicegate.errors import ModelError
 from sluicegate.routing.calibration.calibration import METHODS
-from tests.routing.made_rows import jsonl, rows
-from tests.routing.test_answer import graded
-from tests.routing.test_escalate import made
+from tests.support.made_rows import graded, jsonl, made, rows
+from tests.support.router_command import said, told
 
 REPORT = {
     *("rows", "accuracy", "macro_f1", "ece", "threshold", "coverage", "accepted_accuracy"),
     *("oos_recall", "oos_auroc", "latency_ms_p50", "latency_ms_p95"),
 }
 Write = Callable[..., Path]
-
-
-def said(*arguments: object) -> str:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def told(*arguments: object) -> Any:
-    return json.loads(said(*arguments, "--json"))
 
 
 @pytest.fixture

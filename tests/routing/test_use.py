@@ -12,9 +12,10 @@ from sluicegate.home import home
 from sluicegate.observe.tracing.spans import RunInfo, Score
 from sluicegate.observe.tracing.store import Store, Writes
 from sluicegate.routing.intent.artifact import read_card
-from tests.routing.test_commands import said, told
+from tests.support import ROOT
+from tests.support.router_command import said, told
 
-HELPDESK = Path(__file__).resolve().parents[2] / "configs" / "helpdesk" / "workflow.yaml"
+HELPDESK = ROOT / "configs" / "helpdesk" / "workflow.yaml"
 DAY = 86_400 * 10**9
 
 

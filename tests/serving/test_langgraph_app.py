@@ -9,7 +9,6 @@ import importlib.util
 import inspect
 import json
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,7 +16,8 @@ import pytest
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.state import CompiledStateGraph
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+
 EXPORTS: dict[str, str] = json.loads((ROOT / "langgraph.json").read_text())["graphs"]
 
 
@@ -71,8 +71,8 @@ async def test_a_thread_runs_waits_and_takes_one_request(monkeypatch: pytest.Mon
 
     from sluicegate.graphs.runtime import factory as opening
     from sluicegate.graphs.runtime.intake import principal
-    from tests.fakes import FakeModels
-    from tests.graphs.test_session import TICKET, fakes
+    from tests.support.fakes import FakeModels
+    from tests.support.helpdesk import TICKET, fakes
 
     real = opening.open_workflow
     fake = fakes("access_request", models=FakeModels(parsed=TICKET))

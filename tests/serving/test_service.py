@@ -24,7 +24,7 @@ from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving import Limits, Service
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.recovery import Recovery
-from tests.serving import stand
+from tests.support import stand
 
 ANN, BEN = principal("ann", ["employee"]), principal("ben", ["employee"])
 LEAD = principal("lea", ["helpdesk-lead"])

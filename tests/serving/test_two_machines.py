@@ -12,7 +12,7 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.serving import Limits
 from sluicegate.serving.limits import Busy
 from sluicegate.storage.postgres import URL
-from tests.serving import stand
+from tests.support import stand
 
 ANN, EVE, LEAD = principal("ann", ["employee"]), principal("eve", ["employee"]), principal("lea", ["helpdesk-lead"])
 

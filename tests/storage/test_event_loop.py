@@ -9,13 +9,15 @@ import psycopg
 import pytest
 
 from sluicegate.errors import RunError
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.session.session import Session
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.storage.postgres import URL, Server, configured
-from tests.control.test_redaction import ANN, EVE, LEA, LEADS, OWN, Desk
-from tests.serving import stand
-from tests.serving.test_two_machines import LEAD
+from tests.support import stand
+from tests.support.redacting import ANN, EVE, LEA, LEADS, OWN, Desk
+
+LEAD = principal("lea", ["helpdesk-lead"])
 
 
 @pytest.fixture

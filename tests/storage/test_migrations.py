@@ -36,8 +36,8 @@ from sluicegate.storage.migrations import Migration, Schema
 from sluicegate.storage.postgres import URL, Server, configured
 from sluicegate.storage.sqlite import connect
 from tests.faults import desk
+from tests.support import ROOT
 
-ROOT = Path(__file__).parents[2]
 WRITTEN = Path(__file__).parent / "v010"
 FILES = {
     **{

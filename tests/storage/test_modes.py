@@ -17,9 +17,7 @@ from sluicegate.graphs.config.overlays import variant
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.policies.kill_switch import KillSwitch
-from tests.control.test_redaction import ANN, OWN, Desk
-
-ROOT = Path(__file__).parents[2]
+from tests.support.redacting import ANN, OWN, Desk
 
 
 @pytest.fixture

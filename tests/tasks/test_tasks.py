@@ -16,9 +16,10 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.provider import ModelResponse
 from sluicegate.services import ModelRequest, TokenLogprob
+from tests.support import ROOT
 
 EMBEDDED = "embedded:smollm2-135m"
-PATTERN = Path(__file__).parents[2] / "configs" / "patterns" / "3-rag-slm"
+PATTERN = ROOT / "configs" / "patterns" / "3-rag-slm"
 ORDER = {
     "type": "object",
     "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}},

@@ -12,8 +12,7 @@ from sluicegate.cli.guard import app
 from sluicegate.errors import ConfigError
 from sluicegate.policies.guards.checking import Finding, Subject, Verdict
 from sluicegate.policies.guards.measure import load_rows, measure
-
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
+from tests.support import SHARED_DATA as DATA
 
 
 def _eval(guard: str, name: str, *options: str) -> dict[str, Any]:

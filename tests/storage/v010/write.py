@@ -37,8 +37,8 @@ from sluicegate.retrieval.catalog import Catalog, Entry, Head
 from sluicegate.retrieval.readers import Document
 from sluicegate.services import Hidden
 from sluicegate.serving.recovery import Recovery
-from tests.evals.test_gates import PLAN
 from tests.faults import desk
+from tests.support.shadowing import PLAN
 
 
 def of_the_home(folder: Path) -> None:

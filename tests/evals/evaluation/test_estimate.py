@@ -1,0 +1,207 @@
+"""What a batch costs at most: the bound holds on real graphs, is said before anything runs, and is kept to."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from sluicegate.cli import app
+from sluicegate.errors import BudgetError
+from sluicegate.evals.evaluation.estimate import CostBounds, estimate, must_fit, visits
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.models.tokens import upper_tokens
+from sluicegate.nodes.prompts import PromptFolder
+from sluicegate.retrieval.config import IndexConfig
+from sluicegate.services import ModelRequest
+from sluicegate.state import DocumentRef
+from tests.support.fakes import FakeGuards, FakeModels, FakeRetriever, FakeRouter
+from tests.support.flows import ANN
+from tests.support.helpdesk import HELPDESK, fakes
+from tests.support.knowledge import Desk, HashEmbedder
+from tests.support.tagged import DESK
+
+PASSAGE = "The portal resets a password in five steps, each of which takes a minute. " * 6
+LONG = "Please write a plan for the move of our mail, with every step and who does it, by Friday at 17:30. " * 8
+
+
+class Priced(FakeModels):
+    """A large model at a dollar for a million tokens; what it says is as long as it may be."""
+
+    async def chat(self, request: ModelRequest) -> Any:
+        said = await super().chat(request)
+        tokens = sum(self.tokens(message.content) for message in request.messages)
+        usd = self.price(request.role, tokens, request.max_tokens)
+        return replace(said, usd=usd, prompt_tokens=tokens, completion_tokens=request.max_tokens)
+
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return (prompt_tokens + completion_tokens) / 1e6 if role == "llm" else 0.0
+
+    def tokens(self, text: str) -> int:
+        return upper_tokens(text) + 4
+
+
+class Full(FakeRetriever):
+    """As many of the longest passages as are asked for."""
+
+    async def search(self, index: str, query: str, principal: Any, *, k: int) -> list[DocumentRef]:
+        return (await super().search(index, query, principal, k=k)) * k
+
+
+@pytest.fixture
+async def indexed(own_home: Path, tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "kb", own_home / "indexes" / "helpdesk", IndexConfig(path=("knowledge",)), HashEmbedder())
+    desk.article("one.md", PASSAGE, title="Passwords", id="kb-1")
+    await desk.ingest()
+
+
+def opened(label: str = "outage_report", confidence: float = 0.9, **more: Any) -> Opened:
+    workflow = load(HELPDESK)
+    given: dict[str, Any] = {
+        "models": Priced(parsed={"sentences": [1]}),
+        "retriever": Full({"h1": PASSAGE}),
+        "prompts": PromptFolder(workflow.prompt_folders),
+        **more,
+    }
+    return open_workflow(workflow, dry=True, shadow=True, change=fakes(label, confidence, **given))
+
+
+WAYS = {
+    "straight": {},
+    "unsure": {"confidence": 0.1, "label": "password_reset"},
+    "rejected once": {"guards": FakeGuards({"grounded": "regenerate"}, once={"grounded"})},
+    "rejected always": {"guards": FakeGuards({"grounded": "regenerate"})},
+}
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("text", ["My mail is down", LONG])
+async def test_no_run_reserves_more_than_its_bound(way: str, text: str) -> None:
+    made = opened(**WAYS[way])  # type: ignore[arg-type]
+    bounds = CostBounds(made)
+    assert bounds.unbounded == ""
+    bounds.cap = None
+    most = bounds.of(text)
+    spend = (await made.runner.run(text, ANN)).state["spend"]  # type: ignore[typeddict-item]
+    assert most is not None
+    assert 0 < spend["usd"] <= spend["estimated_usd"] <= most
+    # and is no number that would hold for anything
+    assert most < 12 * spend["estimated_usd"]
+
+
+@pytest.mark.usefixtures("indexed")
+def test_the_cap_of_a_run_holds_it_lower() -> None:
+    bounds = CostBounds(opened())
+    found = estimate(bounds, ["short", LONG])
+    assert found.usd is not None
+    assert found.dearest_usd is not None
+    assert found.usd < 2 * found.dearest_usd
+    bounds.cap = found.dearest_usd / 2
+    capped = estimate(bounds, ["short", LONG])
+    assert capped.dearest_usd == bounds.cap
+    assert "per_run_usd" in capped.by
+
+
+def test_what_costs_nothing_needs_no_index() -> None:
+    found = estimate(CostBounds(opened(models=FreeModels())), ["one", "two"])
+    assert (found.usd, found.requests) == (0.0, 2)
+
+
+class FreeModels(FakeModels):
+    def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
+        return 0.0
+
+
+def test_what_cannot_be_bounded_is_said() -> None:
+    bounds = CostBounds(opened(models=FakeModels(embed_usd=0.1)))
+    assert "the embedder of kb costs money" in bounds.unbounded
+    assert bounds.of("one") == bounds.cap == 0.02
+    bounds.cap = None
+    found = estimate(bounds, ["one"])
+    assert found.usd is None
+    assert "no `budget.per_run_usd`" in found.by
+    must_fit(found, 0.0, of="the day's budget")
+
+
+def test_a_paid_embedder_of_tags_is_no_bound(tmp_path: Path) -> None:
+    (tmp_path / "workflow.yaml").write_text(DESK)
+    models = FakeModels(embed_usd=0.1)
+    made = open_workflow(
+        tmp_path / "workflow.yaml", dry=True, shadow=True, change=lambda given: replace(given, models=models)
+    )
+    assert CostBounds(made).unbounded == "the embedder of desk costs money"
+
+
+def test_visits_of_a_circle() -> None:
+    found = visits(load(HELPDESK).flow)
+    # the check sends back to the synthesis, which may be visited twice; an answer comes before the circle
+    assert (found["synthesize"], found["answer"], found["classify"]) == (2, 1, 1)
+    assert found["check"] == 3
+
+
+def test_more_than_is_left_does_not_start() -> None:
+    found = estimate(CostBounds(opened(models=FakeModels(embed_usd=0.1))), ["one"] * 100)
+    assert found.usd == pytest.approx(2.0)
+    must_fit(found, 2.1, of="the day's budget")
+    with pytest.raises(BudgetError, match=r"100 requests may cost up to \$2.0000, and the day's budget has \$1.0000"):
+        must_fit(found, 1.0, of="the day's budget")
+
+
+# --- the commands ---
+
+PAID = """
+models: {llm: {use: "embedded:smollm2-135m", price_per_mtok: {input: 1000, output: 1000}, otherwise: []}}
+budget: {per_run_usd: 0.5, per_day_usd: %s}
+"""
+
+
+@pytest.fixture
+def paid(tmp_path: Path, own_home: Path) -> Path:
+    """The helpdesk with a dear model and a cap of a day that two requests may pass."""
+    file = tmp_path / "workflow.yaml"
+    file.write_text(f"extends: {HELPDESK.resolve()}\nworkflow: helpdesk\nversion: 2\n{PAID % 0.9}", encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    file = tmp_path / "two.jsonl"
+    file.write_text("".join(json.dumps({"text": text}) + "\n" for text in (LONG, "My mail is down")), encoding="utf-8")
+    return file
+
+
+@pytest.mark.usefixtures("indexed")
+def test_an_estimate_before_a_batch(paid: Path, two: Path) -> None:
+    result = CliRunner().invoke(app, ["budget", "estimate", str(paid), str(two), "--json"])
+    said = json.loads(result.stdout)
+    assert (said["requests"], said["usd"], said["left_of_the_day_usd"], said["fits"]) == (2, 1.0, 0.9, False)
+    assert result.exit_code == 1
+    one = CliRunner().invoke(app, ["budget", "estimate", str(paid), "My mail is down"])
+    assert one.exit_code == 0, one.output
+    assert "1 requests cost at most $0.5000, bounded by `budget.per_run_usd`; the day's budget has" in one.output
+
+
+@pytest.mark.usefixtures("indexed")
+@pytest.mark.parametrize("command", ["run", "eval"])
+def test_a_batch_that_may_cost_too_much_starts_nothing(
+    paid: Path, two: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    async def classify(_: Any, text: str) -> Any:
+        asked.append(text)
+        raise AssertionError
+
+    monkeypatch.setattr(FakeRouter, "classify", classify)
+    monkeypatch.setattr("sluicegate.graphs.runtime.factory._router", lambda *_: FakeRouter())
+    result = CliRunner().invoke(app, [command, str(paid), str(two), "--json"])
+    assert isinstance(result.exception, BudgetError), result.output
+    assert result.exception.code == "SG503"
+    assert asked == []
+    over = CliRunner().invoke(app, [command, str(paid), str(two), "--json", "--over-budget"])
+    assert not isinstance(over.exception, BudgetError)
+    assert asked == [LONG.strip(), "My mail is down"]

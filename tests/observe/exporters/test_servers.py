@@ -1,0 +1,330 @@
+"""Servers that are dead, slow or refuse: the run is never delayed, drops are counted, the store sends them later."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sluicegate.observe.exporters.export import QueuedExporter, Rejected, SendError
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, loses_scores, server_state
+from sluicegate.observe.exporters.otlp import OtlpSender
+from sluicegate.observe.exporters.resend import push
+from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.observe.tracing.spans import RunInfo, Trace
+from sluicegate.observe.tracing.store import RunFilter
+from tests.support import ROOT
+from tests.support.receiver import PUBLIC, SECRET, Receiver
+from tests.support.scenario import first_stretch, last_stretch, open_tracer
+
+
+def langfuse(url: str, **options: Any) -> QueuedExporter:
+    return QueuedExporter(LangfuseSender(Keys(PUBLIC, SECRET, url), timeout_s=5), first_pause_s=0.05, **options)
+
+
+def dead_port() -> str:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+async def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path) -> None:
+    url = dead_port()
+    store, tracer = open_tracer(tmp_path, langfuse(url))
+    started = time.perf_counter()
+    await first_stretch(tracer)
+    await last_stretch(tracer)
+    assert not tracer.flush(5), "it says that nothing arrived"
+    tracer.close(5)
+    assert time.perf_counter() - started < 3, "neither the run nor the close waited for their deadlines"
+    [report] = tracer.report()
+    assert (report.sent, report.waiting) == (0, 0)
+    assert report.dropped == len(store.spans("run-1")) + len(store.scores("run-1"))
+    assert "ConnectError" in report.reason
+    assert store.run("run-1")["status"] == "answered"
+    assert store.undelivered(f"langfuse {url}") == ["run-1"]
+    store.close()
+
+
+UNCLOSED = """
+import asyncio, sys
+from pathlib import Path
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
+from tests.support.scenario import first_stretch, open_tracer
+store, tracer = open_tracer(Path(sys.argv[1]), QueuedExporter(LangfuseSender(Keys(*sys.argv[2:5]))))
+asyncio.run(first_stretch(tracer))
+"""
+
+
+def test_a_program_that_never_closes_its_tracer_still_sends(tmp_path: Path) -> None:
+    with Receiver() as server:
+        words = [sys.executable, "-c", UNCLOSED, str(tmp_path), PUBLIC, SECRET, server.url]
+        root = str(ROOT)
+        done = subprocess.run(words, check=True, capture_output=True, env={**os.environ, "PYTHONPATH": root})
+        assert done.stderr == b""
+        assert "invoke_agent helpdesk" in {span.name for span in server.spans}
+
+
+async def test_a_slow_server_does_not_delay_a_run(tmp_path: Path) -> None:
+    with Receiver(delay_s=2.0) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        started = time.perf_counter()
+        await first_stretch(tracer)
+        await last_stretch(tracer)
+        ran = time.perf_counter() - started
+        assert not tracer.flush(0.2)
+        tracer.close(0.2)
+        assert ran < 1.0
+        assert time.perf_counter() - started < 2.0
+        assert tracer.report()[0].dropped > 0
+        store.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [(401, "the keys are refused (401)"), (413, "too large for the server (413)")]
+)
+async def test_a_refusal_is_counted_and_not_repeated(tmp_path: Path, status: int, reason: str) -> None:
+    with Receiver(status=status) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer)
+        tracer.flush(5)
+        tracer.close()
+        [report] = tracer.report()
+        assert report.reason == reason
+        assert report.dropped == len(store.spans("run-1"))
+        assert len(server.requests) < (3 if status == 401 else 200)
+        store.close()
+
+
+async def test_a_failing_server_is_tried_again_until_it_recovers(tmp_path: Path) -> None:
+    with Receiver(status=500) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer)
+        assert not tracer.flush(5)
+        assert "(500)" in tracer.report()[0].reason
+        server.status = 0
+        deadline = time.monotonic() + 5
+        while not tracer.flush(1) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        tracer.close()
+        assert {span.span_id for span in server.spans} == {span["span_id"] for span in store.spans("run-1")}
+        assert tracer.report()[0].dropped == 0
+        assert store.undelivered(tracer.report()[0].destination) == []
+        store.close()
+
+
+async def test_what_was_dropped_is_pushed_from_the_store(tmp_path: Path) -> None:
+    with Receiver(status=401) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer)
+        await last_stretch(tracer)
+        tracer.flush(5)
+        tracer.close()
+        assert not server.spans
+        server.status = 0
+        sender = LangfuseSender(Keys(PUBLIC, SECRET, server.url))
+        [result] = push(store, [sender])
+        assert (result.runs, result.failed) == (1, "")
+        assert {span.span_id for span in server.spans} == {span["span_id"] for span in store.spans("run-1")}
+        assert {score["id"] for score in server.scores} == {score["score_id"] for score in store.scores("run-1")}
+        assert "path:rag-slm" in server.named("classify").attributes["langfuse.trace.tags"]
+        again = push(store, [LangfuseSender(Keys(PUBLIC, SECRET, server.url))])
+        assert again[0].runs == 0, "nothing is left to send"
+        everything = push(store, [LangfuseSender(Keys(PUBLIC, SECRET, server.url))], again=True)
+        assert everything[0].runs == 1
+        store.close()
+
+
+async def test_push_to_a_dead_server_says_so_and_keeps_the_runs(tmp_path: Path) -> None:
+    store, tracer = open_tracer(tmp_path)
+    await first_stretch(tracer)
+    tracer.close()
+    url = dead_port()
+    [result] = push(store, [LangfuseSender(Keys(PUBLIC, SECRET, url))])
+    assert result.runs == 0
+    assert "ConnectError" in result.failed
+    assert store.undelivered(f"langfuse {url}") == ["run-1"]
+    store.close()
+
+
+async def test_five_megabytes_are_cut_before_they_are_kept_or_sent(tmp_path: Path) -> None:
+    text = "All my notes. " * 380_000
+    assert len(text) > 5_000_000
+    with Receiver(limit_bytes=1_000_000) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer, text=text)
+        assert tracer.flush(10)
+        tracer.close()
+        assert len(server.spans) == len(store.spans("run-1"))
+        sent = server.named("chat qwen3:1.7b").attributes["langfuse.observation.input"]
+        assert len(sent) < 33_000
+        assert f"[cut: {len(text)} characters]" in sent
+        assert store.run("run-1")["request"].endswith(f"[cut: {len(text)} characters]")
+        assert (tmp_path / "store.sqlite").stat().st_size < 1_000_000
+        store.close()
+
+
+async def test_a_batch_that_is_too_large_is_sent_in_pieces(tmp_path: Path) -> None:
+    with Receiver(limit_bytes=12_000) as server:
+        settings = TraceSettings(payload_limit=20_000)
+        store, tracer = open_tracer(tmp_path, langfuse(server.url), settings=settings)
+        await first_stretch(tracer, text="All my notes. " * 3000)
+        assert tracer.flush(10)
+        tracer.close()
+        [report] = tracer.report()
+        assert report.dropped == 0
+        assert {span.span_id for span in server.spans} == {span["span_id"] for span in store.spans("run-1")}
+        question = server.named("chat qwen3:1.7b").attributes["langfuse.observation.input"]
+        assert "[cut: too large for the server]" in question
+        store.close()
+
+
+async def test_secrets_reach_neither_the_store_nor_any_exporter(tmp_path: Path) -> None:
+    secret, mail = "sk-lf-4f9d2c8e7a1b4f9d2c8e7a1b", "ann.smith@example.com"
+    with Receiver() as langfuse_server, Receiver() as collector:
+        exporters = [langfuse(langfuse_server.url), QueuedExporter(OtlpSender(f"{collector.url}/v1/traces"))]
+        store, tracer = open_tracer(tmp_path, *exporters)
+        await first_stretch(tracer, text=f"my key {secret} fails, write to {mail}")
+        with tracer.run("run-2", workflow="helpdesk", user="ann"):
+            with pytest.raises(ValueError), tracer.node("boom", "classify", "chain"):
+                raise ValueError(f"cannot use {secret}")
+            tracer.score("note", 1.0, comment=f"asked by {mail}")
+        assert tracer.flush(10)
+        tracer.close()
+        kept = "".join(str(store.spans(run["run_id"])) + str(run) for run in store.runs(RunFilter()))
+        kept += str(store.scores("run-2"))
+        sent = str(langfuse_server.spans) + str(langfuse_server.scores)
+        for copy in (kept, sent, str(collector.spans)):
+            assert secret not in copy
+            assert mail not in copy
+            assert "<token>" in copy
+        assert "<email>" in kept
+        assert "<email>" in sent
+        store.close()
+    files = b"".join(path.read_bytes() for path in tmp_path.glob("store.sqlite*"))
+    assert secret.encode() not in files
+
+
+@pytest.mark.parametrize("version", ["4.16.0", "4.59.0", "3.125.1"])
+async def test_scores_arrive_at_servers_of_every_version(tmp_path: Path, version: str) -> None:
+    with Receiver(version=version) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer)
+        await last_stretch(tracer)
+        assert tracer.flush(10)
+        tracer.feedback("run-1", "thumb", True, comment="helped", by="ann")
+        assert tracer.flush(10)
+        tracer.close()
+        assert {score["id"] for score in server.scores} == {score["score_id"] for score in store.scores("run-1")}
+        thumb = next(score for score in server.scores if score["name"] == "thumb")
+        assert (thumb["value"], thumb["dataType"], thumb["comment"]) == (1, "BOOLEAN", "helped")
+        assert thumb["metadata"]["by"].startswith("user-")
+        store.close()
+
+
+async def test_scores_arrive_when_the_server_does_not_say_its_version(tmp_path: Path) -> None:
+    with Receiver(version="4.16.0") as server:
+        sender = LangfuseSender(Keys(PUBLIC, SECRET, server.url))
+        sender._batched = True
+        store, tracer = open_tracer(tmp_path, QueuedExporter(sender))
+        await last_stretch(tracer)
+        assert tracer.flush(10)
+        tracer.close()
+        assert len(server.scores) == len(store.scores("run-1")) > 0
+        store.close()
+
+
+def test_the_version_of_a_server_decides_the_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "5.0.4")
+    with Receiver(version="4.16.0") as old, Receiver(version="4.59.1") as new:
+        assert "takes no scores from SDK 5.0.4" in loses_scores(server_state(Keys(PUBLIC, SECRET, old.url)))
+        assert loses_scores(server_state(Keys(PUBLIC, SECRET, new.url))) == ""
+    gone = server_state(Keys(PUBLIC, SECRET, dead_port()))
+    assert (gone.reachable, gone.version) == (False, ())
+    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "4.18.0")
+    with Receiver(version="4.16.0") as old:
+        assert loses_scores(server_state(Keys(PUBLIC, SECRET, old.url))) == ""
+
+
+class Stuck:
+    """A sender whose server never takes anything."""
+
+    destination = "stuck"
+
+    def send(self, traces: list[Trace]) -> Rejected | None:
+        raise SendError("down", again=True)
+
+    def close(self) -> None: ...
+
+
+def test_a_full_queue_drops_and_counts() -> None:
+    exporter = QueuedExporter(Stuck(), capacity=10, first_pause_s=30)
+    info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)
+    from sluicegate.observe.tracing.spans import Record
+
+    for _ in range(8):
+        exporter.offer(Trace(info, [Record("1", "", "n", "span", {}), Record("2", "", "n", "span", {})], []))
+    report = exporter.report()
+    assert (report.waiting, report.dropped) == (10, 6)
+    exporter.close(0.1)
+    assert exporter.report().dropped == 16
+
+
+def test_a_batch_is_given_up_after_its_last_attempt() -> None:
+    exporter = QueuedExporter(Stuck(), attempts=3, first_pause_s=0.01)
+    from sluicegate.observe.tracing.spans import Record
+
+    info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)
+    exporter.offer(Trace(info, [Record("1", "", "n", "span", {})], []))
+    deadline = time.monotonic() + 5
+    while not exporter.report().dropped and time.monotonic() < deadline:
+        time.sleep(0.01)
+    report = exporter.report()
+    assert (report.dropped, report.waiting, report.reason) == (1, 0, "down")
+    exporter.close(0.1)
+
+
+def test_a_collector_is_configured_by_the_standard_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert OtlpSender.configured() is None
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a%20b,x-other=c")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip")
+    sender = OtlpSender.configured()
+    assert sender is not None
+    assert sender.destination == "otlp http://127.0.0.1:4318/v1/traces"
+    assert sender._headers == {"x-tenant": "a b", "x-other": "c"}
+    assert sender._compress
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/otlp")
+    named = OtlpSender.configured()
+    assert named is not None
+    assert named.destination == "otlp http://127.0.0.1:9/otlp"
+    for name, value in (("OTEL_TRACES_EXPORTER", "none"), ("OTEL_SDK_DISABLED", "true")):
+        with monkeypatch.context() as patch:
+            patch.setenv(name, value)
+            assert OtlpSender.configured() is None
+
+
+def test_a_collector_gets_its_headers_gzip_and_resource(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with Receiver() as server:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", server.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=a")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "desk")
+        monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=it,region=eu%20west")
+        sender = OtlpSender.configured()
+        assert sender is not None
+        store, tracer = open_tracer(tmp_path, QueuedExporter(sender))
+        with tracer.run("r", workflow="w"):
+            pass
+        assert tracer.flush(5)
+        tracer.close()
+        store.close()
+        headers = {key.lower(): value for key, value in server.requests[0][2].items()}
+        assert (headers["x-tenant"], headers["content-encoding"]) == ("a", "gzip")
+        resource = server.spans[0].resource
+        assert (resource["service.name"], resource["team"], resource["region"]) == ("desk", "it", "eu west")

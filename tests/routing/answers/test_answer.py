@@ -1,0 +1,225 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from sluicegate.cli import app
+from sluicegate.errors import ModelError
+from sluicegate.routing.answers.answer import FEATURES, UNFITTED, features_of, load_answers
+from sluicegate.routing.answers.fit import AnswerTarget, Graded, fit_answers, read_graded
+from sluicegate.routing.answers.report import report_answers
+from sluicegate.routing.calibration.threshold import NEVER
+from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
+from tests.support.made_rows import SOURCE, graded
+
+LOOSE = AnswerTarget(error=0.3, confidence=0.95)
+
+
+def evidence(text: str, logprob: float | None = -0.1, finish: Any = "stop", **more: Any) -> AnswerFeatures:
+    tokens = () if logprob is None else tuple(TokenLogprob(word, logprob) for word in text.split())
+    completion = Completion(text, "m", "m", 1, 1, finish, 1.0, 0.0, logprobs=tokens)
+    return AnswerFeatures(completion, text, more.pop("question", "How do I restart the router?"), [SOURCE], **more)
+
+
+def test_without_a_fit_answers_are_ordered_and_none_is_sure_enough() -> None:
+    sure = load_answers(None)
+    assert not sure.fitted
+    assert sure.threshold == NEVER
+    good = sure(evidence("Hold the power button for ten seconds [1].")).confidence
+    assert good > 0.8
+    assert sure(evidence("Call the moon and order seventeen elephants.")).confidence < 0.4
+    assert sure(evidence("Hold the power button for ten seconds [1].", -3.0)).confidence < 0.5
+    assert sure(evidence("Hold the power button for ten seconds [1].", finish="length")).confidence < good
+    assert 0.5 < sure(evidence("Hold the power button for ten seconds [1].", None)).confidence < good
+    assert sure(evidence("  ")).confidence == 0.0
+
+
+def test_without_a_fit_a_quotation_is_as_sure_as_its_nearest_sentence_is_similar() -> None:
+    assert UNFITTED(evidence(SOURCE, similarity=0.63)).confidence == 0.63
+    assert UNFITTED(evidence(SOURCE, similarity=-0.2)).confidence == 0.0
+
+
+def test_the_features_of_a_quotation_leave_out_the_digits_it_was_chosen_by() -> None:
+    found = features_of(evidence(SOURCE, -2.0, similarity=0.6, margin=0.2, retrieval=(0.4, 0.5)))
+    assert tuple(found) == FEATURES
+    assert (found["mean_logprob"], found["has_logprobs"], found["quoted"]) == (0.0, 0.0, 1.0)
+    assert (found["similarity"], found["margin"], found["retrieval"]) == (0.6, 0.2, 0.5)
+    assert found["overlap"] == 1.0  # restart and router; "restarts" has the same stem
+    assert features_of(evidence(SOURCE, question="?"))["overlap"] == 0.0
+
+
+def test_a_fit_is_calibrated_and_proves_its_threshold_on_answers_held_apart(tmp_path: Path) -> None:
+    train, apart = read_graded(graded(300, 0)), read_graded(graded(300, 1))
+    card = fit_answers(train, apart, target=LOOSE, digests={"rows": "0"}, out=tmp_path / "answers")
+    assert card["rows"] == {"train": 300, "proof": 300}
+    assert card["metrics"]["auroc"] > 0.8
+    assert card["metrics"]["ece"] < 0.08
+    assert card["threshold"]["proved"]
+    assert card["threshold"]["bound"] <= 0.3
+    # half of the answers are grounded, and only those are right often enough
+    assert 0.4 < card["metrics"]["coverage"] < 0.8
+    fitted = load_answers(tmp_path / "answers")
+    assert fitted.fitted
+    assert (fitted.hash, fitted.threshold) == (card["hash"], card["threshold"]["value"])
+    good, bad = evidence("Hold the power button.", -0.5), evidence("Invent something entirely different instead.", -0.5)
+    assert fitted(good).confidence == pytest.approx(0.9, abs=0.06)
+    assert fitted(bad).confidence == pytest.approx(0.1, abs=0.06)
+    assert fitted(good).confidence >= fitted.threshold
+
+
+def test_the_bound_holds_at_its_rate(tmp_path: Path) -> None:
+    """Whatever is accepted is wrong 13 % of the time: to promise 12 % is wrong, and may happen in a tenth of draws."""
+    train = read_graded(graded(200, 0, noise=0.13))
+    target = AnswerTarget(error=0.12, confidence=0.9, needed=False)
+    promised = 0
+    for seed in range(20):
+        apart = read_graded(graded(120, seed + 1, noise=0.13))
+        card = fit_answers(train, apart, target=target, digests={}, out=tmp_path / "answers")
+        promised += card["threshold"]["proved"]
+    assert promised <= 6
+
+
+def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missing(tmp_path: Path) -> None:
+    rows = read_graded(graded(120, 0))
+    target = AnswerTarget(error=0.02, confidence=0.95)
+    with pytest.raises(ModelError, match=r"SG313 no threshold reaches the 2% error target") as e:
+        fit_answers(rows, target=target, digests={}, out=tmp_path / "answers")
+    assert (
+        e.value.hint
+        == "Allow more error, or improve the answers; a proof needs at least 149 confident and correct ones"
+    )
+    assert not (tmp_path / "answers").exists()
+    card = fit_answers(
+        rows, target=AnswerTarget(0.02, 0.95, needed=False), digests={}, out=tmp_path / "answers"
+    )  # fmt: skip
+    assert not card["threshold"]["proved"]
+    assert load_answers(tmp_path / "answers").threshold == NEVER
+
+
+def test_more_rows_are_asked_for_where_more_would_do(tmp_path: Path) -> None:
+    rows = read_graded(graded(100, 0, noise=0.05))
+    with pytest.raises(ModelError, match="SG313") as e:
+        fit_answers(rows, target=AnswerTarget(0.1, 0.99), digests={}, out=tmp_path / "answers")
+    assert e.value.hint
+    assert "held-out answers of the highest confidence would suffice" in e.value.hint
+
+
+def test_too_few_or_unreadable(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="SG313 10 graded answers to fit on"):
+        fit_answers(read_graded(graded(20, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
+    with pytest.raises(ModelError, match="SG313 row 1: a graded answer has text, sources and right"):
+        read_graded([{"text": "x"}])
+    with pytest.raises(ModelError, match="SG310"):
+        load_answers(tmp_path / "absent")
+
+
+def test_an_edited_fit_is_refused(tmp_path: Path) -> None:
+    fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
+    path = tmp_path / "answers" / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "bias": 9.0}))
+    with pytest.raises(ModelError, match="SG311"):
+        load_answers(tmp_path / "answers")
+
+
+def test_answers_of_another_model_are_said_to_be_unproved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
+    sure = load_answers(tmp_path / "answers")
+    sure(evidence("Hold the power button."))
+    assert caplog.messages == []
+    other = evidence("Hold the power button.")
+    sure(AnswerFeatures(Completion("x", "other:9b", "m", 1, 1, "stop", 1.0, 0.0), other.text, "", [SOURCE]))
+    assert "confidence was fitted to answers of m; other:9b answers, so its threshold does not hold" in caplog.text
+
+
+def test_files_of_graded_answers_fit_and_are_reported(tmp_path: Path) -> None:
+    paths: list[str] = []
+    for number in range(3):
+        paths.append(str(tmp_path / f"{number}.jsonl"))
+        Path(paths[-1]).write_text("".join(json.dumps(row) + "\n" for row in graded(200, number)))
+    out = str(tmp_path / "answers")
+    given = ["router", "fit", paths[0], "--calibration", paths[1], "--task", "answer", "--error", "0.3", "--out", out]
+    found = json.loads(CliRunner().invoke(app, [*given, "--json"], catch_exceptions=False).stdout)
+    assert found["accepted_error_bound"] <= 0.3
+    page = tmp_path / "report.html"
+    given = ["router", "report", out, "--data", paths[2], "--html", str(page), "--json"]
+    report = json.loads(CliRunner().invoke(app, given, catch_exceptions=False).stdout)
+    assert report["rows"] == 200
+    assert report["accepted_accuracy"] > 0.7
+    assert report["ece"] < 0.1
+    assert {"coverage", "threshold", "auroc", "accepted_error_bound"} <= report.keys()
+    assert "<svg" in page.read_text()
+
+
+EMBEDDER = {"model": "fake:embedder", "fingerprint": "2:1,0"}
+
+
+def asked(count: int, seed: int, *, told: bool = True) -> list[Graded]:
+    """Answers whose features say nothing. Of questions of one kind nineteen in twenty have a document, whose answer
+    is found nine times in ten; of the other kind one in twenty."""
+    random = np.random.default_rng(seed)
+    rows: list[Graded] = []
+    for _ in range(count):
+        kind = int(random.integers(2))
+        known = bool(random.uniform() < (0.95, 0.05)[kind])
+        right = known and bool(random.uniform() < 0.9)
+        angle = kind * np.pi / 2 + random.normal(0, 0.2)
+        features = {**dict.fromkeys(FEATURES, 0.0), "similarity": float(random.uniform())}
+        vector = (float(np.cos(angle)), float(np.sin(angle)))
+        rows.append(Graded(features, right, "m", known=known if told else None, vector=vector))
+    return rows
+
+
+def test_questions_like_this_one_tell_what_the_answer_does_not(tmp_path: Path) -> None:
+    train, apart = asked(300, 0), asked(300, 1)
+    card = fit_answers(train, apart, target=LOOSE, digests={}, out=tmp_path / "answers", embedder=EMBEDDER)
+    assert card["metrics"]["auroc"] > 0.75
+    assert card["answerability"]["auroc"] > 0.85
+    assert card["answerability"]["ece"] < 0.08
+    assert card["answerability"]["rows"] == {"train": 300, "measured": 300}
+    blind = fit_answers(train, apart, target=AnswerTarget(0.3, 0.95, needed=False), digests={}, out=tmp_path / "blind")
+    assert blind["metrics"]["auroc"] < 0.6
+    assert load_answers(tmp_path / "blind").like == ""
+    fitted = load_answers(tmp_path / "answers")
+    assert fitted.like == EMBEDDER["fingerprint"]
+    said = [fitted(evidence("Hold it.", similarity=0.5, vector=vector)) for vector in ((1.0, 0.0), (0.0, 1.0))]
+    assert [one.answerability for one in said] == pytest.approx([0.95, 0.05], abs=0.05)
+    assert [one.confidence for one in said] == pytest.approx([0.855, 0.045], abs=0.05)
+    assert said[0].features["alike_known"] > 0.8 > 0.2 > said[1].features["alike_known"]
+    report = report_answers(fitted, apart)
+    assert report["auroc"] == pytest.approx(card["metrics"]["auroc"], abs=0.01)  # vectors are kept in half precision
+    assert report["answerability"]["auroc"] == pytest.approx(card["answerability"]["auroc"], abs=0.01)
+
+
+def test_without_rows_that_tell_whether_a_document_has_it_answerability_is_the_confidence(tmp_path: Path) -> None:
+    told = {"target": LOOSE, "digests": {}, "out": tmp_path / "answers", "embedder": EMBEDDER}
+    card = fit_answers(asked(300, 0, told=False), asked(300, 1, told=False), **told)
+    assert card["answerability"] is None
+    said = load_answers(tmp_path / "answers")(evidence("Hold it.", vector=(1.0, 0.0)))
+    assert said.answerability == said.confidence
+    assert report_answers(load_answers(tmp_path / "answers"), asked(20, 2))["answerability"] is None
+
+
+def test_files_with_questions_are_compared_by_the_embedder(tmp_path: Path) -> None:
+    topics = (("printer", "Which printer prints {}?"), ("holiday", "How much holiday do I get in {}?"))
+    rows = [
+        {**row, "question": topics[number % 2][1].format(number), "known": number % 2 == 0, "right": number % 2 == 0}
+        for number, row in enumerate(graded(240, 0))
+    ]
+    for name, part in (("train", rows[::2] + rows[1::4]), ("apart", rows[3::4] + rows[:60]), ("bare", graded(20, 1))):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in part))
+    out = str(tmp_path / "answers")
+    given = ["router", "fit", str(tmp_path / "train.jsonl"), "--calibration", str(tmp_path / "apart.jsonl")]
+    ran = CliRunner().invoke(app, [*given, "--task", "answer", "--error", "0.3", "--out", out], catch_exceptions=False)
+    assert ran.exit_code == 0, ran.output
+    assert load_answers(Path(out)).alike is not None
+    report = CliRunner().invoke(app, ["router", "report", out, "--data", str(tmp_path / "apart.jsonl"), "--json"])
+    assert json.loads(report.stdout)["auroc"] == 1.0
+    refused = CliRunner().invoke(app, ["router", "report", out, "--data", str(tmp_path / "bare.jsonl")])
+    assert refused.exit_code != 0
+    assert "20 of 20 rows have no question" in str(refused.exception or refused.output)
+    none = [*given, "--task", "answer", "--error", "0.3", "--embedder", "none", "--out", str(tmp_path / "plain")]
+    CliRunner().invoke(app, [*none, "--without-threshold"], catch_exceptions=False)
+    assert load_answers(tmp_path / "plain").alike is None

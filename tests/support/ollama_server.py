@@ -1,0 +1,381 @@
+"""An Ollama server on the loopback, for tests: the documented REST API on the embedded models.
+
+It follows https://github.com/ollama/ollama/blob/main/docs/api.md: NDJSON streams, `format` schemas, logprobs,
+`truncate`, error bodies. `faults` makes it slow, overloaded, out of memory, talk nonsense or die in the middle. Run it
+by hand with ``python tests/support/ollama_server.py PORT``.
+"""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from queue import Queue
+from types import TracebackType
+from typing import Any
+
+from sluicegate.errors import ModelError
+from sluicegate.models.embedded import weights
+from sluicegate.models.embedded.embedded import Runtime
+from sluicegate.models.provider import ModelResponse
+from sluicegate.services import Message, ModelRequest, TokenLogprob
+
+MODELS = {"smollm2:135m": "smollm2-135m", "all-minilm:latest": "all-minilm-l6-v2"}
+
+
+@dataclass
+class Faults:
+    """What goes wrong; nothing by default."""
+
+    delay_s: float = 0.0
+    status: int = 0
+    error: str = ""
+    garbage: bool = False
+    die_after: int | None = None
+    """Close the connection after so many lines."""
+    error_after: int | None = None
+    """Send an error line after so many lines."""
+    ignores_truncate: bool = False
+    """As servers did before `truncate` existed for chats: a long prompt loses its start."""
+
+
+class OllamaServer:
+    """Serves while its block runs; `url`, `requests` (path, body) and `faults` are for the test."""
+
+    def __init__(self, port: int = 0, models: dict[str, str] | None = None) -> None:
+        self.models = dict(MODELS if models is None else models)
+        self.faults = Faults()
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        server = self
+
+        class Handler(_Handler):
+            ollama = server
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self._http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._http.server_port}"
+
+    def __enter__(self) -> "OllamaServer":
+        # not while a request is served: that may outlive its test, and the cache that the test had set
+        for name in MODELS.values():
+            weights.ensure(name)
+        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+        self._thread.join()
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def runtime(self, model: str) -> Runtime:
+        return _runtime(self.models[model])
+
+
+_runtimes: dict[str, Runtime] = {}
+
+
+def _runtime(name: str) -> Runtime:
+    return _runtimes.setdefault(name, Runtime(name, None))
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass
+class Stream:
+    """Lines to send, made while they are sent."""
+
+    lines: Iterator[dict[str, Any]]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    ollama: OllamaServer
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format: str, *args: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        self._serve({})
+
+    def do_POST(self) -> None:
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            body = json.loads(raw or b"{}")
+        except ValueError as error:
+            self._send(400, {"error": str(error)})
+            return
+        self._serve(body)
+
+    def do_HEAD(self) -> None:
+        self._send(200, {})
+
+    def _serve(self, body: dict[str, Any]) -> None:
+        self.ollama.requests.append((self.path, body))
+        try:
+            self._answer(body)
+        except (BrokenPipeError, ConnectionResetError):  # who asked has gone
+            self.close_connection = True
+
+    def _answer(self, body: dict[str, Any]) -> None:
+        faults = self.ollama.faults
+        try:
+            time.sleep(faults.delay_s)
+            if faults.status:
+                self._send(faults.status, {"error": faults.error})
+                return
+            if faults.garbage:
+                self._raw(200, b"<html>not Ollama</html>\n")
+                return
+            route = f"_{self.command}{self.path}".lower().replace("/", "_")
+            if not hasattr(self, route):
+                self._raw(404, b"404 page not found")
+                return
+            reply = getattr(self, route)(body)
+            if not isinstance(reply, Stream):
+                self._send(200, reply)
+            elif body.get("stream", True):
+                self._stream(reply.lines)
+            else:
+                self._send(200, _joined(list(reply.lines)))
+        except Refused as error:
+            self._send(error.status, {"error": error.message})
+        except ModelError as error:
+            self._send(500, {"error": error.message})
+
+    def _get_api_version(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"version": "0.13.0"}
+
+    def _get_api_tags(self, body: dict[str, Any]) -> dict[str, Any]:
+        return {"models": [self._described(name) for name in self.ollama.models]}
+
+    def _post_api_show(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = self._model(body)
+        weight = weights.WEIGHTS[self.ollama.models[name]]
+        capability = "completion" if weight.kind == "chat" else "embedding"
+        return {
+            "modelfile": f"FROM {name}",
+            "details": self._described(name)["details"],
+            "model_info": {"general.architecture": "llama", "llama.context_length": weight.context},
+            "capabilities": [capability],
+        }
+
+    def _post_api_pull(self, body: dict[str, Any]) -> Stream:
+        name = str(body.get("model") or body.get("name"))
+        full = name if ":" in name else f"{name}:latest"
+
+        def lines() -> Iterator[dict[str, Any]]:
+            yield {"status": "pulling manifest"}
+            if full not in MODELS:
+                yield {"error": "pull model manifest: file does not exist"}
+                return
+            weight = weights.WEIGHTS[MODELS[full]]
+            digest = f"sha256:{weight.digest}"
+            for tenth in range(0, 11, 5):
+                yield {
+                    "status": f"pulling {weight.digest[:12]}",
+                    "digest": digest,
+                    "total": weight.wheel_bytes,
+                    "completed": weight.wheel_bytes * tenth // 10,
+                }
+            yield {"status": "verifying sha256 digest"}
+            self.ollama.models[full] = MODELS[full]
+            yield {"status": "success"}
+
+        return Stream(lines())
+
+    def _post_api_embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        name = self._model(body)
+        texts = [body["input"]] if isinstance(body.get("input"), str) else list(body.get("input") or [])
+        runtime = self.ollama.runtime(name)
+
+        def work() -> list[list[float]]:
+            runtime.load()
+            for text in texts:
+                count = len(runtime.post("/tokenize", {"content": text})["tokens"])
+                if count > runtime.token_limit - 2:
+                    if body.get("truncate") is False:
+                        raise Refused(400, "the input length exceeds the context length")
+                    texts[texts.index(text)] = text[: runtime.token_limit]
+            return runtime.embed(texts, threading.Event())
+
+        started = time.perf_counter_ns()
+        vectors = runtime.executor.submit(work).result()
+        return {
+            "model": name,
+            "embeddings": vectors,
+            "total_duration": time.perf_counter_ns() - started,
+            "prompt_eval_count": sum(len(text) // 4 for text in texts),
+        }
+
+    def _post_api_chat(self, body: dict[str, Any]) -> Stream:
+        messages = [Message(each["role"], each.get("content", "")) for each in body.get("messages") or []]
+        return self._generated(body, messages, lambda piece: {"message": {"role": "assistant", "content": piece}})
+
+    def _post_api_generate(self, body: dict[str, Any]) -> Stream:
+        system = [Message("system", body["system"])] if body.get("system") else []
+        messages = [*system, Message("user", body["prompt"])] if body.get("prompt") else []
+        return self._generated(body, messages, lambda piece: {"response": piece})
+
+    def _generated(self, body: dict[str, Any], messages: list[Message], shaped: Any) -> Stream:
+        name = self._model(body)
+        if weights.WEIGHTS[self.ollama.models[name]].kind != "chat":
+            raise Refused(400, f'"{name}" does not support chat')
+        runtime = self.ollama.runtime(name)
+        head = {"model": name, "created_at": datetime.now(UTC).isoformat()}
+        if not messages:
+            runtime.executor.submit(runtime.load).result()
+            return Stream(iter([{**head, **shaped(""), "done": True, "done_reason": "load"}]))
+        options: dict[str, Any] = body.get("options") or {}
+        context = int(options.get("num_ctx", 4096))
+        messages = runtime.executor.submit(self._fitted, runtime, messages, context, body).result()
+        wanted = body.get("format")
+        ask = ModelRequest(
+            "slm",
+            messages,
+            max_tokens=int(options.get("num_predict", 128)),
+            temperature=float(options.get("temperature", 0.8)),
+            schema={"type": "object"} if wanted == "json" else wanted or None,
+            stop=tuple(options.get("stop") or ()),
+            logprobs=int(body.get("top_logprobs") or 1) if body.get("logprobs") else 0,
+            seed=int(options.get("seed", 0)),
+        )
+        return Stream(self._lines(runtime, ask, head, shaped))
+
+    def _lines(
+        self, runtime: Runtime, ask: ModelRequest, head: dict[str, Any], shaped: Any
+    ) -> Iterator[dict[str, Any]]:
+        pieces: Queue[str | None] = Queue()
+        gone = threading.Event()
+        started = time.perf_counter_ns()
+        future = runtime.executor.submit(runtime.chat, ask, gone, pieces.put)
+        future.add_done_callback(lambda _done: pieces.put(None))
+        try:
+            # a piece's logprobs are known when the call has ended
+            while not ask.logprobs and (piece := pieces.get()) is not None:
+                yield {**head, **shaped(piece), "done": False}
+            answer: ModelResponse = future.result()
+        finally:
+            gone.set()
+        for token in answer.logprobs:
+            yield {**head, **shaped(token.token), "logprobs": [_logprob(token)], "done": False}
+        yield {
+            **head,
+            **shaped(""),
+            "done": True,
+            "done_reason": answer.finish,
+            "total_duration": time.perf_counter_ns() - started,
+            "load_duration": 0,
+            "prompt_eval_count": answer.prompt_tokens,
+            "prompt_eval_duration": 1,
+            "eval_count": answer.completion_tokens,
+            "eval_duration": 1,
+        }
+
+    def _fitted(self, runtime: Runtime, messages: list[Message], context: int, body: dict[str, Any]) -> list[Message]:
+        """The messages as they fit `num_ctx`: all, refused, or with the start of the last one gone."""
+        plain = [{"role": each.role, "content": each.content} for each in messages]
+        prompt = runtime.post("/apply-template", {"messages": plain})["prompt"]
+        tokens = len(runtime.post("/tokenize", {"content": prompt})["tokens"])
+        if tokens <= context:
+            return messages
+        if body.get("truncate") is False and not self.ollama.faults.ignores_truncate:
+            raise Refused(400, f"the prompt of {tokens} tokens exceeds the context length of {context}")
+        return [*messages[:-1], Message(messages[-1].role, messages[-1].content[-context:])]
+
+    def _model(self, body: dict[str, Any]) -> str:
+        asked = str(body.get("model") or body.get("name") or "")
+        if not asked:
+            raise Refused(400, "model is required")
+        name = asked if ":" in asked else f"{asked}:latest"
+        if name not in self.ollama.models:
+            raise Refused(404, f"model '{asked}' not found")
+        return name
+
+    def _described(self, name: str) -> dict[str, Any]:
+        weight = weights.WEIGHTS[self.ollama.models[name]]
+        return {
+            "name": name,
+            "model": name,
+            "modified_at": "2026-01-01T00:00:00Z",
+            "size": weight.wheel_bytes,
+            "digest": weight.digest,
+            "details": {"format": "gguf", "family": "llama", "parameter_size": "135M", "quantization_level": "Q4_1"},
+        }
+
+    def _stream(self, lines: Iterator[dict[str, Any]]) -> None:
+        faults = self.ollama.faults
+        first = next(lines)  # what fails before the first line has a status of its own
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-ndjson")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        try:
+            for number, line in enumerate(_chain(first, lines)):
+                if faults.die_after is not None and number >= faults.die_after:
+                    self.close_connection = True
+                    return
+                if faults.error_after is not None and number >= faults.error_after:
+                    self._chunk({"error": faults.error})
+                    break
+                self._chunk(line)
+        finally:
+            close = getattr(lines, "close", None)
+            if close:
+                close()
+        self.wfile.write(b"0\r\n\r\n")
+
+    def _chunk(self, line: dict[str, Any]) -> None:
+        data = json.dumps(line).encode() + b"\n"
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+        self.wfile.flush()
+
+    def _send(self, status: int, body: dict[str, Any]) -> None:
+        self._raw(status, json.dumps(body).encode(), "application/json")
+
+    def _raw(self, status: int, body: bytes, kind: str = "text/plain") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield first
+    yield from rest
+
+
+def _joined(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """The single object that a call without streaming gets."""
+    last = dict(lines[-1])
+    if "message" in last:
+        last["message"] = {"role": "assistant", "content": "".join(line["message"]["content"] for line in lines)}
+    if "response" in last:
+        last["response"] = "".join(line["response"] for line in lines)
+    logprobs = [entry for line in lines for entry in line.get("logprobs") or ()]
+    return {**last, "logprobs": logprobs} if logprobs else last
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    others = [{"token": text, "logprob": value} for text, value in token.alternatives]
+    return {"token": token.token, "logprob": token.logprob, "top_logprobs": others}
+
+
+if __name__ == "__main__":
+    with OllamaServer(int(sys.argv[1]) if len(sys.argv) > 1 else 11434) as running:
+        print(running.url, flush=True)
+        running.wait()

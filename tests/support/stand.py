@@ -1,0 +1,140 @@
+"""A workflow on fakes, being served: real versions, checkpoints, store and approvals, no model.
+
+A text with a number of seconds in it, such as "wait 0.5", takes so long; "access" waits for a person.
+"""
+
+import asyncio
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.factory import Opened
+from sluicegate.graphs.runtime.versions import keep
+from sluicegate.home import home
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.tracer import RecordingTracer
+from sluicegate.policies.cedar.engine import CedarEngine
+from sluicegate.policies.cedar.sources import policy_files
+from sluicegate.policies.kill_switch import KillSwitch
+from sluicegate.services import Classification, Message, ModelRequest
+from sluicegate.serving import Limits, Service
+from sluicegate.serving.http.app import application
+from sluicegate.serving.http.callers import Callers, TrustedHeader
+from sluicegate.serving.http.connections import Connection
+from sluicegate.serving.http.server import serve
+from tests.support.fakes import FakeModels, FakeRouter, services
+from tests.support.flows import runner
+
+GATEWAY = TrustedHeader("x-user", "x-roles")
+WORKFLOW = Path("configs/patterns/7-shadow-evaluation")
+
+
+class Patient(FakeModels):
+    """Takes as long as the request says; its answers name the version that gave them."""
+
+    def __init__(self, version: str) -> None:
+        super().__init__({"slm": f"Version {version} [1].", "llm": f"Version {version} [1]."})
+        self.at_once = self.most_at_once = 0
+
+    async def chat(self, request: ModelRequest) -> Any:
+        said: tuple[Message, ...] = tuple(request.messages)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        found = re.search(r"wait ([\d.]+)", said[0].content)
+        await asyncio.sleep(float(found[1]) if found else 0)
+        self.at_once -= 1
+        return await super().chat(request)
+
+
+class ByWord(FakeRouter):
+    async def classify(self, text: str) -> Classification:
+        self.label = "access" if "access" in text else "question"
+        return await super().classify(text)
+
+
+class OnFakes(Opened):
+    def warm(self) -> None: ...
+
+
+def version(path: Path) -> Opened:
+    """As `open_workflow`, with fakes behind."""
+    workflow = load(path)
+    keep(workflow)
+    tracer = RecordingTracer(Store(home() / "store.sqlite"))
+    given = services(
+        models=Patient(workflow.version),
+        router=ByWord(),
+        policy=CedarEngine(policy_files(), switch=KillSwitch()),
+        tracer=tracer,
+        now=clock,
+    )
+    facts = replace(given.workflow, name=workflow.name, version=workflow.version, digest=workflow.digest)
+    made: Any = runner(home(), replace(given, workflow=replace(facts, cache_ttl_s=0.0)))
+    return OnFakes(workflow, made, None, tracer)  # type: ignore[arg-type]
+
+
+def clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class NoShadow:
+    """In the place of `ShadowProcess`: remembers what it was offered, and when."""
+
+    state = "none"
+
+    def __init__(self, workflow: str) -> None:
+        self.offered: list[tuple[str, float]] = []
+
+    def look(self) -> None: ...
+
+    def offer(self, outcome: Any) -> str:
+        self.offered.append((outcome.run, time.perf_counter()))
+        return ""
+
+    def close(self) -> None: ...
+
+
+def service(config: Path = WORKFLOW / "workflow.yaml", **options: Any) -> Service:
+    return Service(config, **{"open_version": version, "beside": NoShadow, **options})
+
+
+@contextmanager
+def served(given: Service | None = None, callers: Callers = GATEWAY) -> Iterator[httpx.Client]:
+    """A client of a server on the loopback address, as ann."""
+    given = given or service()
+    config = uvicorn.Config(
+        application(given, callers), port=0, http=Connection, log_config=None, lifespan="on", access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    until = time.monotonic() + 60
+    while not server.started and thread.is_alive() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert server.started
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        with httpx.Client(
+            base_url=f"http://127.0.0.1:{port}", headers={"x-user": "ann", "x-roles": "employee"}, timeout=30
+        ) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join(60)
+
+
+def serve_alone(folder: str, drain_s: float, started: Callable[[str], None]) -> None:
+    """The same in a process of its own, until it is told to end; `started` gets its address."""
+    os.environ["SLUICEGATE_HOME"] = folder
+    serve(service(limits=Limits(drain_s=drain_s)), GATEWAY, host="127.0.0.1", port=0, started=started)
