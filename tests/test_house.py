@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from graphlib import CycleError, TopologicalSorter
@@ -235,23 +236,24 @@ def test_example_yaml_in_the_readme_is_yaml() -> None:
         assert yaml.safe_load(block)
 
 
-def test_the_wheel_holds_real_files(tmp_path: Path) -> None:
-    from hatchling.build import build_wheel
+def test_the_wheel_holds_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Built from the checkout or from the sdist: the links to the folders at the top are files in both."""
+    from hatchling.build import build_sdist, build_wheel
 
-    cwd = Path.cwd()
-    import os
-
-    os.chdir(ROOT)
-    try:
-        wheel = build_wheel(str(tmp_path))
-    finally:
-        os.chdir(cwd)
-    names = set(zipfile.ZipFile(tmp_path / wheel).namelist())
+    monkeypatch.chdir(ROOT)
+    direct = zipfile.ZipFile(tmp_path / build_wheel(str(tmp_path)))
+    with tarfile.open(tmp_path / build_sdist(str(tmp_path))) as sdist:
+        sdist.extractall(tmp_path, filter="data")
+    monkeypatch.chdir(next(tmp_path.glob("sluicegate-*/")))
+    (tmp_path / "again").mkdir()
+    names = set(direct.namelist())
+    assert set(zipfile.ZipFile(tmp_path / "again" / build_wheel(str(tmp_path / "again"))).namelist()) == names
     for file in (
         "sluicegate/graphs/runtime/build.py",
         "sluicegate/nodes/kinds/classify.py",
         "sluicegate/policies/base/base.cedar",
         "sluicegate/policies/base/schema.cedarschema",
+        "sluicegate/patterns/1-slm-router-tools/workflow.yaml",
         "sluicegate/cli/starter/workflow.yaml",
         "sluicegate/py.typed",
     ):

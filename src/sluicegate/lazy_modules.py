@@ -3,6 +3,8 @@
 Some libraries import at the top what few users call: a generated HTTP client, a sample data generator, an exporter.
 `postponed` puts placeholders in the place of such modules while a library is imported. Calling a name of a placeholder
 imports the real module and calls the real function.
+
+`lazy_face` is for our own packages: a short list of public names, each of which loads its module when it is first used.
 """
 
 import importlib
@@ -12,7 +14,25 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["postponed"]
+__all__ = ["lazy_face", "postponed"]
+
+
+def lazy_face(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """`__getattr__` and `__dir__` for `package`, which offers `names`: submodule -> what it has; ``""``: submodules."""
+    homes = {name: module for module, each in names.items() for name in each}
+
+    def get(name: str) -> Any:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version(package)
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if not homes[name]:
+            return importlib.import_module(f"{package}.{name}")
+        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+
+    return get, lambda: sorted({*vars(sys.modules[package]), *homes})
 
 
 @contextmanager

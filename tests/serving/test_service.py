@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sluicegate import Limits, Service
 from sluicegate.errors import RunError
 from sluicegate.evals.promotion import champions
 from sluicegate.graphs.config.load import load
@@ -21,7 +22,6 @@ from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
-from sluicegate.serving import Limits, Service
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.recovery import Recovery
 from tests.support import stand

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sluicegate import Limits
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.serving import Limits
 from sluicegate.serving.limits import Busy
 from sluicegate.storage.postgres import URL
 from tests.support import stand

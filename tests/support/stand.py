@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from sluicegate import Limits, Service
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
@@ -28,7 +29,6 @@ from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.sources import policy_files
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.services import Classification, Message, ModelRequest
-from sluicegate.serving import Limits, Service
 from sluicegate.serving.http.app import application
 from sluicegate.serving.http.callers import Callers, TrustedHeader
 from sluicegate.serving.http.connections import Connection

@@ -4,7 +4,7 @@ import importlib
 import os
 import sqlite3
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import click
 import typer
@@ -94,8 +94,20 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from sluicegate import __version__
+
+        typer.echo(f"sluicegate {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None: ...
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None: ...
 
 
 def main() -> None:

@@ -62,6 +62,9 @@ def doctor(
 
 
 def _lines(config: str) -> Iterator[Line]:
+    from sluicegate import __version__
+
+    yield Line("sluicegate", "ok", __version__)
     yield _python()
     yield _folder("home")
     yield _folder("cache")

@@ -14,11 +14,11 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
+from sluicegate import Limits
 from sluicegate.errors import ModelError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.serving import Limits
 from sluicegate.serving.http.callers import FixedCaller, Named, TokenFile
 from sluicegate.serving.service import run_id
 from tests.support import stand

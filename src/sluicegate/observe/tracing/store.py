@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import NotFoundError
+from sluicegate.home import home
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
 from sluicegate.storage.schemas import TRACES
 from sluicegate.storage.sqlite import connect, explained, transaction
@@ -59,10 +60,13 @@ class Writes:
 
 
 class Store:
-    """Opens `path` or makes it. Raises `RunError` SG606 (corrupt), SG607, SG608, SG612 (written by a newer version)."""
+    """Opens `path`, by default the home's store, or makes it.
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = path
+    Raises `RunError` SG606 (corrupt), SG607, SG608, SG612 (written by a newer version).
+    """
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        self.path = path = path or home() / "store.sqlite"
         self._lock = threading.Lock()
         self._connection = connect(path, TRACES)
 

@@ -1,7 +1,6 @@
 """The guard `no-shouting`: fails a text that is mostly capitals."""
 
-from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
-from sluicegate.policies.guards.settings import GuardSettings
+from sluicegate import PASS, Check, GuardKind, GuardSettings, Helpers, Subject, Verdict
 
 
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:

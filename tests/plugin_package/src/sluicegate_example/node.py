@@ -4,9 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from sluicegate.nodes.kind import Node, NodeKind
-from sluicegate.services import Services
-from sluicegate.state import State
+from sluicegate import Node, NodeKind, Services, State
 
 
 class CountWords(BaseModel):

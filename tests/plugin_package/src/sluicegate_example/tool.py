@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from sluicegate.nodes.tools.tool import ToolContext, tool
+from sluicegate import ToolContext, tool
 
 
 @tool("roll_dice", effects=False)
