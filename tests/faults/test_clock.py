@@ -56,7 +56,7 @@ async def test_no_call_is_paid_for_in_a_day_that_is_over(made: Runner, clock: Cl
     assert outcome.status != "answered"
     spend: Any = outcome.state.get("spend")
     assert spend["stopped"]
-    assert "the clock went back" in spend["stopped_by"]
+    assert "the clock was set back" in spend["stopped_by"]
     clock.at = NOON + timedelta(minutes=1)
     assert (await asked(made, "after", "How do I reset my password, then?")).status == "answered"
 
