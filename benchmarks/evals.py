@@ -155,7 +155,7 @@ async def overhead(rounds: int) -> dict[str, float]:
     async with stand.service(beside=lambda name: ShadowProcess(name, (sys.executable, "-c", BURNS))) as service:
         beside: Any = service._shadow
         without = stand.NoShadow(workflow.name)
-        without.look = beside.look  # type: ignore[method-assign]
+        without.refresh = beside.refresh  # type: ignore[method-assign]
         for number in range(2 * rounds):
             shadowed = number // 10 % 2 == 1
             service._shadow = beside if shadowed else without  # type: ignore[assignment]

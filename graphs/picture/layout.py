@@ -272,7 +272,7 @@ def _settle(layer: list[_Slot], *, upward: bool | None) -> None:
 
 
 def _straighten(chain: list[_Slot], layers: list[list[_Slot]]) -> None:
-    """Line up the pieces of an edge in as few vertical stretches as the room between their neighbours allows.
+    """Line up the pieces of an edge in as few vertical segments as the room between their neighbours allows.
 
     Least squares alone spreads a sidestep evenly over a long edge, which looks like a staircase.
     """

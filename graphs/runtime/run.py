@@ -14,7 +14,7 @@ from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunErr
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
-from sluicegate.graphs.runtime.run_lock import alone
+from sluicegate.graphs.runtime.run_lock import hold
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, has_no_draft, permit
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
@@ -250,7 +250,7 @@ class Runner:
         """
         facts, started = self.services.workflow, time.perf_counter()
         resumed = given is not state if begins is None else not begins
-        async with alone(self._approvals.place, state):
+        async with hold(self._approvals.place, state):
             with self.tracer.run(
                 run,
                 workflow=facts.name,

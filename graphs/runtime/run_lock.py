@@ -20,7 +20,7 @@ from sluicegate.storage.database import Place, PostgresDatabase
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import RUNS_AT_WORK
 
-__all__ = ["RunBusy", "alone", "left"]
+__all__ = ["RunBusy", "hold", "interrupted_runs"]
 
 
 class RunBusy(LockedError):  # noqa: N818 - said of the run
@@ -34,7 +34,7 @@ _held: set[tuple[int, Path, str]] = set()
 
 
 @asynccontextmanager
-async def alone(where: Place, state: State) -> AsyncGenerator[None]:
+async def hold(where: Place, state: State) -> AsyncGenerator[None]:
     """Hold the run of `state` while the block lasts. Raises `RunBusy` (SG608) when another process, or another task,
     holds it."""
     run = state["run"]["id"]
@@ -84,7 +84,7 @@ def _at_work(server: Server) -> PostgresDatabase:
     return PostgresDatabase(server, RUNS_AT_WORK)
 
 
-def left(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
+def interrupted_runs(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
     """Run and digest of interrupted runs of any machine that shares this server."""
     with _at_work(server).reading() as execute:
         rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))

@@ -317,16 +317,16 @@ class Session:
         return cast("State", self._head().values)
 
     async def _step(self) -> Step:
-        await self._stretch(Pause(after="*"))
+        await self._run_segment(Pause(after="*"))
         return await self._diff()
 
     async def _go(self, until: str | None) -> "Session":
         if until is not None:
             self._known(until)
-        await self._stretch(Pause(before=[until]) if until else None)
+        await self._run_segment(Pause(before=[until]) if until else None)
         return self
 
-    async def _stretch(self, pause: Pause | None) -> None:
+    async def _run_segment(self, pause: Pause | None) -> None:
         state = await self._opened.runner.call(self._ahead)
         begins, self._begun = not self._begun, True
         await self._opened.runner.run_segment(self._run, None, state, begins=begins, pause=pause)
@@ -348,7 +348,7 @@ class Session:
             raise NotWaitingError(f"run {self._run} is not waiting for a decision")
         if not self._mine:
             await self._opened.runner.call(self._make_mine)
-            await self._stretch(Pause(after="*"))  # the copy interrupts again
+            await self._run_segment(Pause(after="*"))  # the copy interrupts again
         person = intake.principal(as_, _listed(role))
         await self._opened.runner.decide(self._run, verdict, person, reason=reason, text=text, pause=Pause(after="*"))
         return await self._diff()

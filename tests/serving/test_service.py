@@ -154,7 +154,7 @@ class Broken(stand.NoShadow):
     def offer(self, outcome: Any) -> str:
         raise ZeroDivisionError
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         raise OSError("nothing works")
 
 
@@ -234,7 +234,7 @@ async def test_a_version_that_cannot_be_opened_changes_nothing_but_the_fault(two
         await service.ask("Who?", ANN)
         promote(*two)
         served = kept(load(two[1]).digest)
-        await asyncio.to_thread(service.versions.look)
+        await asyncio.to_thread(service.versions.refresh)
         assert (await service.ask("Who?", ANN)).text == "Version 2 [1]."
         champions.rollback(service.name, by="ops", reason="no")
         await said_by(service, "1")

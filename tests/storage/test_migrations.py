@@ -15,7 +15,7 @@ from sluicegate.errors import RunError
 from sluicegate.evals.evaluation.result_store import ResultStore
 from sluicegate.evals.shadow.pairs import PairStore
 from sluicegate.graphs.runtime.run import Runner
-from sluicegate.graphs.runtime.run_lock import left
+from sluicegate.graphs.runtime.run_lock import interrupted_runs
 from sluicegate.graphs.runtime.versions_postgres import SharedVersions
 from sluicegate.home import cache_dir
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
@@ -227,7 +227,7 @@ async def test_a_server_that_0_1_0_has_set_up_goes_on(own_home: Path, tmp_path: 
     made.services = replace(made.services, ledger=PostgresLedger(old_server, BudgetConfig(per_day_usd=1.0)))
     outcome = await made.decide("risky", "approve", desk.LEAD)
     assert (outcome.status, outcome.text) == ("answered", "Opened T-00001.")
-    assert left(old_server, "test", "api") == [("cut-short", "digest-1")]
+    assert interrupted_runs(old_server, "test", "api") == [("cut-short", "digest-1")]
     versions = SharedVersions(old_server)
     assert versions.present("test") == "digest-1"
     assert versions.get("digest-1", tmp_path)

@@ -96,7 +96,7 @@ class NoShadow:
     def __init__(self, workflow: str) -> None:
         self.offered: list[tuple[str, float]] = []
 
-    def look(self) -> None: ...
+    def refresh(self) -> None: ...
 
     def offer(self, outcome: Any) -> str:
         self.offered.append((outcome.run, time.perf_counter()))

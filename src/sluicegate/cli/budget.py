@@ -81,7 +81,7 @@ def estimate(
     as_json: AsJson = False,
 ) -> None:
     """Show the upper bound of what a batch costs. Exits with 1 when less than that is left of the day's budget."""
-    from sluicegate.cli._support.batch import left_of_the_day, texts_of, told
+    from sluicegate.cli._support.batch import cost_line, left_of_the_day, texts_of
     from sluicegate.cli.run import requests_in
     from sluicegate.evals.evaluation.estimate import CostBounds
     from sluicegate.evals.evaluation.estimate import estimate as bound
@@ -95,7 +95,7 @@ def estimate(
     if as_json:
         emit({**asdict(found), "left_of_the_day_usd": left, "fits": fits})
     else:
-        console().print(told(found, left), markup=False, soft_wrap=True)
+        console().print(cost_line(found, left), markup=False, soft_wrap=True)
     if not fits:
         raise typer.Exit(1)
 

@@ -8,7 +8,7 @@ for a person (``sluicegate run CONFIG --run RUN``).
 
 import time
 
-from sluicegate.graphs.runtime.run_lock import left
+from sluicegate.graphs.runtime.run_lock import interrupted_runs
 from sluicegate.observe.tracing.store import Store
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.postgres import Server
@@ -31,7 +31,7 @@ class Recovery:
     def cut_short(self, workflow: str) -> list[tuple[str, str]]:
         """Run and digest of what says it is running; some of it really is, which its lock tells."""
         if isinstance(self._where, Server):
-            found = left(self._where, workflow, self._channel)
+            found = interrupted_runs(self._where, workflow, self._channel)
         else:
             rows = self._store.query(
                 "SELECT run_id, digest FROM runs WHERE workflow = ? AND status = 'running' AND NOT shadow "

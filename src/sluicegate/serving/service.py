@@ -49,7 +49,7 @@ __all__ = ["CHANNEL", "Service", "run_id"]
 CHANNEL = "api"
 """The channel that policies see, unless a caller in Python sets another."""
 
-_LOOK_S = 0.2
+_REFRESH_S = 0.2
 """How often the pointer to the serving version is checked."""
 _AFTER_S = 0.02
 """Delay before the shadow is offered a finished run, so that its caller has the answer first."""
@@ -123,7 +123,7 @@ class Service:
         self.versions.serving.warm()
         # this service's shadow is there before its first request
         await self._shadowing()
-        self._background(self._every(_LOOK_S, lambda: asyncio.to_thread(self.versions.look)))
+        self._background(self._every(_REFRESH_S, lambda: asyncio.to_thread(self.versions.refresh)))
         self._background(self._every(_SHADOW_S, self._shadowing))
         self._background(self._every(_SWEEP_S, self._sweep, at_once=True))
 
@@ -439,7 +439,7 @@ class Service:
 
     async def _shadowing(self) -> None:
         try:
-            await asyncio.to_thread(self._shadow.look)
+            await asyncio.to_thread(self._shadow.refresh)
         except (SluicegateError, OSError) as error:
             log.warning("the shadow of %s: %s", self.name, error)
 

@@ -1,6 +1,6 @@
 """The versions of a workflow that a service has open: the serving one, and those with unfinished runs.
 
-The champion of the home serves, or the given file while nothing was promoted. `look` follows the
+The champion of the home serves, or the given file while nothing was promoted. `refresh` follows the
 pointer: another version is opened beside the one that serves and takes its place when it is ready, so a promotion
 interrupts nobody, and one that cannot be opened changes nothing but `fault`.
 """
@@ -46,13 +46,13 @@ class Versions:
         self.promoted = 0
         """The number of the promotion or rollback that is followed; 0 for the named file."""
         self._path: Path | None = None
-        if not (follow and self.look()):
+        if not (follow and self.refresh()):
             self.serving = self._opened(config)
 
     serving: Opened
     """The version for new requests."""
 
-    def look(self) -> bool:
+    def refresh(self) -> bool:
         """Follow the pointer; True when it names the serving version. Costs one `stat` when nothing has changed."""
         if not self._follow:
             return False

@@ -40,10 +40,10 @@ async def test_ids_of_what_is_sampled_are_handed_over(
     champion = await answered(own_home)
     made = beside(READS)
     assert made.offer(champion) == "no shadow"
-    made.look()
+    made.refresh()
     assert made.state == "none"
     at = registered(pairs, sample={"share": 0.5})
-    made.look()
+    made.refresh()
     assert made.state == "running"
     said = [made.offer(like(champion, number)) for number in range(40)]
     waits = await answered(own_home, 1, router=FakeRouter("access"))
@@ -63,24 +63,24 @@ async def test_one_that_dies_is_counted_and_started_again(own_home: Path, pairs:
     at = registered(pairs)
     champion = await answered(own_home)
     made = beside(code)
-    made.look()
+    made.refresh()
     made.offer(champion)
     assert ended(made) != 0
     # nobody reads the pipe any more
     assert made.offer(like(champion, 1)) == "no process"
-    made.look()
+    made.refresh()
     assert made.state == "down"
     made._not_before = 0.0
-    made.look()
+    made.refresh()
     assert made.state == "running"
     made.close()
     assert pairs.shed(at.number)["process died"] == 1
     assert pairs.shed(at.number)["no process"] == 1
     # it is not started over and over
-    made.look()
+    made.refresh()
     made.offer(champion)
     ended(made)
-    made.look()
+    made.refresh()
     assert made._not_before > time.monotonic()
     made.close()
 
@@ -89,7 +89,7 @@ async def test_one_that_hangs_is_a_full_pipe_and_nothing_else(own_home: Path, pa
     at = registered(pairs)
     champion = await answered(own_home)
     made = beside(HANGS)
-    made.look()
+    made.refresh()
     took: list[float] = []
     said: list[str] = []
     for number in range(20_000):
@@ -101,7 +101,7 @@ async def test_one_that_hangs_is_a_full_pipe_and_nothing_else(own_home: Path, pa
     assert shed > 10_000
     # a system call and a hash; the worst of the best 99 % on a busy machine
     assert sorted(took)[int(len(took) * 0.99)] < 0.002
-    made.look()
+    made.refresh()
     assert pairs.shed(at.number) == {"queue full": shed}
     started = time.perf_counter()
     made.close(0.3)
@@ -111,17 +111,17 @@ async def test_one_that_hangs_is_a_full_pipe_and_nothing_else(own_home: Path, pa
 async def test_it_stops_and_starts_with_the_comparison(own_home: Path, pairs: PairStore) -> None:
     registered(pairs)
     made = beside(HANGS)
-    made.look()
+    made.refresh()
     first = made._process
-    made.look()
+    made.refresh()
     assert made._process is first
     pairs.stop("test")
-    made.look()
+    made.refresh()
     assert made.state == "none"
     assert first is not None
     assert first.poll() is not None
     pairs.start("test", plan(plan="another"), champion=("a", "digest-1"), challenger=("c", "digest-3"))
-    made.look()
+    made.refresh()
     assert made.state == "running"
     made.close()
 
@@ -129,7 +129,7 @@ async def test_it_stops_and_starts_with_the_comparison(own_home: Path, pairs: Pa
 async def test_something_odd_is_not_raised(pairs: PairStore) -> None:
     registered(pairs)
     made = beside(READS)
-    made.look()
+    made.refresh()
     odd: Any = Outcome("r", {}, 0.0)  # type: ignore[typeddict-item]
     assert made.offer(odd) == "not comparable: KeyError"
     made.close()

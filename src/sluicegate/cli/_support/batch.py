@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
 
-__all__ = ["OverBudget", "before_it_starts", "left_of_the_day", "texts_of", "told"]
+__all__ = ["OverBudget", "before_it_starts", "cost_line", "left_of_the_day", "texts_of"]
 
 OverBudget = Annotated[
     bool, typer.Option("--over-budget", help="Start even if it may cost more than the budget has left.")
@@ -31,12 +31,12 @@ def before_it_starts(
 
     found = estimate(CostBounds(opened), texts)
     if found.usd != 0:
-        notes().print(told(found, left), markup=False, soft_wrap=True)
+        notes().print(cost_line(found, left), markup=False, soft_wrap=True)
     if not over:
         must_fit(found, left, of=of)
 
 
-def told(found: "BatchCost", left: float | None) -> str:
+def cost_line(found: "BatchCost", left: float | None) -> str:
     """The bound as one line."""
     if found.usd is None:
         return f"{found.requests} requests: cost bounded by {found.by}"

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 class ShadowProcess:
-    """The serving process's side. `look` and `close` are for one thread, `offer` for any."""
+    """The serving process's side. `refresh` and `close` are for one thread, `offer` for any."""
 
     def __init__(
         self, workflow: str, command: tuple[str, ...] = (sys.executable, "-m", "sluicegate.evals.shadow.shadow_worker")
@@ -70,7 +70,7 @@ class ShadowProcess:
         """For people: ``none``, ``running``, or ``down`` while it is to be started again."""
         return "none" if self._at is None else "running" if self._process else "down"
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         """Start or stop the process as the home's comparisons say, and note what was shed. Raises `RunError`."""
         at = self._registered()
         if self._at and (at is None or at.number != self._at.number):

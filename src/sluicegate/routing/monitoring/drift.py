@@ -27,7 +27,7 @@ SIGNIFICANT = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What was classified in a stretch of time."""
+    """What was classified in a period of time."""
 
     confidence: NDArray[np.floating]
     labels: list[str]
