@@ -40,6 +40,14 @@ def test_every_public_name_is_there(face: str) -> None:
     assert [name for name in module.__all__ if getattr(module, name, None) is None] == []
 
 
+@pytest.mark.parametrize(
+    "line",
+    ["from sluicegate import evals, routing, tasks", "from sluicegate.evals import champions"],
+)
+def test_a_public_module_is_there_when_nothing_has_loaded_it(line: str) -> None:
+    subprocess.run([sys.executable, "-c", line], check=True)
+
+
 @pytest.mark.parametrize("face", ["sluicegate", "sluicegate.routing", "sluicegate.evals"])
 def test_type_checkers_are_told_the_same_names(face: str) -> None:
     module = importlib.import_module(face)

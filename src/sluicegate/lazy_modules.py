@@ -30,7 +30,9 @@ def lazy_face(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callabl
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         if not homes[name]:
             return importlib.import_module(f"{package}.{name}")
-        return getattr(importlib.import_module(f"{package}.{homes[name]}"), name)
+        module = importlib.import_module(f"{package}.{homes[name]}")
+        # a submodule is an attribute only once somebody has imported it
+        return getattr(module, name) if hasattr(module, name) else importlib.import_module(f"{module.__name__}.{name}")
 
     return get, lambda: sorted({*vars(sys.modules[package]), *homes})
 
