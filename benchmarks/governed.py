@@ -9,8 +9,8 @@ and SQLite files are real. The graph written by hand (`hand_written.py`) has Lan
 callback handler and guardrails-ai; ``ours, with Langfuse`` is ours with the same loopback server for its traces.
 
 Each variant is a process of its own and they take turns, a batch each; figures are medians over batches. CPU is that of
-all threads. Shares of rooms come from extra batches in which a thread looks at every other thread's stack each
-millisecond and books the processor time that thread has used since; ``native`` is that of threads that run no Python
+all threads. Shares of rooms come from extra batches in which a profiling timer looks at every thread's stack and books
+the processor time that the thread has used since; ``native`` is that of threads that run no Python
 (LanceDB's, the BLAS library's). *Kept* is by how much the files have grown once their write-ahead logs are folded in.
 *Written* is all that was put into files: growth of the logs while a reader holds them open, so that they are not
 reused, plus what was rewritten in place, which is the rest of the bytes that the system says were written.
@@ -18,11 +18,14 @@ reused, plus what was rewritten in place, which is the rest of the bytes that th
 
 import argparse
 import asyncio
+import contextlib
+import io
 import json
 import logging
 import multiprocessing
 import os
 import re
+import signal
 import sqlite3
 import statistics
 import sys
@@ -44,6 +47,8 @@ QUESTIONS = (
     "How do I share my calendar with a colleague?",
     "What do I do when the paper jams in the printer?",
 )
+RISKY = "I clicked on a phishing link and entered my password"
+"""Of a high-risk class: what is drafted waits for a person."""
 WAITING = (0, 100, 1_000)
 """Runs that wait for a person while the service sweeps."""
 VARIANTS = ("ours", "ours, with Langfuse", "by hand")
@@ -118,35 +123,36 @@ def by_hand() -> Once:
 
 
 class Sampler:
-    """Books each thread's processor time on the room that its stack stands in."""
+    """Books each thread's processor time on the room that its stack stands in, some 250 times per second of it.
+
+    By a signal to the main thread: a thread that samples would see the others mostly where they let it run.
+    """
 
     def __init__(self) -> None:
         self.spent: Counter[str] = Counter()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._before: dict[int, float] = {}
 
     def __enter__(self) -> "Sampler":
+        self._look(0, sys._getframe())
+        self.spent.clear()
         self._began = time.process_time()
-        self._thread.start()
+        signal.signal(signal.SIGPROF, self._look)
+        signal.setitimer(signal.ITIMER_PROF, 0.002, 0.002)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        self._thread.join()
-        rest = time.process_time() - self._began - sum(self.spent.values()) - self._own
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        rest = time.process_time() - self._began - sum(self.spent.values())
         self.spent["native"] += max(rest, 0.0)
 
-    def _work(self) -> None:
+    def _look(self, _number: int, here: Any) -> None:
         me = threading.get_ident()
-        before: dict[int, float] = {}
-        while not self._stop.wait(0.001):
-            for thread, frame in sys._current_frames().items():
-                with suppress(OSError):
-                    now = time.clock_gettime(time.pthread_getcpuclockid(thread))
-                    if thread != me and thread in before:
-                        self.spent[room_of(frame)] += now - before[thread]
-                    before[thread] = now
-        self._own = time.thread_time()
+        for thread, frame in sys._current_frames().items():
+            with suppress(OSError):
+                now = time.clock_gettime(time.pthread_getcpuclockid(thread))
+                if thread in self._before:
+                    self.spent[room_of(here if thread == me else frame)] += now - self._before[thread]
+                self._before[thread] = now
 
 
 ROOMS = {
@@ -155,7 +161,7 @@ ROOMS = {
     "/observe/audit": "audit", "/observe/": "tracing", "/langfuse/": "tracing", "/opentelemetry/": "tracing",
     "/retrieval/": "retrieval", "/lancedb/": "retrieval", "/checkpoint": "checkpoints", "/aiosqlite/": "checkpoints",
     "/langgraph/": "LangGraph", "/langchain_core/": "LangChain", "/models/": "models", "/routing/": "routing",
-    "/nodes/": "nodes", "/graphs/": "graphs", "/benchmarks/": "nodes",
+    "/nodes/": "nodes", "/graphs/": "graphs", "/hand_written": "nodes", "/asyncio/": "event loop",
 }  # fmt: skip
 
 
@@ -287,7 +293,7 @@ def sweeps() -> dict[str, float]:
 
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as home:
-        os.environ["SLUICEGATE_HOME"] = home
+        ingest(home)
 
         async def work() -> None:
             async with Service(HELPDESK) as service:
@@ -298,7 +304,7 @@ def sweeps() -> dict[str, float]:
                 waiting = 0
                 for wanted in WAITING:
                     for number in range(waiting, wanted):
-                        outcome = await runner.run(f"My laptop was stolen with customer data ({number})", asker)
+                        outcome = await runner.run(f"{RISKY} (asked {number})", asker)
                         assert outcome.status == "waiting", outcome.path
                     waiting = wanted
                     await service._sweep()
@@ -317,7 +323,7 @@ def ingest(home: str) -> None:
     os.environ["SLUICEGATE_HOME"] = home
     from sluicegate.cli import main
 
-    with suppress(SystemExit):
+    with suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
         sys.argv = ["sluicegate", "ingest", str(HELPDESK)]
         main()
 
