@@ -191,6 +191,7 @@ def _router(workflow: Workflow, models: Models) -> Router:
         embed_like=embed_like,
         find=workflow.find,
         where=workflow.name,
+        fit=f"sluicegate router fit {workflow.path}",
     )
 
 
@@ -199,4 +200,6 @@ def _confidence(workflow: Workflow) -> Confidence:
     from sluicegate.routing.answers.answer import load_answers
 
     named = workflow.config.router.answers
-    return load_answers(workflow.find(named) if named else None)
+    return load_answers(
+        workflow.find(named) if named else None, fit=f"sluicegate router fit {workflow.path} --task answer"
+    )

@@ -1,8 +1,12 @@
 """The seven patterns: each may start, keeps its promises, and does with its example requests what it says it does."""
 
+import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,7 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.nodes.writing.sections import parted
 from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
+from sluicegate.routing.intent.artifact import check_fits, read_artifact
 from tests.support import ROOT
 
 PATTERNS = ROOT / "configs" / "patterns"
@@ -206,6 +211,20 @@ def test_init_takes_a_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert text.startswith(f"workflow: {Path(made).name}\n")
 
 
+def test_the_starter_brings_a_router_that_fits_it(tmp_path: Path) -> None:
+    """Fitting one needs an extra."""
+    result = CliRunner().invoke(init, ["mine", "--in", str(tmp_path)])
+    assert "sluicegate router fit" not in result.output
+    workflow = check(tmp_path / "mine" / "workflow.yaml").workflow
+    assert workflow is not None
+    assert not workflow.warnings
+    card = read_artifact(tmp_path / "mine" / "router").card
+    check_fits(card, intents=set(workflow.config.intents), where=workflow.name)
+    (train,) = card["data"]["train"].items()
+    examples = tmp_path / "mine" / "examples" / train[0]
+    assert hashlib.sha256(examples.read_bytes()).hexdigest() == train[1], "the examples were changed after the fit"
+
+
 @pytest.mark.parametrize("number", list("1234567"))
 def test_init_starts_a_workflow_from_a_pattern(number: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(init, ["mine", "--pattern", number, "--in", str(tmp_path)])
@@ -233,3 +252,22 @@ def test_the_package_holds_the_patterns() -> None:
 
     held = files("sluicegate") / "patterns" / "1-slm-router-tools" / "workflow.yaml"
     assert held.read_text(encoding="utf-8").startswith("workflow: slm-router-tools")
+
+
+def test_a_new_workflow_without_weights_or_router_says_what_to_run(tmp_path: Path) -> None:
+    """In processes of their own: this one may hold the model already."""
+
+    def refused(*command: str) -> str:
+        own = os.environ | {"OLLAMA_HOST": "127.0.0.1:9", "SLUICEGATE_CACHE": str(tmp_path / "empty"), "COLUMNS": "500"}
+        done = subprocess.run(
+            [sys.executable, "-m", "sluicegate", *command], env=own, capture_output=True, text=True, check=False
+        )
+        assert done.returncode
+        return done.stderr
+
+    config = tmp_path / "mine" / "workflow.yaml"
+    CliRunner().invoke(init, ["mine", "--in", str(tmp_path)])
+    for command in (["ingest", str(config)], ["router", "fit", str(config)], ["run", str(config), "Are you open?"]):
+        assert "Run `sluicegate models pull all-minilm-l6-v2`" in refused(*command)
+    shutil.rmtree(tmp_path / "mine" / "router")
+    assert f"Fit it: sluicegate router fit {config}\n" in refused("run", str(config), "Are you open?")

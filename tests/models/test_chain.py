@@ -127,6 +127,13 @@ async def test_when_all_fail_each_is_named_with_its_reason() -> None:
     assert str(caught.value) == ("SG309 no model of 'slm' answered: a:1: SG301 is down; b:1: SG304 is down. Start it")
 
 
+async def test_when_all_fail_each_ones_way_out_is_told() -> None:
+    missing = ModelError("SG306", "the weights are not installed", hint="Run `sluicegate models pull tiny`")
+    with pytest.raises(ModelError) as caught:
+        await model_set({"a:1": Fake(down()), "b:1": Fake(missing)}).chat(ModelRequest("slm", HELLO, max_tokens=9))
+    assert caught.value.hint == "Start it. Or: Run `sluicegate models pull tiny`"
+
+
 async def test_a_slow_model_is_left_at_its_timeout() -> None:
     models = {"slm": {"use": "a:1", "otherwise": ["b:1"], "timeout_s": 0.05}}
     answer = await model_set({"a:1": Fake("late", delay_s=5), "b:1": Fake("soon")}, models).chat(

@@ -53,8 +53,6 @@ def init(
         f"sluicegate check {config}",
         # nothing to ingest where nothing is retrieved
         *([f"sluicegate ingest {config}"] if re.search(r"^indexes:", text, flags=re.MULTILINE) else []),
-        # a pattern comes with its router
-        *([] if (target / "router").is_dir() else [f"sluicegate router fit {config}"]),
         f"sluicegate run {config} {target / 'examples' / 'requests.jsonl'}",
     ]
     if as_json:

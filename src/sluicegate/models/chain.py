@@ -221,7 +221,8 @@ class ModelSet:
         raise ModelError(
             "SG309",
             f"no model of {role!r} answered: {_reasons(passed)}",
-            hint=next((error.hint for _, error in passed if error.hint), None),
+            # each model of the chain has its own way out: a server to start, weights to pull
+            hint=". Or: ".join(dict.fromkeys(error.hint for _, error in passed if error.hint)) or None,
         ) from last
 
     def _warn(self, role: str, name: str, passed: Sequence[tuple[str, ModelError]]) -> None:

@@ -28,12 +28,14 @@ def open_router(
     embed_like: Callable[[str], EmbedNow],
     find: Callable[[str], Path],
     where: str,
+    fit: str,
 ) -> Router:
     """The router of a workflow.
 
     `intents` are its labels with a description (may be empty), `out_of_scope` the one that stands for none of them,
     `embed_like` gives an embedding call that refuses (SG312) every embedder but the one with that fingerprint, `find`
-    gives the place of a file named in the config, `where` the workflow's name. Raises `ModelError` SG310 to SG313.
+    gives the place of a file named in the config, `where` the workflow's name, `fit` the command that fits it. Raises
+    `ModelError` SG310 to SG313.
     """
     decoder = LabelDecoder(models, config.slm, intents)
     if config.strategy == "slm":
@@ -46,7 +48,7 @@ def open_router(
             hash=hashlib.sha256(named.encode()).hexdigest(),
             admitted=ProbeGate(models, config.slm, "none of its labels is trusted"),
         )
-    artifact = read_artifact(find(config.artifact or ""))
+    artifact = read_artifact(find(config.artifact or ""), fit=fit)
     check_fits(artifact.card, intents=set(intents), where=where)
     embedder = artifact.card["embedder"]
     embed = embed_like(embedder["fingerprint"]) if embedder else None

@@ -136,6 +136,7 @@ async def test_open_router(lexical: Artifact, tmp_path: Path) -> None:
             embed_like=lambda fingerprint: pytest.fail("a lexical head embeds nothing"),
             find=lambda name: tmp_path / name,
             where="desk",
+            fit="sluicegate router fit desk.yaml",
         )
 
     assert (await opened(RouterConfig(artifact="lexical")).classify("printer is jammed")).by == "head"
@@ -144,7 +145,7 @@ async def test_open_router(lexical: Artifact, tmp_path: Path) -> None:
     assert opened(RouterConfig(artifact="lexical", threshold=0.3)).threshold == 0.3
     with pytest.raises(ModelError, match="SG312"):
         opened(RouterConfig(artifact="lexical"), ("password",))
-    with pytest.raises(ModelError, match="SG310"):
+    with pytest.raises(ModelError, match=r"SG310 .*elsewhere\. Fit it: sluicegate router fit desk\.yaml"):
         opened(RouterConfig(artifact="elsewhere"))
 
 

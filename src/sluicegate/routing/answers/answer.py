@@ -20,7 +20,7 @@ import numpy as np
 from sluicegate.errors import ModelError
 from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
 from sluicegate.routing.calibration.threshold import NEVER
-from sluicegate.routing.intent.artifact import WEIGHTS, read_card
+from sluicegate.routing.intent.artifact import FIT, WEIGHTS, read_card
 from sluicegate.routing.intent.lexical import words_of
 from sluicegate.services import AnswerConfidence, AnswerFeatures
 
@@ -131,11 +131,11 @@ def features_of(evidence: AnswerFeatures) -> dict[str, float]:
     }
 
 
-def load_answers(folder: Path | None) -> FittedConfidence:
-    """The fitted confidence of an artifact, or the unfitted one. Raises `ModelError` SG310, SG311, SG312."""
+def load_answers(folder: Path | None, *, fit: str = FIT) -> FittedConfidence:
+    """The fitted confidence of an artifact, or the unfitted one. `fit` and what it raises are as in `read_card`."""
     if folder is None:
         return UNFITTED
-    card = read_card(folder, task="answer")
+    card = read_card(folder, task="answer", fit=fit)
     known, embedder = card.get("answerability"), card.get("embedder")
     try:
         return FittedConfidence(

@@ -25,6 +25,7 @@ from sluicegate.routing.intent.lexical import Grams, Lexicon
 
 __all__ = [
     "CARD",
+    "FIT",
     "FORMAT",
     "Artifact",
     "check_fits",
@@ -39,7 +40,8 @@ __all__ = [
 CARD = "card.json"
 WEIGHTS = "weights.npz"
 FORMAT = 1
-REFIT = "Fit it again: sluicegate router fit"
+FIT = "sluicegate router fit"
+REFIT = f"Fit it again: {FIT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +142,14 @@ def write_folder(
     return digest
 
 
-def read_card(folder: Path, *, task: str | None = None) -> dict[str, Any]:
-    """The card, after every file was checked against it.
+def read_card(folder: Path, *, task: str | None = None, fit: str = FIT) -> dict[str, Any]:
+    """The card, after every file was checked against it. `fit` is the command that writes the artifact.
 
     Raises `ModelError` SG310 (nothing there), SG311 (edited, damaged, or of another format), SG312 (another task).
     """
     path = folder / CARD
     if not path.is_file():
-        raise ModelError("SG310", f"no router artifact in {folder}", hint=f"{REFIT} … --out {folder}")
+        raise ModelError("SG310", f"no router artifact in {folder}", hint=f"Fit it: {fit}")
     try:
         card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         stated, listed, form = card.pop("hash"), card["files"], card["format"]
@@ -172,9 +174,9 @@ REPORTS = frozenset({"report.html", "report.json"})
 """Files that a report may leave beside the artifact."""
 
 
-def read_artifact(folder: Path) -> Artifact:
-    """Read and check an intent router. Raises as `read_card` does."""
-    card = read_card(folder, task="intent")
+def read_artifact(folder: Path, *, fit: str = FIT) -> Artifact:
+    """Read and check an intent router. `fit` and what it raises are as in `read_card`."""
+    card = read_card(folder, task="intent", fit=fit)
     head = read_head(folder, card)
     try:
         fitted = card["calibration"]
