@@ -255,6 +255,9 @@ def test_the_wheel_holds_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "sluicegate/policies/base/schema.cedarschema",
         "sluicegate/patterns/1-slm-router-tools/workflow.yaml",
         "sluicegate/cli/starter/workflow.yaml",
+        "sluicegate/cli/plugin_template/pyproject.toml",
+        "sluicegate/cli/plugin_template/src/example_plugin/node.py",
+        "sluicegate/cli/plugin_template/tests/test_example_plugin.py",
         "sluicegate/py.typed",
     ):
         assert file in names

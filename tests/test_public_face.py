@@ -19,7 +19,8 @@ FACES = ("sluicegate", "sluicegate.tasks", "sluicegate.routing", "sluicegate.eva
 
 def _example_code() -> dict[str, str]:
     """The Python that a user reads, by where it stands."""
-    code = {str(file.relative_to(ROOT)): file.read_text() for file in (ROOT / "tests/plugin_package").rglob("*.py")}
+    template = ROOT / "src/sluicegate/cli/plugin_template"
+    code = {str(file.relative_to(ROOT)): file.read_text() for file in template.rglob("*.py")}
     for page in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")):
         for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)):
             code[f"{page.name} {number}"] = block

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sluicegate.observe.tracing.store import Store
     from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
     from sluicegate.policies.guards.settings import GuardSettings
-    from sluicegate.services import Services
+    from sluicegate.services import EmbeddingRequest, Message, ModelRequest, Services
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.service import Service
     from sluicegate.state import State
@@ -61,7 +61,7 @@ else:
                 "PASS", "Check", "Finding", "GuardKind", "Helpers", "Subject", "Verdict",
             ),
             "policies.guards.settings": ("GuardSettings",),
-            "services": ("Services",),
+            "services": ("EmbeddingRequest", "Message", "ModelRequest", "Services"),
             "serving.limits": ("Limits",),
             "serving.service": ("Service",),
             "state": ("State",),
@@ -76,7 +76,7 @@ __all__ = [  # noqa: RUF022 - by what one does with them
     # what was recorded, and versions that outlast their files
     "Store", "keep", "kept",
     # write a plug-in: a node kind, a tool, a guard
-    "NodeKind", "Node", "Services", "State",
+    "NodeKind", "Node", "Services", "State", "ModelRequest", "EmbeddingRequest", "Message",
     "tool", "ToolContext",
     "GuardKind", "GuardSettings", "Check", "Helpers", "Subject", "Verdict", "Finding", "PASS",
     # errors, all of them `SluicegateError`

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 COMMANDS: dict[str, str] = {
-    "init": "Start a new workflow.",
+    "init": "Start a new workflow, or a plug-in package.",
     "check": "Check workflows and prove their guarantees.",
     "graph": "Draw a workflow's graph.",
     "ingest": "Ingest documents into a workflow's indexes.",

@@ -1,4 +1,4 @@
-"""The guard `no-shouting`: fails a text that is mostly capitals."""
+"""The guard `example-plugin-no-shouting`: fails a text that is mostly capitals."""
 
 from sluicegate import PASS, Check, GuardKind, GuardSettings, Helpers, Subject, Verdict
 
@@ -13,7 +13,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
 
 NO_SHOUTING = GuardKind(
-    name="no-shouting",
+    name="example-plugin-no-shouting",
     doc="The text is not mostly capitals.",
     stages=frozenset({"request", "output"}),
     settings=GuardSettings,

@@ -1,1 +1,0 @@
-"""A plug-in package: what a third party writes to extend Sluicegate."""
