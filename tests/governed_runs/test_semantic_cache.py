@@ -221,11 +221,11 @@ async def test_a_long_story_is_no_question_to_share(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("cache", "code", "said"),
     [
-        ("{answers: semantic}", "SG106", "names the intents it is for (one of: opening, other)"),
+        ("{answers: semantic}", "SG106", "must list the intents it applies to (one of: opening, other)"),
         ("{answers: semantic, intents: [openin]}", "SG113", "did you mean 'opening'?"),
-        ("{answers: semantic, intents: [health]}", "SG107", "short-answer of high risk"),
-        ("{answers: semantic, intents: [report]}", "SG107", "synthesis of low risk"),
-        ("{answers: semantic, intents: [ticket]}", "SG107", "tool of low risk"),
+        ("{answers: semantic, intents: [health]}", "SG107", "short-answer with high risk"),
+        ("{answers: semantic, intents: [report]}", "SG107", "synthesis with low risk"),
+        ("{answers: semantic, intents: [ticket]}", "SG107", "tool with low risk"),
         ("{answers: semantic, intents: [opening], embedder: embeder}", "SG112", "did you mean 'embedder'?"),
         ("{answers: semantic, intents: [opening], similarity: 0.2}", "SG107", "0.2"),
         ("{answers: exact, intents: [opening]}", "SG107", "'intents' has no effect without `answers: semantic`"),

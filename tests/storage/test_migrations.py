@@ -148,7 +148,12 @@ def _books(ledger: BudgetLedger) -> None:
 
 
 async def test_what_was_answered_is_found_again(old_home: Path) -> None:
+    with closing(connect(old_home / "cache.sqlite")) as kept:
+        created = kept.execute("SELECT created FROM answers").fetchone()["created"]
     made = desk.runner(old_home)
+    # an answer serves for an hour
+    cache = SqliteCache(old_home / "cache.sqlite", now=lambda: created + 60)
+    made.services = replace(made.services, cache=cache)
     again = await made.run(desk.REQUESTS["plain"], desk.ANN, run="again")
     assert (again.path, len((old_home / "calls").read_bytes()) if (old_home / "calls").exists() else 0) == ("cache", 0)
     assert SqliteCache().stats()["entries"] == 1

@@ -139,7 +139,7 @@ def test_fields_follow_the_state() -> None:
     assert known["policy.verdict"].choices == ("allow", "deny")
     assert known["intent.confidence"].type == "double"
     assert known["run.visits"].type == "map"
-    assert known["answer.model"].meaning.startswith("What really answered")
+    assert known["answer.model"].meaning.startswith("The model that really answered")
     assert "trail" not in known
     assert "route.threshold" not in known
 

@@ -29,9 +29,9 @@ def test_it_is_proved(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "code", "said"),
     [
-        ("cache.hit && intent.risk == 'low'", "cache.hit", "SG134", "by the route classify, gate, recall, respond"),
+        ("cache.hit && intent.risk == 'low'", "cache.hit", "SG134", "by the path classify, gate, recall, respond"),
         (" || intent.risk == 'high'", "", "SG134", "check, respond"),
-        ("then: check_digest}", "then: respond}", "SG134", "by the route classify, gate, digest, respond"),
+        ("then: check_digest}", "then: respond}", "SG134", "by the path classify, gate, digest, respond"),
         ("then: gate}", "then: recall}", "SG130", "node 'gate' is never reached"),
         ("    max_visits: 2\n", "", "SG133", "synthesize"),
         ("policy.verdict == 'deny'", "policy.verdict == 'deny' && intent.risk == 'high'", "SG134", "denied"),
@@ -65,7 +65,7 @@ RECALL = "cache.hit && intent.risk == 'low'"
 def test_a_field_in_a_disguise_is_seen(tmp_path: Path, disguised: str) -> None:
     """Behind a comment, between odd quotes, inside a macro: what a condition reads comes from its compiled form."""
     problems = edited(tmp_path, f'"{RECALL}"', f'"{disguised}"')
-    assert any("by the route classify, gate, recall, respond" in problem.message for problem in problems)
+    assert any("by the path classify, gate, recall, respond" in problem.message for problem in problems)
 
 
 def test_a_field_that_its_writer_may_leave_out_can_be_absent(tmp_path: Path) -> None:
