@@ -110,7 +110,8 @@ def test_without_keys_the_sdk_is_not_even_imported(tmp_path: Path) -> None:
     code = (
         "import sys, pathlib; from sluicegate.observe.prompts import langfuse_prompts; "
         "from sluicegate.observe.exporters.destinations import configured_exporters, destinations; "
-        "from sluicegate.observe.tracing.tracer import RecordingTracer; from sluicegate.observe.tracing.store import Store; "
+        "from sluicegate.observe.tracing.tracer import RecordingTracer; "
+        "from sluicegate.observe.tracing.store import Store; "
         f"text = pathlib.Path({str(tmp_path / 'answer.md')!r}).read_text(); "
         "assert langfuse_prompts()('answer', text) is None; assert configured_exporters() == []; "
         f"store = Store({str(tmp_path / 's.sqlite')!r}); tracer = RecordingTracer(store, configured_exporters())\n"
