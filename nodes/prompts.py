@@ -6,15 +6,14 @@ as they are and not expanded again, so a placeholder inside a document is only t
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, cast
 
 from sluicegate.errors import ConfigError, Problem
 from sluicegate.services import Message, Prompt
 
-__all__ = ["PromptFile", "PromptFolder", "fill", "parse", "placeholders"]
+__all__ = ["PromptFile", "PromptSet", "fill", "parse", "placeholders"]
 
 _PLACEHOLDER = re.compile(r"\{\{\s*([\w.]+)\s*\}\}")
 _MEANT = re.compile(r"\{\{\s*([\w. -]+?)\s*\}\}")
@@ -54,18 +53,12 @@ def parse(text: str, id: str) -> PromptFile:
     return PromptFile(facts.get("id") or id, (facts.get("version") or "0").strip("'\""), digest, sections)
 
 
-class PromptFolder:
-    """A workflow's prompts, from its folders in order of precedence (an overlay's before its base's)."""
+class PromptSet:
+    """A workflow's prompts."""
 
-    def __init__(
-        self, folders: Sequence[Path], managed: Callable[[str, str], str | None] = lambda _id, _text: None
-    ) -> None:
-        """`managed` may give another text for a prompt, such as one managed in Langfuse; None keeps the file's."""
-        self._prompts: dict[str, PromptFile] = {}
-        for folder in reversed(folders):
-            for file in sorted(folder.glob("*.md")):
-                text = file.read_text(encoding="utf-8")
-                self._prompts[file.stem] = parse(managed(file.stem, text) or text, file.stem)
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        """`texts` are those of prompt files, by id."""
+        self._prompts = {name: parse(text, name) for name, text in texts.items()}
 
     def ids(self) -> list[str]:
         return sorted(self._prompts)

@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -141,3 +143,22 @@ def test_kind_tool_and_guard_run(package: Path, installed: Path) -> None:
     assert polite["answer"]["text"].startswith("You rolled ")
     assert loud["policy"]["rules"] == ["guard:shop-extras-no-shouting"]
     assert loud["run"]["status"] == "refused"
+
+
+def test_upgrading_the_package_is_a_new_digest(package: Path, installed: Path, tmp_path: Path) -> None:
+    site = shutil.copytree(installed, tmp_path / "site")
+
+    def checked() -> Any:
+        done = python(site, "-m", "sluicegate", "check", "--json", str(package / "workflow.yaml"))
+        return json.loads(done.stdout)["workflows"][0]
+
+    before = checked()
+    packages = {one["name"]: one["source"] for one in before["inputs"] if one["kind"] == "package"}
+    assert set(packages) == {"kind shop-extras-urgency", "tool shop_extras_roll_dice", "guard shop-extras-no-shouting"}
+    (metadata,) = site.glob("*.dist-info/METADATA")
+    old = next(line for line in metadata.read_text().splitlines() if line.startswith("Version: "))
+    assert all(source.endswith(old.removeprefix("Version: ")) for source in packages.values())
+    metadata.write_text(metadata.read_text().replace(old, "Version: 99.0"))
+    after = checked()
+    assert all(one["source"].endswith(" 99.0") for one in after["inputs"] if one["kind"] == "package")
+    assert after["digest"] != before["digest"]

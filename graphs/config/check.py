@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +178,7 @@ def _json(report: CheckReport) -> dict[str, Any]:
             "branches": _branches(workflow),
             "conditions": len(workflow.conditions),
             "guarantees": _proved(workflow),
+            "inputs": [asdict(one) for one in workflow.resolved.inputs],
             "waived": [{"guarantee": one.guarantee, "reason": one.reason} for one in workflow.waivers],
         }
     found["problems"] = [

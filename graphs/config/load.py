@@ -6,8 +6,9 @@ same for those who report problems. A workflow with a problem of severity ``erro
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,7 @@ from sluicegate.graphs.config.models import COMMON_NODE_KEYS, GuaranteeConfig, W
 from sluicegate.graphs.config.overlay import overlay
 from sluicegate.graphs.config.placeholders import check_placeholders
 from sluicegate.graphs.config.references import check_kinds, check_references, first_existing
+from sluicegate.graphs.config.resolved import Resolved, ResolvedArtifact, ResolvedPrompt
 from sluicegate.graphs.config.source import Pointer, Source, read
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
 from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver, prove
@@ -28,8 +30,13 @@ from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.retrieve import Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag
+from sluicegate.observe.prompts import Fetch, Fetched, langfuse_prompts, reference
+from sluicegate.plugins import packages
+from sluicegate.policies.cedar.sources import PolicyFile, base_schema, policy_files
 
-__all__ = ["Workflow", "inspect", "load"]
+__all__ = ["Workflow", "inspect", "load", "refreshed"]
+
+log = logging.getLogger(__name__)
 
 _PLAIN_KEYS = frozenset({"no"})
 """Keys of the language that YAML 1.1 reads as booleans."""
@@ -45,7 +52,8 @@ class Workflow:
     folders: tuple[Path, ...]
     """Its folder first, then those of the workflows it extends; relative names are looked up in this order."""
     digest: str
-    """SHA-256 of all that can change a decision: config, prompts, policies, router artifacts."""
+    """SHA-256 of all that can change a decision: the config with its defaults, and `resolved`."""
+    resolved: Resolved
     source: Source
     flow: Flow
     conditions: Mapping[str, Condition]
@@ -85,6 +93,28 @@ def load(path: Path | str) -> Workflow:
     if workflow is None:
         raise ConfigError([problem for problem in problems if problem.severity == "error"])
     return workflow
+
+
+def refreshed(workflow: Workflow) -> Workflow | None:
+    """The workflow with the present texts of its managed prompts; None when it has them.
+
+    An edit of a file is not taken along: then the result is None too, and what was loaded stays. Raises `ConfigError`
+    when a new text may not be used.
+    """
+    if not any(prompt.managed for prompt in workflow.resolved.prompts.values()):
+        return None
+    if not workflow.resolved.outdated(langfuse_prompts()):
+        return None
+    fresh = load(workflow.path)
+    if _of_files(fresh) != _of_files(workflow):
+        log.warning("%s: a managed prompt and files have changed; restart to serve them", workflow.path)
+        return None
+    return None if fresh.digest == workflow.digest else fresh
+
+
+def _of_files(workflow: Workflow) -> tuple[object, ...]:
+    """The inputs that only an edit or an installation changes."""
+    return workflow.source.contents, [one for one in workflow.resolved.inputs if not one.managed]
 
 
 def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
@@ -153,16 +183,18 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     settings = _settings(config, kinds, faults)
     prompt_folders = tuple(folder / config.prompts for folder in folders)
     prompts = _prompts(prompt_folders, faults)
-    check_references(config, settings, prompts, folders, faults)
+    known_tools = check_references(config, settings, prompts, folders, faults)
     check_placeholders(config, settings, kinds, prompts, faults)
     tools = _tools(config, settings)
     compiler = Conditions(config.intents, tools, _tags(config), config.nodes)
     conditions = _conditions(config, compiler, faults)
-    policy_folder, policies = _policies(config, folders, faults)
-    _router(config, folders, faults)
+    policy_folder, schema, policies = _policies(config, folders, faults)
+    artifacts = _artifacts(config, folders)
+    _router(config, artifacts, faults)
     _thresholds(config, conditions, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
+    resolved = Resolved(prompts, policies, schema, artifacts, known_tools, _packages(config, settings, tools))
     flow = _flow(config, kinds, source)
     guarantees = tuple(_proved(one, source, position) for position, one in enumerate(config.guarantees))
     waivers = tuple(
@@ -177,7 +209,8 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         config=config,
         path=source.path,
         folders=folders,
-        digest=_digest(config, settings, prompts, policies, folders),
+        digest=_digest(config, settings, resolved),
+        resolved=resolved,
         source=source,
         flow=flow,
         conditions=conditions,
@@ -224,22 +257,60 @@ def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
     return settings
 
 
-def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, tuple[Path, bytes]]:
-    """The prompt files with their bytes by id."""
-    found: dict[str, tuple[Path, bytes]] = {}
+def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedPrompt]:
+    """The prompts by id, those managed in Langfuse with the text that it gives now."""
+    found: dict[str, ResolvedPrompt] = {}
     for folder in reversed(folders):
         for file in sorted(folder.glob("*.md")):
             top = Place(str(file), 1, 1)
             try:
                 content = file.read_bytes()
-                found[file.stem] = file, content
+                found[file.stem] = ResolvedPrompt(file, content, top)
                 content.decode()
             except OSError as error:
                 faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", top))
             except UnicodeDecodeError as error:
                 place = replace(top, line=error.object.count(b"\n", 0, error.start) + 1)
                 faults.problems.append(Problem("SG109", "not UTF-8", place, hint="Save it as UTF-8"))
-    return found
+    fetch = langfuse_prompts()
+    return {name: _managed(name, prompt, fetch, faults) for name, prompt in found.items()}
+
+
+def _managed(name: str, prompt: ResolvedPrompt, fetch: Fetch | None, faults: Faults) -> ResolvedPrompt:
+    named = reference(prompt.content.decode(errors="replace").replace("\r\n", "\n"))
+    if named is None:
+        return prompt
+    place = replace(prompt.place, line=named.line)
+    fetched = fetch(name, named) if fetch else Fetched(None)
+    if fetched.fault:
+        used = fetched.version or "its file"
+        what = f"prompt {name}: {named} is unavailable in Langfuse ({fetched.fault}); using {used}"
+        faults.problems.append(Problem("SG119", what, place, severity="warning"))
+    text = named.without if fetched.text is None else fetched.text
+    return ResolvedPrompt(prompt.file, text.encode(), place, managed=named, version=fetched.version)
+
+
+def _artifacts(config: WorkflowConfig, folders: Sequence[Path]) -> dict[str, ResolvedArtifact]:
+    """By name, those that nothing has fitted yet included."""
+    names = [name for name in config.router.artifacts if name is not None]
+    cards = {name: first_existing(folders, f"{name}/card.json") for name in names}
+    return {name: ResolvedArtifact.read(card.parent if card else folders[0] / name) for name, card in cards.items()}
+
+
+def _packages(config: WorkflowConfig, settings: Mapping[str, BaseModel], tools: Iterable[str]) -> dict[str, str]:
+    """Where what the workflow uses beyond the built-in comes from."""
+    guards = (guard for one in settings.values() for guard in getattr(one, "guards", None) or ())
+    used = {
+        "kind": ("sluicegate.nodes", {node.kind for node in config.nodes.values()}),
+        "tool": ("sluicegate.tools", set(tools)),
+        "guard": ("sluicegate.guards", set(guards)),
+    }
+    return {
+        f"{what} {name}": package
+        for what, (group, names) in used.items()
+        for name, package in sorted(packages(group).items())
+        if name in names
+    }
 
 
 def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> tuple[str, ...]:
@@ -282,20 +353,22 @@ def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) ->
     return found
 
 
-def _policies(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> tuple[Path, list[str]]:
-    """The folder of the workflow's policies and every policy text, checked."""
+def _policies(
+    config: WorkflowConfig, folders: Sequence[Path], faults: Faults
+) -> tuple[Path, str, tuple[PolicyFile, ...]]:
+    """The folder of the workflow's policies, the schema, and every policy text, checked."""
     from sluicegate.policies.cedar.checking import check
-    from sluicegate.policies.cedar.sources import base_schema, policy_files
 
     own = next((folder for folder in folders if any(_matches(folder, one) for one in config.policy.files)), folders[0])
+    schema = base_schema()
     try:
         files = policy_files(own, config.policy)
     except (PolicyError, ValueError, NotImplementedError, OSError) as error:
         faults.add("SG201", str(error).removeprefix("SG201 "), ("policy", "files"))
-        return own, []
-    _, problems = check(files, base_schema())
+        return own, schema, ()
+    _, problems = check(files, schema)
     faults.problems += problems
-    return own, [base_schema(), *(f"{file.name}\n{file.text}" for file in files)]
+    return own, schema, tuple(files)
 
 
 def _matches(folder: Path, pattern: str) -> bool:
@@ -305,14 +378,14 @@ def _matches(folder: Path, pattern: str) -> bool:
         return False
 
 
-def _router(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> None:
+def _router(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifact], faults: Faults) -> None:
     artifact = config.router.artifact
-    if config.router.strategy != "slm" and artifact is not None and _card(artifact, folders) is None:
+    if config.router.strategy != "slm" and artifact is not None and artifacts[artifact].hash is None:
         hint = f"Fit it: sluicegate router fit {faults.source.path}"
         what = f"no router artifact {artifact!r} yet"
         faults.add("SG310", what, ("router", "artifact"), hint=hint, severity="warning")
     answers = config.router.answers
-    if answers is not None and _card(answers, folders) is None:
+    if answers is not None and artifacts[answers].hash is None:
         hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
         what = f"no answer confidence artifact {answers!r} yet"
         faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")
@@ -332,11 +405,6 @@ def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], fau
                     ("nodes", name, "then", position, "when"),
                     hint="Name one under `router: {answers: …}`, or compare answer.confidence with a number",
                 )
-
-
-def _card(artifact: str, folders: Sequence[Path]) -> Path | None:
-    """The card of a fitted router, which holds the hashes of its other files."""
-    return first_existing(folders, f"{artifact}/card.json")
 
 
 def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source) -> Flow:
@@ -370,21 +438,17 @@ def _proved(guarantee: GuaranteeConfig, source: Source, position: int) -> Guaran
     )
 
 
-def _digest(
-    config: WorkflowConfig,
-    settings: Mapping[str, BaseModel],
-    prompts: Mapping[str, tuple[Path, bytes]],
-    policies: Sequence[str],
-    folders: Sequence[Path],
-) -> str:
-    """SHA-256 over all that can change a decision; the location and layout of the files do not count."""
-    cards = [_card(name, folders) if name is not None else None for name in config.router.artifacts]
+def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved: Resolved) -> str:
+    """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot.
+
+    The release of Sluicegate is not in it: each upgrade would strand every waiting run and promotion. What a release
+    may change of a workflow is: the base policies, their schema and the default of every setting.
+    """
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
-        "prompts": {name: hashlib.sha256(text).hexdigest() for name, (_, text) in prompts.items()},
-        "policies": policies,
-        "router": [hashlib.sha256(card.read_bytes()).hexdigest() if card else None for card in cards],
+        "router": [resolved.artifacts[name].hash if name is not None else None for name in config.router.artifacts],
+        **resolved.packed(),
     }
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -5,12 +5,12 @@ error at its place. A kind that does not declare its placeholders is not checked
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from pydantic import BaseModel
 
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.graphs.config.models import WorkflowConfig
+from sluicegate.graphs.config.resolved import ResolvedPrompt
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.prompts import placeholders
@@ -25,7 +25,7 @@ def check_placeholders(
     config: WorkflowConfig,
     settings: Mapping[str, BaseModel],
     kinds: Mapping[str, NodeKind],
-    prompts: Mapping[str, tuple[Path, bytes]],
+    prompts: Mapping[str, ResolvedPrompt],
     faults: Faults,
 ) -> None:
     """Report SG125 for every unknown placeholder, once per place."""
@@ -35,19 +35,22 @@ def check_placeholders(
                 if name not in _OF_FIELDS:
                     place = faults.source.within(("intents", label, "fields", key), offset)
                     faults.problems.append(_unfilled(name, _OF_FIELDS, place, "in an intent's fields"))
-    told: set[Place] = set()
+    told: set[tuple[Place, str]] = set()
     for node, prompt in _asking(settings):
         fills = kinds[node].fills
         if not fills or prompt not in prompts:
             continue
-        file, content = prompts[prompt]
-        text = content.decode(errors="replace")
+        found = prompts[prompt]
+        text = found.content.decode(errors="replace")
+        of = f"in the prompt of {node!r}" + (f", {found.version}" if found.version else "")
         for name, offset in placeholders(text):
             before = text[:offset]
-            place = Place(str(file), before.count("\n") + 1, offset - before.rfind("\n"))
-            if name not in fills and place not in told:
-                told.add(place)
-                faults.problems.append(_unfilled(name, sorted(fills), place, f"in the prompt of {node!r}"))
+            # a text from elsewhere has no line here but the one that refers to it
+            within = Place(str(found.file), before.count("\n") + 1, offset - before.rfind("\n"))
+            place = found.place if found.version else within
+            if name not in fills and (place, name) not in told:
+                told.add((place, name))
+                faults.problems.append(_unfilled(name, sorted(fills), place, of))
 
 
 def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:

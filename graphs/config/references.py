@@ -18,6 +18,7 @@ from sluicegate.models.config import LOCAL_PROVIDERS, unresolved
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.mcp import available
+from sluicegate.nodes.tools.tool import Tool
 
 __all__ = ["check_kinds", "check_references", "first_existing"]
 
@@ -36,9 +37,13 @@ def check_references(
     prompts: Iterable[str],
     folders: Sequence[Path],
     faults: Faults,
-) -> None:
-    """Report every unknown name. `prompts` are the known ids, `folders` the workflow's and its bases'."""
-    names = _Names(faults, tuple(prompts), _tools(config, settings, faults))
+) -> Mapping[str, Tool]:
+    """Report every unknown name, and return the known tools.
+
+    `prompts` are the known ids, `folders` the workflow's and its bases'.
+    """
+    tools, named = _tools(config, settings, faults)
+    names = _Names(faults, tuple(prompts), (*tools, *named))
     _check_models(config, names)
     _check_prices(config, names)
     _check_intents(config, names)
@@ -46,18 +51,21 @@ def check_references(
     _check_nodes(config, settings, names)
     _check_guarantees(config, names)
     _check_files(config, folders, names)
+    return tools
 
 
-def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel], faults: Faults) -> tuple[str, ...]:
+def _tools(
+    config: WorkflowConfig, settings: Mapping[str, BaseModel], faults: Faults
+) -> tuple[Mapping[str, Tool], tuple[str, ...]]:
     """The known tools; MCP servers are queried only where the config names one."""
     named = [intent.tool for intent in config.intents.values()]
     named += [getattr(one, "tool", None) for one in settings.values()]
     named += list(config.tools or ())
     try:
-        return tuple(available(name for name in named if isinstance(name, str)))
+        return available(name for name in named if isinstance(name, str)), ()
     except ConfigError as error:
         faults.problems += error.problems
-        return tuple(available(())) + tuple(name for name in named if isinstance(name, str))
+        return available(()), tuple(name for name in named if isinstance(name, str))
 
 
 _BLOCKS = {"SG111": "nodes", "SG112": "models", "SG113": "intents", "SG115": "indexes"}

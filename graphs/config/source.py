@@ -13,7 +13,7 @@ import bisect
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,6 +68,8 @@ class Source:
     problems: tuple[Problem, ...] = ()
     files: tuple[Path, ...] = ()
     """Every file the data came from, this one first."""
+    contents: Mapping[Path, bytes] = field(default_factory=dict[Path, bytes])
+    """The bytes of these files, as they were read."""
 
     def place(self, pointer: Pointer, *, of_key: bool = False) -> Place:
         """The place of the value at `pointer` (or of its key), or of the nearest existing part around it."""
@@ -145,7 +147,7 @@ def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
         where = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
         problem = Problem("SG109", f"byte 0x{content[error.start]:02x} is not UTF-8", where, hint="Save it as UTF-8")
         return Source(path, problems=(problem,))
-    return _Reader(path, text, plain_keys).run()
+    return replace(_Reader(path, text, plain_keys).run(), contents={path: content})
 
 
 @dataclass(slots=True)

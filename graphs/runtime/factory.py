@@ -4,6 +4,7 @@ Heavy libraries are loaded by the rooms when they are first used; opening a work
 cost.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,15 +22,12 @@ from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.embedded.weights import pipeline
 from sluicegate.nodes.model_governance import ModelsOfStep
-from sluicegate.nodes.prompts import PromptFolder
-from sluicegate.nodes.tools.mcp import available
+from sluicegate.nodes.prompts import PromptSet
 from sluicegate.nodes.tools.tool_runner import ToolRunner
-from sluicegate.observe.prompts import langfuse_prompts
 from sluicegate.observe.tracing.instrument import TracedModels, traced
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.readable import ReadFilters
-from sluicegate.policies.cedar.sources import policy_files
 from sluicegate.policies.config import CacheConfig
 from sluicegate.policies.guards.library import warm
 from sluicegate.policies.guards.set import GuardSet
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
     from sluicegate.routing.intent.router import EmbedNow
 
 __all__ = ["Opened", "open_workflow"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,16 @@ def open_workflow(
     Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
     """
     workflow = path if isinstance(path, Workflow) else load(path)
-    folder, shared, config = home(), place(), workflow.config
+    folder, shared, config, resolved = home(), place(), workflow.config, workflow.resolved
+    for warning in workflow.warnings:
+        if warning.code == "SG119":
+            log.warning("%s", warning.message)
     models = models or ModelSet(config.models)
     tracer = tracer or _tracer(workflow)
     keep(workflow, present=not (dry or shadow))
     switch = KillSwitch()
-    policy = CedarEngine(policy_files(workflow.policy_folder, config.policy), switch=switch)
+    policy = CedarEngine(resolved.policies, schema=resolved.schema, switch=switch)
     reading = ReadFilters(policy)
-    allowed = available(workflow.tools)
     asked = ModelsOfStep(TracedModels(models, tracer))
     # a run without effects writes neither to the audit log nor to the store of personal data
     auditor = None if dry or shadow else _auditor(workflow, policy.digest)
@@ -115,13 +117,16 @@ def open_workflow(
         ),
         ledger=open_ledger(config.budget, switch=switch),
         cache=SqliteCache(max_mb=config.cache.max_mb),
-        tools=ToolRunner(folder, memory=shared, allowed={name: allowed[name] for name in workflow.tools}, dry=dry),
-        prompts=PromptFolder(workflow.prompt_folders, langfuse_prompts()),
+        tools=ToolRunner(
+            folder, memory=shared, allowed={name: resolved.tools[name] for name in workflow.tools}, dry=dry
+        ),
+        prompts=PromptSet({name: prompt.text for name, prompt in resolved.prompts.items()}),
         tracer=tracer,
         confidence=_confidence(workflow),
         now=lambda: datetime.now(UTC),
         audit=auditor,
     )
+    resolved.verify_artifacts()
     services = traced(change(services), tracer)
     graph = build(
         workflow.flow,
@@ -189,7 +194,7 @@ def _router(workflow: Workflow, models: Models) -> Router:
         out_of_scope=config.router.out_of_scope or next(outside, None),
         models=models,
         embed_like=embed_like,
-        find=workflow.find,
+        find=workflow.resolved.artifact,
         where=workflow.name,
         fit=f"sluicegate router fit {workflow.path}",
     )
@@ -201,5 +206,6 @@ def _confidence(workflow: Workflow) -> Confidence:
 
     named = workflow.config.router.answers
     return load_answers(
-        workflow.find(named) if named else None, fit=f"sluicegate router fit {workflow.path} --task answer"
+        workflow.resolved.artifact(named) if named else None,
+        fit=f"sluicegate router fit {workflow.path} --task answer",
     )

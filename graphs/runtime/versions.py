@@ -1,7 +1,7 @@
 """The versions of workflows that have run in this home: where each is, and a copy of its files.
 
-A waiting run may outlive an edit of its workflow. The copy lets it finish on the version it started with: everything
-that the digest covers (config, prompts, policies, router artifact), in the same places relative to each other.
+A waiting run may outlive an edit of its workflow. The copy lets it finish on the version it started with: config,
+prompts (managed ones with the text they had), policies and artifacts, in the same places relative to each other.
 """
 
 import json
@@ -11,10 +11,11 @@ import uuid
 from collections.abc import Iterable
 from pathlib import Path
 
-from sluicegate.errors import NotFoundError, RunError
+from sluicegate.errors import ModelError, NotFoundError, RunError
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.versions_postgres import SharedVersions
 from sluicegate.home import home, private_folder, tighten, write_private
+from sluicegate.policies.cedar.sources import BASE
 from sluicegate.storage.postgres import configured
 
 __all__ = ["current", "keep", "kept"]
@@ -24,7 +25,7 @@ def keep(workflow: Workflow, *, present: bool = True) -> None:
     """Record this version; costs one look at a folder when it is known.
 
     `present`: runs of this name use it from now on; False for a challenger in shadow mode. Raises `RunError`
-    SG607, SG625.
+    SG607, SG625, `ModelError` SG311 (an artifact changed since it was loaded).
     """
     folder, present = _folder(workflow.digest), present and not _of_home(workflow.path)
     _keep_here(workflow, folder, present=present)
@@ -41,15 +42,25 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
         _point(workflow.name, origin)
     if folder.is_dir():
         return
-    files, named = [file.resolve() for file in _files(workflow)], [path.resolve() for path in _only_named(workflow)]
-    root = Path(os.path.commonpath([path.parent for path in (*files, *named)]))
+    contents = {file.resolve(): content for file, content in _contents(workflow)}
+    fitted = (artifact for artifact in workflow.resolved.artifacts.values() if artifact.hash)
+    artifacts = {artifact.folder.resolve(): artifact for artifact in fitted}
+    copied = [*_policy_extras(workflow), *(path for folder in artifacts for path in folder.glob("*") if path.is_file())]
+    named = [path.resolve() for path in _only_named(workflow)]
+    root = Path(os.path.commonpath([path.parent for path in (*contents, *copied, *named)]))
     staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         private_folder(staged.parent)
-        for file in files:
+        for file in copied:
             target = staged / "files" / file.relative_to(root)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
+        for origin_folder, artifact in artifacts.items():
+            artifact.verify(staged / "files" / origin_folder.relative_to(root))
+        for file, content in contents.items():
+            target = staged / "files" / file.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
         for path in named:
             target = staged / "files" / path.relative_to(root)
             (target if path.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
@@ -59,6 +70,9 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
         write_private(staged / "origin.json", json.dumps({**origin, "start": str(start)}))
         tighten(staged)
         staged.rename(folder)
+    except ModelError:
+        shutil.rmtree(staged, ignore_errors=True)
+        raise
     except OSError as error:
         shutil.rmtree(staged, ignore_errors=True)
         if not folder.is_dir():  # another process may have been faster
@@ -130,16 +144,19 @@ def _point(name: str, origin: dict[str, str]) -> None:
         raise RunError("SG607", f"cannot write {pointer}: {error.strerror}") from error
 
 
-def _files(workflow: Workflow) -> Iterable[Path]:
-    """Every file that the digest covers."""
-    yield from workflow.source.files
-    for folder in workflow.prompt_folders:
-        yield from sorted(folder.glob("*.md"))
-    yield from sorted(path for path in workflow.policy_folder.glob("policies/*") if path.is_file())
-    for pattern in workflow.config.policy.files:
-        yield from sorted(workflow.policy_folder.glob(pattern))
-    for artifact in filter(None, workflow.config.router.artifacts):
-        yield from sorted(path for path in workflow.find(artifact).glob("*") if path.is_file())
+def _contents(workflow: Workflow) -> Iterable[tuple[Path, bytes]]:
+    """Every file that the digest covers, with what was loaded from it."""
+    yield from workflow.source.contents.items()
+    for prompt in workflow.resolved.prompts.values():
+        yield prompt.file, prompt.content
+    for policy in workflow.resolved.policies:
+        if policy.path and BASE not in policy.path.parents:
+            yield policy.path, policy.text.encode()
+
+
+def _policy_extras(workflow: Workflow) -> Iterable[Path]:
+    """What lies beside the policies, such as their examples."""
+    yield from (path.resolve() for path in workflow.policy_folder.glob("policies/*") if path.is_file())
 
 
 def _only_named(workflow: Workflow) -> Iterable[Path]:

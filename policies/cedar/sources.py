@@ -39,6 +39,8 @@ class PolicyFile:
     name: str
     """As error messages show it."""
     text: str
+    path: Path | None = None
+    """The file; None for a text that is in none."""
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -114,6 +116,6 @@ def policy_files(folder: Path | None = None, config: PolicyConfig | None = None)
 
 def _read(path: Path, name: str) -> PolicyFile:
     try:
-        return PolicyFile(name, path.read_text(encoding="utf-8"))
+        return PolicyFile(name, path.read_text(encoding="utf-8"), path)
     except (OSError, UnicodeDecodeError) as error:
         raise PolicyError("SG201", f"cannot read {path}: {error}", hint="Save it as UTF-8 text") from error

@@ -55,6 +55,7 @@ CODES: dict[str, str] = {
     "SG116": "unknown guard",
     "SG117": "unknown tool",
     "SG118": "extends: broken or circular",
+    "SG119": "managed prompt unavailable: another text is used",
     "SG120": "syntax error in a condition",
     "SG121": "condition does not type-check",
     "SG122": "unknown field in a condition",

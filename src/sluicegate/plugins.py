@@ -6,9 +6,17 @@ from typing import Any, TypeVar
 
 from sluicegate.errors import ConfigError, Problem
 
-__all__ = ["with_installed"]
+__all__ = ["packages", "with_installed"]
 
 T = TypeVar("T")
+
+
+def packages(group: str) -> dict[str, str]:
+    """The package and version that each entry point of a group comes from, ``NAME VERSION``; loads none."""
+    return {
+        entry.name: f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
+        for entry in entry_points(group=group)
+    }
 
 
 def with_installed(built_in: Iterable[T], *, group: str, of: type[T], code: str, what: str) -> dict[str, T]:

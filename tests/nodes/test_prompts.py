@@ -1,11 +1,9 @@
 """Prompt files: sections, versions, placeholders, and values that are only text."""
 
-from pathlib import Path
-
 import pytest
 
 from sluicegate.errors import ConfigError
-from sluicegate.nodes.prompts import PromptFolder, fill, parse, placeholders
+from sluicegate.nodes.prompts import PromptSet, fill, parse, placeholders
 
 TEXT = """---
 id: answer
@@ -41,20 +39,8 @@ def test_placeholders_are_found_where_they_stand() -> None:
     assert list(placeholders(text)) == [("a", 0), ("b.c", 6), ("not so", 16)]
 
 
-def test_an_overlays_prompt_comes_first(tmp_path: Path) -> None:
-    base, own = tmp_path / "base", tmp_path / "own"
-    for folder, word in ((base, "base"), (own, "own")):
-        folder.mkdir()
-        (folder / "answer.md").write_text(word)
-    (base / "other.md").write_text("only in base")
-    prompts = PromptFolder([own, base])
+def test_an_unknown_prompt_is_an_error() -> None:
+    prompts = PromptSet({"answer": "own"})
     assert prompts.render("answer").messages[0].content == "own"
-    assert prompts.render("other").messages[0].content == "only in base"
     with pytest.raises(ConfigError, match="SG114"):
         prompts.render("nothing")
-
-
-def test_a_managed_text_replaces_the_file(tmp_path: Path) -> None:
-    (tmp_path / "answer.md").write_text("file")
-    prompts = PromptFolder([tmp_path], lambda name, text: f"{name} managed, not {text}")
-    assert prompts.render("answer").messages[0].content == "answer managed, not file"

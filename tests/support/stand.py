@@ -19,7 +19,7 @@ import httpx
 import uvicorn
 
 from sluicegate import Limits, Service
-from sluicegate.graphs.config.load import load
+from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
@@ -67,9 +67,9 @@ class OnFakes(Opened):
     def warm(self) -> None: ...
 
 
-def version(path: Path) -> Opened:
+def version(source: Path | Workflow) -> Opened:
     """As `open_workflow`, with fakes behind."""
-    workflow = load(path)
+    workflow = source if isinstance(source, Workflow) else load(source)
     keep(workflow)
     tracer = RecordingTracer(Store(home() / "store.sqlite"))
     given = services(

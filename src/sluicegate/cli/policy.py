@@ -95,10 +95,10 @@ def explain(
 
 def _opened(config: Path) -> "tuple[Workflow, CedarEngine]":
     from sluicegate.graphs.config.load import load
-    from sluicegate.policies.cedar.engine import load_engine
+    from sluicegate.policies.cedar.engine import CedarEngine
 
     workflow = load(config / "workflow.yaml" if config.is_dir() else config)
-    return workflow, load_engine(workflow.policy_folder, workflow.config.policy)
+    return workflow, CedarEngine(workflow.resolved.policies, schema=workflow.resolved.schema)
 
 
 def _pairs(given: list[str] | None) -> dict[str, Any]:

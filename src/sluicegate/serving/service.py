@@ -24,6 +24,7 @@ from sluicegate.errors import NotFoundError, NotWaitingError, RunError, Sluicega
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.evals.shadow.shadow_worker import ShadowProcess
+from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
@@ -55,6 +56,8 @@ _AFTER_S = 0.02
 """Delay before the shadow is offered a finished run, so that its caller has the answer first."""
 _SHADOW_S = 1.0
 _SWEEP_S = 30.0
+_PROMPTS_S = 20.0
+"""Seconds between two looks for new texts of managed prompts."""
 _POLL_S = 0.1
 
 log = logging.getLogger(__name__)
@@ -71,7 +74,7 @@ class Service:
         limits: Limits | None = None,
         follow: bool = True,
         beside: Callable[[str], ShadowProcess] = ShadowProcess,
-        open_version: Callable[[Path], Opened] = open_workflow,
+        open_version: Callable[[Path | Workflow], Opened] = open_workflow,
     ) -> None:
         """`follow` False serves `config` regardless of promotions. Nothing is opened before the block is entered."""
         self._config, self._follow, self._open_version = Path(config), follow, open_version
@@ -126,6 +129,7 @@ class Service:
         self._background(self._every(_REFRESH_S, lambda: asyncio.to_thread(self.versions.refresh)))
         self._background(self._every(_SHADOW_S, self._shadowing))
         self._background(self._every(_SWEEP_S, self._sweep, at_once=True))
+        self._background(self._every(_PROMPTS_S, lambda: asyncio.to_thread(self.versions.refresh_prompts)))
 
     async def _end(self) -> None:
         if self._door is None or self._door.closed:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sluicegate.errors import SluicegateError
 from sluicegate.evals.promotion import champions
-from sluicegate.graphs.config.load import load
+from sluicegate.graphs.config.load import Workflow, load, refreshed
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.versions import kept
 from sluicegate.serving.progress import watched
@@ -33,7 +33,7 @@ class Versions:
     """Safe to use from any thread. Opening one takes as long as `open_workflow`, and raises what it raises."""
 
     def __init__(
-        self, config: Path, *, follow: bool = True, open_version: Callable[[Path], Opened] = open_workflow
+        self, config: Path, *, follow: bool = True, open_version: Callable[[Path | Workflow], Opened] = open_workflow
     ) -> None:
         """`follow` False serves the given file regardless of promotions."""
         self.name = load(config).name
@@ -46,6 +46,7 @@ class Versions:
         self.promoted = 0
         """The number of the promotion or rollback that is followed; 0 for the named file."""
         self._path: Path | None = None
+        self._refused = ""
         if not (follow and self.refresh()):
             self.serving = self._opened(config)
 
@@ -75,6 +76,28 @@ class Versions:
         log.info("%s is served by version %s, %s", self.name, self.serving.workflow.version, entry["digest"][:12])
         return True
 
+    def refresh_prompts(self) -> None:
+        """Serve the present texts of the prompts that are managed in Langfuse; an unusable one changes nothing.
+
+        Costs nothing when the serving version has none, which every promoted copy has not: it keeps the texts that it
+        was compared with.
+        """
+        before = self.serving
+        try:
+            fresh = refreshed(before.workflow)
+            if fresh is None:
+                return
+            opened = self._opened(fresh)
+        except SluicegateError as error:
+            if str(error) != self._refused:
+                log.warning("%s stays with %s: %s", self.name, before.workflow.digest[:12], error)
+            self._refused = str(error)
+            return
+        self._refused = ""
+        if self.serving is before:  # no promotion came first
+            self.serving = opened
+            log.info("%s is served with changed prompts, %s", self.name, opened.workflow.digest[:12])
+
     def of(self, digest: str, path: Path | None = None) -> Opened:
         """The version of this digest, open. Raises `RunError` SG604 when no copy of it was kept."""
         with self._lock:
@@ -88,8 +111,8 @@ class Versions:
         with self._lock:
             return list(self._open.values())
 
-    def _opened(self, path: Path) -> Opened:
-        opened = self._open_version(path)
+    def _opened(self, source: Path | Workflow) -> Opened:
+        opened = self._open_version(source)
         opened.runner.services = watched(opened.runner.services)
         with self._lock:
             self._open[opened.workflow.digest] = opened

@@ -14,7 +14,7 @@ from sluicegate.evals.evaluation.estimate import CostBounds, estimate, must_fit,
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.models.tokens import upper_tokens
-from sluicegate.nodes.prompts import PromptFolder
+from sluicegate.nodes.prompts import PromptSet
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.services import ModelRequest
 from sluicegate.state import DocumentRef
@@ -63,7 +63,7 @@ def opened(label: str = "outage_report", confidence: float = 0.9, **more: Any) -
     given: dict[str, Any] = {
         "models": Priced(parsed={"sentences": [1]}),
         "retriever": Full({"h1": PASSAGE}),
-        "prompts": PromptFolder(workflow.prompt_folders),
+        "prompts": PromptSet({name: prompt.text for name, prompt in workflow.resolved.prompts.items()}),
         **more,
     }
     return open_workflow(workflow, dry=True, shadow=True, change=fakes(label, confidence, **given))

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
-from sluicegate.nodes.prompts import PromptFolder
+from sluicegate.nodes.prompts import PromptSet
 from sluicegate.observe.exporters.experiments import Evaluated, send_experiment
 from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_keys
-from sluicegate.observe.prompts import langfuse_prompts, reference
+from sluicegate.observe.prompts import Fetched, langfuse_prompts, reference
 from sluicegate.observe.tracing.instrument import TracedModels, TracedPrompts
 from sluicegate.services import ModelRequest
 from tests.support.fakes import FakeModels
@@ -50,70 +50,82 @@ def managed_prompt(kind: str, prompt: Any, version: int = 7) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def folder(path: Path, keys: Keys | None, warn: Any = None) -> PromptFolder:
-    (path / "answer.md").write_text(FILE)
-    return PromptFolder([path], langfuse_prompts(keys, timeout_s=1, warn=warn or (lambda line: None)))
+def fetched(keys: Keys) -> Fetched:
+    fetch, named = langfuse_prompts(keys, timeout_s=1), reference(FILE)
+    assert fetch
+    assert named
+    return fetch("answer", named)
+
+
+def prompts(keys: Keys) -> PromptSet:
+    return PromptSet({"answer": fetched(keys).text or ""})
 
 
 def test_the_front_matter_names_the_prompt() -> None:
-    assert reference(FILE) == ("desk-answer", "staging")
-    assert reference("---\nid: a\nlangfuse: 'x'\n---\nhi") == ("x", "production")
+    named = reference(FILE)
+    assert named
+    assert (str(named), named.line) == ("desk-answer@staging", 4)
+    assert named.without == FILE.replace("langfuse: desk-answer@staging", "")
+    assert str(reference("---\nid: a\nlangfuse: 'x'\n---\nhi")) == "x@production"
     assert reference("---\nid: a\n---\nlangfuse: no@no\n---\n") is None
 
 
-def test_a_managed_prompt_stands_in_for_the_file(server: Receiver, tmp_path: Path) -> None:
+def test_a_managed_prompt_replaces_the_file(server: Receiver) -> None:
     messages = [{"role": "system", "content": "From Langfuse."}, {"role": "user", "content": "{{question}}"}]
     server.prompts["desk-answer", "staging"] = managed_prompt("chat", messages)
-    prompt = folder(tmp_path, Keys(PUBLIC, SECRET, server.url)).render("answer", question="Why?")
+    prompt = prompts(Keys(PUBLIC, SECRET, server.url)).render("answer", question="Why?")
     assert [(m.role, m.content) for m in prompt.messages] == [("system", "From Langfuse."), ("user", "Why?")]
     assert (prompt.id, prompt.version) == ("answer", "langfuse:desk-answer@7")
 
 
-def test_a_managed_text_prompt(server: Receiver, tmp_path: Path) -> None:
+def test_a_managed_text_prompt(server: Receiver) -> None:
     server.prompts["desk-answer", "staging"] = managed_prompt("text", "Say it: {{question}}")
-    prompt = folder(tmp_path, Keys(PUBLIC, SECRET, server.url)).render("answer", question="Why?")
+    prompt = prompts(Keys(PUBLIC, SECRET, server.url)).render("answer", question="Why?")
     assert [(m.role, m.content) for m in prompt.messages] == [("user", "Say it: Why?")]
 
 
-def test_it_is_cached(server: Receiver, tmp_path: Path) -> None:
-    server.prompts["desk-answer", "staging"] = managed_prompt("text", "{{question}}")
+@pytest.mark.parametrize("status", [401, 404, 500])
+def test_what_was_fetched_last_continues_while_the_server_fails(server: Receiver, status: int) -> None:
     keys = Keys(PUBLIC, SECRET, server.url)
-    folder(tmp_path, keys)
-    folder(tmp_path, keys)
-    assert len([path for _, path, _ in server.requests if "prompts" in path]) == 1
-
-
-@pytest.mark.parametrize("status", [0, 401, 500])
-def test_the_file_is_the_fallback(server: Receiver, tmp_path: Path, status: int) -> None:
     server.status = status
-    said: list[str] = []
-    prompt = folder(tmp_path, Keys(PUBLIC, SECRET, server.url), said.append).render("answer", question="Why?")
-    assert prompt.messages[0].content == "From the file."
-    assert prompt.version == "2"
-    assert len(said) == 1
-    assert "desk-answer@staging of Langfuse is unavailable" in said[0]
+    assert fetched(keys).text is None
+    assert fetched(keys).fault
+    server.status = 0
+    server.prompts["desk-answer", "staging"] = managed_prompt("text", "{{question}}")
+    known = fetched(keys)
+    assert (known.version, known.fault) == ("langfuse:desk-answer@7", "")
+    server.status = status
+    stale = fetched(keys)
+    assert (stale.text, stale.version) == (known.text, known.version)
+    assert stale.fault
+    server.status = 0
+    server.prompts["desk-answer", "staging"] = managed_prompt("text", "New: {{question}}", version=8)
+    assert fetched(keys).version == "langfuse:desk-answer@8"
 
 
-def test_a_dead_server_leaves_the_file(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
-    said: list[str] = []
-    prompt = folder(tmp_path, Keys(PUBLIC, SECRET, url), said.append).render("answer", question="Why?")
-    assert prompt.version == "2"
-    assert said
+def test_a_dead_server_is_asked_once() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        keys = Keys(PUBLIC, SECRET, f"http://127.0.0.1:{listening.getsockname()[1]}")
+        fetch, named = langfuse_prompts(keys, timeout_s=1), reference(FILE)
+        assert fetch
+        assert named
+        assert all(fetch(name, named).fault for name in ("answer", "facts", "draft"))
+        listening.settimeout(0.1)
+        listening.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            listening.accept()
     forget_clients()
 
 
 def test_without_keys_the_sdk_is_not_even_imported(tmp_path: Path) -> None:
-    (tmp_path / "answer.md").write_text(FILE)
     code = (
-        "import sys, pathlib; from sluicegate.observe.prompts import langfuse_prompts; "
+        "import sys; from sluicegate.observe.prompts import langfuse_prompts; "
         "from sluicegate.observe.exporters.destinations import configured_exporters, destinations; "
         "from sluicegate.observe.tracing.tracer import RecordingTracer; "
         "from sluicegate.observe.tracing.store import Store; "
-        f"text = pathlib.Path({str(tmp_path / 'answer.md')!r}).read_text(); "
-        "assert langfuse_prompts()('answer', text) is None; assert configured_exporters() == []; "
+        "assert langfuse_prompts() is None; assert configured_exporters() == []; "
         f"store = Store({str(tmp_path / 's.sqlite')!r}); tracer = RecordingTracer(store, configured_exporters())\n"
         "with tracer.run('r', workflow='w'): pass\n"
         "tracer.close(); print(destinations()); "
@@ -127,9 +139,9 @@ async def test_a_generation_links_to_its_managed_prompt(server: Receiver, tmp_pa
     server.prompts["desk-answer", "staging"] = managed_prompt("text", "{{question}}")
     keys = Keys(PUBLIC, SECRET, server.url)
     store, tracer = open_tracer(tmp_path, QueuedExporter(LangfuseSender(keys)))
-    prompts, models = TracedPrompts(folder(tmp_path, keys)), TracedModels(FakeModels(), tracer)
+    traced, models = TracedPrompts(prompts(keys)), TracedModels(FakeModels(), tracer)
     with tracer.run("r", workflow="w"), tracer.node("answer", "slm-answer", "chain"):
-        prompt = prompts.render("answer", question="Why?")
+        prompt = traced.render("answer", question="Why?")
         await models.chat(ModelRequest("slm", prompt.messages, 10, prompt=prompt.reference, prompt_hash=prompt.hash))
     assert tracer.flush(5)
     tracer.close()
