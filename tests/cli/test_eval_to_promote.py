@@ -120,7 +120,7 @@ def test_an_evaluation_that_is_killed_goes_on_where_it_stopped(desk: Path, own_h
         [sys.executable, "-m", "sluicegate", "eval", str(desk), str(data)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    results, deadline = own_home / "evals" / "results.sqlite", time.monotonic() + 60
+    results, deadline = own_home / "evals" / "results.sqlite", time.monotonic() + 180
     while not known(results) and killed.poll() is None and time.monotonic() < deadline:
         time.sleep(0.02)
     os.kill(killed.pid, signal.SIGKILL)
