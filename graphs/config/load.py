@@ -282,12 +282,13 @@ def _managed(name: str, prompt: ResolvedPrompt, fetch: Fetch | None, faults: Fau
         return prompt
     place = replace(prompt.place, line=named.line)
     fetched = fetch(name, named) if fetch else Fetched(None)
+    warning = ""
     if fetched.fault:
         used = fetched.version or "its file"
-        what = f"prompt {name}: {named} is unavailable in Langfuse ({fetched.fault}); using {used}"
-        faults.problems.append(Problem("SG119", what, place, severity="warning"))
+        warning = f"prompt {name}: {named} is unavailable in Langfuse ({fetched.fault}); using {used}"
+        faults.problems.append(Problem("SG119", warning, place, severity="warning"))
     text = named.without if fetched.text is None else fetched.text
-    return ResolvedPrompt(prompt.file, text.encode(), place, managed=named, version=fetched.version)
+    return ResolvedPrompt(prompt.file, text.encode(), place, managed=named, version=fetched.version, warning=warning)
 
 
 def _artifacts(config: WorkflowConfig, folders: Sequence[Path]) -> dict[str, ResolvedArtifact]:

@@ -33,6 +33,8 @@ class ResolvedPrompt:
     """Which prompt of Langfuse it is, also when its file stands in."""
     version: str = ""
     """``langfuse:NAME@VERSION`` when Langfuse gave the text; empty when the file did."""
+    warning: str = ""
+    """Which text replaces the one that Langfuse could not give."""
 
     @property
     def text(self) -> str:

@@ -81,9 +81,9 @@ def open_workflow(
     """
     workflow = path if isinstance(path, Workflow) else load(path)
     folder, shared, config, resolved = home(), place(), workflow.config, workflow.resolved
-    for warning in workflow.warnings:
-        if warning.code == "SG119":
-            log.warning("%s", warning.message)
+    for prompt in resolved.prompts.values():
+        if prompt.warning:
+            log.warning("%s", prompt.warning)
     models = models or ModelSet(config.models)
     tracer = tracer or _tracer(workflow)
     keep(workflow, present=not (dry or shadow))
@@ -205,7 +205,5 @@ def _confidence(workflow: Workflow) -> Confidence:
     from sluicegate.routing.answers.answer import load_answers
 
     named = workflow.config.router.answers
-    return load_answers(
-        workflow.resolved.artifact(named) if named else None,
-        fit=f"sluicegate router fit {workflow.path} --task answer",
-    )
+    folder = workflow.resolved.artifact(named) if named else None
+    return load_answers(folder, fit=f"sluicegate router fit {workflow.path} --task answer")

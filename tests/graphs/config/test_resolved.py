@@ -91,12 +91,15 @@ def test_placeholders_of_a_managed_prompt_are_checked_at_its_reference(managed: 
     assert found.suggestion == "question"
 
 
-def test_without_an_answer_the_file_is_used_with_a_warning_and_in_the_digest(managed: Path, server: Receiver) -> None:
+def test_without_an_answer_the_file_is_used_with_a_warning_and_in_the_digest(
+    managed: Path, server: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
     server.status = 500
     alone = load(managed)
     assert [(one.code, one.severity) for one in alone.warnings] == [("SG119", "warning")]
     assert "using its file" in alone.warnings[0].message
     assert said(alone) == "From the file: Why?"
+    assert alone.warnings[0].message in caplog.messages
     server.status = 0
     reached = load(managed)
     assert reached.digest != alone.digest
