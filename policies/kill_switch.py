@@ -5,7 +5,6 @@ changed, so a switch takes effect in all running processes at their next check. 
 everything off, since its content is unknown.
 """
 
-import fcntl
 import json
 import os
 import tempfile
@@ -17,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import BudgetError, CorruptError, RunError, nearest
-from sluicegate.home import home, private_opener
+from sluicegate.home import home
+from sluicegate.storage.file_lock import locked_file
 
 __all__ = ["KINDS", "KillSwitch", "Switched"]
 
@@ -100,8 +100,7 @@ class KillSwitch:
     def _writing(self) -> Generator[dict[str, Switched]]:
         """The entries, written back in one step while no other process writes."""
         try:
-            with open(self.path.with_suffix(".lock"), "w", opener=private_opener) as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            with locked_file(self.path.with_suffix(".lock")):
                 entries = self._read() if self.path.exists() else {}
                 yield entries
                 with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.path.parent, delete=False) as fresh:

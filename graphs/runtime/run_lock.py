@@ -17,6 +17,7 @@ from pathlib import Path
 from sluicegate.errors import LockedError, RunError
 from sluicegate.state import State
 from sluicegate.storage.database import Place, PostgresDatabase
+from sluicegate.storage.file_lock import try_lock_byte, unlock_byte
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import RUNS_AT_WORK
 
@@ -102,37 +103,20 @@ def _locked(home: Path, run: str) -> Generator[None]:
         if (process, home) not in _files:
             _files[process, home] = os.open(home / "runs.lock", os.O_RDWR | os.O_CREAT, 0o600)
         file = _files[process, home]
-        _lock(file, _offset(run), run)
+        if not try_lock_byte(file, _offset(run)):
+            raise _busy(run)
         _held.add(place)
     try:
         yield
     finally:
         with _guard:
             _held.discard(place)
-            _unlock(file, _offset(run))
+            unlock_byte(file, _offset(run))
 
 
 def _offset(run: str) -> int:
-    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:7])
-
-
-def _lock(file: int, offset: int, run: str) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks: there, a run is exclusive only within its process
-        return
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
-    except OSError as error:
-        raise _busy(run) from error
-
-
-def _unlock(file: int, offset: int) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        return
-    fcntl.lockf(file, fcntl.LOCK_UN, 1, offset)
+    # below 16 TiB, where some file systems end: Windows locks a byte by moving to it
+    return int.from_bytes(hashlib.sha256(run.encode()).digest()[:5])
 
 
 def _busy(run: str) -> RunBusy:

@@ -5,11 +5,10 @@ history and an event of the audit log, which is written first: what cannot be lo
 `champion` is cheap enough to ask before every request, and so a running process follows a promotion without restart.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -17,6 +16,7 @@ from typing import Any, Literal, TypedDict
 from sluicegate.errors import CorruptError, RunError
 from sluicegate.home import home, private_folder, private_opener
 from sluicegate.observe.audit.log import open_audit
+from sluicegate.storage.file_lock import locked_file
 
 __all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback"]
 
@@ -161,13 +161,12 @@ def _change(workflow: str, entries: list[ServedVersion], new: ServedVersion) -> 
 def _locked(workflow: str) -> Generator[list[ServedVersion]]:
     """One change at a time, across processes."""
     file = _file(workflow)
-    try:
-        private_folder(file.parent)
-        lock = os.fdopen(private_opener(str(file.with_suffix(".lock")), os.O_WRONLY | os.O_CREAT), "w")
-    except OSError as error:
-        raise RunError("SG607", f"cannot write {file.parent}: {error.strerror}") from error
-    with lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with ExitStack() as held:
+        try:
+            private_folder(file.parent)
+            held.enter_context(locked_file(file.with_suffix(".lock")))
+        except OSError as error:
+            raise RunError("SG607", f"cannot write {file.parent}: {error.strerror}") from error
         yield history(workflow)
 
 

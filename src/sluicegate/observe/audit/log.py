@@ -7,7 +7,6 @@ append completes or cuts it, and logs that. Any other difference between head an
 more is written.
 """
 
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_ch
 from sluicegate.observe.audit.keys import private_key, public_pem
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.storage import sqlite
+from sluicegate.storage.file_lock import try_lock, unlock
 from sluicegate.storage.postgres import Server, configured
 
 __all__ = ["AuditLog", "AuditSettings", "open_audit", "segment_name", "segments"]
@@ -90,7 +90,7 @@ class AuditLog:
         with self._locked():
             if not _size(folder / "head"):
                 # room for the head is taken now: a full disk may not strike between a record and its head
-                os.pwrite(self._head_file, b" " * (2 * _SLOT), 0)
+                _write_at(self._head_file, b" " * (2 * _SLOT), 0)
             if self._current_head() == _EMPTY:
                 self._put_head(**_EMPTY)
 
@@ -202,27 +202,22 @@ class AuditLog:
             try:
                 yield
             finally:
-                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+                unlock(self._lock_file)
 
     def _take_lock(self) -> None:
         """Lock the log, or raise that another process holds it: a stopped one must not block every request."""
         until = time.monotonic() + sqlite.PATIENCE_S
-        while True:
-            try:
-                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise LockedError(
-                        f"the audit log in {self.folder} is locked by another process",
-                        hint="Try again when it is done",
-                    ) from None
-                time.sleep(0.001)
-            else:
-                return
+        while not try_lock(self._lock_file):
+            if time.monotonic() > until:
+                raise LockedError(
+                    f"the audit log in {self.folder} is locked by another process",
+                    hint="Try again when it is done",
+                )
+            time.sleep(0.001)
 
     def _current_head(self) -> dict[str, Any]:
         """The head, after making sure that the file ends where it says."""
-        slots = os.pread(self._head_file, 2 * _SLOT, 0)
+        slots = _read_at(self._head_file, 2 * _SLOT, 0)
         if slots != self._head_bytes or not self._head:
             self._head = self._newest(slots)
             self._head_bytes = slots
@@ -252,7 +247,7 @@ class AuditLog:
     def _recover(self, segment: int, size: int) -> None:
         """Recover what a killed process left after the head: at most one record, whole or torn."""
         descriptor = self._open(segment)
-        rest = os.pread(descriptor, 64_000_000, size) if os.fstat(descriptor).st_size > size else b""
+        rest = _read_at(descriptor, 64_000_000, size) if os.fstat(descriptor).st_size > size else b""
         if not rest or rest.count(b"\n") > 1 or (b"\n" in rest and not rest.endswith(b"\n")):
             raise _tampered(self.folder, f"{segment_name(segment)} does not end where its head says")
         found = parsed(rest)
@@ -291,7 +286,7 @@ class AuditLog:
         head = checkpoint(self._key, seq=seq, hash=hash, segment=segment, size=size)
         slot = canonical(head).ljust(_SLOT - 1) + b"\n"
         start = seq % 2 * _SLOT
-        os.pwrite(self._head_file, slot, start)
+        _write_at(self._head_file, slot, start)
         known = self._head_bytes.ljust(2 * _SLOT)
         self._head_bytes = known[:start] + slot + known[start + _SLOT :]
         self._head = head
@@ -338,6 +333,17 @@ def _write_all(descriptor: int, line: bytes) -> None:
     while line:
         # a disk that is nearly full takes a part and fails at the rest
         line = line[os.write(descriptor, line) :]
+
+
+def _read_at(descriptor: int, size: int, offset: int) -> bytes:
+    # `pread` is not on Windows; whoever is here holds the lock, so that the file's position is its own
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, size)
+
+
+def _write_at(descriptor: int, content: bytes, offset: int) -> None:
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    _write_all(descriptor, content)
 
 
 _sync = getattr(os, "fdatasync", os.fsync)
