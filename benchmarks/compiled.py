@@ -11,11 +11,13 @@ import json
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from sluicegate.graphs.conditions.conditions import Conditions
+from sluicegate.graphs.config.load import load
 from sluicegate.graphs.config.models import IntentConfig
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.runtime.build import build
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.ledger import server
 from tests.support.fakes import services
 
+HELPDESK = Path(__file__).resolve().parent.parent / "configs" / "helpdesk" / "workflow.yaml"
 NODES, ROUNDS = 7, 150
 
 
@@ -120,7 +123,10 @@ def measure() -> dict[str, float]:
             "postgres_unflushed_ms": compiled(open_checkpoints(Server(unflushed))),
         }
         best = asyncio.run(_fastest(variants))
+    condition, state = Conditions().compile("router.threshold < 0.9"), {"route": {"threshold": 0.5}}
     return {
+        "load_ms": round(min(timeit.repeat(lambda: load(HELPDESK), number=1, repeat=5)) * 1000, 1),
+        "condition_us": round(min(timeit.repeat(lambda: condition.evaluate(state), number=1000, repeat=5)) * 1000, 2),
         **{name: round(value, 2) for name, value in best.items()},
         "compiled_ratio": round(best["compiled_ms"] / best["by_hand_ms"], 3),
         "checkpointed_ratio": round(best["checkpointed_ms"] / best["compiled_ms"], 3),

@@ -1,6 +1,6 @@
 """Conditions: what they read, what they are worth on a state, and on partial facts."""
 
-import time
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -144,13 +144,20 @@ def test_fields_follow_the_state() -> None:
     assert "route.threshold" not in known
 
 
-def test_evaluation_takes_microseconds() -> None:
+def test_an_evaluation_reads_the_fields_it_names_and_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     condition = _compile("intent.confidence < router.threshold && intent.label == 'reset'")
-    rounds = []
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(500):
-            condition.evaluate(STATE)
-        rounds.append((time.perf_counter() - started) / 500)
-    # 4 µs on an idle core; the bound leaves room for a busy machine
-    assert min(rounds) < 50e-6
+    monkeypatch.setattr("sluicegate.graphs.conditions.conditions._environment", None)
+    read: list[str] = []
+
+    class Watched(dict[str, Any]):
+        def __getitem__(self, key: str) -> Any:
+            read.append(key)
+            return super().__getitem__(key)
+
+        def get(self, key: str, default: Any = None) -> Any:
+            read.append(key)
+            return super().get(key, default)
+
+    state: Mapping[str, Any] = Watched(STATE)
+    assert condition.evaluate(state)
+    assert sorted(read) == ["intent", "intent", "route"]

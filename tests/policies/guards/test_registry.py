@@ -1,4 +1,3 @@
-import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from typing import Any
@@ -8,7 +7,7 @@ import pytest
 from sluicegate import plugins
 from sluicegate.errors import ConfigError
 from sluicegate.policies.guards import registry
-from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject
+from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.settings import GuardSettings
 
@@ -57,10 +56,10 @@ def test_a_package_that_is_wrong_is_named(points: list[EntryPoint], name: str, v
 
 
 @pytest.mark.parametrize("piece", ["1", "1 ", "\n1234", "12-", "a.b@c.", "key_", "http://", "'a", "Aa ", "+1(", "&#1;"])
+@pytest.mark.timeout(100)
 def test_no_pattern_takes_for_ever(piece: str) -> None:
-    text = piece * (6000 // len(piece))
+    """With the cube of a text's length as its cost, a pattern would take hours here."""
+    subject = Subject(piece * (6000 // len(piece)), "output")
     for name in ("pii", "secrets", "tone", "citations", "injection"):
         kind = guards()[name]
-        start = time.perf_counter()
-        kind.make(kind.settings(), Helpers())(Subject(text, "output"))
-        assert time.perf_counter() - start < 4
+        assert isinstance(kind.make(kind.settings(), Helpers())(subject), Verdict)
