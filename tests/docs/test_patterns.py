@@ -1,34 +1,21 @@
 """What docs/patterns.md and docs/thirty-days.md tell people to type works, in the order of the page."""
 
-import importlib
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
 from tests.support import ROOT
-
-
-def commands(page: str) -> list[list[str]]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines() if line.startswith("sluicegate ")]
-
-
-def run(command: list[str]) -> Result:
-    """In this process: a program for each would load the libraries each time."""
-    module = importlib.import_module(f"sluicegate.cli.{command[1]}")
-    return CliRunner().invoke(module.app, command[2:])
+from tests.support.pages import commands, page, run
 
 
 @pytest.mark.slow
 def test_thirty_days_from_the_first_command_to_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "configs").mkdir()
     monkeypatch.chdir(tmp_path)
-    typed = commands("docs/thirty-days.md")
+    typed = commands(page("docs/thirty-days.md"))
     steps = {command[1] for command in typed}
     assert {"init", "check", "router", "ingest", "run", "approvals", "policy", "eval"} <= steps
     for command in typed:
@@ -40,9 +27,8 @@ def test_thirty_days_from_the_first_command_to_the_last(tmp_path: Path, monkeypa
 
 
 def test_the_rule_that_thirty_days_shows_is_that_of_the_pattern() -> None:
-    page = (ROOT / "docs" / "thirty-days.md").read_text(encoding="utf-8")
     config = (ROOT / "configs" / "patterns" / "6-human-handoff" / "workflow.yaml").read_text(encoding="utf-8")
-    shown = re.findall(r"^  - \{(when: .*), go: approve\}$", page, re.MULTILINE)
+    shown = re.findall(r"^  - \{(when: .*), go: approve\}$", page("docs/thirty-days.md"), re.MULTILINE)
     assert len(shown) == 2
     plain = re.sub(r",\s+go:", ", go:", config)
     assert all(f"{{{rule}, go: approve}}" in plain for rule in shown)
@@ -61,7 +47,7 @@ def test_without_its_first_branch_that_workflow_does_not_start(tmp_path: Path) -
 
 
 def test_the_commands_on_patterns_name_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    typed = commands("docs/patterns.md")
+    typed = commands(page("docs/patterns.md"))
     named = [
         part for command in typed for part in command if re.fullmatch(r"configs/patterns/[^/]+/workflow.yaml", part)
     ]
@@ -78,7 +64,7 @@ def test_the_commands_on_patterns_name_what_there_is(monkeypatch: pytest.MonkeyP
 
 
 def test_figures_stand_between_the_markers() -> None:
-    page = (ROOT / "docs" / "patterns.md").read_text(encoding="utf-8")
+    shown = page("docs/patterns.md")
     for name in ("measured", "tasks"):
-        between = page.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0]
+        between = shown.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0]
         assert between.count("|") > 20

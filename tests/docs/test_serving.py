@@ -13,12 +13,9 @@ import pytest
 
 from sluicegate.serving.http.endpoints import OPERATIONS
 from tests.support import ROOT
+from tests.support.pages import blocks, page
 
-PAGE = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = page("docs/serving.md")
 
 
 @pytest.fixture
@@ -34,7 +31,7 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def server(place: Path) -> Iterator[tuple[Path, str]]:
     """The server of the page, on a free port."""
-    (command,) = blocks("console")
+    (command,) = blocks(PAGE, "console")
     shell(place, "sluicegate token add first")
     process = subprocess.Popen(
         [sys.executable, "-m", *command.split(), "--port", "0"], cwd=place, stderr=subprocess.PIPE, text=True
@@ -62,21 +59,21 @@ def test_the_calls_of_the_page(server: tuple[Path, str]) -> None:
     if not shutil.which("curl"):
         pytest.skip("no curl")
     place, address = server
-    lines = "".join(blocks("sh")).replace("localhost:8080", address).splitlines()
+    lines = "".join(blocks(PAGE, "sh")).replace("localhost:8080", address).splitlines()
     # curl ends its answer without a line break
     told = shell(place, "\n".join(f"{line}; echo" if line.startswith("curl") else line for line in lines))
     said = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
     answered, waiting, approvals = said
     assert (answered["status"], answered["path"], answered["intent"]) == ("answered", "rag-slm", "printing")
     assert answered["citations"][0]["document"] == "kb-032"
-    assert set(json.loads(blocks("json")[0])) <= set(answered)
+    assert set(json.loads(blocks(PAGE, "json")[0])) <= set(answered)
     assert waiting["status"] == "waiting"
     assert [each["id"] for each in approvals["approvals"]] == [waiting["run"]]
 
 
 @pytest.mark.slow
 def test_the_program_of_the_page(place: Path) -> None:
-    (program,) = blocks("python")
+    (program,) = blocks(PAGE, "python")
     shell(place, "sluicegate ingest configs/helpdesk/workflow.yaml")
     (place / "program.py").write_text(program)
     assert shell(place, f"{sys.executable} program.py").startswith("answered rag-slm ")
