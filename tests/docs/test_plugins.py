@@ -1,4 +1,4 @@
-"""docs/plugins.md: its code is what `init --plugin` writes, which `tests/test_plugins.py` runs; its tables are whole."""
+"""docs/plugins.md: its code is what `init --plugin` writes and `tests/test_plugins.py` runs; its tables are whole."""
 
 import dataclasses
 import re
