@@ -1,6 +1,7 @@
 """With PostgreSQL, no call of the database is waited for on the event loop: runs of others go on meanwhile."""
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.storage.postgres import URL, Server, configured
 from tests.support import stand
 from tests.support.redacting import ANN, EVE, LEA, LEADS, OWN, Desk
+from tests.support.waiting import soon
 
 LEAD = principal("lea", ["helpdesk-lead"])
 
@@ -118,28 +120,33 @@ async def test_a_service(shared: Server, never_on_the_loop: Calls) -> None:
 
 
 async def test_the_loop_turns_while_the_server_makes_it_wait(shared: Server) -> None:
-    def slowly() -> None:
-        with shared.connection() as connection:
-            connection.execute("SELECT pg_sleep(0.5)")
+    turned = threading.Event()
 
-    waiting, turns = asyncio.create_task(shared.call(slowly)), 0
-    while not waiting.done():
-        await asyncio.sleep(0.01)
-        turns += 1
-    assert turns > 5
+    def slowly() -> bool:
+        with shared.connection() as connection:
+            connection.execute("SELECT 1")
+            return turned.wait(100)
+
+    waiting = asyncio.create_task(shared.call(slowly))
+    await asyncio.sleep(0)
+    turned.set()
+    assert await waiting
 
 
 async def test_what_was_begun_is_done_when_its_caller_is_cancelled(shared: Server) -> None:
-    done: list[int] = []
+    begun, released, done = threading.Event(), threading.Event(), list[int]()
 
     def slowly() -> None:
         with shared.connection() as connection:
-            connection.execute("SELECT pg_sleep(0.3)")
+            begun.set()
+            released.wait()
+            connection.execute("SELECT 1")
         done.append(1)
 
     task = asyncio.create_task(shared.call(slowly))
-    await asyncio.sleep(0.05)
+    await asyncio.to_thread(begun.wait)
     task.cancel()
+    released.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [1]
@@ -152,7 +159,8 @@ async def test_a_reservation_whose_caller_is_cancelled_is_given_back(shared: Ser
         task = asyncio.create_task(
             ledger.reserve(run="r", principal="p", intent="i", workflow="w", model="m", usd=0.5, tokens=1)
         )
-        await asyncio.sleep(0.2)
+        queued = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await soon(lambda: other.execute(queued).fetchone(), "it does not wait for the lock")
         task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

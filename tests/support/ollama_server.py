@@ -30,7 +30,8 @@ MODELS = {"smollm2:135m": "smollm2-135m", "all-minilm:latest": "all-minilm-l6-v2
 class Faults:
     """What goes wrong; nothing by default."""
 
-    delay_s: float = 0.0
+    held: threading.Event | None = None
+    """Answer nothing before it is set."""
     status: int = 0
     error: str = ""
     garbage: bool = False
@@ -132,7 +133,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: dict[str, Any]) -> None:
         faults = self.ollama.faults
         try:
-            time.sleep(faults.delay_s)
+            if faults.held:
+                faults.held.wait()
             if faults.status:
                 self._send(faults.status, {"error": faults.error})
                 return

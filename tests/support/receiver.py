@@ -8,7 +8,6 @@ import base64
 import gzip
 import json
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,7 +36,8 @@ class Receiver:
     version: str = "4.60.0"
     status: int = 0
     """Answer everything with this status; 0: be well."""
-    delay_s: float = 0.0
+    held: threading.Event | None = None
+    """Answer nothing before it is set."""
     limit_bytes: int = 0
     """Refuse larger bodies, unpacked, with 413."""
     spans: list[ReceivedSpan] = field(default_factory=list)
@@ -67,8 +67,8 @@ class Receiver:
 
     def answer(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any]:
         where = urlsplit(path)
-        if self.delay_s:
-            time.sleep(self.delay_s)
+        if self.held:
+            self.held.wait()
         if self.status:
             return self.status, {"message": "as told"}
         if where.path == "/api/public/health":

@@ -5,8 +5,8 @@ import math
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.retrieval.replay_retriever import ReplayRetriever
-from sluicegate.services import ModelRequest
 from tests.support.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
 from tests.support.flows import ANN, runner
 from tests.support.shadowing import answered, like, plan, registered
+from tests.support.waiting import soon
 
 
 def challenger(home: Path, **replaced: Any) -> Challenge:
@@ -49,9 +49,12 @@ async def hanging(_: Outcome) -> tuple[Outcome, float]:
     raise AssertionError
 
 
+RELEASED = threading.Event()
+
+
 async def blocking(_: Outcome) -> tuple[Outcome, float]:
     """Hangs in a way that no timeout of the loop ends."""
-    threading.Event().wait(3.0)
+    RELEASED.wait()
     raise AssertionError
 
 
@@ -79,44 +82,15 @@ async def test_a_bad_challenger_is_not_felt(own_home: Path, pairs: PairStore, ba
     made = runner(own_home)
     champion = await made.run("How?", ANN)
     shadow = Shadow(at, pairs, bad)
-    took: list[float] = []
-    for number in range(200):
-        started = time.perf_counter()
-        shadow.after(like(champion, number))
-        took.append(time.perf_counter() - started)
-    # a queue's lock, never a run: the largest of 200 on a busy machine is a pause of the scheduler
-    assert sorted(took)[190] < 0.002
-    again = await made.run("And how else?", ANN)
-    assert again.status == "answered"
-    started = time.perf_counter()
-    shadow.close(0.3)
-    assert time.perf_counter() - started < 2
-
-
-async def test_latency_of_the_champion_is_unchanged(own_home: Path, pairs: PairStore) -> None:
-    """Medians of runs with and without a shadow whose challenger hangs, in turn."""
-    at = registered(pairs, timeout_s=60.0, queue=4)
-    made = runner(own_home, services(models=Waits()))
-    shadow = Shadow(at, pairs, hanging)
-    alone: list[float] = []
-    shadowed: list[float] = []
-    for number in range(40):
-        started = time.perf_counter()
-        outcome = await made.run(f"Question {number}", ANN)
-        if number % 2:
-            shadow.after(outcome)
-            shadowed.append(time.perf_counter() - started)
-        else:
-            alone.append(time.perf_counter() - started)
-    shadow.close(0.1)
-    # generous to a busy machine; the benchmark measures the share exactly
-    assert sorted(shadowed)[10] < 1.3 * sorted(alone)[10]
-
-
-class Waits(FakeModels):
-    async def chat(self, request: ModelRequest) -> Any:
-        await asyncio.sleep(0.02)
-        return await super().chat(request)
+    RELEASED.clear()
+    try:
+        # one that hangs is neither waited for at the hand-over nor at the end, nor by a run
+        taken = [shadow.after(like(champion, number)) for number in range(200)]
+        assert set(taken) <= {"", "queue full"}
+        assert (await made.run("And how else?", ANN)).status == "answered"
+        shadow.close(0.3)
+    finally:
+        RELEASED.set()
 
 
 async def test_a_flood_is_shed_and_counted(own_home: Path, pairs: PairStore) -> None:
@@ -369,7 +343,7 @@ def test_a_claim_is_in_work_while_its_pair_can_come_and_lost_after(
     assert (other.in_work(at.number), other.shed(at.number)) == (2, {})
     pairs.add(at.number, Pair("r2", "b", today(), {}, {}), usd=0.01)
     assert (other.in_work(at.number), other.shed(at.number)) == (1, {})
-    late = time.time() + at.plan.timeout_s + 60
+    late = datetime.now(UTC).timestamp() + at.plan.timeout_s + 60
     monkeypatch.setattr("sluicegate.evals.shadow.pairs.time.time", lambda: late)
     assert (other.in_work(at.number), other.shed(at.number)) == (0, {"lost": 1})
     other.close()
@@ -379,8 +353,7 @@ async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pai
     at = registered(pairs)
     outcome = await answered(own_home)
     working = asyncio.create_task(pair_up(at, pairs, hanging, outcome, None, lambda _run: None))
-    await asyncio.sleep(0.1)
-    assert pairs.claimed(at.number, [outcome.run]) == {outcome.run}
+    assert await soon(lambda: pairs.claimed(at.number, [outcome.run])) == {outcome.run}
     working.cancel()
     with pytest.raises(asyncio.CancelledError):
         await working

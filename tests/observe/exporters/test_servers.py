@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from sluicegate.observe.tracing.store import RunFilter
 from tests.support import ROOT
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.scenario import first_stretch, last_stretch, open_tracer
+from tests.support.waiting import until
 
 
 def langfuse(url: str, **options: Any) -> QueuedExporter:
@@ -35,12 +36,11 @@ def dead_port() -> str:
 async def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path) -> None:
     url = dead_port()
     store, tracer = open_tracer(tmp_path, langfuse(url))
-    started = time.perf_counter()
     await first_stretch(tracer)
     await last_stretch(tracer)
-    assert not tracer.flush(5), "it says that nothing arrived"
-    tracer.close(5)
-    assert time.perf_counter() - started < 3, "neither the run nor the close waited for their deadlines"
+    # neither waits for its deadline, which would be for ever
+    assert not tracer.flush(10_000), "it says that nothing arrived"
+    tracer.close(10_000)
     [report] = tracer.report()
     assert (report.sent, report.waiting) == (0, 0)
     assert report.dropped == len(store.spans("run-1")) + len(store.scores("run-1"))
@@ -71,17 +71,18 @@ def test_a_program_that_never_closes_its_tracer_still_sends(tmp_path: Path) -> N
 
 
 async def test_a_slow_server_does_not_delay_a_run(tmp_path: Path) -> None:
-    with Receiver(delay_s=2.0) as server:
+    """The run ends and the tracer closes while the server has not answered its first request."""
+    with Receiver(held=threading.Event()) as server:
         store, tracer = open_tracer(tmp_path, langfuse(server.url))
-        started = time.perf_counter()
         await first_stretch(tracer)
         await last_stretch(tracer)
-        ran = time.perf_counter() - started
         assert not tracer.flush(0.2)
         tracer.close(0.2)
-        assert ran < 1.0
-        assert time.perf_counter() - started < 2.0
         assert tracer.report()[0].dropped > 0
+        assert store.run("run-1")["status"] == "answered"
+        assert server.spans == []
+        assert server.held
+        server.held.set()
         store.close()
 
 
@@ -108,9 +109,7 @@ async def test_a_failing_server_is_tried_again_until_it_recovers(tmp_path: Path)
         assert not tracer.flush(5)
         assert "(500)" in tracer.report()[0].reason
         server.status = 0
-        deadline = time.monotonic() + 5
-        while not tracer.flush(1) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        until(lambda: tracer.flush(1))
         tracer.close()
         assert {span.span_id for span in server.spans} == {span["span_id"] for span in store.spans("run-1")}
         assert tracer.report()[0].dropped == 0
@@ -281,9 +280,7 @@ def test_a_batch_is_given_up_after_its_last_attempt() -> None:
 
     info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)
     exporter.offer(Trace(info, [Record("1", "", "n", "span", {})], []))
-    deadline = time.monotonic() + 5
-    while not exporter.report().dropped and time.monotonic() < deadline:
-        time.sleep(0.01)
+    until(lambda: exporter.report().dropped)
     report = exporter.report()
     assert (report.dropped, report.waiting, report.reason) == (1, 0, "down")
     exporter.close(0.1)
