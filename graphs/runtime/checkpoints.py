@@ -27,6 +27,7 @@ from langgraph.checkpoint.base import (
 )
 
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
+from sluicegate.storage.plain_data import PlainDataSerializer
 from sluicegate.storage.schemas import CHECKPOINTS
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
@@ -40,7 +41,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
     """A `BaseCheckpointSaver` for many threads, many event loops and many processes. Raises as `Database` does."""
 
     def __init__(self, database: Database) -> None:
-        super().__init__()
+        super().__init__(serde=PlainDataSerializer())
         self._database = database
 
     def close(self) -> None:
