@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, m
 
 from sluicegate.errors import ConfigError, Place, Problem, nearest
 from sluicegate.extras import extra
-from sluicegate.home import home
+from sluicegate.home import distrust, home
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext
 
@@ -74,14 +74,17 @@ def servers_file() -> Path:
 
 
 def servers() -> Mapping[str, McpServer]:
-    """The servers the operator has listed. Raises `ConfigError` SG117 when the file is broken."""
+    """The servers the operator has listed. Raises `ConfigError` SG117 when the file is broken, or could be another
+    user's: it names programs to start."""
     file = servers_file()
     if not file.is_file():
         return {}
+    place = Place(str(file), 1, 1)
+    if why := distrust(file.stat()):
+        raise ConfigError([Problem("SG117", f"not trusted: {why}", place, hint=f"chmod 600 {file}, or chown it")])
     try:
         return _File.model_validate_json(file.read_bytes()).mcpServers
     except ValidationError as error:
-        place = Place(str(file), 1, 1)
         raise ConfigError(
             [Problem("SG117", f"{'.'.join(map(str, one['loc']))}: {one['msg']}", place) for one in error.errors()]
         ) from error

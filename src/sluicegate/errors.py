@@ -123,9 +123,10 @@ CODES: dict[str, str] = {
     "SG620": "service busy or closing",
     "SG621": "request id used for another request",
     "SG622": "call does not match the API",
-    "SG623": "token file missing, unreadable or writable by others",
+    "SG623": "token file missing, unreadable or not to be trusted",
     "SG624": "service cannot listen",
     "SG625": "database server unreachable or failing",
+    "SG630": "the home belongs to another user",
 }
 
 

@@ -2,7 +2,8 @@
 
 Runs, checkpoints, ledger, cache, audit log and indexes are in one folder, the home: `SLUICEGATE_HOME` when set, else
 the nearest `.sluicegate` folder from the working directory upwards (a notebook in a subfolder sees the same runs),
-else a new one in the working directory. Model weights are in the user's cache, shared by all projects.
+which must belong to the user, else a new one in the working directory. Model weights are in the user's cache, shared
+by all projects.
 
 The home is its owner's alone: folders have the mode 0700 and files 0600, whatever the umask. What is written there is
 written by `write_private` or opened with `private_opener`; what libraries have written is tightened by `tighten`.
@@ -15,17 +16,27 @@ from pathlib import Path
 
 from sluicegate.errors import RunError
 
-__all__ = ["cache_dir", "home", "owner_only", "private_folder", "private_opener", "tighten", "write_private"]
+__all__ = [
+    "cache_dir",
+    "distrust",
+    "home",
+    "owner_only",
+    "private_folder",
+    "private_opener",
+    "tighten",
+    "write_private",
+]
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_KEYS = "keys"
-"""Left as they are by `tighten`: a key that others could read is refused by who reads it, not made to look unread."""
+_AS_FOUND = frozenset({"keys", "mcp.json"})
+"""Left as they are by `tighten`: a key that others could read, and a list of programs that others could write, are
+refused by who reads them, not made to look untouched."""
 
 
 def home() -> Path:
     """The home folder, made when absent; one that is open to others is closed to them, with all that is in it.
 
-    Raises `RunError` SG607 when it cannot be made.
+    Raises `RunError` SG607 when it cannot be made, SG630 when one was found that belongs to another user.
     """
     configured = os.environ.get("SLUICEGATE_HOME")
     folder = Path(configured).expanduser() if configured else _nearest()
@@ -49,6 +60,23 @@ def cache_dir() -> Path:
     except OSError as error:
         raise _unmade(folder, error) from error
     return folder
+
+
+def distrust(status: os.stat_result) -> str:
+    """Why a file that says what may run, or who may call, is not to be trusted; empty when it is."""
+    if not _is_ours(status):
+        return "it belongs to another user"
+    return "it is writable by other users" if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else ""
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    """Whether it belongs to this user, to the one who called `sudo`, or to root."""
+    if not hasattr(os, "geteuid"):
+        return True
+    ours = {0, os.geteuid()}
+    if os.geteuid() == 0 and (caller := os.environ.get("SUDO_UID", "")).isdecimal():
+        ours.add(int(caller))
+    return status.st_uid in ours
 
 
 def private_folder(folder: Path) -> Path:
@@ -87,9 +115,9 @@ def owner_only(path: Path) -> None:
 def tighten(folder: Path) -> None:
     """`owner_only` of all that is in a folder, and of the folder last: what is cut short is done again."""
     for place, folders, files in os.walk(folder):
-        if Path(place) == folder and _KEYS in folders:
-            folders.remove(_KEYS)
-        for name in (*folders, *files):
+        skipped = _AS_FOUND if Path(place) == folder else frozenset[str]()
+        folders[:] = [name for name in folders if name not in skipped]
+        for name in (*folders, *(name for name in files if name not in skipped)):
             if not (path := Path(place, name)).is_symlink():
                 owner_only(path)
     owner_only(folder)
@@ -98,8 +126,15 @@ def tighten(folder: Path) -> None:
 def _nearest() -> Path:
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / ".sluicegate").is_dir():
-            return folder / ".sluicegate"
+        found = folder / ".sluicegate"
+        if found.is_dir():
+            if not (_is_ours(found.lstat()) and _is_ours(found.stat())):
+                raise RunError(
+                    "SG630",
+                    f"{found} belongs to another user, who could decide there what runs",
+                    hint=f"Set SLUICEGATE_HOME to a folder of your own, or to {found} if you trust its owner",
+                )
+            return found
     return here / ".sluicegate"
 
 

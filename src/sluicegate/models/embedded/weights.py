@@ -18,6 +18,7 @@ from pathlib import Path
 from sluicegate.errors import ModelError, RunError, WeightsMismatchError, nearest
 from sluicegate.home import cache_dir
 from sluicegate.models.embedded.pinned import PIPELINES, WEIGHTS, Weight
+from sluicegate.storage.file_lock import locked_file
 
 __all__ = [
     "LAYERS",
@@ -87,13 +88,11 @@ def ensure(name: str, on_progress: Callable[[int, int], None] | None = None) -> 
     `on_progress` gets bytes done and bytes in all. Raises `ModelError` SG302, SG306 (cannot be fetched), SG307
     (fetched, but with another hash), `RunError` SG607 (disk full).
     """
-    from filelock import FileLock
-
     weight = _pinned(name)
     if _sound(weight):
         return weights_dir() / weight.file
     folder = weights_dir()
-    with _disk_explained(folder), FileLock(folder / f".{name}.lock"):
+    with _disk_explained(folder), locked_file(folder / f".{name}.lock"):
         if not _sound(weight):  # another process may have fetched it while this one waited
             _fetch(weight, folder, on_progress or (lambda _done, _all: None))
     return located(name)

@@ -8,24 +8,24 @@ import hashlib
 import hmac
 import os
 import secrets
-import stat
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Literal, Protocol, cast
 
-from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.errors import RunError
+from sluicegate.home import distrust, private_opener
 from sluicegate.state import Principal
+from sluicegate.storage.file_lock import locked_file
 
 __all__ = ["Caller", "Callers", "FixedCaller", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
 
 _PREFIX = "sg_"
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 class Headers(Protocol):
@@ -109,8 +109,8 @@ class TokenFile:
             stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
             with self._lock:
                 if stamp != self._stamp:
-                    if found.st_mode & _OTHERS_WRITE:
-                        raise _distrusted(self.path, "it is writable by other users", f"chmod 600 {self.path}")
+                    if why := distrust(found):
+                        raise _distrusted(self.path, why, f"chmod 600 {self.path}, or chown it")
                     self._tokens = _File.model_validate_json(self.path.read_bytes()).tokens
                     self._stamp = stamp
                 return self._tokens
@@ -147,39 +147,19 @@ class TokenFile:
             tokens[:] = left
         return gone
 
-    def _changing(self) -> "_Changing":
-        return _Changing(self)
-
-
-class _Changing:
-    """The file's tokens as a list to change; written as a whole, readable by its owner only."""
-
-    def __init__(self, file: TokenFile) -> None:
-        self._file = file
-        self._lock = FileLock(file.path.with_name(file.path.name + ".lock"))
-
-    def __enter__(self) -> list[Token]:
-        self._file.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
-        try:
-            self._list = [*self._file.tokens()] if self._file.path.exists() else []
-        except BaseException:
-            self._lock.release()
-            raise
-        return self._list
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                path = self._file.path
-                staged = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-                with os.fdopen(os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                    out.write(_File(tokens=self._list).model_dump_json(indent=1) + "\n")
-                    out.flush()
-                    os.fsync(out.fileno())
-                staged.replace(path)
-        finally:
-            self._lock.release()
+    @contextmanager
+    def _changing(self) -> Generator[list[Token]]:
+        """The file's tokens as a list to change; written as a whole, readable by its owner only."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with locked_file(self.path.with_name(self.path.name + ".lock")):
+            tokens = [*self.tokens()] if self.path.exists() else []
+            yield tokens
+            staged = self.path.with_name(f"{self.path.name}.{secrets.token_hex(4)}")
+            with open(staged, "x", encoding="utf-8", opener=private_opener) as out:
+                out.write(_File(tokens=tokens).model_dump_json(indent=1) + "\n")
+                out.flush()
+                os.fsync(out.fileno())
+            staged.replace(self.path)
 
 
 @dataclass(frozen=True, slots=True)
