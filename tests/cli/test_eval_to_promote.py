@@ -10,7 +10,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
+from tests.support.waiting import until
 
 HELPDESK = Path("configs/helpdesk")
 PLAN = """
@@ -120,9 +120,8 @@ def test_an_evaluation_that_is_killed_goes_on_where_it_stopped(desk: Path, own_h
         [sys.executable, "-m", "sluicegate", "eval", str(desk), str(data)],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    results, deadline = own_home / "evals" / "results.sqlite", time.monotonic() + 180
-    while not known(results) and killed.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    results = own_home / "evals" / "results.sqlite"
+    until(lambda: known(results) or killed.poll() is not None)
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     before = known(results)

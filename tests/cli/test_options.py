@@ -1,6 +1,5 @@
 """`--since`: ages and times, the same in every command."""
 
-import time
 from datetime import UTC, datetime
 
 import pytest
@@ -10,8 +9,9 @@ from sluicegate.cli._support.options import since_ns
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2w", 1209600)])
-def test_ages(text: str, seconds: float) -> None:
-    assert since_ns(text) == pytest.approx((time.time() - seconds) * 1e9, abs=1e9)
+def test_ages(text: str, seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.cli._support.options.time.time", lambda: 1_800_000_000.0)
+    assert since_ns(text) == pytest.approx((1_800_000_000 - seconds) * 1e9)
 
 
 def test_times() -> None:

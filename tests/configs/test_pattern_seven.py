@@ -8,8 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.support import ROOT
+from tests.support.waiting import until
 
 FOLDER = ROOT / "configs" / "patterns" / "7-shadow-evaluation"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -63,14 +63,6 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     assert process.wait(60) == 0
 
 
-def until(holds: Callable[[], bool], within_s: float) -> float:
-    started = time.monotonic()
-    while not holds():
-        assert time.monotonic() - started < within_s
-        time.sleep(0.05)
-    return time.monotonic() - started
-
-
 @pytest.mark.slow
 def test_from_the_shadow_to_the_promotion_and_back(client: httpx.Client, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (FOLDER / "examples" / "traffic.jsonl").read_text().splitlines()]
@@ -85,13 +77,13 @@ def test_from_the_shadow_to_the_promotion_and_back(client: httpx.Client, tmp_pat
         return json.loads(call(command("shadow", "status"), "--json"))[0]
 
     call(command("shadow", "start"))
-    until(lambda: ready()["shadow"] == "running", 10)
+    until(lambda: ready()["shadow"] == "running")
     with ThreadPoolExecutor(2) as pool:
         said = list(pool.map(ask, [row["text"] for row in rows]))
     assert [(each["intent"], each["status"] == "refused") for each in said] == [
         (row["intent"], row["refused"]) for row in rows
     ]
-    until(lambda: status()["pairs"] == len(rows), 200)
+    until(lambda: status()["pairs"] == len(rows))
     assert status()["shed"] == {}
     # nothing of the challenger is seen by who asked: every answer was the champion's
     assert {each["version"] for each in said} == {"1"}
@@ -109,14 +101,14 @@ def test_from_the_shadow_to_the_promotion_and_back(client: httpx.Client, tmp_pat
     assert "intent: mail" in page
     # the forest, and a sequence for each metric
     assert page.count("<svg") == 4
-    # a running server follows; the second may pass while the command is still on its way out
-    until(lambda: ready()["promoted"] == 2, 5)
+    # a running server follows
+    until(lambda: ready()["promoted"] == 2)
     served = ask(rows[0]["text"])
     assert served["version"] == "2"
     assert all(fact in served["answer"] for fact in rows[0]["facts"])
-    until(lambda: ready()["shadow"] == "none", 5)
+    until(lambda: ready()["shadow"] == "none")
     call(command("rollback"))
-    until(lambda: ready()["promoted"] == 3, 5)
+    until(lambda: ready()["promoted"] == 3)
     assert ask(rows[0]["text"])["version"] == "1"
 
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -87,13 +86,13 @@ def crash(subject: Subject) -> Verdict:
 
 async def hang(subject: Subject) -> Verdict:
     del subject
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
     return PASS
 
 
 def meeting(count: int) -> Check:
     """Passes once `count` guards are at it at the same time, and breaks where they come one after another."""
-    together = threading.Barrier(count, timeout=10)
+    together = threading.Barrier(count, timeout=100)
 
     def meet(subject: Subject) -> Verdict:
         del subject
@@ -186,16 +185,10 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tup
         async def asked() -> Outcome:
             # the library is imported by the first check, which is no part of a guard's time
             await opened.runner.services.guards.check(["length"], "warm", stage="output")
-            start = time.perf_counter()
-            outcome = await opened.runner.run("Who has the keys?", principal("ann", ["employee"]))
-            spent.append(time.perf_counter() - start)
-            return outcome
+            return await opened.runner.run("Who has the keys?", principal("ann", ["employee"]))
 
-        spent: list[float] = []
         outcome = asyncio.run(asked())
         opened.tracer.close()
-        # one hanging guard alone would take a minute
-        assert spent[0] < 30
         return outcome, models
 
     return run_

@@ -1,6 +1,5 @@
 """A service follows a prompt that is managed in Langfuse, as a new version of its workflow."""
 
-import asyncio
 import shutil
 from pathlib import Path
 
@@ -10,8 +9,10 @@ from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.versions import kept
 from sluicegate.serving import service as serving
+from sluicegate.serving.versions import Versions
 from tests.support import stand
 from tests.support.receiver import PUBLIC, SECRET, Receiver, forget_clients
+from tests.support.waiting import soon
 
 ANN, LEAD = principal("ann", ["employee"]), principal("lea", ["helpdesk-lead"])
 
@@ -25,6 +26,18 @@ def publish(server: Receiver, version: int, text: str) -> None:
 
 async def test_a_new_version_serves_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_PROMPTS_S", 0.2)
+    looks, real = list[int](), Versions.refresh_prompts
+
+    def look(self: Versions) -> None:
+        real(self)
+        looks.append(len(looks))
+
+    async def looked() -> None:
+        """One look has begun and ended since."""
+        before = len(looks)
+        await soon(lambda: len(looks) > before + 1)
+
+    monkeypatch.setattr(Versions, "refresh_prompts", look)
     folder = shutil.copytree(stand.WORKFLOW, tmp_path / "flow")
     (folder / "prompts" / "answer.md").write_text("---\nid: answer\nlangfuse: desk-answer\n---\n{{question}}")
     forget_clients()
@@ -38,16 +51,14 @@ async def test_a_new_version_serves_without_a_restart(tmp_path: Path, monkeypatc
             waits = [await service.ask(f"access please {number}", ANN) for number in range(2)]
             server.status = 500
             publish(server, 2, "Two: {{question}} {{nobody}}")
-            await asyncio.sleep(0.5)
+            await looked()
             assert service.versions.serving.workflow is first
             server.status = 0
-            await asyncio.sleep(1.0)
+            await looked()
             # nothing fills a placeholder of version 2
             assert service.versions.serving.workflow is first
             publish(server, 3, "Three: {{question}}")
-            async with asyncio.timeout(30):
-                while service.versions.serving.workflow is first:
-                    await asyncio.sleep(0.05)
+            await soon(lambda: service.versions.serving.workflow is not first)
             second = service.versions.serving.workflow
             assert second.resolved.prompts["answer"].version == "langfuse:desk-answer@3"
             answered = await service.ask("Who?", ANN)

@@ -1,18 +1,19 @@
 """Services of two machines that share a server: one request is one run, and what one leaves the other ends."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sluicegate import Limits
+from sluicegate import Limits, Service
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.serving.limits import Busy
 from sluicegate.storage.postgres import URL
 from tests.support import stand
+from tests.support.waiting import soon
 
 ANN, EVE, LEAD = principal("ann", ["employee"]), principal("eve", ["employee"]), principal("lea", ["helpdesk-lead"])
 
@@ -22,6 +23,11 @@ def on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: str) -> Callab
     """Go to a machine: a home of that name."""
     monkeypatch.setenv(URL, postgres)
     return lambda name: monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / name))
+
+
+def at_once(service: Service) -> int:
+    models: Any = service.versions.serving.runner.services.models
+    return models.at_once
 
 
 async def test_what_one_began_the_other_shows_and_ends(on: Callable[[str], None]) -> None:
@@ -63,28 +69,32 @@ async def test_what_a_closed_service_left_is_taken_up_by_the_other(on: Callable[
     on("a")
     a = stand.service(limits=Limits(drain_s=0.1))
     await a.open()
-    asking = asyncio.create_task(a.ask("wait 1.5", ANN, request_id="long"))
-    await asyncio.sleep(0.7)
+    asking = asyncio.create_task(a.ask("hold", ANN, request_id="long"))
+    await soon(lambda: at_once(a))
     await a.close()
     with pytest.raises(Busy):
         await asking
     on("b")
+    stand.let_go()
     async with stand.service() as b:
-        run, status, until = b.run_id(ANN, "long"), "", time.monotonic() + 20
-        while status != "answered" and time.monotonic() < until:
-            await asyncio.sleep(0.1)
-            found, _ = await b.find(run, ANN)
+        status = ""
+        while status != "answered":
+            await asyncio.sleep(0.05)
+            found, _ = await b.find(b.run_id(ANN, "long"), ANN)
             status = found.status if found else ""
-        assert status == "answered"
 
 
 async def test_a_run_at_work_elsewhere_is_not_taken_up(on: Callable[[str], None]) -> None:
     on("a")
     async with stand.service() as a:
-        asking = asyncio.create_task(a.ask("wait 1.5", ANN, request_id="long"))
-        await asyncio.sleep(0.7)
+        asking = asyncio.create_task(a.ask("hold", ANN, request_id="long"))
+        await soon(lambda: at_once(a))
         on("b")
         async with stand.service() as b:
             # the same request, asked here, waits for the answer of there
-            assert (await b.ask("wait 1.5", ANN, request_id="long")).text == (await asking).text
+            again = asyncio.create_task(b.ask("hold", ANN, request_id="long"))
+            await soon(lambda: b.inside == 1)
+            on("a")
+            stand.let_go()
+            assert (await again).text == (await asking).text
             assert b.versions.serving.runner.services.models.asked == []  # type: ignore[attr-defined]

@@ -1,6 +1,5 @@
 """A flow of every shape of step, on conditions in Python, and a runner for it on stand-in services."""
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from sluicegate.services import Services
 from sluicegate.state import State
 from sluicegate.storage.postgres import configured
 from tests.support.fakes import services
+from tests.support.waiting import until
 
 ANN = principal("ann", ["employee"])
 
@@ -108,9 +108,8 @@ def runner(home: Path, given: Services | None = None, digest: str = "digest-1", 
 
 def released(*runs: str) -> None:
     """Wait until a server has noticed that who worked on these runs is gone; a home knows at once."""
-    server, until = configured(), time.monotonic() + 10
-    while server and any(server.held(run) for run in runs) and time.monotonic() < until:
-        time.sleep(0.01)
+    if server := configured():
+        until(lambda: not any(server.held(run) for run in runs))
 
 
 def way(state: State) -> list[str]:

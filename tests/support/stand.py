@@ -1,13 +1,13 @@
 """A workflow on fakes, being served: real versions, checkpoints, store and approvals, no model.
 
-A text with a number of seconds in it, such as "wait 0.5", takes so long; "access" waits for a person.
+A text with "hold" in it is not answered before `let_go`, one with a number of seconds, such as "wait 0.5", takes so
+long; "access" waits for a person.
 """
 
 import asyncio
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -35,6 +35,7 @@ from sluicegate.serving.http.connections import Connection
 from sluicegate.serving.http.server import serve
 from tests.support.fakes import FakeModels, FakeRouter, services
 from tests.support.flows import runner
+from tests.support.waiting import until
 
 GATEWAY = TrustedHeader("x-user", "x-roles")
 WORKFLOW = Path("configs/patterns/7-shadow-evaluation")
@@ -44,6 +45,7 @@ class Patient(FakeModels):
     """Takes as long as the request says; its answers name the version that gave them."""
 
     def __init__(self, version: str) -> None:
+        self._go = home() / "go"
         super().__init__({"slm": f"Version {version} [1].", "llm": f"Version {version} [1]."})
         self.at_once = self.most_at_once = 0
 
@@ -53,8 +55,15 @@ class Patient(FakeModels):
         self.most_at_once = max(self.most_at_once, self.at_once)
         found = re.search(r"wait ([\d.]+)", said[0].content)
         await asyncio.sleep(float(found[1]) if found else 0)
+        while "hold" in said[0].content and not self._go.exists():
+            await asyncio.sleep(0.01)
         self.at_once -= 1
         return await super().chat(request)
+
+
+def let_go() -> None:
+    """Let whatever is held in this home, by any process, be answered."""
+    (home() / "go").touch()
 
 
 class ByWord(FakeRouter):
@@ -89,17 +98,17 @@ def clock() -> datetime:
 
 
 class NoShadow:
-    """In the place of `ShadowProcess`: remembers what it was offered, and when."""
+    """In the place of `ShadowProcess`: remembers what it was offered."""
 
     state = "none"
 
     def __init__(self, workflow: str) -> None:
-        self.offered: list[tuple[str, float]] = []
+        self.offered: list[str] = []
 
     def refresh(self) -> None: ...
 
     def offer(self, outcome: Any) -> str:
-        self.offered.append((outcome.run, time.perf_counter()))
+        self.offered.append(outcome.run)
         return ""
 
     def close(self) -> None: ...
@@ -119,9 +128,7 @@ def served(given: Service | None = None, callers: Callers = GATEWAY) -> Iterator
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
-    until = time.monotonic() + 60
-    while not server.started and thread.is_alive() and time.monotonic() < until:
-        time.sleep(0.01)
+    until(lambda: server.started or not thread.is_alive())
     assert server.started
     port = server.servers[0].sockets[0].getsockname()[1]
     try:

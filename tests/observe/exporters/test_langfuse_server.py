@@ -17,6 +17,7 @@ from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_ke
 from sluicegate.observe.exporters.resend import push
 from sluicegate.observe.tracing.spans import new_id, root_id, trace_id
 from tests.support.scenario import first_stretch, last_stretch, open_tracer
+from tests.support.waiting import until
 
 KEYS = Keys.configured() if os.environ.get("LANGFUSE_HOST") else None
 
@@ -25,21 +26,21 @@ pytestmark = [
     pytest.mark.skipif(KEYS is None, reason="LANGFUSE_HOST, LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY are not set"),
 ]
 
-WAIT_S = 60.0
 FIELDS = "core,basic,time,io,metadata,model,usage,prompt,metrics,trace_context"
 
 
 def read(path: str, enough: int, **query: Any) -> list[dict[str, Any]]:
     """Rows of a public API, once there are `enough` of them; ingestion takes a moment."""
     assert KEYS is not None
-    deadline = time.monotonic() + WAIT_S
-    while True:
-        answer = httpx.get(f"{KEYS.host}{path}", params=query, headers=KEYS.headers, timeout=10)
+    host, headers = KEYS.host, KEYS.headers
+
+    def rows() -> list[dict[str, Any]]:
+        answer = httpx.get(f"{host}{path}", params=query, headers=headers, timeout=10)
         answer.raise_for_status()
-        rows: list[dict[str, Any]] = answer.json()["data"]
-        if len(rows) >= enough or time.monotonic() > deadline:
-            return rows
-        time.sleep(0.5)
+        found: list[dict[str, Any]] = answer.json()["data"]
+        return found if len(found) >= enough else []
+
+    return until(rows)
 
 
 def parsed(value: Any) -> Any:

@@ -178,7 +178,8 @@ with tracer.run("r", workflow="w", input="hello"):
     with tracer.node("c", "retrieve", "retriever"):
         with tracer.span("in c", "span"):
             pass
-        time.sleep(0.3)
+        while not any(span["name"] == "b" for span in store.spans("r")):
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
 """
 

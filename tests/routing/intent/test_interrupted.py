@@ -13,6 +13,7 @@ import pytest
 
 from sluicegate.home import home
 from tests.support.made_rows import jsonl, rows
+from tests.support.waiting import until
 
 Write = Callable[..., Path]
 
@@ -39,9 +40,7 @@ def pieces(out: Path) -> dict[str, int]:
 def test_a_stopped_fit_goes_on_where_it_was(written: Write, tmp_path: Path, stop: signal.Signals) -> None:
     data, out = written(jsonl(rows(6000, 0))), tmp_path / "router"
     fit = begun(data, out)
-    until = time.monotonic() + 120
-    while len(pieces(out)) < 2 and fit.poll() is None and time.monotonic() < until:
-        time.sleep(0.005)
+    until(lambda: len(pieces(out)) >= 2 or fit.poll() is not None)
     fit.send_signal(stop)
     _, told = fit.communicate(timeout=60)
     assert fit.returncode == (130 if stop is signal.SIGINT else -signal.SIGKILL), told

@@ -3,7 +3,6 @@
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +23,7 @@ from sluicegate.serving.service import run_id
 from tests.support import stand
 from tests.support.fakes import FakeModels
 from tests.support.stand import served
+from tests.support.waiting import until
 
 ANN = principal("ann", ["employee"])
 LEAD = {"x-user": "lea", "x-roles": "helpdesk-lead"}
@@ -46,10 +46,12 @@ def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
 
 def ended(client: httpx.Client, run: str) -> str:
     """The status of a run once it does not say that it runs."""
-    until = time.monotonic() + 20
-    while (status := client.get(f"/v1/runs/{run}").json()["status"]) in ("running", 404) and time.monotonic() < until:
-        time.sleep(0.1)
-    return status
+
+    def status() -> str:
+        return client.get(f"/v1/runs/{run}").json()["status"]
+
+    until(lambda: status() not in ("running", 404))
+    return status()
 
 
 def test_a_request_is_answered_and_found_again(client: httpx.Client) -> None:
@@ -157,11 +159,12 @@ def test_progress_comes_as_events_and_ends_with_the_result(client: httpx.Client)
 
 
 def test_a_caller_that_hangs_up_leaves_a_run_that_goes_on(client: httpx.Client) -> None:
-    body = {"text": "wait 0.6", "request_id": "hung-up"}
+    body = {"text": "hold", "request_id": "hung-up"}
     with pytest.raises(httpx.ReadTimeout):
-        client.post("/v1/runs", json=body, timeout=0.2)
+        client.post("/v1/runs", json=body, timeout=httpx.Timeout(60, read=0.2))
     with client.stream("POST", "/v1/runs", json={**body, "request_id": "closed", "stream": True}) as response:
         next(response.iter_lines())
+    stand.let_go()
     runs = [run_id("shadow-evaluation", ANN, name) for name in ("hung-up", "closed")]
     for run in runs:
         # found by its id, not asked for again
@@ -170,10 +173,11 @@ def test_a_caller_that_hangs_up_leaves_a_run_that_goes_on(client: httpx.Client) 
 
 def test_what_takes_long_is_said_to_go_on() -> None:
     with served(stand.service(limits=Limits(timeout_s=0.2))) as client:
-        response = client.post("/v1/runs", json={"text": "wait 0.8"})
+        response = client.post("/v1/runs", json={"text": "hold"})
         assert (response.status_code, response.json()["status"]) == (202, "running")
         address = response.headers["location"]
         assert client.get(address).json()["status"] == "running"
+        stand.let_go()
         assert ended(client, address.rsplit("/", 1)[1]) == "answered"
 
 
@@ -183,14 +187,14 @@ def test_too_many_are_turned_away_with_a_time_to_come_back() -> None:
         inside = [
             threading.Thread(
                 target=lambda who=who: took.append(
-                    client.post("/v1/runs", json={"text": "wait 3"}, headers={"x-user": who}).status_code
+                    client.post("/v1/runs", json={"text": "hold"}, headers={"x-user": who}).status_code
                 )
             )
             for who in ("ann", "ben")
         ]
         for thread in inside:
             thread.start()
-        time.sleep(1.0)
+        until(lambda: client.get("/readyz").json()["inside"] == 2)
         mine = client.post("/v1/runs", json={"text": "me again"}, headers={"x-user": "ann"})
         problem(mine, 429, "SG620")
         full = client.post("/v1/runs", json={"text": "and me"}, headers={"x-user": "eve"})
@@ -199,6 +203,7 @@ def test_too_many_are_turned_away_with_a_time_to_come_back() -> None:
         # what asks nothing of the models is answered meanwhile
         assert client.get("/healthz").json() == {"status": "up"}
         assert client.get("/readyz").json()["inside"] == 2
+        stand.let_go()
         for thread in inside:
             thread.join()
         assert took == [200, 200]
@@ -246,10 +251,12 @@ def test_no_words_of_anybody_in_the_logs(client: httpx.Client, caplog: pytest.Lo
     client.get("/v1/runs/Xylophone?q=Xylophone")
     client.get("/Xylophone")
     client.post("/v1/runs", json={"text": ["Xylophone"]})
-    until = time.monotonic() + 5
-    lines: list[dict[str, Any]] = []
-    while len(lines) < 4 and time.monotonic() < until:
-        lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "sluicegate.access"]
+
+    def logged() -> list[dict[str, Any]]:
+        return [json.loads(record.getMessage()) for record in caplog.records if record.name == "sluicegate.access"]
+
+    until(lambda: len(logged()) == 4)
+    lines = logged()
     assert [(line["route"], line["status"]) for line in lines] == [
         ("/v1/runs", 200), ("/v1/runs/{id}", 404), ("", 404), ("/v1/runs", 422),
     ]  # fmt: skip

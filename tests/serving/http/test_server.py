@@ -21,7 +21,8 @@ from sluicegate.errors import RunError
 from sluicegate.serving.http.server import serve
 from sluicegate.serving.limits import Limits
 from sluicegate.serving.recovery import _SETTLED_S
-from tests.support.stand import GATEWAY, WORKFLOW, serve_alone
+from tests.support.stand import GATEWAY, WORKFLOW, let_go, serve_alone
+from tests.support.waiting import until
 
 CONFIG = WORKFLOW / "workflow.yaml"
 
@@ -50,7 +51,7 @@ class Server:
 
     def left(self) -> int | None:
         """Its status, once it has left."""
-        self.process.join(20)
+        self.process.join(100)
         return self.process.exitcode
 
     def ask(self, text: str, request_id: str) -> dict[str, Any]:
@@ -94,25 +95,22 @@ def statuses(server: Server, runs: list[str]) -> list[str]:
 def test_a_killed_server_loses_no_run(servers: list[Server]) -> None:
     servers.append(first := Server())
     waits = first.ask("access please", "w")["run"]
-    asking = [first.asking("wait 1", f"r-{number}") for number in range(4)]
+    asking = [first.asking("hold", f"r-{number}") for number in range(4)]
     running(5)
     first.signal(signal.SIGKILL)
     for thread in asking:
         thread.join()
     assert {said["error"] for said in first.said.values()} <= {"RemoteProtocolError", "ReadError"}
+    let_go()
     # younger ones might be just beginning elsewhere
     time.sleep(_SETTLED_S)
     servers.append(second := Server())
     # one of them asks again and gets its run; the others are taken up by the server on its own
-    again = second.ask("wait 1", "r-0")
+    again = second.ask("hold", "r-0")
     assert again["status"] == "answered"
-    rows = runs_of()
-    until = time.monotonic() + 40
-    while set(rows.values()) - {"answered", "waiting"} and time.monotonic() < until:
-        time.sleep(0.3)
-        rows = runs_of()
+    until(lambda: set(runs_of().values()) == {"answered", "waiting"})
     # no run is there twice, and none is lost
-    assert sorted(rows.values()) == ["answered"] * 4 + ["waiting"]
+    assert sorted(runs_of().values()) == ["answered"] * 4 + ["waiting"]
     assert statuses(second, [waits]) == ["waiting"]
     lead = {"x-user": "lea", "x-roles": "helpdesk-lead"}
     decided = second.client.post(f"/v1/approvals/{waits}", json={"verdict": "approve"}, headers=lead)
@@ -121,10 +119,7 @@ def test_a_killed_server_loses_no_run(servers: list[Server]) -> None:
 
 def running(count: int) -> None:
     """Wait until so many runs have begun."""
-    until = time.monotonic() + 20
-    while len(runs_of()) < count:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    until(lambda: len(runs_of()) >= count)
 
 
 def runs_of() -> dict[str, str]:
@@ -139,7 +134,9 @@ def runs_of() -> dict[str, str]:
 def test_two_servers_on_one_home(servers: list[Server]) -> None:
     servers += [Server(), Server()]
     first, second = servers
-    asking = [server.asking("wait 1", "same") for server in servers]
+    asking = [server.asking("hold", "same") for server in servers]
+    until(lambda: all(server.client.get("/readyz").json()["inside"] == 1 for server in servers))
+    let_go()
     asking += [servers[number % 2].asking(f"wait 0.1 {number}", f"r-{number}") for number in range(12)]
     for thread in asking:
         thread.join()
@@ -157,12 +154,20 @@ def test_two_servers_on_one_home(servers: list[Server]) -> None:
 
 def test_sigterm_lets_what_is_at_work_finish(servers: list[Server]) -> None:
     servers.append(server := Server())
-    asking = server.asking("wait 1", "r")
+    asking = server.asking("hold", "r")
     running(1)
     server.signal(signal.SIGTERM)
-    time.sleep(0.4)
-    with pytest.raises(httpx.ConnectError):
-        httpx.get(str(server.client.base_url) + "/healthz")
+
+    def turned_away() -> bool:
+        try:
+            httpx.get(str(server.client.base_url) + "/healthz")
+        except httpx.ConnectError:
+            return True
+        return False
+
+    until(turned_away)
+    assert asking.is_alive()
+    let_go()
     asking.join()
     assert server.said["r"]["status"] == "answered"
     assert server.left() == 0
@@ -170,17 +175,17 @@ def test_sigterm_lets_what_is_at_work_finish(servers: list[Server]) -> None:
 
 def test_what_does_not_finish_in_time_is_taken_up_later(servers: list[Server]) -> None:
     servers.append(server := Server(drain_s=0.5))
-    asking = server.asking("wait 3", "r")
+    asking = server.asking("hold", "r")
     running(1)
     server.signal(signal.SIGTERM)
-    started = time.monotonic()
+    # what it is at would never end
     assert server.left() == 0
-    assert time.monotonic() - started < 6
     asking.join()
     # the caller is told, and by which run
     assert (server.said["r"]["code"], len(server.said["r"]["run"])) == ("SG620", 24)
     servers.append(second := Server())
-    assert second.ask("wait 3", "r")["status"] == "answered"
+    let_go()
+    assert second.ask("hold", "r")["status"] == "answered"
     assert list(runs_of().values()) == ["answered"]
 
 
