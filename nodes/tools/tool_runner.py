@@ -57,7 +57,13 @@ class ToolRunner:
             return ToolResult("invalid", error=_explained(error))
         if self._dry and found.effects:
             return ToolResult("done", {"id": "not-called", **checked.model_dump(mode="json")})
-        return await self._try(found, checked.model_dump(), key, run)
+        trying = asyncio.ensure_future(self._try(found, checked.model_dump(), key, run))
+        try:
+            return await asyncio.shield(trying)
+        except asyncio.CancelledError:
+            # its thread goes on: whoever resumes the run must find its result, and not call it at the same time
+            await asyncio.wait((trying,))
+            raise
 
     async def _try(self, found: Tool, arguments: dict[str, Any], key: str, run: str) -> ToolResult:
         context, started, error = ToolContext(self._home, run, key), time.perf_counter(), ""

@@ -31,7 +31,7 @@ from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.services import Classification, Message, ModelRequest
 from sluicegate.serving.http.app import application
 from sluicegate.serving.http.callers import Callers, TrustedHeader
-from sluicegate.serving.http.connections import Connection
+from sluicegate.serving.http.connections import Connections
 from sluicegate.serving.http.server import serve
 from tests.support.fakes import FakeModels, FakeRouter, services
 from tests.support.flows import runner
@@ -119,11 +119,12 @@ def service(config: Path = WORKFLOW / "workflow.yaml", **options: Any) -> Servic
 
 
 @contextmanager
-def served(given: Service | None = None, callers: Callers = GATEWAY) -> Iterator[httpx.Client]:
+def served(given: Service | None = None, callers: Callers = GATEWAY, connections: int = 1000) -> Iterator[httpx.Client]:
     """A client of a server on the loopback address, as ann."""
     given = given or service()
+    making: Any = Connections(connections)
     config = uvicorn.Config(
-        application(given, callers), port=0, http=Connection, log_config=None, lifespan="on", access_log=False
+        application(given, callers), port=0, http=making, log_config=None, lifespan="on", access_log=False
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -141,7 +142,7 @@ def served(given: Service | None = None, callers: Callers = GATEWAY) -> Iterator
         thread.join(60)
 
 
-def serve_alone(folder: str, drain_s: float, started: Callable[[str], None]) -> None:
+def serve_alone(folder: str, limits: Limits, started: Callable[[str], None]) -> None:
     """The same in a process of its own, until it is told to end; `started` gets its address."""
     os.environ["SLUICEGATE_HOME"] = folder
-    serve(service(limits=Limits(drain_s=drain_s)), GATEWAY, host="127.0.0.1", port=0, started=started)
+    serve(service(limits=limits), GATEWAY, host="127.0.0.1", port=0, started=started)

@@ -40,7 +40,10 @@ def serve(
     timeout: Annotated[
         float, typer.Option(min=0.1, help="Seconds after which a caller gets 202 while the run continues.")
     ] = 60,
-    drain: Annotated[float, typer.Option(min=0, help="Seconds that runs may take to finish on SIGTERM.")] = 30,
+    grace: Annotated[
+        float, typer.Option(min=0, help="Seconds between SIGTERM, when /readyz turns 503, and the end of the port.")
+    ] = 5,
+    drain: Annotated[float, typer.Option(min=0, help="Seconds that runs may then take to finish.")] = 30,
     body: Annotated[
         int, typer.Option("--body-bytes", min=1000, help="Maximum size of a request body in bytes.")
     ] = 1_000_000,
@@ -52,7 +55,7 @@ def serve(
     from sluicegate.serving.service import Service
 
     callers = _callers(host, tokens, trust_header, trust_roles, trust_groups, user, role)
-    limits = Limits(running, waiting, each, timeout, body, drain)
+    limits = Limits(running, waiting, each, timeout, body, grace, drain)
     _log()
     service = Service(config, limits=limits, follow=not pinned)
 

@@ -30,17 +30,29 @@ def add(
     on_behalf: Annotated[
         bool, typer.Option("--on-behalf", help="For an application that names the user it acts for in each call.")
     ] = False,
+    claim_role: Annotated[
+        list[str] | None, typer.Option(help="With --on-behalf: a role that those users may have (repeatable).")
+    ] = None,
+    claim_group: Annotated[
+        list[str] | None, typer.Option(help="With --on-behalf: a group that those users may be in (repeatable).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a token. It is shown once; the file holds only its hash."""
+    """Create a token. It is shown once; the file holds only its hash.
+
+    An application's token claims for its users no role and no group that is not listed, and no clearance above its own.
+    """
     from sluicegate.cli.run import CLEARANCES
-    from sluicegate.serving.http.callers import Named, TokenFile
+    from sluicegate.serving.http.callers import Claims, Named, TokenFile
 
     if clearance not in CLEARANCES:
         raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
+    if not on_behalf and (claim_role or claim_group):
+        raise typer.BadParameter("is required with --claim-role and --claim-group", param_hint="--on-behalf")
+    claims = Claims(roles=claim_role or [], groups=claim_group or []) if on_behalf else None
     principal = Named(id=user or name, roles=role or [], groups=group or [], clearance=clearance)  # pyright: ignore[reportArgumentType]
     valid = timedelta(days=days) if days else None
-    token = TokenFile(tokens).add(name, principal, on_behalf=on_behalf, valid=valid)
+    token = TokenFile(tokens).add(name, principal, claims=claims, valid=valid)
     if as_json:
         emit({"name": name, "token": token, "file": str(tokens)})
     else:
@@ -69,7 +81,9 @@ def list_tokens(tokens: File = Path("tokens.json"), as_json: AsJson = False) -> 
             ", ".join(who["groups"]),
             who["clearance"],
             (row["expires"] or "-")[:10],
-            "yes" if row["on_behalf"] else "",
+            "; ".join((", ".join(row["claims"]["roles"]) or "no role", *row["claims"]["groups"]))
+            if row["on_behalf"]
+            else "",
         )
     console().print(table)
 

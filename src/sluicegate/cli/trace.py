@@ -36,6 +36,18 @@ class ExportFormat(StrEnum):
     otlp = "otlp"
 
 
+@app.command()
+def user(name: Annotated[str, typer.Argument(help="User id.")], as_json: AsJson = False) -> None:
+    """Print the name that the traces and the access log of this home give a user."""
+    from sluicegate.observe.tracing.masking import Masking
+
+    hashed = Masking().user(name)
+    if as_json:
+        emit({"user": name, "name": hashed})
+    else:
+        console().print(hashed, markup=False)
+
+
 @app.command("list")
 def list_runs(
     workflow: Workflow = "",

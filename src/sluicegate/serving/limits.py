@@ -28,6 +28,8 @@ class Limits:
     """Seconds after which an HTTP caller gets 202 while the run continues."""
     body_bytes: int = 1_000_000
     """Maximum size of a request body in bytes."""
+    grace_s: float = 5.0
+    """Seconds for which a server that is told to end takes requests as before, while `/readyz` already says 503."""
     drain_s: float = 30.0
     """Seconds that active runs have to finish when the service closes; interrupted ones are resumed later."""
 

@@ -83,6 +83,7 @@ class Service:
         self._running: dict[str, asyncio.Task[Outcome]] = {}
         self._behind: set[asyncio.Task[Any]] = set()
         self._door: AdmissionController | None = None
+        self._withdrawn = False
 
     # --- lifecycle ---
 
@@ -158,8 +159,12 @@ class Service:
 
     @property
     def ready(self) -> bool:
-        """Whether a request would be accepted."""
-        return self._door is not None and not self._door.closed
+        """Whether requests should be sent here; they are still accepted where readiness is only withdrawn."""
+        return self._door is not None and not self._door.closed and not self._withdrawn
+
+    def withdraw(self) -> None:
+        """Be no longer `ready`, ahead of `close`."""
+        self._withdrawn = True
 
     @property
     def inside(self) -> int:

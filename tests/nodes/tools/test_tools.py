@@ -1,5 +1,7 @@
 """Tools: schema from the signature, arguments checked, one effect per key, timeouts, retries."""
 
+import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,6 +61,31 @@ async def test_a_key_has_one_effect_also_in_another_process(own_home: Path) -> N
     assert (first.value, again.value) == ({"text": "a"}, {"text": "a"})
     assert (first.repeated, again.repeated) == (False, True)
     assert CALLS == ["k1"]
+
+
+async def test_a_call_that_is_under_way_when_its_run_is_cut_short_is_remembered(own_home: Path) -> None:
+    begun, goes_on = threading.Event(), threading.Event()
+
+    @tool("ordering", timeout_s=60)
+    def ordering(context: ToolContext) -> str:
+        """Order something."""
+        CALLS.append(context.key)
+        begun.set()
+        goes_on.wait()
+        return "ordered"
+
+    CALLS.clear()
+    calling = asyncio.create_task(box(own_home, ordering).call("ordering", {}, key="k1", run="r"))
+    await asyncio.to_thread(begun.wait)
+    calling.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not calling.done(), "the run is free for others while its tool is at work"
+    goes_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
+    again = await box(own_home, ordering).call("ordering", {}, key="k1", run="r")
+    assert (again.value, again.repeated, CALLS) == ("ordered", True, ["k1"])
 
 
 @pytest.mark.parametrize("arguments", [{}, {"text": "much too long"}, {"text": "a", "other": 1}, {"text": 5}])

@@ -114,6 +114,17 @@ async def test_steps_and_model_calls_are_views_of_the_same_observations(tmp_path
     store.close()
 
 
+def test_a_run_that_is_cut_short_is_still_running(tmp_path: Path) -> None:
+    store, tracer = open_tracer(tmp_path)
+    for run, shadow in (("r", False), ("s", True)):
+        with pytest.raises(asyncio.CancelledError), tracer.run(run, workflow="w", shadow=shadow):
+            raise asyncio.CancelledError
+    assert (store.run("r")["status"], store.run("r")["error"]) == ("running", None)
+    assert store.run("s")["status"] == "failed", "nobody resumes a shadow run"
+    tracer.close()
+    store.close()
+
+
 def test_a_failing_run_is_recorded_with_its_error(tmp_path: Path) -> None:
     store, tracer = open_tracer(tmp_path)
     with pytest.raises(ValueError), tracer.run("r", workflow="w"), tracer.node("n", "classify", "chain"):

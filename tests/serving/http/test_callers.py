@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from sluicegate.cli.token import app
 from sluicegate.errors import RunError
-from sluicegate.serving.http.callers import Named, TokenFile, TrustedHeader
+from sluicegate.serving.http.callers import Claims, Named, TokenFile, TrustedHeader
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -103,6 +103,35 @@ def test_what_a_gateway_says() -> None:
     assert refused(gateway, smuggled) == "SG619"
 
 
+def test_an_application_claims_for_its_users_what_its_token_lists(tmp_path: Path) -> None:
+    file = TokenFile(tmp_path / "tokens.json")
+    listed = Claims(roles=["employee"], groups=["finance"])
+    portal = file.of(bearer(file.add("portal", Named(id="portal", clearance="confidential"), claims=listed)))
+    ann = Named(id="ann", roles=["employee"], groups=["finance"], clearance="confidential")
+    assert portal.acting_for(ann) == ann.principal()
+    assert portal.acting_for(None)["id"] == "portal"
+    for more in ({"roles": ["employee", "auditor"]}, {"groups": ["board"]}, {"clearance": "restricted"}):
+        with pytest.raises(RunError) as raised:
+            portal.acting_for(ann.model_copy(update=more))
+        assert raised.value.code == "SG610"
+    own = file.of(bearer(file.add("ann", ann)))
+    with pytest.raises(RunError):
+        own.acting_for(Named(id="ben"))
+
+
+def test_an_application_token_of_0_1_0_claims_nothing(tmp_path: Path) -> None:
+    file = TokenFile(tmp_path / "tokens.json")
+    token = file.add("portal", Named(id="portal"), claims=Claims(roles=["employee"]))
+    kept = json.loads(file.path.read_text())
+    del kept["tokens"][0]["claims"]
+    file.path.write_text(json.dumps(kept))
+    portal = file.of(bearer(token))
+    assert portal.acting_for(Named(id="ann"))["id"] == "ann"
+    with pytest.raises(RunError) as raised:
+        portal.acting_for(Named(id="ann", roles=["employee"]))
+    assert "--claim-role" in str(raised.value.hint)
+
+
 def test_the_command_shows_a_token_once(tmp_path: Path) -> None:
     path = str(tmp_path / "tokens.json")
 
@@ -121,5 +150,7 @@ def test_the_command_shows_a_token_once(tmp_path: Path) -> None:
     (row,) = json.loads(call("list", "--json"))
     assert (row["name"], row["principal"]["id"], row["on_behalf"]) == ("ann", "ann", False)
     assert "revoked" in call("revoke", "ann")
+    portal = call("add", "portal", "--on-behalf", "--claim-role", "employee", "--claim-group", "finance").strip()
+    assert TokenFile(Path(path)).of(bearer(portal)).claims == Claims(roles=["employee"], groups=["finance"])
     with pytest.raises(RunError):
         call("revoke", "ann")

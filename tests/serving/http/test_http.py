@@ -16,9 +16,10 @@ from jsonschema import Draft202012Validator
 from sluicegate import Limits
 from sluicegate.errors import ModelError
 from sluicegate.graphs.runtime.intake import principal
+from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.serving.http.callers import FixedCaller, Named, TokenFile
+from sluicegate.serving.http.callers import Claims, FixedCaller, Named, TokenFile
 from sluicegate.serving.service import run_id
 from tests.support import stand
 from tests.support.fakes import FakeModels
@@ -261,6 +262,8 @@ def test_no_words_of_anybody_in_the_logs(client: httpx.Client, caplog: pytest.Lo
         ("/v1/runs", 200), ("/v1/runs/{id}", 404), ("", 404), ("/v1/runs", 422),
     ]  # fmt: skip
     assert len(lines[0]["run"]) == 24
+    assert lines[0]["caller"] == Masking().user("ann") == lines[1]["caller"]
+    assert lines[2]["caller"] == "", "who calls what is not there was not asked"
     assert "Xylophone" not in caplog.text
 
 
@@ -314,7 +317,7 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
 def test_without_a_token_nothing_is_said(tmp_path: Path) -> None:
     file = TokenFile(tmp_path / "tokens.json")
     ann = file.add("ann", Named(id="ann", roles=["employee"]))
-    portal = file.add("portal", Named(id="portal"), on_behalf=True)
+    portal = file.add("portal", Named(id="portal"), claims=Claims(roles=["helpdesk-lead"]))
     with served(callers=file) as client:
         for headers in ({}, {"authorization": "Bearer sg_wrong"}, {"authorization": f"Basic {ann}"}):
             response = client.post("/v1/runs", json={"text": "How?"}, headers=headers)
@@ -331,6 +334,8 @@ def test_without_a_token_nothing_is_said(tmp_path: Path) -> None:
         chief = {"text": "How?", "principal": {"id": "chief", "roles": ["helpdesk-lead"]}}
         problem(client.post("/v1/runs", json=chief, headers=mine), 403, "SG610")
         app = {"authorization": f"Bearer {portal}"}
+        auditor = {"text": "How?", "principal": {"id": "chief", "roles": ["auditor"]}}
+        problem(client.post("/v1/runs", json=auditor, headers=app), 403, "SG610")
         run = client.post("/v1/runs", json=chief, headers=app).json()["run"]
         problem(client.get(f"/v1/runs/{run}", headers=mine), 404, "SG603")
         # taken out, it is refused at the next call
@@ -341,3 +346,17 @@ def test_without_a_token_nothing_is_said(tmp_path: Path) -> None:
 def test_everybody_may_be_one_person_on_ones_own_machine() -> None:
     with served(callers=FixedCaller(principal("ann", ["employee"]))) as client:
         assert client.post("/v1/runs", json={"text": "How?"}, headers={"x-user": ""}).status_code == 200
+        port = client.base_url.port
+        for host in (
+            "localhost",
+            f"localhost:{port}",
+            f"LocalHost:{port}",
+            f"127.0.0.1:{port}",
+            f"[::1]:{port}",
+            "[::1]",
+        ):
+            assert client.get("/v1/approvals", headers={"host": host}).status_code == 200, host
+        # a page of this name whose address is ours now
+        for host in (f"evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]", ""):
+            for path in ("/v1/approvals", "/openapi.json", "/healthz"):
+                problem(client.get(path, headers={"host": host}), 421, "SG622")

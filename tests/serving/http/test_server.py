@@ -35,9 +35,10 @@ PROCESSES.set_forkserver_preload(["tests.support.stand"])
 class Server:
     """`tests.support.stand` in a process of its own."""
 
-    def __init__(self, drain_s: float = 20.0) -> None:
+    def __init__(self, *, drain_s: float = 20.0, grace_s: float = 0.0) -> None:
         mine, its = PROCESSES.Pipe()
-        self.process = PROCESSES.Process(target=serve_alone, args=(os.environ["SLUICEGATE_HOME"], drain_s, its.send))
+        limits = Limits(drain_s=drain_s, grace_s=grace_s)
+        self.process = PROCESSES.Process(target=serve_alone, args=(os.environ["SLUICEGATE_HOME"], limits, its.send))
         self.process.start()
         assert mine.poll(60)
         address = mine.recv()
@@ -173,6 +174,21 @@ def test_sigterm_lets_what_is_at_work_finish(servers: list[Server]) -> None:
     assert server.left() == 0
 
 
+def test_readiness_ends_before_the_port_does(servers: list[Server]) -> None:
+    servers.append(server := Server(grace_s=600))
+    assert server.client.get("/readyz").status_code == 200
+    server.signal(signal.SIGTERM)
+    while (ready := server.client.get("/readyz")).status_code == 200:
+        continue
+    assert (ready.status_code, ready.json()["status"]) == (503, "closing")
+    # who was sent here meanwhile is served
+    assert server.client.get("/healthz").status_code == 200
+    assert server.ask("How?", "late")["status"] == "answered"
+    # an operator who does not want to wait says it twice
+    server.signal(signal.SIGTERM)
+    assert server.left() == 0
+
+
 def test_what_does_not_finish_in_time_is_taken_up_later(servers: list[Server]) -> None:
     servers.append(server := Server(drain_s=0.5))
     asking = server.asking("hold", "r")
@@ -182,11 +198,17 @@ def test_what_does_not_finish_in_time_is_taken_up_later(servers: list[Server]) -
     assert server.left() == 0
     asking.join()
     # the caller is told, and by which run
-    assert (server.said["r"]["code"], len(server.said["r"]["run"])) == ("SG620", 24)
+    run = server.said["r"]["run"]
+    assert server.said["r"]["code"] == "SG620"
+    assert runs_of() == {run: "running"}
+    time.sleep(_SETTLED_S)
+    # nobody asks again
     servers.append(second := Server())
     let_go()
-    assert second.ask("hold", "r")["status"] == "answered"
-    assert list(runs_of().values()) == ["answered"]
+    until = time.monotonic() + 40
+    while runs_of() == {run: "running"} and time.monotonic() < until:
+        time.sleep(0.3)
+    assert (runs_of(), statuses(second, [run])) == ({run: "answered"}, ["answered"])
 
 
 def test_who_is_told_the_address_may_call_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

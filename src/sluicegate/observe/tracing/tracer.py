@@ -97,9 +97,11 @@ class RecordingTracer:
                     yield root
                 finally:
                     root.attributes |= segment.outcome
-        except BaseException:
-            segment.outcome.setdefault("status", "waiting" if root.attributes.get("interrupted") else "failed")
-            segment.outcome["error"] = root.message
+        except BaseException as error:
+            if shadow or isinstance(error, Exception):
+                segment.outcome.setdefault("status", "waiting" if root.attributes.get("interrupted") else "failed")
+                segment.outcome["error"] = root.message
+            # else it was cut short, as by a closing service: it is still running, and whoever finds it so resumes it
             with contextlib.suppress(Exception):
                 self._recorder.end(segment)
             raise

@@ -2,8 +2,8 @@
 
     app = application(Service("configs/helpdesk/workflow.yaml"), TokenFile(Path("tokens.json")))
 
-Every error is a problem (RFC 9457) with a code. The access log has caller, path, duration and run, and no
-texts. The service is opened with the application and drained with it.
+Every error is a problem (RFC 9457) with a code. The access log has route, status, duration and run, the caller by a
+keyed hash, and no texts. The service is opened with the application and drained with it.
 """
 
 import json
@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluicegate.errors import RunError, SluicegateError
-from sluicegate.serving.http.callers import Callers
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.serving.http.callers import Callers, FixedCaller
 from sluicegate.serving.http.endpoints import OPERATIONS, Fault
 from sluicegate.serving.http.messages import Problem
 from sluicegate.serving.http.openapi import document
@@ -68,7 +70,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
     app.state.service, app.state.callers = service, callers
-    return _Told(app)
+    return _Told(app, loopback=isinstance(callers, FixedCaller))
 
 
 def _said(problem: Problem) -> Response:
@@ -116,10 +118,13 @@ async def _unknown(request: Request, error: Exception) -> Response:
 
 
 class _Told:
-    """Headers that every response has, and a line in the access log for each."""
+    """Refuses what is framed or addressed wrongly; adds headers to every response, and a line to the access log."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
+        """`loopback`: answer only to names of the loopback address."""
+        self._app, self._loopback = app, loopback
+        # the same name as in traces that do not name users plainly
+        self._hashed = Masking().user
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -140,14 +145,40 @@ class _Told:
 
         scope.setdefault("state", {})
         try:
-            await self._app(scope, receive, sending)
+            await (self._refusal(scope) or self._app)(scope, receive, sending)
         finally:
+            state = scope["state"]
             said: dict[str, Any] = {
                 "method": scope["method"],
                 # not as it was called: an address may hold anything
                 "route": getattr(scope.get("route"), "path", ""),
                 "status": status,
                 "ms": round((time.perf_counter() - started) * 1000, 1),
-                "run": scope["state"].get("run", ""),
+                "run": state.get("run", ""),
+                "caller": self._hashed(state.get("caller", "")),
             }
+            if state.get("principal") != state.get("caller"):
+                said["principal"] = self._hashed(state["principal"])
             access.info(json.dumps(said))
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        problem = None
+        if "transfer-encoding" in headers and ("content-length" in headers or scope["http_version"] == "1.0"):
+            # a gateway in front may take its end to be elsewhere, and what follows to be another's request (RFC 9112)
+            problem = of_status(400, "the length of the body is ambiguous")
+        elif self._loopback and not _is_loopback(headers.get("host", "")):
+            # a web page may have its own name point here
+            problem = of_status(
+                421, "this server answers only to names of the loopback address", hint="Call it by 127.0.0.1"
+            )
+        if problem is None:
+            return None
+        response = _said(problem)
+        response.headers["connection"] = "close"
+        return response
+
+
+def _is_loopback(host: str) -> bool:
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+    return name.lower() in ("localhost", "127.0.0.1", "[::1]")

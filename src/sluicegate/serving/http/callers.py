@@ -14,16 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Literal, Protocol, cast
+from typing import Protocol, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.errors import RunError
 from sluicegate.home import distrust, private_opener
-from sluicegate.state import Principal
+from sluicegate.state import Clearance, Principal
 from sluicegate.storage.file_lock import locked_file
 
-__all__ = ["Caller", "Callers", "FixedCaller", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
+__all__ = ["Caller", "Callers", "Claims", "FixedCaller", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
 
 _PREFIX = "sg_"
 
@@ -34,21 +34,6 @@ class Headers(Protocol):
     def getlist(self, key: str) -> list[str]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
-    principal: Principal
-    name: str
-    """Of the token; empty for the other ways."""
-    on_behalf: bool = False
-    """Whether this caller, an application, may name the user it acts for."""
-
-
-class Callers(Protocol):
-    def of(self, headers: Headers) -> Caller:
-        """Raises `RunError` SG619."""
-        ...
-
-
 class Named(BaseModel):
     """A person, as a token or an application's call names them."""
 
@@ -57,10 +42,60 @@ class Named(BaseModel):
     id: str
     roles: list[str] = []
     groups: list[str] = []
-    clearance: Literal["public", "internal", "confidential", "restricted"] = "internal"
+    clearance: Clearance = "internal"
 
     def principal(self) -> Principal:
         return cast("Principal", self.model_dump())
+
+
+class Claims(BaseModel):
+    """What an application may say of the people it acts for; a clearance up to its own."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    roles: list[str] = []
+    groups: list[str] = []
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    principal: Principal
+    name: str
+    """Of the token; empty for the other ways."""
+    claims: Claims | None = None
+    """What this caller, an application, may say of the users it acts for; None: it may name none."""
+
+    def acting_for(self, named: Named | None) -> Principal:
+        """The requester: the caller, or whom the call names. Raises `RunError` SG610 for more than it may claim."""
+        if named is None:
+            return self.principal
+        if self.claims is None:
+            raise RunError(
+                "SG610",
+                "this token may not name a principal",
+                hint="Omit `principal`: the token identifies the requester",
+            )
+        ranks, own = get_args(Clearance), self.principal["clearance"]
+        claimed = {
+            "role": [role for role in named.roles if role not in self.claims.roles],
+            "group": [group for group in named.groups if group not in self.claims.groups],
+            "clearance": [named.clearance] if ranks.index(named.clearance) > ranks.index(own) else [],
+        }
+        for what, excess in claimed.items():
+            if excess:
+                raise RunError(
+                    "SG610",
+                    f"this token may not claim the {what} {excess[0]!r} for a principal",
+                    hint="Ask the operator: sluicegate token add --on-behalf has --claim-role, --claim-group and "
+                    "--clearance",
+                )
+        return named.principal()
+
+
+class Callers(Protocol):
+    def of(self, headers: Headers) -> Caller:
+        """Raises `RunError` SG619."""
+        ...
 
 
 class Token(BaseModel):
@@ -71,6 +106,8 @@ class Token(BaseModel):
     """Hash of the whole token. It has 256 random bits, so a slow hash would add nothing."""
     principal: Named
     on_behalf: bool = False
+    claims: Claims = Claims()
+    """With `on_behalf`: what its calls may say of the people they name; by default nothing but who they are."""
     made: datetime
     expires: datetime | None = None
 
@@ -100,7 +137,8 @@ class TokenFile:
         found = [each for each in self.tokens() if hmac.compare_digest(each.sha256, hashed)]
         if not found or (found[0].expires and found[0].expires <= self._now()):
             raise RunError("SG619", "unknown or expired token", hint="Ask the operator for another")
-        return Caller(found[0].principal.principal(), found[0].name, found[0].on_behalf)
+        token = found[0]
+        return Caller(token.principal.principal(), token.name, token.claims if token.on_behalf else None)
 
     def tokens(self) -> list[Token]:
         """Raises `RunError` SG623: an untrustworthy file authenticates nobody."""
@@ -120,8 +158,11 @@ class TokenFile:
             why = error.strerror if isinstance(error, OSError) else "it is damaged"
             raise _distrusted(self.path, f"cannot read it: {why}", "Restore it") from error
 
-    def add(self, name: str, principal: Named, *, on_behalf: bool = False, valid: timedelta | None = None) -> str:
-        """A new token; only this return value has it. Raises `RunError` SG623, also when the name is taken."""
+    def add(self, name: str, principal: Named, *, claims: Claims | None = None, valid: timedelta | None = None) -> str:
+        """A new token; only this return value has it. With `claims` it may act on behalf of others.
+
+        Raises `RunError` SG623, also when the name is taken.
+        """
         token = _PREFIX + secrets.token_urlsafe(32)
         now = self._now()
         with self._changing() as tokens:
@@ -132,7 +173,8 @@ class TokenFile:
                     name=name,
                     sha256=hashlib.sha256(token.encode()).hexdigest(),
                     principal=principal,
-                    on_behalf=on_behalf,
+                    on_behalf=claims is not None,
+                    claims=claims or Claims(),
                     made=now,
                     expires=now + valid if valid else None,
                 )
@@ -193,7 +235,7 @@ class TrustedHeader:
 
 @dataclass(frozen=True, slots=True)
 class FixedCaller:
-    """Every caller is this user: for local trials."""
+    """Every caller is this user: for local trials, on a server that answers to the names of the loopback address."""
 
     principal: Principal
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import SluicegateError
 from sluicegate.graphs.runtime.intake import new_run_id
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.http import messages
@@ -61,7 +61,7 @@ class Operation:
 
 async def ask(request: Request) -> Response:
     caller, asked = await _signed(request, messages.Ask)
-    asker = _person(caller, asked.principal)
+    asker = _acting_for(request, caller, asked.principal)
     service = _service(request)
     run = request.state.run = service.run_id(asker, asked.request_id) if asked.request_id else new_run_id()
     if asked.stream:
@@ -136,7 +136,7 @@ async def feedback(request: Request) -> Response:
         raise Fault(
             of_status(422, "value: correct_intent must be one of the intents", hint=f"One of: {', '.join(labels)}")
         )
-    asker = _person(caller, given.principal)
+    asker = _acting_for(request, caller, given.principal)
     score = await service.feedback(run, asker, given.name, given.value, given.comment)
     return _json(messages.Given(id=score.id, run=run, name=score.name, value=score.value), 201)
 
@@ -159,7 +159,7 @@ async def decide(request: Request) -> Response:
     caller, given = await _signed(request, messages.Decide)
     if (given.verdict == "edit") != bool(given.text.strip()):
         raise Fault(of_status(422, "text: is required for the verdict edit, and allowed only there"))
-    by, run = _person(caller, given.principal), _run(request)
+    by, run = _acting_for(request, caller, given.principal), _run(request)
     service = _service(request)
     try:
         async with asyncio.timeout(service.limits.timeout_s):
@@ -248,18 +248,14 @@ def _run(request: Request) -> str:
 
 def _caller(request: Request) -> Caller:
     caller: Caller = request.app.state.callers.of(request.headers)
+    request.state.caller = request.state.principal = caller.principal["id"]
     return caller
 
 
-def _person(caller: Caller, named: Named | None) -> Principal:
-    """The requester. Raises `RunError` SG610 when the call may not name one."""
-    if named is None:
-        return caller.principal
-    if not caller.on_behalf:
-        raise RunError(
-            "SG610", "this token may not name a principal", hint="Omit `principal`: the token identifies the requester"
-        )
-    return named.principal()
+def _acting_for(request: Request, caller: Caller, named: Named | None) -> Principal:
+    person = caller.acting_for(named)
+    request.state.principal = person["id"]
+    return person
 
 
 async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:

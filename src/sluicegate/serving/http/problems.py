@@ -20,8 +20,8 @@ _STATUS: dict[str, int] = {
 
 TITLES = {
     400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
-    408: "Request timeout", 409: "Conflict", 413: "Too large", 415: "Not JSON", 422: "Invalid request",
-    429: "Too many requests", 500: "Failed", 502: "Model failed", 503: "Busy",
+    408: "Request timeout", 409: "Conflict", 413: "Too large", 415: "Not JSON", 421: "Misdirected request",
+    422: "Invalid request", 429: "Too many requests", 500: "Failed", 502: "Model failed", 503: "Busy",
 }  # fmt: skip
 
 

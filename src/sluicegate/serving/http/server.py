@@ -1,10 +1,15 @@
-"""A server for one workflow: uvicorn around the application, closed by SIGTERM after active runs are done."""
+"""A server for one workflow: uvicorn around the application.
+
+SIGTERM ends it in three steps: readiness is withdrawn, so that a load balancer sends no more; after a grace, in which
+requests are served as before, the port is closed; what is at work has its time to finish.
+"""
 
 import asyncio
 import signal
 import socket
 from collections.abc import Callable
 from functools import partial
+from types import FrameType
 
 from sluicegate.errors import RunError
 from sluicegate.extras import extra
@@ -14,7 +19,10 @@ from sluicegate.serving.service import Service
 __all__ = ["serve"]
 
 _CONNECTIONS = 1000
-"""Connections at a time; more are answered with 503 by the server itself."""
+"""Connections at a time; fewer where the process may not open so many files."""
+_TICK_S = 0.1
+_BACKLOG = 128
+"""Connections that the system accepts before the server does."""
 
 
 def serve(
@@ -28,14 +36,14 @@ def serve(
         import uvicorn
 
         from sluicegate.serving.http.app import application
-        from sluicegate.serving.http.connections import Connection
+        from sluicegate.serving.http.connections import Connections
     config = uvicorn.Config(
         application(service, callers),
-        http=Connection,
+        http=Connections(_most()),  # pyright: ignore[reportArgumentType] - uvicorn calls it as it calls a class
         log_config=None,
         access_log=False,
         server_header=False,
-        limit_concurrency=_CONNECTIONS,
+        backlog=_BACKLOG,
         timeout_keep_alive=30,
         # the service ends the wait of its callers; this is for connections that do not read their answer
         timeout_graceful_shutdown=round(service.limits.drain_s) + 5,
@@ -43,21 +51,27 @@ def serve(
     )
 
     class Draining(uvicorn.Server):
+        hurried = False
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            """The first SIGTERM withdraws readiness, a second signal or Ctrl-C ends the grace."""
+            self.hurried = self.should_exit or sig == signal.SIGINT
+            service.withdraw()
+            super().handle_exit(sig, frame)
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             """Stop listening and drain at the same time: uvicorn waits for connections, which wait for their runs."""
+            for _ in range(round(service.limits.grace_s / _TICK_S)):
+                if not self.hurried:
+                    await asyncio.sleep(_TICK_S)
             closing = asyncio.create_task(service.close())
             await super().shutdown(sockets)
             await closing
 
     server = Draining(config)
-
-    def leave(number: int, frame: object) -> None:
-        # uvicorn raises a signal again once it has drained; by default that would end the process with it
-        del number, frame
-        server.should_exit = True
-
+    # uvicorn raises a signal again once it has drained; by default that would end the process with it
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, leave)
+        signal.signal(number, server.handle_exit)
 
     async def run() -> None:
         with _bound(host, port) as listening:
@@ -69,6 +83,16 @@ def serve(
             await server.serve(sockets=[listening])
 
     asyncio.run(run())
+
+
+def _most() -> int:
+    """How many connections: half of the files that the process may open, and not more than `_CONNECTIONS`."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return _CONNECTIONS
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _CONNECTIONS if files == resource.RLIM_INFINITY else min(_CONNECTIONS, files // 2)
 
 
 def _bound(host: str, port: int) -> socket.socket:
