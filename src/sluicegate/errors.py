@@ -127,6 +127,7 @@ CODES: dict[str, str] = {
     "SG624": "service cannot listen",
     "SG625": "database server unreachable or failing",
     "SG630": "the home belongs to another user",
+    "SG631": "score is not a finite number",
 }
 
 

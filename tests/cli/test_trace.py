@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+from contextlib import closing
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,14 @@ def test_feedback_is_kept_and_mirrored(home_with_runs: Path, monkeypatch: pytest
     [correction] = store.corrections("helpdesk")
     assert (correction["label"], correction["predicted"]) == ("outage", "password_reset")
     store.close()
+
+
+@pytest.mark.parametrize("value", ["inf", "-inf", "nan", "1e999"])
+def test_a_score_is_a_finite_number(value: str, home_with_runs: Path) -> None:
+    with pytest.raises(RunError, match=r"SG631 the score stars is -?(inf|nan)"):
+        call("feedback", "run-1", "--score", "thumb=true", "--score", f"stars={value}")
+    with closing(Store(home_with_runs / "store.sqlite")) as store:
+        assert store.feedback() == [], "nor is anything else of the same call kept"
 
 
 def test_push_sends_what_was_not_confirmed(home_with_runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -189,11 +190,14 @@ def push(
         )  # fmt: skip
     results = send(_store(), to, since_ns=since_ns(since), again=again)
     if as_json:
-        emit([{"destination": each.destination, "runs": each.runs, "failed": each.failed} for each in results])
+        emit([asdict(each) for each in results])
     for each in [] if as_json else results:
-        failed = f"; then failed: {each.failed}" if each.failed else ""
-        console().print(f"{each.destination}: {each.runs} runs sent{failed}", soft_wrap=True)
-    if any(each.failed for each in results):
+        left = f", {len(each.failures)} failed" if each.failures else ""
+        left += f", {each.unsent} not tried" if each.unsent else ""
+        console().print(f"{each.destination}: {each.runs} runs sent{left}", soft_wrap=True)
+        for run_id, reason in each.failures.items():
+            console().print(f"  {run_id}: {reason}", soft_wrap=True)
+    if any(each.failures for each in results):
         raise typer.Exit(1)
 
 
@@ -232,11 +236,14 @@ def feedback(
     """Score a run. `--score correct_intent=LABEL` corrects its intent and makes it labelled data."""
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
-    from sluicegate.observe.tracing.tracer import RecordingTracer
+    from sluicegate.observe.tracing.tracer import RecordingTracer, require_finite
 
     store = _store()
     row = _one(store, run)
     scores = [_score(each) for each in score]
+    for name, value in scores:
+        # all of them first: a call is kept whole, or not at all
+        require_finite(name, value)
     tracer = RecordingTracer(store, configured_exporters(), Masking(_settings(row["digest"])))
     given = [tracer.feedback(row["run_id"], name, value, comment=comment, by=by) for name, value in scores]
     tracer.close()

@@ -104,7 +104,7 @@ async def test_a_push_repeats_nothing(tmp_path: Path) -> None:
     tracer.close()
     for again in (False, True):
         [pushed] = push(store, [LangfuseSender(KEYS)], again=again)
-        assert (pushed.runs, pushed.failed) == (1, "")
+        assert (pushed.runs, pushed.failures) == (1, {})
     time.sleep(2)
     kept = store.spans(run)
     rows = read("/api/public/v2/observations", len(kept), traceId=trace_id(run), fields="core", limit=100)

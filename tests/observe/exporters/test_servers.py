@@ -15,8 +15,8 @@ from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, loses_sc
 from sluicegate.observe.exporters.otlp import OtlpSender
 from sluicegate.observe.exporters.resend import push
 from sluicegate.observe.tracing.settings import TraceSettings
-from sluicegate.observe.tracing.spans import RunInfo, Trace
-from sluicegate.observe.tracing.store import RunFilter
+from sluicegate.observe.tracing.spans import RunInfo, Score, Trace
+from sluicegate.observe.tracing.store import RunFilter, Store
 from tests.support import ROOT
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.scenario import first_stretch, last_stretch, open_tracer
@@ -128,7 +128,7 @@ async def test_what_was_dropped_is_pushed_from_the_store(tmp_path: Path) -> None
         server.status = 0
         sender = LangfuseSender(Keys(PUBLIC, SECRET, server.url))
         [result] = push(store, [sender])
-        assert (result.runs, result.failed) == (1, "")
+        assert (result.runs, result.failures) == (1, {})
         assert {span.span_id for span in server.spans} == {span["span_id"] for span in store.spans("run-1")}
         assert {score["id"] for score in server.scores} == {score["score_id"] for score in store.scores("run-1")}
         assert "path:rag-slm" in server.named("classify").attributes["langfuse.trace.tags"]
@@ -146,8 +146,66 @@ async def test_push_to_a_dead_server_says_so_and_keeps_the_runs(tmp_path: Path) 
     url = dead_port()
     [result] = push(store, [LangfuseSender(Keys(PUBLIC, SECRET, url))])
     assert result.runs == 0
-    assert "ConnectError" in result.failed
+    assert "ConnectError" in result.failures["run-1"]
     assert store.undelivered(f"langfuse {url}") == ["run-1"]
+    store.close()
+
+
+def five_runs(folder: Path) -> tuple[Store, list[str]]:
+    """A store with five runs that nobody has confirmed, and their ids, oldest first."""
+    store, tracer = open_tracer(folder)
+    names = [f"r{number}" for number in range(5)]
+    for name in names:
+        with tracer.run(name, workflow="w", input="hello"):
+            tracer.score("stars", 1.0)
+    tracer.close()
+    return store, names
+
+
+def test_push_goes_round_a_run_that_cannot_be_sent(tmp_path: Path) -> None:
+    store, names = five_runs(tmp_path)
+    # as 0.1.0 kept it: `trace feedback --score stars=inf`
+    store.add_score(Score("s", names[1], "stars", float("inf"), "", 1, source="feedback"))
+    with Receiver() as server:
+        sender = LangfuseSender(Keys(PUBLIC, SECRET, server.url))
+        [result] = push(store, [sender])
+        assert (result.runs, result.unsent) == (4, 0)
+        assert result.failures == {names[1]: "scores: stars is not a finite number"}
+        assert len(server.scores) == 5, "its other score arrives, and so do those of the later runs"
+        assert store.undelivered(sender.destination) == [names[1]]
+    store.close()
+
+
+class Faulty:
+    """A destination that takes no trace of some runs."""
+
+    destination = "faulty"
+
+    def __init__(self, bad: set[str]) -> None:
+        self.bad = bad
+        self.asked: list[str] = []
+
+    def send(self, traces: list[Trace]) -> None:
+        for trace in traces:
+            self.asked.append(trace.info.run_id)
+            if trace.info.run_id in self.bad:
+                raise SendError("the server answered (500)", again=True, status=500)
+
+    def close(self) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("bad", "asked", "unsent"),
+    [({0}, 5, 0), ({0, 1, 3, 4}, 5, 0), ({1, 2, 3}, 4, 1), ({0, 1, 2, 3, 4}, 3, 2)],
+)
+def test_push_ends_where_three_runs_in_a_row_fail(bad: set[int], asked: int, unsent: int, tmp_path: Path) -> None:
+    store, names = five_runs(tmp_path)
+    sender = Faulty({names[number] for number in bad})
+    [result] = push(store, [sender])
+    assert sender.asked == names[:asked]
+    failed = sorted(sender.bad & set(sender.asked))
+    assert (result.runs, [*result.failures], result.unsent) == (asked - len(failed), failed, unsent)
+    assert store.undelivered("faulty") == [name for name in names if name in failed or name not in sender.asked]
     store.close()
 
 

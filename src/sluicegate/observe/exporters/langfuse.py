@@ -79,7 +79,10 @@ class LangfuseSender:
             url = f"{self._keys.host}/api/public/otel/v1/traces"
             refused = rejected(post(self._client, url, body, headers, compress=True))
         scores = [(score, trace) for trace in traces for score in trace.scores]
-        return self._send_scores(scores) or refused
+        # JSON has no such numbers; version 0.1.0 kept them
+        endless = [score.name for score, _ in scores if not score.is_finite]
+        refused = self._send_scores([each for each in scores if each[0].is_finite]) or refused
+        return Rejected(len(endless), f"scores: {endless[0]} is not a finite number") if endless else refused
 
     def _send_scores(self, scores: list[tuple[Score, Trace]]) -> Rejected | None:
         if not scores:

@@ -1,6 +1,6 @@
 """Resends runs from the local store: those that a destination never confirmed, or all since a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sluicegate.observe.exporters.export import QueuedExporter, Sender
@@ -8,14 +8,18 @@ from sluicegate.observe.tracing.store import RunFilter, Store
 
 __all__ = ["ResendReport", "push"]
 
+_IN_A_ROW = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ResendReport:
     destination: str
     runs: int
     """Runs that arrived completely."""
-    failed: str = ""
-    """Why the rest did not; empty when all arrived."""
+    failures: Mapping[str, str]
+    """The runs that did not, each with the reason. The others were sent all the same."""
+    unsent: int = 0
+    """Runs that were not tried any more, after several in a row had failed."""
 
 
 def push(
@@ -29,8 +33,9 @@ def push(
 ) -> list[ResendReport]:
     """Send the runs since a time that a destination has not confirmed; with `again` all of them.
 
-    Repeating does no harm: ids are stable, so a server overwrites what it has. `deadline_s` is for one run; the first
-    run that fails ends the pushing to its destination. `progress` is called after each run. Raises `RunError` SG606.
+    Repeating does no harm: ids are stable, so a server overwrites what it has. `deadline_s` is for one run. A run that
+    a destination does not take is left for the next time; three in a row are a destination that takes nothing, and end
+    the pushing to it. `progress` is called after each run that arrived. Raises `RunError` SG606.
     """
 
     def confirm(destination: str, counts: dict[str, int]) -> None:
@@ -45,13 +50,22 @@ def push(
             runs = store.undelivered(sender.destination, since_ns=since_ns)
         exporter = QueuedExporter(sender, attempts=1)
         exporter.start(confirm)
-        done = 0
+        failures = dict[str, str]()
+        in_a_row = tried = 0
         for run_id in runs:
+            dropped = exporter.report().dropped
             exporter.offer(store.trace(run_id))
-            if not exporter.flush(deadline_s) or exporter.report().dropped:
+            flushed = exporter.flush(deadline_s)
+            tried += 1
+            report = exporter.report()
+            if flushed and report.dropped == dropped:
+                in_a_row = 0
+                progress()
+                continue
+            failures[run_id] = report.reason or f"not sent within {deadline_s:g} s"
+            in_a_row += 1
+            if in_a_row == _IN_A_ROW or report.waiting:
                 break
-            done += 1
-            progress()
         exporter.close(1.0)
-        results.append(ResendReport(sender.destination, done, exporter.report().reason if done < len(runs) else ""))
+        results.append(ResendReport(sender.destination, tried - len(failures), failures, len(runs) - tried))
     return results

@@ -7,6 +7,7 @@ works on a run writes into the same trace.
 """
 
 import hashlib
+import math
 import os
 import time
 from contextvars import ContextVar, Token
@@ -115,6 +116,10 @@ class Score:
     source: Literal["run", "feedback"] = "run"
     by: str = ""
     """Who gave it, hashed as users are; empty for the run itself."""
+
+    @property
+    def is_finite(self) -> bool:
+        return not isinstance(self.value, float) or math.isfinite(self.value)
 
     @property
     def data_type(self) -> Literal["NUMERIC", "BOOLEAN", "CATEGORICAL"]:

@@ -14,11 +14,14 @@ recorded is committed to the store; exporters get it afterwards, on their own th
 """
 
 import contextlib
+import math
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Any
 
 from sluicegate import services
+from sluicegate.errors import RunError
 from sluicegate.observe.tracing.exporter import Exporter, ExporterReport
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.recorder import Recorder
@@ -145,6 +148,9 @@ class RecordingTracer:
         if current is not None:
             segment = current.segment
             score = Score(new_id(), segment.info.run_id, name, value, comment, segment.now_ns())
+            if not score.is_finite:
+                # no destination has such numbers, but that there was one is worth knowing
+                score = replace(score, value=str(value))
             self._recorder.score(segment, score)
 
     def finish(self, status: Status, state: State, *, all_llm_usd: float | None = None) -> None:
@@ -168,8 +174,9 @@ class RecordingTracer:
         """Score a run after its end, for instance with a user's thumb; mirrored to the exporters.
 
         The name ``correct_intent`` with a label as value makes a correction (see `Store.corrections`).
-        Raises `RunError` SG603 when the store has no such run.
+        Raises `RunError` SG603 when the store has no such run, SG631 for a number that is not finite.
         """
+        require_finite(name, value)
         masking = self._masking
         return self._recorder.feedback(run_id, name, value, masking.payload(comment), masking.user(by))
 
@@ -202,3 +209,9 @@ class _Nowhere:
 
 
 _NOWHERE: Any = _Nowhere()
+
+
+def require_finite(name: str, value: float | bool | str) -> None:
+    """Raises `RunError` SG631 for a score that no destination can be sent."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RunError("SG631", f"the score {name} is {value}", hint="Give a finite number, true, false or a word")
