@@ -6,7 +6,7 @@ returns the node: ``async def node(state, services) -> update``, which returns o
 outside world only through `services`.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -31,6 +31,17 @@ Effect = Literal[
 ]
 """What a kind does, as far as it matters to proofs."""
 
+_ALWAYS_WRITES: Mapping[str, frozenset[str]] = {
+    "classifies": frozenset({"intent", "route"}),
+    "decides-policy": frozenset({"policy"}),
+    "looks-up": frozenset({"cache"}),
+    "generates": frozenset({"answer"}),
+    "checks": frozenset({"checks"}),
+    "asks-human": frozenset({"approval"}),
+    "calls-tool": frozenset({"tool_calls"}),
+}
+"""The state keys that a kind with an effect writes at every visit, if it declares them at all."""
+
 Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]
 
 
@@ -46,7 +57,7 @@ class NodeKind:
     make: Callable[[str, Any], Node]
     """``make(node_name, settings) -> node``."""
     writes: frozenset[str]
-    """The state keys it may change."""
+    """The state keys it may change. A run whose node changes another fails (SG628)."""
     effects: frozenset[Effect] = field(default_factory=frozenset[Effect])
     fills: frozenset[str] = frozenset()
     """Placeholders that its prompt may use, as ``{{name}}``; without a declaration prompts are not checked."""
@@ -54,3 +65,8 @@ class NodeKind:
     """Fields that explain its branch, such as ``cache.question``; those it wrote are recorded with the branch."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
+
+    @property
+    def always_writes(self) -> frozenset[str]:
+        """The state keys that it writes at every visit. A run whose node leaves one out fails (SG628)."""
+        return self.writes & {key for effect in self.effects for key in _ALWAYS_WRITES.get(effect, ())}

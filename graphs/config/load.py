@@ -418,7 +418,9 @@ def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source)
         )
         kind = kinds[name]
         place = source.place(at, of_key=True)
-        nodes[name] = FlowNode(name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, kind.writes)
+        nodes[name] = FlowNode(
+            name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, kind.writes, kind.always_writes
+        )
     intents = {
         label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}
         for label, one in config.intents.items()

@@ -36,6 +36,8 @@ class FlowNode:
     place: Place | None = None
     writes: frozenset[str] = frozenset()
     """The state keys it may change, as its kind declares them; a writer of `intent` may change its facts."""
+    always_writes: frozenset[str] = frozenset()
+    """Those that it writes at every visit."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,16 +47,6 @@ Values: TypeAlias = tuple[bool | None, ...]
 MAX_VALUATIONS = 64
 """Combinations of small-domain fields that are tried at one node; beyond it the widest fields stay unknown."""
 
-_CERTAIN: Mapping[str, frozenset[str]] = {
-    "classifies": frozenset({"intent", "route"}),
-    "decides-policy": frozenset({"policy"}),
-    "looks-up": frozenset({"cache"}),
-    "checks": frozenset({"checks"}),
-    "asks-human": frozenset({"approval"}),
-    "calls-tool": frozenset({"tool_calls"}),
-}
-"""The state keys that a node with an effect writes at every visit."""
-
 
 class Semantics:
     """A flow with the possible branches of every node in every world, computed once each.
@@ -187,18 +177,14 @@ class Semantics:
 
     def _left_without(self, key: str) -> set[str]:
         """The nodes that a run can leave with a state key not written yet."""
-
-        def writes(node: FlowNode) -> bool:
-            certain = any(key in _CERTAIN.get(effect, ()) for effect in node.effects)
-            return certain and (not node.writes or key in node.writes)
-
         if key not in self._unset:
+            nodes = self.flow.nodes
             going_on = {
-                name: () if writes(node) else tuple(edge.to for edge in node.edges)
-                for name, node in self.flow.nodes.items()
+                name: () if key in node.always_writes else tuple(edge.to for edge in node.edges)
+                for name, node in nodes.items()
             }
             found = reached([self.flow.start], going_on)
-            self._unset[key] = {name for name in found if not writes(self.flow.nodes[name])}
+            self._unset[key] = {name for name in found if key not in nodes[name].always_writes}
         return self._unset[key]
 
     def _assignments(

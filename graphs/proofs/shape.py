@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from sluicegate.errors import Problem
 from sluicegate.graphs.proofs.flow import Flow
 
-__all__ = ["components", "prove_shape", "reached", "successors"]
+__all__ = ["components", "most_steps", "prove_shape", "reached", "successors"]
 
 
 def successors(flow: Flow) -> dict[str, tuple[str, ...]]:
@@ -69,6 +69,26 @@ def _close(node: str, open_nodes: list[str], number: dict[str, int]) -> None:
         number[member] = component
         if member == node:
             return
+
+
+def most_steps(flow: Flow) -> int:
+    """An upper bound of the nodes that one run visits; only of a flow whose cycles are bounded.
+
+    Between two visits that `max_visits` counts lie only nodes that it does not, and those are on no cycle of their own.
+    """
+    targets = successors(flow)
+    counted = [node.max_visits for node in flow.nodes.values() if node.max_visits is not None]
+    free = {
+        name: tuple(target for target in following if flow.nodes[target].max_visits is None)
+        for name, following in targets.items()
+        if flow.nodes[name].max_visits is None
+    }
+    number, longest = components(free), dict[str, int]()
+    # a component is numbered after all that it leads to
+    for name in sorted(free, key=lambda each: number[each]):
+        longest[name] = 1 + max((longest.get(target, 0) for target in free[name]), default=0)
+    uncounted = max(longest.values(), default=0)
+    return sum(counted) + (sum(counted) + 1) * uncounted
 
 
 def prove_shape(flow: Flow) -> list[Problem]:

@@ -16,6 +16,8 @@ from langgraph.runtime import Runtime
 
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.graphs.proofs.flow import Flow, FlowNode
+from sluicegate.graphs.proofs.shape import most_steps
+from sluicegate.nodes.declared import declared
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.registry import kinds
@@ -80,8 +82,8 @@ def build(
     )
     for node in flow.nodes.values():
         kind = kinds()[node.kind]
-        make = kind.make(node.name, settings[node.name])
-        graph.add_node(node.name, _step(flow, node, make, conditions, kind, services))
+        made = declared(node.name, kind, kind.make(node.name, settings[node.name]))
+        graph.add_node(node.name, _step(flow, node, made, conditions, kind, services))
         targets = {edge.to: edge.to for edge in node.edges}
         if not targets:
             graph.add_edge(node.name, END)
@@ -91,7 +93,9 @@ def build(
         graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
         graph.add_edge(intake.name, flow.start)
     graph.add_edge(START, intake.name if intake else flow.start)
-    return graph.compile(checkpointer=checkpointer, name=name)
+    # a run may be one segment from its intake to its end; LangGraph counts looking for a next node, too
+    steps = most_steps(flow) + (1 if intake else 0) + 1
+    return graph.compile(checkpointer=checkpointer, name=name).with_config(recursion_limit=steps)
 
 
 def _taken(state: State) -> str:
@@ -119,6 +123,10 @@ def _step(
         with services.tracer.node(name, node.kind, observation, visit=visit) as span:
             try:
                 update = await governed(run_node, entered, services)
+                after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
+                if "tool_calls" in update:
+                    after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
+                branch = decide(flow, node, conditions, after)
             except GraphBubbleUp:  # how a node waits for a person
                 raise
             except Exception as error:
@@ -127,10 +135,6 @@ def _step(
                 if isinstance(error, SluicegateError):
                     raise
                 raise RunError("SG611", f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
-            after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
-            if "tool_calls" in update:
-                after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
-            branch = decide(flow, node, conditions, after)
             branch["values"].update(_told(tells, update))
             span.set(**node_attributes(update))
         intent = after.get("intent")

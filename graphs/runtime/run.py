@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Outcome", "Pause", "Runner"]
 
-# a run of a checked workflow ends: its cycles are bounded by max_visits; this only stops a broken one
-_STEP_LIMIT = 200
-
 
 @dataclass(frozen=True, slots=True)
 class Pause:
@@ -248,6 +245,8 @@ class Runner:
         `begins` says whether the trace begins here; by default when the run does. Raises `RunError` SG608 when another
         process is running it.
         """
+        from langgraph.errors import GraphRecursionError
+
         facts, started = self.services.workflow, time.perf_counter()
         resumed = given is not state if begins is None else not begins
         async with hold(self._approvals.place, state):
@@ -273,6 +272,8 @@ class Runner:
                         interrupt_after=pause.after if pause else None,
                         interrupt_before=pause.before if pause else None,
                     )
+                except GraphRecursionError as error:
+                    raise RunError("SG629", f"run {run} took more steps than its workflow allows") from error
                 finally:
                     await self._clean(run)
                 waiting = await self.call(self.waiting, run) if result.pop("__interrupt__", None) else None
@@ -344,7 +345,7 @@ class Runner:
 
 
 def _config(run: str) -> "RunnableConfig":
-    return {"configurable": {"thread_id": run}, "recursion_limit": _STEP_LIMIT}
+    return {"configurable": {"thread_id": run}}
 
 
 def _metadata(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -105,8 +105,8 @@ class RunSummary:
 
     @property
     def sent(self) -> str:
-        """The answer as it may be shown; empty while a person has not decided on it."""
-        return "" if self.status == "waiting" else self.answer or ""
+        """What the requester gets: the answer of a run that has ended; one that waits, or failed, sends nothing."""
+        return self.answer or "" if self.status in ("answered", "refused") else ""
 
     @property
     def tokens(self) -> int:

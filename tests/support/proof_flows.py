@@ -12,26 +12,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
-
-EFFECTS = {
-    "classify": "classifies",
-    "policy-check": "decides-policy",
-    "retrieve": "retrieves",
-    "slm-answer": "generates",
-    "llm-synthesize": "generates",
-    "call-tool": "calls-tool",
-    "output-check": "checks",
-    "human-interrupt": "asks-human",
-    "respond": "ends",
-    "refuse": "ends",
-}
+from sluicegate.nodes.registry import BUILT_IN
 
 
 def node(name: str, kind: str, *branches: str | tuple[str, str], max_visits: int | None = None) -> FlowNode:
     """A node; a branch is a target, or a condition and a target."""
     edges = tuple(Edge(branch) if isinstance(branch, str) else Edge(branch[1], branch[0]) for branch in branches)
-    effects = frozenset({EFFECTS[kind]}) if kind in EFFECTS else frozenset[str]()
-    return FlowNode(name, kind, effects, edges, max_visits)
+    known = next((each for each in BUILT_IN if each.name == kind), None)
+    if known is None:
+        return FlowNode(name, kind, edges=edges, max_visits=max_visits)
+    effects = frozenset[str](known.effects)
+    return FlowNode(name, kind, effects, edges, max_visits, writes=known.writes, always_writes=known.always_writes)
 
 
 def flow(*nodes: FlowNode, intents: Mapping[str, Mapping[str, object]] | None = None) -> Flow:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
 from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.proofs.shape import most_steps
 from tests.support.proof_flows import flow, known, node
 
 INTENTS: dict[str, dict[str, object]] = {"mild": {"risk": "low"}, "grave": {"risk": "high"}}
@@ -69,7 +70,7 @@ def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
                 branches.append(draw(st.sampled_from(names)))
         kind = draw(st.sampled_from(["x", "n", "w", "s", "classify"]))
         made = node(name, kind, *branches, max_visits=draw(st.sampled_from([None, None, 1, 2])))
-        nodes.append(replace(made, effects=frozenset({"checks"})) if kind == "w" else made)
+        nodes.append(replace(made, always_writes=frozenset({"checks"})) if kind == "w" else made)
     return flow(*nodes, intents=INTENTS)
 
 
@@ -159,7 +160,7 @@ def test_a_proof_holds_whatever_was_written_before(drawn: Flow, guarantee: Guara
 @settings(max_examples=300, deadline=None)
 @given(flows())
 def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
-    """No run of a proved flow gets stuck, and none goes on for ever."""
+    """No run of a proved flow gets stuck, and none goes on for ever, nor for more steps than are allowed for."""
     codes = {problem.code for problem in prove(drawn, [], [], known, DOMAINS)}
     if codes & {"SG131", "SG132", "SG133"}:
         return
@@ -179,6 +180,7 @@ def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
 
     under_way.append((first, following(first)))
     on_way = {first}
+    longest = dict[Now, int]()
     while under_way:
         now, rest = under_way[-1]
         step = next(rest, None)
@@ -186,8 +188,10 @@ def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
             under_way.pop()
             on_way.discard(now)
             finished.add(now)
+            longest[now] = 1 + max((longest[later] for later in following(now)), default=0)
         elif step in on_way:
             raise AssertionError(f"a run comes back to {step}")
         elif step not in finished:
             on_way.add(step)
             under_way.append((step, following(step)))
+    assert longest[first] <= most_steps(drawn)
