@@ -1,19 +1,27 @@
-"""Decisions on waiting runs: each is claimed once, durably, before the run continues.
+"""Decisions on waiting runs: what each allows, and that each is claimed once, durably, before the run continues.
 
 The claim makes deciding twice impossible, across processes; it also stores the verdict, so that a crash between the
 decision and the run's next step loses neither: the run is resumed with the recorded verdict.
 """
 
 import json
+from collections import deque
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from sluicegate.errors import NotWaitingError
-from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
+from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.runtime.build import BranchCondition, decide
+from sluicegate.nodes.kinds.call_tool import CallTool
+from sluicegate.nodes.kinds.extract import Extract
+from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt, HumanVerdict, Interrupt
+from sluicegate.services import CallAhead
+from sluicegate.state import State
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import APPROVALS
 
-__all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "deadline"]
+__all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "call_ahead", "deadline"]
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far a clock may step back without harm: as far as time servers correct it in normal running."""
@@ -83,3 +91,38 @@ def _key(waiting: Waiting) -> tuple[str, str, str]:
 def deadline(asked_at: str, timeout_s: float) -> str:
     """Deadline after which the request is refused, ISO 8601."""
     return (datetime.fromisoformat(asked_at) + timedelta(seconds=timeout_s)).isoformat()
+
+
+def call_ahead(
+    flow: Flow, conditions: Mapping[str, BranchCondition], settings: Mapping[str, Any]
+) -> Callable[[str, State], CallAhead | None]:
+    """`services.WorkflowFacts.ahead` of a workflow."""
+
+    def ahead(node: str, state: State) -> CallAhead | None:
+        """The nearest call that a run in this state may come to when it leaves `node`, before a person is asked again;
+        whatever the conditions after the first branch decide."""
+        waiting = deque([decide(flow, flow.nodes[node], conditions, state)["to"]])
+        seen = set(waiting)
+        while waiting:
+            name = waiting.popleft()
+            its = settings.get(name)
+            if isinstance(its, CallTool):
+                intent = state.get("intent")
+                tool = its.tool or (intent["tool"] if intent else "")
+                return CallAhead(tool, _fields(settings, state)) if tool else None
+            if name and not isinstance(its, HumanInterrupt):
+                further = [edge.to for edge in flow.nodes[name].edges if edge.to not in seen]
+                seen.update(further)
+                waiting.extend(further)
+        return None
+
+    return ahead
+
+
+def _fields(settings: Mapping[str, Any], state: State) -> Mapping[str, Any]:
+    """The schema of its own that the last `extract` node went by; empty for the tool's."""
+    for entry in reversed(state.get("trail", [])):
+        its = settings.get(entry["node"])
+        if isinstance(its, Extract):
+            return its.fields or {}
+    return {}

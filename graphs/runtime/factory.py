@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sluicegate.graphs.config.load import Workflow, load
-from sluicegate.graphs.runtime.approvals import Approvals
+from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.run import Runner
@@ -103,6 +103,7 @@ def open_workflow(
             indexes=tuple(config.indexes),
             cache_ttl_s=config.cache.ttl if config.cache.answers != "off" else 0.0,
             semantic=_semantic(config.cache),
+            ahead=call_ahead(workflow.flow, workflow.conditions, workflow.settings),
         ),
         models=models,
         router=_router(workflow, asked),

@@ -15,7 +15,7 @@ from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold
-from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, has_no_draft, permit
+from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
@@ -60,6 +60,15 @@ class Outcome:
     def path(self) -> str:
         """What the run used; empty before its end."""
         return self.summary.path or ""
+
+    @property
+    def edited(self) -> dict[str, dict[str, Any]] | None:
+        """The arguments of the tool call `before` and `after` a person's edit; None when none were edited."""
+        approval, extraction = self.state.get("approval"), self.state.get("extraction")
+        before, after = approval and approval.get("arguments"), extraction and extraction["fields"]
+        if not approval or approval["verdict"] != "edit" or before is None or after is None or before == after:
+            return None
+        return {"before": before, "after": after}
 
     @property
     def text(self) -> str:
@@ -155,13 +164,15 @@ class Runner:
         *,
         reason: str = "",
         text: str = "",
+        arguments: Mapping[str, Any] | None = None,
         pause: Pause | None = None,
     ) -> Outcome:
         """Approve, edit or reject what waits; a verdict after the deadline is a timeout.
 
-        `pause` as in `run_segment`.
+        An edit takes what `Waiting.edits` says: a `text` to send, or the `arguments` of the tool call to change, where
+        None takes one out. `pause` as in `run_segment`.
         Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
-        SG610 (this person may not decide).
+        SG610 (this person may not decide), SG626 (an edit that does not fit what waits).
         """
         state = await self.call(self._known, run)
         waiting = await self.call(self.waiting, run)
@@ -184,14 +195,15 @@ class Runner:
             raise NotWaitingError(f"run {run} has no draft to approve", hint=hint)
         # a person who was shown a redacted value may write it again
         conceal = concealing(await self.vault.hidden(run))
-        text, reason = conceal({"text": text})["text"], conceal({"reason": reason})["reason"]
         given: HumanVerdict = {
             "verdict": cast("Any", verdict),
             "principal": by,
-            "reason": reason,
-            "text": text,
+            "reason": conceal({"reason": reason})["reason"],
+            "text": conceal({"text": text})["text"],
+            "arguments": conceal({"arguments": dict(arguments or {})})["arguments"],
             "asked_at": waiting["asked_at"],
         }
+        edited(waiting["node"], verdict, given["text"], given["arguments"], state, self.services)
         await self.call(self._approvals.claim, waiting, given)
         return await self._decide(waiting, given, pause)
 
@@ -211,6 +223,8 @@ class Runner:
         state, shown = cast("State", snapshot.values), cast("Interrupt", asked[0].value)
         intent = state.get("intent")
         return {
+            # a run of 0.1.0 does not say what an edit takes
+            "edits": "arguments" if shown["proposal"] else "text",
             **shown,
             "run": run,
             "workflow": state["run"]["workflow"],

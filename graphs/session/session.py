@@ -11,7 +11,7 @@ The state of a session is in the checkpoints: `Session.open(run_id)` continues i
 not started for stepping is read-only; the first call that would change it works on a copy under a new run id.
 
 The methods work in a script and in a notebook's running loop alike. Those that run nodes have an async version:
-`astep`, `arun`, `aapprove`, `areject`, `aedit_draft`.
+`astep`, `arun`, `aapprove`, `areject`, `aedit_draft`, `aedit_arguments`.
 
 Outside effects: models are called and their cost is booked. A started session calls its tools as `sluicegate run`
 does, unless it is `dry`; a fork is dry by default: tools with effects are simulated. A session reads the answer cache
@@ -228,6 +228,17 @@ class Session:
     async def aedit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("edit", as_, role, reason, text))
 
+    def edit_arguments(
+        self, arguments: Mapping[str, Any], *, as_: str, role: str | Sequence[str] = (), reason: str = ""
+    ) -> Step:
+        """Like `approve`, but changes arguments of the tool call that waits; None takes one out."""
+        return wait_for(self._decide("edit", as_, role, reason, arguments=arguments))
+
+    async def aedit_arguments(
+        self, arguments: Mapping[str, Any], *, as_: str, role: str | Sequence[str] = (), reason: str = ""
+    ) -> Step:
+        return await elsewhere(self._decide("edit", as_, role, reason, arguments=arguments))
+
     # --- back and fork ---
 
     def rewind(self, node: str | None = None, *, visit: int | None = None) -> "Session":
@@ -336,21 +347,31 @@ class Session:
         self._make_mine()
         if waiting := self.waiting:
             asked = waiting["approvers"]
-            raise RunError("SG615", f"the run waits for {asked}", hint="approve(), reject() or edit_draft()")
+            raise RunError("SG615", f"the run waits for {asked}", hint="approve(), reject() or edit_…()")
         if self.node is None:
             raise RunError(
                 "SG615", "the run has ended", hint="rewind(NODE) goes back; fork(at=NODE) starts another run"
             )
         return self._values()
 
-    async def _decide(self, verdict: str, as_: str, role: str | Sequence[str], reason: str, text: str = "") -> Step:
+    async def _decide(
+        self,
+        verdict: str,
+        as_: str,
+        role: str | Sequence[str],
+        reason: str,
+        text: str = "",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Step:
         if await self._opened.runner.call(lambda: self.waiting) is None:
             raise NotWaitingError(f"run {self._run} is not waiting for a decision")
         if not self._mine:
             await self._opened.runner.call(self._make_mine)
             await self._run_segment(Pause(after="*"))  # the copy interrupts again
         person = intake.principal(as_, _listed(role))
-        await self._opened.runner.decide(self._run, verdict, person, reason=reason, text=text, pause=Pause(after="*"))
+        await self._opened.runner.decide(
+            self._run, verdict, person, reason=reason, text=text, arguments=arguments, pause=Pause(after="*")
+        )
         return await self._diff()
 
     async def _diff(self) -> Step:

@@ -261,7 +261,8 @@ def _asks(waiting: "Waiting") -> str:
     ]
     return (
         '<div class="line"><span class="chip waiting">waits for a person</span>'
-        '<span class="soft">approve(as_=…, role=…), reject(…) or edit_draft(…)</span></div>'
+        '<span class="soft">approve(as_=…, role=…), reject(…) or '
+        f"edit_{'arguments' if waiting['edits'] == 'arguments' else 'draft'}(…)</span></div>"
         + _table((), [row for row in rows if row[1]])
     )
 

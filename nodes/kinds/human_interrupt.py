@@ -4,20 +4,24 @@ The person sees the evidence in the interrupt's payload; the decision comes back
 Whether that person may decide is checked here once more, because a resume value can come from any caller.
 """
 
+import json
+from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from pydantic import Field
 
 from sluicegate.errors import RunError
+from sluicegate.models.structured import checked
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.writing.generation import said
+from sluicegate.observe.tracing.describers import without_words
 from sluicegate.policies.config import Duration
-from sluicegate.services import Services
-from sluicegate.state import Answer, Approval, CheckResult, DocumentRef, Principal, State
+from sluicegate.services import CallAhead, Services
+from sluicegate.state import Answer, Approval, Branch, CheckResult, DocumentRef, Extraction, Principal, State
 
-__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "HumanVerdict", "Interrupt", "has_no_draft", "permit"]
+__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "HumanVerdict", "Interrupt", "edited", "has_no_draft", "permit"]
 
 
 class HumanVerdict(TypedDict):
@@ -28,7 +32,9 @@ class HumanVerdict(TypedDict):
     """Who decided; None only for a timeout."""
     reason: str
     text: str
-    """The text to send instead, for ``edit``."""
+    """The text to send instead, for ``edit`` where a draft waits."""
+    arguments: NotRequired[dict[str, Any]]
+    """The arguments to change, for ``edit`` where a tool call waits; null takes one out."""
     asked_at: str
 
 
@@ -47,6 +53,8 @@ class Interrupt(TypedDict):
     checks: list[CheckResult]
     proposal: dict[str, Any]
     """The tool that would be called on approval, and its arguments; empty when none would."""
+    edits: Literal["text", "arguments"]
+    """What the verdict ``edit`` takes: a text to send, or arguments where it leads to a tool call."""
 
 
 class HumanInterrupt(Settings):
@@ -68,6 +76,8 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
 
         answer, checks = state.get("answer"), state.get("checks")
         draft = answer["text"] if answer else ""
+        approves = _ahead(name, "approve", state, services)
+        proposal: dict[str, Any] = {"tool": approves.tool, "arguments": _arguments(state)} if approves else {}
         asked: Interrupt = {
             "node": name,
             "approvers": settings.approvers,
@@ -79,7 +89,8 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
             "reason": _why(state),
             "documents": state.get("documents", []),
             "checks": checks["results"] if checks else [],
-            "proposal": _proposal(state),
+            "proposal": proposal,
+            "edits": "arguments" if _ahead(name, "edit", state, services) else "text",
         }
         verdict: HumanVerdict = interrupt(asked)
         person = verdict["principal"]
@@ -93,16 +104,69 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
             "decided_at": services.now().isoformat(),
             "draft": draft,
         }
+        if proposal:
+            approval["arguments"] = proposal["arguments"]
         update: dict[str, Any] = {"approval": approval}
-        if verdict["verdict"] == "edit":
+        arguments = edited(name, verdict["verdict"], verdict["text"], verdict.get("arguments"), state, services)
+        if arguments is not None:
+            approval["arguments"] = _arguments(state)
+            extraction: Extraction = {"fields": arguments, "missing": [], "complete": True, "confidence": 1.0}
+            update["extraction"] = extraction
+        elif verdict["verdict"] == "edit":
             # without a draft, the person wrote the text
-            edited: Answer = {**(answer or said(name, verdict["text"])), "text": verdict["text"]}
-            edited.update(by=name, confidence=1.0)
-            edited.pop("features", None)
-            update["answer"] = edited
+            answered: Answer = {**(answer or said(name, verdict["text"])), "text": verdict["text"]}
+            answered.update(by=name, confidence=1.0)
+            answered.pop("features", None)
+            update["answer"] = answered
         return update
 
     return human_interrupt
+
+
+def edited(
+    node: str, verdict: str, text: str, changes: Mapping[str, Any] | None, state: State, services: Services
+) -> dict[str, Any] | None:
+    """The arguments that a tool is called with after this verdict at `node`; None where an edit changes a text, or the
+    verdict is no edit. Raises `RunError` SG626 when nothing would come of what the person gave."""
+    if verdict != "edit":
+        if text or changes:
+            raise RunError(
+                "SG626", f"{verdict} takes neither a text nor arguments", hint="Use edit to change what waits"
+            )
+        return None
+    call = _ahead(node, "edit", state, services)
+    if call is None:
+        if changes:
+            raise RunError("SG626", "no tool call follows an edit here", hint="Give the text to send instead")
+        if not text.strip():
+            raise RunError("SG626", "an edit of a draft needs a text", hint="Use reject to send no answer")
+        return None
+    if text or not changes:
+        lost = ", and words would be lost" if text else ""
+        raise RunError(
+            "SG626",
+            f"a call of {call.tool} waits, so an edit takes its arguments{lost}",
+            hint="Give the arguments to change (--set NAME=VALUE), or reject with the words as reason: then nothing is "
+            "called",
+        )
+    merged = {name: value for name, value in {**_arguments(state), **changes}.items() if value is not None}
+    own: dict[str, Any] = dict(call.fields)
+    named = {name: value for name, value in merged.items() if name in own.get("properties", {})}
+    for schema, value in ((services.tools.schema(call.tool), merged), (own, named)):
+        _, wrong = checked(json.dumps(value, ensure_ascii=False), schema)
+        if wrong:
+            raise RunError("SG626", f"{call.tool} cannot be called with these arguments: {wrong}")
+    return merged
+
+
+def _ahead(node: str, verdict: str, state: State, services: Services) -> CallAhead | None:
+    """The tool call that a verdict leads to."""
+    return services.workflow.ahead(node, cast("State", {**state, "approval": {"verdict": verdict}}))
+
+
+def _arguments(state: State) -> dict[str, Any]:
+    extraction = state.get("extraction")
+    return extraction["fields"] if extraction else {}
 
 
 def permit(person: Principal | None, asked: Interrupt, state: State, services: Services) -> None:
@@ -130,13 +194,6 @@ def permit(person: Principal | None, asked: Interrupt, state: State, services: S
         raise RunError("SG610", f"policy does not let {person['id']} decide: {decision.reason or 'no rule allows it'}")
 
 
-def _proposal(state: State) -> dict[str, Any]:
-    intent, extraction = state.get("intent"), state.get("extraction")
-    if not intent or not intent["tool"] or extraction is None:
-        return {}
-    return {"tool": intent["tool"], "arguments": extraction["fields"]}
-
-
 def has_no_draft(state: State) -> bool:
     """Whether there is no draft because the search, or the model that quotes from it, found nothing."""
     answer = state.get("answer")
@@ -144,7 +201,7 @@ def has_no_draft(state: State) -> bool:
 
 
 def _why(state: State) -> str:
-    """The reason for the approval, as text."""
+    """The reason for the approval, and the branch that led here."""
     intent, checks, answer = state.get("intent"), state.get("checks"), state.get("answer")
     reasons: list[str] = []
     if intent and intent["risk"] == "high":
@@ -156,7 +213,23 @@ def _why(state: State) -> str:
     if not reasons and answer and answer["confidence"] < answer["threshold"] <= 1:
         sure, needed = answer["confidence"], answer["threshold"]
         reasons.append(f"the draft is right with probability {sure:.2f}; {needed:.2f} is required")
-    return "; ".join(reasons) or "the workflow asks for a person here"
+    trail = state.get("trail", [])
+    return "; ".join([*reasons, *([_asked_because(trail[-1]["node"], trail[-1]["branch"])] if trail else [])])
+
+
+def _asked_because(node: str, branch: Branch) -> str:
+    values = ", ".join(f"{name} = {_short(value)}" for name, value in without_words(branch["values"]).items())
+    if not branch["condition"]:
+        return f"asked whenever a run leaves {node}"
+    held = "no other branch held" if branch["condition"] == "otherwise" else f"`{branch['condition']}`"
+    return f"asked because {held} at {node}" + (f" ({values})" if values else "")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 HUMAN_INTERRUPT = NodeKind(
@@ -164,7 +237,8 @@ HUMAN_INTERRUPT = NodeKind(
     doc="Wait until a person approves, edits or rejects; without a decision in time the request is refused.",
     settings=HumanInterrupt,
     make=_make,
-    writes=frozenset({"approval", "answer"}),
+    writes=frozenset({"approval", "answer", "extraction"}),
     effects=frozenset({"asks-human"}),
+    tells=("approval.arguments", "extraction.fields"),
     observation="span",
 )

@@ -126,6 +126,7 @@ CODES: dict[str, str] = {
     "SG623": "token file missing, unreadable or not to be trusted",
     "SG624": "service cannot listen",
     "SG625": "database server unreachable or failing",
+    "SG626": "verdict that does not fit what waits",
     "SG628": "a node wrote what its kind does not declare",
     "SG629": "run took more steps than its workflow allows",
     "SG630": "the home belongs to another user",

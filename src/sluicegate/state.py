@@ -213,6 +213,8 @@ class Approval(TypedDict):
     decided_at: str
     draft: str
     """The text the person was shown; differs from the answer after an edit."""
+    arguments: NotRequired[dict[str, Any]]
+    """The arguments of the tool call the person was shown; differ from the extraction's fields after an edit."""
 
 
 class ToolCall(TypedDict):

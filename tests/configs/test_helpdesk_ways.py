@@ -46,13 +46,16 @@ async def test_a_draft_goes_where_it_can_be_mended(sure: float, answerability: f
     if way[-1] == "check":
         assert outcome.waiting is not None
         assert outcome.waiting["node"] == "approve"
-        assert outcome.waiting["reason"] == f"the draft is right with probability {sure:.2f}; 0.60 is required"
+        reason = outcome.waiting["reason"]
+        assert reason.startswith(f"the draft is right with probability {sure:.2f}; 0.60 is required; asked because `")
+        assert "answer.confidence = " in reason
 
 
 async def test_where_nothing_was_found_a_person_writes_or_rejects() -> None:
     outcome, opened = await asked(retriever=FakeRetriever({"h1": "# Only a heading", "h2": ""}))
     assert outcome.waiting is not None
-    assert (outcome.waiting["draft"], outcome.waiting["reason"]) == ("", "nothing was found to draft an answer from")
+    assert outcome.waiting["draft"] == ""
+    assert outcome.waiting["reason"].startswith("nothing was found to draft an answer from; asked because `")
     assert "synthesize" not in nodes(outcome)
     with pytest.raises(RunError, match="no draft to approve") as refused:
         await opened.runner.decide(outcome.run, "approve", LEAD)
@@ -68,7 +71,8 @@ async def test_in_the_starter_nothing_goes_out_for_a_complaint_that_no_document_
     opened = open_workflow(file, change=fakes("complaint", retriever=FakeRetriever(count=0)))
     outcome = await opened.runner.run("I want to complain.", principal("ann", ["employee"]))
     assert outcome.waiting is not None
-    assert outcome.waiting["reason"] == "complaint is a high-risk class; nothing was found to draft an answer from"
+    reason = outcome.waiting["reason"]
+    assert reason.startswith("complaint is a high-risk class; nothing was found to draft an answer from; asked ")
     lead = principal("lea", ["lead"])
     with pytest.raises(RunError, match="no draft to approve"):
         await opened.runner.decide(outcome.run, "approve", lead)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -101,7 +102,7 @@ def show(
         screen.print(f"  action    {escape(proposed(waiting['proposal']))}")
     if waiting["draft"]:
         screen.print(f"  draft     {escape(waiting['draft'])}")
-    elif not waiting["proposal"]:
+    elif waiting["edits"] == "text" and not waiting["proposal"]:
         screen.print("  draft     none yet; write one with `sluicegate approvals edit`")
     for number, document in enumerate(waiting["documents"], start=1):
         screen.print(
@@ -110,8 +111,9 @@ def show(
     for check in waiting["checks"]:
         verdict = "passed" if check["passed"] else f"failed: {check['reason']}"
         screen.print(f"  check     {check['guard']} {escape(verdict)}")
+    change = "TEXT" if waiting["edits"] == "text" else "--set ARGUMENT=VALUE"
     screen.print(
-        f"\nsluicegate approvals approve|edit|reject {waiting['run']} --as NAME --role ROLE",
+        f"\nsluicegate approvals approve|edit|reject {waiting['run']} --as NAME --role ROLE; edit takes {change}",
         style="dim",
         soft_wrap=True,
     )
@@ -128,15 +130,24 @@ def approve(
 
 @app.command()
 def edit(
-    run: Run, text: Annotated[str, typer.Argument(help="The text to send instead; `-` reads standard input.")],
-    user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
+    run: Run, user: User,
+    text: Annotated[
+        str | None, typer.Argument(help="The text to send instead of the draft; `-` reads standard input.")
+    ] = None,
+    arguments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE: an argument of the waiting tool call to change; a value that is no text"
+                     " is JSON, null takes the argument out (repeatable)."),
+    ] = None,
+    role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Send another text instead of the draft."""
-    text = (sys.stdin.read() if text == "-" else text).strip()
-    if not text:
-        raise typer.BadParameter("is empty; use `reject` to send no answer", param_hint="TEXT")
-    _decide(run, "edit", user, role, group, reason, text, intent, kept, migrate, as_json=as_json)
+    """Send another text instead of the draft, or change the arguments of the tool call that waits."""
+    words = (sys.stdin.read() if text == "-" else text or "").strip()
+    if not words and not arguments:
+        what = "is empty; use `reject` to send no answer, or --set where a tool call waits"
+        raise typer.BadParameter(what, param_hint="TEXT")
+    _decide(run, "edit", user, role, group, reason, words, intent, kept, migrate, arguments, as_json=as_json)
 
 
 @app.command()
@@ -196,7 +207,7 @@ def export(
 
 def _decide(
     run: str, verdict: str, user: str, roles: list[str] | None, groups: list[str] | None, reason: str, text: str,
-    intent: str, kept: bool, migrate: bool, *, as_json: bool,
+    intent: str, kept: bool, migrate: bool, arguments: Sequence[str] | None = None, *, as_json: bool,
 ) -> None:  # fmt: skip
     from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.session.checkpoint_reader import full_id
@@ -207,7 +218,8 @@ def _decide(
     if intent and intent not in labels:
         raise typer.BadParameter(f"must be one of {', '.join(labels)}", param_hint="--intent")
     person = principal(user, roles, groups)
-    decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text))
+    changes = _changes(opened, run, arguments or ())
+    decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text, arguments=changes))
     if intent:
         opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=user)
     opened.tracer.flush(5.0)
@@ -218,8 +230,35 @@ def _decide(
     )
     if as_json:
         emit(said)
-    else:
-        print_outcome(said)
+        return
+    if decided.edited:
+        _print_edited(**decided.edited)
+    print_outcome(said)
+
+
+def _print_edited(before: dict[str, Any], after: dict[str, Any]) -> None:
+    for name in {**before, **after}:
+        if before.get(name) != after.get(name):
+            console().print(f"{name}: {before.get(name)!r} → {after.get(name)!r}", markup=False, soft_wrap=True)
+
+
+def _changes(opened: "Opened", run: str, arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Each NAME=VALUE; a value is JSON where the tool's argument takes that and not the text, and where it is null."""
+    from sluicegate.models.structured import checked
+
+    waiting = opened.runner.waiting(run) if arguments else None
+    tool = waiting["proposal"].get("tool", "") if waiting else ""
+    schema = opened.runner.services.tools.schema(tool) if tool else {}
+    found: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{argument!r} is not NAME=VALUE", param_hint="--set")
+        its = {"$defs": schema.get("$defs", {}), **schema.get("properties", {}).get(name, {})}
+        value, wrong = checked(text, its)
+        fits = not checked(json.dumps(text), its)[1]
+        found[name] = None if text == "null" else text if fits or wrong else value
+    return found or None
 
 
 def _all_waiting(workflow: str) -> "list[Waiting]":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from sluicegate.errors import CorruptError, RunError, SluicegateError
 from sluicegate.observe.audit.events import Event, node_event
 from sluicegate.observe.audit.log import AuditLog
+from sluicegate.observe.tracing.describers import without_words
 from sluicegate.services import Vault
 from sluicegate.state import Branch, State
 
@@ -20,8 +21,6 @@ __all__ = ["Auditor"]
 
 _GOES_ON = frozenset({"low", "medium"})
 """Risk classes whose requests continue when an event cannot be written."""
-_WORDS = ("request.text", "answer.text", "cache.question", "approval", "extra", "principal", "tool_calls")
-"""Fields whose values are texts or names: a condition may read them, but they must not be logged."""
 
 
 class Auditor:
@@ -64,7 +63,7 @@ class Auditor:
         """
         event = node_event(state, update, node=node, kind=kind, visit=visit, ms=ms, policy_set=self._policy_set)
         if branch:
-            values = {name: value for name, value in branch["values"].items() if not name.startswith(_WORDS)}
+            values = without_words(branch["values"])
             event["facts"]["branch"] = {
                 "to": branch["to"], "condition": branch["condition"], "values": values, "skipped": branch["skipped"],
             }  # fmt: skip

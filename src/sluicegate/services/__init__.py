@@ -30,7 +30,7 @@ from sluicegate.services.retrieval import Retriever
 from sluicegate.services.routing import AnswerConfidence, AnswerFeatures, Classification, Confidence, Router
 from sluicegate.services.tools import ToolResult, Tools
 from sluicegate.services.tracing import Observation, Span, Tracer
-from sluicegate.services.workflow import IntentFacts, Semantic, WorkflowFacts
+from sluicegate.services.workflow import CallAhead, IntentFacts, Semantic, WorkflowFacts
 
 __all__ = [
     "AnswerConfidence",
@@ -38,6 +38,7 @@ __all__ = [
     "Audit",
     "Cache",
     "Cached",
+    "CallAhead",
     "Classification",
     "Completion",
     "Confidence",

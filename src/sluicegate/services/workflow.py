@@ -1,12 +1,12 @@
 """What nodes may know about their workflow."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sluicegate.state import Risk, Task
+from sluicegate.state import Risk, State, Task
 
-__all__ = ["IntentFacts", "Semantic", "WorkflowFacts"]
+__all__ = ["CallAhead", "IntentFacts", "Semantic", "WorkflowFacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,19 @@ class Semantic:
 
 
 @dataclass(frozen=True, slots=True)
+class CallAhead:
+    """The tool call that a run comes to next."""
+
+    tool: str
+    fields: Mapping[str, Any]
+    """The JSON Schema of an `extract` node's own that the arguments were extracted by; empty for the tool's."""
+
+
+def _none_ahead(node: str, state: State) -> CallAhead | None:
+    del node, state
+
+
+@dataclass(frozen=True, slots=True)
 class WorkflowFacts:
     """What nodes may know about their workflow."""
 
@@ -45,3 +58,5 @@ class WorkflowFacts:
     """Cache TTL in seconds; 0 disables caching."""
     semantic: Semantic | None = None
     """Semantic matching in the answer cache; None: off."""
+    ahead: Callable[[str, State], CallAhead | None] = _none_ahead
+    """The tool call that a run in this state may come to after a node, before a person is asked again; None: none."""

@@ -14,7 +14,7 @@ cancelled or goes away cancels nothing. Several services may share a home, in on
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -347,7 +347,15 @@ class Service:
         return await elsewhere(show())
 
     async def decide(
-        self, run: str, verdict: str, by: Principal, *, reason: str = "", text: str = "", changed: Changed = "refuse"
+        self,
+        run: str,
+        verdict: str,
+        by: Principal,
+        *,
+        reason: str = "",
+        text: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        changed: Changed = "refuse",
     ) -> Outcome:
         """Approve, edit or reject, by the rules of `Runner.decide`, whose errors it raises.
 
@@ -363,7 +371,7 @@ class Service:
                 opened = await self._version(row["digest"])
             else:
                 opened = self.versions.serving
-            outcome = await opened.runner.decide(run, verdict, by, reason=reason, text=text)
+            outcome = await opened.runner.decide(run, verdict, by, reason=reason, text=text, arguments=arguments)
             self._afterwards(outcome)
             return outcome
 

@@ -111,7 +111,7 @@ async def test_decision_in_another_runner(own_home: Path, verdict: str, text: st
     waiting = (await runner(own_home, services(**RISKY)).run("Give me access", ANN)).waiting
     assert waiting is not None
     assert waiting["draft"] == "Opened T-1."
-    assert waiting["reason"] == "access is a high-risk class"
+    assert waiting["reason"] == "access is a high-risk class; asked whenever a run leaves act"
     later = runner(own_home, services(**RISKY))
     outcome = await later.decide(waiting["run"], verdict, LEAD, reason="because", text=text)
     assert (outcome.status, outcome.text) == (status, shown)

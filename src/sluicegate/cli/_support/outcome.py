@@ -49,6 +49,7 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
         "policy": state.get("policy"),
         "checks": state.get("checks"),
         "tool_calls": state.get("tool_calls", []),
+        "edited": outcome.edited,
         "prompt_tokens": summary.prompt_tokens,
         "completion_tokens": summary.completion_tokens,
         "llm_calls": summary.llm_calls,

@@ -5,13 +5,20 @@ An observation has attributes, words and all, which masking then goes over; the 
 versions, hashes, rules, verdicts, costs) and keeps words (what people or models wrote) as keyed hashes.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.run_summary import waited_s
 
-__all__ = ["Description", "describe"]
+__all__ = ["Description", "describe", "is_wordy", "without_words"]
+
+_WORDY = (
+    "request.text", "answer.text", "cache.question", "approval", "extra", "extraction.fields", "principal",
+    "tool_calls", "tool.arguments", "tool.result", "tool.error",
+)  # fmt: skip
+"""Fields whose values are texts or names, or the beginning of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +39,22 @@ def describe(update: Mapping[str, Any]) -> dict[str, Description]:
     return described | {key: _TABLE[key](update[key]) for key in _TABLE if key in update}
 
 
+def without_words(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the fields that a condition read, those whose values are neither words of people or models nor names."""
+    return {name: value for name, value in values.items() if not is_wordy(name)}
+
+
+def is_wordy(field: str) -> bool:
+    """Whether a field's value is words of people or models, or a name."""
+    return field.startswith(_WORDY)
+
+
 def _some(value: Any, names: Sequence[str]) -> dict[str, Any]:
     return {name: value[name] for name in names if name in value}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
 def _intent(intent: Any) -> Description:
@@ -107,9 +128,22 @@ def _approval(approval: Any) -> Description:
             "decided_by": approval["by"],
             "approval_reason": approval["reason"],
             "waited_s": waited_s(approval),
+            **({"arguments_shown": approval["arguments"]} if "arguments" in approval else {}),
         },
         _some(approval, ("verdict", "asked_at", "decided_at")),
-        {"approval_reason": approval["reason"], "draft": approval["draft"]},
+        {
+            "approval_reason": approval["reason"],
+            "draft": approval["draft"],
+            **({"arguments_shown": _json(approval["arguments"])} if "arguments" in approval else {}),
+        },
+    )
+
+
+def _extraction(extraction: Any) -> Description:
+    return Description(
+        {"arguments": extraction["fields"], **_some(extraction, ("missing",))},
+        {"fields": sorted(extraction["fields"]), **_some(extraction, ("missing", "complete", "confidence"))},
+        {"arguments": _json(extraction["fields"])},
     )
 
 
@@ -132,6 +166,7 @@ _TABLE: dict[str, Callable[[Any], Description]] = {
     "route": _route,
     "cache": _cache,
     "documents": _documents,
+    "extraction": _extraction,
     "answer": _answer,
     "checks": _checks,
     "approval": _approval,

@@ -17,12 +17,24 @@ from typing import Any, cast
 
 from sluicegate.errors import ConfigError, Problem, RunError
 from sluicegate.home import home
+from sluicegate.observe.tracing.describers import is_wordy
 from sluicegate.observe.tracing.settings import TraceSettings
 
 __all__ = ["PAYLOADS", "PEOPLE", "SPOKEN", "Masking"]
 
 PAYLOADS = frozenset(
-    {"input", "output", "query", "question", "arguments", "result", "answer", "comment", "approval_reason"}
+    {
+        "input",
+        "output",
+        "query",
+        "question",
+        "arguments",
+        "arguments_shown",
+        "result",
+        "answer",
+        "comment",
+        "approval_reason",
+    }
 )
 """Attributes with texts of people or models; the mode `hashes` keeps none of them."""
 
@@ -98,6 +110,8 @@ class Masking:
         for key, value in attributes.items():
             if key in PEOPLE:
                 masked[key] = self.user(str(value))
+            elif hashed and key == "values":
+                masked[key] = {n: self._hash(v) if is_wordy(n) else self.value(v) for n, v in value.items()}
             else:
                 masked[key] = self._hash(value) if hashed and key in PAYLOADS else self.value(value)
         return masked

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 __all__ = ["Item", "headline", "money", "short", "span_tree", "timing"]
 
@@ -126,6 +126,8 @@ def _node(said: Mapping[str, Any]) -> tuple[str, Tone]:
             parts.append(f"stands on {_quoted(said['question'])}, similarity {cache['similarity']:.2f}")
     if "documents" in said:
         parts.append(_documents(said))
+    if "arguments" in said:
+        parts.append(_arguments(said))
     tone: Tone = "plain"
     if policy := said.get("policy"):
         parts.append(f"{policy['verdict']} by {', '.join(policy['rules']) or 'no rule'}")
@@ -138,6 +140,27 @@ def _node(said: Mapping[str, Any]) -> tuple[str, Tone]:
         parts.append(f"{approval} by {said.get('decided_by') or 'the clock'}{waited}")
         tone = "good" if approval in ("approve", "edit") else "bad"
     return " · ".join(parts), tone
+
+
+def _arguments(said: Mapping[str, Any]) -> str:
+    """The arguments that were extracted, or what a person changed of them."""
+    now, shown = said["arguments"], said.get("arguments_shown")
+    if not isinstance(now, Mapping):
+        return "arguments " + str(now)  # a trace that keeps no words
+    after = cast("Mapping[str, Any]", now)
+    before = cast("Mapping[str, Any]", shown) if isinstance(shown, Mapping) else None
+    names = [name for name in {**(before or {}), **after} if before is None or before.get(name) != after.get(name)]
+    words = [
+        f"{name} = " + (f"{_brief(before.get(name))} → " if before is not None else "") + _brief(after.get(name))
+        for name in names
+    ]
+    missing = [f"missing: {', '.join(said['missing'])}"] if said.get("missing") else []
+    return "; ".join([*words, *missing]) or ("unchanged" if before is not None else "nothing extracted")
+
+
+def _brief(value: Any, limit: int = 70) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
 
 
 def _generation(said: Mapping[str, Any]) -> str:

@@ -157,18 +157,19 @@ async def approval(request: Request) -> Response:
 
 async def decide(request: Request) -> Response:
     caller, given = await _signed(request, messages.Decide)
-    if (given.verdict == "edit") != bool(given.text.strip()):
-        raise Fault(of_status(422, "text: is required for the verdict edit, and allowed only there"))
+    if (given.verdict == "edit") != (bool(given.text.strip()) or given.arguments is not None):
+        raise Fault(of_status(422, "text or arguments: one is required for the verdict edit, and allowed only there"))
     by, run = _acting_for(request, caller, given.principal), _run(request)
     service = _service(request)
     try:
         async with asyncio.timeout(service.limits.timeout_s):
             outcome = await service.decide(
-                run, given.verdict, by, reason=given.reason, text=given.text, changed=given.changed
-            )
+                run, given.verdict, by, reason=given.reason, text=given.text, arguments=given.arguments,
+                changed=given.changed,
+            )  # fmt: skip
     except TimeoutError:
         return _later(await _standing(service, run, by))
-    return _told(outcome)
+    return _told(outcome, edited=given.arguments is not None)
 
 
 # --- the server's own ---
@@ -314,8 +315,8 @@ def _begun(service: Service, run: str) -> messages.Run:
     return messages.begun(run, workflow=workflow.name, version=workflow.version, digest=workflow.digest)
 
 
-def _told(outcome: Outcome) -> Response:
-    said = messages.answered(outcome)
+def _told(outcome: Outcome, *, edited: bool = False) -> Response:
+    said = messages.answered(outcome, edited=edited)
     return _later(said) if outcome.waiting else _json(said)
 
 

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import printable
@@ -65,6 +65,8 @@ class Decide(_In):
     """The reason; the requester reads it when the request is rejected."""
     text: Annotated[str, Field(max_length=200_000), AfterValidator(printable)] = ""
     """For `edit`: the text to send instead of the draft."""
+    arguments: dict[str, JsonValue] | None = None
+    """For `edit` where a tool call waits: the arguments to change; null takes one out."""
     changed: Literal["refuse", "kept", "migrate"] = "refuse"
     """If the workflow has changed since: refuse, finish on the version it started with, or continue on this one."""
     principal: Named | None = None
@@ -100,6 +102,13 @@ class Awaited(_Out):
     """When the request is refused without a decision."""
 
 
+class Edited(_Out):
+    """The arguments of a tool call, as they were shown and as a person changed them."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
 class Run(_Out):
     """The current state of a run."""
 
@@ -131,6 +140,8 @@ class Run(_Out):
     version: str
     digest: str
     approval: Awaited | None
+    edited: Edited | None = None
+    """In the reply to an `edit` of arguments."""
 
 
 class Decided(_Out):
@@ -166,6 +177,8 @@ class Approval(_Out):
     draft: str
     proposal: dict[str, Any]
     """The tool that would be called, and its arguments; empty when none would."""
+    edits: Literal["text", "arguments"]
+    """What the verdict `edit` takes."""
     sources: list[dict[str, str]]
     checks: list[dict[str, Any]]
     approvers: str
@@ -221,8 +234,9 @@ class StepDone(_Out):
         return cls(**step)
 
 
-def answered(outcome: Outcome, *, status: str = "", reason: str = "") -> Run:
-    """What a caller is told of an outcome; `status` and `reason` where the outcome does not know better."""
+def answered(outcome: Outcome, *, status: str = "", reason: str = "", edited: bool = False) -> Run:
+    """What a caller is told of an outcome; `status` and `reason` where the outcome does not know better, and what an
+    edit of arguments changed where they were `edited`."""
     summary, waiting = outcome.summary, outcome.waiting
     ended = summary.status in ("answered", "refused")
     status = status or summary.status
@@ -263,6 +277,7 @@ def answered(outcome: Outcome, *, status: str = "", reason: str = "") -> Run:
         )
         if waiting
         else None,
+        edited=Edited(**edit) if edited and (edit := outcome.edited) else None,
     )
 
 
@@ -303,6 +318,7 @@ def asked(waiting: Waiting) -> Approval:
         reason=waiting["reason"],
         draft=waiting["draft"],
         proposal=waiting["proposal"],
+        edits=waiting["edits"],
         sources=[{key: document[key] for key in ("id", "version", "title")} for document in waiting["documents"]],
         checks=[{key: check[key] for key in ("guard", "passed", "reason")} for check in waiting["checks"]],
         approvers=waiting["approvers"],
