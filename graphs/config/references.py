@@ -16,6 +16,7 @@ from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.models.config import LOCAL_PROVIDERS, unresolved
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
@@ -49,6 +50,7 @@ def check_references(
     _check_intents(config, names)
     _check_cache(config, names)
     _check_nodes(config, settings, names)
+    _check_values(config, settings, tools, faults)
     _check_guarantees(config, names)
     _check_files(config, folders, names)
     return tools
@@ -205,6 +207,36 @@ def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], name
         if intent.task == "tool" and intent.tool is None and _calls_intents_tool(config, settings):
             what = f"requests of {label!r} need a tool, but neither the intent nor the node names one"
             names.faults.add("SG117", what, ("intents", label), choices=names.known["SG117"], of_key=True)
+
+
+def _check_values(
+    config: WorkflowConfig, settings: Mapping[str, BaseModel], tools: Mapping[str, Tool], faults: Faults
+) -> None:
+    """The rules of what an `extract` node takes for stated, against the fields that it may extract."""
+    named = {intent.tool for intent in config.intents.values() if intent.tool}
+    intents = [tools[tool].schema for tool in sorted(named) if tool in tools]
+    for name, its in settings.items():
+        if not isinstance(its, Extract):
+            continue
+        at: Pointer = ("nodes", name, "values")
+        schemas = intents if its.fields is None else [its.fields]
+        fields: dict[str, Any] = {}
+        for schema in schemas:
+            fields |= schema.get("properties", {})
+        for field, rule in its.values.items():
+            if field not in fields:
+                faults.add("SG105", f"unknown field {field!r}", (*at, field), choices=fields, word=field, of_key=True)
+                continue
+            choices = [str(value) for value in fields[field].get("enum", [])]
+            for value in rule if choices and isinstance(rule, dict) else ():
+                if value not in choices:
+                    what = f"{field!r} is never {value!r}"
+                    faults.add("SG107", what, (*at, field, value), choices=choices, word=value, of_key=True)
+        for field, schema in fields.items():
+            if schema.get("type") == "boolean" and field not in its.values and "default" not in schema:
+                what = f"no request states a yes or no such as {field!r}, so it will always be missing"
+                hint = f"Add `values: {{{field}: derived}}`, or the words that say it: `{{{field}: {{'true': […]}}}}`"
+                faults.add("SG107", what, ("nodes", name), hint=hint, of_key=True, severity="warning")
 
 
 def _calls_intents_tool(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> bool:

@@ -1,11 +1,16 @@
-"""`extract`: extract fields from the request as JSON that fits a schema, with the small model."""
+"""`extract`: extract fields from the request as JSON that fits a schema, with the small model.
 
-from typing import Any, cast
+The model proposes, the request decides: a value that the request does not state, by the rule of its field, is left out
+and counts as missing (`nodes.extraction.stated`).
+"""
+
+from typing import Any, Literal, cast
 
 from pydantic import Field
 
 from sluicegate.errors import ModelError
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.extraction.stated import RequestText, received_on, stated
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.writing.generation import ask, unusable
@@ -20,6 +25,12 @@ class Extract(Settings):
     """The prompt's id. It gets `question` and `fields`, the names and meanings of the wanted fields."""
     fields: dict[str, Any] | None = None
     """JSON Schema of the object to extract; by default the arguments of the intent's tool."""
+    values: dict[str, Literal["stated", "reworded", "derived"] | dict[str, list[str]]] = Field(
+        default_factory=dict[str, Literal["stated", "reworded", "derived"] | dict[str, list[str]]]
+    )
+    """How the value of a field may follow from the request. By default it must be `stated`: stand there, in whatever
+    format. `reworded`: at least half of its words stand there, and every number. `derived`: the model decides, as on a
+    category. Or words for each value: `{high: [urgent, cannot work]}`."""
     model: str = "slm"
     """The role of the model that extracts."""
     max_tokens: int = Field(default=200, ge=1)
@@ -51,8 +62,8 @@ def _make(name: str, settings: Extract) -> Node:
             if not unusable(error):
                 raise
             # what fails the schema twice is not an extraction; the workflow branches on `complete`
-            return {"extraction": _found(None, schema, given)}
-        return {"extraction": _found(completion, schema, given)}
+            return {"extraction": _found(None, schema, given, settings, state)}
+        return {"extraction": _found(completion, schema, given, settings, state)}
 
     return extract
 
@@ -68,19 +79,27 @@ def _without(schema: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     return {**schema, "properties": properties, "required": required}
 
 
-def _found(completion: Completion | None, schema: dict[str, Any], given: dict[str, Any]) -> Extraction:
+def _found(
+    completion: Completion | None, schema: dict[str, Any], given: dict[str, Any], settings: Extract, state: State
+) -> Extraction:
     parsed: Any = completion.parsed if completion else None
-    fields = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
-    # what the model extracted, and what was given already
-    found = {**fields, **given} if fields else {}
+    proposed = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
+    request = RequestText(state["request"]["text"], received_on(state["request"]["received_at"]))
+    fields, dropped = stated(proposed, schema, request, settings.values)
+    # what the request states, and what was given already
+    found = {**fields, **given} if proposed else {}
     required: list[str] = schema.get("required", [])
-    missing = [field for field in required if fields.get(field) in (None, "", [])]
-    return {
+    unsaid = dict.fromkeys(path.partition(".")[0] for path in dropped)
+    missing = dict.fromkeys([*(field for field in required if fields.get(field) in (None, "", [])), *unsaid])
+    extraction: Extraction = {
         "fields": found,
-        "missing": missing,
+        "missing": [*missing],
         "complete": bool(found) and not missing,
         "confidence": completion.mean_probability if completion else 0.0,
     }
+    if dropped:
+        extraction["dropped"] = [f"{path}: {reason}" for path, reason in dropped.items()]
+    return extraction
 
 
 EXTRACT = NodeKind(
@@ -91,5 +110,6 @@ EXTRACT = NodeKind(
     writes=frozenset({"extraction", "spend"}),
     effects=frozenset({"generates"}),
     fills=frozenset({"question", "fields"}),
+    tells=("extraction.dropped",),
     observation="chain",
 )

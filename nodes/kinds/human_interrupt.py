@@ -52,7 +52,8 @@ class Interrupt(TypedDict):
     documents: list[DocumentRef]
     checks: list[CheckResult]
     proposal: dict[str, Any]
-    """The tool that would be called on approval, and its arguments; empty when none would."""
+    """The tool that would be called on approval, its arguments, and what is `missing` of them; empty when none would
+    be called."""
     edits: Literal["text", "arguments"]
     """What the verdict ``edit`` takes: a text to send, or arguments where it leads to a tool call."""
 
@@ -77,7 +78,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
         answer, checks = state.get("answer"), state.get("checks")
         draft = answer["text"] if answer else ""
         approves = _ahead(name, "approve", state, services)
-        proposal: dict[str, Any] = {"tool": approves.tool, "arguments": _arguments(state)} if approves else {}
+        proposal = _proposal(approves.tool, state) if approves else {}
         asked: Interrupt = {
             "node": name,
             "approvers": settings.approvers,
@@ -162,6 +163,12 @@ def edited(
 def _ahead(node: str, verdict: str, state: State, services: Services) -> CallAhead | None:
     """The tool call that a verdict leads to."""
     return services.workflow.ahead(node, cast("State", {**state, "approval": {"verdict": verdict}}))
+
+
+def _proposal(tool: str, state: State) -> dict[str, Any]:
+    extraction = state.get("extraction")
+    missing = extraction["missing"] if extraction else []
+    return {"tool": tool, "arguments": _arguments(state), **({"missing": missing} if missing else {})}
 
 
 def _arguments(state: State) -> dict[str, Any]:

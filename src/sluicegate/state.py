@@ -230,9 +230,14 @@ class ToolCall(TypedDict):
 
 class Extraction(TypedDict):
     fields: dict[str, Any]
+    """What the request states, by the rules of the `extract` node, and what its intent gives; after an edit, what a
+    person made of it."""
     missing: list[str]
+    """Required fields without a value, and those whose value was dropped."""
     complete: bool
     confidence: float
+    dropped: NotRequired[list[str]]
+    """Fields whose extracted value the request does not state, each with the reason; the values are not kept."""
 
 
 class Spend(TypedDict):

@@ -22,7 +22,7 @@ from tests.support.fakes import (
 
 HELPDESK = Path("configs/helpdesk/workflow.yaml")
 
-TICKET = {"title": "A mouse", "category": "hardware", "urgency": "normal"}
+TICKET = {"title": "reset it", "category": "hardware", "urgency": "normal"}
 
 ANSWERED = ["classify", "gate", "recall", "facts", "answer", "check", "respond"]
 

@@ -175,4 +175,5 @@ def until(deadline: str) -> str:
 def proposed(proposal: dict[str, Any]) -> str:
     """A proposed tool call, as a call expression."""
     arguments = ", ".join(f"{name}={value!r}" for name, value in proposal["arguments"].items() if value)
-    return f"{proposal['tool']}({arguments})"
+    missing = f"; missing: {', '.join(proposal['missing'])}" if proposal.get("missing") else ""
+    return f"{proposal['tool']}({arguments}){missing}"

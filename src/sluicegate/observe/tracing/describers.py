@@ -18,7 +18,7 @@ _WORDY = (
     "request.text", "answer.text", "cache.question", "approval", "extra", "extraction.fields", "principal",
     "tool_calls", "tool.arguments", "tool.result", "tool.error",
 )  # fmt: skip
-"""Fields whose values are texts or names, or the beginning of their names."""
+"""Fields, and groups of fields, whose values are texts or names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def without_words(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_wordy(field: str) -> bool:
     """Whether a field's value is words of people or models, or a name."""
-    return field.startswith(_WORDY)
+    return any(field == wordy or field.startswith(f"{wordy}.") for wordy in _WORDY)
 
 
 def _some(value: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -141,8 +141,8 @@ def _approval(approval: Any) -> Description:
 
 def _extraction(extraction: Any) -> Description:
     return Description(
-        {"arguments": extraction["fields"], **_some(extraction, ("missing",))},
-        {"fields": sorted(extraction["fields"]), **_some(extraction, ("missing", "complete", "confidence"))},
+        {"arguments": extraction["fields"], **_some(extraction, ("missing", "dropped"))},
+        {"fields": sorted(extraction["fields"]), **_some(extraction, ("missing", "complete", "confidence", "dropped"))},
         {"arguments": _json(extraction["fields"])},
     )
 

@@ -154,8 +154,8 @@ def _arguments(said: Mapping[str, Any]) -> str:
         f"{name} = " + (f"{_brief(before.get(name))} → " if before is not None else "") + _brief(after.get(name))
         for name in names
     ]
-    missing = [f"missing: {', '.join(said['missing'])}"] if said.get("missing") else []
-    return "; ".join([*words, *missing]) or ("unchanged" if before is not None else "nothing extracted")
+    lists = [f"{key}: {', '.join(said[key])}" for key in ("missing", "dropped") if said.get(key)]
+    return "; ".join([*words, *lists]) or ("unchanged" if before is not None else "nothing extracted")
 
 
 def _brief(value: Any, limit: int = 70) -> str:
