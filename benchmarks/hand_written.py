@@ -2,7 +2,8 @@
 
 LangGraph with its SQLite saver, Langfuse's callback handler, guardrails-ai guards built once around the same detectors,
 policies and schema parsed once by cedarpy, one open LanceDB table, a cache table. It has no proofs, no budgets, no kill
-switch, no audit log, no trail and no redaction.
+switch, no audit log, no trail and no redaction. Edges and model are asynchronous: LangGraph and LangChain give each
+synchronous one a thread, and the fake chat model that comes with LangChain is one.
 """
 
 import hashlib
@@ -55,12 +56,31 @@ async def _failures(guard: Any, text: str, question: str = "", sources: list[str
     return [summary.validator_name for summary in outcome.validation_summaries or ()]
 
 
+def _model() -> Any:
+    """A chat model that picks the first sentence at once."""
+    from langchain_core.language_models.chat_models import BaseChatModel
+    from langchain_core.messages import AIMessage
+    from langchain_core.outputs import ChatGeneration, ChatResult
+
+    class Instant(BaseChatModel):
+        @property
+        def _llm_type(self) -> str:
+            return "instant"
+
+        def _generate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            return ChatResult(generations=[ChatGeneration(message=AIMessage("1"))])
+
+        async def _agenerate(self, *args: Any, **kwargs: Any) -> ChatResult:
+            return self._generate()
+
+    return Instant()
+
+
 def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[int], Awaitable[None]]:
     import cedarpy
     import lancedb
     import numpy as np
     from lancedb.query import MatchQuery
-    from langchain_core.language_models.fake_chat_models import FakeListChatModel
     from langchain_core.messages import HumanMessage, SystemMessage
     from langfuse.langchain import CallbackHandler
     from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
@@ -73,7 +93,7 @@ def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[
     policies = cedarpy.PolicySet.from_str("\n".join(file.text for file in policy_files(HELPDESK)))
     gate_guard, passage_guard = _guard("injection", "secrets"), _guard("injection")
     answer_guard = _guard("pii", "secrets", "grounded", "citations", "length", "tone")
-    model = FakeListChatModel(responses=["1"])
+    model = _model()
     cache = sqlite3.connect(home / "hand-cache.sqlite", isolation_level=None)
     cache.execute("PRAGMA journal_mode=WAL")
     cache.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT NOT NULL)")
@@ -159,13 +179,21 @@ def graph(home: Path, models: Any, numbered: Callable[[int], str]) -> Callable[[
         written.add_node(node.__name__, node)
     written.add_edge(START, "classify")
     written.add_edge("classify", "gate")
-    written.add_conditional_edges("gate", lambda state: "recall" if state["allowed"] else END, ["recall", END])
-    written.add_conditional_edges(
-        "recall", lambda state: "respond" if state["cached"] else "facts", ["respond", "facts"]
-    )
+
+    async def allowed(state: Run) -> str:
+        return "recall" if state["allowed"] else END
+
+    async def known(state: Run) -> str:
+        return "respond" if state["cached"] else "facts"
+
+    async def passed(state: Run) -> str:
+        return END if state["failures"] else "respond"
+
+    written.add_conditional_edges("gate", allowed, ["recall", END])
+    written.add_conditional_edges("recall", known, ["respond", "facts"])
     written.add_edge("facts", "answer")
     written.add_edge("answer", "check")
-    written.add_conditional_edges("check", lambda state: END if state["failures"] else "respond", ["respond", END])
+    written.add_conditional_edges("check", passed, ["respond", END])
     written.add_edge("respond", END)
 
     async def once(number: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from langchain_core.runnables import Runnable
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -26,6 +27,7 @@ from sluicegate.services import Services
 from sluicegate.state import Branch, State, TrailEntry
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
@@ -88,7 +90,7 @@ def build(
         if not targets:
             graph.add_edge(node.name, END)
         else:
-            graph.add_conditional_edges(node.name, _taken, targets)  # pyright: ignore[reportArgumentType]
+            graph.add_conditional_edges(node.name, _Taken(), targets)  # pyright: ignore[reportArgumentType]
     if intake:
         graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
         graph.add_edge(intake.name, flow.start)
@@ -98,8 +100,17 @@ def build(
     return graph.compile(checkpointer=checkpointer, name=name).with_config(recursion_limit=steps)
 
 
-def _taken(state: State) -> str:
-    return state.get("trail", [])[-1]["branch"]["to"]
+class _Taken(Runnable[State, str]):
+    """Reads the branch that was decided. A plain function would be given a thread for it, at each step."""
+
+    name = "branch"
+
+    def invoke(self, input: State, config: "RunnableConfig | None" = None, **kwargs: Any) -> str:
+        del config, kwargs
+        return input.get("trail", [])[-1]["branch"]["to"]
+
+    async def ainvoke(self, input: State, config: "RunnableConfig | None" = None, **kwargs: Any) -> str:
+        return self.invoke(input, config, **kwargs)
 
 
 def _step(

@@ -7,7 +7,7 @@ and the whole text's: nearness to the centre is what extractive summaries have r
 
 import re
 
-from sluicegate.nodes.writing.quoting import SHORTLIST, Candidate, Shortlist, cosine
+from sluicegate.nodes.writing.quoting import SHORTLIST, Candidate, Shortlist, cosines
 from sluicegate.policies.guards.detectors.prose import sentences
 from sluicegate.services import EmbeddingRequest, Services
 
@@ -62,7 +62,7 @@ async def excerpt(services: Services, request: str) -> Shortlist:
         return Shortlist()
     whole, *each = (await services.models.embed(EmbeddingRequest("embedder", [text, *parts]))).vectors
     ranked = sorted(
-        (Candidate(0, n, part, cosine(whole, own)) for n, (part, own) in enumerate(zip(parts, each, strict=True))),
+        (Candidate(0, n, part, near) for n, (part, near) in enumerate(zip(parts, cosines(whole, each), strict=True))),
         key=lambda candidate: -candidate.score,
     )
     return Shortlist(ranked[:SHORTLIST])

@@ -15,7 +15,7 @@ from sluicegate.policies.guards.detectors.prose import sentences
 from sluicegate.services import EmbeddingRequest, Services
 from sluicegate.state import DocumentRef, State
 
-__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosine", "shortlist"]
+__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosines", "shortlist"]
 
 SHORTLIST = 6
 """How many sentences the small model picks from."""
@@ -79,7 +79,7 @@ async def shortlist(
         asked += [*part, *(f"{document['title']}: {sentence}" for sentence in part)]
     vectors = (await services.models.embed(EmbeddingRequest("embedder", asked))).vectors
     placed, *elsewhere = (
-        _scored(one, [cosine(vector, other) for other in vectors[len(questions) :]], found)
+        _scored(one, cosines(vector, vectors[len(questions) :]), found)
         for one, vector in zip(questions, vectors, strict=False)
     )
     ranked = sorted(placed, key=lambda candidate: -candidate.score)
@@ -155,6 +155,10 @@ def _ended(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
-def cosine(one: Sequence[float], other: Sequence[float]) -> float:
-    """Of two embeddings, which have unit length."""
-    return sum(a * b for a, b in zip(one, other, strict=True))
+def cosines(one: Sequence[float], others: Sequence[Sequence[float]]) -> list[float]:
+    """Of one embedding and each of the others; all have unit length, and equal ones get equal cosines."""
+    import numpy as np
+
+    asked = np.asarray(one, dtype=np.float64)
+    # row by row: a matrix product may sum equal rows in different orders, by their place
+    return [float(asked @ other) for other in np.asarray(others, dtype=np.float64)]

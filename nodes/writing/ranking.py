@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sluicegate.policies.guards.detectors.prose import content_words
+from sluicegate.policies.guards.detectors.prose import content_words, word_set
 
 __all__ = ["WEIGHTS", "SourcePassage", "scores"]
 
@@ -40,15 +40,12 @@ class SourcePassage:
 
 def scores(question: str, passages: Sequence[SourcePassage]) -> list[list[float]]:
     """The score of every sentence, passage by passage."""
-    found = [
-        (set(content_words(one.title)), [set(content_words(sentence)) for sentence in one.sentences])
-        for one in passages
-    ]
+    found = [(word_set(one.title), [word_set(sentence) for sentence in one.sentences]) for one in passages]
     whole = [title.union(*sentences) for title, sentences in found]
     rarity = {word: _idf(sum(word in words for words in whole), len(whole)) for word in content_words(question)}
     asked = sum(rarity.values()) or 1.0
 
-    def shared(words: set[str]) -> float:
+    def shared(words: frozenset[str]) -> float:
         return sum(value for word, value in rarity.items() if word in words) / asked
 
     return [

@@ -3,6 +3,9 @@
 Policies and schema are parsed and validated once. At a decision the entities are parsed against the schema and the
 request is checked against it too. Cedar skips a policy whose evaluation fails, also a forbid, and would allow what
 was meant to be forbidden: any diagnostic error is therefore a deny here.
+
+Cedar has no clock and no state: one request always gets the same decision of one policy set. So the decisions are
+kept, by everything that Cedar is given; a run asks a dozen times, mostly what the run before has asked.
 """
 
 import hashlib
@@ -10,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import cedarpy
 from cedarpy import Entities, PolicySet, Schema
@@ -27,6 +30,9 @@ from sluicegate.state import Principal
 __all__ = ["CedarEngine", "Considered", "load_engine"]
 
 _UNFIT = "the request does not fit the policy schema"
+
+_Who: TypeAlias = tuple[str, tuple[str, ...], tuple[str, ...], Any]
+"""A principal that can be a key: id, roles, groups, clearance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class CedarEngine:
         """Hash of the policy set and its schema, for the audit log and the workflow's digest."""
         self._switch = switch
         self._principals = lru_cache(maxsize=4096)(self._parsed_principal)
+        self._decisions = lru_cache(maxsize=4096)(self._decided)
 
     def decide(
         self, principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
@@ -78,7 +85,7 @@ class CedarEngine:
             if switched:
                 reason = f"{switched.name} is switched off: {switched.reason}"
                 return Decision(False, (f"switch:{switched.name}",), reason)
-            return self._decided(self._policies, principal, action, resource, context)
+            return self._decisions(*_question(principal, action, resource, context))
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             fault = f"{type(error).__name__}: {error}"
             return Decision(False, (), _UNFIT, (fault,))
@@ -94,7 +101,7 @@ class CedarEngine:
             # a permit next to a forbid makes its effect visible
             text = rule.text if rule.effect == "permit" else f"{rule.text}\npermit (principal, action, resource);"
             try:
-                raw = self._asked(PolicySet.from_str(text), principal, action, resource, context)
+                raw = self._asked(PolicySet.from_str(text), *_question(principal, action, resource, context))
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
                 considered.append(Considered(rule, False, str(error)))
                 continue
@@ -110,15 +117,8 @@ class CedarEngine:
         model, workflow = names.get("model", ""), names.get("workflow", "")
         return self._switch.check(model=model, workflow=workflow, intent=context.get("intent", ""))
 
-    def _decided(
-        self,
-        policies: PolicySet,
-        principal: Principal,
-        action: str,
-        resource: Mapping[str, Any],
-        context: Mapping[str, Any],
-    ) -> Decision:
-        answer = self._asked(policies, principal, action, resource, context)
+    def _decided(self, who: _Who, action: str, kind: str, id: str, entity: str, context: str) -> Decision:
+        answer = self._asked(self._policies, who, action, kind, id, entity, context)
         errors = tuple(self._readable(error) for error in answer.diagnostics.errors)
         deciding = [self._by_number[number] for number in sorted(answer.diagnostics.reasons, key=_number)]
         if answer.allowed and not errors:
@@ -131,28 +131,19 @@ class CedarEngine:
             reason = reason or "a policy could not be evaluated"
         return Decision(False, tuple(rule.id for rule in forbidding), reason or "no policy allows it", errors)
 
-    def _asked(
-        self,
-        policies: PolicySet,
-        principal: Principal,
-        action: str,
-        resource: Mapping[str, Any],
-        context: Mapping[str, Any],
-    ) -> Any:
-        person = self._principals(
-            principal["id"], tuple(principal["roles"]), tuple(principal["groups"]), principal["clearance"]
-        )
-        entities = person.with_added_json_str(resource_json(resource), self._schema)
+    def _asked(self, policies: PolicySet, who: _Who, action: str, kind: str, id: str, entity: str, context: str) -> Any:
         request = {
-            "principal": uid("User", principal["id"]),
+            "principal": uid("User", who[0]),
             "action": uid("Action", action),
-            "resource": uid(resource["type"], resource["id"]),
-            "context": context_json(context),
+            "resource": uid(kind, id),
+            "context": context,
         }
+        entities = self._principals(who).with_added_json_str(entity, self._schema)
         return cedarpy.is_authorized(request, policies, entities, self._schema)
 
-    def _parsed_principal(self, id: str, roles: tuple[str, ...], groups: tuple[str, ...], clearance: Any) -> Entities:
-        principal: Principal = {"id": id, "roles": [*roles], "groups": [*groups], "clearance": clearance}
+    def _parsed_principal(self, who: _Who) -> Entities:
+        name, roles, groups, clearance = who
+        principal: Principal = {"id": name, "roles": [*roles], "groups": [*groups], "clearance": clearance}
         return Entities.from_json_str(principal_json(principal), self._schema)
 
     def _readable(self, error: str) -> str:
@@ -167,6 +158,14 @@ def load_engine(
 ) -> CedarEngine:
     """The engine of a workflow's folder: base policies and its own. Raises `PolicyError` SG201."""
     return CedarEngine(policy_files(folder, config), switch=switch)
+
+
+def _question(
+    principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
+) -> tuple[_Who, str, str, str, str, str]:
+    """Everything that Cedar is given about one request, as values that can be a key."""
+    who = (principal["id"], tuple(principal["roles"]), tuple(principal["groups"]), principal["clearance"])
+    return who, action, resource["type"], resource["id"], resource_json(resource), context_json(context)
 
 
 def _number(policy: str) -> int:

@@ -1,8 +1,8 @@
 """The workflow's guards, ready to run: what `services.guards` is.
 
-The guards a node names run concurrently in one guardrails-ai guard, built once for each list of names. Verdicts are
-read from `validation_summaries` (the library's `validation_passed` can be true with a failed validator) together with
-what each validator recorded; a guard without a record counts as failed. Redactions of several guards compose.
+The guards a node names are guardrails-ai validators, made once for each list of names and run side by side by the
+library's validator service. A verdict is what the library logged for the validator together with what the validator
+recorded; a guard without a record counts as failed. Redactions of several guards compose.
 """
 
 import asyncio
@@ -14,11 +14,10 @@ from typing import Any, Literal
 from sluicegate.errors import PolicyError, nearest
 from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict, nobody
 from sluicegate.policies.guards.config import GuardConfig
-from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.guards.redaction import kind_of, placeholders_in, redact
 from sluicegate.policies.guards.registry import guards
 from sluicegate.policies.guards.settings import GuardSettings
-from sluicegate.policies.guards.validators import GuardCall, GuardResult, validator, validator_name
+from sluicegate.policies.guards.validators import GuardCall, GuardResult, failed_validators, validator, validator_name
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.services import GuardReport, Hidden, Vault
 from sluicegate.state import CheckResult
@@ -50,7 +49,7 @@ class Inspection:
 
 @dataclass(frozen=True, slots=True)
 class _Ready:
-    guard: Any
+    validators: list[Any]
     settings: dict[str, GuardSettings]
 
 
@@ -99,11 +98,7 @@ class GuardSet:
         """Like `check`, with the placeholders' meaning and the scores. Raises as `check` does."""
         ready = await self._built(tuple(dict.fromkeys(names)))
         sheet = GuardCall(subject, contextvars.copy_context())
-        # an empty context: nothing the library might write to the current span reaches the caller's trace
-        outcome = await asyncio.get_running_loop().create_task(
-            _validate(ready.guard, subject.text, sheet), context=contextvars.Context()
-        )
-        failed = {summary.validator_name for summary in outcome.validation_summaries or ()}
+        failed = await failed_validators(ready.validators, sheet)
         results: list[CheckResult] = []
         findings: list[Finding] = []
         credentials: set[str] = set()
@@ -169,16 +164,7 @@ class GuardSet:
             if name not in self._checks:
                 self._checks[name] = kinds[name].make(settings[name], self._helpers)
             made.append(validator(kinds[name], settings[name], self._checks[name]))
-        guard = guardrails().AsyncGuard(name="-".join(names), history_max_length=1, use_server=False)
-        return _Ready(guard.use(*made), settings)
-
-
-async def _validate(guard: Any, text: str, sheet: GuardCall) -> Any:
-    try:
-        return await guard.validate(text, metadata={"sheet": sheet})
-    finally:
-        # the library would keep the text of its last call
-        guard.history.clear()
+        return _Ready(made, settings)
 
 
 def _absent(name: str) -> GuardResult:

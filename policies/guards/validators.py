@@ -10,7 +10,7 @@ import contextvars
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,7 @@ from sluicegate.policies.guards.checking import Check, GuardKind, Subject, Verdi
 from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.guards.settings import GuardSettings
 
-__all__ = ["GuardCall", "GuardResult", "validator", "validator_name"]
+__all__ = ["GuardCall", "GuardResult", "failed_validators", "validator", "validator_name"]
 
 INLINE_CHARS = 20_000
 """Longer texts get a thread even for quick checks, so that the event loop stays responsive."""
@@ -47,7 +47,7 @@ class GuardCall:
 
 
 def validator_name(guard: str) -> str:
-    """The class name under which a guard's result is in `validation_summaries`."""
+    """The class name under which the library logs a guard's result."""
     return "Sluicegate" + "".join(part.capitalize() for part in guard.replace("_", "-").split("-"))
 
 
@@ -60,28 +60,61 @@ def validator(kind: GuardKind, settings: GuardSettings, check: Check) -> Any:
     return instance
 
 
+async def failed_validators(validators: Sequence[Any], sheet: GuardCall) -> set[str]:
+    """Run validators on the call's text; the class names of those that the library does not log as passed.
+
+    This is what a library `Guard` does for a text that is there already, without what it does for one that a model is
+    still to write: each of its calls makes a prompt of the schema, checks the string against a JSON schema and keeps a
+    history, which takes ten times as long as validating. Those that wait for nothing get no task of their own.
+    """
+    guardrails()
+    from guardrails.classes.history import Inputs, Iteration, Outputs
+    from guardrails.validator_service import AsyncValidatorService
+
+    service: Any = AsyncValidatorService()
+    outputs = Outputs()
+    iteration = Iteration(callId="", index=0, inputs=Inputs(), outputs=outputs)
+
+    def run(one: Any) -> Awaitable[Any]:
+        return service.run_validator(iteration, one, sheet.subject.text, {"sheet": sheet}, "$")
+
+    waiting: list[Any] = []
+    for one in validators:
+        if inspect.iscoroutinefunction(one.check) or not _inline(one.guard, sheet):
+            waiting.append(one)
+        else:
+            await run(one)
+    await asyncio.gather(*map(run, waiting))
+    logs: Sequence[Any] = outputs.validator_logs
+    passed = {log.validator_name for log in logs if log.validation_result and log.validation_result.outcome == "pass"}
+    return {type(one).__name__ for one in validators} - passed
+
+
 def _register(name: str) -> Any:
     library = guardrails()
     from guardrails_ai.types import FailResult, PassResult
 
     async def async_validate(self: Any, value: str, metadata: dict[str, Any]) -> Any:
         sheet: GuardCall = metadata["sheet"]
-        entry = await _entry(self.guard, self.settings, self.check, sheet, value)
+        del value
+        entry = await _entry(self.guard, self.settings, self.check, sheet)
         sheet.entries[name] = entry
-        # an empty reason would drop the failure from the summaries
         return PassResult() if entry.verdict.passed else FailResult(error_message=entry.verdict.reason or "failed")
 
     made: Any = type(validator_name(name), (library.Validator,), {"async_validate": async_validate})
     return library.register_validator(f"sluicegate/{name}", "string")(made)
 
 
-async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: GuardCall, text: str) -> GuardResult:
+def _inline(kind: GuardKind, sheet: GuardCall) -> bool:
+    return kind.quick and len(sheet.subject.text) <= INLINE_CHARS
+
+
+async def _entry(kind: GuardKind, settings: GuardSettings, check: Check, sheet: GuardCall) -> GuardResult:
     start = time.perf_counter()
     budget = settings.timeout_ms / 1000
-    inline = kind.quick and len(text) <= INLINE_CHARS
     try:
         # in the caller's context, so that a review's model call lands in the caller's trace
-        if inline:
+        if _inline(kind, sheet):
             verdict = sheet.context.copy().run(check, sheet.subject)
         else:
             verdict = await asyncio.wait_for(_in_thread(lambda: check(sheet.subject), sheet.context.copy()), budget)

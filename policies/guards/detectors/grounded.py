@@ -10,10 +10,11 @@ import math
 import re
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import GroundedSettings
-from sluicegate.policies.guards.detectors.prose import NEGATIONS, content_words, sentences, stem
+from sluicegate.policies.guards.detectors.prose import NEGATIONS, sentences, stem, word_set
 from sluicegate.policies.guards.settings import GuardSettings
 
 __all__ = ["KIND", "unsupported"]
@@ -57,16 +58,30 @@ class _Statement:
     negated: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What can be said by one passage."""
+
+    statements: tuple[_Statement, ...]
+    word_for_word: frozenset[str]
+    """What may be quoted of it."""
+    counts: Counter[str]
+    """How many of its statements have each word."""
+    numbers: frozenset[str]
+    names: frozenset[str]
+
+
 def unsupported(text: str, sources: tuple[str, ...], question: str, support: float) -> list[tuple[int, str]]:
     """Sentences of `text` without support, as their number (from 1) and why; reasons quote nothing."""
-    said = [sentence for source in sources for sentence in sentences(source)]
-    statements = [_statement(part) for sentence in said for part in {sentence, *_clauses(sentence)}]
-    word_for_word = {_bare(run) for sentence in said for run in _runs(sentence)}
-    counts = Counter(word for statement in statements for word in statement.words)
+    read = [_read(source) for source in sources]
+    statements = [statement for one in read for statement in one.statements]
+    word_for_word = frozenset[str]().union(*(one.word_for_word for one in read))
+    counts = Counter[str]()
+    for one in read:
+        counts.update(one.counts)
     given = frozenset(counts)
-    known = " ".join([*sources, question])
-    numbers = set(_numbers(known))
-    names = {name.casefold() for name in _TOKEN.findall(known)}
+    known = [*((one.numbers, one.names) for one in read), _figures(question)]
+    numbers, names = (frozenset[str]().union(*sets) for sets in zip(*known, strict=True))
     faults: list[tuple[int, str]] = []
     for number, sentence in enumerate(sentences(text), start=1):
         if _bare(sentence) in word_for_word:
@@ -85,21 +100,21 @@ def _fault(
     statements: list[_Statement],
     counts: Counter[str],
     given: frozenset[str],
-    numbers: set[str],
-    names: set[str],
+    numbers: frozenset[str],
+    names: frozenset[str],
     question: str,
     support: float,
 ) -> str:
     bare = _MARKER.sub("", sentence).strip()
     claimed = _numbers(bare)
-    words = set(content_words(bare))
+    words = word_set(bare)
     if bare.endswith("?") or _NO_CLAIM.match(bare) or (len(words) < 2 and not claimed):
         return ""
     if any(value not in numbers for value in claimed):
         return "a number that is in no passage"
     if any(name.casefold() not in names and stem(name.casefold()) not in given for name in _NAME.findall(bare)):
         return "a name that is in no passage"
-    asked = set(content_words(question))
+    asked = word_set(question)
     # a word the passages never use weighs as much as their rarest one; one the question brought weighs nothing
     weights = {word: _weight(counts[word], len(statements)) for word in words if word in given or word not in asked}
     total = sum(weights.values())
@@ -120,6 +135,23 @@ def _fault(
         if sides in ([(True, False), (False, True)], [(False, True), (True, False)]):
             return "the opposite of what the passage says"
     return ""
+
+
+@lru_cache(maxsize=512)
+def _read(source: str) -> _Source:
+    said = sentences(source)
+    statements = tuple(_statement(part) for sentence in said for part in dict.fromkeys((sentence, *_clauses(sentence))))
+    return _Source(
+        statements,
+        frozenset(_bare(run) for sentence in said for run in _runs(sentence)),
+        Counter(word for statement in statements for word in statement.words),
+        *_figures(source),
+    )
+
+
+def _figures(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The numbers of a text, and its words as names are compared."""
+    return frozenset(_numbers(text)), frozenset(name.casefold() for name in _TOKEN.findall(text))
 
 
 def _bare(sentence: str) -> str:
@@ -143,7 +175,7 @@ def _weight(count: int, statements: int) -> float:
 
 def _statement(sentence: str) -> _Statement:
     lower = sentence.casefold()
-    return _Statement(lower, frozenset(content_words(sentence)), _negated(lower))
+    return _Statement(lower, word_set(sentence), _negated(lower))
 
 
 def _negated(lower: str) -> bool:

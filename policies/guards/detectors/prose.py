@@ -1,9 +1,13 @@
-"""Sentences and content words of a text, as the guards on answers read them."""
+"""Sentences and content words of a text, as the guards on answers and the quoting of sources read them.
+
+One run reads the sentences of its passages several times, and the next run often retrieves the same passages: what is
+read of one sentence is kept for a while, in memory only.
+"""
 
 import functools
 import re
 
-__all__ = ["NEGATIONS", "STOP_WORDS", "content_words", "sentences", "stem"]
+__all__ = ["NEGATIONS", "STOP_WORDS", "content_words", "sentences", "stem", "word_set"]
 
 _STOP_WORDS_LISTED = """
     a about after again all also am an and any are as at be because been before being between both but by can
@@ -54,6 +58,12 @@ def stem(word: str) -> str:
             word = word[: -len(ending)] + ("y" if ending == "ies" else "")
             break
     return word[:-1] if word.endswith("e") and len(word) > 4 else word
+
+
+@functools.lru_cache(maxsize=8192)
+def word_set(text: str) -> frozenset[str]:
+    """The different content words."""
+    return frozenset(content_words(text))
 
 
 def content_words(text: str) -> list[str]:

@@ -7,7 +7,7 @@ fitted on, how they were measured and their threshold. `benchmarks/guards.py fit
 
 import json
 import math
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,14 @@ def score(text: str) -> float:
     return max(_score(text[at : at + CHUNK]) for at in range(0, max(len(text) - OVERLAP, 1), CHUNK - OVERLAP))
 
 
+_passage_score = lru_cache(maxsize=1024)(score)
+"""Passages are retrieved again and again, and are in the index anyway; what people write is not kept here."""
+
+
 def _score(text: str) -> float:
     intercept, by_feature, _ = weights()
     best = max(
-        intercept + sum(weight * value for weight, value in zip(by_feature, features(reading), strict=True))
+        intercept + sum(weight * value for weight, value in zip(by_feature, features(reading), strict=True) if value)
         for reading in readings(text)
     )
     return 1 / (1 + math.exp(-max(min(best, 60.0), -60.0)))
@@ -60,7 +64,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     threshold = weights()[2] if settings.threshold is None else settings.threshold
 
     def check(subject: Subject) -> Verdict:
-        value = score(subject.text)
+        value = (_passage_score if subject.stage == "retrieved" else score)(subject.text)
         found = value >= threshold
         reason = f"score {value:.2f} reaches {threshold:.2f}: the text tries to steer the model" if found else ""
         return Verdict(passed=not found, reason=reason, details={"score": value, "threshold": threshold})

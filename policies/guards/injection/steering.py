@@ -10,7 +10,7 @@ Squeezed readings (see `disguises`) are searched with the squeezed stems.
 
 import json
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -76,30 +76,48 @@ _SQUEEZED_WINDOW = 60
 
 
 _KEY = 3
-"""Prefix length by which stems are looked up: one dictionary instead of a thousand alternatives at every position."""
-_WORD_START = re.compile(r"(?<!\w)\w")
+"""Prefix length by which stems are looked up: one dictionary instead of a thousand alternatives at every word."""
+_WORD = re.compile(r"\w+")
 _SPACE = re.compile(r"\s+")
 
 _Places = dict[str, list[tuple[int, int]]]
 
 
 @cache
-def _stems() -> dict[str, list[tuple[str, bool, str]]]:
-    """Stems by their first letters: the stem, whether any ending may follow, and its concept."""
-    found: dict[str, list[tuple[str, bool, str]]] = {}
+def _stems() -> tuple[dict[str, list[tuple[str, bool, str]]], dict[str, list[tuple[str, bool, str]]]]:
+    """Stems that are within one word, by their first letters, and those of several words, by the first of them: the
+    stem, whether any ending may follow, and its concept."""
+    words: dict[str, list[tuple[str, bool, str]]] = {}
+    phrases: dict[str, list[tuple[str, bool, str]]] = {}
     for concept, stems in _CONCEPTS.items():
         for stem in stems:
             if not stem.startswith("*") and not _anywhere(stem):
                 plain = stem.rstrip("*")
-                found.setdefault(plain[:_KEY], []).append((plain, stem.endswith("*"), concept))
-    return found
+                first = _WORD.match(plain)
+                if first and first[0] != plain:
+                    phrases.setdefault(first[0], []).append((plain, stem.endswith("*"), concept))
+                elif first:
+                    words.setdefault(plain[:_KEY], []).append((plain, stem.endswith("*"), concept))
+    return words, phrases
+
+
+@lru_cache(maxsize=8192)
+def _concepts_of(word: str) -> tuple[str, ...]:
+    """The concepts that one word stands for."""
+    by_key = _stems()[0]
+    return tuple(
+        concept
+        for length in range(1, _KEY + 1)
+        for stem, open_end, concept in (by_key.get(word[:length], ()) if length <= len(word) else ())
+        if word == stem or (open_end and word.startswith(stem))
+    )
 
 
 @cache
-def _endings() -> list[tuple[re.Pattern[str], str]]:
-    """Patterns of the stems that any beginning may precede, with their concept."""
+def _endings() -> list[tuple[str, re.Pattern[str], str]]:
+    """Patterns of the stems that any beginning may precede, each with letters that it contains, and its concept."""
     return [
-        (re.compile(r"\w*".join(re.escape(part) for part in stem.split("*"))), concept)
+        (max(stem.split("*"), key=len), re.compile(r"\w*".join(re.escape(part) for part in stem.split("*"))), concept)
         for concept, stems in _CONCEPTS.items()
         for stem in stems
         if stem.startswith("*") and stem != "*_*"
@@ -124,16 +142,17 @@ _UNDERSCORED = [concept for concept, stems in _CONCEPTS.items() if "*_*" in stem
 def _places(text: str) -> _Places:
     """The positions of each concept in a text whose white space is single spaces."""
     places: _Places = {}
-    by_key = _stems()
-    for found in _WORD_START.finditer(text):
-        at = found.start()
-        for length in range(1, _KEY + 1):
-            for stem, open_end, concept in by_key.get(text[at : at + length], ()) if length <= len(text) - at else ():
-                end = at + len(stem)
-                if text.startswith(stem, at) and (open_end or end == len(text) or not _is_word(text[end])):
-                    places.setdefault(concept, []).append((at, _word_end(text, end) if open_end else end))
-    for pattern, concept in _endings():
-        for found in pattern.finditer(text):
+    phrases = _stems()[1]
+    for found in _WORD.finditer(text):
+        word, at = found[0], found.start()
+        for concept in _concepts_of(word):
+            places.setdefault(concept, []).append(found.span())
+        for stem, open_end, concept in phrases.get(word, ()):
+            end = at + len(stem)
+            if text.startswith(stem, at) and (open_end or end == len(text) or not _is_word(text[end])):
+                places.setdefault(concept, []).append((at, _word_end(text, end) if open_end else end))
+    for letters, pattern, concept in _endings():
+        for found in pattern.finditer(text) if letters in text else ():
             places.setdefault(concept, []).append(found.span())
     for pattern, concept in _unspaced() if not text.isascii() and _anywhere(text) else ():
         for found in pattern.finditer(text):

@@ -66,8 +66,15 @@ def _short(message: str) -> str:
 
 async def open_at(folder: Path, name: str, version: int) -> Any:
     """The table at one version, for reading."""
-    table = await (await _connect(folder)).open_table(name)
+    table: Any = await (await _connect(folder)).open_table(name)
     await table.checkout(version)
+    schema = await table.schema()
+
+    async def same() -> Any:
+        return schema
+
+    # LanceDB asks for it at each query; that of one version never changes
+    table.schema = same
     return table
 
 

@@ -14,7 +14,7 @@ from sluicegate.errors import CorruptError, LockedError, RunError
 from sluicegate.home import owner_only
 from sluicegate.storage.migrations import Schema, migrate_file
 
-__all__ = ["connect", "explained", "transaction"]
+__all__ = ["connect", "explained", "transaction", "written_at"]
 
 
 PATIENCE_S = 10.0
@@ -85,6 +85,19 @@ def _copy(path: Path, memory: sqlite3.Connection) -> None:
         disk.backup(memory)
     finally:
         disk.close()
+
+
+def written_at(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
+    """Changes whenever a process writes to a database; without a lock, which `PRAGMA data_version` takes each time."""
+    return tuple(map(_stamp, (path, path.with_name(f"{path.name}-wal"))))
+
+
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 @contextmanager

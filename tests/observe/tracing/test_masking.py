@@ -42,6 +42,8 @@ def masking(**settings: Any) -> Masking:
 )
 def test_what_is_replaced(text: str, expected: str) -> None:
     assert masking().text(text) == expected
+    # every pattern is tried on a text in other letters
+    assert masking().text(f"{text} é") == f"{expected} é"
 
 
 @pytest.mark.parametrize(
@@ -62,6 +64,17 @@ def test_what_is_replaced(text: str, expected: str) -> None:
 )
 def test_what_is_left(text: str) -> None:
     assert masking().text(text) == text
+
+
+def test_patterns_are_tried_only_where_their_signs_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    subject = masking()
+    tried: list[tuple[str, ...]] = []
+    search = subject._search
+    monkeypatch.setattr(subject, "_search", lambda *kinds: tried.append(kinds) or search(*kinds))
+    assert subject.text("How do I reset it, and who may?") == "How do I reset it, and who may?"
+    assert subject.text("mail bob@example.org") == "mail <email>"
+    assert subject.text("My PASSWORD is: Tulip") == "My <password>"
+    assert tried == [("email",), ("password",)]
 
 
 def test_addresses_are_masked_only_when_asked() -> None:

@@ -55,8 +55,9 @@ def test_nothing_leaves_the_process_whatever_the_user_file_says(tmp_path: Path) 
         assert recorded == [("outer", {{}}, [])], recorded
         assert [t.name for t in threading.enumerate() if "Otel" in t.name or "Batch" in t.name] == []
         assert "litellm" not in sys.modules
-        guard = next(iter(ready._ready.values())).guard
-        assert len(guard.history) == 0
+        import gc
+        from guardrails.classes.history import Iteration
+        assert not any(isinstance(one, Iteration) for one in gc.get_objects()), "the library keeps what it checked"
         """,
         tmp_path,
     )

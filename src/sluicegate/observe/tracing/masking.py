@@ -65,6 +65,26 @@ _PERSONAL: dict[str, str] = {
 _SHORTEST = 6
 """No pattern matches less; most attribute values are ids shorter than this or numbers."""
 
+_DIGITS = tuple("0123456789")
+_SIGNS: dict[str, tuple[str, ...]] = {
+    "private-key": ("-----begin",),
+    "token": ("sk-", "pk-", "rk-", "gh", "glpat-", "xox", "akia", "aiza", "hf_"),
+    "jwt": ("eyj",),
+    "credentials-in-url": ("://",),
+    "bearer": ("bearer",),
+    "password": ("passw", "passphrase", "pwd", "key", "secret", "token"),
+    "email": ("@",),
+    "iban": _DIGITS,
+    "card": _DIGITS,
+    "phone": _DIGITS,
+    "ip": _DIGITS,
+}
+"""What a match of each pattern contains, in small letters. Looking for these is far cheaper than trying all patterns at
+each character, and few texts have any."""
+_NAME = 64
+"""Longest text that is remembered to need no masking: names of attributes, models and rules, titles."""
+_NAMES = 4096
+
 
 class Masking:
     """Applies one workflow's settings. Raises `ConfigError` SG107 for a pattern that is not a regular expression."""
@@ -77,9 +97,13 @@ class Masking:
             kinds |= {kind: _PERSONAL[kind] for kind in self.settings.pii}
         self._extra = {f"x{index}": name for index, name in enumerate(self.settings.patterns)}
         self._names = {kind.replace("-", "_"): kind for kind in kinds} | self._extra
-        parts = [f"(?P<{kind.replace('-', '_')}>{pattern})" for kind, pattern in kinds.items()]
-        parts += [_checked(group, name, self.settings.patterns[name]) for group, name in self._extra.items()]
-        self._search = re.compile("|".join(parts))
+        self._parts = {kind: f"(?P<{kind.replace('-', '_')}>{pattern})" for kind, pattern in kinds.items()}
+        self._parts |= {
+            group: _checked(group, name, self.settings.patterns[name]) for group, name in self._extra.items()
+        }
+        self._search = functools.lru_cache(maxsize=256)(self._compiled)
+        self._compiled(*self._parts)
+        self._clean: set[str] = set()
 
     @functools.cached_property
     def _key(self) -> bytes:
@@ -93,15 +117,22 @@ class Masking:
 
     def text(self, text: str) -> str:
         """A text without its secrets and personal data, and not longer than the limit."""
+        if text in self._clean:
+            return text
         if not text.isascii():
             # lone surrogates, which damaged input may hold, fit neither SQLite nor protobuf
             text = text.encode(errors="replace").decode()
         limit = self.settings.payload_limit
         if len(text) > limit:
             # the cut comes first, a little wide, so that a huge text costs no more than a long one
-            kept = self._search.sub(self._replace, text[: limit + 400])[:limit]
+            kept = self._masked(text[: limit + 400])[:limit]
             return f"{kept}… [cut: {len(text)} characters]"
-        return self._search.sub(self._replace, text) if len(text) >= _SHORTEST else text
+        masked = self._masked(text) if len(text) >= _SHORTEST else text
+        if masked == text and len(text) <= _NAME:
+            if len(self._clean) >= _NAMES:
+                self._clean.clear()
+            self._clean.add(text)
+        return masked
 
     def attributes(self, attributes: Mapping[str, Any]) -> dict[str, Any]:
         """An observation's attributes, masked."""
@@ -120,6 +151,8 @@ class Masking:
         """JSON data, masked; numbers and booleans are kept."""
         if isinstance(value, str):
             return self.text(value)
+        if value is None or isinstance(value, int | float):
+            return value
         if isinstance(value, Mapping):
             found = cast("Mapping[Any, Any]", value)
             return {self.text(str(key)): self.value(item) for key, item in found.items()}
@@ -130,6 +163,16 @@ class Masking:
     def payload(self, text: str) -> str:
         """A single text of a person or a model: a request, an answer, a comment."""
         return self._hash(text) if self.settings.payloads == "hashes" and text else self.text(text)
+
+    def _masked(self, text: str) -> str:
+        kinds = list(self._parts)
+        if text.isascii():
+            small = text.lower()
+            kinds = [kind for kind in kinds if kind not in _SIGNS or any(sign in small for sign in _SIGNS[kind])]
+        return self._search(*kinds).sub(self._replace, text) if kinds else text
+
+    def _compiled(self, *kinds: str) -> re.Pattern[str]:
+        return re.compile("|".join(self._parts[kind] for kind in kinds))
 
     def _hash(self, value: Any) -> str:
         text = value if isinstance(value, str) else repr(value)

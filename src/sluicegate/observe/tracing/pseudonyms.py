@@ -23,6 +23,7 @@ from sluicegate.services import Hidden
 from sluicegate.storage.database import Database, PostgresDatabase, SqliteDatabase
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import PAYLOADS
+from sluicegate.storage.sqlite import written_at
 
 __all__ = ["Payload", "Payloads", "Person"]
 
@@ -58,7 +59,8 @@ class Payloads:
         """In the file `path`, or on `server` instead."""
         self._known: dict[str, Person] = {}
         self._lock = threading.Lock()
-        self._version: int | None = None
+        self._path = path
+        self._seen: object = None
         if server:
             self._database: Database = PostgresDatabase(server, PAYLOADS)
             return
@@ -161,11 +163,10 @@ class Payloads:
         if self._database.remote:
             self._known.clear()
             return
-        with self._database.reading() as execute:
-            version = execute("PRAGMA data_version")[0]["data_version"]
-        if version != self._version:
+        seen = written_at(self._path)
+        if seen != self._seen:
             self._known.clear()
-            self._version = version
+            self._seen = seen
 
 
 _PERSON = "SELECT * FROM people WHERE id = ?"
