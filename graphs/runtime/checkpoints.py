@@ -32,7 +32,7 @@ from sluicegate.storage.schemas import CHECKPOINTS
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
 
-
+_INTERRUPT = "__interrupt__"
 _KEYS = {"channels": ("thread", "ns", "channel", "version"), "writes": ("thread", "ns", "id", "task", "position")}
 """Each table's primary key."""
 
@@ -78,6 +78,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
                 _put("checkpoints", 8, "thread, ns, id", "parent", "type", "checkpoint", "metadata_type", "metadata"),
                 [(*row, *about)],
             )
+            execute("DELETE FROM waiting WHERE thread = ? AND ns = ?", (thread, ns))
         return _config(thread, ns, checkpoint["id"])
 
     def put_writes(
@@ -96,6 +97,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
         replaced = ("channel", "path", "type", "value") if replaces else ()
         with self._database.writing(place["thread_id"]) as execute:
             execute.many(_put("writes", 9, "thread, ns, id, task, position", *replaced), rows)
+            if any(channel == _INTERRUPT for channel, _ in writes):
+                waits = (place["thread_id"], place.get("checkpoint_ns", ""), place["checkpoint_id"], "", "")
+                execute.many(_put("waiting", 5, "thread, ns", "id", "workflow", "deadline"), [waits])
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         place = _place(config)
@@ -142,7 +146,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
 
     def delete_thread(self, thread_id: str) -> None:
         with self._database.writing(thread_id) as execute:
-            for table in ("checkpoints", "channels", "writes"):
+            for table in ("checkpoints", "channels", "writes", "waiting"):
                 execute(f"DELETE FROM {table} WHERE thread = ?", (thread_id,))  # noqa: S608
 
     def rewrite(self, thread_id: str, change: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> int:
@@ -166,15 +170,28 @@ class Checkpoints(BaseCheckpointSaver[str]):
                     changed += 1
         return changed
 
-    def interrupted(self) -> Sequence[str]:
-        """The threads that are at an interrupt, longest-waiting first."""
+    def interrupted(self, workflow: str = "") -> Sequence[str]:
+        """The threads that are at an interrupt, longest-waiting first: all, or those of this workflow and those that
+        were not scheduled yet."""
+        which = ("WHERE workflow IN (?, '')", (workflow,)) if workflow else ("", ())
+        return self._threads(f"{which[0]} ORDER BY id", which[1])
+
+    def unscheduled(self) -> Sequence[str]:
+        """The threads that have come to an interrupt since somebody looked, longest-waiting first."""
+        return self._threads("WHERE workflow = '' ORDER BY id", ())
+
+    def schedule(self, thread: str, workflow: str, deadline: str) -> None:
+        """Note whose interrupt this is, and its deadline, ISO 8601 in UTC."""
+        with self._database.writing() as execute:
+            execute("UPDATE waiting SET workflow = ?, deadline = ? WHERE thread = ?", (workflow, deadline, thread))
+
+    def overdue(self, workflow: str, now: str) -> Sequence[str]:
+        """The threads of a workflow that are past their deadlines; whatever else waits is not read."""
+        return self._threads("WHERE workflow = ? AND deadline < ? ORDER BY deadline", (workflow, now))
+
+    def _threads(self, which: str, values: Sequence[str]) -> Sequence[str]:
         with self._database.reading() as execute:
-            rows = execute(
-                "SELECT thread, min(id) AS since FROM writes WHERE channel = '__interrupt__' AND NOT EXISTS"
-                " (SELECT 1 FROM checkpoints AS later WHERE later.thread = writes.thread AND later.ns = writes.ns"
-                " AND later.id > writes.id) GROUP BY thread ORDER BY since"
-            )
-        return [row["thread"] for row in rows]
+            return [row["thread"] for row in execute(f"SELECT thread FROM waiting {which}", values)]  # noqa: S608
 
     def beginning(self, start: str) -> Sequence[str]:
         """Up to three threads whose ids begin like this."""

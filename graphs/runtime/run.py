@@ -22,6 +22,8 @@ from sluicegate.services import Services, Vault
 from sluicegate.state import Principal, State
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
@@ -156,6 +158,16 @@ class Runner:
             return Outcome(run, state, 0.0)
         return await self.run_segment(run, None, state)
 
+    async def recover(self, run: str) -> Outcome:
+        """Resume a run that is recorded as running. One whose process was killed between its last checkpoint and its
+        record has nothing left to run: it gets its record. Raises as `resume` does, and `RunError` SG608."""
+        outcome = await self.resume(run)
+        if not outcome.ms:
+            async with hold(self._approvals.place, outcome.state):
+                with self._traced(outcome.state, resume=True):
+                    self._finish(outcome.state, outcome.waiting)
+        return outcome
+
     async def decide(
         self,
         run: str,
@@ -261,21 +273,10 @@ class Runner:
         """
         from langgraph.errors import GraphRecursionError
 
-        facts, started = self.services.workflow, time.perf_counter()
+        started = time.perf_counter()
         resumed = given is not state if begins is None else not begins
         async with hold(self._approvals.place, state):
-            with self.tracer.run(
-                run,
-                workflow=facts.name,
-                version=facts.version,
-                digest=facts.digest,
-                session=session,
-                user=state["principal"]["id"],
-                shadow=self.shadow,
-                resume=resumed,
-                input=state["request"]["text"],
-                metadata=_metadata(state["request"]),
-            ):
+            with self._traced(state, resume=resumed, session=session):
                 try:
                     # "sync": a step's checkpoint is written before the next step starts; a crash repeats one node
                     result = await self.graph.ainvoke(
@@ -292,10 +293,27 @@ class Runner:
                     await self._clean(run)
                 waiting = await self.call(self.waiting, run) if result.pop("__interrupt__", None) else None
                 after = cast("State", result)
-                self.tracer.finish(
-                    "waiting" if waiting else after["run"]["status"], after, all_llm_usd=self.all_llm_usd(after)
-                )
+                self._finish(after, waiting)
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
+
+    def _traced(self, state: State, *, resume: bool, session: str = "") -> "AbstractContextManager[Any]":
+        facts = self.services.workflow
+        return self.tracer.run(
+            state["run"]["id"],
+            workflow=facts.name,
+            version=facts.version,
+            digest=facts.digest,
+            session=session,
+            user=state["principal"]["id"],
+            shadow=self.shadow,
+            resume=resume,
+            input=state["request"]["text"],
+            metadata=_metadata(state["request"]),
+        )
+
+    def _finish(self, state: State, waiting: Waiting | None) -> None:
+        status = "waiting" if waiting else state["run"]["status"]
+        self.tracer.finish(status, state, all_llm_usd=self.all_llm_usd(state))
 
     async def shown(self, outcome: Outcome, reader: Principal) -> str:
         """The answer as `reader` may see it: what was redacted is restored where the policies allow it, on record."""

@@ -16,11 +16,15 @@ from sluicegate import Limits, Service
 from sluicegate.errors import RunError
 from sluicegate.evals.promotion import champions
 from sluicegate.graphs.config.load import load
+from sluicegate.graphs.runtime.checkpoints import Checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.graphs.runtime.versions import keep, kept
+from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue
+from sluicegate.graphs.session.history import begin
 from sluicegate.home import home
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.spans import RunInfo, trace_id
+from sluicegate.observe.tracing.store import Store, Writes
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.recovery import Recovery
@@ -331,3 +335,86 @@ async def test_a_run_that_keeps_bringing_its_process_down_is_left_for_a_person(o
     assert Recovery(own_home, store, channel="slack").cut_short("flow") == []
     scope.__exit__(None, None, None)
     store.close()
+
+
+def interrupted(desk: Service, runs: list[str], text: str) -> None:
+    """Runs that a killed process has begun, each before its first node."""
+    runner, workflow = desk.versions.serving.runner, desk.versions.serving.workflow
+    begun: list[Any] = []
+    for run in runs:
+        begin(runner.graph, runner.opening(text, ANN, channel="api", run=run))
+        facts = (workflow.name, workflow.version, workflow.digest, "", "ann", "", "")
+        begun.append((RunInfo(run, trace_id(run), *facts, shadow=False, metadata={"channel": "api"}), 1, text))
+    desk._store.write(Writes(begun, [], [], []))
+
+
+async def test_interrupted_runs_are_resumed_side_by_side_and_no_more_than_may_run() -> None:
+    async with stand.service(limits=Limits(running=3)) as desk:
+        runs = [f"r-{number}" for number in range(7)]
+        interrupted(desk, runs, "wait 0.3")
+        await elsewhere(desk._sweep())
+        assert {desk._store.run(run)["status"] for run in runs} == {"answered"}
+        assert 1 < models(desk).most_at_once <= 3
+
+
+async def test_deadlines_do_not_wait_for_recoveries(desk: Service) -> None:
+    waits = await desk.ask("access please", ANN)
+    interrupted(desk, ["long"], "wait 5")
+    now = stand.clock() + timedelta(hours=2)
+    runner: Any = desk.versions.serving.runner
+    runner.services = replace(runner.services, now=lambda: now)
+    sweep = asyncio.ensure_future(elsewhere(desk._sweep()))
+    while desk._store.run(waits.run)["status"] != "refused":
+        assert not sweep.done()
+        await asyncio.sleep(0.05)
+    assert desk._store.run("long")["status"] == "running"
+    await sweep
+
+
+async def test_a_run_that_ended_or_waits_without_its_record_gets_it_at_the_next_sweep(desk: Service) -> None:
+    answered, waits = await desk.ask("How?", ANN), await desk.ask("access please", ANN)
+    before = {run: desk._store.run(run) for run in (answered.run, waits.run)}
+    lost = "UPDATE runs SET status = 'running', path = NULL, answer = NULL, ended_ns = NULL, started_ns = 1"
+    desk._store._connection.execute(lost)
+    await elsewhere(desk._sweep())
+    for run, row in before.items():
+        after = desk._store.run(run)
+        assert [after[key] for key in ("status", "path", "answer", "usd")] == [
+            row[key] for key in ("status", "path", "answer", "usd")
+        ]
+        assert after["ended_ns"]
+    spans = desk._store.last()
+    await elsewhere(desk._sweep())
+    assert desk._store.last() == spans
+
+
+async def test_a_sweep_reads_what_is_new_and_what_is_due_and_nothing_else(
+    desk: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[str] = []
+    get_tuple = Checkpoints.get_tuple
+
+    def counted(self: Checkpoints, config: Any) -> Any:
+        read.append(config["configurable"]["thread_id"])
+        return get_tuple(self, config)
+
+    waits = [await desk.ask(f"access please {number}", ANN) for number in range(5)]
+    monkeypatch.setattr(Checkpoints, "get_tuple", counted)
+    await elsewhere(desk._sweep())
+    assert sorted(read) == sorted(each.run for each in waits)
+    read.clear()
+    await elsewhere(desk._sweep())
+    assert read == []
+    new = await desk.ask("access please, too", ANN)
+    await desk.decide(waits[0].run, "approve", LEAD)
+    read.clear()
+    await elsewhere(desk._sweep())
+    assert read == [new.run]
+    read.clear()
+    # of what is due now, only those that still wait
+    assert {run["id"] for run in overdue(desk.name, stand.clock() + timedelta(hours=2))} == {
+        each.run for each in (*waits[1:], new)
+    }
+    assert len(read) == 5
+    assert {run["id"] for run in all_waiting(desk.name)} == {each.run for each in (*waits[1:], new)}
+    assert all_waiting("other") == []

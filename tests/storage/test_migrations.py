@@ -104,8 +104,16 @@ def test_every_row_is_kept_and_the_format_is_that_of_a_new_file(schema: Schema, 
     assert any(before.values())
     connect(file, schema).close()
     connect(tmp_path / "new.sqlite", schema).close()
-    assert _rows(file) == before
+    after = _rows(file)
+    if schema is schemas.CHECKPOINTS:
+        assert _waiting(after.pop("waiting"))
+    assert after == before
     assert _format(file) == _format(tmp_path / "new.sqlite")
+
+
+def _waiting(rows: list[tuple[Any, ...]]) -> bool:
+    """The one run of the last release that waits, which no sweep has seen."""
+    return [(row[0], *row[3:]) for row in rows] == [("risky", "", "")]
 
 
 def _format(file: Path) -> Any:
@@ -222,7 +230,10 @@ def test_every_row_on_a_server_is_kept_and_every_part_is_numbered(old_server: Se
     for schema in SHARED:
         PostgresDatabase(old_server, schema)
     after = rows()
-    assert {row["part"]: row["format"] for row in after.pop("sluicegate")} == {one.name: 1 for one in SHARED}
+    assert {row["part"]: row["format"] for row in after.pop("sluicegate")} == {
+        one.name: len(one.steps) for one in SHARED
+    }
+    assert _waiting([tuple(row.values()) for row in after.pop("waiting")])
     assert after == before
 
 

@@ -31,7 +31,7 @@ from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.run_lock import RunBusy
-from sluicegate.graphs.session.checkpoint_reader import all_waiting, recorded
+from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue, recorded
 from sluicegate.home import home
 from sluicegate.nodes.kinds.human_interrupt import permit
 from sluicegate.observe.tracing.masking import Masking
@@ -42,7 +42,7 @@ from sluicegate.serving.limits import AdmissionController, Busy, Limits
 from sluicegate.serving.progress import OnStep, telling
 from sluicegate.serving.recovery import Recovery
 from sluicegate.serving.versions import Versions
-from sluicegate.state import Principal, State
+from sluicegate.state import Principal, Run, State
 from sluicegate.storage.database import place
 
 __all__ = ["CHANNEL", "Service", "run_id"]
@@ -461,22 +461,42 @@ class Service:
             log.warning("the shadow of %s: %s", self.name, error)
 
     async def _sweep(self) -> None:
-        """Resume what a killed service left, refuse what is past its deadline."""
-        for run, digest in await asyncio.to_thread(self._recovery.cut_short, self.name):
-            if run in self._running:
-                continue
-            try:
-                opened = await self._version(digest)
-                await asyncio.to_thread(self._recovery.begins, run)
-                outcome = await self._held(run, asyncio.create_task(opened.runner.resume(run)))
-            except RunBusy:
-                await asyncio.to_thread(self._recovery.ends, run)
-            except SluicegateError as error:
-                log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
-            else:
-                await asyncio.to_thread(self._recovery.ends, run)
-                self._afterwards(outcome)
-        await self._all_waiting()
+        """Resume what a killed service left, refuse what is past its deadline: side by side, as many as may run."""
+        turns = asyncio.Semaphore(self.limits.running)
+
+        async def in_turn(work: Coroutine[Any, Any, None]) -> None:
+            async with turns:
+                await work
+
+        interrupted = await asyncio.to_thread(self._recovery.cut_short, self.name)
+        late = await asyncio.to_thread(overdue, self.name, self.versions.serving.runner.services.now())
+        work = [self._recover(run, digest) for run, digest in interrupted if run not in self._running]
+        work += [self._expire(run) for run in late]
+        for error in await asyncio.gather(*map(in_turn, work), return_exceptions=True):
+            if error:
+                log.error("a run could not be taken up", exc_info=error)
+
+    async def _recover(self, run: str, digest: str) -> None:
+        try:
+            opened = await self._version(digest)
+            await asyncio.to_thread(self._recovery.begins, run)
+            outcome = await self._held(run, asyncio.create_task(opened.runner.recover(run)))
+        except RunBusy:
+            await asyncio.to_thread(self._recovery.ends, run)
+        except SluicegateError as error:
+            log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
+        else:
+            await asyncio.to_thread(self._recovery.ends, run)
+            self._afterwards(outcome)
+
+    async def _expire(self, run: Run) -> None:
+        try:
+            opened = await self._version(run["digest"])
+            await self._held(run["id"], asyncio.create_task(opened.runner.expire(run["id"])))
+        except (NotWaitingError, RunBusy):
+            return  # somebody is deciding on it
+        except SluicegateError as error:
+            log.warning("run %s cannot be refused at its deadline: %s", run["id"], error.code)
 
     # --- reading ---
 

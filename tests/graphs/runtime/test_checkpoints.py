@@ -97,8 +97,29 @@ def test_who_stands_at_an_interrupt(saver: Checkpoints) -> None:
         saver.put_writes(config, [("__interrupt__", "why")], "task")
     put(saver, gone, "2", {"n": 2}, held)
     assert saver.interrupted() == ["early", "late"]
+    assert saver.unscheduled() == ["early", "late"]
+    saver.schedule("late", "desk", "2026-01-02T00:00:00+00:00")
+    assert saver.unscheduled() == ["early"]
+    assert saver.overdue("desk", "2026-01-03T00:00:00+00:00") == ["late"]
+    assert saver.overdue("desk", "2026-01-02T00:00:00+00:00") == saver.overdue("other", "2026-01-03") == []
+    assert (saver.interrupted("desk"), saver.interrupted("other")) == (["early", "late"], ["early"])
     assert saver.beginning("e") == ["early"]
     assert saver.beginning("") == ["early", "gone", "late"]
+
+
+def test_what_waits_is_found_by_an_index_and_never_by_looking_through_the_rows(tmp_path: Path) -> None:
+    saver = open_checkpoints(tmp_path)
+    asked: list[str] = []
+    saver._database._connection.set_trace_callback(asked.append)  # type: ignore[reportPrivateUsage]
+    saver.unscheduled()
+    saver.overdue("desk", "2026-01-03T00:00:00+00:00")
+    with saver._database.reading() as execute:  # type: ignore[reportPrivateUsage]
+        plans = [execute(f"EXPLAIN QUERY PLAN {sql}")[0]["detail"] for sql in asked[:2]]
+    saver.close()
+    assert plans == [
+        "SEARCH waiting USING INDEX waiting_deadlines (workflow=?)",
+        "SEARCH waiting USING COVERING INDEX waiting_deadlines (workflow=? AND deadline<?)",
+    ]
 
 
 def test_rewriting_reaches_every_value_of_a_thread(saver: Checkpoints) -> None:

@@ -25,9 +25,22 @@ CREATE TABLE IF NOT EXISTS writes (
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS writes_interrupts ON writes (thread, ns, id) WHERE channel = '__interrupt__';
 """),
+        Migration("""
+CREATE TABLE waiting (
+    thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, workflow TEXT NOT NULL, deadline TEXT NOT NULL,
+    PRIMARY KEY (thread, ns)
+) WITHOUT ROWID;
+INSERT INTO waiting SELECT DISTINCT thread, ns, id, '', '' FROM writes WHERE channel = '__interrupt__' AND NOT EXISTS (
+    SELECT 1 FROM checkpoints AS later
+    WHERE later.thread = writes.thread AND later.ns = writes.ns AND later.id > writes.id
+);
+CREATE INDEX waiting_deadlines ON waiting (workflow, deadline, thread);
+DROP INDEX writes_interrupts;
+"""),
     ),
 )
-"""Each step's state: a channel's value once per version."""
+"""Each step's state: a channel's value once per version. `waiting` has the threads that are at an interrupt; workflow
+and deadline are empty until the first sweep that sees them."""
 
 APPROVALS = Schema(
     "approvals",
