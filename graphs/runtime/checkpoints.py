@@ -1,8 +1,9 @@
 """The checkpoint saver: LangGraph's contract over SQLite or PostgreSQL, cheap enough to write after every node.
 
-LangGraph's own SQLite saver writes the whole state at every step. This one writes only the channels that a
-step changed, each once per version (as LangGraph's Postgres saver does), in one transaction: to a file on the caller's
-thread, to a server on another one (`Database.call`).
+LangGraph's own savers write a step twice, what its tasks have done and then the checkpoint, and the SQLite one the
+whole state each time. This one writes one row in one transaction, with what the step changed (`storage.steps`): to a
+file on the caller's thread, to a server on another one (`Database.call`). The rows of version 0.1.0, whose values are
+in `channels`, are read as they are. Channels of LangGraph's type `DeltaChannel` would need what is not written here.
 
 LangGraph's Postgres savers would not do here: the one refuses `ainvoke`, the other belongs to one event loop and
 cannot be called from it, and neither can remove redacted values from a run's history. `benchmarks/compiled.py`
@@ -10,9 +11,10 @@ measures ours.
 """
 
 import random
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -29,11 +31,19 @@ from langgraph.checkpoint.base import (
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
 from sluicegate.storage.plain_data import PlainDataSerializer
 from sluicegate.storage.schemas import CHECKPOINTS
+from sluicegate.storage.steps import PACKED, UPON, Step, pack, unpack
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
 
-_INTERRUPT = "__interrupt__"
-_KEYS = {"channels": ("thread", "ns", "channel", "version"), "writes": ("thread", "ns", "id", "task", "position")}
+T = TypeVar("T")
+_At = tuple[str, str, str | None]
+"""Thread, namespace and id of a checkpoint."""
+
+_HELD = 256
+"""Checkpoints of which something is remembered; of runs beyond these, a step's row is a little larger."""
+_INTERRUPT, _PUSH = "__interrupt__", "__pregel_push"
+_APART = frozenset({"id", "channel_values", "channel_versions", "versions_seen"})
+_KEYS = {"channels": "thread, ns, channel, version", "writes": "thread, ns, id, task, position"}
 """Each table's primary key."""
 
 
@@ -43,6 +53,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
     def __init__(self, database: Database) -> None:
         super().__init__(serde=PlainDataSerializer())
         self._database = database
+        self._guard = threading.Lock()
+        self._last: dict[_At, Step] = {}
+        self._results: dict[_At, list[tuple[Any, ...]]] = {}
 
     def close(self) -> None:
         self._database.close()
@@ -61,53 +74,61 @@ class Checkpoints(BaseCheckpointSaver[str]):
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
         place = _place(config)
-        thread, ns = place["thread_id"], place["checkpoint_ns"]
-        bare = {key: value for key, value in checkpoint.items() if key != "channel_values"}
-        values = checkpoint["channel_values"]
-        dumped = self.serde.dumps_typed
-        rows = [
-            (thread, ns, channel, str(version), *dumped(values[channel]))
-            for channel, version in new_versions.items()
-            if channel in values
-        ]
-        row = (thread, ns, checkpoint["id"], place.get("checkpoint_id"), *dumped(bare))
-        about = dumped(get_checkpoint_metadata(config, metadata))
+        thread, ns, parent = place["thread_id"], place["checkpoint_ns"], place.get("checkpoint_id")
+        dumped, values = self.serde.dumps_typed, checkpoint["channel_values"]
+        step = Step(
+            rest={key: value for key, value in checkpoint.items() if key not in _APART},
+            versions={channel: str(version) for channel, version in checkpoint["channel_versions"].items()},
+            seen={node: {**triggers} for node, triggers in checkpoint["versions_seen"].items()},
+            metadata=get_checkpoint_metadata(config, metadata),
+            values={channel: dumped(values[channel]) for channel in new_versions if channel in values},
+        )
+        packed = pack(step, self._last.get((thread, ns, parent)), self._dumps)
         with self._database.writing(thread) as execute:
-            execute.many(_put("channels", 6, "thread, ns, channel, version", "type", "value"), rows)
-            execute.many(
-                _put("checkpoints", 8, "thread, ns, id", "parent", "type", "checkpoint", "metadata_type", "metadata"),
-                [(*row, *about)],
-            )
+            row = (thread, ns, checkpoint["id"], parent, *packed, "", b"")
+            execute.many(_put("checkpoints", 8, "thread, ns, id"), [row])
             execute("DELETE FROM waiting WHERE thread = ? AND ns = ?", (thread, ns))
+        with self._guard:
+            self._results.pop((thread, ns, parent), None)
+            self._last.pop((thread, ns, parent), None)
+            _remember(self._last, (thread, ns, checkpoint["id"]), step)
         return _config(thread, ns, checkpoint["id"])
 
     def put_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
+        """What a task has done is in the checkpoint of its step, which follows: it is held back until then, and only
+        written where the step does not end, because another task of it has failed or waits. A process that is killed in
+        between repeats the step."""
         place = _place(config)
+        at = (place["thread_id"], place.get("checkpoint_ns", ""), place["checkpoint_id"])
         rows = [
-            (
-                place["thread_id"], place.get("checkpoint_ns", ""), place["checkpoint_id"], task_id,
-                WRITES_IDX_MAP.get(channel, position), channel, task_path, *self.serde.dumps_typed(value),
-            )
+            (*at, task_id, WRITES_IDX_MAP.get(channel, position), channel, task_path, *self.serde.dumps_typed(value))
             for position, (channel, value) in enumerate(writes)
-        ]  # fmt: skip
+        ]
+        with self._guard:
+            held = self._results.pop(at, [])
+            if not _lasts(writes):
+                _remember(self._results, at, [*held, *rows])
+                return
         # special writes (interrupt, error, resume) replace their predecessor, a task's results never change
         replaces = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         replaced = ("channel", "path", "type", "value") if replaces else ()
-        with self._database.writing(place["thread_id"]) as execute:
-            execute.many(_put("writes", 9, "thread, ns, id, task, position", *replaced), rows)
+        with self._database.writing(at[0]) as execute:
+            execute.many(_put("writes", 9, _KEYS["writes"]), held)
+            execute.many(_put("writes", 9, _KEYS["writes"], *replaced), rows)
             if any(channel == _INTERRUPT for channel, _ in writes):
-                waits = (place["thread_id"], place.get("checkpoint_ns", ""), place["checkpoint_id"], "", "")
-                execute.many(_put("waiting", 5, "thread, ns", "id", "workflow", "deadline"), [waits])
+                execute.many(_put("waiting", 5, "thread, ns", "id", "workflow", "deadline"), [(*at, "", "")])
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         place = _place(config)
         thread, ns, wanted = place["thread_id"], place.get("checkpoint_ns", ""), get_checkpoint_id(config)
-        which = ("AND id = ?", (thread, ns, wanted)) if wanted else ("ORDER BY id DESC LIMIT 1", (thread, ns))
+        until = ("AND id <= ?", (thread, ns, wanted)) if wanted else ("", (thread, ns))
         with self._database.reading() as execute:
-            rows = execute(f"SELECT * FROM checkpoints WHERE thread = ? AND ns = ? {which[0]}", which[1])  # noqa: S608
-            return self._tuple(execute, rows[0]) if rows else None
+            rows = execute(f"SELECT * FROM checkpoints WHERE thread = ? AND ns = ? {until[0]} ORDER BY id", until[1])  # noqa: S608
+            if not rows or (wanted and rows[-1]["id"] != wanted):
+                return None
+            return self._tuple(execute, rows)
 
     def list(
         self,
@@ -129,12 +150,13 @@ class Checkpoints(BaseCheckpointSaver[str]):
             values.append(latest)
         with self._database.reading() as execute:
             rows = execute(
-                f"SELECT * FROM checkpoints WHERE {' AND '.join(clauses)} ORDER BY id DESC",  # noqa: S608
+                f"SELECT thread, ns, id FROM checkpoints WHERE {' AND '.join(clauses)} ORDER BY id DESC",  # noqa: S608
                 values,
             )
         for row in rows:
-            with self._database.reading() as execute:
-                found = self._tuple(execute, row)
+            found = self.get_tuple(_config(row["thread"], row["ns"], row["id"]))
+            if found is None:
+                continue
             metadata: Mapping[str, Any] = found.metadata
             if filter and any(metadata.get(key) != value for key, value in filter.items()):
                 continue
@@ -156,18 +178,30 @@ class Checkpoints(BaseCheckpointSaver[str]):
         """
         changed = 0
         with self._database.erasing(thread_id) as execute:
-            for table in ("channels", "writes"):
+            for table, keys in _KEYS.items():
                 for row in execute(f"SELECT * FROM {table} WHERE thread = ?", (thread_id,)):  # noqa: S608
-                    held = {row["channel"]: self.serde.loads_typed((row["type"], row["value"]))}
-                    put = change(held)
-                    if put == held:
+                    value = self._changed(row["channel"], (row["type"], row["value"]), change)
+                    if value is None:
                         continue
-                    where = " AND ".join(f"{key} = ?" for key in _KEYS[table])
+                    key = keys.split(", ")
                     execute(
-                        f"UPDATE {table} SET type = ?, value = ? WHERE {where}",  # noqa: S608
-                        (*self.serde.dumps_typed(put[row["channel"]]), *(row[key] for key in _KEYS[table])),
+                        f"UPDATE {table} SET type = ?, value = ? WHERE {' AND '.join(f'{name} = ?' for name in key)}",  # noqa: S608
+                        (*value, *(row[name] for name in key)),
                     )
                     changed += 1
+            rows = execute("SELECT * FROM checkpoints WHERE thread = ? ORDER BY ns, id", (thread_id,))
+            steps = self._steps(rows)
+            for step in steps.values():
+                new = {channel: self._changed(channel, value, change) for channel, value in step.values.items()}
+                changed += len(new := {channel: value for channel, value in new.items() if value})
+                step.values = {**step.values, **new}
+            for row in rows if changed else ():
+                if step := steps.get((row["ns"], row["id"])):
+                    before = steps.get((row["ns"], row["parent"])) if row["type"] == UPON else None
+                    execute(
+                        "UPDATE checkpoints SET type = ?, checkpoint = ? WHERE thread = ? AND ns = ? AND id = ?",
+                        (*pack(step, before, self._dumps), thread_id, row["ns"], row["id"]),
+                    )
         return changed
 
     def interrupted(self, workflow: str = "") -> Sequence[str]:
@@ -228,37 +262,88 @@ class Checkpoints(BaseCheckpointSaver[str]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        await self._database.call(self.put_writes, config, writes, task_id, task_path)
+        if _lasts(writes):
+            await self._database.call(self.put_writes, config, writes, task_id, task_path)
+        else:
+            self.put_writes(config, writes, task_id, task_path)
 
     async def adelete_thread(self, thread_id: str) -> None:
         await self._database.call(self.delete_thread, thread_id)
 
-    def _tuple(self, execute: Execute, row: Mapping[str, Any]) -> CheckpointTuple:
+    def _tuple(self, execute: Execute, rows: Sequence[Mapping[str, Any]]) -> CheckpointTuple:
+        """The last of a thread's rows, all of one namespace."""
+        row, steps, loaded = rows[-1], self._steps(rows), self.serde.loads_typed
         thread, ns, own = row["thread"], row["ns"], row["id"]
-        loaded = self.serde.loads_typed
-        checkpoint = loaded((row["type"], row["checkpoint"]))
-        versions = [(channel, str(version)) for channel, version in checkpoint["channel_versions"].items()]
-        values = checkpoint["channel_values"] = dict[str, Any]()
-        marks = ", ".join(["(?, ?)"] * len(versions))
-        blobs = execute(
-            "SELECT channel, type, value FROM channels WHERE thread = ? AND ns = ?"  # noqa: S608
-            f" AND (channel, version) IN (VALUES {marks})",
-            (thread, ns, *(part for pair in versions for part in pair)),
-        )
-        for blob in blobs:
-            values[blob["channel"]] = loaded((blob["type"], blob["value"]))
+        if step := steps.get((ns, own)):
+            metadata: Any = step.metadata
+            checkpoint: Any = {**step.rest, "id": own, "channel_versions": step.versions, "versions_seen": step.seen}
+        else:
+            metadata = loaded((row["metadata_type"], row["metadata"]))
+            checkpoint = loaded((row["type"], row["checkpoint"]))
+        versions = {channel: str(version) for channel, version in checkpoint["channel_versions"].items()}
+        held = {
+            channel: value
+            for each in steps.values()
+            for channel, value in each.values.items()
+            if versions.get(channel) == each.versions[channel]
+        }
+        if len(steps) < len(rows):
+            marks = ", ".join(["(?, ?)"] * len(versions))
+            blobs = execute(
+                "SELECT channel, type, value FROM channels WHERE thread = ? AND ns = ?"  # noqa: S608
+                f" AND (channel, version) IN (VALUES {marks})",
+                (thread, ns, *(part for pair in versions.items() for part in pair)),
+            )
+            held |= {blob["channel"]: (blob["type"], blob["value"]) for blob in blobs}
+        checkpoint["channel_values"] = {channel: loaded(held[channel]) for channel in versions if channel in held}
         writes = execute(
-            "SELECT task, channel, type, value FROM writes WHERE thread = ? AND ns = ? AND id = ?"
-            " ORDER BY path, task, position",
+            "SELECT * FROM writes WHERE thread = ? AND ns = ? AND id = ? ORDER BY path, task, position",
             (thread, ns, own),
         )
+        held_back = self._results.get((thread, ns, own), ())
+        done = {write[3:5]: write for write in (*held_back, *(tuple(write.values()) for write in writes))}
         return CheckpointTuple(
             config=_config(thread, ns, own),
             checkpoint=checkpoint,
-            metadata=loaded((row["metadata_type"], row["metadata"])),
+            metadata=metadata,
             parent_config=_config(thread, ns, row["parent"]) if row["parent"] else None,
-            pending_writes=[(w["task"], w["channel"], loaded((w["type"], w["value"]))) for w in writes],
+            pending_writes=[
+                (task, channel, loaded((kind, value))) for *_, task, _, channel, _, kind, value in done.values()
+            ],
         )
+
+    def _steps(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Step]:
+        """Those of a thread's rows that are packed, by namespace and id; the parent of each comes before it."""
+        steps: dict[tuple[str, str], Step] = {}
+        for row in rows:
+            if row["type"] in PACKED:
+                before = steps.get((row["ns"], row["parent"]))
+                steps[row["ns"], row["id"]] = unpack(row["type"], row["checkpoint"], before, self._loads)
+        return steps
+
+    def _changed(
+        self, channel: str, value: tuple[str, bytes], change: Callable[[Mapping[str, Any]], Mapping[str, Any]]
+    ) -> tuple[str, bytes] | None:
+        held = {channel: self.serde.loads_typed(value)}
+        put = change(held)
+        return None if put == held else self.serde.dumps_typed(put[channel])
+
+    def _dumps(self, value: Any) -> bytes:
+        return self.serde.dumps_typed(value)[1]
+
+    def _loads(self, data: bytes) -> Any:
+        return self.serde.loads_typed(("msgpack", data))
+
+
+def _lasts(writes: Sequence[tuple[str, Any]]) -> bool:
+    """Whether these writes are needed beyond their step: interrupts, errors, verdicts, tasks that are sent."""
+    return any(channel in WRITES_IDX_MAP or channel == _PUSH for channel, _ in writes)
+
+
+def _remember(held: dict[_At, T], at: _At, value: T) -> None:
+    held[at] = value
+    if len(held) > _HELD:
+        del held[next(iter(held))]
 
 
 def _place(config: RunnableConfig) -> dict[str, Any]:

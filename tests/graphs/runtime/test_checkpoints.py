@@ -1,6 +1,7 @@
 """The saver's contract, on a file and on a server alike."""
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -51,17 +52,102 @@ def test_what_was_put_is_got(saver: Checkpoints) -> None:
     assert saver.get_tuple(at("other")) is None
 
 
-def test_only_what_changed_is_written_and_every_checkpoint_is_whole(saver: Checkpoints) -> None:
-    first, held = put(saver, at("r"), "1", {"documents": "x" * 1000, "answer": "a"})
-    put(saver, first, "2", {"answer": "b"}, held)
+def stored(saver: Checkpoints) -> list[int]:
+    """Bytes of each row."""
     with saver._database.reading() as execute:  # type: ignore[reportPrivateUsage]
-        assert execute("SELECT count(*) AS rows FROM channels") == [{"rows": 3}]
+        assert execute("SELECT count(*) AS rows FROM channels") == [{"rows": 0}]
+        return [row["size"] for row in execute("SELECT length(checkpoint) AS size FROM checkpoints ORDER BY id")]
+
+
+def test_only_what_changed_is_written_and_every_checkpoint_is_whole(saver: Checkpoints) -> None:
+    long = random.Random(1).randbytes(1000).hex()
+    first, held = put(saver, at("r"), "1", {"documents": long, "answer": "a"})
+    put(saver, first, "2", {"answer": "b"}, held)
     latest, before = saver.get_tuple(at("r")), saver.get_tuple(at("r", "1"))
     assert latest
     assert before
-    assert latest.checkpoint["channel_values"] == {"documents": "x" * 1000, "answer": "b"}
+    assert latest.checkpoint["channel_values"] == {"documents": long, "answer": "b"}
     assert before.checkpoint["channel_values"]["answer"] == "a"
     assert latest.parent_config == first
+    large, small = stored(saver)
+    assert large > 1000
+    assert small < 200
+
+
+def test_a_list_is_appended_to_however_long_it_is(saver: Checkpoints) -> None:
+    config, held = put(saver, at("r"), "000", {"trail": [], "n": 0})
+    trail: list[Any] = []
+    numbers = random.Random(1)
+    for number in range(1, 80):
+        trail = [*trail, {"node": "check", "reason": numbers.randbytes(40).hex()}]
+        config, held = put(saver, config, f"{number:03}", {"trail": trail, "n": number}, held)
+    assert max(stored(saver)) < 300
+    for number in (1, 15, 16, 17, 79):
+        found = saver.get_tuple(at("r", f"{number:03}"))
+        assert found
+        assert found.checkpoint["channel_values"] == {"trail": trail[:number], "n": number}
+    # a change in the middle is no addition
+    put(saver, config, "080", {"trail": [*trail[:3], {}, *trail[4:]]}, held)
+    found = saver.get_tuple(at("r"))
+    assert found
+    assert found.checkpoint["channel_values"]["trail"][3] == {}
+
+
+def test_a_fork_has_the_values_of_what_it_was_copied_from(saver: Checkpoints) -> None:
+    first, held = put(saver, at("r"), "1", {"trail": [1], "n": 1})
+    second, held = put(saver, first, "2", {"trail": [1, 2]}, held)
+    third, _ = put(saver, second, "3", {"trail": [1, 2, 3], "n": 3}, held)
+    # as LangGraph copies a checkpoint: beside it, with nothing new
+    fork, copy = put(saver, first, "4", {}, held)
+    fork, copy = put(saver, fork, "5", {"trail": [1, 2, 9]}, copy)
+    states = {found.checkpoint["id"]: found.checkpoint["channel_values"] for found in saver.list(at("r"))}
+    assert states == {
+        "1": {"trail": [1], "n": 1},
+        "2": {"trail": [1, 2], "n": 1},
+        "3": {"trail": [1, 2, 3], "n": 3},
+        "4": {"trail": [1, 2], "n": 1},
+        "5": {"trail": [1, 2, 9], "n": 1},
+    }
+    assert third != fork
+
+
+def test_another_process_goes_on_where_a_row_was_rewritten_meanwhile(saver: Checkpoints) -> None:
+    first, held = put(saver, at("r"), "1", {"trail": ["secret"], "n": 1})
+    assert Checkpoints(saver._database).rewrite("r", concealed) == 1  # type: ignore[reportPrivateUsage]
+    put(saver, first, "2", {"trail": ["secret", "more"]}, held)
+    found = Checkpoints(saver._database).get_tuple(at("r"))  # type: ignore[reportPrivateUsage]
+    assert found
+    assert found.checkpoint["channel_values"] == {"trail": ["<X>", "more"], "n": 1}
+
+
+def concealed(values: Any) -> Any:
+    return {
+        channel: ["<X>" if each == "secret" else each for each in value] if isinstance(value, list) else value
+        for channel, value in values.items()
+    }
+
+
+def test_a_step_is_one_transaction_of_one_row(saver: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:
+    database: Any = saver._database  # type: ignore[reportPrivateUsage]
+    commits: list[str] = []
+    writing = database.writing
+    monkeypatch.setattr(database, "writing", lambda run="": commits.append(run) or writing(run))
+    config, held = put(saver, at("r"), "1", {"n": 1})
+    saver.put_writes(config, [("n", 2), ("trail", ["a"])], "task")
+    waits = saver.get_tuple(at("r"))
+    assert waits
+    assert waits.pending_writes == [("task", "n", 2), ("task", "trail", ["a"])]
+    config, held = put(saver, config, "2", {"n": 2, "trail": ["a"]}, held)
+    assert commits == ["r", "r"]
+    with database.reading() as execute:
+        assert execute("SELECT count(*) AS rows FROM writes") == [{"rows": 0}]
+    # a step that does not end keeps what its other tasks have done
+    saver.put_writes(config, [("n", 3)], "task")
+    saver.put_writes(config, [("__error__", "failed")], "other")
+    assert commits == ["r", "r", "r"]
+    kept = Checkpoints(database).get_tuple(at("r"))
+    assert kept
+    assert kept.pending_writes == [("other", "__error__", "failed"), ("task", "n", 3)]
 
 
 def test_results_stay_and_interrupts_are_replaced(saver: Checkpoints) -> None:
@@ -163,11 +249,11 @@ async def test_many_loops_and_threads_at_once(saver: Checkpoints) -> None:
 
 def test_a_failed_write_leaves_nothing_of_itself(saver: Checkpoints) -> None:
     config, held = put(saver, at("r"), "1", {"n": 1})
-    rows = [("r", "", "n", version, "msgpack", b"") for version in ("1", "2", None)]
+    rows = [("r", "", own, None, "zlib", b"", "", b"") for own in ("2", "3", None)]
     with pytest.raises((RunError, sqlite3.Error)), saver._database.writing() as execute:  # type: ignore[reportPrivateUsage]
-        execute.many("INSERT INTO channels VALUES (?, ?, ?, ?, ?, ?)", rows)
+        execute.many("INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)
     with saver._database.reading() as execute:  # type: ignore[reportPrivateUsage]
-        assert execute("SELECT count(*) AS rows FROM channels") == [{"rows": 1}]
+        assert execute("SELECT count(*) AS rows FROM checkpoints") == [{"rows": 1}]
     found = saver.get_tuple(config)
     assert found
     assert found.checkpoint["channel_values"] == held["channel_values"]

@@ -364,7 +364,7 @@ def test_a_checkpoint_with_a_broken_value(own_home: Path) -> None:
 
     session = start()
     with closing(sqlite3.connect(own_home / "checkpoints.sqlite")) as database, database:
-        database.execute("UPDATE channels SET value = x'c1c1c1'")
+        database.execute("UPDATE checkpoints SET checkpoint = x'c1c1c1'")
     with pytest.raises(RunError, match="cannot read the checkpoint") as raised:
         Session.open(session.run_id)
     assert raised.value.code == "SG606"

@@ -36,11 +36,20 @@ INSERT INTO waiting SELECT DISTINCT thread, ns, id, '', '' FROM writes WHERE cha
 );
 CREATE INDEX waiting_deadlines ON waiting (workflow, deadline, thread);
 DROP INDEX writes_interrupts;
+CREATE TABLE appended (
+    thread TEXT NOT NULL, ns TEXT NOT NULL, id TEXT NOT NULL, parent TEXT,
+    type TEXT NOT NULL, checkpoint BLOB NOT NULL, metadata_type TEXT NOT NULL, metadata BLOB NOT NULL,
+    PRIMARY KEY (thread, ns, id)
+);
+INSERT INTO appended SELECT * FROM checkpoints;
+DROP TABLE checkpoints;
+ALTER TABLE appended RENAME TO checkpoints;
 """),
     ),
 )
-"""Each step's state: a channel's value once per version. `waiting` has the threads that are at an interrupt; workflow
-and deadline are empty until the first sweep that sees them."""
+"""Each step, as `storage.steps` packs it; the steps of version 0.1.0 have their values in `channels`. `writes` has what
+must outlast a step that does not end. `waiting` has the threads that are at an interrupt; workflow and deadline are
+empty until the first sweep that sees them. A table with a row number is appended to, which fills its pages."""
 
 APPROVALS = Schema(
     "approvals",

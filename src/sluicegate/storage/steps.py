@@ -1,0 +1,108 @@
+"""The steps of a run as rows: a row has what its step changed, and leaves the rest to the row of the step before it.
+
+Channel versions are those that changed, and of a list that only grew the row has the new elements, so that a run's
+rows grow with what its steps did and not with all that was there. A row is packed by itself: rows of the same run
+may be rewritten while another process adds the next one.
+"""
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["ALONE", "PACKED", "UPON", "Step", "pack", "unpack"]
+
+ALONE, UPON = "zlib", "zlib+"
+"""How a row says that it is whole, or a change upon its parent's. `PACKED` are both."""
+PACKED = frozenset({ALONE, UPON})
+_ADDED = "+"
+"""In the place of a value's type: the header and the new elements of a msgpack array that had the others before."""
+_NAMES = """
+label alternatives risk medium high low task short-answer synthesis out_of_scope by head max_tokens tool version title
+source score span hash classification internal public text confidence answerability threshold citations marker document
+prompt prompt_hash finish stop fallback features mean_logprob least_logprob has_logprobs grounding length finished
+quoted similarity margin retrieval overlap usd estimated_usd prompt_tokens completion_tokens slm_calls llm_calls
+stopped stopped_by failed failures results guard pii secrets grounded citations passed action pass reason ms verdict
+allow deny rules reason errors hit key age_s artifact path approval decided_at asked_at draft extraction fields missing
+complete arguments extra v ts updated_channels source input loop step parents __start__ __input__ request principal
+tool_calls answer documents cache policy intent route checks spend channel cli api received_at language size cleaned
+roles employee groups clearance id workflow digest started_at refused answered status running visits shadow run trail
+branch:to: 00000001. msgpack null 2026-11-27T00:00:00.000000+00:00 node kind visit at ms branch to condition otherwise
+values skipped reason
+"""
+_WORDS = b"".join(bytes([0xA0 | len(name)]) + name.encode() for name in _NAMES.split())
+"""The dictionary: names that rows repeat, as msgpack writes them. It is part of the format and never changes."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One checkpoint, with the values of the channels that it changed."""
+
+    rest: Mapping[str, Any]
+    """What a checkpoint says besides its id, its values and these:"""
+    versions: Mapping[str, str]
+    seen: Mapping[str, Mapping[str, Any]]
+    metadata: Mapping[str, Any]
+    values: Mapping[str, tuple[str, bytes]]
+    """By channel, of the version above: type and serialized value."""
+
+
+def pack(step: Step, before: Step | None, dumps: Callable[[Any], bytes]) -> tuple[str, bytes]:
+    """The row of a step: its type and content; `before` is its parent, where that is at hand."""
+    if before and not (before.versions.keys() <= step.versions.keys() and before.seen.keys() <= step.seen.keys()):
+        before = None
+    values: dict[str, tuple[str, bytes]] = dict(step.values)
+    versions, seen = step.versions, step.seen
+    if before:
+        versions = {key: version for key, version in versions.items() if before.versions.get(key) != version}
+        seen = {node: triggers for node, triggers in seen.items() if before.seen.get(node) != triggers}
+        for channel, value in values.items():
+            added = _added(before.values.get(channel), value)
+            if added:
+                values[channel] = added
+    packer = zlib.compressobj(9, zdict=_WORDS)
+    content = dumps([step.rest, step.metadata, versions, seen, values])
+    return UPON if before else ALONE, packer.compress(content) + packer.flush()
+
+
+def unpack(kind: str, packed: bytes, before: Step | None, loads: Callable[[bytes], Any]) -> Step:
+    """The step of a row. Raises `ValueError` when it cannot be read."""
+    try:
+        unpacker = zlib.decompressobj(zdict=_WORDS)
+        rest, metadata, versions, seen, values = loads(unpacker.decompress(packed) + unpacker.flush())
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    step = Step(rest, versions, seen, metadata, {channel: tuple(value) for channel, value in values.items()})
+    if kind == UPON:
+        if before is None:
+            raise ValueError("the step before it is missing")
+        step.versions = {**before.versions, **step.versions}
+        step.seen = {**before.seen, **step.seen}
+        step.values = {channel: _whole(before.values.get(channel), value) for channel, value in step.values.items()}
+    return step
+
+
+def _added(old: tuple[str, bytes] | None, new: tuple[str, bytes]) -> tuple[str, bytes] | None:
+    """A value as an addition to `old`, where it is one."""
+    if old is None or old[0] != new[0] or not (had := _header(old)) or not (has := _header(new)):
+        return None
+    before, value = old[1][had:], new[1]
+    # msgpack is prefix-free: what begins with the bytes of these elements begins with the elements
+    return (_ADDED, value[:has] + value[has + len(before) :]) if value.startswith(before, has) else None
+
+
+def _whole(old: tuple[str, bytes] | None, value: tuple[str, bytes]) -> tuple[str, bytes]:
+    if value[0] != _ADDED:
+        return value
+    if old is None:
+        raise ValueError("a list goes on that has not begun")
+    has = _header(("msgpack", value[1]))
+    return old[0], value[1][:has] + old[1][_header(old) :] + value[1][has:]
+
+
+def _header(value: tuple[str, bytes]) -> int:
+    """Bytes before the first element of a msgpack array; 0 for anything else."""
+    kind, data = value
+    if kind != "msgpack" or not data:
+        return 0
+    return 1 if 0x90 <= data[0] <= 0x9F else {0xDC: 3, 0xDD: 5}.get(data[0], 0)
