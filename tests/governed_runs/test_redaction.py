@@ -18,6 +18,7 @@ from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.tracing.store import Store
+from tests.support.raw_bytes import readable
 from tests.support.redacting import ANN, EVE, LEA, LEADS, OWN, WORKFLOW, Desk
 
 DOCUMENT, PHONE = "keeper.of.keys@example.com", "+41 44 123 45 67"
@@ -29,12 +30,12 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
 
 
 def places(value: str, *, vault: bool = False, root: Path | None = None) -> list[str]:
-    """The files of the home that hold a value's bytes; those of the erasable store only with `vault`."""
+    """The files of the home that hold a value's bytes, packed or not; those of the erasable store only with `vault`."""
     files = [file for file in (root or home()).rglob("*") if file.is_file()]
     return sorted(
         file.name
         for file in files
-        if value.encode() in file.read_bytes() and (vault or not file.name.startswith("payloads.sqlite"))
+        if value.encode() in readable(file) and (vault or not file.name.startswith("payloads.sqlite"))
     )
 
 

@@ -388,6 +388,18 @@ async def test_a_run_that_ended_or_waits_without_its_record_gets_it_at_the_next_
     assert desk._store.last() == spans
 
 
+async def test_a_sweep_finds_interrupted_runs_by_an_index(own_home: Path) -> None:
+    home()
+    store = Store(own_home / "store.sqlite")
+    asked: list[str] = []
+    store._connection.set_trace_callback(asked.append)
+    assert Recovery(own_home, store, channel="api").cut_short("flow") == []
+    store._connection.set_trace_callback(None)
+    [plan] = store.query(f"EXPLAIN QUERY PLAN {asked[0]}")
+    assert plan["detail"] == "SEARCH runs USING INDEX runs_at_work (workflow=? AND started_ns<?)"
+    store.close()
+
+
 async def test_a_sweep_reads_what_is_new_and_what_is_due_and_nothing_else(
     desk: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import RunError
+from sluicegate.observe.tracing import recorder
 from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.spans import root_id
 from sluicegate.observe.tracing.store import RunFilter, Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.services import Tracer as TracerContract
+from sluicegate.storage.schemas import TRACES
 from tests.support import ROOT
 from tests.support.scenario import branch, first_stretch, last_stretch, open_tracer, state_of
 
@@ -77,6 +79,26 @@ def test_outside_a_run_nothing_is_recorded_and_nothing_fails(tmp_path: Path) -> 
     contract.score("s", 1.0)
     tracer.finish("answered", state_of())
     assert store.runs() == []
+    tracer.close()
+    store.close()
+
+
+def test_a_run_is_two_commits_and_its_scores_come_with_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "_PAUSE_S", 3600)
+    store, tracer = open_tracer(tmp_path)
+    commits: list[str] = []
+    store._connection.set_trace_callback(lambda sql: commits.append(sql) if sql == "COMMIT" else None)  # type: ignore[reportPrivateUsage]
+    with tracer.run("r", workflow="w"):
+        assert (len(commits), store.run("r")["status"]) == (1, "running")
+        for number in range(20):
+            with tracer.node(f"n{number}", "retrieve", "retriever"):
+                pass
+        tracer.score("cost_usd", 0.1)
+        assert tracer.flush(1)
+        assert (len(store.spans("r")), store.scores("r")) == (20, [])
+        tracer.finish("answered", state_of("slm"))
+    assert len(commits) == 3, "one of them is the flush"
+    assert "cost_usd" in [score["name"] for score in store.scores("r")]
     tracer.close()
     store.close()
 
@@ -242,7 +264,7 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) ->
     with pytest.raises(RunError) as raised:
         Store(path)
     assert raised.value.code == "SG612"
-    assert "format 7, this one reads 1" in raised.value.message
+    assert f"format 7, this one reads {len(TRACES.steps)}" in raised.value.message
 
 
 def test_a_store_that_cannot_be_written_is_reported_at_the_end_of_the_run(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Takes finished observations off the hot path, masks them, commits them to the store and offers them to the exporters.
 
-A thread commits within some 10 ms of the end of a node, so that a killed process loses no more than the node that was
-running; the end of a segment is committed before `end` returns. Exporters get a segment's observations when it ends,
-then with all its tags, or at a flush.
+The beginning of a segment is committed before `begin` returns, its end, with its scores, before `end` does. In between
+a thread commits a tenth of a second after the end of a node: a killed process loses the node that was running and those
+that ended within that time, and a run that is faster is two commits. Exporters get a segment's observations when it
+ends, then with all its tags, or at a flush.
 """
 
 import atexit
@@ -24,7 +25,8 @@ from sluicegate.observe.tracing.store import Store, Writes
 
 __all__ = ["Recorder"]
 
-_PAUSE_S = 0.01
+_PAUSE_S = 0.1
+"""How long the end of a node may wait for others to be committed with it."""
 _HELD = 2000
 """Maximum observations of an unfinished segment that are held back for its final tags."""
 _KEPT = 20_000
@@ -56,6 +58,7 @@ class Recorder:
         self._queue: deque[_Item] = deque()
         self._unwritten = Writes([], [], [], [])
         self._held: dict[int, Trace] = {}
+        self._scores: dict[int, list[Score]] = {}
         self._ready: list[Trace] = []
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -76,7 +79,9 @@ class Recorder:
         if self._thread is None:
             self._start()
         self._queue.append(_Begin(segment, request))
-        self._wake.set()
+        # a store that fails here fails again at the end of the segment, where it is reported
+        with contextlib.suppress(Exception):
+            self._drain()
 
     def end(self, segment: RunSegment) -> None:
         """Commit the segment. Raises `RunError` when the store cannot take it; it is tried again at the next commit."""
@@ -123,11 +128,11 @@ class Recorder:
     def _work(self) -> None:
         while not self._closed:
             self._wake.wait()
+            time.sleep(_PAUSE_S)
             self._wake.clear()
-            # a store that fails here fails again at the end of the segment, where it is reported
+            # as above
             with contextlib.suppress(Exception):
                 self._drain()
-            time.sleep(_PAUSE_S)
 
     def _pending(self) -> bool:
         return bool(self._queue) or self._unwritten.any()
@@ -172,13 +177,14 @@ class Recorder:
             for key, masked in (("answer", segment.masking.payload), ("error", segment.masking.text)):
                 if outcome.get(key):
                     outcome[key] = masked(outcome[key])
+            writes.scores += self._scores.pop(id(segment), ())
             writes.ended.append((segment.info, item.at_ns, item.ms, outcome))
             self._release(id(segment))
         else:
             segment, score = item
             masked = segment.masking.payload if score.name in SPOKEN else segment.masking.text
             score = dataclasses.replace(score, comment=masked(score.comment))
-            writes.scores.append(score)
+            self._scores.setdefault(id(segment), []).append(score)
             self._hold(segment).scores.append(score)
 
     def _hold(self, segment: RunSegment) -> Trace:

@@ -258,12 +258,15 @@ _SPAN = "INSERT OR IGNORE INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 _SCORE = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False, separators=(",", ":"))
+
+
 def to_json(value: Any) -> str:
     """JSON that SQLite and browsers read: no NaN, and anything foreign by its `str`."""
     try:
-        return json.dumps(value, ensure_ascii=False, default=str, allow_nan=False)
+        return _ENCODER.encode(value)
     except ValueError:
-        return json.dumps(_finite(value), ensure_ascii=False, default=str)
+        return _ENCODER.encode(_finite(value))
 
 
 def _finite(value: Any) -> Any:
