@@ -1,9 +1,9 @@
 """The checkpoint saver: LangGraph's contract over SQLite or PostgreSQL, cheap enough to write after every node.
 
 LangGraph's own savers write a step twice, what its tasks have done and then the checkpoint, and the SQLite one the
-whole state each time. This one writes one row in one transaction, with what the step changed (`storage.steps`): to a
-file on the caller's thread, to a server on another one (`Database.call`). The rows of version 0.1.0, whose values are
-in `channels`, are read as they are. Channels of LangGraph's type `DeltaChannel` would need what is not written here.
+whole state each time. This one writes one row in one transaction, with what the step changed (`storage.step_rows`): to
+a file on the caller's thread, to a server on another one (`Database.call`). The rows of version 0.1.0, whose values
+are in `channels`, are read as they are. Channels of LangGraph's `DeltaChannel` would need what is not written here.
 
 LangGraph's Postgres savers would not do here: the one refuses `ainvoke`, the other belongs to one event loop and
 cannot be called from it, and neither can remove redacted values from a run's history. `benchmarks/compiled.py`
@@ -31,7 +31,7 @@ from langgraph.checkpoint.base import (
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
 from sluicegate.storage.plain_data import PlainDataSerializer
 from sluicegate.storage.schemas import CHECKPOINTS
-from sluicegate.storage.steps import PACKED, UPON, Step, pack, unpack
+from sluicegate.storage.step_rows import PACKED, UPON, StepRow, pack, unpack
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
 
@@ -54,7 +54,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         super().__init__(serde=PlainDataSerializer())
         self._database = database
         self._guard = threading.Lock()
-        self._last: dict[_At, Step] = {}
+        self._last: dict[_At, StepRow] = {}
         self._results: dict[_At, list[tuple[Any, ...]]] = {}
 
     def close(self) -> None:
@@ -76,7 +76,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         place = _place(config)
         thread, ns, parent = place["thread_id"], place["checkpoint_ns"], place.get("checkpoint_id")
         dumped, values = self.serde.dumps_typed, checkpoint["channel_values"]
-        step = Step(
+        step = StepRow(
             rest={key: value for key, value in checkpoint.items() if key not in _APART},
             versions={channel: str(version) for channel, version in checkpoint["channel_versions"].items()},
             seen={node: {**triggers} for node, triggers in checkpoint["versions_seen"].items()},
@@ -312,9 +312,9 @@ class Checkpoints(BaseCheckpointSaver[str]):
             ],
         )
 
-    def _steps(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], Step]:
+    def _steps(self, rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], StepRow]:
         """Those of a thread's rows that are packed, by namespace and id; the parent of each comes before it."""
-        steps: dict[tuple[str, str], Step] = {}
+        steps: dict[tuple[str, str], StepRow] = {}
         for row in rows:
             if row["type"] in PACKED:
                 before = steps.get((row["ns"], row["parent"]))

@@ -17,6 +17,7 @@ from langgraph.types import Interrupt, Send
 from sluicegate.errors import CorruptError
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.storage.plain_data import PlainDataSerializer
+from sluicegate.storage.step_rows import StepRow, pack
 
 serializer = PlainDataSerializer()
 
@@ -102,7 +103,8 @@ def test_the_checkpoints_of_a_home_refuse_a_forged_row(tmp_path: Path) -> None:
     checkpoints.put(place, checkpoint, {}, {"answer": version})
     forged = _ext(jsonplus.EXT_CONSTRUCTOR_POS_ARGS, "os", "mkdir", [os.fspath(tmp_path / "ran")])
     with checkpoints._database.writing("r") as execute:  # type: ignore[reportPrivateUsage]
-        execute("UPDATE channels SET value = ?", (forged,))
+        step = StepRow({}, {"answer": version}, {}, {}, {"answer": ("msgpack", forged)})
+        execute("UPDATE checkpoints SET checkpoint = ?", (pack(step, None, ormsgpack.packb)[1],))
     with pytest.raises(CorruptError):
         checkpoints.get_tuple(place)
     checkpoints.close()

@@ -3,9 +3,9 @@
 import zlib
 from pathlib import Path
 
-from sluicegate.storage import steps
+from sluicegate.storage import step_rows
 
-_WORDS = steps._WORDS  # type: ignore[reportPrivateUsage]
+_WORDS = step_rows._WORDS  # type: ignore[reportPrivateUsage]
 _BEGINS = b"\x78\xf9" + zlib.adler32(_WORDS).to_bytes(4)
 """Of a stream with our dictionary, at level 9."""
 

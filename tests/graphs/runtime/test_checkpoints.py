@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.base import empty_checkpoint
 
-from sluicegate.errors import RunError
+from sluicegate.errors import CorruptError, RunError
 from sluicegate.graphs.runtime.checkpoints import Checkpoints, open_checkpoints
 from sluicegate.storage.postgres import Server
 
@@ -91,6 +91,15 @@ def test_a_list_is_appended_to_however_long_it_is(saver: Checkpoints) -> None:
     found = saver.get_tuple(at("r"))
     assert found
     assert found.checkpoint["channel_values"]["trail"][3] == {}
+
+
+def test_a_step_whose_parent_is_gone_is_corrupt(saver: Checkpoints) -> None:
+    first, held = put(saver, at("r"), "1", {"n": 1})
+    put(saver, first, "2", {"n": 2}, held)
+    with saver._database.writing() as execute:  # type: ignore[reportPrivateUsage]
+        execute("DELETE FROM checkpoints WHERE id = ?", ("1",))
+    with pytest.raises(CorruptError, match="the step before it is missing"):
+        saver.get_tuple(at("r"))
 
 
 def test_a_fork_has_the_values_of_what_it_was_copied_from(saver: Checkpoints) -> None:

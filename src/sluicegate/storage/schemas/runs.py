@@ -47,9 +47,9 @@ ALTER TABLE appended RENAME TO checkpoints;
 """),
     ),
 )
-"""Each step, as `storage.steps` packs it; the steps of version 0.1.0 have their values in `channels`. `writes` has what
-must outlast a step that does not end. `waiting` has the threads that are at an interrupt; workflow and deadline are
-empty until the first sweep that sees them. A table with a row number is appended to, which fills its pages."""
+"""Each step, as `storage.step_rows` packs it; the steps of version 0.1.0 have their values in `channels`. `writes` has
+what must outlast a step that does not end. `waiting` has the threads that are at an interrupt; workflow and deadline
+are empty until the first sweep that sees them. A table with a row number is appended to, which fills its pages."""
 
 APPROVALS = Schema(
     "approvals",

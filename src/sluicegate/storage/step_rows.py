@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["ALONE", "PACKED", "UPON", "Step", "pack", "unpack"]
+from sluicegate.errors import CorruptError
+
+__all__ = ["ALONE", "PACKED", "UPON", "StepRow", "pack", "unpack"]
 
 ALONE, UPON = "zlib", "zlib+"
 """How a row says that it is whole, or a change upon its parent's. `PACKED` are both."""
@@ -35,7 +37,7 @@ _WORDS = b"".join(bytes([0xA0 | len(name)]) + name.encode() for name in _NAMES.s
 
 
 @dataclass(slots=True)
-class Step:
+class StepRow:
     """One checkpoint, with the values of the channels that it changed."""
 
     rest: Mapping[str, Any]
@@ -47,7 +49,7 @@ class Step:
     """By channel, of the version above: type and serialized value."""
 
 
-def pack(step: Step, before: Step | None, dumps: Callable[[Any], bytes]) -> tuple[str, bytes]:
+def pack(step: StepRow, before: StepRow | None, dumps: Callable[[Any], bytes]) -> tuple[str, bytes]:
     """The row of a step: its type and content; `before` is its parent, where that is at hand."""
     if before and not (before.versions.keys() <= step.versions.keys() and before.seen.keys() <= step.seen.keys()):
         before = None
@@ -65,21 +67,27 @@ def pack(step: Step, before: Step | None, dumps: Callable[[Any], bytes]) -> tupl
     return UPON if before else ALONE, packer.compress(content) + packer.flush()
 
 
-def unpack(kind: str, packed: bytes, before: Step | None, loads: Callable[[bytes], Any]) -> Step:
-    """The step of a row. Raises `ValueError` when it cannot be read."""
+def unpack(kind: str, packed: bytes, before: StepRow | None, loads: Callable[[bytes], Any]) -> StepRow:
+    """The step of a row. Raises `RunError` SG606 when it cannot be read."""
+    if kind == UPON and before is None:
+        raise _unreadable("the step before it is missing")
+    unpacker = zlib.decompressobj(zdict=_WORDS)
     try:
-        unpacker = zlib.decompressobj(zdict=_WORDS)
         rest, metadata, versions, seen, values = loads(unpacker.decompress(packed) + unpacker.flush())
-    except zlib.error as error:
-        raise ValueError(str(error)) from error
-    step = Step(rest, versions, seen, metadata, {channel: tuple(value) for channel, value in values.items()})
-    if kind == UPON:
-        if before is None:
-            raise ValueError("the step before it is missing")
-        step.versions = {**before.versions, **step.versions}
-        step.seen = {**before.seen, **step.seen}
-        step.values = {channel: _whole(before.values.get(channel), value) for channel, value in step.values.items()}
-    return step
+        values = {channel: (type_, value) for channel, (type_, value) in values.items()}
+        if kind == UPON and before:
+            values = {channel: _whole(before.values.get(channel), value) for channel, value in values.items()}
+            versions, seen = {**before.versions, **versions}, {**before.seen, **seen}
+    except (zlib.error, ValueError, TypeError, AttributeError) as error:
+        raise _unreadable(str(error)) from error
+    return StepRow(rest, versions, seen, metadata, values)
+
+
+def _unreadable(why: str) -> CorruptError:
+    return CorruptError(
+        f"cannot read the checkpoint: {why}",
+        hint="Restore it from a backup, or move it away to start with an empty one",
+    )
 
 
 def _added(old: tuple[str, bytes] | None, new: tuple[str, bytes]) -> tuple[str, bytes] | None:
