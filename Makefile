@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -40,6 +40,10 @@ check: install
 	$(RUN) sluicegate check configs
 
 # --- what is measured ---
+
+# docs/measured.md, from what the benchmarks below have recorded with --record
+measured: install
+	$(RUN) python benchmarks/results.py
 
 bench: install
 	$(RUN) python benchmarks/run.py

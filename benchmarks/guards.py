@@ -1,6 +1,6 @@
 """What the guards find, what they find wrongly, and how long they take.
 
-    python benchmarks/guards.py            every figure of docs/guards.md, as JSON
+    python benchmarks/guards.py [--record] every figure on guards, as JSON
     python benchmarks/guards.py fit        fit the injection guard again and write its weights and card
 
 The data are the development parts beside the repository (`../shared/data`) and the labelled cases of the tests.
@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import results
 from sluicegate.errors import ModelError
 from sluicegate.models.embedded.weights import ensure
 from sluicegate.policies.guards.checking import Check, Helpers, Subject
@@ -211,10 +213,12 @@ def _names() -> dict[str, Any]:
     check = _check("pii", entities=("person", "place"), model=str(model))
     files = {"development": DATA / "guards" / "pii_dev.jsonl.gz", "own": CASES / "names_cases.jsonl"}
     figures = {name: measure(check, load_rows(file)) for name, file in files.items()}
+    every = _check("pii", entities=(*PATTERN_ENTITIES, "person", "place", "organization"), model=str(model))
+    whole = measure(every, load_rows(files["development"]))
     return {
         name: {**{kind: each["entities"][kind] for kind in ("person", "place")}, "ms_p50": each["latency_ms_p50"]}
         for name, each in figures.items()
-    }
+    } | {"organization": whole["entities"]["organization"], "recall_over_all_types": whole["recall_over_all_types"]}
 
 
 def set_overhead() -> dict[str, float]:
@@ -257,6 +261,75 @@ def main() -> None:
     for name in ("grounded", "secrets", "tone"):
         result[name] = measure(_check(name), load_rows(CASES / f"{name}_cases.jsonl", stage="output"))
     print(json.dumps(result, indent=2))
+    if "--record" in sys.argv:
+        results.record("guards", "Guards", ABOUT, tables(result))
+
+
+ABOUT = """
+Public development parts (`../shared/data`) and labelled cases of our own (`tests/policies/guards/*_cases.jsonl`). The
+own cases of secrets, grounded and tone were at hand while the patterns were written, so they are regression tests
+rather than estimates; so is, in part, the injection set, whose phrases the features were written in view of. The rows
+never fitted on were set apart by a hash before the first fit and scored once, after the features were settled; their
+author wrote the others and the lexicon too, so they show less than an attacker's would, and the aim of 0.90 is not met
+on them. Names need the model `en-core-web-md`; its cues were written in view of the development rows, the own requests
+when the method was done.
+"""
+
+
+def tables(found: dict[str, Any]) -> list[results.Table]:
+    names, crossed = found["names"], found["injection_cross_validated"]
+    ordinary, alone = found["flagged_ordinary_requests"], crossed["fitted_without_this_set"]
+    rows, dev = found["pii"]["rows"], found["injection"]["rows"]
+
+    def row(what: str, rows: Any, recall: float, precision: float | None, false: float | None) -> tuple[Any, ...]:
+        share = "" if precision is None else f"{precision:.3f}"
+        return what, rows, f"{recall:.3f}", share, "" if false is None else f"{false:.1%}"
+
+    def whole(what: str, one: dict[str, Any]) -> tuple[Any, ...]:
+        return row(what, one["rows"], one["recall"], one["precision"], one["false_positive_rate"])
+
+    def spans(what: str, one: dict[str, Any]) -> tuple[Any, ...]:
+        return row(what, f"{one['labelled']} spans", one["recall"], one["precision"], None)
+
+    def fitted(what: str, rows: int, one: dict[str, float]) -> tuple[Any, ...]:
+        return row(f"injection, {what}", rows, one["recall"], None, one["false_positive_rate"])
+
+    accuracy = results.table(
+        ("guard", "rows", "recall", "precision", "false positives"),
+        whole("pii, structured types (Presidio research)", found["pii"]),
+        spans("pii, street addresses", found["pii"]["entities"]["street-address"]),
+        row("pii, every type, without a model", rows, found["pii"]["recall_over_all_types"], None, None),
+        row("pii, every type, with the model", rows, names["recall_over_all_types"], None, None),
+        spans("pii, people, with the model", names["development"]["person"]),
+        spans("pii, places, with the model", names["development"]["place"]),
+        spans("pii, organisations, with the model", names["organization"]),
+        spans("pii, people, own requests", names["own"]["person"]),
+        spans("pii, places, own requests", names["own"]["place"]),
+        fitted("cross-validated by template", dev, crossed),
+        fitted("fitted without that set", dev, alone),
+        fitted("own harder cases, cross-validated", len(_cases(OWN["own"])), crossed["own_cases"]),
+        fitted("cases in 21 languages, cross-validated", len(_cases(OWN["languages"])), crossed["languages_cases"]),
+        whole("injection, of the same hand, never fitted on", found["injection_apart"]),
+        whole("secrets, own cases", found["secrets"]),
+        whole("grounded, own cases", found["grounded"]),
+        whole("tone, own cases", found["tone"]),
+    )
+    flagged = results.table(
+        ("ordinary requests", "flagged"),
+        *((f"{name}, {ordinary['rows']:,} of CLINC150 and IT tickets", ordinary[name]) for name in ("pii", "secrets")),
+        ("injection, CLINC150 (cross-validated)", f"{crossed['clinc150_flagged']:.1%}"),
+        ("injection, IT tickets (cross-validated)", f"{crossed['it_tickets_flagged']:.1%}"),
+        ("injection, safe prompts of XSTest (cross-validated)", f"{crossed['xstest_safe_refused']:.1%}"),
+    )
+    times = found["milliseconds_per_1000_characters"]
+    taken = results.table(
+        ("time", "ms"),
+        *((f"{name}, 1,000 characters", f"{times[name]:.1f}") for name in ("pii", "injection")),
+        ("every pattern guard, 1,000 characters", f"{times['all']:.1f}"),
+        ("names by the model, a request", f"{names['own']['ms_p50']:.0f}"),
+        ("what guardrails-ai adds to a node's guards", f"{found['guardrails']['added_ms_p50']:.1f}"),
+    )
+    return [accuracy, flagged, taken]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What tracing costs: CPU microseconds per span, all threads together, per kind of exporter.
 
-    python benchmarks/tracing.py [--runs N] [--json]
+    python benchmarks/tracing.py [--runs N] [--json] [--record]
 
 A run here is what the helpdesk does: 7 nodes with their branches, a model call, a retrieval, guards, policy, budget and
 a tool, on stand-in services whose own small cost is counted. Servers are loopback processes of their own, so that their
@@ -22,9 +22,16 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks import results as recording
+
 os.environ.setdefault("SLUICEGATE_TRACE_KEY", "00" * 32)
 
 REPEATS = 5
+ABOUT = """
+A run of seven nodes with its branches, a model call, a retrieval, guards, policy, budget and a tool, on stand-ins whose
+own cost is counted. The reference is Langfuse's LangChain callback handler on a chain of 16 runnables, less the chain's
+own cost.
+"""
 
 
 def serve(ready: Any, stop: Any) -> None:
@@ -122,6 +129,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--runs", type=int, default=100)
     arguments.add_argument("--json", action="store_true")
+    arguments.add_argument("--record", action="store_true")
     given = arguments.parse_args()
     context = multiprocessing.get_context("spawn")
     ready, stop = context.Queue(), context.Event()
@@ -138,6 +146,9 @@ def main() -> None:
         results["Langfuse's LangChain callback handler"] = 1e6 * spent / spans
     finally:
         stop.set()
+    if given.record:
+        rows = [(name, f"{cost:.0f} µs") for name, cost in results.items()]
+        recording.record("tracing", "Tracing", ABOUT, [recording.table(("to", "processor time per span"), *rows)])
     if given.json:
         print(json.dumps({"unit": "CPU µs per span", "runs": given.runs, "results": results}, indent=2))
         return
