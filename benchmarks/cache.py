@@ -26,10 +26,10 @@ from sluicegate.evals.evaluation.cache_eval import figures, read_pairs, try_pair
 from sluicegate.evals.evaluation.intervals import rate
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
+from sluicegate.policies.cache import paraphrase
 from sluicegate.policies.cache.cache import SqliteCache, normalised
 from sluicegate.policies.cache.paraphrase import difference
 from sluicegate.policies.config import CacheConfig
-from sluicegate.policies.guards.detectors.prose import content_words
 from sluicegate.services import EmbeddingRequest, Question
 
 ROOT = Path(__file__).parents[1]
@@ -55,7 +55,7 @@ async def labelled(models: ModelSet) -> results.Table:
 
 
 async def strangers(models: ModelSet) -> results.Table:
-    rows: list[tuple[str, int, int, str]] = []
+    table: list[tuple[str, str, str, str]] = []
     for name in STRANGERS:
         file = DATA / f"{name}.jsonl.gz"
         if not file.exists():
@@ -74,19 +74,19 @@ async def strangers(models: ModelSet) -> results.Table:
         agree = rate([float(labels[one] == labels[other]) for one, other in hits])
         assert agree
         share = f"{agree.value:.1%} [{agree.low:.1%}, {agree.high:.1%}]"
-        rows.append((name.partition("/")[0], len(labels), len(hits), share))
+        table.append((name.partition("/")[0], f"{len(labels):,}", f"{len(hits):,}", share))
         print(f"{name}: {len(labels)} requests, {len(hits)} pairs served as the same, of one label: {share}")
         for one, other in hits:
             if labels[one] != labels[other]:
                 print(f"    {one} ({labels[one]}) | {other} ({labels[other]})")
-    return results.table(("requests of", "number", "pairs served as the same", "of one label"), *rows)
+    return results.table(("requests of", "number", "pairs served as the same", "of one label"), *table)
 
 
 def _same(texts: list[str]) -> list[tuple[str, str]]:
     """Every two texts that the verifier takes for the same; such texts have the same content words."""
     groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for text in texts:
-        groups[tuple(sorted(content_words(text)))].append(text)
+        groups[tuple(sorted(paraphrase._read(text).words))].append(text)
     candidates = (pair for group in groups.values() for pair in itertools.combinations(group, 2))
     return [pair for pair in candidates if not difference(*pair)]
 

@@ -183,7 +183,13 @@ def helpdesk_tables(desk: dict[str, Any]) -> list[results.Table]:
         ("waiting for a person", _share(figures["approval_rate"])),
         ("paths", ", ".join(f"{path} {count}" for path, count in sorted(desk["paths"].items()))),
     )
-    columns = (f"{desk['known']} rows with known answers", "right", "without the large model", "price of 1,000", "median")
+    columns = (
+        f"{desk['known']} known answers",
+        "right",
+        "without the large model",
+        "price of 1,000",
+        "median",
+    )
     against = (
         (
             "the workflow" if variant == "workflow" else f"`{variant}`",

@@ -70,7 +70,7 @@ def record(name: str, title: str, about: str, tables: Sequence[Table]) -> None:
         "about": " ".join(about.split()),
         "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
         "measured": datetime.now(UTC).date().isoformat(),
-        "commit": _git("rev-parse", "--short=10", "HEAD") + ("+" if _git("status", "--porcelain", "-uno") else ""),
+        "commit": _commit(),
         "machine": machine(),
         "tables": [*tables],
     }
@@ -113,8 +113,9 @@ def _markdown(one: Table) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _git(*arguments: str) -> str:
-    return subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short=10", "HEAD"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def main() -> None:

@@ -61,10 +61,3 @@ def test_the_commands_on_patterns_name_what_there_is(monkeypatch: pytest.MonkeyP
     routed = run(next(command for command in typed if command[1:3] == ["task", "route"]))
     assert routed.exit_code == 0, routed.exception
     assert "password" in routed.output
-
-
-def test_figures_stand_between_the_markers() -> None:
-    shown = page("docs/patterns.md")
-    for name in ("measured", "tasks"):
-        between = shown.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0]
-        assert between.count("|") > 20
