@@ -36,6 +36,8 @@ class Waiting(Interrupt):
     principal: str
     request: str
     intent: str
+    withheld: str
+    """Why the reader is not shown draft, sources, checks and proposal; empty when they are."""
     deadline: str
     """Deadline after which the request is refused, ISO 8601."""
 

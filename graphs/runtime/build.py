@@ -161,9 +161,17 @@ def _step(
         entry: TrailEntry = {
             "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
         }  # fmt: skip
-        return {"run": entered["run"], **update, "trail": [entry]}
+        return {"run": entered["run"], **update, **_earlier(entered, update), "trail": [entry]}
 
     return step
+
+
+def _earlier(state: State, update: Mapping[str, Any]) -> dict[str, Any]:
+    """The passages that a new search takes the place of, beside those of searches before it."""
+    replaced = [one for one in state.get("documents", []) if one not in update.get("documents", ())]
+    if "documents" not in update or not replaced:
+        return {}
+    return {"earlier_documents": [*state.get("earlier_documents", []), *replaced]}
 
 
 def _told(fields: Sequence[str], update: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting,
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
+from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
@@ -49,6 +50,8 @@ class Outcome:
     ms: float
     """Duration of this segment, in milliseconds."""
     waiting: Waiting | None = None
+    withheld: str = ""
+    """Why the answer is not for the reader it was read for; empty when it is."""
 
     @property
     def summary(self) -> RunSummary:
@@ -238,6 +241,7 @@ class Runner:
             # a run of 0.1.0 does not say what an edit takes
             "edits": "arguments" if shown["proposal"] else "text",
             **shown,
+            "withheld": "",
             "run": run,
             "workflow": state["run"]["workflow"],
             "digest": state["run"]["digest"],
@@ -320,9 +324,22 @@ class Runner:
         return await revealed(outcome.text, outcome.state, reader, self.services, self.vault)
 
     async def evidence(self, waiting: Waiting, reader: Principal) -> Waiting:
-        """What a waiting run shows to `reader`; as `shown`."""
+        """What a waiting run shows to `reader`; as `shown`, and without the draft where they may not read a source."""
         state = await self.call(self._known, waiting["run"])
+        waiting = await self.call(self.readable, waiting, state, reader)
         return await revealed(waiting, state, reader, self.services, self.vault)
+
+    def readable(self, waiting: Waiting, state: State, reader: Principal) -> Waiting:
+        """A waiting run as `reader` may know of it: without what rests on documents that they may not read."""
+        why = self.withheld(state, reader)
+        if not why:
+            return waiting
+        return {**waiting, "withheld": why, "draft": "", "documents": [], "checks": [], "proposal": {}}
+
+    def withheld(self, state: State, reader: Principal) -> str:
+        """Why `reader` is not shown what this run has drafted; empty when policy lets them read every source of it."""
+        unread = unreadable(state, reader, self.services)
+        return why_withheld(reader, len(unread), len(sources(state))) if unread else ""
 
     async def _clean(self, run: str) -> None:
         """Put placeholders where this run's checkpoints still hold what was redacted later: the request as it came in,

@@ -35,6 +35,7 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import facts
 from sluicegate.graphs.session.edit import edited
 from sluicegate.graphs.session.view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
+from sluicegate.nodes.sources import NOBODY
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Cached, Neighbour, Question, Services
 from sluicegate.state import State
@@ -94,23 +95,27 @@ class Session:
         *,
         as_: str = "",
         role: str | Sequence[str] = (),
+        group: str | Sequence[str] = (),
+        clearance: intake.Clearance = "internal",
         config: "Path | str | None" = None,
         change: Change = lambda services: services,
     ) -> "Session":
         """A run of this home by its id, a session's own or one from production, on the version it began with.
 
-        With `as_`, only what policy lets this person see (action ``see_trace``). `config` names the workflow's file
-        when it has moved and no copy was kept. Raises `RunError` SG603 (no such run), SG604 (its version is gone),
-        SG606 (corrupt), SG610 (not yours to see), SG612 (the store is of a newer version).
+        With `as_`, only what policy lets this person see (action ``see_trace``). Whoever opens a run that is not a
+        session's own must also be allowed to read every source of its draft (``read_document``); without `as_`, all
+        must be. `config` names the workflow's file when it has moved and no copy was kept. Raises `RunError` SG603 (no
+        such run), SG604 (its version is gone), SG606 (corrupt), SG610 (not yours to see), SG612 (the store is of a
+        newer version).
         """
         state = recorded(run)
         mine, dry = "session" in state["run"], state["run"]["shadow"]
         opened = _opened(config or _file_of(state), dry=dry or not mine, change=change)
+        person = intake.principal(as_ or NOBODY, _listed(role), _listed(group), clearance)
         if as_:
             from sluicegate.observe.tracing.masking import Masking
             from sluicegate.observe.views.access import must_see
 
-            person = intake.principal(as_, _listed(role))
             row = {"run_id": run, "user": state["principal"]["id"]}
             must_see(row, person, opened.runner.services.policy, Masking(opened.workflow.config.tracing))
         if state["run"]["digest"] != opened.workflow.digest:
@@ -119,6 +124,8 @@ class Session:
                 f"run {run} is of version {state['run']['digest'][:12]}, this file is {opened.workflow.digest[:12]}",
                 hint="Omit config to open it on its own version, then fork(config=…)",
             )
+        if not mine and (why := opened.runner.withheld(state, person)):
+            raise RunError("SG610", why, hint="" if as_ else "Say who reads: as_=…, role=…, group=…, clearance=…")
         return cls(opened, run, change=change, mine=mine, begun=bool(state.get("trail")))
 
     # --- current state ---

@@ -15,13 +15,23 @@ from sluicegate.errors import RunError
 from sluicegate.models.structured import checked
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.nodes.writing.generation import said
 from sluicegate.observe.tracing.describers import without_words
 from sluicegate.policies.config import Duration
 from sluicegate.services import CallAhead, Services
 from sluicegate.state import Answer, Approval, Branch, CheckResult, DocumentRef, Extraction, Principal, State
 
-__all__ = ["HUMAN_INTERRUPT", "HumanInterrupt", "HumanVerdict", "Interrupt", "edited", "has_no_draft", "permit"]
+__all__ = [
+    "HUMAN_INTERRUPT",
+    "HumanInterrupt",
+    "HumanVerdict",
+    "Interrupt",
+    "edited",
+    "entitle",
+    "has_no_draft",
+    "permit",
+]
 
 
 class HumanVerdict(TypedDict):
@@ -177,7 +187,17 @@ def _arguments(state: State) -> dict[str, Any]:
 
 
 def permit(person: Principal | None, asked: Interrupt, state: State, services: Services) -> None:
-    """Raise `RunError` SG610 unless this person may decide now: an approver, not the requester, allowed by policy."""
+    """Raise `RunError` SG610 unless this person may decide now: entitled, and allowed to read what they decide on."""
+    entitle(person, asked, state, services)
+    unread = unreadable(state, person, services) if person else []
+    if person and unread:
+        why = why_withheld(person, len(unread), len(sources(state)))
+        raise RunError("SG610", f"{why}, so they may not decide on it", hint="Somebody who may read them decides")
+
+
+def entitle(person: Principal | None, asked: Interrupt, state: State, services: Services) -> None:
+    """Raise `RunError` SG610 unless this person is one whom the workflow asks: an approver, not the requester, allowed
+    by policy."""
     if person is None:
         raise RunError("SG610", "a decision needs an approver")
     if asked["four_eyes"] and person["id"] == state["principal"]["id"]:

@@ -307,6 +307,8 @@ class State(Given, total=False):
     route: Route
     cache: CacheLookup
     documents: list[DocumentRef]
+    earlier_documents: list[DocumentRef]
+    """Passages of earlier searches of this run, which a draft may still rest on."""
     extraction: Extraction
     answer: Answer
     checks: Checks

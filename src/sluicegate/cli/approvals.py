@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -29,6 +29,12 @@ Run = Annotated[str, typer.Argument(help="Run id, or a unique prefix.")]
 User = Annotated[str, typer.Option("--as", help="User id of the approver.")]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="Role of that user (repeatable).")]
 Groups = Annotated[list[str] | None, typer.Option("--group", help="Group of that user (repeatable).")]
+Reader = Annotated[
+    str, typer.Option("--as", help="User id of the reader; by default nobody in particular, who reads what all may.")
+]
+Clearances = Annotated[
+    Literal["public", "internal", "confidential", "restricted"], typer.Option("--clearance", help="Their clearance.")
+]
 Reason = Annotated[str, typer.Option(help="Reason, recorded with the decision.")]
 Intent = Annotated[str, typer.Option("--intent", help="Correct intent of the request; `router refit` learns from it.")]
 Kept = Annotated[
@@ -41,13 +47,15 @@ Migrate = Annotated[
 
 @app.command("list")
 def list_waiting(
-    workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "", as_json: AsJson = False
-) -> None:
+    workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "",
+    user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
+    as_json: AsJson = False,
+) -> None:  # fmt: skip
     """List waiting runs, oldest first. Runs past their deadline are refused."""
     from sluicegate.graphs.session.checkpoint_reader import left_at_home
     from sluicegate.storage.postgres import URL
 
-    waiting = _all_waiting(workflow)
+    waiting = _all_waiting(workflow, _person(user, role, group, clearance))
     if forgotten := left_at_home():
         notes().print(f"{forgotten} more runs wait in this home, from before {URL} was set; unset it to decide on them")
     if as_json:
@@ -67,7 +75,7 @@ def list_waiting(
             one["principal"],
             one["approvers"],
             until(one["deadline"]),
-            one["reason"],
+            one["withheld"] or one["reason"],
         )
     # an id must be whole to be used
     for column in table.columns:
@@ -80,14 +88,16 @@ def list_waiting(
 @app.command()
 def show(
     run: Annotated[str, typer.Argument(help="Run id, a unique prefix, or `last` (waiting).")],
-    user: Annotated[str, typer.Option("--as", help="User id of the reader; shows redacted text they may see.")] = "",
-    role: Roles = None, group: Groups = None, as_json: AsJson = False,
+    user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
+    as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show the evidence: request, draft, sources, checks, and the reason for the approval."""
-    from sluicegate.graphs.runtime.intake import principal
+    """Show the evidence: request, draft, sources, checks, and the reason for the approval.
+
+    A named reader also sees what was redacted and policy lets them see.
+    """
     from sluicegate.graphs.session.checkpoint_reader import full_id
 
-    waiting = _waiting(_last() if run == "last" else full_id(run), principal(user, role, group) if user else None)
+    waiting = _waiting(_last() if run == "last" else full_id(run), _person(user, role, group, clearance))
     if as_json:
         emit(waiting)
         return
@@ -98,11 +108,13 @@ def show(
     screen.print(f"  requester {escape(waiting['principal'])}   intent {waiting['intent']}")
     screen.print(f"  reason    {escape(waiting['reason'])}")
     screen.print(f"  approvers {waiting['approvers']} until {until(waiting['deadline'])}")
+    if waiting["withheld"]:
+        screen.print(f"  withheld  {escape(waiting['withheld'])}")
     if waiting["proposal"]:
         screen.print(f"  action    {escape(proposed(waiting['proposal']))}")
     if waiting["draft"]:
         screen.print(f"  draft     {escape(waiting['draft'])}")
-    elif waiting["edits"] == "text" and not waiting["proposal"]:
+    elif waiting["edits"] == "text" and not waiting["proposal"] and not waiting["withheld"]:
         screen.print("  draft     none yet; write one with `sluicegate approvals edit`")
     for number, document in enumerate(waiting["documents"], start=1):
         screen.print(
@@ -121,11 +133,12 @@ def show(
 
 @app.command()
 def approve(
-    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
+    run: Run, user: User, role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
+    reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Send the draft, or allow the tool call."""
-    _decide(run, "approve", user, role, group, reason, "", intent, kept, migrate, as_json=as_json)
+    _decide(run, "approve", _person(user, role, group, clearance), reason, "", intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
@@ -139,7 +152,8 @@ def edit(
         typer.Option("--set", help="NAME=VALUE: an argument of the waiting tool call to change; a value that is no text"
                      " is JSON, null takes the argument out (repeatable)."),
     ] = None,
-    role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
+    role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
+    reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Send another text instead of the draft, or change the arguments of the tool call that waits."""
@@ -147,28 +161,42 @@ def edit(
     if not words and not arguments:
         what = "is empty; use `reject` to send no answer, or --set where a tool call waits"
         raise typer.BadParameter(what, param_hint="TEXT")
-    _decide(run, "edit", user, role, group, reason, words, intent, kept, migrate, arguments, as_json=as_json)
+    _decide(
+        run,
+        "edit",
+        _person(user, role, group, clearance),
+        reason,
+        words,
+        intent,
+        kept,
+        migrate,
+        arguments,
+        as_json=as_json,
+    )
 
 
 @app.command()
 def reject(
-    run: Run, user: User, role: Roles = None, group: Groups = None, reason: Reason = "", intent: Intent = "",
+    run: Run, user: User, role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
+    reason: Reason = "", intent: Intent = "",
     kept: Kept = False, migrate: Migrate = False, as_json: AsJson = False,
 ) -> None:  # fmt: skip
     """Refuse the request; the requester is told the reason."""
-    _decide(run, "reject", user, role, group, reason, "", intent, kept, migrate, as_json=as_json)
+    _decide(run, "reject", _person(user, role, group, clearance), reason, "", intent, kept, migrate, as_json=as_json)
 
 
 @app.command()
 def watch(
     every: Annotated[float, typer.Option(min=0.2, help="Polling interval in seconds.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Check once, then exit.")] = False,
+    user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
     as_json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Show new waiting runs as they arrive, and refuse those past their deadline."""
+    reader = _person(user, role, group, clearance)
     seen: set[str] = set()
     while True:
-        for one in _all_waiting(""):
+        for one in _all_waiting("", reader):
             if one["run"] in seen:
                 continue
             seen.add(one["run"])
@@ -176,7 +204,9 @@ def watch(
                 emit(one)
             else:
                 due = until(one["deadline"])
-                console().print(f"{one['run']}  {one['intent']}  {one['approvers']} until {due}  {one['reason']}")
+                console().print(
+                    f"{one['run']}  {one['intent']}  {one['approvers']} until {due}  {one['withheld'] or one['reason']}"
+                )
         if once:
             return
         time.sleep(every)
@@ -206,10 +236,9 @@ def export(
 
 
 def _decide(
-    run: str, verdict: str, user: str, roles: list[str] | None, groups: list[str] | None, reason: str, text: str,
+    run: str, verdict: str, person: "Principal", reason: str, text: str,
     intent: str, kept: bool, migrate: bool, arguments: Sequence[str] | None = None, *, as_json: bool,
 ) -> None:  # fmt: skip
-    from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.session.checkpoint_reader import full_id
 
     run = full_id(run)
@@ -217,11 +246,10 @@ def _decide(
     labels = opened.workflow.config.intents
     if intent and intent not in labels:
         raise typer.BadParameter(f"must be one of {', '.join(labels)}", param_hint="--intent")
-    person = principal(user, roles, groups)
     changes = _changes(opened, run, arguments or ())
     decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text, arguments=changes))
     if intent:
-        opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=user)
+        opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=person["id"])
     opened.tracer.flush(5.0)
     said = outcome_json(
         decided,
@@ -261,9 +289,17 @@ def _changes(opened: "Opened", run: str, arguments: Sequence[str]) -> dict[str, 
     return found or None
 
 
-def _all_waiting(workflow: str) -> "list[Waiting]":
-    """The runs that wait in this home, or on its server; those past their deadline are refused first."""
-    from sluicegate.graphs.session.checkpoint_reader import all_waiting
+def _person(user: str, role: list[str] | None, group: list[str] | None, clearance: Any) -> "Principal":
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.nodes.sources import NOBODY
+
+    return principal(user or NOBODY, role, group, clearance)
+
+
+def _all_waiting(workflow: str, reader: "Principal") -> "list[Waiting]":
+    """The runs that wait in this home, or on its server, as `reader` may know of them; those past their deadline are
+    refused first."""
+    from sluicegate.graphs.session.checkpoint_reader import all_waiting, recorded
 
     found: list[Waiting] = []
     opened: dict[tuple[str, str], Any] = {}
@@ -277,11 +313,11 @@ def _all_waiting(workflow: str) -> "list[Waiting]":
         try:
             asyncio.run(opened[key].runner.expire(run["id"]))
         except NotWaitingError:
-            found.append(one)
+            found.append(opened[key].runner.readable(one, recorded(run["id"]), reader))
     return found
 
 
-def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
+def _waiting(run: str, reader: "Principal") -> "Waiting":
     """What a run waits for, as `reader` may see it."""
     from sluicegate.graphs.session.checkpoint_reader import recorded
 
@@ -290,7 +326,7 @@ def _waiting(run: str, reader: "Principal | None" = None) -> "Waiting":
     one = runner.waiting(run)
     if one is None:
         raise NotWaitingError(f"run {run} is not waiting for a decision")
-    return asyncio.run(runner.evidence(one, reader)) if reader else one
+    return asyncio.run(runner.evidence(one, reader))
 
 
 def _opened(run: str, changed: "Changed") -> "Opened":

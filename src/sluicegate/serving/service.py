@@ -33,7 +33,9 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue, recorded
 from sluicegate.home import home
-from sluicegate.nodes.kinds.human_interrupt import permit
+from sluicegate.nodes.kinds.human_interrupt import entitle
+from sluicegate.nodes.sources import sources
+from sluicegate.observe.tracing.describers import without_words
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.spans import Score
 from sluicegate.observe.tracing.store import Store
@@ -300,7 +302,14 @@ class Service:
         if outcome and outcome.status != "running":
             # another machine may have continued it since this one wrote its row
             row = {**row, "status": outcome.status}
-        return outcome, row
+        return await self._readable(outcome, row, asker), row
+
+    async def _readable(self, outcome: Outcome | None, row: dict[str, Any], asker: Principal) -> Outcome | None:
+        """An outcome as `asker` may know of it: without the answer where they may not read one of its sources."""
+        if outcome is None or not sources(outcome.state):
+            return outcome
+        runner = (await self._version(row["digest"])).runner
+        return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, asker))
 
     async def _standing(self, run: str, row: dict[str, Any]) -> Outcome | None:
         state = await asyncio.to_thread(self._recorded, run)
@@ -314,8 +323,11 @@ class Service:
 
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """The decisions of a run, as they were recorded and masked. Raises as `find` does."""
-        await self.find(run, asker)
-        return await elsewhere(self._on_store(self._store.decisions, run))
+        outcome, _ = await self.find(run, asker)
+        decisions = await elsewhere(self._on_store(self._store.decisions, run))
+        if outcome is None or not outcome.withheld:
+            return decisions
+        return [{**each, "values": without_words(each["values"])} for each in decisions]
 
     async def feedback(self, run: str, asker: Principal, name: str, value: float | bool | str, comment: str) -> Score:
         """Score a run that `asker` may see; stored, and sent where traces go. Raises as `find` does."""
@@ -330,7 +342,8 @@ class Service:
     # --- approvals ---
 
     async def approvals(self, asker: Principal) -> list[Waiting]:
-        """Waiting runs that `asker` may decide on now, oldest first; those past their deadline are refused."""
+        """Waiting runs that `asker` is asked to decide on, oldest first; those past their deadline are refused. Where
+        they may not read a source, the draft is `withheld`, and a decision of theirs would be refused."""
         return await elsewhere(self._approvals(asker))
 
     async def approval(self, run: str, asker: Principal) -> Waiting:
@@ -341,8 +354,9 @@ class Service:
             waiting = await opened.runner.call(opened.runner.waiting, run)
             if waiting is None:
                 raise NotWaitingError(f"run {run} is not waiting for a decision")
-            permit(asker, waiting, await asyncio.to_thread(recorded, run), opened.runner.services)
-            return waiting
+            state = await asyncio.to_thread(recorded, run)
+            entitle(asker, waiting, state, opened.runner.services)
+            return await opened.runner.call(opened.runner.readable, waiting, state, asker)
 
         return await elsewhere(show())
 
@@ -373,7 +387,7 @@ class Service:
                 opened = self.versions.serving
             outcome = await opened.runner.decide(run, verdict, by, reason=reason, text=text, arguments=arguments)
             self._afterwards(outcome)
-            return outcome
+            return replace(outcome, withheld=await opened.runner.call(opened.runner.withheld, outcome.state, by))
 
         async def held() -> Outcome:
             return await self._held(run, asyncio.create_task(go_on()))
@@ -386,11 +400,12 @@ class Service:
     async def _approvals(self, asker: Principal) -> list[Waiting]:
         found: list[Waiting] = []
         for opened, waiting in await self._all_waiting():
+            state = await asyncio.to_thread(recorded, waiting["run"])
             try:
-                permit(asker, waiting, await asyncio.to_thread(recorded, waiting["run"]), opened.runner.services)
+                entitle(asker, waiting, state, opened.runner.services)
             except RunError:
                 continue
-            found.append(waiting)
+            found.append(await opened.runner.call(opened.runner.readable, waiting, state, asker))
         return found
 
     async def _all_waiting(self) -> list[tuple[Opened, Waiting]]:

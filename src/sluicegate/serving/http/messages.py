@@ -117,9 +117,9 @@ class Run(_Out):
     path: str
     """`cache`, `slm`, `rag-slm`, `rag-llm`, `tool`, `human` or `refused`; empty before its end."""
     answer: str
-    """Empty while a person has not decided on it."""
+    """Empty while a person has not decided on it, and for a reader who may not read all of its sources."""
     reason: str
-    """Why it was refused, waits, or failed."""
+    """Why it was refused, waits or failed, or why its answer is withheld."""
     citations: list[Cited]
     intent: str | None
     risk: str | None
@@ -174,6 +174,8 @@ class Approval(_Out):
     request: str
     reason: str
     """The reason for the approval."""
+    withheld: str
+    """Why draft, proposal, sources and checks are not shown, and a decision would be refused; empty when they are."""
     draft: str
     proposal: dict[str, Any]
     """The tool that would be called, and its arguments; empty when none would."""
@@ -246,8 +248,8 @@ def answered(outcome: Outcome, *, status: str = "", reason: str = "", edited: bo
         run=summary.run,
         status=status,  # pyright: ignore[reportArgumentType]
         path=summary.path or "",
-        answer=summary.sent if summary.status == "answered" else "",
-        reason=reason or (waiting["reason"] if waiting else refusal),
+        answer=summary.sent if summary.status == "answered" and not outcome.withheld else "",
+        reason=reason or (waiting["reason"] if waiting else outcome.withheld or refusal),
         citations=[
             Cited(
                 marker=citation["marker"],
@@ -255,7 +257,7 @@ def answered(outcome: Outcome, *, status: str = "", reason: str = "", edited: bo
                 version=citation["version"],
                 title=titles.get(citation["document"], ""),
             )
-            for citation in (summary.citations if ended else [])
+            for citation in (summary.citations if ended and not outcome.withheld else [])
         ],
         intent=summary.intent,
         risk=summary.risk,
@@ -316,6 +318,7 @@ def asked(waiting: Waiting) -> Approval:
         principal=waiting["principal"],
         request=waiting["request"],
         reason=waiting["reason"],
+        withheld=waiting["withheld"],
         draft=waiting["draft"],
         proposal=waiting["proposal"],
         edits=waiting["edits"],
