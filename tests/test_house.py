@@ -273,6 +273,20 @@ def test_every_benchmark_has_a_make_target() -> None:
     assert set(files) == run | parts
 
 
+def test_no_test_is_decided_by_a_clock() -> None:
+    """What will come is waited for by `tests.support.waiting`; how fast something is, `benchmarks/` measures."""
+    stopwatch = re.compile(
+        r"\b(perf_counter|monotonic|process_time|thread_time)(_ns)?\(|\btimeit\b|\btime\.time\("
+        r"|\btime_ns\(\) *-|- *time\.time_ns\("
+    )
+    timed = {
+        "tests/support/waiting.py",  # gives up some time
+        "tests/support/ollama_server.py",  # says how long it took, as Ollama does
+    }
+    files = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py")}
+    assert {name for name, text in files.items() if stopwatch.search(text)} == timed
+
+
 def test_no_test_stands_on_another() -> None:
     """What several tests share is in a conftest or in `tests/support`."""
     standing = [
