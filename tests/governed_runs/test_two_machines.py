@@ -4,15 +4,14 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sluicegate.storage.postgres import URL
-from tests.support import ROOT
+from tests.support import machine
+from tests.support.processes import Started
 from tests.support.redacting import LEADS, OWN, WORKFLOW
 
 LEAD = ("--as", "lea", "--role", "lead")
@@ -30,16 +29,15 @@ def workflow(tmp_path: Path) -> Path:
     return folder / "workflow.yaml"
 
 
-def started(home: Path, url: str, *command: str, **more: str) -> subprocess.Popen[str]:
+def started(home: Path, url: str, *words: str, **more: str) -> Started:
     environment = {**os.environ, "SLUICEGATE_HOME": str(home), URL: url, **more}
-    words = [sys.executable, "-W", "ignore", "-m", "tests.support.machine", *command]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment)
+    return Started(home.with_name(f"{home.name}-said"), environment, machine.command, *words)
 
 
-def said(process: subprocess.Popen[str]) -> tuple[int, Any, str]:
+def said(machine: Started) -> tuple[int, Any, str]:
     """Exit status, what it printed as JSON, and all that it printed."""
-    out, errors = process.communicate(timeout=120)
-    return process.returncode, json.loads(out) if out.strip().startswith(("{", "[")) else None, out + errors
+    status, out, errors = machine.ended()
+    return status, json.loads(out) if out.strip().startswith(("{", "[")) else None, out + errors
 
 
 def test_a_run_is_decided_on_another_machine(tmp_path: Path, workflow: Path, postgres: str) -> None:

@@ -316,14 +316,14 @@ def test_a_server_takes_the_steps_too(postgres: str) -> None:
     assert caught.value.code == "SG612"
 
 
-OPENED_AT_ONCE = """
+OPENED_AT_ONCE = f"""
 import sys
 from pathlib import Path
 from sluicegate.storage.sqlite import connect
-from tests.storage.test_migrations import TWO
+from sluicegate.storage.migrations import Migration, Schema
 print("ready", flush=True)
 sys.stdin.readline()
-connect(Path(sys.argv[1]), TWO).execute("INSERT INTO things VALUES (?, 1)", (sys.argv[2],))
+connect(Path(sys.argv[1]), {TWO!r}).execute("INSERT INTO things VALUES (?, 1)", (sys.argv[2],))
 """
 
 

@@ -1,9 +1,13 @@
 """A flow of every shape of step, on conditions in Python, and a runner for it on stand-in services."""
 
+import asyncio
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sluicegate.errors import RunError
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
@@ -21,7 +25,7 @@ from sluicegate.nodes.kinds.terminal import Refuse
 from sluicegate.services import Services
 from sluicegate.state import State
 from sluicegate.storage.postgres import configured
-from tests.support.fakes import services
+from tests.support.fakes import FakeTracer, services
 from tests.support.waiting import until
 
 ANN = principal("ann", ["employee"])
@@ -104,6 +108,26 @@ def runner(home: Path, given: Services | None = None, digest: str = "digest-1", 
     where = configured() or home
     graph = build(FLOW, CONDITIONS, SETTINGS, checkpointer=open_checkpoints(where))
     return Runner(graph, given, tracer=given.tracer, approvals=Approvals(where), **options)  # type: ignore[arg-type]
+
+
+def killed_in(home: str, node_name: str) -> None:
+    """Run a request, for a process of its own: the process is killed when it comes to that node."""
+
+    class Deadly(FakeTracer):
+        def node(self, name: str, *rest: Any, **more: Any) -> Any:
+            if name == node_name:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return super().node(name, *rest, **more)
+
+    asyncio.run(runner(Path(home), services(tracer=Deadly())).run("How?", ANN, run="killed"))
+
+
+def resumed(home: str, run: str) -> None:
+    """Go on with a run, for a process of its own; prints the code of what refuses it."""
+    try:
+        asyncio.run(runner(Path(home)).resume(run))
+    except RunError as error:
+        print(error.code)
 
 
 def released(*runs: str) -> None:

@@ -1,4 +1,4 @@
-"""One command of the command line as a machine of its own would run it: ``python -m tests.support.machine COMMAND …``.
+"""One command of the command line as a machine of its own would run it.
 
 The home and the server are what the environment says; the stores are real, models and router are stand-ins. With
 `DIES_AFTER`, the process is killed after that node.
@@ -6,6 +6,8 @@ The home and the server are what the environment says; the stores are real, mode
 
 import os
 import signal
+import sys
+import warnings
 from typing import Any
 
 from sluicegate import cli
@@ -29,7 +31,10 @@ def _opened(path: Any, **options: Any) -> Any:
     return opened
 
 
-if __name__ == "__main__":
+def command(*words: str) -> None:
+    """Run the command line with these words, and leave."""
+    warnings.simplefilter("ignore")
+    sys.argv = ["sluicegate", *words]
     opening.ModelSet = lambda _: FakeModels({"slm": "We wrote to <EMAIL_1>."})  # type: ignore[assignment, misc]
     opening._router = lambda *_: FakeRouter("risky")  # type: ignore[assignment]
     opening.LanceRetriever = lambda *_, **__: FakeRetriever()  # type: ignore[assignment, misc]

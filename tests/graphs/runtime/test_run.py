@@ -3,8 +3,6 @@
 import asyncio
 import os
 import signal
-import subprocess
-import sys
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -17,7 +15,8 @@ from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.storage.postgres import URL, configured
 from tests.support.fakes import Clock, FakeGuards, FakePolicy, FakeRouter, FakeTools, FakeTracer, services
-from tests.support.flows import ANN, released, runner, way
+from tests.support.flows import ANN, killed_in, released, resumed, runner, way
+from tests.support.processes import Started
 
 LEAD = principal("lea", ["helpdesk-lead"])
 
@@ -217,21 +216,8 @@ KILLED_AT = ["classify", "facts", "answer", "check"]
 
 @pytest.mark.parametrize("node_name", KILLED_AT)
 async def test_kill_9_inside_a_node_loses_nothing(own_home: Path, node_name: str) -> None:
-    script = f"""
-import asyncio, os, signal, sys
-sys.path.insert(0, {str(Path.cwd())!r})
-from pathlib import Path
-from tests.support.fakes import services, FakeTracer
-from tests.support import flows as t
-class Deadly(FakeTracer):
-    def node(self, name, *rest, **more):
-        if name == {node_name!r}:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().node(name, *rest, **more)
-asyncio.run(t.runner(Path({str(own_home)!r}), services(tracer=Deadly())).run("How?", t.ANN, run="killed"))
-"""
-    died = subprocess.run([sys.executable, "-c", script], check=False, env={**os.environ}, capture_output=True)
-    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    status, _, errors = Started(own_home.with_name("said"), os.environ, killed_in, str(own_home), node_name).ended()
+    assert status == -signal.SIGKILL, errors
     released("killed")
     given = services()
     outcome = await runner(own_home, given).resume("killed")
@@ -245,19 +231,8 @@ async def test_a_run_is_worked_on_by_one_at_a_time(own_home: Path) -> None:
     class Waits(FakeTracer):
         def node(self, name: str, *rest: Any, **more: Any) -> Any:
             if name == "facts":
-                code = f"""
-import asyncio, sys
-sys.path.insert(0, {str(Path.cwd())!r})
-from pathlib import Path
-from sluicegate.errors import RunError
-from tests.support import flows as t
-try:
-    asyncio.run(t.runner(Path({str(own_home)!r})).resume("one"))
-except RunError as error:
-    print(error.code)
-"""
-                done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-                assert done.stdout.strip() == "SG608", done.stderr
+                _, out, errors = Started(own_home.with_name("said"), os.environ, resumed, str(own_home), "one").ended()
+                assert out.strip() == "SG608", errors
             return super().node(name, *rest, **more)
 
     made = runner(own_home, services(tracer=Waits()))

@@ -1,7 +1,6 @@
 """Servers as processes: killed, started again, two on one home, drained."""
 
 import json
-import multiprocessing
 import os
 import signal
 import socket
@@ -21,15 +20,11 @@ from sluicegate.errors import RunError
 from sluicegate.serving.http.server import serve
 from sluicegate.serving.limits import Limits
 from sluicegate.serving.recovery import _SETTLED_S
+from tests.support.processes import PROCESSES
 from tests.support.stand import GATEWAY, WORKFLOW, let_go, serve_alone
 from tests.support.waiting import until
 
 CONFIG = WORKFLOW / "workflow.yaml"
-
-
-PROCESSES = multiprocessing.get_context("forkserver")
-# a process with everything imported, of which each server is a fork: the imports are most of a start
-PROCESSES.set_forkserver_preload(["tests.support.stand"])
 
 
 class Server:

@@ -1,0 +1,41 @@
+"""Processes of their own, each a fork of one in which everything is imported: the imports are most of a start."""
+
+import multiprocessing
+import os
+from collections.abc import Callable, Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+from tests.support import ROOT
+
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["tests.support.preloaded"])
+
+
+class Started:
+    """A call in a process of its own, with what it prints in two files of `folder`."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], call: Callable[..., None], *given: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._files = [folder / "out", folder / "errors"]
+        self.process: BaseProcess = PROCESSES.Process(
+            target=_inside, args=(dict(environment), [str(file) for file in self._files], call, given)
+        )
+        self.process.start()
+
+    def ended(self) -> tuple[int, str, str]:
+        """Its exit status, and what it printed."""
+        self.process.join()
+        assert self.process.exitcode is not None
+        out, errors = (file.read_text(encoding="utf-8") for file in self._files)
+        return self.process.exitcode, out, errors
+
+
+def _inside(environment: dict[str, str], files: list[str], call: Callable[..., None], given: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    os.chdir(ROOT)
+    for number, file in enumerate(files, start=1):
+        os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    call(*given)
