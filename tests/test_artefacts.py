@@ -12,10 +12,11 @@ import pytest
 
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 PATTERNS = sorted(folder.name for folder in (ROOT / "configs" / "patterns").iterdir() if folder.is_dir())
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_plain_install_runs_the_starter_and_every_pattern(tmp_path: Path) -> None:
     """With the declared dependencies and no extra; then as built from the sdist."""

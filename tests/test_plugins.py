@@ -14,6 +14,8 @@ import typer
 from sluicegate.cli.init import init
 from sluicegate.errors import ConfigError, RunError
 
+pytestmark = pytest.mark.slow
+
 NAME = "shop_extras"
 
 RUN = """

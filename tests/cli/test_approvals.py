@@ -75,6 +75,7 @@ def ask(workflow: Path, user: str = "ann") -> str:
     return outcome["run"]
 
 
+@pytest.mark.slow
 def test_what_waits_is_listed_with_who_decides_until_when(workflow: Path) -> None:
     assert command("list").stdout == "no run is waiting for a decision\n"
     first, second = ask(workflow), ask(workflow, "bob")
@@ -124,6 +125,7 @@ def test_a_rejection_refuses(workflow: Path) -> None:
     assert "Ann may write there." not in decided["answer"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "who",
     [("--as", "ann", "--role", "lead"), ("--as", "bob"), ("--as", "mia", "--role", "manager")],
@@ -157,6 +159,7 @@ def test_watching_shows_what_comes_in(workflow: Path) -> None:
     assert command("watch", "--once").stdout.startswith(f"{run}  access  role:lead until {datetime.now(UTC):%Y}")
 
 
+@pytest.mark.slow
 def test_a_changed_workflow_needs_a_choice(workflow: Path) -> None:
     kept, migrated = ask(workflow), ask(workflow)
     changed(workflow)
@@ -167,6 +170,7 @@ def test_a_changed_workflow_needs_a_choice(workflow: Path) -> None:
     assert said("reject", migrated, *LEAD, "--migrate")["answer"].startswith("Not this time.")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_under_the_version_that_was_promoted_when_it_began(workflow: Path) -> None:
     """As over HTTP: what has served was edited by nobody, so nothing is to be said about it."""
 
@@ -203,6 +207,7 @@ def corrections() -> list[tuple[str, str, str]]:
     return [(row["text"], row["predicted"], row["label"]) for row in rows]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verdict", [["approve"], ["edit", "Ask for a laptop."], ["reject"]])
 def test_a_decision_can_correct_the_class(workflow: Path, verdict: list[str]) -> None:
     run = ask(workflow)
@@ -214,6 +219,7 @@ def test_a_decision_can_correct_the_class(workflow: Path, verdict: list[str]) ->
     assert (text, predicted, label.strip('"')) == ("Give me access to the finance share", "access", "hardware")
 
 
+@pytest.mark.slow
 def test_what_the_page_tells_people_to_type_works(workflow: Path) -> None:
     page = (ROOT / "docs" / "approvals.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)

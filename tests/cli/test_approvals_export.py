@@ -84,6 +84,7 @@ def test_each_verdict_grades_the_draft_that_was_shown(desk: Desk) -> None:
     assert rows[0]["features"]["grounding"] == 1.0 > rows[1]["features"]["grounding"]
 
 
+@pytest.mark.slow
 def test_a_fit_learns_from_the_decisions(desk: Desk, tmp_path: Path) -> None:
     desk.decide((GOOD, "approve", ""), (BAD, "reject", ""), (BAD, "edit", "Ask Bob."))
     desk.export()
@@ -104,6 +105,7 @@ def test_a_fit_learns_from_the_decisions(desk: Desk, tmp_path: Path) -> None:
     assert bad.confidence < 0.3 < 0.7 < good.confidence
 
 
+@pytest.mark.slow
 def test_what_cannot_be_learned_from_is_left_out_and_counted(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.decide((GOOD, "", ""))
     with monkeypatch.context() as clock:
@@ -151,6 +153,7 @@ def test_only_what_ended_since_then(desk: Desk) -> None:
     assert desk.export("--since", "2100-01-01")[0]["answers"] == 0
 
 
+@pytest.mark.slow
 def test_the_last_that_waits_is_shown_and_an_edit_comes_from_standard_input(desk: Desk) -> None:
     desk.decide((BAD, "", ""), (GOOD, "", ""), (BAD, "approve", ""))
     assert run("approvals", "show", "last", "--json")["draft"] == GOOD

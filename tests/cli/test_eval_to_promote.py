@@ -35,6 +35,8 @@ from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 HELPDESK = Path("configs/helpdesk")
 PLAN = """
 plan: fewer-quotes

@@ -76,6 +76,7 @@ def test_a_broken_config_is_an_error_with_a_code_and_a_place(
     assert all(problem["message"] for problem in error["problems"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["store", "checkpoints", "approvals", "ledger", "cache", "tools"])
 def test_a_corrupt_database_is_named(
     name: str, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

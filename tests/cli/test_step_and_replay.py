@@ -78,6 +78,7 @@ def test_a_person_decides_by_key(label: str) -> None:
         step(str(HELPDESK), QUESTION, keys="r\na\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", ["z\n", "u\n", "u nowhere\n", "b nowhere\n"])
 def test_a_wrong_key_is_an_error_for_scripts(keys: str) -> None:
     with pytest.raises(RunError) as raised:
@@ -129,6 +130,7 @@ async def test_replay_says_what_would_have_changed(tmp_path: Path) -> None:
     assert {"usd", "ms", "changed", "replayed", "fields", "paths"} == set(data["summary"])
 
 
+@pytest.mark.slow
 async def test_replay_asks_policy_who_may_see() -> None:
     import asyncio
 

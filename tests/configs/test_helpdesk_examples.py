@@ -70,6 +70,7 @@ def test_no_request_is_there_twice() -> None:
     assert [" ".join(text) for text, count in counts.items() if count > 1] == []
 
 
+@pytest.mark.slow
 def test_no_request_has_a_near_duplicate_in_another_file() -> None:
     sets = {split: [set(words(row["text"])) for row in rows(split)] for split in SPLITS}
     near = [

@@ -29,6 +29,7 @@ def nodes(outcome: Outcome) -> list[str]:
     return [entry["node"] for entry in outcome.state["trail"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sure", "answerability", "way"),
     [

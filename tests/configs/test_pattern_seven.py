@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 from tests.support import ROOT
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 FOLDER = ROOT / "configs" / "patterns" / "7-shadow-evaluation"
 PAGE = (FOLDER / "README.md").read_text(encoding="utf-8")
 COMMANDS = [
@@ -63,7 +65,6 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[httpx.Client]:
     assert process.wait(60) == 0
 
 
-@pytest.mark.slow
 def test_from_the_shadow_to_the_promotion_and_back(client: httpx.Client, tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (FOLDER / "examples" / "traffic.jsonl").read_text().splitlines()]
 

@@ -119,6 +119,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(folder, read_cases(folder / "examples" / "requests.jsonl"), id=folder.name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("folder", "expected"), list(cases()))
 async def test_its_requests_come_to_what_they_should(
     folder: Path, expected: list[Case], models: ModelSet, tmp_path: Path
@@ -137,6 +138,7 @@ async def test_its_requests_come_to_what_they_should(
             assert not outcome.state.get("spend", {}).get("llm_calls")
 
 
+@pytest.mark.slow
 async def test_the_third_serves_other_words_that_ask_the_same_and_nothing_that_looks_alike(models: ModelSet) -> None:
     made = open_workflow(PATTERNS / "3-rag-slm" / "workflow.yaml", models=models)
     for name, index in made.workflow.config.indexes.items():
@@ -153,6 +155,7 @@ async def test_the_third_serves_other_words_that_ask_the_same_and_nothing_that_l
         assert (await made.runner.run(alike, bob)).path != "cache"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -225,6 +228,7 @@ def test_the_starter_brings_a_router_that_fits_it(tmp_path: Path) -> None:
     assert hashlib.sha256(examples.read_bytes()).hexdigest() == train[1], "the examples were changed after the fit"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", list("1234567"))
 def test_init_starts_a_workflow_from_a_pattern(number: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(init, ["mine", "--pattern", number, "--in", str(tmp_path)])
@@ -254,6 +258,7 @@ def test_the_package_holds_the_patterns() -> None:
     assert held.read_text(encoding="utf-8").startswith("workflow: slm-router-tools")
 
 
+@pytest.mark.slow
 def test_a_new_workflow_without_weights_or_router_says_what_to_run(tmp_path: Path) -> None:
     """In processes of their own: this one may hold the model already."""
 

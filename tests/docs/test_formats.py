@@ -3,12 +3,16 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from sluicegate.retrieval.catalog import Catalog
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES
 from sluicegate.retrieval.metadata import DocumentFacts
 from tests.support.knowledge import Desk, HashEmbedder, person
 from tests.support.pages import blocks, page, table
+
+pytestmark = pytest.mark.slow
 
 PAGE = page("docs/formats.md")
 

@@ -11,10 +11,11 @@ import pytest
 from tests.support import ROOT
 from tests.support.pages import blocks, commands, page, run, table
 
+pytestmark = pytest.mark.slow
+
 PAGE = page("docs/operating.md")
 
 
-@pytest.mark.slow
 def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / ".sluicegate"))

@@ -15,6 +15,8 @@ from sluicegate.serving.http.endpoints import OPERATIONS
 from tests.support import ROOT
 from tests.support.pages import blocks, page
 
+pytestmark = pytest.mark.slow
+
 PAGE = page("docs/serving.md")
 
 
@@ -54,7 +56,6 @@ def shell(place: Path, script: str) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
 def test_the_calls_of_the_page(server: tuple[Path, str]) -> None:
     if not shutil.which("curl"):
         pytest.skip("no curl")
@@ -71,7 +72,6 @@ def test_the_calls_of_the_page(server: tuple[Path, str]) -> None:
     assert [each["id"] for each in approvals["approvals"]] == [waiting["run"]]
 
 
-@pytest.mark.slow
 def test_the_program_of_the_page(place: Path) -> None:
     (program,) = blocks(PAGE, "python")
     shell(place, "sluicegate ingest configs/helpdesk/workflow.yaml")

@@ -13,6 +13,8 @@ import pytest
 from tests.faults.desk import PRICE
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
 AUDIT = "sluicegate.observe.audit.log:AuditLog"
 LEDGER = "sluicegate.policies.ledger.ledger:BudgetLedger"

@@ -13,6 +13,8 @@ import pytest
 from tests.faults.shelf import NEW, OLD
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 TABLE = "sluicegate.retrieval.table"
 CATALOG = "sluicegate.retrieval.catalog:Catalog"
 POINTS = [

@@ -14,6 +14,8 @@ from sluicegate.observe.incidents import Incidents
 from sluicegate.storage.sqlite import connect
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 PATTERNS = ROOT / "configs" / "patterns"
 LEFT = (0, 150)
 """Kilobytes: no room at all, and room for some of the stores."""

@@ -16,6 +16,8 @@ from sluicegate.services import ModelRequest, Services
 from tests.support import ROOT
 from tests.support.fakes import FakeConfidence, FakeRetriever, FakeRouter
 
+pytestmark = pytest.mark.slow
+
 HELPDESK = ROOT / "configs" / "helpdesk" / "workflow.yaml"
 ANN, BOB = principal("ann", ["employee"]), principal("bob", ["employee"])
 QUESTION = "Why was the mail server down this morning?"

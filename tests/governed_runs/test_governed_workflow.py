@@ -21,6 +21,8 @@ from sluicegate.state import State
 from tests.support import ROOT
 from tests.support.knowledge import hashed
 
+pytestmark = pytest.mark.slow
+
 HELPDESK = ROOT / "configs" / "helpdesk" / "workflow.yaml"
 ANN = principal("ann", ["employee"])
 

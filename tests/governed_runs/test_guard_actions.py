@@ -194,6 +194,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Case], tup
     return run_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES.values(), ids=list(CASES))
 def test_what_a_guard_asks_for_happens_to_the_run(case: Case, run: Callable[[Case], tuple[Outcome, InTurn]]) -> None:
     outcome, models = run(case)

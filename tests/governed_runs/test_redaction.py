@@ -95,6 +95,7 @@ async def test_a_typed_placeholder_comes_to_stand_for_nothing(desk: Desk) -> Non
     assert await desk.ask("Whose is <EMAIL_1>?", EVE) == f"<EMAIL_1> or {DOCUMENT}?"
 
 
+@pytest.mark.slow
 async def test_a_cached_answer_restores_nothing(desk: Desk) -> None:
     """Eve plants an answer with a placeholder; Ann's own address does not come to stand in it, nor Eve see Ann's."""
     desk.says("Is it <EMAIL_1>?")
@@ -237,6 +238,7 @@ def _said(app: Any, *arguments: str) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_the_commands_show_each_what_they_may_see(desk: Desk) -> None:
     desk.policies(LEADS)
     desk.router.label = "risky"

@@ -138,6 +138,7 @@ async def test_the_hit_is_in_trail_and_trace_and_by_hash_in_the_audit_log(desk: 
     assert ASKED not in json.dumps(events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "look_alike",
     [
@@ -152,6 +153,7 @@ async def test_a_look_alike_is_not_served_however_similar_its_embedding(desk: De
     assert (await desk.ask(look_alike)).path == "rag-slm"
 
 
+@pytest.mark.slow
 async def test_what_an_answer_rests_on_keeps_others_away(desk: Desk) -> None:
     """Another reader, another version of the documents, another version of the workflow, another intent."""
     await desk.ask(ASKED)
@@ -181,6 +183,7 @@ async def test_only_where_the_workflow_asks_for_it(desk: Desk) -> None:
     assert (await desk.ask(AGAIN)).path == "rag-slm"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [SEMANTIC, "{answers: exact}"])
 async def test_an_answer_to_a_high_risk_class_is_never_kept(desk: Desk, cache: str) -> None:
     desk.write(cache)
@@ -191,6 +194,7 @@ async def test_an_answer_to_a_high_risk_class_is_never_kept(desk: Desk, cache: s
     assert (await desk.ask(AGAIN)).path == "rag-slm"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cache", [SEMANTIC, "{answers: exact}"])
 async def test_nothing_that_was_redacted_is_kept_or_served(desk: Desk, cache: str) -> None:
     """Two people's requests read the same once their addresses are placeholders; the answers are each one's own."""

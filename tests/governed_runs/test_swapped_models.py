@@ -24,6 +24,8 @@ from tests.support.fakes import FakeModels
 from tests.support.knowledge import hashed
 from tests.support.made_rows import fitted_at
 
+pytestmark = pytest.mark.slow
+
 ANN = principal("ann", ["employee"])
 WORKFLOW = """\
 workflow: own

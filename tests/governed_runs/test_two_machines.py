@@ -14,6 +14,8 @@ from tests.support import machine
 from tests.support.processes import Started
 from tests.support.redacting import LEADS, OWN, WORKFLOW
 
+pytestmark = pytest.mark.slow
+
 LEAD = ("--as", "lea", "--role", "lead")
 
 

@@ -184,6 +184,7 @@ async def ran(tmp_path: Path, text: str) -> Outcome:
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

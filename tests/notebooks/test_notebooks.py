@@ -9,6 +9,8 @@ import pytest
 
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOKS = sorted(ROOT.glob("notebooks/*.ipynb"))
 EXPECTED = [
     "01_define_and_run",
@@ -49,7 +51,6 @@ def test_output_is_stripped(file: Path) -> None:
     assert file.stat().st_size < 20_000
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("name", EXPECTED)
 def test_it_runs_top_to_bottom(name: str, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

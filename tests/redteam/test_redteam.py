@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from tests.redteam.measure import FAMILIES, Result, measure, rows, table
 
-pytestmark = [pytest.mark.redteam, pytest.mark.asyncio(loop_scope="module")]
+pytestmark = [pytest.mark.redteam, pytest.mark.asyncio(loop_scope="module"), pytest.mark.slow]
 
 KNOWN = {
     # a false fact in an approved document gives no order, so nothing tells it from a true one

@@ -44,6 +44,7 @@ def ingest(*arguments: str) -> Any:
     return CliRunner().invoke(app, [*arguments])
 
 
+@pytest.mark.slow
 def test_a_table_says_what_changed(folder: Path) -> None:
     first = ingest(str(folder))
     assert first.exit_code == 0, first.output

@@ -98,6 +98,7 @@ async def test_words_of_a_removed_passage_stay_for_a_while(desk: Desk) -> None:
     assert caught.value.code == "SG402"
 
 
+@pytest.mark.slow
 async def test_paths_narrow_the_work(desk: Desk, tmp_path: Path) -> None:
     first = desk.article("a/one.md", "one")
     second = desk.article("b/two.md", "two")
@@ -126,6 +127,7 @@ async def test_a_missing_folder_does_not_empty_the_index(desk: Desk) -> None:
     assert await desk.ids("vpn") == ["knowledge/vpn.md"]
 
 
+@pytest.mark.slow
 async def test_unreadable_documents_are_problems_and_the_others_go_on(desk: Desk, tmp_path: Path) -> None:
     desk.article("good.md", "vpn good")
     turned = desk.article("turned.md", "vpn turned bad")
@@ -305,6 +307,7 @@ def _in_another_process(desk: Desk, where: str) -> subprocess.CompletedProcess[s
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["embed", "index", "put", "tidy"])
 async def test_kill_9_leaves_the_old_index_whole(desk: Desk, where: str) -> None:
     for number in range(5):
@@ -335,6 +338,7 @@ async def test_kill_9_leaves_the_old_index_whole(desk: Desk, where: str) -> None
     assert {retriever.text(document).split()[1] for document in found} == {"changed"}
 
 
+@pytest.mark.slow
 async def test_kill_9_of_the_very_first_ingest(desk: Desk) -> None:
     desk.article("vpn.md", "vpn")
     assert _in_another_process(desk, "advance").returncode == -signal.SIGKILL
@@ -346,6 +350,7 @@ async def test_kill_9_of_the_very_first_ingest(desk: Desk) -> None:
     assert len(list((desk.indexes / "kb").glob("*.lance"))) == 1
 
 
+@pytest.mark.slow
 async def test_a_write_that_does_not_fit_is_a_full_disk(desk: Desk) -> None:
     for number in range(1_200):
         desk.article(f"{number}.md", f"vpn {number}")
@@ -385,6 +390,7 @@ async def test_a_long_ingest_keeps_others_out(desk: Desk, monkeypatch: pytest.Mo
     assert (await long).added == ("knowledge/vpn.md",)
 
 
+@pytest.mark.slow
 async def test_searches_go_on_while_another_process_ingests(desk: Desk) -> None:
     desk.article("0.md", "vpn 0")
     await desk.ingest()

@@ -92,6 +92,7 @@ def test_a_sidecar_wins(tmp_path: Path) -> None:
     assert load(path, sidecar).raw == {"owner": "new", "title": "Kept"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
@@ -115,6 +116,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str | bytes, 
     assert why in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_docx_bomb_is_not_unpacked(tmp_path: Path) -> None:
     path = tmp_path / "bomb.docx"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("word/document.xml", "w") as entry:

@@ -112,6 +112,7 @@ async def test_ties_have_one_order(desk: Desk) -> None:
     assert orders == {tuple(f"knowledge/{name}.md" for name in "abcd")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "question",
     [
@@ -376,6 +377,7 @@ async def test_an_unknown_or_empty_index(desk: Desk) -> None:
         assert caught.value.code == "SG401"
 
 
+@pytest.mark.slow
 async def test_the_event_loop_stays_free(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(300):
         desk.article(f"{number}.md", f"vpn {number}")

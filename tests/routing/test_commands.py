@@ -28,6 +28,7 @@ def artifact(written: Write, tmp_path: Path) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_fit_and_report(artifact: Path, written: Write, tmp_path: Path) -> None:
     data = written(jsonl(rows(120, 2)), "test.jsonl")
     found = told("report", artifact, "--data", data)
@@ -50,6 +51,7 @@ def test_a_part_is_held_apart_by_itself(written: Write, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*fitting"))
 
 
+@pytest.mark.slow
 def test_explain_and_threshold(artifact: Path, written: Write) -> None:
     data = written(jsonl(rows(300, 3)), "more.jsonl")
     found = told("explain", "my printer is jammed", "--router", artifact, "--examples", data)
@@ -85,6 +87,7 @@ def test_every_calibration_can_be_named() -> None:
     assert CALIBRATIONS == METHODS
 
 
+@pytest.mark.slow
 def test_what_is_refused(written: Write, tmp_path: Path, artifact: Path) -> None:
     one = written('{"text": "a", "label": "x"}\n{"text": "b", "label": "x"}\n', "one.jsonl")
     with pytest.raises(ModelError, match="SG313 only one class"):

@@ -64,6 +64,7 @@ def test_drift_of_recorded_runs(tmp_path: Path) -> None:
     assert "wifi_network" in said("drift", HELPDESK)
 
 
+@pytest.mark.slow
 def test_refit_learns_from_corrections(workflow: Path, tmp_path: Path) -> None:
     fitted = told("fit", workflow)
     assert fitted["artifact"] == str(workflow.parent / "routers" / "lexical")
@@ -96,6 +97,7 @@ def test_examples_must_be_labelled_with_the_workflows_intents(workflow: Path) ->
         said("fit", workflow)
 
 
+@pytest.mark.slow
 def test_a_proposal_never_takes_the_place_of_what_serves(workflow: Path, tmp_path: Path) -> None:
     told("fit", workflow)
     result = CliRunner().invoke(app, ["refit", str(workflow), "--out", str(workflow.parent / "routers" / "lexical")])

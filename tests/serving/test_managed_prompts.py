@@ -24,6 +24,7 @@ def publish(server: Receiver, version: int, text: str) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.slow
 async def test_a_new_version_serves_without_a_restart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serving, "_PROMPTS_S", 0.2)
     looks, real = list[int](), Versions.refresh_prompts

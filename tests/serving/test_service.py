@@ -206,6 +206,7 @@ async def said_by(service: Service, wanted: str) -> None:
         await asyncio.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path, Path]) -> None:
     opened: list[str] = []
 
@@ -232,6 +233,7 @@ async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path
         assert len(opened) == 2
 
 
+@pytest.mark.slow
 async def test_what_was_promoted_serves_after_a_restart_unless_pinned(two: tuple[Path, Path]) -> None:
     async with stand.service(two[0]) as service:
         await service.ask("Who?", ANN)
@@ -242,6 +244,7 @@ async def test_what_was_promoted_serves_after_a_restart_unless_pinned(two: tuple
         assert (await service.ask("Who?", ANN)).text == "Version 1 [1]."
 
 
+@pytest.mark.slow
 async def test_a_version_that_cannot_be_opened_changes_nothing_but_the_fault(two: tuple[Path, Path]) -> None:
     async with stand.service(two[0]) as service:
         await service.ask("Who?", ANN)
@@ -265,6 +268,7 @@ async def test_a_version_that_cannot_be_opened_changes_nothing_but_the_fault(two
         await soon(lambda: service.versions.fault is None)
 
 
+@pytest.mark.slow
 async def test_a_run_of_a_changed_workflow_is_refused_until_it_is_said_how(two: tuple[Path, Path]) -> None:
     async with stand.service(two[0]) as service:
         waits = [await service.ask(f"access please {number}", ANN) for number in range(2)]

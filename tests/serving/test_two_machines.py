@@ -30,6 +30,7 @@ def at_once(service: Service) -> int:
     return models.at_once
 
 
+@pytest.mark.slow
 async def test_what_one_began_the_other_shows_and_ends(on: Callable[[str], None]) -> None:
     on("a")
     async with stand.service() as a:

@@ -60,6 +60,7 @@ def never_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     assert blocked == []
 
 
+@pytest.mark.slow
 async def test_the_guard_of_these_tests_bites(shared: Server, never_on_the_loop: Calls) -> None:
     await shared.call(shared.version)
     with pytest.raises(AssertionError, match="on the event loop"):
@@ -68,6 +69,7 @@ async def test_the_guard_of_these_tests_bites(shared: Server, never_on_the_loop:
     never_on_the_loop.blocked.clear()
 
 
+@pytest.mark.slow
 async def test_a_whole_run_with_a_redaction_and_a_decision(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: Server, never_on_the_loop: Calls
 ) -> None:

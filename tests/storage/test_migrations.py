@@ -97,6 +97,7 @@ def test_no_schema_is_without_a_file_of_the_last_release() -> None:
     assert {path.stem for path in WRITTEN.glob("*.sql")} == {"server", *(one.name for one in EVERY)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", EVERY, ids=lambda schema: schema.name)
 def test_every_row_is_kept_and_the_format_is_that_of_a_new_file(schema: Schema, old_home: Path, tmp_path: Path) -> None:
     file = old_home / FILES[schema.name] if schema.name in FILES else _vectors()
@@ -327,6 +328,7 @@ connect(Path(sys.argv[1]), {TWO!r}).execute("INSERT INTO things VALUES (?, 1)", 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("old", [False, True])
 def test_processes_that_open_a_file_at_once_take_each_step_once(tmp_path: Path, old: bool) -> None:
     file = tmp_path / "things.sqlite"

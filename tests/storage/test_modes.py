@@ -41,6 +41,7 @@ def names(folder: Path) -> set[str]:
     return {path.name for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_a_workflow_from_its_first_command_to_its_trace(tmp_path: Path, own_home: Path) -> None:
     def command(*words: str) -> None:
         done = subprocess.run(

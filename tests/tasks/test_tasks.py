@@ -63,6 +63,7 @@ class Order(BaseModel):
         return value
 
 
+@pytest.mark.slow
 async def test_what_pydantic_refuses_is_asked_again_with_the_reason() -> None:
     provider = Scripted('{"item": "monitor", "quantity": 1}', '{"item": "monitor", "quantity": 3}')
     found = await tasks.extract("3 monitors", Order, models=scripted(provider))
@@ -92,6 +93,7 @@ async def test_what_fits_no_schema_counts_as_wrong_when_measured() -> None:
     assert (measured.right, measured.rows, measured.median_ms) == (0, 1, 0.0)
 
 
+@pytest.mark.slow
 async def test_tags_are_those_near_in_meaning() -> None:
     found = await tasks.tag("The wifi is slow and the VPN drops.", ["network", "cooking", "payroll"])
     assert found.value == ["network"]
@@ -118,6 +120,7 @@ async def test_a_large_enough_model_may_decode_the_label() -> None:
     assert "B. pipes" in provider.asked[-1].messages[-1].content
 
 
+@pytest.mark.slow
 def test_the_embedded_model_does_them(tmp_path: Path) -> None:
     models = tasks.default_models(EMBEDDED)
     order = tasks.sync.extract("Please order 3 monitors.", ORDER, models=models)
@@ -140,6 +143,7 @@ def test_a_route_below_the_threshold_is_not_taken() -> None:
     assert sure.confidence > unsure.confidence
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "least"), [("route", 0.7), ("classify", 0.7)])
 async def test_a_task_is_measured_on_its_set(name: Any, least: float) -> None:
     measured = await tasks.measure(name, models=tasks.default_models(EMBEDDED), limit=20)
@@ -161,6 +165,7 @@ async def test_measuring_counts_what_is_right() -> None:
     assert (measured.right, measured.rows) == (1, 2)
 
 
+@pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     schema = tmp_path / "order.json"
     schema.write_text(json.dumps(ORDER))

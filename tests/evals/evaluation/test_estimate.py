@@ -77,6 +77,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("indexed")
 @pytest.mark.parametrize("way", list(WAYS))
 @pytest.mark.parametrize("text", ["My mail is down", LONG])
@@ -174,6 +175,7 @@ def two(tmp_path: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("indexed")
 def test_an_estimate_before_a_batch(paid: Path, two: Path) -> None:
     result = CliRunner().invoke(app, ["budget", "estimate", str(paid), str(two), "--json"])
@@ -185,6 +187,7 @@ def test_an_estimate_before_a_batch(paid: Path, two: Path) -> None:
     assert "1 requests cost at most $0.5000, bounded by `budget.per_run_usd`; the day's budget has" in one.output
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("indexed")
 @pytest.mark.parametrize("command", ["run", "eval"])
 def test_a_batch_that_may_cost_too_much_starts_nothing(

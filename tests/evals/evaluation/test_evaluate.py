@@ -120,6 +120,7 @@ WRONG: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, float]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "replaced", "expects", "metrics"), WRONG, ids=[row[0] for row in WRONG])
 async def test_what_else_rows_are_worth(
     own_home: Path, name: str, replaced: dict[str, Any], expects: dict[str, Any], metrics: dict[str, float]
@@ -320,6 +321,7 @@ def test_last_evaluation_of_the_same_data_is_found(own_home: Path) -> None:
     assert kept.last("desk", "workflow", ["c0", "c2", "c3"], other_than="u3") is None
 
 
+@pytest.mark.slow
 def test_a_file_that_has_grown_is_compared_on_the_rows_that_both_have() -> None:
     before = {"rows": rows([0, 0, 1]), "digest": "b" * 64, "at": "2026-11-23T12:00:00+00:00", "shared": 2}
     before["rows"] = before["rows"][:2]
@@ -336,6 +338,7 @@ def test_rows_that_were_run_side_by_side_are_said_so() -> None:
     assert not any("concurrent runs" in note for note in notes_of(report()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "holds"),
     [("correct>=0.7", True), ("correct >= 0.8", False), ("list_usd<=0.01", True), ("judged>=0", False)],
@@ -363,6 +366,7 @@ def report(**changed: Any) -> Report:
     return Report(**{**base, **changed})
 
 
+@pytest.mark.slow
 def test_what_the_routing_saves_is_one_table() -> None:
     lines = baseline_rows(report())
     assert [line[0] for line in lines] == ["workflow", "all-slm", "all-llm"]
@@ -380,6 +384,7 @@ def test_a_workflow_without_a_large_model_has_no_baseline_of_one() -> None:
     assert "all-llm was not run: the workflow has no model of the role llm." in notes
 
 
+@pytest.mark.slow
 def test_what_was_wrong_is_shown_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     from sluicegate.cli.eval import _print  # pyright: ignore[reportPrivateUsage]
 
@@ -400,6 +405,7 @@ async def test_a_row_that_expects_the_cache_is_not_scored_by_its_path(own_home: 
     assert row.metrics["correct"] == 1.0
 
 
+@pytest.mark.slow
 def test_html_is_whole_and_self_contained() -> None:
     page = html(report(rows={"workflow": [replace(r, text="<b>&") for r in rows([0, 1])], "all-slm": rows([1])}))
     assert "<b>&" not in page
@@ -439,6 +445,7 @@ def keys(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("LANGFUSE_BASE_URL", url)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(("option", "sent"), [([], True), (["--langfuse"], True), (["--no-langfuse"], False)])
 def test_where_keys_are_set_results_go_to_langfuse_unless_told_otherwise(
@@ -452,6 +459,7 @@ def test_where_keys_are_set_results_go_to_langfuse_unless_told_otherwise(
     assert ((json.loads(result.stdout)["langfuse"] or {}).get("items") == 1) is sent
 
 
+@pytest.mark.slow
 def test_a_server_that_is_down_costs_no_evaluation_unless_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     keys(monkeypatch, "http://127.0.0.1:9")
     result = evaluated(monkeypatch, report())

@@ -71,6 +71,7 @@ def test_what_cannot_be_audited_does_not_happen(own_home: Path) -> None:
     assert serving() == "new.yaml"
 
 
+@pytest.mark.slow
 def test_a_running_process_follows(own_home: Path) -> None:
     script = (
         "import sys\nfrom sluicegate.evals.promotion.champions import champion\n"

@@ -36,6 +36,7 @@ def pairs(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_promotes_what_is_better_and_no_worse() -> None:
     found = decide(plan(), pairs(1500))
     assert found.verdict == "PROMOTE"
@@ -59,6 +60,7 @@ CASES: list[tuple[str, list[Pair], dict[str, Any], dict[str, Any], str, str]] = 
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "given", "changed", "more", "verdict", "reason"), CASES, ids=[c[0] for c in CASES])
 def test_verdicts(
     name: str, given: list[Pair], changed: dict[str, Any], more: dict[str, Any], verdict: str, reason: str
@@ -117,12 +119,14 @@ def promoted_while_peeking(given: list[Pair], each: int = 40) -> bool:
     return any(decide(plan(), given[:n], detail=False).verdict == "PROMOTE" for n in range(200, len(given) + 1, each))
 
 
+@pytest.mark.slow
 def test_the_whole_decision_hardly_promotes_what_is_worse_by_the_margin() -> None:
     promoted = sum(promoted_while_peeking(pairs(600, seed=seed, quality=(0.1, 0.05))) for seed in range(60))
     # 60 runs of a 5 % event give more than 7 with chance 1 %
     assert promoted <= 7
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_pairs_are_judged() -> None:
     verdict = decide(plan(pairs={"minimum": 200, "maximum": 200_000}), pairs(100_000)).verdict
     assert verdict == "PROMOTE"

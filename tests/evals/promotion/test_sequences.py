@@ -34,6 +34,7 @@ def z_test_passes(differences: NDArray[np.float64], least: float, first: int = 3
 
 
 # (chance that the challenger loses a pair, chance that it wins it): worse by exactly the margin
+@pytest.mark.slow
 @pytest.mark.parametrize(("worse", "better"), [(0.125, 0.075), (0.05, 0.0), (0.3, 0.25)])
 def test_false_promotion_under_peeking_at_every_pair(worse: float, better: float) -> None:
     passed = sum(rejects_at(draws(seed, 2000, worse, better), -MARGIN, ERROR) is not None for seed in range(RUNS))
@@ -54,6 +55,7 @@ def test_power_when_equal() -> None:
     assert passed >= 0.9 * 200
 
 
+@pytest.mark.slow
 def test_covers_the_mean_at_every_size() -> None:
     rng = np.random.default_rng(3)
     missed = 0
@@ -115,6 +117,7 @@ def test_the_page_has_its_table() -> None:
     assert CLAIMED_POWER[0.1][0] == 0.32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("differ", list(CLAIMED_POWER))
 def test_the_power_that_the_page_claims(differ: float) -> None:
     """Other draws than those of the benchmark that the table is from."""

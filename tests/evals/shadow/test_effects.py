@@ -24,6 +24,7 @@ def rows(file: Path, sql: str) -> list[tuple[Any, ...]]:
         connection.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "arguments", "called"),
     [

@@ -131,6 +131,7 @@ for number in range(40):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("daily", "pairs_made"), [({"pairs": 25}, {25}), ({"pairs": 1000, "usd": 0.5}, range(47, 51))])
 def test_daily_caps_hold_across_processes(pairs: PairStore, daily: dict[str, Any], pairs_made: Any) -> None:
     at = registered(pairs, daily=daily)

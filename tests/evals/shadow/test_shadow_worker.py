@@ -85,6 +85,7 @@ async def test_one_that_dies_is_counted_and_started_again(own_home: Path, pairs:
     made.close()
 
 
+@pytest.mark.slow
 async def test_one_that_hangs_is_a_full_pipe_and_nothing_else(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
     champion = await answered(own_home)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from sluicegate.errors import CODES
 from sluicegate.graphs.config.check import as_json, as_sarif, as_text, check
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent / "workflow"
 TEXT = (FOLDER / "workflow.yaml").read_text(encoding="utf-8")
 LINES = TEXT.split("\n")

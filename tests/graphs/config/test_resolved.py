@@ -71,6 +71,7 @@ def problem(file: Path, code: str) -> Problem:
     return found
 
 
+@pytest.mark.slow
 def test_a_new_version_of_a_managed_prompt_is_a_new_digest(managed: Path, server: Receiver) -> None:
     first = load(managed)
     assert first.resolved.prompts["answer"].version == "langfuse:desk-answer@1"
@@ -121,6 +122,7 @@ def test_without_keys_the_file_is_used_and_nothing_is_asked(
     assert asked(server) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [0, 500])
 def test_the_kept_copy_has_the_text_that_ran(managed: Path, server: Receiver, status: int) -> None:
     server.status = status

@@ -36,6 +36,7 @@ def test_the_committed_reference_is_the_generated_one() -> None:
     assert committed == reference_page(), "run: sluicegate schema --reference --out docs/config.md"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["workflow.yaml", "variant.yaml"])
 def test_the_schema_accepts_what_loads(name: str) -> None:
     path = FOLDER / "workflow" / name
@@ -43,6 +44,7 @@ def test_the_schema_accepts_what_loads(name: str) -> None:
     assert list(_validator().iter_errors(_data(path))) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pointer", "value"),
     [

@@ -123,6 +123,7 @@ def drawings(draw: st.DrawFn) -> tuple[dict[str, tuple[float, float]], list[Layo
     return sizes, [LayoutEdge(source, target, 80.0, 21.0) for source, target in pairs]
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(drawings())
 def test_any_graph_is_laid_out_without_overlap(

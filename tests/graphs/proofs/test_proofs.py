@@ -409,6 +409,7 @@ def test_a_stated_guarantee_is_not_told_twice() -> None:
     assert len(prove(drawn, [stated], [], known)) == 1
 
 
+@pytest.mark.slow
 def test_two_hundred_nodes_and_forty_intents_evaluate_each_condition_a_few_times() -> None:
     middle = [
         node(

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +14,8 @@ from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
 from sluicegate.graphs.proofs.flow import Flow
 from sluicegate.graphs.proofs.shape import most_steps
 from tests.support.proof_flows import flow, known, node
+
+pytestmark = pytest.mark.slow
 
 INTENTS: dict[str, dict[str, object]] = {"mild": {"risk": "low"}, "grave": {"risk": "high"}}
 FREE = ("spend.stopped", "cache.hit", "checks.failed")

@@ -26,6 +26,7 @@ def test_it_is_proved(tmp_path: Path) -> None:
     assert edited(tmp_path, "purpose:", "purpose:") == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "code", "said"),
     [

@@ -5,6 +5,7 @@ import itertools
 from collections import deque
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.proofs import Guarantee, Semantics, broken
 from sluicegate.graphs.proofs.flow import Flow
 from tests.support.proof_flows import flow, node
+
+pytestmark = pytest.mark.slow
 
 FIELDS: dict[str, tuple[object, ...]] = {
     "request.channel": ("web", "a && b", "x // y"),

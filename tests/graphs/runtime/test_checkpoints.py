@@ -41,6 +41,7 @@ def put(saver: Checkpoints, config: Any, id: str, changed: dict[str, Any], held:
     return saver.put(config, checkpoint, META, new), checkpoint
 
 
+@pytest.mark.slow
 def test_what_was_put_is_got(saver: Checkpoints) -> None:
     values = {"run": {"id": "r", "text": "grüße\0 😀"}, "n": 1}
     config, _ = put(saver, at("r"), "1", values)

@@ -56,6 +56,7 @@ SHAPES: list[tuple[str, dict[str, Any], list[str], str]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "replaced", "order", "path"), SHAPES, ids=[shape[0] for shape in SHAPES])
 async def test_order_of_execution(
     own_home: Path, name: str, replaced: dict[str, Any], order: list[str], path: str
@@ -204,6 +205,7 @@ async def test_a_failing_node_is_named(own_home: Path) -> None:
     assert raised.value.code == "SG611"
 
 
+@pytest.mark.slow
 async def test_many_runs_at_once_do_not_mix(own_home: Path) -> None:
     made = runner(own_home)
     outcomes = await asyncio.gather(*(made.run(f"Question {n}", ANN, run=f"run-{n}") for n in range(20)))
@@ -227,6 +229,7 @@ async def test_kill_9_inside_a_node_loses_nothing(own_home: Path, node_name: str
     assert not set(before) & set(given.tracer.seen)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 async def test_a_run_is_worked_on_by_one_at_a_time(own_home: Path) -> None:
     class Waits(FakeTracer):
         def node(self, name: str, *rest: Any, **more: Any) -> Any:

@@ -46,6 +46,7 @@ async def test_the_same_version_changes_nothing() -> None:
     assert change.documents == "same"
 
 
+@pytest.mark.slow
 async def test_another_version_says_what_changes(tmp_path: Path) -> None:
     outcome, _ = await production()
     change = await replayed(outcome.run, stricter(tmp_path))
@@ -55,6 +56,7 @@ async def test_another_version_says_what_changes(tmp_path: Path) -> None:
     assert found["workflow"] == ("helpdesk 1", "helpdesk 2")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("documents", "version"), [("same", "kb-1@2"), ("fresh", "kb-1@3")])
 async def test_documents_are_the_recorded_ones_unless_told_otherwise(documents: Any, version: str) -> None:
     outcome, _ = await production()

@@ -115,6 +115,7 @@ def test_an_edited_draft_is_checked_and_never_cached() -> None:
     assert cache.kept == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -198,6 +199,7 @@ def test_fork_under_another_config(tmp_path: Path) -> None:
     assert way(fork) == ANSWERED
 
 
+@pytest.mark.slow
 async def test_a_fork_of_production_repeats_no_effect(own_home: Path) -> None:
     outcome, _ = await production("hardware_request", models=FakeModels(parsed=TICKET))
     assert [call["status"] for call in outcome.state["tool_calls"]] == ["done"], outcome.state
@@ -209,6 +211,7 @@ async def test_a_fork_of_production_repeats_no_effect(own_home: Path) -> None:
     assert list_tickets(own_home) == tickets
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "touch",
     [
@@ -228,6 +231,7 @@ async def test_a_production_run_is_never_touched(touch: Callable[[Session], Any]
     assert stored(opened, outcome.run) == before
 
 
+@pytest.mark.slow
 async def test_a_waiting_production_run_is_decided_on_a_copy() -> None:
     outcome, opened = await production("hr_confidential")
     assert outcome.waiting
@@ -260,6 +264,7 @@ def test_a_person_decides_and_stepping_goes_on() -> None:
         session.approve(as_="lea", role="helpdesk-lead")
 
 
+@pytest.mark.slow
 def test_a_session_outlives_its_process(own_home: Path) -> None:
     script = (
         "from tests.support.helpdesk import start\n"
@@ -340,6 +345,7 @@ def test_a_run_that_does_not_exist() -> None:
     assert raised.value.code == "SG603"
 
 
+@pytest.mark.slow
 async def test_a_run_that_is_not_yours_to_see() -> None:
     outcome, _ = await production()
     with pytest.raises(RunError, match="does not let eve see") as raised:
@@ -394,6 +400,7 @@ def test_state_is_plain_data() -> None:
     assert state["run"]["session"] == "started"
 
 
+@pytest.mark.slow
 async def test_a_run_is_opened_on_the_version_it_began_with(tmp_path: Path) -> None:
     import shutil
 

@@ -16,6 +16,8 @@ from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled
 from sluicegate.services import Message, ModelRequest
 
+pytestmark = pytest.mark.slow
+
 WATER = ModelRequest(
     "slm", [Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=8
 )

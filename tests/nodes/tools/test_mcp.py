@@ -13,6 +13,8 @@ from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 
+pytestmark = pytest.mark.slow
+
 SERVER = '''
 import os, sys, threading, time
 from typing import Any

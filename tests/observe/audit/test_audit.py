@@ -292,6 +292,7 @@ def writer(folder: Path, name: str, count: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_processes_write_one_chain_over_many_segments(folder: Path) -> None:
     writers = [writer(folder, name, 60) for name in "abc"]
     for one in writers:
@@ -304,6 +305,7 @@ def test_processes_write_one_chain_over_many_segments(folder: Path) -> None:
         assert [b["facts"]["number"] for b, _, _ in records(folder) if b.get("run") == name] == list(range(60))
 
 
+@pytest.mark.slow
 def test_a_killed_writer_loses_nothing_it_said_it_wrote(make: Any, folder: Path) -> None:
     said = 0
     for name in ("a", "b", "c"):
@@ -338,6 +340,7 @@ except RunError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_fails_closed_and_leaves_a_whole_log(make: Any, folder: Path, tmp_path: Path) -> None:
     assert resource.RLIMIT_FSIZE
     command = [sys.executable, "-c", FULL, str(folder), str(tmp_path / "keys" / "audit.pem")]

@@ -119,6 +119,7 @@ def test_a_dead_server_is_asked_once() -> None:
     forget_clients()
 
 
+@pytest.mark.slow
 def test_without_keys_the_sdk_is_not_even_imported(tmp_path: Path) -> None:
     code = (
         "import sys; from sluicegate.observe.prompts import langfuse_prompts; "

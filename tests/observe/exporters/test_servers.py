@@ -61,6 +61,7 @@ asyncio.run(first_stretch(tracer))
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_never_closes_its_tracer_still_sends(tmp_path: Path) -> None:
     with Receiver() as server:
         words = [sys.executable, "-c", UNCLOSED, str(tmp_path), PUBLIC, SECRET, server.url]

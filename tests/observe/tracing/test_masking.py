@@ -139,6 +139,7 @@ def test_an_environments_key_is_shared(monkeypatch: pytest.MonkeyPatch, own_home
     assert not (own_home / "trace.key").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(100)
 @pytest.mark.parametrize(
     ("start", "piece", "masked"),

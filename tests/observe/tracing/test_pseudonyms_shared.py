@@ -3,9 +3,13 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.services import Hidden
 from sluicegate.storage.postgres import server
+
+pytestmark = pytest.mark.slow
 
 EMAIL = {"<EMAIL_1>": Hidden("bob@example.org", "email", "request")}
 

@@ -183,6 +183,7 @@ tracer.close()
 """
 
 
+@pytest.mark.slow
 def test_a_resume_in_another_process_joins_the_trace(tmp_path: Path) -> None:
     for stretch in ("first", "last"):
         subprocess.run([sys.executable, "-c", RESUME, str(tmp_path), stretch], check=True, env=_environment())
@@ -217,6 +218,7 @@ with tracer.run("r", workflow="w", input="hello"):
 """
 
 
+@pytest.mark.slow
 def test_kill_9_loses_no_more_than_the_running_node(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", CRASH, str(tmp_path)], check=False, env=_environment())
     assert done.returncode == -signal.SIGKILL

@@ -121,6 +121,7 @@ ODD = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", ODD)
 def test_odd_names_are_names_and_nothing_else(odd: str) -> None:
     run = {"type": "Run", "id": odd, "requester": "bob"}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,6 +11,8 @@ from sluicegate.policies.cedar.entities import RANKS
 from sluicegate.policies.cedar.readable import ReadFilter, ReadFilters
 from sluicegate.policies.cedar.sources import PolicyFile, policy_files
 from sluicegate.state import Principal
+
+pytestmark = pytest.mark.slow
 
 NAMES = st.sampled_from(["it", "hr", "everyone", "alice", "a:b", 'q"', "Ⅷ"])
 PRINCIPALS = st.builds(

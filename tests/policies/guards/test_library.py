@@ -7,7 +7,11 @@ import sys
 import textwrap
 from pathlib import Path
 
+import pytest
+
 from sluicegate.policies.guards.library import guardrails, warm
+
+pytestmark = pytest.mark.slow
 
 TEXT = "secret zebra-4711 of bob@example.org, you idiot"
 

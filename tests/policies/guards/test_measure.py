@@ -46,6 +46,7 @@ def test_pii() -> None:
         assert figures["entities"][name]["overlap"] >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clinc150/val", "it_tickets/tune"])
 @pytest.mark.parametrize("guard", ["pii", "secrets", "injection"])
 def test_ordinary_requests_are_left_alone(guard: str, name: str) -> None:

@@ -99,6 +99,7 @@ def test_amounts_are_exact() -> None:
         micros(float("nan"))
 
 
+@pytest.mark.slow
 def test_a_cap_is_reached_exactly_and_not_passed(opened: Any) -> None:
     ledger = opened(per_run_usd=0.03)
     for _ in range(3):
@@ -360,6 +361,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_killed_process_gives_its_money_back_after_the_lease(
     tmp_path: Path, kind: str, request: pytest.FixtureRequest

@@ -51,6 +51,7 @@ def test_the_features_of_a_quotation_leave_out_the_digits_it_was_chosen_by() -> 
     assert features_of(evidence(SOURCE, question="?"))["overlap"] == 0.0
 
 
+@pytest.mark.slow
 def test_a_fit_is_calibrated_and_proves_its_threshold_on_answers_held_apart(tmp_path: Path) -> None:
     train, apart = read_graded(graded(300, 0)), read_graded(graded(300, 1))
     card = fit_answers(train, apart, target=LOOSE, digests={"rows": "0"}, out=tmp_path / "answers")
@@ -70,6 +71,7 @@ def test_a_fit_is_calibrated_and_proves_its_threshold_on_answers_held_apart(tmp_
     assert fitted(good).confidence >= fitted.threshold
 
 
+@pytest.mark.slow
 def test_the_bound_holds_at_its_rate(tmp_path: Path) -> None:
     """Whatever is accepted is wrong 13 % of the time: to promise 12 % is wrong, and may happen in a tenth of draws."""
     train = read_graded(graded(200, 0, noise=0.13))
@@ -82,6 +84,7 @@ def test_the_bound_holds_at_its_rate(tmp_path: Path) -> None:
     assert promised <= 6
 
 
+@pytest.mark.slow
 def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missing(tmp_path: Path) -> None:
     rows = read_graded(graded(120, 0))
     target = AnswerTarget(error=0.02, confidence=0.95)
@@ -134,6 +137,7 @@ def test_answers_of_another_model_are_said_to_be_unproved(tmp_path: Path, caplog
     assert "confidence was fitted to answers of m; other:9b answers, so its threshold does not hold" in caplog.text
 
 
+@pytest.mark.slow
 def test_files_of_graded_answers_fit_and_are_reported(tmp_path: Path) -> None:
     paths: list[str] = []
     for number in range(3):
@@ -172,6 +176,7 @@ def asked(count: int, seed: int, *, told: bool = True) -> list[Graded]:
     return rows
 
 
+@pytest.mark.slow
 def test_questions_like_this_one_tell_what_the_answer_does_not(tmp_path: Path) -> None:
     train, apart = asked(300, 0), asked(300, 1)
     card = fit_answers(train, apart, target=LOOSE, digests={}, out=tmp_path / "answers", embedder=EMBEDDER)
@@ -202,6 +207,7 @@ def test_without_rows_that_tell_whether_a_document_has_it_answerability_is_the_c
     assert report_answers(load_answers(tmp_path / "answers"), asked(20, 2))["answerability"] is None
 
 
+@pytest.mark.slow
 def test_files_with_questions_are_compared_by_the_embedder(tmp_path: Path) -> None:
     topics = (("printer", "Which printer prints {}?"), ("holiday", "How much holiday do I get in {}?"))
     rows = [

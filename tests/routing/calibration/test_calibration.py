@@ -14,6 +14,7 @@ def logits_of(count: int, seed: int, *, sharpen: float) -> tuple[np.ndarray, np.
     return honest * sharpen, target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_calibration_mends_overconfidence(method: Method) -> None:
     logits, target = logits_of(3000, 0, sharpen=3.0)
@@ -48,6 +49,7 @@ def test_vector_scaling_mends_labels_of_different_scale() -> None:
     assert accuracy["vector-sigmoid"] == accuracy["vector"]
 
 
+@pytest.mark.slow
 def test_the_choice_stays_with_temperature_unless_another_is_clearly_better() -> None:
     plain, target = logits_of(1500, 5, sharpen=2.0)
     assert choose_calibrator(plain, target, METHODS).method == "temperature"

@@ -14,6 +14,8 @@ from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.monitoring.report import report_intents
 from tests.support.made_rows import rows
 
+pytestmark = pytest.mark.slow
+
 POWERS = (0.5, 1.0, 1.6, 0.8, 0.8, 1.2)
 """A confidence c of class k is right with probability c ** POWERS[k]: some classes are overconfident, some too shy."""
 SHARES = (0.3, 0.25, 0.25, 0.1, 0.07, 0.03)

@@ -23,6 +23,7 @@ from sluicegate.routing.monitoring.report import report_intents
 from tests.support.made_rows import EMBEDDER, embed_secret_now, fitted_at, rows, secret_rows
 
 
+@pytest.mark.slow
 async def test_a_lexical_head_learns(lexical: Artifact) -> None:
     found = await report_intents(FittedRouter(lexical), rows(200, 2))
     assert found["accuracy"] > 0.97
@@ -54,6 +55,7 @@ async def test_embeddings_that_add_nothing_are_left_out(tmp_path: Path) -> None:
     assert fitted.card["embedder"] is None
 
 
+@pytest.mark.slow
 async def test_the_same_data_give_the_same_artifact(tmp_path: Path) -> None:
     one = await fitted_at(tmp_path / "one", embeddings=True)
     other = await fitted_at(tmp_path / "other", embeddings=True)
@@ -61,6 +63,7 @@ async def test_the_same_data_give_the_same_artifact(tmp_path: Path) -> None:
     assert (tmp_path / "one" / "weights.npz").read_bytes() == (tmp_path / "other" / "weights.npz").read_bytes()
 
 
+@pytest.mark.slow
 async def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from sluicegate.routing.intent import training
 
@@ -85,6 +88,7 @@ async def test_an_interrupted_fit_goes_on_where_it_stopped(tmp_path: Path, monke
     assert len(fits) == again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", ["weights.npz", "words.txt", "card.json"])
 async def test_an_edited_artifact_is_refused(lexical: Artifact, tmp_path: Path, change: str) -> None:
     path = tmp_path / "lexical" / change
@@ -130,6 +134,7 @@ async def test_labels_the_workflow_does_not_have(lexical: Artifact) -> None:
         check_fits(lexical.card, intents={"password", "network"}, where="desk")
 
 
+@pytest.mark.slow
 async def test_another_embedder_is_refused(joined: Artifact) -> None:
     with pytest.raises(ModelError, match="SG312"):
         FittedRouter(joined)
@@ -160,6 +165,7 @@ def test_rows_nothing_can_be_fitted_on() -> None:
     assert said([str(i) for i in range(100_000)]).startswith("100,000 labels in 100,000 rows")
 
 
+@pytest.mark.slow
 async def test_a_target_the_data_cannot_support(tmp_path: Path) -> None:
     settings = FitSettings(error=0.001, confidence=0.99)
     with pytest.raises(ModelError) as caught:

@@ -15,6 +15,8 @@ from sluicegate.home import home
 from tests.support.made_rows import jsonl, rows
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 
 

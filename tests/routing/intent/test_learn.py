@@ -80,6 +80,7 @@ def test_corrections_take_the_latest_word() -> None:
     assert dict(zip(joined.texts, joined.labels, strict=True)) == {"other": "printer", "my  WIFI": "network"}
 
 
+@pytest.mark.slow
 async def test_compare_shows_what_would_change(lexical: Artifact, tmp_path: Path) -> None:
     worse = await fitted_at(tmp_path / "worse", embeddings=False, settings=FitSettings(oos_label="oos", oos_recall=1.0))
     found = await compare(FittedRouter(lexical), FittedRouter(worse), rows(60, 5))
@@ -110,6 +111,7 @@ def test_what_was_learned_is_no_test() -> None:
     assert (left.texts, left.labels) == (["the printer"], ["printer"])
 
 
+@pytest.mark.slow
 async def test_explain_names_the_words_that_spoke(lexical: Artifact) -> None:
     found = await explain_text(FittedRouter(lexical), "the printer is jammed", rows(60, 7), embed=None)
     assert found["label"] == "printer"
@@ -119,6 +121,7 @@ async def test_explain_names_the_words_that_spoke(lexical: Artifact) -> None:
     assert found["alternatives"][0]["label"] == "printer"
 
 
+@pytest.mark.slow
 async def test_explain_finds_neighbours_by_meaning(joined: Artifact) -> None:
     router = FittedRouter(joined, embed=embed_secret_now)
     examples = secret_rows(50, 8)
@@ -128,6 +131,7 @@ async def test_explain_finds_neighbours_by_meaning(joined: Artifact) -> None:
     assert any(item["view"] == "embedding" for item in found["evidence"])
 
 
+@pytest.mark.slow
 async def test_targets_trade_coverage_for_error(lexical: Artifact) -> None:
     found = await targets(FittedRouter(lexical), rows(400, 9), [0.2, 0.1, 0.001], 0.95)
     coverage = [row["coverage"] for row in found["overall"]]
@@ -142,6 +146,7 @@ async def test_targets_trade_coverage_for_error(lexical: Artifact) -> None:
     assert all(row["needed"] > 90 and not row["own"] for row in few["per_intent"])
 
 
+@pytest.mark.slow
 def test_plots_and_page() -> None:
     bins = [
         {"low": 0.0, "high": 0.5, "count": 3, "accuracy": 0.0, "confidence": 0.4},

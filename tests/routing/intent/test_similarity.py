@@ -38,6 +38,7 @@ def test_left_out_scores_are_those_of_fits_without_the_row() -> None:
         assert found.held_out[row] == pytest.approx(score, abs=2e-3)
 
 
+@pytest.mark.slow
 def test_the_penalty_is_the_one_that_is_best_on_rows_left_out() -> None:
     embeddings, goal = data(90)
     each = {
@@ -67,6 +68,7 @@ def test_what_all_texts_share_is_taken_off() -> None:
     assert moved(embeddings + shared) == pytest.approx(plain(embeddings), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_many_rows_with_many_dimensions_are_put_on_their_principal_axes() -> None:
     random = np.random.default_rng(1)
     # all that differs lies in fewer dimensions than are kept

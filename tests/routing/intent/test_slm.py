@@ -126,6 +126,7 @@ async def test_a_model_that_failed_its_probe_judges_nothing(
     assert alone.confidence < alone.threshold
 
 
+@pytest.mark.slow
 async def test_open_router(lexical: Artifact, tmp_path: Path) -> None:
     def opened(config: RouterConfig, intents: Sequence[str] = ("password", "printer", "network", "oos")) -> Any:
         return open_router(

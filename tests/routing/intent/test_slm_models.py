@@ -23,6 +23,8 @@ from tests.support import ROOT
 from tests.support.label_decoding import trusted
 from tests.support.ollama_server import OllamaServer
 
+pytestmark = pytest.mark.slow
+
 HELPDESK = ROOT / "configs" / "helpdesk" / "workflow.yaml"
 ANN = principal("ann", ["employee"])
 LABELS = ["password", "printer", "network"]

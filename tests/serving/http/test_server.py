@@ -24,6 +24,8 @@ from tests.support.processes import PROCESSES
 from tests.support.stand import GATEWAY, WORKFLOW, let_go, serve_alone
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 CONFIG = WORKFLOW / "workflow.yaml"
 
 

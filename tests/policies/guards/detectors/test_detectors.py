@@ -101,6 +101,7 @@ def test_pii_reason_counts_and_does_not_quote() -> None:
     assert run("pii", "bob@example.org, eve@example.org, 10.1.2.3").reason == "found 2 email, 1 ip-address"
 
 
+@pytest.mark.slow
 def test_names_need_an_installed_model() -> None:
     with pytest.raises(PolicyError, match="'no_such_model' is not installed"):
         run("pii", "Ada", entities=["person"], model="no_such_model")
@@ -226,6 +227,7 @@ def test_a_text_that_says_one_sentence_over_and_over() -> None:
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "reason"),
     [

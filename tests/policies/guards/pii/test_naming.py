@@ -11,6 +11,8 @@ from sluicegate.models.embedded import weights
 from sluicegate.policies.guards.pii.naming import block_lines, recased, weighed
 from tests.support import SHARED_DATA as DATA
 
+pytestmark = pytest.mark.slow
+
 MODEL = "en-core-web-md"
 HERE = Path(__file__).parents[1]
 
