@@ -146,3 +146,31 @@ def test_a_session_opens_for_who_may_read(desk: Path) -> None:
     opened = Session.open(run, as_="hedy", role=["auditor", "hr"], clearance="confidential")
     assert opened.waiting is not None
     assert opened.waiting["draft"] == f"{SECRET} [1]."
+
+
+def test_a_trace_is_shown_and_exported_without_what_its_reader_may_not_read(desk: Path, tmp_path: Path) -> None:
+    run = ask(desk)
+    said("approvals", "approve", run, *HEAD)
+    page = tmp_path / "run.html"
+    ways = (
+        ("trace", "show", run), ("trace", "show", run, "--json"), ("trace", "show", run, "--html", str(page)),
+        ("trace", "list", "--json"), ("trace", "export", run), ("trace", "export", run, "--format", "otlp"),
+        ("approvals", "export", str(desk), "--out", str(page)),
+    )  # fmt: skip
+    for way in ways:
+        for reader in ((), ("--as", "olga", "--role", "operator")):
+            result = command(*way, *reader)
+            assert result.exit_code == 0, result.output or result.exception
+            told = result.stdout + (page.read_text(encoding="utf-8") if page.exists() else "")
+            assert not [hidden for hidden in HIDDEN if hidden in told], way
+        page.unlink(missing_ok=True)
+    assert "passages that this rests on" in command("trace", "show", run).stdout
+    left = said("approvals", "export", str(desk), "--out", str(page))["left_out"]
+    assert left == {"the reader may not read all of its sources": 1}
+    page.unlink()
+    reader = ("--as", "hedy", "--role", "auditor", "--role", "hr", "--clearance", "confidential")
+    for way in ways[:-1]:
+        result = command(*way, *reader)
+        told = result.stdout + (page.read_text(encoding="utf-8") if page.exists() else "")
+        assert SECRET in told, way
+        page.unlink(missing_ok=True)

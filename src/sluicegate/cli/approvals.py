@@ -217,14 +217,22 @@ def export(
     config: Annotated[Path, typer.Argument(help="Workflow whose reviewed drafts to export.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Output file of graded answers (JSON Lines).")],
     since: Annotated[str, typer.Option(help="Only runs that ended since then: 12h, 30d or an ISO time.")] = "",
+    user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
     as_json: AsJson = False,
-) -> None:
+) -> None:  # fmt: skip
     """Export approval decisions as graded answers, for `router fit --task answer`."""
     from sluicegate.cli._support.options import since_ns
     from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.session.reading_rights import ReadingRights
     from sluicegate.observe.approval_labels import decided_drafts
 
-    rows, left = decided_drafts(_store(), load(config).config.workflow, since_ns=since_ns(since))
+    rights, reader = ReadingRights(), _person(user, role, group, clearance)
+    rows, left = decided_drafts(
+        _store(),
+        load(config).config.workflow,
+        since_ns=since_ns(since),
+        withheld=lambda run, spans: rights.withheld(run, spans, reader),
+    )
     out.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     found = {"file": str(out), "answers": len(rows), "right": sum(row["right"] for row in rows), "left_out": dict(left)}
     if as_json:

@@ -3,11 +3,11 @@
 import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracing.settings import TraceSettings
+    from sluicegate.observe.tracing.spans import Trace
     from sluicegate.observe.tracing.store import RunFilter, Store
     from sluicegate.state import Principal
 
@@ -26,7 +27,15 @@ app = typer.Typer(help="List, show and export runs.", no_args_is_help=True)
 
 Run = Annotated[str, typer.Argument(help="Run id, a unique prefix, or `last`.")]
 Workflow = Annotated[str, typer.Option(help="Only this workflow.")]
-As = Annotated[str, typer.Option("--as", help="Show only what policy lets this user see; by default everything.")]
+As = Annotated[
+    str,
+    typer.Option("--as", help="Show only what policy lets this user see; by default every run, and of what rests on"
+                 " documents only what all may read."),
+]  # fmt: skip
+Groups = Annotated[list[str] | None, typer.Option("--group", help="Group of that user (repeatable).")]
+Clearances = Annotated[
+    Literal["public", "internal", "confidential", "restricted"], typer.Option("--clearance", help="Their clearance.")
+]
 Roles = Annotated[list[str] | None, typer.Option("--role", help="Role of that user (repeatable).")]
 
 
@@ -61,11 +70,14 @@ def list_runs(
     shadow: Annotated[bool, typer.Option("--shadow", help="Include shadow runs.")] = False,
     asker: As = "",
     role: Roles = None,
+    group: Groups = None,
+    clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first."""
     which = _filter(workflow, path, intent, status, user, since, shadow=shadow)
-    runs = _store().runs(which, limit=limit)
+    store = _store()
+    runs = store.runs(which, limit=limit)
     if asker:
         from sluicegate.observe.tracing.masking import Masking
         from sluicegate.observe.views.access import may_see
@@ -73,7 +85,8 @@ def list_runs(
         principal, policy = _principal(asker, role)
         runs = [run for run in runs if may_see(run, principal, policy, Masking())]
     if as_json:
-        emit(runs)
+        shown = _shown(store, _reader(asker, role, group, clearance))
+        emit([shown(run)["run"] for run in runs])
         return
     from sluicegate.observe.views.render import runs_table
 
@@ -89,19 +102,21 @@ def show(
     ] = None,
     asker: As = "",
     role: Roles = None,
+    group: Groups = None,
+    clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:
     """Show one run: every step, decision, model call and check, with timings and cost."""
     store = _store()
-    row = _one(store, run, asker, role)
-    spans, scores = store.spans(row["run_id"]), store.scores(row["run_id"])
+    shown = _shown(store, _reader(asker, role, group, clearance))(_one(store, run, asker, role))
+    row, spans, scores = shown["run"], shown["spans"], shown["scores"]
     if html is not None:
         from sluicegate.observe.views.page import page
 
         graph = _graph(config, store, row["run_id"]) if config is not None else ""
-        _write(html, page(row, spans, store.decisions(row["run_id"]), scores, graph=graph))
+        _write(html, page(row, spans, shown["decisions"], scores, graph=graph))
     if as_json:
-        emit({"run": row, "spans": spans, "scores": scores})
+        emit({key: shown[key] for key in ("run", "spans", "scores")})
     elif html is not None:
         notes().print(f"{html}: {len(spans)} observations of {row['run_id']}")
     else:
@@ -114,13 +129,21 @@ def show(
 def tail(
     workflow: Workflow = "",
     count: Annotated[int, typer.Option("--count", "-n", help="Exit after this many; 0 to follow until Ctrl-C.")] = 0,
+    asker: As = "",
+    role: Roles = None,
+    group: Groups = None,
+    clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:
     """Follow runs live, one line per observation as it ends."""
+    from sluicegate.observe.views.access import without_texts
     from sluicegate.observe.views.render import span_line
 
     store, screen = _store(), console()
+    seen = _shown(store, _reader(asker, role, group, clearance))
     for shown, span in enumerate(_follow(store, workflow), start=1):
+        if seen(store.run(span["run_id"]))["run"].get("withheld"):
+            span |= {"attributes": without_texts(span["attributes"]), "message": ""}
         if as_json:
             sys.stdout.write(json.dumps(span, ensure_ascii=False) + "\n")
             sys.stdout.flush()
@@ -151,6 +174,10 @@ def export(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file.")] = None,
     workflow: Workflow = "",
     since: Since = "",
+    asker: As = "",
+    role: Roles = None,
+    group: Groups = None,
+    clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:
     """Export complete runs, one JSON document per line; with --json as one list."""
@@ -158,7 +185,8 @@ def export(
     rows = (
         [store.run(each) for each in run] if run else store.runs(_filter(workflow, since=since, shadow=True), limit=-1)
     )
-    documents = (_document(store, row, format) for row in reversed(rows))
+    shown = _shown(store, _reader(asker, role, group, clearance))
+    documents = (_document(store, shown(row), format) for row in reversed(rows))
     if as_json:
         emit(list(documents))
         return
@@ -336,12 +364,49 @@ def _score(text: str) -> tuple[str, float | bool | str]:
         return name, value
 
 
-def _document(store: "Store", row: dict[str, Any], format: ExportFormat) -> dict[str, Any]:
+def _document(store: "Store", shown: dict[str, Any], format: ExportFormat) -> dict[str, Any]:
     if format is ExportFormat.otlp:
         from sluicegate.observe.exporters.otlp import as_json
 
-        return as_json(store.trace(row["run_id"]))
-    return {"run": row, "spans": store.spans(row["run_id"]), "scores": store.scores(row["run_id"])}
+        trace = store.trace(shown["run"]["run_id"])
+        return as_json(_without_texts(trace) if shown["run"].get("withheld") else trace)
+    return {key: shown[key] for key in ("run", "spans", "scores")}
+
+
+def _without_texts(trace: "Trace") -> "Trace":
+    from sluicegate.observe.views.access import without_texts
+
+    for record in trace.records:
+        record.attributes, record.message = without_texts(record.attributes), ""
+    return replace(trace, scores=[replace(score, comment="") for score in trace.scores])
+
+
+def _reader(asker: str, role: list[str] | None, group: list[str] | None, clearance: Any) -> "Principal":
+    from sluicegate.nodes.sources import NOBODY
+
+    return {"id": asker or NOBODY, "roles": role or [], "groups": group or [], "clearance": clearance}
+
+
+def _shown(store: "Store", reader: "Principal") -> "Callable[[dict[str, Any]], dict[str, Any]]":
+    """A function that gives a run's row, observations, scores and decisions, as `reader` may see them."""
+    from sluicegate.graphs.session.reading_rights import ReadingRights
+    from sluicegate.observe.tracing.describers import without_words
+    from sluicegate.observe.views.access import without_texts
+
+    rights = ReadingRights()
+
+    def shown(row: dict[str, Any]) -> dict[str, Any]:
+        run = row["run_id"]
+        spans, scores, decisions = store.spans(run), store.scores(run), store.decisions(run)
+        why = rights.withheld(row, spans, reader)
+        if why:
+            row = {**row, "answer": "", "error": "", "withheld": why}
+            spans = [{**one, "attributes": without_texts(one["attributes"]), "message": ""} for one in spans]
+            scores = [{**one, "comment": ""} for one in scores]
+            decisions = [{**one, "values": without_words(one["values"])} for one in decisions]
+        return {"run": row, "spans": spans, "scores": scores, "decisions": decisions}
+
+    return shown
 
 
 def _graph(config: Path, store: "Store", run: str) -> str:

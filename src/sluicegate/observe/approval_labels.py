@@ -5,7 +5,7 @@ has the features of the draft's confidence, so a row needs neither the model nor
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sluicegate.observe.tracing.store import Store
@@ -16,17 +16,26 @@ _HASHED = "hmac:"
 """Prefixes of texts that a trace did not keep (`Masking`)."""
 
 
-def decided_drafts(store: Store, workflow: str, *, since_ns: int = 0) -> tuple[list[dict[str, Any]], Counter[str]]:
+def decided_drafts(
+    store: Store,
+    workflow: str,
+    *,
+    since_ns: int = 0,
+    withheld: Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]]], str] = lambda _run, _spans: "",
+) -> tuple[list[dict[str, Any]], Counter[str]]:
     """One row for each decision on an answer of the small model, oldest first, and what was left out, by reason.
 
-    Only finished runs. Left out: drafts that no `slm-answer` node wrote, which no confidence is fitted to;
-    timeouts, which say nothing about the draft; and decisions whose texts or features the trace did not keep.
+    Only finished runs. Left out: runs that are `withheld` from who exports; drafts that no `slm-answer` node wrote,
+    which no confidence is fitted to; timeouts, which say nothing about the draft; and decisions whose texts or features
+    the trace did not keep.
     """
     rows: list[dict[str, Any]] = []
     left: Counter[str] = Counter()
     for run in store.decided_runs(workflow, since_ns=since_ns):
-        for verdict, draft in _decisions(store.spans(run["run_id"])):
-            reason = _unusable(run, verdict, draft)
+        spans = store.spans(run["run_id"])
+        hidden = "the reader may not read all of its sources" if withheld(store.run(run["run_id"]), spans) else ""
+        for verdict, draft in _decisions(spans):
+            reason = hidden or _unusable(run, verdict, draft)
             if reason:
                 left[reason] += 1
                 continue

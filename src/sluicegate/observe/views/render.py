@@ -64,7 +64,9 @@ def run_view(
         Text.assemble((run["run_id"], "bold"), "  ", (headline(run), _STATUS.get(run["status"], ""))),
         _fact("request", run["request"]),
     ]
-    for label, value in (("answer", run["answer"]), ("model", run["model"]), ("error", run["error"])):
+    for label, value in (
+        ("answer", run["answer"]), ("withheld", run.get("withheld")), ("model", run["model"]), ("error", run["error"]),
+    ):  # fmt: skip
         if value:
             lines.append(_fact(label, value))
     if run["waited_s"] is not None:
