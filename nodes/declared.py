@@ -5,8 +5,10 @@ package works on a copy of the state, so that only what it returns can change a 
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
 
 from sluicegate.errors import RunError
 from sluicegate.nodes.kind import Node, NodeKind
@@ -30,11 +32,29 @@ def declared(name: str, kind: NodeKind, node: Node) -> Node:
         if missing := kind.always_writes - update.keys():
             hint = f"Let {kind.name} write it at every visit, as its effects promise"
             raise _broken(name, kind, f"did not write {_listed(missing)}", hint)
+        if "extra" in update:
+            update = {**update, "extra": _extra(name, kind, state.get("extra", {}), update["extra"])}
         if "run" in update:
             return {**update, "run": {**state["run"], "status": update["run"]["status"]}}
         return update
 
     return run
+
+
+def _extra(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What is under `extra` afterwards: what a node leaves out stays, and what it changes has the declared type."""
+    for key, value in after.items():
+        if key in before and before[key] == value:
+            continue
+        if key not in kind.extra:
+            hint = f"Declare it in {kind.name}, as extra={{{key!r}: TYPE}}"
+            raise _broken(name, kind, f"wrote extra.{key}, which it does not declare", hint)
+        try:
+            TypeAdapter(kind.extra[key], config={"strict": True}).validate_python(value)
+        except ValidationError as error:
+            what = f"wrote {type(value).__name__} as extra.{key}: {error.errors()[0]['msg']}"
+            raise _broken(name, kind, what, f"Let {kind.name} write what it declares") from None
+    return {**before, **after}
 
 
 def _broken(name: str, kind: NodeKind, what: str, hint: str) -> RunError:

@@ -63,6 +63,9 @@ class NodeKind:
     """Placeholders that its prompt may use, as ``{{name}}``; without a declaration prompts are not checked."""
     tells: tuple[str, ...] = ()
     """Fields that explain its branch, such as ``cache.question``; those it wrote are recorded with the branch."""
+    extra: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    """What it writes under `extra` of the state: each key with its type (``bool``, ``int``, ``float``, ``str``,
+    ``list[str]``, a `Literal` of texts). A condition reads it as ``extra.KEY``; no other key may be read or written."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 

@@ -25,20 +25,18 @@ __all__ = ["Condition", "Conditions"]
 class Condition:
     """One compiled condition."""
 
-    __slots__ = ("_expression", "_fields", "fields", "implied", "tags", "text")
+    __slots__ = ("_expression", "_fields", "fields", "tags", "text", "tree")
 
-    def __init__(
-        self, text: str, expression: Any, read: tuple[Field, ...], tags: frozenset[str], implied: Mapping[str, object]
-    ) -> None:
+    def __init__(self, text: str, expression: Any, tree: Term, read: tuple[Field, ...], tags: frozenset[str]) -> None:
         self.text = text
+        self.tree = tree
+        """It as the parser read it, for the proofs."""
         self._expression = expression
         self._fields = tuple((field.name, field.read) for field in read)
         self.fields = frozenset(field.name for field in read)
         """The names of the fields it reads."""
         self.tags = tags
         """The tags it tests."""
-        self.implied = implied
-        """Fields that have one certain value wherever it holds, with that value."""
 
     def __repr__(self) -> str:
         return f"Condition({self.text!r})"
@@ -115,7 +113,7 @@ class Conditions:
         if not _only_named(terms):
             tags |= set(self._tags)
         looked_for = tuple(_looked_for(known[name], tags) for name in read)
-        return Condition(text, expression, looked_for, tags, dict(_implied(tree, holds=True)))
+        return Condition(text, expression, tree, looked_for, tags)
 
     def _misread(self, term: Term, text: str, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
         """The problems of a term that CEL takes and that does not mean what it says."""
@@ -140,22 +138,6 @@ class Conditions:
             is_never = "is never" if fields()[field].type == "string" else "never has"
             what, place = f"{field} {is_never} {constant.value!r}", locate(constant.offset)
             yield Problem("SG123", what, place, choices, nearest(constant.value, choices))
-
-
-def _implied(term: Term, *, holds: bool) -> Iterator[tuple[str, object]]:
-    """What must be true of single fields where `term` certainly holds, or certainly does not."""
-    if term.kind == "name" and term.name in fields():
-        yield term.name, holds
-    elif term.kind == "call" and term.name == "!_":
-        yield from _implied(term.parts[0], holds=not holds)
-    elif term.kind == "call" and term.name == ("_&&_" if holds else "_||_"):
-        for part in term.parts:
-            yield from _implied(part, holds=holds)
-    elif term.kind == "call" and term.name == ("_==_" if holds else "_!=_"):
-        left, right = term.parts
-        name, constant = (right, left) if left.kind == "constant" else (left, right)
-        if name.kind == "name" and name.name in fields() and constant.kind == "constant" and constant.value is not None:
-            yield name.name, constant.value
 
 
 _ORDERS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})

@@ -2,6 +2,7 @@
 
 A field's name is its concern and its key, such as ``intent.confidence``. Some are derived: `router.*` is what the
 router set (the state calls it `route`), `retrieval.*` summarises the documents, `tool.*` is the last tool call.
+`extra.*` is what installed node kinds declare to write there.
 """
 
 import functools
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from sluicegate import state as state_module
+from sluicegate.nodes.registry import kinds
 from sluicegate.state import State
 
 __all__ = ["UNSET", "Field", "FieldType", "fields"]
@@ -35,7 +37,7 @@ class Field:
     read: Callable[[Mapping[str, Any]], Any]
     """The value in a state, or `UNSET`."""
     key: str
-    """The state key it comes from."""
+    """The state key it comes from; of `extra`, with the key in it: ``extra.urgent``."""
     choices: tuple[str, ...] = ()
     """Every value it can have, where they can be listed."""
     initial: bool = False
@@ -73,7 +75,7 @@ _DERIVED: tuple[Field, ...] = (
 )  # fmt: skip
 
 _INITIAL: Mapping[str, Any] = {
-    "documents": [], "tool_calls": [], "extra": {},
+    "documents": [], "tool_calls": [],
     "spend": {"usd": 0.0, "estimated_usd": 0.0, "prompt_tokens": 0, "completion_tokens": 0,
               "slm_calls": 0, "llm_calls": 0, "stopped": False, "stopped_by": ""},
 }  # fmt: skip
@@ -83,7 +85,7 @@ _GIVEN = frozenset({"request", "principal", "run"})
 """Groups of fields that are in the state before the first node."""
 
 _RENAMED = {"route": "router"}
-_OMITTED = frozenset({"trail", "earlier_documents"})
+_OMITTED = frozenset({"trail", "extra", "earlier_documents"})
 
 
 def _last_call(state: Mapping[str, Any], key: str, change: Callable[[Any], Any] = lambda value: value) -> Any:
@@ -93,7 +95,7 @@ def _last_call(state: Mapping[str, Any], key: str, change: Callable[[Any], Any] 
 
 @functools.cache
 def fields() -> Mapping[str, Field]:
-    """Every field by its name, in the state's order."""
+    """Every field by its name, in the state's order. Raises as `kinds` does."""
     found: dict[str, Field] = {}
     for key, hint in typing.get_type_hints(State).items():
         if key in _OMITTED:
@@ -110,12 +112,21 @@ def fields() -> Mapping[str, Field]:
         read = functools.partial(_last_call, key=key)
         found[name] = Field(name, _type(inner), read, "tool_calls", choices=_choices(inner))
     found.update({field.name: field for field in _DERIVED})
+    for kind in kinds().values():
+        for key, hint in kind.extra.items():
+            name = f"extra.{key}"
+            described = f"Written by `{kind.name}`."
+            found[name] = Field(name, _type(hint), _extra(key), name, _choices(hint), described=described)
     return types.MappingProxyType(found)
 
 
 def _whole(key: str) -> Callable[[Mapping[str, Any]], Any]:
     initial = _INITIAL.get(key, UNSET)
     return lambda state: state.get(key, initial)
+
+
+def _extra(key: str) -> Callable[[Mapping[str, Any]], Any]:
+    return lambda state: state.get("extra", {}).get(key, UNSET)
 
 
 def _member(name: str, key: str, inner_key: str, hint: Any, *, optional: bool) -> Field:

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from sluicegate.errors import ConfigError, Place, PolicyError, Problem
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
+from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.models import COMMON_NODE_KEYS, GuaranteeConfig, WorkflowConfig
 from sluicegate.graphs.config.overlay import overlay
 from sluicegate.graphs.config.placeholders import check_placeholders
@@ -25,9 +26,10 @@ from sluicegate.graphs.config.resolved import Resolved, ResolvedArtifact, Resolv
 from sluicegate.graphs.config.source import Pointer, Source, read
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
 from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver, prove
-from sluicegate.graphs.proofs.dataflow import domains, never_written
+from sluicegate.graphs.proofs.dataflow import earlier_verdicts, never_written
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
 from sluicegate.nodes.kinds.retrieve import Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag
 from sluicegate.observe.prompts import Fetch, Fetched, langfuse_prompts, reference
@@ -184,11 +186,12 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     prompt_folders = tuple(folder / config.prompts for folder in folders)
     prompts = _prompts(prompt_folders, faults)
     known_tools = check_references(config, settings, prompts, folders, faults)
-    check_placeholders(config, settings, kinds, prompts, faults)
+    check_placeholders(config, settings, kinds, prompts, known_tools, faults)
     tools = _tools(config, settings)
     compiler = Conditions(config.intents, tools, _tags(config), config.nodes)
     conditions = _conditions(config, compiler, faults)
     policy_folder, schema, policies = _policies(config, folders, faults)
+    _approvers(config, settings, policies, faults)
     artifacts = _artifacts(config, folders)
     _router(config, artifacts, faults)
     _thresholds(config, conditions, faults)
@@ -204,7 +207,9 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
 
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
     faults.problems += never_written(flow, conditions, tagging)
-    faults.problems += prove(flow, guarantees, waivers, _Known(conditions, compiler), domains())
+    faults.problems += earlier_verdicts(flow, conditions)
+    known = _Known(conditions, compiler)
+    faults.problems += prove(flow, guarantees, waivers, known, regions(known.conditions.values()))
     return Workflow(
         config=config,
         path=source.path,
@@ -229,16 +234,13 @@ class _Known:
 
     def __init__(self, conditions: Mapping[str, Condition], compiler: Conditions) -> None:
         built_in = [text for one in BUILT_IN for text in (one.when, one.where) if text is not None]
-        self._conditions = {**{text: compiler.compile(text) for text in built_in}, **conditions}
+        self.conditions = {**{text: compiler.compile(text) for text in built_in}, **conditions}
 
     def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
-        return self._conditions[condition].known(facts)
+        return self.conditions[condition].known(facts)
 
     def reads(self, condition: str, /) -> frozenset[str]:
-        return self._conditions[condition].fields
-
-    def implied(self, condition: str, /) -> Mapping[str, object]:
-        return self._conditions[condition].implied
+        return self.conditions[condition].fields
 
 
 def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
@@ -372,6 +374,28 @@ def _policies(
     return own, schema, tuple(files)
 
 
+def _approvers(
+    config: WorkflowConfig, settings: Mapping[str, BaseModel], policies: Sequence[PolicyFile], faults: Faults
+) -> None:
+    """A request that nobody may decide on would wait until it is refused."""
+    from sluicegate.policies.cedar.approvers import may_decide, named
+    from sluicegate.policies.cedar.engine import CedarEngine
+
+    asking = {name: one for name, one in settings.items() if isinstance(one, HumanInterrupt)}
+    if not asking or any(problem.code == "SG201" and problem.severity == "error" for problem in faults.problems):
+        return
+    engine = CedarEngine(policies)
+    risks = {label: intent.risk for label, intent in config.intents.items()}
+    for name, one in asking.items():
+        for key, approver in (("approvers", one.approvers), ("escalate_to", one.escalate_to)):
+            if approver is not None and not may_decide(engine, approver, risks):
+                kind = approver.partition(":")[0]
+                choices = [f"{kind}:{each}" for each in named(engine, kind)]
+                what = f"no policy lets {approver} decide, whatever the request: who is nothing else is refused"
+                hint = f"Permit it in {config.policy.files[0] if config.policy.files else 'a policy'}, or ask others"
+                faults.add("SG128", what, ("nodes", name, key), choices=choices, word=approver, hint=hint)
+
+
 def _matches(folder: Path, pattern: str) -> bool:
     try:
         return any(folder.glob(pattern))
@@ -418,8 +442,9 @@ def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source)
         )
         kind = kinds[name]
         place = source.place(at, of_key=True)
+        writes = kind.writes | {f"extra.{key}" for key in kind.extra}
         nodes[name] = FlowNode(
-            name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, kind.writes, kind.always_writes
+            name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, writes, kind.always_writes
         )
     intents = {
         label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}

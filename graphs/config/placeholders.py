@@ -10,10 +10,13 @@ from pydantic import BaseModel
 
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.graphs.config.models import WorkflowConfig
+from sluicegate.graphs.config.references import called
 from sluicegate.graphs.config.resolved import ResolvedPrompt
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.prompts import placeholders
+from sluicegate.nodes.tools.tool import Tool
 
 __all__ = ["check_placeholders"]
 
@@ -26,9 +29,13 @@ def check_placeholders(
     settings: Mapping[str, BaseModel],
     kinds: Mapping[str, NodeKind],
     prompts: Mapping[str, ResolvedPrompt],
+    tools: Mapping[str, Tool],
     faults: Faults,
 ) -> None:
     """Report SG125 for every unknown placeholder, once per place."""
+    for node, own in settings.items():
+        if isinstance(own, CallTool) and own.say is not None:
+            _check_say(node, own.say, called(own, config, tools), faults)
     for label, intent in config.intents.items():
         for key, value in intent.fields.items():
             for name, offset in placeholders(value) if isinstance(value, str) else ():
@@ -51,6 +58,19 @@ def check_placeholders(
             if name not in fills and (place, name) not in told:
                 told.add((place, name))
                 faults.problems.append(_unfilled(name, sorted(fills), place, of))
+
+
+def _check_say(node: str, say: str, tools: Sequence[Tool], faults: Faults) -> None:
+    """What a tool is called with and what it gives may be said; another name is an empty text at run time."""
+    if not tools:
+        return  # an unknown tool is reported where it is named
+    known = dict.fromkeys(name for tool in tools for name in tool.properties)
+    known |= dict.fromkeys(f"result.{name}" for tool in tools for name in tool.results or ())
+    any_result = any(tool.results is None for tool in tools)
+    for name, offset in placeholders(say):
+        if name not in known and not (any_result and name.startswith("result.")):
+            place = faults.source.within(("nodes", node, "say"), offset)
+            faults.problems.append(_unfilled(name, tuple(known), place, f"in what {node!r} says"))
 
 
 def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:

@@ -45,7 +45,11 @@ Text stands in single quotes. A number with a decimal point is compared with suc
 A branch is taken only when its condition is certainly true. A field that no node has written yet is unknown: `false &&
 unknown` is false, `true || unknown` is true, anything else that touches it is unknown, and unknown is not true. So a
 branch on `!checks.failed` is not taken before a check has run. A condition on a field that nothing before it writes is
-an error (SG124).
+an error (SG124); one on `policy.*`, `checks.*` or `approval.*` at a node that gives no such verdict of its own reads
+what an earlier node left, and is a warning (SG126).
+
+A node kind of an installed package declares what it writes under `extra`, with types. Each key is a field like the
+others, such as `extra.urgent`; a key that no installed kind declares is an unknown field.
 
 """
 

@@ -33,7 +33,7 @@ def prove(
 ) -> list[Problem]:
     """Every problem of a flow, SG130 to SG136.
 
-    `domains` lists, for fields with few values such as ``checks.failed``, every value that a node can give them.
+    `domains` lists, for each field that is enumerated, such as ``checks.failed``, values that stand for all the others.
     """
     semantics = Semantics(flow, known, domains or {})
     return [

@@ -1,4 +1,4 @@
-"""What conditions read: whether any node before them may have written it, and which values it can have.
+"""What conditions read: whether any node before them may have written it, and whether it is their node's own verdict.
 
 A kind declares what it *may* write. A condition that reads what no earlier node may have written is a mistake; so is
 one that tests a tag that no earlier node scores, and a `tag` node for drafts before any is written.
@@ -10,9 +10,10 @@ from sluicegate.errors import Problem
 from sluicegate.graphs.conditions.conditions import Condition
 from sluicegate.graphs.conditions.fields import fields
 from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.proofs.shape import reached, successors
 from sluicegate.nodes.kinds.tag import Tag
 
-__all__ = ["domains", "never_written"]
+__all__ = ["earlier_verdicts", "never_written"]
 
 
 def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, frozenset[str]]:
@@ -89,7 +90,27 @@ def _never_looked_for(
                     yield Problem("SG124", what, edge.place, lookers, hint=hint)
 
 
-def domains() -> dict[str, tuple[object, ...]]:
-    """Every value of the fields that have few of them."""
-    values = {name: (True, False) if field.type == "bool" else field.choices for name, field in fields().items()}
-    return {name: each for name, each in values.items() if each}
+_VERDICTS = frozenset({"policy", "checks", "approval"})
+"""The state keys that hold a verdict on what a run had at the node that wrote it."""
+
+
+def earlier_verdicts(flow: Flow, conditions: Mapping[str, Condition]) -> list[Problem]:
+    """As warnings SG126: verdicts that are read at another node than the one that gave them."""
+    targets, known = successors(flow), fields()
+    problems: list[Problem] = []
+    for name, position, field in _reads(flow, conditions, flow.nodes):
+        key = known[field].key
+        if key not in _VERDICTS or key in flow.nodes[name].writes:
+            continue
+        judges = [
+            repr(node.name)
+            for node in flow.nodes.values()
+            if key in node.writes and name in reached(targets[node.name], targets)
+        ]
+        if judges:
+            what = (
+                f"{field} at {name!r} is the verdict that {' or '.join(judges)} left: {name!r} reaches none of its own"
+            )
+            hint, place = "Branch on it where it is reached", flow.nodes[name].edges[position].place
+            problems.append(Problem("SG126", what, place, hint=hint, severity="warning"))
+    return problems

@@ -127,6 +127,8 @@ class Broken:
     route: tuple[Hop, ...]
     intents: tuple[str, ...]
     """Every intent for which a path breaks it, in the order of the config; empty before a node classified."""
+    given: Mapping[str, object]
+    """The requester's and the request's fields on the path; empty where they make no difference."""
     certain: bool
     """False when visits could not be counted to the end, and the path may need more visits than allowed."""
 
@@ -162,7 +164,8 @@ def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
         if names and not any(_is_any(node, names) for node in semantics.flow.nodes.values()):
             return f"it has no node that is {' or '.join(names)}"
     # before a node classified, nothing that an intent decides holds
-    worlds = range(1, len(semantics.worlds)) or range(1)
+    worlds = range(len(semantics.worlds))
+    worlds = [world for world in worlds if semantics.classified(world)] or worlds
     if guarantee.when is not None and all(semantics.truth(guarantee.when, world) is False for world in worlds):
         return f"{guarantee.when} never holds"
     return ""
@@ -170,8 +173,7 @@ def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
 
 def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     """The shortest path that breaks a guarantee; None when it is proved."""
-    assumed = semantics.with_assumed(_assumed(semantics, guarantee))
-    search = _Search(assumed, guarantee)
+    search = _Search(semantics, guarantee)
     rough = search.routes(counted=False)
     if not rough:
         return None
@@ -179,9 +181,10 @@ def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     routes = rough if exact is None else exact
     if not routes:
         return None
-    shortest = min(routes.values(), key=len)
-    labels = tuple(assumed.labels[world] for world in sorted(routes) if world)
-    return Broken(guarantee, shortest, labels, certain=exact is not None)
+    world = min(routes, key=lambda world: len(routes[world]))
+    anywhere = {semantics.start(each) for each in routes} == {*semantics.starts}
+    given = {} if anywhere else semantics.worlds[semantics.start(world)]
+    return Broken(guarantee, routes[world], semantics.labels(routes), given, certain=exact is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +224,10 @@ class _Search:
         """The first, hence shortest, forbidden path per world; None when counting visits took too long."""
         flow = self.semantics.flow
         counters = self.semantics.counted() if counted else ()
-        first = _Step(
-            flow.start,
-            0,
-            owed=not self.guarantee.every and not self.guarantee.after,
-            visits=tuple(int(name == flow.start) for name in counters),
-        )
-        before: dict[_Step, tuple[_Step, int] | None] = {first: None}
-        waiting = deque([first])
+        owed = not self.guarantee.every and not self.guarantee.after
+        visited = tuple(int(name == flow.start) for name in counters)
+        waiting = deque(_Step(flow.start, world, owed, visited) for world in self.semantics.starts)
+        before: dict[_Step, tuple[_Step, int] | None] = dict.fromkeys(waiting)
         found: dict[int, tuple[Hop, ...]] = {}
         while waiting:
             step = waiting.popleft()
@@ -339,27 +338,11 @@ def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
     return problems
 
 
-_STABLE_REQUEST = frozenset(
-    {"request.id", "request.channel", "request.received_at", "request.language", "request.size"}
-)
-"""Fields that policy-check, which may redact the request's text, does not change."""
-
-
 def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
     if guarantee.when is None:
         return None
-    nodes = semantics.flow.nodes.values()
-    principal_kept = not any("principal" in node.writes for node in nodes)
-    request_kept = not any("request" in node.writes and "decides-policy" not in node.effects for node in nodes)
-    changing = [
-        name
-        for name in sorted(semantics.known.reads(guarantee.when))
-        if not (
-            name.startswith("intent.")
-            or (name.startswith("principal.") and principal_kept)
-            or (name in _STABLE_REQUEST and request_kept)
-        )
-    ]
+    reads = sorted(semantics.known.reads(guarantee.when))
+    changing = [name for name in reads if not (name.startswith("intent.") or semantics.steady(name))]
     if not changing:
         return None
     return Problem(
@@ -369,14 +352,6 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
         guarantee.place,
         hint="In `when`, use fields of intent or principal, or the request's channel or language",
     )
-
-
-def _assumed(semantics: Semantics, guarantee: Guarantee) -> dict[str, object]:
-    """What is certain of the request and the principal wherever the guarantee's `when` holds."""
-    if guarantee.when is None:
-        return {}
-    facts = semantics.known.implied(guarantee.when)
-    return {name: value for name, value in facts.items() if name.startswith(("request.", "principal."))}
 
 
 _KINDS: Mapping[str, str] = {
@@ -403,6 +378,8 @@ def _explained(found: Broken, semantics: Semantics) -> Problem:
     if found.intents:
         message += f", for {'intent' if len(found.intents) == 1 else 'intents'} {', '.join(found.intents[:8])}"
         message += f" and {len(found.intents) - 8} more" if len(found.intents) > 8 else ""
+    if found.given:
+        message += f", for a run with {', '.join(f'{name} {value!r}' for name, value in sorted(found.given.items()))}"
     message += "" if found.certain else "; too many visits to count, so the path may exceed some max_visits"
     needed = " or ".join(_KINDS.get(name, name) for name in found.guarantee.without or found.guarantee.reaches)
     hint = f"Put a {needed} node on this path, or make one of its branches impossible"

@@ -1,17 +1,18 @@
 """What a run may do at a node, as far as can be known before it happens.
 
-A *world* is what is known of the intent: world 0 before a node classified the request, one world per intent after.
-A condition is evaluated with three values (true, false, unknown); fields with a small domain are enumerated, so that
-conditions of one branch list see the same values. A branch is possible when it is not false and no earlier branch that
-is true, or asks the same, must have been taken. A branch to a node whose visits are used up is skipped; that can
-only happen on a cycle through this node.
+A *world* is what stays known of a run: of the principal and of the request, which no node changes, one world for each
+combination of the values that conditions can tell apart; and of the intent, nothing before a node classified the
+request, and one world per intent after. A condition is evaluated with three values (true, false, unknown); fields with
+few values, or few that conditions can tell apart, are enumerated, so that conditions of one branch list see the same.
+A branch is possible when it is not false and no earlier branch that is true, or asks the same, must have been taken. A
+branch to a node whose visits are used up is skipped; that can only happen on a cycle through this node.
 
 At run time a condition that needs an unwritten field does not hold, and neither does its negation. So *unset* is
 one more value of every field, except where each path to the node passes one that is certain to write it.
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 from sluicegate.graphs.conditions.fields import UNSET, fields
@@ -35,61 +36,79 @@ class Known(Protocol):
         """Every field that a condition depends on; one left out would make the proofs unsound."""
         ...
 
-    def implied(self, condition: str, /) -> Mapping[str, object]:
-        """Fields with the one value that they have wherever the condition holds; a wrong one would make the proofs
-        unsound, one left out only weaker."""
-        ...
-
 
 Values: TypeAlias = tuple[bool | None, ...]
 """What each branch condition of a node is, in branch order."""
 
 MAX_VALUATIONS = 64
-"""Combinations of small-domain fields that are tried at one node; beyond it the widest fields stay unknown."""
+"""Combinations of values that are tried at one node, and of the request and the principal; beyond it the widest fields
+stay unknown."""
+
+
+_STEADY_REQUEST = frozenset(
+    {"request.id", "request.channel", "request.received_at", "request.language", "request.size"}
+)
+"""Fields that policy-check, which may redact the request's text, does not change."""
 
 
 class Semantics:
     """A flow with the possible branches of every node in every world, computed once each.
 
-    `assumed` are facts that hold in every world, from the `when` of a guarantee.
+    `domains` lists the values of a field that conditions can tell apart.
     """
 
-    def __init__(
-        self,
-        flow: Flow,
-        known: Known,
-        domains: Mapping[str, Sequence[object]],
-        assumed: Mapping[str, object] | None = None,
-    ) -> None:
+    def __init__(self, flow: Flow, known: Known, domains: Mapping[str, Sequence[object]]) -> None:
         self.flow = flow
         self.known = known
         self.domains = domains
-        self.assumed = dict(assumed or {})
-        self.labels = ("", *flow.intents)
-        """The intent of each world; world 0 has none."""
-        self.worlds: tuple[dict[str, object], ...] = (
-            self.assumed,
+        nodes = flow.nodes.values()
+        self._principal_steady = not any("principal" in node.writes for node in nodes)
+        self._request_steady = not any(
+            "request" in node.writes and "decides-policy" not in node.effects for node in nodes
+        )
+        intents: tuple[dict[str, object], ...] = (
+            {},
             *(
-                {**self.assumed, **{f"intent.{name}": value for name, value in facts.items()}, "intent.label": label}
+                {**{f"intent.{name}": value for name, value in facts.items()}, "intent.label": label}
                 for label, facts in flow.intents.items()
             ),
         )
+        self._width = len(intents)
+        given = _combinations({field: values for field, values in domains.items() if self.steady(field)})
+        self.worlds: tuple[dict[str, object], ...] = tuple({**facts, **intent} for facts in given for intent in intents)
+        self.starts = range(0, len(self.worlds), self._width)
+        """The worlds in which a run can begin."""
         self._component = components(successors(flow))
         self._truths: dict[tuple[str, tuple[tuple[str, object], ...]], bool | None] = {}
         self._valuations: dict[tuple[object, ...], tuple[Values, ...]] = {}
         self._possible: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._unset: dict[str, set[str]] = {}
 
-    def with_assumed(self, facts: Mapping[str, object]) -> "Semantics":
-        """The same flow in worlds where `facts` hold as well."""
-        return Semantics(self.flow, self.known, self.domains, facts) if facts else self
+    def steady(self, field: str) -> bool:
+        """Whether a field has one value throughout a run, of those that a run begins with."""
+        if field.startswith("principal."):
+            return self._principal_steady
+        return field in _STEADY_REQUEST and self._request_steady
+
+    def classified(self, world: int) -> bool:
+        return world % self._width > 0
+
+    def labels(self, worlds: Iterable[int]) -> tuple[str, ...]:
+        """The intents of these worlds, in the order of the config."""
+        labels = ("", *self.flow.intents)
+        return tuple(labels[place] for place in sorted({world % self._width for world in worlds}) if place)
+
+    def start(self, world: int) -> int:
+        """The world in which a run began that is in `world` now."""
+        return world - world % self._width
 
     def worlds_after(self, node: FlowNode, world: int) -> Sequence[int]:
         """The worlds in which a run can leave a node that it entered in `world`."""
+        first = self.start(world)
         if "classifies" in node.effects:
-            return range(1, len(self.worlds)) if len(self.worlds) > 1 else (0,)
+            return range(first + 1, first + self._width) if self._width > 1 else (first,)
         # a plug-in that rewrites the intent may write anything
-        return (0,) if "intent" in node.writes else (world,)
+        return (first,) if "intent" in node.writes else (world,)
 
     def exhaustible(self, source: str, edge: Edge) -> bool:
         """True when the target's visits can be used up as the branch is tried: only if the target leads back here."""
@@ -117,11 +136,11 @@ class Semantics:
             dict.fromkeys(field for each in conditions if each is not None for field in sorted(self.known.reads(each)))
         )
         facts = {field: self.worlds[world][field] for field in reads if field in self.worlds[world]}
-        key = (name, _hashable(facts), world == 0, where)
+        key = (name, _hashable(facts), self.classified(world), where)
         if key not in self._valuations:
             found = dict.fromkeys(
                 tuple(self._value(condition, {**facts, **values}) for condition in conditions)
-                for values in self._assignments(name, reads, facts, classified=world > 0)
+                for values in self._assignments(name, reads, facts, classified=self.classified(world))
             )
             self._valuations[key] = tuple(found)
         return self._valuations[key]
@@ -196,21 +215,12 @@ class Semantics:
             # before a node classified, an intent's field has none of its domain's values
             if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
         ]
-        choices = {
-            field: (
-                *self.domains[field],
-                *(() if self._certainly_set(name, field) else (UNSET,)),
-            )
-            for field in open_fields
-        }
-        size, kept = 1, list[str]()
-        for field in sorted(open_fields, key=lambda field: len(choices[field])):
-            size *= len(choices[field])
-            if size > MAX_VALUATIONS:
-                break
-            kept.append(field)
-        for values in itertools.product(*(choices[field] for field in kept)):
-            yield dict(zip(kept, values, strict=True))
+        yield from _combinations(
+            {
+                field: (*self.domains[field], *(() if self._certainly_set(name, field) else (UNSET,)))
+                for field in open_fields
+            }
+        )
 
     def _value(self, condition: str | None, facts: Mapping[str, object]) -> bool | None:
         if condition is None:
@@ -225,6 +235,18 @@ class Semantics:
         if key not in self._truths:
             self._truths[key] = self.known(condition, facts)
         return self._truths[key]
+
+
+def _combinations(choices: Mapping[str, Sequence[object]]) -> Iterator[dict[str, object]]:
+    """Every combination of the fields' values, without the widest fields where there are more than `MAX_VALUATIONS`."""
+    size, kept = 1, list[str]()
+    for field in sorted(choices, key=lambda field: len(choices[field])):
+        size *= len(choices[field])
+        if size > MAX_VALUATIONS:
+            break
+        kept.append(field)
+    for values in itertools.product(*(choices[field] for field in kept)):
+        yield dict(zip(kept, values, strict=True))
 
 
 def _hashable(facts: Mapping[str, object]) -> tuple[tuple[str, object], ...]:

@@ -4,7 +4,7 @@ A branch list is total when in every world and for every combination of values o
 true and its target's visits cannot be used up. Then no run gets stuck, and with bounded cycles every run ends.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import Problem
 from sluicegate.graphs.proofs.flow import FlowNode
@@ -27,8 +27,8 @@ def prove_totality(semantics: Semantics) -> list[Problem]:
 def _worlds_left(semantics: Semantics) -> Mapping[str, list[int]]:
     """The worlds in which a run can leave each node; nodes that no run reaches are absent."""
     flow = semantics.flow
-    seen = {(flow.start, 0)}
-    waiting = [(flow.start, 0)]
+    waiting = [(flow.start, world) for world in semantics.starts]
+    seen = set(waiting)
     left: dict[str, dict[int, None]] = {}
     while waiting:
         name, arrived = waiting.pop()
@@ -62,8 +62,8 @@ def _not_total(semantics: Semantics, node: FlowNode, worlds: list[int]) -> list[
         why = f"its last branch goes to {last.to!r}, whose {visits} visits can be used up"
         hint = "End the list with an `otherwise` to a node without max_visits"
     else:
-        labels = [semantics.labels[world] for world in missing if world]
-        only_some = labels and len(missing) < len(worlds)
+        labels = semantics.labels(missing)
+        only_some = labels and set(labels) < set(semantics.labels(worlds))
         why = f"no branch is certain for {_listing(labels)}" if only_some else "no branch is certain to be taken"
         hint = "End the list with `otherwise`"
     return [Problem("SG132", f"the branches of {node.name!r} are not exhaustive: {why}", node.place, hint=hint)]
@@ -92,7 +92,7 @@ def _never_taken(semantics: Semantics, node: FlowNode, worlds: list[int]) -> lis
     return problems
 
 
-def _listing(labels: list[str]) -> str:
+def _listing(labels: Sequence[str]) -> str:
     shown = ", ".join(labels[:5])
     return f"{'intent' if len(labels) == 1 else 'intents'} {shown}" + (
         f" and {len(labels) - 5} more" if len(labels) > 5 else ""

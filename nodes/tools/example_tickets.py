@@ -1,6 +1,6 @@
 """The ticket desk: an example tool that is real, a SQLite table of tickets in the home folder."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypedDict
 
 from pydantic import Field
 
@@ -9,6 +9,22 @@ from sluicegate.storage.schemas import TICKETS
 from sluicegate.storage.sqlite import connect, transaction
 
 __all__ = ["CREATE_TICKET", "FIND_TICKETS"]
+
+
+class Ticket(TypedDict):
+    id: str
+    title: str
+    category: str
+    urgency: str
+    status: str
+
+
+class Found(TypedDict):
+    """Tickets; `list` has them as one text."""
+
+    count: int
+    tickets: list[dict[str, str]]
+    list: str
 
 
 @tool("create_ticket")
@@ -22,7 +38,7 @@ def create_ticket(
         Literal["low", "normal", "high"], Field(description="high only when work has stopped")
     ] = "normal",
     details: Annotated[str, Field(max_length=2000, description="what else matters")] = "",
-) -> dict[str, Any]:
+) -> Ticket:
     """Open a ticket. The same idempotency key gives the same ticket, also after a crash before the answer."""
     connection = connect(context.home / "tickets.sqlite", TICKETS)
     try:
@@ -48,7 +64,7 @@ def create_ticket(
 def find_tickets(
     context: ToolContext,
     words: Annotated[str, Field(min_length=2, max_length=100, description="words of the title")],
-) -> dict[str, Any]:
+) -> Found:
     """Find open tickets by words of their title, newest first, ten at most."""
     connection = connect(context.home / "tickets.sqlite", TICKETS)
     try:

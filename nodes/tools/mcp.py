@@ -142,7 +142,14 @@ def _tool(name: str, server: McpServer, one: Any) -> Tool:
         timeout_s=server.timeout_s + 5,
         retries=1 if harmless else 0,
         effects=not harmless,
+        results=_keys(getattr(one, "output_schema", None)),
     )
+
+
+def _keys(schema: Any) -> tuple[str, ...] | None:
+    """The keys of the results that fit a closed JSON Schema."""
+    closed = isinstance(schema, dict) and cast("dict[str, Any]", schema).get("additionalProperties") is False
+    return tuple(cast("dict[str, Any]", schema).get("properties", {})) if closed else None
 
 
 def _arguments(schema: dict[str, Any]) -> type[BaseModel]:

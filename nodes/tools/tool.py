@@ -5,10 +5,10 @@ A package registers its own by an entry point in the group ``sluicegate.tools`` 
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints, is_typeddict
 
 from pydantic import BaseModel, ConfigDict, create_model
 
@@ -36,16 +36,26 @@ class Tool:
     """How often a failed call is retried; only for tools whose repetition is harmless."""
     effects: bool = True
     """Whether it changes anything outside; a shadow run or a replay does not call one that does."""
+    results: tuple[str, ...] | None = None
+    """The keys of its result; None when they are not declared."""
 
     @property
     def schema(self) -> dict[str, Any]:
         return self.arguments.model_json_schema()
 
+    @property
+    def properties(self) -> Mapping[str, Mapping[str, Any]]:
+        """The JSON Schema of each argument."""
+        return self.schema.get("properties", {})
+
 
 def tool(
     name: str, *, timeout_s: float = 10.0, retries: int = 0, effects: bool = True
 ) -> Callable[[Callable[..., Any]], Tool]:
-    """Make a `Tool` of a typed function; annotate parameters with pydantic's `Field` for limits and descriptions."""
+    """Make a `Tool` of a typed function; annotate parameters with pydantic's `Field` for limits and descriptions.
+
+    A `TypedDict` as its return type declares the keys of its result.
+    """
 
     def register(function: Callable[..., Any]) -> Tool:
         hints = inspect.get_annotations(function, eval_str=True)
@@ -55,6 +65,8 @@ def tool(
             for parameter in parameters
         }
         arguments = create_model(f"{name}_arguments", __config__=ConfigDict(extra="forbid"), **fields)
-        return Tool(name, inspect.getdoc(function) or "", function, arguments, timeout_s, retries, effects)
+        doc, result = inspect.getdoc(function) or "", hints.get("return")
+        results = tuple(get_type_hints(result)) if is_typeddict(result) else None
+        return Tool(name, doc, function, arguments, timeout_s, retries, effects, results)
 
     return register

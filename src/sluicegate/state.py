@@ -114,12 +114,13 @@ class Policy(TypedDict):
     errors: list[str]
 
 
-class Route(TypedDict, total=False):
+class Route(TypedDict):
     threshold: float
     """The minimum confidence for the small model to answer this intent; conditions call it `router.threshold`."""
     artifact: str
     """Hash of the router artifact that decided."""
-    path: Path
+    path: NotRequired[Path]
+    """What the run used; only at its end."""
 
 
 class CacheLookup(TypedDict):

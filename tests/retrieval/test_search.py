@@ -154,7 +154,7 @@ async def test_only_readers_find_a_document(desk: Desk) -> None:
         "hr": "readers: role:hr",
         "finance": "readers: group:finance",
         "bob": "readers: user:bob",
-        "bare": "readers: [hr, finance]",
+        "both": "readers: [role:hr, group:finance]",
         "nobody": "readers: []",
     }
     for name, readers in who.items():
@@ -162,9 +162,9 @@ async def test_only_readers_find_a_document(desk: Desk) -> None:
     await desk.ingest()
     expected = {
         ("ann", (), ()): {"everyone"},
-        ("ann", ("hr",), ()): {"everyone", "hr", "bare"},
-        ("ann", ("finance",), ()): {"everyone", "bare"},
-        ("ann", (), ("finance",)): {"everyone", "finance", "bare"},
+        ("ann", ("hr",), ()): {"everyone", "hr", "both"},
+        ("ann", ("finance",), ()): {"everyone"},
+        ("ann", (), ("finance",)): {"everyone", "finance", "both"},
         ("bob", (), ()): {"everyone", "bob"},
         # names that try to be labels of another kind
         ("x", ("bob", "user:bob", "role:hr"), ("hr'", "everyone", "role:hr")): {"everyone"},
@@ -172,6 +172,13 @@ async def test_only_readers_find_a_document(desk: Desk) -> None:
     }
     for (name, roles, groups), names in expected.items():
         assert set(await desk.ids("salary bands", person(name, roles=roles, groups=groups))) == names
+
+
+async def test_a_document_with_a_bare_reader_is_reported_and_found_by_nobody(desk: Desk) -> None:
+    desk.write("pay.md", "---\nid: pay\napproved: true\nclearance: public\nreaders: [role:hr, hr]\n---\nsalary bands")
+    report = await desk.ingest()
+    assert any("write role:hr, group:hr or user:hr" in str(problem) for problem in report.problems)
+    assert await desk.ids("salary bands", person("ann", roles=("hr",), groups=("hr",))) == []
 
 
 async def test_clearance(desk: Desk) -> None:

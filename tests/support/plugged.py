@@ -9,6 +9,8 @@ import pytest
 from pydantic import BaseModel
 
 from sluicegate import plugins
+from sluicegate.graphs.conditions import conditions
+from sluicegate.graphs.conditions.fields import fields
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.registry import kinds
 
@@ -44,6 +46,14 @@ def plugged(*registered: NodeKind) -> Generator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plugins, "entry_points", listed)
-        kinds.cache_clear()
-        yield
-    kinds.cache_clear()
+        try:
+            _forget()
+            yield
+        finally:
+            _forget()
+
+
+def _forget() -> None:
+    """What was derived from the kinds, too."""
+    for derived in (kinds, fields, conditions._environment):
+        derived.cache_clear()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sluicegate.graphs.conditions.fields import fields
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.registry import BUILT_IN
 
@@ -79,20 +80,15 @@ class _Known:
     def reads(self, condition: str, /) -> frozenset[str]:
         return frozenset(ast.unparse(each) for each in ast.walk(_parsed(condition)) if isinstance(each, ast.Attribute))
 
-    def implied(self, condition: str, /) -> Mapping[str, object]:
-        parsed = _parsed(condition)
-        parts = parsed.values if isinstance(parsed, ast.BoolOp) and isinstance(parsed.op, ast.And) else [parsed]
-        return {
-            ast.unparse(part.left): part.comparators[0].value
-            for part in parts
-            if isinstance(part, ast.Compare)
-            and isinstance(part.ops[0], ast.Eq)
-            and isinstance(part.left, ast.Attribute)
-            and isinstance(part.comparators[0], ast.Constant)
-        }
-
 
 known = _Known()
+
+LISTED: Mapping[str, tuple[object, ...]] = {
+    name: (True, False) if field.type == "bool" else field.choices
+    for name, field in fields().items()
+    if field.type == "bool" or field.choices
+}
+"""Every value of the fields that have few of them."""
 
 
 _COMPARE: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {

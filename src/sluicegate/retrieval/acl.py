@@ -4,16 +4,15 @@
 again in Python on every hit. Both forms are here, next to each other, because they must mean the same.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, TypedDict, get_args
 
-from sluicegate.retrieval.config import Clearance
+from sluicegate.retrieval.config import EVERYONE, Clearance
 from sluicegate.state import Principal
 
 __all__ = [
-    "EVERYONE",
     "NEVER",
     "Document",
     "Readable",
@@ -21,11 +20,9 @@ __all__ = [
     "clearance_rank",
     "day_number",
     "quoted",
-    "reader_labels",
     "where",
 ]
 
-EVERYONE = "everyone"
 NEVER = 99991231
 """The day number of a document without an expiry date."""
 
@@ -100,17 +97,6 @@ def by_labels(principal: Principal, index: str) -> Readable:
         "max_rank": _RANKS[principal["clearance"]],
         "permits": lambda _document: True,
     }
-
-
-def reader_labels(readers: Iterable[str]) -> tuple[str, ...]:
-    """Labels of the readers that a document names; a bare name is a role or a group of that name."""
-    labels: set[str] = set()
-    for reader in readers:
-        if reader == EVERYONE or reader.startswith(("role:", "group:", "user:")):
-            labels.add(reader)
-        else:
-            labels.update((f"role:{reader}", f"group:{reader}"))
-    return tuple(sorted(labels))
 
 
 def clearance_rank(clearance: Clearance) -> int:

@@ -4,11 +4,14 @@ Defaults fail closed: a document without `approved` and `readers` is stored but 
 defaults for them.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-__all__ = ["ChunkConfig", "Clearance", "IndexConfig", "Language", "Reader"]
+from sluicegate.errors import nearest
+
+__all__ = ["EVERYONE", "ChunkConfig", "Clearance", "IndexConfig", "Language", "Reader"]
 
 Clearance = Literal["public", "internal", "confidential", "restricted"]
 """From the least to the most confidential."""
@@ -35,8 +38,20 @@ Language = Literal[
 ]
 """Languages with a stemmer and a stop word list."""
 
-Reader = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200)]
-"""``everyone``, ``role:NAME``, ``group:NAME`` or ``user:ID``; a bare name is a role or a group of that name."""
+
+def _labelled(reader: str) -> str:
+    if reader != EVERYONE and not re.fullmatch(r"(role|group|user):.*\S.*", reader):
+        meant = EVERYONE if nearest(reader, [EVERYONE]) else f"role:{reader}, group:{reader} or user:{reader}"
+        raise ValueError(f"the reader {reader!r} is none of {EVERYONE}, role:NAME, group:NAME, user:ID; write {meant}")
+    return reader
+
+
+EVERYONE = "everyone"
+
+Reader = Annotated[
+    str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200), AfterValidator(_labelled)
+]
+"""``everyone``, ``role:NAME``, ``group:NAME`` or ``user:ID``."""
 
 _OneOrMore = BeforeValidator(
     lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from sluicegate.errors import nearest
-from sluicegate.retrieval.acl import Document, day_number, reader_labels
+from sluicegate.retrieval.acl import Document, day_number
 from sluicegate.retrieval.config import Clearance, IndexConfig, Reader
 
 __all__ = ["DocumentFacts", "document", "parse", "split_front_matter"]
@@ -91,7 +91,8 @@ def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: s
         facts = DocumentFacts.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        raise ValueError(f"metadata {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from error
+        what = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"metadata {'.'.join(str(part) for part in first['loc'])}: {what}") from error
     readers = config.readers if facts.readers is None else facts.readers
     return Document(
         id=facts.id or file,
@@ -100,7 +101,7 @@ def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: s
         source=facts.source or file,
         owner=facts.owner or "",
         approved=config.approved if facts.approved is None else facts.approved,
-        readers=reader_labels(readers),
+        readers=tuple(sorted(set(readers))),
         clearance=facts.clearance or config.clearance,
         valid_until=day_number(facts.valid_until),
         tags=facts.tags,

@@ -9,9 +9,8 @@ import pytest
 from sluicegate.errors import Place, Problem
 from sluicegate.graphs import proofs
 from sluicegate.graphs.proofs import Guarantee, Waiver
-from sluicegate.graphs.proofs.dataflow import domains
 from sluicegate.graphs.proofs.flow import Flow
-from tests.support.proof_flows import INTENTS, flow, helpdesk, known, node
+from tests.support.proof_flows import INTENTS, LISTED, flow, helpdesk, known, node
 
 HIGH_ASKS = Guarantee(no=("respond",), without=("human-interrupt",), when="intent.risk == 'high'")
 STATED = (
@@ -40,7 +39,7 @@ def told(problems: list[Problem]) -> list[str]:
 
 
 def test_the_helpdesk_is_proved() -> None:
-    assert proofs.prove(helpdesk(), STATED, [], known, domains()) == []
+    assert proofs.prove(helpdesk(), STATED, [], known, LISTED) == []
 
 
 def test_a_cached_answer_for_every_risk_breaks_the_third_guarantee() -> None:
@@ -257,9 +256,29 @@ def test_a_fact_about_the_principal_holds_from_the_start() -> None:
         node("end", "respond"),
     )
     asked = Guarantee(no=("respond",), without=("human-interrupt",), when="principal.clearance == 'public'")
-    assert prove(drawn, [asked], [], known) == []
+    assert prove(drawn, [asked], [], known, LISTED) == []
     other = Guarantee(no=("respond",), without=("human-interrupt",), when="principal.clearance == 'internal'")
-    assert told(prove(drawn, [other], [], known))[0].startswith("SG134 guarantee broken")
+    [problem] = prove(drawn, [other], [], known, LISTED)
+    assert problem.message == (
+        f"guarantee broken: {other}; by the path a, end (a to end by otherwise), "
+        "for a run with principal.clearance 'internal'"
+    )
+
+
+def test_what_no_node_changes_is_still_known_at_the_next_node() -> None:
+    """Each node asks the same of the requester; a run cannot be of the public at one and not at the other."""
+    drawn = flow(
+        node("a", "x", ("principal.clearance == 'public'", "ask"), "b"),
+        node("ask", "human-interrupt", "b"),
+        node("b", "x", ("principal.clearance == 'public'", "end"), "no"),
+        node("end", "respond"),
+        node("no", "refuse"),
+    )
+    asked = Guarantee(no=("respond",), without=("human-interrupt",))
+    assert prove(drawn, [asked], [], known, LISTED) == []
+    changes = replace(drawn.nodes["ask"], writes=frozenset({"principal"}))
+    changed = replace(drawn, nodes={**drawn.nodes, "ask": changes})
+    assert "by the path a, b, end" in told(prove(changed, [asked], [], known, LISTED))[0]
 
 
 def test_a_fact_that_a_run_changes_proves_nothing() -> None:
@@ -357,7 +376,7 @@ HEEDLESS: dict[str, tuple[Flow, list[str]]] = {
 @pytest.mark.parametrize("shape", HEEDLESS)
 def test_a_verdict_is_heeded(shape: str) -> None:
     drawn, expected = HEEDLESS[shape]
-    problems = [each for each in proofs.prove(drawn, [], [], known, domains()) if each.severity == "error"]
+    problems = [each for each in proofs.prove(drawn, [], [], known, LISTED) if each.severity == "error"]
     assert told(problems) == [f"SG134 guarantee broken: {each}" for each in expected]
 
 
@@ -365,7 +384,7 @@ def test_a_broken_built_in_guarantee_has_a_place_and_a_mend() -> None:
     place = Place("workflow.yaml", 7, 3)
     gate = replace(node("p", "policy-check", "x"), place=place)
     drawn = flow(gate, node("x", "retrieve", "end"), END)
-    [problem] = proofs.prove(drawn, [], [], known, domains())
+    [problem] = proofs.prove(drawn, [], [], known, LISTED)
     assert problem.place == place
     assert problem.hint == (
         "Branch from 'p' where policy.verdict == 'deny', to nodes that do not lead to 'end'; "
@@ -376,9 +395,9 @@ def test_a_broken_built_in_guarantee_has_a_place_and_a_mend() -> None:
 def test_where_asks_only_of_runs_that_leave_so() -> None:
     drawn = flow(node("a", "output-check", ("checks.failed", "ask"), "end"), node("ask", "x", "end"), END)
     failed = Guarantee(every=("output-check",), where="checks.failed", reaches=("x",))
-    assert prove(drawn, [failed], [], known, domains()) == []
+    assert prove(drawn, [failed], [], known, LISTED) == []
     passed = Guarantee(every=("output-check",), where="!checks.failed", reaches=("x",))
-    assert told(prove(drawn, [passed], [], known, domains())) == [
+    assert told(prove(drawn, [passed], [], known, LISTED)) == [
         (
             "SG134 guarantee broken: every output-check where !checks.failed reaches x; by the path a, end "
             "(a to end by otherwise)"
@@ -389,9 +408,9 @@ def test_where_asks_only_of_runs_that_leave_so() -> None:
 def test_where_holds_at_an_end_too() -> None:
     drawn = flow(node("a", "output-check", "end"), END)
     never = Guarantee(every=("respond",), where="checks.failed && !checks.failed", reaches=("x",))
-    assert prove(drawn, [never], [], known, domains()) == []
+    assert prove(drawn, [never], [], known, LISTED) == []
     may = Guarantee(every=("respond",), where="checks.failed", reaches=("x",))
-    assert [problem.code for problem in prove(drawn, [may], [], known, domains())] == ["SG134"]
+    assert [problem.code for problem in prove(drawn, [may], [], known, LISTED)] == ["SG134"]
 
 
 def test_waivers() -> None:

@@ -32,9 +32,9 @@ def test_the_node_keeps_what_the_small_model_says(urgent: bool) -> None:
     services: Any = SimpleNamespace(models=model)
 
     async def visit() -> dict[str, Any]:
-        return await URGENCY.make("urgency", Urgency(key="now"))(state, services)
+        return await URGENCY.make("urgency", Urgency())(state, services)
 
-    assert asyncio.run(visit()) == {"extra": {"other": 1, "now": urgent}}
+    assert asyncio.run(visit()) == {"extra": {"other": 1, "urgent": urgent}}
     (request,) = model.asked
     assert request.role == "slm"
     assert request.messages[-1].content == "The server is down!"

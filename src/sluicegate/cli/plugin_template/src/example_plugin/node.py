@@ -22,8 +22,6 @@ class Urgency(BaseModel):
 
     model: str = "slm"
     """The role of the model that is asked."""
-    key: str = "urgent"
-    """The key under `extra` of the state, where plug-ins keep their data."""
 
 
 def _make(name: str, settings: Urgency) -> Node:
@@ -32,7 +30,7 @@ def _make(name: str, settings: Urgency) -> Node:
         request = ModelRequest(settings.model, messages, max_tokens=16, schema=_SCHEMA)
         # the call is checked by the policies and booked on the budget, as any call of a node is
         completion = await services.models.chat(request)
-        return {"extra": {**state.get("extra", {}), settings.key: completion.parsed["urgent"]}}
+        return {"extra": {**state.get("extra", {}), "urgent": completion.parsed["urgent"]}}
 
     return urgency
 
@@ -44,4 +42,5 @@ URGENCY = NodeKind(
     make=_make,
     writes=frozenset({"extra", "spend"}),
     effects=frozenset({"generates"}),
+    extra={"urgent": bool},
 )
