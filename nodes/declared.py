@@ -8,7 +8,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from sluicegate.errors import RunError
 from sluicegate.nodes.kind import Node, NodeKind
@@ -17,6 +17,9 @@ from sluicegate.services import Services
 from sluicegate.state import State
 
 __all__ = ["declared"]
+
+
+_STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 def declared(name: str, kind: NodeKind, node: Node) -> Node:
@@ -50,7 +53,7 @@ def _extra(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[
             hint = f"Declare it in {kind.name}, as extra={{{key!r}: TYPE}}"
             raise _broken(name, kind, f"wrote extra.{key}, which it does not declare", hint)
         try:
-            TypeAdapter(kind.extra[key], config={"strict": True}).validate_python(value)
+            TypeAdapter(kind.extra[key], config=_STRICT).validate_python(value)
         except ValidationError as error:
             what = f"wrote {type(value).__name__} as extra.{key}: {error.errors()[0]['msg']}"
             raise _broken(name, kind, what, f"Let {kind.name} write what it declares") from None

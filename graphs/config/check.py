@@ -9,7 +9,9 @@ from typing import Any
 from rich.text import Text
 
 from sluicegate.errors import CODES, ConfigError, Place, Problem
+from sluicegate.files import LINE_END, read_bounded
 from sluicegate.graphs.config.load import Workflow, inspect
+from sluicegate.graphs.config.source import MAX_BYTES
 from sluicegate.graphs.proofs import BUILT_IN
 
 __all__ = ["CheckReport", "as_json", "as_sarif", "as_text", "check", "exit_status", "workflow_files"]
@@ -115,11 +117,13 @@ class _Lines:
 
     def at(self, place: Place) -> str | None:
         if place.file not in self._files:
+            file = Path(place.file)
             try:
-                text = Path(place.file).read_text(encoding="utf-8-sig")
+                # a link to another folder leads to what is none of the workflow's
+                text = read_bounded(file, MAX_BYTES, within=[file.parent]).decode("utf-8-sig")
             except (OSError, ValueError):
                 text = ""
-            self._files[place.file] = text.split("\n")
+            self._files[place.file] = LINE_END.split(text)
         lines = self._files[place.file]
         return lines[place.line - 1] if 0 < place.line <= len(lines) else None
 

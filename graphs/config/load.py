@@ -16,6 +16,7 @@ from typing import Any, cast
 from pydantic import BaseModel
 
 from sluicegate.errors import ConfigError, Place, PolicyError, Problem
+from sluicegate.files import line_and_column, read_bounded
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.models import COMMON_NODE_KEYS, GuaranteeConfig, WorkflowConfig
@@ -149,8 +150,16 @@ def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]
     return sorted(dict.fromkeys(told), key=order)
 
 
+_MOST_BASES = 16
+"""How many files may stand one upon the other."""
+
+
 def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
-    """A file merged over those it extends."""
+    """A file merged over those it extends.
+
+    A base may lie anywhere, since a variant has a folder of its own, but it must be a workflow: of any other file
+    nothing is shown, not even what is wrong with it.
+    """
     source = read(path, plain_keys=_PLAIN_KEYS)
     base = cast("dict[str, Any]", source.data).get("extends") if isinstance(source.data, dict) else None
     if not isinstance(base, str):
@@ -164,11 +173,17 @@ def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
     if circular:
         way = " -> ".join(step.name for step in (*trail, target))
         return _with(source, Problem("SG118", f"circular extends: {way}", place))
+    if len(trail) > _MOST_BASES:
+        what, hint = f"extends more than {_MOST_BASES} files, one by the other", "Write one of them out"
+        return _with(source, Problem("SG118", what, place, hint=hint))
+    if target.suffix not in (".yaml", ".yml"):
+        what, hint = f"{base!r} is no workflow: its name does not end in .yaml", "Name a workflow file"
+        return _with(source, Problem("SG118", what, place, hint=hint))
     under = _read_with_bases(target, trail)
-    if not isinstance(under.data, dict):
-        missing = any(problem.code == "SG101" for problem in under.problems)
-        what = f"no workflow {base!r}" if missing else f"invalid base workflow {base!r}"
-        return _with(source, Problem("SG118", what, place), *(p for p in under.problems if p.code != "SG101"))
+    if not isinstance(under.data, dict) or not {"workflow", "extends"} & cast("dict[str, Any]", under.data).keys():
+        missing = next((problem.message for problem in under.problems if problem.code == "SG101"), "")
+        what = f"no workflow {base!r}: {missing}" if missing else f"{base!r} is no workflow"
+        return _with(source, Problem("SG118", what, place, hint=f"Check it by itself: sluicegate check {target}"))
     return overlay(source, under)
 
 
@@ -184,7 +199,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     kinds = check_kinds(config, faults)
     settings = _settings(config, kinds, faults)
     prompt_folders = tuple(folder / config.prompts for folder in folders)
-    prompts = _prompts(prompt_folders, faults)
+    prompts = _prompts(prompt_folders, folders, faults)
     known_tools = check_references(config, settings, prompts, folders, faults)
     check_placeholders(config, settings, kinds, prompts, known_tools, faults)
     tools = _tools(config, settings)
@@ -259,20 +274,25 @@ def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
     return settings
 
 
-def _prompts(folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedPrompt]:
+_MOST_OF_A_PROMPT = 1_000_000
+"""Bytes."""
+
+
+def _prompts(folders: Sequence[Path], within: Sequence[Path], faults: Faults) -> dict[str, ResolvedPrompt]:
     """The prompts by id, those managed in Langfuse with the text that it gives now."""
     found: dict[str, ResolvedPrompt] = {}
     for folder in reversed(folders):
         for file in sorted(folder.glob("*.md")):
             top = Place(str(file), 1, 1)
             try:
-                content = file.read_bytes()
+                content = read_bounded(file, _MOST_OF_A_PROMPT, within=within)
                 found[file.stem] = ResolvedPrompt(file, content, top)
                 content.decode()
             except OSError as error:
                 faults.problems.append(Problem("SG101", f"cannot read {file}: {error.strerror}", top))
             except UnicodeDecodeError as error:
-                place = replace(top, line=error.object.count(b"\n", 0, error.start) + 1)
+                before = error.object[: error.start].decode(errors="replace")
+                place = replace(top, line=line_and_column(before, len(before))[0])
                 faults.problems.append(Problem("SG109", "not UTF-8", place, hint="Save it as UTF-8"))
     fetch = langfuse_prompts()
     return {name: _managed(name, prompt, fetch, faults) for name, prompt in found.items()}

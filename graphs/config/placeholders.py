@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pydantic import BaseModel
 
 from sluicegate.errors import Place, Problem, nearest
+from sluicegate.files import line_and_column
 from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.config.references import called
 from sluicegate.graphs.config.resolved import ResolvedPrompt
@@ -51,9 +52,8 @@ def check_placeholders(
         text = found.content.decode(errors="replace")
         of = f"in the prompt of {node!r}" + (f", {found.version}" if found.version else "")
         for name, offset in placeholders(text):
-            before = text[:offset]
             # a text from elsewhere has no line here but the one that refers to it
-            within = Place(str(found.file), before.count("\n") + 1, offset - before.rfind("\n"))
+            within = Place(str(found.file), *line_and_column(text, offset))
             place = found.place if found.version else within
             if name not in fills and (place, name) not in told:
                 told.add((place, name))

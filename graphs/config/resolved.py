@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sluicegate.errors import ModelError, Place
+from sluicegate.files import read_bounded
 from sluicegate.nodes.tools.tool import Tool
 from sluicegate.observe.prompts import Fetch, Reference
 from sluicegate.policies.cedar.sources import PolicyFile
@@ -18,6 +19,8 @@ from sluicegate.policies.cedar.sources import PolicyFile
 __all__ = ["Input", "Resolved", "ResolvedArtifact", "ResolvedPrompt"]
 
 _CARD = "card.json"
+_MOST_OF_A_CARD = 50_000_000
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ class ResolvedArtifact:
     @classmethod
     def read(cls, folder: Path) -> "ResolvedArtifact":
         card = folder / _CARD
-        return cls(folder, _sha256(card.read_bytes()) if card.is_file() else None)
+        return cls(folder, _sha256(read_bounded(card, _MOST_OF_A_CARD)) if card.is_file() else None)
 
     def verify(self, folder: Path) -> None:
         """Raises `ModelError` SG311 when `folder` holds another artifact than the one that was loaded."""

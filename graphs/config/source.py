@@ -10,6 +10,7 @@ not part of the language; aliases are, within a bound on what they expand to.
 """
 
 import bisect
+import errno
 import math
 import re
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from typing import Any, TypeAlias
 import yaml
 
 from sluicegate.errors import Place, Problem
+from sluicegate.files import LINE_END, line_and_column, read_bounded
 
 __all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_VALUES", "Pointer", "Source", "SourceEntry", "read"]
 
@@ -91,9 +93,8 @@ class Source:
         start, raw, text = self.place(pointer), self.raw(pointer), self._text(pointer)
         position = _position(raw, text, offset)
         before = raw[:position]
-        line = start.line + before.count("\n")
-        column = start.column + position if line == start.line else position - before.rfind("\n")
-        return Place(start.file, line, column)
+        line, column = line_and_column(before, len(before))
+        return Place(start.file, start.line + line - 1, column if line > 1 else start.column + position)
 
     def _text(self, pointer: Pointer) -> str:
         value = self.data
@@ -106,7 +107,8 @@ def _position(raw: str, text: str, offset: int) -> int:
     """The position in `raw` of the character at `offset` of `text`, by walking both side by side."""
     position = 0
     if raw[:1] in ("|", ">"):
-        position = raw.find("\n") + 1
+        end = LINE_END.search(raw)
+        position = end.end() if end else 0
     elif raw[:1] in ("'", '"') and text[:1] != raw[0]:
         position = 1
     elif raw[:1] in ("'", '"'):
@@ -126,9 +128,10 @@ def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
     """Read a file. `plain_keys` are keys of the language itself that YAML 1.1 would read as something else."""
     name = str(path)
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        content = read_bounded(path, MAX_BYTES)
     except OSError as error:
+        if error.errno == errno.EFBIG:
+            return Source(path, problems=(Problem("SG108", f"larger than {MAX_BYTES:,} bytes", Place(name, 1, 1)),))
         why = "file not found" if isinstance(error, FileNotFoundError) else error.strerror or str(error)
         hint = None
         if isinstance(error, IsADirectoryError):
@@ -137,14 +140,11 @@ def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
         return Source(path, problems=(Problem("SG101", f"cannot read {path}: {why}", Place(name, 1, 1), hint=hint),))
     except ValueError as error:
         return Source(path, problems=(Problem("SG101", f"cannot read {path!r}: {error}"),))
-    if len(content) > MAX_BYTES:
-        problem = Problem("SG108", f"larger than {MAX_BYTES:,} bytes", Place(name, 1, 1))
-        return Source(path, problems=(problem,))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = content[: error.start].decode("utf-8-sig", "replace")
-        where = Place(name, before.count("\n") + 1, len(before) - before.rfind("\n"))
+        where = Place(name, *line_and_column(before, len(before)))
         problem = Problem("SG109", f"byte 0x{content[error.start]:02x} is not UTF-8", where, hint="Save it as UTF-8")
         return Source(path, problems=(problem,))
     return replace(_Reader(path, text, plain_keys).run(), contents={path: content})
@@ -180,6 +180,7 @@ class _Reader:
         self._size = 0
         self._top: Any = None
         self._documents = 0
+        self._starts = [0, *(end.end() for end in LINE_END.finditer(text))]
 
     def run(self) -> Source:
         try:
@@ -208,30 +209,31 @@ class _Reader:
         raise _StopReadingError
 
     def _place(self, mark: Any) -> Place:
-        return Place(self._name, mark.line + 1, mark.column + 1)
+        return self._at(mark.index)
+
+    def _at(self, offset: int) -> Place:
+        # YAML ends lines at more characters than editors do
+        line = bisect.bisect_right(self._starts, offset)
+        return Place(self._name, line, offset - self._starts[line - 1] + 1)
 
     def _syntax(self, error: yaml.MarkedYAMLError) -> None:
         mark = error.problem_mark or error.context_mark
         what = " ".join(filter(None, (error.problem, error.context and f"({error.context})")))
         place = self._place(mark) if mark else Place(self._name, 1, 1)
-        lines = self._text.rstrip().split("\n")
-        if place.line > len(lines):
+        end = self._at(len(self._text.rstrip()))
+        if place.line > end.line:
             # what is unclosed at the end of the file is reported where the text ends
-            place = Place(self._name, len(lines), len(lines[-1]) + 1)
-        tab = "\t" in lines[place.line - 1][: place.column]
+            place = end
+        first = self._starts[place.line - 1]
+        tab = "\t" in self._text[first : first + place.column]
         self._note("SG102", what or "not valid YAML", place, "Indent with spaces, not with tabs" if tab else None)
 
     def _unprintable(self, error: yaml.reader.ReaderError) -> None:
         found = re.search(
             r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]", self._text
         )
-        at = found.start() if found else 0
-        starts = [0, *(match.end() for match in re.finditer("\n", self._text))]
-        line = bisect.bisect_right(starts, at)
         what = f"the character U+{ord(found[0]):04X} is not allowed in YAML" if found else str(error.reason)
-        self._note(
-            "SG102", what, Place(self._name, line, at - starts[line - 1] + 1), "Remove it, or escape it in quotes"
-        )
+        self._note("SG102", what, self._at(found.start() if found else 0), "Remove it, or escape it in quotes")
 
     def _handle(self, event: Any) -> None:
         if isinstance(event, yaml.ScalarEvent):

@@ -5,14 +5,16 @@ words. Only Cedar itself decides what a policy means.
 """
 
 import json
+import os
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from sluicegate.errors import Place, PolicyError
+from sluicegate.files import LINE_END, read_bounded
 from sluicegate.policies.config import PolicyConfig
 
 __all__ = ["BASE", "CedarToken", "PolicyFile", "PolicyText", "base_schema", "policy_files"]
@@ -110,12 +112,18 @@ def policy_files(folder: Path | None = None, config: PolicyConfig | None = None)
             raise PolicyError(
                 "SG201", f"no policy file matches {pattern!r} in {folder}", hint="Correct `policy: files:` or add it"
             )
-        files += [_read(path, path.relative_to(folder).as_posix()) for path in found]
+        files += [_read(path, os.path.relpath(path, folder).replace(os.sep, "/"), [folder]) for path in found]
     return files
 
 
-def _read(path: Path, name: str) -> PolicyFile:
+_MOST = 1_000_000
+"""Bytes of one policy file."""
+
+
+def _read(path: Path, name: str, within: Sequence[Path] = ()) -> PolicyFile:
     try:
-        return PolicyFile(name, path.read_text(encoding="utf-8"), path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError("SG201", f"cannot read {path}: {error}", hint="Save it as UTF-8 text") from error
+        return PolicyFile(name, LINE_END.sub("\n", read_bounded(path, _MOST, within=within).decode()), path)
+    except OSError as error:
+        raise PolicyError("SG201", f"cannot read {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PolicyError("SG201", f"cannot read {path}: it is not UTF-8", hint="Save it as UTF-8 text") from error

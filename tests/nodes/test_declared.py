@@ -1,6 +1,6 @@
 """A node is held to what its kind declares, at every visit."""
 
-from typing import Any
+from typing import Any, Literal, cast
 
 import pytest
 
@@ -12,6 +12,7 @@ from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes._settings import NoSettings
+from sluicegate.nodes.declared import declared
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.policy_check import PolicyCheck
@@ -122,3 +123,28 @@ async def test_an_end_says_how_a_run_ended_and_nothing_else_of_it(own_home: Any)
         outcome = await made.run("Hello", ANN, run="r-1")
     assert outcome.status == "refused"
     assert (outcome.state["run"]["id"], outcome.state["run"]["visits"]) == ("r-1", {"c": 1, "e": 1})
+
+
+EXTRA = {"large": bool, "grams": float, "colour": Literal["red", "blue"]}
+
+
+@pytest.mark.parametrize(
+    ("written", "wrong"),
+    [
+        ({"larg": True}, r"wrote extra.larg, which it does not declare"),
+        ({"large": "no"}, r"wrote str as extra.large"),
+        ({"large": 0}, r"wrote int as extra.large"),
+        ({"grams": float("nan")}, r"wrote float as extra.grams"),
+        ({"colour": "green"}, r"wrote str as extra.colour"),
+    ],
+)
+async def test_what_is_under_extra_is_what_is_declared(written: dict[str, Any], wrong: str) -> None:
+    node = declared("n", kind("weigh", {"extra"}, extra=EXTRA), returning({"extra": written}))
+    with pytest.raises(RunError, match=wrong) as caught:
+        await node(cast("Any", {"extra": {"other": 1}}), services())
+    assert caught.value.code == "SG628"
+
+
+async def test_what_others_wrote_under_extra_stays() -> None:
+    node = declared("n", kind("weigh", {"extra"}, extra=EXTRA), returning({"extra": {"large": True}}))
+    assert await node(cast("Any", {"extra": {"other": 1}}), services()) == {"extra": {"other": 1, "large": True}}

@@ -2,13 +2,12 @@
 
 import getpass
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit, write
 
 if TYPE_CHECKING:
     from sluicegate.observe.audit.verify import AuditVerdict
@@ -195,7 +194,7 @@ def _write(out: Path | None, text: str) -> None:
     if out:
         out.write_text(text, encoding="utf-8")
     else:
-        sys.stdout.write(text)
+        write(text)
 
 
 def _read(path: Path) -> Any:

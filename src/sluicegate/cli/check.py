@@ -1,7 +1,5 @@
 """`sluicegate check`: validate workflows and prove their guarantees."""
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -27,7 +25,7 @@ def check(
     if as_json or format == "json":
         emit(checking.as_json(reports))
     elif format == "sarif":
-        sys.stdout.write(json.dumps(checking.as_sarif(reports), ensure_ascii=False, indent=2) + "\n")
+        emit(checking.as_sarif(reports))
     else:
         screen = console()
         for report in reports:

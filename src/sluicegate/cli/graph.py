@@ -1,13 +1,12 @@
 """`sluicegate graph`: draw a workflow's graph."""
 
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, emit, notes
+from sluicegate.cli._support.console import AsJson, emit, notes, write
 from sluicegate.errors import RunError
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ def graph(
         nodes = len(workflow.flow.nodes)
         notes().print(f"{out}: {nodes} nodes, {sum(len(node.edges) for node in workflow.flow.nodes.values())} branches")
     else:
-        sys.stdout.write(drawn)
+        write(drawn)
 
 
 _ENDINGS = {

@@ -2,13 +2,12 @@
 
 import getpass
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, console, emit
+from sluicegate.cli._support.console import AsJson, console, emit, write
 
 if TYPE_CHECKING:
     from sluicegate.observe.incidents import Incident, Incidents
@@ -94,7 +93,7 @@ def export(
     if out:
         out.write_text(text, encoding="utf-8")
     else:
-        sys.stdout.write(text)
+        write(text)
 
 
 def _incidents(*, audited: bool = False) -> "Incidents":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, console, emit, notes
+from sluicegate.cli._support.console import AsJson, console, emit, notes, write
 from sluicegate.cli._support.options import Since, since_ns
 from sluicegate.errors import RunError, SluicegateError
 
@@ -145,7 +145,7 @@ def tail(
         if seen(store.run(span["run_id"]))["run"].get("withheld"):
             span |= {"attributes": without_texts(span["attributes"]), "message": ""}
         if as_json:
-            sys.stdout.write(json.dumps(span, ensure_ascii=False) + "\n")
+            write(json.dumps(span, ensure_ascii=False) + "\n")
             sys.stdout.flush()
         else:
             screen.print(span_line(span["run_id"], span), soft_wrap=True)
@@ -192,7 +192,8 @@ def export(
         return
     lines = (json.dumps(document, ensure_ascii=False) + "\n" for document in documents)
     if out is None:
-        sys.stdout.writelines(lines)
+        for line in lines:
+            write(line)
     else:
         _write(out, "".join(lines))
         notes().print(f"{out}: {len(rows)} runs")

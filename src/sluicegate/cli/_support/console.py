@@ -1,47 +1,93 @@
 """Output of all commands: one console, one JSON form, one way to show an error.
 
 Results go to standard output, everything else (progress, warnings, errors) to standard error, so that `--json` can be
-piped.
+piped. What is printed may come from anywhere (a file, a requester, a model, a tool), so control characters, which a
+terminal obeys, are shown and not sent.
 """
 
+import functools
 import json
 import logging
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
     from rich.progress import Progress
+    from rich.segment import Segment
 
     from sluicegate.errors import SluicegateError
 
-__all__ = ["AsJson", "console", "emit", "fail", "notes", "progress", "show_warnings", "this_machine_only"]
+__all__ = [
+    "AsJson",
+    "console",
+    "emit",
+    "fail",
+    "notes",
+    "progress",
+    "show_warnings",
+    "this_machine_only",
+    "write",
+]
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 """The type of every command's `--json` option."""
 
 
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+"""What a terminal obeys or turns around, but for tabs and ends of lines; and halves of pairs, which it cannot take."""
+
+
+def _visible(text: str) -> str:
+    """The text with control characters written as JSON and Python write them, such as ``\\u001b``."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+@functools.cache
+def _shown() -> type["Console"]:
+    from rich.console import Console
+    from rich.segment import Segment
+
+    class Shown(Console):
+        """The one way to the terminal: every text of every renderable comes by here."""
+
+        def render(self, renderable: Any, options: Any = None) -> "Iterable[Segment]":
+            for segment in super().render(renderable, options):
+                if segment.control or not _CONTROL.search(segment.text):
+                    yield segment
+                else:
+                    yield Segment(_visible(segment.text), segment.style)
+
+    return Shown
+
+
 def console() -> "Console":
     """The console for results."""
-    from rich.console import Console
-
     # a pipe gets whole lines: tables cut at 80 columns would lose what a script greps for
-    return Console(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")))
+    return _shown()(highlight=False, width=None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120")))
 
 
 def notes() -> "Console":
     """The console for progress, warnings and errors."""
-    from rich.console import Console
-
-    return Console(stderr=True, highlight=False)
+    return _shown()(stderr=True, highlight=False)
 
 
 def emit(value: Any) -> None:
     """Print `value` as one JSON document."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+    write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
+
+
+def write(text: str) -> None:
+    """Print a document as it is, but for control characters."""
+    sys.stdout.write(_visible(text))
 
 
 def this_machine_only(what: str) -> None:

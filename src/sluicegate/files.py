@@ -1,0 +1,72 @@
+"""Files that anybody may have written: read within bounds, and the position of a character in their text."""
+
+import errno
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["ALLOWED", "LINE_END", "line_and_column", "read_bounded"]
+
+ALLOWED = "SLUICEGATE_WORKFLOW_FILES"
+"""Environment variable: folders, separated as in PATH, whose files a workflow may name besides those of its own."""
+
+LINE_END = re.compile(r"\r\n|\n|\r")
+"""What editors show as the end of a line; YAML and Python's `splitlines` know more of them."""
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def read_bounded(path: Path, limit: int, *, within: Iterable[Path] = ()) -> bytes:
+    """The bytes of a regular file; nothing is read of any other, nor of a larger one.
+
+    `within` are the folders that it must be in, links followed, unless `ALLOWED` names others; none for any place.
+    Raises `OSError`, whose `strerror` says what is wrong: EFBIG for a larger file, EPERM for one outside.
+    """
+    folders = list(within)
+    if folders:
+        folders += [Path(folder) for folder in os.environ.get(ALLOWED, "").split(os.pathsep) if folder]
+        real = path.resolve()
+        if not any(real.is_relative_to(folder.resolve()) for folder in folders):
+            raise PermissionError(errno.EPERM, f"it lies outside the workflow's folder; {ALLOWED} may allow its folder")
+    _regular(path.stat(), limit)
+    # what was a file a moment ago may be a pipe now, on which an ordinary open would wait
+    with open(path, "rb", opener=_at_once) as file:
+        _regular(os.fstat(file.fileno()), limit)
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, _too_large(limit))
+    return content
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _regular(found: os.stat_result, limit: int) -> None:
+    kind = stat.S_IFMT(found.st_mode)
+    if kind == stat.S_IFDIR:
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if kind != stat.S_IFREG:
+        raise OSError(errno.EINVAL, f"it is {_KINDS.get(kind, 'no regular file')}")
+    if found.st_size > limit:
+        raise OSError(errno.EFBIG, _too_large(limit))
+
+
+def _too_large(limit: int) -> str:
+    return f"larger than {limit:,} bytes"
+
+
+def line_and_column(text: str, offset: int) -> tuple[int, int]:
+    """The position of the character at `offset`, as editors count, from 1."""
+    line, start = 1, 0
+    for end in LINE_END.finditer(text, 0, offset):
+        line, start = line + 1, end.end()
+    return line, offset - start + 1

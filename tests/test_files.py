@@ -1,0 +1,63 @@
+"""Files that anybody may have written: what is read of them, and where a character stands."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from sluicegate.files import ALLOWED, line_and_column, read_bounded
+
+
+def test_no_more_than_the_limit_is_read_of_a_regular_file(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"12345")
+    assert read_bounded(file, 5) == b"12345"
+    with pytest.raises(OSError, match="larger than 4 bytes") as caught:
+        read_bounded(file, 4)
+    assert caught.value.errno == errno.EFBIG
+
+
+def test_of_a_huge_file_nothing_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "file"
+    with file.open("wb") as sparse:
+        sparse.truncate(1_500_000_000)
+    monkeypatch.setattr(os, "open", lambda *_args, **_more: pytest.fail("it was opened"))
+    with pytest.raises(OSError, match="larger than 1,000,000 bytes"):
+        read_bounded(file, 1_000_000)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        for path, kind in [
+            (tmp_path, "a folder"),
+            (tmp_path / "pipe", "a pipe"),
+            (tmp_path / "socket", "a socket"),
+            (Path("/dev/zero"), "a device"),
+        ]:
+            with pytest.raises(OSError, match=f"it is {kind}"):
+                read_bounded(path, 100)
+
+
+def test_a_file_outside_is_refused_through_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "file").write_text("secret")
+    (tmp_path / "own" / "link").symlink_to(tmp_path / "other" / "file")
+    (tmp_path / "own" / "folder").symlink_to(tmp_path / "other")
+    outside = [tmp_path / "own" / name for name in ("link", "folder/file", "../other/file")]
+    for path in outside:
+        with pytest.raises(PermissionError, match="outside the workflow's folder"):
+            read_bounded(path, 100, within=[tmp_path / "own"])
+    monkeypatch.setenv(ALLOWED, os.pathsep.join([str(tmp_path / "else"), str(tmp_path / "other")]))
+    assert {read_bounded(path, 100, within=[tmp_path / "own"]) for path in outside} == {b"secret"}
+
+
+def test_lines_end_as_editors_show_them() -> None:
+    text = "a\u2028b\x85c\r\nd\re\n\x0bf"
+    assert [line_and_column(text, text.index(letter)) for letter in "abcdef"] == [
+        (1, 1), (1, 3), (1, 5), (2, 1), (3, 1), (4, 2),
+    ]  # fmt: skip
