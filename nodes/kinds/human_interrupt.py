@@ -7,11 +7,11 @@ Whether that person may decide is checked here once more, because a resume value
 import json
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 from pydantic import Field
 
-from sluicegate.errors import RunError
+from sluicegate.errors import RunError, nearest
 from sluicegate.models.structured import checked
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
@@ -34,10 +34,15 @@ __all__ = [
 ]
 
 
+Verdict = Literal["approve", "edit", "reject", "timeout"]
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+
+
 class HumanVerdict(TypedDict):
     """What resumes a waiting run."""
 
-    verdict: Literal["approve", "edit", "reject", "timeout"]
+    verdict: Verdict
     principal: Principal | None
     """Who decided; None only for a timeout."""
     reason: str
@@ -139,6 +144,11 @@ def edited(
 ) -> dict[str, Any] | None:
     """The arguments that a tool is called with after this verdict at `node`; None where an edit changes a text, or the
     verdict is no edit. Raises `RunError` SG626 when nothing would come of what the person gave."""
+    if verdict not in VERDICTS:
+        # a condition that lists the others would take any word for an approval
+        near = nearest(verdict, VERDICTS)
+        hint = f"Use {near}" if near else f"Use one of {', '.join(VERDICTS)}"
+        raise RunError("SG626", f"{verdict!r} is no verdict", hint=hint)
     if verdict != "edit":
         if text or changes:
             raise RunError(

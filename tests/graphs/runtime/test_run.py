@@ -119,6 +119,18 @@ async def test_decision_in_another_runner(own_home: Path, verdict: str, text: st
     assert outcome.state["approval"]["draft"] == "Opened T-1."
 
 
+@pytest.mark.parametrize("verdict", ["approved", "", "APPROVE", "allow", "rejct", "timeout "])
+async def test_only_the_four_verdicts_decide(own_home: Path, verdict: str) -> None:
+    """A condition that lists the verdicts against an answer would let any other word through."""
+    made = runner(own_home, services(**RISKY))
+    run = (await made.run("Give me access", ANN)).run
+    with pytest.raises(RunError, match="is no verdict") as caught:
+        await made.decide(run, verdict, LEAD)
+    assert caught.value.code == "SG626"
+    assert made.waiting(run)
+    assert (await made.decide(run, "reject", LEAD)).status == "refused"
+
+
 async def test_deciding_twice_is_refused(own_home: Path) -> None:
     made = runner(own_home, services(**RISKY))
     run = (await made.run("Give me access", ANN)).run
