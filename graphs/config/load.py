@@ -181,8 +181,10 @@ def _read_with_bases(path: Path, below: tuple[Path, ...] = ()) -> Source:
         return _with(source, Problem("SG118", what, place, hint=hint))
     under = _read_with_bases(target, trail)
     if not isinstance(under.data, dict) or not {"workflow", "extends"} & cast("dict[str, Any]", under.data).keys():
-        missing = next((problem.message for problem in under.problems if problem.code == "SG101"), "")
-        what = f"no workflow {base!r}: {missing}" if missing else f"{base!r} is no workflow"
+        unread = next((problem.message for problem in under.problems if problem.code == "SG101"), "")
+        if unread.endswith("file not found"):
+            return _with(source, Problem("SG118", f"no workflow {base!r}", place))
+        what = f"no workflow {base!r}: {unread}" if unread else f"{base!r} is no workflow"
         return _with(source, Problem("SG118", what, place, hint=f"Check it by itself: sluicegate check {target}"))
     return overlay(source, under)
 

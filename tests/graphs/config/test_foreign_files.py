@@ -93,7 +93,7 @@ def test_a_thousand_bases_are_too_many(folder: Path) -> None:
 def test_lines_are_counted_as_editors_show_them(folder: Path, end: str) -> None:
     text = (FOLDER / "workflow.yaml").read_text().replace("kind: cache-lookup", "kind: cache-lookpu")
     line = next(number for number, one in enumerate(text.split("\n"), start=1) if "lookpu" in one)
-    odd = "# \u2028 \x85 \u2029 in a comment"
+    odd = "# YAML ends a line\u2028# here,\x85# here\u2029# and here"
     (folder / "workflow.yaml").write_bytes(f"{odd}\n{text}".replace("\n", end).encode())
     problem = next(one for one in inspect(folder / "workflow.yaml")[1] if one.code == "SG110")
     assert problem.place is not None
