@@ -64,11 +64,12 @@ def table(columns: Sequence[str], *rows: Sequence[object]) -> Table:
 
 def record(name: str, title: str, about: str, tables: Sequence[Table]) -> None:
     """Write the result of the running benchmark, of this machine and now."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--record"]
+    # as it was started: a benchmark may set `sys.argv` for what it runs
+    script, *arguments = (argument for argument in sys.orig_argv[1:] if argument != "--record")
     result: Result = {
         "title": title,
         "about": " ".join(about.split()),
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *arguments]),
+        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *arguments]),
         "measured": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "machine": machine(),
