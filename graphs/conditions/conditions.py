@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sluicegate.errors import ConfigError, Place, Problem, nearest
+from sluicegate.errors import ConfigError, Place, Problem, RunError, nearest
 from sluicegate.graphs.conditions.expression import Term, parse_checked, walk
 from sluicegate.graphs.conditions.fields import UNSET, Field, fields
 from sluicegate.state import Tags
@@ -42,13 +42,24 @@ class Condition:
         return f"Condition({self.text!r})"
 
     def evaluate(self, state: Mapping[str, Any]) -> bool:
-        """Whether it certainly holds in `state`."""
+        """Whether it certainly holds in `state`; what is not there, a field or a key of a map, is unknown.
+
+        Raises `RunError` SG632 where it cannot be evaluated: a text compared with a number, an overflow.
+        """
         data: dict[str, Any] = {}
         for name, read in self._fields:
             value = read(state)
             if value is not UNSET:
                 data[name] = value
-        return self._expression.eval(data=data).value() is True
+        try:
+            value = self._expression.eval(data=data).value()
+        except (RuntimeError, ValueError, OverflowError, TypeError, RecursionError) as error:
+            value = str(error)
+        # the library gives an error as its text
+        if isinstance(value, str) and not value.startswith(_UNKNOWN):
+            hint = "Ask for what it needs before it compares, such as type(x) == int, or correct what writes the field"
+            raise RunError("SG632", f"condition {self.text!r} cannot be evaluated: {value}", hint=hint)
+        return value is True
 
     def values(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Every field it reads with the value it has; None for one that is not written yet."""
@@ -139,6 +150,9 @@ class Conditions:
             what, place = f"{field} {is_never} {constant.value!r}", locate(constant.offset)
             yield Problem("SG123", what, place, choices, nearest(constant.value, choices))
 
+
+_UNKNOWN = ('UNKNOWN: No value with name "', "NOT_FOUND: Key not found in map")
+"""How the library begins to say that a field has no value, or a map no such key."""
 
 _ORDERS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 

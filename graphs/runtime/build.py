@@ -23,6 +23,7 @@ from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.registry import kinds
 from sluicegate.observe.tracing.span_attributes import node_attributes
+from sluicegate.plain_data import plain
 from sluicegate.services import Services
 from sluicegate.state import Branch, State, TrailEntry
 
@@ -133,7 +134,7 @@ def _step(
         entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
         with services.tracer.node(name, node.kind, observation, visit=visit) as span:
             try:
-                update = await governed(run_node, entered, services)
+                update, cleaned = plain(await governed(run_node, entered, services))
                 after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
                 if "tool_calls" in update:
                     after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
@@ -161,6 +162,8 @@ def _step(
         entry: TrailEntry = {
             "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
         }  # fmt: skip
+        if cleaned:
+            entry["cleaned"] = cleaned
         return {"run": entered["run"], **update, **_earlier(entered, update), "trail": [entry]}
 
     return step

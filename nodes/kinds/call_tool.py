@@ -9,6 +9,7 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.writing.generation import said
+from sluicegate.plain_data import plain
 from sluicegate.services import Services
 from sluicegate.state import State, ToolCall
 
@@ -48,7 +49,7 @@ def _make(name: str, settings: CallTool) -> Node:
         call = _call(tool, arguments, key, result.status, result.value, result.error, result.ms)
         if result.status != "done" or settings.say is None:
             return {"tool_calls": [call]}
-        values = {f"result.{field}": str(value) for field, value in _fields(result.value).items()}
+        values = {f"result.{field}": str(value) for field, value in _fields(plain(result.value)[0]).items()}
         answer = said(name, fill(settings.say, {**values, **{k: str(v) for k, v in arguments.items()}}))
         return {"tool_calls": [call], "answer": answer}
 

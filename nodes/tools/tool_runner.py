@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from sluicegate.errors import ConfigError, Problem, nearest
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext
+from sluicegate.plain_data import plain
 from sluicegate.services import ToolResult
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import TOOL_CALLS
@@ -78,7 +79,7 @@ class ToolRunner:
             else:
                 ms = (time.perf_counter() - started) * 1000
                 await self._calls.call(
-                    self._remember, (key, found.name, run, json.dumps(value, ensure_ascii=False), ms)
+                    self._remember, (key, found.name, run, json.dumps(plain(value)[0], ensure_ascii=False), ms)
                 )
                 return ToolResult("done", value, ms=ms)
         return ToolResult("failed", error=error, ms=(time.perf_counter() - started) * 1000)

@@ -134,6 +134,7 @@ CODES: dict[str, str] = {
     "SG629": "run took more steps than its workflow allows",
     "SG630": "the home belongs to another user",
     "SG631": "score is not a finite number",
+    "SG632": "condition cannot be evaluated",
 }
 
 

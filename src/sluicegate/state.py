@@ -276,6 +276,8 @@ class TrailEntry(TypedDict):
     at: str
     ms: float
     branch: Branch
+    cleaned: NotRequired[list[str]]
+    """What was replaced in what the node wrote, since no part of a run can hold it."""
 
 
 class Run(TypedDict):

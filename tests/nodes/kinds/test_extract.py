@@ -92,8 +92,9 @@ def test_rules_for_fields_that_there_are_not_are_told(tmp_path: Path, monkeypatc
 
 
 def test_a_yes_or_no_that_nothing_can_state_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    [warning] = checked(tmp_path, monkeypatch, "{urgency: derived}").warnings
-    assert (warning.code, "'hurt'" in warning.message) == ("SG107", True)
+    warnings = checked(tmp_path, monkeypatch, "{urgency: derived}").warnings
+    [warning] = [one for one in warnings if one.code == "SG107"]
+    assert "'hurt'" in warning.message
 
 
 async def test_the_trail_and_the_trace_say_what_was_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
