@@ -6,7 +6,8 @@ Both answer the same questions through the same steps: classify, gate (two guard
 a guard on each passage, quoted answer, six guards on it, reply. Models answer at once: embeddings are those of the
 embedded encoders, looked up by their text, and the small model picks the first sentence. Index, policies, guards, audit
 and SQLite files are real. The graph written by hand (`hand_written.py`) has LangGraph's SQLite saver, Langfuse's
-callback handler and guardrails-ai; ``ours, with Langfuse`` is ours with the same loopback server for its traces.
+callback handler and guardrails-ai; ``ours, with Langfuse`` is ours with the same loopback server for its traces, and
+``LangGraph alone`` is the graph written by hand with nodes that do nothing: what no mending of ours can save.
 
 Each variant is a process of its own and they take turns, a batch each; figures are medians over batches. CPU is that of
 all threads. Shares of rooms come from extra batches in which a profiling timer looks at every thread's stack and books
@@ -53,7 +54,7 @@ RISKY = "I clicked on a phishing link and entered my password"
 """Of a high-risk class: what is drafted waits for a person."""
 WAITING = (0, 100, 1_000)
 """Runs that wait for a person while the service sweeps."""
-VARIANTS = ("ours", "ours, with Langfuse", "by hand")
+VARIANTS = ("ours", "ours, with Langfuse", "by hand", "LangGraph alone")
 
 Once = Callable[[int], Awaitable[None]]
 
@@ -115,10 +116,10 @@ def ours() -> Once:
     return once
 
 
-def by_hand() -> Once:
+def by_hand(*, empty: bool = False) -> Once:
     from benchmarks import hand_written
 
-    return hand_written.graph(Path(os.environ["SLUICEGATE_HOME"]), instant_models(), numbered)
+    return hand_written.graph(Path(os.environ["SLUICEGATE_HOME"]), instant_models(), numbered, empty=empty)
 
 
 # --- what a batch takes ---
@@ -223,7 +224,7 @@ def child(variant: str, home: str, langfuse: str, runs: int, pipe: Any) -> None:
 
     async def work() -> None:
         nonlocal count
-        once = (by_hand if variant == "by hand" else ours)()
+        once = ours() if variant.startswith("ours") else by_hand(empty=variant == "LangGraph alone")
 
         async def batch(size: int) -> float:
             nonlocal count
@@ -346,7 +347,7 @@ def measure(runs: int, batches: int) -> dict[str, Any]:
             ingesting = context.Process(target=ingest, args=(home,))
             ingesting.start()
             ingesting.join(300)
-            variants[name] = Variant(name, home, "" if name == "ours" else url, runs)
+            variants[name] = Variant(name, home, "" if name in ("ours", "LangGraph alone") else url, runs)
         times: dict[str, list[float]] = {name: [] for name in variants}
         for _ in range(batches):
             for name, variant in variants.items():
@@ -366,7 +367,7 @@ def measure(runs: int, batches: int) -> dict[str, Any]:
             variant.end()
     stop.set()
     hand = result["by hand"]
-    for name in VARIANTS[:2]:
+    for name in (each for each in VARIANTS if each != "by hand"):
         result[name]["cpu_ratio"] = round(result[name]["cpu_ms"] / hand["cpu_ms"], 2)
         result[name]["kept_ratio"] = round(result[name]["kept"]["KB"] / hand["kept"]["KB"], 2)
     return result

@@ -87,14 +87,11 @@ def _copy(path: Path, memory: sqlite3.Connection) -> None:
         disk.close()
 
 
-def written_at(path: Path) -> tuple[tuple[int, int, int] | None, ...]:
-    """Changes whenever a process writes to a database; without a lock, which `PRAGMA data_version` takes each time."""
-    return tuple(map(_stamp, (path, path.with_name(f"{path.name}-wal"))))
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def written_at(path: Path) -> tuple[int, int, int] | None:
+    """Changes whenever a process writes to a database that this one has open: whatever is written, its log is first.
+    Takes no lock, as `PRAGMA data_version` does each time."""
     try:
-        status = path.stat()
+        status = path.with_name(f"{path.name}-wal").stat()
     except OSError:
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

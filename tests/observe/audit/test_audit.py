@@ -383,6 +383,14 @@ def test_no_word_and_no_name_is_in_the_log(make: Any, folder: Path) -> None:
     assert log.payloads.names()[body["people"]["approver"]] == "bob@example.com"
 
 
+def test_a_person_whom_another_process_erased_is_known_no_longer(make: Any) -> None:
+    log, other = make(), make()
+    before = log.payloads.person("alice")
+    assert log.payloads.person("alice") == before
+    assert other.erase("alice", by="dpo") == 0
+    assert log.payloads.person("alice").pseudonym != before.pseudonym
+
+
 def test_one_person_is_erased_without_breaking_the_chain(make: Any, folder: Path) -> None:
     log, other = make(texts="kept"), make(texts="kept")
     for who in ("alice", "bob"):

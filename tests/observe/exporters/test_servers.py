@@ -320,6 +320,31 @@ class Stuck:
     def close(self) -> None: ...
 
 
+def test_runs_that_end_together_share_a_request() -> None:
+    from sluicegate.observe.tracing.spans import Record
+
+    class Counting(Stuck):
+        def __init__(self) -> None:
+            self.sent: list[int] = []
+
+        def send(self, traces: list[Trace]) -> Rejected | None:
+            self.sent.append(len(traces))
+            return None
+
+    info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)
+    sender = Counting()
+    exporter = QueuedExporter(sender, batch=4, linger_s=600)
+    for _ in range(3):
+        exporter.offer(Trace(info, [Record("1", "", "n", "span", {})], []))
+    assert exporter.flush(60)
+    assert sender.sent == [3], "a flush waits for nobody else"
+    for _ in range(4):
+        exporter.offer(Trace(info, [Record("1", "", "n", "span", {})], []))
+    until(lambda: exporter.report().waiting == 0)
+    assert sender.sent == [3, 4], "a full batch does not linger"
+    exporter.close(0.1)
+
+
 def test_a_full_queue_drops_and_counts() -> None:
     exporter = QueuedExporter(Stuck(), capacity=10, first_pause_s=30)
     info = RunInfo("r", "t", "w", "1", "d", "", "", "e", "r", False)

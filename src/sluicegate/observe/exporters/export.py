@@ -50,7 +50,8 @@ class Sender(Protocol):
 class QueuedExporter:
     """An `Exporter` around a `Sender`. `capacity` and `batch` count observations and scores.
 
-    A batch is dropped after `attempts`, so that one which a server cannot process does not block the rest.
+    What ends within `linger_s` is sent together, sooner when it is enough for a batch or somebody flushes. A batch is
+    dropped after `attempts`, so that one which a server cannot process does not block the rest.
     """
 
     def __init__(
@@ -61,12 +62,14 @@ class QueuedExporter:
         batch: int = 500,
         attempts: int = 8,
         first_pause_s: float = 0.5,
+        linger_s: float = 1.0,
     ) -> None:
         self._sender = sender
         self._capacity = capacity
         self._batch = batch
         self._attempts = attempts
         self._first_pause_s = first_pause_s
+        self._linger_s = linger_s
         self._queue: deque[Trace] = deque()
         self._waiting = 0
         self._sent = 0
@@ -94,7 +97,8 @@ class QueuedExporter:
                 name = f"sluicegate-export {self._sender.destination}"
                 self._thread = threading.Thread(target=self._work, name=name, daemon=True)
                 self._thread.start()
-            self._changed.notify_all()
+            if len(self._queue) == 1 or self._waiting >= self._batch:
+                self._changed.notify_all()
 
     def flush(self, deadline_s: float) -> bool:
         with self._changed:
@@ -133,6 +137,7 @@ class QueuedExporter:
         """The next batch, when there is one; empty when the exporter was closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._queue or self._closed)
+            self._changed.wait_for(lambda: self._closed or self._hurry or self._waiting >= self._batch, self._linger_s)
             return [] if self._closed else self._take()
 
     def _deliver(self, batch: list[Trace]) -> None:
