@@ -186,6 +186,18 @@ class WaiverConfig(Block):
     """Why that is acceptable here. The audit log records it at every start."""
 
 
+class RetentionConfig(Block):
+    """How long records are kept; `sluicegate prune` deletes what is older. The audit log and the answer cache have
+    their own settings."""
+
+    runs_days: int = Field(default=30, ge=1)
+    """Days for the checkpoints, decisions and tool results of a run after its last step. A run that waits is kept."""
+    traces_days: int = Field(default=90, ge=1)
+    """Days for the traces of finished runs, their feedback included."""
+    results_days: int = Field(default=365, ge=1)
+    """Days for evaluations, their results and shadow pairs."""
+
+
 class ExamplesConfig(Block):
     """Files of example requests, relative to the workflow's folder."""
 
@@ -236,6 +248,8 @@ class WorkflowConfig(Block):
     """How much of a run's texts its trace keeps, and under which name, user and tags it is recorded."""
     audit: AuditSettings = AuditSettings()
     """How the audit log is kept."""
+    retention: RetentionConfig = RetentionConfig()
+    """How long other records are kept."""
     tools: tuple[Name, ...] | None = None
     """The only tools that may be called, by their registered names; by default those that intents and nodes name."""
 

@@ -167,7 +167,8 @@ class Checkpoints(BaseCheckpointSaver[str]):
             yield found
 
     def delete_thread(self, thread_id: str) -> None:
-        with self._database.writing(thread_id) as execute:
+        """Delete a thread, which is then erased as `Database.erasing` says."""
+        with self._database.erasing(thread_id) as execute:
             for table in ("checkpoints", "channels", "writes", "waiting"):
                 execute(f"DELETE FROM {table} WHERE thread = ?", (thread_id,))  # noqa: S608
 
@@ -203,6 +204,24 @@ class Checkpoints(BaseCheckpointSaver[str]):
                         (*pack(step, before, self._dumps), thread_id, row["ns"], row["id"]),
                     )
         return changed
+
+    def threads(self, before: str = "") -> Sequence[str]:
+        """Every thread, oldest first; with `before`, those whose last checkpoint has a smaller id, which is older."""
+        with self._database.reading() as execute:
+            rows = execute(
+                "SELECT thread, max(id) AS last FROM checkpoints GROUP BY thread HAVING ? = '' OR max(id) < ?"
+                " ORDER BY last",
+                (before, before),
+            )
+        return [row["thread"] for row in rows]
+
+    def workflow(self, thread: str) -> str:
+        """The workflow of a run's thread; empty when it is not one."""
+        found = self.get_tuple(_config(thread, "", ""))
+        return found.checkpoint["channel_values"].get("run", {}).get("workflow", "") if found else ""
+
+    def vacuum(self) -> None:
+        self._database.vacuum()
 
     def interrupted(self, workflow: str = "") -> Sequence[str]:
         """The threads that are at an interrupt, longest-waiting first: all, or those of this workflow and those that

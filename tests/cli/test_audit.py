@@ -92,7 +92,8 @@ def test_a_checkpoint_kept_elsewhere_shows_a_rollback(tmp_path: Path, home: Path
 
 
 def test_a_person_is_erased() -> None:
-    assert called(audit.app, "erase", "alice", "--yes", "--by", "dpo") == {"person": "alice", "texts": 4}
+    done = called(audit.app, "erase", "alice", "--yes", "--by", "dpo")
+    assert (done["person"], done["removed"]["texts"], done["in_progress"]) == ("alice", 4, [])
     shown = called(audit.app, "export", "--names", "--texts")
     assert "words" not in json.dumps(shown)
     assert "alice" not in json.dumps(shown)

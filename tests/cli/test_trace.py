@@ -231,9 +231,7 @@ def test_tail_follows_a_run_of_another_process(home_with_runs: Path, monkeypatch
     store.close()
 
 
-def test_usage_and_prune(home_with_runs: Path) -> None:
+def test_usage(home_with_runs: Path) -> None:
     assert "1 answered without the large model" in call("usage")
     usage = json.loads(call("usage", "--json"))
     assert usage["paths"]["rag-slm"]["runs"] == 1
-    assert json.loads(call("prune", "--before", "9999-01-01", "--json")) == {"deleted": 1}
-    assert [run["run_id"] for run in json.loads(call("list", "--json"))] == ["run-2"]

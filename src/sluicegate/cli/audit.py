@@ -1,7 +1,9 @@
 """`sluicegate audit`: verify, export and prove the audit log; erase a person; prune what is past retention."""
 
+import asyncio
 import getpass
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ from sluicegate.cli._support.console import AsJson, console, emit, write
 
 if TYPE_CHECKING:
     from sluicegate.observe.audit.verify import AuditVerdict
+    from sluicegate.retention.erase import Erasure
 
 __all__ = ["app"]
 
@@ -130,16 +133,19 @@ def erase(
     by: Actor = "",
     as_json: AsJson = False,
 ) -> None:
-    """Erase a person: their pseudonym, key and texts. The chain stays intact; the erasure is logged."""
-    from sluicegate.observe.audit.log import open_audit
+    """Erase a person from every store: their runs, traces, feedback and texts. Sums and the audit chain stay, without
+    the person; the erasure is logged. Exits with 1 when something of theirs is left for the next time."""
+    from sluicegate.retention.erase import erase as erased
 
     if not yes:
-        typer.confirm(f"Erase {person} permanently?", abort=True, err=True)
-    deleted = open_audit().erase(person, by=by or getpass.getuser())
+        typer.confirm(f"Erase {person} permanently, with every run they asked for?", abort=True, err=True)
+    done = asyncio.run(erased(person, by=by or getpass.getuser()))
     if as_json:
-        emit({"person": person, "texts": deleted})
+        emit(asdict(done))
     else:
-        console().print(f"{person} erased, with {deleted} texts", markup=False)
+        _show_erasure(done)
+    if done.in_progress:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -154,6 +160,23 @@ def prune(as_json: AsJson = False) -> None:
         emit({"deleted": deleted, "retention_days": log.settings.retention_days})
     else:
         console().print(f"{deleted} records older than {log.settings.retention_days} days deleted")
+
+
+def _show_erasure(done: "Erasure") -> None:
+    screen = console()
+
+    def line(text: str) -> None:
+        screen.print(text, markup=False, soft_wrap=True)
+
+    line(f"{done.person} is erased.")
+    for title, counts in (("removed", done.removed), ("kept without the person", done.renamed)):
+        line(f"{title}: " + (", ".join(f"{count} {what}" for what, count in counts.items()) or "nothing"))
+    if done.in_progress:
+        line(f"left, since they are in progress: {', '.join(done.in_progress)}. Erase again when they have ended.")
+    if done.copies:
+        line(f"copies of traces are at {', '.join(done.copies)}: delete there what the user {done.traced_as} has.")
+    if done.mentioned:
+        line(f"the id is still mentioned in: {', '.join(done.mentioned)}")
 
 
 def _home_log() -> Path:

@@ -282,19 +282,6 @@ def feedback(
         console().print(f"{row['run_id']}: " + ", ".join(f"{each.name} = {each.value}" for each in given))
 
 
-@app.command()
-def prune(
-    before: Annotated[str, typer.Option(help="Delete finished runs older than this: 30d or an ISO time.")],
-    as_json: AsJson = False,
-) -> None:
-    """Delete old finished runs and everything recorded with them from the local store."""
-    deleted = _store().prune(since_ns(before))
-    if as_json:
-        emit({"deleted": deleted})
-    else:
-        console().print(f"{deleted} runs deleted")
-
-
 def _settings(digest: str) -> "TraceSettings | None":
     """The trace settings of the version that ran; None when there is no copy of it."""
     from sluicegate.graphs.config.load import load

@@ -61,6 +61,10 @@ class Database(Protocol):
         until it is vacuumed."""
         ...
 
+    def vacuum(self) -> None:
+        """Write a file anew, without what earlier changes have left in its free pages."""
+        ...
+
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         """Do work that uses this database without blocking the event loop: on another thread where each call
         waits for a server. To a file it is done at once: a commit in write-ahead mode is a copy into the page cache,
@@ -121,6 +125,11 @@ class SqliteDatabase:
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         return work(*given)
 
+    def vacuum(self) -> None:
+        with self._lock, explained(self.path):
+            self._connection.execute("VACUUM")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
     def close(self) -> None:
         with self._lock, explained(self.path):
             self._connection.close()
@@ -169,6 +178,9 @@ class PostgresDatabase:
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         return await self.server.call(work, *given)
+
+    def vacuum(self) -> None:
+        """Left to the server, which vacuums by itself."""
 
     def close(self) -> None:
         """Nothing to close: the server's connections are shared."""

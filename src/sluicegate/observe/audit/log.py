@@ -182,11 +182,12 @@ class AuditLog:
         self.payloads.forget(oldest.timestamp())
         return deleted
 
-    def erase(self, person: str, *, by: str) -> int:
-        """Erase a person's pseudonym, key and texts; returns the number of texts. The erasure is an event."""
+    def erase(self, person: str, *, by: str, facts: Mapping[str, Any] | None = None) -> int:
+        """Erase a person's pseudonym, key and texts; returns the number of texts. The erasure is an event, with what
+        was done elsewhere as `facts`."""
         pseudonym, deleted = self.payloads.erase(person)
         if pseudonym:
-            self.append("audit.erased", actor=by, facts={"person": pseudonym, "texts": deleted})
+            self.append("audit.erased", actor=by, facts={"person": pseudonym, "texts": deleted, **(facts or {})})
         return deleted
 
     def close(self) -> None:

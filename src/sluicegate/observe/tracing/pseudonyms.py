@@ -134,6 +134,13 @@ class Payloads:
         with self._database.erasing() as execute:
             return len(execute("DELETE FROM redactions WHERE at < ? RETURNING run", (before,)))
 
+    def runs(self, id: str) -> list[str]:
+        """The runs of which a person's texts or placeholder values are kept."""
+        which = "FROM {} JOIN people ON person = pseudonym WHERE people.id = ?"
+        tables = " UNION ".join(f"SELECT run {which.format(table)}" for table in ("payloads", "redactions"))
+        with self._database.reading() as execute:
+            return [row["run"] for row in execute(tables, (id, id)) if row["run"]]
+
     def names(self) -> dict[str, str]:
         """The person behind each pseudonym, as far as not erased."""
         with self._database.reading() as execute:
@@ -154,6 +161,9 @@ class Payloads:
             execute("DELETE FROM people WHERE id = ?", (id,))
             self._known.pop(id, None)
         return pseudonym, len(deleted)
+
+    def vacuum(self) -> None:
+        self._database.vacuum()
 
     def close(self) -> None:
         self._database.close()

@@ -226,13 +226,13 @@ class Store:
         ]
         return Trace(info, records, scores)
 
-    def prune(self, before_ns: int) -> int:
-        """Delete finished runs that began before a time, with all that belongs to them; returns how many."""
-        done = "SELECT run_id FROM runs WHERE started_ns < ? AND status NOT IN ('running', 'waiting')"
+    def prune(self, before_ns: int, workflow: str) -> int:
+        """Delete a workflow's finished runs that began before a time, with all that belongs to them; how many."""
+        done = "SELECT run_id FROM runs WHERE started_ns < ? AND workflow = ? AND status NOT IN ('running', 'waiting')"
         with self._lock, transaction(self._connection) as connection:
             for table in ("spans", "scores", "deliveries"):
-                connection.execute(f"DELETE FROM {table} WHERE run_id IN ({done})", (before_ns,))  # noqa: S608
-            return connection.execute(f"DELETE FROM runs WHERE run_id IN ({done})", (before_ns,)).rowcount  # noqa: S608
+                connection.execute(f"DELETE FROM {table} WHERE run_id IN ({done})", (before_ns, workflow))  # noqa: S608
+            return connection.execute(f"DELETE FROM runs WHERE run_id IN ({done})", (before_ns, workflow)).rowcount  # noqa: S608
 
     def since(self, seq: int) -> list[dict[str, Any]]:
         """Observations written after `seq`, for following live."""

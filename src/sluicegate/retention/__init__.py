@@ -1,0 +1,1 @@
+"""What is deleted from every store at once: old records, and a person."""

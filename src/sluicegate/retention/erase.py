@@ -1,0 +1,250 @@
+"""Erasing a person: what is theirs goes from every store, and what must stay stays without them.
+
+Theirs are the runs that they asked for, with all that hangs on a run: checkpoints, decisions, tool results, tickets,
+traces, comparisons, texts; the feedback they gave; and the answer cache as a whole, whose entries name nobody. Sums of
+the ledger, the audit chain and the runs of others that they decided stay, under a name that leads nowhere.
+
+Documents are not searched: who is named in one is erased by removing it from its index.
+"""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from sluicegate.graphs.runtime.checkpoints import Checkpoints, open_checkpoints
+from sluicegate.graphs.runtime.run_lock import RunBusy, hold
+from sluicegate.home import home
+from sluicegate.observe.audit.log import open_audit
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.policies.ledger.calls import scopes
+from sluicegate.retention.rows import changed, erasing, reading
+from sluicegate.state import State
+from sluicegate.storage.database import Rows, place
+from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import (
+    APPROVALS,
+    CACHE,
+    INCIDENTS,
+    LEDGER,
+    RECOVERED,
+    SHADOW,
+    TICKETS,
+    TOOL_CALLS,
+    TRACES,
+)
+
+__all__ = ["Erasure", "erase", "mentions"]
+
+_OF_RUNS = (
+    (APPROVALS, "decisions", "DELETE FROM decisions WHERE run IN (VALUES)"),
+    (TOOL_CALLS, "tool results", "DELETE FROM tool_calls WHERE run IN (VALUES)"),
+    (RECOVERED, "recoveries", "DELETE FROM recovered WHERE run IN (VALUES)"),
+    (TICKETS, "tickets of the example desk", "DELETE FROM tickets WHERE run IN (VALUES)"),
+    (SHADOW, "comparisons", "DELETE FROM pairs WHERE champion_run IN (VALUES)"),
+    (SHADOW, "claims of comparisons", "DELETE FROM claims WHERE champion_run IN (VALUES)"),
+    (SHADOW, "comparisons in work", "DELETE FROM working WHERE champion_run IN (VALUES)"),
+)
+_SWITCHES = "switches.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    person: str
+    removed: Mapping[str, int]
+    """How much of what was deleted."""
+    renamed: Mapping[str, int]
+    """How much of what stays, without the person."""
+    in_progress: Sequence[str]
+    """Runs of theirs that a process is working on: they were left, and go when the erasure is repeated."""
+    copies: Sequence[str]
+    """Destinations that have received traces of them, which keep their copies until they are deleted there."""
+    traced_as: str
+    """The person's name in these copies."""
+    mentioned: Sequence[str]
+    """Files of the home that still contain the person's id, such as documents or another person's words."""
+
+
+async def erase(person: str, *, by: str) -> Erasure:
+    """Erase a person, by the id that requests gave. Repeating it is safe, also after one that was cut short.
+
+    Raises `RunError` as the stores do: SG606, SG607, SG608 (another process holds a file for long) or SG625.
+    """
+    names = sorted({person, Masking().user(person)})
+    log = open_audit()
+    checkpoints = open_checkpoints(place())
+    removed, renamed = dict[str, int](), dict[str, int]()
+    alias = f"erased-{secrets.token_hex(6)}"
+    rename = _renaming(person, alias)
+    try:
+        states = {run: state for run in checkpoints.threads() if (state := _state(checkpoints, run))}
+        runs = {run for run, state in states.items() if state["principal"]["id"] == person}
+        runs |= {*_recorded_runs(person, names), *log.payloads.runs(person)}
+        in_progress = await _delete_checkpoints(checkpoints, {run: states.get(run) for run in runs}, removed)
+        runs -= {*in_progress}
+        for schema, what, statement in _OF_RUNS:
+            with erasing(schema) as execute:
+                if execute:
+                    removed[what] = changed(execute, statement, runs)
+        copies = _erase_traces(runs, names, alias, removed, renamed)
+        with erasing(CACHE) as execute:
+            if execute:
+                removed["cached answers"] = len(execute("DELETE FROM answers RETURNING key"))
+                execute("UPDATE counters SET size = 0")
+        others = [run for run, state in states.items() if run not in runs and rename(state) != state]
+        renamed["runs of others"] = sum(bool(checkpoints.rewrite(run, rename)) for run in others)
+        checkpoints.vacuum()
+    finally:
+        checkpoints.close()
+    with erasing(APPROVALS) as execute:
+        if execute:
+            renamed["decisions on runs of others"] = _replace(execute, "decisions", "verdict", [person], alias)
+    with erasing(INCIDENTS) as execute:
+        if execute:
+            rows = execute('UPDATE notes SET "by" = ? WHERE "by" = ? RETURNING 1 AS one', (alias, person))
+            rows += execute("UPDATE incidents SET source = ? WHERE source = ? RETURNING 1 AS one", (alias, person))
+            rows += execute("UPDATE happenings SET source = ? WHERE source = ? RETURNING 1 AS one", (alias, person))
+            renamed["notes and sources of incidents"] = len(rows)
+    renamed["promotions and switches"] = sum(
+        _rewrite_file(file, rename) for file in (home() / _SWITCHES, *(home() / "champions").glob("*.json"))
+    )
+    with erasing(LEDGER) as execute:
+        if execute:
+            renamed["bookings"] = _rename_bookings(execute, person, alias)
+    removed, renamed = ({what: one for what, one in each.items() if one} for each in (removed, renamed))
+    # last, since until then the log's people say whose runs these are
+    texts = log.erase(person, by=by, facts={"removed": removed, "renamed": renamed})
+    log.payloads.vacuum()
+    log.close()
+    if texts:
+        removed["texts"] = texts
+    return Erasure(person, removed, renamed, sorted(in_progress), copies, names[-1], mentions(person))
+
+
+def mentions(person: str) -> list[str]:
+    """The files of the home that contain this id as a word of its own, by a search of their bytes."""
+    forms = {person.encode("utf-8", "replace"), json.dumps(person)[1:-1].encode()}
+    pattern = re.compile(rb"(?<![\w.@-])(?:" + b"|".join(map(re.escape, sorted(forms))) + rb")(?![\w@-])")
+    files = (path for path in sorted(home().rglob("*")) if path.is_file() and not path.is_symlink())
+    return [str(path.relative_to(home())) for path in files if pattern.search(path.read_bytes())]
+
+
+def _state(checkpoints: Checkpoints, run: str) -> State | None:
+    found = checkpoints.get_tuple({"configurable": {"thread_id": run}})
+    values = found.checkpoint["channel_values"] if found else {}
+    return cast("State", values) if "run" in values and "principal" in values else None
+
+
+def _recorded_runs(person: str, names: Sequence[str]) -> set[str]:
+    """Runs of which only the trace or the bookings are left, or were ever made here."""
+    runs: set[str] = set()
+    with reading(TRACES) as execute:
+        if execute:
+            marks = ", ".join("?" * len(names))
+            rows = execute(f"SELECT run_id FROM runs WHERE user IN ({marks})", names)  # noqa: S608
+            runs |= {row["run_id"] for row in rows}
+    with reading(LEDGER) as execute:
+        if execute:
+            runs |= {row["run"] for row in execute("SELECT DISTINCT run FROM calls WHERE principal = ?", (person,))}
+    return runs
+
+
+async def _delete_checkpoints(
+    checkpoints: Checkpoints, runs: Mapping[str, State | None], removed: dict[str, int]
+) -> list[str]:
+    """Those that somebody is working on."""
+    in_progress: list[str] = []
+    for run, state in runs.items():
+        if state is None:
+            continue
+        try:
+            async with hold(place(), state):
+                checkpoints.delete_thread(run)
+        except RunBusy:
+            in_progress.append(run)
+    removed["runs"] = len(runs) - len(in_progress)
+    return in_progress
+
+
+def _erase_traces(
+    runs: Iterable[str], names: Sequence[str], alias: str, removed: dict[str, int], renamed: dict[str, int]
+) -> list[str]:
+    """The destinations that have copies."""
+    with erasing(TRACES) as execute:
+        if not execute:
+            return []
+        run_ids = sorted(runs)
+        sent = {
+            row["destination"]: row["run_id"] for row in execute("SELECT destination, run_id FROM deliveries")
+            if row["run_id"] in {*run_ids}
+        }  # fmt: skip
+        for table in ("spans", "scores", "deliveries"):
+            changed(execute, f"DELETE FROM {table} WHERE run_id IN (VALUES)", run_ids)  # noqa: S608
+        removed["traces"] = changed(execute, "DELETE FROM runs WHERE run_id IN (VALUES)", run_ids)
+        removed["feedback"] = changed(
+            execute, "DELETE FROM scores WHERE source = 'feedback' AND scores.by IN (VALUES)", names
+        )
+        changed(execute, 'UPDATE scores SET "by" = ? WHERE "by" IN (VALUES)', names, alias)
+        renamed["observations"] = _replace(execute, "spans", "attributes", names, alias)
+        return sorted(sent)
+
+
+def _replace(execute: Rows, table: str, column: str, names: Sequence[str], alias: str) -> int:
+    """Give the alias to what names the person in a column of JSON."""
+    rows = 0
+    for name in names:
+        for form in {json.dumps(name), json.dumps(name, ensure_ascii=False)}:
+            rows += len(
+                execute(
+                    f"UPDATE {table} SET {column} = replace({column}, ?, ?)"  # noqa: S608
+                    f" WHERE replace({column}, ?, '') != {column} RETURNING 1 AS one",
+                    (form, json.dumps(alias), form),
+                )
+            )
+    return rows
+
+
+def _rename_bookings(execute: Rows, person: str, alias: str) -> int:
+    """The bookings and the day's sum that they count towards, under the alias: no total changes."""
+    for row in execute("SELECT DISTINCT workflow, day FROM calls WHERE principal = ?", (person,)):
+        old, new = (scopes(row["workflow"], "", name, "", row["day"], "")["principal"] for name in (person, alias))
+        execute("UPDATE totals SET scope = ? WHERE scope = ?", (new, old))
+        if isinstance(place(), Server):
+            execute("UPDATE calls SET scopes = array_replace(scopes, ?, ?) WHERE principal = ?", (old, new, person))
+    return len(execute("UPDATE calls SET principal = ? WHERE principal = ? RETURNING 1 AS one", (alias, person)))
+
+
+def _renaming(person: str, alias: str) -> Callable[[Any], Any]:
+    """Plain data with the alias where it names the person, and nothing else changed."""
+    forms = {person: alias, f"user:{person}": f"user:{alias}"}
+
+    def renamed(value: Any) -> Any:
+        match value:
+            case str():
+                return forms.get(value, value)
+            case Mapping():
+                return {key: renamed(one) for key, one in cast("Mapping[str, Any]", value).items()}
+            case list():
+                return [renamed(one) for one in cast("list[Any]", value)]
+            case _:
+                return value
+
+    return renamed
+
+
+def _rewrite_file(path: Path, rename: Callable[[Any], Any]) -> bool:
+    """Whether a file of JSON, which is read and replaced as a whole, named the person."""
+    if not path.is_file():
+        return False
+    before = json.loads(path.read_text(encoding="utf-8"))
+    after = rename(before)
+    if after == before:
+        return False
+    staged = path.with_suffix(".erasing")
+    staged.write_text(json.dumps(after, ensure_ascii=False, indent=2), encoding="utf-8")
+    staged.chmod(0o600)
+    staged.replace(path)
+    return True

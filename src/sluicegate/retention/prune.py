@@ -1,0 +1,109 @@
+"""Deleting what a workflow's `retention` no longer keeps. Run it daily, beside whatever serves.
+
+A run that waits for a person is kept however long it waits. The audit log has its own retention, and `audit prune`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from sluicegate.graphs.config.models import WorkflowConfig
+from sluicegate.graphs.runtime.checkpoints import open_checkpoints
+from sluicegate.home import home
+from sluicegate.observe.tracing.store import Store
+from sluicegate.retention.rows import changed, erasing
+from sluicegate.storage.database import place
+from sluicegate.storage.schemas import APPROVALS, CACHE, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
+
+__all__ = ["Pruned", "prune"]
+
+_DAY_S = 86_400
+_GREGORIAN = 0x01B21DD213814000
+"""The Unix epoch in the 100 ns since 15 October 1582 that time-ordered UUIDs count (RFC 9562, section 5.6)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    runs: int
+    """Runs whose checkpoints were deleted, with their decisions and tool results."""
+    traces: int
+    answers: int
+    """Cached answers that had expired, of any workflow."""
+    results: int
+    """Evaluations and their results, and shadow pairs."""
+
+
+def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pruned:
+    """Delete what is older than the workflow's `retention` says. Raises `RunError` SG606, SG607, SG608 or SG625."""
+    keep, at = config.retention, now()
+    return Pruned(
+        _runs(config.workflow, at - keep.runs_days * _DAY_S),
+        _traces(config.workflow, at - keep.traces_days * _DAY_S),
+        _answers(at),
+        _results(config.workflow, at - keep.results_days * _DAY_S),
+    )
+
+
+def _runs(workflow: str, before: float) -> int:
+    checkpoints = open_checkpoints(place())
+    try:
+        waiting = {*checkpoints.interrupted()}
+        old = [run for run in checkpoints.threads(before=_uuid6(before)) if run not in waiting]
+        ours = [run for run in old if checkpoints.workflow(run) == workflow]
+        # first what hangs on the runs: who is interrupted here finds them again by their checkpoints
+        for schema, table in ((APPROVALS, "decisions"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered")):
+            with erasing(schema) as execute:
+                if execute:
+                    changed(execute, f"DELETE FROM {table} WHERE run IN (VALUES)", ours)  # noqa: S608
+        for run in ours:
+            checkpoints.delete_thread(run)
+    finally:
+        checkpoints.close()
+    return len(ours)
+
+
+def _traces(workflow: str, before: float) -> int:
+    if not (home() / "store.sqlite").is_file():
+        return 0
+    store = Store(home() / "store.sqlite")
+    try:
+        return store.prune(int(before * 1e9), workflow)
+    finally:
+        store.close()
+
+
+def _answers(now: float) -> int:
+    with erasing(CACHE) as execute:
+        if not execute:
+            return 0
+        gone = execute("DELETE FROM answers WHERE expires <= ? RETURNING size", (now,))
+        execute("UPDATE counters SET size = size - ?", (sum(row["size"] for row in gone),))
+        return len(gone)
+
+
+def _results(workflow: str, before: float) -> int:
+    """Results of rows are shared by the workflows that give them, and go by their age alone."""
+    moment = datetime.fromtimestamp(before, UTC).isoformat()
+    gone = 0
+    with erasing(RESULTS) as execute:
+        if execute:
+            gone += len(execute("DELETE FROM results WHERE at < ? RETURNING 1 AS one", (moment,)))
+            of_workflow = "DELETE FROM evaluations WHERE at < ? AND workflow = ? RETURNING 1 AS one"
+            gone += len(execute(of_workflow, (moment, workflow)))
+    with erasing(SHADOW) as execute:
+        if execute:
+            for table in ("claims", "pairs"):
+                rows = execute(
+                    f"DELETE FROM {table} WHERE day < ? AND shadow IN"  # noqa: S608
+                    " (SELECT number FROM shadows WHERE workflow = ?) RETURNING 1 AS one",
+                    (moment[:10], workflow),
+                )
+                gone += len(rows) if table == "pairs" else 0
+    return gone
+
+
+def _uuid6(at: float) -> str:
+    """The smallest id that a checkpoint of this time could have; LangGraph's ids are UUIDs of version 6."""
+    ticks = max(0, int(at * 1e7)) + _GREGORIAN
+    return f"{ticks >> 28 & 0xFFFFFFFF:08x}-{ticks >> 12 & 0xFFFF:04x}-6{ticks & 0xFFF:03x}"
