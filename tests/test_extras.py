@@ -67,6 +67,7 @@ def test_other_errors_pass_through() -> None:
         _ = 1 / 0
 
 
+@pytest.mark.slow
 def test_a_workflow_runs_without_any_extra() -> None:
     code = f"""
 import sys

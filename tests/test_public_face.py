@@ -74,6 +74,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert shown == f"sluicegate {version('sluicegate')}\n"
 
 
+@pytest.mark.slow
 def test_doctor_names_the_version() -> None:
     command = [sys.executable, "-m", "sluicegate", "doctor", "--json"]
     lines = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)

@@ -59,6 +59,7 @@ def test_help_loads_nothing_heavy() -> None:
     )
 
 
+@pytest.mark.slow
 def test_a_cold_run_loads_only_what_it_uses(tmp_path: Path) -> None:
     code = """
         import asyncio
@@ -96,10 +97,12 @@ PARTS = """
     """
 
 
+@pytest.mark.slow
 def test_unused_parts_of_libraries_are_not_loaded() -> None:
     assert "grpc" not in _loaded(PARTS)
 
 
+@pytest.mark.slow
 def test_what_was_postponed_works_when_it_is_used_after_all() -> None:
     loaded = _loaded(
         PARTS
@@ -129,6 +132,7 @@ def test_a_module_that_is_loaded_is_not_stood_in_for() -> None:
         assert sys.modules["colorsys"] is colorsys
 
 
+@pytest.mark.slow
 def test_a_stand_in_leaves_when_the_import_fails() -> None:
     from sluicegate.lazy_modules import postponed
 

@@ -90,6 +90,7 @@ def test_what_waits_is_listed_with_who_decides_until_when(workflow: Path) -> Non
     assert "access is a high-risk class" in table
 
 
+@pytest.mark.slow
 def test_the_evidence_is_shown(workflow: Path) -> None:
     run = ask(workflow)
     shown = said("show", run[:-2])

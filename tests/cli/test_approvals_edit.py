@@ -101,6 +101,7 @@ def test_words_alone_are_refused_and_nothing_is_called(desk: Path) -> None:
     assert tickets() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     ["category=carpentry", "title=no", "colour=red", "title=null", "urgency=[1]"],
@@ -156,6 +157,7 @@ def test_the_reason_names_the_branch_with_its_values(desk: Path) -> None:
     assert "asked because `intent.risk == 'high'`" in Session.open(run)._repr_html_().replace("&#x27;", "'")
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     changes=st.dictionaries(

@@ -63,6 +63,7 @@ def test_explain_and_threshold(artifact: Path, written: Write) -> None:
     assert "Per intent" in said("threshold", artifact, "--data", data)
 
 
+@pytest.mark.slow
 def test_escalation(written: Write, tmp_path: Path) -> None:
     def lines(seed: int) -> str:
         data = made(200, seed)

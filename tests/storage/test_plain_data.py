@@ -27,6 +27,7 @@ plain = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(plain)
 def test_plain_data_comes_back(value: Any) -> None:
     assert serializer.loads_typed(serializer.dumps_typed(value)) == value

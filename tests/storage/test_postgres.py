@@ -79,6 +79,7 @@ def test_a_restart_is_noticed_before_a_connection_is_used(shared: Server, monkey
     assert shared.version()
 
 
+@pytest.mark.slow
 def test_many_processes_make_the_tables_at_once(postgres: str) -> None:
     code = """
 import sys
@@ -93,7 +94,7 @@ with database.writing() as execute:
         subprocess.Popen([sys.executable, "-W", "ignore", "-c", code, postgres, str(number)], cwd=ROOT)
         for number in range(6)
     ]
-    assert [worker.wait(60) for worker in workers] == [0] * 6
+    assert [worker.wait() for worker in workers] == [0] * 6
     with PostgresDatabase(server(postgres), SCHEMA).reading() as execute:
         rows = execute("SELECT * FROM things ORDER BY name")
     assert [row["name"] for row in rows] == list("012345")

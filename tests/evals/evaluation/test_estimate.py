@@ -94,6 +94,7 @@ async def test_no_run_reserves_more_than_its_bound(way: str, text: str) -> None:
     assert most < 12 * spend["estimated_usd"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("indexed")
 def test_the_cap_of_a_run_holds_it_lower() -> None:
     bounds = CostBounds(opened())

@@ -70,6 +70,7 @@ def test_verdicts(
     assert reason in found.reason
 
 
+@pytest.mark.slow
 def test_a_metric_that_one_side_often_lacks_decides_nothing() -> None:
     given = [Pair(p.champion_run, p.challenger_run, p.day, p.champion, {"without_llm": 1.0}) for p in pairs(500)]
     found = decide(plan(), given)

@@ -152,6 +152,7 @@ def test_no_text_from_elsewhere_survives(text: str, value: str) -> None:
         assert inside or request.numbers & RequestText(value, DAY).numbers or request.days
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(words=st.lists(LETTERS, min_size=1, max_size=8), data=st.data())
 def test_any_run_of_words_survives_in_any_case_and_spacing(words: list[str], data: st.DataObject) -> None:

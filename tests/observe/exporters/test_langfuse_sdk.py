@@ -84,6 +84,7 @@ def test_a_managed_text_prompt(server: Receiver) -> None:
     assert [(m.role, m.content) for m in prompt.messages] == [("user", "Say it: Why?")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [401, 404, 500])
 def test_what_was_fetched_last_continues_while_the_server_fails(server: Receiver, status: int) -> None:
     keys = Keys(PUBLIC, SECRET, server.url)
@@ -161,6 +162,7 @@ def evaluated() -> list[Evaluated]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_evaluation_becomes_a_dataset_and_an_experiment(server: Receiver) -> None:
     sent = send_experiment("desk-eval", "v3", evaluated(), keys=Keys(PUBLIC, SECRET, server.url))
@@ -179,6 +181,7 @@ def test_an_evaluation_becomes_a_dataset_and_an_experiment(server: Receiver) -> 
     assert {score["traceId"] for score in server.scores} == {span.trace_id for span in runs}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_on_an_older_server_the_scores_of_an_experiment_arrive_too(
     server: Receiver, monkeypatch: pytest.MonkeyPatch

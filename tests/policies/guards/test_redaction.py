@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +23,7 @@ def test_restore_undoes_redact(case: tuple[str, list[Finding]]) -> None:
     assert restore(redacted, mapping) == text
 
 
+@pytest.mark.slow
 @given(texts_with_findings())
 def test_nothing_found_is_left(case: tuple[str, list[Finding]]) -> None:
     text, findings = case

@@ -102,6 +102,7 @@ def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missin
     assert load_answers(tmp_path / "answers").threshold == NEVER
 
 
+@pytest.mark.slow
 def test_more_rows_are_asked_for_where_more_would_do(tmp_path: Path) -> None:
     rows = read_graded(graded(100, 0, noise=0.05))
     with pytest.raises(ModelError, match="SG313") as e:

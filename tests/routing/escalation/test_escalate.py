@@ -51,6 +51,7 @@ async def test_a_fit_finds_what_is_hard(tmp_path: Path) -> None:
     assert not await router.needs_large("name the capital number 7 please")
 
 
+@pytest.mark.slow
 async def test_an_embedding_joins(tmp_path: Path) -> None:
     async def embed(texts: list[str], told: Callable[[int, int], None]) -> np.ndarray:
         told(1, 1)

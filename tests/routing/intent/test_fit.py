@@ -43,6 +43,7 @@ async def test_a_joined_head_uses_the_embedding(joined: Artifact) -> None:
     assert found["oos_recall"] is None
 
 
+@pytest.mark.slow
 async def test_embeddings_that_add_nothing_are_left_out(tmp_path: Path) -> None:
     async def noise(texts: Sequence[str], _told: object) -> NDArray[np.float32]:
         drawn = np.random.default_rng(0).standard_normal((len(texts), 16))

@@ -107,6 +107,7 @@ def test_names_need_an_installed_model() -> None:
         run("pii", "Ada", entities=["person"], model="no_such_model")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_names_are_found_by_a_model(tmp_path: Path) -> None:
