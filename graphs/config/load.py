@@ -26,6 +26,7 @@ from sluicegate.graphs.config.references import check_kinds, check_references, f
 from sluicegate.graphs.config.resolved import Resolved, ResolvedArtifact, ResolvedPrompt
 from sluicegate.graphs.config.source import Pointer, Source, read
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
+from sluicegate.graphs.config.weakening import weakened
 from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver, prove
 from sluicegate.graphs.proofs.dataflow import earlier_verdicts, never_written
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
@@ -214,6 +215,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     _thresholds(config, conditions, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
+    _weakened(config, faults)
     resolved = Resolved(prompts, policies, schema, artifacts, known_tools, _packages(config, settings, tools))
     flow = _flow(config, kinds, source)
     guarantees = tuple(_proved(one, source, position) for position, one in enumerate(config.guarantees))
@@ -244,6 +246,20 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         waivers=waivers,
         warnings=tuple(problem for problem in faults.problems if problem.severity == "warning"),
     )
+
+
+def _weakened(config: WorkflowConfig, faults: Faults) -> None:
+    """What an overlay promises less than any of its bases; another look at the same base is not needed."""
+    said: set[str] = set()
+    base = faults.source.base
+    while base:
+        under = valid_config(base, Faults(base))
+        for one in weakened(under, config) if under else ():
+            if one.what not in said:
+                said.add(one.what)
+                hint = f"Restore it as {base.path.name} has it, or allow it in the plan of a promotion: `weakens`"
+                faults.add("SG138", f"weaker than {base.path.name}: {one.what}", one.at, hint=hint, severity="warning")
+        base = base.base
 
 
 class _Known:
@@ -472,7 +488,8 @@ def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source)
         label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}
         for label, one in config.intents.items()
     }
-    return Flow(config.start, nodes, intents)
+    waived = tuple(f"{one.guarantee}: {one.reason}" for one in config.waive)
+    return Flow(config.start, nodes, intents, waived)
 
 
 def _proved(guarantee: GuaranteeConfig, source: Source, position: int) -> Guarantee:

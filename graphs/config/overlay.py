@@ -15,7 +15,8 @@ def overlay(top: Source, base: Source) -> Source:
     entries: dict[Pointer, SourceEntry] = {}
     data = _merge(top.data, base.data, (), top, base, entries)
     problems = (*base.problems, *top.problems)
-    return Source(top.path, data, entries, problems, (*top.files, *base.files), {**base.contents, **top.contents})
+    contents = {**base.contents, **top.contents}
+    return Source(top.path, data, entries, problems, (*top.files, *base.files), contents, base)
 
 
 def _merge(

@@ -72,6 +72,8 @@ class Source:
     """Every file the data came from, this one first."""
     contents: Mapping[Path, bytes] = field(default_factory=dict[Path, bytes])
     """The bytes of these files, as they were read."""
+    base: "Source | None" = None
+    """What this one overlays."""
 
     def place(self, pointer: Pointer, *, of_key: bool = False) -> Place:
         """The place of the value at `pointer` (or of its key), or of the nearest existing part around it."""

@@ -139,6 +139,8 @@ def mermaid(flow: Flow, *, taken: Taken = (), current: str | None = None) -> str
         lines += ["  classDef taken stroke-width:4px", f"  class {','.join(ids[name] for name in visited)} taken"]
     if current in ids:
         lines += ["  classDef current stroke-dasharray:6 3,stroke-width:4px", f"  class {ids[current]} current"]
+    for number, one in enumerate(flow.waived):
+        lines.append(f'  waived{number}["waived guarantee {_mermaid(one)}"]')
     if strong:
         lines.append(f"  linkStyle {','.join(strong)} stroke-width:4px")
     return "\n".join(lines) + "\n"
@@ -328,8 +330,10 @@ def _legend(flow: Flow, taken: bool) -> tuple[list[str], float, float]:
         x += 25 + len(word) * 6.6 + 20
     second = "Branches are tried in numbered order; dashed edges go back."
     second += " The bold line is the path taken." if taken else ""
-    parts.append(f'<text class="sg-legend" x="0" y="36">{second}</text>')
-    return parts, max(x, len(second) * 6.3), 40.0
+    lines = [second, *(f"Waived guarantee {one}" for one in flow.waived)]
+    rows = enumerate(map(escape, lines))
+    parts += [f'<text class="sg-legend" x="0" y="{36 + 18 * row}">{line}</text>' for row, line in rows]
+    return parts, max(x, *(len(line) * 6.3 for line in lines)), 22.0 + 18 * len(lines)
 
 
 def _style() -> str:

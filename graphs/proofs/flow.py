@@ -49,3 +49,5 @@ class Flow:
     """By name, in the order of the config. Every edge leads to one of them."""
     intents: Mapping[str, Mapping[str, object]] = field(default_factory=dict[str, Mapping[str, object]])
     """Every label a run can get, with what is true of it, such as ``{"risk": "high", "task": "tool"}``."""
+    waived: tuple[str, ...] = ()
+    """The built-in guarantees that do not hold here, each with its reason, for pictures."""

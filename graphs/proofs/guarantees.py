@@ -7,6 +7,7 @@ It is linear in that product. A run that is found is searched again with every v
 shown is the shortest that really exists; where that takes more than `MAX_STATES` steps the uncounted one is shown.
 """
 
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -136,7 +137,7 @@ class Broken:
 def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waivers: Sequence[Waiver]) -> list[Problem]:
     """SG134 and SG135."""
     problems = _bad_waivers(waivers)
-    waived = {waiver.guarantee for waiver in waivers if waiver.reason.strip()}
+    waived = {waiver.guarantee for waiver in waivers if is_reason(waiver.reason)}
     stated = {_meaning(semantics, guarantee) for guarantee in guarantees}
     built_in = [
         guarantee
@@ -326,16 +327,27 @@ def _bad_waivers(waivers: Sequence[Waiver]) -> list[Problem]:
                     suggestion=nearest(waiver.guarantee, names),
                 )
             )
-        elif not waiver.reason.strip():
+        elif not is_reason(waiver.reason):
             problems.append(
                 Problem(
                     "SG135",
                     f"guarantee {waiver.guarantee!r} is waived without a reason",
                     waiver.place,
-                    hint="Give a reason; the audit log records it at every start",
+                    hint=f"Say why, in words that an auditor can weigh: {REASON_RULE}",
                 )
             )
     return problems
+
+
+_FEWEST_WORDS = 3
+REASON_RULE = "at least three different words, and not a note to yourself"
+_NOTES = frozenset({"todo", "tbd", "fixme", "xxx", "asdf", "lorem", "ipsum", "placeholder", "foo", "bar"})
+
+
+def is_reason(text: str) -> bool:
+    """Whether a reason says something: `REASON_RULE`. Whether it is a good one is for people to judge."""
+    words = {word.casefold() for word in re.findall(r"[^\W\d_]{2,}", text)}
+    return len(words - _NOTES) >= _FEWEST_WORDS and not words & _NOTES
 
 
 def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:

@@ -73,6 +73,7 @@ CODES: dict[str, str] = {
     "SG135": "guarantee waived without a reason",
     "SG136": "branch that is never taken",
     "SG137": "guarantee that asks nothing of this workflow",
+    "SG138": "overlay that promises less than its base",
     "SG140": "example or request file has a bad row",
     # policy and guards
     "SG201": "policy does not parse or does not fit the schema",

@@ -45,6 +45,7 @@ def promote(
     from sluicegate.evals.report.verdict import html as html_of
     from sluicegate.evals.shadow.pairs import PairStore
     from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.config.weakening import weakened
     from sluicegate.graphs.runtime.versions import kept
     from sluicegate.home import home
     from sluicegate.observe.tracing.store import Store
@@ -66,7 +67,13 @@ def promote(
             f"the challenger is now {challenger.digest[:12]}, but the pairs were made with {at.challenger_digest[:12]}"
         )
     store = Store(home() / "store.sqlite")
-    decision = decide(at.plan, pairs.pairs(at.number), shed=sum(pairs.shed(at.number).values()), problems=problems)
+    decision = decide(
+        at.plan,
+        pairs.pairs(at.number),
+        shed=sum(pairs.shed(at.number).values()),
+        problems=problems,
+        weakened=[one.what for one in weakened(workflow.config, challenger.config)],
+    )
     decision = replace(decision, regressions=[_with_request(row, store) for row in decision.regressions])
     said = said_of(decision, at)
     if html:

@@ -45,6 +45,8 @@ def test_promotes_what_is_better_and_no_worse() -> None:
     assert [gate.kind for gate in found.gates] == ["validity", "safety", "no worse", "better"]
 
 
+LESS = "the human-interrupt node `approve` is removed"
+ALLOWED = {"weakens": [{"what": LESS, "reason": "leads decide these in another system now"}]}
 ONE_DAY = [replace(each, day="2026-11-01") for each in pairs(1500)]
 CASES: list[tuple[str, list[Pair], dict[str, Any], dict[str, Any], str, str]] = [
     ("too few", pairs(100), {}, {}, "CONTINUE", "100 pairs of at least 200"),
@@ -56,6 +58,9 @@ CASES: list[tuple[str, list[Pair], dict[str, Any], dict[str, Any], str, str]] = 
     ("not better", pairs(1500, gain=0.0), {"goal": {"metric": "without_llm", "by": 0.1}}, {}, "REJECT", "fails better"),
     ("never clear", pairs(3000, gain=0.0), {}, {}, "INCONCLUSIVE", "After the last of 2000 pairs, better"),
     ("changed", pairs(1500), {}, {"problems": ["the champion changed"]}, "INCONCLUSIVE", "the champion changed"),
+    ("weaker", pairs(1500), {}, {"weakened": [LESS]}, "REJECT", "fails safety on promises: weaker than the champion"),
+    ("weaker, as allowed", pairs(1500), ALLOWED, {"weakened": [LESS]}, "PROMOTE", "Every gate passes"),
+    ("weaker in more", pairs(1500), ALLOWED, {"weakened": [LESS, "another"]}, "REJECT", "by the plan: another"),
     ("shed", pairs(1500), {}, {"shed": 900}, "INCONCLUSIVE", "38% of the sampled requests were not shadowed"),
 ]  # fmt: skip
 
@@ -141,6 +146,15 @@ def test_plan_file_and_its_hash(tmp_path: Path) -> None:
     )
     assert read_plan(file).digest == plan().digest
     assert read_plan(file).digest != plan(error=0.04).digest
+
+
+def test_a_plan_that_weakens_nothing_keeps_the_hash_that_it_had() -> None:
+    assert plan().digest == plan(weakens=[]).digest != plan(**ALLOWED).digest
+
+
+def test_a_weakening_is_allowed_for_a_reason() -> None:
+    with pytest.raises(ValueError, match="at least three different words"):
+        plan(weakens=[{"what": LESS, "reason": "todo"}])
 
 
 def test_the_shipped_plan_is_valid() -> None:

@@ -81,18 +81,26 @@ class PromotionDecision:
 
 
 def decide(
-    plan: Plan, pairs: Sequence[Pair], *, shed: int = 0, problems: Sequence[str] = (), detail: bool = True
+    plan: Plan,
+    pairs: Sequence[Pair],
+    *,
+    shed: int = 0,
+    problems: Sequence[str] = (),
+    weakened: Sequence[str] = (),
+    detail: bool = True,
 ) -> PromotionDecision:
     """Judge pairs in the order they were made; those beyond the plan's maximum are left out.
 
     `shed` is how many sampled requests were not shadowed; `problems` are reasons why the pairs cannot be compared at
-    all, such as a version that changed. `detail` False leaves out what is only for showing.
+    all, such as a version that changed; `weakened` is what the challenger promises less than its champion, which is
+    refused unless the plan allows it. `detail` False leaves out what is only for showing.
     """
     pairs = pairs[: plan.pairs.maximum]
     values = {item.metric: _values(item, pairs) for item in _items(plan)}
     days = len({pair.day for pair in pairs})
     gates = [
         *_validity(plan, pairs, values, shed, problems),
+        *(_promise(plan, what) for what in weakened),
         *(_safety(plan, limit, pairs) for limit in plan.limits),
         *(_compared("no worse", plan, rail, values, -rail.margin) for rail in plan.guardrails),
         _compared("better", plan, plan.goal, values, plan.goal.by),
@@ -164,6 +172,13 @@ def looks(plan: Plan) -> list[int]:
     """The sizes at which a safety bound is taken: the minimum, doubled, up to the maximum."""
     count = math.floor(math.log2(plan.pairs.maximum / plan.pairs.minimum)) + 1
     return [plan.pairs.minimum * 2**number for number in range(count)]
+
+
+def _promise(plan: Plan, what: str) -> Gate:
+    allowed = next((one.reason for one in plan.weakens if one.what == what), None)
+    if allowed is None:
+        return Gate("safety", "promises", "failed", f"weaker than the champion, and not allowed by the plan: {what}")
+    return Gate("safety", "promises", "passed", f"{what}; allowed: {allowed}")
 
 
 def _safety(plan: Plan, limit: SafetyLimit, pairs: Sequence[Pair]) -> Gate:

@@ -10,11 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sluicegate.errors import ConfigError
 from sluicegate.graphs.config.source import read
 from sluicegate.graphs.config.validate import Faults, validated
+from sluicegate.graphs.proofs.guarantees import REASON_RULE, is_reason
 
 __all__ = ["Bounded", "Event", "Goal", "Guardrail", "Metric", "Plan", "SafetyLimit", "read_plan"]
 
@@ -102,6 +103,22 @@ class Daily(_Block):
     """Most pairs in a day."""
 
 
+class AllowedWeakening(_Block):
+    """One thing that the challenger may promise less than its champion."""
+
+    what: str = Field(min_length=1)
+    """In the words of `sluicegate check` and `sluicegate promote`."""
+    reason: str
+    """Why; it is in the evidence of the promotion."""
+
+    @field_validator("reason")
+    @classmethod
+    def _of_substance(cls, reason: str) -> str:
+        if not is_reason(reason):
+            raise ValueError(f"`reason` is too little: {REASON_RULE}")
+        return reason
+
+
 class Plan(_Block):
     """A comparison of a challenger with its champion, fixed before it starts."""
 
@@ -133,11 +150,16 @@ class Plan(_Block):
     """Challenger runs at a time."""
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Seconds after which a challenger's run is given up; that is the event ``timed_out``."""
+    weakens: tuple[AllowedWeakening, ...] = ()
+    """What the challenger may promise less than its champion; anything else that it does not promise any more, such as
+    a guarantee, a person or the risk of an intent, refuses the promotion."""
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of what the plan says; layout and comments of its file do not count."""
-        said = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+        # an empty list is left out: plans of before it was there keep their digest
+        left_out = None if self.weakens else {"weakens"}
+        said = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(said.encode()).hexdigest()
 
 
