@@ -75,7 +75,7 @@ async def test_a_thread_runs_waits_and_takes_one_request(monkeypatch: pytest.Mon
     from tests.support.helpdesk import TICKET, fakes
 
     real = opening.open_workflow
-    fake = fakes("access_request", models=FakeModels(parsed=TICKET))
+    fake = fakes("access_request", models=FakeModels(parsed={**TICKET, "title": "access to finance"}))
     monkeypatch.setattr(opening, "open_workflow", lambda config, **more: real(config, change=fake, **more))
     graph = load("helpdesk", monkeypatch).copy({"checkpointer": InMemorySaver()})
     at: Any = {"configurable": {"thread_id": "1"}}
