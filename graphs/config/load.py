@@ -20,13 +20,12 @@ from sluicegate.files import line_and_column, read_bounded
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.models import COMMON_NODE_KEYS, GuaranteeConfig, WorkflowConfig
-from sluicegate.graphs.config.overlay import overlay
+from sluicegate.graphs.config.overlay import overlay, weakened
 from sluicegate.graphs.config.placeholders import check_placeholders
 from sluicegate.graphs.config.references import check_kinds, check_references, first_existing
 from sluicegate.graphs.config.resolved import Resolved, ResolvedArtifact, ResolvedPrompt
 from sluicegate.graphs.config.source import Pointer, Source, read
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
-from sluicegate.graphs.config.weakening import weakened
 from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver, prove
 from sluicegate.graphs.proofs.dataflow import earlier_verdicts, never_written
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode

@@ -45,7 +45,7 @@ def promote(
     from sluicegate.evals.report.verdict import html as html_of
     from sluicegate.evals.shadow.pairs import PairStore
     from sluicegate.graphs.config.load import load
-    from sluicegate.graphs.config.weakening import weakened
+    from sluicegate.graphs.config.overlay import weakened
     from sluicegate.graphs.runtime.versions import kept
     from sluicegate.home import home
     from sluicegate.observe.tracing.store import Store

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sluicegate.graphs.config.load import inspect, load
-from sluicegate.graphs.config.weakening import weakened
+from sluicegate.graphs.config.overlay import weakened
 from sluicegate.graphs.picture.picture import mermaid, svg
 from sluicegate.graphs.proofs.guarantees import is_reason
 
