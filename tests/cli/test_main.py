@@ -35,6 +35,11 @@ def test_every_command_explains_itself(
     assert "Usage:" in capsys.readouterr().out
 
 
+def test_arguments_show_their_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert left_with(monkeypatch, "ingest", "--help") == 0
+    assert "The workflow's file, or its folder." in capsys.readouterr().out
+
+
 def test_a_misspelt_command_is_told_the_nearest(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -106,7 +106,7 @@ def test_doctor_of_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
     found = lines("configs/helpdesk/workflow.yaml", status=1)
     assert found["workflow"]["state"] == "ok"
     assert found["role slm"]["state"] == "warn"
-    assert "embedded:smollm2-135m stands in for ollama:qwen3:1.7b" in found["role slm"]["detail"]
+    assert "embedded:smollm2-135m, the fallback for ollama:qwen3:1.7b" in found["role slm"]["detail"]
     assert found["index kb"] == {
         "what": "index kb",
         "state": "missing",

@@ -4,11 +4,11 @@ import importlib
 import os
 import sqlite3
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import click
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperGroup
 
 if TYPE_CHECKING:
     from sluicegate.errors import SluicegateError
@@ -46,6 +46,17 @@ COMMANDS: dict[str, str] = {
     "schema": "Print the JSON Schema of workflow files.",
 }
 """Every command with its one-line help; each lives in the module of its name."""
+
+
+class _Argument(TyperArgument):
+    """An argument that shows its help: click 8.5 clears what typer before 0.20 (guardrails-ai's bound) has set."""
+
+    def __init__(self, *, help: str | None = None, **rest: Any) -> None:
+        super().__init__(help=help, **rest)
+        self.help = help
+
+
+typer.main.TyperArgument = _Argument  # pyright: ignore[reportPrivateImportUsage, reportAttributeAccessIssue]
 
 
 class LazyGroup(TyperGroup):

@@ -186,7 +186,7 @@ def _role_lines(workflow: "Workflow") -> Iterator[Line]:
         if answering is None:
             yield Line(f"role {role}", "missing", f"{asked.model}: {asked.detail}", asked.hint)
         elif answering is not asked:
-            detail = f"{answering.model} stands in for {asked.model}: {asked.detail}"
+            detail = f"{answering.model}, the fallback for {asked.model}: {asked.detail}"
             yield Line(f"role {role}", "warn", detail, asked.hint)
         else:
             yield Line(f"role {role}", "ok", asked.model)
