@@ -42,6 +42,24 @@ class Waiting(Interrupt):
     """Deadline after which the request is refused, ISO 8601."""
 
 
+def put_to_people(state: State, asked: Interrupt) -> Waiting:
+    """What an interrupt of a run in this state asks, with the evidence."""
+    intent = state.get("intent")
+    return {
+        # a run of 0.1.0 does not say what an edit takes
+        "edits": "arguments" if asked["proposal"] else "text",
+        **asked,
+        "withheld": "",
+        "run": state["run"]["id"],
+        "workflow": state["run"]["workflow"],
+        "digest": state["run"]["digest"],
+        "principal": state["principal"]["id"],
+        "request": state["request"]["text"],
+        "intent": intent["label"] if intent else "",
+        "deadline": deadline(asked["asked_at"], asked["timeout_s"]),
+    }
+
+
 class Approvals:
     """The decisions of one home, or of the machines that share a server. Raises as `Database` does."""
 
@@ -50,6 +68,7 @@ class Approvals:
         self._database = open_database(place, APPROVALS)
         self.call = self._database.call
         """Off the event loop, where a server is asked."""
+        self.close = self._database.close
 
     def claim(self, waiting: Waiting, verdict: HumanVerdict) -> None:
         """Record this verdict, once. Raises `RunError` SG605 when another was recorded before."""

@@ -229,6 +229,24 @@ class Checkpoints(BaseCheckpointSaver[str]):
         which = ("WHERE workflow IN (?, '')", (workflow,)) if workflow else ("", ())
         return self._threads(f"{which[0]} ORDER BY id", which[1])
 
+    def interrupted_after(self, cursor: str, workflow: str, limit: int) -> Sequence[tuple[str, str]]:
+        """As `interrupted`, from behind a cursor on, so many at most: each with the cursor that stands behind it."""
+        with self._database.reading() as execute:
+            rows = execute(
+                "SELECT id, thread FROM waiting WHERE (? = '' OR workflow IN (?, '')) AND id > ? ORDER BY id LIMIT ?",
+                (workflow, workflow, cursor, limit),
+            )
+        return [(row["id"], row["thread"]) for row in rows]
+
+    def last_interrupt(self, thread: str) -> Any:
+        """What a thread was last interrupted with, whether it has gone on since or not; None when it never was."""
+        with self._database.reading() as execute:
+            rows = execute(
+                "SELECT type, value FROM writes WHERE thread = ? AND channel = ? ORDER BY id DESC LIMIT 1",
+                (thread, _INTERRUPT),
+            )
+        return self.serde.loads_typed((rows[0]["type"], rows[0]["value"]))[0].value if rows else None
+
     def unscheduled(self) -> Sequence[str]:
         """The threads that have come to an interrupt since somebody looked, longest-waiting first."""
         return self._threads("WHERE workflow = '' ORDER BY id", ())

@@ -6,10 +6,11 @@ cost.
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
@@ -25,6 +26,7 @@ from sluicegate.nodes.model_governance import ModelsOfStep
 from sluicegate.nodes.prompts import PromptSet
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.tracing.instrument import TracedModels, traced
+from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.readable import ReadFilters
@@ -48,6 +50,13 @@ __all__ = ["Opened", "open_workflow"]
 log = logging.getLogger(__name__)
 
 
+class _Part(Protocol):
+    def close(self) -> None: ...
+
+
+P = TypeVar("P", bound=_Part)
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A workflow that is ready to run, with its parts."""
@@ -56,6 +65,12 @@ class Opened:
     runner: Runner
     models: ModelSet
     tracer: "RecordingTracer"
+    parts: ExitStack = field(default_factory=ExitStack)
+    """What it has opened."""
+
+    def close(self) -> None:
+        """Close its files and threads; nothing may run on it any more. A program that ends need not call it."""
+        self.parts.close()
 
     def warm(self) -> None:
         """Load models and guards in the background, so that the first request does not wait for them."""
@@ -80,19 +95,40 @@ def open_workflow(
     Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
     """
     workflow = path if isinstance(path, Workflow) else load(path)
+    with ExitStack() as parts:
+        opened = _assembled(workflow, parts, tracer, models, change, dry=dry, shadow=shadow, migrates=migrates)
+        return replace(opened, parts=parts.pop_all())
+
+
+def _assembled(
+    workflow: Workflow,
+    parts: ExitStack,
+    tracer: "RecordingTracer | None",
+    models: ModelSet | None,
+    change: Callable[[Services], Services],
+    *,
+    dry: bool,
+    shadow: bool,
+    migrates: str,
+) -> Opened:
+    def part(made: P) -> P:
+        parts.callback(made.close)
+        return made
+
     folder, shared, config, resolved = home(), place(), workflow.config, workflow.resolved
     for prompt in resolved.prompts.values():
         if prompt.warning:
             log.warning("%s", prompt.warning)
     models = models or ModelSet(config.models)
-    tracer = tracer or _tracer(workflow)
+    if tracer is None:
+        tracer = part(_tracer(workflow, part(Store(home() / "store.sqlite"))))
     keep(workflow, present=not (dry or shadow))
     switch = KillSwitch()
     policy = CedarEngine(resolved.policies, schema=resolved.schema, switch=switch)
     reading = ReadFilters(policy)
     asked = ModelsOfStep(TracedModels(models, tracer))
     # a run without effects writes neither to the audit log nor to the store of personal data
-    auditor = None if dry or shadow else _auditor(workflow, policy.digest)
+    auditor = None if dry or shadow else part(_auditor(workflow, policy.digest))
     vault = SparingVault(auditor.vault) if auditor else MemoryVault()
     services = Services(
         workflow=WorkflowFacts(
@@ -108,7 +144,9 @@ def open_workflow(
         models=models,
         router=_router(workflow, asked),
         policy=policy,
-        retriever=LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable),
+        retriever=part(
+            LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable)
+        ),
         guards=GuardSet(
             config.guards,
             review=reviewer(asked),
@@ -116,10 +154,10 @@ def open_workflow(
             pipeline=pipeline,
             vault=vault,
         ),
-        ledger=open_ledger(config.budget, switch=switch),
-        cache=SqliteCache(max_mb=config.cache.max_mb),
-        tools=ToolRunner(
-            folder, memory=shared, allowed={name: resolved.tools[name] for name in workflow.tools}, dry=dry
+        ledger=part(open_ledger(config.budget, switch=switch)),
+        cache=part(SqliteCache(max_mb=config.cache.max_mb)),
+        tools=part(
+            ToolRunner(folder, memory=shared, allowed={name: resolved.tools[name] for name in workflow.tools}, dry=dry)
         ),
         prompts=PromptSet({name: prompt.text for name, prompt in resolved.prompts.items()}),
         tracer=tracer,
@@ -134,11 +172,10 @@ def open_workflow(
         workflow.conditions,
         workflow.settings,
         name=workflow.name,
-        checkpointer=open_checkpoints(shared),
+        checkpointer=part(open_checkpoints(shared)),
     )
-    runner = Runner(
-        graph, services, tracer=tracer, approvals=Approvals(shared), shadow=shadow, migrates=migrates, vault=vault
-    )
+    approvals = part(Approvals(shared))
+    runner = Runner(graph, services, tracer=tracer, approvals=approvals, shadow=shadow, migrates=migrates, vault=vault)
     return Opened(workflow, runner, models, tracer)
 
 
@@ -167,13 +204,12 @@ def _auditor(workflow: Workflow, policy_set: str) -> "Auditor":
     return auditor
 
 
-def _tracer(workflow: Workflow) -> "RecordingTracer":
+def _tracer(workflow: Workflow, store: Store) -> "RecordingTracer":
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
-    from sluicegate.observe.tracing.store import Store
     from sluicegate.observe.tracing.tracer import RecordingTracer
 
-    return RecordingTracer(Store(home() / "store.sqlite"), configured_exporters(), Masking(workflow.config.tracing))
+    return RecordingTracer(store, configured_exporters(), Masking(workflow.config.tracing))
 
 
 def _router(workflow: Workflow, models: Models) -> Router:

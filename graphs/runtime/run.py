@@ -6,13 +6,14 @@ A `Runner` is one workflow with its services. All that must last is in the check
 
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, deadline
+from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, put_to_people
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
@@ -148,8 +149,23 @@ class Runner:
             "tool_calls": [],
         }
 
-    async def resume(self, run: str) -> Outcome:
-        """Resume a run that a crash interrupted, or show where it is. Raises `RunError` SG603, SG604."""
+    def begin(self, state: State) -> None:
+        """Write a run down that is before its first node: from now on it is found, and `resume` starts it."""
+        from langgraph.constants import START
+
+        self.graph.update_state(_config(state["run"]["id"]), dict(state), as_node=START)
+
+    def migrating(self, digest: str) -> "Runner":
+        """This one, on which runs of another version may continue too."""
+        other = copy(self)
+        other._migrates = digest
+        return other
+
+    async def resume(self, run: str, *, session: str = "") -> Outcome:
+        """Start a run that was written down, resume one that a crash interrupted, or show where it is.
+
+        Raises `RunError` SG603, SG604.
+        """
         state = await self.call(self._known, run)
         await self._clean(run)
         waiting = await self.call(self.waiting, run)
@@ -159,7 +175,8 @@ class Runner:
         await self.call(self._approvals.passed, run)
         if not await self.call(self._next, run):
             return Outcome(run, state, 0.0)
-        return await self.run_segment(run, None, state)
+        # a trace that a crash ended before the first step has no beginning yet
+        return await self.run_segment(run, None, state, session=session, begins=not state.get("trail"))
 
     async def recover(self, run: str) -> Outcome:
         """Resume a run that is recorded as running. One whose process was killed between its last checkpoint and its
@@ -189,6 +206,20 @@ class Runner:
         Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
         SG610 (this person may not decide), SG626 (an edit that does not fit what waits).
         """
+        waiting, given = await self.record(run, verdict, by, reason=reason, text=text, arguments=arguments)
+        return await self._decide(waiting, given, pause)
+
+    async def record(
+        self,
+        run: str,
+        verdict: str,
+        by: Principal | None,
+        *,
+        reason: str = "",
+        text: str = "",
+        arguments: Mapping[str, Any] | None = None,
+    ) -> tuple[Waiting, HumanVerdict]:
+        """Make a decision durable without going on: `resume` does. Takes and raises what `decide` does."""
         state = await self.call(self._known, run)
         waiting = await self.call(self.waiting, run)
         if waiting is None:
@@ -220,13 +251,16 @@ class Runner:
         }
         edited(waiting["node"], verdict, given["text"], given["arguments"], state, self.services)
         await self.call(self._approvals.claim, waiting, given)
-        return await self._decide(waiting, given, pause)
+        return waiting, given
 
     async def expire(self, run: str) -> Outcome:
         """Refuse after the deadline. Raises as `decide` does, SG605 also before the deadline."""
         waiting = await self.call(self.waiting, run)
         if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
             raise NotWaitingError(f"run {run} has not passed its deadline")
+        if given := await self.call(self._approvals.unapplied, waiting):
+            # decided in time, by a process that was killed
+            return await self._decide(waiting, given)
         return await self.decide(run, "timeout", None, reason="nobody decided in time")
 
     def waiting(self, run: str) -> Waiting | None:
@@ -235,21 +269,7 @@ class Runner:
         asked = [interrupt for task in snapshot.tasks for interrupt in task.interrupts]
         if not asked:
             return None
-        state, shown = cast("State", snapshot.values), cast("Interrupt", asked[0].value)
-        intent = state.get("intent")
-        return {
-            # a run of 0.1.0 does not say what an edit takes
-            "edits": "arguments" if shown["proposal"] else "text",
-            **shown,
-            "withheld": "",
-            "run": run,
-            "workflow": state["run"]["workflow"],
-            "digest": state["run"]["digest"],
-            "principal": state["principal"]["id"],
-            "request": state["request"]["text"],
-            "intent": intent["label"] if intent else "",
-            "deadline": deadline(shown["asked_at"], shown["timeout_s"]),
-        }
+        return put_to_people(cast("State", snapshot.values), cast("Interrupt", asked[0].value))
 
     async def _decide(self, waiting: Waiting, verdict: HumanVerdict, pause: Pause | None = None) -> Outcome:
         from langgraph.types import Command

@@ -11,7 +11,7 @@ import hashlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 from sluicegate.errors import LockedError, RunError
@@ -21,7 +21,7 @@ from sluicegate.storage.file_lock import try_lock_byte, unlock_byte
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import RUNS_AT_WORK
 
-__all__ = ["RunBusy", "hold", "interrupted_runs"]
+__all__ = ["Presence", "RunBusy", "hold", "interrupted_runs", "present"]
 
 
 class RunBusy(LockedError):  # noqa: N818 - said of the run
@@ -90,6 +90,34 @@ def interrupted_runs(server: Server, workflow: str, channel: str) -> list[tuple[
     with _at_work(server).reading() as execute:
         rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
     return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
+
+
+class Presence:
+    """A name of this process, by which others of the home or server know whether it lives; held until it ends."""
+
+    def __init__(self, where: Place, name: str) -> None:
+        """Raises `RunBusy` when the name is taken."""
+        self._held = ExitStack()
+        if not isinstance(where, Server):
+            self._held.enter_context(_locked(where, name))
+        elif where.hold(name):
+            self._held.callback(where.let_go, name)
+        else:
+            raise _busy(name)
+
+    def end(self) -> None:
+        self._held.close()
+
+
+def present(where: Place, name: str) -> bool:
+    """Whether a process of this name lives."""
+    if isinstance(where, Server):
+        return where.held(name)
+    try:
+        with _locked(where, name):
+            return False
+    except RunBusy:
+        return True
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
@@ -14,9 +15,19 @@ from sluicegate.storage.database import place
 if TYPE_CHECKING:
     from langgraph.checkpoint.base import CheckpointTuple
 
+    from sluicegate.graphs.runtime.approvals import Waiting
     from sluicegate.graphs.runtime.checkpoints import Checkpoints
 
-__all__ = ["all_waiting", "full_id", "left_at_home", "overdue", "recorded"]
+__all__ = [
+    "ApprovalState",
+    "all_waiting",
+    "approval_state",
+    "full_id",
+    "left_at_home",
+    "overdue",
+    "questions",
+    "recorded",
+]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +36,35 @@ def recorded(run: str) -> State:
     """The last state of a run. Raises `RunError` SG603 (no such run), SG606 (corrupt)."""
     with _checkpoints() as checkpoints:
         return _state(checkpoints, run)
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalState:
+    """A run, and what people were last asked about it."""
+
+    state: State
+    question: "Waiting | None"
+    """None: nothing was ever put to a person."""
+    open: bool
+    """It still waits for the decision."""
+
+
+def approval_state(run: str) -> ApprovalState:
+    """Raises as `recorded` does."""
+    with _checkpoints() as checkpoints:
+        return _approval_state(checkpoints, run)
+
+
+def questions(workflow: str, after: str, limit: int) -> Generator[tuple[str, ApprovalState | None]]:
+    """What waits for people, longest-waiting first, from behind the cursor `after` on: each with the cursor behind it;
+    None for one that cannot be read. Not more than `limit` runs are read."""
+    with _checkpoints() as checkpoints:
+        for cursor, run in checkpoints.interrupted_after(after, workflow, limit):
+            try:
+                yield cursor, _approval_state(checkpoints, run)
+            except RunError as error:
+                log.warning("waiting run %s cannot be shown: %s", run, error.code)
+                yield cursor, None
 
 
 def full_id(start: str) -> str:
@@ -65,16 +105,21 @@ def overdue(workflow: str, now: datetime) -> list[Run]:
 
 def _scheduled(checkpoints: "Checkpoints", run: str) -> tuple[str, str]:
     """The workflow of a waiting run, and its deadline."""
-    from sluicegate.graphs.runtime.approvals import deadline
+    asked = _approval_state(checkpoints, run)
+    if not (asked.open and asked.question):
+        raise NotWaitingError(f"run {run} is not waiting for a decision")
+    until = datetime.fromisoformat(asked.question["deadline"]).astimezone(UTC)
+    return asked.question["workflow"], until.isoformat()
+
+
+def _approval_state(checkpoints: "Checkpoints", run: str) -> ApprovalState:
+    from sluicegate.graphs.runtime.approvals import put_to_people
 
     found = _loaded(checkpoints, run)
-    shown = [
-        write[0].value for _, channel, write in (found and found.pending_writes) or () if channel == "__interrupt__"
-    ]
-    if found is None or not shown:
-        raise NotWaitingError(f"run {run} is not waiting for a decision")
-    until = datetime.fromisoformat(deadline(shown[0]["asked_at"], shown[0]["timeout_s"])).astimezone(UTC)
-    return found.checkpoint["channel_values"]["run"]["workflow"], until.isoformat()
+    state = _state_of(found, run)
+    pending = [channel for _, channel, _ in (found and found.pending_writes) or ()]
+    last = checkpoints.last_interrupt(run)
+    return ApprovalState(state, put_to_people(state, last) if last else None, "__interrupt__" in pending)
 
 
 def left_at_home() -> int:
@@ -99,8 +144,13 @@ def _loaded(checkpoints: "Checkpoints", run: str) -> "CheckpointTuple | None":
 
 
 def _state(checkpoints: "Checkpoints", run: str) -> State:
-    found = _loaded(checkpoints, run)
+    return _state_of(_loaded(checkpoints, run), run)
+
+
+def _state_of(found: "CheckpointTuple | None", run: str) -> State:
     values = found.checkpoint["channel_values"] if found else {}
+    # interrupted before its first node: its initial state is still pending
+    values = values if "run" in values else values.get("__start__") or {}
     if "run" not in values:
         raise NotFoundError(f"no run {run} in this home", hint="List all runs: sluicegate trace list")
     return cast("State", values)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Graph: TypeAlias = "CompiledStateGraph[State, Services, State, State]"
 
-__all__ = ["before", "begin", "copied", "go_back", "head", "lineage", "write"]
+__all__ = ["before", "copied", "go_back", "head", "lineage", "write"]
 
 _APPENDED = ("trail", "tool_calls")
 """The channels whose updates are appended."""
@@ -36,13 +36,6 @@ def lineage(graph: "Graph", run: str) -> "list[StateSnapshot]":
     while found[-1].parent_config:
         found.append(graph.get_state(found[-1].parent_config))
     return [snapshot for snapshot in found if "run" in snapshot.values]
-
-
-def begin(graph: "Graph", state: State) -> None:
-    """Create a run that is before its first node."""
-    from langgraph.constants import START
-
-    graph.update_state(_at(state["run"]["id"]), dict(state), as_node=START)
 
 
 def write(graph: "Graph", run: str, update: dict[str, Any]) -> None:

@@ -85,7 +85,7 @@ class Session:
         asker = intake.principal(as_, _listed(role), _listed(group), clearance)
         state = opened.runner.opening(text, asker, channel=channel)
         state = cast("State", {**state, "run": {**state["run"], "session": "started"}})
-        history.begin(opened.runner.graph, state)
+        opened.runner.begin(state)
         return cls(opened, state["run"]["id"], change=change, mine=True, begun=False)
 
     @classmethod

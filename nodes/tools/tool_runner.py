@@ -42,6 +42,7 @@ class ToolRunner:
         self._tools = tools() if allowed is None else allowed
         self._dry = dry
         self._calls = open_database(memory or home, TOOL_CALLS)
+        self.close = self._calls.close
 
     def schema(self, name: str) -> dict[str, Any]:
         """Raises `ConfigError` SG117 for an unknown tool."""

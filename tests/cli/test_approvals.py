@@ -85,6 +85,10 @@ def test_what_waits_is_listed_with_who_decides_until_when(workflow: Path) -> Non
     waits = datetime.fromisoformat(listed[0]["deadline"]) - datetime.fromisoformat(listed[0]["asked_at"])
     assert waits == timedelta(hours=24)
     assert said("list", "--workflow", "other") == []
+    page = command("list", "--limit", "1", "--json")
+    assert [one["run"] for one in json.loads(page.stdout)] == [first]
+    after = page.stderr.split("--after ")[1].strip()
+    assert [one["run"] for one in said("list", "--limit", "1", "--after", after)] == [second]
     table = command("list").stdout
     assert first in table
     assert "access is a high-risk class" in table

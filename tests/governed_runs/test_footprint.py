@@ -30,10 +30,11 @@ async def test_a_run_is_a_commit_per_step_and_two_of_its_trace(own_home: Path, m
     async with stand.service() as desk:
         await desk.ask("How?", ANN)
         runner: Any = desk.versions.serving.runner
-        commits: dict[str, int] = dict.fromkeys(BYTES, 0)
+        commits: dict[str, int] = dict.fromkeys((*BYTES, "serving.sqlite"), 0)
         for file, connection in (
             ("checkpoints.sqlite", runner.graph.checkpointer._database._connection),
             ("store.sqlite", runner.tracer._recorder._store._connection),
+            ("serving.sqlite", desk._recovery._database._connection),  # type: ignore[attr-defined]
         ):
             connection.set_trace_callback(
                 lambda sql, file=file: commits.update({file: commits[file] + (sql == "COMMIT")})
@@ -43,7 +44,7 @@ async def test_a_run_is_a_commit_per_step_and_two_of_its_trace(own_home: Path, m
             outcome = await desk.ask(f"How {number}?", ANN)
         grown = {file: (folded(own_home / file) - size) / RUNS for file, size in before.items()}
     steps = len(outcome.state["trail"])
-    # the request, and the state that the first node begins with
-    assert commits == {"checkpoints.sqlite": RUNS * (steps + 2), "store.sqlite": RUNS * 2}
+    # the state that the first node begins with is written when the run is accepted, which is noted until it has ended
+    assert commits == {"checkpoints.sqlite": RUNS * (steps + 1), "store.sqlite": RUNS * 2, "serving.sqlite": RUNS * 2}
     assert grown["checkpoints.sqlite"] < BYTES["checkpoints.sqlite"]
     assert grown["store.sqlite"] < BYTES["store.sqlite"]

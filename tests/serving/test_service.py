@@ -21,7 +21,6 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue
-from sluicegate.graphs.session.history import begin
 from sluicegate.home import home
 from sluicegate.observe.tracing.spans import RunInfo, trace_id
 from sluicegate.observe.tracing.store import Store, Writes
@@ -289,13 +288,14 @@ async def test_who_decides_and_who_sees_is_asked_of_policy(desk: Service) -> Non
     assert waits.text == ""
     assert [each["run"] for each in await desk.approvals(LEAD)] == [waits.run]
     assert await desk.approvals(ANN) == []
-    for who in (ANN, BEN):
+    # who may see the run is told why they may not decide; for others there is no such run
+    for who, code in ((ANN, "SG610"), (BEN, "SG603")):
         with pytest.raises(RunError) as raised:
             await desk.approval(waits.run, who)
-        assert raised.value.code == "SG610"
+        assert raised.value.code == code
         with pytest.raises(RunError) as raised:
             await desk.decide(waits.run, "approve", who)
-        assert raised.value.code == "SG610"
+        assert raised.value.code == code
     with pytest.raises(RunError) as raised:
         await desk.find(waits.run, BEN)
     assert raised.value.code == "SG603"
@@ -346,7 +346,7 @@ def interrupted(desk: Service, runs: list[str], text: str) -> None:
     runner, workflow = desk.versions.serving.runner, desk.versions.serving.workflow
     begun: list[Any] = []
     for run in runs:
-        begin(runner.graph, runner.opening(text, ANN, channel="api", run=run))
+        runner.begin(runner.opening(text, ANN, channel="api", run=run))
         facts = (workflow.name, workflow.version, workflow.digest, "", "ann", "", "")
         begun.append((RunInfo(run, trace_id(run), *facts, shadow=False, metadata={"channel": "api"}), 1, text))
     desk._store.write(Writes(begun, [], [], []))

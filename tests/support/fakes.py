@@ -122,6 +122,8 @@ class FakeRetriever:
         }  # fmt: skip
         return [document][: self.count]
 
+    def close(self) -> None: ...
+
     def text(self, document: DocumentRef) -> str:
         return self.texts[document["hash"]]
 

@@ -80,7 +80,8 @@ def version(source: Path | Workflow) -> Opened:
     """As `open_workflow`, with fakes behind."""
     workflow = source if isinstance(source, Workflow) else load(source)
     keep(workflow)
-    tracer = RecordingTracer(Store(home() / "store.sqlite"))
+    store = Store(home() / "store.sqlite")
+    tracer = RecordingTracer(store)
     given = services(
         models=Patient(workflow.version),
         router=ByWord(),
@@ -90,7 +91,10 @@ def version(source: Path | Workflow) -> Opened:
     )
     facts = replace(given.workflow, name=workflow.name, version=workflow.version, digest=workflow.digest)
     made: Any = runner(home(), replace(given, workflow=replace(facts, cache_ttl_s=0.0)))
-    return OnFakes(workflow, made, None, tracer)  # type: ignore[arg-type]
+    opened = OnFakes(workflow, made, None, tracer)  # type: ignore[arg-type]
+    for part in (store, tracer, made.graph.checkpointer, made._approvals):
+        opened.parts.callback(part.close)
+    return opened
 
 
 def clock() -> datetime:

@@ -48,6 +48,8 @@ Migrate = Annotated[
 @app.command("list")
 def list_waiting(
     workflow: Annotated[str, typer.Option(help="Only this workflow.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many runs at most.")] = 50,
+    after: Annotated[str, typer.Option(help="Continue the list behind this point, as the page before named it.")] = "",
     user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -55,7 +57,9 @@ def list_waiting(
     from sluicegate.graphs.session.checkpoint_reader import left_at_home
     from sluicegate.storage.postgres import URL
 
-    waiting = _all_waiting(workflow, _person(user, role, group, clearance))
+    waiting, more = _waiting_page(workflow, after, limit, _person(user, role, group, clearance))
+    if more:
+        notes().print(f"more runs wait: add --after {more}")
     if forgotten := left_at_home():
         notes().print(f"{forgotten} more runs wait in this home, from before {URL} was set; unset it to decide on them")
     if as_json:
@@ -196,17 +200,21 @@ def watch(
     reader = _person(user, role, group, clearance)
     seen: set[str] = set()
     while True:
-        for one in _all_waiting("", reader):
-            if one["run"] in seen:
-                continue
-            seen.add(one["run"])
-            if as_json:
-                emit(one)
-            else:
-                due = until(one["deadline"])
-                console().print(
-                    f"{one['run']}  {one['intent']}  {one['approvers']} until {due}  {one['withheld'] or one['reason']}"
-                )
+        after = ""
+        while True:
+            waiting, after = _waiting_page("", after, 50, reader)
+            for one in waiting:
+                if one["run"] in seen:
+                    continue
+                seen.add(one["run"])
+                if as_json:
+                    emit(one)
+                else:
+                    due = until(one["deadline"])
+                    why = one["withheld"] or one["reason"]
+                    console().print(f"{one['run']}  {one['intent']}  {one['approvers']} until {due}  {why}")
+            if not after:
+                break
         if once:
             return
         time.sleep(every)
@@ -304,14 +312,20 @@ def _person(user: str, role: list[str] | None, group: list[str] | None, clearanc
     return principal(user or NOBODY, role, group, clearance)
 
 
-def _all_waiting(workflow: str, reader: "Principal") -> "list[Waiting]":
-    """The runs that wait in this home, or on its server, as `reader` may know of them; those past their deadline are
-    refused first."""
-    from sluicegate.graphs.session.checkpoint_reader import all_waiting, recorded
+def _waiting_page(workflow: str, after: str, limit: int, reader: "Principal") -> "tuple[list[Waiting], str]":
+    """Some of the runs that wait in this home, or on its server, as `reader` may know of them, and the point behind
+    which more wait, if any; those past their deadline are refused first."""
+    from sluicegate.graphs.session.checkpoint_reader import questions
 
     found: list[Waiting] = []
     opened: dict[tuple[str, str], Any] = {}
-    for run in all_waiting(workflow):
+    read = [*questions(workflow, after, limit + 1)]
+    for _, asked in read[:limit]:
+        if asked is None:
+            continue
+        run = asked.state["run"]
+        if run["shadow"] or workflow not in ("", run["workflow"]):
+            continue
         key = (run["workflow"], run["digest"])
         if key not in opened:
             opened[key] = _opened_version(*key)
@@ -321,8 +335,8 @@ def _all_waiting(workflow: str, reader: "Principal") -> "list[Waiting]":
         try:
             asyncio.run(opened[key].runner.expire(run["id"]))
         except NotWaitingError:
-            found.append(opened[key].runner.readable(one, recorded(run["id"]), reader))
-    return found
+            found.append(opened[key].runner.readable(one, asked.state, reader))
+    return found, read[limit - 1][0] if len(read) > limit else ""
 
 
 def _waiting(run: str, reader: "Principal") -> "Waiting":

@@ -46,6 +46,10 @@ class Auditor:
         facts = {**self._facts, "policy_set": self._policy_set, "waived": waivers}
         self._log.append("workflow.opened", workflow=self._workflow, facts=facts)
 
+    def close(self) -> None:
+        self._log.close()
+        self._incidents.disconnect()
+
     async def step(
         self,
         state: State,

@@ -189,6 +189,11 @@ class Incidents:
         self._audited("incident.closed", incident, by, {})
         return self.show(incident["id"])
 
+    def disconnect(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
     def frozen_from(self) -> int | None:
         """The first record of the audit log that an open incident needs; None when none is open."""
         with self._lock, explained(self._path):

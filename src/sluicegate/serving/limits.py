@@ -54,8 +54,9 @@ class AdmissionController:
         self.closed = False
 
     @asynccontextmanager
-    async def admitted(self, who: str) -> AsyncGenerator[None]:
-        """Wait for a turn, and hold it while the block lasts. Raises `Busy` at once when there is no room."""
+    async def admitted(self, who: str) -> AsyncGenerator[asyncio.Semaphore]:
+        """Count as inside while the block lasts; what it gives is held for a turn. Raises `Busy` at once when there is
+        no room."""
         if self.closed:
             raise Busy("the service is closing", retry_after_s=5)
         if self._inside[who] >= self._limits.per_principal:
@@ -64,8 +65,7 @@ class AdmissionController:
             raise Busy(f"{self.inside} requests are in progress", retry_after_s=2)
         self._inside[who] += 1
         try:
-            async with self._turns:
-                yield
+            yield self._turns
         finally:
             self._inside[who] -= 1
             if not self._inside[who]:

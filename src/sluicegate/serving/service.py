@@ -14,8 +14,9 @@ cancelled or goes away cancels nothing. Several services may share a home, in on
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -29,17 +30,17 @@ from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
-from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
-from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue, recorded
+from sluicegate.graphs.session.checkpoint_reader import approval_state, overdue, recorded
 from sluicegate.home import home
-from sluicegate.nodes.kinds.human_interrupt import entitle
 from sluicegate.nodes.sources import sources
 from sluicegate.observe.tracing.describers import without_words
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.spans import Score
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.views.access import may_see
+from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
 from sluicegate.serving.limits import AdmissionController, Busy, Limits
 from sluicegate.serving.progress import OnStep, telling
 from sluicegate.serving.recovery import Recovery
@@ -83,8 +84,11 @@ class Service:
         self.limits = limits or Limits()
         self._make_beside = beside
         self._running: dict[str, asyncio.Task[Outcome]] = {}
+        self._written: dict[str, asyncio.Future[None]] = {}
+        """When a run that is being accepted is on disk."""
         self._behind: set[asyncio.Task[Any]] = set()
         self._door: AdmissionController | None = None
+        self._sweeping = asyncio.Lock()
         self._withdrawn = False
 
     # --- lifecycle ---
@@ -147,10 +151,12 @@ class Service:
             for task in late:
                 task.cancel()
             await asyncio.gather(*at_work, return_exceptions=True)
+        await asyncio.gather(*self._behind, return_exceptions=True)
         await asyncio.to_thread(self._shadow.close)
-        for opened in self.versions.every():
-            await asyncio.to_thread(opened.tracer.close)
+        await asyncio.to_thread(self.versions.close)
         self._store.close()
+        # now others take up what was not finished
+        await asyncio.to_thread(self._recovery.close)
 
     # --- requests ---
 
@@ -196,18 +202,41 @@ class Service:
         another thread. The run continues when the caller is cancelled. Raises `Busy` (SG620), `RunError` SG601, SG602
         (the request), SG611 (a node failed), SG621 (the id was used for another text), and what the nodes raise.
         """
-        work = self._ask(text, asker, run, request_id, channel, session, on_step)
+        accepted = await self.accept(
+            text, asker, run=run, request_id=request_id, channel=channel, session=session, on_step=on_step
+        )
+        return await accepted.outcome()
+
+    async def accept(
+        self,
+        text: str | bytes,
+        asker: Principal,
+        *,
+        run: str = "",
+        request_id: str = "",
+        channel: str = CHANNEL,
+        session: str = "",
+        on_step: OnStep | None = None,
+    ) -> "Accepted":
+        """As `ask`, but wait only until the request is written down: from then on the run is found by its id, here and
+        by every other service of the home or server, and whoever lives ends it."""
+        work = self._accept(text, asker, run, request_id, channel, session, on_step)
         return await asyncio.shield(asyncio.ensure_future(elsewhere(work)))
 
     def ask_now(self, text: str | bytes, asker: Principal, *, request_id: str = "", channel: str = CHANNEL) -> Outcome:
         """The same for callers without an event loop."""
-        return wait_for(self._ask(text, asker, "", request_id, channel, "", None))
+
+        async def whole() -> Outcome:
+            accepted = await self._accept(text, asker, "", request_id, channel, "", None)
+            return await self._whole(accepted.task)
+
+        return wait_for(whole())
 
     def run_id(self, asker: Principal, request_id: str) -> str:
         """The run that a request id means."""
         return run_id(self.name, asker, request_id)
 
-    async def _ask(
+    async def _accept(
         self,
         text: str | bytes,
         asker: Principal,
@@ -216,15 +245,29 @@ class Service:
         channel: str,
         session: str,
         on_step: OnStep | None,
-    ) -> Outcome:
+    ) -> "Accepted":
         run = self.run_id(asker, request_id) if request_id else run or intake.new_run_id()
         cleaned, _ = intake.clean(text)
-        if task := self._running.get(run):
-            return self._same(await self._whole(task), cleaned)
-        task = asyncio.create_task(
-            self._admitted(run, text, cleaned, asker, bool(request_id), channel, session, on_step)
-        )
-        return await self._held(run, task)
+        task = self._running.get(run)
+        if task is None:
+            written = self._written[run] = asyncio.get_running_loop().create_future()
+            task = self._hold(
+                run,
+                asyncio.create_task(
+                    self._admitted(run, text, cleaned, asker, bool(request_id), channel, session, on_step, written)
+                ),
+            )
+        await self._durable(run, task)
+        if known := await asyncio.to_thread(self._recorded, run):
+            self._same(known, cleaned)
+        return Accepted(run, task, self._whole)
+
+    async def _durable(self, run: str, task: asyncio.Task[Outcome]) -> None:
+        """Wait until a run is written down. Raises what has kept it from that."""
+        if written := self._written.get(run):
+            await asyncio.wait({task, written}, return_when=asyncio.FIRST_COMPLETED)
+            if not written.done():
+                await self._whole(task)
 
     async def _admitted(
         self,
@@ -236,25 +279,24 @@ class Service:
         channel: str,
         session: str,
         on_step: OnStep | None,
+        written: "asyncio.Future[None]",
     ) -> Outcome:
         if self._door is None:
             raise Busy("the service is not open", retry_after_s=1)
-        async with self._door.admitted(asker["id"]):
-            with telling(on_step):
-                while True:
-                    known = await asyncio.to_thread(self._recorded, run) if retried else None
-                    if known:
-                        self._same(Outcome(run, known, 0.0), cleaned)
-                    opened = self.versions.serving if known is None else await self._version(known["run"]["digest"])
-                    try:
-                        outcome = await opened.runner.run(text, asker, channel=channel, run=run, session=session)
-                    except RunBusy:
-                        # another service of this home is running the same request
-                        if not retried:
-                            raise
-                        await asyncio.sleep(_POLL_S)
-                        continue
-                    break
+        async with self._door.admitted(asker["id"]) as turns:
+            known = await asyncio.to_thread(self._recorded, run) if retried else None
+            while (state := known or await self._written_down(run, text, asker, channel)) is None:
+                # another service is writing it down
+                await asyncio.sleep(_POLL_S)
+                known = await asyncio.to_thread(self._recorded, run)
+            self._same(state, cleaned)
+            if known and known["run"]["status"] == "running":
+                # what was cut short, or failed, or waits: here it is in good hands until it is done
+                await asyncio.to_thread(self._recovery.accept, run, self.name, known["run"]["digest"])
+            written.set_result(None)
+            async with turns, self._using(state["run"]["digest"]) as opened:
+                with telling(on_step):
+                    outcome = await self._resumed(opened.runner, run, session=session)
         if known:
             outcome = self._timed(outcome)
         # a retry of a finished request is not a second request
@@ -262,14 +304,44 @@ class Service:
             self._afterwards(outcome)
         return outcome
 
-    def _same(self, outcome: Outcome, cleaned: str) -> Outcome:
-        if outcome.state["request"]["text"] != cleaned:
+    async def _written_down(self, run: str, text: str | bytes, asker: Principal, channel: str) -> State | None:
+        """The state that a new run begins with, on disk; None when another service has the run."""
+        digest = self.versions.serving.workflow.digest
+        async with self._using(digest) as opened:
+            state = opened.runner.opening(text, asker, channel=channel, run=run)
+            if not await asyncio.to_thread(self._recovery.accept, run, self.name, digest):
+                return None
+            # one that was killed may have come as far as this
+            if known := await asyncio.to_thread(self._recorded, run):
+                return known
+            await opened.runner.call(opened.runner.begin, state)
+            return state
+
+    async def _resumed(self, runner: Runner, run: str, *, session: str = "") -> Outcome:
+        """Work on an accepted run until it ends or waits; where it is cut short, others take it up."""
+        try:
+            while True:
+                try:
+                    outcome = await runner.resume(run, session=session)
+                    break
+                except RunBusy:
+                    # another service of this home or server is at it
+                    await asyncio.sleep(_POLL_S)
+        except SluicegateError:
+            # of a store that fails there is no taking out either: the run counts as interrupted
+            with suppress(SluicegateError):
+                await asyncio.to_thread(self._recovery.done, run)
+            raise
+        await asyncio.to_thread(self._recovery.done, run)
+        return outcome
+
+    def _same(self, state: State, cleaned: str) -> None:
+        if state["request"]["text"] != cleaned:
             raise RunError(
                 "SG621",
                 "this request id was used for another request",
                 hint="Use a new id for each request; reuse an id only to retry the same request",
             )
-        return outcome
 
     def _timed(self, outcome: Outcome) -> Outcome:
         """A retry took no time of its own: how long the run was at work is in its record."""
@@ -308,18 +380,16 @@ class Service:
         """An outcome as `asker` may know of it: without the answer where they may not read one of its sources."""
         if outcome is None or not sources(outcome.state):
             return outcome
-        runner = (await self._version(row["digest"])).runner
-        return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, asker))
+        async with self._using(row["digest"]) as opened:
+            withheld = await opened.runner.call(opened.runner.withheld, outcome.state, asker)
+        return replace(outcome, withheld=withheld)
 
     async def _standing(self, run: str, row: dict[str, Any]) -> Outcome | None:
-        state = await asyncio.to_thread(self._recorded, run)
-        if state is None:
+        try:
+            asked = await asyncio.to_thread(approval_state, run)
+        except NotFoundError:
             return None
-        waiting = None
-        if state["run"]["status"] == "running":
-            runner = (await self._version(row["digest"])).runner
-            waiting = await runner.call(runner.waiting, run)
-        return Outcome(run, state, row["ms"], waiting)
+        return Outcome(run, asked.state, row["ms"], asked.question if asked.open else None)
 
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """The decisions of a run, as they were recorded and masked. Raises as `find` does."""
@@ -334,31 +404,57 @@ class Service:
 
         async def give() -> Score:
             _, row = await self._find(run, asker)
-            opened = await self._version(row["digest"])
-            return await asyncio.to_thread(opened.tracer.feedback, run, name, value, comment=comment, by=asker["id"])
+            async with self._using(row["digest"]) as opened:
+                return await asyncio.to_thread(
+                    opened.tracer.feedback, run, name, value, comment=comment, by=asker["id"]
+                )
 
         return await elsewhere(give())
 
     # --- approvals ---
 
-    async def approvals(self, asker: Principal) -> list[Waiting]:
-        """Waiting runs that `asker` is asked to decide on, oldest first; those past their deadline are refused. Where
-        they may not read a source, the draft is `withheld`, and a decision of theirs would be refused."""
-        return await elsewhere(self._approvals(asker))
+    async def approvals(self, asker: Principal, *, limit: int = 50, after: str = "") -> ApprovalPage:
+        """Waiting runs that `asker` is asked to decide on, longest-waiting first: so many at most, from behind `after`.
+
+        A page may be short, or empty, although more follow: its own cursor says whether they do. Where they may not
+        read a source, the draft is `withheld`, and a decision of theirs would be refused.
+        """
+        return await elsewhere(self._approvals(asker, limit, after))
+
+    async def _approvals(self, asker: Principal, limit: int, after: str) -> ApprovalPage:
+        services = self.versions.serving.runner.services
+        found, following = await asyncio.to_thread(waiting_for, self.name, asker, services, limit, after)
+        page = ApprovalPage(next=following)
+        for asked in found:
+            try:
+                page.append(await self._shown(*asked, asker))
+            except SluicegateError as error:
+                log.warning("waiting run %s cannot be shown: %s", asked[0]["run"], error.code)
+        return page
+
+    async def _shown(self, question: Waiting, state: State, asker: Principal) -> Waiting:
+        """What waits, as `asker` may know of it: without what rests on documents that they may not read."""
+        if not sources(state):
+            return question
+        async with self._using(question["digest"]) as opened:
+            return await opened.runner.call(opened.runner.readable, question, state, asker)
 
     async def approval(self, run: str, asker: Principal) -> Waiting:
-        """The evidence for one. Raises `RunError` SG603, SG605 (not waiting), SG610 (not theirs to decide)."""
+        """The evidence for one. Raises `RunError` SG603 (also for one that is not theirs to see), SG605 (not waiting),
+        SG610 (their own request, or one that they may see and not decide)."""
 
         async def show() -> Waiting:
-            opened = await self._version((await asyncio.to_thread(self._row, run))["digest"])
-            waiting = await opened.runner.call(opened.runner.waiting, run)
-            if waiting is None:
-                raise NotWaitingError(f"run {run} is not waiting for a decision")
-            state = await asyncio.to_thread(recorded, run)
-            entitle(asker, waiting, state, opened.runner.services)
-            return await opened.runner.call(opened.runner.readable, waiting, state, asker)
+            return await self._shown(*await asyncio.to_thread(self._question, run, asker), asker)
 
         return await elsewhere(show())
+
+    def _question(self, run: str, asker: Principal) -> tuple[Waiting, State]:
+        row, opened = self._row(run), self.versions.serving
+        sees = may_see(row, asker, opened.runner.services.policy, Masking(opened.workflow.config.tracing))
+        try:
+            return permitted(approval_state(run), asker, opened.runner.services, sees=sees)
+        except NotFoundError:
+            raise _unknown(run) from None
 
     async def decide(
         self,
@@ -376,71 +472,86 @@ class Service:
         Which version it goes on under is decided by `champions.resumes_on`. As with `ask`, the run continues when the
         caller is cancelled.
         """
+        accepted = await self.accept_decision(
+            run, verdict, by, reason=reason, text=text, arguments=arguments, changed=changed
+        )
+        return await accepted.outcome()
 
-        async def go_on() -> Outcome:
-            row = await asyncio.to_thread(self._row, run)
-            if changed == "migrate":
-                opened = await asyncio.to_thread(self._migrating, row["digest"])
-            elif champions.resumes_on(self.name, row["digest"], changed):
-                opened = await self._version(row["digest"])
-            else:
-                opened = self.versions.serving
-            outcome = await opened.runner.decide(run, verdict, by, reason=reason, text=text, arguments=arguments)
+    async def accept_decision(
+        self,
+        run: str,
+        verdict: str,
+        by: Principal,
+        *,
+        reason: str = "",
+        text: str = "",
+        arguments: Mapping[str, Any] | None = None,
+        changed: Changed = "refuse",
+    ) -> "Accepted":
+        """As `decide`, but wait only until the decision is written down: whoever lives carries it out."""
+
+        async def accepted() -> Accepted:
+            # nothing is opened, and no place taken, for who may not decide
+            question, _ = await asyncio.to_thread(self._question, run, by)
+            said: dict[str, Any] = {"reason": reason, "text": text, "arguments": arguments}
+            written = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._decided(run, question["digest"], verdict, by, said, changed, written))
+            # of two who decide at a time the second is told so, under a name of its own
+            self._hold(f"{run} {id(task)}" if run in self._running else run, task)
+            await asyncio.wait({task, written}, return_when=asyncio.FIRST_COMPLETED)
+            if not written.done():
+                await self._whole(task)
+            return Accepted(run, task, self._whole)
+
+        return await asyncio.shield(asyncio.ensure_future(elsewhere(accepted())))
+
+    async def _decided(
+        self,
+        run: str,
+        began_on: str,
+        verdict: str,
+        by: Principal,
+        said: dict[str, Any],
+        changed: Changed,
+        written: "asyncio.Future[None]",
+    ) -> Outcome:
+        if self._door is None:
+            raise Busy("the service is not open", retry_after_s=1)
+        serving = self.versions.serving.workflow.digest
+        digest = began_on if champions.resumes_on(self.name, began_on, changed) else serving
+        async with self._door.admitted(by["id"]) as turns, self._using(digest) as opened:
+            runner = opened.runner.migrating(began_on) if changed == "migrate" else opened.runner
+            mine = await asyncio.to_thread(self._recovery.accept, run, self.name, digest)
+            try:
+                await runner.record(run, verdict, by, **said)
+            except SluicegateError:
+                if mine:
+                    await asyncio.to_thread(self._recovery.done, run)
+                raise
+            written.set_result(None)
+            async with turns:
+                outcome = await self._resumed(runner, run)
             self._afterwards(outcome)
-            return replace(outcome, withheld=await opened.runner.call(opened.runner.withheld, outcome.state, by))
-
-        async def held() -> Outcome:
-            return await self._held(run, asyncio.create_task(go_on()))
-
-        return await asyncio.shield(asyncio.ensure_future(elsewhere(held())))
-
-    def _migrating(self, digest: str) -> Opened:
-        return open_workflow(self.versions.serving.workflow, migrates=digest)
-
-    async def _approvals(self, asker: Principal) -> list[Waiting]:
-        found: list[Waiting] = []
-        for opened, waiting in await self._all_waiting():
-            state = await asyncio.to_thread(recorded, waiting["run"])
-            try:
-                entitle(asker, waiting, state, opened.runner.services)
-            except RunError:
-                continue
-            found.append(await opened.runner.call(opened.runner.readable, waiting, state, asker))
-        return found
-
-    async def _all_waiting(self) -> list[tuple[Opened, Waiting]]:
-        """Waiting runs; those past their deadline are refused first."""
-        found: list[tuple[Opened, Waiting]] = []
-        for run in await asyncio.to_thread(all_waiting, self.name):
-            try:
-                opened = await self._version(run["digest"])
-                waiting = await opened.runner.call(opened.runner.waiting, run["id"])
-                if waiting is None:
-                    continue
-                try:
-                    await opened.runner.expire(run["id"])
-                except NotWaitingError:
-                    found.append((opened, waiting))
-                except RunBusy:
-                    pass
-            except SluicegateError as error:
-                log.warning("waiting run %s cannot be shown: %s", run["id"], error.code)
-        return found
+            return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, by))
 
     # --- background work ---
 
-    async def _held(self, run: str, task: asyncio.Task[Outcome]) -> Outcome:
+    def _hold(self, run: str, task: asyncio.Task[Outcome]) -> asyncio.Task[Outcome]:
         """Work on a run that a closing service waits for, and that continues without its caller."""
 
         def done(task: asyncio.Task[Outcome]) -> None:
             self._running.pop(run, None)
+            self._written.pop(run, None)
             # the caller may be gone, and asyncio complains of unretrieved errors; the run's record has it
             if not task.cancelled():
                 task.exception()
 
         self._running[run] = task
         task.add_done_callback(done)
-        return await self._whole(task)
+        return task
+
+    async def _held(self, run: str, task: asyncio.Task[Outcome]) -> Outcome:
+        return await self._whole(self._hold(run, task))
 
     async def _whole(self, task: asyncio.Task[Outcome]) -> Outcome:
         try:
@@ -477,6 +588,11 @@ class Service:
 
     async def _sweep(self) -> None:
         """Resume what a killed service left, refuse what is past its deadline: side by side, as many as may run."""
+        # of two sweeps at a time, each would run as many
+        async with self._sweeping:
+            await self._swept()
+
+    async def _swept(self) -> None:
         turns = asyncio.Semaphore(self.limits.running)
 
         async def in_turn(work: Coroutine[Any, Any, None]) -> None:
@@ -493,21 +609,36 @@ class Service:
 
     async def _recover(self, run: str, digest: str) -> None:
         try:
-            opened = await self._version(digest)
-            await asyncio.to_thread(self._recovery.begins, run)
-            outcome = await self._held(run, asyncio.create_task(opened.runner.recover(run)))
-        except RunBusy:
+            state = await asyncio.to_thread(recorded, run)
+            async with self._using(digest) as opened:
+                await asyncio.to_thread(self._recovery.begins, run)
+                # under the version that was chosen for it, which a decision may have made another than its first
+                work = self._taken_up(opened.runner.migrating(state["run"]["digest"]), run)
+                outcome = await self._held(run, asyncio.create_task(work))
+        except (RunBusy, Busy):
+            # somebody is at it; or this service is closing, which says nothing against the run
             await asyncio.to_thread(self._recovery.ends, run)
+        except NotFoundError:
+            # its service was killed before it was written down, and has told nobody of it
+            await asyncio.to_thread(self._recovery.done, run)
         except SluicegateError as error:
             log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
         else:
             await asyncio.to_thread(self._recovery.ends, run)
+            await asyncio.to_thread(self._recovery.done, run)
             self._afterwards(outcome)
+
+    async def _taken_up(self, runner: Runner, run: str) -> Outcome:
+        try:
+            record = await asyncio.to_thread(self._store.run, run)
+        except NotFoundError:
+            record = {"status": "running"}
+        return await (runner.recover(run) if record["status"] == "running" else runner.resume(run))
 
     async def _expire(self, run: Run) -> None:
         try:
-            opened = await self._version(run["digest"])
-            await self._held(run["id"], asyncio.create_task(opened.runner.expire(run["id"])))
+            async with self._using(run["digest"]) as opened:
+                await self._held(run["id"], asyncio.create_task(opened.runner.expire(run["id"])))
         except (NotWaitingError, RunBusy):
             return  # somebody is deciding on it
         except SluicegateError as error:
@@ -541,11 +672,30 @@ class Service:
         except NotFoundError:
             return None
 
-    async def _version(self, digest: str) -> Opened:
-        return await asyncio.to_thread(self.versions.of, digest)
+    @asynccontextmanager
+    async def _using(self, digest: str) -> AsyncGenerator[Opened]:
+        used = ExitStack()
+        opened = await asyncio.to_thread(used.enter_context, self.versions.using(digest))
+        try:
+            yield opened
+        finally:
+            await asyncio.to_thread(used.close)
 
     async def _on_store(self, read: Callable[..., T], *given: Any) -> T:
         return read(*given)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A request or a decision that is written down."""
+
+    run: str
+    task: asyncio.Task[Outcome]
+    whole: Callable[[asyncio.Task[Outcome]], Coroutine[Any, Any, Outcome]]
+
+    async def outcome(self) -> Outcome:
+        """What becomes of it; who stops waiting cancels nothing. Raises what `Service.ask` raises."""
+        return await asyncio.shield(asyncio.ensure_future(elsewhere(self.whole(self.task))))
 
 
 def run_id(workflow: str, asker: Principal, request_id: str) -> str:

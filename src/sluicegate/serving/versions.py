@@ -8,8 +8,9 @@ interrupts nobody, and one that cannot be opened changes nothing but `fault`.
 import logging
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sluicegate.errors import SluicegateError
@@ -22,7 +23,7 @@ from sluicegate.serving.progress import watched
 __all__ = ["Versions"]
 
 _KEPT_OPEN = 4
-"""Versions held open besides the serving one; an older one is reopened when needed."""
+"""Unused versions held open besides the serving one; an older one is reopened when needed."""
 _AGAIN_S = 5.0
 """Seconds until a version that could not be opened is tried again."""
 
@@ -38,7 +39,8 @@ class Versions:
         """`follow` False serves the given file regardless of promotions."""
         self.name = load(config).name
         self._config, self._follow, self._open_version = config, follow, open_version
-        self._lock = threading.Lock()
+        self._lock, self._opening = threading.Lock(), threading.Lock()
+        self._used: Counter[str] = Counter()
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._failed_at = -_AGAIN_S
         self.fault: SluicegateError | None = None
@@ -98,26 +100,50 @@ class Versions:
             self.serving = opened
             log.info("%s is served with changed prompts, %s", self.name, opened.workflow.digest[:12])
 
-    def of(self, digest: str, path: Path | None = None) -> Opened:
-        """The version of this digest, open. Raises `RunError` SG604 when no copy of it was kept."""
+    @contextmanager
+    def using(self, digest: str) -> Generator[Opened]:
+        """The version of this digest, open while the block lasts. Raises `RunError` SG604 when no copy of it was
+        kept."""
         with self._lock:
-            if digest in self._open:
-                self._open.move_to_end(digest)
-                return self._open[digest]
-        return self._opened(path or kept(digest))
+            self._used[digest] += 1
+        try:
+            yield self.of(digest)
+        finally:
+            with self._lock:
+                self._used[digest] -= 1
+            self._close_idle()
 
-    def every(self) -> list[Opened]:
-        """All that are open."""
+    def of(self, digest: str, path: Path | None = None) -> Opened:
+        # many who want the same at a time get one
+        with self._opening:
+            with self._lock:
+                if digest in self._open:
+                    self._open.move_to_end(digest)
+                    return self._open[digest]
+            return self._opened(path or kept(digest))
+
+    def close(self) -> None:
+        """Close all that are open."""
         with self._lock:
-            return list(self._open.values())
+            opened = [*self._open.values()]
+            self._open.clear()
+        for each in opened:
+            each.close()
 
     def _opened(self, source: Path | Workflow) -> Opened:
         opened = self._open_version(source)
         opened.runner.services = watched(opened.runner.services)
         with self._lock:
             self._open[opened.workflow.digest] = opened
-            idle = [digest for digest in self._open if digest != opened.workflow.digest]
-            for digest in idle[:-_KEPT_OPEN]:
-                if not hasattr(self, "serving") or digest != self.serving.workflow.digest:
-                    del self._open[digest]
+        self._close_idle(opened.workflow.digest)
         return opened
+
+    def _close_idle(self, newest: str = "") -> None:
+        """Close what nobody uses, but for the last few."""
+        with self._lock:
+            needed = {newest, self.serving.workflow.digest if hasattr(self, "serving") else ""}
+            idle = [digest for digest in self._open if digest not in needed and not self._used[digest]]
+            closed = [self._open.pop(digest) for digest in idle[:-_KEPT_OPEN]]
+            self._used = +self._used
+        for each in closed:
+            each.close()

@@ -185,7 +185,8 @@ class RecordingTracer:
         return self._recorder.flush(deadline_s)
 
     def close(self, deadline_s: float = 3.0) -> None:
-        """Flush and stop the threads; what could not be sent stays in the store for `trace push`."""
+        """Flush and stop the threads; what could not be sent stays in the store for `trace push`. The store is the
+        caller's to close."""
         self._recorder.close(deadline_s)
 
     def report(self) -> list[ExporterReport]:

@@ -11,14 +11,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from sluicegate.errors import SluicegateError
+from sluicegate.errors import NotFoundError, SluicegateError
 from sluicegate.graphs.runtime.intake import new_run_id
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.callers import Caller, Named
 from sluicegate.serving.http.problems import of_error, of_status
 from sluicegate.serving.progress import FinishedStep
-from sluicegate.serving.service import Service
+from sluicegate.serving.service import Accepted, Service
 from sluicegate.state import Principal
 
 __all__ = ["OPERATIONS", "Fault", "Operation"]
@@ -54,6 +54,7 @@ class Operation:
     statuses: tuple[int, ...] = (200,)
     problems: tuple[int, ...] = field(default=(401, 403, 404))
     signed_in: bool = True
+    query: type[BaseModel] | None = None
 
 
 # --- runs ---
@@ -64,26 +65,40 @@ async def ask(request: Request) -> Response:
     asker = _acting_for(request, caller, asked.principal)
     service = _service(request)
     run = request.state.run = service.run_id(asker, asked.request_id) if asked.request_id else new_run_id()
-    if asked.stream:
-        return StreamingResponse(_events(service, asked, asker, run), media_type="text/event-stream")
+    steps = _Steps() if asked.stream else None
+    # from here on it is on disk, and found by its id
+    accepted = await service.accept(
+        asked.text,
+        asker,
+        run=run,
+        request_id=asked.request_id,
+        session=asked.session,
+        on_step=steps.put_from_elsewhere if steps else None,
+    )
+    if steps:
+        return StreamingResponse(_events(service, accepted, steps), media_type="text/event-stream")
     try:
         async with asyncio.timeout(service.limits.timeout_s):
-            outcome = await service.ask(asked.text, asker, run=run, request_id=asked.request_id, session=asked.session)
+            outcome = await accepted.outcome()
     except TimeoutError:
         return _later(_begun(service, run))
     return _told(outcome)
 
 
-async def _events(service: Service, asked: messages.Ask, asker: Principal, run: str) -> AsyncGenerator[str]:
+class _Steps(asyncio.Queue[FinishedStep]):
+    """Steps as they are told from another thread."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._loop_of_caller = asyncio.get_running_loop()
+
+    def put_from_elsewhere(self, step: FinishedStep) -> None:
+        self._loop_of_caller.call_soon_threadsafe(self.put_nowait, step)
+
+
+async def _events(service: Service, accepted: Accepted, steps: _Steps) -> AsyncGenerator[str]:
     """The progress of a run as server-sent events. The run continues when the stream is closed."""
-    loop, steps = asyncio.get_running_loop(), asyncio.Queue[FinishedStep]()
-
-    def on_step(step: FinishedStep) -> None:
-        loop.call_soon_threadsafe(steps.put_nowait, step)
-
-    work = asyncio.ensure_future(
-        service.ask(asked.text, asker, run=run, request_id=asked.request_id, session=asked.session, on_step=on_step)
-    )
+    work, run = asyncio.ensure_future(accepted.outcome()), accepted.run
     yield _event("run", _begun(service, run))
     following: asyncio.Task[FinishedStep] | None = None
     try:
@@ -146,8 +161,12 @@ async def feedback(request: Request) -> Response:
 
 async def approvals(request: Request) -> Response:
     caller = _caller(request)
-    found = await _service(request).approvals(caller.principal)
-    return _json(messages.Approvals(approvals=[messages.asked(each) for each in found]))
+    try:
+        wanted = messages.Page.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise _misfit(error, messages.Page) from None
+    found = await _service(request).approvals(caller.principal, limit=wanted.limit, after=wanted.after)
+    return _json(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
 
 
 async def approval(request: Request) -> Response:
@@ -161,15 +180,24 @@ async def decide(request: Request) -> Response:
         raise Fault(of_status(422, "text or arguments: one is required for the verdict edit, and allowed only there"))
     by, run = _acting_for(request, caller, given.principal), _run(request)
     service = _service(request)
+    accepted = await service.accept_decision(
+        run, given.verdict, by, reason=given.reason, text=given.text, arguments=given.arguments, changed=given.changed
+    )
     try:
         async with asyncio.timeout(service.limits.timeout_s):
-            outcome = await service.decide(
-                run, given.verdict, by, reason=given.reason, text=given.text, arguments=given.arguments,
-                changed=given.changed,
-            )  # fmt: skip
+            outcome = await accepted.outcome()
     except TimeoutError:
-        return _later(await _standing(service, run, by))
-    return _told(outcome, edited=given.arguments is not None)
+        said = _begun(service, run)
+    else:
+        said = messages.answered(outcome, edited=given.arguments is not None)
+        if not outcome.waiting:
+            return _json(said)
+    try:
+        await service.find(run, by)
+    except NotFoundError:
+        # who decides on a run need not be able to see it
+        return _json(said, 202)
+    return _later(said)
 
 
 # --- the server's own ---
@@ -215,7 +243,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", "/v1/approvals", "approvals", "Waiting runs that you may decide", approvals,
-        messages.Approvals, problems=(401,),
+        messages.Approvals, problems=(401, 422), query=messages.Page,
     ),
     Operation(
         "GET", "/v1/approvals/{id}", "approval", "The evidence for a decision", approval, messages.Approval,
@@ -269,11 +297,15 @@ async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:
     try:
         return caller, model.model_validate_json(body)
     except ValidationError as error:
-        # pydantic's message repeats the input, which a problem must not
-        wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
-        unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
-        hint = f"Allowed fields: {', '.join(model.model_fields)}" if unknown else ""
-        raise Fault(of_status(422, "; ".join(wrong), hint=hint)) from None
+        raise _misfit(error, model) from None
+
+
+def _misfit(error: ValidationError, model: type[BaseModel]) -> Fault:
+    # pydantic's message repeats the input, which a problem must not
+    wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
+    unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
+    hint = f"Allowed fields: {', '.join(model.model_fields)}" if unknown else ""
+    return Fault(of_status(422, "; ".join(wrong), hint=hint))
 
 
 async def _body(request: Request) -> bytes:
@@ -315,8 +347,8 @@ def _begun(service: Service, run: str) -> messages.Run:
     return messages.begun(run, workflow=workflow.name, version=workflow.version, digest=workflow.digest)
 
 
-def _told(outcome: Outcome, *, edited: bool = False) -> Response:
-    said = messages.answered(outcome, edited=edited)
+def _told(outcome: Outcome) -> Response:
+    said = messages.answered(outcome)
     return _later(said) if outcome.waiting else _json(said)
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "Feedback",
     "Given",
     "Health",
+    "Page",
     "Problem",
     "Run",
     "StepDone",
@@ -187,8 +188,21 @@ class Approval(_Out):
     deadline: datetime
 
 
+class Page(BaseModel):
+    """Which of many are listed."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    limit: int = Field(default=50, ge=1, le=100)
+    """How many at most."""
+    after: str = Field(default="", pattern=r"^[0-9A-Za-z-]{0,64}$")
+    """The `next` of the page before; without it, the list begins with the longest-waiting."""
+
+
 class Approvals(_Out):
     approvals: list[Approval]
+    next: str
+    """What `after` takes for the next page; empty when this is the last. A page may be short although more follow."""
 
 
 class Given(_Out):

@@ -49,6 +49,12 @@ def _operation(each: Operation) -> dict[str, Any]:
         said["security"] = [{"token": []}]
     if "{id}" in each.path:
         said["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if each.query:
+        properties = each.query.model_json_schema()["properties"]
+        said["parameters"] = [
+            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+            for name, schema in properties.items()
+        ]
     if each.takes:
         said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(each.takes)}}}
     return said

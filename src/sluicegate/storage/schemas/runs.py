@@ -96,9 +96,16 @@ CREATE TABLE IF NOT EXISTS tickets (
 
 RECOVERED = Schema(
     "serving",
-    (Migration("CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"),),
+    (
+        Migration("CREATE TABLE IF NOT EXISTS recovered (run TEXT PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"),
+        Migration("""
+CREATE TABLE accepted (
+    run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, owner TEXT NOT NULL
+) WITHOUT ROWID;
+"""),
+    ),
 )
-"""How often an interrupted run has been resumed."""
+"""What services have accepted and not ended, each with the service that has it; how often a run has been resumed."""
 
 RUNS_AT_WORK = Schema(
     "stretches",
