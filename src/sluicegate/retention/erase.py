@@ -43,6 +43,7 @@ _OF_RUNS = (
     (APPROVALS, "decisions", "DELETE FROM decisions WHERE run IN (VALUES)"),
     (TOOL_CALLS, "tool results", "DELETE FROM tool_calls WHERE run IN (VALUES)"),
     (RECOVERED, "recoveries", "DELETE FROM recovered WHERE run IN (VALUES)"),
+    (RECOVERED, "accepted requests", "DELETE FROM accepted WHERE run IN (VALUES)"),
     (TICKETS, "tickets of the example desk", "DELETE FROM tickets WHERE run IN (VALUES)"),
     (SHADOW, "comparisons", "DELETE FROM pairs WHERE champion_run IN (VALUES)"),
     (SHADOW, "claims of comparisons", "DELETE FROM claims WHERE champion_run IN (VALUES)"),
