@@ -117,8 +117,8 @@ def _node(name: str, before: NodeConfig, after: NodeConfig | None) -> Iterable[W
     if had.get("four_eyes", True) and not has.get("four_eyes", True):
         yield Weakening(f"the requester may decide at the node `{name}`", ("nodes", name, "four_eyes"))
     for key in ("approvers", "escalate_to"):
-        if has.get(key) and has.get(key) != had.get(key):
-            what = f"`{key}` of the node `{name}` is {has[key]}, not {had.get(key) or 'anybody'}"
+        if had.get(key) and has.get(key) and has[key] != had[key]:
+            what = f"`{key}` of the node `{name}` is {has[key]}, not {had[key]}"
             yield Weakening(what, ("nodes", name, key))
 
 
