@@ -64,7 +64,8 @@ async def test_one_that_dies_is_counted_and_started_again(own_home: Path, pairs:
     champion = await answered(own_home)
     made = beside(code)
     made.refresh()
-    made.offer(champion)
+    # it may have died before anything was offered
+    early = made.offer(champion) == "no process"
     assert ended(made) != 0
     # nobody reads the pipe any more
     assert made.offer(like(champion, 1)) == "no process"
@@ -75,7 +76,7 @@ async def test_one_that_dies_is_counted_and_started_again(own_home: Path, pairs:
     assert made.state == "running"
     made.close()
     assert pairs.shed(at.number)["process died"] == 1
-    assert pairs.shed(at.number)["no process"] == 1
+    assert pairs.shed(at.number)["no process"] == 1 + early
     # it is not started over and over
     made.refresh()
     made.offer(champion)
