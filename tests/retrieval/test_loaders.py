@@ -135,7 +135,10 @@ def test_front_matter_needs_the_first_line() -> None:
 def test_facts_and_defaults() -> None:
     config = IndexConfig(path=("k",), approved=True, readers=("everyone",), clearance="public")
     said = document(
-        parse("readers: [role:hr, group:hr, user:bob]\napproved: no\nvalid_until: 2026-12-31\ntags: a, b\nclearance: restricted"),
+        parse(
+            "readers: [role:hr, group:hr, user:bob]\napproved: no\nvalid_until: 2026-12-31\ntags: a, b\n"
+            "clearance: restricted"
+        ),
         config,
         file="k/a.md",
         title="A",
