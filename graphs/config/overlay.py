@@ -12,7 +12,8 @@ from typing import Any, cast, get_args
 
 from sluicegate.graphs.config.models import GuaranteeConfig, NodeConfig, WorkflowConfig
 from sluicegate.graphs.config.source import Pointer, Source, SourceEntry
-from sluicegate.state import GuardAction, Risk
+from sluicegate.policies.guards.set import GRAVITY
+from sluicegate.state import Risk
 
 __all__ = ["Weakening", "overlay", "weakened"]
 
@@ -67,7 +68,6 @@ def _carry(value: Any, pointer: Pointer, source: Source, entries: dict[Pointer, 
 
 _STANDING = ("human-interrupt", "policy-check", "output-check")
 _RISKS: tuple[str, ...] = get_args(Risk)
-_ACTIONS: tuple[str, ...] = get_args(GuardAction)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +129,8 @@ def _guards(what: str, at: Pointer, before: Any, after: Any) -> Iterable[Weakeni
     old, new = cast("dict[str, Any]", before), cast("dict[str, Any]", after)
     for key in [key for key in old if key in new]:
         had, has = old[key], new[key]
-        if key == "action" and had in _ACTIONS and has in _ACTIONS:
-            if _ACTIONS.index(has) < _ACTIONS.index(had):
+        if key == "action" and had in GRAVITY and has in GRAVITY:
+            if GRAVITY.index(has) < GRAVITY.index(had):
                 yield Weakening(f"`action` of `{what}` is {has}, not {had}", (*at, key))
         else:
             yield from _guards(f"{what}.{key}", (*at, key), had, has)

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -28,9 +28,10 @@ from langgraph.checkpoint.base import (
     get_checkpoint_metadata,
 )
 
+from sluicegate.state import State
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
-from sluicegate.storage.plain_data import PlainDataSerializer
 from sluicegate.storage.schemas import CHECKPOINTS
+from sluicegate.storage.serializer import PlainDataSerializer
 from sluicegate.storage.step_rows import PACKED, UPON, StepRow, pack, unpack
 
 __all__ = ["Checkpoints", "SqliteCheckpoints", "open_checkpoints"]
@@ -215,10 +216,11 @@ class Checkpoints(BaseCheckpointSaver[str]):
             )
         return [row["thread"] for row in rows]
 
-    def workflow(self, thread: str) -> str:
-        """The workflow of a run's thread; empty when it is not one."""
+    def state(self, thread: str) -> State | None:
+        """The last state of a run's thread; None when it is not one."""
         found = self.get_tuple(_config(thread, "", ""))
-        return found.checkpoint["channel_values"].get("run", {}).get("workflow", "") if found else ""
+        values = found.checkpoint["channel_values"] if found else {}
+        return cast("State", values) if values.keys() >= {"run", "principal"} else None
 
     def vacuum(self) -> None:
         self._database.vacuum()

@@ -4,7 +4,7 @@ A draft written in sections is checked section by section, so that one unsupport
 heading is not taken for a claim, and a second try knows what to rewrite.
 """
 
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import Field
 
@@ -12,12 +12,11 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.writing.generation import sources_of
 from sluicegate.nodes.writing.sections import BY_SECTION, merged, parted
+from sluicegate.policies.guards.set import GRAVITY
 from sluicegate.services import Services
 from sluicegate.state import Answer, CheckResult, Checks, GuardAction, State
 
 __all__ = ["OUTPUT_CHECK", "OutputCheck"]
-
-_GRAVITY: tuple[GuardAction, ...] = get_args(GuardAction)
 
 
 class OutputCheck(Settings):
@@ -78,7 +77,7 @@ def _verdict(results: list[CheckResult]) -> Checks:
     actions: list[GuardAction] = ["pass", *(result["action"] for result in results if not result["passed"])]
     return {
         "failed": bool(failures),
-        "action": max(actions, key=_GRAVITY.index),
+        "action": max(actions, key=GRAVITY.index),
         "failures": [result["guard"] for result in failures],
         "results": results,
     }

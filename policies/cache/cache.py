@@ -166,13 +166,20 @@ class SqliteCache:
 
     def clear(self) -> int:
         """Delete every answer, also from the file; returns how many there were."""
+        return self._delete("expires >= ?", float("-inf"))
+
+    def expire(self) -> int:
+        """The same for those whose time is over."""
+        return self._delete("expires <= ?", self._now())
+
+    def _delete(self, which: str, than: float) -> int:
         with self._lock, transaction(self._connection) as connection:
-            count = connection.execute("DELETE FROM answers").rowcount
-            connection.execute("UPDATE counters SET size = 0")
+            gone = connection.execute(f"DELETE FROM answers WHERE {which} RETURNING size", (than,)).fetchall()  # noqa: S608
+            connection.execute("UPDATE counters SET size = size - ?", (sum(row["size"] for row in gone),))
         with self._lock:
             # deleted rows may still be in the write-ahead log
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        return count
+        return len(gone)
 
     def stats(self) -> CacheStats:
         with self._lock:

@@ -9,7 +9,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sluicegate.errors import PolicyError, nearest
 from sluicegate.policies.guards.checking import Admitted, Check, Finding, Helpers, Review, Subject, Verdict, nobody
@@ -20,11 +20,11 @@ from sluicegate.policies.guards.settings import GuardSettings
 from sluicegate.policies.guards.validators import GuardCall, GuardResult, failed_validators, validator, validator_name
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.services import GuardReport, Hidden, Vault
-from sluicegate.state import CheckResult
+from sluicegate.state import CheckResult, GuardAction
 
 __all__ = ["GRAVITY", "GuardSet", "Inspection", "gravest"]
 
-GRAVITY = ("pass", "redact", "regenerate", "escalate", "human", "refuse")
+GRAVITY: tuple[GuardAction, ...] = get_args(GuardAction)
 """Actions from the least to the most severe."""
 
 

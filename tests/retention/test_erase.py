@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.retention.erase import erase, mentions
 from sluicegate.services import Ledger, Reservation
 from sluicegate.storage.database import Database, open_database, place
-from sluicegate.storage.postgres import server
 from sluicegate.storage.schemas import APPROVALS, LEDGER, SHADOW, TICKETS, TOOL_CALLS
 from sluicegate.storage.sqlite import connect
 from tests.support.redacting import Desk
@@ -37,16 +35,6 @@ LEA = principal("lea", ["lead"])
 
 # typer imports a name that its newest click announces to remove
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
-
-
-@pytest.fixture(params=["home", "server"])
-def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    url = request.getfixturevalue("postgres") if request.param == "server" else ""
-    if url:
-        monkeypatch.setenv("SLUICEGATE_DATABASE_URL", url)
-    yield Desk(tmp_path / "desk", monkeypatch)
-    if url:
-        server(url).close()
 
 
 SAID = ("my salary is 4711 crowns", "because of zoe's cat Mimi", "the parrot was right")
@@ -139,7 +127,7 @@ async def test_nothing_of_a_person_is_left_in_any_store(desk: Desk) -> None:
     assert done.renamed.items() >= {
         "runs of others": 1, "decisions on runs of others": 1, "promotions and switches": 2, "bookings": 4,
     }.items()  # fmt: skip
-    assert (done.in_progress, done.mentioned) == ([], [])
+    assert (done.in_progress, done.mentioned, done.traced_as) == ([], [], Masking().user(ZOE["id"]))
     after = _everything()
     for text in (ZOE["id"], Masking().user(ZOE["id"]), SAID[0], SAID[2]):
         assert text not in after

@@ -1,6 +1,6 @@
 """What is past a workflow's retention goes from every store; what waits, what is young and what is another's stays."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +19,6 @@ from sluicegate.home import home
 from sluicegate.observe.tracing.store import RunFilter, Store
 from sluicegate.retention.prune import Pruned, prune
 from sluicegate.storage.database import open_database, place
-from sluicegate.storage.postgres import server
 from sluicegate.storage.schemas import APPROVALS, CACHE, RESULTS, SHADOW
 from sluicegate.storage.sqlite import connect
 from tests.support.redacting import ANN, LEA, Desk
@@ -28,16 +27,6 @@ DAY_S = 86_400
 
 # typer imports a name that its newest click announces to remove
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
-
-
-@pytest.fixture(params=["home", "server"])
-def desk(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    url = request.getfixturevalue("postgres") if request.param == "server" else ""
-    if url:
-        monkeypatch.setenv("SLUICEGATE_DATABASE_URL", url)
-    yield Desk(tmp_path / "desk", monkeypatch)
-    if url:
-        server(url).close()
 
 
 def _in_days(days: int) -> Callable[[], float]:

@@ -11,23 +11,25 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 from sluicegate.graphs.runtime.checkpoints import Checkpoints, open_checkpoints
 from sluicegate.graphs.runtime.run_lock import RunBusy, hold
-from sluicegate.home import home
+from sluicegate.home import home, write_private
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.tracing.masking import Masking
+from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.policies.ledger.calls import scopes
 from sluicegate.retention.rows import changed, erasing, reading
 from sluicegate.state import State
 from sluicegate.storage.database import Rows, place
+from sluicegate.storage.file_lock import locked_file
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import (
     APPROVALS,
-    CACHE,
     INCIDENTS,
     LEDGER,
     RECOVERED,
@@ -40,15 +42,26 @@ from sluicegate.storage.schemas import (
 __all__ = ["Erasure", "erase", "mentions"]
 
 _OF_RUNS = (
-    (APPROVALS, "decisions", "DELETE FROM decisions WHERE run IN (VALUES)"),
-    (TOOL_CALLS, "tool results", "DELETE FROM tool_calls WHERE run IN (VALUES)"),
-    (RECOVERED, "recoveries", "DELETE FROM recovered WHERE run IN (VALUES)"),
-    (RECOVERED, "accepted requests", "DELETE FROM accepted WHERE run IN (VALUES)"),
-    (TICKETS, "tickets of the example desk", "DELETE FROM tickets WHERE run IN (VALUES)"),
-    (SHADOW, "comparisons", "DELETE FROM pairs WHERE champion_run IN (VALUES)"),
-    (SHADOW, "claims of comparisons", "DELETE FROM claims WHERE champion_run IN (VALUES)"),
-    (SHADOW, "comparisons in work", "DELETE FROM working WHERE champion_run IN (VALUES)"),
+    (APPROVALS, {"decisions": "DELETE FROM decisions WHERE run IN (VALUES)"}),
+    (TOOL_CALLS, {"tool results": "DELETE FROM tool_calls WHERE run IN (VALUES)"}),
+    (
+        RECOVERED,
+        {
+            "recoveries": "DELETE FROM recovered WHERE run IN (VALUES)",
+            "accepted requests": "DELETE FROM accepted WHERE run IN (VALUES)",
+        },
+    ),
+    (TICKETS, {"tickets of the example desk": "DELETE FROM tickets WHERE run IN (VALUES)"}),
+    (
+        SHADOW,
+        {
+            "comparisons": "DELETE FROM pairs WHERE champion_run IN (VALUES)",
+            "claims of comparisons": "DELETE FROM claims WHERE champion_run IN (VALUES)",
+            "comparisons in work": "DELETE FROM working WHERE champion_run IN (VALUES)",
+        },
+    ),
 )
+"""What hangs on a run, by store."""
 _SWITCHES = "switches.json"
 
 
@@ -74,32 +87,67 @@ async def erase(person: str, *, by: str) -> Erasure:
 
     Raises `RunError` as the stores do: SG606, SG607, SG608 (another process holds a file for long) or SG625.
     """
-    names = sorted({person, Masking().user(person)})
-    log = open_audit()
-    checkpoints = open_checkpoints(place())
+    traced_as = Masking().user(person)
+    names = sorted({person, traced_as})
     removed, renamed = dict[str, int](), dict[str, int]()
     alias = f"erased-{secrets.token_hex(6)}"
     rename = _renaming(person, alias)
-    try:
-        states = {run: state for run in checkpoints.threads() if (state := _state(checkpoints, run))}
-        runs = {run for run, state in states.items() if state["principal"]["id"] == person}
-        runs |= {*_recorded_runs(person, names), *log.payloads.runs(person)}
-        in_progress = await _delete_checkpoints(checkpoints, {run: states.get(run) for run in runs}, removed)
-        runs -= {*in_progress}
-        for schema, what, statement in _OF_RUNS:
-            with erasing(schema) as execute:
-                if execute:
-                    removed[what] = changed(execute, statement, runs)
-        copies = _erase_traces(runs, names, alias, removed, renamed)
-        with erasing(CACHE) as execute:
-            if execute:
-                removed["cached answers"] = len(execute("DELETE FROM answers RETURNING key"))
-                execute("UPDATE counters SET size = 0")
-        others = [run for run, state in states.items() if run not in runs and rename(state) != state]
-        renamed["runs of others"] = sum(bool(checkpoints.rewrite(run, rename)) for run in others)
-        checkpoints.vacuum()
-    finally:
-        checkpoints.close()
+    with closing(open_audit()) as log:
+        with closing(open_checkpoints(place())) as checkpoints:
+            states = {run: state for run in checkpoints.threads() if (state := checkpoints.state(run))}
+            runs = {run for run, state in states.items() if state["principal"]["id"] == person}
+            runs |= {*_recorded_runs(person, names), *log.payloads.runs(person)}
+            in_progress = await _delete_checkpoints(checkpoints, {run: states.get(run) for run in runs}, removed)
+            runs -= {*in_progress}
+            _erase_what_hangs_on(runs, removed)
+            copies = _erase_traces(runs, names, alias, removed, renamed)
+            if (home() / "cache.sqlite").is_file():
+                with closing(SqliteCache()) as cache:
+                    removed["cached answers"] = cache.clear()
+            others = [run for run, state in states.items() if run not in runs and rename(state) != state]
+            renamed["runs of others"] = sum(bool(checkpoints.rewrite(run, rename)) for run in others)
+            checkpoints.vacuum()
+        _rename_elsewhere(person, alias, rename, renamed)
+        removed, renamed = ({what: one for what, one in each.items() if one} for each in (removed, renamed))
+        # last, since until then the log's people say whose runs these are
+        texts = log.erase(person, by=by, facts={"removed": removed, "renamed": renamed})
+        log.payloads.vacuum()
+    if texts:
+        removed["texts"] = texts
+    return Erasure(person, removed, renamed, sorted(in_progress), copies, traced_as, mentions(person))
+
+
+def mentions(person: str) -> list[str]:
+    """The files of the home that contain this id as a word of its own, by a search of their bytes."""
+    forms = {person.encode("utf-8", "replace"), json.dumps(person)[1:-1].encode()}
+    pattern = re.compile(rb"(?<![\w.@-])(?:" + b"|".join(map(re.escape, sorted(forms))) + rb")(?![\w@-])")
+    files = (path for path in sorted(home().rglob("*")) if path.is_file() and not path.is_symlink())
+    return [str(path.relative_to(home())) for path in files if pattern.search(path.read_bytes())]
+
+
+def _recorded_runs(person: str, names: Sequence[str]) -> set[str]:
+    """Runs of which only the trace or the bookings are left, or were ever made here."""
+    runs: set[str] = set()
+    with reading(TRACES) as execute:
+        if execute:
+            marks = ", ".join("?" * len(names))
+            rows = execute(f"SELECT run_id FROM runs WHERE user IN ({marks})", names)  # noqa: S608
+            runs |= {row["run_id"] for row in rows}
+    with reading(LEDGER) as execute:
+        if execute:
+            runs |= {row["run"] for row in execute("SELECT DISTINCT run FROM calls WHERE principal = ?", (person,))}
+    return runs
+
+
+def _erase_what_hangs_on(runs: Iterable[str], removed: dict[str, int]) -> None:
+    for schema, statements in _OF_RUNS:
+        with erasing(schema) as execute:
+            for what, statement in statements.items() if execute else ():
+                removed[what] = changed(cast("Rows", execute), statement, runs)
+
+
+def _rename_elsewhere(person: str, alias: str, rename: Callable[[Any], Any], renamed: dict[str, int]) -> None:
+    """What the person did, in the stores that keep it."""
     with erasing(APPROVALS) as execute:
         if execute:
             renamed["decisions on runs of others"] = _replace(execute, "decisions", "verdict", [person], alias)
@@ -115,42 +163,6 @@ async def erase(person: str, *, by: str) -> Erasure:
     with erasing(LEDGER) as execute:
         if execute:
             renamed["bookings"] = _rename_bookings(execute, person, alias)
-    removed, renamed = ({what: one for what, one in each.items() if one} for each in (removed, renamed))
-    # last, since until then the log's people say whose runs these are
-    texts = log.erase(person, by=by, facts={"removed": removed, "renamed": renamed})
-    log.payloads.vacuum()
-    log.close()
-    if texts:
-        removed["texts"] = texts
-    return Erasure(person, removed, renamed, sorted(in_progress), copies, names[-1], mentions(person))
-
-
-def mentions(person: str) -> list[str]:
-    """The files of the home that contain this id as a word of its own, by a search of their bytes."""
-    forms = {person.encode("utf-8", "replace"), json.dumps(person)[1:-1].encode()}
-    pattern = re.compile(rb"(?<![\w.@-])(?:" + b"|".join(map(re.escape, sorted(forms))) + rb")(?![\w@-])")
-    files = (path for path in sorted(home().rglob("*")) if path.is_file() and not path.is_symlink())
-    return [str(path.relative_to(home())) for path in files if pattern.search(path.read_bytes())]
-
-
-def _state(checkpoints: Checkpoints, run: str) -> State | None:
-    found = checkpoints.get_tuple({"configurable": {"thread_id": run}})
-    values = found.checkpoint["channel_values"] if found else {}
-    return cast("State", values) if "run" in values and "principal" in values else None
-
-
-def _recorded_runs(person: str, names: Sequence[str]) -> set[str]:
-    """Runs of which only the trace or the bookings are left, or were ever made here."""
-    runs: set[str] = set()
-    with reading(TRACES) as execute:
-        if execute:
-            marks = ", ".join("?" * len(names))
-            rows = execute(f"SELECT run_id FROM runs WHERE user IN ({marks})", names)  # noqa: S608
-            runs |= {row["run_id"] for row in rows}
-    with reading(LEDGER) as execute:
-        if execute:
-            runs |= {row["run"] for row in execute("SELECT DISTINCT run FROM calls WHERE principal = ?", (person,))}
-    return runs
 
 
 async def _delete_checkpoints(
@@ -237,15 +249,15 @@ def _renaming(person: str, alias: str) -> Callable[[Any], Any]:
 
 
 def _rewrite_file(path: Path, rename: Callable[[Any], Any]) -> bool:
-    """Whether a file of JSON, which is read and replaced as a whole, named the person."""
+    """Whether a file of JSON named the person; written back in one step while no other process writes."""
     if not path.is_file():
         return False
-    before = json.loads(path.read_text(encoding="utf-8"))
-    after = rename(before)
-    if after == before:
-        return False
-    staged = path.with_suffix(".erasing")
-    staged.write_text(json.dumps(after, ensure_ascii=False, indent=2), encoding="utf-8")
-    staged.chmod(0o600)
-    staged.replace(path)
+    with locked_file(path.with_suffix(".lock")):
+        before = json.loads(path.read_text(encoding="utf-8"))
+        after = rename(before)
+        if after == before:
+            return False
+        staged = path.with_suffix(".erasing")
+        write_private(staged, json.dumps(after, ensure_ascii=False, indent=2))
+        staged.replace(path)
     return True

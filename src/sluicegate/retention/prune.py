@@ -5,6 +5,7 @@ A run that waits for a person is kept however long it waits. The audit log has i
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,9 +13,10 @@ from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
+from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.retention.rows import changed, erasing
 from sluicegate.storage.database import place
-from sluicegate.storage.schemas import APPROVALS, CACHE, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
+from sluicegate.storage.schemas import APPROVALS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
 
 __all__ = ["Pruned", "prune"]
 
@@ -46,11 +48,10 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
 
 
 def _runs(workflow: str, before: float) -> int:
-    checkpoints = open_checkpoints(place())
-    try:
+    with closing(open_checkpoints(place())) as checkpoints:
         waiting = {*checkpoints.interrupted()}
         old = [run for run in checkpoints.threads(before=_uuid6(before)) if run not in waiting]
-        ours = [run for run in old if checkpoints.workflow(run) == workflow]
+        ours = [run for run in old if (state := checkpoints.state(run)) and state["run"]["workflow"] == workflow]
         # first what hangs on the runs: who is interrupted here finds them again by their checkpoints
         for schema, table in ((APPROVALS, "decisions"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered")):
             with erasing(schema) as execute:
@@ -58,28 +59,22 @@ def _runs(workflow: str, before: float) -> int:
                     changed(execute, f"DELETE FROM {table} WHERE run IN (VALUES)", ours)  # noqa: S608
         for run in ours:
             checkpoints.delete_thread(run)
-    finally:
-        checkpoints.close()
     return len(ours)
 
 
 def _traces(workflow: str, before: float) -> int:
     if not (home() / "store.sqlite").is_file():
         return 0
-    store = Store(home() / "store.sqlite")
-    try:
+    with closing(Store(home() / "store.sqlite")) as store:
         return store.prune(int(before * 1e9), workflow)
-    finally:
-        store.close()
 
 
 def _answers(now: float) -> int:
-    with erasing(CACHE) as execute:
-        if not execute:
-            return 0
-        gone = execute("DELETE FROM answers WHERE expires <= ? RETURNING size", (now,))
-        execute("UPDATE counters SET size = size - ?", (sum(row["size"] for row in gone),))
-        return len(gone)
+    file = home() / "cache.sqlite"
+    if not file.is_file():
+        return 0
+    with closing(SqliteCache(file, now=lambda: now)) as cache:
+        return cache.expire()
 
 
 def _results(workflow: str, before: float) -> int:

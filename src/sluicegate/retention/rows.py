@@ -7,11 +7,11 @@ from sluicegate.home import home
 from sluicegate.storage.database import Database, Execute, Place, Rows, open_database, place
 from sluicegate.storage.migrations import Schema
 from sluicegate.storage.postgres import Server
-from sluicegate.storage.schemas import CACHE, INCIDENTS, RESULTS, SHADOW, TICKETS, TRACES
+from sluicegate.storage.schemas import INCIDENTS, RESULTS, SHADOW, TICKETS, TRACES
 
 __all__ = ["changed", "erasing", "reading"]
 
-_ONLY_FILES = (TRACES, CACHE, INCIDENTS, SHADOW, RESULTS, TICKETS)
+_ONLY_FILES = (TRACES, INCIDENTS, SHADOW, RESULTS, TICKETS)
 _FOLDERS = {RESULTS.name: "evals"}
 _AT_ONCE = 500
 """Values in one statement; SQLite takes 32,766."""

@@ -16,7 +16,7 @@ from langgraph.types import Interrupt, Send
 
 from sluicegate.errors import CorruptError
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
-from sluicegate.storage.plain_data import PlainDataSerializer
+from sluicegate.storage.serializer import PlainDataSerializer
 from sluicegate.storage.step_rows import StepRow, pack
 
 serializer = PlainDataSerializer()
