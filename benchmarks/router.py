@@ -33,9 +33,9 @@ DATA = ROOT.parent / "shared" / "data"
 SPEED = """
 import asyncio, json, resource, sys, time
 from pathlib import Path
-from sluicegate.cli.router import _loaded
+from sluicegate.cli.router.intents import fitted_router
 from sluicegate.routing.data import read_labelled
-router = _loaded(Path(sys.argv[1]))
+router = fitted_router(Path(sys.argv[1]))
 texts = read_labelled(Path(sys.argv[2])).texts[:int(sys.argv[3])]
 async def measured():
     await router.classify(texts[0])

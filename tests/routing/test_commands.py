@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from sluicegate.cli.router import CALIBRATIONS, app
+from sluicegate.cli.router import app
+from sluicegate.cli.router.fit import CALIBRATIONS
 from sluicegate.errors import ModelError
 from sluicegate.routing.calibration.calibration import METHODS
 from tests.support.made_rows import graded, jsonl, made, rows

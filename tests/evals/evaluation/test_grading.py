@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.cli._support.router_answers import write_graded
+from sluicegate.cli.router.grade import grade as grade_files
 from sluicegate.evals.evaluation import grading
 from sluicegate.evals.evaluation.cases import Case
 from sluicegate.evals.evaluation.grading import GradedAnswer, drafted, grade, right
@@ -100,7 +100,7 @@ def test_rows_that_cannot_be_graded_are_counted(
     monkeypatch.setattr(grading, "grade", one_of_them)
     data = tmp_path / "rows.jsonl"
     data.write_text('{"text": "a", "facts": ["b"]}\n{"text": "c"}\n{"text": "d"}\n', encoding="utf-8")
-    write_graded(WORKFLOW, [data], tmp_path / "graded.jsonl", as_json=True)
+    grade_files(WORKFLOW, [data], tmp_path / "graded.jsonl", as_json=True)
     said = capsys.readouterr()
     assert json.loads(said.out) | {"file": ""} == {"file": "", "answers": 1, "right": 1, "left_out": 2}
     assert "2 of 3 rows" in said.err

@@ -11,12 +11,13 @@ import logging
 import os
 import re
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Generator, Iterable
 
     from rich.console import Console
     from rich.progress import Progress
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AsJson",
     "console",
+    "counted",
     "emit",
     "fail",
     "notes",
@@ -111,6 +113,14 @@ def progress() -> "Progress":
         console=screen,
         disable=not screen.is_terminal,
     )
+
+
+@contextmanager
+def counted(total: int | None) -> "Generator[Callable[[int, int, str], None]]":
+    """A progress bar as a callback that takes done, total and a description."""
+    with progress() as bar:
+        line = bar.add_task("reading", total=total)
+        yield lambda done, all_, what: bar.update(line, completed=done, total=all_, description=what)
 
 
 class _Once(logging.Handler):

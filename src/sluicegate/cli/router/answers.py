@@ -1,17 +1,16 @@
-"""`sluicegate router grade` and `router fit --task answer`: confidence in answers, learned from graded answers."""
+"""Confidence in answers, learned from graded answers: fitted, and the rows to evaluate it on."""
 
 import asyncio
 import hashlib
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluicegate.cli._support.console import emit, notes, progress
-from sluicegate.cli._support.router_embedding import ROLE, embed_like, embedding, models_of, only
-from sluicegate.cli._support.router_view import pairs
+from sluicegate.cli.router.embedders import ROLE, embed_like, embedding, models_of, only
+from sluicegate.cli.router.grade import graded_answers
+from sluicegate.cli.router.tables import pairs
 from sluicegate.errors import ConfigError, InsufficientDataError, Problem
 
 if TYPE_CHECKING:
@@ -19,35 +18,18 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sluicegate.evals.evaluation.grading import GradedAnswer
-    from sluicegate.graphs.config.load import Workflow
     from sluicegate.routing.answers.fit import AnswerTarget, Graded
     from sluicegate.routing.intent.fit import Embed
 
-__all__ = ["fit_answer_files", "fit_workflow_answers", "read_for", "write_graded"]
-
-
-def write_graded(workflow: Path, data: Sequence[Path], out: Path, *, as_json: bool) -> None:
-    """Grade the answers to labelled requests and write them to `out`, one JSON object a line."""
-    from sluicegate.evals.evaluation.cases import read_cases
-
-    asked = sum(len(read_cases(path)) for path in data)
-    graded = _graded(_loaded(workflow), data)
-    out.write_text("".join(json.dumps(each.plain(), ensure_ascii=False) + "\n" for each in graded), encoding="utf-8")
-    left = asked - len(graded)
-    found = {"file": str(out), "answers": len(graded), "right": sum(each.right for each in graded), "left_out": left}
-    if left:
-        notes().print(f"{left} of {asked} rows have no reference, or got no answer from the small model")
-    if as_json:
-        emit(found)
-    else:
-        pairs(str(out), found)
+__all__ = ["fit_answer_files", "fit_workflow_answers", "read_for"]
 
 
 def fit_workflow_answers(path: Path, out: Path | None, *, needed: bool, as_json: bool) -> None:
     """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `calibration`."""
+    from sluicegate.graphs.config.load import load
     from sluicegate.routing.answers.fit import AnswerTarget
 
-    workflow = _loaded(path)
+    workflow = load(path)
     files, router = workflow.config.examples, workflow.config.router
     folder = out or (workflow.folder / router.answers if router.answers else None)
     if folder is None:
@@ -58,7 +40,7 @@ def fit_workflow_answers(path: Path, out: Path | None, *, needed: bool, as_json:
         raise ConfigError([Problem("SG106", f"{path} needs `examples: {{train: …, calibration: …}}` with facts")])
     train, apart = workflow.find(files.train), workflow.find(files.calibration)
     target = AnswerTarget(router.answer_target.error, router.answer_target.confidence, needed)
-    rows = [_as_graded(_graded(workflow, [part], labelled=part == train)) for part in (train, apart)]
+    rows = [_as_graded(graded_answers(workflow, [part], labelled=part == train)) for part in (train, apart)]
     embed, embedder = embedding(models_of(workflow), ROLE)
     (fitted, proved) = (_with_vectors(part, embed) for part in rows)
     _fit(fitted, proved, target, [train, apart], folder, embedder, as_json=as_json)
@@ -136,7 +118,7 @@ def _fit(
 
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     card = fit_answers(train, apart, target=target, digests=digests, out=out, embedder=embedder)
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "artifact": str(out),
         "hash": card["hash"],
         **card["rows"],
@@ -148,34 +130,12 @@ def _fit(
     if not card["threshold"]["proved"]:
         notes().print("no threshold could be proved: nothing is accepted", style="yellow")
     if as_json:
-        emit(found)
+        emit(result)
     else:
-        pairs(str(out), found)
-
-
-def _graded(workflow: "Workflow", data: Sequence[Path], *, labelled: bool = False) -> "list[GradedAnswer]":
-    """`labelled` leaves out rows without a reference, such as those that only train the router."""
-    from sluicegate.evals.evaluation.cases import read_cases
-    from sluicegate.evals.evaluation.grading import grade
-    from sluicegate.home import home
-
-    cases = [case for path in data for case in read_cases(path) if case.expects_result or not labelled]
-    folder = home() / "evals" / f"grading-{hashlib.sha256(str(data).encode()).hexdigest()[:12]}"
-    with progress() as line:
-        task = line.add_task("grading answers", total=len(cases))
-        try:
-            return asyncio.run(grade(workflow, cases, folder, on_case=lambda: line.advance(task)))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        pairs(str(out), result)
 
 
 def _as_graded(answers: "Sequence[GradedAnswer]") -> "list[Graded]":
     from sluicegate.routing.answers.fit import Graded
 
     return [Graded(each.features, each.right, each.model, each.text, each.known) for each in answers]
-
-
-def _loaded(path: Path) -> "Workflow":
-    from sluicegate.graphs.config.load import load
-
-    return load(path)
