@@ -263,7 +263,8 @@ class PairStore:
         return {row["champion_run"] for row in rows}
 
     def close(self) -> None:
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
     def _one(self, where: str, *values: Any) -> Registration:
         with self._lock, explained(self.path):

@@ -56,7 +56,8 @@ class EmbeddingStore:
             connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
 
     def close(self) -> None:
-        self._connection.close()
+        with self._lock:
+            self._connection.close()
 
 
 def _key(identity: str, text: str) -> bytes:

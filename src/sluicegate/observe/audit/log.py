@@ -192,9 +192,12 @@ class AuditLog:
 
     def close(self) -> None:
         self.payloads.close()
-        for descriptor in (self._lock_file, self._head_file, *((self._segment[1],) if self._segment else ())):
-            os.close(descriptor)
-        self._segment = None
+        with self._thread_lock:
+            for descriptor in (self._lock_file, self._head_file, *((self._segment[1],) if self._segment else ())):
+                os.close(descriptor)
+            # a number may be given to another file: whoever comes late must fail
+            self._lock_file = self._head_file = -1
+            self._segment = None
 
     @contextmanager
     def _locked(self) -> Generator[None]:
