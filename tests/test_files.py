@@ -3,11 +3,19 @@
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sluicegate.files import ALLOWED, line_and_column, read_bounded
+from sluicegate.cli.run import requests_in
+from sluicegate.errors import ConfigError
+from sluicegate.evals.evaluation.cache_eval import read_pairs
+from sluicegate.evals.evaluation.cases import read_cases
+from sluicegate.files import ALLOWED, json_lines, line_and_column, read_bounded
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.policies.guards.measure import load_rows
+from sluicegate.routing.data import read_labelled
 
 
 def test_no_more_than_the_limit_is_read_of_a_regular_file(tmp_path: Path) -> None:
@@ -61,3 +69,31 @@ def test_lines_end_as_editors_show_them() -> None:
     assert [line_and_column(text, text.index(letter)) for letter in "abcdef"] == [
         (1, 1), (1, 3), (1, 5), (2, 1), (3, 1), (4, 2),
     ]  # fmt: skip
+
+
+def test_a_row_ends_at_a_newline_only_and_its_line_is_the_editors() -> None:
+    text = '{"a": "\u2028\x85\x0b"}\r\n\r\n{"b":\r1}\n\n{"c": 1}\r'
+    assert [(line, row.strip()) for line, row in json_lines(text)] == [
+        (1, '{"a": "\u2028\x85\x0b"}'), (3, '{"b":\r1}'), (6, '{"c": 1}'),
+    ]  # fmt: skip
+
+
+ROWS: list[tuple[Callable[[Path], list[str]], str]] = [
+    (lambda file: [case.text for case in read_cases(file)], '{"text": "TEXT"}'),
+    (lambda file: [row.subject.text for row in load_rows(file)], '{"text": "TEXT", "attack": true}'),
+    (lambda file: [pair.one for pair in read_pairs(file)], '{"one": "TEXT", "other": "x", "same": true}'),
+    (lambda file: read_labelled(file).texts, '{"text": "TEXT", "label": "a"}'),
+    (lambda file: [str(text) for text, _ in requests_in(str(file), principal("me", ["employee"]))], '{"text": "TEXT"}'),
+]
+
+
+@pytest.mark.parametrize(("read", "row"), ROWS, ids=["cases", "guards", "pairs", "labels", "requests"])
+def test_every_reader_of_rows_has_the_same_lines(read: Callable[[Path], list[str]], row: str, tmp_path: Path) -> None:
+    file, odd = tmp_path / "rows.jsonl", "a\u2028b\x85c\u2029d"
+    one, other = row.replace("TEXT", odd), row.replace("TEXT", f"{odd}2").replace(": ", ":\r", 1)
+    file.write_bytes(f"\ufeff{one}\r\n\n{other}\n".encode())
+    assert read(file) == [odd, f"{odd}2"]
+    file.write_bytes(f"{one}\r\n\n{other}\n{'[' * 200_000}\n".encode())
+    with pytest.raises(ConfigError) as caught:
+        read(file)
+    assert [one.place and one.place.line for one in caught.value.problems] == [5]

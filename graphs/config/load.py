@@ -209,7 +209,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     conditions = _conditions(config, compiler, faults)
     policy_folder, schema, policies = _policies(config, folders, faults)
     _approvers(config, settings, policies, faults)
-    artifacts = _artifacts(config, folders)
+    artifacts = _artifacts(config, folders, faults)
     _router(config, artifacts, faults)
     _thresholds(config, conditions, faults)
     if any(problem.severity == "error" for problem in faults.problems):
@@ -330,11 +330,21 @@ def _managed(name: str, prompt: ResolvedPrompt, fetch: Fetch | None, faults: Fau
     return ResolvedPrompt(prompt.file, text.encode(), place, managed=named, version=fetched.version, warning=warning)
 
 
-def _artifacts(config: WorkflowConfig, folders: Sequence[Path]) -> dict[str, ResolvedArtifact]:
+def _artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedArtifact]:
     """By name, those that nothing has fitted yet included."""
-    names = [name for name in config.router.artifacts if name is not None]
-    cards = {name: first_existing(folders, f"{name}/card.json") for name in names}
-    return {name: ResolvedArtifact.read(card.parent if card else folders[0] / name) for name, card in cards.items()}
+    found: dict[str, ResolvedArtifact] = {}
+    for key in ("artifact", "answers"):
+        name: str | None = getattr(config.router, key)
+        if name is None:
+            continue
+        card = first_existing(folders, f"{name}/card.json")
+        folder = card.parent if card else folders[0] / name
+        try:
+            found[name] = ResolvedArtifact.read(folder, within=folders)
+        except OSError as error:
+            found[name] = ResolvedArtifact(folder, None)
+            faults.add("SG101", f"cannot read {folder / 'card.json'}: {error.strerror}", ("router", key))
+    return found
 
 
 def _packages(config: WorkflowConfig, settings: Mapping[str, BaseModel], tools: Iterable[str]) -> dict[str, str]:
@@ -441,13 +451,16 @@ def _matches(folder: Path, pattern: str) -> bool:
 
 
 def _router(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifact], faults: Faults) -> None:
-    artifact = config.router.artifact
-    if config.router.strategy != "slm" and artifact is not None and artifacts[artifact].hash is None:
+    unfitted = {
+        key for key, name in (("artifact", config.router.artifact), ("answers", config.router.answers))
+        if name is not None and artifacts[name].hash is None and not faults.touches(("router", key))
+    }  # fmt: skip
+    artifact, answers = config.router.artifacts
+    if config.router.strategy != "slm" and "artifact" in unfitted:
         hint = f"Fit it: sluicegate router fit {faults.source.path}"
         what = f"no router artifact {artifact!r} yet"
         faults.add("SG310", what, ("router", "artifact"), hint=hint, severity="warning")
-    answers = config.router.answers
-    if answers is not None and artifacts[answers].hash is None:
+    if "answers" in unfitted:
         hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
         what = f"no answer confidence artifact {answers!r} yet"
         faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")

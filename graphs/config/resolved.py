@@ -6,7 +6,7 @@ instead of reading files a second time: what runs is what was proved.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +57,12 @@ class ResolvedArtifact:
     """SHA-256 of the card; None when nothing was fitted yet."""
 
     @classmethod
-    def read(cls, folder: Path) -> "ResolvedArtifact":
-        card = folder / _CARD
-        return cls(folder, _sha256(read_bounded(card, _MOST_OF_A_CARD)) if card.is_file() else None)
+    def read(cls, folder: Path, *, within: Iterable[Path] = ()) -> "ResolvedArtifact":
+        """Raises `OSError` as `read_bounded` does, but for a card that is not there."""
+        try:
+            return cls(folder, _sha256(read_bounded(folder / _CARD, _MOST_OF_A_CARD, within=within)))
+        except (FileNotFoundError, NotADirectoryError):
+            return cls(folder, None)
 
     def verify(self, folder: Path) -> None:
         """Raises `ModelError` SG311 when `folder` holds another artifact than the one that was loaded."""

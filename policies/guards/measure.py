@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sluicegate.errors import ConfigError, Place, Problem
+from sluicegate.files import json_lines
 from sluicegate.policies.guards.checking import Check, Finding, Stage, Subject, Verdict
 
 __all__ = ["ENTITY_NAMES", "LabelledRow", "LabelledSpan", "load_rows", "measure"]
@@ -71,17 +72,15 @@ def load_rows(file: Path, *, stage: Stage = "request") -> list[LabelledRow]:
     """The labelled rows of a file. Raises `ConfigError` SG101 (unreadable) or SG140, naming every bad row."""
     try:
         raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode()
+        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise ConfigError([Problem("SG101", f"cannot read {file}: {type(error).__name__}")]) from error
     rows: list[LabelledRow] = []
     problems: list[Problem] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(text):
         try:
             rows.append(_row(json.loads(line), stage))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             wanted = "a JSON object with `text` and one of `attack`, `flagged`, `safe`, `spans`"
             problems.append(Problem("SG140", f"not {wanted}", Place(str(file), number, 1)))
     if not rows and not problems:

@@ -4,16 +4,19 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["ALLOWED", "LINE_END", "line_and_column", "read_bounded"]
+__all__ = ["ALLOWED", "LINE_END", "json_lines", "line_and_column", "read_bounded"]
 
 ALLOWED = "SLUICEGATE_WORKFLOW_FILES"
 """Environment variable: folders, separated as in PATH, whose files a workflow may name besides those of its own."""
 
 LINE_END = re.compile(r"\r\n|\n|\r")
 """What editors show as the end of a line; YAML and Python's `splitlines` know more of them."""
+
+_RETURN = re.compile(r"\r(?=.)", re.DOTALL)
+"""An end of a line within a row; with the newline after the row it would be one."""
 
 _KINDS = {
     stat.S_IFDIR: "a folder",
@@ -70,3 +73,15 @@ def line_and_column(text: str, offset: int) -> tuple[int, int]:
     for end in LINE_END.finditer(text, 0, offset):
         line, start = line + 1, end.end()
     return line, offset - start + 1
+
+
+def json_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The rows of a JSON Lines file that are not blank, each with its line as editors count, from 1.
+
+    Only a newline ends a row, as the format has it: JSON allows every other end of a line within one.
+    """
+    line = 1
+    for row in text.split("\n"):
+        if row.strip():
+            yield line, row
+        line += 1 + len(_RETURN.findall(row))

@@ -39,12 +39,23 @@ def test_control_characters_are_shown_and_not_sent(form: str) -> None:
         assert r"\u009b31m\u007f\u202eb\u2066" in text
 
 
+@pytest.mark.parametrize("width", [14, 15, 16, 17, 40])
+def test_a_table_wraps_what_is_shown_and_crops_nothing_of_it(width: int) -> None:
+    table = Table(box=None, pad_edge=False, width=width, show_header=False)
+    table.add_column(overflow="fold")
+    table.add_row("\x1b\x9b" * 9)
+    assert "".join(printed(table).split()) == r"\u001b\u009b" * 9
+    assert max(map(len, printed(table).splitlines())) <= width
+
+
 def test_colours_of_ones_own_are_sent() -> None:
     from rich.console import Console
 
     screen: Console = type(module.console())(file=io.StringIO(), force_terminal=True, color_system="standard")
     screen.print(Text("\x1b[2Jx", "red"))
-    assert screen.file.getvalue() == "\x1b[31m\\u001b[2Jx\x1b[0m\n"  # type: ignore[attr-defined]
+    screen.print(Text.assemble("a\x1b", ("\x9b", "red"), "b"))
+    shown = "\x1b[31m\\u001b[2Jx\x1b[0m\na\\u001b\x1b[31m\\u009b\x1b[0mb\n"
+    assert screen.file.getvalue() == shown  # type: ignore[attr-defined]
 
 
 def test_json_is_escaped_as_json_and_reads_back(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, write
+from sluicegate.files import json_lines
 
 if TYPE_CHECKING:
     from sluicegate.observe.audit.verify import AuditVerdict
@@ -223,12 +224,12 @@ def _write(out: Path | None, text: str) -> None:
 def _read(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"cannot read {path}: {error}") from None
 
 
 def _lines(path: Path) -> list[Any]:
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
+        return [json.loads(line) for _, line in json_lines(path.read_bytes().decode("utf-8"))]
+    except (OSError, ValueError, RecursionError) as error:
         raise typer.BadParameter(f"cannot read {path}: {error}") from None

@@ -13,6 +13,7 @@ from sluicegate.cli._support.console import AsJson, console, emit, notes, progre
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome, print_summary, summary
 from sluicegate.errors import ConfigError, Place, Problem, RunError, SluicegateError
+from sluicegate.files import json_lines
 
 if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
@@ -173,11 +174,10 @@ def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Prin
         return [(data, asker)]
     found: list[tuple[str | bytes, Principal]] = []
     problems: list[Problem] = []
-    for number, line in enumerate(data.splitlines(), start=1):
-        if not line.strip():
-            continue
+    # a character that is not UTF-8 is one row's fault, not the file's
+    for number, line in json_lines(data.decode("utf-8-sig", "surrogateescape")):
         try:
-            row = _Row.model_validate_json(line)
+            row = _Row.model_validate_json(line.encode("utf-8", "surrogateescape"))
         except ValidationError as error:
             first = error.errors()[0]
             what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")

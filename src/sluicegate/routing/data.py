@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import ConfigError, Place, Problem
+from sluicegate.files import json_lines
 
 __all__ = [
     "Escalations",
@@ -195,9 +196,7 @@ def _opened(path: Path, fields: Sequence[str] = ()) -> tuple[str, Iterator[tuple
 
 
 def _json_rows(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(text):
         try:
             row: Any = json.loads(line, object_pairs_hook=_once)
         except RecursionError:

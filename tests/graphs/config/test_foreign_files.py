@@ -99,3 +99,32 @@ def test_lines_are_counted_as_editors_show_them(folder: Path, end: str) -> None:
     assert problem.place is not None
     assert problem.place.line == line + 1
     assert "kind: cache-lookpu" in next(one for one in shown(folder / "workflow.yaml").splitlines() if "│" in one)
+
+
+@pytest.mark.parametrize("key", ["artifact", "answers"])
+def test_an_artifact_is_one_of_the_workflows_own(folder: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = folder.parents[1] / "foreign"
+    foreign.mkdir()
+    (folder / "linked").mkdir()
+    (folder / "linked" / "card.json").symlink_to(foreign / "card.json")
+    for name in ("../../foreign", "linked"):
+        strategy = "head" if key == "artifact" else "slm"
+        (folder / "over.yaml").write_text(f"extends: workflow.yaml\nrouter: {{strategy: {strategy}, {key}: {name}}}\n")
+        for card in (None, SECRET):
+            if card:
+                (foreign / "card.json").write_text(card)
+            problems = [one for one in inspect(folder / "over.yaml")[1] if one.severity == "error"]
+            assert [(one.code, "outside the workflow's folder" in one.message) for one in problems] == [("SG101", True)]
+            assert problems[0].place is not None
+            assert SECRET not in shown(folder / "over.yaml")
+        with monkeypatch.context() as allowing:
+            allowing.setenv(ALLOWED, str(foreign))
+            assert not [one for one in inspect(folder / "over.yaml")[1] if one.severity == "error"]
+        (foreign / "card.json").unlink()
+
+
+def test_a_card_is_bounded_before_it_is_read(folder: Path) -> None:
+    (folder / "router").mkdir()
+    os.mkfifo(folder / "router" / "card.json")
+    (folder / "over.yaml").write_text("extends: workflow.yaml\nrouter: {artifact: router}\n")
+    assert "it is a pipe" in inspect(folder / "over.yaml")[1][0].message

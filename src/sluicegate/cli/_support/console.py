@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
     from rich.segment import Segment
+    from rich.text import Text
 
     from sluicegate.errors import SluicegateError
 
@@ -53,16 +54,34 @@ def _visible(text: str) -> str:
     return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def _visible_text(text: "Text") -> "Text":
+    """As `_visible`, with the styles that the characters had."""
+    if not _CONTROL.search(text.plain):
+        return text
+    found = text.blank_copy(_visible(text.plain))
+    for start, end, style in text.spans:
+        found.stylize(style, *(len(_visible(text.plain[:at])) for at in (start, end)))
+    return found
+
+
 @functools.cache
 def _shown() -> type["Console"]:
     from rich.console import Console
     from rich.segment import Segment
+    from rich.text import Text
 
     class Shown(Console):
-        """The one way to the terminal: every text of every renderable comes by here."""
+        """The one way to the terminal: every text of every renderable comes by here.
+
+        What can be is made visible before it is measured, or a table would crop what grew afterwards.
+        """
+
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(_visible(text), **options)
 
         def render(self, renderable: Any, options: Any = None) -> "Iterable[Segment]":
-            for segment in super().render(renderable, options):
+            shown = _visible_text(renderable) if isinstance(renderable, Text) else renderable
+            for segment in super().render(shown, options):
                 if segment.control or not _CONTROL.search(segment.text):
                     yield segment
                 else:

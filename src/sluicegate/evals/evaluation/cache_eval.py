@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.evals.evaluation.intervals import Estimate, rate
+from sluicegate.files import json_lines
 from sluicegate.policies.cache.paraphrase import difference
 from sluicegate.services import EmbeddingRequest, Models
 
@@ -51,14 +52,12 @@ def read_pairs(file: Path, *, part: str = "") -> list[QuestionPair]:
     Raises `ConfigError` SG101 (unreadable), SG140 (bad rows, each by its line, or none of this part).
     """
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        text = file.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([Problem("SG101", f"cannot read {file}: {type(error).__name__}")]) from error
     pairs: list[QuestionPair] = []
     problems: list[Problem] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(text):
         try:
             pairs.append(QuestionPair.model_validate_json(line))
         except ValidationError as error:

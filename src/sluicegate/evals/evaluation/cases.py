@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sluicegate.errors import ConfigError, Place, Problem
+from sluicegate.files import json_lines
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.state import Path as Way
 from sluicegate.state import Principal
@@ -111,14 +112,15 @@ class Case:
 def read_cases(path: Path) -> list[Case]:
     """The rows of a file. Raises `ConfigError` SG101 (no file), SG140 with every bad row and its place."""
     try:
-        lines = path.read_bytes().splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([Problem("SG101", f"cannot read {path}: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise ConfigError([Problem("SG109", "not UTF-8", Place(str(path), line, 1), hint="Save it as UTF-8")]) from None
     cases: list[Case] = []
     problems: list[Problem] = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
+    for number, line in json_lines(text):
         place = Place(str(path), number, 1)
         try:
             cases.append(_case(_Line.model_validate_json(line)))

@@ -58,7 +58,7 @@ def bert_to_gguf(source: Path, target: Path, *, name: str) -> Path:
 def _add_vocabulary(writer: Any, vocabulary: Path, token_types: int) -> None:
     import gguf
 
-    words = vocabulary.read_text(encoding="utf-8").splitlines()
+    words = vocabulary.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     tokens = [word if word in CONTROL else word[2:] if word.startswith("##") else f"▁{word}" for word in words]
     kinds = [gguf.TokenType.CONTROL if word in CONTROL else gguf.TokenType.NORMAL for word in words]
     writer.add_token_type_count(token_types)
