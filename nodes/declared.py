@@ -1,10 +1,11 @@
 """Holds a node to what its kind declares: the proofs rest on nothing else.
 
 What a node writes besides, or leaves out, fails the run before anything is decided on it. A kind of an installed
-package works on a copy of the state, so that only what it returns can change a run.
+package works on a copy of the state, so that only what it returns can change a run, and calls tools only if it says so.
 """
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,8 +14,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sluicegate.errors import RunError
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.registry import BUILT_IN
-from sluicegate.services import Services
-from sluicegate.state import State
+from sluicegate.services import Services, ToolResult, Tools
+from sluicegate.state import Answer, Run, State
 
 __all__ = ["declared"]
 
@@ -28,7 +29,11 @@ def declared(name: str, kind: NodeKind, node: Node) -> Node:
     writes = kind.writes if "ends" in kind.effects else kind.writes - {"run"}
 
     async def run(state: State, services: Services) -> dict[str, Any]:
-        update = await node(state if kind in BUILT_IN else copy.deepcopy(state), services)
+        if kind in BUILT_IN:
+            update = await node(state, services)
+        else:
+            tools = services.tools if "calls-tool" in kind.effects else _NoCalls(name, kind, services.tools)
+            update = await node(copy.deepcopy(state), dataclasses.replace(services, tools=tools))
         if besides := update.keys() - writes:
             hint = f"Declare what {kind.name} writes, or correct it; its runs stay where they are"
             raise _broken(name, kind, f"wrote {_listed(besides)}, which it does not declare", hint)
@@ -38,7 +43,11 @@ def declared(name: str, kind: NodeKind, node: Node) -> Node:
         if "extra" in update:
             update = {**update, "extra": _extra(name, kind, state.get("extra", {}), update["extra"])}
         if "run" in update:
-            return {**update, "run": {**state["run"], "status": update["run"]["status"]}}
+            ended: Run = {**state["run"], "status": update["run"]["status"]}
+            update = {**update, "run": ended}
+        if kind.withholds and "answer" in state and "answer" not in update:
+            withheld: Answer = {**state["answer"], "text": "", "citations": []}
+            update = {**update, "answer": withheld}
         return update
 
     return run
@@ -58,6 +67,19 @@ def _extra(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[
             what = f"wrote {type(value).__name__} as extra.{key}: {error.errors()[0]['msg']}"
             raise _broken(name, kind, what, f"Let {kind.name} write what it declares") from None
     return {**before, **after}
+
+
+class _NoCalls:
+    """`services.Tools` of a kind that does not say that it calls any."""
+
+    def __init__(self, name: str, kind: NodeKind, tools: Tools) -> None:
+        self._name, self._kind = name, kind
+        self.schema = tools.schema
+
+    async def call(self, name: str, arguments: Mapping[str, Any], *, key: str, run: str) -> ToolResult:
+        del arguments, key, run
+        hint = f"Give {self._kind.name} the effect calls-tool, so that the proofs know of it"
+        raise _broken(self._name, self._kind, f"called {name}, though it does not declare that it calls tools", hint)
 
 
 def _broken(name: str, kind: NodeKind, what: str, hint: str) -> RunError:

@@ -66,6 +66,10 @@ class NodeKind:
     extra: Mapping[str, Any] = field(default_factory=dict[str, Any], hash=False)
     """What it writes under `extra` of the state: each key with its type (``bool``, ``int``, ``float``, ``str``,
     ``list[str]``, a `Literal` of texts). A condition reads it as ``extra.KEY``; no other key may be read or written."""
+    sends: bool | None = None
+    """Whether the requester gets the draft from it; by default from an end, and from nothing else."""
+    drafts: bool | Callable[[Any], bool] = True
+    """Whether the `answer` that it writes is a draft, to be checked before it is sent; may follow from its settings."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 
@@ -73,3 +77,27 @@ class NodeKind:
     def always_writes(self) -> frozenset[str]:
         """The state keys that it writes at every visit. A run whose node leaves one out fails (SG628)."""
         return self.writes & {key for effect in self.effects for key in _ALWAYS_WRITES.get(effect, ())}
+
+    @property
+    def withholds(self) -> bool:
+        """Whether it ends a run without sending its draft."""
+        return "ends" in self.effects and self.sends is False
+
+    def roles(self, settings: Any) -> frozenset[str]:
+        """What a node of this kind does in a guarantee: its effects, and what follows from its declarations.
+
+        `generates-answer`: it writes a draft. `sends`: the requester gets the draft, or what this end writes.
+        `changes-approved`: an approval that was given before does not cover what is sent, or called, after it.
+        """
+        found, ends = set[str](self.effects), "ends" in self.effects
+        drafts = self.drafts(settings) if callable(self.drafts) else self.drafts
+        if "answer" in self.writes and drafts:
+            found.add("generates-answer")
+        if ends if self.sends is None else self.sends or (ends and "generates-answer" in found):
+            found.add("sends")
+        # a tool's result is what the approved call was for
+        reports = "calls-tool" in found and "generates" not in found
+        words = "answer" in self.writes and not reports and (drafts or not found & {"checks", "asks-human", "ends"})
+        if words or (self.writes & {"intent", "extraction"} and "asks-human" not in found):
+            found.add("changes-approved")
+        return frozenset(found)

@@ -31,6 +31,7 @@ from sluicegate.graphs.proofs.dataflow import earlier_verdicts, never_written
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
+from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
 from sluicegate.nodes.kinds.retrieve import Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag
 from sluicegate.observe.prompts import Fetch, Fetched, langfuse_prompts, reference
@@ -216,7 +217,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         return None
     _weakened(config, faults)
     resolved = Resolved(prompts, policies, schema, artifacts, known_tools, _packages(config, settings, tools))
-    flow = _flow(config, kinds, source)
+    flow = _flow(config, kinds, settings, source)
     guarantees = tuple(_proved(one, source, position) for position, one in enumerate(config.guarantees))
     waivers = tuple(
         Waiver(one.guarantee, one.reason, source.place(("waive", position)))
@@ -265,7 +266,7 @@ class _Known:
     """The compiled conditions, the config's and those of the built-in guarantees, as the proofs ask for them."""
 
     def __init__(self, conditions: Mapping[str, Condition], compiler: Conditions) -> None:
-        built_in = [text for one in BUILT_IN for text in (one.when, one.where) if text is not None]
+        built_in = [text for one in BUILT_IN for text in (one.when, one.where, one.since) if text is not None]
         self.conditions = {**{text: compiler.compile(text) for text in built_in}, **conditions}
 
     def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
@@ -482,7 +483,17 @@ def _thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], fau
                 )
 
 
-def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source) -> Flow:
+def _checked_for(kind: NodeKind, settings: BaseModel) -> frozenset[str]:
+    """What a check checks for: its guards. What an installed kind checks for, only one like it does."""
+    guards = frozenset[str](getattr(settings, "guards", None) or ())
+    if "checks" not in kind.effects or kind is OUTPUT_CHECK:
+        return guards
+    return guards | {f"{kind.name} {settings.model_dump_json()}"}
+
+
+def _flow(
+    config: WorkflowConfig, kinds: Mapping[str, NodeKind], settings: Mapping[str, BaseModel], source: Source
+) -> Flow:
     nodes: dict[str, FlowNode] = {}
     for name, node in config.nodes.items():
         at: Pointer = ("nodes", name)
@@ -494,7 +505,15 @@ def _flow(config: WorkflowConfig, kinds: Mapping[str, NodeKind], source: Source)
         place = source.place(at, of_key=True)
         writes = kind.writes | {f"extra.{key}" for key in kind.extra}
         nodes[name] = FlowNode(
-            name, node.kind, frozenset(kind.effects), edges, node.max_visits, place, writes, kind.always_writes
+            name,
+            node.kind,
+            kind.roles(settings[name]),
+            edges,
+            node.max_visits,
+            place,
+            writes,
+            kind.always_writes,
+            _checked_for(kind, settings[name]),
         )
     intents = {
         label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}

@@ -320,7 +320,7 @@ _PROMPT_MEND = "Add the file ID.md to the prompts folder, or use another prompt"
 def _check_guarantees(config: WorkflowConfig, names: _Names) -> None:
     known = kinds()
     legal = dict.fromkeys((*known, *(effect for kind in known.values() for effect in sorted(kind.effects))))
-    legal["generates-answer"] = None
+    legal |= dict.fromkeys(("generates-answer", "sends"))
     for position, guarantee in enumerate(config.guarantees):
         for key in ("no", "without", "after", "every", "reaches"):
             value: str | tuple[str, ...] = getattr(guarantee, key)

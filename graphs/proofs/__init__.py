@@ -8,15 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import Problem
 from sluicegate.graphs.proofs.flow import Flow
-from sluicegate.graphs.proofs.guarantees import (
-    BUILT_IN,
-    Broken,
-    Guarantee,
-    Hop,
-    Waiver,
-    broken,
-    prove_guarantees,
-)
+from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver
+from sluicegate.graphs.proofs.guarantees import Broken, Hop, broken, prove_guarantees
 from sluicegate.graphs.proofs.semantics import Known, Semantics
 from sluicegate.graphs.proofs.shape import prove_shape
 from sluicegate.graphs.proofs.totality import prove_totality

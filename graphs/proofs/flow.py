@@ -29,7 +29,7 @@ class FlowNode:
     name: str
     kind: str
     effects: frozenset[str] = frozenset()
-    """See `sluicegate.nodes.registry.Effect`."""
+    """What it does in a guarantee; see `sluicegate.nodes.kind.NodeKind.roles`."""
     edges: tuple[Edge, ...] = ()
     max_visits: int | None = None
     """How often one run may enter it; None for no limit."""
@@ -38,6 +38,8 @@ class FlowNode:
     """The state keys it may change, as its kind declares them; a writer of `intent` may change its facts."""
     always_writes: frozenset[str] = frozenset()
     """Those that it writes at every visit."""
+    guards: frozenset[str] = frozenset()
+    """What it checks; a check with more of them is the stronger one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 A node D dominates a node N exactly when N cannot be reached once D is taken out of the graph (F. Allen and J. Cocke,
 A catalogue of optimizing transformations, 1972); post-dominance is the same towards the ends. So a guarantee is a
-search for a forbidden run in the product of the graph, the worlds of `semantics`, and one bit: *is a node still owed?*
+search for a forbidden run in the product of the graph, the worlds of `semantics`, and what the run still owes (`Debt`).
 It is linear in that product. A run that is found is searched again with every visit counted, so that the path
 shown is the shortest that really exists; where that takes more than `MAX_STATES` steps the uncounted one is shown.
 """
@@ -10,103 +10,18 @@ shown is the shortest that really exists; where that takes more than `MAX_STATES
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import NamedTuple
 
-from sluicegate.errors import Place, Problem, nearest
-from sluicegate.graphs.proofs.flow import FlowNode
+from sluicegate.errors import Problem, nearest
+from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver, is_any, widened
 from sluicegate.graphs.proofs.semantics import Semantics
 
-__all__ = ["BUILT_IN", "Broken", "Guarantee", "Hop", "Waiver", "broken", "prove_guarantees"]
+__all__ = ["Broken", "Hop", "broken", "prove_guarantees"]
 
 MAX_STATES = 10_000
 """Limit of the search that counts visits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Guarantee:
-    """A property of every run. Nodes are named by kind or by effect, and `generates-answer` for what drafts an answer.
-
-    With `no` and `without`: no node of `no` is reached without having passed one of `without`; given `after`, this is
-    required only, and again, after each node of `after`. With `every` and `reaches`: a run that visits a node of
-    `every` visits one of `reaches` later, before it ends.
-    """
-
-    no: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-    after: tuple[str, ...] = ()
-    when: str | None = None
-    """A CEL condition that no node changes; the guarantee is proved for the intents for which it may hold."""
-    where: str | None = None
-    """A CEL condition as a run leaves a node of `after` or `every`; where it does not hold, nothing is required."""
-    every: tuple[str, ...] = ()
-    reaches: tuple[str, ...] = ()
-    name: str = ""
-    """Its name in waivers; only built-in guarantees have one."""
-    place: Place | None = None
-    text: str = ""
-    """As the config words it."""
-
-    def __str__(self) -> str:
-        if self.text:
-            return self.text
-        where = f" where {self.where}" if self.where else ""
-        if self.every:
-            said = f"every {' or '.join(self.every)}{where} reaches {' or '.join(self.reaches)}"
-        else:
-            said = f"no {' or '.join(self.no)} without {' or '.join(self.without)}"
-            said += f" after {' or '.join(self.after)}{where}" if self.after else ""
-        return said + (f" when {self.when}" if self.when else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Waiver:
-    """A built-in guarantee that a workflow waives, with a written reason."""
-
-    guarantee: str
-    reason: str
-    place: Place | None = None
-
-
-BUILT_IN = (
-    Guarantee(
-        no=("generates", "calls-tool"),
-        without=("decides-policy",),
-        name="policy-first",
-        text="no model answers and no tool is called before a policy-check",
-    ),
-    Guarantee(
-        no=("respond",),
-        without=("checks",),
-        after=("generates-answer",),
-        name="checked-answers",
-        text="no generated answer is sent before an output-check",
-    ),
-    Guarantee(
-        no=("generates", "calls-tool", "respond"),
-        without=("decides-policy",),
-        after=("decides-policy",),
-        where="policy.verdict == 'deny'",
-        name="denials-hold",
-        text="a request denied by a policy-check gets no model output, no tool call and no answer",
-    ),
-    Guarantee(
-        no=("respond",),
-        without=("generates-answer", "checks", "asks-human"),
-        after=("checks",),
-        where="checks.failed",
-        name="failures-hold",
-        text="a draft that failed its output-check is not sent unless a human-interrupt comes first",
-    ),
-    Guarantee(
-        no=("respond", "calls-tool"),
-        without=("asks-human",),
-        after=("asks-human",),
-        where="!(approval.verdict in ['approve', 'edit'])",
-        name="rejections-hold",
-        text="what a person rejected, or nobody decided in time, is not sent and calls no tool",
-    ),
-)
-"""Proved for every workflow that has such nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +45,8 @@ class Broken:
     """Every intent for which a path breaks it, in the order of the config; empty before a node classified."""
     given: Mapping[str, object]
     """The requester's and the request's fields on the path; empty where they make no difference."""
+    owing: str
+    """The node after which something was owed on this path; its last node when that was so from the start."""
     certain: bool
     """False when visits could not be counted to the end, and the path may need more visits than allowed."""
 
@@ -162,7 +79,7 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
 def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
     """Why a guarantee holds whatever the graph looks like; empty when it does not."""
     for names in (guarantee.no, guarantee.after, guarantee.every):
-        if names and not any(_is_any(node, names) for node in semantics.flow.nodes.values()):
+        if names and not any(is_any(node, widened(names)) for node in semantics.flow.nodes.values()):
             return f"it has no node that is {' or '.join(names)}"
     # before a node classified, nothing that an intent decides holds
     worlds = range(len(semantics.worlds))
@@ -174,6 +91,20 @@ def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
 
 def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     """The shortest path that breaks a guarantee; None when it is proved."""
+    found = [each for part in _parts(semantics, guarantee) if (each := _broken(semantics, part)) is not None]
+    return min(found, key=lambda each: len(each.route), default=None)
+
+
+def _parts(semantics: Semantics, guarantee: Guarantee) -> list[Guarantee]:
+    """What is proved apart: what one set of guards found is mended by a check with at least these."""
+    if not guarantee.unless_mended:
+        return [guarantee]
+    nodes = semantics.flow.nodes.values()
+    guards = dict.fromkeys(node.guards for node in nodes if is_any(node, guarantee.after))
+    return [replace(guarantee, guards=each) for each in guards]
+
+
+def _broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     search = _Search(semantics, guarantee)
     rough = search.routes(counted=False)
     if not rough:
@@ -182,10 +113,39 @@ def broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     routes = rough if exact is None else exact
     if not routes:
         return None
-    world = min(routes, key=lambda world: len(routes[world]))
+    world = min(routes, key=lambda world: len(routes[world].hops))
     anywhere = {semantics.start(each) for each in routes} == {*semantics.starts}
     given = {} if anywhere else semantics.worlds[semantics.start(world)]
-    return Broken(guarantee, routes[world], semantics.labels(routes), given, certain=exact is not None)
+    hops, owing = routes[world]
+    return Broken(guarantee, hops, semantics.labels(routes), given, owing, certain=exact is not None)
+
+
+class Debt(Enum):
+    """What a run owes before it may reach a forbidden node, or its end."""
+
+    NOTHING = "nothing"
+    OWED = "owed"
+    REDRAFTED = "redrafted"
+    """Still owed, but there is a new draft, and a check that it passes pays."""
+    SINCE = "since"
+    """Nothing yet, but a node of `after` will make it owed."""
+
+    @property
+    def due(self) -> bool:
+        return self in (Debt.OWED, Debt.REDRAFTED)
+
+
+class _Way(NamedTuple):
+    """How a run may leave a node: where `where` certainly holds, or does not; and what it owes then."""
+
+    where: str | None
+    holds: bool
+    debt: Debt
+
+
+class _Route(NamedTuple):
+    hops: tuple[Hop, ...]
+    owing: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +154,7 @@ class _Step:
 
     node: str
     world: int
-    owed: bool
+    debt: Debt
     visits: tuple[int, ...] = ()
 
 
@@ -205,46 +165,51 @@ class _Search:
     forbidden: frozenset[str] = field(init=False)
     paying: frozenset[str] = field(init=False)
     owing: frozenset[str] = field(init=False)
+    redrafting: frozenset[str] = field(init=False)
     asked: list[bool] = field(init=False)
     """Per world: may the guarantee's `when` hold?"""
 
     def __post_init__(self) -> None:
-        guarantee = self.guarantee
-        self.forbidden = self._named(guarantee.no)
+        guarantee, nodes = self.guarantee, self.semantics.flow.nodes
+        self.forbidden = self._named(widened(guarantee.no))
         self.paying = self._named(guarantee.without or guarantee.reaches)
-        self.owing = self._named(guarantee.after or guarantee.every)
+        owing = self._named(widened(guarantee.after or guarantee.every))
+        self.owing = frozenset(name for name in owing if guarantee.guards <= nodes[name].guards)
+        # of a kind that drafts and checks at once, who knows in which order?
+        drafting = self._named(("generates-answer",)) - owing if guarantee.unless_mended else ()
+        self.redrafting = frozenset(name for name in drafting if "answer" in nodes[name].always_writes)
         self.asked = [
             guarantee.when is None or self.semantics.truth(guarantee.when, world) is not False
             for world in range(len(self.semantics.worlds))
         ]
 
-    def _named(self, names: Sequence[str]) -> frozenset[str]:
-        return frozenset(name for name, node in self.semantics.flow.nodes.items() if _is_any(node, names))
+    def _named(self, names: tuple[str, ...]) -> frozenset[str]:
+        return frozenset(name for name, node in self.semantics.flow.nodes.items() if is_any(node, names))
 
-    def routes(self, *, counted: bool) -> dict[int, tuple[Hop, ...]] | None:
+    def routes(self, *, counted: bool) -> dict[int, _Route] | None:
         """The first, hence shortest, forbidden path per world; None when counting visits took too long."""
         flow = self.semantics.flow
         counters = self.semantics.counted() if counted else ()
-        owed = not self.guarantee.every and not self.guarantee.after
+        debt = Debt.NOTHING if self.guarantee.every or self.guarantee.after else Debt.OWED
         visited = tuple(int(name == flow.start) for name in counters)
-        waiting = deque(_Step(flow.start, world, owed, visited) for world in self.semantics.starts)
+        waiting = deque(_Step(flow.start, world, debt, visited) for world in self.semantics.starts)
         before: dict[_Step, tuple[_Step, int] | None] = dict.fromkeys(waiting)
-        found: dict[int, tuple[Hop, ...]] = {}
+        found: dict[int, _Route] = {}
         while waiting:
             step = waiting.popleft()
             node = flow.nodes[step.node]
-            if step.node in self.forbidden and step.owed and self.asked[step.world]:
+            if step.node in self.forbidden and step.debt.due and self.asked[step.world]:
                 found.setdefault(step.world, self._route(step, before))
             visits = dict(zip(counters, step.visits, strict=True)) if counted else None
             for world in self.semantics.worlds_after(node, step.world):
-                if not node.edges and self.guarantee.every and self._owed_at_end(step, world) and self.asked[world]:
+                if self._breaks_leaving(step, world) and self.asked[world]:
                     found.setdefault(world, self._route(step, before))
-                for index, owed in self._ways_on(step, world, visits):
-                    if not owed and not self.owing:
+                for index, debt in self._ways_on(step, world, visits):
+                    if debt is Debt.NOTHING and not self.owing:
                         continue  # nothing is owed from here on
                     to = node.edges[index].to
                     after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
-                    following = _Step(to, world, owed, after)
+                    following = _Step(to, world, debt, after)
                     if following not in before:
                         before[following] = (step, index)
                         waiting.append(following)
@@ -252,64 +217,71 @@ class _Search:
                 return None
         return found
 
-    def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, bool]]:
-        """Every branch that a run may take, and whether a node is owed then."""
+    def _ways(self, step: _Step) -> tuple[_Way, ...]:
+        """What a run owes as it leaves a node."""
+        guarantee, where, debt = self.guarantee, self.guarantee.where, step.debt
+        if guarantee.since is not None:
+            if step.node in self.paying:
+                return _Way(guarantee.since, True, Debt.SINCE), _Way(guarantee.since, False, Debt.NOTHING)
+            owed = step.node in self.owing and debt is not Debt.NOTHING
+            return (_Way(None, True, Debt.OWED if owed else debt),)
+        if step.node in self.paying:
+            debt = Debt.NOTHING
+        elif debt is Debt.OWED and step.node in self.redrafting:
+            debt = Debt.REDRAFTED
+        if step.node not in self.owing:
+            return (_Way(None, True, debt),)
+        if where is None or debt is Debt.OWED:
+            return (_Way(None, True, Debt.OWED),)
+        return _Way(where, True, Debt.OWED), _Way(where, False, Debt.NOTHING)
 
-        def possible(where: str | None = None, *, holds: bool = True) -> tuple[int, ...]:
+    def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, Debt]]:
+        """Every branch that a run may take, and what it owes then."""
+        for way in self._ways(step):
             if visits is None:
-                return self.semantics.possible(step.node, world, where, holds=holds)
-            return self.semantics.possible_after(step.node, world, visits, where, holds=holds)
+                taken = self.semantics.possible(step.node, world, way.where, holds=way.holds)
+            else:
+                taken = self.semantics.possible_after(step.node, world, visits, way.where, holds=way.holds)
+            yield from ((index, way.debt) for index in taken)
 
-        still, where = step.owed and step.node not in self.paying, self.guarantee.where
-        if step.node not in self.owing:
-            yield from ((index, still) for index in possible())
-        elif where is None or still:
-            yield from ((index, True) for index in possible())
-        else:
-            yield from ((index, True) for index in possible(where))
-            yield from ((index, False) for index in possible(where, holds=False))
-
-    def _owed_at_end(self, step: _Step, world: int) -> bool:
-        if step.node not in self.owing:
-            return step.owed and step.node not in self.paying
-        where = self.guarantee.where
-        return (
-            where is None or self.semantics.can(step.node, world, where) or (step.owed and step.node not in self.paying)
+    def _breaks_leaving(self, step: _Step, world: int) -> bool:
+        node = self.semantics.flow.nodes[step.node]
+        # what a node drafts and sends at once is sent unchecked
+        sends_own = step.node in self.forbidden and {"sends", "generates-answer"} <= node.effects
+        return (sends_own or (bool(self.guarantee.every) and not node.edges)) and any(
+            way.debt.due and (way.where is None or self.semantics.can(step.node, world, way.where))
+            for way in self._ways(step)
         )
 
-    def _route(self, last: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> tuple[Hop, ...]:
+    def _route(self, last: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> _Route:
         nodes = self.semantics.flow.nodes
-        hops = [Hop(last.node, None, branching=False)]
-        step = last
+        hops, step, owing = [Hop(last.node, None, branching=False)], last, ""
         while (origin := before[step]) is not None:
-            step, index = origin
+            later, (step, index) = step, origin
             edges = nodes[step.node].edges
             hops.append(Hop(step.node, edges[index].condition, branching=len(edges) > 1))
-        return tuple(reversed(hops))
-
-
-def _is_any(node: FlowNode, names: Sequence[str]) -> bool:
-    if node.kind in names or not node.effects.isdisjoint(names):
-        return True
-    drafts = "generates" in node.effects and (not node.writes or "answer" in node.writes)
-    return drafts and "generates-answer" in names
+            if later.debt.due and not step.debt.due:
+                owing = owing or step.node
+        return _Route(tuple(reversed(hops)), owing or last.node)
 
 
 def _meaning(semantics: Semantics, guarantee: Guarantee) -> tuple[object, ...]:
     """Equal for guarantees that require the same of this flow, so that none is reported twice."""
 
     def named(names: Sequence[str]) -> frozenset[str]:
-        return frozenset(name for name, node in semantics.flow.nodes.items() if _is_any(node, names))
+        return frozenset(name for name, node in semantics.flow.nodes.items() if is_any(node, tuple(names)))
 
     return (
-        named(guarantee.no),
+        named(widened(guarantee.no)),
         named(guarantee.without),
-        named(guarantee.after),
+        named(widened(guarantee.after)),
         bool(guarantee.after),
-        named(guarantee.every),
+        named(widened(guarantee.every)),
         named(guarantee.reaches),
         guarantee.when,
         guarantee.where,
+        guarantee.unless_mended,
+        guarantee.since,
     )
 
 
@@ -367,25 +339,23 @@ def _unstable(semantics: Semantics, guarantee: Guarantee) -> Problem | None:
 
 
 _KINDS: Mapping[str, str] = {
-    "decides-policy": "policy-check",
-    "checks": "output-check",
-    "asks-human": "human-interrupt",
+    "decides-policy": "a policy-check",
+    "checks": "an output-check",
+    "asks-human": "a human-interrupt",
 }
-"""The built-in kind with an effect."""
+"""The built-in kind with an effect, in a sentence."""
 
 
 def _explained(found: Broken, semantics: Semantics) -> Problem:
-    nodes = semantics.flow.nodes
-    last = found.route[-1].node
-    # the last node of the path after which the run owes a node
-    owing = next((hop.node for hop in reversed(found.route) if _is_any(nodes[hop.node], found.guarantee.after)), last)
+    nodes, guarantee = semantics.flow.nodes, found.guarantee
+    last, owing = found.route[-1].node, found.owing
     names = ", ".join(hop.node for hop in found.route)
     decided = [
         f"{hop.node} to {following.node} by {hop.condition or 'otherwise'}"
         for hop, following in zip(found.route, found.route[1:], strict=False)
         if hop.branching
     ]
-    message = f"guarantee broken: {found.guarantee}; by the path {names}"
+    message = f"guarantee broken: {guarantee}; by the path {names}"
     message += f" ({'; '.join(decided)})" if decided else ""
     if found.intents:
         message += f", for {'intent' if len(found.intents) == 1 else 'intents'} {', '.join(found.intents[:8])}"
@@ -393,10 +363,12 @@ def _explained(found: Broken, semantics: Semantics) -> Problem:
     if found.given:
         message += f", for a run with {', '.join(f'{name} {value!r}' for name, value in sorted(found.given.items()))}"
     message += "" if found.certain else "; too many visits to count, so the path may exceed some max_visits"
-    needed = " or ".join(_KINDS.get(name, name) for name in found.guarantee.without or found.guarantee.reaches)
-    hint = f"Put a {needed} node on this path, or make one of its branches impossible"
-    if found.guarantee.where and owing != last:
-        hint = f"Branch from {owing!r} where {found.guarantee.where}, to nodes that do not lead to {last!r}"
-    if found.guarantee.name:
-        hint += f"; or waive {found.guarantee.name!r} with a reason"
-    return Problem("SG134", message, found.guarantee.place or nodes[owing].place, hint=hint)
+    needed = " or ".join(_KINDS.get(name, f"a {name}") for name in guarantee.without or guarantee.reaches)
+    hint = f"Put {needed} node on this path, or make one of its branches impossible"
+    if guarantee.hint:
+        hint = guarantee.hint.format(owing=owing, last=last)
+    elif guarantee.where and owing != last:
+        hint = f"Branch from {owing!r} where {guarantee.where}, to nodes that do not lead to {last!r}"
+    if guarantee.name:
+        hint += f"; or waive {guarantee.name!r} with a reason"
+    return Problem("SG134", message, guarantee.place or nodes[owing].place, hint=hint)

@@ -57,4 +57,5 @@ CACHE_LOOKUP = NodeKind(
     make=_make,
     writes=frozenset({"cache", "answer", "documents"}),
     effects=frozenset({"looks-up"}),
+    drafts=False,  # what is cached passed its checks
 )

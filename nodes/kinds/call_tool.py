@@ -7,7 +7,7 @@ from typing import Any
 
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
-from sluicegate.nodes.prompts import fill
+from sluicegate.nodes.prompts import fill, placeholders
 from sluicegate.nodes.writing.generation import said
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
@@ -56,6 +56,11 @@ def _make(name: str, settings: CallTool) -> Node:
     return call_tool
 
 
+def _says_results(settings: CallTool) -> bool:
+    """What a tool gives, and what a model put into its arguments, is a draft; all other words are the config's."""
+    return settings.say is not None and any(placeholders(settings.say))
+
+
 def _fields(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {"value": value}  # pyright: ignore[reportUnknownVariableType]
 
@@ -75,5 +80,6 @@ CALL_TOOL = NodeKind(
     make=_make,
     writes=frozenset({"tool_calls", "answer"}),
     effects=frozenset({"calls-tool"}),
+    drafts=_says_results,
     observation="tool",
 )

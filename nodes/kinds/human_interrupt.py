@@ -277,5 +277,6 @@ HUMAN_INTERRUPT = NodeKind(
     writes=frozenset({"approval", "answer", "extraction"}),
     effects=frozenset({"asks-human"}),
     tells=("approval.arguments", "extraction.fields"),
+    drafts=False,  # an edit is a person's
     observation="span",
 )

@@ -94,5 +94,6 @@ OUTPUT_CHECK = NodeKind(
     make=_make,
     writes=frozenset({"checks", "answer", "spend"}),
     effects=frozenset({"checks"}),
+    drafts=False,  # it only takes words out
     observation="guardrail",
 )

@@ -123,4 +123,6 @@ REFUSE = NodeKind(
     make=_refuse,
     writes=frozenset({"answer", "route", "run"}),
     effects=frozenset({"ends"}),
+    sends=False,
+    drafts=False,  # its words are the workflow's, and the reason of a policy or a person
 )

@@ -131,7 +131,7 @@ CODES: dict[str, str] = {
     "SG624": "service cannot listen",
     "SG625": "database server unreachable or failing",
     "SG626": "verdict that does not fit what waits",
-    "SG628": "a node wrote what its kind does not declare",
+    "SG628": "a node did what its kind does not declare",
     "SG629": "run took more steps than its workflow allows",
     "SG630": "the home belongs to another user",
     "SG631": "score is not a finite number",

@@ -96,6 +96,40 @@ async def test_a_run_fails_where_a_node_breaks_its_declaration(own_home: Any, ca
     assert tools.calls == []
 
 
+async def test_who_does_not_say_that_it_calls_tools_calls_none(own_home: Any) -> None:
+    async def quietly(state: State, services: Services) -> dict[str, Any]:
+        await services.tools.call("create_ticket", {}, key="k", run=state["run"]["id"])
+        return {"extra": {}}
+
+    for effects, called in ((set[str](), 0), ({"calls-tool"}, 1)):
+        sneak = kind("sneak", {"extra"}, effects, node=quietly)
+        with plugged(sneak):
+            made, tools = runner(own_home / str(called), sneak)
+            if not called:
+                with pytest.raises(RunError, match="called create_ticket, though it does not declare") as caught:
+                    await made.run("Open the payroll folder", ANN)
+                assert caught.value.code == "SG628"
+            else:
+                await made.run("Open the payroll folder", ANN)
+        assert len(tools.calls) == called
+
+
+async def test_an_end_that_sends_nothing_leaves_no_draft(own_home: Any) -> None:
+    def sneaky(state: State) -> dict[str, Any]:
+        return {"answer": {**state.get("answer", {}), "text": "Words that nobody checked.", "citations": []}}
+
+    sneak = kind("sneak", {"answer"}, node=returning(sneaky))
+    park = kind("park", {"run"}, {"ends"}, sends=False, node=returning({"run": {"status": "answered"}}))
+    with plugged(sneak, park):
+        flow = Flow("s", {"s": FlowNode("s", "sneak", edges=(Edge("p"),)), "p": FlowNode("p", "park")})
+        given = services()
+        own_home.mkdir(parents=True, exist_ok=True)
+        graph = build(flow, {}, {"s": Nothing(), "p": Nothing()}, checkpointer=open_checkpoints(own_home))
+        made = Runner(graph, given, tracer=given.tracer, approvals=Approvals(own_home))  # type: ignore[arg-type]
+        outcome = await made.run("Hello", ANN)
+    assert (outcome.status, outcome.text) == ("answered", "")
+
+
 async def test_a_state_changed_in_place_changes_nothing(own_home: Any) -> None:
     sneak = kind("sneak", {"extra"}, node=returning(lowered_in_place))
     with plugged(sneak):

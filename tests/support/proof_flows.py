@@ -13,17 +13,33 @@ from typing import Any
 
 from sluicegate.graphs.conditions.fields import fields
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.registry import BUILT_IN
 
 
-def node(name: str, kind: str, *branches: str | tuple[str, str], max_visits: int | None = None) -> FlowNode:
+def node(
+    name: str,
+    kind: str | NodeKind,
+    *branches: str | tuple[str, str],
+    max_visits: int | None = None,
+    guards: frozenset[str] = frozenset(),
+) -> FlowNode:
     """A node; a branch is a target, or a condition and a target."""
     edges = tuple(Edge(branch) if isinstance(branch, str) else Edge(branch[1], branch[0]) for branch in branches)
-    known = next((each for each in BUILT_IN if each.name == kind), None)
+    known = kind if isinstance(kind, NodeKind) else next((each for each in BUILT_IN if each.name == kind), None)
     if known is None:
-        return FlowNode(name, kind, edges=edges, max_visits=max_visits)
-    effects = frozenset[str](known.effects)
-    return FlowNode(name, kind, effects, edges, max_visits, writes=known.writes, always_writes=known.always_writes)
+        return FlowNode(name, str(kind), edges=edges, max_visits=max_visits)
+    return FlowNode(
+        name,
+        known.name,
+        known.roles(CallTool()),
+        edges,
+        max_visits,
+        writes=known.writes,
+        always_writes=known.always_writes,
+        guards=guards,
+    )
 
 
 def flow(*nodes: FlowNode, intents: Mapping[str, Mapping[str, object]] | None = None) -> Flow:

@@ -47,7 +47,8 @@ nodes:
   act:
     kind: call-tool
     say: "Ticket {{result.id}} is open."
-    then: [{when: "tool.ok", go: respond}, {otherwise: refuse}]
+    then: [{when: "tool.ok", go: check}, {otherwise: refuse}]
+  check: {kind: output-check, guards: [length], then: [{when: "checks.failed", go: refuse}, {otherwise: respond}]}
   respond: {kind: respond}
   refuse: {kind: refuse, say: "No."}
 """

@@ -140,7 +140,11 @@ nodes:
     )
 
 
-TOOL = 'nodes: {act: {tool: create_ticket, say: "%s"}}'
+TOOL = """
+nodes:
+  act: {tool: create_ticket, say: "%s", then: look}
+  look: {kind: output-check, guards: [secrets], then: [{when: "checks.failed", go: refuse}, {otherwise: approve}]}
+"""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,212 @@
+"""The built-in guarantees against every run of random flows, judged by the words of each guarantee on its history.
+
+Among the nodes are ends of installed packages, writers of answers that say nothing of themselves, second gates, second
+persons, checks with different guards, redrafts, tools that say what a model wrote.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sluicegate.graphs.proofs import BUILT_IN, Semantics, broken
+from sluicegate.graphs.proofs.flow import Flow, FlowNode
+from sluicegate.nodes.kinds.call_tool import CALL_TOOL
+from tests.support.plugged import kind
+from tests.support.proof_flows import LISTED, flow, known, node
+
+SAY = replace(CALL_TOOL, name="say", drafts=True)
+DELIVER = kind("deliver", {"run"}, {"ends"})
+PARK = kind("park", {"run"}, {"ends"}, sends=False)
+OUTBOX = kind("outbox", {"run", "answer"}, {"ends"})
+MAIL = kind("mail", (), (), sends=True)
+PHRASE = kind("phrase", {"answer"})
+LETTER = kind("letter", {"answer", "tool_calls"}, {"calls-tool", "generates"})
+FAQ = kind("faq", {"answer", "cache"}, {"looks-up"})
+
+FEW = ("policy-check", "slm-answer", "output-check", "human-interrupt")
+MIDDLE = (*FEW, *FEW, "cache-lookup", "extract", "call-tool", SAY, MAIL, PHRASE, LETTER, FAQ, "x")
+ENDS = ("respond", DELIVER, OUTBOX)
+OUTCOMES: dict[str, tuple[str, tuple[object, ...]]] = {
+    "policy-check": ("policy.verdict", ("allow", "deny")),
+    "output-check": ("checks.failed", (False, True)),
+    "human-interrupt": ("approval.verdict", ("approve", "reject")),
+}
+ASKS = {
+    "policy-check": ("policy.verdict == 'deny'", "policy.verdict == 'allow'"),
+    "output-check": ("checks.failed", "!checks.failed"),
+    "human-interrupt": ("approval.verdict in ['approve', 'edit']", "!(approval.verdict in ['approve', 'edit'])"),
+}
+OTHERS = ("spend.stopped", "!spend.stopped")
+DOMAINS = LISTED
+MOST_RUNS = 4000
+
+
+def drawn(random: Random, *, of_others: bool) -> Flow:
+    """A flow whose nodes branch on what they have just found; with `of_others` also on what others had found."""
+    size = random.randint(2, 6)
+    names = [f"n{index}" for index in range(size)]
+    ends = [node("yes", random.choice(ENDS)), node("no", random.choice(("refuse", "refuse", PARK)))]
+    targets = {index: random.choice((names, names[index + 1 :], names[index + 1 :])) for index in range(size)}
+    nodes: list[FlowNode] = []
+    for index, name in enumerate(names):
+        chosen = random.choice(MIDDLE)
+        own = ASKS.get(chosen, OTHERS) if isinstance(chosen, str) else OTHERS
+        asked = (*own, *(random.choice(tuple(ASKS.values())) if of_others else ()))
+        ways: list[str | tuple[str, str]] = [
+            (random.choice(asked), random.choice((*targets[index], "yes", "no"))) for _ in range(random.randint(0, 2))
+        ]
+        ways.append(random.choice((*targets[index], "yes", "no")))
+        guards = frozenset(random.choice(("a", "ab", "b"))) if chosen == "output-check" else frozenset[str]()
+        # who is entered again is entered at most twice, so that there are not endlessly many runs
+        nodes.append(node(name, chosen, *ways, max_visits=random.randint(1, 2), guards=guards))
+    return flow(*nodes, *ends)
+
+
+@dataclass(frozen=True)
+class Event:
+    """A node that was passed, and what it found."""
+
+    node: FlowNode
+    found: object = None
+
+    @property
+    def changes(self) -> bool:
+        """Something that a person approved before may be different now."""
+        return self.node.kind in ("slm-answer", "extract", "cache-lookup", "outbox", "phrase", "letter", "faq")
+
+    @property
+    def drafts(self) -> bool:
+        return self.node.kind in ("slm-answer", "outbox", "phrase", "letter", "faq", "say")
+
+
+SENDS = ("respond", "deliver", "outbox", "mail")
+CALLS = ("call-tool", "say", "letter")
+GENERATES = ("slm-answer", "extract", "letter")
+
+
+def broken_by(history: tuple[Event, ...], here: FlowNode) -> set[str]:
+    """The guarantees that a run breaks with its next node."""
+    arriving = Event(here)
+    sends, calls = here.kind in SENDS, here.kind in CALLS
+    makes = here.kind in GENERATES or arriving.drafts or calls
+    gates = [event for event in history if event.node.kind == "policy-check"]
+    people = [index for index, event in enumerate(history) if event.node.kind == "human-interrupt"]
+    checks = [index for index, event in enumerate(history) if event.node.kind == "output-check"]
+    # what a node drafts as it sends was checked by nobody
+    drafts = [index for index, event in enumerate((*history, arriving) if sends else history) if event.drafts]
+    found: set[str] = set()
+    if makes and not gates:
+        found.add("policy-first")
+    if sends and drafts and not any(check > drafts[-1] for check in checks):
+        found.add("checked-answers")
+    if (makes or sends) and any(event.found == "deny" for event in gates):
+        found.add("denials-hold")
+    if (sends or calls) and any(history[person].found == "reject" for person in people):
+        found.add("rejections-hold")
+    if sends and any(history[check].found and not _mended(history, check) for check in checks):
+        found.add("failures-hold")
+    if (sends or calls) and people and history[people[-1]].found == "approve":
+        later = (*history[people[-1] :], *([arriving] if sends else []))
+        if any(event.changes for event in later):
+            found.add("approvals-cover")
+    return found
+
+
+def _mended(history: tuple[Event, ...], failed: int) -> bool:
+    """Whether a person saw what failed, or a new draft passed a check of no fewer guards."""
+    redrafted = False
+    for event in history[failed + 1 :]:
+        if event.node.kind == "human-interrupt":
+            return True
+        if event.node.kind in ("slm-answer", "letter"):
+            redrafted = True
+        elif event.node.kind == "output-check" and event.node.guards >= history[failed].node.guards:
+            if redrafted and not event.found:
+                return True
+            redrafted = False
+    return False
+
+
+def shortest(of: Flow) -> dict[str, int] | None:
+    """How many nodes the shortest run passes that breaks each guarantee; None when there are too many runs."""
+    found: dict[str, int] = {}
+    waiting: deque[tuple[FlowNode, tuple[Event, ...], dict[str, object]]] = deque([(of.nodes[of.start], (), {})])
+    runs = 0
+    while waiting:
+        here, history, facts = waiting.popleft()
+        runs += 1
+        if runs > MOST_RUNS:
+            return None
+        for name in broken_by(history, here):
+            found.setdefault(name, len(history) + 1)
+        for event, after in _passed(here, facts):
+            passed = (*history, event)
+            visits = Counter(each.node.name for each in passed)
+            for stopped in (False, True):
+                taken = _branch(of, here, {**after, "spend.stopped": stopped}, visits)
+                if taken is not None and (taken, passed, after) not in waiting:
+                    waiting.append((taken, passed, after))
+    return found
+
+
+def _passed(here: FlowNode, facts: dict[str, object]) -> Iterator[tuple[Event, dict[str, object]]]:
+    field, values = OUTCOMES.get(here.kind, ("", (None,)))
+    for value in values:
+        yield Event(here, value), {**facts, field: value} if field else facts
+
+
+def _branch(of: Flow, here: FlowNode, facts: dict[str, object], visits: Counter[str]) -> FlowNode | None:
+    for edge in here.edges:
+        limit = of.nodes[edge.to].max_visits
+        free = limit is None or visits[edge.to] < limit
+        if free and (edge.condition is None or known(edge.condition, facts)):
+            return of.nodes[edge.to]
+    return None
+
+
+def proved(of: Flow) -> dict[str, int]:
+    """What the prover finds broken, with the length of the path that it shows."""
+    found = {one.name: broken(Semantics(of, known, DOMAINS), one) for one in BUILT_IN}
+    return {name: len(each.route) for name, each in found.items() if each is not None}
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_a_built_in_guarantee_is_proved_exactly_when_no_run_breaks_it(random: Random) -> None:
+    """Where nodes branch on what they have just found."""
+    of = drawn(random, of_others=False)
+    breaches = shortest(of)
+    if breaches is not None:
+        assert proved(of) == breaches
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_what_is_proved_no_run_breaks(random: Random) -> None:
+    """Wherever nodes branch on what others had found, too."""
+    of = drawn(random, of_others=True)
+    breaches = shortest(of)
+    if breaches is not None:
+        assert breaches.keys() <= proved(of).keys()
+
+
+def test_false_alarms_are_few() -> None:
+    """A verdict that is read again at a later node is unknown there, so some flows are refused that no run breaks."""
+    alarms, compared, broken_flows = 0, 0, Counter[str]()
+    for seed in range(600):
+        of = drawn(Random(seed), of_others=True)
+        breaches = shortest(of)
+        if breaches is None:
+            continue
+        refused = proved(of).keys()
+        compared += len(BUILT_IN)
+        broken_flows.update(breaches)
+        alarms += len(refused - breaches.keys())
+    assert compared == 3600
+    assert broken_flows.keys() == {one.name for one in BUILT_IN}
+    assert min(broken_flows.values()) > 20
+    assert alarms <= 0.05 * compared
