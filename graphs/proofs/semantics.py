@@ -78,6 +78,9 @@ class Semantics:
         self.worlds: tuple[dict[str, object], ...] = tuple({**facts, **intent} for facts in given for intent in intents)
         self.starts = range(0, len(self.worlds), self._width)
         """The worlds in which a run can begin."""
+        self._only_classified = all(
+            "intent" not in node.writes or ("classifies" in node.effects and self._width > 1) for node in nodes
+        )
         self._component = components(successors(flow))
         self._truths: dict[tuple[str, tuple[tuple[str, object], ...]], bool | None] = {}
         self._valuations: dict[tuple[object, ...], tuple[Values, ...]] = {}
@@ -107,7 +110,6 @@ class Semantics:
         first = self.start(world)
         if "classifies" in node.effects:
             return range(first + 1, first + self._width) if self._width > 1 else (first,)
-        # a plug-in that rewrites the intent may write anything
         return (first,) if "intent" in node.writes else (world,)
 
     def exhaustible(self, source: str, edge: Edge) -> bool:
@@ -136,6 +138,8 @@ class Semantics:
             dict.fromkeys(field for each in conditions if each is not None for field in sorted(self.known.reads(each)))
         )
         facts = {field: self.worlds[world][field] for field in reads if field in self.worlds[world]}
+        if self._only_classified and not self.classified(world):
+            facts |= {field: UNSET for field in reads if field.startswith("intent.")}
         key = (name, _hashable(facts), self.classified(world), where)
         if key not in self._valuations:
             found = dict.fromkeys(
@@ -212,7 +216,7 @@ class Semantics:
         open_fields = [
             field
             for field in reads
-            # before a node classified, an intent's field has none of its domain's values
+            # a plug-in that writes an intent without classifying may write any value
             if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
         ]
         yield from _combinations(

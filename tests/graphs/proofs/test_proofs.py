@@ -124,14 +124,21 @@ SHAPES: dict[str, tuple[Flow, list[str]]] = {
         ),
         ["SG132 the branches of 'a' are not exhaustive: no branch is certain for intent outage_report"],
     ),
-    "an intent is unknown before a node classified": (
+    "an intent has no value before a node classified": (
         flow(
-            node("a", "x", ("intent.risk == 'high'", "b"), ("intent.risk == 'low'", "b")),
+            node("a", "x", ("intent.risk == 'high'", "b"), ("intent.risk != 'high'", "b")),
             node("b", "classify", "c"),
             node("c", "respond"),
             intents=INTENTS,
         ),
-        ["SG132 the branches of 'a' are not exhaustive: no branch is certain to be taken"],
+        [
+            "SG132 the branches of 'a' are not exhaustive: no branch is certain to be taken",
+            *(
+                f"SG136 branch \"intent.risk {sign} 'high'\" of 'a' to 'b' is never taken: its condition is false "
+                "whenever a run gets here"
+                for sign in ("==", "!=")
+            ),
+        ],
     ),
     "the same condition twice": (
         flow(node("a", "x", ("u.p", "b"), ("u.p", "c"), "b"), node("b", "refuse"), node("c", "respond")),

@@ -82,19 +82,18 @@ def branches_taken(drawn: Flow, now: Now, where: str | None = None) -> Iterator[
     choices = [(False, True), (False, True, None), (False, True) if now.checked else (False, True, None)]
     for values in itertools.product(*choices):
         facts: dict[str, object] = {name: value for name, value in zip(FREE, values, strict=True) if value is not None}
-        # an intent that was not given yet can turn out either way in the abstract semantics
-        for risk in [INTENTS[now.intent]["risk"]] if now.intent else ["low", "high", "other"]:
-            every = {**facts, "intent.risk": risk}
-            holds = where is None or known(where, every) is True
-            for index, edge in enumerate(drawn.nodes[now.node].edges):
-                limit = drawn.nodes[edge.to].max_visits
-                if limit is not None and now.visits[list(drawn.nodes).index(edge.to)] >= limit:
-                    continue
-                if edge.condition is None or known(edge.condition, every):
-                    yield index, holds
-                    break
-            else:
-                yield STUCK, holds
+        if now.intent:
+            facts["intent.risk"] = INTENTS[now.intent]["risk"]
+        holds = where is None or known(where, facts) is True
+        for index, edge in enumerate(drawn.nodes[now.node].edges):
+            limit = drawn.nodes[edge.to].max_visits
+            if limit is not None and now.visits[list(drawn.nodes).index(edge.to)] >= limit:
+                continue
+            if edge.condition is None or known(edge.condition, facts):
+                yield index, holds
+                break
+        else:
+            yield STUCK, holds
 
 
 def entered(drawn: Flow, visits: tuple[int, ...], name: str) -> tuple[int, ...]:
