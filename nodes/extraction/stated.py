@@ -14,6 +14,7 @@ from decimal import Decimal, InvalidOperation
 from functools import cached_property
 from typing import Any, Literal, TypeAlias, cast
 
+from sluicegate.models.structured import misfit
 from sluicegate.nodes.extraction.dates import days_in
 from sluicegate.nodes.extraction.numbers import SPELT, numbers_in
 from sluicegate.policies.guards.detectors.folding import folded
@@ -173,10 +174,7 @@ def _follows(value: Any, schema: Mapping[str, Any]) -> bool:
 
 
 def _fits(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    from jsonschema import Draft202012Validator
-
-    validator: Any = Draft202012Validator({"$defs": whole.get("$defs", {}), **schema})
-    return validator.is_valid(value)
+    return not misfit(value, {"$defs": whole.get("$defs", {}), **schema})
 
 
 def _parts(text: str) -> _Parts:

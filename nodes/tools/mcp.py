@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, m
 from sluicegate.errors import ConfigError, Place, Problem, nearest
 from sluicegate.extras import extra
 from sluicegate.home import distrust, home
+from sluicegate.models.structured import misfit
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext
 
@@ -159,12 +160,8 @@ def _arguments(schema: dict[str, Any]) -> type[BaseModel]:
     class Arguments(RootModel[dict[str, Any]]):
         @model_validator(mode="after")
         def _fits(self) -> "Arguments":
-            from jsonschema import Draft202012Validator, exceptions
-
-            library: Any = exceptions  # its types are loose
-            fault = library.best_match(Draft202012Validator(strict).iter_errors(self.root))
-            if fault is not None:
-                raise ValueError(f"{fault.json_path}: {fault.message}")
+            if wrong := misfit(self.root, strict):
+                raise ValueError(wrong)
             return self
 
         @classmethod

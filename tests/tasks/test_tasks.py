@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.provider import ModelResponse
+from sluicegate.nodes.extraction.stated import RequestText, Rule, stated
 from sluicegate.services import ModelRequest, TokenLogprob
 from tests.support import ROOT
 
@@ -25,6 +27,8 @@ ORDER = {
     "properties": {"item": {"type": "string"}, "quantity": {"type": "integer"}},
     "required": ["item", "quantity"],
 }
+
+REWORDED: dict[str, Rule] = {"item": "reworded"}
 
 
 class Scripted:
@@ -66,7 +70,7 @@ class Order(BaseModel):
 @pytest.mark.slow
 async def test_what_pydantic_refuses_is_asked_again_with_the_reason() -> None:
     provider = Scripted('{"item": "monitor", "quantity": 1}', '{"item": "monitor", "quantity": 3}')
-    found = await tasks.extract("3 monitors", Order, models=scripted(provider))
+    found = await tasks.extract("3 monitors, not 1", Order, values=REWORDED, models=scripted(provider))
     assert found.value == Order(item="monitor", quantity=3)
     assert found.attempts == 2
     assert found.confidence == pytest.approx(0.8187, abs=1e-3)  # exp of the mean of -0.1 and -0.3
@@ -77,15 +81,45 @@ async def test_what_pydantic_refuses_is_asked_again_with_the_reason() -> None:
 async def test_what_never_fits_is_an_error_that_says_why() -> None:
     provider = Scripted(*['{"item": "monitor", "quantity": 1}'] * 3)
     with pytest.raises(ModelError, match="fewer than two") as raised:
-        await tasks.extract("a monitor", Order, models=scripted(provider), retries=2)
+        await tasks.extract("1 monitor", Order, models=scripted(provider), retries=2)
     assert raised.value.code == "SG305"
     assert provider.answers == []
 
 
 async def test_json_that_does_not_fit_the_schema_is_asked_again_too() -> None:
     provider = Scripted('{"item": "monitor"}', '{"item": "monitor", "quantity": 3}')
-    assert (await tasks.extract("3 monitors", ORDER, models=scripted(provider))).value["quantity"] == 3
+    assert (await tasks.extract("3 monitors", ORDER, values=REWORDED, models=scripted(provider))).value["quantity"] == 3
     assert "'quantity' is a required property" in provider.asked[1].messages[-1].content
+
+
+async def test_what_the_text_does_not_state_is_asked_again_and_never_given() -> None:
+    provider = Scripted('{"item": "monitor", "quantity": 7}', '{"item": "monitor", "quantity": 3}')
+    found = await tasks.extract("Please order 3 monitors", ORDER, values=REWORDED, models=scripted(provider))
+    assert found.value == {"item": "monitor", "quantity": 3}
+    assert "quantity: it does not stand in the request" in provider.asked[1].messages[-1].content
+    for form in (ORDER, Order):
+        provider = Scripted(*['{"item": "monitors", "quantity": 7}'] * 2)
+        with pytest.raises(ModelError, match="quantity: it does not stand in the request") as raised:
+            await tasks.extract("Please order monitors", form, models=scripted(provider))
+        assert raised.value.code == "SG305"
+
+
+async def test_an_optional_field_that_is_not_stated_is_left_out() -> None:
+    form = {**ORDER, "required": ["item"]}
+    answer = '{"item": "monitors", "quantity": 7}'
+    found = await tasks.extract("Please order monitors", form, models=scripted(Scripted(answer)))
+    assert found.value == {"item": "monitors"}
+    derived = await tasks.extract(
+        "Please order monitors", form, values={"quantity": "derived"}, models=scripted(Scripted(answer))
+    )
+    assert derived.value == {"item": "monitors", "quantity": 7}
+
+
+@pytest.mark.parametrize("rows", [tasks.TASKS["extract"].rows()])
+def test_the_set_has_only_what_its_texts_state(rows: list[Any]) -> None:
+    for row in rows:
+        form = {"type": "object", "properties": {name: {} for name in row["value"]}}
+        assert stated(row["value"], form, RequestText(row["text"], date(2026, 1, 1)), {})[1] == {}, row
 
 
 async def test_what_fits_no_schema_counts_as_wrong_when_measured() -> None:
@@ -123,7 +157,7 @@ async def test_a_large_enough_model_may_decode_the_label() -> None:
 @pytest.mark.slow
 def test_the_embedded_model_does_them(tmp_path: Path) -> None:
     models = tasks.default_models(EMBEDDED)
-    order = tasks.sync.extract("Please order 3 monitors.", ORDER, models=models)
+    order = tasks.sync.extract("Please order 3 monitors.", ORDER, values=REWORDED, models=models)
     assert order.value["quantity"] == 3
     assert 0 < order.confidence <= 1
     assert order.model == EMBEDDED
@@ -160,7 +194,8 @@ def test_every_task_has_twenty_rows(name: Any) -> None:
 
 async def test_measuring_counts_what_is_right() -> None:
     rows = tasks.TASKS["extract"].rows()[:2]
-    answers = [json.dumps(rows[0]["value"]), json.dumps({**rows[1]["value"], "quantity": -1})]
+    # what is not stated is asked for once more
+    answers = [json.dumps(rows[0]["value"]), *[json.dumps({**rows[1]["value"], "quantity": -1})] * 2]
     measured = await tasks.measure("extract", models=scripted(Scripted(*answers)), limit=2)
     assert (measured.right, measured.rows) == (1, 2)
 
@@ -170,7 +205,20 @@ def test_the_command(tmp_path: Path) -> None:
     schema = tmp_path / "order.json"
     schema.write_text(json.dumps(ORDER))
     run = CliRunner().invoke
-    done = run(app, ["extract", "Please order 3 monitors.", "--schema", str(schema), "--model", EMBEDDED, "--json"])
+    done = run(
+        app,
+        [
+            "extract",
+            "Please order 3 monitors.",
+            "--schema",
+            str(schema),
+            "--value",
+            "item=reworded",
+            "--model",
+            EMBEDDED,
+            "--json",
+        ],
+    )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["value"]["quantity"] == 3
     routed = run(app, ["route", "I forgot my password", "--router", str(PATTERN / "router"), "--json"])
@@ -178,4 +226,7 @@ def test_the_command(tmp_path: Path) -> None:
     schema.write_text('{"type": "nonsense"}')
     broken = run(app, ["extract", "x", "--schema", str(schema)])
     assert "not a JSON Schema" in str(broken.exception)
+    schema.write_text(json.dumps(ORDER))
+    for rule in ("quantity=guessed", "colour=derived"):
+        assert run(app, ["extract", "x", "--schema", str(schema), "--value", rule]).exit_code == 2
     assert "no task 'sing'" in str(run(app, ["measure", "sing"]).exception)

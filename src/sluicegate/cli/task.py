@@ -50,15 +50,29 @@ def classify(
 def extract(
     text: Text,
     schema: Annotated[Path, typer.Option(help="File with the JSON Schema of the object.")],
+    rule: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--value",
+            help="FIELD=stated, reworded or derived: how a field may follow from the text (repeatable; by default it"
+            " must stand there).",
+        ),
+    ] = None,
     model: Model = "",
     retries: Annotated[int, typer.Option(min=0, max=5, help="How often to retry with the validation errors.")] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Extract an object that fits a JSON Schema."""
     from sluicegate import tasks
+    from sluicegate.nodes.extraction.stated import Rule
 
-    form = _schema(schema)
-    _show(tasks.extract(_given(text), form, models=tasks.default_models(model), retries=retries), as_json)
+    form, values = _schema(schema), dict[str, Rule]()
+    for field, _, name in (one.partition("=") for one in rule or []):
+        if name not in ("stated", "reworded", "derived") or field not in form.get("properties", {}):
+            raise typer.BadParameter("give a field of the schema and its rule", param_hint="--value")
+        values[field] = name
+    models = tasks.default_models(model)
+    _show(tasks.extract(_given(text), form, values=values, models=models, retries=retries), as_json)
 
 
 @app.command()

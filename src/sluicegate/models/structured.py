@@ -10,7 +10,7 @@ from sluicegate.errors import UnusableAnswerError
 from sluicegate.models.provider import ModelResponse
 from sluicegate.services import Message, ModelRequest
 
-__all__ = ["ask_structured", "checked", "closed"]
+__all__ = ["ask_structured", "checked", "closed", "misfit"]
 
 FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
@@ -63,13 +63,26 @@ async def ask_structured(
 
 def checked(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
     """The value in `text`, and what is wrong with it; the latter is empty when it fits."""
-    from jsonschema import Draft202012Validator, exceptions
-
     fenced = FENCE.match(text)
     try:
-        value = json.loads(fenced[1] if fenced else text)
+        value = json.loads(fenced[1] if fenced else text, parse_constant=_not_json)
     except (ValueError, RecursionError) as error:
         return None, f"it is not JSON ({error})"
+    return value, misfit(value, schema)
+
+
+def misfit(value: Any, schema: Mapping[str, Any]) -> str:
+    """Why a value does not fit a schema; empty when it does."""
+    from jsonschema import Draft202012Validator, exceptions
+
     library: Any = exceptions  # its types are loose
-    problem = library.best_match(Draft202012Validator(schema).iter_errors(value))
-    return value, f"{problem.json_path}: {problem.message}" if problem else ""
+    try:
+        problem = library.best_match(Draft202012Validator(schema).iter_errors(value))
+    except OverflowError:
+        return "$: a number in it is too large to be compared"
+    return f"{problem.json_path}: {problem.message}" if problem else ""
+
+
+def _not_json(constant: str) -> Any:
+    """Python reads ``NaN`` and ``Infinity``, which JSON does not have."""
+    raise ValueError(f"{constant} is no number of JSON")

@@ -2,16 +2,19 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 from pydantic import BaseModel, ValidationError
 
 from sluicegate.errors import ModelError, UnusableAnswerError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
+from sluicegate.models.structured import misfit
+from sluicegate.nodes.extraction.stated import RequestText, Rule, stated
 from sluicegate.nodes.tagging import nearness, tagged
 from sluicegate.nodes.writing.generation import unusable
 from sluicegate.services import Completion, EmbeddingRequest, Message, ModelRequest, ModelStep
@@ -20,6 +23,7 @@ __all__ = ["TaskResult", "check", "classify", "default_models", "extract", "rout
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
+_NO_RULES: Mapping[str, Rule] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +77,38 @@ async def classify(
 
 @overload
 async def extract(
-    text: str, schema: Mapping[str, Any], *, models: ModelSet | None = None, retries: int = 1, max_tokens: int = 200
+    text: str,
+    schema: Mapping[str, Any],
+    *,
+    values: Mapping[str, Rule] = ...,
+    models: ModelSet | None = None,
+    retries: int = 1,
+    max_tokens: int = 200,
 ) -> TaskResult[dict[str, Any]]: ...
 @overload
 async def extract(
-    text: str, schema: type[M], *, models: ModelSet | None = None, retries: int = 1, max_tokens: int = 200
+    text: str,
+    schema: type[M],
+    *,
+    values: Mapping[str, Rule] = ...,
+    models: ModelSet | None = None,
+    retries: int = 1,
+    max_tokens: int = 200,
 ) -> TaskResult[M]: ...
 async def extract(
     text: str,
     schema: Mapping[str, Any] | type[BaseModel],
     *,
+    values: Mapping[str, Rule] = _NO_RULES,
     models: ModelSet | None = None,
     retries: int = 1,
     max_tokens: int = 200,
 ) -> TaskResult[Any]:
-    """An object that fits a JSON Schema or a pydantic model, from the words of `text`.
+    """An object that fits a JSON Schema or a pydantic model, of what `text` states.
 
-    What does not fit is asked for again, with the error. Raises `ModelError` SG305 when nothing fits in the end.
+    A value that the text does not state, by the rule that `values` has for its field, is left out, as the kind
+    `extract` does; by default it must stand there. What then does not fit is asked for again, with the error. Raises
+    `ModelError` SG305 when nothing fits in the end, also where the text does not state a required field.
     """
     kind = schema if isinstance(schema, type) else None
     form: dict[str, Any] = schema.model_json_schema() if isinstance(schema, type) else dict(schema)
@@ -98,7 +117,17 @@ async def extract(
         f"{name} ({about['description']})" if about.get("description") else name for name, about in properties.items()
     )
     asked = [*_WORKED, Message("user", f"Fields: {names}\nText: {text}")]
-    return await _structured(models, asked, form, kind, retries, max_tokens)
+    request = RequestText(text, datetime.now().astimezone().date())
+
+    def fitting(parsed: Any) -> Any:
+        proposed = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
+        fields, dropped = stated(proposed, form, request, values)
+        if wrong := misfit(fields, form) if dropped else "":
+            unsaid = "; ".join(f"{path}: {reason}" for path, reason in dropped.items())
+            raise ValueError(f"{wrong} ({unsaid})")
+        return kind.model_validate(fields) if kind else fields
+
+    return await _structured(models, asked, form, fitting, retries, max_tokens)
 
 
 async def tag(
@@ -195,11 +224,12 @@ async def _structured(
     models: ModelSet | None,
     asked: Sequence[Message],
     schema: Mapping[str, Any],
-    kind: type[BaseModel] | None,
+    fitting: Callable[[Any], Any],
     retries: int,
     max_tokens: int,
 ) -> TaskResult[Any]:
-    """`models` holds an answer to the schema and asks once more by itself; here to what only pydantic can say."""
+    """`models` holds an answer to the schema and asks once more by itself; here to what only `fitting` can say, which
+    makes the value of it or raises `ValueError`."""
     models, started = models or default_models(), time.perf_counter()
     messages = list(asked)
     wrong = ""
@@ -211,9 +241,9 @@ async def _structured(
                 raise
             continue
         try:
-            value = kind.model_validate(said.parsed) if kind else said.parsed
-        except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+            value = fitting(said.parsed)
+        except ValueError as error:
+            wrong = _wrong(error)
             messages += [
                 Message("assistant", said.text),
                 Message("user", f"That answer cannot be used: {wrong}. Answer again, with JSON that fits."),
@@ -221,6 +251,12 @@ async def _structured(
             continue
         return TaskResult(value, said.mean_probability, said.model, attempt, _since(started))
     raise UnusableAnswerError(f"no valid answer after {retries + 1} attempts: {wrong or 'none fits the schema'}")
+
+
+def _wrong(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
 
 
 class _Naming(ModelStep):

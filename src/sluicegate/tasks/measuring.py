@@ -111,7 +111,8 @@ TASKS: dict[TaskName, _Set] = {
     ),
     "extract": _Set(
         lambda: rows_of("extract"),
-        lambda row, models: extract(row["text"], _order(row), models=models),
+        # the set takes a singular for a plural
+        lambda row, models: extract(row["text"], _order(row), values={"item": "reworded"}, models=models),
         lambda row, value: PROBES["extract"](row).right("", value),
     ),
     "tag": _Set(
