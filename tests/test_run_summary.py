@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from sluicegate.observe.tracing.span_attributes import run_outcome
-from sluicegate.run_summary import RunSummary
+from sluicegate.run_summary import RunSummary, compared
 from sluicegate.state import State
 
 
@@ -62,3 +62,9 @@ def test_at_the_end_it_has_the_way_and_how_long_a_person_took() -> None:
 def test_a_time_that_cannot_be_read_is_no_time(asked_at: str) -> None:
     approval = {"verdict": "reject", "asked_at": asked_at, "decided_at": "2026-01-01T10:00:00+00:00"}
     assert RunSummary.of(state(approval=approval)).waited_s is None
+
+
+def test_a_confidence_is_compared_in_words_where_nothing_is_accepted() -> None:
+    assert compared(0.987, 0.9) == "0.99 ≥ 0.90"
+    assert compared(0.87, 0.9) == "0.87 < 0.90"
+    assert compared(0.987, 2.0) == "0.99, not accepted (no threshold)"

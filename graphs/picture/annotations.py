@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from sluicegate.run_summary import compared
 from sluicegate.state import State
 
 __all__ = ["branch_values", "node_notes", "short"]
@@ -35,8 +36,7 @@ def branch_values(state: State) -> dict[tuple[str, str], str]:
         if entry["kind"] == "classify" and not values and intent:
             text = " ".join(f"{one['label']} {one['confidence']:.2f}" for one in intent["alternatives"][:2])
         elif {"intent.confidence", "router.threshold"} <= set(values):
-            confidence, threshold = values["intent.confidence"], values["router.threshold"]
-            text = f"confidence {confidence:.2f} {'<' if confidence < threshold else '≥'} {threshold:.2f}"
+            text = f"confidence {compared(values['intent.confidence'], values['router.threshold'])}"
         if text and branch["to"]:
             found[entry["node"], branch["to"]] = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sluicegate.graphs.picture.annotations import branch_values, node_notes, short
 from sluicegate.graphs.picture.picture import svg
 from sluicegate.graphs.session.differences import Difference, differences, facts_differ
-from sluicegate.run_summary import RunSummary
+from sluicegate.run_summary import RunSummary, compared
 from sluicegate.state import Branch, State, TrailEntry
 
 if TYPE_CHECKING:
@@ -237,9 +237,9 @@ def _probabilities(state: State) -> str:
         f'<span class="bar" style="width:{140 * one["confidence"]:.0f}px"></span>{one["confidence"]:.3f}</td></tr>'
         for one in intent["alternatives"]
     )
-    against = f" against the threshold {threshold:.3f}" if threshold is not None else ""
+    sure = compared(intent["confidence"], threshold) if threshold is not None else f"{intent['confidence']:.2f}"
     return (
-        f'<div class="line"><b>{escape(intent["label"])}</b> {intent["confidence"]:.3f}{against} '
+        f'<div class="line"><b>{escape(intent["label"])}</b> {escape(sure)} '
         f'<span class="soft">· {intent["risk"]} risk · {escape(intent["task"])} · by {escape(intent["by"])}</span>'
         f"</div><table>{bars}</table>"
     )

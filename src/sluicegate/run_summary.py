@@ -7,7 +7,7 @@ from typing import Any, Literal, cast
 
 from sluicegate.state import Approval, Citation, Path, Risk, State
 
-__all__ = ["RunSummary", "Status", "waited_s"]
+__all__ = ["RunSummary", "Status", "compared", "waited_s"]
 
 Status = Literal["running", "waiting", "answered", "refused", "failed"]
 
@@ -111,6 +111,13 @@ class RunSummary:
     @property
     def tokens(self) -> int:
         return self.prompt_tokens + self.completion_tokens
+
+
+def compared(confidence: float, threshold: float) -> str:
+    """A confidence against its threshold, as people read it; one above 1 stands for "nothing is accepted"."""
+    if threshold > 1:
+        return f"{confidence:.2f}, not accepted (no threshold)"
+    return f"{confidence:.2f} {'≥' if confidence >= threshold else '<'} {threshold:.2f}"
 
 
 def waited_s(approval: Approval) -> float | None:

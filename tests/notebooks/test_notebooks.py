@@ -1,6 +1,7 @@
 """The notebooks run top to bottom on the embedded models, and are kept without their output."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,10 @@ def _stepped(kinds: set[str], said: str) -> None:
 
 def _calibrated(kinds: set[str], said: str) -> None:
     assert "image/svg+xml" in kinds
-    assert "accepted" in said
+    assert "5% error: no threshold can be proved, nothing is accepted" in said
+    assert re.search(r"^30% error: from confidence 0\.\d\d on, \d\d% accepted$", said, re.MULTILINE)
+    assert "vpn_remote 0." in said
+    assert "None" not in said
 
 
 def _traced(kinds: set[str], said: str) -> None:
@@ -91,6 +95,9 @@ def _traced(kinds: set[str], said: str) -> None:
 
 def _decided(kinds: set[str], said: str) -> None:
     assert {"text/html", "image/png"} <= kinds
+    assert "ann {'password_reset': 'allow', 'access_request': 'allow', 'hr_confidential': 'allow'}" in said
+    assert "bob {'password_reset': 'allow', 'access_request': 'deny', 'hr_confidential': 'deny'}" in said
+    assert "nobody {'password_reset': 'allow', 'access_request': 'allow', 'hr_confidential': 'allow'}" in said
     assert said.count("SG610") == 2
     assert "answered human" in said
 

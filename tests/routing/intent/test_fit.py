@@ -173,7 +173,10 @@ async def test_a_target_the_data_cannot_support(tmp_path: Path) -> None:
         await fitted_at(tmp_path / "one", embeddings=False, settings=settings)
     assert caught.value.code == "SG313"
     assert "wrong at most 0.1% of the time, with 99% confidence" in caught.value.message
-    assert "more calibration examples are needed" in str(caught.value.hint)
+    hint = str(caught.value.hint)
+    assert "more calibration rows are needed" in hint
+    assert "per intent" in hint
+    assert all(way in hint for way in ("--without-threshold", "strategy: slm", "router.target.error"))
     loose = FitSettings(error=0.001, confidence=0.99, need_threshold=False)
     artifact = await fitted_at(tmp_path / "two", embeddings=False, settings=loose)
     found = await FittedRouter(artifact).classify("printer is jammed")
@@ -188,6 +191,13 @@ def test_held_apart_rows_are_spread_over_classes() -> None:
     assert 90 <= len(apart) <= 110
     assert set(train.labels) == {"big", "small", "tiny"}
     assert hold_apart(data, error=0.1, confidence=0.95) == (train, apart)
+
+
+def test_a_looser_target_holds_no_fewer_rows_apart() -> None:
+    data = Labelled([str(i) for i in range(200)], ["a", "b", "c", "d"] * 50, {})
+    sizes = [len(hold_apart(data, error=error, confidence=0.95)[1]) for error in (0.02, 0.05, 0.1, 0.25, 0.35, 0.6)]
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[2:] == [sizes[2]] * 4, "from 10 % on"
 
 
 async def test_an_empty_or_strange_text_is_still_decided(lexical: Artifact) -> None:

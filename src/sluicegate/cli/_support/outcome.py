@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluicegate.cli._support.console import console
+from sluicegate.run_summary import compared
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,11 +74,8 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
     screen.print(f"[bold]{escape(_one_line(said['request']))}[/bold]")
     colour = _COLOURS.get(said["path"], "white")
     if said["intent"]:
-        sign = "≥" if said["confidence"] >= said["threshold"] else "<"
-        screen.print(
-            f"  intent    {said['intent']}  {said['confidence']:.2f} {sign} {said['threshold']:.2f} threshold"
-            f"  risk {said['risk']}"
-        )
+        sure = compared(said["confidence"], said["threshold"])
+        screen.print(f"  intent    {said['intent']}  confidence {sure}  risk {said['risk']}")
     if said["tags"] and said["tags"]["found"]:
         scores = said["tags"]["scores"]
         screen.print(f"  tags      {', '.join(f'{tag} {scores[tag]:.2f}' for tag in said['tags']['found'])}")

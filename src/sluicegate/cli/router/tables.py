@@ -64,7 +64,7 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def shown(name: str, value: Any) -> str:
     """A value for display: shares in percent, milliseconds with one decimal."""
     if value is None:
-        return "-"
+        return "none proved" if name == "threshold" else "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

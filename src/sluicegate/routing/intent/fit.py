@@ -6,6 +6,7 @@ each; with few, the calibrator is fitted on the training rows' cross-fitted logi
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -74,6 +75,9 @@ def stoppable(on_progress: Progress) -> Progress:
 MOST_LABELS = 2_000
 """More labels than this make no linear head that fits in memory or can be calibrated."""
 APART = 0.1
+LOOSEST = 0.1
+"""A target looser than this holds as many rows apart as this one: few rows prove it, but their share of errors is too
+uncertain for most fits to pass."""
 MOST_APART = 2_000
 ENOUGH = 600
 """Calibration rows from which a third is spent on the calibrator."""
@@ -130,7 +134,7 @@ def check_rows(rows: Labelled, *, oos_label: str | None = None) -> None:
 
 def hold_apart(rows: Labelled, *, error: float, confidence: float) -> tuple[Labelled, Labelled]:
     """Training and calibration rows: a tenth of each class, more when the target needs it, at most a third."""
-    needed = 2 * least_rows(error, confidence)
+    needed = 2 * least_rows(min(error, LOOSEST), confidence)
     share = min(1 / 3, max(min(APART, MOST_APART / len(rows)), needed / len(rows)))
     by_label: dict[str, list[int]] = {}
     shuffled: list[int] = np.random.default_rng(0).permutation(len(rows)).tolist()
@@ -196,7 +200,7 @@ async def fit_intents(
     held_out = calibrator(trained.held_out)
     reference = Scored(held_out.max(axis=1), held_out.argmax(axis=1), held_out.argmax(axis=1) == target)
     proving = Scored(confidence[proof], found[proof], right[proof])
-    threshold = _proved(reference, proving, settings)
+    threshold = _proved(reference, proving, len(labels), settings)
     family = fit_per_intent(reference, proving, len(labels), error=settings.error, confidence=settings.confidence)
     counts = confusion(apart_target[proof], found[proof], len(labels))
     confidence, right = confidence[proof], right[proof]
@@ -286,28 +290,34 @@ def _calibrated(
     return choose_calibrator(seen, wanted, ("sigmoid",)), ~spent
 
 
-def _proved(reference: Scored, proof: Scored, settings: FitSettings) -> Threshold | None:
+def _proved(reference: Scored, proof: Scored, classes: int, settings: FitSettings) -> Threshold | None:
     grid = candidates(
         reference.confidence, reference.right, rows=len(proof), error=settings.error, level=settings.confidence
     )
     found = fit_threshold(proof.confidence, proof.right, grid, error=settings.error, level=settings.confidence)
     if found is None and settings.need_threshold:
-        raise _unsupported(proof.confidence, proof.right, grid[0], settings)
+        raise _unsupported(proof, grid[0], classes, settings)
     return found
 
 
-def _unsupported(confidence: Any, right: Any, first: float, settings: FitSettings) -> ModelError:
+def _unsupported(proof: Scored, first: float, classes: int, settings: FitSettings) -> ModelError:
+    confidence, right = proof.confidence, proof.right
     accepted = confidence >= first
     count, wrong = int(accepted.sum()), int((accepted & ~right).sum())
     aim = f"wrong at most {settings.error:.1%} of the time, with {settings.confidence:.0%} confidence"
     needed = rows_needed(wrong / count if count else 0.0, settings.error, settings.confidence)
     said = f"of the {count} most confident of {len(right)} calibration rows, {wrong} are wrong"
     if needed is None:
-        more = "no number of examples of this quality proves it; use better or more training data, or a larger --error"
+        more = "No number of examples of this quality proves it: add training rows to every intent"
     else:
         rows = max(1, round((needed - count) * len(right) / max(count, 1)))
-        more = f"about {rows} more calibration examples are needed, or a larger --error"
-    return InsufficientDataError(f"no threshold can be proved to be {aim}: {said}", hint=more[0].upper() + more[1:])
+        more = f"About {rows} more calibration rows are needed ({math.ceil(rows / classes)} per intent)"
+    return InsufficientDataError(
+        f"no threshold can be proved to be {aim}: {said}",
+        hint=f"{more}. Or allow more error (--error; `router.target.error` of a workflow), fit with "
+        "--without-threshold, which accepts nothing, or let the small model decide, without a proof: "
+        "`router: {strategy: slm}`",
+    )
 
 
 def _some_of(rows: Labelled, indices: Sequence[int]) -> Labelled:
