@@ -171,7 +171,8 @@ async def _part(
 ) -> _Part | None:
     """`said_already` is what the other sections say, `to_come` those not yet written.
 
-    None when a model may not be called, or when there is nothing to quote.
+    None when a model may not be called, when there is nothing to quote, or when no model picked from it by the schema:
+    the workflow's low-confidence branch follows.
     """
     question, intent = state["request"]["text"], state.get("intent")
     candidates: Sequence[Candidate] = ()

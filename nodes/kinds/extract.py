@@ -8,12 +8,11 @@ from typing import Any, Literal, cast
 
 from pydantic import Field
 
-from sluicegate.errors import ModelError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.extraction.stated import RequestText, received_on, stated
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill
-from sluicegate.nodes.writing.generation import ask, unusable
+from sluicegate.nodes.writing.generation import ask
 from sluicegate.services import Completion, ModelRequest, Services
 from sluicegate.state import Extraction, State
 
@@ -50,19 +49,14 @@ def _make(name: str, settings: Extract) -> Node:
         properties: dict[str, dict[str, Any]] = schema.get("properties", {})
         wanted = "\n".join(f"- {name}: {about.get('description', '')}" for name, about in properties.items())
         prompt = services.prompts.render(settings.prompt, question=question, fields=wanted)
-        try:
-            completion = await ask(
-                services,
-                ModelRequest(
-                    settings.model, prompt.messages, settings.max_tokens, schema=schema, logprobs=1,
-                    prompt=prompt.reference, prompt_hash=prompt.hash,
-                ),
-            )  # fmt: skip
-        except ModelError as error:
-            if not unusable(error):
-                raise
-            # what fails the schema twice is not an extraction; the workflow branches on `complete`
-            return {"extraction": _found(None, schema, given, settings, state)}
+        # what fails the schema twice is not an extraction; the workflow branches on `complete`
+        completion = await ask(
+            services,
+            ModelRequest(
+                settings.model, prompt.messages, settings.max_tokens, schema=schema, logprobs=1,
+                prompt=prompt.reference, prompt_hash=prompt.hash,
+            ),
+        )  # fmt: skip
         return {"extraction": _found(completion, schema, given, settings, state)}
 
     return extract

@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 from pydantic import Field
 
 from sluicegate.errors import RunError, nearest
-from sluicegate.models.structured import checked
+from sluicegate.models.structured import misfit
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
@@ -174,8 +174,7 @@ def edited(
     own: dict[str, Any] = dict(call.fields)
     named = {name: value for name, value in merged.items() if name in own.get("properties", {})}
     for schema, value in ((services.tools.schema(call.tool), merged), (own, named)):
-        _, wrong = checked(json.dumps(value, ensure_ascii=False), schema)
-        if wrong:
+        if wrong := misfit(value, schema):
             raise RunError("SG626", f"{call.tool} cannot be called with these arguments: {wrong}")
     return merged
 

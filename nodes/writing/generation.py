@@ -13,13 +13,18 @@ __all__ = ["ask", "cited", "said", "sources_of", "unusable", "written"]
 
 
 async def ask(services: Services, request: ModelRequest) -> Completion | None:
-    """The answer; None when policies, the budget or the kill switch did not allow the call, as `spend` then records.
+    """The answer; None when policies, the budget or the kill switch did not allow the call, as `spend` then records,
+    and when no model of the role's chain gave one that fits the schema.
 
     Raises `ModelError` when no model of the role's chain answered.
     """
     try:
         return await services.models.chat(request)
     except StoppedError:
+        return None
+    except ModelError as error:
+        if request.schema is None or not unusable(error):
+            raise
         return None
 
 

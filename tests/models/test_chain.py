@@ -379,3 +379,43 @@ def test_tokens_are_estimated_from_above(text: str) -> None:
     runtime = _runtime("smollm2-135m", None)
     count = len(runtime.executor.submit(runtime.post, "/tokenize", {"content": text}).result()["tokens"])
     assert count <= model_set({"a:1": Fake()}).tokens(text)
+
+
+class Unmetered(Fake):
+    """Says nothing of tokens, as some servers do."""
+
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        return ModelResponse((await super().chat(request)).text, 0, 0, "stop")
+
+
+async def test_what_says_nothing_of_tokens_is_charged_its_upper_bound() -> None:
+    chain = model_set({"a:big": Unmetered("fine"), "b:other": Fake(), "c:tiny": Fake()}, PRICED)
+    answer = await chain.chat(ModelRequest("llm", HELLO, max_tokens=9))
+    assert answer.usage == "bound"
+    assert (answer.prompt_tokens, answer.completion_tokens) == (chain.tokens("hello"), 9)
+    assert answer.usd == pytest.approx((chain.tokens("hello") * 0.25 + 9 * 2.0) / 1e6)
+    told = await model_set({"a:big": Fake(), "b:other": Fake(), "c:tiny": Fake()}, PRICED).chat(
+        ModelRequest("llm", HELLO, max_tokens=9)
+    )
+    assert told.usage == "reported"
+
+
+async def test_two_answers_without_usage_are_charged_two_bounds() -> None:
+    chain = model_set({"a:big": Unmetered("no", '{"n": 1}'), "b:other": Fake(), "c:tiny": Fake()}, PRICED)
+    answer = await chain.chat(ModelRequest("llm", HELLO, max_tokens=9, schema=SCHEMA))
+    assert (answer.parsed, answer.completion_tokens, answer.usage) == ({"n": 1}, 18, "bound")
+
+
+async def test_an_answer_that_does_not_fit_goes_to_the_next_model() -> None:
+    answer = await model_set({"a:1": Fake("no JSON"), "b:1": Fake('{"n": 2}')}).chat(
+        ModelRequest("slm", HELLO, max_tokens=9, schema=SCHEMA)
+    )
+    assert (answer.parsed, answer.model) == ({"n": 2}, "b:1")
+    assert answer.fallback.startswith("a:1: SG305 the answer does not fit its schema")
+
+
+async def test_thinking_is_no_part_of_an_answer_nor_of_its_json() -> None:
+    answer = await model_set({"a:1": Fake('<think>{"n": 1}?</think>{"n": 2}')}).chat(
+        ModelRequest("slm", HELLO, max_tokens=9, schema=SCHEMA)
+    )
+    assert (answer.text, answer.parsed, answer.thinking) == ('{"n": 2}', {"n": 2}, '{"n": 1}?')

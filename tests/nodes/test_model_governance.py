@@ -10,6 +10,9 @@ import pytest
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.graphs.runtime.slm_reviewer import reviewer
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.config import ModelConfig, Price
+from sluicegate.models.provider import ModelResponse
 from sluicegate.nodes.kind import Node
 from sluicegate.nodes.kinds.answering import SLM_ANSWER, SlmAnswer
 from sluicegate.nodes.kinds.classify import CLASSIFY
@@ -17,6 +20,7 @@ from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.kinds.retrieve import RETRIEVE, Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag, TagWords
 from sluicegate.nodes.model_governance import ModelsOfStep, governed
+from sluicegate.observe.tracing.instrument import TracedModels
 from sluicegate.policies.cedar.engine import load_engine
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.guards.config import GuardConfig
@@ -37,7 +41,7 @@ from sluicegate.services import (
 )
 from sluicegate.state import DocumentRef, State
 from tests.support.answering import TEXTS, document, state
-from tests.support.fakes import INTENTS, FakeLedger, FakeModels, FakePolicy, FakeRetriever, services
+from tests.support.fakes import INTENTS, FakeLedger, FakeModels, FakePolicy, FakeRetriever, FakeTracer, services
 from tests.support.label_decoding import Letters, trusted
 
 FACTS = WorkflowFacts("test", "1", "d", {**INTENTS, "other": IntentFacts("out-of-scope", "high", 20)})
@@ -211,6 +215,46 @@ async def test_a_paid_embedding_is_reserved_settled_and_stopped_at_the_cap(switc
     (row,) = given.ledger.spending(by="model")  # type: ignore[attr-defined]
     assert (row["model"], micros(row["usd"]), row["held_usd"]) == ("fake:embedder", 8000, 0.0)
     assert len(models.embedded) == 2
+
+
+class Unmetered:
+    """A provider that does not say how many tokens it counted."""
+
+    asked = 0
+
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        self.asked += 1
+        return ModelResponse("<think>Which link?</think>Open the portal.", 0, 0, "stop")
+
+
+async def test_calls_without_usage_fill_the_day_s_cap(switch: KillSwitch, tmp_path: Path) -> None:
+    """And the trace says of each that its upper bound was charged, and keeps its thinking apart."""
+    provider, tracer = Unmetered(), FakeTracer()
+    price = Price(input=1.0, output=2.0)
+    chain = ModelSet(
+        {"slm": ModelConfig(use="openai:gpt-5-mini", price_per_mtok=price)},
+        provider_of=lambda _config: provider,  # type: ignore[reportArgumentType]
+    )
+    written = chain.tokens("Hello")
+    bound = price.usd(written, 100)
+    traced_models: Any = TracedModels(chain, tracer)
+    given = standing(traced_models, switch, tmp_path, per_day_usd=2.5 * bound)
+
+    async def node(state: State, services: Services) -> dict[str, Any]:
+        await services.models.chat(ModelRequest("slm", HELLO, max_tokens=100))
+        return {}
+
+    for _ in range(2):
+        spend = (await governed(node, drafted(given), given))["spend"]
+        assert (spend["usd"], spend["prompt_tokens"], spend["completion_tokens"]) == (
+            pytest.approx(bound, abs=1e-6), written, 100,
+        )  # fmt: skip
+    with pytest.raises(StoppedError, match="per_day_usd"):
+        await governed(node, drafted(given), given)
+    assert provider.asked == 2
+    for span in tracer.spans[:2]:
+        assert (span.attributes["usage"], span.attributes["usd"]) == ("bound", pytest.approx(bound))
+        assert (span.attributes["output"], span.attributes["thinking"]) == ("Open the portal.", "Which link?")
 
 
 class Slow(FakeModels):

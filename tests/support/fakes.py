@@ -216,7 +216,11 @@ class FakePrompts:
 
 
 class FakeSpan:
-    def set(self, **attributes: Any) -> None: ...
+    def __init__(self) -> None:
+        self.attributes: dict[str, Any] = {}
+
+    def set(self, **attributes: Any) -> None:
+        self.attributes |= attributes
 
     def fail(self, message: str) -> None: ...
 
@@ -226,11 +230,13 @@ class FakeTracer:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.spans: list[FakeSpan] = []
 
     @contextmanager
     def span(self, name: str, type: str, **attributes: Any) -> Any:
         self.seen.append(name)
-        yield FakeSpan()
+        self.spans.append(FakeSpan())
+        yield self.spans[-1]
 
     @contextmanager
     def node(self, name: str, kind: str, type: str, *, visit: int = 1, **attributes: Any) -> Any:

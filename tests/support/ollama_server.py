@@ -39,6 +39,12 @@ class Faults:
     """Close the connection after so many lines."""
     error_after: int | None = None
     """Send an error line after so many lines."""
+    answers: str | None = None
+    """This text, instead of what the model says."""
+    thinks: str = ""
+    """Thinking before the answer, in its own field, as a thinking model's."""
+    counts: bool = True
+    """Whether the last line says how many tokens were counted."""
     ignores_truncate: bool = False
     """As servers did before `truncate` existed for chats: a long prompt loses its start."""
 
@@ -254,6 +260,8 @@ class _Handler(BaseHTTPRequestHandler):
             logprobs=int(body.get("top_logprobs") or 1) if body.get("logprobs") else 0,
             seed=int(options.get("seed", 0)),
         )
+        if self.ollama.faults.answers is not None:
+            return Stream(self._scripted(head, shaped, self.ollama.faults))
         return Stream(self._lines(runtime, ask, head, shaped))
 
     def _lines(
@@ -280,11 +288,17 @@ class _Handler(BaseHTTPRequestHandler):
             "done_reason": answer.finish,
             "total_duration": time.perf_counter_ns() - started,
             "load_duration": 0,
-            "prompt_eval_count": answer.prompt_tokens,
-            "prompt_eval_duration": 1,
-            "eval_count": answer.completion_tokens,
-            "eval_duration": 1,
+            **_counts(answer.prompt_tokens, answer.completion_tokens, self.ollama.faults),
         }
+
+    def _scripted(self, head: dict[str, Any], shaped: Any, faults: Faults) -> Iterator[dict[str, Any]]:
+        for piece in faults.thinks.split(" ") if faults.thinks else ():
+            line = shaped("")
+            line["message"]["thinking"] = piece + " "
+            yield {**head, **line, "done": False}
+        for piece in (faults.answers or "").splitlines(keepends=True):
+            yield {**head, **shaped(piece), "done": False}
+        yield {**head, **shaped(""), "done": True, "done_reason": "stop", **_counts(11, 7, faults)}
 
     def _fitted(self, runtime: Runtime, messages: list[Message], context: int, body: dict[str, Any]) -> list[Message]:
         """The messages as they fit `num_ctx`: all, refused, or with the start of the last one gone."""
@@ -370,6 +384,12 @@ def _joined(lines: list[dict[str, Any]]) -> dict[str, Any]:
         last["response"] = "".join(line["response"] for line in lines)
     logprobs = [entry for line in lines for entry in line.get("logprobs") or ()]
     return {**last, "logprobs": logprobs} if logprobs else last
+
+
+def _counts(prompt: int, answer: int, faults: Faults) -> dict[str, int]:
+    if not faults.counts:
+        return {}
+    return {"prompt_eval_count": prompt, "prompt_eval_duration": 1, "eval_count": answer, "eval_duration": 1}
 
 
 def _logprob(token: TokenLogprob) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def _print_edited(before: dict[str, Any], after: dict[str, Any]) -> None:
 
 def _changes(opened: "Opened", run: str, arguments: Sequence[str]) -> dict[str, Any] | None:
     """Each NAME=VALUE; a value is JSON where the tool's argument takes that and not the text, and where it is null."""
-    from sluicegate.models.structured import checked
+    from sluicegate.models.structured import misfit
 
     waiting = opened.runner.waiting(run) if arguments else None
     tool = waiting["proposal"].get("tool", "") if waiting else ""
@@ -299,9 +299,11 @@ def _changes(opened: "Opened", run: str, arguments: Sequence[str]) -> dict[str, 
         if not equals or not name:
             raise typer.BadParameter(f"{argument!r} is not NAME=VALUE", param_hint="--set")
         its = {"$defs": schema.get("$defs", {}), **schema.get("properties", {}).get(name, {})}
-        value, wrong = checked(text, its)
-        fits = not checked(json.dumps(text), its)[1]
-        found[name] = None if text == "null" else text if fits or wrong else value
+        try:
+            value: Any = json.loads(text)
+        except ValueError:
+            value = text
+        found[name] = value if value is None or (misfit(text, its) and not misfit(value, its)) else text
     return found or None
 
 

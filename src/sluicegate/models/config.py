@@ -56,7 +56,8 @@ class ModelConfig(BaseModel):
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
     """Seconds that one call may take before the next model is tried."""
     price_per_mtok: Price | None = None
-    """Price of `use` in US dollars per million tokens; local models are free without it."""
+    """Price of `use` in US dollars per million tokens; local models are free without it. A provider that reports no
+    usage is charged the call's upper bound."""
     context: int | None = Field(default=None, ge=128, le=2_000_000)
     """Context length in tokens, set explicitly at the provider (Ollama's `num_ctx`); a longer prompt is an error and
     never silently truncated. By default 4096 for `ollama:`, the model's own length elsewhere."""

@@ -19,11 +19,15 @@ class ModelResponse:
 
     text: str
     prompt_tokens: int
+    """0: the provider does not say."""
     completion_tokens: int
+    """Thinking included; 0 beside a text: the provider does not say."""
     finish: Literal["stop", "length"]
     logprobs: tuple[TokenLogprob, ...] = ()
     cached_tokens: int = 0
     """Prompt tokens that a provider priced as cached."""
+    thinking: str = ""
+    """What the model thought before it answered, where the provider gives it apart from the text."""
 
 
 class Provider(Protocol):

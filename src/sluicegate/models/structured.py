@@ -1,18 +1,16 @@
 """Answers that must fit a JSON Schema: always validated, with one retry."""
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
+from sluicegate.models.json_reading import json_values
 from sluicegate.models.provider import ModelResponse
 from sluicegate.services import Message, ModelRequest
 
 __all__ = ["ask_structured", "checked", "closed", "misfit"]
-
-FENCE = re.compile(r"^\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*$", re.DOTALL)
 
 
 def closed(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,21 +59,15 @@ async def ask_structured(
     ), value
 
 
-def checked(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
-    """The value in `text`, and what is wrong with it; the latter is empty when it fits."""
-    fenced = FENCE.match(text)
-    try:
-        value = json.loads(fenced[1] if fenced else text, parse_constant=_not_json)
-    except (ValueError, RecursionError) as error:
-        return None, f"it is not JSON ({error})"
-    return value, misfit(value, schema)
-
-
 def misfit(value: Any, schema: Mapping[str, Any]) -> str:
-    """Why a value does not fit a schema; empty when it does."""
+    """What is wrong with a value; empty when it fits."""
     from jsonschema import Draft202012Validator, exceptions
 
     library: Any = exceptions  # its types are loose
+    try:
+        json.dumps(value, allow_nan=False, default=str)
+    except ValueError:
+        return "$: a number in it is none of JSON"
     try:
         problem = library.best_match(Draft202012Validator(schema).iter_errors(value))
     except OverflowError:
@@ -83,6 +75,25 @@ def misfit(value: Any, schema: Mapping[str, Any]) -> str:
     return f"{problem.json_path}: {problem.message}" if problem else ""
 
 
-def _not_json(constant: str) -> Any:
-    """Python reads ``NaN`` and ``Infinity``, which JSON does not have."""
-    raise ValueError(f"{constant} is no number of JSON")
+def checked(text: str, schema: Mapping[str, Any]) -> tuple[Any, str]:
+    """The value in a model's `text` that fits, and what is wrong; the latter is empty when there is one such value.
+
+    Different values that fit equally well are wrong too: which of them is the answer is not for us to say.
+    """
+    try:
+        offered = json_values(text, schema.get("properties", {}))
+    except ValueError as error:
+        return None, f"it is not JSON ({error})"
+    wrong = ""
+    for values in offered:
+        fitting: list[Any] = []
+        for value in values:
+            complaint = misfit(value, schema)
+            wrong = wrong or complaint
+            if not complaint and value not in fitting:
+                fitting.append(value)
+        if len(fitting) == 1:
+            return fitting[0], ""
+        if fitting:
+            return None, f"it has {len(fitting)} different values that fit"
+    return None, wrong

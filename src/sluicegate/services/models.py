@@ -95,6 +95,10 @@ class Completion:
     logprobs: tuple[TokenLogprob, ...] = ()
     parsed: Any = None
     """The value that a `schema` call asked for, validated against the schema."""
+    thinking: str = ""
+    """What the model thought before it answered; never part of `text`."""
+    usage: Literal["reported", "bound"] = "reported"
+    """``bound``: a provider did not say how many tokens it counted, so tokens and price are the call's upper bound."""
 
     @property
     def mean_probability(self) -> float:

@@ -153,12 +153,12 @@ async def test_failures_have_their_codes_and_no_keys(groq: LangChain, error: Exc
 
 
 def test_a_missing_package_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "langchain_openai", None)
-    monkeypatch.delitem(sys.modules, "langchain_openai")
+    monkeypatch.setitem(sys.modules, "langchain_mistralai", None)
+    monkeypatch.delitem(sys.modules, "langchain_mistralai")
     with pytest.raises(ModelError) as caught:
-        LangChain(ModelConfig(use="openai:gpt-5-mini"))
+        LangChain(ModelConfig(use="mistralai:small"))
     assert str(caught.value) == (
-        "SG308 openai:gpt-5-mini needs the package langchain-openai. Install it: `uv pip install langchain-openai`"
+        "SG308 mistralai:small needs the package langchain-mistralai. Install it: `uv pip install langchain-mistralai`"
     )
 
 

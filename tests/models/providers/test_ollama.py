@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
+from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded.embedded import Embedded
 from sluicegate.models.providers.ollama import Ollama, server_url
@@ -173,3 +174,18 @@ async def test_identity_follows_the_weights(server: OllamaServer) -> None:
 def test_the_servers_address_is_read_as_ollama_reads_it(monkeypatch: pytest.MonkeyPatch, host: str, url: str) -> None:
     monkeypatch.setenv("OLLAMA_HOST", host)
     assert server_url() == url
+
+
+async def test_thinking_in_its_own_field_is_kept_apart(server: OllamaServer) -> None:
+    server.faults = Faults(answers="Yes.", thinks="I wonder.")
+    answer = await chat_model(server.url).chat(HELLO)
+    assert (answer.text, answer.thinking.strip()) == ("Yes.", "I wonder.")
+    assert (answer.prompt_tokens, answer.completion_tokens) == (11, 7)
+
+
+async def test_a_server_that_counts_nothing_is_charged_the_upper_bound(server: OllamaServer) -> None:
+    server.faults = Faults(answers="Yes.", counts=False)
+    chain = ModelSet({"slm": ModelConfig(use="ollama:smollm2:135m")})
+    answer = await chain.chat(HELLO)
+    written = sum(chain.tokens(message.content) for message in HELLO.messages)
+    assert (answer.prompt_tokens, answer.completion_tokens, answer.usage) == (written, 12, "bound")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ModelError, UnusableAnswerError
 from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE, LlmSynthesize, SlmAnswer, Summarize
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.model_governance import governed
@@ -298,3 +298,23 @@ async def test_a_confidence_that_compares_questions_gets_the_questions_vector() 
     sure.like = ""
     await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given)
     assert sure.seen[1].vector == ()
+
+
+@pytest.mark.parametrize("kind", [SLM_ANSWER, LLM_SYNTHESIZE])
+async def test_an_answer_that_no_model_fits_to_its_schema_is_an_empty_draft(kind: Any) -> None:
+    """The run goes on by its low-confidence branch; what the tries cost is booked."""
+    misfit = UnusableAnswerError("the answer does not fit its schema: it is not JSON")
+    misfit.usd = 0.01
+    models = Similar(usd=0.02, fails=misfit)
+    given = services(retriever=FakeRetriever(TEXTS), models=models)
+    node = kind.make("answer", kind.settings(prompt="answer", style="quote"))
+    update = await governed(node, state(given), given)
+    assert (update["answer"]["text"], update["answer"]["confidence"], update["answer"]["finish"]) == ("", 0.0, "error")
+    assert update["spend"]["usd"] == 0.01
+    assert not update["spend"]["stopped"]
+
+
+async def test_free_text_that_no_model_gives_stays_an_error() -> None:
+    given = services(retriever=FakeRetriever(TEXTS), models=FakeModels(fails=UnusableAnswerError("garbage")))
+    with pytest.raises(UnusableAnswerError):
+        await governed(SLM_ANSWER.make("answer", SlmAnswer(prompt="answer")), state(given), given)

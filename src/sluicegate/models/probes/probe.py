@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -21,6 +22,7 @@ from sluicegate.errors import UnusableAnswerError
 from sluicegate.models.probes.probe_results import Result
 from sluicegate.models.provider import Provider
 from sluicegate.models.structured import ask_structured
+from sluicegate.models.thinking import answered
 from sluicegate.services import Message, ModelRequest, ProbeTask
 
 __all__ = ["TASKS", "interval", "probe", "rows_of"]
@@ -74,10 +76,11 @@ def interval(right: int, rows: int, z: float = 1.96) -> tuple[float, float]:
 
 
 async def _is_right(provider: Provider, question: ProbeQuestion) -> bool:
+    chat = partial(answered, provider.chat)
     if question.request.schema is None:
-        return question.right((await provider.chat(question.request)).text, None)
+        return question.right((await chat(question.request)).text, None)
     try:
-        answer, value = await ask_structured(provider.chat, question.request)
+        answer, value = await ask_structured(chat, question.request)
     except UnusableAnswerError:
         return False
     return question.right(answer.text, value)

@@ -89,7 +89,7 @@ class LangChain:
             if request.schema is not None:
                 titled = {"title": "Answer", "description": "The answer.", **request.schema}
                 reply = await model.with_structured_output(titled, include_raw=True).ainvoke(messages, **extra)
-                return _answer(reply["raw"], _structured_text(reply))
+                return _answer(reply["raw"], _structured_text(reply["raw"], reply["parsed"]))
             if request.on_token is None:
                 reply = await model.ainvoke(messages, **extra)
                 return _answer(reply, str(reply.text))
@@ -101,6 +101,8 @@ class LangChain:
         except ModelError:
             raise
         except Exception as error:
+            if completion := getattr(error, "completion", None):
+                return _cut_off(completion)
             raise self._explained(error) from error
         if whole is None:
             raise UnusableAnswerError(f"{self._name} returned no answer")
@@ -132,6 +134,10 @@ class LangChain:
         if not FIXED_TEMPERATURE.match(self._config.model):
             settings["temperature"] = temperature
         try:
+            if self._config.provider == "openai" and self._config.base_url:
+                from sluicegate.models.providers.openai_compatible import OpenAiCompatible
+
+                return OpenAiCompatible(model=self._config.model, **settings, **self._address())
             return library.init_chat_model(
                 self._config.model, model_provider=self._config.provider, **settings, **self._address()
             )
@@ -183,10 +189,16 @@ def _no_package(config: ModelConfig, package: str) -> ModelError:
     )
 
 
-def _structured_text(reply: dict[str, Any]) -> str:
-    """Providers answer a schema in the text or as the arguments of a tool call; both become JSON text."""
-    parsed = reply.get("parsed")
-    return str(reply["raw"].text) if parsed is None else json.dumps(parsed, ensure_ascii=False)
+def _structured_text(message: Any, parsed: Any) -> str:
+    """A schema is answered in the text, or as the arguments of a tool call, which become JSON text.
+
+    What LangChain makes of the text is not used while there is a text: it completes JSON that was cut off.
+    """
+    calls: list[Any] = [call["args"] for call in (*message.tool_calls, *message.invalid_tool_calls)]
+    if calls:
+        return "\n".join(args if isinstance(args, str) else json.dumps(args, ensure_ascii=False) for args in calls)
+    text = str(message.text)
+    return text if text or parsed is None else json.dumps(parsed, ensure_ascii=False)
 
 
 def _answer(message: Any, text: str) -> ModelResponse:
@@ -210,6 +222,24 @@ def _answer(message: Any, text: str) -> ModelResponse:
             for entry in content
         ),
         cached_tokens=int(details.get("cache_read") or 0),
+        thinking=_thinking(message),
+    )
+
+
+def _thinking(message: Any) -> str:
+    """Where a class of LangChain's has put it: beside the content, or in blocks of it."""
+    beside = message.additional_kwargs.get("reasoning_content")
+    return beside or "\n\n".join(block["reasoning"] for block in message.content_blocks if block.get("reasoning"))
+
+
+def _cut_off(completion: Any) -> ModelResponse:
+    """OpenAI's client raises its reply where an answer to a schema ran out of tokens, which cost what they cost."""
+    usage = completion.usage
+    return ModelResponse(
+        text=completion.choices[0].message.content or "",
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else 0,
+        finish="length",
     )
 
 

@@ -83,11 +83,13 @@ class Ollama:
         if request.logprobs:
             body |= {"logprobs": True, "top_logprobs": min(request.logprobs, ALTERNATIVES)}
         pieces: list[str] = []
+        thoughts: list[str] = []
         logprobs: list[TokenLogprob] = []
         last: Any = None
         async with self._answering("/api/chat", body) as lines:
             async for line in lines:
                 last = self._parsed(ChatResponse, line)
+                thoughts.append(last.message.thinking or "")
                 if piece := last.message.content:
                     pieces.append(piece)
                     if request.on_token:
@@ -103,6 +105,7 @@ class Ollama:
             completion_tokens=int(last.eval_count or 0),
             finish="length" if last.done_reason == "length" else "stop",
             logprobs=tuple(logprobs),
+            thinking="".join(thoughts),
         )
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:

@@ -92,6 +92,10 @@ class TracedModels(ModelStep):
                 model_ms=completion.ms,
                 finish=completion.finish,
             )
+            if completion.thinking:
+                span.set(thinking=completion.thinking)
+            if completion.usage != "reported":
+                span.set(usage=completion.usage)
             if completion.fallback:
                 span.set(fallback=completion.fallback)
             if completion.logprobs:

@@ -26,6 +26,7 @@ PAYLOADS = frozenset(
     {
         "input",
         "output",
+        "thinking",
         "query",
         "question",
         "arguments",

@@ -80,7 +80,7 @@ def _words(type: str, said: Mapping[str, Any]) -> tuple[str, Tone]:
     if "node" in said:
         return _node(said)
     if type == "generation":
-        return _generation(said), "odd" if said.get("fallback") else "plain"
+        return _generation(said), "odd" if said.get("fallback") or said.get("usage") == "bound" else "plain"
     if type == "embedding":
         count = said.get("texts", "?")
         by = said.get("model") or said.get("asked", "?")
@@ -170,6 +170,8 @@ def _generation(said: Mapping[str, Any]) -> str:
     if "completion_tokens" in said:
         parts.append(f"{said['prompt_tokens']} → {said['completion_tokens']} tokens")
         parts.append(money(said["usd"]))
+        if said.get("usage") == "bound":
+            parts.append("usage not reported: charged the upper bound")
     if "confidence" in said:
         parts.append(f"confidence {said['confidence']:.2f}")
     if said.get("prompt"):
