@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 from sluicegate.cli.router import app
 from sluicegate.errors import ModelError
 from sluicegate.home import home
+from sluicegate.learning.artifact import read_card
 from sluicegate.observe.tracing.spans import RunInfo, Score
 from sluicegate.observe.tracing.store import Store, Writes
-from sluicegate.routing.intent.artifact import read_card
 from tests.support import ROOT
 from tests.support.router_command import said, told
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sluicegate.learning.threshold import NEVER
 from sluicegate.nodes.prompts import parse
-from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.services import (
     AnswerConfidence,
     AnswerFeatures,

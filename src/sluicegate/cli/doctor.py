@@ -218,7 +218,7 @@ def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
 
 def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
     from sluicegate.errors import SluicegateError
-    from sluicegate.routing.intent.artifact import read_card
+    from sluicegate.learning.artifact import read_card
 
     artifact = workflow.config.router.artifact
     if artifact is None:

@@ -21,9 +21,9 @@ from sluicegate.evals.evaluation.summary import compare, parse_threshold, summar
 from sluicegate.evals.report.report import Report, baseline_rows, before_note, html, junit, notes_of, shown
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.learning.threshold import NEVER
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.probes.probe_results import Result, keep
-from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.services import AnswerFeatures, Completion, ModelRequest, Services
 from tests.support import ROOT
 from tests.support.fakes import FakeConfidence, FakeGuards, FakeModels, FakePolicy, FakeRouter, services

@@ -14,8 +14,8 @@ from sluicegate.graphs.config.load import inspect, load, refreshed
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.home import home
+from sluicegate.learning.artifact import write_folder
 from sluicegate.policies.cedar.engine import CedarEngine
-from sluicegate.routing.intent.artifact import write_folder
 from sluicegate.services import Services
 from tests.support.receiver import PUBLIC, SECRET, Receiver, forget_clients
 

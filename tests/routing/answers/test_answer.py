@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import ModelError
+from sluicegate.learning.threshold import NEVER
 from sluicegate.routing.answers.answer import FEATURES, UNFITTED, features_of, load_answers
 from sluicegate.routing.answers.fit import AnswerTarget, Graded, fit_answers, read_graded
 from sluicegate.routing.answers.report import report_answers
-from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
 from tests.support.made_rows import SOURCE, graded
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from sluicegate.errors import ModelError
+from sluicegate.learning.threshold import NEVER
 from sluicegate.routing.calibration.per_intent import PerIntent, Scored, fit_per_intent
-from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.routing.intent.artifact import Artifact, read_artifact, write_artifact
 from sluicegate.routing.intent.fit import FitSettings, fit_intents
 from sluicegate.routing.intent.router import FittedRouter

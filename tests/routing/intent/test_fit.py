@@ -8,15 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError, RunError
+from sluicegate.learning.artifact import check_place, read_card
 from sluicegate.routing.data import Labelled
-from sluicegate.routing.intent.artifact import (
-    Artifact,
-    check_fits,
-    check_place,
-    read_artifact,
-    read_card,
-    write_artifact,
-)
+from sluicegate.routing.intent.artifact import Artifact, check_fits, read_artifact, write_artifact
 from sluicegate.routing.intent.fit import FitSettings, check_rows, fit_intents, hold_apart
 from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.monitoring.report import report_intents

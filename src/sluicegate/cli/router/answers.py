@@ -68,7 +68,7 @@ def fit_answer_files(
 def read_for(artifact: Path, data: Sequence[Path]) -> "list[Graded]":
     """Graded answers as the confidence in `artifact` judges them. Raises `ModelError` SG313 for rows that lack their
     question where it reads that."""
-    from sluicegate.routing.intent.artifact import read_card
+    from sluicegate.learning.artifact import read_card
 
     rows, embedder = _read(data), read_card(artifact, task="answer").get("embedder")
     if embedder is None:

@@ -14,9 +14,9 @@ __all__ = ["fit_escalation_files", "report_on"]
 
 def fit_escalation_files(source: Sequence[Path], out: Path, embedder: str, *, as_json: bool) -> None:
     """Fit on files of requests with what both models made of them; `embedder` is a model, or none."""
+    from sluicegate.learning.artifact import check_place
     from sluicegate.routing.data import joined_escalations, read_escalations
     from sluicegate.routing.escalation.escalate import fit_escalation, write_escalation
-    from sluicegate.routing.intent.artifact import check_place
 
     check_place(out)
     rows = joined_escalations([read_escalations(path) for path in source])
@@ -33,9 +33,9 @@ def fit_escalation_files(source: Sequence[Path], out: Path, embedder: str, *, as
 
 def report_on(artifact: Path, data: Sequence[Path]) -> dict[str, Any]:
     """What the router in `artifact` would have cost and reached on such files."""
+    from sluicegate.learning.artifact import read_card
     from sluicegate.routing.data import joined_escalations, read_escalations
     from sluicegate.routing.escalation.escalate import load_escalation, report_escalation
-    from sluicegate.routing.intent.artifact import read_card
 
     embedder = read_card(artifact, task="escalate")["embedder"]
     router = load_escalation(artifact, embed=embed_like(embedder) if embedder else None)

@@ -90,7 +90,8 @@ def fit_artifact(
 
     An interrupted fit continues where it was.
     """
-    from sluicegate.routing.intent.artifact import check_place, write_artifact
+    from sluicegate.learning.artifact import check_place
+    from sluicegate.routing.intent.artifact import write_artifact
     from sluicegate.routing.intent.fit import check_rows, fit_intents
 
     check_rows(train, oos_label=settings.oos_label)

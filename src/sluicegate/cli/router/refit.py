@@ -32,8 +32,8 @@ def refit(
     """Fit a new artifact with people's corrections, and show what it would change. Nothing is deployed."""
     from sluicegate.graphs.config.load import load
     from sluicegate.home import home
+    from sluicegate.learning.artifact import check_place
     from sluicegate.observe.tracing.store import Store
-    from sluicegate.routing.intent.artifact import check_place
     from sluicegate.routing.intent.learn import compare, corrections_of, with_corrections, would_change
 
     loaded = load(workflow)

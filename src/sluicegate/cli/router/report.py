@@ -24,7 +24,7 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a router on rows it was not fitted on."""
-    from sluicegate.routing.intent.artifact import read_card
+    from sluicegate.learning.artifact import read_card
     from sluicegate.routing.monitoring.plots import cost_quality_svg, reliability_svg
 
     kind = read_card(artifact)["task"]

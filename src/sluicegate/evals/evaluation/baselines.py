@@ -24,10 +24,10 @@ from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.home import private_folder
+from sluicegate.learning.threshold import NEVER
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.ledger import SqliteLedger
-from sluicegate.routing.calibration.threshold import NEVER
 from sluicegate.services import (
     AnswerConfidence,
     AnswerFeatures,

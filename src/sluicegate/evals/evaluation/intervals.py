@@ -1,7 +1,7 @@
 """95 % confidence intervals of evaluation metrics.
 
 Rates: Wilson's score interval (`models.probes.probe.interval`). Safety rates: Clopper and Pearson's exact bound
-(`routing.calibration.threshold.upper_bound`). Means, percentiles and calibration: the percentile bootstrap (Efron
+(`learning.threshold.upper_bound`). Means, percentiles and calibration: the percentile bootstrap (Efron
 1979), with a fixed seed, so that a report is reproducible. A bootstrap over fewer than about 20 rows is too narrow;
 reports show n.
 """

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from sluicegate.evals.promotion.plan import LOWER_IS_BETTER, Bounded, Goal, Plan, SafetyLimit
 from sluicegate.evals.promotion.sequences import Bounds, difference_bounds, difference_sequence
-from sluicegate.routing.calibration.threshold import upper_bound
+from sluicegate.learning.threshold import upper_bound
 
 __all__ = ["Gate", "Pair", "PromotionDecision", "Verdict", "counted", "decide"]
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from sluicegate.errors import ModelError
+from sluicegate.learning.artifact import FIT, WEIGHTS, read_card
+from sluicegate.learning.threshold import NEVER
 from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
-from sluicegate.routing.calibration.threshold import NEVER
-from sluicegate.routing.intent.artifact import FIT, WEIGHTS, read_card
 from sluicegate.routing.intent.lexical import words_of
 from sluicegate.services import AnswerConfidence, AnswerFeatures
 

@@ -10,11 +10,8 @@ from numpy.typing import NDArray
 
 from sluicegate.errors import InsufficientDataError
 from sluicegate.extras import fitting
-from sluicegate.routing.answers.answer import FEATURES, features_of
-from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
-from sluicegate.routing.calibration.calibration import ece
-from sluicegate.routing.calibration.metrics import auroc
-from sluicegate.routing.calibration.threshold import (
+from sluicegate.learning.artifact import write_folder
+from sluicegate.learning.threshold import (
     NEVER,
     Threshold,
     candidates,
@@ -22,7 +19,10 @@ from sluicegate.routing.calibration.threshold import (
     least_rows,
     rows_needed,
 )
-from sluicegate.routing.intent.artifact import write_folder
+from sluicegate.routing.answers.answer import FEATURES, features_of
+from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
+from sluicegate.routing.calibration.calibration import ece
+from sluicegate.routing.calibration.metrics import auroc
 from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
 
 __all__ = ["AnswerTarget", "Graded", "fit_answers", "read_graded"]

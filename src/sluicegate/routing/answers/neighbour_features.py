@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.routing.intent.similarity import product
+from sluicegate.learning.similarity import product
 
 __all__ = ["ALIKE", "NeighbourFeatures"]
 

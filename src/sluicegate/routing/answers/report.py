@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from sluicegate.learning.threshold import upper_bound
 from sluicegate.routing.answers.answer import FittedConfidence
 from sluicegate.routing.answers.fit import Graded
 from sluicegate.routing.calibration.calibration import ece, reliability
 from sluicegate.routing.calibration.metrics import auroc
-from sluicegate.routing.calibration.threshold import upper_bound
 from sluicegate.services import AnswerConfidence
 
 __all__ = ["report_answers"]

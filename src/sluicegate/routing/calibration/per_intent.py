@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sluicegate.routing.calibration.threshold import (
+from sluicegate.learning.threshold import (
     NEVER,
     Threshold,
     candidates,

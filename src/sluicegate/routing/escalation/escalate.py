@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from sluicegate.errors import InsufficientDataError, ModelError
 from sluicegate.extras import fitting
+from sluicegate.learning.artifact import read_card
+from sluicegate.learning.similarity import fit_ridge, landmarks_of
 from sluicegate.routing.calibration.calibration import Calibrator
 from sluicegate.routing.data import Escalations
 from sluicegate.routing.escalation.costquality import CostQuality, cost_quality
-from sluicegate.routing.intent.artifact import read_card, read_head, write_artifact
+from sluicegate.routing.intent.artifact import read_head, write_artifact
 from sluicegate.routing.intent.fit import Embed, Progress, silent, stoppable
 from sluicegate.routing.intent.head import Head, for_embedding
 from sluicegate.routing.intent.lexical import CHARACTERS, WORDS, fit_lexicon, words_of
 from sluicegate.routing.intent.router import EmbedNow
-from sluicegate.routing.intent.similarity import fit_ridge, landmarks_of
 from sluicegate.routing.intent.training import folds_of
 
 __all__ = ["EscalationRouter", "fit_escalation", "load_escalation", "report_escalation", "write_escalation"]

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from sluicegate.learning.threshold import NEVER, candidates, fit_threshold
 from sluicegate.routing.calibration.per_intent import PerIntent, Scored, accepts, fit_per_intent
-from sluicegate.routing.calibration.threshold import NEVER, candidates, fit_threshold
 from sluicegate.routing.data import Labelled
 from sluicegate.routing.intent.fit import Embed
 from sluicegate.routing.intent.head import for_embedding

@@ -17,11 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import InsufficientDataError, ModelError
-from sluicegate.routing.calibration.calibration import Calibrator, Method, ece, fit_calibrator
-from sluicegate.routing.calibration.choice import choose_calibrator
-from sluicegate.routing.calibration.metrics import confusion, macro_f1, per_class
-from sluicegate.routing.calibration.per_intent import Scored, accepts, family_described, fit_per_intent
-from sluicegate.routing.calibration.threshold import (
+from sluicegate.learning.threshold import (
     NEVER,
     Threshold,
     candidates,
@@ -30,6 +26,10 @@ from sluicegate.routing.calibration.threshold import (
     least_rows,
     rows_needed,
 )
+from sluicegate.routing.calibration.calibration import Calibrator, Method, ece, fit_calibrator
+from sluicegate.routing.calibration.choice import choose_calibrator
+from sluicegate.routing.calibration.metrics import confusion, macro_f1, per_class
+from sluicegate.routing.calibration.per_intent import Scored, accepts, family_described, fit_per_intent
 from sluicegate.routing.config import Per
 from sluicegate.routing.data import Labelled, folded
 from sluicegate.routing.intent.head import Head, for_embedding

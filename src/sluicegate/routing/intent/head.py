@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sluicegate.learning.projection import Projection
+from sluicegate.learning.similarity import product, similarities
 from sluicegate.routing.intent.lexical import Lexicon, words_of
-from sluicegate.routing.intent.similarity import product, similarities
 
-__all__ = ["Contribution", "Head", "Projection", "for_embedding"]
+__all__ = ["Contribution", "Head", "for_embedding"]
 
 Floats = NDArray[np.floating]
 
@@ -34,23 +35,6 @@ class Contribution:
     view: str
     feature: str
     weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class Projection:
-    """From an embedder's vectors to what the head sees: less the training rows' mean, on their principal axes."""
-
-    mean: NDArray[np.float32]
-    """(dimensions)"""
-    axes: NDArray[np.float32] | None
-    """(dimensions, kept), orthonormal; None keeps every dimension."""
-
-    def __call__(self, embeddings: Floats) -> NDArray[np.float32]:
-        """Rows (or one row) of unit length."""
-        centred = embeddings.astype(np.float32) - self.mean
-        seen = centred if self.axes is None else product(centred, self.axes)
-        length = np.sqrt((seen * seen).sum(axis=-1, keepdims=True))
-        return (seen / np.maximum(length, np.float32(1e-12))).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
-from sluicegate.routing.calibration.threshold import NEVER
+from sluicegate.learning.threshold import NEVER
 from sluicegate.services import Classification, Completion, Message, ModelRequest, Models
 from sluicegate.state import LabelScore
 

@@ -22,12 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.extras import fitting
+from sluicegate.learning.projection import fit_projection
+from sluicegate.learning.similarity import RidgeFit, fit_kernel, fit_ridge, landmarks_of
 from sluicegate.routing.calibration.calibration import smoothed_loss
-from sluicegate.routing.intent.head import Head, Projection
+from sluicegate.routing.intent.head import Head
 from sluicegate.routing.intent.lexical import CHARACTERS, WORDS, Lexicon, fit_lexicon, words_of
-from sluicegate.routing.intent.similarity import RidgeFit, fit_kernel, fit_ridge, landmarks_of
 
-__all__ = ["FOLDS", "MEMBERS", "FitCheckpoint", "Member", "Trained", "fit_projection", "folds_of", "pool", "train_head"]
+__all__ = ["FOLDS", "MEMBERS", "FitCheckpoint", "Member", "Trained", "folds_of", "pool", "train_head"]
 
 FOLDS = 3
 MOST_WEIGHTS = 24_000_000
@@ -80,8 +81,6 @@ PENALTIES = (0.05, 0.2, 0.8)
 FEW_ROWS = 4000
 USUAL_PENALTY = (0.1,)
 """From `FEW_ROWS` rows on, where trying several takes long: on 8,000 rows 0.05 to 0.2 differ by 0.2 points."""
-AXES = 384
-"""Principal axes that a longer embedding is put on: on 8,000 rows as good as all 2,304, and a sixth of the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,22 +267,6 @@ def _fit_similarity(
         return {f"view.{ridge.name}": found.weights, "bias": found.bias, "held_out": found.held_out}
 
     return work.get(f"{len(landmarks)} landmarks", ridge, make)
-
-
-def fit_projection(embeddings: NDArray[np.float32]) -> Projection:
-    """The training rows' mean and, of many rows with many dimensions, the axes along which they differ most.
-
-    Few rows lie on few axes, and other texts would lose too much on them: those keep every dimension.
-    """
-    mean = embeddings.mean(axis=0)
-    rows, dimensions = embeddings.shape
-    if dimensions <= AXES or rows < 2 * AXES:
-        return Projection(mean, None)
-    unit = Projection(mean, None)(embeddings)
-    _, axes = np.linalg.eigh(unit.T @ unit)
-    # as they will be stored, so that training sees what inference sees
-    kept = axes[:, : -AXES - 1 : -1].astype(np.float16).astype(np.float32)
-    return Projection(mean, np.ascontiguousarray(kept))
 
 
 def _fit_member(views: Mapping[str, Any], target: Any, classes: int, member: Member) -> dict[str, Floats]:

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import ModelError
+from sluicegate.learning.threshold import upper_bound
 from sluicegate.routing.calibration.calibration import ece, reliability
 from sluicegate.routing.calibration.metrics import auroc, confusion, macro_f1, per_class, quantile
-from sluicegate.routing.calibration.threshold import upper_bound
 from sluicegate.routing.data import Labelled
 from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.services import Classification

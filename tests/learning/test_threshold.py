@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sluicegate.routing.calibration.threshold import candidates, fit_threshold, least_rows, rows_needed, upper_bound
+from sluicegate.learning.threshold import candidates, fit_threshold, least_rows, rows_needed, upper_bound
 
 
 def draw(random: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sluicegate.routing.intent.head import Projection
-from sluicegate.routing.intent.similarity import fit_kernel, product, similarities
-from sluicegate.routing.intent.training import AXES, FitCheckpoint, fit_projection
+from sluicegate.learning.projection import AXES, Projection, fit_projection
+from sluicegate.learning.similarity import fit_kernel, product, similarities
+from sluicegate.routing.intent.training import FitCheckpoint
 
 SHARPNESS = 0.7
 

@@ -1,0 +1,1 @@
+"""What routers and guards are fitted with: similarities to landmarks, and thresholds with a proved bound."""
