@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any, TypedDict, cast
 
 from sluicegate.errors import NotWaitingError
 from sluicegate.graphs.proofs.flow import Flow
@@ -21,7 +21,7 @@ from sluicegate.state import State
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import APPROVALS
 
-__all__ = ["CLOCK_SLACK", "Approvals", "Waiting", "call_ahead", "deadline"]
+__all__ = ["CLOCK_SLACK", "Approvals", "DecisionDetails", "Waiting", "call_ahead", "deadline"]
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far a clock may step back without harm: as far as time servers correct it in normal running."""
@@ -40,6 +40,16 @@ class Waiting(Interrupt):
     """Why the reader is not shown draft, sources, checks and proposal; empty when they are."""
     deadline: str
     """Deadline after which the request is refused, ISO 8601."""
+
+
+class DecisionDetails(TypedDict, total=False):
+    """What a person may say with a verdict."""
+
+    reason: str
+    text: str
+    """An edit's text to send."""
+    arguments: Mapping[str, Any] | None
+    """An edit's arguments of the tool call to change; None takes one out."""
 
 
 def put_to_people(state: State, asked: Interrupt) -> Waiting:

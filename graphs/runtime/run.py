@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, Waiting, put_to_people
+from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, DecisionDetails, Waiting, put_to_people
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
@@ -166,14 +166,18 @@ class Runner:
 
         Raises `RunError` SG603, SG604.
         """
-        state = await self.call(self._known, run)
+        await self.call(self._known, run)
         await self._clean(run)
         waiting = await self.call(self.waiting, run)
         if waiting:
-            given = await self.call(self._approvals.unapplied, waiting)
-            return await self._decide(waiting, given) if given else Outcome(run, state, 0.0, waiting)
+            if verdict := await self.call(self._approvals.unapplied, waiting):
+                return await self._decide(waiting, verdict)
+            return Outcome(run, await self.call(self._known, run), 0.0, waiting)
         await self.call(self._approvals.passed, run)
-        if not await self.call(self._next, run):
+        ahead = await self.call(self._next, run)
+        # read last: another process may have ended the run since
+        state = await self.call(self._known, run)
+        if not ahead:
             return Outcome(run, state, 0.0)
         # a trace that a crash ended before the first step has no beginning yet
         return await self.run_segment(run, None, state, session=session, begins=not state.get("trail"))
@@ -194,30 +198,20 @@ class Runner:
         verdict: str,
         by: Principal | None,
         *,
-        reason: str = "",
-        text: str = "",
-        arguments: Mapping[str, Any] | None = None,
         pause: Pause | None = None,
+        **details: Unpack[DecisionDetails],
     ) -> Outcome:
         """Approve, edit or reject what waits; a verdict after the deadline is a timeout.
 
-        An edit takes what `Waiting.edits` says: a `text` to send, or the `arguments` of the tool call to change, where
-        None takes one out. `pause` as in `run_segment`.
+        An edit takes what `Waiting.edits` says: a `text` or `arguments`. `pause` as in `run_segment`.
         Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
         SG610 (this person may not decide), SG626 (an edit that does not fit what waits).
         """
-        waiting, given = await self.record(run, verdict, by, reason=reason, text=text, arguments=arguments)
-        return await self._decide(waiting, given, pause)
+        waiting, recorded = await self.record(run, verdict, by, **details)
+        return await self._decide(waiting, recorded, pause)
 
     async def record(
-        self,
-        run: str,
-        verdict: str,
-        by: Principal | None,
-        *,
-        reason: str = "",
-        text: str = "",
-        arguments: Mapping[str, Any] | None = None,
+        self, run: str, verdict: str, by: Principal | None, **details: Unpack[DecisionDetails]
     ) -> tuple[Waiting, HumanVerdict]:
         """Make a decision durable without going on: `resume` does. Takes and raises what `decide` does."""
         state = await self.call(self._known, run)
@@ -241,26 +235,26 @@ class Runner:
             raise NotWaitingError(f"run {run} has no draft to approve", hint=hint)
         # a person who was shown a redacted value may write it again
         conceal = concealing(await self.vault.hidden(run))
-        given: HumanVerdict = {
+        decision: HumanVerdict = {
             "verdict": cast("Any", verdict),
             "principal": by,
-            "reason": conceal({"reason": reason})["reason"],
-            "text": conceal({"text": text})["text"],
-            "arguments": conceal({"arguments": dict(arguments or {})})["arguments"],
+            "reason": conceal({"reason": details.get("reason", "")})["reason"],
+            "text": conceal({"text": details.get("text", "")})["text"],
+            "arguments": conceal({"arguments": dict(details.get("arguments") or {})})["arguments"],
             "asked_at": waiting["asked_at"],
         }
-        edited(waiting["node"], verdict, given["text"], given["arguments"], state, self.services)
-        await self.call(self._approvals.claim, waiting, given)
-        return waiting, given
+        edited(waiting["node"], verdict, decision["text"], decision["arguments"], state, self.services)
+        await self.call(self._approvals.claim, waiting, decision)
+        return waiting, decision
 
     async def expire(self, run: str) -> Outcome:
         """Refuse after the deadline. Raises as `decide` does, SG605 also before the deadline."""
         waiting = await self.call(self.waiting, run)
         if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
             raise NotWaitingError(f"run {run} has not passed its deadline")
-        if given := await self.call(self._approvals.unapplied, waiting):
+        if verdict := await self.call(self._approvals.unapplied, waiting):
             # decided in time, by a process that was killed
-            return await self._decide(waiting, given)
+            return await self._decide(waiting, verdict)
         return await self.decide(run, "timeout", None, reason="nobody decided in time")
 
     def waiting(self, run: str) -> Waiting | None:

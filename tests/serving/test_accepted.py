@@ -89,7 +89,7 @@ async def test_what_was_waiting_for_its_turn_is_done_by_the_next_service() -> No
 async def until_ended(service: Service, *runs: str) -> None:
     for run in runs:
         while (await service.find(run, ANN))[1]["status"] == "running":
-            await elsewhere(service._sweep())
+            await elsewhere(service._sweep.once())
 
 
 async def test_a_request_that_is_turned_away_leaves_nothing(busy: Service) -> None:
@@ -177,7 +177,7 @@ async def test_nothing_is_opened_for_who_may_not_decide_and_what_was_opened_is_c
         assert len(counting.opened) == opened
 
 
-def test_a_version_in_use_is_not_closed(flow: Path) -> None:
+async def test_a_version_in_use_is_not_closed(flow: Path) -> None:
     text = flow.read_text()
     digests: list[str] = []
     for number in range(1, 9):
@@ -186,10 +186,10 @@ def test_a_version_in_use_is_not_closed(flow: Path) -> None:
         digests.append(opened.workflow.digest)
         opened.close()
     versions = Versions(flow, open_version=stand.version)
-    with versions.using(digests[0]) as first:
+    async with versions.using(digests[0]) as first:
         before = descriptors()
         for digest in digests * 2:
-            with versions.using(digest) as used:
+            async with versions.using(digest) as used:
                 used.runner.unfinished("none")
         first.runner.unfinished("none")
         assert load(kept(digests[0])).digest == first.workflow.digest

@@ -5,12 +5,13 @@ pointer: another version is opened beside the one that serves and takes its plac
 interrupts nobody, and one that cannot be opened changes nothing but `fault`.
 """
 
+import asyncio
 import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from sluicegate.errors import SluicegateError
@@ -100,18 +101,18 @@ class Versions:
             self.serving = opened
             log.info("%s is served with changed prompts, %s", self.name, opened.workflow.digest[:12])
 
-    @contextmanager
-    def using(self, digest: str) -> Generator[Opened]:
+    @asynccontextmanager
+    async def using(self, digest: str) -> AsyncGenerator[Opened]:
         """The version of this digest, open while the block lasts. Raises `RunError` SG604 when no copy of it was
         kept."""
         with self._lock:
             self._used[digest] += 1
         try:
-            yield self.of(digest)
+            yield await asyncio.to_thread(self.of, digest)
         finally:
             with self._lock:
                 self._used[digest] -= 1
-            self._close_idle()
+            await asyncio.to_thread(self._close_idle)
 
     def of(self, digest: str, path: Path | None = None) -> Opened:
         # many who want the same at a time get one

@@ -255,6 +255,23 @@ async def test_a_run_is_worked_on_by_one_at_a_time(own_home: Path) -> None:
     assert (await made.resume("one")).status == "answered"
 
 
+async def test_a_run_that_another_ends_meanwhile_is_shown_as_it_ended(own_home: Path, monkeypatch: Any) -> None:
+    """Read before the other came to its end, its state would be that of a run in progress."""
+    one, other = runner(own_home), runner(own_home)
+    state = one.opening("How?", ANN)
+    one.begin(state)
+    run, clean = state["run"]["id"], other._clean
+
+    async def slowly(run: str) -> None:
+        await clean(run)
+        await one.resume(run)
+
+    monkeypatch.setattr(other, "_clean", slowly)
+    outcome = await other.resume(run)
+    assert (outcome.status, outcome.text) == ("answered", (await one.resume(run)).text)
+    assert outcome.text
+
+
 async def test_of_two_approvers_at_once_one_wins(own_home: Path) -> None:
     run = (await runner(own_home, services(**RISKY)).run("Give me access", ANN)).run
     other = principal("max", ["helpdesk-lead"])

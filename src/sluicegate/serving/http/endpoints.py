@@ -17,8 +17,9 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.callers import Caller, Named
 from sluicegate.serving.http.problems import of_error, of_status
+from sluicegate.serving.in_progress import Accepted
 from sluicegate.serving.progress import FinishedStep
-from sluicegate.serving.service import Accepted, Service
+from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
 __all__ = ["OPERATIONS", "Fault", "Operation"]

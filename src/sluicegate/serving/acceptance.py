@@ -1,0 +1,185 @@
+"""How a service takes on a request or a decision: let in, written down, then worked on to its end.
+
+What was written down is found by its id, here and by every other service of the home or server, and whoever lives
+carries it out.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypedDict, Unpack
+
+from sluicegate.errors import RunError, SluicegateError
+from sluicegate.evals.promotion import champions
+from sluicegate.evals.promotion.champions import Changed
+from sluicegate.graphs.runtime import intake
+from sluicegate.graphs.runtime.approvals import DecisionDetails
+from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.run_lock import RunBusy
+from sluicegate.serving.in_progress import Accepted, RunsInProgress
+from sluicegate.serving.limits import AdmissionController
+from sluicegate.serving.progress import OnStep, telling
+from sluicegate.serving.reading import RunReader, recorded_state
+from sluicegate.serving.recovery import Recovery
+from sluicegate.serving.versions import Versions
+from sluicegate.state import Principal, State
+
+__all__ = ["CHANNEL", "Acceptance", "RequestOptions"]
+
+CHANNEL = "api"
+"""The channel that policies see, unless a caller in Python sets another."""
+
+_POLL_S = 0.1
+
+
+class RequestOptions(TypedDict, total=False):
+    """What may be said of a request besides its text and requester."""
+
+    run: str
+    """Names the new run, where there is no `request_id`."""
+    request_id: str
+    """The same one of the same requester is the same run, however often and wherever it is sent."""
+    channel: str
+    session: str
+    on_step: OnStep | None
+    """Called after each step, on another thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    cleaned: str
+    text: str | bytes
+    asker: Principal
+    run: str = ""
+    request_id: str = ""
+    channel: str = CHANNEL
+    session: str = ""
+    on_step: OnStep | None = None
+
+    def check_same(self, state: State) -> None:
+        """Raises `RunError` SG621 when the run of this state is another request's."""
+        if state["request"]["text"] != self.cleaned:
+            raise RunError(
+                "SG621",
+                "this request id was used for another request",
+                hint="Use a new id for each request; reuse an id only to retry the same request",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """Used from the service's own loop."""
+
+    versions: Versions
+    recovery: Recovery
+    reader: RunReader
+    in_progress: RunsInProgress
+    door: AdmissionController
+    finished: Callable[[Outcome], object]
+    """Told the outcome of each run, once."""
+
+    async def request(self, text: str | bytes, asker: Principal, **options: Unpack[RequestOptions]) -> Accepted:
+        """As `Service.accept`; `request_id` is only looked at for whether there is one: `run` names the run."""
+        cleaned, _ = intake.clean(text)
+        asked = _Request(cleaned, text, asker, **options)
+        run = asked.run or intake.new_run_id()
+        accepted = self.in_progress.get(run) or self.in_progress.start(
+            run, lambda written: self._answered(run, asked, written)
+        )
+        await accepted.durable()
+        if known := await asyncio.to_thread(recorded_state, run):
+            asked.check_same(known)
+        return accepted
+
+    async def _answered(self, run: str, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
+        async with self.door.admitted(asked.asker["id"]) as turns:
+            known = await asyncio.to_thread(recorded_state, run) if asked.request_id else None
+            while (state := known or await self._written_down(run, asked)) is None:
+                # another service is writing it down
+                await asyncio.sleep(_POLL_S)
+                known = await asyncio.to_thread(recorded_state, run)
+            asked.check_same(state)
+            if known and known["run"]["status"] == "running":
+                # what was cut short, or failed, or waits: here it is in good hands until it is done
+                await asyncio.to_thread(self.recovery.accept, run, self.versions.name, known["run"]["digest"])
+            written.set_result(None)
+            async with turns, self.versions.using(state["run"]["digest"]) as opened:
+                with telling(asked.on_step):
+                    outcome = await self._resumed(opened.runner, run, session=asked.session)
+        if known:
+            outcome = self.reader.timed(outcome)
+        # a retry of a finished request is not a second request
+        if known is None or known["run"]["status"] not in ("answered", "refused"):
+            self.finished(outcome)
+        return outcome
+
+    async def _written_down(self, run: str, asked: _Request) -> State | None:
+        """The state that a new run begins with, on disk; None when another service has the run."""
+        digest = self.versions.serving.workflow.digest
+        async with self.versions.using(digest) as opened:
+            state = opened.runner.opening(asked.text, asked.asker, channel=asked.channel, run=run)
+            if not await asyncio.to_thread(self.recovery.accept, run, self.versions.name, digest):
+                return None
+            # one that was killed may have come as far as this
+            if known := await asyncio.to_thread(recorded_state, run):
+                return known
+            await opened.runner.call(opened.runner.begin, state)
+            return state
+
+    async def decision(
+        self, run: str, verdict: str, by: Principal, changed: Changed, details: DecisionDetails
+    ) -> Accepted:
+        """As `Service.accept_decision`."""
+        # nothing is opened, and no place taken, for who may not decide
+        question, _ = await asyncio.to_thread(self.reader.question, run, by)
+        accepted = self.in_progress.start(
+            run, lambda written: self._decided(run, question["digest"], verdict, by, changed, details, written)
+        )
+        await accepted.durable()
+        return accepted
+
+    async def _decided(
+        self,
+        run: str,
+        began_on: str,
+        verdict: str,
+        by: Principal,
+        changed: Changed,
+        details: DecisionDetails,
+        written: "asyncio.Future[None]",
+    ) -> Outcome:
+        name, serving = self.versions.name, self.versions.serving.workflow.digest
+        digest = began_on if champions.resumes_on(name, began_on, changed) else serving
+        async with self.door.admitted(by["id"]) as turns, self.versions.using(digest) as opened:
+            runner = opened.runner.migrating(began_on) if changed == "migrate" else opened.runner
+            mine = await asyncio.to_thread(self.recovery.accept, run, name, digest)
+            try:
+                await runner.record(run, verdict, by, **details)
+            except SluicegateError:
+                if mine:
+                    await asyncio.to_thread(self.recovery.done, run)
+                raise
+            written.set_result(None)
+            async with turns:
+                outcome = await self._resumed(runner, run)
+            self.finished(outcome)
+            return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, by))
+
+    async def _resumed(self, runner: Runner, run: str, *, session: str = "") -> Outcome:
+        """Work on an accepted run until it ends or waits; where it is cut short, others take it up."""
+        try:
+            while True:
+                try:
+                    outcome = await runner.resume(run, session=session)
+                    break
+                except RunBusy:
+                    # another service of this home or server is at it
+                    await asyncio.sleep(_POLL_S)
+        except SluicegateError:
+            # of a store that fails there is no taking out either: the run counts as interrupted
+            with suppress(SluicegateError):
+                await asyncio.to_thread(self.recovery.done, run)
+            raise
+        await asyncio.to_thread(self.recovery.done, run)
+        return outcome

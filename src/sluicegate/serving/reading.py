@@ -1,0 +1,144 @@
+"""What a person may know of a service's runs: their outcomes, their decisions, and what waits for this person."""
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Any
+
+from sluicegate.errors import NotFoundError, RunError, SluicegateError
+from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.session.checkpoint_reader import approval_state, recorded
+from sluicegate.nodes.sources import sources
+from sluicegate.observe.tracing.describers import without_words
+from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.spans import Score
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.views.access import may_see
+from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
+from sluicegate.serving.versions import Versions
+from sluicegate.state import Principal, State
+
+__all__ = ["RunReader", "recorded_state"]
+
+log = logging.getLogger(__name__)
+
+
+class RunReader:
+    """The runs of one workflow, as this machine's store and the checkpoints have them. Used from the service's loop."""
+
+    def __init__(self, versions: Versions, store: Store) -> None:
+        self._versions, self._store = versions, store
+
+    async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
+        """As `Service.find`."""
+        row = await asyncio.to_thread(self._row, run)
+        if not self._sees(row, asker):
+            raise _unknown(run)
+        outcome = await asyncio.to_thread(_outcome, run, row["ms"])
+        if outcome and outcome.status != "running":
+            # another machine may have continued it since this one wrote its row
+            row = {**row, "status": outcome.status}
+        if outcome and sources(outcome.state):
+            async with self._versions.using(row["digest"]) as opened:
+                withheld = await opened.runner.call(opened.runner.withheld, outcome.state, asker)
+            outcome = replace(outcome, withheld=withheld)
+        return outcome, row
+
+    async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
+        """As `Service.trail`."""
+        outcome, _ = await self.find(run, asker)
+        decisions = self._store.decisions(run)
+        if outcome is None or not outcome.withheld:
+            return decisions
+        return [{**each, "values": without_words(each["values"])} for each in decisions]
+
+    async def feedback(self, run: str, asker: Principal, name: str, value: float | bool | str, comment: str) -> Score:
+        """As `Service.feedback`."""
+        _, row = await self.find(run, asker)
+        async with self._versions.using(row["digest"]) as opened:
+            return await asyncio.to_thread(opened.tracer.feedback, run, name, value, comment=comment, by=asker["id"])
+
+    async def approvals(self, asker: Principal, limit: int, after: str) -> ApprovalPage:
+        """As `Service.approvals`."""
+        services = self._versions.serving.runner.services
+        waiting, following = await asyncio.to_thread(waiting_for, self._versions.name, asker, services, limit, after)
+        page = ApprovalPage(next=following)
+        for question, state in waiting:
+            try:
+                page.append(await self._readable(question, state, asker))
+            except SluicegateError as error:
+                log.warning("waiting run %s cannot be shown: %s", question["run"], error.code)
+        return page
+
+    async def approval(self, run: str, asker: Principal) -> Waiting:
+        """As `Service.approval`."""
+        return await self._readable(*await asyncio.to_thread(self.question, run, asker), asker)
+
+    def question(self, run: str, asker: Principal) -> tuple[Waiting, State]:
+        """What a run asks, and its state, without opening its version. Raises as `Service.approval` does."""
+        sees = self._sees(self._row(run), asker)
+        try:
+            return permitted(approval_state(run), asker, self._versions.serving.runner.services, sees=sees)
+        except NotFoundError:
+            raise _unknown(run) from None
+
+    def timed(self, outcome: Outcome) -> Outcome:
+        """A retry took no time of its own: how long the run was at work is in its record."""
+        try:
+            return replace(outcome, ms=self._store.run(outcome.run)["ms"])
+        except RunError:
+            # not written yet
+            return outcome
+
+    async def _readable(self, question: Waiting, state: State, asker: Principal) -> Waiting:
+        """What waits, as `asker` may know of it: without what rests on documents that they may not read."""
+        if not sources(state):
+            return question
+        async with self._versions.using(question["digest"]) as opened:
+            return await opened.runner.call(opened.runner.readable, question, state, asker)
+
+    def _sees(self, row: dict[str, Any], asker: Principal) -> bool:
+        serving = self._versions.serving
+        return may_see(row, asker, serving.runner.services.policy, Masking(serving.workflow.config.tracing))
+
+    def _row(self, run: str) -> dict[str, Any]:
+        try:
+            row = self._store.run(run)
+        except NotFoundError:
+            row = None
+        # the store takes the start of an id too; here an id is a whole one
+        if row is None or row["run_id"] != run:
+            row = _row_of_another_machine(run)
+        if row["workflow"] != self._versions.name or row["shadow"]:
+            raise _unknown(run)
+        return row
+
+
+def recorded_state(run: str) -> State | None:
+    """The last state of a run; None when nothing of it is written down."""
+    try:
+        return recorded(run)
+    except NotFoundError:
+        return None
+
+
+def _outcome(run: str, ms: float) -> Outcome | None:
+    try:
+        standing = approval_state(run)
+    except NotFoundError:
+        return None
+    return Outcome(run, standing.state, ms, standing.question if standing.open else None)
+
+
+def _row_of_another_machine(run: str) -> dict[str, Any]:
+    state = recorded_state(run)
+    if state is None:
+        # with the same message as for a run that may not be seen
+        raise _unknown(run)
+    facts = {key: state["run"][key] for key in ("workflow", "version", "digest", "shadow", "status")}
+    return {**facts, "run_id": run, "user": state["principal"]["id"], "ms": 0.0}
+
+
+def _unknown(run: str) -> RunError:
+    return NotFoundError(f"no run {run!r} that you may see", hint="Only the requester may see it")
