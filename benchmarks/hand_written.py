@@ -156,7 +156,7 @@ def graph(
         return {"documents": [one for one in found if not await _failures(passage_guard, one["text"])]}
 
     async def answer(state: Run) -> Run:
-        from sluicegate.policies.guards.detectors.prose import sentences
+        from sluicegate.segmentation import sentences
 
         said = [(n, each) for n, one in enumerate(state["documents"], 1) for each in sentences(one["text"])]
         texts = [state["question"], *(each for _, each in said)]

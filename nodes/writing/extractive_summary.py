@@ -8,7 +8,7 @@ and the whole text's: nearness to the centre is what extractive summaries have r
 import re
 
 from sluicegate.nodes.writing.quoting import SHORTLIST, Candidate, Shortlist, cosines
-from sluicegate.policies.guards.detectors.prose import sentences
+from sluicegate.segmentation import sentences
 from sluicegate.services import EmbeddingRequest, Services
 
 __all__ = ["excerpt", "material", "pieces"]

@@ -11,11 +11,15 @@ from itertools import islice
 from typing import Any
 
 from sluicegate.nodes.writing.ranking import SourcePassage, scores
-from sluicegate.policies.guards.detectors.prose import sentences
+from sluicegate.segmentation import quotable
 from sluicegate.services import EmbeddingRequest, Services
 from sluicegate.state import DocumentRef, State
 
 __all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosines", "shortlist"]
+
+_STOPS = (".", "!", "?", "…", "。", "！", "？", "؟", "।", "۔", "።", "։", ":", "：")
+_CLOSING = "\"'”’»)]」』"
+_ENDS = ("```", "~~~", "|")
 
 SHORTLIST = 6
 """How many sentences the small model picks from."""
@@ -65,7 +69,7 @@ async def shortlist(
     as long as there is an alternative. Raises `StoppedError` when the embedder may not be called.
     """
     documents = state.get("documents", [])
-    parts = [sentences("\n".join(line for line in text.splitlines() if not line.startswith("#"))) for text in texts]
+    parts = [[segment.text for segment in quotable(text)] for text in texts]
     found = [
         (source, document, part)
         for source, (document, part) in enumerate(zip(documents, parts, strict=True), start=1)
@@ -142,17 +146,26 @@ def choice_schema(count: int, most: int) -> dict[str, Any]:
 
 
 def assembled(candidates: Sequence[Candidate], chosen: Sequence[int]) -> str:
-    """The chosen sentences, each once, in the order of their sources, each with its citation."""
+    """The chosen sentences, each once, in the order of their sources, each with its citation; a list or a block of code
+    stands in lines of its own."""
     picked = {candidates[number - 1] for number in chosen}
-    ordered = sorted(picked, key=lambda candidate: (candidate.source, candidate.position))
-    return " ".join(
-        f"{candidate.text} [{candidate.source}]" if candidate.source else _ended(candidate.text)
-        for candidate in ordered
+    out = last = ""
+    for candidate in sorted(picked, key=lambda candidate: (candidate.source, candidate.position)):
+        cited = _cited(candidate)
+        gap = "\n\n" if "\n" in last + cited else " "
+        out, last = f"{out}{gap if out else ''}{cited}", cited
+    return out
+
+
+def _cited(candidate: Candidate) -> str:
+    lines = "\n" in candidate.text
+    text = candidate.text if lines or candidate.text.rstrip(_CLOSING).endswith(_STOPS) else f"{candidate.text}."
+    # after the last line of a table or of code nothing may stand
+    return (
+        f"{text}{chr(10) * 2 if lines and text.endswith(_ENDS) else ' '}[{candidate.source}]"
+        if candidate.source
+        else text
     )
-
-
-def _ended(text: str) -> str:
-    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def cosines(one: Sequence[float], others: Sequence[Sequence[float]]) -> list[float]:

@@ -14,8 +14,9 @@ from functools import lru_cache
 
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import GroundedSettings
-from sluicegate.policies.guards.detectors.prose import NEGATIONS, sentences, stem, word_set
+from sluicegate.policies.guards.detectors.prose import NEGATIONS, stem, word_set
 from sluicegate.policies.guards.settings import GuardSettings
+from sluicegate.segmentation import sentences
 
 __all__ = ["KIND", "unsupported"]
 

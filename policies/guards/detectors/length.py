@@ -4,8 +4,9 @@ from collections import Counter
 
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import LengthSettings
-from sluicegate.policies.guards.detectors.prose import content_words, sentences
+from sluicegate.policies.guards.detectors.prose import content_words
 from sluicegate.policies.guards.settings import GuardSettings
+from sluicegate.segmentation import sentences
 
 __all__ = ["KIND"]
 

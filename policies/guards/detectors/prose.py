@@ -1,4 +1,4 @@
-"""Sentences and content words of a text, as the guards on answers and the quoting of sources read them.
+"""Content words of a text, as the guards on answers and the quoting of sources read them.
 
 One run reads the sentences of its passages several times, and the next run often retrieves the same passages: what is
 read of one sentence is kept for a while, in memory only.
@@ -7,7 +7,7 @@ read of one sentence is kept for a while, in memory only.
 import functools
 import re
 
-__all__ = ["NEGATIONS", "STOP_WORDS", "content_words", "sentences", "stem", "word_set"]
+__all__ = ["NEGATIONS", "STOP_WORDS", "content_words", "stem", "word_set"]
 
 _STOP_WORDS_LISTED = """
     a about after again all also am an and any are as at be because been before being between both but by can
@@ -25,29 +25,8 @@ _NEGATIONS_LISTED = """
     """
 NEGATIONS = frozenset(_NEGATIONS_LISTED.split())
 
-_ABBREVIATION = re.compile(r"\b(e\.g|i\.e|etc|vs|Mr|Mrs|Ms|Dr|No|St|approx)\.")
-_END = re.compile(r"(?<=[.!?…])[\"')\]]*\s+|\n+\s*(?:[-*•]\s+|\d{1,2}[.)]\s+)?")
-_HELD = "․"
-"""Stands for the full stop of an abbreviation while sentences are split."""
 _MARKER = re.compile(r"\[\d{1,3}(?:\s*[,;–-]\s*\d{1,3})*\]")
-_LEADING_MARKERS = re.compile(rf"(?:{_MARKER.pattern}\s*)+")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-
-
-def sentences(text: str) -> list[str]:
-    """The text's sentences and list items, without empty ones."""
-    held = _ABBREVIATION.sub(lambda found: found[0].replace(".", _HELD), text)
-    joined: list[str] = []
-    for part in _END.split(held):
-        bare = part.replace(_HELD, ".").strip()
-        # a marker that follows the full stop belongs to the sentence before it
-        leading = _LEADING_MARKERS.match(bare)
-        if joined and leading:
-            joined[-1] += " " + leading[0].strip()
-            bare = bare[leading.end() :]
-        if bare:
-            joined.append(bare)
-    return joined
 
 
 @functools.lru_cache(maxsize=8192)

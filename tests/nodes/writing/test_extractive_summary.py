@@ -10,7 +10,7 @@ from sluicegate.services import EmbeddingRequest, Embeddings
 from tests.support.answering import state
 from tests.support.fakes import FakeModels, services
 
-LOG = "06:15 backup ok. 06:45 historian down, disk full. 07:40 data back."
+LOG = "06:15 backup done. 06:45 historian down, disk full. 07:40 data back."
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ def test_what_of_a_request_is_the_text(request_: str, text: str) -> None:
 
 
 def test_a_text_of_few_sentences_is_taken_by_its_clauses() -> None:
-    assert pieces(LOG) == ["06:15 backup ok.", "06:45 historian down, disk full.", "07:40 data back."]
+    assert pieces(LOG) == ["06:15 backup done.", "06:45 historian down, disk full.", "07:40 data back."]
     assert pieces("mail was late, a relay refused it; fixed, all sent by noon") == [
         "mail was late",
         "a relay refused it, fixed",
@@ -55,7 +55,7 @@ async def test_pieces_are_offered_by_how_near_they_are_to_the_whole() -> None:
     assert [one.text for one in found.candidates] == [
         "06:45 historian down, disk full.",
         "07:40 data back.",
-        "06:15 backup ok.",
+        "06:15 backup done.",
     ]
 
 

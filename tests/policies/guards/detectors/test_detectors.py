@@ -10,10 +10,10 @@ import pytest
 from sluicegate.errors import PolicyError
 from sluicegate.policies.guards.checking import Finding, Helpers, Subject, Verdict
 from sluicegate.policies.guards.detectors.citations import markers
-from sluicegate.policies.guards.detectors.prose import sentences
 from sluicegate.policies.guards.measure import load_rows, measure
 from sluicegate.policies.guards.pii import names
 from sluicegate.policies.guards.registry import guards
+from sluicegate.segmentation import sentences
 
 HERE = Path(__file__).parents[1]
 

@@ -1,0 +1,93 @@
+"""One segmentation for passages, quotes, guards and citations: blocks by a parser, sentences in any language."""
+
+from pathlib import Path
+
+import pytest
+
+from sluicegate.segmentation import quotable, segments, sentences
+from tests.support import ROOT
+
+
+def quotes(text: str) -> list[str]:
+    return [segment.text for segment in quotable(text)]
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        "The key must be given back within fourteen days, unless the head of the department has agreed in writing.",
+        "Die Gäste zahlen 8,50 Euro, z. B. mit Karte, und das Pfand beträgt u. a. 2 Euro.",
+        "M. Dupont rend la clé au bureau, p. ex. le lundi, et signe le registre avant de partir.",
+        "La llave se devuelve en la oficina, p. ej. el lunes, y se firma el registro de salida.",
+        "Ключ возвращают в офис, т. е. в комнату 12, и расписываются в журнале при выходе из здания.",
+        "Klucz zwraca się w biurze, np. w poniedziałek, i podpisuje się rejestr przed wyjściem z budynku.",
+    ],
+)
+@pytest.mark.parametrize("mark", ["", "> ", "  ", "- "])
+def test_a_line_end_ends_no_sentence(whole: str, mark: str) -> None:
+    words = whole.split(" ")
+    for width in (1, 3, 7):
+        lines = [" ".join(words[at : at + width]) for at in range(0, len(words), width)]
+        # a line that begins with a number and a full stop would be a list
+        wrapped = mark + f"\n{mark if mark == '> ' else '  '}".join(lines)
+        assert sentences(wrapped) == [whole]
+        (only,) = segments(wrapped)
+        assert " ".join(wrapped[only.start : only.end].replace("\n> ", "\n").split()) == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("Is it on? Yes! See Fig. 3, e.g. at 9 a.m. on Jan. 5. Dr. Lee knows.", 4),
+        ("Die Sitzung ist am 3. Mai. Vgl. S. 3, z.B. heute. Gem. § 5 Abs. 2 gilt das. Frau Dipl.-Ing. Weber kommt.", 4),
+        ("パスワードを忘れた？ポータルを開きます。「確認。」と表示されます。", 3),
+        ("这是对的。你好？是的！“好。”他说。", 4),
+        ("هل هذا صحيح؟ نعم. شكرا.", 3),
+        ("यह सही है। हाँ।", 2),
+        ("06:15 backup done. 06:45 disk full. 07:40 data back.", 3),
+        ("One. [1] Two. [2, 3] [4] Three (5 [6] of them). Four [7]", 4),
+    ],
+)
+def test_sentences_of_many_languages(text: str, parts: int) -> None:
+    found = sentences(text)
+    assert len(found) == parts, found
+    assert "".join(found).replace(" ", "") == text.replace(" ", "")
+
+
+def test_a_row_is_quoted_with_its_columns_and_code_stays_whole() -> None:
+    table = "| Zone | Fee |\n|---|---|\n| North | 4 euros \\| month |\n| | 7. Not 8. |"
+    assert quotes(table) == ["Zone: North; Fee: 4 euros | month", "Fee: 7. Not 8."]
+    for row in segments(table):
+        assert table[slice(*row.header)] == "| Zone | Fee |\n|---|---|"
+    code = "```sh\n# First. Then.\nstop\n\nstart\n```"
+    assert sentences(f"# Restart\n\n{code}\n\nWait.") == ["Restart", code, "Wait."]
+
+
+def test_what_leads_to_code_or_a_list_is_quoted_with_it() -> None:
+    code, steps = "```sh\nstop\n```", "1. Stop it.\n   Wait.\n2. Start it:\n\n   ```sh\n   start\n   ```"
+    assert quotes(f"One. Run this now.\n\n{code}\n\nWait.") == ["One.", f"Run this now.\n\n{code}", "Wait."]
+    assert quotes(f"Do this:\n\n{steps}\n\nDone.") == [f"Do this:\n\n{steps}", "Done."]
+    assert quotes("- a badge\n- a key. Or two.") == ["a badge", "a key.", "Or two."]
+    # one that is too long to be quoted whole is quoted item by item, and what leads to it not at all
+    long = "\n".join(f"- item {number} is a very good one" for number in range(100))
+    assert quotes(f"All of these:\n\n{long}")[:2] == ["item 0 is a very good one", "item 1 is a very good one"]
+
+
+def test_pictures_comments_and_tags_are_no_sentences() -> None:
+    badges = "[![build](https://x.example/b.svg)](https://x.example) ![logo](a.png)"
+    assert sentences(f"{badges}\n\n<!-- a note. -->\n\n<p align='center'>\nPress <kbd>K</kbd>.\n</p>\n\n[1]") == [
+        "Press K."
+    ]
+
+
+def test_places_point_into_every_document_of_the_repository() -> None:
+    pages: list[Path] = [*ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/knowledge/*.md"), ROOT / "README.md"]
+    for page in pages:
+        text, reached = page.read_text("utf-8"), 0
+        for segment in segments(text):
+            assert reached <= segment.start < segment.end <= len(text), (page, segment)
+            reached = segment.end
+            if segment.kind == "sentence":
+                words = "".join(text[segment.start : segment.end].replace("\n>", "").split())
+                assert words == "".join(segment.text.split()) or "<" in words or "![" in words, (page, segment)
+    assert len(pages) > 50
