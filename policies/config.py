@@ -5,8 +5,11 @@ The blocks are plain settings; `ledger`, `cache` and `engine` in this room act o
 
 import re
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+
+from sluicegate.errors import nearest
 
 __all__ = ["BudgetConfig", "CacheConfig", "Duration", "PolicyConfig", "Tokens", "Usd", "seconds"]
 
@@ -81,10 +84,29 @@ class CacheConfig(_Block):
     """Maximum size in megabytes; the least recently used answers are evicted."""
 
 
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        near = nearest(name, available_timezones())
+        raise ValueError(f"{name!r} is no time zone" + (f"; did you mean {near!r}?" if near else "")) from error
+    return name
+
+
+Name = Annotated[str, StringConstraints(min_length=1)]
+
+
 class PolicyConfig(_Block):
     """Where a workflow's own Cedar policies are."""
 
-    files: tuple[Annotated[str, StringConstraints(min_length=1)], ...] = ("policies/*.cedar",)
+    files: tuple[Name, ...] = ("policies/*.cedar",)
     """Patterns of policy files, relative to the workflow's folder."""
+    time_zone: Annotated[str, AfterValidator(_zone)] = "UTC"
+    """The zone of `context.hour`, by its name in the IANA database, such as ``Europe/Zurich``."""
+    roles: tuple[Name, ...] | None = None
+    """The roles that callers have. A policy that names another is then an error; without it, only one that is a letter
+    off a role named elsewhere in the workflow."""
+    groups: tuple[Name, ...] | None = None
+    """The groups that callers are in, likewise."""
     base: bool = True
     """Include the base policies; without them a workflow allows only what its own policies allow."""

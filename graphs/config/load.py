@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 from pydantic import BaseModel
 
@@ -37,6 +37,11 @@ from sluicegate.nodes.kinds.tag import TAG, Tag
 from sluicegate.observe.prompts import Fetch, Fetched, langfuse_prompts, reference
 from sluicegate.plugins import packages
 from sluicegate.policies.cedar.sources import PolicyFile, base_schema, policy_files
+from sluicegate.policies.guards.registry import guards
+from sluicegate.state import Risk
+
+if TYPE_CHECKING:
+    from sluicegate.policies.cedar.values import World
 
 __all__ = ["Workflow", "inspect", "load", "refreshed"]
 
@@ -208,7 +213,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     tools = _tools(config, settings)
     compiler = Conditions(config.intents, tools, _tags(config), config.nodes)
     conditions = _conditions(config, compiler, faults)
-    policy_folder, schema, policies = _policies(config, folders, faults)
+    policy_folder, schema, policies = _policies(config, {*tools, *known_tools}, folders, faults)
     _approvers(config, settings, policies, faults)
     artifacts = _artifacts(config, folders, faults)
     _router(config, artifacts, faults)
@@ -405,7 +410,7 @@ def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) ->
 
 
 def _policies(
-    config: WorkflowConfig, folders: Sequence[Path], faults: Faults
+    config: WorkflowConfig, tools: Iterable[str], folders: Sequence[Path], faults: Faults
 ) -> tuple[Path, str, tuple[PolicyFile, ...]]:
     """The folder of the workflow's policies, the schema, and every policy text, checked."""
     from sluicegate.policies.cedar.checking import check
@@ -417,9 +422,38 @@ def _policies(
     except (PolicyError, ValueError, NotImplementedError, OSError) as error:
         faults.add("SG201", str(error).removeprefix("SG201 "), ("policy", "files"))
         return own, schema, ()
-    _, problems = check(files, schema)
+    _, problems = check(files, schema, _world(config, tools, own))
     faults.problems += problems
     return own, schema, tuple(files)
+
+
+def _world(config: WorkflowConfig, tools: Iterable[str], folder: Path) -> "World":
+    """What a request of this workflow may have, for the values that policies compare with."""
+    from sluicegate.policies.cedar.examples import read_examples
+    from sluicegate.policies.cedar.values import World
+
+    try:
+        people = [one.principal for one in read_examples(folder / "policies" / "examples.yaml")]
+    except ConfigError:
+        people = []  # none, or broken ones, which `sluicegate policy test` reports
+    # approvers are not among them: whether the policies let those decide is asked in `_approvers`
+    named = {"Role": [name for one in people for name in one.roles], "Group": [n for one in people for n in one.groups]}
+    declared = {"Role": config.policy.roles, "Group": config.policy.groups}
+    models = {name for one in config.models.values() for name in (one.use, *one.otherwise) if ":" in name}
+    return World.of(
+        intents=tuple(config.intents),
+        risks=get_args(Risk),
+        guards=tuple(guards()),
+        entities={
+            "Workflow": (config.workflow,),
+            "Tool": sorted(tools),
+            "Model": sorted(models),
+            **{kind: names for kind, names in declared.items() if names is not None},
+        },
+        indexes=tuple(config.indexes),
+        named=named,
+        zone=config.policy.time_zone,
+    )
 
 
 def _approvers(

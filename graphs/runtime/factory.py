@@ -139,6 +139,7 @@ def _assembled(
             indexes=tuple(config.indexes),
             cache_ttl_s=config.cache.ttl if config.cache.answers != "off" else 0.0,
             semantic=_semantic(config.cache),
+            time_zone=config.policy.time_zone,
             ahead=call_ahead(workflow.flow, workflow.conditions, workflow.settings),
         ),
         models=models,

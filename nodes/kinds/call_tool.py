@@ -40,7 +40,11 @@ def _make(name: str, settings: CallTool) -> Node:
             state["principal"],
             "call_tool",
             {"type": "Tool", "id": tool},
-            {"intent": intent["label"] if intent else "", "risk": intent["risk"] if intent else "high"},
+            {
+                "intent": intent["label"] if intent else "",
+                "risk": intent["risk"] if intent else "high",
+                "hour": services.workflow.hour(services.now()),
+            },
         )
         if not decision.allowed:
             denied = _call(tool, arguments, key, "denied", error=decision.reason or "no policy allows it")

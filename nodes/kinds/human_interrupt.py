@@ -224,7 +224,11 @@ def entitle(person: Principal | None, asked: Interrupt, state: State, services: 
         person,
         "approve",
         {"type": "Run", "id": state["run"]["id"], "requester": state["principal"]["id"]},
-        {"intent": intent["label"] if intent else "", "risk": intent["risk"] if intent else "high"},
+        {
+            "intent": intent["label"] if intent else "",
+            "risk": intent["risk"] if intent else "high",
+            "hour": services.workflow.hour(services.now()),
+        },
     )
     if not decision.allowed:
         raise RunError("SG610", f"policy does not let {person['id']} decide: {decision.reason or 'no rule allows it'}")

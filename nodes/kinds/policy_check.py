@@ -58,7 +58,7 @@ def _make(name: str, settings: PolicyCheck) -> Node:
                 "intent": intent["label"] if intent else "",
                 "risk": intent["risk"] if intent else "high",
                 "channel": request["channel"],
-                "hour": services.now().hour,
+                "hour": services.workflow.hour(services.now()),
                 "data_classes": found,
             },
         )

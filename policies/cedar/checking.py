@@ -16,6 +16,7 @@ from cedarpy import PolicySet, Schema
 
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.policies.cedar.sources import PolicyFile, PolicyText
+from sluicegate.policies.cedar.values import World, value_faults
 
 __all__ = ["Rule", "check"]
 
@@ -45,11 +46,17 @@ class Rule:
     """The actions its scope names; empty for every action."""
 
 
-def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], list[Problem]]:
-    """The policies in file order, and every problem with them. Only a list without errors may be used."""
+def check(
+    files: Sequence[PolicyFile], schema_text: str, world: World | None = None
+) -> tuple[list[Rule], list[Problem]]:
+    """The policies in file order, and every problem with them. Only a list without errors may be used.
+
+    `world` says what the workflow's requests may have, for the values that policies compare with.
+    """
     schema = Schema.from_str(schema_text)
     rules: list[Rule] = []
     problems: list[Problem] = []
+    sound: list[PolicyText] = []
     for file in files:
         problems += [
             Problem(
@@ -69,10 +76,12 @@ def check(files: Sequence[PolicyFile], schema_text: str) -> tuple[list[Rule], li
             problems += [*naming, *found_problems]
             if rule:
                 rules.append(rule)
+            if rule and not found_problems:
+                sound.append(policy)
             if rule and not found_problems and _never_applies(policy, schema):
                 message = f"policy {rule.id!r} can never apply: no request meets its conditions"
                 problems.append(Problem("SG201", message, policy.place, severity="warning"))
-    return rules, problems
+    return rules, problems + (value_faults(sound, world) if world else [])
 
 
 def _parses(text: str) -> str:

@@ -60,7 +60,7 @@ class Example(_Row):
     resource: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Type, id and attributes; without it the workflow itself."""
     context: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Differences from a low-risk request from the command line at noon, UTC."""
+    """Differences from a low-risk request from the command line at noon."""
     expect: Literal["allow", "deny"]
     rule: str = ""
     """The `@id` of a policy that must be among the deciding ones; ``default`` for the default deny."""

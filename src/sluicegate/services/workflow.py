@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sluicegate.state import Risk, State, Task
 
@@ -58,5 +60,11 @@ class WorkflowFacts:
     """Cache TTL in seconds; 0 disables caching."""
     semantic: Semantic | None = None
     """Semantic matching in the answer cache; None: off."""
+    time_zone: str = "UTC"
+    """The zone of `hour`."""
     ahead: Callable[[str, State], CallAhead | None] = _none_ahead
     """The tool call that a run in this state may come to after a node, before a person is asked again; None: none."""
+
+    def hour(self, now: datetime) -> int:
+        """The hour that policies see, 0 to 23."""
+        return now.astimezone(ZoneInfo(self.time_zone)).hour
