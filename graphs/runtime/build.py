@@ -132,7 +132,8 @@ def _step(
         visits = state["run"]["visits"]
         visit = visits.get(name, 0) + 1
         entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
-        with services.tracer.node(name, node.kind, observation, visit=visit) as span:
+        number = len(state.get("trail", ())) + 1
+        with services.tracer.node(name, node.kind, observation, visit=visit, step=number) as span:
             try:
                 update, cleaned = plain(await governed(run_node, entered, services))
                 after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]

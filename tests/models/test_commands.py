@@ -11,7 +11,12 @@ import pytest
 from sluicegate.errors import ModelError
 from sluicegate.models.embedded import weights
 from sluicegate.models.probes import probe_results as probe_results
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
+from sluicegate.observe.exporters.resend import push
+from tests.support import receiver
 from tests.support.ollama_server import MODELS, OllamaServer
+from tests.support.receiver import Receiver
+from tests.support.scenario import open_tracer
 
 # typer imports a name that its newest click announces to remove
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
@@ -89,6 +94,23 @@ def test_doctor_on_a_healthy_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(name in found["ollama"]["detail"] for name in MODELS)
     assert "OPENAI_API_KEY" in found["keys"]["detail"]
     assert SECRET not in json.dumps(found)
+
+
+def test_doctor_counts_the_runs_that_langfuse_lacks(monkeypatch: pytest.MonkeyPatch, own_home: Path) -> None:
+    own_home.mkdir()
+    store, tracer = open_tracer(own_home)
+    with tracer.run("r", workflow="w", input="hello"):
+        pass
+    tracer.close()
+    with Receiver() as server:
+        for name, value in (("PUBLIC_KEY", receiver.PUBLIC), ("SECRET_KEY", receiver.SECRET), ("BASE_URL", server.url)):
+            monkeypatch.setenv(f"LANGFUSE_{name}", value)
+        line = lines(status=0)["langfuse"]
+        assert line["detail"] == f"{server.url} lacks 1 of the week's runs"
+        assert line["hint"] == "Run `sluicegate trace push`"
+        push(store, [LangfuseSender(Keys(receiver.PUBLIC, receiver.SECRET, server.url))])
+        assert lines(status=0)["langfuse"]["state"] == "ok"
+    store.close()
 
 
 def test_doctor_without_weights_or_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -38,16 +38,18 @@ def remember(runs: list[tuple[float, str, float, str]], corrected: dict[int, str
     now = time.time_ns()
     begun, ended, scores = [], [], []
     for number, (days, intent, sure, request) in enumerate(runs):
-        info = RunInfo(f"run{number}", f"{number:032x}", "helpdesk", "1", "d", "", "", "", "", shadow=False)
+        info = RunInfo(
+            f"run{number}", f"{number:032x}", "helpdesk", "1", "d", "", "", "", "", shadow=False, request=request
+        )
         at = now - int(days * DAY)
-        begun.append((info, at, request))
+        begun.append((info, at))
         outcome = {"status": "answered", "intent": intent, "confidence": sure, "threshold": 0.5}
         ended.append((info, at + 10**9, 1000.0, outcome))
         if corrected and number in corrected:
             scores.append(
                 Score(f"s{number}", info.run_id, "correct_intent", corrected[number], "", now, source="feedback")
             )
-    store.write(Writes(begun, [], scores, ended))
+    store.write(Writes(begun=begun, scores=scores, ended=ended))
     store.close()
 
 

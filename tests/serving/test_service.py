@@ -348,8 +348,8 @@ def interrupted(desk: Service, runs: list[str], text: str) -> None:
     for run in runs:
         runner.begin(runner.opening(text, ANN, channel="api", run=run))
         facts = (workflow.name, workflow.version, workflow.digest, "", "ann", "", "")
-        begun.append((RunInfo(run, trace_id(run), *facts, shadow=False, metadata={"channel": "api"}), 1, text))
-    desk._store.write(Writes(begun, [], [], []))
+        begun.append((RunInfo(run, trace_id(run), *facts, False, metadata={"channel": "api"}, request=text), 1))
+    desk._store.write(Writes(begun=begun))
 
 
 async def test_interrupted_runs_are_resumed_side_by_side_and_no_more_than_may_run() -> None:

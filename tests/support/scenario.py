@@ -17,6 +17,7 @@ from tests.support.fakes import FakeModels, FakeRouter, services
 
 ANN: Principal = {"id": "ann", "roles": ["employee"], "groups": ["sales"], "clearance": "internal"}
 KEY = b"k" * 32
+TEXT = "How do I reset my password?"
 
 
 class Models(FakeModels):
@@ -50,7 +51,7 @@ def branch(to: str, condition: str = "", values: dict[str, Any] | None = None, s
     }
 
 
-async def first_stretch(tracer: RecordingTracer, run: str = "run-1", text: str = "How do I reset my password?") -> None:
+async def first_stretch(tracer: RecordingTracer, run: str = "run-1", text: str = TEXT) -> None:
     """From the request to the wait for a person."""
     given = traced(services(models=Models(), router=FakeRouter(confidence=0.83, threshold=0.71)), tracer)
     with tracer.run(
@@ -69,7 +70,17 @@ async def first_stretch(tracer: RecordingTracer, run: str = "run-1", text: str =
 
 async def last_stretch(tracer: RecordingTracer, run: str = "run-1", verdict: Any = "approve") -> None:
     """From the person's decision to the answer."""
-    with tracer.run(run, workflow="helpdesk", version="3", digest="d1gest", session="s-1", user="ann", resume=True):
+    with tracer.run(
+        run,
+        workflow="helpdesk",
+        version="3",
+        digest="d1gest",
+        session="s-1",
+        user="ann",
+        resume=True,
+        input=TEXT,
+        metadata={"channel": "api", "size": len(TEXT)},
+    ):
         approval: Approval = {
             "verdict": verdict,
             "by": "lea",

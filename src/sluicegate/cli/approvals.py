@@ -266,7 +266,7 @@ def _decide(
     decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text, arguments=changes))
     if intent:
         opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=person["id"])
-    opened.tracer.flush(5.0)
+    opened.tracer.hand_over()
     said = outcome_json(
         decided,
         all_llm_usd=opened.runner.all_llm_usd(decided.state),

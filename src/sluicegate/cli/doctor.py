@@ -4,7 +4,9 @@ import asyncio
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -243,4 +245,18 @@ def _langfuse() -> Line:
         return Line("langfuse", "warn", f"{keys.host} is not reachable: {state.reason}", "Check LANGFUSE_HOST")
     if warning := loses_scores(state):
         return Line("langfuse", "warn", warning)
+    if unsent := _unsent(keys.host):
+        return Line("langfuse", "warn", f"{keys.host} lacks {unsent} of the week's runs", "Run `sluicegate trace push`")
     return Line("langfuse", "ok", f"{keys.host}, version {state.words}")
+
+
+def _unsent(host: str) -> int:
+    """The runs of the last seven days that a Langfuse server has not confirmed."""
+    from sluicegate.home import home
+    from sluicegate.observe.tracing.store import Store
+
+    if not (home() / "store.sqlite").exists():
+        return 0
+    week_ago = time.time_ns() - 7 * 24 * 3600 * 10**9
+    with closing(Store(home() / "store.sqlite")) as store:
+        return len(store.undelivered(f"langfuse {host}", since_ns=week_ago))

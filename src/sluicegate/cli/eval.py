@@ -149,7 +149,7 @@ async def _run(
                     on_row=lambda _row, line=line, task=task: line.advance(task),
                 )
             finally:
-                opened.tracer.flush(5.0)
+                opened.tracer.hand_over()
                 shutil.rmtree(folder, ignore_errors=True)
         if variant == "workflow":
             before = kept.last(workflow.name, variant, (case.id for case in cases), other_than=under)

@@ -57,7 +57,7 @@ def replay(
     with progress() as line:
         task = line.add_task("runs", total=len(chosen))
         changes = asyncio.run(replay_runs(chosen, opened, documents=documents.value, tell=lambda _: line.advance(task)))
-    opened.tracer.flush(5.0)
+    opened.tracer.hand_over()
     if as_json:
         emit({"changes": [change.as_json() for change in changes], "summary": _summary(changes)})
     else:

@@ -135,7 +135,7 @@ async def run_all(
             if show:
                 print_outcome(said, screen=screen)
             line.advance(task)
-    opened.tracer.flush(5.0)
+    opened.tracer.hand_over()
     return outcomes
 
 

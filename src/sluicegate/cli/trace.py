@@ -275,7 +275,7 @@ def feedback(
         require_finite(name, value)
     tracer = RecordingTracer(store, configured_exporters(), Masking(_settings(row["digest"])))
     given = [tracer.feedback(row["run_id"], name, value, comment=comment, by=by) for name, value in scores]
-    tracer.close()
+    tracer.hand_over()
     if as_json:
         emit([{"id": each.id, "run": each.run_id, "name": each.name, "value": each.value} for each in given])
     else:

@@ -20,6 +20,10 @@ class Span(Protocol):
 
     def fail(self, message: str) -> None: ...
 
+    def warn(self, message: str) -> None:
+        """Mark something that a reader of the trace should notice and that is not a failure."""
+        ...
+
 
 class Tracer(Protocol):
     def node(

@@ -66,7 +66,8 @@ async def test_every_observation_carries_the_run(sent: tuple[Receiver, Receiver,
         assert "ann" not in said["user.id"]
         assert said["langfuse.environment"] == "staging"
         assert said["langfuse.release"] == "r1"
-        assert said["langfuse.version"] == "d1gest"
+        assert said["langfuse.version"] == "helpdesk 3 d1gest"
+        assert said["langfuse.trace.metadata.digest"] == "d1gest"
         assert {"workflow:helpdesk", "intent:password_reset", "risk:high"} <= set(said["langfuse.trace.tags"])
     assert "path:rag-slm" in sent[0].named("respond").attributes["langfuse.trace.tags"]
     for span in sent[1].spans:
@@ -81,14 +82,47 @@ async def test_request_and_metadata_are_on_the_root(sent: tuple[Receiver, Receiv
     root = sent[0].named("invoke_agent helpdesk")
     assert root.attributes["langfuse.observation.type"] == "agent"
     assert root.attributes["langfuse.observation.input"] == "How do I reset my password?"
-    assert root.attributes["langfuse.trace.metadata.channel"] == "api"
-    assert root.attributes["langfuse.trace.metadata.size"] == 27
-    assert meta(root, "status") == "waiting"
+    assert json.loads(root.attributes["langfuse.trace.metadata.request"]) == {"channel": "api", "size": 27}
+    assert META + "size" not in root.attributes
     assert meta(sent[0].named("invoke_agent helpdesk (resume)"), "status") == "answered"
     collected = sent[1].named("invoke_agent helpdesk").attributes
     assert collected["gen_ai.operation.name"] == "invoke_agent"
     assert collected["gen_ai.agent.name"] == "helpdesk"
     assert json.loads(collected["gen_ai.input.messages"])[0]["parts"][0]["content"] == "How do I reset my password?"
+
+
+async def test_a_resume_leaves_the_root_with_the_end_of_the_run(sent: tuple[Receiver, Receiver, Store]) -> None:
+    root, resume = sent[0].named("invoke_agent helpdesk"), sent[0].named("invoke_agent helpdesk (resume)")
+    assert meta(root, "status") == "answered"
+    assert root.attributes["langfuse.observation.input"] == "How do I reset my password?"
+    assert root.attributes["langfuse.observation.output"] == "Reset it in the portal [1]."
+    assert "path:rag-slm" in root.attributes["langfuse.trace.tags"]
+    assert root.end_ns >= resume.end_ns
+    # a collector would have it twice
+    assert sent[1].named("invoke_agent helpdesk").attributes["sluicegate.status"] == "waiting"
+    stored = next(span for span in sent[2].spans("run-1") if not span["parent"])
+    assert (stored["attributes"]["status"], stored["end_ns"]) == ("answered", root.end_ns)
+    for destination in (f"langfuse {sent[0].url}", f"otlp {sent[1].url}/v1/traces"):
+        assert sent[2].undelivered(destination) == []
+
+
+async def test_the_agent_graph_has_the_nodes_in_their_order(sent: tuple[Receiver, Receiver, Store]) -> None:
+    tagged = [span for span in sent[0].spans if META + "langgraph_node" in span.attributes]
+    assert all(meta(span, "langgraph_node") == span.name for span in tagged)
+    assert {"policy ask", "budget reserve", "gate→recall", "route"}.isdisjoint(span.name for span in tagged)
+    nodes = [span.name for span in sorted(tagged, key=lambda span: span.start_ns)]
+    assert nodes[:3] == ["classify", "gate", "recall"]
+
+
+async def test_every_node_has_input_and_output_and_no_event_has(sent: tuple[Receiver, Receiver, Store]) -> None:
+    sides = ("langfuse.observation.input", "langfuse.observation.output")
+    for span in sent[0].spans:
+        if META + "langgraph_node" in span.attributes:
+            assert all(span.attributes.get(side) for side in sides), span.name
+        elif span.attributes["langfuse.observation.type"] == "event":
+            assert not any(side in span.attributes for side in sides), span.name
+    check = json.loads(sent[0].named("check").attributes[sides[0]])
+    assert check == {"request": "How do I reset my password?", "draft": "Reset it in the portal [1]."}
 
 
 async def test_routing_decision(sent: tuple[Receiver, Receiver, Store]) -> None:
@@ -114,8 +148,12 @@ async def test_branch_decision_is_named_by_its_edge(sent: tuple[Receiver, Receiv
 
 
 async def test_model_call(sent: tuple[Receiver, Receiver, Store]) -> None:
-    call = sent[0].named("chat qwen3:1.7b")
+    call = sent[0].named("chat smollm2-135m")
     said = call.attributes
+    assert said["langfuse.observation.level"] == "WARNING"
+    assert said["langfuse.observation.status_message"] == (
+        "embedded:smollm2-135m answered for ollama:qwen3:1.7b is unreachable"
+    )
     assert said["langfuse.observation.type"] == "generation"
     assert said["langfuse.observation.model.name"] == "embedded:smollm2-135m", "what really answered"
     assert meta(call, "asked") == "ollama:qwen3:1.7b"
@@ -135,7 +173,7 @@ async def test_model_call(sent: tuple[Receiver, Receiver, Store]) -> None:
     assert collected["gen_ai.provider.name"] == "embedded"
     assert (collected["gen_ai.usage.input_tokens"], collected["gen_ai.usage.output_tokens"]) == (120, 9)
     assert collected["gen_ai.response.finish_reasons"] == ["stop"]
-    assert sent[0].named("embeddings all-minilm").attributes["langfuse.observation.type"] == "embedding"
+    assert sent[0].named("embeddings embedder").attributes["langfuse.observation.type"] == "embedding"
 
 
 async def test_retrieval(sent: tuple[Receiver, Receiver, Store]) -> None:

@@ -43,7 +43,8 @@ async def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path) -> 
     tracer.close(10_000)
     [report] = tracer.report()
     assert (report.sent, report.waiting) == (0, 0)
-    assert report.dropped == len(store.spans("run-1")) + len(store.scores("run-1"))
+    again = 1  # the root, by the resume
+    assert report.dropped == len(store.spans("run-1")) + len(store.scores("run-1")) + again
     assert "ConnectError" in report.reason
     assert store.run("run-1")["status"] == "answered"
     assert store.undelivered(f"langfuse {url}") == ["run-1"]
@@ -181,6 +182,7 @@ class Faulty:
     """A destination that takes no trace of some runs."""
 
     destination = "faulty"
+    overwrites = False
 
     def __init__(self, bad: set[str]) -> None:
         self.bad = bad
@@ -219,7 +221,7 @@ async def test_five_megabytes_are_cut_before_they_are_kept_or_sent(tmp_path: Pat
         assert tracer.flush(10)
         tracer.close()
         assert len(server.spans) == len(store.spans("run-1"))
-        sent = server.named("chat qwen3:1.7b").attributes["langfuse.observation.input"]
+        sent = server.named("chat smollm2-135m").attributes["langfuse.observation.input"]
         assert len(sent) < 33_000
         assert f"[cut: {len(text)} characters]" in sent
         assert store.run("run-1")["request"].endswith(f"[cut: {len(text)} characters]")
@@ -237,7 +239,7 @@ async def test_a_batch_that_is_too_large_is_sent_in_pieces(tmp_path: Path) -> No
         [report] = tracer.report()
         assert report.dropped == 0
         assert {span.span_id for span in server.spans} == {span["span_id"] for span in store.spans("run-1")}
-        question = server.named("chat qwen3:1.7b").attributes["langfuse.observation.input"]
+        question = server.named("chat smollm2-135m").attributes["langfuse.observation.input"]
         assert "[cut: too large for the server]" in question
         store.close()
 
@@ -313,11 +315,60 @@ class Stuck:
     """A sender whose server never takes anything."""
 
     destination = "stuck"
+    overwrites = False
 
     def send(self, traces: list[Trace]) -> Rejected | None:
         raise SendError("down", again=True)
 
     def close(self) -> None: ...
+
+
+async def test_a_command_that_ends_waits_for_no_server_that_takes_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver(held=threading.Event()) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer)
+        tracer.hand_over()
+        [report] = tracer.report()
+        assert (report.sent, report.dropped) == (0, len(store.spans("run-1")))
+        assert store.undelivered(report.destination) == ["run-1"]
+        [told] = caplog.messages
+        assert told.startswith(f"langfuse {server.url}: {report.dropped} observations and scores were not sent")
+        assert "sluicegate trace push" in told
+        assert server.held
+        server.held.set()
+        store.close()
+
+
+async def test_a_command_that_ends_sends_all_that_a_server_takes(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Receiver() as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url, batch=20))
+        for number in range(30):
+            await first_stretch(tracer, f"run-{number}")
+        tracer.hand_over()
+        [report] = tracer.report()
+        assert (report.dropped, caplog.messages) == (0, [])
+        assert store.undelivered(report.destination) == []
+        store.close()
+
+
+async def test_an_outage_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Receiver(status=500) as server:
+        store, tracer = open_tracer(tmp_path, langfuse(server.url))
+        await first_stretch(tracer)
+        for _ in range(4):
+            assert not tracer.flush(5)
+        assert [text.partition(":")[0] for text in caplog.messages] == ["langfuse http"]
+        assert "takes no traces (the server answered (500))" in caplog.messages[0]
+        server.status = 0
+        until(lambda: tracer.flush(1))
+        tracer.close()
+        assert len(caplog.messages) == 2
+        assert "takes traces again; 0 were dropped so far" in caplog.messages[1]
+        store.close()
 
 
 def test_runs_that_end_together_share_a_request() -> None:

@@ -95,6 +95,10 @@ async def test_a_run_with_a_wait_and_a_resume(own_home: Path) -> None:
     } <= nested  # fmt: skip
     resumed = next(span for span in spans if span["name"].endswith("(resume)"))
     assert resumed["parent"] == root_id(run)
+    by_node = {span["name"]: span["attributes"] for span in spans if "node" in span["attributes"]}
+    assert by_node["answer"]["models_allowed"] == {"fake:slm": ["yes"]}
+    assert not any(name == "policy use_model" for name in names.values())
+    assert [by_node[node]["step"] for node in ("classify", "answer", "approve", "respond")] == [1, 4, 6, 7]
     approve = [span for span in spans if span["name"] == "approve"]
     assert approve[0]["attributes"]["interrupted"] is True
     assert approve[1]["attributes"]["waited_s"] == 0.0, "the stand-in clock stands still"

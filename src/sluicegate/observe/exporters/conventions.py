@@ -7,13 +7,22 @@ into Langfuse's metadata. Values are strings, numbers, booleans or lists of stri
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any, TypeAlias, cast
 
-from sluicegate.observe.tracing.spans import Record, RunInfo
+from sluicegate.observe.tracing.spans import Record, RunInfo, Trace
 
-__all__ = ["Named", "langfuse_attributes", "langfuse_run", "otel_attributes", "otel_run"]
+__all__ = [
+    "Named",
+    "given_to_nodes",
+    "langfuse_attributes",
+    "langfuse_name",
+    "langfuse_run",
+    "otel_attributes",
+    "otel_run",
+]
 
 Value: TypeAlias = str | bool | int | float | list[str]
 Named: TypeAlias = dict[str, Value]
@@ -81,10 +90,10 @@ def langfuse_run(info: RunInfo) -> Named:
         "langfuse.trace.tags": info.tags,
         "langfuse.environment": info.environment,
         "langfuse.release": info.release,
-        "langfuse.version": info.digest,
+        "langfuse.version": f"{info.workflow} {info.version} {info.digest[:12]}",
         "langfuse.trace.metadata.run": info.run_id,
-        "langfuse.trace.metadata.workflow_version": info.version,
-        **{f"langfuse.trace.metadata.{key}": _metadata(value) for key, value in info.metadata.items()},
+        "langfuse.trace.metadata.digest": info.digest,
+        "langfuse.trace.metadata.request": _text(info.metadata),
     }
     if info.session:
         named["session.id"] = info.session
@@ -93,24 +102,74 @@ def langfuse_run(info: RunInfo) -> Named:
     return named
 
 
-def langfuse_attributes(record: Record) -> Named:
-    """One observation's own attributes."""
+def langfuse_name(record: Record) -> str:
+    """A model call is named by the model that answered; OpenTelemetry names it by the one asked for."""
+    if record.type in _OPERATIONS and "asked" in record.attributes and "model" in record.attributes:
+        return f"{_OPERATIONS[record.type]} {record.attributes['model'].partition(':')[2]}"
+    return record.name
+
+
+def langfuse_attributes(record: Record, before: Mapping[str, Any] | None = None) -> Named:
+    """One observation's own attributes; `before` is what its node was given (see `given_to_nodes`)."""
     said = record.attributes
     named: Named = {"langfuse.observation.type": record.type, "langfuse.observation.level": record.level}
     if record.message:
         named["langfuse.observation.status_message"] = record.message
-    given = _first(said, "input", "query", "arguments", "values")
-    if given is not None:
-        named["langfuse.observation.input"] = _text(given)
-    result = _first(said, "output", "documents", "result", "verdicts", "verdict", "tagged", "answer", "to")
-    if result is not None:
-        named["langfuse.observation.output"] = _text(result)
+    if "node" in said:
+        # with these two the agent graph has the nodes, in their order, and nothing else
+        named["langfuse.observation.metadata.langgraph_node"] = said["node"]
+        named["langfuse.observation.metadata.langgraph_step"] = said.get("step", 0)
+        if before:
+            named["langfuse.observation.input"] = _text(before)
+        # what has written nothing, as an end that replies, passes on what it was given
+        named |= _shown("output", said, _WRITTEN) or _shown("output", before or {}, ("draft", "request"))
+    elif record.type != "event":
+        # what an event holds is short, and under its metadata
+        named |= _shown("input", said, _INPUT) | _shown("output", said, _OUTPUT)
     if record.type in ("generation", "embedding"):
         named |= _langfuse_model(said)
     for key, value in said.items():
-        if value is not None and key not in ("input", "output", "query", "arguments", "result"):
+        if value is not None and key not in _SHOWN:
             named[f"langfuse.observation.metadata.{key}"] = _metadata(value)
     return named
+
+
+_SHOWN = frozenset(
+    {"input", "output", "query", "arguments", "result", "step"}
+    | {"run", "workflow", "version", "digest", "channel", "received_at", "size", "cleaned"}
+)
+"""What has another place than an observation's metadata: its input or output, or the trace."""
+_INPUT = ("input", "query", "arguments")
+_OUTPUT = ("output", "documents", "result", "verdicts", "verdict", "answer")
+_WRITTEN = (
+    "output", "documents", "tool_calls", "approval", "verdicts", "tagged", "arguments", "intent", "policy", "cache",
+)  # fmt: skip
+"""What a node writes, the most telling first."""
+_GIVEN = 1_000
+"""Characters of one text in what a node was given."""
+
+
+def _shown(side: str, said: Mapping[str, Any], keys: Sequence[str]) -> Named:
+    """The first of `keys` as an observation's input or output."""
+    found = next((said[key] for key in keys if said.get(key) is not None), None)
+    return {} if found is None else {f"langfuse.observation.{side}": _text(found)}
+
+
+def given_to_nodes(trace: Trace) -> dict[str, dict[str, Any]]:
+    """By the id of a node's observation: the request, and the draft that there was when the node began."""
+    given: dict[str, dict[str, Any]] = {}
+    before: dict[str, Any] = {"request": _cut(trace.info.request)} if trace.info.request else {}
+    for record in sorted(trace.records, key=attrgetter("start_ns")):
+        if "node" in record.attributes:
+            given[record.id] = before
+            if draft := record.attributes.get("output"):
+                before = {**before, "draft": _cut(draft)}
+    return given
+
+
+def _cut(text: str) -> str:
+    """The root and the step that wrote it have the whole text."""
+    return text if len(text) <= _GIVEN else f"{text[:_GIVEN]}…"
 
 
 def _langfuse_model(said: Mapping[str, Any]) -> Named:
@@ -189,10 +248,6 @@ def _messages(said: Mapping[str, Any]) -> Named:
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": message["role"], "parts": [{"type": "text", "content": message["content"]}]}
-
-
-def _first(said: Mapping[str, Any], *keys: str) -> Any:
-    return next((said[key] for key in keys if said.get(key) is not None), None)
 
 
 def _plain(value: Any) -> Value:

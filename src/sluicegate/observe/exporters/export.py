@@ -5,6 +5,7 @@ pauses while there is room, a refusing one is not. What is dropped is counted wi
 store notes only what a server confirmed, `trace push` finds and sends it later.
 """
 
+import logging
 import threading
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from sluicegate.observe.tracing.exporter import Confirm, ExporterReport
 from sluicegate.observe.tracing.spans import Record, Trace
 
 __all__ = ["QueuedExporter", "Rejected", "SendError", "Sender"]
+
+log = logging.getLogger(__name__)
 
 
 class SendError(Exception):
@@ -39,6 +42,8 @@ class Sender(Protocol):
     """The protocol of one destination; used from one thread at a time."""
 
     destination: str
+    overwrites: bool
+    """Whether an observation that is sent again takes the place of the first."""
 
     def send(self, traces: list[Trace]) -> Rejected | None:
         """Send synchronously, within some seconds. Raises `SendError`; sending must be idempotent."""
@@ -79,8 +84,18 @@ class QueuedExporter:
         self._changed = threading.Condition()
         self._hurry = False
         self._failures = 0
+        self._told = 0
+        self._failing = False
         self._closed = False
         self._thread: threading.Thread | None = None
+
+    @property
+    def destination(self) -> str:
+        return self._sender.destination
+
+    @property
+    def overwrites(self) -> bool:
+        return self._sender.overwrites
 
     def start(self, confirm: Confirm) -> None:
         self._confirm = confirm
@@ -117,6 +132,13 @@ class QueuedExporter:
                 self._drop(self._waiting, self._reason or "not sent in time")
                 self._waiting = 0
                 self._queue.clear()
+            if self._dropped > self._told:
+                self._told = self._dropped
+                log.warning(
+                    "%s: %d observations and scores were not sent (%s); they are in the local store, for `sluicegate "
+                    "trace push`",
+                    *(self.destination, self._dropped, self._reason),
+                )
             self._changed.notify_all()
         if self._thread is not None:
             # a request in progress may outlive the deadline; its thread is a daemon
@@ -168,6 +190,10 @@ class QueuedExporter:
             self._reason = reason
             self._failures += 1
             self._changed.notify_all()
+            if attempt and not self._failing:
+                # once an outage; a command that ends at the first failure says at its end what was not sent
+                self._failing = True
+                log.warning("%s takes no traces (%s): runs go on, it is tried again", self.destination, reason)
             if attempt + 1 == self._attempts and not self._closed:
                 self._drop(size, reason)
                 return True
@@ -203,6 +229,9 @@ class QueuedExporter:
         for trace in batch if refused is None else []:
             counts[trace.info.run_id] += _size(trace)
         with self._changed:
+            if self._failing:
+                self._failing = False
+                log.warning("%s takes traces again; %d were dropped so far", self.destination, self._dropped)
             self._sent += sum(map(_size, batch)) - (refused.count if refused else 0)
             self._reason = self._reason if self._dropped else ""
             if refused:

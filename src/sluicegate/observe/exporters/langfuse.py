@@ -15,7 +15,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
-from sluicegate.observe.exporters.conventions import langfuse_attributes, langfuse_run
+from sluicegate.observe.exporters.conventions import given_to_nodes, langfuse_attributes, langfuse_name, langfuse_run
 from sluicegate.observe.exporters.export import Rejected, SendError
 from sluicegate.observe.exporters.otlp import encode, post, rejected, request
 from sluicegate.observe.tracing.spans import Score, Trace
@@ -53,6 +53,8 @@ class Keys:
 class LangfuseSender:
     """Sends traces and scores to one project."""
 
+    overwrites = True
+
     def __init__(self, keys: Keys, *, timeout_s: float = 10.0) -> None:
         self.destination = f"langfuse {keys.host}"
         self._keys = keys
@@ -73,7 +75,13 @@ class LangfuseSender:
         with_records = [trace for trace in traces if trace.records]
         refused = None
         if with_records:
-            body = encode(with_records, langfuse_run, langfuse_attributes)
+            given = {key: before for trace in with_records for key, before in given_to_nodes(trace).items()}
+            body = encode(
+                with_records,
+                langfuse_run,
+                lambda record: langfuse_attributes(record, given.get(record.id)),
+                langfuse_name,
+            )
             # the header lets a server of version 4 show the spans at once
             headers = {"x-langfuse-ingestion-version": "4", "x-langfuse-public-key": self._keys.public}
             url = f"{self._keys.host}/api/public/otel/v1/traces"

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import version
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -26,6 +27,9 @@ __all__ = ["OtlpSender", "as_json", "encode", "post", "rejected", "request", "re
 
 class OtlpSender:
     """Sends to a collector. `endpoint` is the full URL of its traces."""
+
+    overwrites = False
+    """What is sent again stands there twice."""
 
     def __init__(
         self,
@@ -92,10 +96,13 @@ class OtlpSender:
 
 
 def encode(
-    traces: list[Trace], run_attributes: Callable[[RunInfo], Named], attributes: Callable[[Record], Named]
+    traces: list[Trace],
+    run_attributes: Callable[[RunInfo], Named],
+    attributes: Callable[[Record], Named],
+    name: Callable[[Record], str] = attrgetter("name"),
 ) -> bytes:
     """Traces as a serialised ``ExportTraceServiceRequest``."""
-    return message(traces, run_attributes, attributes).SerializeToString()
+    return message(traces, run_attributes, attributes, name).SerializeToString()
 
 
 def as_json(trace: Trace) -> dict[str, Any]:
@@ -114,7 +121,10 @@ def as_json(trace: Trace) -> dict[str, Any]:
 
 
 def message(
-    traces: list[Trace], run_attributes: Callable[[RunInfo], Named], attributes: Callable[[Record], Named]
+    traces: list[Trace],
+    run_attributes: Callable[[RunInfo], Named],
+    attributes: Callable[[Record], Named],
+    name: Callable[[Record], str] = attrgetter("name"),
 ) -> Any:
     """Traces as an ``ExportTraceServiceRequest``."""
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
@@ -140,7 +150,7 @@ def message(
             span.span_id = bytes.fromhex(record.id)
             if record.parent:
                 span.parent_span_id = bytes.fromhex(record.parent)
-            span.name = record.name
+            span.name = name(record)
             span.kind = Span.SPAN_KIND_CLIENT if record.type in _OUTGOING else Span.SPAN_KIND_INTERNAL
             span.start_time_unix_nano = record.start_ns
             span.end_time_unix_nano = record.end_ns

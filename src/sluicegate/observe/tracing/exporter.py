@@ -24,6 +24,14 @@ class ExporterReport:
 
 
 class Exporter(Protocol):
+    @property
+    def destination(self) -> str: ...
+
+    @property
+    def overwrites(self) -> bool:
+        """Whether an observation that is sent again takes the place of the first."""
+        ...
+
     def start(self, confirm: Confirm) -> None: ...
 
     def offer(self, trace: Trace) -> None:

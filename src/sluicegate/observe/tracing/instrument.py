@@ -98,6 +98,7 @@ class TracedModels(ModelStep):
                 span.set(usage=completion.usage)
             if completion.fallback:
                 span.set(fallback=completion.fallback)
+                span.warn(f"{completion.model} answered for {completion.fallback}")
             if completion.logprobs:
                 span.set(confidence=completion.mean_probability)
             return completion
@@ -110,6 +111,7 @@ class TracedModels(ModelStep):
             span.set(texts=len(request.texts), dimensions=dimensions, model=made.model, usd=made.usd)
             if made.fallback:
                 span.set(fallback=made.fallback)
+                span.warn(f"{made.model} answered for {made.fallback}")
             return made
 
 
@@ -143,14 +145,20 @@ class TracedPolicy:
     ) -> Decision:
         asked = {"action": action, "resource": f"{resource.get('type')}::{resource.get('id')}"}
         who = {"principal": principal["id"], "roles": principal["roles"], "clearance": principal["clearance"]}
-        with self._tracer.span(f"policy {action}", "guardrail", **asked, **who) as span:
-            decision = self._inner.decide(principal, action, resource, context)
-            span.set(
-                verdict="allow" if decision.allowed else "deny",
-                rules=list(decision.rules),
-                reason=decision.reason,
-                errors=list(decision.errors),
-            )
+        decision = self._inner.decide(principal, action, resource, context)
+        current = CURRENT.get()
+        if action == "use_model" and current is not None and decision.allowed and not decision.errors:
+            # asked before each call of a model and allowed as a rule: said of the step, not by an observation for each
+            allowed = current.attributes.get("models_allowed", {})
+            current.attributes["models_allowed"] = {**allowed, str(resource.get("id")): list(decision.rules)}
+            return decision
+        verdict = {
+            "verdict": "allow" if decision.allowed else "deny",
+            "rules": list(decision.rules),
+            "reason": decision.reason,
+            "errors": list(decision.errors),
+        }
+        with self._tracer.span(f"policy {action}", "guardrail", **asked, **who, **verdict):
             return decision
 
 

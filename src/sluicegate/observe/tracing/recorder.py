@@ -14,13 +14,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sluicegate.errors import SluicegateError
 from sluicegate.observe.tracing.exporter import Exporter, ExporterReport
 from sluicegate.observe.tracing.masking import SPOKEN
-from sluicegate.observe.tracing.spans import Observation, RunSegment, Score, Trace, new_id
+from sluicegate.observe.tracing.spans import Observation, Record, RunSegment, Score, Trace, new_id
 from sluicegate.observe.tracing.store import Store, Writes
 
 __all__ = ["Recorder"]
@@ -36,7 +37,6 @@ _KEPT = 20_000
 @dataclass(slots=True)
 class _Begin:
     segment: RunSegment
-    request: str
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class Recorder:
         self._store = store
         self._exporters = list(exporters)
         self._queue: deque[_Item] = deque()
-        self._unwritten = Writes([], [], [], [])
+        self._unwritten = Writes()
         self._held: dict[int, Trace] = {}
         self._scores: dict[int, list[Score]] = {}
         self._ready: list[Trace] = []
@@ -75,10 +75,10 @@ class Recorder:
     def score(self, segment: RunSegment, score: Score) -> None:
         self._queue.append((segment, score))
 
-    def begin(self, segment: RunSegment, request: str) -> None:
+    def begin(self, segment: RunSegment) -> None:
         if self._thread is None:
             self._start()
-        self._queue.append(_Begin(segment, request))
+        self._queue.append(_Begin(segment))
         # a store that fails here fails again at the end of the segment, where it is reported
         with contextlib.suppress(Exception):
             self._drain()
@@ -149,18 +149,18 @@ class Recorder:
             try:
                 if self._store is not None and self._unwritten.any():
                     self._store.write(self._unwritten)
-                self._unwritten = Writes([], [], [], [])
+                self._unwritten = Writes()
             except SluicegateError:
                 raise
             except Exception:
                 # no row of ours should do this; kept, it would spoil every later commit
-                self._unwritten = Writes([], [], [], [])
+                self._unwritten = Writes()
                 raise
             finally:
                 del self._unwritten.records[:-_KEPT]
                 for trace in ready:
                     for exporter in self._exporters:
-                        exporter.offer(trace)
+                        exporter.offer(_with_root(trace) if exporter.overwrites else trace)
 
     def _sort(self, item: _Item) -> None:
         writes = self._unwritten
@@ -170,7 +170,7 @@ class Recorder:
             self._hold(item.segment).records.append(item)
         elif isinstance(item, _Begin):
             segment = item.segment
-            writes.begun.append((segment.info, segment.wall_ns, segment.masking.payload(item.request)))
+            writes.begun.append((segment.info, segment.wall_ns))
         elif isinstance(item, _End):
             segment = item.segment
             outcome = dict(segment.outcome)
@@ -179,6 +179,10 @@ class Recorder:
                     outcome[key] = masked(outcome[key])
             writes.scores += self._scores.pop(id(segment), ())
             writes.ended.append((segment.info, item.at_ns, item.ms, outcome))
+            if segment.resumes and (root := self._root(segment, item.at_ns, outcome)):
+                overwriting = [exporter.destination for exporter in self._exporters if exporter.overwrites]
+                writes.roots.append((segment.info.run_id, root, overwriting))
+                self._hold(segment).root = root
             self._release(id(segment))
         else:
             segment, score = item
@@ -186,6 +190,19 @@ class Recorder:
             score = dataclasses.replace(score, comment=masked(score.comment))
             self._scores.setdefault(id(segment), []).append(score)
             self._hold(segment).scores.append(score)
+
+    def _root(self, segment: RunSegment, at_ns: int, outcome: Mapping[str, Any]) -> Record | None:
+        """The run's root with what a resume has made of it; None where nothing of the run is known."""
+        root = None
+        if self._store is not None:
+            with contextlib.suppress(SluicegateError):
+                root = self._store.root(segment.info.run_id)
+        if root is not None:
+            root.attributes |= outcome
+            root.end_ns = at_ns
+            failed = outcome.get("status") == "failed"
+            root.level, root.message = ("ERROR", outcome.get("error", "")) if failed else ("DEFAULT", "")
+        return root
 
     def _hold(self, segment: RunSegment) -> Trace:
         """Holds a segment's observations until its end; a long segment is sent in parts."""
@@ -206,6 +223,10 @@ class Recorder:
             # unnoted, the run is sent once more by the next push, which changes nothing at the destination
             with contextlib.suppress(SluicegateError, sqlite3.Error):
                 self._store.delivered(destination, counts)
+
+
+def _with_root(trace: Trace) -> Trace:
+    return trace if trace.root is None else Trace(trace.info, [*trace.records, trace.root], trace.scores)
 
 
 def _close_at_exit(reference: "weakref.ref[Recorder]") -> None:

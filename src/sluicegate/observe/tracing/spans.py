@@ -76,6 +76,8 @@ class RunInfo:
     tags: list[str] = field(default_factory=list[str])
     metadata: dict[str, Any] = field(default_factory=dict[str, Any])
     """The request's: channel, size, language."""
+    request: str = ""
+    """Its text, masked."""
 
 
 class Record:
@@ -134,13 +136,15 @@ class Score:
         return "CATEGORICAL" if isinstance(self.value, str) else "NUMERIC"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Trace:
     """A part of a run's trace on its way to an exporter."""
 
     info: RunInfo
     records: list[Record]
     scores: list[Score]
+    root: Record | None = None
+    """The run's root as a resume has left it, for destinations where it takes the place of the first."""
 
 
 class Sink(Protocol):
@@ -156,6 +160,7 @@ class RunSegment:
     info: RunInfo
     recorder: "Sink"
     masking: "Masking"
+    resumes: bool = False
     wall_ns: int = field(default_factory=time.time_ns)
     ticks_ns: int = field(default_factory=time.perf_counter_ns)
     outcome: dict[str, Any] = field(default_factory=dict[str, Any])

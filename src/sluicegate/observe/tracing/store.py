@@ -7,7 +7,7 @@ safe to use from any thread, and by several processes at once.
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,17 @@ class RunFilter:
 class Writes:
     """What one commit writes: begun runs, ended runs, records and scores, all masked."""
 
-    begun: list[tuple[RunInfo, int, str]]
-    """Run, start in Unix nanoseconds, request."""
-    records: list[tuple[str, Record]]
+    begun: list[tuple[RunInfo, int]] = field(default_factory=list[tuple[RunInfo, int]])
+    """Run and start in Unix nanoseconds."""
+    records: list[tuple[str, Record]] = field(default_factory=list[tuple[str, Record]])
     """Run id and record."""
-    scores: list[Score]
-    ended: list[tuple[RunInfo, int, float, Mapping[str, Any]]]
+    scores: list[Score] = field(default_factory=list[Score])
+    ended: list[tuple[RunInfo, int, float, Mapping[str, Any]]] = field(
+        default_factory=list[tuple[RunInfo, int, float, Mapping[str, Any]]]
+    )
     """Run, end in Unix nanoseconds, milliseconds of this segment, outcome."""
+    roots: list[tuple[str, Record, Sequence[str]]] = field(default_factory=list[tuple[str, Record, Sequence[str]]])
+    """Run id, its root as a resume has left it, and the destinations that will be sent it again."""
 
     def any(self) -> bool:
         return bool(self.begun or self.records or self.scores or self.ended)
@@ -85,15 +89,20 @@ class Store:
                 columns = ", ".join(["ended_ns = ?", "ms = ms + ?", "tags = ?", *(f"{key} = ?" for key in given)])
                 values = (end_ns, ms, to_json(info.tags), *given.values(), info.run_id)
                 connection.execute(f"UPDATE runs SET {columns} WHERE run_id = ?", values)  # noqa: S608
+            for run_id, root, destinations in writes.roots:
+                connection.execute(
+                    "UPDATE spans SET end_ns = ?, level = ?, message = ?, attributes = ? "
+                    "WHERE span_id = ? AND parent = ''",
+                    (root.end_ns, root.level, root.message, to_json(root.attributes), root.id),
+                )
+                # what has been confirmed of it is no longer what is there
+                connection.executemany(_CONFIRMED, [(each, run_id, -1) for each in destinations])
 
     def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
         """Note how many observations and scores of each run a destination has confirmed; `whole`: in all, not more."""
-        added = "excluded.records" if whole else "records + excluded.records"
+        rows = [(destination, run_id, count) for run_id, count in counts.items()]
         with self._lock, transaction(self._connection) as connection:
-            connection.executemany(
-                f"INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = {added}",  # noqa: S608
-                [(destination, run_id, count) for run_id, count in counts.items()],
-            )
+            connection.executemany(_CONFIRMED_WHOLE if whole else _CONFIRMED, rows)
 
     def undelivered(self, destination: str, *, since_ns: int = 0) -> list[str]:
         """The runs of which a destination has not confirmed every observation and score, oldest first."""
@@ -132,6 +141,11 @@ class Store:
         rows = self.query("SELECT * FROM spans WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
         return [row | {"attributes": json.loads(row["attributes"])} for row in rows]
 
+    def root(self, run_id: str) -> Record | None:
+        """A run's root; None when it is not known, as of a run that was killed before it first paused."""
+        rows = self.query("SELECT * FROM spans WHERE run_id = ? AND parent = ''", (run_id,))
+        return _record(rows[0] | {"attributes": json.loads(rows[0]["attributes"])}) if rows else None
+
     def decisions(self, run_id: str) -> list[dict[str, Any]]:
         rows = self.query("SELECT * FROM decisions WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
         return [
@@ -147,7 +161,7 @@ class Store:
         return [row | {"value": bool(row["value"])} if row["data_type"] == "BOOLEAN" else row for row in rows]
 
     def add_score(self, score: Score) -> None:
-        self.write(Writes([], [], [score], []))
+        self.write(Writes(scores=[score]))
 
     def usage(self, which: RunFilter | None = None) -> dict[str, Any]:
         """Totals over finished runs: runs and share per path, cost, cost with only the large model, calls avoided.
@@ -220,7 +234,7 @@ class Store:
             **{key: row[key] for key in _INFO}, shadow=bool(row["shadow"]), tags=row["tags"], metadata=row["metadata"]
         )
         spans = self.spans(row["run_id"])
-        records = [Record(**{_FIELDS.get(key, key): span[key] for key in _RECORD}) for span in spans]
+        records = [_record(span) for span in spans]
         scores = [
             Score(**{_FIELDS.get(key, key): score[key] for key in _SCORED}) for score in self.scores(row["run_id"])
         ]
@@ -244,7 +258,7 @@ class Store:
         return self.query("SELECT coalesce(max(seq), 0) AS seq FROM spans")[0]["seq"]
 
 
-_INFO = ("run_id", "trace_id", "workflow", "version", "digest", "session", "user", "environment", "release")
+_INFO = ("run_id", "trace_id", "workflow", "version", "digest", "session", "user", "environment", "release", "request")
 _RECORD = ("span_id", "parent", "name", "type", "attributes", "start_ns", "end_ns", "level", "message")
 _SCORED = ("score_id", "run_id", "name", "value", "comment", "at_ns", "observation", "source", "by")
 _FIELDS = {"span_id": "id", "score_id": "id"}
@@ -256,6 +270,8 @@ _BEGIN = (
 )
 _SPAN = "INSERT OR IGNORE INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SCORE = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CONFIRMED_WHOLE = "INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = excluded.records"
+_CONFIRMED = f"{_CONFIRMED_WHOLE} + records"
 
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False, separators=(",", ":"))
@@ -279,10 +295,18 @@ def _finite(value: Any) -> Any:
     return value
 
 
-def _begun_row(info: RunInfo, start_ns: int, request: str) -> tuple[Any, ...]:
+def _begun_row(info: RunInfo, start_ns: int) -> tuple[Any, ...]:
     return (
         *(info.run_id, info.trace_id, info.workflow, info.version, info.digest, info.user, info.session),
-        *(info.environment, info.release, info.shadow, start_ns, request, to_json(info.metadata), to_json(info.tags)),
+        *(
+            info.environment,
+            info.release,
+            info.shadow,
+            start_ns,
+            info.request,
+            to_json(info.metadata),
+            to_json(info.tags),
+        ),
     )
 
 
@@ -317,6 +341,10 @@ def _where(which: RunFilter) -> tuple[str, list[Any]]:
         terms.append("started_ns < ?")
         values.append(which.until_ns)
     return ("WHERE " + " AND ".join(terms) if terms else ""), values
+
+
+def _record(span: dict[str, Any]) -> Record:
+    return Record(**{_FIELDS.get(key, key): span[key] for key in _RECORD})
 
 
 def _decoded_run(row: dict[str, Any]) -> dict[str, Any]:

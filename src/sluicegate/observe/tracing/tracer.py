@@ -33,6 +33,9 @@ from sluicegate.state import Branch, State
 
 __all__ = ["RecordingTracer", "Status"]
 
+_PATIENCE_S = 1.0
+"""How long the end of a command waits for a destination that takes nothing."""
+
 
 class RecordingTracer:
     """Implements `services.Tracer`; one per process is enough, and it may be used from any thread or task.
@@ -79,13 +82,14 @@ class RecordingTracer:
             digest=digest,
             session=session,
             user=masking.user(user),
-            environment=environment or masking.settings.environment,
+            environment=_environment(environment or masking.settings.environment, shadow=shadow),
             release=release or masking.settings.release,
             shadow=shadow,
             tags=[f"workflow:{workflow}", *tags, *(["shadow"] if shadow else [])],
             metadata=masking.value(metadata or {}),
+            request=masking.payload(input),
         )
-        segment = RunSegment(info, self._recorder, masking)
+        segment = RunSegment(info, self._recorder, masking, resume)
         attributes: dict[str, Any] = {"run": run_id, "workflow": workflow, "version": version, "digest": digest}
         if input and not resume:
             attributes["input"] = input
@@ -93,7 +97,7 @@ class RecordingTracer:
         root = Observation(segment, name, "agent", root_id(run_id) if resume else "", attributes | info.metadata)
         if not resume:
             root.id = root_id(run_id)
-        self._recorder.begin(segment, input)
+        self._recorder.begin(segment)
         try:
             with root:
                 try:
@@ -184,6 +188,17 @@ class RecordingTracer:
         """Write and send everything recorded so far; False when the deadline came first. Never raises for a server."""
         return self._recorder.flush(deadline_s)
 
+    def hand_over(self) -> None:
+        """Close when a command ends: destinations get their traces for as long as they take some each second; what is
+        left is in the store, for `trace push`."""
+        waiting = self._waiting()
+        while not self.flush(_PATIENCE_S) and (left := self._waiting()) < waiting:
+            waiting = left
+        self.close(0.0)
+
+    def _waiting(self) -> int:
+        return sum(each.waiting for each in self.report())
+
     def close(self, deadline_s: float = 3.0) -> None:
         """Flush and stop the threads; what could not be sent stays in the store for `trace push`. The store is the
         caller's to close."""
@@ -192,6 +207,11 @@ class RecordingTracer:
     def report(self) -> list[ExporterReport]:
         """What each exporter has sent and dropped, and why."""
         return self._recorder.report()
+
+
+def _environment(name: str, *, shadow: bool) -> str:
+    """Runs whose answer nobody got are in one of their own. A name has 40 characters at most."""
+    return f"{name[:33]}-shadow" if shadow else name
 
 
 class _Nowhere:
