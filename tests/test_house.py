@@ -1,6 +1,7 @@
 """The house as the architecture page tells it: links, floors, imports, documents that are true."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -73,7 +74,7 @@ def test_no_room_is_too_wide() -> None:
 
 
 def test_every_room_says_what_it_is_for() -> None:
-    silent = [name for name, path in _modules().items() if not ast.get_docstring(ast.parse(path.read_bytes()))]
+    silent = [name for name, path in _modules().items() if not ast.get_docstring(_parsed(path))]
     assert silent == []
 
 
@@ -83,7 +84,7 @@ def test_a_class_name_has_one_meaning() -> None:
     for name, path in _modules().items():
         if name == "sluicegate.serving.http.messages":
             continue
-        for node in ast.parse(path.read_bytes()).body:
+        for node in _parsed(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_") and node.name not in SHARED_NAMES:
                 places.setdefault(node.name, []).append(name)
     assert {name: modules for name, modules in places.items() if len(modules) > 1} == {}
@@ -103,9 +104,14 @@ def _modules() -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def _parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_bytes())
+
+
 def _imports(path: Path, modules: dict[str, Path]) -> set[str]:
     named: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(_parsed(path)):
         if isinstance(node, ast.Import):
             named |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -126,7 +132,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
 def _third_parties(path: Path) -> set[str]:
     """The distributions that a module imports from, also by `fitting("…")`; of a namespace, those with the file."""
     named: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(_parsed(path)):
         match node:
             case ast.Import():
                 named |= {each.name for each in node.names}
@@ -162,7 +168,7 @@ def test_nothing_branches_on_the_code_of_an_error() -> None:
     branching = [
         f"{name}:{node.lineno}"
         for name, path in _modules().items()
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.Compare)
         and any(isinstance(side, ast.Attribute) and side.attr == "code" for side in (node.left, *node.comparators))
         and any(isinstance(each, ast.Constant) and isinstance(each.value, str) for each in ast.walk(node))
@@ -179,7 +185,7 @@ def test_an_error_that_is_caught_by_its_type_is_raised_as_it() -> None:
     untyped = [
         f"{name}:{node.lineno}: {typed[code]}"
         for name, path in _modules().items()
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("Error")
         for code in [each.value for each in node.args[:1] if isinstance(each, ast.Constant)]
         if code in typed
@@ -236,6 +242,7 @@ def test_example_yaml_in_the_readme_is_yaml() -> None:
         assert yaml.safe_load(block)
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Built from the checkout or from the sdist: the links to the folders at the top are files in both."""
     from hatchling.build import build_sdist, build_wheel
@@ -293,7 +300,7 @@ def test_no_test_stands_on_another() -> None:
         f"{path.relative_to(ROOT)}: {name}"
         for folder in ("tests", "benchmarks")
         for path in (ROOT / folder).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(_parsed(path))
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in ([node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names])
         if name.startswith("tests.") and name.rpartition(".")[2].startswith("test_")

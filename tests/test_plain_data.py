@@ -19,6 +19,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.integers(2**63 - 2, 2**
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(st.text(letters), inner), max_leaves=20)
 
 
+@pytest.mark.slow
 @given(values)
 @example([10**30, -(2**63), 2**63, float("nan"), float("-inf"), "\ud800", {"\udfff": 1}])
 def test_what_is_written_can_be_held_by_every_part_of_a_run(value: Any) -> None:
@@ -73,6 +74,7 @@ def branch(text: str, fields: Any) -> str:
     return decide(flow, node, BRANCHES, cast("Any", state))["to"]
 
 
+@pytest.mark.slow
 @given(values)
 @example(10**30)
 @example(float("nan"))

@@ -41,6 +41,7 @@ def test_every_public_name_is_there(face: str) -> None:
     assert [name for name in module.__all__ if getattr(module, name, None) is None] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line",
     ["from sluicegate import evals, routing, tasks", "from sluicegate.evals import champions"],

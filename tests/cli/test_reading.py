@@ -92,6 +92,7 @@ def ask(desk: Path) -> str:
     return outcome["run"]
 
 
+@pytest.mark.slow
 def test_who_may_not_read_sees_that_it_waits_and_why(desk: Path) -> None:
     run = ask(desk)
     for reader in ((), LEA):
@@ -148,6 +149,7 @@ def test_a_session_opens_for_who_may_read(desk: Path) -> None:
     assert opened.waiting["draft"] == f"{SECRET} [1]."
 
 
+@pytest.mark.slow
 def test_a_trace_is_shown_and_exported_without_what_its_reader_may_not_read(desk: Path, tmp_path: Path) -> None:
     run = ask(desk)
     said("approvals", "approve", run, *HEAD)

@@ -50,6 +50,7 @@ def test_links_to_sections_lead_to_one() -> None:
             assert anchor in sections[to], f"{name}: {target}#{anchor}"
 
 
+@pytest.mark.slow
 def test_every_benchmark_can_be_loaded() -> None:
     """In a process of its own: some set the environment."""
     names = sorted(path.stem for path in (ROOT / "benchmarks").glob("[a-z]*.py"))

@@ -12,6 +12,8 @@ import pytest
 
 from tests.support import ROOT
 
+pytestmark = pytest.mark.slow
+
 RECOVERY = "sluicegate.serving.recovery:Recovery"
 RUNNER = "sluicegate.graphs.runtime.run:Runner"
 APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"

@@ -53,6 +53,7 @@ def remember(runs: list[tuple[float, str, float, str]], corrected: dict[int, str
     store.close()
 
 
+@pytest.mark.slow
 def test_drift_of_recorded_runs(tmp_path: Path) -> None:
     before = [(20.0, ["printing", "wifi_network"][i % 2], 0.9 - i % 10 / 100, "x") for i in range(80)]
     after = [(2.0, ["printing", "out_of_scope"][i % 2], 0.6 - i % 10 / 100, "x") for i in range(80)]

@@ -136,6 +136,7 @@ def flow(tmp_path: Path) -> Path:
     return tmp_path / "copy" / "workflow.yaml"
 
 
+@pytest.mark.slow
 async def test_nothing_is_opened_for_who_may_not_decide_and_what_was_opened_is_closed(flow: Path) -> None:
     text = flow.read_text()
     runs: list[str] = []
@@ -177,6 +178,7 @@ async def test_nothing_is_opened_for_who_may_not_decide_and_what_was_opened_is_c
         assert len(counting.opened) == opened
 
 
+@pytest.mark.slow
 async def test_a_version_in_use_is_not_closed(flow: Path) -> None:
     text = flow.read_text()
     digests: list[str] = []

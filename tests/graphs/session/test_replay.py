@@ -108,6 +108,7 @@ async def test_a_replay_does_not_ask_the_cache() -> None:
     assert cache.kept == kept
 
 
+@pytest.mark.slow
 async def test_a_waiting_run_is_compared_as_waiting() -> None:
     outcome, _ = await production("hr_confidential")
     assert outcome.waiting

@@ -79,6 +79,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=6), JSON, max_size=4))
 def test_any_data_becomes_canonical_data(value: dict[str, Any]) -> None:
     data = plain(value)

@@ -67,6 +67,7 @@ PARTS = st.fixed_dictionaries(
 )
 
 
+@pytest.mark.slow
 @given(PARTS, PARTS)
 def test_keys_are_equal_only_for_equal_parts(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert (answer_key(request="q", **one) == answer_key(request="q", **other)) == (one == other)

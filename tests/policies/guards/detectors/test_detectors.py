@@ -123,6 +123,7 @@ def test_names_are_found_by_a_model(tmp_path: Path) -> None:
     assert found("pii", text, **settings) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_model_for_another_spacy_is_refused(tmp_path: Path) -> None:
