@@ -74,6 +74,8 @@ class Source:
     """The bytes of these files, as they were read."""
     base: "Source | None" = None
     """What this one overlays."""
+    unread: str = ""
+    """Why the file could not be read; empty when it was."""
 
     def place(self, pointer: Pointer, *, of_key: bool = False) -> Place:
         """The place of the value at `pointer` (or of its key), or of the nearest existing part around it."""
@@ -139,9 +141,11 @@ def read(path: Path, *, plain_keys: frozenset[str] = frozenset()) -> Source:
         if isinstance(error, IsADirectoryError):
             inside = path / "workflow.yaml"
             why, hint = "it is a folder", f"Name the file: {inside}" if inside.is_file() else "Name a workflow file"
-        return Source(path, problems=(Problem("SG101", f"cannot read {path}: {why}", Place(name, 1, 1), hint=hint),))
+        unread = f"cannot read {path}: {why}"
+        return Source(path, problems=(Problem("SG101", unread, Place(name, 1, 1), hint=hint),), unread=unread)
     except ValueError as error:
-        return Source(path, problems=(Problem("SG101", f"cannot read {path!r}: {error}"),))
+        unread = f"cannot read {path!r}: {error}"
+        return Source(path, problems=(Problem("SG101", unread),), unread=unread)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -10,9 +10,9 @@ from pydantic import BaseModel
 
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.files import line_and_column
+from sluicegate.graphs.config.inputs.resolved import ResolvedPrompt
 from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.config.references import called
-from sluicegate.graphs.config.resolved import ResolvedPrompt
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.call_tool import CallTool
