@@ -1,0 +1,1 @@
+"""What the guard `grounded` compares: words, numbers, days, units, and what reverses or limits a statement."""

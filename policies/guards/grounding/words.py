@@ -1,0 +1,66 @@
+"""A sentence as the words that are compared: folded, in one form of their inflection, without citation markers."""
+
+import functools
+import threading
+from typing import Any
+
+import regex
+
+from sluicegate.policies.guards.detectors.prose import stem as english_stem
+from sluicegate.policies.guards.grounding.lexicon import WITHOUT_SPACES, folded
+
+__all__ = ["plain", "shared_start", "stem", "tokens"]
+
+_MARKER = regex.compile(r"\[\d[\d,;\s–-]*\]")
+_DIGITS = r"(?<!\p{L})\d+(?:[.,:/⁄]\d+)*|\d+"
+_SPACED = regex.compile(rf"{_DIGITS}|[%$€£¥₹₽]|[\p{{L}}\p{{M}}]+(?:'[\p{{L}}\p{{M}}]+)*")
+# Han signs one by one, for words are not marked; kana by runs, for an ending is one
+_UNSPACED = regex.compile(rf"{_DIGITS}|[%$€£¥]|\p{{Han}}|\p{{Hiragana}}+|[\p{{Katakana}}ー]+|[\p{{L}}\p{{M}}]+")
+_ELIDED = regex.compile(r"^(?:[cdjlmnst]|qu|dell|all|nell|dall|sull|un)'(?=.{2})")
+_PARTICLE = regex.compile(
+    r"(?<=..)(?:에서는|에서|에게|으로는|으로|부터|까지|에는|이나|하고|은|는|이|가|을|를|에|의|로|와|과|도|만)$"
+)
+_ALGORITHMS = {
+    "ar": "arabic", "de": "german", "es": "spanish", "fr": "french", "hi": "hindi", "it": "italian", "nl": "dutch",
+    "pl": "polish", "pt": "portuguese", "ru": "russian", "tr": "turkish",
+}  # fmt: skip
+_LOCK = threading.Lock()
+"""A stemmer works on itself."""
+
+
+@functools.lru_cache(maxsize=4096)
+def plain(text: str) -> str:
+    """The text folded, with the digits of every script as 0 to 9 and without citation markers."""
+    bare = folded(_MARKER.sub(" ", text))
+    return "".join(str(int(c)) if c.isdecimal() else c for c in bare)
+
+
+def tokens(text: str, language: str) -> list[str]:
+    """The words and numbers of a `plain` text, in order."""
+    found: list[str] = (_UNSPACED if language in WITHOUT_SPACES else _SPACED).findall(text)
+    return [_ELIDED.sub("", word) for word in found] if language in ("fr", "it") else found
+
+
+@functools.lru_cache(maxsize=16384)
+def stem(word: str, language: str) -> str:
+    """One form for a word's inflections; crude, but the same on both sides."""
+    if language == "en":
+        return english_stem(word.removesuffix("'s"))
+    if language == "ko":
+        return _PARTICLE.sub("", word)
+    if language not in _ALGORITHMS:
+        return word
+    with _LOCK:
+        return _stemmer(language).stemWord(word)
+
+
+def shared_start(one: str, other: str) -> int:
+    """How many letters two words have in common from their first on."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+@functools.cache
+def _stemmer(language: str) -> Any:
+    import snowballstemmer
+
+    return snowballstemmer.stemmer(_ALGORITHMS[language])
