@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["FILE", "LANGUAGES", "WITHOUT_SPACES", "Lexicon", "folded", "lexicon"]
+__all__ = ["FILE", "LANGUAGES", "WITHOUT_SPACES", "LanguageLexicon", "folded", "lexicon"]
 
 FILE = Path(__file__).with_name("lexicon.json.gz")
 LANGUAGES = ("ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pl", "pt", "ru", "tr", "zh")
@@ -26,7 +26,7 @@ _LETTERS = str.maketrans({"أ": "ا", "إ": "ا", "آ": "ا", "ى": "ي", "ё": 
 
 
 @dataclass(frozen=True, slots=True)
-class Lexicon:
+class LanguageLexicon:
     numbers: Mapping[str, float]
     """Values by their folded spelling, cardinal or ordinal; words are separated by one space."""
     terms: Mapping[str, str]
@@ -49,7 +49,7 @@ def _every() -> dict[str, dict[str, dict[str, float]]]:
 
 
 @functools.cache
-def lexicon(language: str) -> Lexicon:
+def lexicon(language: str) -> LanguageLexicon:
     """The lexicon of one of `LANGUAGES`."""
     one = _every()[language]
-    return Lexicon(one["numbers"], one["terms"], frozenset(one["function_words"]))  # pyright: ignore
+    return LanguageLexicon(one["numbers"], one["terms"], frozenset(one["function_words"]))  # pyright: ignore
