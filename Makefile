@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -45,6 +45,10 @@ fast:
 
 configs:
 	$(RUN) sluicegate check configs
+
+# the words that the guard grounded knows, from ICU and CLDR; needs libicu-dev
+lexicon: install
+	$(UV) run --with PyICU --with babel --with stopwordsiso --with num2words --with "spacy>=3.8,<4" python benchmarks/lexicon.py
 
 # --- what is measured ---
 

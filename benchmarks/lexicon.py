@@ -1,6 +1,6 @@
 """Writes the lexicon of the guard `grounded`: number words, days, months, units and function words of its languages.
 
-    uv run --with PyICU --with babel --with stopwordsiso --with num2words python benchmarks/lexicon.py
+    make lexicon
 
 Everything comes from kept resources: the rules of ICU for spelling numbers out and the calendars, units and currencies
 of CLDR (Unicode-3.0), the stop words on which stopwords-iso and spaCy (both MIT) agree, and the Polish ordinals of
