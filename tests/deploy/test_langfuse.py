@@ -32,9 +32,44 @@ def test_every_image_is_pinned_and_every_service_is_watched() -> None:
         )
 
 
-def test_only_the_web_port_is_published_and_on_this_machine_by_default() -> None:
+def test_only_pages_and_files_are_published_and_on_this_machine_by_default() -> None:
     published = {name: service["ports"] for name, service in compose()["services"].items() if "ports" in service}
-    assert published == {"web": ["${LANGFUSE_BIND:-127.0.0.1}:3000:3000"]}
+    assert published == {
+        "web": ["${LANGFUSE_BIND:-127.0.0.1}:3000:3000"],
+        "minio": ["${LANGFUSE_BIND:-127.0.0.1}:9090:9000"],
+    }
+
+
+UPSTREAM = {
+    "langfuse": "4.16.0",
+    "clickhouse": "25.12",
+    "redis": "7",
+    "postgres": "17",
+    "worker": {"NEXTAUTH_URL", "SALT", "ENCRYPTION_KEY", "DATABASE_URL", "REDIS_AUTH", "CLICKHOUSE_MIGRATION_URL"},
+    "buckets": ("EVENT_UPLOAD", "MEDIA_UPLOAD", "BATCH_EXPORT"),
+}
+"""What the release's own docker-compose.yml says (langfuse/langfuse, tag v4.16.0)."""
+
+
+def test_it_agrees_with_the_compose_file_of_the_release() -> None:
+    services = compose()["services"]
+    tags = {name: service["image"].split(":", 1)[1] for name, service in services.items()}
+    assert tags["web"] == tags["worker"] == f"${{LANGFUSE_VERSION:-{UPSTREAM['langfuse']}}}"
+    assert tags["clickhouse"] == UPSTREAM["clickhouse"], "migration 0039 needs it"
+    for name in ("redis", "postgres"):
+        assert tags[name].split(".")[0] == UPSTREAM[name]
+    for name in ("web", "worker"):
+        environment = services[name]["environment"]
+        assert set(environment) >= UPSTREAM["worker"], name
+        for bucket in UPSTREAM["buckets"]:
+            parts = ("BUCKET", "REGION", "ENDPOINT", "ACCESS_KEY_ID", "SECRET_ACCESS_KEY", "FORCE_PATH_STYLE", "PREFIX")
+            assert {f"LANGFUSE_S3_{bucket}_{part}" for part in parts} <= set(environment), (name, bucket)
+        assert environment["LANGFUSE_S3_BATCH_EXPORT_ENABLED"] == "true"
+    # what a browser follows must be reachable by it, what a container follows by that
+    files = "${LANGFUSE_FILES_URL:-http://localhost:9090}"
+    assert services["web"]["environment"]["LANGFUSE_S3_MEDIA_UPLOAD_ENDPOINT"] == files
+    assert services["worker"]["environment"]["LANGFUSE_S3_MEDIA_UPLOAD_ENDPOINT"] == "http://minio:9000"
+    assert services["worker"]["environment"]["LANGFUSE_S3_BATCH_EXPORT_EXTERNAL_ENDPOINT"] == files
 
 
 def test_the_script_makes_every_secret_once(tmp_path: Path) -> None:
