@@ -125,14 +125,16 @@ class Runner:
         """
         if run and await self.call(self._state, run) is not None:
             return await self.resume(run)
-        state = self.opening(raw, asker, channel=channel, run=run)
-        return await self.run_segment(state["run"]["id"], state, state, session=session)
+        state = self.opening(raw, asker, channel=channel, run=run, session=session)
+        return await self.run_segment(state["run"]["id"], state, state)
 
-    def opening(self, raw: str | bytes, asker: Principal, *, channel: str = "cli", run: str = "") -> State:
+    def opening(
+        self, raw: str | bytes, asker: Principal, *, channel: str = "cli", run: str = "", session: str = ""
+    ) -> State:
         """The state that a new run begins with. Raises `RunError` SG601, SG602."""
         run = run or intake.new_run_id()
         facts, now = self.services.workflow, self.services.now()
-        return {
+        state: State = {
             "request": intake.request(raw, channel=channel, id=run, received_at=now),
             "principal": asker,
             "run": {
@@ -148,6 +150,9 @@ class Runner:
             "trail": [],
             "tool_calls": [],
         }
+        if session:
+            state["run"]["conversation"] = session
+        return state
 
     def begin(self, state: State) -> None:
         """Write a run down that is before its first node: from now on it is found, and `resume` starts it."""
@@ -161,7 +166,7 @@ class Runner:
         other._migrates = digest
         return other
 
-    async def resume(self, run: str, *, session: str = "") -> Outcome:
+    async def resume(self, run: str) -> Outcome:
         """Start a run that was written down, resume one that a crash interrupted, or show where it is.
 
         Raises `RunError` SG603, SG604.
@@ -180,7 +185,7 @@ class Runner:
         if not ahead:
             return Outcome(run, state, 0.0)
         # a trace that a crash ended before the first step has no beginning yet
-        return await self.run_segment(run, None, state, session=session, begins=not state.get("trail"))
+        return await self.run_segment(run, None, state, begins=not state.get("trail"))
 
     async def recover(self, run: str) -> Outcome:
         """Resume a run that is recorded as running. One whose process was killed between its last checkpoint and its
@@ -279,7 +284,6 @@ class Runner:
         given: Any,
         state: State,
         *,
-        session: str = "",
         begins: bool | None = None,
         pause: Pause | None = None,
     ) -> Outcome:
@@ -294,7 +298,7 @@ class Runner:
         started = time.perf_counter()
         resumed = given is not state if begins is None else not begins
         async with hold(self._approvals.place, state):
-            with self._traced(state, resume=resumed, session=session):
+            with self._traced(state, resume=resumed):
                 try:
                     # "sync": a step's checkpoint is written before the next step starts; a crash repeats one node
                     result = await self.graph.ainvoke(
@@ -314,14 +318,14 @@ class Runner:
                 self._finish(after, waiting)
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
 
-    def _traced(self, state: State, *, resume: bool, session: str = "") -> "AbstractContextManager[Any]":
+    def _traced(self, state: State, *, resume: bool) -> "AbstractContextManager[Any]":
         facts = self.services.workflow
         return self.tracer.run(
             state["run"]["id"],
             workflow=facts.name,
             version=facts.version,
             digest=facts.digest,
-            session=session,
+            session=state["run"].get("conversation", ""),
             user=state["principal"]["id"],
             shadow=self.shadow,
             resume=resume,

@@ -291,6 +291,8 @@ class Run(TypedDict):
     shadow: bool
     session: NotRequired[str]
     """Only in runs made for stepping: ``started``, or the id of the run it was forked from."""
+    conversation: NotRequired[str]
+    """The session that its caller named, which its trace belongs to."""
 
 
 class Given(TypedDict):

@@ -66,11 +66,11 @@ def counter(running: int) -> Service:
 
 async def drive(service: Service, point: str) -> None:
     """Have four pieces of work accepted: one waits for a person, one is at work, two wait for their turns."""
-    waits = await service.ask("access please", ANN, request_id="waits")
+    waits = await service.ask("access please", ANN, request_id="waits", session="waits-talk")
     note("accepted", "waits")
-    held = await service.accept("hold on", ANN, request_id="held")
+    held = await service.accept("hold on", ANN, request_id="held", session="held-talk")
     note("accepted", "held")
-    queued = await service.accept("How?", ANN, request_id="queued")
+    queued = await service.accept("How?", ANN, request_id="queued", session="queued-talk")
     note("accepted", "queued")
     decision = await service.accept_decision(waits.run, "approve", LEAD)
     note("accepted", "decision")
@@ -113,7 +113,7 @@ async def taken_up() -> dict[str, Any]:
             # what had not been written down was not accepted either
             with nullcontext() if name in accepted else suppress(NotFoundError):
                 outcome, row = await service.find(run, ANN)
-                found[name] = [outcome.status if outcome else "", row["status"]]
+                found[name] = [outcome.status if outcome else "", row["status"], row["session"]]
         # a retry is the same run
         again = {name: (await service.ask(text, ANN, request_id=name)).run for name, text in RETRIED.items()}
     with open_database(place(), APPROVALS).reading() as execute:

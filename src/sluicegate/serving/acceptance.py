@@ -106,7 +106,7 @@ class Acceptance:
             written.set_result(None)
             async with turns, self.versions.using(state["run"]["digest"]) as opened:
                 with telling(asked.on_step):
-                    outcome = await self._resumed(opened.runner, run, session=asked.session)
+                    outcome = await self._resumed(opened.runner, run)
         if known:
             outcome = self.reader.timed(outcome)
         # a retry of a finished request is not a second request
@@ -118,7 +118,9 @@ class Acceptance:
         """The state that a new run begins with, on disk; None when another service has the run."""
         digest = self.versions.serving.workflow.digest
         async with self.versions.using(digest) as opened:
-            state = opened.runner.opening(asked.text, asked.asker, channel=asked.channel, run=run)
+            state = opened.runner.opening(
+                asked.text, asked.asker, channel=asked.channel, run=run, session=asked.session
+            )
             if not await asyncio.to_thread(self.recovery.accept, run, self.versions.name, digest):
                 return None
             # one that was killed may have come as far as this
@@ -166,12 +168,12 @@ class Acceptance:
             self.finished(outcome)
             return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, by))
 
-    async def _resumed(self, runner: Runner, run: str, *, session: str = "") -> Outcome:
+    async def _resumed(self, runner: Runner, run: str) -> Outcome:
         """Work on an accepted run until it ends or waits; where it is cut short, others take it up."""
         try:
             while True:
                 try:
-                    outcome = await runner.resume(run, session=session)
+                    outcome = await runner.resume(run)
                     break
                 except RunBusy:
                     # another service of this home or server is at it
