@@ -4,14 +4,14 @@ A draft says what its sources say. So whoever is shown it, decides on it or expo
 every source, by the same policies that filtered them for the requester.
 """
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from sluicegate.errors import RetrievalError
 from sluicegate.services import Services
-from sluicegate.state import DocumentRef, Principal, State
+from sluicegate.state import NOBODY, DocumentRef, Principal, State
 
-__all__ = ["NOBODY", "sources", "unreadable", "why_withheld"]
-
-NOBODY = "nobody"
-"""The id of a reader who does not say who they are: they read what all may."""
+__all__ = ["named", "sources", "unreadable", "why_withheld"]
 
 
 def sources(state: State) -> list[DocumentRef]:
@@ -31,6 +31,19 @@ def sources(state: State) -> list[DocumentRef]:
 
 def retrieved(state: State) -> list[DocumentRef]:
     return [*state.get("earlier_documents", []), *state.get("documents", [])]
+
+
+def named(attributes: Iterable[Mapping[str, Any]]) -> list[DocumentRef]:
+    """Every passage that the attributes of observations name, by its id, version and, where it is known, content."""
+    found: dict[tuple[str, str, str], DocumentRef] = {}
+    for one in attributes:
+        for document in one.get("documents", ()):
+            key = (document["id"], document["version"], document.get("hash", ""))
+            found[key] = {
+                "id": key[0], "version": key[1], "title": "", "source": "", "score": 0.0, "span": [0, 0],
+                "hash": key[2],
+            }  # fmt: skip
+    return [*found.values()]
 
 
 def unreadable(state: State, reader: Principal, services: Services) -> list[DocumentRef]:

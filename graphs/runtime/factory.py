@@ -24,6 +24,7 @@ from sluicegate.models.chain import ModelSet
 from sluicegate.models.embedded.weights import pipeline
 from sluicegate.nodes.model_governance import ModelsOfStep
 from sluicegate.nodes.prompts import PromptSet
+from sluicegate.nodes.sources import named
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.tracing.instrument import TracedModels, traced
 from sluicegate.observe.tracing.store import Store
@@ -37,11 +38,21 @@ from sluicegate.policies.guards.vault import MemoryVault, SparingVault
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Confidence, EmbeddingRequest, Models, Router, Semantic, Services, WorkflowFacts
+from sluicegate.services import (
+    Confidence,
+    EmbeddingRequest,
+    Models,
+    Retriever,
+    Router,
+    Semantic,
+    Services,
+    WorkflowFacts,
+)
 from sluicegate.storage.database import place
 
 if TYPE_CHECKING:
     from sluicegate.observe.auditor import Auditor
+    from sluicegate.observe.tracing.spans import Trace
     from sluicegate.observe.tracing.tracer import RecordingTracer
     from sluicegate.routing.intent.router import EmbedNow
 
@@ -120,12 +131,15 @@ def _assembled(
         if prompt.warning:
             log.warning("%s", prompt.warning)
     models = models or ModelSet(config.models)
-    if tracer is None:
-        tracer = part(_tracer(workflow, part(Store(home() / "store.sqlite"))))
-    keep(workflow, present=not (dry or shadow))
     switch = KillSwitch()
     policy = CedarEngine(resolved.policies, schema=resolved.schema, switch=switch)
     reading = ReadFilters(policy)
+    knowledge = folder / "indexes" / workflow.name
+    if tracer is None:
+        # one of its own, which outlives the run's: what ends a run may still be on its way when that is closed
+        asked_abroad = part(LanceRetriever(knowledge, config.indexes, models, readable=reading.readable))
+        tracer = part(_tracer(workflow, part(Store(home() / "store.sqlite")), asked_abroad))
+    keep(workflow, present=not (dry or shadow))
     asked = ModelsOfStep(TracedModels(models, tracer))
     # a run without effects writes neither to the audit log nor to the store of personal data
     auditor = None if dry or shadow else part(_auditor(workflow, policy.digest))
@@ -145,9 +159,7 @@ def _assembled(
         models=models,
         router=_router(workflow, asked),
         policy=policy,
-        retriever=part(
-            LanceRetriever(folder / "indexes" / workflow.name, config.indexes, asked, readable=reading.readable)
-        ),
+        retriever=part(LanceRetriever(knowledge, config.indexes, asked, readable=reading.readable)),
         guards=GuardSet(
             config.guards,
             review=reviewer(asked),
@@ -205,12 +217,20 @@ def _auditor(workflow: Workflow, policy_set: str) -> "Auditor":
     return auditor
 
 
-def _tracer(workflow: Workflow, store: Store) -> "RecordingTracer":
+def _tracer(workflow: Workflow, store: Store, retriever: Retriever) -> "RecordingTracer":
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.tracer import RecordingTracer
 
-    return RecordingTracer(store, configured_exporters(), Masking(workflow.config.tracing))
+    settings = workflow.config.tracing
+
+    def withheld(trace: "Trace") -> bool:
+        """Whether those who read where traces are sent may not read a document of the run, in whatever segment."""
+        spans = (span["attributes"] for span in store.spans(trace.info.run_id))
+        documents = named([*spans, *(record.attributes for record in trace.records)])
+        return bool(documents) and len(retriever.readable(documents, settings.readers.principal)) < len(documents)
+
+    return RecordingTracer(store, configured_exporters(withheld), Masking(settings))
 
 
 def _router(workflow: Workflow, models: Models) -> Router:

@@ -7,7 +7,7 @@ A `Runner` is one workflow with its services. All that must last is in the check
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
@@ -358,6 +358,14 @@ class Runner:
         """Why `reader` is not shown what this run has drafted; empty when policy lets them read every source of it."""
         unread = unreadable(state, reader, self.services)
         return why_withheld(reader, len(unread), len(sources(state))) if unread else ""
+
+    def read_by(self, outcome: Outcome, reader: Principal) -> Outcome:
+        """An outcome as `reader` may know of it, who need not be the one that it was made for."""
+        why = "" if outcome.state["principal"] == reader else self.withheld(outcome.state, reader)
+        if not why:
+            return outcome
+        waiting = outcome.waiting and self.readable(outcome.waiting, outcome.state, reader)
+        return replace(outcome, withheld=why, waiting=waiting)
 
     async def _clean(self, run: str) -> None:
         """Put placeholders where this run's checkpoints still hold what was redacted later: the request as it came in,

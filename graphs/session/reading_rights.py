@@ -12,7 +12,10 @@ from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.versions import kept
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
-from sluicegate.nodes.sources import why_withheld
+from sluicegate.nodes.sources import named, why_withheld
+from sluicegate.observe.tracing.settings import TraceReaders
+from sluicegate.observe.tracing.spans import Trace
+from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.readable import ReadFilters
 from sluicegate.retrieval.lance import LanceRetriever
@@ -27,39 +30,38 @@ class ReadingRights:
     """The rights in the runs of one home; each version is read once."""
 
     def __init__(self) -> None:
-        self._versions: dict[str, _Read] = {}
+        self._versions: dict[str, tuple[_Read, Principal]] = {}
 
     def withheld(self, run: Mapping[str, Any], spans: Sequence[Mapping[str, Any]], reader: Principal) -> str:
         """Why `reader` is not shown the texts of a run, a row of the store; empty when they are."""
-        documents = _documents(spans)
+        documents = named(span["attributes"] for span in spans)
         if not documents:
             return ""
         try:
-            readable = self._reading(run["digest"])(documents, reader)
+            readable = self._version(run["digest"])[0](documents, reader)
         except SluicegateError:
             readable = []
         unread = len([one for one in documents if one not in readable])
         return why_withheld(reader, unread, len(documents)) if unread else ""
 
-    def _reading(self, digest: str) -> _Read:
+    def abroad(self, store: Store) -> Callable[[Trace], bool]:
+        """A function that says whether the texts of a run are not for those who read where its traces are sent."""
+
+        def withheld(trace: Trace) -> bool:
+            try:
+                reader = self._version(trace.info.digest)[1]
+            except SluicegateError:
+                reader = TraceReaders().principal
+            return bool(self.withheld({"digest": trace.info.digest}, store.spans(trace.info.run_id), reader))
+
+        return withheld
+
+    def _version(self, digest: str) -> tuple[_Read, Principal]:
         if digest not in self._versions:
             workflow = load(kept(digest))
             resolved, config = workflow.resolved, workflow.config
             filters = ReadFilters(CedarEngine(resolved.policies, schema=resolved.schema))
             folder = home() / "indexes" / workflow.name
             retriever = LanceRetriever(folder, config.indexes, ModelSet(config.models), readable=filters.readable)
-            self._versions[digest] = retriever.readable
+            self._versions[digest] = retriever.readable, config.tracing.readers.principal
         return self._versions[digest]
-
-
-def _documents(spans: Sequence[Mapping[str, Any]]) -> list[DocumentRef]:
-    """Every passage that the observations name, by their id, version and, where it is known, content."""
-    found: dict[tuple[str, str, str], DocumentRef] = {}
-    for span in spans:
-        for one in span["attributes"].get("documents", ()):
-            key = (one["id"], one["version"], one.get("hash", ""))
-            found[key] = {
-                "id": one["id"], "version": one["version"], "title": "", "source": "", "score": 0.0, "span": [0, 0],
-                "hash": one.get("hash", ""),
-            }  # fmt: skip
-    return [*found.values()]

@@ -47,6 +47,8 @@ class ReplayChange:
     withheld: Sequence[str]
     """Ids of recorded documents that this version does not let the requester read; they were withheld."""
     differences: Sequence[Difference]
+    unread: str = ""
+    """Why its reader is not shown the answers and the documents of either; empty when they are."""
 
     @property
     def changed(self) -> bool:
@@ -57,6 +59,8 @@ class ReplayChange:
         return {**dataclasses.asdict(self), "changed": self.changed}
 
 
+_READ = ("answer", "documents")
+"""The facts that say what the sources say."""
 _NOT_A_CHANGE = frozenset({"workflow", "usd", "tokens", "threshold"})
 
 
@@ -79,9 +83,11 @@ async def replay(
     opened: Opened,
     *,
     documents: Documents = "same",
+    reader: Principal | None = None,
     tell: Callable[[ReplayChange], None] = lambda _: None,
 ) -> list[ReplayChange]:
-    """Replay the requests of recorded runs on `opened`, in order; `tell` is called with each result.
+    """Replay the requests of recorded runs on `opened`, in order; `tell` is called with each result. A `reader` is
+    shown the words of those runs, recorded or replayed, all of whose sources policy lets them read.
 
     Raises `RunError` SG603 for a run that is not recorded, before any is replayed, SG611 when `opened` would have
     effects, and what nodes raise.
@@ -97,6 +103,15 @@ async def replay(
         waits = state["run"]["status"] == "running"
         before = facts(RunSummary.of(state, status="waiting" if waits else None))
         after = facts(outcome.summary)
+        differences, why = facts_differ(before, after), ""
+        if reader:
+            both = [await opened.runner.call(opened.runner.withheld, each, reader) for each in (state, outcome.state)]
+            why = next(filter(None, both), "")
+        if why:
+            before, after = ({**side, **dict.fromkeys(_READ)} for side in (before, after))
+            hidden = [each.field for each in differences if each.field in _READ]
+            differences = [each for each in differences if each.field not in _READ]
+            differences += [Difference(field, "withheld", "withheld") for field in hidden]
         done = ReplayChange(
             run=run,
             replayed=outcome.run,
@@ -104,8 +119,9 @@ async def replay(
             before=before,
             after=after,
             documents=serving.served,
-            withheld=serving.withheld,
-            differences=facts_differ(before, after),
+            withheld=[] if why else serving.withheld,
+            differences=differences,
+            unread=why,
         )
         changes.append(done)
         tell(done)

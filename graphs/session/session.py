@@ -21,7 +21,7 @@ and never writes it.
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sluicegate.errors import ConfigError, NotWaitingError, Problem, RunError, nearest
 from sluicegate.graphs.config.overlays import variant
@@ -35,10 +35,9 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import facts
 from sluicegate.graphs.session.edit import edited
 from sluicegate.graphs.session.view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
-from sluicegate.nodes.sources import NOBODY
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Cached, Neighbour, Question, Services
-from sluicegate.state import State
+from sluicegate.state import NOBODY, Principal, State
 
 if TYPE_CHECKING:
     from langgraph.types import StateSnapshot
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Session"]
 
 Change = Callable[[Services], Services]
+Person: TypeAlias = str | Principal
 
 
 class Session:
@@ -102,11 +102,11 @@ class Session:
     ) -> "Session":
         """A run of this home by its id, a session's own or one from production, on the version it began with.
 
-        With `as_`, only what policy lets this person see (action ``see_trace``). Whoever opens a run that is not a
-        session's own must also be allowed to read every source of its draft (``read_document``); without `as_`, all
-        must be. `config` names the workflow's file when it has moved and no copy was kept. Raises `RunError` SG603 (no
-        such run), SG604 (its version is gone), SG606 (corrupt), SG610 (not yours to see), SG612 (the store is of a
-        newer version).
+        With `as_`, only what policy lets this person see (action ``see_trace``). Whoever opens a run must also be
+        allowed to read every source of its draft (``read_document``); without `as_`, all must be.
+        `config` names the workflow's file when it has moved and no copy was kept. Raises `RunError` SG603 (no such
+        run), SG604 (its version is gone), SG606 (corrupt), SG610 (not yours to see), SG612 (the store is of a newer
+        version).
         """
         state = recorded(run)
         mine, dry = "session" in state["run"], state["run"]["shadow"]
@@ -124,7 +124,7 @@ class Session:
                 f"run {run} is of version {state['run']['digest'][:12]}, this file is {opened.workflow.digest[:12]}",
                 hint="Omit config to open it on its own version, then fork(config=…)",
             )
-        if not mine and (why := opened.runner.withheld(state, person)):
+        if why := opened.runner.withheld(state, person):
             raise RunError("SG610", why, hint="" if as_ else "Say who reads: as_=…, role=…, group=…, clearance=…")
         return cls(opened, run, change=change, mine=mine, begun=bool(state.get("trail")))
 
@@ -211,38 +211,39 @@ class Session:
     async def arun(self, until: str | None = None) -> "Session":
         return await elsewhere(self._go(until))
 
-    def approve(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
-        """Approve the waiting run, as a person whom the policies allow; stops after that node.
+    def approve(self, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
+        """Approve the waiting run, as a person whom the policies allow; stops after that node. `as_` is their id, with
+        `role`, or the whole person, whose groups and clearance count too.
 
         Raises `RunError` SG605 (nothing waits), SG610 (this person may not decide).
         """
         return wait_for(self._decide("approve", as_, role, reason))
 
-    async def aapprove(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+    async def aapprove(self, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("approve", as_, role, reason))
 
-    def reject(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+    def reject(self, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         """Like `approve`, but rejects."""
         return wait_for(self._decide("reject", as_, role, reason))
 
-    async def areject(self, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+    async def areject(self, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("reject", as_, role, reason))
 
-    def edit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+    def edit_draft(self, text: str, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         """Like `approve`, but sends `text` instead of the draft."""
         return wait_for(self._decide("edit", as_, role, reason, text))
 
-    async def aedit_draft(self, text: str, *, as_: str, role: str | Sequence[str] = (), reason: str = "") -> Step:
+    async def aedit_draft(self, text: str, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("edit", as_, role, reason, text))
 
     def edit_arguments(
-        self, arguments: Mapping[str, Any], *, as_: str, role: str | Sequence[str] = (), reason: str = ""
+        self, arguments: Mapping[str, Any], *, as_: Person, role: str | Sequence[str] = (), reason: str = ""
     ) -> Step:
         """Like `approve`, but changes arguments of the tool call that waits; None takes one out."""
         return wait_for(self._decide("edit", as_, role, reason, arguments=arguments))
 
     async def aedit_arguments(
-        self, arguments: Mapping[str, Any], *, as_: str, role: str | Sequence[str] = (), reason: str = ""
+        self, arguments: Mapping[str, Any], *, as_: Person, role: str | Sequence[str] = (), reason: str = ""
     ) -> Step:
         return await elsewhere(self._decide("edit", as_, role, reason, arguments=arguments))
 
@@ -364,7 +365,7 @@ class Session:
     async def _decide(
         self,
         verdict: str,
-        as_: str,
+        as_: Person,
         role: str | Sequence[str],
         reason: str,
         text: str = "",
@@ -375,7 +376,7 @@ class Session:
         if not self._mine:
             await self._opened.runner.call(self._make_mine)
             await self._run_segment(Pause(after="*"))  # the copy interrupts again
-        person = intake.principal(as_, _listed(role))
+        person = intake.principal(as_, _listed(role)) if isinstance(as_, str) else as_
         await self._opened.runner.decide(
             self._run, verdict, person, reason=reason, text=text, arguments=arguments, pause=Pause(after="*")
         )

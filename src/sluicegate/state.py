@@ -9,6 +9,7 @@ import operator
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 __all__ = [
+    "NOBODY",
     "Answer",
     "Approval",
     "Branch",
@@ -38,6 +39,9 @@ __all__ = [
     "ToolCall",
     "TrailEntry",
 ]
+
+NOBODY = "nobody"
+"""The id of a reader who does not say who they are: they read what all may."""
 
 Risk = Literal["low", "medium", "high"]
 Clearance = Literal["public", "internal", "confidential", "restricted"]

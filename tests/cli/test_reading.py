@@ -1,6 +1,7 @@
 """Nobody reads what they may not: a draft is for those who may read every source of it, wherever it is shown."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ from typer.testing import CliRunner
 from sluicegate import Service
 from sluicegate.cli import app
 from sluicegate.errors import RunError
+from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.session.session import Session
 from tests.support.fakes import FakeModels, FakeRouter
+from tests.support.receiver import PUBLIC, Receiver
+from tests.support.receiver import SECRET as KEY
 from tests.support.stand import NoShadow, served
 
 WORKFLOW = """
@@ -176,3 +180,114 @@ def test_a_trace_is_shown_and_exported_without_what_its_reader_may_not_read(desk
         told = result.stdout + (page.read_text(encoding="utf-8") if page.exists() else "")
         assert SECRET in told, way
         page.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def destinations(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Receiver, Receiver]]:
+    """Langfuse and an OTLP collector."""
+    with Receiver() as langfuse, Receiver() as collector:
+        monkeypatch.setenv("LANGFUSE_PUBLIC_KEY", PUBLIC)
+        monkeypatch.setenv("LANGFUSE_SECRET_KEY", KEY)
+        monkeypatch.setenv("LANGFUSE_HOST", langfuse.url)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        yield langfuse, collector
+
+
+def received(server: Receiver) -> str:
+    return repr((server.spans, server.scores))
+
+
+def test_where_traces_are_sent_nobody_reads_what_its_readers_may_not(
+    desk: Path, destinations: tuple[Receiver, Receiver]
+) -> None:
+    run = ask(desk)
+    said("approvals", "approve", run, *HEAD, "--reason", SECRET)
+    said("trace", "feedback", run, "--score", "thumb=true", "--comment", SECRET)
+    for _ in range(2):
+        for server in destinations:
+            assert {span.name for span in server.spans} > {"retrieval kb", "draft", "approve", "facts→draft"}
+            assert not [hidden for hidden in HIDDEN if hidden in received(server)]
+            server.spans.clear()
+        # what is sent again is sent in the same way
+        assert said("trace", "push", "--again")[0]["failures"] == {}
+
+
+def test_readers_that_may_read_it_all_are_sent_it_all(desk: Path, destinations: tuple[Receiver, Receiver]) -> None:
+    readers = "tracing: {readers: {roles: [hr], clearance: confidential}}\nstart: classify"
+    desk.write_text(desk.read_text().replace("start: classify", readers))
+    run = ask(desk)
+    said("approvals", "approve", run, *HEAD)
+    for _ in range(2):
+        for server in destinations:
+            assert SECRET in received(server)
+            server.spans.clear()
+        said("trace", "push", "--again")
+
+
+def test_a_session_decision_is_made_by_the_whole_person(desk: Path) -> None:
+    session = Session.start(desk, "What does Bob earn?", as_="ann", role="hr", clearance="confidential").run()
+    with pytest.raises(RunError, match="may not decide"):
+        session.approve(as_="hedy", role=["lead", "hr"])
+    hedy = principal("hedy", ["lead", "hr"], ["board"], "confidential")
+    assert session.approve(as_=hedy).entry
+    assert session.state["approval"]["by"] == "hedy"
+    # a session's own run is read by no one else either, nor is a copy of it
+    for run in (session.run_id, session.fork(at="approve").run_id):
+        for reader in ({}, {"as_": "olga", "role": "operator"}):
+            with pytest.raises(RunError, match="passages that this rests on"):
+                Session.open(run, **reader)
+
+
+def test_step_decides_with_the_clearance_that_is_given(desk: Path) -> None:
+    def stepped(decider: str) -> Result:
+        keys, asker = "r\na fine\nq\n", ("--as", "ann", "--role", "hr", "--clearance", "confidential")
+        return CliRunner().invoke(app, ["step", str(desk), "What?", *asker, "--decider", decider], input=keys)
+
+    assert "answered" not in stepped("hedy:lead").stdout
+    desk.write_text(desk.read_text().replace("approvers: role:lead", "approvers: role:hr"))
+    assert "may not decide" in str(stepped("hedy:hr").exception)
+    assert stepped("hedy:hr:confidential").exit_code == 0
+    assert "an approver" in str(stepped("hedy:hr:secret").exception)
+
+
+def test_a_replay_shows_the_words_to_who_may_read_them(desk: Path) -> None:
+    run = ask(desk)
+    said("approvals", "approve", run, *HEAD)
+    desk.write_text(desk.read_text().replace("version: 1", "version: 2"))
+    reader = ("--as", "hedy", "--role", "auditor", "--role", "hr", "--clearance", "confidential")
+    for way in ((), ("--json",)):
+        for who in ((), ("--as", "olga", "--role", "operator")):
+            shown = command("replay", run, "--with", str(desk), *who, *way).stdout
+            assert "passages that this rests on" in shown
+            assert not [hidden for hidden in HIDDEN if hidden in shown]
+    assert SECRET in command("replay", run, "--with", str(desk), *reader, "--json").stdout
+
+
+def test_who_resumes_anothers_run_is_not_shown_it(desk: Path) -> None:
+    run = ask(desk)
+    said("approvals", "approve", run, *HEAD)
+    for way in ((), ("--json",)):
+        shown = command("run", str(desk), "x", "--run", run, *LEA, *way).stdout
+        assert "passages that this rests on" in shown
+        assert not [hidden for hidden in HIDDEN if hidden in shown]
+    assert SECRET in command("run", str(desk), "x", "--run", run, *ASKER).stdout
+
+
+def test_an_evaluation_is_sent_without_them(
+    desk: Path, tmp_path: Path, destinations: tuple[Receiver, Receiver]
+) -> None:
+    text = desk.read_text().replace("risk: high", "risk: low")
+    checked = '{when: "checks.failed", go: refuse}, {otherwise: respond}'
+    text = text.replace("then: approve", f"then: [{checked}]")
+    start, end = text.index("  approve:"), text.index("  respond:")
+    desk.write_text(text[:start] + text[end:])
+    asker = {"id": "ann", "roles": ["hr"], "clearance": "confidential"}
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text(json.dumps({"text": "What does Bob earn?", "intent": "question", "principal": asker}))
+    found = command("eval", str(desk), str(cases), "--langfuse", "--json")
+    assert found.exit_code == 0, found.output or found.exception
+    langfuse, collector = destinations
+    assert [item["input"] for item in langfuse.items] == ["What does Bob earn?"]
+    told = repr((langfuse.spans, langfuse.items, langfuse.run_items, langfuse.scores, collector.spans))
+    assert "experiment" in told
+    assert not [hidden for hidden in HIDDEN if hidden in told]

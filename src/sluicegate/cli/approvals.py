@@ -264,6 +264,8 @@ def _decide(
         raise typer.BadParameter(f"must be one of {', '.join(labels)}", param_hint="--intent")
     changes = _changes(opened, run, arguments or ())
     decided = asyncio.run(opened.runner.decide(run, verdict, person, reason=reason, text=text, arguments=changes))
+    # what was found after the decision may be none of theirs
+    decided = opened.runner.read_by(decided, person)
     if intent:
         opened.tracer.feedback(run, "correct_intent", intent, comment=reason, by=person["id"])
     opened.tracer.hand_over()
@@ -309,7 +311,7 @@ def _changes(opened: "Opened", run: str, arguments: Sequence[str]) -> dict[str, 
 
 def _person(user: str, role: list[str] | None, group: list[str] | None, clearance: Any) -> "Principal":
     from sluicegate.graphs.runtime.intake import principal
-    from sluicegate.nodes.sources import NOBODY
+    from sluicegate.state import NOBODY
 
     return principal(user or NOBODY, role, group, clearance)
 

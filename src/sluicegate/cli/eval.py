@@ -191,16 +191,28 @@ def _sent(report: "Report", cases: "list[Case]", wanted: bool | None) -> dict[st
 
 
 def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
-    """The evaluation as an experiment on a dataset named by workflow and file."""
+    """The evaluation as an experiment on a dataset named by workflow and file, without the answers that those who read
+    traces there may not read."""
+    from sluicegate.errors import NotFoundError
+    from sluicegate.graphs.session.reading_rights import ReadingRights
     from sluicegate.observe.exporters.experiments import Evaluated, send_experiment
+    from sluicegate.observe.tracing.store import Store
 
-    rows = {row.case: row for row in report.own}
+    rows, store = {row.case: row for row in report.own}, Store()
+    withheld = ReadingRights().abroad(store)
+
+    def answer(row: "Row") -> str:
+        try:
+            return "" if withheld(store.trace(row.run)) else row.answer
+        except NotFoundError:  # its trace was pruned, so nobody can tell what it rests on
+            return ""
+
     items = [
         Evaluated(
             id=case.id,
             input=case.text,
             expected=case.expected,
-            output={"status": rows[case.id].status, "path": rows[case.id].path, "answer": rows[case.id].answer},
+            output={"status": rows[case.id].status, "path": rows[case.id].path, "answer": answer(rows[case.id])},
             scores=dict(rows[case.id].metrics),
             run=rows[case.id].run,
         )

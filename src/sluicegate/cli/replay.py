@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,6 +40,10 @@ def replay(
     limit: Annotated[int, typer.Option(min=1, help="With --since: at most this many, newest first.")] = 50,
     asker: Annotated[str, typer.Option("--as", help="Only runs that policy lets this user see; by default all.")] = "",
     role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
+    group: Annotated[list[str] | None, typer.Option(help="Group of that user (repeatable).")] = None,
+    clearance: Annotated[
+        Literal["public", "internal", "confidential", "restricted"], typer.Option(help="Clearance of that user.")
+    ] = "internal",
     as_json: AsJson = False,
 ) -> None:
     """Replay recorded requests on another version and print what would have changed.
@@ -47,16 +51,20 @@ def replay(
     The only outside effect is model calls: tools with effects are simulated, and the runs are marked as shadow
     runs. The recorded runs are not changed.
     """
+    from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.session.replay import open_for_replay
     from sluicegate.graphs.session.replay import replay as replay_runs
+    from sluicegate.state import NOBODY
 
     if not runs and not since:
         raise typer.BadParameter("give run ids, or --since", param_hint="RUN")
     opened = open_for_replay(config)
     chosen = _chosen(opened, runs or [], since, limit, asker, role or [])
+    reader = principal(asker or NOBODY, role, group, clearance)
     with progress() as line:
         task = line.add_task("runs", total=len(chosen))
-        changes = asyncio.run(replay_runs(chosen, opened, documents=documents.value, tell=lambda _: line.advance(task)))
+        work = replay_runs(chosen, opened, documents=documents.value, reader=reader, tell=lambda _: line.advance(task))
+        changes = asyncio.run(work)
     opened.tracer.hand_over()
     if as_json:
         emit({"changes": [change.as_json() for change in changes], "summary": _summary(changes)})
@@ -122,6 +130,8 @@ def _print(changes: "Sequence[ReplayChange]", opened: "Opened") -> None:
                 table.add_row(
                     each.field, f"[dim]{escape(plain(each.before, 200))}[/dim]", "→", escape(plain(each.after, 200))
                 )
+        if change.unread:
+            table.add_row("not shown", "", "", escape(change.unread))
         if change.withheld:
             table.add_row("withheld", "", "", escape(", ".join(change.withheld)) + " [dim](denied by policy)[/dim]")
         table.add_row("time", f"[dim]{change.before['ms']:.0f} ms[/dim]", "→", f"{change.after['ms']:.0f} ms")

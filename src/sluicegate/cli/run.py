@@ -126,6 +126,8 @@ async def run_all(
                 outcomes.append({**_FAILED, "error": {"code": error.code, "message": error.message}})
                 continue
             runner = opened.runner
+            # what is resumed may be another's
+            outcome = await runner.call(runner.read_by, outcome, asker)
             said = outcome_json(
                 outcome,
                 all_llm_usd=runner.all_llm_usd(outcome.state),

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
@@ -14,11 +14,13 @@ if TYPE_CHECKING:
 
     from sluicegate.graphs.session.session import Session
     from sluicegate.graphs.session.view import Step
+    from sluicegate.state import Principal
 
 __all__ = ["app"]
 
 app = typer.Typer(help="Step through a run, node by node.")
 
+CLEARANCES = ("public", "internal", "confidential", "restricted")
 _KEYS = (
     "Enter step · r run to the end · u NODE run until NODE · b [NODE] back · s state · t trail · f fork · "
     "a approve · x reject · q quit"
@@ -33,7 +35,13 @@ def step(
         str, typer.Option("--as", help="User id of the requester, or of the reader of a recorded run.")
     ] = "",
     role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
-    decider: Annotated[str, typer.Option(help="Approver for the keys a and x, as NAME:ROLE.")] = "",
+    group: Annotated[list[str] | None, typer.Option(help="Group of that user (repeatable).")] = None,
+    clearance: Annotated[
+        Literal["public", "internal", "confidential", "restricted"], typer.Option(help="Clearance of that user.")
+    ] = "internal",
+    decider: Annotated[
+        str, typer.Option(help="Approver for the keys a and x, as NAME:ROLE or NAME:ROLE:CLEARANCE.")
+    ] = "",
     auto: Annotated[bool, typer.Option("--auto", help="Run to the end without prompting.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Simulate tools that have effects.")] = False,
     as_json: AsJson = False,
@@ -48,11 +56,12 @@ def step(
     if Path(config).is_file() or Path(config).suffix in {".yaml", ".yml"}:
         if not request:
             raise typer.BadParameter("missing request text", param_hint="REQUEST")
-        session = Session.start(config, request, as_=user or "me", role=role or ["employee"], channel="cli", dry=dry)
+        who: dict[str, Any] = {"as_": user or "me", "role": role or ["employee"]}
+        session = Session.start(config, request, **who, group=group or [], clearance=clearance, channel="cli", dry=dry)
     elif request:
         raise typer.BadParameter("do not give a request when opening a recorded run", param_hint="REQUEST")
     else:
-        session = Session.open(config, as_=user, role=role or [])
+        session = Session.open(config, as_=user, role=role or [], group=group or [], clearance=clearance)
     if as_json or auto:
         _to_the_end(session, as_json=as_json)
     else:
@@ -97,9 +106,11 @@ def _by_hand(session: "Session", decider: str) -> None:
 
 def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console") -> "Session":
     """Handle one key; returns the session to continue with."""
-    name, _, role = decider.partition(":")
-    if key in {"a", "x"} and not role:
-        raise RunError("SG610", "a decision needs an approver", hint="Name the approver: --decider NAME:ROLE")
+    name, role, clearance = (*decider.split(":"), "", "")[:3]
+    if key in {"a", "x"} and (not role or clearance not in ("", *CLEARANCES)):
+        hint = f"Name the approver: --decider NAME:ROLE, with :CLEARANCE of {', '.join(CLEARANCES)}"
+        raise RunError("SG610", "a decision needs an approver", hint=hint)
+    person = cast("Principal", {"id": name, "roles": [role], "groups": [], "clearance": clearance or "internal"})
     if key == "":
         _print_step(session.step(), screen)
     elif key == "r":
@@ -119,9 +130,9 @@ def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console"
     elif key == "f":
         session = session.fork(rest or None)
     elif key == "a":
-        _print_step(session.approve(as_=name, role=role, reason=rest), screen)
+        _print_step(session.approve(as_=person, reason=rest), screen)
     elif key == "x":
-        _print_step(session.reject(as_=name, role=role, reason=rest), screen)
+        _print_step(session.reject(as_=person, reason=rest), screen)
     else:
         raise RunError("SG615", f"no key {key!r}" + (" without a node" if key == "u" else ""), hint=_KEYS)
     _print_place(session, screen)

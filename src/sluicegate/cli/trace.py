@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,6 @@ from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracing.settings import TraceSettings
-    from sluicegate.observe.tracing.spans import Trace
     from sluicegate.observe.tracing.store import RunFilter, Store
     from sluicegate.state import Principal
 
@@ -136,7 +135,7 @@ def tail(
     as_json: AsJson = False,
 ) -> None:
     """Follow runs live, one line per observation as it ends."""
-    from sluicegate.observe.views.access import without_texts
+    from sluicegate.observe.tracing.withholding import without_texts
     from sluicegate.observe.views.render import span_line
 
     store, screen = _store(), console()
@@ -208,7 +207,9 @@ def push(
     as_json: AsJson = False,
 ) -> None:
     """Send runs to Langfuse and the OTLP collector that they have not confirmed yet."""
+    from sluicegate.graphs.session.reading_rights import ReadingRights
     from sluicegate.observe.exporters.destinations import senders
+    from sluicegate.observe.exporters.export import Withholding
     from sluicegate.observe.exporters.resend import push as send
 
     to = senders()
@@ -217,7 +218,9 @@ def push(
             "SG613", "no destination is configured", hint="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY, or "
             "OTEL_EXPORTER_OTLP_ENDPOINT",
         )  # fmt: skip
-    results = send(_store(), to, since_ns=since_ns(since), again=again)
+    store = _store()
+    withheld = ReadingRights().abroad(store)
+    results = send(store, [Withholding(sender, withheld) for sender in to], since_ns=since_ns(since), again=again)
     if as_json:
         emit([asdict(each) for each in results])
     for each in [] if as_json else results:
@@ -263,6 +266,7 @@ def feedback(
     as_json: AsJson = False,
 ) -> None:
     """Score a run. `--score correct_intent=LABEL` corrects its intent and makes it labelled data."""
+    from sluicegate.graphs.session.reading_rights import ReadingRights
     from sluicegate.observe.exporters.destinations import configured_exporters
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.tracer import RecordingTracer, require_finite
@@ -273,7 +277,8 @@ def feedback(
     for name, value in scores:
         # all of them first: a call is kept whole, or not at all
         require_finite(name, value)
-    tracer = RecordingTracer(store, configured_exporters(), Masking(_settings(row["digest"])))
+    exporters = configured_exporters(ReadingRights().abroad(store))
+    tracer = RecordingTracer(store, exporters, Masking(_settings(row["digest"])))
     given = [tracer.feedback(row["run_id"], name, value, comment=comment, by=by) for name, value in scores]
     tracer.hand_over()
     if as_json:
@@ -355,22 +360,15 @@ def _score(text: str) -> tuple[str, float | bool | str]:
 def _document(store: "Store", shown: dict[str, Any], format: ExportFormat) -> dict[str, Any]:
     if format is ExportFormat.otlp:
         from sluicegate.observe.exporters.otlp import as_json
+        from sluicegate.observe.tracing.withholding import trace_without_texts
 
         trace = store.trace(shown["run"]["run_id"])
-        return as_json(_without_texts(trace) if shown["run"].get("withheld") else trace)
+        return as_json(trace_without_texts(trace) if shown["run"].get("withheld") else trace)
     return {key: shown[key] for key in ("run", "spans", "scores")}
 
 
-def _without_texts(trace: "Trace") -> "Trace":
-    from sluicegate.observe.views.access import without_texts
-
-    for record in trace.records:
-        record.attributes, record.message = without_texts(record.attributes), ""
-    return replace(trace, scores=[replace(score, comment="") for score in trace.scores])
-
-
 def _reader(asker: str, role: list[str] | None, group: list[str] | None, clearance: Any) -> "Principal":
-    from sluicegate.nodes.sources import NOBODY
+    from sluicegate.state import NOBODY
 
     return {"id": asker or NOBODY, "roles": role or [], "groups": group or [], "clearance": clearance}
 
@@ -379,7 +377,7 @@ def _shown(store: "Store", reader: "Principal") -> "Callable[[dict[str, Any]], d
     """A function that gives a run's row, observations, scores and decisions, as `reader` may see them."""
     from sluicegate.graphs.session.reading_rights import ReadingRights
     from sluicegate.observe.tracing.describers import without_words
-    from sluicegate.observe.views.access import without_texts
+    from sluicegate.observe.tracing.withholding import without_texts
 
     rights = ReadingRights()
 

@@ -31,7 +31,7 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
     `all_llm_usd` is None where the workflow has no large model to compare with.
     """
     state, summary = outcome.state, outcome.summary
-    return {
+    found: dict[str, Any] = {
         "run": summary.run,
         "status": summary.status,
         "path": summary.path or "",
@@ -63,6 +63,10 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
         "waiting": outcome.waiting,
         "way": summary.way,
     }
+    if outcome.withheld:
+        found |= {"withheld": outcome.withheld, "answer": "", "citations": [], "cache": None, "checks": None}
+        found |= {"tool_calls": [], "edited": None}
+    return found
 
 
 def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> None:
@@ -94,8 +98,8 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
             screen.print(Padding(escape(proposed(waiting["proposal"])), (0, 2, 0, 12)))
         screen.print(f"  decide    sluicegate approvals show {said['run']}", soft_wrap=True)
     else:
-        screen.print("  answer")
-        screen.print(Padding(escape(said["answer"]), (0, 2, 0, 12)))
+        screen.print("  withheld" if said.get("withheld") else "  answer")
+        screen.print(Padding(escape(said.get("withheld") or said["answer"]), (0, 2, 0, 12)))
     if said["citations"]:
         cited = ", ".join(f"{c['marker']} {c['document']}@{c['version']}" for c in said["citations"])
         screen.print(f"  sources   {escape(cited)}")

@@ -1,9 +1,12 @@
 """Destinations of traces besides the local store, from the environment; none by default."""
 
-from sluicegate.observe.exporters.export import QueuedExporter
+from collections.abc import Callable
+
+from sluicegate.observe.exporters.export import QueuedExporter, Withholding
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
 from sluicegate.observe.exporters.otlp import OtlpSender
 from sluicegate.observe.tracing.exporter import Exporter
+from sluicegate.observe.tracing.spans import Trace
 
 __all__ = ["configured_exporters", "destinations", "senders"]
 
@@ -18,9 +21,9 @@ def senders() -> list[LangfuseSender | OtlpSender]:
     return found
 
 
-def configured_exporters() -> list[Exporter]:
-    """Exporters for a `Tracer`."""
-    return [QueuedExporter(sender) for sender in senders()]
+def configured_exporters(withheld: Callable[[Trace], bool]) -> list[Exporter]:
+    """Exporters for a `Tracer`; of a run that is `withheld` from those who read there, no texts are sent."""
+    return [QueuedExporter(Withholding(sender, withheld)) for sender in senders()]
 
 
 def destinations() -> str:

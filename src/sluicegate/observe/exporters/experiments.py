@@ -80,7 +80,9 @@ def send_experiment(
         raise RunError("SG614", f"Langfuse at {keys.host}: {type(error).__name__}: {error}"[:400]) from error
     if warning:
         _send_scores(keys, items, result)
-    return Experiment(str(getattr(result, "dataset_run_url", "") or ""), len(result.item_results), warning)
+    # SDK 5 warns of the name that SDK 4 has
+    url = "experiment_url" if hasattr(result, "experiment_url") else "dataset_run_url"
+    return Experiment(str(getattr(result, url, "") or ""), len(result.item_results), warning)
 
 
 def _record(

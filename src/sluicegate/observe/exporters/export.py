@@ -8,13 +8,15 @@ store notes only what a server confirmed, `trace push` finds and sends it later.
 import logging
 import threading
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from sluicegate.observe.tracing.exporter import Confirm, ExporterReport
 from sluicegate.observe.tracing.spans import Record, Trace
+from sluicegate.observe.tracing.withholding import trace_without_texts
 
-__all__ = ["QueuedExporter", "Rejected", "SendError", "Sender"]
+__all__ = ["QueuedExporter", "Rejected", "SendError", "Sender", "Withholding"]
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,28 @@ class Sender(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class Withholding:
+    """A `Sender` that leaves the texts out of the runs of which `withheld` is true, or cannot be told.
+
+    It is asked on the exporter's thread, where it delays no run.
+    """
+
+    def __init__(self, sender: Sender, withheld: Callable[[Trace], bool]) -> None:
+        self.destination, self.overwrites = sender.destination, sender.overwrites
+        self._sender, self._withheld = sender, withheld
+        self.close = sender.close
+
+    def send(self, traces: list[Trace]) -> Rejected | None:
+        return self._sender.send([self._readable(trace) for trace in traces])
+
+    def _readable(self, trace: Trace) -> Trace:
+        try:
+            withheld = self._withheld(trace)
+        except Exception:
+            withheld = True
+        return trace_without_texts(trace) if withheld else trace
 
 
 class QueuedExporter:

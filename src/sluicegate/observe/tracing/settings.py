@@ -7,7 +7,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["PII", "TraceSettings"]
+from sluicegate.state import NOBODY, Clearance, Principal
+
+__all__ = ["PII", "TraceReaders", "TraceSettings"]
 
 PII = Literal["email", "phone", "iban", "card", "ip"]
 """The kinds of personal data that patterns can find; names and places are not among them."""
@@ -20,6 +22,23 @@ def _environment() -> str:
 
 def _release() -> str:
     return os.environ.get("SLUICEGATE_RELEASE") or os.environ.get("LANGFUSE_RELEASE") or version("sluicegate")
+
+
+class TraceReaders(BaseModel):
+    """Who reads where traces are sent: Langfuse, or what an OTLP collector feeds."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    roles: tuple[str, ...] = ()
+    """The roles that everybody has who reads there."""
+    groups: tuple[str, ...] = ()
+    """The groups that everybody is in who reads there."""
+    clearance: Clearance = "internal"
+    """The lowest clearance among them."""
+
+    @property
+    def principal(self) -> Principal:
+        return {"id": NOBODY, "roles": [*self.roles], "groups": [*self.groups], "clearance": self.clearance}
 
 
 class TraceSettings(BaseModel):
@@ -39,6 +58,9 @@ class TraceSettings(BaseModel):
     """Characters kept of one text; the rest is cut, with a note of its length."""
     users: Literal["hashed", "plain"] = "hashed"
     """Whether traces name users by a keyed hash or by their plain id."""
+    readers: TraceReaders = TraceReaders()
+    """Who reads at the destinations of traces. Of a run that rests on documents, texts are sent there only if policy
+    lets these readers read all of them; by default, only if all may read them."""
     environment: str = Field(default_factory=_environment, pattern=r"^[a-z0-9_-]{1,40}$", validate_default=True)
     """Langfuse's environment (names that begin with ``langfuse`` are its own); `SLUICEGATE_ENVIRONMENT` sets the
     default."""

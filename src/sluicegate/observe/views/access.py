@@ -4,12 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.errors import RunError
-from sluicegate.observe.tracing.describers import without_words
-from sluicegate.observe.tracing.masking import PAYLOADS, Masking
+from sluicegate.observe.tracing.masking import Masking
 from sluicegate.services import PolicyEngine
 from sluicegate.state import Principal
 
-__all__ = ["may_see", "must_see", "without_texts"]
+__all__ = ["may_see", "must_see"]
 
 
 def may_see(run: Mapping[str, Any], principal: Principal, policy: PolicyEngine, masking: Masking) -> bool:
@@ -28,11 +27,3 @@ def must_see(run: Mapping[str, Any], principal: Principal, policy: PolicyEngine,
             f"policy does not let {principal['id']} see run {run['run_id']}",
             hint="Use --as with the requester, or with the role operator or auditor",
         )
-
-
-def without_texts(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """An observation's attributes without texts of people, models and documents, and without the documents' names."""
-    left = {key: value for key, value in attributes.items() if key not in PAYLOADS | {"documents", "citations"}}
-    if "values" in left:
-        left["values"] = without_words(left["values"])
-    return left
