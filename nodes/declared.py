@@ -1,7 +1,8 @@
 """Holds a node to what its kind declares: the proofs rest on nothing else.
 
 What a node writes besides, or leaves out, fails the run before anything is decided on it. A kind of an installed
-package works on a copy of the state, so that only what it returns can change a run, and calls tools only if it says so.
+package works on a copy of the state, so that only what it returns can change a run, and calls models and tools only if
+it says so.
 """
 
 import copy
@@ -14,12 +15,14 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from sluicegate.errors import RunError
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.registry import BUILT_IN
-from sluicegate.services import Services, ToolResult, Tools
+from sluicegate.services import Completion, ModelRequest, Models, ModelStep, Services, ToolResult, Tools
 from sluicegate.state import Answer, Run, State
 
 __all__ = ["declared"]
 
 
+_ASKING = frozenset({"classifies", "tags", "generates", "checks"})
+"""Effects for which a model may be asked; whoever writes `answer` counts as generating."""
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -33,7 +36,11 @@ def declared(name: str, kind: NodeKind, node: Node) -> Node:
             update = await node(state, services)
         else:
             tools = services.tools if "calls-tool" in kind.effects else _NoCalls(name, kind, services.tools)
-            update = await node(copy.deepcopy(state), dataclasses.replace(services, tools=tools))
+            asks = "answer" in kind.writes or kind.effects & _ASKING
+            models = services.models if asks else _NoChat(name, kind, services.models)
+            update = await node(copy.deepcopy(state), dataclasses.replace(services, tools=tools, models=models))
+            if "classifies" in kind.effects and "intent" in update:
+                _of_the_config(name, kind, update["intent"], services)
         if besides := update.keys() - writes:
             hint = f"Declare what {kind.name} writes, or correct it; its runs stay where they are"
             raise _broken(name, kind, f"wrote {_listed(besides)}, which it does not declare", hint)
@@ -67,6 +74,29 @@ def _extra(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[
             what = f"wrote {type(value).__name__} as extra.{key}: {error.errors()[0]['msg']}"
             raise _broken(name, kind, what, f"Let {kind.name} write what it declares") from None
     return {**before, **after}
+
+
+def _of_the_config(name: str, kind: NodeKind, intent: Mapping[str, Any], services: Services) -> None:
+    """What is known of an intent is what the workflow says of its label."""
+    facts = services.workflow.intents.get(intent.get("label", ""))
+    if facts is None:
+        raise _broken(name, kind, "wrote an intent that the workflow does not have", "Use one of its labels")
+    for key in ("risk", "task", "max_tokens", "tool"):
+        if intent.get(key) != getattr(facts, key):
+            what = f"wrote an intent.{key} that is not the one of {intent['label']}"
+            raise _broken(name, kind, what, "Take it from services.workflow.intents")
+
+
+class _NoChat(ModelStep):
+    """The models of a kind that does not say that it asks any; it may embed."""
+
+    def __init__(self, name: str, kind: NodeKind, models: Models) -> None:
+        super().__init__(models)
+        self._name, self._kind = name, kind
+
+    async def chat(self, request: ModelRequest) -> Completion:
+        hint = f"Give {self._kind.name} the effect generates, so that the proofs know of it"
+        raise _broken(self._name, self._kind, f"asked {request.role}, though it does not declare that", hint)
 
 
 class _NoCalls:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from sluicegate.services import Observation, Services
 from sluicegate.state import State
 
-__all__ = ["Effect", "Node", "NodeKind"]
+__all__ = ["Effect", "Node", "NodeKind", "Role"]
 
 Effect = Literal[
     "classifies",
@@ -30,6 +30,9 @@ Effect = Literal[
     "ends",
 ]
 """What a kind does, as far as it matters to proofs."""
+
+Role = Literal["generates-answer", "sends", "changes-approved"]
+"""What follows from a kind's declarations: see `NodeKind.roles`."""
 
 _ALWAYS_WRITES: Mapping[str, frozenset[str]] = {
     "classifies": frozenset({"intent", "route"}),

@@ -2,8 +2,9 @@
 
 import functools
 from collections.abc import Mapping
+from typing import get_args
 
-from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kind import Effect, NodeKind, Role
 from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARIZE
 from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
@@ -40,5 +41,12 @@ BUILT_IN = (
 
 @functools.cache
 def kinds() -> Mapping[str, NodeKind]:
-    """Every kind by name. Raises `ConfigError` SG110 when an installed plug-in is broken or takes a name twice."""
-    return with_installed(BUILT_IN, group="sluicegate.nodes", of=NodeKind, code="SG110", what="node kind")
+    """Every kind by name.
+
+    Raises `ConfigError` SG110 when an installed plug-in is broken, or has a name that is taken or is an effect's: in a
+    guarantee it would count as having that effect.
+    """
+    effects = (*get_args(Effect), *get_args(Role))
+    return with_installed(
+        BUILT_IN, group="sluicegate.nodes", of=NodeKind, code="SG110", what="node kind", reserved=effects
+    )

@@ -64,6 +64,12 @@ def test_type_checkers_are_told_the_same_names(face: str) -> None:
     assert all(getattr(module, name) is value for name, value in told.items())
 
 
+def test_plug_ins_of_the_last_release_find_what_they_import() -> None:
+    from sluicegate.nodes import generation, registry
+
+    assert (generation.said, registry.NodeKind) == (sluicegate.said, sluicegate.NodeKind)
+
+
 def test_what_is_not_public_is_not_there() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Sluice'"):
         _ = sluicegate.Sluice  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from sluicegate import state as state_module
 from sluicegate.nodes.registry import kinds
 from sluicegate.state import State
 
-__all__ = ["UNSET", "Field", "FieldType", "fields"]
+__all__ = ["UNSET", "Field", "FieldType", "fields", "fit_together", "misfit"]
 
 FieldType = Literal["bool", "int", "double", "string", "list(string)", "list(map)", "map(double)", "map", "dyn"]
 
@@ -154,6 +154,41 @@ def _type(hint: Any) -> FieldType:
     if origin is dict:
         return "map(double)" if typing.get_args(hint)[1] is float else "map"
     return "dyn"
+
+
+_HARMLESS = ("pass", "redact")
+"""What a check may ask for without failing the draft."""
+
+
+def fit_together(values: Mapping[str, object]) -> bool:
+    """Whether one state can have these values: a draft failed exactly when its check asks for more than a redaction."""
+    if "checks.failed" not in values or "checks.action" not in values:
+        return True
+    failed, action = values["checks.failed"], values["checks.action"]
+    return failed is action if UNSET in (failed, action) else failed is (action not in _HARMLESS)
+
+
+def misfit(update: Mapping[str, Any]) -> str:
+    """What conditions would read in these changes and what is not as declared; empty when everything is."""
+    written = {name: field for name, field in fields().items() if isinstance(update.get(field.key), Mapping)}
+    values = {name: field.read(update) for name, field in written.items()}
+    for name, field in written.items():
+        if values[name] is UNSET and not field.optional:
+            return f"no {name}"
+        if values[name] is not UNSET and not _fits(values[name], field):
+            expected = f"one of {', '.join(field.choices)}" if field.choices else field.type
+            return f"{type(values[name]).__name__} as {name}, which is {expected}"
+    return "" if fit_together(values) else f"{values['checks.failed']} as checks.failed for {values['checks.action']!r}"
+
+
+def _fits(value: Any, field: Field) -> bool:
+    if field.type == "list(string)":
+        return isinstance(value, list) and all(isinstance(each, str) for each in cast("list[Any]", value))
+    if field.type == "bool":
+        return isinstance(value, bool)
+    if field.type in ("int", "double"):
+        return isinstance(value, int if field.type == "int" else (int, float)) and not isinstance(value, bool)
+    return field.type != "string" or (isinstance(value, str) and (not field.choices or value in field.choices))
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import Any, cast, get_args
 
 from sluicegate.graphs.config.models import GuaranteeConfig, NodeConfig, WorkflowConfig
 from sluicegate.graphs.config.source import Pointer, Source, SourceEntry
+from sluicegate.nodes.registry import kinds
 from sluicegate.policies.guards.set import GRAVITY
 from sluicegate.state import Risk
 
@@ -66,7 +67,7 @@ def _carry(value: Any, pointer: Pointer, source: Source, entries: dict[Pointer, 
             _carry(part, (*pointer, position), source, entries)
 
 
-_STANDING = ("human-interrupt", "policy-check", "output-check")
+_STANDING = frozenset({"asks-human", "decides-policy", "checks"})
 _RISKS: tuple[str, ...] = get_args(Risk)
 
 
@@ -106,7 +107,7 @@ def _intents(base: WorkflowConfig, variant: WorkflowConfig) -> Iterable[Weakenin
 
 
 def _node(name: str, before: NodeConfig, after: NodeConfig | None) -> Iterable[Weakening]:
-    if before.kind not in _STANDING:
+    if before.kind not in kinds() or not kinds()[before.kind].effects & _STANDING:
         return
     if after is None or after.kind != before.kind:
         yield Weakening(f"the {before.kind} node `{name}` is removed", ("nodes", name))
@@ -117,8 +118,8 @@ def _node(name: str, before: NodeConfig, after: NodeConfig | None) -> Iterable[W
     if had.get("four_eyes", True) and not has.get("four_eyes", True):
         yield Weakening(f"the requester may decide at the node `{name}`", ("nodes", name, "four_eyes"))
     for key in ("approvers", "escalate_to"):
-        if had.get(key) and has.get(key) and has[key] != had[key]:
-            what = f"`{key}` of the node `{name}` is {has[key]}, not {had[key]}"
+        if has.get(key) and has[key] != had.get(key):
+            what = f"`{key}` of the node `{name}` is {has[key]}, not {had.get(key) or 'nobody'}"
             yield Weakening(what, ("nodes", name, key))
 
 

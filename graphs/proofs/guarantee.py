@@ -67,10 +67,10 @@ _APPROVED = "approval.verdict in ['approve', 'edit']"
 
 BUILT_IN = (
     Guarantee(
-        no=("generates", "generates-answer", "calls-tool"),
+        no=("generates", "generates-answer", "looks-up", "calls-tool"),
         without=("decides-policy",),
         name="policy-first",
-        text="no model answers and no tool is called before a policy-check",
+        text="no model answers, no cached answer is looked up and no tool is called before a policy-check",
     ),
     Guarantee(
         no=("sends",),

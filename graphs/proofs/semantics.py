@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
-from sluicegate.graphs.conditions.fields import UNSET, fields
+from sluicegate.graphs.conditions.fields import UNSET, fields, fit_together
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
@@ -219,12 +219,13 @@ class Semantics:
             # a plug-in that writes an intent without classifying may write any value
             if field in self.domains and field not in facts and (classified or not field.startswith("intent."))
         ]
-        yield from _combinations(
+        every = _combinations(
             {
                 field: (*self.domains[field], *(() if self._certainly_set(name, field) else (UNSET,)))
                 for field in open_fields
             }
         )
+        yield from filter(fit_together, every)
 
     def _value(self, condition: str | None, facts: Mapping[str, object]) -> bool | None:
         if condition is None:

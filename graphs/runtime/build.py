@@ -16,12 +16,13 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
 from sluicegate.errors import RunError, SluicegateError
+from sluicegate.graphs.conditions.fields import misfit
 from sluicegate.graphs.proofs.flow import Flow, FlowNode
 from sluicegate.graphs.proofs.shape import most_steps
 from sluicegate.nodes.declared import declared
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.model_governance import governed
-from sluicegate.nodes.registry import kinds
+from sluicegate.nodes.registry import BUILT_IN, kinds
 from sluicegate.observe.tracing.span_attributes import node_attributes
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
@@ -136,6 +137,8 @@ def _step(
         with services.tracer.node(name, node.kind, observation, visit=visit, step=number) as span:
             try:
                 update, cleaned = plain(await governed(run_node, entered, services))
+                if node.edges and kind not in BUILT_IN:
+                    _fitting(node, update)
                 after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
                 if "tool_calls" in update:
                     after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
@@ -168,6 +171,13 @@ def _step(
         return {"run": entered["run"], **update, **_earlier(entered, update), "trail": [entry]}
 
     return step
+
+
+def _fitting(node: FlowNode, update: Mapping[str, Any]) -> None:
+    """Raise `RunError` SG628 where an installed kind writes what conditions are not proved for."""
+    if wrong := misfit(update):
+        hint = f"Let {node.kind} write every field, with the values that it can have"
+        raise RunError("SG628", f"{node.name} ({node.kind}) wrote {wrong}", hint=hint)
 
 
 def _earlier(state: State, update: Mapping[str, Any]) -> dict[str, Any]:

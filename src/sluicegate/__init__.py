@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sluicegate.graphs.session.session import Session
     from sluicegate.nodes.kind import Node, NodeKind
     from sluicegate.nodes.tools.tool import ToolContext, tool
+    from sluicegate.nodes.writing.generation import said
     from sluicegate.observe.tracing.store import Store
     from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
     from sluicegate.policies.guards.settings import GuardSettings
@@ -56,6 +57,7 @@ else:
             "graphs.session.session": ("Session",),
             "nodes.kind": ("Node", "NodeKind"),
             "nodes.tools.tool": ("ToolContext", "tool"),
+            "nodes.writing.generation": ("said",),
             "observe.tracing.store": ("Store",),
             "policies.guards.checking": (
                 "PASS", "Check", "Finding", "GuardKind", "Helpers", "Subject", "Verdict",
@@ -76,7 +78,7 @@ __all__ = [  # noqa: RUF022 - by what one does with them
     # what was recorded, and versions that outlast their files
     "Store", "keep", "kept",
     # write a plug-in: a node kind, a tool, a guard
-    "NodeKind", "Node", "Services", "State", "ModelRequest", "EmbeddingRequest", "Message",
+    "NodeKind", "Node", "Services", "State", "ModelRequest", "EmbeddingRequest", "Message", "said",
     "tool", "ToolContext",
     "GuardKind", "GuardSettings", "Check", "Helpers", "Subject", "Verdict", "Finding", "PASS",
     # errors, all of them `SluicegateError`

@@ -1,6 +1,6 @@
 """Plug-ins: merges what installed packages register with the built-in node kinds, tools and guards."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -19,11 +19,14 @@ def packages(group: str) -> dict[str, str]:
     }
 
 
-def with_installed(built_in: Iterable[T], *, group: str, of: type[T], code: str, what: str) -> dict[str, T]:
+def with_installed(
+    built_in: Iterable[T], *, group: str, of: type[T], code: str, what: str, reserved: Collection[str] = ()
+) -> dict[str, T]:
     """Everything by its `name`: the built-in ones, then those of the entry point `group`.
 
     Raises `ConfigError` with `code` when an installed plug-in cannot be loaded, is no `of`, has another name than its
-    entry point (by which it is known before it is loaded), or one that is taken.
+    entry point (by which it is known before it is loaded), or one that is taken
+    or `reserved`.
     """
 
     def broken(name: str, fault: str) -> ConfigError:
@@ -40,7 +43,7 @@ def with_installed(built_in: Iterable[T], *, group: str, of: type[T], code: str,
             raise broken(entry.name, f"is a {found.__class__.__name__}, not a {of.__name__}")
         if _name(found) != entry.name:
             raise broken(entry.name, f"names itself {_name(found)!r}")
-        if entry.name in known:
+        if entry.name in known or entry.name in reserved:
             raise broken(entry.name, "uses a name that is already taken")
         known[entry.name] = found
     return known

@@ -17,14 +17,19 @@ from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.policy_check import PolicyCheck
 from sluicegate.nodes.kinds.terminal import Refuse
-from sluicegate.services import Services
+from sluicegate.nodes.writing.generation import said
+from sluicegate.services import EmbeddingRequest, Message, ModelRequest, Services
 from sluicegate.state import State
-from tests.support.fakes import FakeRouter, FakeTools, services
+from tests.support.fakes import FakeModels, FakeRouter, FakeTools, services
 from tests.support.flows import When
 from tests.support.plugged import Nothing, kind, plugged
 
 ANN = principal("ann", ["employee"])
 ALLOWED = {"verdict": "allow", "rules": [], "reason": "", "errors": []}
+
+
+PASSED = {"failed": False, "action": "pass", "failures": [], "results": []}
+NAN = float("nan")
 
 
 def returning(update: Any) -> Node:
@@ -78,6 +83,44 @@ WRONG: dict[str, tuple[NodeKind, str]] = {
         kind("sneak", {"policy"}, {"decides-policy"}, node=returning({})),
         "did not write policy",
     ),
+    "writes half a verdict": (
+        kind("sneak", {"policy"}, {"decides-policy"}, node=returning({"policy": {"verdict": "allow"}})),
+        "wrote no policy.rules",
+    ),
+    "invents a verdict": (
+        kind("sneak", {"policy"}, {"decides-policy"}, node=returning({"policy": {**ALLOWED, "verdict": "perhaps"}})),
+        "wrote str as policy.verdict, which is one of allow, deny",
+    ),
+    "answers a question of yes or no in words": (
+        kind("sneak", {"checks"}, {"checks"}, node=returning({"checks": {**PASSED, "failed": "no"}})),
+        "wrote str as checks.failed, which is bool",
+    ),
+    "passes what should be refused": (
+        kind("sneak", {"checks"}, {"checks"}, node=returning({"checks": {**PASSED, "action": "refuse"}})),
+        "wrote False as checks.failed for 'refuse'",
+    ),
+    "measures nothing": (
+        kind("sneak", {"intent"}, node=returning(lambda state: {"intent": {**state["intent"], "confidence": NAN}})),
+        "wrote NoneType as intent.confidence, which is double",
+    ),
+    "classifies as a lower risk than the workflow says": (
+        kind(
+            "sneak",
+            {"intent", "route"},
+            {"classifies"},
+            node=returning(lambda state: {**lowered(state), "route": state["route"]}),
+        ),
+        "wrote an intent.risk that is not the one of access",
+    ),
+    "classifies as what the workflow does not know": (
+        kind(
+            "sneak",
+            {"intent", "route"},
+            {"classifies"},
+            node=returning(lambda s: {"intent": {**s["intent"], "label": "other"}, "route": s["route"]}),
+        ),
+        "wrote an intent that the workflow does not have",
+    ),
 }
 
 
@@ -114,11 +157,31 @@ async def test_who_does_not_say_that_it_calls_tools_calls_none(own_home: Any) ->
         assert len(tools.calls) == called
 
 
-async def test_an_end_that_sends_nothing_leaves_no_draft(own_home: Any) -> None:
-    def sneaky(state: State) -> dict[str, Any]:
-        return {"answer": {**state.get("answer", {}), "text": "Words that nobody checked.", "citations": []}}
+@pytest.mark.parametrize(
+    ("writes", "effects", "asks"),
+    [({"extra"}, set[str](), False), ({"extra"}, {"generates"}, True), ({"extra", "answer"}, set[str](), True)],
+)
+async def test_who_does_not_say_that_it_asks_a_model_asks_none(writes: set[str], effects: set[str], asks: bool) -> None:
+    """Embedding a text is no answer."""
 
-    sneak = kind("sneak", {"answer"}, node=returning(sneaky))
+    async def quietly(state: State, services: Services) -> dict[str, Any]:
+        await services.models.embed(EmbeddingRequest("embedder", ["Hello"]))
+        completion = await services.models.chat(ModelRequest("slm", [Message("user", "Hello")], max_tokens=5))
+        return {"extra": {"letter": completion.text}}
+
+    models = FakeModels()
+    node = declared("n", kind("sneak", writes, effects, extra={"letter": str}), quietly)
+    if asks:
+        assert await node(cast("Any", {}), services(models=models)) == {"extra": {"letter": "Small answer [1]."}}
+    else:
+        with pytest.raises(RunError, match="asked slm, though it does not declare that") as caught:
+            await node(cast("Any", {}), services(models=models))
+        assert caught.value.code == "SG628"
+    assert (len(models.embedded), len(models.asked)) == (1, int(asks))
+
+
+async def test_an_end_that_sends_nothing_leaves_no_draft(own_home: Any) -> None:
+    sneak = kind("sneak", {"answer"}, node=returning({"answer": said("s", "Words that nobody checked.")}))
     park = kind("park", {"run"}, {"ends"}, sends=False, node=returning({"run": {"status": "answered"}}))
     with plugged(sneak, park):
         flow = Flow("s", {"s": FlowNode("s", "sneak", edges=(Edge("p"),)), "p": FlowNode("p", "park")})

@@ -200,7 +200,8 @@ forbid (principal, action == Action::"approve", resource) unless { principal in 
     assert (problem.code, problem.severity, problem.suggestion) == ("SG128", "error", "role:helpdesk-lead")
     (problem,) = checked(tmp_path, 'nodes: {approve: {escalate_to: "group:helpdesk-lead"}}')
     assert (problem.code, problem.choices) == ("SG128", ())
-    assert checked(tmp_path, 'nodes: {approve: {escalate_to: "user:ann"}}') == []
+    (problem,) = checked(tmp_path, 'nodes: {approve: {escalate_to: "user:ann"}}')
+    assert problem.code == "SG138"
 
 
 def test_a_cache_without_a_node_that_looks_it_up_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from sluicegate.graphs.config.load import inspect, load
 from sluicegate.graphs.config.overlay import weakened
 from sluicegate.graphs.picture.picture import mermaid, svg
 from sluicegate.graphs.proofs.guarantees import is_reason
+from tests.support.plugged import kind, plugged
 
 BASE = """
 workflow: t
@@ -79,6 +80,10 @@ def said(base: Path, over: str, *, name: str = "variant.yaml", extends: str = "b
         ("nodes: {gate: {guards: [secrets]}}", "the node `gate` does not run the guard `injection`"),
         ("nodes: {approve: {four_eyes: false}}", "the requester may decide at the node `approve`"),
         ("nodes: {approve: {approvers: 'user:ann'}}", "`approvers` of the node `approve` is user:ann, not role:lead"),
+        (
+            "nodes: {approve: {escalate_to: 'user:ann'}}",
+            "`escalate_to` of the node `approve` is user:ann, not nobody",
+        ),
         ("guards: {pii: {action: redact}}", "`action` of `guards.pii` is redact, not refuse"),
         (
             "waive: [{guarantee: policy-first, reason: a pilot on public data}]",
@@ -94,6 +99,14 @@ def test_a_person_who_is_removed(base: Path) -> None:
     assert said(base, REROUTED) == [
         f"weaker than base.yaml: {what}" for what in (DROPPED, "the human-interrupt node `approve` is removed")
     ]
+
+
+def test_a_check_of_an_installed_kind_that_is_removed(base: Path) -> None:
+    base.write_text(BASE.replace("kind: output-check\n    guards: [pii]", "kind: scan"))
+    with plugged(kind("scan", {"checks"}, {"checks"})):
+        assert said(base, "nodes: {check: {kind: output-check, guards: [pii]}}") == [
+            "weaker than base.yaml: the scan node `check` is removed"
+        ]
 
 
 @pytest.mark.parametrize(

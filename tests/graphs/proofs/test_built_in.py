@@ -145,6 +145,31 @@ def test_an_approval_covers_what_goes_out(later: str, kind: str) -> None:
     assert broken(*nodes, waived=["approvals-cover"]) == []
 
 
+def test_an_answer_from_the_cache_is_looked_up_after_the_gate() -> None:
+    looked_up = node("r", "cache-lookup", ("cache.hit", "ok"), "no")
+    assert [path for path, _ in broken(looked_up)] == ["r"]
+    assert broken(node("g", "policy-check", (DENIED, "no"), "r"), looked_up) == []
+
+
+REFUSED = ("checks.action == 'refuse'", "no")
+
+
+@pytest.mark.parametrize(
+    ("ways", "paths"),
+    [
+        ([("checks.action in ['pass', 'redact']", "ok"), "h"], []),
+        ([REFUSED, ("checks.action in ['regenerate', 'escalate', 'human']", "h"), "ok"], []),
+        ([REFUSED, ("checks.action in ['regenerate', 'escalate']", "h"), "ok"], ["g, a, k, ok"]),
+        ([("checks.action != 'pass'", "h"), "ok"], []),
+        ([("checks.action == 'redact'", "ok"), ("checks.failed", "h"), "ok"], []),
+    ],
+)
+def test_what_a_check_asks_for_says_whether_it_failed(ways: list[str | tuple[str, str]], paths: list[str]) -> None:
+    """Branches on `checks.action` are as good as those on `checks.failed`."""
+    asked = node("h", "human-interrupt", (APPROVED, "ok"), "no")
+    assert [path for path, _ in broken(GATE, DRAFT, check("k", *ways), asked)] == paths
+
+
 DELIVER = kind("deliver", {"run", "route"}, {"ends"})
 PARK = kind("park", {"run"}, {"ends"}, sends=False)
 PHRASE = kind("phrase", {"answer"})

@@ -30,14 +30,23 @@ FAQ = kind("faq", {"answer", "cache"}, {"looks-up"})
 FEW = ("policy-check", "slm-answer", "output-check", "human-interrupt")
 MIDDLE = (*FEW, *FEW, "cache-lookup", "extract", "call-tool", SAY, MAIL, PHRASE, LETTER, FAQ, "x")
 ENDS = ("respond", DELIVER, OUTBOX)
-OUTCOMES: dict[str, tuple[str, tuple[object, ...]]] = {
-    "policy-check": ("policy.verdict", ("allow", "deny")),
-    "output-check": ("checks.failed", (False, True)),
-    "human-interrupt": ("approval.verdict", ("approve", "reject")),
+OUTCOMES: dict[str, tuple[tuple[object, dict[str, object]], ...]] = {
+    "policy-check": tuple((verdict, {"policy.verdict": verdict}) for verdict in ("allow", "deny")),
+    "output-check": tuple(
+        (failed, {"checks.failed": failed, "checks.action": action})
+        for failed, action in ((False, "pass"), (False, "redact"), (True, "refuse"), (True, "human"))
+    ),
+    "human-interrupt": tuple((verdict, {"approval.verdict": verdict}) for verdict in ("approve", "reject")),
 }
+"""What a node may find, and the fields that say so."""
 ASKS = {
     "policy-check": ("policy.verdict == 'deny'", "policy.verdict == 'allow'"),
-    "output-check": ("checks.failed", "!checks.failed"),
+    "output-check": (
+        "checks.failed",
+        "!checks.failed",
+        "checks.action == 'human'",
+        "checks.action in ['pass', 'redact']",
+    ),
     "human-interrupt": ("approval.verdict in ['approve', 'edit']", "!(approval.verdict in ['approve', 'edit'])"),
 }
 OTHERS = ("spend.stopped", "!spend.stopped")
@@ -99,7 +108,7 @@ def broken_by(history: tuple[Event, ...], here: FlowNode) -> set[str]:
     # what a node drafts as it sends was checked by nobody
     drafts = [index for index, event in enumerate((*history, arriving) if sends else history) if event.drafts]
     found: set[str] = set()
-    if makes and not gates:
+    if (makes or here.kind in ("cache-lookup", "faq")) and not gates:
         found.add("policy-first")
     if sends and drafts and not any(check > drafts[-1] for check in checks):
         found.add("checked-answers")
@@ -154,9 +163,8 @@ def shortest(of: Flow) -> dict[str, int] | None:
 
 
 def _passed(here: FlowNode, facts: dict[str, object]) -> Iterator[tuple[Event, dict[str, object]]]:
-    field, values = OUTCOMES.get(here.kind, ("", (None,)))
-    for value in values:
-        yield Event(here, value), {**facts, field: value} if field else facts
+    for found, fields in OUTCOMES.get(here.kind, ((None, {}),)):
+        yield Event(here, found), {**facts, **fields}
 
 
 def _branch(of: Flow, here: FlowNode, facts: dict[str, object], visits: Counter[str]) -> FlowNode | None:

@@ -174,7 +174,12 @@ SHAPES: dict[str, tuple[Flow, list[str]]] = {
             node("k", "output-check", "c"),
             node("c", "respond"),
         ),
-        ["SG134 guarantee broken: no model answers and no tool is called before a policy-check; by the path a"],
+        [
+            (
+                "SG134 guarantee broken: no model answers, no cached answer is looked up and no tool is called before "
+                "a policy-check; by the path a"
+            ),
+        ],
     ),
     "drafted again after the check": (
         flow(
