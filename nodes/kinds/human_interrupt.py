@@ -146,7 +146,7 @@ def edited(
     verdict is no edit. Raises `RunError` SG626 when nothing would come of what the person gave."""
     if verdict not in VERDICTS:
         # a condition that lists the others would take any word for an approval
-        near = nearest(verdict, VERDICTS)
+        near = nearest(str(verdict), VERDICTS)
         hint = f"Use {near}" if near else f"Use one of {', '.join(VERDICTS)}"
         raise RunError("SG626", f"{verdict!r} is no verdict", hint=hint)
     if verdict != "edit":
