@@ -48,21 +48,16 @@ def draws(seed: int, worse: float, better: float) -> NDArray[np.float64]:
     return np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], LAST, p=[worse, 1 - worse - better, better])
 
 
-def z_test_passes(differences: NDArray[np.float64]) -> bool:
-    n = np.arange(1, len(differences) + 1)
-    mean = np.cumsum(differences) / n
-    deviation = np.sqrt(np.maximum(np.cumsum(differences**2) / n - mean**2, 1e-12))
-    return bool(((mean + MARGIN) / (deviation / np.sqrt(n)))[30:].max() > 1.645)
-
-
 def simulated(runs: int) -> dict[str, Any]:
-    from sluicegate.evals.promotion.sequences import rejects_at
+    from tests.support.peeking import rejects_at, z_test_passes
 
     found: dict[str, Any] = {"runs": runs, "pairs": LAST, "false": [], "power": []}
     for name, worse, better in WORSE:
         rows = [draws(seed, worse, better) for seed in range(runs)]
         ours = sum(rejects_at(row, -MARGIN, ERROR) is not None for row in rows) / runs
-        found["false"].append({"case": name, "ours": ours, "z_test": sum(map(z_test_passes, rows)) / runs})
+        found["false"].append(
+            {"case": name, "ours": ours, "z_test": sum(z_test_passes(row, -MARGIN) for row in rows) / runs}
+        )
     for name, worse, better in EQUAL:
         sizes = [rejects_at(draws(10_000 + seed, worse, better), -MARGIN, ERROR) or LAST + 1 for seed in range(runs)]
         power = {size: sum(one <= size for one in sizes) / runs for size in SIZES}

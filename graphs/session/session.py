@@ -18,25 +18,23 @@ does, unless it is `dry`; a fork is dry by default: tools with effects are simul
 and never writes it.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from sluicegate.errors import ConfigError, NotWaitingError, Problem, RunError, nearest
-from sluicegate.graphs.config.overlays import variant
+from sluicegate.errors import NotWaitingError, RunError, nearest
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
 from sluicegate.graphs.runtime.run import Pause
-from sluicegate.graphs.runtime.versions import current, kept
 from sluicegate.graphs.session import history
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import facts
 from sluicegate.graphs.session.edit import edited
+from sluicegate.graphs.session.forking import copied, overlaid
+from sluicegate.graphs.session.opening import Change, file_of, opened
 from sluicegate.graphs.session.view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
 from sluicegate.run_summary import RunSummary
-from sluicegate.services import Cached, Neighbour, Question, Services
 from sluicegate.state import NOBODY, Principal, State
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Session"]
 
-Change = Callable[[Services], Services]
 Person: TypeAlias = str | Principal
 
 
@@ -81,12 +78,12 @@ class Session:
 
         `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request).
         """
-        opened = _opened(config, dry=dry, change=change)
+        fresh = opened(config, dry=dry, change=change)
         asker = intake.principal(as_, _listed(role), _listed(group), clearance)
-        state = opened.runner.opening(text, asker, channel=channel)
+        state = fresh.runner.opening(text, asker, channel=channel)
         state = cast("State", {**state, "run": {**state["run"], "session": "started"}})
-        opened.runner.begin(state)
-        return cls(opened, state["run"]["id"], change=change, mine=True, begun=False)
+        fresh.runner.begin(state)
+        return cls(fresh, state["run"]["id"], change=change, mine=True, begun=False)
 
     @classmethod
     def open(
@@ -110,23 +107,23 @@ class Session:
         """
         state = recorded(run)
         mine, dry = "session" in state["run"], state["run"]["shadow"]
-        opened = _opened(config or _file_of(state), dry=dry or not mine, change=change)
+        version = opened(config or file_of(state), dry=dry or not mine, change=change)
         person = intake.principal(as_ or NOBODY, _listed(role), _listed(group), clearance)
         if as_:
             from sluicegate.observe.tracing.masking import Masking
             from sluicegate.observe.views.access import must_see
 
             row = {"run_id": run, "user": state["principal"]["id"]}
-            must_see(row, person, opened.runner.services.policy, Masking(opened.workflow.config.tracing))
-        if state["run"]["digest"] != opened.workflow.digest:
+            must_see(row, person, version.runner.services.policy, Masking(version.workflow.config.tracing))
+        if state["run"]["digest"] != version.workflow.digest:
             raise RunError(
                 "SG604",
-                f"run {run} is of version {state['run']['digest'][:12]}, this file is {opened.workflow.digest[:12]}",
+                f"run {run} is of version {state['run']['digest'][:12]}, this file is {version.workflow.digest[:12]}",
                 hint="Omit config to open it on its own version, then fork(config=…)",
             )
-        if why := opened.runner.withheld(state, person):
+        if why := version.runner.withheld(state, person):
             raise RunError("SG610", why, hint="" if as_ else "Say who reads: as_=…, role=…, group=…, clearance=…")
-        return cls(opened, run, change=change, mine=mine, begun=bool(state.get("trail")))
+        return cls(version, run, change=change, mine=mine, begun=bool(state.get("trail")))
 
     # --- current state ---
 
@@ -278,8 +275,8 @@ class Session:
         Raises `RunError` SG615 for a field that the state does not have or an edit may not touch.
         """
         self._make_mine()
-        given = {**changes, **({} if intent is None else {"intent": intent})}
-        update = edited(self.workflow, self._values(), given, at=self._opened.runner.services.now().isoformat())
+        fields = {**changes, **({} if intent is None else {"intent": intent})}
+        update = edited(self.workflow, self._values(), fields, at=self._opened.runner.services.now().isoformat())
         history.write(self._opened.runner.graph, self._run, update)
         return self.diff
 
@@ -305,10 +302,10 @@ class Session:
             self._known(at)
             target = history.before(snapshots, at)
             snapshots = snapshots[snapshots.index(target) :]
-        made = self._variant(snapshots[0], prompt, model, threshold, config)
-        opened = _opened(made, dry=dry, change=self._change)
-        run = _copy(snapshots, opened, self._run, threshold)
-        return Session(opened, run, change=self._change, mine=True, begun=False)
+        workflow = overlaid(self.workflow, snapshots[0], prompt, model, threshold, config)
+        fork = opened(workflow, dry=dry, change=self._change)
+        run = copied(snapshots, fork, self._run, threshold)
+        return Session(fork, run, change=self._change, mine=True, begun=False)
 
     # --- showing ---
 
@@ -391,36 +388,8 @@ class Session:
 
     def _copy(self, snapshots: "Sequence[StateSnapshot]") -> None:
         """Continue with a copy of a run that is not this session's; its tools are dry since it was opened."""
-        self._run = _copy(snapshots, self._opened, self._run)
+        self._run = copied(snapshots, self._opened, self._run)
         self._mine, self._begun = True, False
-
-    def _variant(
-        self,
-        snapshot: "StateSnapshot",
-        prompt: "str | Path | Mapping[str, str | Path] | None",
-        model: str | Mapping[str, str] | None,
-        threshold: float | None,
-        config: "Path | str | Workflow | None",
-    ) -> "Path | str | Workflow":
-        from sluicegate.graphs.config.load import Workflow, load
-
-        if prompt is None and model is None and threshold is None:
-            return config or self.workflow
-        base = self.workflow if config is None else config if isinstance(config, Workflow) else load(config)
-        models = {"slm": model} if isinstance(model, str) else model
-        texts = prompt if prompt is None or isinstance(prompt, Mapping) else {self._next_prompt(snapshot): prompt}
-        prompts = {name: _text(text) for name, text in (texts or {}).items()}
-        return variant(base, prompts=prompts, models=models, threshold=threshold)
-
-    def _next_prompt(self, snapshot: "StateSnapshot") -> str:
-        """The prompt of the next node that has one, by the shortest path."""
-        flow, ahead = self.workflow.flow, list(snapshot.next)
-        for name in ahead:
-            prompt = getattr(self.workflow.settings[name], "prompt", None)
-            if isinstance(prompt, str):
-                return prompt
-            ahead += [edge.to for edge in flow.nodes[name].edges if edge.to not in ahead]
-        raise RunError("SG615", "no node from here on has a prompt", hint="Fork earlier: at=NODE")
 
     def _known(self, node: str) -> None:
         nodes = self.workflow.flow.nodes
@@ -428,87 +397,6 @@ class Session:
             near = nearest(node, nodes)
             hint = f"Did you mean {near!r}?" if near else f"One of: {', '.join(nodes)}"
             raise RunError("SG615", f"{self.workflow.name} has no node {node!r}", hint=hint)
-
-
-class _ReadOnlyCache:
-    """Read-only: an edited draft must never be served to anybody else."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
-        return self._inner.get(key, again=again)
-
-    def put(
-        self,
-        key: str,
-        value: dict[str, Any],
-        *,
-        ttl_s: float,
-        saved_usd: float,
-        question: Question | None = None,
-    ) -> None: ...
-
-    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
-        return self._inner.near(question, similarity=similarity)
-
-
-def _opened(config: "Path | str | Workflow", *, dry: bool, change: Change) -> Opened:
-    def careful(services: Services) -> Services:
-        changed = change(services)
-        return dataclasses.replace(changed, cache=_ReadOnlyCache(changed.cache))
-
-    return open_workflow(config, dry=dry, shadow=dry, change=careful)
-
-
-def _copy(snapshots: "Sequence[StateSnapshot]", opened: Opened, origin: str, threshold: float | None = None) -> str:
-    """Copy a lineage into a new run of `opened`; the run's id."""
-    run, facts_of = intake.new_run_id(), opened.workflow
-    shadow = opened.runner.shadow
-
-    def renewed(state: State) -> State:
-        mine: State = {
-            **state,
-            "request": {**state["request"], "id": run},
-            "run": {
-                **state["run"],
-                "id": run,
-                "workflow": facts_of.name,
-                "version": facts_of.version,
-                "digest": facts_of.digest,
-                "shadow": shadow,
-                "session": origin,
-            },
-        }
-        if threshold is not None and "route" in mine:
-            mine["route"] = {**mine["route"], "threshold": threshold}
-        return mine
-
-    history.copied(opened.runner.graph, snapshots, run, renewed)
-    return run
-
-
-def _file_of(state: State) -> Path:
-    """The file of a run's version: the workflow's own if it has not changed, else the kept copy."""
-    from sluicegate.graphs.config.load import load
-
-    digest = state["run"]["digest"]
-    try:
-        file = current(state["run"]["workflow"])
-        if load(file).digest == digest:
-            return file
-    except (RunError, ConfigError):
-        pass
-    return kept(digest)
-
-
-def _text(given: str | Path) -> str:
-    if isinstance(given, str):
-        return given
-    try:
-        return given.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem("SG101", f"cannot read {given}: {error}")]) from error
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:

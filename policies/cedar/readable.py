@@ -5,29 +5,18 @@ document that the filter lets through. The filter is found by asking Cedar about
 the principal's labels and each classification, so a workflow's own policies count as much as the base ones.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, TypedDict
+from typing import Any
 
 from sluicegate.policies.cedar.entities import RANKS, labels
-from sluicegate.services import PolicyEngine
+from sluicegate.services import PolicyEngine, ReadFilter
 from sluicegate.state import Principal
 
-__all__ = ["ReadFilter", "ReadFilters"]
+__all__ = ["ReadFilters"]
 
 _NOBODY = "nobody:"
 """A reader label that no principal has."""
-
-
-class ReadFilter(TypedDict):
-    """What an index may return to a principal; a document must also pass `permits`."""
-
-    labels: list[str] | None
-    """A document must name one of these as a reader; None: policies do not depend on the readers."""
-    max_rank: int
-    """The highest classification, by rank (0 public to 3 restricted); -1: nothing at all."""
-    permits: Callable[[Mapping[str, Any]], bool]
-    """The policies' decision on one document: ``{"id", "readers", "classification", "index"?, "source"?}``."""
 
 
 class ReadFilters:

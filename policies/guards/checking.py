@@ -12,11 +12,11 @@ from typing import Literal
 
 from sluicegate.plugins import with_installed
 from sluicegate.policies.guards.settings import GuardSettings
+from sluicegate.state import GuardAction
 
 __all__ = [
     "GROUP",
     "PASS",
-    "Action",
     "Admitted",
     "Check",
     "Finding",
@@ -34,8 +34,6 @@ GROUP = "sluicegate.guards"
 """The entry point group in which a package names its `GuardKind`s."""
 
 Stage = Literal["request", "retrieved", "output"]
-
-Action = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
 
 Review = Callable[[str, str], Awaitable[bool | None]]
 """The small model's review: ``await review(question, text)`` is True for a proper answer, None when the model gives no
@@ -74,7 +72,7 @@ class Verdict:
     reason: str = ""
     """The reason, for operators; never quotes the text."""
     findings: tuple[Finding, ...] = ()
-    action: Action | None = None
+    action: GuardAction | None = None
     """The action, where it is not the configured one."""
     details: dict[str, float] = field(default_factory=dict[str, float])
     """Scores behind the verdict, for measuring."""

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sluicegate.errors import nearest
 from sluicegate.policies.guards.checking import installed_guards
-from sluicegate.policies.guards.settings import Action, GuardSettings
+from sluicegate.policies.guards.settings import GuardSettings
+from sluicegate.state import FailureAction
 
 __all__ = [
     "BannedSettings",
@@ -56,7 +57,7 @@ class PiiSettings(GuardSettings):
 
     redacts: ClassVar[bool] = True
 
-    action: Action = "redact"
+    action: FailureAction = "redact"
     """What to ask for when personal data is found."""
     entities: tuple[Entity, ...] = (
         "email",
@@ -90,7 +91,7 @@ class SecretSettings(GuardSettings):
 
     redacts: ClassVar[bool] = True
 
-    action: Action = "redact"
+    action: FailureAction = "redact"
     """What to ask for when a secret is found."""
     entropy_bits: Annotated[float, Field(ge=2, le=8)] = 4.0
     """Bits per character from which a long value after a word such as `key` counts as random."""
@@ -108,7 +109,7 @@ class InjectionSettings(GuardSettings):
 class GroundedSettings(GuardSettings):
     """Every sentence of the answer supported by a retrieved passage."""
 
-    action: Action = "regenerate"
+    action: FailureAction = "regenerate"
     """What to ask for when a sentence has no support."""
     support: Share = 0.5
     """Share of a sentence's weighted content words that one passage (or the passages together) must contain."""
@@ -119,7 +120,7 @@ class GroundedSettings(GuardSettings):
 class CitationSettings(GuardSettings):
     """Citation markers that exist and point to a given passage."""
 
-    action: Action = "regenerate"
+    action: FailureAction = "regenerate"
     """What to ask for when a marker is wrong or missing."""
     required: bool = True
     """An answer from passages must cite at least one of them."""
@@ -128,7 +129,7 @@ class CitationSettings(GuardSettings):
 class ToneSettings(GuardSettings):
     """Tone towards the reader: insults, contempt, shouting, promises the organisation cannot keep."""
 
-    action: Action = "regenerate"
+    action: FailureAction = "regenerate"
     """What to ask for when the tone is off."""
     promises: bool = True
     """Also fail on guarantees and on legal, medical or financial certainties."""
@@ -150,7 +151,7 @@ class BannedSettings(GuardSettings):
 class LengthSettings(GuardSettings):
     """Length of a text, and repetition in it."""
 
-    action: Action = "regenerate"
+    action: FailureAction = "regenerate"
     """What to ask for when the text is too short or too long, or repeats itself."""
     min_chars: Annotated[int, Field(ge=0)] = 1
     """Fewest characters, spaces at the ends not counted."""
@@ -166,7 +167,7 @@ class LengthSettings(GuardSettings):
 class SchemaSettings(GuardSettings):
     """An answer that must be JSON of a given form."""
 
-    action: Action = "regenerate"
+    action: FailureAction = "regenerate"
     """What to ask for when the text is not such JSON."""
     schema_: Annotated[dict[str, Any], Field(alias="schema")] = Field(default_factory=dict[str, Any])
     """The JSON Schema (draft 2020-12); references to other files or addresses are not followed. Empty: any JSON."""
@@ -175,7 +176,7 @@ class SchemaSettings(GuardSettings):
 class SlmReviewSettings(GuardSettings):
     """A review by the small model: is this a proper answer to the question?"""
 
-    action: Action = "escalate"
+    action: FailureAction = "escalate"
     """What to ask for when the reviewer rejects the text."""
     timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 20_000
     """Time budget of the review."""

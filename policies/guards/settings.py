@@ -1,13 +1,12 @@
 """Settings common to all guards."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["Action", "GuardSettings"]
+from sluicegate.state import FailureAction
 
-Action = Literal["redact", "regenerate", "escalate", "human", "refuse"]
-"""What a guard asks for when it fails, from the least to the most severe."""
+__all__ = ["GuardSettings"]
 
 
 class GuardSettings(BaseModel):
@@ -15,7 +14,7 @@ class GuardSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    action: Action = "refuse"
+    action: FailureAction = "refuse"
     """What to ask for when the guard fails or cannot run; `redact` only where the guard finds spans (one that cannot
     run then asks for `refuse`, because nothing was redacted)."""
     timeout_ms: Annotated[int, Field(ge=1, le=600_000)] = 2000

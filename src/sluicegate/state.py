@@ -21,6 +21,7 @@ __all__ = [
     "DecidedBy",
     "DocumentRef",
     "Extraction",
+    "FailureAction",
     "Given",
     "GuardAction",
     "Intent",
@@ -48,8 +49,9 @@ Clearance = Literal["public", "internal", "confidential", "restricted"]
 Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
 DecidedBy = Literal["head", "slm", "cascade", "stopped"]
 """The router's strategy; ``stopped`` where no model could be asked."""
-GuardAction = Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"]
-"""What a guard asks for, from the least to the most severe."""
+FailureAction = Literal["redact", "regenerate", "escalate", "human", "refuse"]
+"""What a guard asks for when it fails, from the least to the most severe."""
+GuardAction = Literal["pass", FailureAction]
 Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
 
 

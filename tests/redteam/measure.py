@@ -22,10 +22,10 @@ from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Outcome
-from sluicegate.policies.cedar.readable import ReadFilter, ReadFilters
+from sluicegate.policies.cedar.readable import ReadFilters
 from sluicegate.retrieval.ingest import ingest
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import Services
+from sluicegate.services import ReadFilter, Services
 from sluicegate.state import Principal
 from tests.redteam.adversary import CANARY, SECRET, Attack, FixedRouter, Marked, Obedient
 from tests.support.fakes import FakeConfidence

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import ModelError
-from sluicegate.retrieval.acl import Readable, by_labels
+from sluicegate.retrieval.acl import by_labels
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import IngestReport, ingest
 from sluicegate.retrieval.lance import LanceRetriever
-from sluicegate.services import EmbeddingRequest, Embeddings
+from sluicegate.services import EmbeddingRequest, Embeddings, ReadFilter
 from sluicegate.state import Principal
 
 TODAY = datetime(2026, 6, 15, 12, tzinfo=UTC)
@@ -72,7 +72,7 @@ class Desk:
         options = {"folders": [self.folder], "now": lambda: self.now, **options}
         return await ingest(self.indexes / "kb", list(paths), self.config, self.models, **options)
 
-    def retriever(self, readable: Callable[[Principal, str], Readable] = by_labels) -> LanceRetriever:
+    def retriever(self, readable: Callable[[Principal, str], ReadFilter] = by_labels) -> LanceRetriever:
         return LanceRetriever(self.indexes, {"kb": self.config}, self.models, readable=readable, now=lambda: self.now)
 
     async def ids(self, query: str, who: Principal | None = None, k: int = 10) -> list[str]:

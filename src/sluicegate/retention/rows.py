@@ -7,11 +7,10 @@ from sluicegate.home import home
 from sluicegate.storage.database import Database, Execute, Place, Rows, open_database, place
 from sluicegate.storage.migrations import Schema
 from sluicegate.storage.postgres import Server
-from sluicegate.storage.schemas import INCIDENTS, RESULTS, SHADOW, TICKETS, TRACES
+from sluicegate.storage.schemas import RESULTS
 
 __all__ = ["changed", "erasing", "reading"]
 
-_ONLY_FILES = (TRACES, INCIDENTS, SHADOW, RESULTS, TICKETS)
 _FOLDERS = {RESULTS.name: "evals"}
 _AT_ONCE = 500
 """Values in one statement; SQLite takes 32,766."""
@@ -54,7 +53,7 @@ def changed(execute: Rows, statement: str, values: Iterable[str], *before: objec
 
 @contextmanager
 def _opened(schema: Schema) -> Generator[Database | None]:
-    where: Place = home() if schema in _ONLY_FILES else place()
+    where: Place = home() if schema.local else place()
     if not isinstance(where, Server):
         where = where / _FOLDERS.get(schema.name, "")
         if not (where / f"{schema.name}.sqlite").is_file():

@@ -1,21 +1,20 @@
 """Read access: a document's attributes, a principal's rights, and whether they match.
 
-`Readable` is derived from policy and is mostly plain data, so that it can be written as a database filter and checked
+`ReadFilter` is derived from policy and is mostly plain data, so that it can be written as a database filter and checked
 again in Python on every hit. Both forms are here, next to each other, because they must mean the same.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, TypedDict, get_args
+from typing import Any, get_args
 
 from sluicegate.retrieval.config import EVERYONE, Clearance
+from sluicegate.services import ReadFilter
 from sluicegate.state import Principal
 
 __all__ = [
     "NEVER",
     "Document",
-    "Readable",
     "by_labels",
     "clearance_rank",
     "day_number",
@@ -27,18 +26,6 @@ NEVER = 99991231
 """The day number of a document without an expiry date."""
 
 _RANKS: dict[str, int] = {name: rank for rank, name in enumerate(get_args(Clearance))}
-
-
-class Readable(TypedDict):
-    """What one principal may read in an index, by policy."""
-
-    labels: list[str] | None
-    """A document must name one of these as a reader: ``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``. None:
-    any reader; empty: nothing at all."""
-    max_rank: int
-    """The highest clearance that a document may require: 0 ``public`` to 3 ``restricted``; -1: nothing at all."""
-    permits: Callable[[Mapping[str, Any]], bool]
-    """The policies' final decision on one document, given as `Document.attributes`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +44,7 @@ class Document:
     """Last day on which it may be retrieved, as a day number such as 20261231."""
     tags: tuple[str, ...]
 
-    def refusal(self, readable: Readable, today: int) -> str:
+    def refusal(self, readable: ReadFilter, today: int) -> str:
         """Why it may not be retrieved; empty when it may."""
         if not self.approved:
             return "not approved"
@@ -65,7 +52,7 @@ class Document:
             return "expired"
         return self.forbidden(readable)
 
-    def forbidden(self, readable: Readable) -> str:
+    def forbidden(self, readable: ReadFilter) -> str:
         """Why `readable` does not include it; empty when it does."""
         if readable["labels"] is not None and not set(readable["labels"]).intersection(self.readers):
             return "not among its readers"
@@ -84,7 +71,7 @@ class Document:
         }
 
 
-def by_labels(principal: Principal, index: str) -> Readable:
+def by_labels(principal: Principal, index: str) -> ReadFilter:
     """What a principal may read by default: by its roles, groups, id and clearance."""
     del index
     return {
@@ -109,7 +96,7 @@ def day_number(day: date | None) -> int:
     return NEVER if day is None else day.year * 10_000 + day.month * 100 + day.day
 
 
-def where(readable: Readable, today: int) -> str:
+def where(readable: ReadFilter, today: int) -> str:
     """The same condition as `Document.refusal`, as LanceDB's SQL. `labels` must not be empty."""
     condition = f"approved = true AND valid_until >= {today:d} AND clearance <= {readable['max_rank']:d}"
     if readable["labels"] is None:

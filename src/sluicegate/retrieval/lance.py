@@ -19,12 +19,12 @@ from typing import Any
 
 from sluicegate.errors import RetrievalError, nearest
 from sluicegate.retrieval import table as tables
-from sluicegate.retrieval.acl import Document, Readable, by_labels, day_number, where
+from sluicegate.retrieval.acl import Document, by_labels, day_number, where
 from sluicegate.retrieval.catalog import Catalog, IndexHead
 from sluicegate.retrieval.chunking import content_hash
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import embedded
-from sluicegate.services import Embedder, EmbeddingRequest
+from sluicegate.services import Embedder, EmbeddingRequest, ReadFilter
 from sluicegate.state import DocumentRef, Principal
 
 __all__ = ["LanceRetriever", "search_terms"]
@@ -75,7 +75,7 @@ class LanceRetriever:
         indexes: Mapping[str, IndexConfig],
         models: Embedder,
         *,
-        readable: Callable[[Principal, str], Readable] = by_labels,
+        readable: Callable[[Principal, str], ReadFilter] = by_labels,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._folder = folder
@@ -179,7 +179,7 @@ class LanceRetriever:
         snapshot: _Snapshot,
         query: str,
         vector: Sequence[float],
-        readable: Readable,
+        readable: ReadFilter,
         k: int,
     ) -> list[_Hit]:
         config = self._config(index)
@@ -252,11 +252,11 @@ class LanceRetriever:
         return table
 
 
-def _allowed(document: Document, index: str, readable: Readable, today: int) -> bool:
+def _allowed(document: Document, index: str, readable: ReadFilter, today: int) -> bool:
     return not document.refusal(readable, today) and readable["permits"](document.attributes(index))
 
 
-def _readable_by(readable: Readable, document: Document, index: str) -> bool:
+def _readable_by(readable: ReadFilter, document: Document, index: str) -> bool:
     """Whether the requester is among its readers, regardless of approval and validity."""
     return not document.forbidden(readable) and readable["permits"](document.attributes(index))
 

@@ -24,7 +24,7 @@ from sluicegate.services.models import (
     ProbeTask,
     TokenLogprob,
 )
-from sluicegate.services.policy import Decision, PolicyEngine
+from sluicegate.services.policy import Decision, PolicyEngine, ReadFilter
 from sluicegate.services.prompts import Prompt, Prompts
 from sluicegate.services.retrieval import Retriever
 from sluicegate.services.routing import AnswerConfidence, AnswerFeatures, Classification, Confidence, Router
@@ -62,6 +62,7 @@ __all__ = [
     "Prompt",
     "Prompts",
     "Question",
+    "ReadFilter",
     "Refusal",
     "Reservation",
     "Retriever",

@@ -1,12 +1,12 @@
 """Whether a principal may do something, and which policies decided it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from sluicegate.state import Principal
 
-__all__ = ["Decision", "PolicyEngine"]
+__all__ = ["Decision", "PolicyEngine", "ReadFilter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,18 @@ class Decision:
     reason: str
     """The `@reason` annotations of the deciding policies, shown to requesters."""
     errors: tuple[str, ...] = ()
+
+
+class ReadFilter(TypedDict):
+    """What a principal may read in an index, by policy; a document must also pass `permits`."""
+
+    labels: list[str] | None
+    """A document must name one of these as a reader: ``everyone``, ``role:NAME``, ``group:NAME``, ``user:ID``. None:
+    policies do not depend on the readers; empty: nothing at all."""
+    max_rank: int
+    """The highest classification, by rank: 0 ``public`` to 3 ``restricted``; -1: nothing at all."""
+    permits: Callable[[Mapping[str, Any]], bool]
+    """The policies' decision on one document: ``{"id", "readers", "classification", "index"?, "source"?}``."""
 
 
 class PolicyEngine(Protocol):

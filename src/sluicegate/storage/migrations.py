@@ -33,6 +33,8 @@ class Schema:
     name: str
     """In a home the file is ``NAME.sqlite``; on a server it is the part that the table of formats names."""
     steps: tuple[Migration, ...]
+    local: bool = False
+    """A file in every home, also where a server keeps what machines share."""
     durable: bool = False
     """A file keeps commits across a power cut too."""
     secure: bool = False

@@ -11,9 +11,9 @@ from sluicegate.evals.promotion.sequences import (
     difference_bounds,
     difference_sequence,
     lower_bound,
-    rejects_at,
 )
 from tests.support import ROOT
+from tests.support.peeking import rejects_at, z_test_passes
 
 ERROR, MARGIN = 0.05, 0.05
 RUNS = 400
@@ -22,15 +22,6 @@ RUNS = 400
 def draws(seed: int, size: int, worse: float, better: float) -> NDArray[np.float64]:
     """Differences of two zero-one metrics: -1 with chance `worse`, 1 with chance `better`."""
     return np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], size, p=[worse, 1 - worse - better, better])
-
-
-def z_test_passes(differences: NDArray[np.float64], least: float, first: int = 30) -> bool:
-    """A one-sided z-test at 5 %, looked at after every pair from `first` on."""
-    n = np.arange(1, len(differences) + 1)
-    mean = np.cumsum(differences) / n
-    deviation = np.sqrt(np.maximum(np.cumsum(differences**2) / n - mean**2, 1e-12))
-    z = (mean - least) / (deviation / np.sqrt(n))
-    return bool((z[first:] > 1.645).any())
 
 
 # (chance that the challenger loses a pair, chance that it wins it): worse by exactly the margin

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from sluicegate.policies.cedar.engine import CedarEngine, load_engine
 from sluicegate.policies.cedar.entities import RANKS
-from sluicegate.policies.cedar.readable import ReadFilter, ReadFilters
+from sluicegate.policies.cedar.readable import ReadFilters
 from sluicegate.policies.cedar.sources import PolicyFile, policy_files
+from sluicegate.services import ReadFilter
 from sluicegate.state import Principal
 
 pytestmark = pytest.mark.slow

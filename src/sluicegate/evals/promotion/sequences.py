@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bounds", "capital_path", "difference_bounds", "difference_sequence", "lower_bound", "rejects_at"]
+__all__ = ["Bounds", "capital_path", "difference_bounds", "difference_sequence", "lower_bound"]
 
 Floats = NDArray[np.floating]
 
@@ -60,12 +60,6 @@ def difference_sequence(differences: Floats, error: float, *, steps: int = 40) -
         return []
     sizes = np.unique(np.geomspace(min(10, len(differences)), len(differences), steps).astype(int))
     return [difference_bounds(differences[:size], error) for size in sizes]
-
-
-def rejects_at(differences: Floats, mean: float, error: float) -> int | None:
-    """The first size at which "the mean difference is at most `mean`" was rejected, looking at every pair; or None."""
-    reached = np.flatnonzero(capital_path(_unit(differences), (mean + 1) / 2) >= np.log(1 / error))
-    return int(reached[0]) + 1 if len(reached) else None
 
 
 def capital_path(values: Floats, m: float) -> Floats:

@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS evaluations (
 );
 """),
     ),
+    local=True,
 )
 """Rows of evaluations by what they depend on; in ``evals/`` of the home."""
 
@@ -46,5 +47,6 @@ CREATE TABLE IF NOT EXISTS shed (
 ) WITHOUT ROWID;
 """),
     ),
+    local=True,
 )
 """Comparisons, what they have claimed, and their pairs."""

@@ -34,6 +34,7 @@ INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0);
 """),
     ),
     secure=True,
+    local=True,
 )
 """Cached answers, and their questions for semantic matching."""
 
@@ -57,12 +58,14 @@ CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL, lef
 """),
     ),
     durable=True,
+    local=True,
 )
 """Documents and passages of one index, in the folder of that index."""
 
 EMBEDDINGS = Schema(
     "embeddings",
     (Migration("CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID;"),),
+    local=True,
 )
 """Vectors of examples and documents, by content; in the user's cache."""
 
@@ -76,5 +79,6 @@ CREATE TABLE IF NOT EXISTS probes (
 );
 """),
     ),
+    local=True,
 )
 """Probe results, by the identity of the weights."""

@@ -69,6 +69,7 @@ CREATE UNIQUE INDEX roots ON spans (span_id) WHERE parent = '';
 CREATE INDEX runs_at_work ON runs (workflow, started_ns) WHERE status = 'running';
 """),
     ),
+    local=True,
 )
 """Every run with its observations and scores, masked; `steps`, `decisions` and `model_calls` are views. Only a file."""
 
@@ -118,5 +119,6 @@ CREATE TABLE IF NOT EXISTS notes (
 """),
     ),
     durable=True,
+    local=True,
 )
 """Incidents; only in a file."""

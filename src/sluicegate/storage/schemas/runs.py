@@ -91,6 +91,7 @@ CREATE TABLE IF NOT EXISTS tickets (
 """),
     ),
     durable=True,
+    local=True,
 )
 """The tickets of the example desk; only ever a file."""
 
