@@ -91,7 +91,7 @@ test-ollama: install
 test-langfuse: install
 	$(RUN) pytest -q -m langfuse tests/observe/exporters/test_langfuse_server.py
 
-# the SDK's other major, which servers before 4.59 need for scores
+# the SDK's other major
 test-langfuse-4: install
 	$(RUN) --with "langfuse>=4.14,<5" pytest -q tests/observe/exporters/test_langfuse_sdk.py tests/observe/exporters/test_fields.py
 

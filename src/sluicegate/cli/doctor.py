@@ -235,7 +235,7 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
 
 
 def _langfuse() -> Line:
-    from sluicegate.observe.exporters.langfuse import Keys, loses_scores, server_state
+    from sluicegate.observe.exporters.langfuse import Keys, server_state
 
     keys = Keys.configured()
     if keys is None:
@@ -243,8 +243,6 @@ def _langfuse() -> Line:
     state = server_state(keys)
     if not state.reachable:
         return Line("langfuse", "warn", f"{keys.host} is not reachable: {state.reason}", "Check LANGFUSE_HOST")
-    if warning := loses_scores(state):
-        return Line("langfuse", "warn", warning)
     if unsent := _unsent(keys.host):
         return Line("langfuse", "warn", f"{keys.host} lacks {unsent} of the week's runs", "Run `sluicegate trace push`")
     return Line("langfuse", "ok", f"{keys.host}, version {state.words}")

@@ -215,6 +215,9 @@ def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
             output={"status": rows[case.id].status, "path": rows[case.id].path, "answer": answer(rows[case.id])},
             scores=dict(rows[case.id].metrics),
             run=rows[case.id].run,
+            seconds=rows[case.id].metrics.get("seconds", 0.0),
+            usd=rows[case.id].metrics.get("usd", 0.0),
+            model=rows[case.id].model,
         )
         for case in cases
     ]
@@ -224,8 +227,6 @@ def send(report: "Report", cases: "list[Case]") -> dict[str, Any]:
         items,
         metadata={"digest": report.digest, "data": report.data_hash},
     )
-    if sent.warning:
-        notes().print(sent.warning, style="yellow", markup=False)
     return {"url": sent.url, "items": sent.items}
 
 

@@ -237,14 +237,14 @@ def push(
 def show_destinations(as_json: AsJson = False) -> None:
     """Show where traces are sent, and whether the servers there accept them."""
     from sluicegate.observe.exporters.destinations import destinations
-    from sluicegate.observe.exporters.langfuse import Keys, check_keys, loses_scores, server_state
+    from sluicegate.observe.exporters.langfuse import Keys, check_keys, server_state
 
     keys = Keys.configured()
     found: dict[str, Any] = {"summary": destinations()}
     if keys is not None:
         state = server_state(keys)
         refused = check_keys(keys) if state.reachable else state.reason
-        found["langfuse"] = {"host": keys.host, "version": state.words, "problem": refused or loses_scores(state)}
+        found["langfuse"] = {"host": keys.host, "version": state.words, "problem": refused}
     if as_json:
         emit(found)
         return

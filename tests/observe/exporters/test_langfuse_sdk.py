@@ -17,6 +17,7 @@ from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_keys
 from sluicegate.observe.prompts import Fetched, langfuse_prompts, reference
 from sluicegate.observe.tracing.instrument import TracedModels, TracedPrompts
+from sluicegate.observe.tracing.spans import trace_id
 from sluicegate.services import ModelRequest
 from tests.support.fakes import FakeModels
 from tests.support.receiver import PUBLIC, SECRET, Receiver, forget_clients
@@ -156,7 +157,15 @@ async def test_a_generation_links_to_its_managed_prompt(server: Receiver, tmp_pa
 def evaluated() -> list[Evaluated]:
     return [
         Evaluated(
-            "q1", "Reset?", "password_reset", "password_reset", {"correct": True, "cost_usd": 0.001}, run="run-1"
+            "q1",
+            "Reset?",
+            "password_reset",
+            "password_reset",
+            {"correct": True, "cost_usd": 0.001},
+            run="run-1",
+            seconds=2.5,
+            usd=0.001,
+            model="openai:large",
         ),
         Evaluated("q2", "Down?", "outage", "password_reset", {"correct": False, "path": "slm"}, "run-2"),
     ]
@@ -166,7 +175,7 @@ def evaluated() -> list[Evaluated]:
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_an_evaluation_becomes_a_dataset_and_an_experiment(server: Receiver) -> None:
     sent = send_experiment("desk-eval", "v3", evaluated(), keys=Keys(PUBLIC, SECRET, server.url))
-    assert (sent.items, sent.warning) == (2, "")
+    assert sent.items == 2
     assert set(server.datasets) == {"desk-eval"}
     assert {item["id"]: item["expectedOutput"] for item in server.items} == {"q1": "password_reset", "q2": "outage"}
     runs = [span for span in server.spans if span.name == "experiment-item-run"]
@@ -179,17 +188,28 @@ def test_an_evaluation_becomes_a_dataset_and_an_experiment(server: Receiver) -> 
         ("path", "slm", "CATEGORICAL"),
     }  # fmt: skip
     assert {score["traceId"] for score in server.scores} == {span.trace_id for span in runs}
+    items = {span.span_id: span for span in server.spans if "langfuse.observation.metadata.trace" in span.attributes}
+    assert {score["observationId"] for score in server.scores} == set(items)
+    [took] = (
+        span
+        for span in server.spans
+        if span.name == "recorded run" and span.attributes["langfuse.observation.model.name"] == "openai:large"
+    )
+    assert took.parent in items
+    assert (took.end_ns - took.start_ns) / 1e9 == 2.5
+    assert json.loads(took.attributes["langfuse.observation.cost_details"]) == {"total": 0.001}
+    assert took.attributes["langfuse.environment"] == "sdk-experiment"
+    link = items[took.parent].attributes["langfuse.observation.metadata.trace"]
+    assert str(link).strip('"') == f"{server.url}/project/proj1/traces/{trace_id('run-1')}"
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_on_an_older_server_the_scores_of_an_experiment_arrive_too(
-    server: Receiver, monkeypatch: pytest.MonkeyPatch
+    server: Receiver,
 ) -> None:
     server.version = "4.16.0"
-    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "5.0.4")
-    sent = send_experiment("desk-eval", "v3", evaluated(), keys=Keys(PUBLIC, SECRET, server.url))
-    assert "takes no scores from SDK 5.0.4" in sent.warning
+    send_experiment("desk-eval", "v3", evaluated(), keys=Keys(PUBLIC, SECRET, server.url))
     assert len(server.scores) == 4
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sluicegate.observe.exporters.export import QueuedExporter, Rejected, SendError
-from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, loses_scores, server_state
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, server_state
 from sluicegate.observe.exporters.otlp import OtlpSender
 from sluicegate.observe.exporters.resend import push
 from sluicegate.observe.tracing.settings import TraceSettings
@@ -299,16 +299,11 @@ async def test_scores_arrive_when_the_server_does_not_say_its_version(tmp_path: 
         store.close()
 
 
-def test_the_version_of_a_server_decides_the_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "5.0.4")
-    with Receiver(version="4.16.0") as old, Receiver(version="4.59.1") as new:
-        assert "takes no scores from SDK 5.0.4" in loses_scores(server_state(Keys(PUBLIC, SECRET, old.url)))
-        assert loses_scores(server_state(Keys(PUBLIC, SECRET, new.url))) == ""
+def test_the_state_of_a_server() -> None:
+    with Receiver(version="4.16.0") as server:
+        assert server_state(Keys(PUBLIC, SECRET, server.url)).version == (4, 16, 0)
     gone = server_state(Keys(PUBLIC, SECRET, dead_port()))
     assert (gone.reachable, gone.version) == (False, ())
-    monkeypatch.setattr("sluicegate.observe.exporters.langfuse.version", lambda _: "4.18.0")
-    with Receiver(version="4.16.0") as old:
-        assert loses_scores(server_state(Keys(PUBLIC, SECRET, old.url))) == ""
 
 
 class Stuck:

@@ -182,6 +182,7 @@ def _langfuse_model(said: Mapping[str, Any]) -> Named:
         named["langfuse.observation.usage_details"] = json.dumps(
             {"input": read, "output": written, "total": read + written}
         )
+    if "usd" in said:
         named["langfuse.observation.cost_details"] = json.dumps({"total": said["usd"]})
     if linked := _LINKED_PROMPT.search(str(said.get("prompt", ""))):
         named["langfuse.observation.prompt.name"] = linked[1]

@@ -1,6 +1,8 @@
 """Evaluations as Langfuse datasets and experiments, so that runs of a workflow's versions compare there.
 
-The evaluation is over when this is called: the experiment's task only returns what was recorded.
+The evaluation is over when this is called: the experiment's task only returns what was recorded. What the runs took,
+what they cost and their scores are sent by our own exporter: the SDK would give the time of the task, and its version 5
+loses scores on servers before 4.59.
 """
 
 import time
@@ -9,10 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.errors import RunError
-from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, ServerState, loses_scores, sdk, server_state
-from sluicegate.observe.tracing.spans import RunInfo, Score, Trace, new_id
+from sluicegate.observe.exporters.export import SendError
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, sdk, server_state
+from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace, new_id, trace_id
 
 __all__ = ["Evaluated", "Experiment", "ready_to_send", "send_experiment"]
+
+_ENVIRONMENT = "sdk-experiment"
+"""The one to which the SDK's experiments belong."""
+_AT_ONCE = 100
+"""Items in a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +35,11 @@ class Evaluated:
     scores: Mapping[str, float | bool | str]
     run: str = ""
     """The run's id, to find its own trace by."""
+    seconds: float = 0.0
+    """How long that took."""
+    usd: float = 0.0
+    model: str = ""
+    """The model that answered."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -35,18 +48,17 @@ class Experiment:
     url: str
     """URL of the experiment; empty when the server did not give one."""
     items: int
-    warning: str = ""
 
 
-def ready_to_send(keys: Keys | None = None) -> tuple[Keys, ServerState]:
-    """The keys and what the server says, before work that would be sent there. Raises as `send_experiment` does."""
+def ready_to_send(keys: Keys | None = None) -> Keys:
+    """The keys of a server that is well, before work that would be sent there. Raises as `send_experiment` does."""
     keys = keys or Keys.configured()
     if keys is None:
         raise RunError("SG613", "no Langfuse keys are set", hint="Set LANGFUSE_PUBLIC_KEY and LANGFUSE_SECRET_KEY")
     state = server_state(keys)
     if not state.reachable:
         raise RunError("SG614", f"Langfuse at {keys.host}: {state.reason}", hint="Retry when the server is healthy")
-    return keys, state
+    return keys
 
 
 def send_experiment(
@@ -62,8 +74,7 @@ def send_experiment(
 
     Blocks for as long as the server takes. Raises `RunError` SG613 (no keys) or SG614 (the server failed or refused).
     """
-    keys, state = ready_to_send(keys)
-    warning = loses_scores(state)
+    keys = ready_to_send(keys)
     client = sdk(keys)
     try:
         client.create_dataset(name=dataset, description=description)
@@ -75,14 +86,14 @@ def send_experiment(
                 expected_output=item.expected,
                 metadata={**item.metadata, "item": item.id},
             )
-        result = _record(client, dataset, name, items, description, dict(metadata or {}), evaluate=not warning)
+        result, observations = _record(client, dataset, name, items, description, dict(metadata or {}))
+        client.flush()
+        _send_measured(keys, dataset, items, result, observations)
     except Exception as error:
         raise RunError("SG614", f"Langfuse at {keys.host}: {type(error).__name__}: {error}"[:400]) from error
-    if warning:
-        _send_scores(keys, items, result)
     # SDK 5 warns of the name that SDK 4 has
     url = "experiment_url" if hasattr(result, "experiment_url") else "dataset_run_url"
-    return Experiment(str(getattr(result, url, "") or ""), len(result.item_results), warning)
+    return Experiment(str(getattr(result, url, "") or ""), len(result.item_results))
 
 
 def _record(
@@ -92,50 +103,57 @@ def _record(
     items: Sequence[Evaluated],
     description: str,
     metadata: dict[str, str],
-    *,
-    evaluate: bool,
-) -> Any:
-    from langfuse import Evaluation
-
+) -> tuple[Any, dict[str, str]]:
+    """The SDK's result, and the id of each item's observation."""
     by_id = {item.id: item for item in items}
+    observations: dict[str, str] = {}
 
     def task(*, item: Any, **_: Any) -> Any:
         recorded = by_id[item.id]
-        client.update_current_span(metadata={"run": recorded.run})
+        observations[item.id] = client.get_current_observation_id() or ""
+        client.update_current_span(
+            metadata={"run": recorded.run, "trace": client.get_trace_url(trace_id=trace_id(recorded.run)) or ""}
+        )
         return recorded.output
 
-    def scores(*, metadata: Mapping[str, str], **_: Any) -> Any:
-        return [Evaluation(**_typed(name, value)) for name, value in by_id[metadata["item"]].scores.items()]
-
     found = client.get_dataset(dataset)
-    return client.run_experiment(
+    result = client.run_experiment(
         name=name,
         run_name=name,
         description=description or None,
         data=[item for item in found.items if item.id in by_id],
         task=task,
-        evaluators=[scores] if evaluate else [],
         max_concurrency=4,
         metadata=metadata,
     )
+    return result, observations
 
 
-def _send_scores(keys: Keys, items: Sequence[Evaluated], result: Any) -> None:
-    """The scores by our own exporter, where the SDK's would be lost."""
-    by_id = {item.id: item for item in items}
-    sender = LangfuseSender(keys)
+def _send_measured(keys: Keys, dataset: str, items: Sequence[Evaluated], result: Any, at: Mapping[str, str]) -> None:
+    """What each run took and cost, as an observation under its item's, and its scores on that. Raises `SendError`."""
+    by_id, now = {item.id: item for item in items}, time.time_ns()
+    traces: list[Trace] = []
     for each in result.item_results:
-        recorded = by_id[each.item.id]
-        info = RunInfo(recorded.id, each.trace_id, "", "", "", "", "", "default", "", False)
+        item = by_id[each.item.id]
+        info = RunInfo(item.run, each.trace_id, dataset, "", "", "", "", _ENVIRONMENT, "", False, tags=["experiment"])
+        took = Record(
+            new_id(),
+            at[item.id],
+            "recorded run",
+            "generation",
+            {"model": item.model, "output": item.output, "usd": item.usd},
+            start_ns=now,
+            end_ns=now + int(item.seconds * 1e9),
+        )
         scores = [
-            Score(new_id(), recorded.id, key, value, "", time.time_ns()) for key, value in recorded.scores.items()
+            Score(new_id(), item.run, key, value, "", now, observation=at[item.id])
+            for key, value in item.scores.items()
         ]
-        sender.send([Trace(info, [], scores)])
-    sender.close()
-
-
-def _typed(name: str, value: float | bool | str) -> dict[str, Any]:
-    """A score as the SDK wants it: truth as 0 or 1, with its type."""
-    if isinstance(value, bool):
-        return {"name": name, "value": int(value), "data_type": "BOOLEAN"}
-    return {"name": name, "value": value, "data_type": "CATEGORICAL" if isinstance(value, str) else "NUMERIC"}
+        traces.append(Trace(info, [took], scores))
+    sender = LangfuseSender(keys)
+    try:
+        for start in range(0, len(traces), _AT_ONCE):
+            if refused := sender.send(traces[start : start + _AT_ONCE]):
+                raise SendError(refused.reason)
+    finally:
+        sender.close()

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
 from sluicegate.observe.exporters.conventions import given_to_nodes, langfuse_attributes, langfuse_name, langfuse_run
@@ -23,7 +22,7 @@ from sluicegate.observe.tracing.spans import Score, Trace
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Keys", "LangfuseSender", "ServerState", "check_keys", "loses_scores", "sdk", "server_state"]
+__all__ = ["Keys", "LangfuseSender", "ServerState", "check_keys", "sdk", "server_state"]
 
 _BATCHED_SCORES = (4, 59)
 """From this server version on, scores are posted as a list, the only form that SDK 5 knows."""
@@ -153,17 +152,6 @@ def server_state(keys: Keys, *, timeout_s: float = 3.0) -> ServerState:
         return ServerState(False, (), error.reason)
     numbers = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", str(answer.get("version", "")))
     return ServerState(True, tuple(int(number) for number in numbers.groups("0")) if numbers else ())
-
-
-def loses_scores(state: ServerState) -> str:
-    """A warning when the installed SDK's own scores, such as those of experiments, would be lost; else empty."""
-    installed = version("langfuse")
-    if not state.version or state.version >= _BATCHED_SCORES or int(installed.partition(".")[0]) < 5:
-        return ""
-    return (
-        f"Langfuse {state.words} takes no scores from SDK {installed}: runs' scores are sent another way, but those of "
-        "experiments would be lost. Use a server from 4.59 on, or install langfuse<5"
-    )
 
 
 def check_keys(keys: Keys) -> str:
