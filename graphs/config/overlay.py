@@ -68,6 +68,9 @@ def _carry(value: Any, pointer: Pointer, source: Source, entries: dict[Pointer, 
 
 
 _STANDING = frozenset({"asks-human", "decides-policy", "checks"})
+_NOBODY = "nobody"
+_DECIDING = {"action": "ask", "approvers": _NOBODY, "escalate_to": _NOBODY}
+"""Settings that say who decides, or what, with their defaults."""
 _RISKS: tuple[str, ...] = get_args(Risk)
 
 
@@ -101,6 +104,9 @@ def weakened(base: WorkflowConfig, variant: WorkflowConfig) -> list[Weakening]:
 def _intents(base: WorkflowConfig, variant: WorkflowConfig) -> Iterable[Weakening]:
     for label, before in base.intents.items():
         after = variant.intents.get(label)
+        if after is None and before.risk != _RISKS[0]:
+            # its requests are classified as something else then
+            yield Weakening(f"the intent `{label}` of {before.risk} risk is removed", ("intents",))
         if after and _RISKS.index(after.risk) < _RISKS.index(before.risk):
             what = f"the risk of the intent `{label}` is {after.risk}, not {before.risk}"
             yield Weakening(what, ("intents", label, "risk"))
@@ -117,9 +123,10 @@ def _node(name: str, before: NodeConfig, after: NodeConfig | None) -> Iterable[W
         yield Weakening(f"the node `{name}` does not run the guard `{guard}`", ("nodes", name, "guards"))
     if had.get("four_eyes", True) and not has.get("four_eyes", True):
         yield Weakening(f"the requester may decide at the node `{name}`", ("nodes", name, "four_eyes"))
-    for key in ("approvers", "escalate_to"):
-        if has.get(key) and has[key] != had.get(key):
-            what = f"`{key}` of the node `{name}` is {has[key]}, not {had.get(key) or 'nobody'}"
+    for key, default in _DECIDING.items():
+        earlier, now = had.get(key, default), has.get(key, default)
+        if now not in (earlier, _NOBODY):
+            what = f"`{key}` of the node `{name}` is {now}, not {earlier}"
             yield Weakening(what, ("nodes", name, key))
 
 

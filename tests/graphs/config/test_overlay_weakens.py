@@ -84,6 +84,11 @@ def said(base: Path, over: str, *, name: str = "variant.yaml", extends: str = "b
             "nodes: {approve: {escalate_to: 'user:ann'}}",
             "`escalate_to` of the node `approve` is user:ann, not nobody",
         ),
+        ("nodes: {gate: {action: read_document}}", "`action` of the node `gate` is read_document, not ask"),
+        (
+            "intents: {large: null, big: {task: short-answer, risk: low}}",
+            "the intent `large` of high risk is removed",
+        ),
         ("guards: {pii: {action: redact}}", "`action` of `guards.pii` is redact, not refuse"),
         (
             "waive: [{guarantee: policy-first, reason: a pilot on public data}]",
