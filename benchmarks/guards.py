@@ -30,7 +30,7 @@ from sluicegate.policies.guards.config import PiiSettings
 from sluicegate.policies.guards.injection.disguises import readings, squeeze
 from sluicegate.policies.guards.injection.injection import WEIGHTS
 from sluicegate.policies.guards.injection.steering import FEATURES, features
-from sluicegate.policies.guards.measure import load_rows, measure
+from sluicegate.policies.guards.measure import LabelledRow, LabelledSpan, load_rows, measure
 from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES
 from sluicegate.policies.guards.registry import guards
 
@@ -205,6 +205,20 @@ def pattern_time(characters: int = 1000) -> dict[str, float]:
     return {**result, "all": round(sum(result.values()), 3)}
 
 
+def _forms(part: str) -> list[LabelledRow]:
+    """Generated values in the writings of Unicode and of many countries, and numbers that look like them."""
+    from tests.support.pii_forms import rows
+
+    return [
+        LabelledRow(Subject(row.text, "request"), bool(row.kind), _spans(row.kind, row.start, row.end))
+        for row in rows(part)
+    ]
+
+
+def _spans(kind: str, start: int, end: int) -> tuple[LabelledSpan, ...]:
+    return (LabelledSpan(kind, start, end),) if kind else ()
+
+
 def _names() -> dict[str, Any]:
     """People and places by the pinned model, on the development rows and on requests written afterwards."""
     try:
@@ -307,6 +321,7 @@ def main() -> None:
     ordinary = [Subject(row["text"], "request") for name in ("clinc150/val", "it_tickets/tune") for row in _read(name)]
     result: dict[str, Any] = {
         "pii": measure(_check("pii", entities=PATTERN_ENTITIES), load_rows(DATA / "guards" / "pii_dev.jsonl.gz")),
+        "pii_forms": {part: measure(_check("pii"), _forms(part)) for part in ("in_view", "apart")},
         "names": _names(),
         "injection": measure(_check("injection"), load_rows(injection)),
         "injection_apart": measure(_check("injection"), load_rows(CASES / "injection_apart.jsonl")),
@@ -331,8 +346,10 @@ own cases of secrets, grounded and tone were at hand while the patterns were wri
 rather than estimates; so is, in part, the injection set, whose phrases the features were written in view of. The rows
 never fitted on were set apart by a hash before the first fit and scored once, after the features were settled; their
 author wrote the others and the lexicon too, so they show less than an attacker's would, and the aim of 0.90 is not met
-on them. Names need the model `en-core-web-md`; its cues were written in view of the development rows, the own requests
-when the method was done.
+on them. The generated forms of personal data come from two lists of sentences: one in view while the recognisers were
+written, one written afterwards, on which they first had recall .966 at precision .978. What that showed is mended, so
+both are regression tests now. Names need the model `en-core-web-md`; its cues were written in view of the development
+rows, the own requests when the method was done.
 """
 
 
@@ -357,6 +374,8 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
     accuracy = results.table(
         ("guard", "rows", "recall", "precision", "false positives"),
         whole("pii, structured types (Presidio research)", found["pii"]),
+        whole("pii, generated forms, sentences in view", found["pii_forms"]["in_view"]),
+        whole("pii, generated forms, other sentences", found["pii_forms"]["apart"]),
         spans("pii, street addresses", found["pii"]["entities"]["street-address"]),
         row("pii, every type, without a model", rows, found["pii"]["recall_over_all_types"], None, None),
         row("pii, every type, with the model", rows, names["recall_over_all_types"], None, None),

@@ -43,11 +43,26 @@ Entity = Literal[
     "zip-code",
     "street-address",
     "crypto-wallet",
+    "id-be",
+    "id-br",
+    "id-cn",
+    "id-de",
+    "id-es",
+    "id-fr",
+    "id-in",
+    "id-it",
+    "id-jp",
+    "id-nl",
+    "id-pl",
+    "id-pt",
+    "id-uk",
+    "id-us",
     "person",
     "place",
     "organization",
 ]
-"""Every entity type the pii guard knows; the last three need a spaCy model."""
+"""Every entity type the pii guard knows. Those of a country are its identity, tax and health numbers, by their
+checksums (`pip install "sluicegate[ids]"`); the last three need a spaCy model."""
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -8,6 +8,7 @@ import asyncio
 
 from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import PiiSettings
+from sluicegate.policies.guards.pii.national_ids import NATIONAL_IDS, national_ids
 from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES, recognise
 from sluicegate.policies.guards.settings import GuardSettings
 
@@ -18,7 +19,9 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     assert isinstance(settings, PiiSettings)
     allowed = frozenset(text.casefold() for text in settings.allow)
     patterns = tuple(entity for entity in settings.entities if entity in PATTERN_ENTITIES)
-    named = tuple(entity for entity in settings.entities if entity not in PATTERN_ENTITIES)
+    national = tuple(entity for entity in settings.entities if entity in NATIONAL_IDS)
+    named = tuple(entity for entity in settings.entities if entity not in (*PATTERN_ENTITIES, *NATIONAL_IDS))
+    find_ids = national_ids(national) if national else None
     if named:
         from sluicegate.policies.guards.pii.names import named_entities
 
@@ -28,7 +31,7 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
 
     def check(subject: Subject) -> Verdict:
         text = subject.text
-        findings = recognise(text, patterns)
+        findings = recognise(text, patterns, find_ids)
         if find_names:
             findings += _beside(find_names(text, named), findings)
         findings = [found for found in findings if not _spared(text[found.start : found.end], subject)]

@@ -10,8 +10,10 @@ import re
 from collections.abc import Callable, Iterator
 
 from sluicegate.policies.guards.checking import Finding
+from sluicegate.policies.guards.pii.phones import phones
+from sluicegate.policies.guards.pii.plain_forms import plain_forms
 
-__all__ = ["PATTERN_ENTITIES", "recognise"]
+__all__ = ["IBAN_LENGTHS", "PATTERN_ENTITIES", "recognise"]
 
 _Span = tuple[int, int]
 
@@ -26,22 +28,51 @@ def _spans(
 
 # email ---------------------------------------------------------------------------------------------------------------
 
+_LOCAL = r"\w.!#$%&'*+/=?^`{|}~-"
 _EMAIL = re.compile(
-    r"(?<![\w.+-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}@(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,8}[^\W\d_]{2,24}(?![\w-])"
+    rf"(?<![\w.+-])[{_LOCAL}]{{1,64}}(?:@|\s?[\[({{]\s?at\s?[\])}}]\s?)"
+    r"(?:(?:[^\W_](?:[\w-]{0,61}[^\W_])?(?:\.|\s?[\[({]\s?dot\s?[\])}]\s?)){1,8}"
+    r"(?:xn--[A-Za-z0-9-]{2,59}|[A-Za-z]{2,24}|[^\W\d_A-Za-z]{2,24})|localhost)(?![A-Za-z0-9_-])",
+    re.IGNORECASE,
 )
+_WESTERN = re.compile(r"[\u0021-\u024f\u0370-\u052f]+$")
+"""The end of a word in letters that are written with blanks between words."""
+_FILES = frozenset(
+    re.findall(r"\w+", "png jpg jpeg gif svg webp ico css js ts json xml yaml yml html md txt pdf zip gz whl jar exe")
+)
+"""Ends of file names, which stand after an ``@`` for a size or a version."""
 
 
 def _email(text: str) -> Iterator[_Span]:
-    if "@" not in text:
+    if "@" not in text and "at" not in text:
         return
     for start, end in _spans(_EMAIL, text):
+        local = re.split(r"@|\s?[\[({]", text[start:end], maxsplit=1)[0]
+        # a language without blanks runs on into the address
+        western = _WESTERN.search(local)
+        if western and any(character.isalpha() for character in western[0]):
+            start, local = start + western.start(), western[0]
         # quotes and brackets around an address are legal in it, but not meant
-        yield start + len(text[start:end]) - len(text[start:end].lstrip("'`*{|=/.!#&?~^")), end
+        meant = local.lstrip("'`*{|=/.!#&?~^")
+        start, local = start + len(local) - len(meant), meant
+        # an account of a service, a file's name, a place that is signed in to: nobody's address
+        if (
+            local in ("git", "hg", "svn")
+            or text[start:end].rpartition(".")[2].casefold() in _FILES
+            or re.match(r":[^\s/]*/\S", text[end:])
+            or re.search(r"://[^\s/]*$", text[:start])
+        ):
+            continue
+        yield start, end
 
 
 # cards ---------------------------------------------------------------------------------------------------------------
 
-_CARD = re.compile(r"(?<![\d.,-])(?:\d[ -]?){11,18}\d(?![\d-]|[.,]\d)")
+_OTHER_NUMBER = re.compile(
+    r"(?i)\b(?:case|ticket|order|invoice|ref(?:erence)?|part|serial|sku|item|model|ean|gtin|upc"
+    r"|isbn|imei|bestell\w*|rechnung\w*|auftrag\w*|commande|pedido|заказ\w*|订单|注文\w*)\W{0,3}(?:no\W{0,2})?$"
+)
+_CARD = re.compile(r"(?<![\d.,-])(?:\d[ .-]?){11,18}\d(?![\d-]|[.,]\d)", re.ASCII)
 _ISSUERS = re.compile(
     r"4\d{12}(?:\d{3}){0,2}|5[1-5]\d{14}|2(?:22[1-9]|2[3-9]\d|[3-6]\d\d|7[01]\d|720)\d{12}|3[47]\d{13}"
     r"|6(?:011|5\d\d|4[4-9]\d)\d{12}(?:\d{3})?|3(?:0[0-5]|09|[689]\d)\d{11}(?:\d{2,5})?|35\d{14}(?:\d{3})?"
@@ -56,8 +87,12 @@ def _luhn(digits: str) -> bool:
 
 def _is_card(found: re.Match[str]) -> bool:
     digits = re.sub(r"\D", "", found[0])
-    groups = re.split(r"[ -]", found[0])
+    groups = re.split(r"[ .-]", found[0])
     regular = len(groups) == 1 or all(3 <= len(group) <= 7 for group in groups)
+    if "." in found[0]:
+        regular = len(set(map(len, groups))) == 1
+    if len(digits) not in (15, 16) and _OTHER_NUMBER.search(found.string[max(0, found.start() - 30) : found.start()]):
+        return False
     return regular and bool(_ISSUERS.fullmatch(digits)) and len(set(digits)) > 1 and _luhn(digits)
 
 
@@ -67,54 +102,70 @@ def _card(text: str) -> Iterator[_Span]:
 
 # IBAN ----------------------------------------------------------------------------------------------------------------
 
-_IBAN = re.compile(
-    r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{4}){2,7}(?:[ -]?[A-Za-z0-9]{1,3})?(?![A-Za-z0-9])"
-)
-_IBAN_LENGTHS = {
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Za-z]{2}\d{2}(?:[ .-]{0,2}[A-Za-z0-9]{4}){2,7}(?:[ .-]{0,2}[A-Za-z0-9]{1,3})?")
+IBAN_LENGTHS = {
     country: length
     for length, countries in {
-        15: "NO", 16: "BE", 18: "DK FO FI GL NL SD FK", 19: "MK SI", 20: "AT BA EE KZ XK LT LU MN",
-        21: "CR HR LV LI CH", 22: "BH BG GE DE IE ME RS GB VA", 23: "TL GI IQ IL AE OM SO",
-        24: "AD CZ MD PK RO SA SK ES SE TN VG",
-        25: "LY PT ST", 26: "IS TR", 27: "BI DJ FR GR IT MR MC SM", 28: "AL AZ BY CY DO SV GT HU LB NI PL",
-        29: "BR EG PS QA UA",
-        30: "JO KW MU", 31: "MT SC", 32: "LC", 33: "RU",
+        15: "NO", 16: "BE", 18: "AX DK FI FK FO GL NL SD", 19: "MK SI", 20: "AT BA EE KZ LT LU MN XK",
+        21: "CH HR LI LV", 22: "BG BH CR DE GB GE GG IE IM JE ME RS VA", 23: "AE GI IL IQ OM SO TL",
+        24: "AD CZ ES MD PK RO SA SE SK TN VG", 25: "AO CV GW LY MZ PT ST", 26: "DZ IR IS TR",
+        27: "BI BL CF CG CM DJ FR GA GF GP GQ GR IT KM MC MF MG MQ MR NC PF PM RE SM TD TF WF YT",
+        28: "AL AZ BF BJ BY CI CY DO GT HN HU LB MA ML NE NI PL SN SV TG", 29: "BR EG PS QA UA",
+        30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU",
     }.items()
     for country in countries.split()
 }  # fmt: skip
+"""The registry of SWIFT (October 2026), and the countries that use the format without being in it."""
 
 
 def _iban(text: str) -> Iterator[_Span]:
     for start, end in _spans(_IBAN, text):
         # the next word may look like one more group: take as much as the country's length says
-        length = _IBAN_LENGTHS.get(text[start : start + 2].upper())
+        length = IBAN_LENGTHS.get(text[start : start + 2].upper())
         taken, at = 0, start
         while length and at < end and taken < length:
             taken += text[at].isalnum()
             at += 1
-        compact = re.sub(r"[ -]", "", text[start:at]).upper()
-        if length == len(compact) and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1:
+        compact = re.sub(r"[ .-]", "", text[start:at]).upper()
+        runs_on = at < len(text) and text[at].isascii() and text[at].isalnum()
+        labelled = runs_on and re.match(r"(?i)(?:bic|swift|konto|bank)\b", text[at:])
+        if (
+            length == len(compact)
+            and (not runs_on or labelled)
+            and int("".join(str(int(c, 36)) for c in compact[4:] + compact[:4])) % 97 == 1
+        ):
             yield start, at
 
 
 # social security, driver's licences and other numbers that a word introduces ------------------------------------------
 
 _SSN = re.compile(
-    r"(?<![\w-])(?!000|666|9\d\d)\d{3}([- ])(?!00)\d{2}\1(?!0000)\d{4}(?![\w-])"
-    r"|(?i:\b(?:ssn|social security)\b\D{0,30})(?P<value>(?!000|666|9\d\d)\d{3}(?!00)\d{2}(?!0000)\d{4})(?!\d)"
+    r"(?<![\w-])(?!000|666|9\d\d)\d{3}[- ]{1,2}(?!00)\d{2}[- ]{1,2}(?!0000)\d{4}(?![\w-])"
+    r"|(?i:\b(?:ssn|social security)\b\D{0,30})(?P<value>(?!000|666|9\d\d)\d{3}(?!00)\d{2}(?!0000)\d{4})(?!\d)",
+    re.ASCII,
 )
 _ID_NUMBER = re.compile(
-    r"(?i:\b(?:driv(?:er|ing)(?:'?s|’s)? ?licen[sc]e|passport|national id(?:entity)?|identity card"
-    r"|id card|tax id|tin|nino"
-    r"|national insurance|medicare|health insurance|residence permit)\b"
-    r"(?: ?(?:card|number|no\.?|num|id|code|#))*(?:\s?(?:is|was|:|=|-|#|of))*\s{0,2})"
-    r"(?P<value>(?=[A-Za-z0-9 -]*\d)[A-Z0-9](?:[A-Z0-9]|[ -](?=[A-Z0-9]*\d)){4,17}[A-Z0-9])\b"
+    r"(?:(?i:\b(?:driv(?:er|ing)(?:'?s|’s)? ?licen[sc]e|passport|national id(?:entity)?|identity card"
+    r"|id card|tax id|tin|nino|national insurance|medicare|health insurance|residence permit"
+    r"|personalausweis(?:nummer|nr\.?)?|ausweis(?:nummer|nr\.?)|reisepass(?:nummer|nr\.?)?|führerschein(?:nummer)?"
+    r"|steuer-?(?:id|nummer|identifikationsnummer|nr\.?)|sozialversicherungsnummer|versichertennummer"
+    r"|carte d['’]identité|passeport|permis de conduire|sécurité sociale|numéro fiscal|pasaporte|codice fiscale"
+    r"|carta d['’]identità|passaporto|patente|paspoort(?:nummer)?|identiteitskaart|burgerservicenummer"
+    r"|rijksregisternummer|passaporte|contribuinte|pesel|dowód osobisty|dowodu|aadhaa?r|паспорт|инн|снилс)\b"
+    r"|身份证|身分證|護照|护照|マイナンバー|個人番号|パスポート|주민등록|여권)"
+    r"|\b(?:DNI|NIE|NIF|CIF|PAN|BSN|NIR|NINO|CPF|CNPJ|CURP|RFC|NIP|NHS|UTR|ITIN|EIN|SIN|TFN|CNI|AHV|AVS)\b)"
+    r"(?i:(?:[ -]?(?:card|number|no\.?|num|id|code|nummer|nr\.?|num[eé]ro|n[uú]mero|号码?|號碼?|番号|番號|번호|#))*"
+    r"(?:\s?(?:is|was|:|=|-|#|of|ist|lautet|es|est|é|è|jest|は|是|为))*\s{0,2})"
+    r"(?P<value>(?=[A-Za-z0-9 -]*\d)[A-Z0-9](?:[A-Z0-9]|[ .-](?=[A-Z0-9]*\d)){4,17}[A-Z0-9])(?![A-Za-z0-9])"
 )
 
 
 def _ssn(text: str) -> Iterator[_Span]:
     for found in _SSN.finditer(text):
-        yield found.span("value") if found["value"] else found.span()
+        if found["value"]:
+            yield found.span("value")
+        elif not _OTHER_NUMBER.search(text[max(0, found.start() - 30) : found.start()]):
+            yield found.span()
 
 
 def _id_number(text: str) -> Iterator[_Span]:
@@ -125,22 +176,29 @@ def _id_number(text: str) -> Iterator[_Span]:
 
 _IPV4 = re.compile(
     r"(?<![\w.-])(?:(?:25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)\.){3}(?:25[0-5]|2[0-4]\d|1\d\d"
-    r"|[1-9]?\d)(?:/\d{1,2})?(?![\w-]|\.\d)"
+    r"|[1-9]?\d)(?:/\d{1,2})?(?![\w-]|\.\d)",
+    re.ASCII,
 )
-_VERSION = re.compile(r"(?i)\b(?:v|ver|version|release|build|firmware|section|§)\.?\s?$")
+_VERSION = re.compile(
+    r"(?i)(?:\b(?:v|ver|version|release|build|firmware|kernel|section|chapter|clause|article|paragraph|abschnitt|kapitel)|§)"
+    r"\.?\s?$"
+)
 _IPV6 = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:{1,2}){2,7}[0-9A-Fa-f]{0,4}(?:%\w+)?(?![\w:])"
-    r"|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?![\w:])"
+    r"|(?<![\w:.])::(?:[0-9A-Fa-f]{1,4}:){0,6}[0-9A-Fa-f]{1,4}(?![\w:])",
+    re.ASCII,
 )
 _MAC = re.compile(
     r"(?<![\w:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}(?![\w:-])"
-    r"|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b"
+    r"|\b[0-9a-f]{4}\.[0-9a-f]{4}\.[0-9a-f]{4}\b",
+    re.ASCII,
 )
 
 
 def _ip_address(text: str) -> Iterator[_Span]:
     for start, end in _spans(_IPV4, text):
-        if not _VERSION.search(text[max(0, start - 12) : start]):
+        address = ipaddress.IPv4Interface(text[start:end]) if _prefix_fits(text[start:end]) else None
+        if address and not _VERSION.search(text[max(0, start - 12) : start]) and not _is_nobodys(address, text[:start]):
             yield start, end
     if "::" in text or text.count(":") >= 5:
         for start, end in _spans(_IPV6, text):
@@ -149,6 +207,32 @@ def _ip_address(text: str) -> Iterator[_Span]:
             except ValueError:
                 continue
             yield start, end
+
+
+_RESOLVERS = frozenset(
+    re.findall(r"[\d.]+", "8.8.8.8 8.8.4.4 1.1.1.1 1.0.0.1 9.9.9.9 149.112.112.112 208.67.222.222 208.67.220.220")
+)
+"""Public name servers, which everybody uses."""
+_NETWORK = re.compile(r"(?i)\b(?:(?:sub)?net ?mask|mask|subnet|cidr|network|broadcast|wildcard)\W{0,3}(?:is )?$")
+
+
+def _prefix_fits(written: str) -> bool:
+    return int(written.partition("/")[2] or 0) <= 32
+
+
+def _is_nobodys(address: ipaddress.IPv4Interface, before: str) -> bool:
+    """A net, a mask, or an address that everybody has: of no one machine."""
+    number = int(address.ip)
+    is_mask = number >= 0xFF000000 and (~number & 0xFFFFFFFF) & ((~number & 0xFFFFFFFF) + 1) == 0
+    is_net = address.network.prefixlen < 32 and address.ip == address.network.network_address
+    return (
+        is_mask
+        or is_net
+        or address.ip.is_loopback
+        or address.ip.is_unspecified
+        or str(address.ip) in _RESOLVERS
+        or bool(_NETWORK.search(before[-30:]))
+    )
 
 
 def _mac_address(text: str) -> Iterator[_Span]:
@@ -172,58 +256,8 @@ def _url(text: str) -> Iterator[_Span]:
     if "." not in text and "://" not in text:
         return
     for start, end in _spans(_URL, text):
-        yield start, start + len(text[start:end].rstrip(".,;:!?"))
-
-
-# telephone -----------------------------------------------------------------------------------------------------------
-
-_PHONE = re.compile(
-    r"(?<![\w/+.#$€£-])(?:\+|00)?(?:\(\+?\d{1,5}\)|\d{1,5}|\d{6,14})(?:[ ./-]{0,2}\(?\d{1,5}\)?"
-    r"|[ ./-]{1,2}\d{6,8}){0,6}"
-    r"(?:\s?(?:x|ext\.?|extension|#)\s?\d{1,6})?(?![\w$€£%]|[.,/:-]\d)",
-    re.IGNORECASE,
-)
-_PHONE_BEFORE = re.compile(
-    r"(?i)\b(?:phones?|tele(?:phone|fon|fono)?|tel[eé]phone|tel|mob(?:ile)?|cell(?:phone)?|fax|desk"
-    r"|call(?:ed|ing)?|dial(?:ed|ing)?|ring|text(?:ed)?|sms"
-    r"|whatsapp|pager|hotline|helpline|landline|contact|reach(?:ed|able)?|answer(?:ing|s)?|messages? to"
-    r"|message on|registered|voicemail|extension)\b[^\n]{0,30}\n?\s*$"
-)
-_PHONE_AFTER = re.compile(
-    r"(?i)^\s?[-–(,/\\]?\s?(?:office|fax|mobile|mob|cell|home|work|desk|direct|landline|phone|tel)\b"
-)
-_OTHER_NUMBER = re.compile(
-    r"(?i)\b(?:order|invoice|ticket|case|ref(?:erence)?|account|acct|tracking|serial|part|sku|isbn|model"
-    r"|error|code|build|version|id|zip|postal|incident|inc|req|asset|room|page|port|usd|eur|amount|total"
-    r"|card|cc|iban|ssn)"
-    r"(?: ?(?:number|no\.?|num|id|#))?\s?[:#=]?\s?(?:is )?$"
-)
-_STRONG_PHONES = re.compile(
-    r"\+\d{1,3}[ .-]?\(?\d.*|00[1-9]\d{0,2}[ .-]?\(?\d.*"
-    r"|(?:1[ .-])?\(?[2-9]\d\d\)?[ .-]{0,2}[2-9]\d\d[ .-]\d{4}(?:\s?(?:x|ext\.?|extension|#)\s?\d{1,6})?"
-    r"|\(\d{2,5}\)[ .-]?\d{3,4}[ .-]?\d{3,4}|0\d{1,4}(?:[ ./-]\d{2,4}){2,4}|0\d{2,4}[ /-]\d{5,8}",
-    re.IGNORECASE | re.DOTALL,
-)
-_DATE_LIKE = re.compile(
-    r"(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)?\d\d|(?:19|20)\d\d[ -](?:19|20)\d\d"
-)
-
-
-def _phone(text: str) -> Iterator[_Span]:
-    for found in _PHONE.finditer(text):
-        number, (start, end) = found[0], found.span()
-        main = re.split(r"(?i)\s?(?:x|ext)", number)[0]
-        digits = sum(character.isdigit() for character in main)
-        if not 7 <= digits <= 15 or _DATE_LIKE.fullmatch(main) or _is_decimal(main):
-            continue
-        before, after = text[max(0, start - 60) : start], text[end : end + 20]
-        named = bool(_PHONE_BEFORE.search(before) or _PHONE_AFTER.search(after))
-        if named or (_STRONG_PHONES.fullmatch(number) and not _OTHER_NUMBER.search(before)):
-            yield start, end
-
-
-def _is_decimal(number: str) -> bool:
-    return bool(re.fullmatch(r"\d{1,3}(?:[.]\d{3})+|\d+\.\d+", number))
+        if "@sha256:" not in text[start:end]:  # a container's image
+            yield start, start + len(text[start:end].rstrip(".,;:!?"))
 
 
 # dates and times -----------------------------------------------------------------------------------------------------
@@ -362,7 +396,7 @@ _RECOGNISERS: dict[str, Callable[[str], Iterator[_Span]]] = {
     "mac-address": _mac_address,
     "url": _url,
     "date-time": _date_time,
-    "phone": _phone,
+    "phone": phones,
     "age": _age,
     "street-address": _street_address,
     "zip-code": _zip_code,
@@ -374,19 +408,35 @@ PATTERN_ENTITIES = tuple(_RECOGNISERS)
 _NO_DIGITS_NEEDED = frozenset({"email", "url", "date-time"})
 
 
-def recognise(text: str, entities: tuple[str, ...]) -> list[Finding]:
-    """Disjoint findings of the given entity types, in order of precedence. Names and places are not found here."""
-    taken: list[Finding] = []
-    has_digits = any(character.isdigit() for character in text)
+def recognise(
+    text: str, entities: tuple[str, ...], also: Callable[[str], Iterator[tuple[str, _Span]]] | None = None
+) -> list[Finding]:
+    """Disjoint findings of the given entity types, in order of precedence; `also` finds more, which come first.
+
+    Names and places are not found here.
+    """
+    plain, origin = plain_forms(text)
+    taken = [Finding(*span, entity) for entity, span in also(plain)] if also else []
+    taken = [found for at, found in enumerate(taken) if all(_apart(found, other) for other in taken[:at])]
+    own = {found.label for found in taken}
+    has_digits = any(character.isdigit() for character in plain)
     for entity, recogniser in _RECOGNISERS.items():
         if entity not in entities and not (entity in _DECIDING and _DECIDING[entity] & set(entities)):
             continue
         if not has_digits and entity not in _NO_DIGITS_NEEDED:
             continue
-        for start, end in recogniser(text):
-            if all(end <= other.start or start >= other.end for other in taken):
-                taken.append(Finding(start, end, entity))
-    return [found for found in taken if found.label in entities]
+        for start, end in recogniser(plain):
+            found = Finding(start, end, entity)
+            if all(_apart(found, other) for other in taken):
+                taken.append(found)
+    wanted = [found for found in taken if found.label in entities or found.label in own]
+    if origin is None:
+        return wanted
+    return [Finding(origin[found.start], origin[found.end - 1] + 1, found.label) for found in wanted]
+
+
+def _apart(one: Finding, other: Finding) -> bool:
+    return one.end <= other.start or one.start >= other.end
 
 
 _DECIDING = {
