@@ -5,6 +5,7 @@ alone, so that every section carries its own citations and is checked with them;
 check, the others are kept.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -249,36 +250,29 @@ def _summarize(name: str, settings: Summarize) -> Node:
     return _writer(name, settings, lambda _visit: plan)
 
 
-_WRITES = frozenset({"answer", "spend"})
-_FILLS = frozenset({"question", "sources", "feedback", "section"})
+_writing_kind = functools.partial(
+    NodeKind,
+    writes=frozenset({"answer", "spend"}),
+    effects=frozenset({"generates"}),
+    fills=frozenset({"question", "sources", "feedback", "section"}),
+    observation="chain",
+)
 
-SLM_ANSWER = NodeKind(
+SLM_ANSWER = _writing_kind(
     name="slm-answer",
     doc="Answer with the small model, from the retrieved passages if there are any.",
     settings=SlmAnswer,
     make=_slm_answer,
-    writes=_WRITES,
-    effects=frozenset({"generates"}),
-    fills=_FILLS,
-    observation="chain",
 )
-LLM_SYNTHESIZE = NodeKind(
+LLM_SYNTHESIZE = _writing_kind(
     name="llm-synthesize",
     doc="Answer with the large model from the retrieved passages; a second visit is told why the first draft failed.",
     settings=LlmSynthesize,
     make=_llm_synthesize,
-    writes=_WRITES,
-    effects=frozenset({"generates"}),
-    fills=_FILLS,
-    observation="chain",
 )
-SUMMARIZE = NodeKind(
+SUMMARIZE = _writing_kind(
     name="summarize",
     doc="Summarise the request or the retrieved passages with the small model.",
     settings=Summarize,
     make=_summarize,
-    writes=_WRITES,
-    effects=frozenset({"generates"}),
-    fills=_FILLS,
-    observation="chain",
 )
