@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-__all__ = ["Box", "EdgeRoute", "Layout", "LayoutEdge", "Point", "lay_out"]
+__all__ = ["Box", "EdgeRoute", "Layout", "LayoutEdge", "Point", "back_links", "lay_out", "layers_of"]
 
 Point: TypeAlias = tuple[float, float]
 
@@ -86,8 +86,8 @@ class _Slot:
 
 def lay_out(sizes: Mapping[str, tuple[float, float]], links: Sequence[LayoutEdge], start: str) -> Layout:
     """Place nodes of the given widths and heights, and route the links between them."""
-    back = _back_links(sizes, links, start)
-    layer_of = _layers(sizes, links, back)
+    back = back_links(sizes, links, start)
+    layer_of = layers_of(sizes, links, back)
     nodes = {name: _Slot(2 * layer_of[name], *sizes[name], node=name) for name in sizes}
     layers: list[list[_Slot]] = [[] for _ in range(2 * max(layer_of.values()) + 1)]
     for slot in nodes.values():
@@ -116,7 +116,7 @@ def lay_out(sizes: Mapping[str, tuple[float, float]], links: Sequence[LayoutEdge
     return Layout(right, bottom, boxes, routes)
 
 
-def _back_links(sizes: Mapping[str, object], links: Sequence[LayoutEdge], start: str) -> set[int]:
+def back_links(sizes: Mapping[str, object], links: Sequence[LayoutEdge], start: str) -> set[int]:
     """The links that close a cycle in a depth-first walk from the start."""
     leaving: dict[str, list[int]] = {name: [] for name in sizes}
     for index, link in enumerate(links):
@@ -144,7 +144,7 @@ def _back_links(sizes: Mapping[str, object], links: Sequence[LayoutEdge], start:
     return back
 
 
-def _layers(sizes: Mapping[str, object], links: Sequence[LayoutEdge], back: set[int]) -> dict[str, int]:
+def layers_of(sizes: Mapping[str, object], links: Sequence[LayoutEdge], back: set[int]) -> dict[str, int]:
     """The longest way to each node along links that go down."""
     downward = [
         (link.target, link.source) if index in back else (link.source, link.target)

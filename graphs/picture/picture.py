@@ -1,5 +1,7 @@
 """A workflow's graph as a picture: self-contained SVG, or Mermaid text for pages that render it.
 
+A flow of more than `arrange.LARGE` nodes is drawn in bands from left to right, of a bounded width.
+
 The SVG uses nothing from outside (no fonts, scripts or links), follows the reader's light or dark theme, and is the
 same bytes for the same flow.
 """
@@ -9,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 from xml.sax.saxutils import escape, quoteattr
 
-from sluicegate.graphs.picture.layout import Box, EdgeRoute, Layout, LayoutEdge, Point, lay_out
+from sluicegate.graphs.picture.arrange import arrange
+from sluicegate.graphs.picture.layout import Box, EdgeRoute, Layout, LayoutEdge, Point
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 
 __all__ = ["Taken", "mermaid", "svg"]
@@ -70,7 +73,8 @@ def svg(
         LayoutEdge(node.name, edge.to, *_room(lines)) for (node, _, edge), lines in zip(edges, labels, strict=True)
     ]
     sizes = {name: _size(node, said.get(name, "")) for name, node in flow.nodes.items()}
-    layout = lay_out(sizes, links, flow.start)
+    arrangement = arrange(sizes, links, flow.start)
+    layout, sideways = arrangement.layout, arrangement.sideways
 
     legend, legend_width, legend_height = _legend(flow, bool(taken))
     top = MARGIN + 40
@@ -78,7 +82,7 @@ def svg(
     height = top + layout.height + 36 + legend_height + MARGIN
     left = (width - layout.width) / 2
     drawn = [
-        _edge(node, order, edge, route, lines, (node.name, order) in travelled)
+        _edge(node, order, edge, route, lines, (node.name, order) in travelled, sideways=sideways)
         for (node, order, edge), route, lines in zip(edges, layout.routes, labels, strict=True)
     ]
     # the path taken is drawn on top
@@ -94,8 +98,13 @@ def svg(
             f'<rect class="sg-ground" width="{_n(width)}" height="{_n(height)}" rx="12"/>',
             f'<text class="sg-title" x="{_n(MARGIN)}" y="{_n(MARGIN + 12)}">{escape(title)}</text>',
             f'<g transform="translate({_n(left)} {_n(top)})">',
-            *_start(layout, flow.start),
+            *(
+                f'<path class="sg-band" d="M0 {_n(height)}H{_n(layout.width)}"/>'
+                for height in arrangement.separators
+            ),
+            *_start(layout, flow.start, sideways=sideways),
             *drawn,
+            *(_reference(flow.nodes[name], box) for name, box in arrangement.references),
             *(
                 _node(node, layout.boxes[name], said.get(name, ""), name in visited, name == current, bool(visited))
                 for name, node in flow.nodes.items()
@@ -209,30 +218,49 @@ def _subtitle(node: FlowNode) -> str:
     return f"{node.kind} · at most {node.max_visits}×"
 
 
-def _start(layout: Layout, start: str) -> list[str]:
+def _start(layout: Layout, start: str, *, sideways: bool) -> list[str]:
     box = layout.boxes[start]
-    y = box.y - box.height / 2
+    if sideways:
+        x, y = box.x - box.width / 2, box.y
+        dot, line, tip = (x - 20, y), f"M{_n(x - 15)} {_n(y)}H{_n(x - 7)}", (x, y)
+    else:
+        x, y = box.x, box.y - box.height / 2
+        dot, line, tip = (x, y - 24), f"M{_n(x)} {_n(y - 19)}V{_n(y - 7)}", (x, y)
     return [
         (
-            f'<g class="sg-edge"><circle class="sg-start" cx="{_n(box.x)}" cy="{_n(y - 24)}" r="5"/>'
-            f'<path d="M{_n(box.x)} {_n(y - 19)}V{_n(y - 7)}"/>{_arrow((box.x, y), down=True)}</g>'
+            f'<g class="sg-edge"><circle class="sg-start" cx="{_n(dot[0])}" cy="{_n(dot[1])}" r="5"/>'
+            f'<path d="{line}"/>{_arrow(tip, towards="right" if sideways else "down")}</g>'
         )
     ]
 
 
-def _edge(node: FlowNode, order: int, edge: Edge, route: EdgeRoute, lines: list[str], taken: bool) -> str:
+def _reference(node: FlowNode, box: Box) -> str:
+    """What stands for a node that is drawn elsewhere."""
+    x, y = box.x - box.width / 2, box.y - box.height / 2
+    return (
+        f'<g class="sg-node sg-reference sg-{_role(node) or "other"}">'
+        f"{_rect('sg-box', x, y, box.width, box.height, box.height / 2)}"
+        f'<text class="sg-kind" x="{_n(box.x)}" y="{_n(box.y + 4)}">→ {escape(node.name)}</text></g>'
+    )
+
+
+def _edge(
+    node: FlowNode, order: int, edge: Edge, route: EdgeRoute, lines: list[str], taken: bool, *, sideways: bool
+) -> str:
     classes = "sg-edge" + (" sg-back" if route.back else "") + (" sg-taken" if taken else "")
     said = edge.condition if edge.condition is not None else "otherwise" if len(node.edges) > 1 else "always"
     parts = [
         f'<g class="{classes}" data-from={quoteattr(node.name)} data-to={quoteattr(edge.to)}>',
         f"<title>{escape(f'{node.name} to {edge.to}: {said}')}</title>",
-        f'<path d="{_path(route.points)}"/>',
+        f'<path d="{_path(route.points, sideways=sideways)}"/>',
     ]
     tip = route.points[-1]
-    if edge.to == node.name:
+    if sideways:
+        parts.append(_arrow(tip, towards="left" if route.back else "right"))
+    elif edge.to == node.name:
         parts.append(f'<path class="sg-arrow" d="M{_n(tip[0])} {_n(tip[1])}l8 -4.5v9z"/>')
     else:
-        parts.append(_arrow(tip, down=not route.back))
+        parts.append(_arrow(tip, towards="up" if route.back else "down"))
     if lines:
         parts += _edge_label(node, order, edge, route.label, lines)
     return "".join([*parts, "</g>"])
@@ -291,29 +319,39 @@ def _rect(style: str, x: float, y: float, width: float, height: float, round_by:
     )
 
 
-def _path(points: Sequence[Point]) -> str:
-    """A smooth line that passes every point vertically (a loop's points: horizontally)."""
+def _path(points: Sequence[Point], *, sideways: bool) -> str:
+    """A smooth line that passes every point vertically, or horizontally where it leads sideways (a loop's points the
+    other way)."""
+    if sideways:
+        points = [(y, x) for x, y in points]
+
+    def at(x: float, y: float) -> str:
+        return f"{_n(y)} {_n(x)}" if sideways else f"{_n(x)} {_n(y)}"
+
     (x, y), *rest = points
-    parts = [f"M{_n(x)} {_n(y)}"]
+    parts = [f"M{at(x, y)}"]
     if rest[0][1] == y:
         (_, (far, top), (_, bottom), (end, last)) = points
-        return f"{parts[0]}C{_n(far + 8)} {_n(top)} {_n(far + 8)} {_n(bottom)} {_n(end + 7)} {_n(last)}"
+        return f"{parts[0]}C{at(far + 8, top)} {at(far + 8, bottom)} {at(end + 7, last)}"
     for index, (to_x, to_y) in enumerate(rest):
         stop = to_y
         if index == len(rest) - 1:
             # leave space for the arrowhead
             stop += 7 if to_y < y else -7
         if to_x == x:
-            parts.append(f"V{_n(stop)}")
+            parts.append(f"{'H' if sideways else 'V'}{_n(stop)}")
         else:
             middle = (y + to_y) / 2
-            parts.append(f"C{_n(x)} {_n(middle)} {_n(to_x)} {_n(middle)} {_n(to_x)} {_n(stop)}")
+            parts.append(f"C{at(x, middle)} {at(to_x, middle)} {at(to_x, stop)}")
         x, y = to_x, to_y
     return "".join(parts)
 
 
-def _arrow(tip: Point, *, down: bool) -> str:
-    return f'<path class="sg-arrow" d="M{_n(tip[0])} {_n(tip[1])}l-4.5 {-8 if down else 8}h9z"/>'
+_ARROWS = {"down": "l-4.5 -8h9z", "up": "l-4.5 8h9z", "right": "l-8 -4.5v9z", "left": "l8 -4.5v9z"}
+
+
+def _arrow(tip: Point, *, towards: str) -> str:
+    return f'<path class="sg-arrow" d="M{_n(tip[0])} {_n(tip[1])}{_ARROWS[towards]}"/>'
 
 
 def _legend(flow: Flow, taken: bool) -> tuple[list[str], float, float]:
@@ -357,6 +395,7 @@ def _style() -> str:
         ".sg-flow .sg-ring{fill:none;stroke-width:3;stroke-dasharray:7 4}"
         ".sg-flow .sg-edge.sg-taken path{stroke-width:3.5}.sg-flow .sg-node.sg-taken .sg-box{stroke-width:3.5}"
         ".sg-flow .sg-faded{opacity:.55}"
+        ".sg-flow .sg-band{stroke-width:1;stroke-dasharray:2 6}.sg-flow .sg-reference .sg-box{stroke-width:1}"
     )
     return fixed + _colours(light, 1) + "@media (prefers-color-scheme:dark){" + _colours(dark, 2) + "}"
 
@@ -367,6 +406,7 @@ def _colours(ground: Mapping[str, str], column: int) -> str:
         f".sg-flow text{{fill:{ground['ink']}}}",
         f".sg-flow .sg-kind,.sg-flow .sg-note,.sg-flow .sg-legend,.sg-flow .sg-order{{fill:{ground['soft']}}}",
         f".sg-flow .sg-edge path{{stroke:{ground['line']}}}",
+        f".sg-flow .sg-band{{stroke:{ground['line']}}}",
         f".sg-flow .sg-edge .sg-arrow,.sg-flow .sg-start{{fill:{ground['line']}}}",
         f".sg-flow .sg-label{{fill:{ground['label']}}}",
         f".sg-flow .sg-box{{fill:{ground['box']}}}",

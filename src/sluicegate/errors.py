@@ -136,6 +136,7 @@ CODES: dict[str, str] = {
     "SG630": "the home belongs to another user",
     "SG631": "score is not a finite number",
     "SG632": "condition cannot be evaluated",
+    "SG633": "picture cannot be drawn",
 }
 
 

@@ -21,6 +21,7 @@ class PictureFormat(StrEnum):
     """Output format of a picture."""
 
     svg = "svg"
+    png = "png"
     mermaid = "mermaid"
 
 
@@ -29,7 +30,7 @@ def graph(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     format: Annotated[
         PictureFormat | None,
-        typer.Option("--format", help="SVG, or Mermaid text; by default chosen by the ending of --out."),
+        typer.Option("--format", help="SVG, PNG (the extra `png`), or Mermaid text; by default chosen by the ending of --out."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file; standard output by default.")] = None,
     as_json: AsJson = False,
@@ -37,14 +38,18 @@ def graph(
     """Draw a workflow's graph. Works offline; any browser shows the picture."""
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.picture.picture import mermaid, svg
+    from sluicegate.graphs.picture.raster import png
 
     written = format or _format_of(out)
     workflow = load(config)
     title = f"{workflow.name}, version {workflow.version}"
-    drawn = svg(workflow.flow, title=title) if written is PictureFormat.svg else mermaid(workflow.flow)
+    if written is PictureFormat.png and out is None:
+        raise typer.BadParameter("a PNG needs a file to go to", param_hint="--out")
+    drawn = mermaid(workflow.flow) if written is PictureFormat.mermaid else svg(workflow.flow, title=title)
     if out is not None:
+        content = png(drawn) if written is PictureFormat.png else drawn.encode()
         try:
-            out.write_text(drawn, encoding="utf-8")
+            out.write_bytes(content)
         except OSError as error:
             raise RunError(
                 "SG607", f"cannot write {out}: {error.strerror}", hint="Choose another output file"
@@ -62,6 +67,7 @@ def graph(
 
 _ENDINGS = {
     ".svg": PictureFormat.svg,
+    ".png": PictureFormat.png,
     ".mmd": PictureFormat.mermaid,
     ".mermaid": PictureFormat.mermaid,
     ".md": PictureFormat.mermaid,

@@ -2,6 +2,10 @@
 
 import itertools
 import json
+import random
+import re
+import struct
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
@@ -11,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from syrupy.assertion import SnapshotAssertion
 
+from sluicegate.errors import RunError
+from sluicegate.graphs.picture.arrange import WIDEST
 from sluicegate.graphs.picture.layout import LayoutEdge, lay_out
 from sluicegate.graphs.picture.picture import mermaid, svg
+from sluicegate.graphs.picture.raster import png
 from sluicegate.graphs.proofs.flow import Flow
 from tests.support.proof_flows import flow, helpdesk, node
 
@@ -165,6 +172,74 @@ def test_arrows_point_at_their_targets() -> None:
         rim = float(box.get("y", "")) + (float(box.get("height", "")) if up else 0)
         assert abs(float(tip.split()[1]) - rim) < 0.2
         assert turned.startswith("-4.5 8" if up else "-4.5 -8")
+
+
+def large(nodes: int, seed: int) -> Flow:
+    """A workflow as they grow: mostly on to one of the next steps, now and then far ahead, back, or to the end."""
+    chance = random.Random(seed)
+    conditions = ("intent.risk == 'high'", "checks.failed", "policy.verdict == 'deny' || request.size > 4000")
+    steps = [f"step-{index}" for index in range(nodes - 1)]
+    made = [
+        node(
+            name,
+            chance.choice(["classify", "retrieve", "slm-answer", "output-check", "call-tool", "human-interrupt"]),
+            *((when, chance.choice([*steps[index + 1 : index + 5], chance.choice(steps)])) for when in conditions),
+            steps[index + 1] if index + 2 < nodes and chance.random() < 0.8 else "respond",
+        )
+        for index, name in enumerate(steps)
+    ]
+    return flow(*made, node("respond", "respond"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", [26, 65, 200])
+def test_a_large_workflow_is_drawn_in_bands_of_a_bounded_width(nodes: int) -> None:
+    drawn = large(nodes, nodes)
+    root = ET.fromstring(svg(drawn, title="large"))
+    assert float(root.get("width", "")) < WIDEST + 300  # the last branches of a band and their references
+    assert [group.get("data-node") for group in root.iter(f"{SVG}g") if group.get("data-node")] == list(drawn.nodes)
+    edges = [(group.get("data-from"), group.get("data-to")) for group in root.iter(f"{SVG}g") if group.get("data-from")]
+    assert sorted(edges) == sorted((each.name, edge.to) for each in drawn.nodes.values() for edge in each.edges)
+    found = sorted(rectangles(root))
+    for index, one in enumerate(found):
+        for other in itertools.takewhile(lambda other, one=one: other[0] < one[2], found[index + 1 :]):
+            assert one[3] <= other[1] or other[3] <= one[1]
+
+
+def test_a_chain_is_as_wide_as_a_band() -> None:
+    steps = [node(f"step-{index}", "retrieve", f"step-{index + 1}") for index in range(80)]
+    root = ET.fromstring(svg(flow(*steps, node("step-80", "respond")), title="chain"))
+    assert float(root.get("width", "")) < WIDEST + 300
+    # every band but the last leads on by a reference
+    bands = sum(path.get("class") == "sg-band" for path in root.iter(f"{SVG}path"))
+    assert bands == sum(group.get("class", "").startswith("sg-node sg-reference") for group in root.iter(f"{SVG}g")) > 5
+
+
+def test_an_arrow_to_a_node_that_is_drawn_elsewhere_ends_at_its_name() -> None:
+    fan = [node(f"topic-{index}", "slm-answer", "respond") for index in range(28)]
+    branches = [(f"intent.label == 't{index}'", f"topic-{index}") for index in range(28)]
+    drawn = flow(node("classify", "classify", *branches, "respond"), *fan, node("respond", "respond"))
+    root = ET.fromstring(svg(drawn, title="fan"))
+    references = [group for group in root.iter(f"{SVG}g") if "sg-reference" in group.get("class", "").split()]
+    assert [group.findtext(f"{SVG}text") for group in references] == ["→ respond"] * 29
+
+
+def test_png_has_twice_the_size_of_the_picture_and_its_text() -> None:
+    drawn = svg(small(), title="small")
+    width, height = (float(ET.fromstring(drawn).get(name, "")) for name in ("width", "height"))
+    picture = png(drawn)
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    assert [round(2 * width), round(2 * height)] == pytest.approx(struct.unpack(">II", picture[16:24]), abs=1)
+    # names are drawn: the same picture without them has fewer bytes
+    assert len(picture) > len(png(re.sub(r"<text.*?</text>", "", drawn))) + 1000
+
+
+def test_png_without_its_extra_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "resvg_py", None)
+    with pytest.raises(RunError, match="needs the package resvg_py") as raised:
+        png("<svg/>")
+    assert raised.value.code == "SG633"
+    assert "sluicegate[png]" in str(raised.value.hint)
 
 
 def test_small_flow(snapshot: SnapshotAssertion) -> None:
