@@ -98,10 +98,7 @@ def svg(
             f'<rect class="sg-ground" width="{_n(width)}" height="{_n(height)}" rx="12"/>',
             f'<text class="sg-title" x="{_n(MARGIN)}" y="{_n(MARGIN + 12)}">{escape(title)}</text>',
             f'<g transform="translate({_n(left)} {_n(top)})">',
-            *(
-                f'<path class="sg-band" d="M0 {_n(height)}H{_n(layout.width)}"/>'
-                for height in arrangement.separators
-            ),
+            *(f'<path class="sg-band" d="M0 {_n(height)}H{_n(layout.width)}"/>' for height in arrangement.separators),
             *_start(layout, flow.start, sideways=sideways),
             *drawn,
             *(_reference(flow.nodes[name], box) for name, box in arrangement.references),

@@ -30,7 +30,9 @@ def graph(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     format: Annotated[
         PictureFormat | None,
-        typer.Option("--format", help="SVG, PNG (the extra `png`), or Mermaid text; by default chosen by the ending of --out."),
+        typer.Option(
+            "--format", help="SVG, PNG (the extra `png`), or Mermaid text; by default chosen by the ending of --out."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Output file; standard output by default.")] = None,
     as_json: AsJson = False,

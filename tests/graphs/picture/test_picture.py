@@ -274,7 +274,10 @@ def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.read_text(encoding="utf-8") == mermaid(helpdesk())
     assert run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "graph.md")]).exit_code == 0
     assert (tmp_path / "graph.md").read_text(encoding="utf-8") == mermaid(helpdesk())
-    assert run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "graph.png")]).exit_code == 2
-    assert not (tmp_path / "graph.png").exists()
+    assert run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "graph.png")]).exit_code == 0
+    assert (tmp_path / "graph.png").read_bytes() == png(svg(helpdesk(), title="helpdesk, version 3"))
+    assert run.invoke(app, ["workflow.yaml", "--format", "png"]).exit_code == 2, "a PNG is nothing for a terminal"
+    assert run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "graph.gif")]).exit_code == 2
+    assert not (tmp_path / "graph.gif").exists()
     failed = run.invoke(app, ["workflow.yaml", "--out", str(tmp_path / "no" / "folder.svg")])
     assert getattr(failed.exception, "code", "") == "SG607"
