@@ -178,7 +178,8 @@ def _fits(value: Any, schema: Mapping[str, Any], whole: Mapping[str, Any]) -> bo
 
 
 def _parts(text: str) -> _Parts:
-    flat = folded(unicodedata.normalize("NFKC", text))
+    # case first: one letter may be two in capitals, and lose one of them with its accents
+    flat = folded(unicodedata.normalize("NFKC", text).casefold())
     found = list(_TOKEN.finditer(flat))
     edges, apart, at = {0}, set[int](), 0
     for before, match in zip([None, *found], found, strict=False):

@@ -152,6 +152,12 @@ def test_no_text_from_elsewhere_survives(text: str, value: str) -> None:
         assert inside or request.numbers & RequestText(value, DAY).numbers or request.days
 
 
+@pytest.mark.parametrize("word", ["ᾀ", "ᾳ", "straße", "ﬁnance", "İstanbul"])
+def test_a_letter_that_is_two_in_capitals_is_itself(word: str) -> None:
+    assert is_kept(f"see {word} there", word.upper())
+    assert is_kept(f"see {word.upper()} there", word)
+
+
 @pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(words=st.lists(LETTERS, min_size=1, max_size=8), data=st.data())
