@@ -30,7 +30,7 @@ def faked(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
     def opened(config: Any, *, change: Any = lambda services: services, **more: Any) -> Any:
         return real(config, change=lambda services: change(fake(services)), **more)
 
-    for module in ("session", "replay"):
+    for module in ("opening", "replay"):
         monkeypatch.setattr(f"sluicegate.graphs.session.{module}.open_workflow", opened)
 
 
