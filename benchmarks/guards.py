@@ -264,8 +264,9 @@ GROUNDED = """
 Claims of our own in fifteen languages (`tests/policies/guards/grounded_languages.jsonl`): quotations, light paraphrases
 (a number in digits for one in words, another order), and wrong claims of one changed thing each. Those kept apart are
 whole languages, and every other passage of the rest; they were first scored when the rows at hand had no error left,
-and then 4 of 119 wrong claims passed and no right one was stopped. Two mechanisms and one word were mended after that,
-so the table is kinder than a first look. One author wrote all rows and the lists of negations; the sentences are short.
+and then 4 of 119 wrong claims passed and no right one was stopped. Several rules and words were mended from those
+errors, so the table is kinder than a first look. One author wrote all rows and the lists of negations; the sentences
+are short.
 """
 
 
