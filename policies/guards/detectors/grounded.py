@@ -3,7 +3,8 @@
 What stands in a passage word for word is supported. Any other sentence is when enough of its content words are in the
 passages, weighted by how rare each is there; every number, day and name in it is in a passage or in the question; and
 it does not turn round the passage's statement that is nearest to it: by a negation on one side only, must for may,
-another number, unit or word in the place of one, or two words that change places. It compares words, not meaning: a
+another number, unit or word in the place of one, or two words that change places. It may not break off in the middle of
+a passage's sentence. It compares words, not meaning: a
 paraphrase in other words fails, a wrong recombination of the right words may pass. All that is known for the languages
 in `grounding/lexicon.py`; in any other, only what stands in a passage word for word is supported.
 `benchmarks/guards.py` measures it on labelled answers.
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from sluicegate.language import detect
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import GroundedSettings
-from sluicegate.policies.guards.grounding.lexicon import LANGUAGES
+from sluicegate.policies.guards.grounding.lexicon import LANGUAGES, WITHOUT_SPACES, lexicon
 from sluicegate.policies.guards.grounding.statements import Passages, Statement, clauses, fault, read
 from sluicegate.policies.guards.settings import GuardSettings
 from sluicegate.segmentation import sentences
@@ -27,6 +28,10 @@ _MARKER = re.compile(r"\[\d[\d,;\s–-]*\]")
 _COMMA = re.compile(r"[;,:]\s+|[，、；：،؛]\s*")
 _MOST_CLAUSES = 20
 """Limit per sentence: a list of hundreds of items has more runs than are worth comparing."""
+_ENDS = (".", "!", "?", "…", "。", "！", "？", "؟", "।", ":", ";")
+_OPENING = ("(", "[", "„", "“", '"', "'", "«", "‘")
+_FEWEST = 5
+"""Words below which what stands in a passage may be an answer by itself, such as a name or a sum."""
 _SURE = 0.8
 """Probability from which a draft's language is its own; below it the passages are read with it."""
 
@@ -39,6 +44,9 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     asked = read(question, language if language in LANGUAGES else "en")
     faults: list[tuple[int, str]] = []
     for number, sentence in enumerate(sentences(text), start=1):
+        if _cut_off(sentence, sources, language):
+            faults.append((number, "ends in the middle of a sentence of a passage"))
+            continue
         if _bare(sentence) in word_for_word:
             continue  # neither half is then compared with the whole
         if language not in LANGUAGES:
@@ -69,6 +77,27 @@ def _statements(source: str, language: str) -> tuple[Statement, ...]:
 def _quotable(source: str) -> frozenset[str]:
     """What may be quoted of a passage."""
     return frozenset(_bare(run) for sentence in sentences(source) for run in _runs(sentence))
+
+
+def _cut_off(sentence: str, sources: tuple[str, ...], language: str) -> bool:
+    """Whether a sentence repeats one of a passage word for word and breaks off in it: within a clause, and without an
+    end of its own or on a word that leads to another one."""
+    said = " ".join(_MARKER.sub("", sentence).casefold().split())
+    ended = said.endswith(_ENDS)
+    said = said.rstrip("".join(_ENDS) + " ")
+    last = said.rpartition(" ")[2]
+    leads = language in LANGUAGES and last in lexicon(language).function_words
+    if (ended and not leads) or _size(said, language) < _FEWEST:
+        return False
+    wholes = [" ".join(whole.casefold().split()) for source in sources for whole in sentences(source)]
+    after = [whole[at + len(said) :].lstrip() for whole in wholes if (at := whole.find(said)) >= 0]
+    # where it also stands as a whole sentence or clause, nothing is missing
+    return bool(after) and all(rest[:1].isalnum() or rest.startswith(_OPENING) for rest in after)
+
+
+def _size(text: str, language: str) -> int:
+    """In words, of about two signs where no spaces are written."""
+    return len(text) // 2 if language in WITHOUT_SPACES else len(text.split())
 
 
 def _bare(sentence: str) -> str:

@@ -29,6 +29,33 @@ def quantities(text: str, language: str) -> set[tuple[float | str, str]]:
     return {(one.value if isinstance(one.value, str) else round(one.value, 3), one.unit) for one in found.every}
 
 
+@pytest.mark.parametrize(
+    ("source", "text", "passes"),
+    [
+        ("Keys must be given back within fourteen days, unless the head of the department has agreed in writing.",
+         "Keys must be given back within fourteen days, unless the head of the department has [1]", False),
+        ("Keys must be given back within fourteen days, unless the head of the department has agreed in writing.",
+         "Keys must be given back within fourteen days, unless the head of the department has. [1]", False),
+        ("Keys must be given back within\nfourteen days to the front desk.",
+         "Keys must be given back within fourteen [1]", False),
+        ("Keys must be given back within fourteen days.", "Keys must be given back within fourteen days [1]", True),
+        ("Keys must be given back within fourteen days, at the desk.",
+         "Keys must be given back within fourteen days [1]", True),
+        ("Der Antrag ist bis zum Ende des Monats bei der Personalabteilung einzureichen.",
+         "Der Antrag ist bis zum Ende des [1]", False),
+        ("Der Antrag ist bis zum Ende des Monats bei der Personalabteilung einzureichen.",
+         "Der Antrag ist bis zum Ende des Monats bei der Personalabteilung einzureichen. [1]", True),
+        ("パスワードは一年ごとに変更する必要があります。", "パスワードは一年ごとに変更する [1]", False),
+        ("The office is in Halden Street 12 and opens at nine.", "Halden Street [1]", True),
+    ],
+)  # fmt: skip
+def test_no_draft_ends_in_the_middle_of_a_sentence_of_its_source(source: str, text: str, passes: bool) -> None:
+    verdict = run(text, source)
+    assert verdict.passed is passes, verdict.reason
+    if not passes and source.startswith("Keys"):
+        assert verdict.reason == "1 unsupported, sentence 1: ends in the middle of a sentence of a passage"
+
+
 def test_labelled_claims() -> None:
     passed = Counter[tuple[str, bool]]()
     rows: list[dict[str, Any]] = [json.loads(line) for line in CASES.read_text(encoding="utf-8").splitlines()]
