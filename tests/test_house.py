@@ -19,8 +19,6 @@ from tests.support import ROOT
 
 PACKAGE = ROOT / "src" / "sluicegate"
 USED_UNIMPORTED = {
-    "docx2txt": "a loader of langchain-community",
-    "pypdf": "a loader of langchain-community",
     "ipykernel": "runs the notebooks",
     "jupyterlab": "shows the notebooks",
 }

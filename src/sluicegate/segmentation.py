@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["Segment", "quotable", "segments", "sentences"]
+__all__ = ["Segment", "groups", "quotable", "segments", "sentences"]
 
 _LANGUAGES = ("en", "de", "fr", "es", "pt", "pl", "cs", "sv", "hu", "ro", "tr", "el", "ru", "uk", "bg")
 """Those whose abbreviations are no words of another one of them. Italian, Dutch and Danish would join English
@@ -64,46 +64,59 @@ def sentences(text: str) -> list[str]:
     return [segment.text for segment in segments(text)]
 
 
-@lru_cache(maxsize=512)
-def segments(text: str) -> tuple[Segment, ...]:
+def segments(text: str) -> list[Segment]:
     """Every sentence, heading, table row and block of code, in order."""
-    return tuple(_read(text))
+    return [*_read(text)]
+
+
+def groups(text: str) -> Iterator[list[Segment]]:
+    """The segments, those in one group that need each other: code and the sentence before it, and a list or table and
+    the sentence that leads to it by a colon, unless both are too long to be quoted together."""
+    rest = segments(text)
+    at = 0
+    while at < len(rest):
+        led = _led(rest, at)
+        if rest[at + led].end - rest[at].start > _LONGEST_QUOTE:
+            led = 0
+        yield rest[at : at + led + 1]
+        at += led + 1
 
 
 @lru_cache(maxsize=512)
 def quotable(text: str) -> tuple[Segment, ...]:
-    """What makes sense when it is quoted alone: no heading, code together with the sentence before it, and a list
-    together with the sentence that leads to it by a colon."""
+    """What makes sense when it is quoted alone: a group as one segment; no heading, and nothing that only leads to what
+    it cannot be quoted with."""
     found: list[Segment] = []
-    rest = [segment for segment in segments(text) if segment.kind != "heading"]
-    while rest:
-        first, *rest = rest
-        led = _led(first, rest)
-        end = rest[led - 1].end if led else first.end
-        if led and end - first.start <= _LONGEST_QUOTE:
+    for first, *led in groups(text):
+        if led:
+            end = led[-1].end
             found.append(replace(first, end=end, text=first.text + text[first.end : end]))
-            rest = rest[led:]
-        elif not (led and first.text.endswith((":", "："))):
+        elif first.kind != "heading" and not (first.kind == "sentence" and first.text.endswith((":", "："))):
             found.append(first)
     return tuple(found)
 
 
-def _led(first: Segment, rest: Sequence[Segment]) -> int:
-    """How many of the segments that follow belong to `first`."""
-    if first.kind != "sentence" or not rest or rest[0].block == first.block:
+def _led(every: Sequence[Segment], at: int) -> int:
+    """How many of the segments that follow belong to the one there."""
+    first = every[at]
+    following = every[at + 1] if at + 1 < len(every) else first
+    if first.kind != "sentence" or following.block == first.block:
         return 0
-    if rest[0].kind == "code":
+    if following.kind == "code":
         return 1
     if not first.text.endswith((":", "：")):
         return 0
-    if rest[0].kind == "row":
-        return sum(one.block == rest[0].block for one in rest)
-    return next((n for n, one in enumerate(rest) if one.depth <= first.depth), len(rest))
+    last = at + 1
+    while last < len(every) and (
+        every[last].block == following.block if following.kind == "row" else every[last].depth > first.depth
+    ):
+        last += 1
+    return last - at - 1
 
 
 def _read(text: str) -> Iterator[Segment]:
-    # the parser would turn a lone carriage return into a line of its own
-    source = text.replace("\r", " ")
+    # the parser would turn a lone carriage return into a line of its own, and knows no typographic bullets
+    source = re.sub(r"(?m)^([ \t]*)[•◦▪‣●](?=\s)", r"\1-", text.replace("\r", " "))
     lines = source.split("\n")
     starts = [0, *accumulate(len(line) + 1 for line in lines)]
     tokens = _parser().parse(source)

@@ -59,7 +59,7 @@ def test_a_table_says_what_changed(folder: Path) -> None:
 
 
 def test_an_unreadable_file_is_named_and_the_command_fails(folder: Path) -> None:
-    (folder / "more" / "bad.md").write_bytes(b"caf\xe9")
+    (folder / "more" / "bad.md").write_bytes(b"caf\xe9 \x81")
     result = ingest(str(folder))
     assert result.exit_code == 1
     assert "SG403 more/bad.md: not UTF-8" in result.stderr

@@ -4,8 +4,10 @@ import asyncio
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -132,7 +134,7 @@ async def test_unreadable_documents_are_problems_and_the_others_go_on(desk: Desk
     desk.article("good.md", "vpn good")
     turned = desk.article("turned.md", "vpn turned bad")
     await desk.ingest()
-    turned.write_bytes(b"caf\xe9")
+    turned.write_bytes(b"caf\xe9 \x81")
     desk.write("broken.pdf", b"not a pdf")
     desk.write("empty.md", "")
     desk.article("twin.md", "twin", id="knowledge/good.md")
@@ -191,7 +193,7 @@ async def test_another_embedder_is_refused_until_a_rebuild(desk: Desk) -> None:
 
 
 async def test_settings_that_shape_passages_cut_anew(desk: Desk) -> None:
-    desk.article("vpn.md", "word " * 100)
+    desk.article("vpn.md", "A word. " * 60)
     one = await desk.ingest()
     desk.config = desk.config.model_copy(
         update={"chunk": desk.config.chunk.model_copy(update={"size": 100, "overlap": 0})}
@@ -415,3 +417,31 @@ async def test_searches_go_on_while_another_process_ingests(desk: Desk) -> None:
             os.kill(process.pid, signal.SIGKILL)
     # never half of it
     assert seen == {1, 150}
+
+
+async def test_an_index_of_an_older_format_is_refused_until_it_is_rebuilt(desk: Desk) -> None:
+    desk.article("vpn.md", "vpn")
+    await desk.ingest()
+    with closing(sqlite3.connect(desk.indexes / "kb" / "catalog.sqlite")) as database, database:
+        database.execute("UPDATE head SET format = 1")
+    with pytest.raises(RetrievalError, match="format 1; this version reads 2") as caught:
+        await desk.ingest()
+    assert (caught.value.code, "--rebuild" in caught.value.hint) == ("SG402", True)
+    assert (await desk.ingest(rebuild=True)).added == ("knowledge/vpn.md",)
+
+
+async def test_what_is_not_read_is_named(desk: Desk) -> None:
+    desk.write("good.txt", "Good.")
+    desk.write("plan.xlsx", b"PK")
+    desk.write("other.md", "Other.")
+    desk.write("other.meta.yaml", "approved: false")
+    desk.write("guessed.txt", b"caf\xe9")
+    report = await desk.ingest()
+    named = {
+        problem.message.partition(":")[0]: problem for problem in report.problems if "because" not in problem.message
+    }
+    assert named.keys() == {"knowledge/plan.xlsx", "knowledge/other.md", "knowledge/guessed.txt"}
+    assert "save it as CSV" in named["knowledge/plan.xlsx"].hint
+    assert "name it 'other.md.meta.yaml', not 'other.meta.yaml'" in named["knowledge/other.md"].message
+    assert [named[one].severity for one in sorted(named)] == ["warning", "error", "warning"]
+    assert report.added == ("knowledge/good.txt", "knowledge/guessed.txt")

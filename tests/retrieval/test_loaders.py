@@ -8,19 +8,22 @@ import pytest
 
 from sluicegate.retrieval.chunking import cut
 from sluicegate.retrieval.config import ChunkConfig, IndexConfig
-from sluicegate.retrieval.loaders import load
-from sluicegate.retrieval.metadata import document, parse, split_front_matter
+from sluicegate.retrieval.loaders import Loaded, load
+from sluicegate.retrieval.loaders.front_matter import parse, split_front_matter
+from sluicegate.retrieval.metadata import document
+from sluicegate.segmentation import quotable
 
 
-def pdf(text: str) -> bytes:
-    """The smallest PDF with one page of text."""
-    stream = f"BT /F1 12 Tf 72 720 Td ({text}) Tj ET".encode()
+def pdf(*lines: str | tuple[int, int, int, str]) -> bytes:
+    """The smallest PDF with one page of text: lines one below the other, or each with its place and size."""
+    placed = [(72, 720 - 14 * n, 12, line) if isinstance(line, str) else line for n, line in enumerate(lines)]
+    stream = "\n".join(f"BT /F1 {size} Tf {x} {y} Td ({text}) Tj ET" for x, y, size, text in placed).encode()
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
         b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents 4 0 R /Resources <</Font <</F1 5 0 R>>>>>>",
         b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream),
-        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+        b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /Encoding /WinAnsiEncoding >>",
     ]
     out = io.BytesIO()
     out.write(b"%PDF-1.4\n")
@@ -53,6 +56,11 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
     return path
 
 
+def said(loaded: Loaded, size: int = 800) -> list[list[str]]:
+    """What can be quoted of each passage."""
+    return [[one.text for one in quotable(chunk.text)] for chunk in cut(loaded, ChunkConfig(size=size, overlap=0))]
+
+
 def test_markdown_front_matter_is_not_text(tmp_path: Path) -> None:
     path = written(tmp_path, "a.md", "---\nid: vpn\nversion: 1.10\n---\n# VPN access ##\n\nCall us.\n")
     loaded = load(path)
@@ -70,9 +78,9 @@ def test_html_loses_markup_and_scripts_and_keeps_its_meta_tags(tmp_path: Path) -
         "<body><script>steal()</script><!-- hidden --><h1>Wifi</h1><p>Ask the   desk.</p></body></html>",
     )
     loaded = load(path)
-    assert loaded.text == "Guest wifi\nWifi\nAsk the desk."
+    assert loaded.text == "# Wifi\n\nAsk the desk."
     assert loaded.title == "Guest wifi"
-    assert loaded.raw == {"owner": "net", "readers": "everyone, group:guests"}
+    assert loaded.raw == {"viewport": "x", "owner": "net", "readers": "everyone, group:guests"}
 
 
 def test_pdf_docx_csv_and_text(tmp_path: Path) -> None:
@@ -82,8 +90,7 @@ def test_pdf_docx_csv_and_text(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert load(written(tmp_path, "a.txt", "\ufeffplain\r\ntext\x00")).text == "plain\ntext"
     rows = load(written(tmp_path, "a.csv", "name,phone\nAnn,12\nBob,34\n"))
-    assert [rows.text[start:end] for start, end in rows.sections] == ["name: Ann\nphone: 12", "name: Bob\nphone: 34"]
-    assert [passage.text for passage in cut(rows, ChunkConfig())] == ["name: Ann\nphone: 12", "name: Bob\nphone: 34"]
+    assert said(rows) == [["name: Ann; phone: 12"], ["name: Bob; phone: 34"]]
 
 
 def test_a_sidecar_wins(tmp_path: Path) -> None:
@@ -96,9 +103,14 @@ def test_a_sidecar_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "why"),
     [
-        ("a.md", b"caf\xe9", "not UTF-8"),
-        ("a.html", b"<p>caf\xe9</p>", "not UTF-8"),
-        ("a.csv", b"a,b\ncaf\xe9,1\n", "not UTF-8"),
+        ("a.md", b"line\ncaf\xe9 \x81", "not UTF-8 (byte 0xe9 in line 2)"),
+        ("a.txt", b"a\x00b\x00", "NUL bytes"),
+        ("a.html", b"<meta charset=klingon><p>caf\xe9</p>", "'klingon'"),
+        ("a.html", b"<meta charset=shift_jis><p>caf\x81</p>", "shift_jis"),
+        ("a.csv", b"a,b\n", "no row below"),
+        ("a.csv", b'a,b\n"x,1\n', "not valid CSV"),
+        ("a.eml", b"Content-Type: image/png\n\nx", "not an e-mail"),
+        ("a.md", "+++\nid = x\n+++\ntext", "not valid TOML"),
         ("a.md", "---\nid: x\n", "does not end"),
         ("a.md", "---\nid: [x\n---\ntext", "not valid YAML"),
         ("a.md", "---\n- x\n---\ntext", "'key: value'"),
@@ -106,7 +118,7 @@ def test_a_sidecar_wins(tmp_path: Path) -> None:
         ("a.md", "---\nx: " + "y" * 70_000 + "\n---\ntext", "larger than"),
         ("a.md", "---\nx: " + "[" * 5_000 + "\n---\ntext", "YAML"),
         ("a.md", " \n", "contains no text"),
-        ("a.pdf", b"not a pdf", ""),
+        ("a.pdf", b"not a pdf", "not a PDF"),
         ("a.docx", b"not a zip", "zip"),
     ],
 )
@@ -128,8 +140,8 @@ def test_a_docx_bomb_is_not_unpacked(tmp_path: Path) -> None:
 
 
 def test_front_matter_needs_the_first_line() -> None:
-    assert split_front_matter("text\n---\nid: x\n---\n") == ("", "text\n---\nid: x\n---\n")
-    assert split_front_matter("---\nid: x\n---\ntext\n---\nmore") == ("id: x\n", "text\n---\nmore")
+    assert split_front_matter("text\n---\nid: x\n---\n") == ({}, "text\n---\nid: x\n---\n")
+    assert split_front_matter("---\nid: x\n---\ntext\n---\nmore") == ({"id": "x"}, "text\n---\nmore")
 
 
 def test_facts_and_defaults() -> None:
@@ -172,7 +184,7 @@ def test_a_misspelt_fact_is_an_error(yaml: str, why: str) -> None:
 @pytest.mark.parametrize("size", [100, 333])
 def test_spans_point_at_the_passages(tmp_path: Path, size: int, *, markdown: bool) -> None:
     repeated = "Restart the router. Restart the router.\n\n## Again\n\n" * 20
-    text = f"# Größe 🚀\n\n{repeated}" + "x" * 500 + "\n\nEnd of it, with spaces   \n\n" + "déjà vu " * 80
+    text = f"# Größe 🚀\n\n{repeated}" + "x" * 9_000 + "\n\nEnd of it, with spaces   \n\n" + "déjà vu " * 8_000
     loaded = load(written(tmp_path, "a.md" if markdown else "a.txt", text))
     passages = cut(loaded, ChunkConfig(size=size, overlap=40))
     assert len(passages) > 5
@@ -186,3 +198,103 @@ def test_spans_point_at_the_passages(tmp_path: Path, size: int, *, markdown: boo
     assert not loaded.text[reached:].strip()
     starts = [passage.start for passage in passages]
     assert starts == sorted(set(starts))
+
+
+def test_a_quote_is_whole_however_small_the_passages_are(tmp_path: Path) -> None:
+    sentence = "It opens at 07:30 on working days, but\non Saturdays it stays closed unless the porter knows. "
+    code = "```sh\n" + "run it. Then stop.\n" * 9 + "```"
+    rows = "\n".join(f"| zone {number} | {number} euros. Or more |" for number in range(20))
+    text = f"# Opening\n\n{sentence * 6}\n\n{code}\n\n| Zone | Fee |\n|---|---|\n{rows}\n"
+    loaded = load(written(tmp_path, "a.md", text))
+    whole = [one.text for one in quotable(text)]
+    for size in (100, 150, 400):
+        found = {quote for passage in said(loaded, size) for quote in passage}
+        # a sentence and its code are quoted apart where both together are longer than a passage
+        parts = {part for quote in whole for part in (quote, *quote.split("\n\n"))}
+        assert found <= parts
+        assert {f"Zone: zone {number}; Fee: {number} euros. Or more" for number in range(20)} <= found
+        assert any(code in quote for quote in found)
+
+
+def test_the_formats_of_offices_give_blocks(tmp_path: Path) -> None:
+    page = """<html><body><nav>Home</nav><p>Press <b>Ctrl</b>+<kbd>K</kbd>,<br>then wait.</p><p hidden>No.</p>
+    <table><tr><th rowspan=2>Zone</th><th colspan=2>Fee</th></tr><tr><th>month</th><th>year</th></tr>
+    <tr><td>North</td><td>4 | 5</td><td>40</td></tr></table>
+    <table><tr><td><p>Layout. One cell.</p></td></tr></table>
+    <ol><li>Stop it.</li><li>Start it:<pre>a  b\nc</pre></li></ol>
+    <dl><dt>Toner</dt><dd>Room 12.</dd></dl></body></html>"""
+    assert said(load(written(tmp_path, "a.html", page))) == [
+        [
+            "Press Ctrl+K, then wait.",
+            "Zone: North; Fee month: 4 | 5; Fee year: 40",
+            "Layout.",
+            "One cell.",
+            "Stop it.",
+            "Start it:\n\n   ```\n   a  b\n   c\n   ```",
+            "Toner: Room 12.",
+        ]
+    ]
+    mail = b"Subject: Keys\nContent-Type: text/plain; charset=iso-8859-1\n\nThe keys are\nwith M\xfcller.\n"
+    loaded = load(written(tmp_path, "a.eml", mail))
+    assert (loaded.title, said(loaded)) == ("Keys", [["The keys are with Müller."]])
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "text"),
+    [
+        ("a.txt", "Müller".encode("utf-16"), "Müller"),
+        ("a.txt", b"The officer\x92s \x93summer\x94 hours", "The officer’s “summer” hours"),
+        ("a.txt", "Ключ возвращают в офис, как всегда.".encode("cp1251"), "Ключ возвращают в офис, как всегда."),
+        ("a.html", "<meta charset=shift_jis><p>鍵です</p>".encode("shift_jis"), "鍵です"),
+        ("a.html", "<meta charset=iso-8859-1><p>Größe</p>".encode("latin-1"), "Größe"),
+        ("a.html", "<meta charset=iso-8859-1><p>Größe</p>".encode(), "Größe"),
+    ],
+)  # fmt: skip
+def test_encodings(tmp_path: Path, name: str, data: bytes, text: str) -> None:
+    loaded = load(written(tmp_path, name, data))
+    assert loaded.text == text
+    guessed = name == "a.txt" and not data.startswith(b"\xff\xfe")
+    assert bool(loaded.notes) == guessed
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("Name;Raum\nMüller, Anna;302\n", ["Name: Müller, Anna; Raum: 302"]),
+        ("name\tphone\nAnn, Bob\t12\n", ["name: Ann, Bob; phone: 12"]),
+        ("sep=|\na|b\n1|2,3;4\n", ["a: 1; b: 2,3;4"]),
+        ('a,b\n"two\nlines, ""quoted""",x\n', ['a: two lines, "quoted"; b: x']),
+        ("q,a,a\nWho?,me,you\n\n", ["q: Who?; a: me; a: you"]),
+        ("a,b\n1\n1,2,3\n", ["a: 1", "a: 1; b: 2; 3"]),
+        ("a,b\nOne. Two.,x|y\n", ["a: One. Two.; b: x|y"]),
+    ],
+)
+def test_dialects_of_csv(tmp_path: Path, text: str, rows: list[str]) -> None:
+    assert said(load(written(tmp_path, "a.csv", text))) == [[row] for row in rows]
+
+
+def test_a_csv_field_may_be_long(tmp_path: Path) -> None:
+    loaded = load(written(tmp_path, "a.csv", "a,b\n1," + "word " * 40_000 + "\n"))
+    assert loaded.text.count("word") == 40_000
+    assert max(len(passage.text) for passage in cut(loaded, ChunkConfig())) <= 800
+
+
+def test_a_pdf_gives_headings_paragraphs_lists_and_tables(tmp_path: Path) -> None:
+    table = [(72 + 100 * x, 600 - 14 * y, 12, text) for y, row in enumerate(
+        [("Device", "Deposit", "Days"), ("Camera", "50 euros", "14"), ("Laptop", "200 euros", "30")]
+    ) for x, text in enumerate(row)]  # fmt: skip
+    lines = [
+        (72, 750, 18, "Loan of devices"), (72, 720, 12, "A device is given back within fourteen days, unless"),
+        (72, 706, 12, "the head has agreed in wri-"), (72, 692, 12, "ting to a longer time. Damage"),
+        (72, 678, 12, "costs."), (72, 650, 12, "\\225 First thing"), (72, 636, 12, "\\225 Second thing"), *table,
+    ]  # fmt: skip
+    assert said(load(written(tmp_path, "a.pdf", pdf(*lines)))) == [
+        [
+            "A device is given back within fourteen days, unless the head has agreed in writing to a longer time.",
+            "Damage costs.",
+            "First thing",
+            "Second thing",
+            "Device: Camera; Deposit: 50 euros; Days: 14",
+            "Device: Laptop; Deposit: 200 euros; Days: 30",
+        ]
+    ]

@@ -21,8 +21,11 @@ from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["Catalog", "DocumentEntry", "IndexHead"]
 
-FORMAT = 1
-"""Format number, raised when older versions could not read what this one writes."""
+FORMAT = 2
+"""Format number, raised when one version could not use what another one writes. Since 2 passages are whole sentences,
+rows and blocks of code."""
+
+_REBUILD = "Run 'sluicegate ingest --rebuild' for this workflow"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,11 @@ class Catalog:
         if row is None:
             return None
         if row["format"] != FORMAT:
-            raise self._corrupt(f"written in format {row['format']}; this version reads {FORMAT}")
+            raise RetrievalError(
+                "SG402",
+                f"index {self._path.parent.name!r} was written in format {row['format']}; this version reads {FORMAT}",
+                hint=_REBUILD,
+            )
         return IndexHead(
             row["table_name"],
             row["table_version"],
@@ -209,7 +216,7 @@ class Catalog:
         return RetrievalError(
             "SG402",
             f"index {self._path.parent.name!r} is corrupt: {why}",
-            hint="Run 'sluicegate ingest --rebuild' for this workflow",
+            hint=_REBUILD,
         )
 
 

@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sluicegate.errors import Problem, RetrievalError
 from sluicegate.home import home
 from sluicegate.retrieval.config import IndexConfig
-from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES
+from sluicegate.retrieval.loaders import SIDECAR, SUFFIXES, UNREAD
 
 __all__ = ["KnowledgeFile", "configured", "find", "indexes_of", "path_of", "unreadable"]
 
-_LOADER_VERSION = 1
+_LOADER_VERSION = 2
 """Loader version, raised when files must be read again because their text would differ."""
 
 
@@ -59,17 +59,22 @@ def find(
     problems: list[Problem] = []
     for root in roots:
         if root.is_dir():
-            inside = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+            known = SUFFIXES | UNREAD.keys()
+            inside = sorted(path for path in root.rglob("*") if path.suffix.lower() in known and path.is_file())
             for path in inside:
                 if any(part.startswith(".") for part in path.relative_to(root).parts):
                     continue
-                if path.resolve().is_relative_to(root):
+                if path.suffix.lower() in UNREAD:
+                    problems.append(replace(_other_format(path, folders), severity="warning"))
+                elif path.resolve().is_relative_to(root):
                     found[path] = None
                 else:
                     problems.append(unreadable(name_of(path, folders), "it links to a file outside of its folder"))
         elif root.is_file():
             if root.suffix.lower() in SUFFIXES:
                 found[root] = None
+            elif root.suffix.lower() in UNREAD:
+                problems.append(_other_format(root, folders))
             else:
                 kinds = ", ".join(sorted(SUFFIXES))
                 problems.append(unreadable(name_of(root, folders), f"{root.suffix or 'no ending'}: not one of {kinds}"))
@@ -83,6 +88,10 @@ def find(
         name = name_of(path, folders)
         beside = path.with_name(path.name + SIDECAR)
         sidecar = beside if beside.is_file() else None
+        misnamed = next((other.name for other in _like_sidecars(path) if other.is_file()), None)
+        if misnamed:
+            problems.append(unreadable(name, f"its metadata is not read: name it {beside.name!r}, not {misnamed!r}"))
+            continue
         try:
             if path.stat().st_size > config.max_file_mb * 1_000_000:
                 problems.append(unreadable(name, f"larger than max_file_mb ({config.max_file_mb:g} MB)"))
@@ -91,6 +100,22 @@ def find(
         except OSError as error:
             problems.append(unreadable(name, error.strerror or str(error)))
     return files, problems
+
+
+def _other_format(path: Path, folders: Sequence[Path]) -> Problem:
+    suffix = path.suffix.lower()
+    return Problem(
+        "SG403",
+        f"{name_of(path, folders)}: {suffix} is not read",
+        hint=f"It is left out of the index; save it as {UNREAD[suffix]}",
+    )
+
+
+def _like_sidecars(path: Path) -> list[Path]:
+    """Names under which a sidecar would be overlooked."""
+    ends = (".meta.yml", ".meta.json", ".meta.toml")
+    names = [f"{base}{end}" for base in (path.name, path.stem) for end in ends]
+    return [path.with_name(name) for name in (*names, f"{path.stem}{SIDECAR}", f"{path.name}.yaml", f"{path.name}.yml")]
 
 
 def unreadable(name: str, why: str) -> Problem:

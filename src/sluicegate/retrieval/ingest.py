@@ -17,9 +17,9 @@ from typing import Any
 from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
 from sluicegate.home import private_folder, tighten
 from sluicegate.retrieval import table as tables
-from sluicegate.retrieval.acl import clearance_rank
+from sluicegate.retrieval.acl import clearance_rank, day_number
 from sluicegate.retrieval.catalog import Catalog, DocumentEntry, IndexHead
-from sluicegate.retrieval.chunking import Chunk, content_hash, cut
+from sluicegate.retrieval.chunking import Chunk, content_hash, cut, searched
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import embedded
 from sluicegate.retrieval.files import KnowledgeFile, configured, find, path_of, unreadable
@@ -241,7 +241,7 @@ class _Writer:
         """Read, split and embed one file; faults become problems."""
         plan = self._plan
         try:
-            entry, passages = await asyncio.to_thread(_read, file, self._config, named=named)
+            entry, passages, notes = await asyncio.to_thread(_read, file, self._config, named=named)
         except ValueError as error:
             plan.problems.append(unreadable(file.name, str(error)))
             return
@@ -250,8 +250,8 @@ class _Writer:
             plan.problems.append(unreadable(file.name, f"its id {name!r} is already used by {self._taken[name]}"))
             return
         self._taken[name] = file.name
-        plan.problems.extend(_notices(entry))
-        inputs = [f"{entry.document.title}\n{passage.text}" for passage in passages]
+        plan.problems.extend(_notices(entry, notes, day_number(now.date())))
+        inputs = [searched(entry.document.title, passage.text) for passage in passages]
         keys = [content_hash(text) for text in inputs]
         known: dict[str, Sequence[float]] = {}
         if self._old_table is not None and name in plan.old:
@@ -288,28 +288,37 @@ class _Writer:
         return self._table
 
 
-def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[DocumentEntry, list[Chunk]]:
+def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[DocumentEntry, list[Chunk], Sequence[str]]:
     loaded = load(file.path, file.sidecar)
     text_hash = content_hash(loaded.text)
     found = document(loaded.raw, config, file=file.name, title=loaded.title or file.path.stem, text_hash=text_hash)
-    return DocumentEntry(found, file.name, file.hash, text_hash, named), cut(loaded, config.chunk)
+    passages = cut(loaded, config.chunk)
+    if not passages:
+        raise ValueError("contains nothing but headings, links or pictures")
+    return DocumentEntry(found, file.name, file.hash, text_hash, named), passages, loaded.notes
 
 
-def _notices(entry: DocumentEntry) -> list[Problem]:
-    """Why a document cannot be retrieved, if so."""
+def _notices(entry: DocumentEntry, notes: Sequence[str], today: int) -> list[Problem]:
+    """What to know about a document, and why it cannot be retrieved, if so."""
+    found = [
+        Problem("SG403", f"{entry.file}: {note}", hint="Read its passages before you rely on it", severity="warning")
+        for note in notes
+    ]
     reasons = [] if entry.document.approved else ["it is not approved"]
     if not entry.document.readers:
         reasons.append("it names no readers")
-    if not reasons:
-        return []
-    return [
-        Problem(
-            "SG403",
-            f"{entry.file}: it cannot be retrieved, because {' and '.join(reasons)}",
-            hint="Set 'approved: true' and 'readers:' in its metadata, or in the index's defaults",
-            severity="warning",
+    if entry.document.valid_until < today:
+        reasons.append("its last day is over")
+    if reasons:
+        found.append(
+            Problem(
+                "SG403",
+                f"{entry.file}: it cannot be retrieved, because {' and '.join(reasons)}",
+                hint="Set 'approved: true', 'readers:' and 'valid_until:' in its metadata, or the index's defaults",
+                severity="warning",
+            )
         )
-    ]
+    return found
 
 
 def _row(entry: DocumentEntry, ordinal: int, passage: Chunk, key: str, vector: Sequence[float]) -> dict[str, Any]:
@@ -321,8 +330,7 @@ def _row(entry: DocumentEntry, ordinal: int, passage: Chunk, key: str, vector: S
         "end": passage.end,
         "hash": passage.hash,
         "input": key,
-        # the title is searched too
-        "text": f"{document.title}\n{passage.text}",
+        "text": searched(document.title, passage.text),
         "approved": document.approved,
         "valid_until": document.valid_until,
         "clearance": clearance_rank(document.clearance),

@@ -1,24 +1,21 @@
-"""A document's metadata: front matter, HTML meta tags, or a `FILE.meta.yaml` sidecar.
+"""What a document's metadata says: who may read it, whether it is approved, and until when.
 
-Values are read as text and converted here, so that YAML rewrites none of them (``version: 1.10`` stays 1.10). A key
-that looks like a misspelt one of ours is an error: ``valid_untill`` must not make a document valid forever.
+Values are read as text and converted here, so that YAML rewrites none of them (``version: 1.10`` stays 1.10). Keys of
+other systems may close a document (``draft: true``) but never open it. A key that looks like a misspelling of one that
+protects is an error: ``valid_untill`` must not make a document valid forever.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from datetime import date
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from sluicegate.errors import nearest
 from sluicegate.retrieval.acl import Document, day_number
 from sluicegate.retrieval.config import Clearance, IndexConfig, Reader
 
-__all__ = ["DocumentFacts", "document", "parse", "split_front_matter"]
-
-_MOST = 64_000
-"""Characters of metadata that are read; more is a mistake or an attack."""
+__all__ = ["DocumentFacts", "document", "protects"]
 
 
 def _listed(value: Any) -> Any:
@@ -46,36 +43,20 @@ class DocumentFacts(BaseModel):
     tags: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
 
 
-def split_front_matter(text: str) -> tuple[str, str]:
-    """The YAML between a first line ``---`` and the next one, and the rest. Raises `ValueError` when it has no end."""
-    lines = text.splitlines(keepends=True)
-    if not lines or lines[0].rstrip() != "---":
-        return "", text
-    for number, line in enumerate(lines[1:], start=1):
-        if line.rstrip() in {"---", "..."}:
-            return "".join(lines[1:number]), "".join(lines[number + 1 :])
-    raise ValueError("front matter starts with '---' on the first line but does not end")
+def protects(key: str, value: Any = None) -> bool:
+    """Whether a key of metadata, as written, protects the document; with a `value`, whether this one does, such as
+    ``draft: true``."""
+    plain = _plain(key)
+    if plain in _PROTECTING:
+        return value is None or value != ""
+    if plain in _EXPIRY:
+        return value is None or bool(_DAY.match(str(value).strip("\"'")))
+    closing = _CLOSING.get(plain)
+    return closing is not None and (value is None or str(value).strip("\"'").casefold() in closing)
 
 
-def parse(text: str) -> dict[str, Any]:
-    """YAML metadata as a dict of texts, lists and dicts. Raises `ValueError`."""
-    if len(text) > _MOST:
-        raise ValueError(f"metadata is larger than {_MOST} characters")
-    try:
-        root = yaml.compose(text, Loader=yaml.BaseLoader)
-        # BaseLoader makes nothing but text, lists and dicts
-        value = yaml.load(text, Loader=yaml.BaseLoader)  # noqa: S506
-    except (yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"metadata is not valid YAML: {' '.join(str(error).split())}") from error
-    if root is None:
-        return {}
-    if not isinstance(root, yaml.MappingNode):
-        raise ValueError("metadata is not a list of 'key: value' lines")  # noqa: TRY004 - the file is at fault
-    keys = [str(key.value) for key, _ in root.value]
-    twice = sorted({key for key in keys if keys.count(key) > 1})
-    if twice:
-        raise ValueError(f"metadata has {', '.join(twice)} twice")
-    return {key: entry for key, entry in value.items() if entry not in ("", "~", "null")}
+def _plain(key: str) -> str:
+    return re.sub(r"[\s_-]", "", key).casefold()
 
 
 def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: str, text_hash: str) -> Document:
@@ -83,26 +64,111 @@ def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: s
 
     `file`, `title` and `text_hash` stand in for an absent id and source, title and version. Raises `ValueError`.
     """
-    for key in raw:
-        near = None if key in DocumentFacts.model_fields else nearest(key, DocumentFacts.model_fields)
-        if near:
-            raise ValueError(f"unknown metadata {key!r}; did you mean {near!r}?")
+    _check(raw)
+    closed, until = _elsewhere(raw)
     try:
-        facts = DocumentFacts.model_validate(raw)
+        facts = DocumentFacts.model_validate({key: value for key, value in raw.items() if not _absent(value)})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         what = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"metadata {'.'.join(str(part) for part in first['loc'])}: {what}") from error
     readers = config.readers if facts.readers is None else facts.readers
+    days = [day for day in (facts.valid_until, *until) if day]
     return Document(
         id=facts.id or file,
         version=facts.version or text_hash[:12],
         title=facts.title or title,
         source=facts.source or file,
         owner=facts.owner or "",
-        approved=config.approved if facts.approved is None else facts.approved,
+        approved=(config.approved if facts.approved is None else facts.approved) and not closed,
         readers=tuple(sorted(set(readers))),
         clearance=facts.clearance or config.clearance,
-        valid_until=day_number(facts.valid_until),
+        valid_until=day_number(min(days, default=None)),
         tags=facts.tags,
     )
+
+
+def _absent(value: Any) -> bool:
+    return value in ("", "~", "null")
+
+
+def _check(raw: Mapping[str, Any]) -> None:
+    """Raises `ValueError` where a key that protects is misspelt, empty or not at the top."""
+    for key, value in raw.items():
+        if key in _OURS:
+            if _absent(value) and key in _PROTECTS:
+                raise ValueError(f"metadata {key} is empty; give it a value or leave it out")
+            continue
+        near = next((ours for ours in _PROTECTS if _misspelt(_plain(key), _plain(ours))), None)
+        if near:
+            raise ValueError(f"unknown metadata {key!r}; did you mean {near!r}?")
+        inner = next((name for name in _names(value) if _plain(name) in _PROTECTING), None)
+        if inner:
+            raise ValueError(f"metadata {inner!r} stands under {key!r}, where it is not read; move it to the top")
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Every key inside a value."""
+    if isinstance(value, Mapping):
+        for key, entry in cast("Mapping[str, Any]", value).items():
+            yield key
+            yield from _names(entry)
+    elif isinstance(value, list):
+        for entry in cast("list[Any]", value):
+            yield from _names(entry)
+
+
+def _misspelt(word: str, ours: str) -> bool:
+    """Whether it is at most two edits away: typos hardly ever change the first letter (`headers` is no `readers`)."""
+    return word[:1] == ours[:1] and abs(len(word) - len(ours)) <= 2 and _edits(word, ours) <= 2
+
+
+def _edits(one: str, other: str) -> int:
+    """Levenshtein's distance."""
+    row = list(range(len(other) + 1))
+    for above, letter in enumerate(one):
+        diagonal, row[0] = above, above + 1
+        for at, second in enumerate(other):
+            diagonal, row[at + 1] = row[at + 1], min(row[at + 1] + 1, row[at] + 1, diagonal + (letter != second))
+    return row[-1]
+
+
+def _elsewhere(raw: Mapping[str, Any]) -> tuple[bool, list[date]]:
+    """What the keys of other systems say: whether the document is closed, and its last days. They never open one."""
+    closed, until = False, list[date]()
+    for key, value in raw.items():
+        plain = _plain(key)
+        if plain in _EXPIRY and not _absent(value):
+            found = _DAY.match(str(value))
+            if not found:
+                raise ValueError(f"metadata {key}: {str(value)[:40]!r} is not a day such as 2027-12-31")
+            until.append(date.fromisoformat(found[0]))
+        elif plain in _CLOSING:
+            said = str(value).strip().casefold()
+            closed = closed or said in _CLOSING[plain]
+            if plain in _YES_OR_NO and said not in _TRUE | _FALSE and not _DAY.match(said):
+                raise ValueError(f"metadata {key}: {str(value)[:40]!r} is neither true nor false")
+    return closed, until
+
+
+_OURS = frozenset(DocumentFacts.model_fields)
+_PROTECTS = ("approved", "readers", "clearance", "valid_until")
+_PROTECTING = frozenset(_plain(key) for key in _PROTECTS)
+_TRUE = frozenset({"true", "yes", "on", "1"})
+_FALSE = frozenset({"false", "no", "off", "0"})
+_YES_OR_NO = frozenset({"draft", "published", "private", "archived", "unlisted"})
+_CLOSING: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(("draft", "private", "archived", "unlisted"), _TRUE),
+    "published": _FALSE,
+    "status": frozenset(
+        {"archived", "draft", "expired", "in review", "obsolete", "pending", "private", "rejected", "retired", "review",
+         "unpublished", "wip", "withdrawn"}
+    ),
+}  # fmt: skip
+"""Keys of other systems, with the values that say that a document is not for readers."""
+_EXPIRY = frozenset(
+    {"expiration", "expirationdate", "expirationtime", "expire", "expires", "expiresat", "expireson", "expiry",
+     "expirydate", "unpublishdate", "unpublishon", "validthrough", "validto"}
+)  # fmt: skip
+"""Keys of other systems for the last day."""
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}(?=$|[T\s])")

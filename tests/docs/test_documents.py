@@ -1,4 +1,4 @@
-"""docs/formats.md: its tables name what there is, and its example documents are ingested as it says."""
+"""docs/documents.md: its tables name what there is, and its example documents are ingested as it says."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ from tests.support.pages import blocks, page, table
 
 pytestmark = pytest.mark.slow
 
-PAGE = page("docs/formats.md")
+PAGE = page("docs/documents.md")
 
 
 def names(cell: str) -> list[str]:

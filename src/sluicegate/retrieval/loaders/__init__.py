@@ -1,0 +1,164 @@
+"""Files into Markdown, which the segmentation of passages, quotes and guards reads.
+
+The text of a Markdown or plain file is kept as it is written; of other formats it is made of their headings,
+paragraphs, lists and tables. Spans of passages are character offsets into it. Any fault of a file is a `ValueError`
+with its reason, so that the other files are still ingested.
+"""
+
+import email
+import email.policy
+import re
+import warnings
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from sluicegate.retrieval.loaders import pdf
+from sluicegate.retrieval.loaders.encoding import decoded
+from sluicegate.retrieval.loaders.front_matter import html_metadata, parse, split_front_matter
+from sluicegate.retrieval.loaders.grid import read_csv, table
+from sluicegate.retrieval.loaders.markup import markdown, parsed
+
+__all__ = ["SIDECAR", "SUFFIXES", "UNREAD", "Loaded", "load"]
+
+SIDECAR = ".meta.yaml"
+"""Suffix of a sidecar file with a document's metadata, which overrides the document's own."""
+
+_UNPACKED = 400_000_000
+"""Maximum unpacked size of a DOCX in bytes: more is a zip bomb."""
+
+_DOCX_STYLES = """
+p[style-name='Title'] => h1:fresh
+p[style-name='Subtitle'] => h2:fresh
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    text: str
+    title: str
+    """From the document itself; empty when it has none."""
+    raw: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Metadata as it was written."""
+    records: bool = False
+    """Each row of its table is a passage of its own, as in a CSV file."""
+    notes: tuple[str, ...] = ()
+    """What its reader should know, such as a guessed encoding."""
+
+
+def load(path: Path, sidecar: Path | None = None) -> Loaded:
+    """Read one file. Raises `ValueError` for anything that is wrong with it."""
+    try:
+        with warnings.catch_warnings():
+            # bs4's remarks on what looks like a file's name
+            warnings.simplefilter("ignore")
+            loaded = _LOADERS[path.suffix.lower()](path)
+        beside = parse(decoded(sidecar.read_bytes())[0]) if sidecar else {}
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise ValueError(_reason(error)) from error
+    if not loaded.text.strip():
+        raise ValueError("contains no text" + (" (a scan?)" if path.suffix.lower() == ".pdf" else ""))
+    return replace(loaded, raw={**loaded.raw, **beside})
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _read(path: Path, *, markup: bool = False) -> tuple[str, tuple[str, ...]]:
+    text, note = decoded(path.read_bytes(), markup=markup)
+    return text, (note,) if note else ()
+
+
+def _text(path: Path) -> Loaded:
+    text, notes = _read(path)
+    raw, body = split_front_matter(text)
+    # an indented line is no block of code here
+    return Loaded(re.sub(r"(?m)^[ \t]+", "", body), "", raw, notes=notes)
+
+
+def _markdown(path: Path) -> Loaded:
+    text, notes = _read(path)
+    raw, body = split_front_matter(text)
+    return Loaded(body, _heading(body), raw, notes=notes)
+
+
+def _heading(text: str) -> str:
+    heading = re.search(r"^#{1,6}\s+(.+?)\s*#*$", text, re.MULTILINE)
+    return heading[1] if heading else ""
+
+
+def _html(path: Path) -> Loaded:
+    text, notes = _read(path, markup=True)
+    soup = parsed(text)
+    title = " ".join(soup.title.get_text().split()) if soup.title else ""
+    return Loaded(markdown(soup), title, html_metadata(soup), notes=notes)
+
+
+def _pdf(path: Path) -> Loaded:
+    return Loaded(*pdf.read(path))
+
+
+def _docx(path: Path) -> Loaded:
+    import mammoth
+
+    library: Any = mammoth
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > _UNPACKED:
+            raise ValueError(f"unpacks to more than {_UNPACKED // 1_000_000} MB")
+    with path.open("rb") as file:
+        made = library.convert_to_html(file, style_map=_DOCX_STYLES, convert_image=_no_image)
+    text = markdown(parsed(made.value))
+    return Loaded(text, _heading(text))
+
+
+def _no_image(image: Any) -> list[Any]:
+    del image
+    return []
+
+
+def _csv(path: Path) -> Loaded:
+    text, notes = _read(path)
+    return Loaded(table(*read_csv(text)), "", records=True, notes=notes)
+
+
+def _mail(path: Path) -> Loaded:
+    message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    body = message.get_body(("plain", "html"))
+    if body is None:
+        raise ValueError("not an e-mail with a text")
+    content = str(body.get_content()).replace("\r\n", "\n")
+    text = markdown(parsed(content)) if body.get_content_subtype() == "html" else re.sub(r"(?m)^[ \t]+", "", content)
+    attached = [part.get_filename() or "?" for part in message.iter_attachments()]
+    notes = (f"its attachments are not read: {', '.join(attached)}",) if attached else ()
+    return Loaded(text, str(message["subject"] or ""), notes=notes)
+
+
+_LOADERS: dict[str, Callable[[Path], Loaded]] = {
+    ".md": _markdown,
+    ".markdown": _markdown,
+    ".html": _html,
+    ".htm": _html,
+    ".pdf": _pdf,
+    ".docx": _docx,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".eml": _mail,
+    ".txt": _text,
+    ".text": _text,
+}
+SUFFIXES = frozenset(_LOADERS)
+"""Suffixes of readable files."""
+
+UNREAD: Mapping[str, str] = {
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "CSV, one file for each sheet"),
+    **dict.fromkeys((".pptx", ".ppt", ".odp", ".key", ".epub", ".pages"), "PDF"),
+    **dict.fromkeys((".doc", ".odt", ".rtf"), "DOCX"),
+    **dict.fromkeys((".msg", ".mbox"), "EML"),
+    **dict.fromkeys((".rst", ".adoc", ".org", ".tex", ".mdx"), "Markdown or HTML"),
+}
+"""Suffixes of documents that are not read, with the format to save them in."""
