@@ -43,8 +43,9 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     passages = Passages(tuple(statement for source in sources for statement in _statements(source, language)))
     asked = read(question, language if language in LANGUAGES else "en")
     faults: list[tuple[int, str]] = []
-    for number, sentence in enumerate(sentences(text), start=1):
-        if _cut_off(sentence, sources, language):
+    drafted = sentences(text)
+    for number, sentence in enumerate(drafted, start=1):
+        if _cut_off(sentence, sources, language, last=number == len(drafted)):
             faults.append((number, "ends in the middle of a sentence of a passage"))
             continue
         if _bare(sentence) in word_for_word:
@@ -79,14 +80,15 @@ def _quotable(source: str) -> frozenset[str]:
     return frozenset(_bare(run) for sentence in sentences(source) for run in _runs(sentence))
 
 
-def _cut_off(sentence: str, sources: tuple[str, ...], language: str) -> bool:
+def _cut_off(sentence: str, sources: tuple[str, ...], language: str, *, last: bool) -> bool:
     """Whether a sentence repeats one of a passage word for word and breaks off in it: within a clause, and without an
-    end of its own or on a word that leads to another one."""
+    end of its own or on a word that leads to another one. Also a `last` one that leads to nothing by a colon."""
     said = " ".join(_MARKER.sub("", sentence).casefold().split())
+    if last and said.endswith((":", "：")):
+        return True
     ended = said.endswith(_ENDS)
     said = said.rstrip("".join(_ENDS) + " ")
-    last = said.rpartition(" ")[2]
-    leads = language in LANGUAGES and last in lexicon(language).function_words
+    leads = language in LANGUAGES and said.rpartition(" ")[2] in lexicon(language).function_words
     if (ended and not leads) or _size(said, language) < _FEWEST:
         return False
     wholes = [" ".join(whole.casefold().split()) for source in sources for whole in sentences(source)]

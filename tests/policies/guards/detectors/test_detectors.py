@@ -274,3 +274,28 @@ def test_what_stands_in_a_passage_word_for_word_is_grounded() -> None:
     assert run("grounded", "If it works there, delete the cookies of that site.", sources=(source,)).passed
     half = "If that helps, open a private window."
     assert not run("grounded", f"{half} Zebras graze at noon.", sources=(source,)).passed
+
+
+@pytest.mark.parametrize(
+    ("text", "cut"),
+    [
+        ("A device must be given back within fourteen days, unless the head of the department has [1]", True),
+        ("A device must be given back within fourteen days, unless the head of the department has.", True),
+        ("The device on loan\nmust be given back within", True),
+        ("To restart it run this: [1]", True),
+        ("A device must be given back within fourteen days. [1]", False),
+        ("A device must be given back within fourteen days, unless the head of the department has agreed. [1]", False),
+        ("To restart it run this:\n\n```\nrestart\n```\n\n[1]", False),
+        ("ポータルを開いて、「パスワードを", True),
+        ("ポータルを開いて、「パスワードを忘れた」を選びます。", False),
+    ],
+)
+def test_a_draft_does_not_end_inside_a_sentence_of_its_source(text: str, cut: bool) -> None:
+    source = (
+        "A device must be given back within fourteen days, unless the head of\nthe department has agreed.\n\n"
+        "The device on loan must be given back within one year.\n\nTo restart it run this:\n\n```\nrestart\n```\n\n"
+        "ポータルを開いて、「パスワードを忘れた」を選びます。"
+    )
+    verdict = run("grounded", text, sources=(source,))
+    assert ("ends in the middle" in verdict.reason) == cut
+    assert verdict.passed != cut
