@@ -18,6 +18,17 @@ import yaml
 from tests.support import ROOT
 
 PACKAGE = ROOT / "src" / "sluicegate"
+STACK = {
+    "langgraph",
+    "langchain-core",
+    "langchain-community",
+    "ollama",
+    "lancedb",
+    "guardrails-ai",
+    "langfuse",
+    "pydantic",
+}
+"""What the project stands on, in every installation."""
 USED_UNIMPORTED = {
     "ipykernel": "runs the notebooks",
     "jupyterlab": "shows the notebooks",
@@ -125,6 +136,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None
     imported = {owner for path in _modules().values() for owner in _third_parties(path)}
     assert imported - declared == set()
     assert declared - imported == USED_UNIMPORTED.keys()
+    assert STACK <= {_canonical(re.match(r"[\w.-]+", each)[0]) for each in project["dependencies"]}  # type: ignore[index]
 
 
 def _third_parties(path: Path) -> set[str]:

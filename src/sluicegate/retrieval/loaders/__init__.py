@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.retrieval.loaders import pdf
-from sluicegate.retrieval.loaders.encoding import decoded
+from sluicegate.retrieval.loaders.encoding import clean, decoded, encoding_of
 from sluicegate.retrieval.loaders.front_matter import html_metadata, parse, split_front_matter
 from sluicegate.retrieval.loaders.grid import read_csv, table
 from sluicegate.retrieval.loaders.markup import markdown, parsed
@@ -52,10 +52,10 @@ def load(path: Path, sidecar: Path | None = None) -> Loaded:
     """Read one file. Raises `ValueError` for anything that is wrong with it."""
     try:
         with warnings.catch_warnings():
-            # bs4's remarks on what looks like a file's name
+            # the sunset notice of langchain-community, bs4's remarks on what looks like a file's name
             warnings.simplefilter("ignore")
             loaded = _LOADERS[path.suffix.lower()](path)
-        beside = parse(decoded(sidecar.read_bytes())[0]) if sidecar else {}
+        beside = parse(decoded(sidecar.read_bytes())) if sidecar else {}
     except MemoryError:
         raise
     except Exception as error:
@@ -70,8 +70,10 @@ def _reason(error: Exception) -> str:
 
 
 def _read(path: Path, *, markup: bool = False) -> tuple[str, tuple[str, ...]]:
-    text, note = decoded(path.read_bytes(), markup=markup)
-    return text, (note,) if note else ()
+    from langchain_community.document_loaders.text import TextLoader
+
+    name, note = encoding_of(path.read_bytes(), markup=markup)
+    return clean(TextLoader(path, encoding=name).load()[0].page_content), (note,) if note else ()
 
 
 def _text(path: Path) -> Loaded:

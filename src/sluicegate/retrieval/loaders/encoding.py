@@ -3,7 +3,7 @@
 import codecs
 import re
 
-__all__ = ["decoded"]
+__all__ = ["clean", "decoded", "encoding_of"]
 
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
@@ -23,23 +23,30 @@ _OTHER_SCRIPTS = frozenset(
 """Encodings that detection may find; the many Latin ones differ too little for it."""
 
 
-def decoded(data: bytes, *, markup: bool = False) -> tuple[str, str]:
-    """The text, and a note where its encoding had to be guessed. Raises `ValueError`."""
+def decoded(data: bytes) -> str:
+    """The text. Raises `ValueError`."""
+    name, _ = encoding_of(data)
+    return clean(data.decode(name))
+
+
+def encoding_of(data: bytes, *, markup: bool = False) -> tuple[str, str]:
+    """The encoding by which it can be read, and a note where it had to be guessed. Raises `ValueError`."""
     for mark, name in _MARKS:
         if data.startswith(mark):
-            return _clean(_by(name, data)), ""
+            return _fits(name, data), ""
     if b"\x00" in data[:4096]:
         raise ValueError("contains NUL bytes: it is not text, or it is UTF-16 without a byte order mark")
     declared = _declared(data) if markup else None
     try:
         # what is valid UTF-8 beyond ASCII is UTF-8, whatever it declares; an escape belongs to ISO-2022
         if not (declared and b"\x1b" in data):
-            return _clean(data.decode("utf-8")), ""
+            data.decode("utf-8")
+            return "utf-8", ""
     except UnicodeDecodeError as error:
         if not declared:
             return _guessed(data, error)
     assert declared
-    return _clean(_by(declared, data)), ""
+    return _fits(declared, data), ""
 
 
 def _declared(data: bytes) -> str | None:
@@ -64,23 +71,25 @@ def _guessed(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
         best = from_bytes(data).best()
         name = best.encoding if best and best.encoding in _OTHER_SCRIPTS else name
     try:
-        text = _clean(data.decode(name))
+        data.decode(name)
     except UnicodeDecodeError:
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"not UTF-8 (byte 0x{data[error.start]:02x} in line {line}), and no other encoding fits; save it as UTF-8"
         ) from None
-    return text, f"not UTF-8: read as {name}, by detection; save it as UTF-8 if characters are wrong"
+    return name, f"not UTF-8: read as {name}, by detection; save it as UTF-8 if characters are wrong"
 
 
-def _by(name: str, data: bytes) -> str:
+def _fits(name: str, data: bytes) -> str:
     try:
-        return data.decode(name).removeprefix("\ufeff")
+        data.decode(name)
     except UnicodeDecodeError as error:
         raise ValueError(f"says that it is {name}, but byte 0x{data[error.start]:02x} is not") from error
+    return name
 
 
-def _clean(text: str) -> str:
-    """The text without NULs, lone surrogates and foreign line ends, which SQLite or Arrow would reject."""
+def clean(text: str) -> str:
+    """The text without a mark, NULs, lone surrogates and foreign line ends, which SQLite or Arrow would reject."""
+    text = text.removeprefix("\ufeff")
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x00", "")
     return text.encode("utf-8", "replace").decode("utf-8")
