@@ -12,6 +12,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# neither how long an example takes nor how long making it does may decide on a slow machine; what the examples of a
+# test share, such as a folder, is meant to be shared
+settings.register_profile(
+    "sluicegate", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("sluicegate")
 
 # one busy inference thread on two busy cores is ten times faster than two
 os.environ.setdefault("SLUICEGATE_THREADS", "1")

@@ -158,7 +158,7 @@ def test_the_reason_names_the_branch_with_its_values(desk: Path) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     changes=st.dictionaries(
         st.sampled_from(["title", "category", "details", "other"]),

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import sluicegate.cli as cli
@@ -145,7 +145,6 @@ def test_a_folder_is_no_request(tmp_path: Path) -> None:
         requests_in(str(tmp_path), ANN)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.one_of(st.text(st.characters()), st.binary()))
 def test_any_request_is_text_or_a_clear_refusal(raw: str | bytes) -> None:
     try:

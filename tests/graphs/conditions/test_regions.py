@@ -53,7 +53,7 @@ values = st.fixed_dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(atoms(), min_size=1, max_size=4), values)
 def test_some_enumerated_values_give_what_any_values_give(texts: list[str], chosen: dict[str, Any]) -> None:
     conditions = compiled(*texts)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.errors import CODES
@@ -50,9 +50,7 @@ values = st.recursive(
 WORDS = [
     "intent.risk", "==", "'low'", "&&", "!", "(", ")", "checks.failed", "1", "<", "1.0", "in", "[", "]", "x.y", "?",
 ]  # fmt: skip
-workload = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+workload = settings(max_examples=60)
 
 
 @pytest.fixture

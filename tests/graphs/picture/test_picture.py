@@ -131,7 +131,7 @@ def drawings(draw: st.DrawFn) -> tuple[dict[str, tuple[float, float]], list[Layo
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(drawings())
 def test_any_graph_is_laid_out_without_overlap(
     drawing: tuple[dict[str, tuple[float, float]], list[LayoutEdge]],

@@ -182,7 +182,7 @@ def proved(of: Flow) -> dict[str, int]:
     return {name: len(each.route) for name, each in found.items() if each is not None}
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.randoms(use_true_random=False))
 def test_a_built_in_guarantee_is_proved_exactly_when_no_run_breaks_it(random: Random) -> None:
     """Where nodes branch on what they have just found."""
@@ -192,7 +192,7 @@ def test_a_built_in_guarantee_is_proved_exactly_when_no_run_breaks_it(random: Ra
         assert proved(of) == breaches
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.randoms(use_true_random=False))
 def test_what_is_proved_no_run_breaks(random: Random) -> None:
     """Wherever nodes branch on what others had found, too."""

@@ -141,7 +141,7 @@ def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
     return None
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(flows(EXACT), st.sampled_from(GUARANTEES))
 def test_a_guarantee_is_proved_exactly_when_no_run_breaks_it(drawn: Flow, guarantee: Guarantee) -> None:
     found = broken(Semantics(drawn, known, DOMAINS), guarantee)
@@ -152,14 +152,14 @@ def test_a_guarantee_is_proved_exactly_when_no_run_breaks_it(drawn: Flow, guaran
         assert len(found.route) == len(breach)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(flows(), st.sampled_from(GUARANTEES))
 def test_a_proof_holds_whatever_was_written_before(drawn: Flow, guarantee: Guarantee) -> None:
     if any(broken(Semantics(drawn, known, domains), guarantee) is None for domains in ({}, DOMAINS)):
         assert shortest_breach(drawn, guarantee) is None
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(flows())
 def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
     """No run of a proved flow gets stuck, and none goes on for ever, nor for more steps than are allowed for."""

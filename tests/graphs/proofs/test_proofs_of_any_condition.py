@@ -133,7 +133,7 @@ asked_of_the_public = flow(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(flows(), st.none() | conditions(STEADY), st.none() | conditions(), st.booleans())
 @example(asked_of_the_public, small_public_web, None, False)
 @example(asked_of_the_public, "request.size > 1 // && principal.clearance == 'public'", None, False)

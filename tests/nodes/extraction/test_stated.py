@@ -140,7 +140,7 @@ def test_of_a_list_what_is_stated_is_kept() -> None:
 LETTERS = st.text(st.characters(categories=["Ll", "Lu", "Lo", "Nd"]), min_size=1, max_size=12)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(text=st.text(max_size=60), value=LETTERS)
 def test_no_text_from_elsewhere_survives(text: str, value: str) -> None:
     """What is kept is, sign by sign, a part of the request, once case, accents and what lies between are gone; or it is
@@ -159,7 +159,7 @@ def test_a_letter_that_is_two_in_capitals_is_itself(word: str) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(words=st.lists(LETTERS, min_size=1, max_size=8), data=st.data())
 def test_any_run_of_words_survives_in_any_case_and_spacing(words: list[str], data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(words) - 1))
@@ -170,7 +170,7 @@ def test_any_run_of_words_survives_in_any_case_and_spacing(words: list[str], dat
     assert is_kept(" ".join(words), value.upper())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(number=st.integers(-(10**12), 10**12), other=st.integers(-(10**12), 10**12))
 def test_a_number_survives_in_every_format_and_no_other_does(number: int, other: int) -> None:
     for form in (f"{number}", f"{number:,}", f"{number:,}".replace(",", "."), f"{number:,}".replace(",", " ")):

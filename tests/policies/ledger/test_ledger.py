@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.errors import RunError
@@ -254,7 +254,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40)
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[str, int, int]]) -> None:
     """Spent is the sum of what was settled, held the sum of what is open, and reserving never passes the cap."""
@@ -264,7 +264,7 @@ def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[s
     )
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20)
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books_on_a_server(postgres: str, steps: list[tuple[str, int, int]]) -> None:
     clock = Clock()

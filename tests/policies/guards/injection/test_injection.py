@@ -135,7 +135,7 @@ def test_the_threshold_can_be_set() -> None:
 
 
 @given(st.text(max_size=300))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_text_has_a_score(text: str) -> None:
     assert 0 <= score(text) <= 1
     for reading in readings(text):
