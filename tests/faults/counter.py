@@ -135,7 +135,7 @@ def main() -> None:
     for number, point in enumerate(sys.argv[2:]):
         os.environ["SLUICEGATE_HOME"] = str(folder / str(number))
         if url:
-            os.environ[URL] = in_a_process(lambda number=number: schema(url, number))[1]
+            os.environ[URL] = in_a_process(lambda: schema(url))[1]
         ended, _ = in_a_process(lambda point=point: doomed(point))
         status, found = in_a_process(lambda: asyncio.run(taken_up()))
         print(json.dumps({"point": point, "ended": ended, "status": status, "found": found}), flush=True)

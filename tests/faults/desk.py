@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,13 +187,14 @@ def in_a_process(work: Callable[[], Any]) -> tuple[int, Any]:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), json.loads(said) if said else None
 
 
-def schema(url: str, number: int) -> str:
+def schema(url: str) -> str:
     """The URL of a new schema: the runs of all points have the same names."""
     import psycopg
 
+    name = f"killed{uuid.uuid4().hex}"
     with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA killed{number}")  # type: ignore[arg-type]
-    return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3Dkilled{number}"
+        connection.execute(f"CREATE SCHEMA {name}")  # type: ignore[arg-type]
+    return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"
 
 
 def main() -> None:
@@ -200,7 +202,7 @@ def main() -> None:
     for number, point in enumerate(sys.argv[2:]):
         home = folder / str(number)
         if url:
-            os.environ[URL] = in_a_process(lambda number=number: schema(url, number))[1]
+            os.environ[URL] = in_a_process(lambda: schema(url))[1]
 
         def doomed(point: str = point, home: Path = home) -> Any:
             arm(point)

@@ -97,6 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", kind)
         # a connection that breaks off has sent less than it said it would
         self.send_header("Content-Length", str(len(raw) + cut))
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(raw)
         self.close_connection = True
