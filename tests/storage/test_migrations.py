@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sluicegate.errors import RunError
+from sluicegate.errors import RetrievalError, RunError
 from sluicegate.evals.evaluation.result_store import ResultStore
 from sluicegate.evals.shadow.pairs import PairStore
 from sluicegate.graphs.runtime.run import Runner
@@ -206,11 +206,12 @@ def test_what_was_measured_and_remembered_is_known(old_home: Path) -> None:
     remembered.close()
 
 
-def test_an_index_is_read(old_home: Path) -> None:
+def test_an_index_whose_passages_cut_sentences_is_to_be_built_again(old_home: Path) -> None:
     catalog = Catalog(old_home / "indexes" / "test" / "kb")
-    head, documents = catalog.documents()
-    assert head
-    assert (head.chunks, [*documents], catalog.text("h1")) == (1, ["d1"], "Colour printing is allowed.")
+    with pytest.raises(RetrievalError, match="SG402 index 'kb' was written in format 1") as raised:
+        catalog.documents()
+    assert "sluicegate ingest --rebuild" in raised.value.hint
+    assert catalog.text("h1") == "Colour printing is allowed."
     catalog.close()
 
 
