@@ -1,13 +1,13 @@
 """Whether the policies let anybody with a role or in a group decide, found by asking them about made-up people."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import cedarpy
 
 from sluicegate.policies.cedar.engine import CedarEngine
-from sluicegate.policies.cedar.entities import RANKS
+from sluicegate.policies.cedar.entities import RANKS, entities_in
 from sluicegate.state import Principal
 
 __all__ = ["may_decide", "named"]
@@ -37,16 +37,4 @@ def may_decide(engine: CedarEngine, approver: str, risks: Mapping[str, str]) -> 
 def named(engine: CedarEngine, kind: str) -> list[str]:
     """The roles, or groups, that the policies name."""
     policies: Any = json.loads(cedarpy.policies_to_json_str("\n".join(rule.text for rule in engine.rules)))
-    return sorted({entity["id"] for entity in _entities(policies) if entity["type"] == kind.title()})
-
-
-def _entities(value: Any) -> Iterator[dict[str, str]]:
-    if isinstance(value, dict):
-        inside = cast("dict[str, Any]", value)
-        if inside.keys() == {"type", "id"}:
-            yield inside
-        for part in inside.values():
-            yield from _entities(part)
-    elif isinstance(value, list):
-        for part in cast("list[Any]", value):
-            yield from _entities(part)
+    return sorted({entity["id"] for entity in entities_in(policies) if entity["type"] == kind.title()})

@@ -5,13 +5,23 @@ as policy text. Each function raises `ValueError` for invalid data.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from sluicegate.state import Principal
 
-__all__ = ["RANKS", "context_json", "labels", "principal_json", "rank", "resource_json", "uid"]
+__all__ = [
+    "RANKS",
+    "context_json",
+    "entities_in",
+    "labels",
+    "objects_in",
+    "principal_json",
+    "rank",
+    "resource_json",
+    "uid",
+]
 
 RANKS: dict[str, int] = {"public": 0, "internal": 1, "confidential": 2, "restricted": 3}
 """Ranks of clearances and classifications."""
@@ -19,6 +29,23 @@ RANKS: dict[str, int] = {"public": 0, "internal": 1, "confidential": 2, "restric
 
 def uid(type: str, id: str) -> dict[str, str]:
     return {"type": type, "id": id}
+
+
+def entities_in(policies: Any) -> Iterator[dict[str, str]]:
+    """Every entity that policies in Cedar's JSON form name."""
+    return (part for part in objects_in(policies) if part.keys() == {"type", "id"})
+
+
+def objects_in(value: Any) -> Iterator[dict[str, Any]]:
+    """Every object in a JSON value."""
+    if isinstance(value, dict):
+        inside = cast("dict[str, Any]", value)
+        yield inside
+        for part in inside.values():
+            yield from objects_in(part)
+    elif isinstance(value, list):
+        for part in cast("list[Any]", value):
+            yield from objects_in(part)
 
 
 def rank(value: Any) -> int:

@@ -21,7 +21,7 @@ from typing import Any, TypeAlias, cast
 import cedarpy
 
 from sluicegate.errors import Problem, nearest
-from sluicegate.policies.cedar.entities import RANKS
+from sluicegate.policies.cedar.entities import RANKS, entities_in, objects_in
 from sluicegate.policies.cedar.sources import BASE, PolicyText
 
 __all__ = ["World", "value_faults"]
@@ -89,9 +89,12 @@ def value_faults(policies: Sequence[PolicyText], world: World) -> list[Problem]:
         parsed += [(policy, body) for body in texts.values()]
     shipped = [each for each in parsed if each[0].file.path and BASE in each[0].file.path.parents]
     mentioned = Counter(
-        (entity["type"], entity["id"]) for _, body in parsed for entity in _entities(body) if entity["type"] != "Action"
+        (entity["type"], entity["id"])
+        for _, body in parsed
+        for entity in entities_in(body)
+        if entity["type"] != "Action"
     )
-    named = {entity["id"] for _, body in shipped for entity in _entities(body)}
+    named = {entity["id"] for _, body in shipped for entity in entities_in(body)}
     world = replace(world, named={kind: [*names, *named] for kind, names in world.named.items()})
     problems: list[Problem] = []
     for policy, body in parsed[len(shipped) :]:  # those of the base come first
@@ -100,31 +103,13 @@ def value_faults(policies: Sequence[PolicyText], world: World) -> list[Problem]:
     return problems
 
 
-def _entities(value: Any) -> Iterator[dict[str, str]]:
-    for part in _parts(value):
-        if part.keys() == {"type", "id"}:
-            yield part
-
-
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
-    """Every object in a JSON value."""
-    if isinstance(value, dict):
-        inside = cast("dict[str, Any]", value)
-        yield inside
-        for part in inside.values():
-            yield from _parts(part)
-    elif isinstance(value, list):
-        for part in cast("list[Any]", value):
-            yield from _parts(part)
-
-
 def _unknown_entities(
     policy: PolicyText, body: Mapping[str, Any], world: World, mentioned: Mapping[tuple[str, str], int]
 ) -> Iterator[Problem]:
-    named = {(one["type"], one["id"]) for one in _entities({key: body[key] for key in body if key != "annotations"})}
+    named = {(one["type"], one["id"]) for one in entities_in({key: body[key] for key in body if key != "annotations"})}
     labels = {
         (kind.title(), name)
-        for one in _parts(body["conditions"])
+        for one in objects_in(body["conditions"])
         if isinstance(one.get("Value"), str)
         for kind, colon, name in (one["Value"].partition(":"),)
         if colon and kind in ("role", "group")
@@ -158,7 +143,7 @@ def _slip(one: str, other: str) -> bool:
 
 
 def _unknown_values(policy: PolicyText, body: Mapping[str, Any], world: World) -> Iterator[Problem]:
-    for part in _parts(body["conditions"]):
+    for part in objects_in(body["conditions"]):
         for operator, sides in part.items():
             if operator not in ("==", "!=", "contains", "containsAny", "containsAll"):
                 continue
@@ -198,14 +183,14 @@ def _dead(policy: PolicyText, body: Mapping[str, Any], world: World) -> Iterator
     for clause in clauses[1:]:
         whole = {"&&": {"left": whole, "right": clause}}
     single = {field for field, values in world.values.items() if values and field[1] != "data_classes"}
-    fields = sorted(single & {_field(part) for part in _parts(whole)})
+    fields = sorted(single & {_field(part) for part in objects_in(whole)})
     while math.prod(len(world.values[field]) for field in fields) > _MOST_CASES:
         fields.remove(max(fields, key=lambda field: len(world.values[field])))
     outcomes: dict[int, set[Any]] = {}
     for case in product(*(world.values[field] for field in fields)):
         _evaluated(whole, dict(zip(fields, case, strict=True)), outcomes)
     for part in _smallest(whole, lambda one: outcomes.get(id(one)) == {False}):
-        of = dict.fromkeys(field for one in _parts(part) if (field := _field(one)) in fields)
+        of = dict.fromkeys(field for one in objects_in(part) if (field := _field(one)) in fields)
         if of:
             first = next(iter(of))
             known = [f"{'.'.join(field)} is {_spelt(world, field)}" for field in of]
