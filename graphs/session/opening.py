@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sluicegate.errors import ConfigError, RunError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.versions import current, kept
-from sluicegate.services import Cached, Neighbour, Question, Services
+from sluicegate.policies.cache.cache import NoCache
+from sluicegate.services import Cache, Cached, Neighbour, Question, Services
 from sluicegate.state import State
 
 if TYPE_CHECKING:
@@ -41,24 +42,14 @@ def file_of(state: State) -> Path:
     return kept(digest)
 
 
-class _ReadOnlyCache:
-    """Read-only: an edited draft must never be served to anybody else."""
+class _ReadOnlyCache(NoCache):
+    """An edited draft must never be served to anybody else."""
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Cache) -> None:
         self._inner = inner
 
     def get(self, key: str, *, again: bool = False) -> Cached | None:
         return self._inner.get(key, again=again)
-
-    def put(
-        self,
-        key: str,
-        value: dict[str, Any],
-        *,
-        ttl_s: float,
-        saved_usd: float,
-        question: Question | None = None,
-    ) -> None: ...
 
     def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
         return self._inner.near(question, similarity=similarity)
