@@ -70,10 +70,13 @@ def _reason(error: Exception) -> str:
 
 
 def _read(path: Path, *, markup: bool = False) -> tuple[str, tuple[str, ...]]:
-    from langchain_community.document_loaders.text import TextLoader
+    from langchain_community.document_loaders.parsers.txt import TextParser
+    from langchain_core.documents.base import Blob
 
-    name, note = encoding_of(path.read_bytes(), markup=markup)
-    return clean(TextLoader(path, encoding=name).load()[0].page_content), (note,) if note else ()
+    data = path.read_bytes()
+    name, note = encoding_of(data, markup=markup)
+    [document] = TextParser().parse(Blob.from_data(data, encoding=name))
+    return clean(document.page_content), (note,) if note else ()
 
 
 def _text(path: Path) -> Loaded:
