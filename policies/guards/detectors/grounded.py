@@ -40,24 +40,33 @@ def unsupported(text: str, sources: tuple[str, ...], question: str, support: flo
     """Sentences of `text` without support, as their number (from 1) and why; reasons quote nothing."""
     word_for_word = frozenset[str]().union(*(_quotable(source) for source in sources))
     language = _language(text, sources)
-    passages = Passages(tuple(statement for source in sources for statement in _statements(source, language)))
-    asked = read(question, language if language in LANGUAGES else "en")
     faults: list[tuple[int, str]] = []
+    own_words: list[tuple[int, str]] = []
     drafted = sentences(text)
     for number, sentence in enumerate(drafted, start=1):
         if _cut_off(sentence, sources, language, last=number == len(drafted)):
             faults.append((number, "ends in the middle of a sentence of a passage"))
-            continue
-        if _bare(sentence) in word_for_word:
-            continue  # neither half is then compared with the whole
+        elif _bare(sentence) not in word_for_word:  # neither half is then compared with the whole
+            own_words.append((number, sentence))
+    if own_words:
+        faults += _compared(own_words, sources, question, support, language)
+    return sorted(faults)
+
+
+def _compared(
+    own_words: list[tuple[int, str]], sources: tuple[str, ...], question: str, support: float, language: str
+) -> Iterator[tuple[int, str]]:
+    """The faults of sentences that are not those of the passages. A draft of quotations needs none of this."""
+    passages = Passages(tuple(statement for source in sources for statement in _statements(source, language)))
+    asked = read(question, language if language in LANGUAGES else "en")
+    for number, sentence in own_words:
         if language not in LANGUAGES:
             why = f"not word for word, and what negates and counts in its language ({language}) is not known"
         else:
             whys = (fault(part, passages, asked, support, language) for part in sentence.split("; "))
             why = next(filter(None, whys), "")
         if why:
-            faults.append((number, why))
-    return faults
+            yield number, why
 
 
 def _language(text: str, sources: tuple[str, ...]) -> str:
@@ -91,10 +100,16 @@ def _cut_off(sentence: str, sources: tuple[str, ...], language: str, *, last: bo
     leads = language in LANGUAGES and said.rpartition(" ")[2] in lexicon(language).function_words
     if (ended and not leads) or _size(said, language) < _FEWEST:
         return False
-    wholes = [" ".join(whole.casefold().split()) for source in sources for whole in sentences(source)]
+    wholes = (whole for source in sources for whole in _wholes(source))
     after = [whole[at + len(said) :].lstrip() for whole in wholes if (at := whole.find(said)) >= 0]
     # where it also stands as a whole sentence or clause, nothing is missing
     return bool(after) and all(rest[:1].isalnum() or rest.startswith(_OPENING) for rest in after)
+
+
+@functools.lru_cache(maxsize=512)
+def _wholes(source: str) -> tuple[str, ...]:
+    """A passage's sentences as they are searched for a part of one."""
+    return tuple(" ".join(whole.casefold().split()) for whole in sentences(source))
 
 
 def _size(text: str, language: str) -> int:
