@@ -3,7 +3,6 @@ are written, readable in every record afterwards, and never a reason to take the
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from sluicegate.plain_data import plain
 from sluicegate.services import Services
 from sluicegate.state import State
 from tests.support.fakes import FakeModels, FakeRouter
+from tests.support.mcp_servers import listed
 from tests.support.plugged import kind, plugged
 from tests.support.stand import NoShadow, served
 
@@ -125,12 +125,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> FakeModels:
 @pytest.fixture
 def calls(tmp_path: Path, own_home: Path) -> Path:
     """Where the MCP server notes that it was called; the operator has listed it."""
-    (tmp_path / "server.py").write_text(SERVER)
-    noted = tmp_path / "calls"
-    entry = {"command": sys.executable, "args": [str(tmp_path / "server.py"), str(noted)], "timeout_s": 5}
-    own_home.mkdir(parents=True, exist_ok=True)
-    (own_home / "mcp.json").write_text(json.dumps({"mcpServers": {"hostile": entry}}))
-    return noted
+    return listed("hostile", SERVER, tmp_path / "calls", home=own_home)
 
 
 def flow(tmp_path: Path, following: str) -> Path:

@@ -12,16 +12,16 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from queue import Queue
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from sluicegate.errors import ModelError
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.embedded import Runtime
 from sluicegate.models.provider import ModelResponse
 from sluicegate.services import Message, ModelRequest, TokenLogprob
+from tests.support.loopback import LoopbackServer
 
 MODELS = {"smollm2:135m": "smollm2-135m", "all-minilm:latest": "all-minilm-l6-v2"}
 
@@ -49,7 +49,7 @@ class Faults:
     """As servers did before `truncate` existed for chats: a long prompt loses its start."""
 
 
-class OllamaServer:
+class OllamaServer(LoopbackServer):
     """Serves while its block runs; `url`, `requests` (path, body) and `faults` are for the test."""
 
     def __init__(self, port: int = 0, models: dict[str, str] | None = None) -> None:
@@ -61,24 +61,13 @@ class OllamaServer:
         class Handler(_Handler):
             ollama = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
+        self.url = self.listen(Handler, port)
 
-    def __enter__(self) -> "OllamaServer":
+    def __enter__(self) -> Self:
         # not while a request is served: that may outlive its test, and the cache that the test had set
         for name in MODELS.values():
             weights.ensure(name)
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        return super().__enter__()
 
     def wait(self) -> None:
         self._thread.join()

@@ -5,11 +5,11 @@ servers: a stream has usage only where `stream_options.include_usage` asks for i
 """
 
 import json
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from tests.support.loopback import LoopbackServer
 
 
 @dataclass
@@ -26,7 +26,7 @@ class Says:
     """Close the connection after so many chunks."""
 
 
-class OpenAiServer:
+class OpenAiServer(LoopbackServer):
     """Serves while its block runs; `url`, `says` and `requests` are for the test."""
 
     def __init__(self) -> None:
@@ -37,21 +37,7 @@ class OpenAiServer:
         class Handler(_Handler):
             openai = server
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}/v1"
-
-    def __enter__(self) -> "OpenAiServer":
-        self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._http.shutdown()
-        self._http.server_close()
-        self._thread.join()
+        self.url = f"{self.listen(Handler)}/v1"
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -9,11 +9,13 @@ import gzip
 import json
 import threading
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+from tests.support.loopback import LoopbackServer
 
 PUBLIC, SECRET = "pk-lf-test", "sk-lf-test"
 
@@ -32,7 +34,7 @@ class ReceivedSpan:
 
 
 @dataclass
-class Receiver:
+class Receiver(LoopbackServer):
     version: str = "4.60.0"
     status: int = 0
     """Answer everything with this status; 0: be well."""
@@ -49,17 +51,9 @@ class Receiver:
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
 
-    def __enter__(self) -> "Receiver":
-        handler = type("Handler", (_Handler,), {"receiver": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def __enter__(self) -> Self:
+        self.url = self.listen(type("Handler", (_Handler,), {"receiver": self}))
+        return super().__enter__()
 
     def named(self, name: str) -> ReceivedSpan:
         [span] = [span for span in self.spans if span.name == name]

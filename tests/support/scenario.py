@@ -1,5 +1,6 @@
 """One governed run on stand-in services, with everything that a trace must show: what the field list is checked on."""
 
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,36 +52,33 @@ def branch(to: str, condition: str = "", values: dict[str, Any] | None = None, s
     }
 
 
-async def first_stretch(tracer: RecordingTracer, run: str = "run-1", text: str = TEXT) -> None:
-    """From the request to the wait for a person."""
-    given = traced(services(models=Models(), router=FakeRouter(confidence=0.83, threshold=0.71)), tracer)
-    with tracer.run(
+def segment(
+    tracer: RecordingTracer, run: str, text: str = TEXT, *, resume: bool = False
+) -> AbstractContextManager[Any]:
+    return tracer.run(
         run,
         workflow="helpdesk",
         version="3",
         digest="d1gest",
         session="s-1",
         user="ann",
+        resume=resume,
         input=text,
         metadata={"channel": "api", "size": len(text)},
-    ):
+    )
+
+
+async def first_stretch(tracer: RecordingTracer, run: str = "run-1", text: str = TEXT) -> None:
+    """From the request to the wait for a person."""
+    given = traced(services(models=Models(), router=FakeRouter(confidence=0.83, threshold=0.71)), tracer)
+    with segment(tracer, run, text):
         state = await _nodes(tracer, given, text, run)
         tracer.finish("waiting", state)
 
 
 async def last_stretch(tracer: RecordingTracer, run: str = "run-1", verdict: Any = "approve") -> None:
     """From the person's decision to the answer."""
-    with tracer.run(
-        run,
-        workflow="helpdesk",
-        version="3",
-        digest="d1gest",
-        session="s-1",
-        user="ann",
-        resume=True,
-        input=TEXT,
-        metadata={"channel": "api", "size": len(TEXT)},
-    ):
+    with segment(tracer, run, resume=True):
         approval: Approval = {
             "verdict": verdict,
             "by": "lea",

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from sluicegate.errors import ConfigError
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
 from sluicegate.nodes.tools.tool_runner import ToolRunner
+from tests.support.mcp_servers import listed
 
 pytestmark = pytest.mark.slow
 
@@ -58,12 +58,7 @@ server.run("stdio")
 @pytest.fixture
 def log(tmp_path: Path, own_home: Path) -> Path:
     """The operator lists one server; it writes its calls to the file."""
-    (tmp_path / "desk.py").write_text(SERVER)
-    calls = tmp_path / "calls.log"
-    entry = {"command": sys.executable, "args": [str(tmp_path / "desk.py"), str(calls)], "timeout_s": 5}
-    own_home.mkdir(parents=True, exist_ok=True)
-    (own_home / "mcp.json").write_text(json.dumps({"mcpServers": {"desk": entry}}))
-    return calls
+    return listed("desk", SERVER, tmp_path / "calls.log", home=own_home)
 
 
 async def test_a_tool_of_a_server_is_called_once_with_checked_arguments(log: Path, own_home: Path) -> None:
