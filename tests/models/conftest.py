@@ -20,7 +20,9 @@ def server(_shared_server: OllamaServer, monkeypatch: pytest.MonkeyPatch) -> Ite
     """The loopback server without faults, as `OLLAMA_HOST`."""
     monkeypatch.setenv("OLLAMA_HOST", _shared_server.url)
     _shared_server.requests.clear()
+    _shared_server.options.clear()
     models = dict(_shared_server.models)
     yield _shared_server
     _shared_server.faults = Faults()
+    _shared_server.about.clear()
     _shared_server.models = models

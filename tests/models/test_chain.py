@@ -23,12 +23,15 @@ HELLO = [Message("user", "hello")]
 class Fake:
     """Answers with its replies in turn, the last one for ever; an exception among them is raised."""
 
-    def __init__(self, *replies: str | Exception, delay_s: float = 0.0, turn: float = 0.0) -> None:
+    def __init__(
+        self, *replies: str | Exception, delay_s: float = 0.0, turn: float = 0.0, cold: Exception | None = None
+    ) -> None:
         self.replies = list(replies) or ["fine"]
         self.asked: list[ModelRequest] = []
         self.embedded: list[str] = []
         self.delay_s = delay_s
         self.turn = turn
+        self.cold = cold
 
     async def chat(self, request: ModelRequest) -> ModelResponse:
         self.asked.append(request)
@@ -50,7 +53,8 @@ class Fake:
         return f"fake-{self.turn}"
 
     async def warm(self) -> None:
-        self._next()
+        if self.cold:
+            raise self.cold
 
     def _next(self) -> str:
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
@@ -170,6 +174,58 @@ async def test_the_breaker_opens_tries_once_and_closes() -> None:
     assert [await who(), await who()] == ["a:1", "a:1"]
 
 
+async def test_loading_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer's time begins when the model is loaded."""
+    limits: list[float | None] = []
+    real = asyncio.timeout
+
+    def noted(seconds: float | None) -> asyncio.Timeout:
+        limits.append(seconds)
+        return real(seconds)
+
+    monkeypatch.setattr("sluicegate.models.chain.asyncio.timeout", noted)
+    seen: list[tuple[str, list[float | None]]] = []
+
+    class Watched(Fake):
+        async def warm(self) -> None:
+            seen.append(("loaded", list(limits)))
+
+        async def chat(self, request: ModelRequest) -> ModelResponse:
+            seen.append(("asked", list(limits)))
+            return await super().chat(request)
+
+    models = {"slm": {"use": "a:1", "timeout_s": 7, "load_timeout_s": 99}}
+    await model_set({"a:1": Watched()}, models).chat(ModelRequest("slm", HELLO, max_tokens=9))
+    assert seen == [("loaded", [99]), ("asked", [99, 7])]
+
+
+@pytest.mark.parametrize(
+    ("hangs", "limit", "reason"),
+    [
+        ("warm", "load_timeout_s", "a:1: SG303 not loaded within 0.05 s"),
+        ("chat", "timeout_s", "a:1: SG303 no answer within 0.05 s"),
+    ],
+)
+async def test_what_took_too_long_is_said(hangs: str, limit: str, reason: str) -> None:
+    slow = Fake("late")
+
+    async def never(*_given: Any) -> None:
+        await asyncio.Event().wait()
+
+    setattr(slow, hangs, never)
+    models = {"slm": {"use": "a:1", "otherwise": ["b:1"]}}
+    models["slm"][limit] = 0.05  # pyright: ignore[reportArgumentType]
+    answer = await model_set({"a:1": slow, "b:1": Fake("soon")}, models).chat(ModelRequest("slm", HELLO, max_tokens=9))
+    assert (answer.text, answer.fallback) == ("soon", reason)
+
+
+async def test_a_roles_seed_replaces_the_calls() -> None:
+    fake = Fake()
+    models = {"slm": {"use": "ollama:1", "options": {"seed": 11}}}
+    await model_set({"ollama:1": fake}, models).chat(ModelRequest("slm", HELLO, max_tokens=9, seed=3))
+    assert fake.asked[0].seed == 11
+
+
 async def test_only_one_of_many_calls_tries_a_half_open_model() -> None:
     clock = Clock()
     first = Fake(down(), "back", delay_s=0.01)
@@ -221,6 +277,14 @@ def test_the_bound_is_what_the_whole_chain_may_cost() -> None:
     assert chain.bound("llm", 1_000_000, 0) == 1.25
     assert chain.bound("llm", 0, 1_000_000) == 6.0
     assert (chain.price("slm", 1_000_000, 0), chain.bound("slm", 1_000_000, 0)) == (0.0, 1.0)
+
+
+def test_the_bound_has_room_for_thinking() -> None:
+    price = {"input": 1.0, "output": 4.0}
+    models = {"slm": {"use": "ollama:1", "think": "low", "think_tokens": 1000, "price_per_mtok": price}}
+    chain = model_set({}, models)
+    assert chain.bound("slm", 0, 24) == pytest.approx(1024 * 4e-6)
+    assert chain.bound("slm", 1_000_000, 0) == 1.0, "an embedding does not think"
 
 
 async def test_what_failed_on_the_way_and_cost_money_is_counted() -> None:
@@ -331,6 +395,34 @@ async def test_remembered_texts_are_not_embedded_again(monkeypatch: pytest.Monke
     assert "one" in other.embedded
 
 
+class Digested(Fake):
+    """A server that says which weights it serves."""
+
+    weights = "1"
+
+    async def identity(self) -> str:
+        return f"ollama:e@{self.weights}"
+
+
+async def test_a_servers_embeddings_are_kept_as_long_as_its_weights() -> None:
+    server = Digested()
+    chain = model_set({"ollama:e": server})
+    for _ in range(2):
+        await chain.embed(EmbeddingRequest("slm", ["one", "two", "one"]))
+    assert [text for text in server.embedded if text not in PROBES] == ["one", "two"]
+    server.weights = "2"
+    await chain.embed(EmbeddingRequest("slm", ["one"]))
+    assert [text for text in server.embedded if text not in PROBES] == ["one", "two", "one"]
+
+
+async def test_a_server_that_does_not_say_its_weights_is_asked_each_time() -> None:
+    server = Fake()
+    chain = model_set({"a:1": server})
+    for _ in range(2):
+        await chain.embed(EmbeddingRequest("slm", ["one"]))
+    assert [text for text in server.embedded if text not in PROBES] == ["one", "one"]
+
+
 async def test_a_corrupt_memory_of_embeddings_is_started_anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
     (tmp_path / "embeddings.sqlite").write_bytes(b"not a database" * 100)
@@ -365,7 +457,7 @@ async def test_a_model_that_was_never_probed_is_warned_about_once(caplog: pytest
 
 
 async def test_warming_says_nothing_when_a_model_is_missing() -> None:
-    thread = model_set({"a:1": Fake(down())}).warm()
+    thread = model_set({"a:1": Fake(cold=down())}).warm()
     await asyncio.to_thread(thread.join, 5)
     assert not thread.is_alive()
 

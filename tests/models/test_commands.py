@@ -14,7 +14,7 @@ from sluicegate.models.probes import probe_results as probe_results
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
 from sluicegate.observe.exporters.resend import push
 from tests.support import receiver
-from tests.support.ollama_server import MODELS, OllamaServer
+from tests.support.ollama_server import MODELS, Faults, OllamaServer
 from tests.support.receiver import Receiver
 from tests.support.scenario import open_tracer
 
@@ -58,6 +58,17 @@ def test_pull_has_ollama_fetch_and_list_then_has_it(monkeypatch: pytest.MonkeyPa
         with pytest.raises(ModelError) as caught:
             run("models", "pull", "ollama:nothing")
         assert caught.value.code == "SG302"
+
+
+def test_pull_through_a_server_without_a_network_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with OllamaServer(models={}) as server:
+        monkeypatch.setenv("OLLAMA_HOST", server.url)
+        server.faults = Faults(offline=True)
+        with pytest.raises(ModelError) as caught:
+            run("models", "pull", "ollama:all-minilm")
+    assert caught.value.code == "SG301"
+    assert f"the Ollama server at {server.url} has no network" in caught.value.message
+    assert "HTTPS_PROXY" in (caught.value.hint or "")
 
 
 def test_pull_without_names_brings_the_embedded_weights() -> None:

@@ -46,8 +46,35 @@ def test_what_does_not_resolve_is_listed() -> None:
         {"use": "ollama:x", "minimum": {"review": 80}},
         {"use": "ollama:x", "price_per_mtok": {"input": -1, "output": 0}},
         {"use": "ollama:x", "fallback": []},
+        {"use": "ollama:x", "options": {"num_ctx": 2048}},
+        {"use": "ollama:x", "options": {"repeat_penalty": 0}},
+        {"use": "openai:x", "options": {"top_k": 1}},
+        {"use": "embedded:x", "options": {"num_thread": 2}},
+        {"use": "openai:x", "think": "low"},
+        {"use": "ollama:x", "think": "very much"},
     ],
 )
 def test_bad_settings_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ModelConfig.model_validate(bad)
+
+
+@pytest.mark.parametrize(
+    ("written", "sent"),
+    [("5m", "5m"), ("1h30m", "1h30m"), ("-1s", "-1s"), ("0", "0"), (300, 300), ("300", 300), (-1, -1), ("-1", -1)],
+)
+def test_keep_alive_is_read_as_ollama_reads_it(written: str | int, sent: str | int) -> None:
+    """Its API refuses a number in quotes, which its environment variable takes."""
+    assert config("ollama:x", keep_alive=written).keep_alive == sent
+
+
+@pytest.mark.parametrize("written", ["banana", "", "5 m", "5d", "1.5", "forever"])
+def test_a_keep_alive_that_ollama_would_refuse_is_refused_at_load(written: str) -> None:
+    with pytest.raises(ValidationError, match="is not a duration: write seconds"):
+        config("ollama:x", keep_alive=written)
+
+
+def test_a_plain_fallback_is_not_told_to_think() -> None:
+    models = {"llm": config("ollama:big", "ollama:small", think="high", options={"top_k": 7})}
+    fallback = dict(resolve(models, "llm"))["ollama:small"]
+    assert (fallback.think, fallback.options.top_k) == (False, 7)

@@ -1,11 +1,13 @@
 """An Ollama server on the loopback, for tests: the documented REST API on the embedded models.
 
 It follows https://github.com/ollama/ollama/blob/main/docs/api.md: NDJSON streams, `format` schemas, logprobs,
-`truncate`, error bodies. `faults` makes it slow, overloaded, out of memory, talk nonsense or die in the middle. Run it
-by hand with ``python tests/support/ollama_server.py PORT``.
+`truncate`, error bodies; and the server's source in what it does with options and thinking (`ollama_api`). `faults`
+makes it slow, overloaded, out of memory, talk nonsense or die in the middle. Run it by hand with
+``python tests/support/ollama_server.py PORT``.
 """
 
 import json
+import random
 import sys
 import threading
 import time
@@ -13,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
+from itertools import chain
 from queue import Queue
 from typing import Any, Self
 
@@ -22,6 +25,7 @@ from sluicegate.models.embedded.embedded import Runtime
 from sluicegate.models.provider import ModelResponse
 from sluicegate.services import Message, ModelRequest, TokenLogprob
 from tests.support.loopback import LoopbackServer
+from tests.support.ollama_api import SAMPLING, About, Refused, constrained, effective, thoughts_of
 
 MODELS = {"smollm2:135m": "smollm2-135m", "all-minilm:latest": "all-minilm-l6-v2"}
 
@@ -45,16 +49,21 @@ class Faults:
     """Thinking before the answer, in its own field, as a thinking model's."""
     counts: bool = True
     """Whether the last line says how many tokens were counted."""
+    offline: bool = False
+    """The server has no network: nothing can be pulled."""
     ignores_truncate: bool = False
     """As servers did before `truncate` existed for chats: a long prompt loses its start."""
 
 
 class OllamaServer(LoopbackServer):
-    """Serves while its block runs; `url`, `requests` (path, body) and `faults` are for the test."""
+    """Serves while its block runs; `url`, `requests` (path, body), `about` and `faults` are for the test."""
 
     def __init__(self, port: int = 0, models: dict[str, str] | None = None) -> None:
         self.models = dict(MODELS if models is None else models)
+        self.about: dict[str, About] = {}
         self.faults = Faults()
+        self.options: list[dict[str, Any]] = []
+        """Of each chat, what applied after the defaults of server and Modelfile."""
         self.requests: list[tuple[str, dict[str, Any]]] = []
         server = self
 
@@ -81,13 +90,6 @@ _runtimes: dict[str, Runtime] = {}
 
 def _runtime(name: str) -> Runtime:
     return _runtimes.setdefault(name, Runtime(name, None))
-
-
-class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.message = message
 
 
 @dataclass
@@ -153,20 +155,21 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(500, {"error": error.message})
 
     def _get_api_version(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {"version": "0.13.0"}
+        return {"version": "0.24.0"}
 
     def _get_api_tags(self, body: dict[str, Any]) -> dict[str, Any]:
         return {"models": [self._described(name) for name in self.ollama.models]}
 
     def _post_api_show(self, body: dict[str, Any]) -> dict[str, Any]:
         name = self._model(body)
-        weight = weights.WEIGHTS[self.ollama.models[name]]
+        weight, about = weights.WEIGHTS[self.ollama.models[name]], self._about(name)
         capability = "completion" if weight.kind == "chat" else "embedding"
         return {
             "modelfile": f"FROM {name}",
-            "details": self._described(name)["details"],
-            "model_info": {"general.architecture": "llama", "llama.context_length": weight.context},
-            "capabilities": [capability],
+            "parameters": about.printed,
+            "details": self._described(name)["details"] | {"family": about.family},
+            "model_info": {"general.architecture": about.family, f"{about.family}.context_length": weight.context},
+            "capabilities": [capability, *(["thinking"] if about.thinks != "never" else [])],
         }
 
     def _post_api_pull(self, body: dict[str, Any]) -> Stream:
@@ -175,6 +178,11 @@ class _Handler(BaseHTTPRequestHandler):
 
         def lines() -> Iterator[dict[str, Any]]:
             yield {"status": "pulling manifest"}
+            if self.ollama.faults.offline:
+                address = f"https://registry.ollama.ai/v2/library/{full.replace(':', '/manifests/')}"
+                failed = "dial tcp: lookup registry.ollama.ai on 127.0.0.53:53: server misbehaving"
+                yield {"error": f'pull model manifest: Get "{address}": {failed}'}
+                return
             if full not in MODELS:
                 yield {"error": "pull model manifest: file does not exist"}
                 return
@@ -228,38 +236,54 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _generated(self, body: dict[str, Any], messages: list[Message], shaped: Any) -> Stream:
         name = self._model(body)
+        verb = self.path.rpartition("/")[2]
         if weights.WEIGHTS[self.ollama.models[name]].kind != "chat":
-            raise Refused(400, f'"{name}" does not support chat')
+            raise Refused(400, f'"{body["model"]}" does not support {verb}')
+        about = self._about(name)
+        thoughts = thoughts_of(name, about, body.get("think"))
         runtime = self.ollama.runtime(name)
         head = {"model": name, "created_at": datetime.now(UTC).isoformat()}
         if not messages:
             runtime.executor.submit(runtime.load).result()
             return Stream(iter([{**head, **shaped(""), "done": True, "done_reason": "load"}]))
-        options: dict[str, Any] = body.get("options") or {}
-        context = int(options.get("num_ctx", 4096))
+        options = effective(about, body)
+        self.ollama.options.append(options)
+        context = int(options["num_ctx"])
         messages = runtime.executor.submit(self._fitted, runtime, messages, context, body).result()
-        wanted = body.get("format")
+        if self.ollama.faults.answers is not None:
+            return Stream(self._scripted(head, shaped, self.ollama.faults))
+        predict = int(options["num_predict"]) if options["num_predict"] > 0 else context
+        wanted = constrained(about, body.get("format"), thoughts)
         ask = ModelRequest(
             "slm",
             messages,
-            max_tokens=int(options.get("num_predict", 128)),
-            temperature=float(options.get("temperature", 0.8)),
+            max_tokens=predict - len(thoughts),
+            temperature=float(options["temperature"]),
             schema={"type": "object"} if wanted == "json" else wanted or None,
-            stop=tuple(options.get("stop") or ()),
+            stop=tuple(options["stop"]),
             logprobs=int(body.get("top_logprobs") or 1) if body.get("logprobs") else 0,
-            seed=int(options.get("seed", 0)),
+            seed=random.getrandbits(31) if options["seed"] < 0 else int(options["seed"]),
         )
-        if self.ollama.faults.answers is not None:
-            return Stream(self._scripted(head, shaped, self.ollama.faults))
-        return Stream(self._lines(runtime, ask, head, shaped))
+        sampling = {key: options[key] for key in SAMPLING}
+        thinking = [{**head, **_thought(one), "done": False} for one in thoughts[:predict]]
+        if ask.max_tokens <= 0:
+            cut = {"done": True, "done_reason": "length", **_counts(11, predict, self.ollama.faults)}
+            return Stream(iter([*thinking, {**head, **shaped(""), **cut}]))
+        return Stream(chain(thinking, self._lines(runtime, ask, sampling, head, shaped, len(thoughts))))
 
     def _lines(
-        self, runtime: Runtime, ask: ModelRequest, head: dict[str, Any], shaped: Any
+        self,
+        runtime: Runtime,
+        ask: ModelRequest,
+        sampling: dict[str, Any],
+        head: dict[str, Any],
+        shaped: Any,
+        thought: int,
     ) -> Iterator[dict[str, Any]]:
         pieces: Queue[str | None] = Queue()
         gone = threading.Event()
         started = time.perf_counter_ns()
-        future = runtime.executor.submit(runtime.chat, ask, gone, pieces.put)
+        future = runtime.executor.submit(runtime.chat, ask, gone, pieces.put, sampling)
         future.add_done_callback(lambda _done: pieces.put(None))
         try:
             # a piece's logprobs are known when the call has ended
@@ -277,14 +301,12 @@ class _Handler(BaseHTTPRequestHandler):
             "done_reason": answer.finish,
             "total_duration": time.perf_counter_ns() - started,
             "load_duration": 0,
-            **_counts(answer.prompt_tokens, answer.completion_tokens, self.ollama.faults),
+            **_counts(answer.prompt_tokens, answer.completion_tokens + thought, self.ollama.faults),
         }
 
     def _scripted(self, head: dict[str, Any], shaped: Any, faults: Faults) -> Iterator[dict[str, Any]]:
         for piece in faults.thinks.split(" ") if faults.thinks else ():
-            line = shaped("")
-            line["message"]["thinking"] = piece + " "
-            yield {**head, **line, "done": False}
+            yield {**head, **_thought(piece), "done": False}
         for piece in (faults.answers or "").splitlines(keepends=True):
             yield {**head, **shaped(piece), "done": False}
         yield {**head, **shaped(""), "done": True, "done_reason": "stop", **_counts(11, 7, faults)}
@@ -309,6 +331,9 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(404, f"model '{asked}' not found")
         return name
 
+    def _about(self, name: str) -> About:
+        return self.ollama.about.get(name, About())
+
     def _described(self, name: str) -> dict[str, Any]:
         weight = weights.WEIGHTS[self.ollama.models[name]]
         return {
@@ -328,7 +353,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         try:
-            for number, line in enumerate(_chain(first, lines)):
+            for number, line in enumerate(chain([first], lines)):
                 if faults.die_after is not None and number >= faults.die_after:
                     self.close_connection = True
                     return
@@ -359,9 +384,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
 
-def _chain(first: dict[str, Any], rest: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield first
-    yield from rest
+def _thought(piece: str) -> dict[str, Any]:
+    return {"message": {"role": "assistant", "content": "", "thinking": f"{piece} "}}
 
 
 def _joined(lines: list[dict[str, Any]]) -> dict[str, Any]:

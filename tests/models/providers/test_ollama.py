@@ -11,9 +11,11 @@ from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded.embedded import Embedded
+from sluicegate.models.embeddings.fingerprint import PROBES
 from sluicegate.models.providers.ollama import Ollama, server_url
-from sluicegate.services import Message, ModelRequest
+from sluicegate.services import EmbeddingRequest, Message, ModelRequest
 from tests.models.conftest import REAL
+from tests.support.ollama_api import DEFAULTS, About
 from tests.support.ollama_server import Faults, OllamaServer
 from tests.support.waiting import soon
 
@@ -99,12 +101,69 @@ async def test_a_long_text_is_embedded_in_parts(server: OllamaServer) -> None:
     assert all(body["truncate"] is False for path, body in server.requests if path == "/api/embed")
 
 
+SET: dict[str, Any] = {
+    "top_k": 7, "top_p": 0.5, "min_p": 0.1, "typical_p": 0.6, "repeat_penalty": 1.3, "repeat_last_n": 9,
+    "presence_penalty": 0.2, "frequency_penalty": 0.3, "num_thread": 2,
+}  # fmt: skip
+"""Every option of a role, each unlike the server's default and unlike ours."""
+
+
 async def test_what_is_sent_leaves_nothing_to_the_servers_defaults(server: OllamaServer) -> None:
-    await chat_model(server.url, context=2048, keep_alive="5m").chat(replace(HELLO, max_tokens=2, stop=("x",), seed=7))
+    """What is left out is the server's default, or the Modelfile's parameter."""
+    server.about["smollm2:135m"] = About(parameters={"presence_penalty": 1.5, "temperature": 1.0, "num_predict": 3})
+    sent = replace(HELLO, max_tokens=2, seed=7)
+    for settings in ({}, SET):
+        await chat_model(server.url, context=2048, keep_alive="5m", options=settings).chat(sent)
+    ours, set_ = server.options
+    call = {"num_ctx": 2048, "num_predict": 2, "temperature": 0.0, "seed": 7}
+    decided_by_server = {"num_keep", "num_batch", "num_gpu", "stop"}
+    assert {key: set_[key] for key in set_ if key not in decided_by_server} == {**SET, **call}
+    assert ours == {
+        **DEFAULTS,
+        **call,
+        "top_k": 40,
+        "top_p": 0.95,
+        "min_p": 0.05,
+        "repeat_penalty": 1.0,
+    }
     body = server.requests[-1][1]
-    assert body["options"] == {"num_ctx": 2048, "num_predict": 2, "temperature": 0.0, "seed": 7, "stop": ["x"]}
     assert body["keep_alive"] == "5m"
     assert (body["truncate"], body["shift"], body["think"]) == (False, False, False)
+
+
+async def test_a_model_is_loaded_with_the_options_of_its_calls(server: OllamaServer) -> None:
+    """Others would have the server load it a second time."""
+    model = chat_model(server.url, context=1024, keep_alive=300, options={"num_thread": 2})
+    await model.warm()
+    await model.chat(replace(HELLO, max_tokens=1))
+    (load,) = [body for path, body in server.requests if path == "/api/generate"]
+    (chat,) = [body for path, body in server.requests if path == "/api/chat"]
+    assert load["options"] == {"num_ctx": 1024, "num_thread": 2}
+    assert load["options"].items() <= chat["options"].items()
+    assert load["keep_alive"] == chat["keep_alive"] == 300
+
+
+async def test_a_calls_stop_keeps_those_of_the_modelfile(server: OllamaServer) -> None:
+    server.about["smollm2:135m"] = About(parameters={"stop": ["<|im_end|>", 'a "b"'], "top_k": 3})
+    model = chat_model(server.url)
+    for stop in ((), ("x",)):
+        await model.chat(replace(HELLO, max_tokens=1, stop=stop))
+    assert [options["stop"] for options in server.options] == [["<|im_end|>", 'a "b"'], ["<|im_end|>", 'a "b"', "x"]]
+
+
+COPY = ModelRequest(
+    "slm",
+    [Message("user", "Repeat these words exactly: red red red red red red red red red red red red")],
+    max_tokens=24,
+)
+
+
+async def test_copying_from_a_source_is_not_penalised(address: str) -> None:
+    """As the server is, without `repeat_penalty` the words of the prompt become unlikely, at temperature 0 too."""
+    by_default = (await chat_model(address).chat(COPY)).text
+    penalised = (await chat_model(address, options={"repeat_penalty": 1.1}).chat(COPY)).text
+    embedded = (await Embedded("smollm2-135m").chat(COPY)).text
+    assert by_default.count("red") == embedded.count("red") > penalised.count("red")
 
 
 async def test_a_server_that_cuts_in_silence_is_caught(server: OllamaServer) -> None:
@@ -135,6 +194,42 @@ async def test_faults_have_their_codes(server: OllamaServer, faults: Faults, cod
     with pytest.raises(ModelError) as caught:
         await chat_model(server.url).chat(HELLO)
     assert caught.value.code == code
+
+
+async def test_chatting_with_an_embedding_model_has_a_hint(address: str) -> None:
+    for model in (Ollama(ModelConfig(use="ollama:all-minilm", base_url=address)), Embedded("all-minilm-l6-v2")):
+        with pytest.raises(ModelError) as caught:
+            await model.chat(HELLO)
+        assert caught.value.message.endswith("is an embedding model; it cannot chat")
+        assert (caught.value.code, caught.value.hint) == ("SG305", "Name a chat model for this role")
+
+
+async def test_an_embedding_model_is_loaded_without_a_text(address: str) -> None:
+    await Ollama(ModelConfig(use="ollama:all-minilm", base_url=address)).warm()
+
+
+async def test_texts_are_embedded_in_one_request(server: OllamaServer) -> None:
+    chain = ModelSet({"embedder": ModelConfig(use="ollama:all-minilm")})
+    texts = [f"text number {number}" for number in range(100)]
+
+    def asked() -> list[int]:
+        return [len(body["input"]) for path, body in server.requests if path == "/api/embed" and body["input"]]
+
+    await chain.embed(EmbeddingRequest("embedder", texts))
+    assert asked() == [len(PROBES), 64, 36]
+    await chain.embed(EmbeddingRequest("embedder", texts[50:]))
+    assert len(asked()) == 3, "known by the weights' digest"
+
+
+async def test_one_long_text_does_not_divide_its_batch_into_single_texts(server: OllamaServer) -> None:
+    model = Ollama(ModelConfig(use="ollama:all-minilm"))
+    texts = [f"text number {number}" for number in range(63)]
+    texts.insert(40, "The printer is out of paper. " * 120)
+    vectors = await model.embed(texts)
+    asked = [body["input"] for path, body in server.requests if path == "/api/embed"]
+    alone = [batch for batch in asked if len(batch) == 1 and batch[0].startswith("text number")]
+    assert len(alone) <= 1
+    assert vectors[0] == pytest.approx((await model.embed(texts[:1]))[0], abs=1e-3)
 
 
 async def test_no_server_says_how_to_start_one() -> None:
@@ -189,3 +284,72 @@ async def test_a_server_that_counts_nothing_is_charged_the_upper_bound(server: O
     answer = await chain.chat(HELLO)
     written = sum(chain.tokens(message.content) for message in HELLO.messages)
     assert (answer.prompt_tokens, answer.completion_tokens, answer.usage) == (written, 12, "bound")
+
+
+GPT_OSS = About(family="gptoss", thinks="always", parser="harmony")
+QWEN = About(family="qwen3", thinks="when told")
+QWEN_35 = About(family="qwen35", thinks="when told", parser="qwen3.5")
+CANNOT = About()
+
+
+@pytest.mark.parametrize(
+    ("about", "think", "thoughts"),
+    [
+        (CANNOT, False, 0),
+        (QWEN, False, 0),
+        (QWEN, True, 6),
+        (QWEN, "low", 3),
+        (QWEN, "high", 9),
+        (QWEN_35, False, 0),
+        (QWEN_35, "medium", 6),
+        (GPT_OSS, "low", 3),
+        (GPT_OSS, "high", 9),
+    ],
+)
+async def test_a_role_says_how_much_its_model_thinks(
+    server: OllamaServer, about: About, think: bool | str, thoughts: int
+) -> None:
+    """Thinking counts as tokens of the answer at the server, so it has room besides the call's `max_tokens`."""
+    server.about["smollm2:135m"] = about
+    answer = await chat_model(server.url, think=think, think_tokens=20).chat(replace(HELLO, max_tokens=2))
+    assert len(answer.thinking.split()) == thoughts
+    assert answer.text
+    assert answer.completion_tokens > thoughts
+    assert server.options[0]["num_predict"] == (22 if think else 2)
+
+
+@pytest.mark.parametrize(
+    ("about", "think", "hint"),
+    [(GPT_OSS, False, "Set `think: low` for its role"), (CANNOT, "low", "Remove `think` from its role")],
+)
+async def test_what_a_model_cannot_do_is_said_before_it_is_asked(
+    server: OllamaServer, about: About, think: bool | str, hint: str
+) -> None:
+    server.about["smollm2:135m"] = about
+    with pytest.raises(ModelError) as caught:
+        await chat_model(server.url, think=think).chat(HELLO)
+    assert (caught.value.code, caught.value.hint) == ("SG308", hint)
+    assert not [path for path, _ in server.requests if path == "/api/chat"]
+
+
+async def test_an_answer_that_was_all_thinking_is_cut_off(server: OllamaServer) -> None:
+    server.about["smollm2:135m"] = GPT_OSS
+    answer = await chat_model(server.url, think="high", think_tokens=0).chat(replace(HELLO, max_tokens=4))
+    assert (answer.text, answer.finish) == ("", "length")
+    assert len(answer.thinking.split()) == 4
+
+
+@pytest.mark.parametrize(("about", "think"), [(GPT_OSS, "low"), (QWEN, False), (QWEN_35, "low")])
+async def test_a_schema_holds_after_thinking(server: OllamaServer, about: About, think: bool | str) -> None:
+    server.about["smollm2:135m"] = about
+    chain = ModelSet({"slm": ModelConfig(use="ollama:smollm2:135m", think=think, timeout_s=300)})
+    answer = await chain.chat(replace(HELLO, max_tokens=30, schema=SCHEMA))
+    assert answer.parsed["answer"] in ("yes", "no")
+
+
+async def test_a_schema_that_the_server_does_not_apply_is_checked_nevertheless(server: OllamaServer) -> None:
+    """A model with a parser of its own is constrained by the server only after it has thought."""
+    server.about["smollm2:135m"] = QWEN_35
+    chain = ModelSet({"slm": ModelConfig(use="ollama:smollm2:135m", timeout_s=300)})
+    with pytest.raises(ModelError, match="SG305 the answer does not fit its schema"):
+        await chain.chat(replace(HELLO, max_tokens=8, schema=SCHEMA))

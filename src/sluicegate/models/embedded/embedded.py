@@ -11,13 +11,14 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
 from sluicegate.errors import ModelError, PromptTooLongError, UnusableAnswerError, WeightsMismatchError
+from sluicegate.models.config import SamplerOptions
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
@@ -83,12 +84,21 @@ class Runtime:
         finally:
             connection.close()
 
-    def chat(self, request: ModelRequest, gone: threading.Event, say: Callable[[str], None]) -> ModelResponse:
+    def chat(
+        self,
+        request: ModelRequest,
+        gone: threading.Event,
+        say: Callable[[str], None],
+        sampling: Mapping[str, Any],
+    ) -> ModelResponse:
         self.load()
         if self.embeds:
-            raise UnusableAnswerError(f"embedded:{self.name} is an embedding model; it cannot chat")
+            raise UnusableAnswerError(
+                f"embedded:{self.name} is an embedding model; it cannot chat", hint="Name a chat model for this role"
+            )
         plain = [{"role": each.role, "content": _plain(each.content)} for each in request.messages]
         body: dict[str, Any] = {
+            **sampling,
             "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
@@ -164,8 +174,15 @@ class Runtime:
 class Embedded:
     """The provider ``embedded:``."""
 
-    def __init__(self, name: str, *, context: int | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        *,
+        context: int | None = None,
+        options: SamplerOptions = SamplerOptions(),  # noqa: B008 - frozen
+    ) -> None:
         self._name = name
+        self._sampling = options.sampling()
         self._runtime = _runtime(name, context)
 
     async def chat(self, request: ModelRequest) -> ModelResponse:
@@ -175,7 +192,7 @@ class Embedded:
             if request.on_token:
                 loop.call_soon_threadsafe(request.on_token, piece)
 
-        return await self._run(lambda gone: self._runtime.chat(request, gone, say))
+        return await self._run(lambda gone: self._runtime.chat(request, gone, say, self._sampling))
 
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         return await self._run(lambda gone: self._runtime.embed(texts, gone))
@@ -187,7 +204,8 @@ class Embedded:
         return f"embedded:{self._name}@{await asyncio.to_thread(weights.sha256_of, self._runtime.path)}"
 
     async def warm(self) -> None:
-        await self._run(lambda _gone: self._runtime.load())
+        if self._runtime.server is None:
+            await self._run(lambda _gone: self._runtime.load())
 
     async def _run(self, work: Callable[[threading.Event], T]) -> T:
         return await in_thread(self._runtime.executor, work)

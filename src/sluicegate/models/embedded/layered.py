@@ -117,7 +117,9 @@ class Layered:
         self._encoder = _encoder(self._weight.name)
 
     async def chat(self, request: ModelRequest) -> ModelResponse:  # noqa: ARG002
-        raise UnusableAnswerError(f"embedded:{self._name} is an embedding model; it cannot chat")
+        raise UnusableAnswerError(
+            f"embedded:{self._name} is an embedding model; it cannot chat", hint="Name a chat model for this role"
+        )
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return await in_thread(self._encoder.executor, lambda gone: self._encoder.embed(texts, gone))

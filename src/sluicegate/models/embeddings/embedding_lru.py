@@ -1,7 +1,7 @@
-"""An in-memory LRU cache of an embedded model's embeddings: the sentences of a few documents are compared repeatedly.
+"""An in-memory LRU cache of a local model's embeddings: the sentences of a few documents are compared repeatedly.
 
-For models in the process only: their weights are pinned, so a name means the same vectors for the life of the
-process, whereas a server may change a model under its name. Nothing is written to disk, since texts include requests.
+For models whose weights are known by a digest: a server without one may change a model under its name. Nothing is
+written to disk, since texts include requests.
 """
 
 from array import array

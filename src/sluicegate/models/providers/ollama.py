@@ -9,7 +9,8 @@ import json
 import os
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,6 +34,10 @@ ALTERNATIVES = 20
 """The most alternatives per token the server gives."""
 
 PULLABLE = "Check the model's name at https://ollama.com/library"
+OFFLINE = ("dial tcp", "lookup ", "proxyconnect", "no such host", "i/o timeout", "network is unreachable", "tls: ")
+"""How Go's HTTP client reports that a host cannot be reached."""
+ALWAYS_THINKS = ("gptoss", "gpt-oss")
+"""Families whose chat format opens with thinking, whatever is asked for."""
 OUT_OF_MEMORY = ("out of memory", "more system memory", "insufficient memory", "runner process has terminated")
 TOO_LONG = ("context length", "context size", "exceeds", "too long", "too large")
 
@@ -49,32 +54,45 @@ def server_url(base_url: str | None = None) -> str:
     return f"{parts.scheme}://{bracketed}:{port}{parts.path.rstrip('/')}"
 
 
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What the server says of its model (`/api/show`)."""
+
+    family: str
+    capabilities: tuple[str, ...]
+    stop: tuple[str, ...]
+    """Where the Modelfile ends an answer; a call's own `stop` would replace it."""
+
+
 class Ollama:
     """The provider ``ollama:``."""
 
     def __init__(self, config: ModelConfig) -> None:
+        self._config = config
         self._model = config.model
         self._name = config.use
         self._url = server_url(config.base_url)
         self._context = config.context or CONTEXT
-        self._keep_alive = config.keep_alive
+        self._known: ModelFacts | None = None
 
     async def chat(self, request: ModelRequest) -> ModelResponse:
         from ollama import ChatResponse
 
+        facts = await self._facts()
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": each.role, "content": encodable(each.content)} for each in request.messages],
             "stream": True,
-            "think": False,
+            "think": self._thinking(facts),
             "truncate": False,
             "shift": False,
             "options": {
-                "num_ctx": self._context,
-                "num_predict": request.max_tokens,
+                **self._options(),
+                **self._config.options.sampling(),
+                "num_predict": request.max_tokens + self._config.thinking_tokens,
                 "temperature": request.temperature,
                 "seed": request.seed,
-                "stop": list(request.stop),
+                **({"stop": [*facts.stop, *request.stop]} if request.stop else {}),
             },
             **self._kept(),
         }
@@ -111,17 +129,13 @@ class Ollama:
     async def embed(self, texts: Sequence[str]) -> list[list[float]]:
         if not texts:
             return []
-        whole = [encodable(text[:MOST_CHARACTERS]) for text in texts]
-        try:
-            return await self._embed(whole)
-        except PromptTooLongError:
-            pass
-        return [await self._embed_in_parts(text) for text in whole]
+        return await self._embed_batch([encodable(text[:MOST_CHARACTERS]) for text in texts])
 
     async def identity(self) -> str:
         listed = await self.tags()
         wanted = self._model if ":" in self._model else f"{self._model}:latest"
-        return f"{self._name}@{listed.get(wanted, {}).get('digest', 'unknown')}"
+        digest = listed.get(wanted, {}).get("digest")
+        return f"{self._name}@{digest}" if digest else self._name
 
     async def tags(self) -> dict[str, dict[str, Any]]:
         """The server's models by name, as ``/api/tags`` gives them."""
@@ -129,9 +143,11 @@ class Ollama:
         return {str(model["name"]): model for model in reply.get("models", ())}
 
     async def warm(self) -> None:
-        await self._json(
-            "POST", "/api/generate", {"model": self._model, "options": {"num_ctx": self._context}, **self._kept()}
-        )
+        body = {"model": self._model, "options": self._options(), **self._kept()}
+        if "completion" in (await self._facts()).capabilities:
+            await self._json("POST", "/api/generate", body)
+        else:
+            await self._json("POST", "/api/embed", {**body, "input": []})
 
     async def pull(self, on_progress: Callable[[str, int, int], None]) -> None:
         """Have the server fetch the model; `on_progress` gets the step, bytes done and bytes in all (0: unknown)."""
@@ -139,31 +155,82 @@ class Ollama:
             async for line in lines:
                 step: dict[str, Any] = json.loads(line)
                 if "error" in step:
-                    raise ModelError("SG302", f"{self._name} cannot be pulled: {step['error']}", hint=PULLABLE)
+                    raise self._unpulled(str(step["error"]))
                 on_progress(str(step.get("status", "")), int(step.get("completed", 0)), int(step.get("total", 0)))
 
     async def _embed(self, texts: Sequence[str]) -> list[list[float]]:
-        body = {"model": self._model, "input": list(texts), "truncate": False, **self._kept()}
+        body = {
+            "model": self._model,
+            "input": list(texts),
+            "truncate": False,
+            "options": self._options(),
+            **self._kept(),
+        }
         reply = await self._json("POST", "/api/embed", body)
         vectors: list[list[float]] = reply.get("embeddings") or []
         if len(vectors) != len(texts):
             raise UnusableAnswerError(f"{self._name} returned no embedding for some texts")
         return [unit(vector) for vector in vectors]
 
-    async def _embed_in_parts(self, text: str) -> list[float]:
-        windows = await self._windows(text)
-        return mean([vector for _, vector in windows], [len(window) for window, _ in windows])
+    async def _embed_batch(self, texts: Sequence[str]) -> list[list[float]]:
+        """One request; the server does not say which text is too long for it, so a refused batch is halved."""
+        try:
+            return await self._embed(texts)
+        except PromptTooLongError:
+            if len(texts) == 1:
+                windows = await self._windows(texts[0])
+                return [mean([vector for _, vector in windows], [len(window) for window, _ in windows])]
+        middle = len(texts) // 2
+        return [*await self._embed_batch(texts[:middle]), *await self._embed_batch(texts[middle:])]
 
     async def _windows(self, text: str) -> list[tuple[str, list[float]]]:
-        try:
-            return [(text, (await self._embed([text]))[0])]
-        except PromptTooLongError:
-            if len(text) <= WINDOW_CHARACTERS // 4:
-                raise
-        return [window for half in halves(text) for window in await self._windows(half)]
+        """Parts of a text that is too long, with their vectors."""
+        if len(text) <= WINDOW_CHARACTERS // 4:
+            raise PromptTooLongError(f"{self._name} takes not even {len(text)} characters")
+        parts: list[tuple[str, list[float]]] = []
+        for half in halves(text):
+            try:
+                parts.append((half, (await self._embed([half]))[0]))
+            except PromptTooLongError:
+                parts += await self._windows(half)
+        return parts
+
+    def _options(self) -> dict[str, Any]:
+        """Options that a model is loaded with: where they differ between two calls, the server loads it anew."""
+        threads = self._config.options.num_thread
+        return {"num_ctx": self._context, **({"num_thread": threads} if threads else {})}
 
     def _kept(self) -> dict[str, Any]:
-        return {} if self._keep_alive is None else {"keep_alive": self._keep_alive}
+        return {} if self._config.keep_alive is None else {"keep_alive": self._config.keep_alive}
+
+    async def _facts(self) -> ModelFacts:
+        if self._known is None:
+            shown = await self._json("POST", "/api/show", {"model": self._model})
+            self._known = ModelFacts(
+                family=str((shown.get("details") or {}).get("family", "")),
+                capabilities=tuple(map(str, shown.get("capabilities") or ())),
+                stop=_stops(str(shown.get("parameters") or "")),
+            )
+        return self._known
+
+    def _thinking(self, facts: ModelFacts) -> bool | str:
+        """`think` as the model takes it. Raises `ModelError` SG308 where it cannot do what the role asks for."""
+        think = self._config.think
+        if not think and facts.family in ALWAYS_THINKS:
+            raise ModelError(
+                "SG308", f"{self._name} always thinks before it answers", hint="Set `think: low` for its role"
+            )
+        if think and "thinking" not in facts.capabilities:
+            raise ModelError("SG308", f"{self._name} cannot think", hint="Remove `think` from its role")
+        return think
+
+    def _unpulled(self, message: str) -> ModelError:
+        if any(sign in message for sign in OFFLINE):
+            return UnreachableError(
+                f"{self._name} cannot be pulled: the Ollama server at {self._url} has no network: {message[:200]}",
+                hint="Check the network of the machine that runs `ollama serve`, and HTTPS_PROXY in its environment",
+            )
+        return ModelError("SG302", f"{self._name} cannot be pulled: {message[:200]}", hint=PULLABLE)
 
     def _refuse_cut(self, request: ModelRequest, counted: int) -> None:
         characters = sum(len(each.content) for each in request.messages)
@@ -249,6 +316,10 @@ class Ollama:
             return ModelError(
                 "SG304", f"{self._name} is overloaded: {message}", hint="Try again later, or raise OLLAMA_MAX_QUEUE"
             )
+        if "does not support chat" in folded or "does not support generate" in folded:
+            return UnusableAnswerError(
+                f"{self._name} is an embedding model; it cannot chat", hint="Name a chat model for this role"
+            )
         if status in (401, 403):
             return ModelError("SG308", f"the server at {self._url} refuses the key", hint="Set OLLAMA_API_KEY")
         return UnusableAnswerError(f"{self._name}: {message} (HTTP {status})")
@@ -265,6 +336,16 @@ def _error_text(body: str) -> str:
     except ValueError:
         return body.strip()[:200]
     return str(reply["error"])[:200] if isinstance(reply, dict) and "error" in reply else body.strip()[:200]  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _stops(parameters: str) -> tuple[str, ...]:
+    """The values of ``stop`` in a Modelfile's parameters, which are printed one a line as Go literals."""
+    found: list[str] = []
+    for line in parameters.splitlines():
+        name, _, value = line.partition(" ")
+        with suppress(ValueError):
+            found += [json.loads(value)] if name == "stop" else []
+    return tuple(found)
 
 
 def _tokens(logprobs: Any) -> list[TokenLogprob]:
