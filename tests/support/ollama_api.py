@@ -36,6 +36,11 @@ SAMPLING = (
 )
 """Those that the sampler takes under the same names here."""
 
+CHATML = """{{- range .Messages }}<|im_start|>{{ .Role }}
+{{ .Content }}<|im_end|>
+{{ end }}<|im_start|>assistant
+"""
+
 LEVELS = {"low": 1, "medium": 2, True: 2, "high": 3, "max": 3}
 
 
@@ -58,6 +63,7 @@ class About:
     parameters: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """The Modelfile's."""
     thoughts: str = "Let me see. "
+    template: str = CHATML
 
     @property
     def printed(self) -> str:

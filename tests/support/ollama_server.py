@@ -11,7 +11,7 @@ import random
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
@@ -55,6 +55,17 @@ class Faults:
     """As servers did before `truncate` existed for chats: a long prompt loses its start."""
 
 
+class ServedRuntime(Runtime):
+    """Reads control tokens wherever they stand, as a server does; `read` is the last prompt."""
+
+    read: str = ""
+
+    def prompt(self, messages: Sequence[Message]) -> str:
+        plain = [{"role": each.role, "content": each.content} for each in messages]
+        self.read = self.post("/apply-template", {"messages": plain})["prompt"]
+        return self.read
+
+
 class OllamaServer(LoopbackServer):
     """Serves while its block runs; `url`, `requests` (path, body), `about` and `faults` are for the test."""
 
@@ -81,15 +92,15 @@ class OllamaServer(LoopbackServer):
     def wait(self) -> None:
         self._thread.join()
 
-    def runtime(self, model: str) -> Runtime:
+    def runtime(self, model: str) -> ServedRuntime:
         return _runtime(self.models[model])
 
 
-_runtimes: dict[str, Runtime] = {}
+_runtimes: dict[str, ServedRuntime] = {}
 
 
-def _runtime(name: str) -> Runtime:
-    return _runtimes.setdefault(name, Runtime(name, None))
+def _runtime(name: str) -> ServedRuntime:
+    return _runtimes.setdefault(name, ServedRuntime(name, None))
 
 
 @dataclass
@@ -167,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {
             "modelfile": f"FROM {name}",
             "parameters": about.printed,
+            "template": about.template,
             "details": self._described(name)["details"] | {"family": about.family},
             "model_info": {"general.architecture": about.family, f"{about.family}.context_length": weight.context},
             "capabilities": [capability, *(["thinking"] if about.thinks != "never" else [])],
@@ -311,11 +323,11 @@ class _Handler(BaseHTTPRequestHandler):
             yield {**head, **shaped(piece), "done": False}
         yield {**head, **shaped(""), "done": True, "done_reason": "stop", **_counts(11, 7, faults)}
 
-    def _fitted(self, runtime: Runtime, messages: list[Message], context: int, body: dict[str, Any]) -> list[Message]:
+    def _fitted(
+        self, runtime: ServedRuntime, messages: list[Message], context: int, body: dict[str, Any]
+    ) -> list[Message]:
         """The messages as they fit `num_ctx`: all, refused, or with the start of the last one gone."""
-        plain = [{"role": each.role, "content": each.content} for each in messages]
-        prompt = runtime.post("/apply-template", {"messages": plain})["prompt"]
-        tokens = len(runtime.post("/tokenize", {"content": prompt})["tokens"])
+        tokens = len(runtime.post("/tokenize", {"content": runtime.prompt(messages)})["tokens"])
         if tokens <= context:
             return messages
         if body.get("truncate") is False and not self.ollama.faults.ignores_truncate:

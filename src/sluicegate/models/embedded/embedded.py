@@ -25,7 +25,7 @@ from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
 from sluicegate.models.provider import ModelResponse, encodable
 from sluicegate.models.structured import closed
-from sluicegate.services import ModelRequest, TokenLogprob
+from sluicegate.services import Message, ModelRequest, TokenLogprob
 
 __all__ = ["CONTEXT", "Embedded"]
 
@@ -35,7 +35,6 @@ CONTEXT = 4096
 BATCH = 256
 """Prompt tokens evaluated at a time, which bounds how soon a cancelled call stops."""
 
-CONTROL_TOKEN = re.compile(r"<\|([^|<>]{1,40})\|>")
 COMPACT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """Without it a small model may fill its whole allowance with blank lines, which JSON allows."""
 
@@ -96,10 +95,9 @@ class Runtime:
             raise UnusableAnswerError(
                 f"embedded:{self.name} is an embedding model; it cannot chat", hint="Name a chat model for this role"
             )
-        plain = [{"role": each.role, "content": _plain(each.content)} for each in request.messages]
         body: dict[str, Any] = {
             **sampling,
-            "prompt": self.post("/apply-template", {"messages": plain})["prompt"],
+            "prompt": self.prompt(request.messages),
             "max_tokens": request.max_tokens,
             "temperature": request.temperature,
             "seed": request.seed,
@@ -137,6 +135,27 @@ class Runtime:
             raise Cancelled
         self._check(refused, *chunks)
         return _answer(chunks)
+
+    def prompt(self, messages: Sequence[Message]) -> str | list[str | int]:
+        """The messages in the model's chat format. A content with control tokens in it is given as the tokens of its
+        text, so that it cannot end its turn: a list of text, in which they count, and of tokens."""
+        read_as_text: dict[str, list[int]] = {}
+        shown: list[dict[str, str]] = []
+        for message in messages:
+            content = encodable(message.content)
+            tokens = self._tokens(content, parse_special=False)
+            if tokens != self._tokens(content, parse_special=True):
+                content = secrets.token_hex(16)
+                read_as_text[content] = tokens
+            shown.append({"role": message.role, "content": content})
+        rendered: str = self.post("/apply-template", {"messages": shown})["prompt"]
+        if not read_as_text:
+            return rendered
+        parts: list[str] = re.split(f"({'|'.join(read_as_text)})", rendered)
+        return [one for part in parts if part for one in read_as_text.get(part, [part])]
+
+    def _tokens(self, text: str, *, parse_special: bool) -> list[int]:
+        return self.post("/tokenize", {"content": text, "add_special": False, "parse_special": parse_special})["tokens"]
 
     def embed(self, texts: Sequence[str], gone: threading.Event) -> list[list[float]]:
         self.load()
@@ -258,11 +277,6 @@ def _own_file(name: str) -> tuple[Path, bool, int]:
     except (ValueError, KeyError, OSError, IndexError) as error:
         raise WeightsMismatchError(f"{path} is not a valid GGUF file: {error}") from error
     return path, f"{architecture}.pooling_type" in fields, trained
-
-
-def _plain(content: str) -> str:
-    """Plain text only: the content of a message cannot end its turn."""
-    return CONTROL_TOKEN.sub(r"\1", encodable(content))
 
 
 def _text(chunk: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 
 from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
 from sluicegate.models.config import ModelConfig
+from sluicegate.models.control_tokens import neutralised
 from sluicegate.models.embeddings.chunking import unit
 from sluicegate.models.provider import ModelResponse, encodable
 from sluicegate.services import ModelRequest, TokenLogprob
@@ -81,7 +82,7 @@ class LangChain:
 
     async def chat(self, request: ModelRequest) -> ModelResponse:
         model = self._made(request.max_tokens, request.temperature)
-        messages = [(each.role, encodable(each.content)) for each in request.messages]
+        messages = [(each.role, neutralised(encodable(each.content))) for each in request.messages]
         extra: dict[str, Any] = {"stop": list(request.stop)} if request.stop else {}
         if request.logprobs and self._config.provider in GIVES_LOGPROBS:
             extra |= {"logprobs": True, "top_logprobs": min(request.logprobs, 20)}

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError
 from sluicegate.models.config import ModelConfig
+from sluicegate.models.control_tokens import neutralised, tokens_of_template
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean, unit
 from sluicegate.models.provider import ModelResponse, encodable
 from sluicegate.models.structured import closed
@@ -60,6 +61,8 @@ class ModelFacts:
 
     family: str
     capabilities: tuple[str, ...]
+    control_tokens: tuple[str, ...]
+    """What its chat template writes between turns."""
     stop: tuple[str, ...]
     """Where the Modelfile ends an answer; a call's own `stop` would replace it."""
 
@@ -81,7 +84,10 @@ class Ollama:
         facts = await self._facts()
         body: dict[str, Any] = {
             "model": self._model,
-            "messages": [{"role": each.role, "content": encodable(each.content)} for each in request.messages],
+            "messages": [
+                {"role": each.role, "content": neutralised(encodable(each.content), facts.control_tokens)}
+                for each in request.messages
+            ],
             "stream": True,
             "think": self._thinking(facts),
             "truncate": False,
@@ -206,9 +212,12 @@ class Ollama:
     async def _facts(self) -> ModelFacts:
         if self._known is None:
             shown = await self._json("POST", "/api/show", {"model": self._model})
+            details: dict[str, Any] = shown.get("details") or {}
+            capabilities: list[str] = shown.get("capabilities") or []
             self._known = ModelFacts(
-                family=str((shown.get("details") or {}).get("family", "")),
-                capabilities=tuple(map(str, shown.get("capabilities") or ())),
+                family=str(details.get("family", "")),
+                capabilities=tuple(capabilities),
+                control_tokens=tokens_of_template(str(shown.get("template") or "")),
                 stop=_stops(str(shown.get("parameters") or "")),
             )
         return self._known
