@@ -18,7 +18,7 @@ from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
-from sluicegate.graphs.config.inputs.artifacts import check_fitted, check_thresholds, resolve_artifacts
+from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
 from sluicegate.graphs.config.inputs.policies import resolve_policies
 from sluicegate.graphs.config.inputs.prompts import resolve_prompts
@@ -164,6 +164,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     artifacts = resolve_artifacts(config, folders, faults)
     check_fitted(config, artifacts, faults)
     check_thresholds(config, conditions, faults)
+    check_answerers(config, settings, conditions, artifacts, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
     check_weakened(config, faults)

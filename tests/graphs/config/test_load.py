@@ -1,5 +1,6 @@
 """Loading: what a workflow holds, what changes its digest, how a variant is laid over its base."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sluicegate.graphs.config.load import inspect, load
 from tests.support import ROOT
 
 FOLDER = Path(__file__).parent / "workflow"
+SMALL = "embedded:smollm2-135m"
 
 
 @pytest.fixture
@@ -82,6 +84,32 @@ def test_a_fitted_confidence_in_answers_changes_the_digest(folder: Path) -> None
     fitted = load(folder / "workflow.yaml").digest
     card.write_text('{"bias": 1}')
     assert len({workflow.digest, fitted, load(folder / "workflow.yaml").digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("model", "style", "warned"),
+    [
+        ("embedded:smollm2-135m", "write", False),
+        ("embedded:smollm2-135m", "quote", True),
+        ("ollama:other", "write", True),
+    ],
+)
+def test_a_node_whose_answers_nothing_was_fitted_to_is_warned_of(
+    folder: Path, model: str, style: str, warned: bool
+) -> None:
+    file = folder / "workflow.yaml"
+    _edit(file, "router: {", "router: {answers: routers/answers, ")
+    _edit(file, "answer.confidence < 0.5", "answer.confidence < answer.threshold")
+    card = folder / "routers" / "answers" / "one" / "card.json"
+    card.parent.mkdir(parents=True)
+    card.write_text(json.dumps({"models": [model], "style": style}))
+    found = [
+        problem for problem in load(file).warnings if problem.code == "SG310" and "no confidence" in problem.message
+    ]
+    assert bool(found) == warned
+    if found:
+        assert "--task answer" in (found[0].hint or "")
+        assert "all of them stay below answer.threshold" in found[0].message
 
 
 @pytest.mark.parametrize("condition", ["answer.confidence < answer.threshold", "answer.answerability < 0.5"])
