@@ -276,6 +276,7 @@ def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved:
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
+        "injection": resolved.artifacts[model].hash if (model := config.guards.injection.model) else None,
         "router": [resolved.artifacts[name].hash if name is not None else None for name in config.router.artifacts],
         **resolved.packed(),
     }

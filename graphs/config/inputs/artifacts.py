@@ -1,4 +1,4 @@
-"""The fitted artifacts of a workflow's router, and what must be fitted before it can decide."""
+"""The fitted artifacts of a workflow's router and guards, and what must be fitted before they can decide."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -23,8 +23,12 @@ STYLES = ("write", "quote")
 def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedArtifact]:
     """By name, those that nothing has fitted yet included."""
     artifacts: dict[str, ResolvedArtifact] = {}
-    for key in ("artifact", "answers"):
-        name: str | None = getattr(config.router, key)
+    named = {
+        ("router", "artifact"): config.router.artifact,
+        ("router", "answers"): config.router.answers,
+        ("guards", "injection", "model"): config.guards.injection.model,
+    }
+    for key, name in named.items():
         if name is None:
             continue
         folder = next((base / name for base in folders if cards_in(base / name)), folders[0] / name)
@@ -32,7 +36,7 @@ def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: F
             artifacts[name] = ResolvedArtifact.read(folder, within=folders)
         except OSError as error:
             artifacts[name] = ResolvedArtifact(folder, None)
-            faults.add("SG101", f"cannot read {folder / 'card.json'}: {error.strerror}", ("router", key))
+            faults.add("SG101", f"cannot read {folder / 'card.json'}: {error.strerror}", key)
     return artifacts
 
 
@@ -50,6 +54,11 @@ def check_fitted(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifac
         hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
         what = f"no answer confidence artifact {answers!r} yet"
         faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")
+    model, key = config.guards.injection.model, ("guards", "injection", "model")
+    unreadable = {problem.place for problem in faults.problems if problem.severity == "error"}
+    if model is not None and artifacts[model].hash is None and faults.source.place(key) not in unreadable:
+        hint = f"Fit it: sluicegate guard fit injection --data FILE --out {artifacts[model].folder}"
+        faults.add("SG310", f"no injection model {model!r} yet", key, hint=hint)
 
 
 def check_thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:

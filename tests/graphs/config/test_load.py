@@ -154,6 +154,18 @@ def test_a_missing_router_artifact_is_a_warning_and_its_card_is_in_the_digest(fo
     assert fitted.digest != unfitted.digest
 
 
+def test_an_injection_model_must_be_fitted_and_its_card_is_in_the_digest(folder: Path) -> None:
+    before = load(folder / "workflow.yaml").digest
+    _edit(folder / "workflow.yaml", "router: {", "guards: {injection: {model: guards/own}}\nrouter: {")
+    assert _codes(folder / "workflow.yaml") == ["SG310"]
+    (folder / "guards" / "own").mkdir(parents=True)
+    digests = {before}
+    for card in ("{}", '{"bias": 1}'):
+        (folder / "guards" / "own" / "card.json").write_text(card)
+        digests.add(load(folder / "workflow.yaml").digest)
+    assert len(digests) == 3
+
+
 def test_a_variant_takes_the_rest_from_its_base() -> None:
     base, variant = load(FOLDER / "workflow.yaml"), load(FOLDER / "variant.yaml")
     assert (variant.version, variant.flow.nodes["answer"].max_visits) == ("4", 3)
