@@ -25,7 +25,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
-    "governed", "compiled", "run", "tracing", "audit", "ledger", "edges",
+    "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
     "helpdesk", "patterns", "tasks", "router", "answers", "cache", "guards", "grounded", "retrieval", "evals", "size",
 )  # fmt: skip
 """The sections of the page; one without a result is left out."""

@@ -18,7 +18,8 @@ from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
-from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
+from sluicegate.graphs.config.inputs.artifacts import check_fitted, check_thresholds, resolve_artifacts
+from sluicegate.graphs.config.inputs.model_files import resolve_model_files
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
 from sluicegate.graphs.config.inputs.policies import resolve_policies
 from sluicegate.graphs.config.inputs.prompts import resolve_prompts
@@ -151,6 +152,8 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     if config is None:
         return None
     folders = tuple(dict.fromkeys(file.parent for file in source.files))
+    placed = {role: model.beside(folders) for role, model in config.models.items()}
+    config = config.model_copy(update={"models": placed})
     kinds = check_kinds(config, faults)
     settings = _settings(config, kinds, faults)
     prompt_folders = tuple(folder / config.prompts for folder in folders)
@@ -162,13 +165,13 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     conditions = _conditions(config, compiler, faults)
     policy_folder, schema, policies = resolve_policies(config, settings, {*tools, *known_tools}, folders, faults)
     artifacts = resolve_artifacts(config, folders, faults)
+    weights = resolve_model_files(config, faults)
     check_fitted(config, artifacts, faults)
     check_thresholds(config, conditions, faults)
-    check_answerers(config, settings, conditions, artifacts, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
     check_weakened(config, faults)
-    resolved = Resolved(prompts, policies, schema, artifacts, known_tools, _packages(config, settings, tools))
+    resolved = Resolved(prompts, policies, schema, artifacts, known_tools, _packages(config, settings, tools), weights)
     flow = flow_of(config, kinds, settings, source)
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
@@ -276,7 +279,6 @@ def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved:
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
-        "injection": resolved.artifacts[model].hash if (model := config.guards.injection.model) else None,
         "router": [resolved.artifacts[name].hash if name is not None else None for name in config.router.artifacts],
         **resolved.packed(),
     }

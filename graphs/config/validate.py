@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from sluicegate.errors import Problem, nearest
 from sluicegate.graphs.config.models import WorkflowConfig, guard_names
 from sluicegate.graphs.config.source import Pointer, Source
+from sluicegate.models.config import MODEL_PATTERN
 
 __all__ = ["Faults", "valid_config", "validated"]
 
@@ -41,7 +42,7 @@ _STAND_INS: Mapping[str, Any] = {
 """Stand-ins for broken branches, guarantees and waivers, so that the items after them keep their positions."""
 
 _FORMS: Mapping[str, str] = {
-    r"^[a-z0-9_]+:\S+$": 'provider:model, such as "ollama:qwen3:1.7b"',
+    MODEL_PATTERN: 'provider:model, such as "ollama:qwen3:1.7b"',
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, starting with a letter",
     r"^(role|group|user):[\w.@-]+$": "role:NAME, group:NAME or user:NAME",
 }

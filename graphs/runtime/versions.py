@@ -1,7 +1,8 @@
 """The versions of workflows that have run in this home: where each is, and a copy of its files.
 
 A waiting run may outlive an edit of its workflow. The copy lets it finish on the version it started with: config,
-prompts (managed ones with the text they had), policies and artifacts, in the same places relative to each other.
+prompts (managed ones with the text they had), policies and artifacts, in the same places relative to each other; a
+model's file is a link.
 """
 
 import json
@@ -45,12 +46,10 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
     contents = {file.resolve(): content for file, content in _contents(workflow)}
     fitted = (artifact for artifact in workflow.resolved.artifacts.values() if artifact.hash)
     artifacts = {artifact.folder.resolve(): artifact for artifact in fitted}
-    copied = [
-        *_policy_extras(workflow),
-        *(path for folder in artifacts for path in folder.rglob("*") if path.is_file()),
-    ]
+    copied = [*_policy_extras(workflow), *(path for folder in artifacts for path in folder.glob("*") if path.is_file())]
     named = [path.resolve() for path in _only_named(workflow)]
-    root = Path(os.path.commonpath([path.parent for path in (*contents, *copied, *named)]))
+    linked = list(_linked(workflow))
+    root = Path(os.path.commonpath([path.parent for path in (*contents, *copied, *named, *linked)]))
     staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     try:
         private_folder(staged.parent)
@@ -69,6 +68,10 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
             (target if path.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
             if not path.is_dir():
                 target.touch()
+        for path in linked:
+            target = staged / "files" / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path)
         start = workflow.path.resolve().relative_to(root)
         write_private(staged / "origin.json", json.dumps({**origin, "start": str(start)}))
         tighten(staged)
@@ -160,6 +163,13 @@ def _contents(workflow: Workflow) -> Iterable[tuple[Path, bytes]]:
 def _policy_extras(workflow: Workflow) -> Iterable[Path]:
     """What lies beside the policies, such as their examples."""
     yield from (path.resolve() for path in workflow.policy_folder.glob("policies/*") if path.is_file())
+
+
+def _linked(workflow: Workflow) -> Iterable[Path]:
+    """Models beside the workflow, too large to copy: a copy whose model has changed is another version, and refused."""
+    for name, file in workflow.resolved.model_files.items():
+        if file.hash and not Path(name.partition(":")[2]).expanduser().is_absolute():
+            yield file.path.parent.resolve() / file.path.name
 
 
 def _only_named(workflow: Workflow) -> Iterable[Path]:

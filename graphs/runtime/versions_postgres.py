@@ -32,7 +32,7 @@ class SharedVersions:
             name = path.relative_to(folder).as_posix()
             if path.is_dir():
                 rows.append((digest, name, _FOLDER))
-            else:
+            elif not path.is_symlink():  # a model's file: too large, and each machine has its own
                 held = path.read_bytes()
                 hashed = hashlib.sha256(held).hexdigest()
                 contents[hashed] = held

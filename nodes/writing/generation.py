@@ -52,6 +52,7 @@ def written(
     completion: Completion,
     prompt: Prompt,
     judged: AnswerConfidence,
+    threshold: float,
     state: State,
 ) -> Answer:
     """The draft that a completion makes."""
@@ -60,7 +61,7 @@ def written(
         "text": text,
         "confidence": judged.confidence if text else 0.0,
         "answerability": judged.answerability,
-        "threshold": judged.threshold,
+        "threshold": threshold,
         "citations": cited(text, state.get("documents", [])),
         "model": completion.model,
         "by": node,

@@ -1,13 +1,15 @@
 """Files that anybody may have written: read within bounds, and the position of a character in their text."""
 
 import errno
+import functools
+import hashlib
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["ALLOWED", "LINE_END", "json_lines", "line_and_column", "read_bounded"]
+__all__ = ["ALLOWED", "LINE_END", "json_lines", "line_and_column", "read_bounded", "sha256_of", "unchanged_sha256"]
 
 ALLOWED = "SLUICEGATE_WORKFLOW_FILES"
 """Environment variable: folders, separated as in PATH, whose files a workflow may name besides those of its own."""
@@ -25,6 +27,23 @@ _KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unchanged_sha256(path: Path) -> str:
+    """The same, of a large file: read again only when its size or its time has changed."""
+    about = path.stat()
+    return _remembered_sha256(path, about.st_ino, about.st_size, about.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _remembered_sha256(path: Path, _inode: int, _size: int, _changed_ns: int) -> str:
+    return sha256_of(path)
 
 
 def read_bounded(path: Path, limit: int, *, within: Iterable[Path] = ()) -> bytes:

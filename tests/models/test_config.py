@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -41,6 +43,9 @@ def test_what_does_not_resolve_is_listed() -> None:
     [
         {"use": "gpt-5"},
         {"use": "openai:"},
+        {"use": "ollama: qwen3"},
+        {"use": "embedded: x.gguf"},
+        {"use": "embedded:my model"},
         {"use": "ollama:x", "timeout_s": 0},
         {"use": "ollama:x", "minimum": {"judge": 0.8}},
         {"use": "ollama:x", "minimum": {"review": 80}},
@@ -78,3 +83,19 @@ def test_a_plain_fallback_is_not_told_to_think() -> None:
     models = {"llm": config("ollama:big", "ollama:small", think="high", options={"top_k": 7})}
     fallback = dict(resolve(models, "llm"))["ollama:small"]
     assert (fallback.think, fallback.options.top_k) == (False, 7)
+
+
+def test_a_file_of_your_own_may_have_spaces_and_is_looked_for_beside_the_workflow(tmp_path: Path) -> None:
+    own, base = tmp_path / "own", tmp_path / "base"
+    for folder in (own, base):
+        (folder / "my models").mkdir(parents=True)
+    role = config("embedded:./my models/a b.gguf", "embedded:c.gguf").beside((own, base))
+    assert role.file == own / "my models" / "a b.gguf", "where it would have to be"
+    (base / "my models" / "a b.gguf").touch()
+    assert role.file == base / "my models" / "a b.gguf"
+    (_, fallback) = (one for _, one in resolve({"slm": role}, "slm"))
+    assert fallback.file == own / "c.gguf"
+    assert config(f"embedded:{base}/x.gguf").beside((own,)).file == base / "x.gguf"
+    assert config("embedded:x.gguf").file == Path("x.gguf"), "without a workflow: beside the caller"
+    assert config("ollama:x.gguf").file is None
+    assert config("embedded:smollm2-135m").file is None

@@ -204,8 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
                 yield {
                     "status": f"pulling {weight.digest[:12]}",
                     "digest": digest,
-                    "total": weight.wheel_bytes,
-                    "completed": weight.wheel_bytes * tenth // 10,
+                    "total": weight.wheels[0].bytes,
+                    "completed": weight.wheels[0].bytes * tenth // 10,
                 }
             yield {"status": "verifying sha256 digest"}
             self.ollama.models[full] = MODELS[full]
@@ -352,7 +352,7 @@ class _Handler(BaseHTTPRequestHandler):
             "name": name,
             "model": name,
             "modified_at": "2026-01-01T00:00:00Z",
-            "size": weight.wheel_bytes,
+            "size": weight.wheels[0].bytes,
             "digest": weight.digest,
             "details": {"format": "gguf", "family": "llama", "parameter_size": "135M", "quantization_level": "Q4_1"},
         }

@@ -7,18 +7,18 @@ instead of reading files a second time: what runs is what was proved.
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from sluicegate.errors import ModelError, Place
-from sluicegate.files import read_bounded
-from sluicegate.learning.artifact import CARD, cards_in
+from sluicegate.errors import ModelError, Place, WeightsMismatchError
+from sluicegate.files import read_bounded, unchanged_sha256
 from sluicegate.nodes.tools.tool import Tool
 from sluicegate.observe.prompts import Fetch, Reference
 from sluicegate.policies.cedar.sources import PolicyFile
 
-__all__ = ["Input", "Resolved", "ResolvedArtifact", "ResolvedPrompt"]
+__all__ = ["Input", "Resolved", "ResolvedArtifact", "ResolvedModelFile", "ResolvedPrompt"]
 
+_CARD = "card.json"
 _MOST_OF_A_CARD = 50_000_000
 """Bytes."""
 
@@ -50,24 +50,19 @@ class ResolvedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedArtifact:
-    """A fitted router, or the confidences fitted to several models: a card holds the hashes of its other files."""
+    """A fitted router or confidence: its card holds the hashes of its other files."""
 
     folder: Path
     hash: str | None
-    """SHA-256 of the card, or of the cards of all artifacts in the folder; None when nothing was fitted yet."""
+    """SHA-256 of the card; None when nothing was fitted yet."""
 
     @classmethod
     def read(cls, folder: Path, *, within: Iterable[Path] = ()) -> "ResolvedArtifact":
         """Raises `OSError` as `read_bounded` does, but for a card that is not there."""
-        cards = cards_in(folder) or [folder / CARD]
         try:
-            hashes = [_sha256(read_bounded(card, _MOST_OF_A_CARD, within=within)) for card in cards]
+            return cls(folder, _sha256(read_bounded(folder / _CARD, _MOST_OF_A_CARD, within=within)))
         except (FileNotFoundError, NotADirectoryError):
             return cls(folder, None)
-        if cards == [folder / CARD]:
-            return cls(folder, hashes[0])
-        named = [[card.parent.name, each] for card, each in zip(cards, hashes, strict=True)]
-        return cls(folder, _sha256(json.dumps(named).encode()))
 
     def verify(self, folder: Path) -> None:
         """Raises `ModelError` SG311 when `folder` holds another artifact than the one that was loaded."""
@@ -80,14 +75,39 @@ class ResolvedArtifact:
 
 
 @dataclass(frozen=True, slots=True)
+class ResolvedModelFile:
+    """The GGUF file of an embedded model."""
+
+    path: Path
+    hash: str | None
+    """SHA-256; None while there is none, and the role's next model answers."""
+
+    @classmethod
+    def read(cls, path: Path) -> "ResolvedModelFile":
+        """Raises `OSError` for a file that cannot be read."""
+        try:
+            return cls(path, unchanged_sha256(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return cls(path, None)
+
+    def verify(self) -> None:
+        """Raises `ModelError` SG307 when it is another file than the one that was loaded."""
+        if ResolvedModelFile.read(self.path).hash != self.hash:
+            raise WeightsMismatchError(
+                f"{self.path} changed after its workflow was loaded",
+                hint="Load the workflow again to check and run it with this model",
+            )
+
+
+@dataclass(frozen=True, slots=True)
 class Input:
     """One input of a workflow, for people and for comparing versions."""
 
     kind: str
-    """``prompt``, ``policy``, ``schema``, ``artifact``, ``tool`` or ``package``."""
+    """``prompt``, ``policy``, ``schema``, ``artifact``, ``tool``, ``package`` or ``model``."""
     name: str
     hash: str | None
-    """SHA-256; None for an artifact that is not fitted yet."""
+    """SHA-256; None for an artifact that is not fitted yet, and for a model's file that is absent."""
     source: str
     managed: bool = False
     """Whether it changes without an edit of a file."""
@@ -106,6 +126,8 @@ class Resolved:
     packages: Mapping[str, str]
     """``NAME VERSION`` of the installed package by the node kind, tool or guard that the workflow uses from it, such as
     ``tool roll_dice``. The built-in ones are not here."""
+    model_files: Mapping[str, ResolvedModelFile] = field(default_factory=dict[str, ResolvedModelFile])
+    """By the name that the config gives, as ``embedded:PATH.gguf``."""
 
     @property
     def inputs(self) -> Iterator[Input]:
@@ -120,6 +142,8 @@ class Resolved:
             yield Input("tool", name, _sha256(json.dumps(contract, sort_keys=True).encode()), "MCP server")
         for name, package in sorted(self.packages.items()):
             yield Input("package", name, _sha256(package.encode()), package)
+        for name, file in sorted(self.model_files.items()):
+            yield Input("model", name, file.hash, file.path.name)
 
     @property
     def served(self) -> dict[str, object]:
@@ -148,9 +172,11 @@ class Resolved:
         return self.artifacts[name].folder
 
     def verify_artifacts(self) -> None:
-        """Raises `ModelError` SG311 when one changed since it was loaded."""
+        """Raises `ModelError` SG311, or SG307 for a model's file, when one changed since it was loaded."""
         for artifact in self.artifacts.values():
             artifact.verify(artifact.folder)
+        for file in self.model_files.values():
+            file.verify()
 
     def packed(self) -> dict[str, object]:
         """What the digest covers of it; keys that would be empty are left out."""
@@ -162,6 +188,8 @@ class Resolved:
             content["tools"] = self.served
         if self.packages:
             content["packages"] = dict(self.packages)
+        if self.model_files:
+            content["models"] = {name: file.hash for name, file in self.model_files.items()}
         return content
 
 

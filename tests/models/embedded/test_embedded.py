@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import ModelError
+from sluicegate.files import sha256_of
+from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded import embedded, weights
 from sluicegate.models.embedded.embedded import Embedded
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled
+from sluicegate.models.providers.registry import provider_for
 from sluicegate.services import Message, ModelRequest
 
 pytestmark = pytest.mark.slow
@@ -21,12 +24,6 @@ pytestmark = pytest.mark.slow
 WATER = ModelRequest(
     "slm", [Message("system", "Answer in one short sentence."), Message("user", "What is water?")], max_tokens=8
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _weights() -> None:
-    for name in weights.WEIGHTS:
-        weights.ensure(name)
 
 
 @pytest.fixture
@@ -154,14 +151,15 @@ async def test_the_wrong_kind_of_model_is_told(chat: Embedded, embedder: Embedde
 
 
 async def test_a_file_of_the_users_own(embedder: Embedded, tmp_path: Path) -> None:
-    own = Embedded(str(weights.located("all-minilm-l6-v2")))
+    file = weights.located("all-minilm-l6-v2")
+    own = provider_for(ModelConfig(use=f"embedded:{file}"))
     assert await own.embed(["water"]) == await embedder.embed(["water"])
-    assert (await own.identity()).startswith(f"embedded:{weights.located('all-minilm-l6-v2')}@")
+    assert await own.identity() == f"embedded:{file.name}@{sha256_of(file)}", "the same wherever it lies"
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF" + b"\xff" * 100)
     for path, code in ((broken, "SG307"), (tmp_path / "none.gguf", "SG306")):
         with pytest.raises(ModelError) as caught:
-            await Embedded(str(path)).embed(["water"])
+            await provider_for(ModelConfig(use=f"embedded:{path}")).embed(["water"])
         assert caught.value.code == code
 
 

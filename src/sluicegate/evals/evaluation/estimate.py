@@ -88,8 +88,7 @@ class CostBounds:
             fields = json.dumps(settings.fields) if settings.fields else self._arguments
             return self._call(settings.model, self._prompt(settings.prompt, text, fields=fields), cap, sent_back=True)
         sources = 0 if isinstance(settings, Summarize) and settings.of == "request" else self._sources
-        named: set[str] = {settings.style, settings.again} if isinstance(settings, LlmSynthesize) else {settings.style}
-        styles = {"write", "quote"} if "auto" in named else named
+        styles = {settings.style, settings.again} if isinstance(settings, LlmSynthesize) else {settings.style}
         sections = (settings.sections if isinstance(settings, LlmSynthesize) else []) or [""]
         return sum(
             max(

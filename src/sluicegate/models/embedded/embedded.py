@@ -1,7 +1,8 @@
 """Models in this process, on llama.cpp (`xllamacpp`): a fresh machine answers without a server or a key.
 
 ``embedded:NAME`` is one of `weights.WEIGHTS`, ``embedded:PATH.gguf`` a file of the user's own. A process loads a model
-once, at its first call, and serves one call at a time in the model's own thread, so the event loop stays free. A
+and reads its header once, at its first call, and serves one call at a time in the model's own thread, so the event loop
+stays free. A
 cancelled call stops at its next token or its next 256 tokens of prompt. A common prefix of two prompts is
 evaluated once.
 """
@@ -17,9 +18,11 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sluicegate.errors import ModelError, PromptTooLongError, UnusableAnswerError, WeightsMismatchError
+from sluicegate.errors import ModelError, PromptTooLongError, UnusableAnswerError
+from sluicegate.files import unchanged_sha256
 from sluicegate.models.config import SamplerOptions
 from sluicegate.models.embedded import weights
+from sluicegate.models.embedded.header import ModelFile
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
 from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
@@ -44,9 +47,10 @@ T = TypeVar("T")
 class Runtime:
     """One loaded model; made once per process by `_runtime`, its methods run in its own thread only."""
 
-    def __init__(self, name: str, context: int | None) -> None:
+    def __init__(self, name: str, context: int | None, file: Path | None = None) -> None:
         self.name = name
         self.context = context
+        self.file = file
         self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"embedded-{Path(name).stem}")
         self.server: Any = None
         self.path = Path()
@@ -57,12 +61,13 @@ class Runtime:
     def load(self) -> None:
         if self.server is not None:
             return
-        if self.name in weights.WEIGHTS or not self.name.endswith(".gguf"):
+        if self.file is None:
             weight = weights.known(self.name)
             self.path = weights.located(self.name)
             self.embeds, trained = weight.kind == "embed", weight.context
         else:
-            self.path, self.embeds, trained = _own_file(self.name)
+            own = ModelFile.read(self.file)
+            self.path, self.embeds, trained = own.path, own.embeds, own.context
         self.token_limit = trained if self.embeds else min(self.context or CONTEXT, trained)
         try:
             self.server = _server(self.path, self.token_limit, embeds=self.embeds, key=self.key)
@@ -191,7 +196,7 @@ class Runtime:
 
 
 class Embedded:
-    """The provider ``embedded:``."""
+    """The provider ``embedded:``; `file` is the user's own, when the name is a path."""
 
     def __init__(
         self,
@@ -199,10 +204,11 @@ class Embedded:
         *,
         context: int | None = None,
         options: SamplerOptions = SamplerOptions(),  # noqa: B008 - frozen
+        file: Path | None = None,
     ) -> None:
         self._name = name
         self._sampling = options.sampling()
-        self._runtime = _runtime(name, context)
+        self._runtime = _runtime(name, context, file)
 
     async def chat(self, request: ModelRequest) -> ModelResponse:
         loop = asyncio.get_running_loop()
@@ -217,10 +223,11 @@ class Embedded:
         return await self._run(lambda gone: self._runtime.embed(texts, gone))
 
     async def identity(self) -> str:
-        if self._name in weights.WEIGHTS:
-            return f"embedded:{self._name}@{weights.WEIGHTS[self._name].digest}"
+        """By what the model is, not where it lies."""
+        if self._runtime.file is None:
+            return f"embedded:{self._name}@{weights.known(self._name).digest}"
         await self.warm()
-        return f"embedded:{self._name}@{await asyncio.to_thread(weights.sha256_of, self._runtime.path)}"
+        return f"embedded:{self._runtime.path.name}@{await asyncio.to_thread(unchanged_sha256, self._runtime.path)}"
 
     async def warm(self) -> None:
         if self._runtime.server is None:
@@ -230,13 +237,13 @@ class Embedded:
         return await in_thread(self._runtime.executor, work)
 
 
-_runtimes: dict[tuple[str, int | None], Runtime] = {}
+_runtimes: dict[tuple[str | Path, int | None], Runtime] = {}
 _runtimes_lock = threading.Lock()
 
 
-def _runtime(name: str, context: int | None) -> Runtime:
+def _runtime(name: str, context: int | None, file: Path | None) -> Runtime:
     with _runtimes_lock:
-        return _runtimes.setdefault((name, context), Runtime(name, context))
+        return _runtimes.setdefault((file.resolve() if file else name, context), Runtime(name, context, file))
 
 
 def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
@@ -261,22 +268,6 @@ def _server(path: Path, context: int, *, embeds: bool, key: str) -> Any:
     if embeds:
         params.embedding = True
     return llama.Server(params)
-
-
-def _own_file(name: str) -> tuple[Path, bool, int]:
-    """A user's GGUF file: its path, whether it is an embedding model, the context it was trained for."""
-    path = Path(name).expanduser()
-    if not path.is_file():
-        raise ModelError("SG306", f"no file {path}", hint="Name one of the embedded models or a GGUF file")
-    import gguf
-
-    try:
-        fields: Any = gguf.GGUFReader(path).fields
-        architecture = str(fields["general.architecture"].contents())
-        trained = int(fields[f"{architecture}.context_length"].contents())
-    except (ValueError, KeyError, OSError, IndexError) as error:
-        raise WeightsMismatchError(f"{path} is not a valid GGUF file: {error}") from error
-    return path, f"{architecture}.pooling_type" in fields, trained
 
 
 def _text(chunk: dict[str, Any]) -> str:

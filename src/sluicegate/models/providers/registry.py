@@ -16,7 +16,7 @@ def provider_for(config: ModelConfig) -> Provider:
     if config.provider == "embedded":
         from sluicegate.models.embedded.embedded import Embedded
 
-        return Embedded(config.model, context=config.context, options=config.options)
+        return Embedded(config.model, context=config.context, options=config.options, file=config.file)
     if config.provider == "ollama":
         from sluicegate.models.providers.ollama import Ollama
 
