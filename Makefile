@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -86,8 +86,14 @@ bench-patterns: install
 
 # --- against real servers, when their address is set in the environment ---
 
+# a real Ollama server, built from its Go module into the user's cache; its path is printed
+ollama: install
+	@$(RUN) python -m tests.support.ollama_build
+
+# against that one, or the one at OLLAMA_HOST
 test-ollama: install
-	$(RUN) pytest -q -m ollama tests/models/providers/test_ollama.py
+	@server="$${OLLAMA_HOST:-$$($(RUN) python -m tests.support.ollama_build)}" && test -n "$$server" && \
+	SLUICEGATE_TEST_OLLAMA="$$server" $(RUN) pytest -q -m ollama tests/models
 
 test-langfuse: install
 	$(RUN) pytest -q -m langfuse tests/observe/exporters/test_langfuse_server.py

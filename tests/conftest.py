@@ -7,6 +7,7 @@ import socket
 import tempfile
 import uuid
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -58,6 +59,27 @@ def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
         real(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect)
+
+
+_OLLAMA_HOST = os.environ.get("OLLAMA_HOST", "")
+
+
+@pytest.fixture(scope="session")
+def real_ollama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A real Ollama server with the tests' models: the one at `OLLAMA_HOST`, or `SLUICEGATE_TEST_OLLAMA` is started."""
+    from sluicegate.models.providers.ollama import server_url
+    from tests.support.ollama_real import RealOllama, bring_models, running
+
+    binary = os.environ.get("SLUICEGATE_TEST_OLLAMA", "")
+    if not (_OLLAMA_HOST or binary):
+        pytest.skip("no real Ollama server: make test-ollama, or set OLLAMA_HOST")
+    with ExitStack() as opened:
+        if _OLLAMA_HOST:
+            server = RealOllama(server_url(_OLLAMA_HOST))
+        else:
+            server = opened.enter_context(running(Path(binary), tmp_path_factory.mktemp("ollama")))
+        bring_models(server.url)
+        yield server
 
 
 @pytest.fixture(scope="session")

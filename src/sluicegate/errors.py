@@ -262,6 +262,12 @@ class InsufficientDataError(_OneCodeError, ModelError):
     only = "SG313"
 
 
+class UnlikeEmbedderError(_OneCodeError, ModelError):
+    """An embedder whose vectors cannot be compared with those that something was fitted on or indexed with."""
+
+    only = "SG312"
+
+
 class PromptTooLongError(_OneCodeError, ModelError):
     """A prompt longer than the model's context."""
 

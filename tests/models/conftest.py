@@ -1,12 +1,8 @@
-import os
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.ollama_server import Faults, OllamaServer
-
-REAL = os.environ.get("OLLAMA_HOST")
-"""A real server, when the user has one; the tests of `test_ollama.py` marked `ollama` run against it too."""
 
 
 @pytest.fixture(scope="session")

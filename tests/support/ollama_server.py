@@ -1,9 +1,9 @@
 """An Ollama server on the loopback, for tests: the documented REST API on the embedded models.
 
 It follows https://github.com/ollama/ollama/blob/main/docs/api.md: NDJSON streams, `format` schemas, logprobs,
-`truncate`, error bodies; and the server's source in what it does with options and thinking (`ollama_api`). `faults`
-makes it slow, overloaded, out of memory, talk nonsense or die in the middle. Run it by hand with
-``python tests/support/ollama_server.py PORT``.
+`truncate`, error bodies; and the server's source in what it does with options and thinking (`ollama_api`) and with
+texts to embed (`ollama_bert`). `faults` makes it slow, overloaded, out of memory, talk nonsense or die in the middle.
+Run it by hand with ``python tests/support/ollama_server.py PORT``.
 """
 
 import json
@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler
 from itertools import chain
 from queue import Queue
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from sluicegate.errors import ModelError
 from sluicegate.models.embedded import weights
@@ -26,8 +26,16 @@ from sluicegate.models.provider import ModelResponse
 from sluicegate.services import Message, ModelRequest, TokenLogprob
 from tests.support.loopback import LoopbackServer
 from tests.support.ollama_api import SAMPLING, About, Refused, constrained, effective, thoughts_of
+from tests.support.ollama_bert import OllamaBert
 
 MODELS = {"smollm2:135m": "smollm2-135m", "all-minilm:latest": "all-minilm-l6-v2"}
+
+DEATHS = {
+    "loading": "llama runner process has terminated with exit code -1",
+    "reading": "model runner has unexpectedly stopped, this may be due to resource limitations or an internal error, "
+    "check ollama server logs for details",
+    "answering": "an error was encountered while running the model: unexpected EOF",
+}
 
 
 @dataclass
@@ -43,6 +51,8 @@ class Faults:
     """Close the connection after so many lines."""
     error_after: int | None = None
     """Send an error line after so many lines."""
+    runner_dies: Literal["", "loading", "reading", "answering"] = ""
+    """The process of the model is killed there, as the texts and statuses of a real 0.24.0 were seen."""
     answers: str | None = None
     """This text, instead of what the model says."""
     thinks: str = ""
@@ -159,6 +169,7 @@ class _Handler(BaseHTTPRequestHandler):
             elif body.get("stream", True):
                 self._stream(reply.lines)
             else:
+                self._die("answering")
                 self._send(200, _joined(list(reply.lines)))
         except Refused as error:
             self._send(error.status, {"error": error.message})
@@ -216,26 +227,24 @@ class _Handler(BaseHTTPRequestHandler):
     def _post_api_embed(self, body: dict[str, Any]) -> dict[str, Any]:
         name = self._model(body)
         texts = [body["input"]] if isinstance(body.get("input"), str) else list(body.get("input") or [])
-        runtime = self.ollama.runtime(name)
-
-        def work() -> list[list[float]]:
-            runtime.load()
-            for text in texts:
-                count = len(runtime.post("/tokenize", {"content": text})["tokens"])
-                if count > runtime.token_limit - 2:
-                    if body.get("truncate") is False:
-                        raise Refused(400, "the input length exceeds the context length")
-                    texts[texts.index(text)] = text[: runtime.token_limit]
-            return runtime.embed(texts, threading.Event())
-
+        self._die("loading")
+        if self.ollama.faults.runner_dies:
+            raise Refused(400, 'do embedding request: Post "http://127.0.0.1:37943/embedding": EOF')
         started = time.perf_counter_ns()
-        vectors = runtime.executor.submit(work).result()
+        bert = OllamaBert.of(self.ollama.models[name])
+        tokens = [bert.tokens(text) for text in texts]
+        if body.get("truncate") is False and any(len(each) > bert.longest for each in tokens):
+            raise Refused(400, "the input length exceeds the context length")
         return {
             "model": name,
-            "embeddings": vectors,
+            "embeddings": [bert.embed(each[: bert.longest]) for each in tokens],
             "total_duration": time.perf_counter_ns() - started,
-            "prompt_eval_count": sum(len(text) // 4 for text in texts),
+            "prompt_eval_count": sum(map(len, tokens)),
         }
+
+    def _die(self, at: str) -> None:
+        if self.ollama.faults.runner_dies == at:
+            raise Refused(500, DEATHS[at])
 
     def _post_api_chat(self, body: dict[str, Any]) -> Stream:
         messages = [Message(each["role"], each.get("content", "")) for each in body.get("messages") or []]
@@ -253,11 +262,13 @@ class _Handler(BaseHTTPRequestHandler):
             raise Refused(400, f'"{body["model"]}" does not support {verb}')
         about = self._about(name)
         thoughts = thoughts_of(name, about, body.get("think"))
+        self._die("loading")
         runtime = self.ollama.runtime(name)
         head = {"model": name, "created_at": datetime.now(UTC).isoformat()}
         if not messages:
             runtime.executor.submit(runtime.load).result()
             return Stream(iter([{**head, **shaped(""), "done": True, "done_reason": "load"}]))
+        self._die("reading")
         options = effective(about, body)
         self.ollama.options.append(options)
         context = int(options["num_ctx"])
@@ -369,6 +380,9 @@ class _Handler(BaseHTTPRequestHandler):
                 if faults.die_after is not None and number >= faults.die_after:
                     self.close_connection = True
                     return
+                if faults.runner_dies == "answering" and number:
+                    self._chunk({"error": DEATHS["answering"]})
+                    break
                 if faults.error_after is not None and number >= faults.error_after:
                     self._chunk({"error": faults.error})
                     break

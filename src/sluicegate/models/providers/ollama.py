@@ -39,7 +39,18 @@ OFFLINE = ("dial tcp", "lookup ", "proxyconnect", "no such host", "i/o timeout",
 """How Go's HTTP client reports that a host cannot be reached."""
 ALWAYS_THINKS = ("gptoss", "gpt-oss")
 """Families whose chat format opens with thinking, whatever is asked for."""
-OUT_OF_MEMORY = ("out of memory", "more system memory", "insufficient memory", "runner process has terminated")
+OUT_OF_MEMORY = ("out of memory", "more system memory", "insufficient memory")
+RUNNER_DIED = (
+    "unexpected eof",
+    "runner has unexpectedly stopped",
+    "runner process has terminated",
+    "runner process no longer running",
+    "do embedding request",
+    "error reading embed response",
+    "error reading llm response",
+)
+"""How the server reports that the process of a model is gone: in an answer (status 200), before its first token (500),
+while it loads (500), and while it embeds (400)."""
 TOO_LONG = ("context length", "context size", "exceeds", "too long", "too large")
 
 
@@ -320,6 +331,12 @@ class Ollama:
                 "SG304",
                 f"{self._name} is out of memory: {message}",
                 hint="Use a smaller model, lower `context`, or unload others with `ollama stop`",
+            )
+        if any(sign in folded for sign in RUNNER_DIED):
+            return ModelError(
+                "SG304",
+                f"{self._name} died at work: {message}",
+                hint="See the Ollama server's log; where memory ran out, use a smaller model or lower `context`",
             )
         if status in (429, 502, 503, 504):
             return ModelError(
