@@ -2,20 +2,19 @@
 
     python benchmarks/guards.py [--record] every figure on guards, as JSON
     python benchmarks/guards.py grounded [--record]   those of the guard grounded, by language and kind of error
-    python benchmarks/guards.py fit        fit the injection guard again and write its weights and card
+    python benchmarks/guards.py fit [FILE...]  fit the injection guard again and write its model and card
 
-The data are the development parts beside the repository (`../shared/data`) and the labelled cases of the tests.
-Cross-validation keeps all rows of one template together (a template is what stays when the disguise, the quotation
-and the trailing reference numbers are removed); `left out` fits without a whole kind of attack.
+The data are the development parts beside the repository (`../shared/data`), the labelled cases of the tests, and, for
+the fit, FILEs of further rows that are not passed on. The card's figures are on rows whose whole source was left out.
 """
 
 import gzip
 import hashlib
 import json
-import re
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +26,8 @@ from sluicegate.errors import ModelError
 from sluicegate.models.embedded.weights import ensure
 from sluicegate.policies.guards.checking import Check, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import PiiSettings
-from sluicegate.policies.guards.injection.disguises import readings, squeeze
-from sluicegate.policies.guards.injection.injection import WEIGHTS
-from sluicegate.policies.guards.injection.steering import FEATURES, features
+from sluicegate.policies.guards.injection.fit import FalsePositiveBound, TrainingRow, examples, figures, fit_model
+from sluicegate.policies.guards.injection.model import SHIPPED, read_model, write_model
 from sluicegate.policies.guards.measure import LabelledRow, LabelledSpan, load_rows, measure
 from sluicegate.policies.guards.pii.recognizers import PATTERN_ENTITIES
 from sluicegate.policies.guards.registry import guards
@@ -39,12 +37,9 @@ DATA = ROOT.parent / "shared" / "data"
 CASES = ROOT / "tests" / "policies" / "guards"
 
 MODEL = "en-core-web-md"
-THRESHOLD = 0.45
-REGULARISATION = 3.0
-"""Inverse strength of the L2 penalty."""
-ORDINARY = 1500
-"""Rows taken from each set of ordinary requests."""
-OWN = {"own": "injection_cases", "languages": "injection_languages"}
+ORDINARY = {"clinc150/train": 1500, "it_tickets/train": 1500, "banking77/train": 1000}
+"""Ordinary requests that the injection guard is fitted on, from each set."""
+OWN = ("injection_cases", "injection_languages", "injection_own")
 """Labelled cases that are fitted on; `injection_apart` never is."""
 PATTERN_GUARDS = ("pii", "secrets", "injection", "tone", "length", "citations", "grounded")
 
@@ -65,122 +60,33 @@ def _check(name: str, **settings: Any) -> Check:
     return kind.make(kind.settings.model_validate(settings), Helpers())
 
 
-class Rows:
-    """The labelled texts of the injection guard with their features, one list of features for each reading."""
-
-    def __init__(self) -> None:
-        rng = np.random.default_rng(0)
-        dev = [(row["text"], row["attack"], row["kind"]) for row in _read("guards/injection_dev")]
-        own = [(row["text"], row["attack"], kind) for kind, name in OWN.items() for row in _cases(name)]
-        safe = [(row["text"], False, "xstest") for row in _read("guards/overrefusal_dev") if row["safe"]]
-        ordinary: list[tuple[str, bool, str]] = []
-        for name in ("clinc150", "it_tickets"):
-            rows = _read(f"{name}/train")
-            chosen = rng.choice(len(rows), ORDINARY, replace=False)
-            ordinary += [(rows[at]["text"], False, name) for at in sorted(chosen)]
-        every = dev + own + safe + ordinary
-        self.texts = [text for text, _, _ in every]
-        self.attack = np.array([attack for _, attack, _ in every])
-        self.kind = np.array([kind for _, _, kind in every])
-        self.dev = np.arange(len(every)) < len(dev)
-        self.features = [np.array([features(reading) for reading in readings(text)]) for text in self.texts]
-        keys = [self._template(at) for at in range(len(every))]
-        numbers = {key: number for number, key in enumerate(dict.fromkeys(keys))}
-        self.group = np.array([numbers[key] for key in keys])
-
-    def _template(self, at: int) -> str:
-        if not self.dev[at]:
-            return f"{self.kind[at]} {at}"
-        telling = self.features[at][:, FEATURES.index("pairs")].argmax()
-        text = readings(self.texts[at])[int(telling)].text
-        plain = squeeze(re.sub(r"(['\"]).{3,80}?\1", "", text))
-        plain = re.split(f"{squeeze('reference')}|{squeeze('scenario')}", plain)[0]
-        return f"{self.kind[at]} {plain[:30]}"
+def _examples(added: list[Path]) -> tuple[list[TrainingRow], dict[str, str]]:
+    """Every row that the injection guard is fitted on, and the hashes of their files."""
+    given = ("injection_train", "injection_open_dev", "injection_dev", "overrefusal_dev")
+    files = [DATA / "guards" / f"{name}.jsonl.gz" for name in given]
+    files += [*(CASES / f"{name}.jsonl" for name in OWN), *added]
+    rows, digests = examples(files)
+    # the unsafe requests of XSTest steer no model; it is here for what it calls safe
+    unsafe = {row["text"] for row in _read("guards/overrefusal_dev") if not row["safe"]}
+    rows = [row for row in rows if row.text not in unsafe]
+    rng = np.random.default_rng(7)
+    for name, count in ORDINARY.items():
+        texts = sorted({row["text"] for row in _read(name)})
+        rows += [
+            TrainingRow(texts[at], attack=False, source=name, kind="benign")
+            for at in rng.permutation(len(texts))[:count]
+        ]
+        digests[name] = hashlib.sha256((DATA / f"{name}.jsonl.gz").read_bytes()).hexdigest()
+    return list({row.text: row for row in rows}.values()), digests
 
 
-def _fit(rows: Rows, chosen: np.ndarray) -> tuple[float, np.ndarray]:
-    """Fit by turns: each text is represented by the reading that the weights so far find the worst."""
-    from sklearn.linear_model import LogisticRegression
-
-    start = np.zeros(len(FEATURES))
-    start[FEATURES.index("pairs")] = 1.0
-    weights = start
-    model: Any = None
-    for _ in range(3):
-        worst = np.array([rows.features[at][(rows.features[at] @ weights).argmax()] for at in chosen])
-        model = LogisticRegression(C=REGULARISATION, max_iter=3000).fit(worst, rows.attack[chosen])
-        weights = model.coef_[0]
-    return float(model.intercept_[0]), weights
-
-
-def _scores(rows: Rows, chosen: np.ndarray, intercept: float, weights: np.ndarray) -> np.ndarray:
-    logits = np.array([(rows.features[at] @ weights).max() + intercept for at in chosen])
-    return 1 / (1 + np.exp(-logits))
-
-
-def cross_validated(rows: Rows) -> dict[str, Any]:
-    """Figures on rows that were not fitted on."""
-    from sklearn.model_selection import GroupKFold
-
-    scores = np.zeros(len(rows.texts))
-    for train, test in GroupKFold(10, shuffle=True, random_state=0).split(scores, rows.attack, rows.group):
-        scores[test] = _scores(rows, test, *_fit(rows, train))
-    found = scores >= THRESHOLD
-
-    def share(which: np.ndarray) -> float:
-        return round(float(found[which].mean()), 4)
-
-    own = {kind: rows.kind == kind for kind in OWN}
-    left_out: dict[str, float] = {}
-    for kind in sorted(set(rows.kind[rows.dev & rows.attack])):
-        test = np.flatnonzero(rows.kind == kind)
-        fitted = _fit(rows, np.flatnonzero(rows.kind != kind))
-        left_out[str(kind)] = round(float((_scores(rows, test, *fitted) >= THRESHOLD).mean()), 4)
-    without = _scores(rows, np.flatnonzero(rows.dev), *_fit(rows, np.flatnonzero(~rows.dev))) >= THRESHOLD
-    truth = rows.attack[rows.dev]
-    return {
-        "threshold": THRESHOLD,
-        "templates": int(rows.group[rows.dev].max()) + 1,
-        "recall": share(rows.dev & rows.attack),
-        "false_positive_rate": share(rows.dev & ~rows.attack),
-        "recall_with_this_kind_left_out": left_out,
-        "fitted_without_this_set": {
-            "recall": round(float(without[truth].mean()), 4),
-            "false_positive_rate": round(float(without[~truth].mean()), 4),
-        },
-        **{
-            f"{kind}_cases": {"recall": share(at & rows.attack), "false_positive_rate": share(at & ~rows.attack)}
-            for kind, at in own.items()
-        },
-        "xstest_safe_refused": share(rows.kind == "xstest"),
-        "clinc150_flagged": share(rows.kind == "clinc150"),
-        "it_tickets_flagged": share(rows.kind == "it_tickets"),
-    }
-
-
-def fit() -> dict[str, Any]:
-    rows = Rows()
-    figures = cross_validated(rows)
-    intercept, weights = _fit(rows, np.arange(len(rows.texts)))
-    card = {
-        "about": "Logistic regression over the features of steering.py; the highest reading of a text counts.",
-        "fitted_on": {
-            name: hashlib.sha256((DATA / f"{name}.jsonl.gz").read_bytes()).hexdigest()
-            for name in ("guards/injection_dev", "guards/overrefusal_dev", "clinc150/train", "it_tickets/train")
-        }
-        | {name: hashlib.sha256((CASES / f"{name}.jsonl").read_bytes()).hexdigest() for name in OWN.values()},
-        "cross_validated": figures,
-        "limits": "English first; short orders in two dozen other languages, each on few rows. "
-        "The features were written with the development set in view, so its figures are the kinder ones.",
-    }
-    stored = {
-        "card": card,
-        "threshold": THRESHOLD,
-        "intercept": round(intercept, 4),
-        "weights": {name: round(float(weight), 4) for name, weight in zip(FEATURES, weights, strict=True)},
-    }
-    WEIGHTS.write_text(json.dumps(stored, indent=1) + "\n")
-    return figures
+def fit(added: list[Path]) -> dict[str, Any]:
+    """Fit the shipped model; `added` are files of rows that may be fitted on but not passed on."""
+    rows, digests = _examples(added)
+    model, scored = fit_model(rows, target=FalsePositiveBound())
+    card = {**model.card, "data": digests, "flagged": figures(rows, scored, model.threshold)}
+    write_model(SHIPPED, replace(model, card=card))
+    return card
 
 
 def pattern_time(characters: int = 1000) -> dict[str, float]:
@@ -309,8 +215,8 @@ def set_overhead() -> dict[str, float]:
 
 
 def main() -> None:
-    if sys.argv[1:] == ["fit"]:
-        print(json.dumps(fit(), indent=2))
+    if sys.argv[1:2] == ["fit"]:
+        print(json.dumps(fit([Path(name) for name in sys.argv[2:]]), indent=2))
         return
     if sys.argv[1:2] == ["grounded"]:
         found = grounded()
@@ -326,7 +232,7 @@ def main() -> None:
         "names": _names(),
         "injection": measure(_check("injection"), load_rows(injection)),
         "injection_apart": measure(_check("injection"), load_rows(CASES / "injection_apart.jsonl")),
-        "injection_cross_validated": json.loads(WEIGHTS.read_text())["card"]["cross_validated"],
+        "injection_card": dict(read_model(SHIPPED).card),
         "milliseconds_per_1000_characters": pattern_time(),
         "guardrails": set_overhead(),
         "flagged_ordinary_requests": {
@@ -342,22 +248,22 @@ def main() -> None:
 
 
 ABOUT = """
-Public development parts (`../shared/data`) and labelled cases of our own (`tests/policies/guards/*_cases.jsonl`). The
-own cases of secrets, grounded and tone were at hand while the patterns were written, so they are regression tests
-rather than estimates; so is, in part, the injection set, whose phrases the features were written in view of. The rows
-never fitted on were set apart by a hash before the first fit and scored once, after the features were settled; their
-author wrote the others and the lexicon too, so they show less than an attacker's would, and the aim of 0.90 is not met
-on them. The generated forms of personal data come from two lists of sentences: one in view while the recognisers were
-written, one written afterwards, on which they first had recall .966 at precision .978. What that showed is mended, so
-both are regression tests now. Names need the model `en-core-web-md`; its cues were written in view of the development
-rows, the own requests when the method was done.
+Public development parts (`../shared/data`) and labelled cases of our own (`tests/policies/guards/*.jsonl`). The own
+cases of secrets, grounded and tone were at hand while the patterns were written, so they are regression tests
+rather than estimates. The injection guard is fitted on the given sets, its own cases and harmless e-mails and
+documents. Its figures by kind and source are of fits that had not seen the row's source, at the threshold of the
+shipped model; only the fifth of the harmless rows on which that threshold is proved is of known sources, and was
+fitted by nothing. The rows of the same hand never fitted on show less than an attacker's would. The generated forms of
+personal data come from two lists of sentences: one in view while the recognisers were written, one written afterwards,
+on which they first had recall .966 at precision .978. What that showed is mended, so both are regression tests now.
+Names need the model `en-core-web-md`; its cues were written in view of the development rows, the own requests when the
+method was done.
 """
 
 
 def tables(found: dict[str, Any]) -> list[results.Table]:
-    names, crossed = found["names"], found["injection_cross_validated"]
-    ordinary, alone = found["flagged_ordinary_requests"], crossed["fitted_without_this_set"]
-    rows, dev = found["pii"]["rows"], found["injection"]["rows"]
+    names, card, ordinary = found["names"], found["injection_card"], found["flagged_ordinary_requests"]
+    rows = found["pii"]["rows"]
 
     def row(what: str, rows: Any, recall: float, precision: float | None, false: float | None) -> tuple[Any, ...]:
         share = "" if precision is None else f"{precision:.3f}"
@@ -368,9 +274,6 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
 
     def spans(what: str, one: dict[str, Any]) -> tuple[Any, ...]:
         return row(what, f"{one['labelled']} spans", one["recall"], one["precision"], None)
-
-    def fitted(what: str, rows: int, one: dict[str, float]) -> tuple[Any, ...]:
-        return row(f"injection, {what}", rows, one["recall"], None, one["false_positive_rate"])
 
     accuracy = results.table(
         ("guard", "rows", "recall", "precision", "false positives"),
@@ -385,10 +288,6 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
         spans("pii, organisations, with the model", names["organization"]),
         spans("pii, people, own requests", names["own"]["person"]),
         spans("pii, places, own requests", names["own"]["place"]),
-        fitted("cross-validated by template", dev, crossed),
-        fitted("fitted without that set", dev, alone),
-        fitted("own harder cases, cross-validated", len(_cases(OWN["own"])), crossed["own_cases"]),
-        fitted("cases in 21 languages, cross-validated", len(_cases(OWN["languages"])), crossed["languages_cases"]),
         whole("injection, of the same hand, never fitted on", found["injection_apart"]),
         whole("secrets, own cases", found["secrets"]),
         whole("grounded, own cases", found["grounded"]),
@@ -397,9 +296,17 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
     flagged = results.table(
         ("ordinary requests", "flagged"),
         *((f"{name}, {ordinary['rows']:,} of CLINC150 and IT tickets", ordinary[name]) for name in ("pii", "secrets")),
-        ("injection, CLINC150 (cross-validated)", f"{crossed['clinc150_flagged']:.1%}"),
-        ("injection, IT tickets (cross-validated)", f"{crossed['it_tickets_flagged']:.1%}"),
-        ("injection, safe prompts of XSTest (cross-validated)", f"{crossed['xstest_safe_refused']:.1%}"),
+    )
+    bound = card["bound"]
+    steering = results.table(
+        ("injection, sources left out", "rows", "flagged"),
+        *(
+            (f"{by}: {name}", one["rows"], f"{one['flagged']:.1%}")
+            for by in ("kind", "source")
+            for name, one in card["flagged"][by].items()
+            if one["rows"] >= 25
+        ),
+        ("harmless rows kept for the threshold", bound["rows"], f"{bound['flagged'] / bound['rows']:.1%}"),
     )
     times = found["milliseconds_per_1000_characters"]
     taken = results.table(
@@ -409,7 +316,7 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
         ("names by the model, a request", f"{names['own']['ms_p50']:.0f}"),
         ("what guardrails-ai adds to a node's guards", f"{found['guardrails']['added_ms_p50']:.1f}"),
     )
-    return [accuracy, flagged, taken]
+    return [accuracy, steering, flagged, taken]
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
-from sluicegate.graphs.config.inputs.artifacts import check_fitted, check_thresholds, resolve_artifacts
+from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
 from sluicegate.graphs.config.inputs.model_files import resolve_model_files
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
 from sluicegate.graphs.config.inputs.policies import resolve_policies
@@ -168,6 +168,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     weights = resolve_model_files(config, faults)
     check_fitted(config, artifacts, faults)
     check_thresholds(config, conditions, faults)
+    check_answerers(config, settings, conditions, artifacts, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
     check_weakened(config, faults)
@@ -279,6 +280,7 @@ def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved:
     content = {
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
+        "injection": resolved.artifacts[model].hash if (model := config.guards.injection.model) else None,
         "router": [resolved.artifacts[name].hash if name is not None else None for name in config.router.artifacts],
         **resolved.packed(),
     }

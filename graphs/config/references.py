@@ -302,7 +302,7 @@ def _check_settings(config: WorkflowConfig, settings: Mapping[str, Any], at: Poi
         if isinstance(value, str):
             names.check(code, field, value, (*at, field), _PROMPT_MEND if field == "prompt" else None)
     prompt = settings.get("prompt")
-    if isinstance(prompt, str) and "quote" in (settings.get("style"), settings.get("again")):
+    if isinstance(prompt, str) and (settings.get("style") in _QUOTING or settings.get("again") in _QUOTING):
         names.check("SG114", "prompt", f"{prompt}-quote", (*at, "prompt"), _QUOTE_MEND)
     guards = settings.get("guards")
     for position, guard in enumerate(cast("Sequence[Any]", guards) if isinstance(guards, list | tuple) else ()):
@@ -313,7 +313,8 @@ def _check_settings(config: WorkflowConfig, settings: Mapping[str, Any], at: Poi
         _check_tool(config, names, tool, (*at, "tool"))
 
 
-_QUOTE_MEND = "`style: quote` needs a prompt of its own: add the file ID-quote.md"
+_QUOTING = ("quote", "auto")
+_QUOTE_MEND = "this style needs a prompt of its own: add the file ID-quote.md"
 _PROMPT_MEND = "Add the file ID.md to the prompts folder, or use another prompt"
 
 

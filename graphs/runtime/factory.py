@@ -165,6 +165,7 @@ def _assembled(
             review=reviewer(asked),
             admitted=lambda: asked.admitted("slm", "review"),
             pipeline=pipeline,
+            find=workflow.resolved.artifact,
             vault=vault,
         ),
         ledger=part(open_ledger(config.budget, switch=switch)),

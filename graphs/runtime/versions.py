@@ -46,7 +46,10 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
     contents = {file.resolve(): content for file, content in _contents(workflow)}
     fitted = (artifact for artifact in workflow.resolved.artifacts.values() if artifact.hash)
     artifacts = {artifact.folder.resolve(): artifact for artifact in fitted}
-    copied = [*_policy_extras(workflow), *(path for folder in artifacts for path in folder.glob("*") if path.is_file())]
+    copied = [
+        *_policy_extras(workflow),
+        *(path for folder in artifacts for path in folder.rglob("*") if path.is_file()),
+    ]
     named = [path.resolve() for path in _only_named(workflow)]
     linked = list(_linked(workflow))
     root = Path(os.path.commonpath([path.parent for path in (*contents, *copied, *named, *linked)]))

@@ -33,7 +33,7 @@ from sluicegate.state import State
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
 
 
-Style = Literal["write", "quote"]
+Style = Literal["write", "quote", "auto"]
 
 
 class SlmAnswer(Settings):
@@ -44,7 +44,8 @@ class SlmAnswer(Settings):
     max_tokens: int | None = Field(default=None, ge=1)
     """Maximum output tokens; by default what the intent allows."""
     style: Style = "write"
-    """``write``: in the model's own words. ``quote``: sentences of the sources, word for word, that the model picks."""
+    """``write``: in the model's own words. ``quote``: sentences of the sources, word for word, that the model picks.
+    ``auto``: ``write`` where the model has passed its probe of `answer` (`sluicegate models probe`), else ``quote``."""
     quotes: int = Field(default=3, ge=1, le=10)
     """How many sentences an answer or a section may quote."""
 
@@ -115,11 +116,15 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
     async def write(state: State, services: Services) -> dict[str, Any]:
         visit = state["run"]["visits"].get(name, 1)
         now = plan(visit)
+        if now.style == "auto":
+            admitted = await services.models.admitted(settings.model, "answer")
+            now = replace(now, style="write" if admitted else "quote")
         texts = [] if now.from_request else sources_of(state, services)
         standing = _standing(name, state) if now.sections else {}
         texts_by_heading: dict[str, str] = {}
         # the confidence of single sections is not recorded, so kept sections count as the whole draft did
         sure = state["answer"]["confidence"] if standing and "answer" in state else 1.0
+        threshold = 0.0
         part: _Part | None = None
         cut = False
         for section in now.sections or [""]:
@@ -133,11 +138,12 @@ def _writer(name: str, settings: SlmAnswer, plan: Callable[[int], _Plan]) -> Nod
                 return {"answer": said(name, "", confidence=0.0)}
             texts_by_heading[section] = part.text
             cut = cut or part.completion.finish == "length"
-            sure = min(sure, part.judged.confidence)  # a text's confidence is that of its least certain section
+            # a text is as certain as its least certain section, and held to the strictest threshold
+            sure, threshold = min(sure, part.judged.confidence), max(threshold, part.judged.threshold)
         assert part is not None, "another section of the text failed"
         whole = replace(part.completion, text="\n\n".join(headed(*one) for one in texts_by_heading.items()))
-        judged = replace(part.judged, confidence=sure)
-        answer = written(name, whole, part.prompt, judged, services.confidence.threshold, state)
+        judged = replace(part.judged, confidence=sure, threshold=threshold)
+        answer = written(name, whole, part.prompt, judged, state)
         if cut:
             answer["finish"] = "length"  # in whichever section
         if now.sections:

@@ -52,7 +52,6 @@ def written(
     completion: Completion,
     prompt: Prompt,
     judged: AnswerConfidence,
-    threshold: float,
     state: State,
 ) -> Answer:
     """The draft that a completion makes."""
@@ -61,7 +60,7 @@ def written(
         "text": text,
         "confidence": judged.confidence if text else 0.0,
         "answerability": judged.answerability,
-        "threshold": threshold,
+        "threshold": judged.threshold,
         "citations": cited(text, state.get("documents", [])),
         "model": completion.model,
         "by": node,

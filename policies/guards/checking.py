@@ -8,6 +8,7 @@ The requester reads the message of the guard's kind instead.
 import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from sluicegate.plugins import with_installed
@@ -97,6 +98,8 @@ class Helpers:
     admitted: Admitted = nobody
     pipeline: Callable[[str], str] = str
     """Resolves a spaCy model that the workflow names: to a package or a folder."""
+    find: Callable[[str], Path] = Path
+    """Resolves the folder of a fitted artifact that the workflow names."""
 
 
 @dataclass(frozen=True, slots=True)

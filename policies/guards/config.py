@@ -118,7 +118,10 @@ class InjectionSettings(GuardSettings):
     """Attempts to steer the model from within a request or a retrieved passage."""
 
     threshold: Share | None = None
-    """Minimum score of an attack; by default the threshold fitted with the weights."""
+    """Minimum score of an attack; by default the threshold fitted with the model."""
+    model: str | None = None
+    """Folder of a model fitted with `sluicegate guard fit injection`, relative to the workflow's folder; by default the
+    one that is shipped."""
 
 
 class GroundedSettings(GuardSettings):

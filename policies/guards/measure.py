@@ -66,6 +66,8 @@ class LabelledRow:
     positive: bool = False
     """The guard should fail on this text."""
     spans: tuple[LabelledSpan, ...] | None = None
+    groups: tuple[str, str, str] = ("", "", "")
+    """Its `source`, `kind` and `language`, where the row says them."""
 
 
 def load_rows(file: Path, *, stage: Stage = "request") -> list[LabelledRow]:
@@ -102,9 +104,9 @@ def _row(given: dict[str, Any], stage: Stage) -> LabelledRow:
             LabelledSpan(_name(span["type"]), int(span["start"]), int(span["end"])) for span in given["spans"]
         )
         return LabelledRow(subject, positive=bool(spans), spans=spans)
-    if "safe" in given:
-        return LabelledRow(subject, positive=not given["safe"])
-    return LabelledRow(subject, positive=bool(given["attack"] if "attack" in given else given["flagged"]))
+    source, kind, language = (str(given.get(key) or "") for key in ("source", "kind", "language"))
+    flagged = not given["safe"] if "safe" in given else bool(given["attack"] if "attack" in given else given["flagged"])
+    return LabelledRow(subject, positive=flagged, groups=(source, kind, language))
 
 
 def _name(type_: str) -> str:

@@ -9,6 +9,7 @@ import asyncio
 import contextvars
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from sluicegate.errors import PolicyError, nearest
@@ -57,7 +58,8 @@ class GuardSet:
     """Implements `services.Guards` for one workflow.
 
     `review` is called by the guard `slm-review` and `admitted` says whether its model has passed the probe; `pipeline`
-    says where the model that finds names is. `vault` keeps what placeholders stand for; without one the process does.
+    says where the model that finds names is, `find` where a fitted artifact is. `vault` keeps what placeholders stand
+    for; without one the process does.
     """
 
     def __init__(
@@ -67,11 +69,12 @@ class GuardSet:
         review: Review | None = None,
         admitted: Admitted = nobody,
         pipeline: Callable[[str], str] = str,
+        find: Callable[[str], Path] = Path,
         vault: Vault | None = None,
     ) -> None:
         self._vault = vault or MemoryVault()
         self._config = config or GuardConfig()
-        self._helpers = Helpers(review, admitted, pipeline)
+        self._helpers = Helpers(review, admitted, pipeline, find)
         self._checks: dict[str, Check] = {}
         self._ready: dict[tuple[str, ...], _Ready] = {}
 

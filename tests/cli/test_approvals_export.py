@@ -12,7 +12,7 @@ from sluicegate.cli import app
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.observe.tracing.store import Store
-from sluicegate.routing.answers.answer import FEATURES, load_answers
+from sluicegate.routing.answers.answer import FEATURES, load_answers, load_fit
 from sluicegate.services import AnswerFeatures, Completion
 from tests.support.approving import WORKFLOW, later
 from tests.support.fakes import FakeModels, FakeRouter
@@ -91,9 +91,11 @@ def test_a_fit_learns_from_the_decisions(desk: Desk, tmp_path: Path) -> None:
     # as many as a fit needs, without as many runs
     desk.out.write_text(desk.out.read_text(encoding="utf-8") * 40, encoding="utf-8")
     fit = ("router", "fit", str(desk.out), "--task", "answer", "--without-threshold", "--json")
-    assert run(*fit, "--out", str(tmp_path / "answers"))["auroc"] == 1.0
+    (fitted,) = run(*fit, "--out", str(tmp_path / "answers"))
+    assert fitted["auroc"] == 1.0
     sure = load_answers(tmp_path / "answers")
-    vector = sure.alike.vectors[0].tolist() if sure.alike else []
+    alike = load_fit(Path(fitted["artifact"])).alike
+    vector = alike.vectors[0].tolist() if alike else []
     good, bad = (
         sure(
             AnswerFeatures(

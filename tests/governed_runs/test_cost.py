@@ -94,8 +94,8 @@ async def test_guards_are_made_once(again: Callable[..., Any]) -> None:
 
 
 async def test_a_passage_is_checked_once_and_a_question_once_in_each_run(again: Callable[..., Any]) -> None:
-    counts = await again((injection, "_score"), (grounded, "clauses"))
-    assert counts["_score"] == 1, "the question; the passages were scored in the run before"
+    counts = await again((injection, "parts"), (grounded, "clauses"))
+    assert counts["parts"] == 1, "the question; the passages were scored in the run before"
     assert counts["clauses"] == 0, "the passages were read in the run before"
 
 

@@ -82,7 +82,7 @@ async def test_exactly_the_known_attacks_succeed(attacks: list[Result]) -> None:
 async def test_every_stage_stops_some(attacks: list[Result]) -> None:
     """Each control is needed: take one away and attacks get through to the next or to the reader."""
     stopped = Counter(result.stage for result in attacks)
-    least = {"request guard": 25, "policy": 2, "read filter": 10, "retrieval guard": 7, "output check": 8, "human": 3}
+    least = {"request guard": 25, "policy": 2, "read filter": 10, "retrieval guard": 7, "output check": 5, "human": 3}
     assert {stage: stopped[stage] for stage, count in least.items() if stopped[stage] < count} == {}
 
 

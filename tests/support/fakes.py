@@ -275,7 +275,7 @@ class FakeConfidence:
     def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
         self.seen.append(evidence)
         sure = self.sure.pop(0) if len(self.sure) > 1 else self.sure[0]
-        return AnswerConfidence(sure, sure if self.answerability is None else self.answerability, {})
+        return AnswerConfidence(sure, sure if self.answerability is None else self.answerability, {}, self.threshold)
 
 
 def services(**replaced: Any) -> Services:

@@ -1,31 +1,42 @@
-"""The fitted artifacts of a workflow's router, and what must be fitted before it can decide."""
+"""The fitted artifacts of a workflow's router and guards, and what must be fitted before they can decide."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from pydantic import BaseModel
 
 from sluicegate.graphs.conditions.conditions import Condition
 from sluicegate.graphs.config.inputs.resolved import ResolvedArtifact
 from sluicegate.graphs.config.models import WorkflowConfig
-from sluicegate.graphs.config.references import first_existing
 from sluicegate.graphs.config.validate import Faults
+from sluicegate.learning.artifact import cards_in
+from sluicegate.models.config import resolve
+from sluicegate.nodes.kinds.answering import SlmAnswer
 
-__all__ = ["check_fitted", "check_thresholds", "resolve_artifacts"]
+__all__ = ["answers_fitted", "check_answerers", "check_fitted", "check_thresholds", "resolve_artifacts"]
+
+
+STYLES = ("write", "quote")
 
 
 def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedArtifact]:
     """By name, those that nothing has fitted yet included."""
     artifacts: dict[str, ResolvedArtifact] = {}
-    for key in ("artifact", "answers"):
-        name: str | None = getattr(config.router, key)
+    named = {
+        ("router", "artifact"): config.router.artifact,
+        ("router", "answers"): config.router.answers,
+        ("guards", "injection", "model"): config.guards.injection.model,
+    }
+    for key, name in named.items():
         if name is None:
             continue
-        card = first_existing(folders, f"{name}/card.json")
-        folder = card.parent if card else folders[0] / name
+        folder = next((base / name for base in folders if cards_in(base / name)), folders[0] / name)
         try:
             artifacts[name] = ResolvedArtifact.read(folder, within=folders)
         except OSError as error:
             artifacts[name] = ResolvedArtifact(folder, None)
-            faults.add("SG101", f"cannot read {folder / 'card.json'}: {error.strerror}", ("router", key))
+            faults.add("SG101", f"cannot read {folder / 'card.json'}: {error.strerror}", key)
     return artifacts
 
 
@@ -43,6 +54,11 @@ def check_fitted(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifac
         hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
         what = f"no answer confidence artifact {answers!r} yet"
         faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")
+    model, key = config.guards.injection.model, ("guards", "injection", "model")
+    unreadable = {problem.place for problem in faults.problems if problem.severity == "error"}
+    if model is not None and artifacts[model].hash is None and faults.source.place(key) not in unreadable:
+        hint = f"Fit it: sluicegate guard fit injection --data FILE --out {artifacts[model].folder}"
+        faults.add("SG310", f"no injection model {model!r} yet", key, hint=hint)
 
 
 def check_thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:
@@ -59,3 +75,56 @@ def check_thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition]
                     ("nodes", name, "then", position, "when"),
                     hint="Name one under `router: {answers: …}`, or compare answer.confidence with a number",
                 )
+
+
+def answers_fitted(
+    config: WorkflowConfig, settings: Mapping[str, BaseModel], folder: Path
+) -> dict[str, dict[tuple[str, str], bool]]:
+    """For each node of the small model's answers: whether `folder` has a fit for each of its models and styles.
+
+    Raises `OSError`, or `ValueError` for a card that is no JSON.
+    """
+    fitted: set[tuple[str, str]] = set()
+    for path in cards_in(folder):
+        card = json.loads(path.read_text(encoding="utf-8"))
+        # an earlier release's names no style and serves both
+        styles = (card["style"],) if "style" in card else STYLES
+        fitted |= {(model, style) for model in card["models"] for style in styles}
+    return {
+        name: {
+            (model, style): (model, style) in fitted
+            for model in dict.fromkeys(one.use for _, one in resolve(config.models, own.model))
+            for style in (STYLES if own.style == "auto" else (own.style,))
+        }
+        for name, own in settings.items()
+        if type(own) is SlmAnswer and own.model in config.models
+    }
+
+
+def check_answerers(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    conditions: Mapping[str, Condition],
+    artifacts: Mapping[str, ResolvedArtifact],
+    faults: Faults,
+) -> None:
+    """A node none of whose models has a fit in its style: no answer of it ever reaches the threshold."""
+    named = config.router.answers
+    read = any("answer.threshold" in condition.fields for condition in conditions.values())
+    if named is None or artifacts[named].hash is None or not read:
+        return
+    try:
+        nodes = answers_fitted(config, settings, artifacts[named].folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        return  # opening it says what is wrong with the card
+    for name, fits in nodes.items():
+        if not any(fits.values()):
+            asked = ", ".join(f"{model} in style {style!r}" for model, style in fits)
+            faults.add(
+                "SG310",
+                f"no confidence was fitted to answers of {asked}: all of them stay below answer.threshold",
+                ("nodes", name),
+                of_key=True,
+                hint=f"Fit it: sluicegate router fit {faults.source.path} --task answer",
+                severity="warning",
+            )

@@ -79,7 +79,7 @@ def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:
         prompt: object = getattr(own, "prompt", None)
         if isinstance(prompt, str):
             yield node, prompt
-            if "quote" in (getattr(own, "style", None), getattr(own, "again", None)):
+            if {"quote", "auto"} & {getattr(own, "style", None), getattr(own, "again", None)}:
                 yield node, f"{prompt}-quote"
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from sluicegate.errors import ModelError, Place, WeightsMismatchError
 from sluicegate.files import read_bounded, unchanged_sha256
+from sluicegate.learning.artifact import CARD, cards_in
 from sluicegate.nodes.tools.tool import Tool
 from sluicegate.observe.prompts import Fetch, Reference
 from sluicegate.policies.cedar.sources import PolicyFile
 
 __all__ = ["Input", "Resolved", "ResolvedArtifact", "ResolvedModelFile", "ResolvedPrompt"]
 
-_CARD = "card.json"
 _MOST_OF_A_CARD = 50_000_000
 """Bytes."""
 
@@ -50,19 +50,24 @@ class ResolvedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedArtifact:
-    """A fitted router or confidence: its card holds the hashes of its other files."""
+    """A fitted router, or the confidences fitted to several models: a card holds the hashes of its other files."""
 
     folder: Path
     hash: str | None
-    """SHA-256 of the card; None when nothing was fitted yet."""
+    """SHA-256 of the card, or of the cards of all artifacts in the folder; None when nothing was fitted yet."""
 
     @classmethod
     def read(cls, folder: Path, *, within: Iterable[Path] = ()) -> "ResolvedArtifact":
         """Raises `OSError` as `read_bounded` does, but for a card that is not there."""
+        cards = cards_in(folder) or [folder / CARD]
         try:
-            return cls(folder, _sha256(read_bounded(folder / _CARD, _MOST_OF_A_CARD, within=within)))
+            hashes = [_sha256(read_bounded(card, _MOST_OF_A_CARD, within=within)) for card in cards]
         except (FileNotFoundError, NotADirectoryError):
             return cls(folder, None)
+        if cards == [folder / CARD]:
+            return cls(folder, hashes[0])
+        named = [[card.parent.name, each] for card, each in zip(cards, hashes, strict=True)]
+        return cls(folder, _sha256(json.dumps(named).encode()))
 
     def verify(self, folder: Path) -> None:
         """Raises `ModelError` SG311 when `folder` holds another artifact than the one that was loaded."""

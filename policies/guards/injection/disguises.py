@@ -45,6 +45,8 @@ class Reading:
     squeezed: bool = False
     hidden: bool = False
     """The text had to be decoded for this reading."""
+    words: bool = True
+    """Whether it has words to learn from: not where letters are spaced out, run together or written as codes."""
 
 
 def squeeze(text: str) -> str:
@@ -64,9 +66,11 @@ def readings(text: str) -> list[Reading]:
     result: list[Reading] = []
     for raw, hidden in found[:_MOST]:
         plain = folded(raw)
-        result.append(Reading(plain, hidden=hidden))
-        if _looks_squeezed(plain):
-            result.append(Reading(squeeze(plain), squeezed=True, hidden=True))
+        squeezed = _looks_squeezed(plain)
+        coded = len(found) > 1 and sum(map(str.isalpha, plain)) < 0.5 * len(plain)
+        result.append(Reading(plain, hidden=hidden, words=not (squeezed or coded)))
+        if squeezed:
+            result.append(Reading(squeeze(plain), squeezed=True, hidden=True, words=False))
     return result
 
 

@@ -175,6 +175,7 @@ def _workflow_lines(config: str) -> Iterator[Line]:
     yield from _role_lines(workflow)
     yield from _index_lines(workflow, config)
     yield from _router_lines(workflow, config)
+    yield from _answer_lines(workflow, config)
 
 
 def _role_lines(workflow: "Workflow") -> Iterator[Line]:
@@ -235,6 +236,22 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
         yield Line("router", "missing", error.message, f"Run `sluicegate router fit {config}`")
         return
     yield Line("router", "ok", f"{artifact}, hash {str(card.get('hash', ''))[:12]}")
+
+
+def _answer_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
+    """Whose answers have a fitted confidence; those of the others never reach the threshold."""
+    from sluicegate.graphs.config.inputs.artifacts import answers_fitted
+
+    named = workflow.config.router.answers
+    if named is None:
+        return
+    nodes = answers_fitted(workflow.config, workflow.settings, workflow.resolved.artifact(named))
+    for (model, style), fitted in {origin: ok for fits in nodes.values() for origin, ok in fits.items()}.items():
+        detail = f"{model} in style {style!r}: " + (
+            "fitted" if fitted else "SG310 no fit, its answers stay below the threshold"
+        )
+        hint = f"Run `sluicegate router fit {config} --task answer --model {model} --style {style}`"
+        yield Line("answer confidence", "ok" if fitted else "warn", detail, hint)
 
 
 def _langfuse() -> Line:

@@ -14,17 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from sluicegate.errors import ModelError, RunError
 
-__all__ = ["CARD", "FIT", "FORMAT", "WEIGHTS", "check_place", "edited", "read_card", "write_folder"]
+__all__ = ["CARD", "FIT", "FORMAT", "WEIGHTS", "cards_in", "check_place", "edited", "read_card", "write_folder"]
 
 CARD = "card.json"
 WEIGHTS = "weights.npz"
 FORMAT = 1
 FIT = "sluicegate router fit"
 REFIT = f"Fit it again: {FIT}"
+
+
+def cards_in(folder: Path) -> list[Path]:
+    """The card of the artifact that a folder is, or those of the artifacts that lie in it."""
+    own = folder / CARD
+    return [own] if own.exists() else sorted(folder.glob(f"*/{CARD}"))
 
 
 def check_place(folder: Path) -> None:
@@ -109,6 +113,8 @@ REPORTS = frozenset({"report.html", "report.json"})
 
 def _write_npz(path: Path, arrays: Mapping[str, Any]) -> None:
     """As `numpy.savez`, with fixed times: the same numbers give the same bytes."""
+    import numpy as np  # not to be imported where only cards are looked at
+
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:

@@ -60,15 +60,13 @@ class AnswerConfidence:
     """That the sources say what was asked, whether or not this answer found it; `confidence` where none is fitted."""
     features: Mapping[str, float]
     """The features behind them, by name."""
+    threshold: float
+    """Minimum confidence at which this answer may be sent, fitted to answers of its model and style with a stated error
+    bound; above every confidence where none was."""
 
 
 class Confidence(Protocol):
-    """The confidence in answers, and the threshold from which one may be sent."""
-
-    @property
-    def threshold(self) -> float:
-        """Fitted to a stated error bound; above every confidence where none was."""
-        ...
+    """The confidence in answers, each with the threshold from which it may be sent."""
 
     @property
     def like(self) -> str:

@@ -227,9 +227,9 @@ async def test_baselines_force_the_branch_and_the_model(
 @pytest.mark.parametrize(("variant", "threshold"), [("workflow", 0.6), ("all-slm", 0.0), ("all-llm", NEVER)])
 def test_baselines_force_the_threshold_of_answers_too(variant: Any, threshold: float) -> None:
     made = changed(services(confidence=FakeConfidence(0.7, threshold=0.6)), variant)
-    assert made.confidence.threshold == threshold
     asked = AnswerFeatures(Completion("Yes.", "m", "m", 1, 1, "stop", 1.0, 0.0), "Yes.", "How?", ["Yes."])
-    assert made.confidence(asked).confidence == 0.7
+    judged = made.confidence(asked)
+    assert (judged.confidence, judged.threshold) == (0.7, threshold)
 
 
 async def test_all_slm_asks_no_large_model_where_checks_fail(own_home: Path) -> None:

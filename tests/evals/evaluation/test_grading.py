@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from sluicegate.cli.router.grade import grade as grade_files
+from sluicegate.errors import ConfigError
 from sluicegate.evals.evaluation import grading
 from sluicegate.evals.evaluation.cases import Case
-from sluicegate.evals.evaluation.grading import GradedAnswer, drafted, grade, right
+from sluicegate.evals.evaluation.grading import GradedAnswer, answering, drafted, grade, right
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.routing.answers.fit import read_graded
 from tests.support import ROOT
@@ -89,6 +90,21 @@ async def test_graded_answers_are_what_a_fit_reads(
         (False, False, CASE.text, "fake:slm"),
     ]
     assert read[0].features["overlap"] == found[0].features["overlap"]
+
+
+def test_another_model_or_style_answers_in_place_of_the_workflows_own() -> None:
+    desk = load(ROOT / "configs" / "helpdesk" / "workflow.yaml")
+    other = answering(desk, "embedded:other", "write")
+    assert (other.config.models["slm"].use, other.config.models["slm"].otherwise) == ("embedded:other", ())
+    assert other.config.models["llm"] == desk.config.models["llm"]
+    styles = {name: getattr(own, "style", None) for name, own in other.settings.items()}
+    assert (styles["answer"], styles["digest"]) == ("write", "quote")
+    assert answering(desk, None, None).settings == desk.settings
+
+
+def test_a_style_without_its_prompt_is_refused(workflow: Workflow) -> None:
+    with pytest.raises(ConfigError, match="SG114 style 'quote' needs the prompt 'answer-quote'"):
+        answering(workflow, None, "quote")
 
 
 def test_rows_that_cannot_be_graded_are_counted(

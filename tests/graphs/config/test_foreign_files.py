@@ -101,7 +101,7 @@ def test_lines_are_counted_as_editors_show_them(folder: Path, end: str) -> None:
     assert "kind: cache-lookpu" in next(one for one in shown(folder / "workflow.yaml").splitlines() if "│" in one)
 
 
-@pytest.mark.parametrize("key", ["artifact", "answers"])
+@pytest.mark.parametrize("key", ["artifact", "answers", "model"])
 def test_an_artifact_is_one_of_the_workflows_own(folder: Path, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     foreign = folder.parents[1] / "foreign"
     foreign.mkdir()
@@ -109,7 +109,10 @@ def test_an_artifact_is_one_of_the_workflows_own(folder: Path, key: str, monkeyp
     (folder / "linked" / "card.json").symlink_to(foreign / "card.json")
     for name in ("../../foreign", "linked"):
         strategy = "head" if key == "artifact" else "slm"
-        (folder / "over.yaml").write_text(f"extends: workflow.yaml\nrouter: {{strategy: {strategy}, {key}: {name}}}\n")
+        named = f"router: {{strategy: {strategy}, {key}: {name}}}"
+        if key == "model":
+            named = f"guards: {{injection: {{model: {name}}}}}"
+        (folder / "over.yaml").write_text(f"extends: workflow.yaml\n{named}\n")
         for card in (None, SECRET):
             if card:
                 (foreign / "card.json").write_text(card)

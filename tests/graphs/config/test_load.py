@@ -1,5 +1,6 @@
 """Loading: what a workflow holds, what changes its digest, how a variant is laid over its base."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sluicegate.graphs.config.load import inspect, load
 from tests.support import ROOT
 
 FOLDER = Path(__file__).parent / "workflow"
+SMALL = "embedded:smollm2-135m"
 
 
 @pytest.fixture
@@ -84,6 +86,32 @@ def test_a_fitted_confidence_in_answers_changes_the_digest(folder: Path) -> None
     assert len({workflow.digest, fitted, load(folder / "workflow.yaml").digest}) == 3
 
 
+@pytest.mark.parametrize(
+    ("model", "style", "warned"),
+    [
+        ("embedded:smollm2-135m", "write", False),
+        ("embedded:smollm2-135m", "quote", True),
+        ("ollama:other", "write", True),
+    ],
+)
+def test_a_node_whose_answers_nothing_was_fitted_to_is_warned_of(
+    folder: Path, model: str, style: str, warned: bool
+) -> None:
+    file = folder / "workflow.yaml"
+    _edit(file, "router: {", "router: {answers: routers/answers, ")
+    _edit(file, "answer.confidence < 0.5", "answer.confidence < answer.threshold")
+    card = folder / "routers" / "answers" / "one" / "card.json"
+    card.parent.mkdir(parents=True)
+    card.write_text(json.dumps({"models": [model], "style": style}))
+    found = [
+        problem for problem in load(file).warnings if problem.code == "SG310" and "no confidence" in problem.message
+    ]
+    assert bool(found) == warned
+    if found:
+        assert "--task answer" in (found[0].hint or "")
+        assert "all of them stay below answer.threshold" in found[0].message
+
+
 @pytest.mark.parametrize("condition", ["answer.confidence < answer.threshold", "answer.answerability < 0.5"])
 def test_what_a_condition_reads_of_answers_and_nothing_fits_is_an_error_at_its_place(
     folder: Path, condition: str
@@ -124,6 +152,18 @@ def test_a_missing_router_artifact_is_a_warning_and_its_card_is_in_the_digest(fo
     fitted = load(folder / "workflow.yaml")
     assert fitted.warnings == ()
     assert fitted.digest != unfitted.digest
+
+
+def test_an_injection_model_must_be_fitted_and_its_card_is_in_the_digest(folder: Path) -> None:
+    before = load(folder / "workflow.yaml").digest
+    _edit(folder / "workflow.yaml", "router: {", "guards: {injection: {model: guards/own}}\nrouter: {")
+    assert _codes(folder / "workflow.yaml") == ["SG310"]
+    (folder / "guards" / "own").mkdir(parents=True)
+    digests = {before}
+    for card in ("{}", '{"bias": 1}'):
+        (folder / "guards" / "own" / "card.json").write_text(card)
+        digests.add(load(folder / "workflow.yaml").digest)
+    assert len(digests) == 3
 
 
 def test_a_variant_takes_the_rest_from_its_base() -> None:

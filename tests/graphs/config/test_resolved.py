@@ -192,9 +192,9 @@ def fit(folder: Path, bias: float) -> None:
     write_folder(folder, card, {"nothing": np.zeros(1)})
 
 
-@pytest.mark.parametrize("fitted", [True, False])
-def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted: bool) -> None:
-    file, artifact = folder / "workflow.yaml", folder / "routers" / "answers"
+@pytest.mark.parametrize(("fitted", "place"), [(True, ""), (False, ""), (True, "one"), (False, "one")])
+def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted: bool, place: str) -> None:
+    file, artifact = folder / "workflow.yaml", folder / "routers" / "answers" / place
     file.write_text(file.read_text().replace("router: {", "router: {answers: routers/answers, "))
     if fitted:
         fit(artifact, 0.0)
@@ -204,6 +204,8 @@ def test_an_artifact_that_changed_after_loading_is_refused(folder: Path, fitted:
         open_workflow(workflow, dry=True)
     changed = load(file)
     assert changed.digest != workflow.digest
+    keep(changed)
+    assert load(kept(changed.digest)).digest == changed.digest
     assert open_workflow(changed, dry=True).workflow.digest == changed.digest
 
 

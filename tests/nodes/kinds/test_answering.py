@@ -12,7 +12,7 @@ from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARI
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK, OutputCheck
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist
-from sluicegate.services import Completion, EmbeddingRequest, Embeddings, GuardReport, ModelRequest, Refusal
+from sluicegate.services import Completion, EmbeddingRequest, Embeddings, GuardReport, ModelRequest, ProbeTask, Refusal
 from tests.support.answering import TEXTS, document, state
 from tests.support.fakes import FakeConfidence, FakeGuards, FakeLedger, FakeModels, FakeRetriever, services
 
@@ -60,6 +60,19 @@ async def test_confidence_in_a_quotation_rests_on_its_nearest_sentence_and_its_l
     assert evidence.similarity == found.candidates[0].score
     assert evidence.margin == found.margin
     assert evidence.retrieval == [0.9, 0.9]
+
+
+class Unprobed(Similar):
+    async def admitted(self, role: str, task: ProbeTask) -> bool:
+        assert (role, task) == ("slm", "answer")
+        return False
+
+
+@pytest.mark.parametrize(("models", "prompt"), [(Similar, "answer@"), (Unprobed, "answer-quote@")])
+async def test_the_probe_of_its_model_decides_whether_a_node_writes_or_quotes(models: Any, prompt: str) -> None:
+    given = services(retriever=FakeRetriever(TEXTS), models=models(parsed={"sentences": [1]}))
+    node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="auto"))
+    assert (await governed(node, state(given), given))["answer"]["prompt"].startswith(prompt)
 
 
 async def test_words_of_a_models_own_have_no_similarity() -> None:

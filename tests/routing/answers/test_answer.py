@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,16 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import ModelError
+from sluicegate.learning.artifact import write_folder
 from sluicegate.learning.threshold import NEVER
-from sluicegate.routing.answers.answer import FEATURES, UNFITTED, features_of, load_answers
-from sluicegate.routing.answers.fit import AnswerTarget, Graded, fit_answers, read_graded
+from sluicegate.routing.answers.answer import FEATURES, UNFITTED, features_of, folder_of, load_answers, load_fit
+from sluicegate.routing.answers.fit import AnswerTarget, Graded, by_origin, fit_answers, read_graded
 from sluicegate.routing.answers.report import report_answers
 from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
 from tests.support.made_rows import SOURCE, graded
 
 LOOSE = AnswerTarget(error=0.3, confidence=0.95)
+UNPROVED = AnswerTarget(error=0.3, confidence=0.95, needed=False)
 
 
 def evidence(text: str, logprob: float | None = -0.1, finish: Any = "stop", **more: Any) -> AnswerFeatures:
@@ -26,8 +29,7 @@ def evidence(text: str, logprob: float | None = -0.1, finish: Any = "stop", **mo
 
 def test_without_a_fit_answers_are_ordered_and_none_is_sure_enough() -> None:
     sure = load_answers(None)
-    assert not sure.fitted
-    assert sure.threshold == NEVER
+    assert sure(evidence("Hold the power button for ten seconds [1].")).threshold == NEVER
     good = sure(evidence("Hold the power button for ten seconds [1].")).confidence
     assert good > 0.8
     assert sure(evidence("Call the moon and order seventeen elephants.")).confidence < 0.4
@@ -62,13 +64,12 @@ def test_a_fit_is_calibrated_and_proves_its_threshold_on_answers_held_apart(tmp_
     assert card["threshold"]["bound"] <= 0.3
     # half of the answers are grounded, and only those are right often enough
     assert 0.4 < card["metrics"]["coverage"] < 0.8
+    assert load_fit(tmp_path / "answers").hash == card["hash"]
     fitted = load_answers(tmp_path / "answers")
-    assert fitted.fitted
-    assert (fitted.hash, fitted.threshold) == (card["hash"], card["threshold"]["value"])
     good, bad = evidence("Hold the power button.", -0.5), evidence("Invent something entirely different instead.", -0.5)
     assert fitted(good).confidence == pytest.approx(0.9, abs=0.06)
     assert fitted(bad).confidence == pytest.approx(0.1, abs=0.06)
-    assert fitted(good).confidence >= fitted.threshold
+    assert fitted(good).confidence >= fitted(good).threshold == card["threshold"]["value"]
 
 
 @pytest.mark.slow
@@ -99,7 +100,7 @@ def test_a_target_that_the_answers_cannot_support_is_refused_with_what_is_missin
         rows, target=AnswerTarget(0.02, 0.95, needed=False), digests={}, out=tmp_path / "answers"
     )  # fmt: skip
     assert not card["threshold"]["proved"]
-    assert load_answers(tmp_path / "answers").threshold == NEVER
+    assert load_fit(tmp_path / "answers").threshold == NEVER
 
 
 @pytest.mark.slow
@@ -128,14 +129,58 @@ def test_an_edited_fit_is_refused(tmp_path: Path) -> None:
         load_answers(tmp_path / "answers")
 
 
-def test_answers_of_another_model_are_said_to_be_unproved(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=tmp_path / "answers")
-    sure = load_answers(tmp_path / "answers")
-    sure(evidence("Hold the power button."))
+def of(model: str, given: AnswerFeatures) -> AnswerFeatures:
+    return replace(given, completion=replace(given.completion, model=model))
+
+
+def test_each_model_and_style_has_its_own_fit_and_none_is_borrowed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A second model whose grounded answers are the wrong ones, and the first one's quotations."""
+    out = tmp_path / "answers"
+    wrong = [{**row, "model": "other:9b", "right": not row["right"]} for row in graded(200, 0)]
+    for rows in (graded(200, 0), wrong):
+        own = read_graded(rows)
+        fit_answers(own, target=UNPROVED, digests={}, out=out / folder_of(own[0].origin))
+    sure, grounded = load_answers(out), evidence("Hold the power button.", -0.5)
+    assert sure(of("m", grounded)).confidence > 0.8 > 0.2 > sure(of("other:9b", grounded)).confidence
+    assert sure(of("m", grounded)).threshold == load_fit(out / "m+write").threshold < 1
     assert caplog.messages == []
-    other = evidence("Hold the power button.")
-    sure(AnswerFeatures(Completion("x", "other:9b", "m", 1, 1, "stop", 1.0, 0.0), other.text, "", [SOURCE]))
-    assert "confidence was fitted to answers of m; other:9b answers, so its threshold does not hold" in caplog.text
+    for stranger in (of("third:1b", grounded), of("m", replace(grounded, similarity=0.9))):
+        assert sure(stranger).threshold == NEVER
+        assert sure(stranger) == UNFITTED(stranger)
+    assert [message.partition(" style ")[0] for message in caplog.messages] == [
+        "SG310 no confidence was fitted to answers of third:1b in",
+        "SG310 no confidence was fitted to answers of m in",
+    ]
+    assert "sluicegate router fit WORKFLOW --task answer" in caplog.text
+
+
+def test_an_artifact_of_an_earlier_release_serves_its_models_in_both_styles(tmp_path: Path) -> None:
+    out = tmp_path / "answers"
+    card = fit_answers(read_graded(graded(200, 0)), target=LOOSE, digests={}, out=out)
+    with np.load(out / "weights.npz") as stored:
+        arrays = dict(stored)
+    old = {key: value for key, value in card.items() if key not in ("style", "hash")}
+    write_folder(out, {**old, "models": ["m", "n"]}, arrays)
+    sure, grounded = load_answers(out), evidence("Hold the power button.", -0.5)
+    for given in (grounded, of("n", grounded), of("n", replace(grounded, similarity=0.9))):
+        assert sure(given).threshold == card["threshold"]["value"]
+    assert sure(of("other:9b", grounded)).threshold == NEVER
+
+
+def test_fits_that_compare_questions_by_different_embedders_are_refused(tmp_path: Path) -> None:
+    for model, print_ in (("m", "2:1,0"), ("n", "2:0,1")):
+        rows = [replace(row, model=model) for row in asked(200, 0)]
+        embedder = {**EMBEDDER, "fingerprint": print_}
+        fit_answers(rows, target=UNPROVED, digests={}, out=tmp_path / "answers" / model, embedder=embedder)
+    with pytest.raises(ModelError, match="SG312 the fits of confidence in answers use different embedders"):
+        load_answers(tmp_path / "answers")
+
+
+def test_rows_that_do_not_name_their_model_are_refused() -> None:
+    with pytest.raises(ModelError, match="SG313 2 of 2 graded answers do not say which model answered"):
+        by_origin(read_graded([{**row, "model": ""} for row in graded(2, 0)]))
 
 
 @pytest.mark.slow
@@ -144,18 +189,27 @@ def test_files_of_graded_answers_fit_and_are_reported(tmp_path: Path) -> None:
     for number in range(3):
         paths.append(str(tmp_path / f"{number}.jsonl"))
         Path(paths[-1]).write_text("".join(json.dumps(row) + "\n" for row in graded(200, number)))
-    out = str(tmp_path / "answers")
-    given = ["router", "fit", paths[0], "--calibration", paths[1], "--task", "answer", "--error", "0.3", "--out", out]
-    found = json.loads(CliRunner().invoke(app, [*given, "--json"], catch_exceptions=False).stdout)
-    assert found["accepted_error_bound"] <= 0.3
+    other = "".join(json.dumps({**row, "model": "other:9b"}) + "\n" for row in graded(120, 3))
+    few = json.dumps({**graded(1, 4)[0], "model": "few:1b"}) + "\n"
+    Path(paths[0]).write_text(Path(paths[0]).read_text() + other + few)
+    Path(paths[1]).write_text(Path(paths[1]).read_text() + other)
+    out = tmp_path / "answers"
+    given = ["router", "fit", paths[0], "--calibration", paths[1], "--task", "answer", "--error", "0.3"]
+    ran = CliRunner().invoke(app, [*given, "--out", str(out), "--json"], catch_exceptions=False)
+    found = {(each["model"], each["style"]): each for each in json.loads(ran.stdout)}
+    assert set(found) == {("m", "write"), ("other:9b", "write")}
+    assert "few:1b write: no fit, as only 1 answers of it were graded" in ran.stderr
+    assert found["m", "write"]["accepted_error_bound"] <= 0.3
     page = tmp_path / "report.html"
-    given = ["router", "report", out, "--data", paths[2], "--html", str(page), "--json"]
+    given = ["router", "report", str(out / "m+write"), "--data", paths[2], "--html", str(page), "--json"]
     report = json.loads(CliRunner().invoke(app, given, catch_exceptions=False).stdout)
-    assert report["rows"] == 200
+    assert (report["rows"], report["left_out"]) == (200, 0)
     assert report["accepted_accuracy"] > 0.7
     assert report["ece"] < 0.1
     assert {"coverage", "threshold", "auroc", "accepted_error_bound"} <= report.keys()
     assert "<svg" in page.read_text()
+    strange = CliRunner().invoke(app, ["router", "report", str(out / "other%3A9b+write"), "--data", paths[2], "--json"])
+    assert "SG313 none of the 200 answers is of other:9b in style 'write'" in str(strange.exception)
 
 
 EMBEDDER = {"model": "fake:embedder", "fingerprint": "2:1,0"}
@@ -171,7 +225,7 @@ def asked(count: int, seed: int, *, told: bool = True) -> list[Graded]:
         known = bool(random.uniform() < (0.95, 0.05)[kind])
         right = known and bool(random.uniform() < 0.9)
         angle = kind * np.pi / 2 + random.normal(0, 0.2)
-        features = {**dict.fromkeys(FEATURES, 0.0), "similarity": float(random.uniform())}
+        features = {**dict.fromkeys(FEATURES, 0.0), "quoted": 1.0, "similarity": float(random.uniform())}
         vector = (float(np.cos(angle)), float(np.sin(angle)))
         rows.append(Graded(features, right, "m", known=known if told else None, vector=vector))
     return rows
@@ -194,7 +248,7 @@ def test_questions_like_this_one_tell_what_the_answer_does_not(tmp_path: Path) -
     assert [one.answerability for one in said] == pytest.approx([0.95, 0.05], abs=0.05)
     assert [one.confidence for one in said] == pytest.approx([0.855, 0.045], abs=0.05)
     assert said[0].features["alike_known"] > 0.8 > 0.2 > said[1].features["alike_known"]
-    report = report_answers(fitted, apart)
+    report = report_answers(load_fit(tmp_path / "answers"), apart)
     assert report["auroc"] == pytest.approx(card["metrics"]["auroc"], abs=0.01)  # vectors are kept in half precision
     assert report["answerability"]["auroc"] == pytest.approx(card["answerability"]["auroc"], abs=0.01)
 
@@ -205,7 +259,7 @@ def test_without_rows_that_tell_whether_a_document_has_it_answerability_is_the_c
     assert card["answerability"] is None
     said = load_answers(tmp_path / "answers")(evidence("Hold it.", vector=(1.0, 0.0)))
     assert said.answerability == said.confidence
-    assert report_answers(load_answers(tmp_path / "answers"), asked(20, 2))["answerability"] is None
+    assert report_answers(load_fit(tmp_path / "answers"), asked(20, 2))["answerability"] is None
 
 
 @pytest.mark.slow
@@ -221,12 +275,13 @@ def test_files_with_questions_are_compared_by_the_embedder(tmp_path: Path) -> No
     given = ["router", "fit", str(tmp_path / "train.jsonl"), "--calibration", str(tmp_path / "apart.jsonl")]
     ran = CliRunner().invoke(app, [*given, "--task", "answer", "--error", "0.3", "--out", out], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
-    assert load_answers(Path(out)).alike is not None
-    report = CliRunner().invoke(app, ["router", "report", out, "--data", str(tmp_path / "apart.jsonl"), "--json"])
+    assert load_fit(Path(out) / "m+write").alike is not None
+    reported = ["router", "report", f"{out}/m+write"]
+    report = CliRunner().invoke(app, [*reported, "--data", str(tmp_path / "apart.jsonl"), "--json"])
     assert json.loads(report.stdout)["auroc"] == 1.0
-    refused = CliRunner().invoke(app, ["router", "report", out, "--data", str(tmp_path / "bare.jsonl")])
+    refused = CliRunner().invoke(app, [*reported, "--data", str(tmp_path / "bare.jsonl")])
     assert refused.exit_code != 0
     assert "20 of 20 rows have no question" in str(refused.exception or refused.output)
     none = [*given, "--task", "answer", "--error", "0.3", "--embedder", "none", "--out", str(tmp_path / "plain")]
     CliRunner().invoke(app, [*none, "--without-threshold"], catch_exceptions=False)
-    assert load_answers(tmp_path / "plain").alike is None
+    assert load_fit(tmp_path / "plain" / "m+write").alike is None

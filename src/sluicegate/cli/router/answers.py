@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sluicegate.cli._support.console import emit, notes, progress
-from sluicegate.cli.router.embedders import ROLE, embed_like, embedding, models_of, only
+from sluicegate.cli.router.embedders import ROLE, embed_like, embedding, fetched, models_of, only
 from sluicegate.cli.router.grade import graded_answers
 from sluicegate.cli.router.tables import pairs
 from sluicegate.errors import ConfigError, InsufficientDataError, Problem
@@ -18,15 +18,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from sluicegate.evals.evaluation.grading import GradedAnswer
+    from sluicegate.routing.answers.answer import Style
     from sluicegate.routing.answers.fit import AnswerTarget, Graded
     from sluicegate.routing.intent.fit import Embed
 
 __all__ = ["fit_answer_files", "fit_workflow_answers", "read_for"]
 
 
-def fit_workflow_answers(path: Path, out: Path | None, *, needed: bool, as_json: bool) -> None:
-    """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `calibration`."""
+def fit_workflow_answers(
+    path: Path,
+    out: Path | None,
+    *,
+    models: Sequence[str] = (),
+    styles: "Sequence[Style]" = (),
+    needed: bool,
+    as_json: bool,
+) -> None:
+    """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `calibration`.
+
+    With `models`, each answers them in place of the workflow's small model; with `styles`, in each of these.
+    """
+    from sluicegate.evals.evaluation.grading import answering
     from sluicegate.graphs.config.load import load
+    from sluicegate.models.embedded.weights import WEIGHTS
     from sluicegate.routing.answers.fit import AnswerTarget
 
     workflow = load(path)
@@ -40,9 +54,15 @@ def fit_workflow_answers(path: Path, out: Path | None, *, needed: bool, as_json:
         raise ConfigError([Problem("SG106", f"{path} needs `examples: {{train: …, calibration: …}}` with facts")])
     train, apart = workflow.find(files.train), workflow.find(files.calibration)
     target = AnswerTarget(router.answer_target.error, router.answer_target.confidence, needed)
-    rows = [_as_graded(graded_answers(workflow, [part], labelled=part == train)) for part in (train, apart)]
+    variants = [answering(workflow, model, style) for model in models or [None] for style in styles or [None]]
+    for name in (model.removeprefix("embedded:") for model in models):
+        fetched(name) if name in WEIGHTS else None
+    fitted, proved = (
+        [each for one in variants for each in _as_graded(graded_answers(one, [part], labelled=part == train))]
+        for part in (train, apart)
+    )
     embed, embedder = embedding(models_of(workflow), ROLE)
-    (fitted, proved) = (_with_vectors(part, embed) for part in rows)
+    fitted, proved = (_with_vectors(part, embed) for part in (fitted, proved))
     _fit(fitted, proved, target, [train, apart], folder, embedder, as_json=as_json)
 
 
@@ -114,25 +134,43 @@ def _fit(
     *,
     as_json: bool,
 ) -> None:
-    from sluicegate.routing.answers.fit import fit_answers
+    """One artifact for each model and style, in a folder of its own under `out`."""
+    from sluicegate.learning.artifact import CARD, WEIGHTS
+    from sluicegate.routing.answers.answer import folder_of
+    from sluicegate.routing.answers.fit import LEAST, by_origin, fit_answers
 
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    card = fit_answers(train, apart, target=target, digests=digests, out=out, embedder=embedder)
-    result: dict[str, Any] = {
-        "artifact": str(out),
-        "hash": card["hash"],
-        **card["rows"],
-        **card["metrics"],
-        "threshold": card["threshold"]["value"],
-        "accepted_error_bound": card["threshold"]["bound"],
-        "answerability_auroc": (card["answerability"] or {}).get("auroc"),
-    }
-    if not card["threshold"]["proved"]:
-        notes().print("no threshold could be proved: nothing is accepted", style="yellow")
+    groups, held = by_origin(train), by_origin(apart or ())
+    fittable = {origin: rows for origin, rows in groups.items() if len(rows) >= LEAST}
+    results: list[dict[str, Any]] = []
+    for (model, style), rows in sorted((fittable or groups or {("", "write"): []}).items()):
+        folder, proof = out / folder_of((model, style)), None if apart is None else held.get((model, style), [])
+        card = fit_answers(rows, proof, target=target, digests=digests, out=folder, embedder=embedder)
+        results.append(
+            {
+                "artifact": str(folder),
+                "model": model,
+                "style": style,
+                "hash": card["hash"],
+                **card["rows"],
+                **card["metrics"],
+                "threshold": card["threshold"]["value"],
+                "accepted_error_bound": card["threshold"]["bound"],
+                "answerability_auroc": (card["answerability"] or {}).get("auroc"),
+            }
+        )
+        if not card["threshold"]["proved"]:
+            notes().print(f"{model} {style}: no threshold could be proved: nothing is accepted", style="yellow")
+    for model, style in groups.keys() - fittable.keys():
+        few = len(groups[model, style])
+        notes().print(f"{model} {style}: no fit, as only {few} answers of it were graded; at least {LEAST} are needed")
+    for name in (CARD, WEIGHTS):  # of an artifact for all models, as earlier releases fitted them
+        (out / name).unlink(missing_ok=True)
     if as_json:
-        emit(result)
-    else:
-        pairs(str(out), result)
+        emit(results)
+        return
+    for result in results:
+        pairs(result["artifact"], result)
 
 
 def _as_graded(answers: "Sequence[GradedAnswer]") -> "list[Graded]":

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sluicegate.routing.intent.fit import Embed
     from sluicegate.routing.intent.router import EmbedNow
 
-__all__ = ["EMBEDDER", "LAYERED", "ROLE", "embed_like", "embedding", "models_of", "only"]
+__all__ = ["EMBEDDER", "LAYERED", "ROLE", "embed_like", "embedding", "fetched", "models_of", "only"]
 
 EMBEDDER = "embedded:all-minilm-l6-v2"
 LAYERED = f"{EMBEDDER}+layers"
@@ -34,16 +34,23 @@ def only(embedder: str) -> "ModelSet":
     """The one model that embeds, as `ROLE`, fetched first when it is embedded and absent."""
     from sluicegate.models.chain import ModelSet
     from sluicegate.models.config import ModelConfig
-    from sluicegate.models.embedded.weights import LAYERS, WEIGHTS, ensure
+    from sluicegate.models.embedded.weights import LAYERS, WEIGHTS
 
     provider, _, name = embedder.partition(":")
     if not name:
         raise ModelError("SG308", f"{embedder!r} is not a model", hint="Write provider:model, or none")
     if provider == "embedded" and (name := name.removesuffix(LAYERS)) in WEIGHTS:
-        with progress() as bar:
-            line = bar.add_task(f"fetching {name}", total=None)
-            ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
+        fetched(name)
     return ModelSet({ROLE: ModelConfig(use=embedder, timeout_s=600)})
+
+
+def fetched(name: str) -> None:
+    """Fetches the weights of an embedded model where they are absent."""
+    from sluicegate.models.embedded.weights import ensure
+
+    with progress() as bar:
+        line = bar.add_task(f"fetching {name}", total=None)
+        ensure(name, lambda done, total: bar.update(line, completed=done, total=total))
 
 
 def embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":

@@ -55,6 +55,16 @@ def fit(
         bool,
         typer.Option("--without-threshold", help="If no threshold can be proved, write a router that accepts nothing."),
     ] = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="With --task answer and a workflow: provider:model to answer in place of its own (repeatable)."
+        ),
+    ] = None,
+    style: Annotated[
+        list[str] | None,
+        typer.Option(help="With --task answer and a workflow: write or quote, in place of its own style (repeatable)."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fit a router on labelled rows and write its artifact."""
@@ -66,10 +76,17 @@ def fit(
         raise typer.BadParameter(f"must be auto, {', '.join(CALIBRATIONS)}", param_hint="--method")
     if per not in (None, "all", "intent"):
         raise typer.BadParameter("must be all or intent", param_hint="--per")
+    if style and not set(style) <= {"write", "quote"}:
+        raise typer.BadParameter("must be write or quote", param_hint="--style")
     kind: Any = method
     if source[0].suffix in (".yaml", ".yml") and task == "answer":
-        fit_workflow_answers(source[0], out, needed=not without_threshold, as_json=as_json)
+        styles: list[Any] = style or []
+        fit_workflow_answers(
+            source[0], out, models=model or (), styles=styles, needed=not without_threshold, as_json=as_json
+        )
         return
+    if model or style:
+        raise typer.BadParameter("need --task answer and a workflow", param_hint="--model, --style")
     if source[0].suffix in (".yaml", ".yml"):
         defined_by_workflow = {
             "more than one source": len(source) > 1,

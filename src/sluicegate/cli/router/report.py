@@ -29,10 +29,10 @@ def report(
 
     kind = read_card(artifact)["task"]
     if kind == "answer":
-        from sluicegate.routing.answers.answer import load_answers
+        from sluicegate.routing.answers.answer import load_fit
         from sluicegate.routing.answers.report import report_answers
 
-        result = report_answers(load_answers(artifact), read_for(artifact, data))
+        result = report_answers(load_fit(artifact), read_for(artifact, data))
         svgs = [reliability_svg(result["reliability"], title="Reliability")] if html else []
     elif kind == "escalate":
         result = report_on(artifact, data)

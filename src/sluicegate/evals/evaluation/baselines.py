@@ -154,10 +154,10 @@ class ConfidenceWithThreshold:
     """`services.Confidence` with another threshold."""
 
     def __init__(self, confidence: Confidence, threshold: float) -> None:
-        self._confidence, self.threshold, self.like = confidence, threshold, confidence.like
+        self._confidence, self._threshold, self.like = confidence, threshold, confidence.like
 
     def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
-        return self._confidence(evidence)
+        return replace(self._confidence(evidence), threshold=self._threshold)
 
 
 def changed(services: Services, variant: Variant = "workflow") -> Services:

@@ -88,7 +88,8 @@ class CostBounds:
             fields = json.dumps(settings.fields) if settings.fields else self._arguments
             return self._call(settings.model, self._prompt(settings.prompt, text, fields=fields), cap, sent_back=True)
         sources = 0 if isinstance(settings, Summarize) and settings.of == "request" else self._sources
-        styles = {settings.style, settings.again} if isinstance(settings, LlmSynthesize) else {settings.style}
+        named: set[str] = {settings.style, settings.again} if isinstance(settings, LlmSynthesize) else {settings.style}
+        styles = {"write", "quote"} if "auto" in named else named
         sections = (settings.sections if isinstance(settings, LlmSynthesize) else []) or [""]
         return sum(
             max(

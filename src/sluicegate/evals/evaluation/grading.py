@@ -11,19 +11,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sluicegate.errors import ConfigError, Problem
 from sluicegate.evals.evaluation.baselines import changed, isolated
 from sluicegate.evals.evaluation.cases import Case
 from sluicegate.evals.evaluation.scoring import contains, facts_found
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.build import decide
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.nodes.kinds.answering import SlmAnswer
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.registry import kinds
-from sluicegate.routing.answers.answer import UNFITTED, features_of
+from sluicegate.routing.answers.answer import UNFITTED, Style, features_of
 from sluicegate.services import AnswerConfidence, AnswerFeatures, Services
 from sluicegate.state import State
 
-__all__ = ["GradedAnswer", "drafted", "grade", "right"]
+__all__ = ["GradedAnswer", "answering", "drafted", "grade", "right"]
 
 _KIND = "slm-answer"
 _ELSEWHERE = frozenset({"generates", "ends", "calls-tool", "asks-human"})
@@ -52,7 +54,6 @@ class GradedAnswer:
 class _Recording:
     """Implements `services.Confidence`; remembers the evidence."""
 
-    threshold = 0.0
     like = ""
 
     def __init__(self) -> None:
@@ -91,6 +92,26 @@ async def grade(
             found.append(GradedAnswer(case.text, answer["text"], verdict, _known(case), answer["model"], features))
         on_case()
     return found
+
+
+def answering(workflow: Workflow, model: str | None, style: Style | None) -> Workflow:
+    """The workflow with another small model to answer, and with its answers in another style; None leaves either.
+
+    Raises `ConfigError` SG114 where it has no prompt for that style.
+    """
+    nodes = {name: own for name, own in workflow.settings.items() if type(own) is SlmAnswer and own.model == "slm"}
+    config = workflow.config
+    if model is not None:
+        role = config.models["slm"].model_copy(update={"use": model, "otherwise": (), "minimum": {}})
+        config = config.model_copy(update={"models": {**config.models, "slm": role}})
+    if style is not None:
+        nodes = {name: own.model_copy(update={"style": style}) for name, own in nodes.items()}
+        for own in nodes.values():
+            prompt = own.prompt + ("-quote" if style == "quote" else "")
+            if prompt not in workflow.resolved.prompts:
+                hint = f"Add the file {prompt}.md to the prompts folder"
+                raise ConfigError([Problem("SG114", f"style {style!r} needs the prompt {prompt!r}", hint=hint)])
+    return replace(workflow, config=config, settings={**workflow.settings, **nodes})
 
 
 def right(workflow: Workflow, case: Case, state: State) -> bool | None:

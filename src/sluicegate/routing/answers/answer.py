@@ -1,30 +1,55 @@
 """Confidence in an answer, and answerability by the documents: two calibrated probabilities and a threshold.
 
 Logistic regressions on the features of an answer (`FEATURES`) and on what became of questions like this one (`alike`),
-fitted to graded answers (`answer_fit`), are the confidence and the answerability; the threshold from which an answer
-may go out is proved on graded answers held apart. Until one is fitted a confidence orders answers and is not
-calibrated, as `FittedConfidence.fitted` says: a quoted answer is as sure as its best sentence's score, a written one
-gets weights set by hand, so that grounded, fluent, finished answers score high. No threshold goes with it.
+fitted to graded answers (`fit`), are the confidence and the answerability; the threshold from which an answer may go
+out is proved on graded answers held apart. Each model has its own fit in each style: what makes a quotation right says
+little of a written answer, and what one model is sure of says little of another. Without one a confidence orders
+answers and is not calibrated: a quoted answer is as sure as its best sentence's score, a written one gets weights set
+by hand, so that grounded, fluent, finished answers score high. No threshold goes with it.
 """
 
-import functools
 import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import quote
 
 import numpy as np
 
 from sluicegate.errors import ModelError
-from sluicegate.learning.artifact import FIT, WEIGHTS, read_card
+from sluicegate.learning.artifact import FIT, WEIGHTS, cards_in, read_card
 from sluicegate.learning.threshold import NEVER
 from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
 from sluicegate.routing.intent.lexical import words_of
 from sluicegate.services import AnswerConfidence, AnswerFeatures
 
-__all__ = ["FEATURES", "UNFITTED", "Chance", "FittedConfidence", "features_of", "load_answers"]
+__all__ = [
+    "FEATURES",
+    "STYLES",
+    "UNFITTED",
+    "AnswerFit",
+    "Chance",
+    "FittedConfidence",
+    "Origin",
+    "Style",
+    "features_of",
+    "folder_of",
+    "load_answers",
+    "load_fit",
+    "style_of",
+    "unfitted",
+]
+
+log = logging.getLogger(__name__)
+
+Style = Literal["write", "quote"]
+STYLES: tuple[Style, ...] = get_args(Style)
+Origin = tuple[str, Style]
+"""The model that answered, as ``provider:model``, and how."""
+REFIT = "Fit it: sluicegate router fit WORKFLOW --task answer"
 
 FEATURES = (
     "mean_logprob", "least_logprob", "has_logprobs", "grounding", "length", "finished",
@@ -62,35 +87,22 @@ _BY_HAND = Chance(
 
 
 @dataclass(frozen=True, slots=True)
-class FittedConfidence:
-    """Implements `services.Confidence`."""
+class AnswerFit:
+    """What one artifact says of the answers of one model in one style."""
 
     right: Chance
     known: Chance | None = None
     """That a document says it; None where the graded answers did not tell."""
     alike: NeighbourFeatures | None = None
     like: str = ""
-    fitted: bool = False
     threshold: float = NEVER
-    """The proved one; without an artifact no confidence reaches it."""
+    """The proved one."""
     level: float = 0.95
     """Probability with which the threshold's error bound holds."""
     hash: str = ""
-    """Hash of the artifact; empty without one."""
-    models: frozenset[str] = frozenset()
-    """The model it was fitted to; nothing is proved for another model's answers."""
-
-    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
-        """As `services.Confidence`. An empty answer has no confidence; that a document says it may be likely still."""
-        features = features_of(evidence)
-        if not evidence.text.strip():
-            return AnswerConfidence(0.0, 0.0, features)
-        if self.models and evidence.completion.model not in self.models:
-            _warn(evidence.completion.model, ", ".join(sorted(self.models)))
-        if not self.fitted and evidence.similarity is not None:
-            sure = max(0.0, min(1.0, evidence.similarity))
-            return AnswerConfidence(sure, sure, features)
-        return self.of(features, evidence.vector)
+    """Hash of the artifact."""
+    origins: frozenset[Origin] = frozenset()
+    """The answers that it was fitted to."""
 
     def of(self, features: Mapping[str, float], vector: Sequence[float] = ()) -> AnswerConfidence:
         """From `features_of` an answer and the embedding of its question, which an artifact with `alike` needs."""
@@ -99,10 +111,59 @@ class FittedConfidence:
             (means,) = self.alike(np.asarray([vector], np.float32)).tolist()
             seen |= zip(ALIKE, means, strict=True)
         sure = self.right(seen)
-        return AnswerConfidence(sure, self.known(seen) if self.known else sure, seen)
+        return AnswerConfidence(sure, self.known(seen) if self.known else sure, seen, self.threshold)
 
 
-UNFITTED = FittedConfidence(_BY_HAND)
+class FittedConfidence:
+    """Implements `services.Confidence`: each answer is judged by the fit for its model and style.
+
+    Where there is none the confidence only ranks answers, and no threshold is borrowed: none reaches it.
+    """
+
+    def __init__(self, fits: Sequence[AnswerFit] = ()) -> None:
+        """Raises `ModelError` SG312 when the fits compare questions by different embedders."""
+        self._fits = {origin: fit for fit in fits for origin in fit.origins}
+        likes = {fit.like for fit in fits if fit.like}
+        if len(likes) > 1:
+            raise ModelError(
+                "SG312", "the fits of confidence in answers use different embedders", hint=f"Fit them together: {REFIT}"
+            )
+        self.like = next(iter(likes), "")
+        self._warned: set[Origin] = set()
+
+    def __call__(self, evidence: AnswerFeatures) -> AnswerConfidence:
+        """As `services.Confidence`. An empty answer has no confidence; that a document says it may be likely still."""
+        features = features_of(evidence)
+        origin = (evidence.completion.model, style_of(features))
+        fit = self._fits.get(origin)
+        if not evidence.text.strip():
+            return AnswerConfidence(0.0, 0.0, features, fit.threshold if fit else NEVER)
+        if fit is not None:
+            return fit.of(features, evidence.vector)
+        if self._fits and origin not in self._warned:
+            self._warned.add(origin)
+            log.warning("SG310 %s; its answers stay below the threshold. %s", unfitted(*origin), REFIT)
+        quoted = evidence.similarity
+        sure = _BY_HAND(features) if quoted is None else max(0.0, min(1.0, quoted))
+        return AnswerConfidence(sure, sure, features, NEVER)
+
+
+UNFITTED = FittedConfidence()
+
+
+def unfitted(model: str, style: str) -> str:
+    """What is missing for the answers of a model in a style."""
+    return f"no confidence was fitted to answers of {model} in style {style!r}"
+
+
+def folder_of(origin: Origin) -> str:
+    """The name of the folder of its artifact: a model's name may have any character."""
+    model, style = origin
+    return f"{quote(model, safe='')}+{style}"
+
+
+def style_of(features: Mapping[str, float]) -> Style:
+    return "quote" if features.get("quoted") else "write"
 
 
 def features_of(evidence: AnswerFeatures) -> dict[str, float]:
@@ -132,41 +193,40 @@ def features_of(evidence: AnswerFeatures) -> dict[str, float]:
 
 
 def load_answers(folder: Path | None, *, fit: str = FIT) -> FittedConfidence:
-    """The fitted confidence of an artifact, or the unfitted one. `fit` and what it raises are as in `read_card`."""
+    """The confidence of the artifacts in a folder, or the unfitted one. `fit` and what it raises are as in `read_card`.
+
+    One that an earlier release fitted lies in the folder itself and names no style: it serves its models in both.
+    """
     if folder is None:
         return UNFITTED
+    found = [path.parent for path in cards_in(folder)] or [folder]
+    return FittedConfidence([load_fit(each, fit=fit) for each in found])
+
+
+def load_fit(folder: Path, *, fit: str = FIT) -> AnswerFit:
+    """One artifact. `fit` and what it raises are as in `read_card`."""
     card = read_card(folder, task="answer", fit=fit)
     known, embedder = card.get("answerability"), card.get("embedder")
     try:
-        return FittedConfidence(
+        styles: Sequence[Style] = (card["style"],) if "style" in card else STYLES
+        return AnswerFit(
             right=Chance(card["weights"], float(card["bias"])),
             known=Chance(known["weights"], float(known["bias"])) if known else None,
             alike=_alike(folder) if embedder else None,
             like=str(embedder["fingerprint"]) if embedder else "",
-            fitted=True,
             threshold=float(card["threshold"]["value"]),
             level=float(card["target"]["confidence"]),
             hash=card["hash"],
-            models=frozenset(card["models"]),
+            origins=frozenset((str(model), style) for model in card["models"] for style in styles),
         )
     except (ValueError, KeyError, TypeError) as error:
         what = f"the fitted confidence in {folder} cannot be read"
-        raise ModelError("SG311", what, hint="sluicegate router fit WORKFLOW --task answer") from error
+        raise ModelError("SG311", what, hint=REFIT) from error
 
 
 def _alike(folder: Path) -> NeighbourFeatures:
     with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
         return NeighbourFeatures(stored["questions"].astype(np.float32), stored["right"], stored["known"])
-
-
-@functools.cache  # once is enough
-def _warn(answered: str, fitted: str) -> None:
-    logging.getLogger(__name__).warning(
-        "confidence was fitted to answers of %s; %s answers, so its threshold does not hold; "
-        "fit it again with `sluicegate router fit WORKFLOW --task answer`",
-        fitted,
-        answered,
-    )
 
 
 def _grounding(text: str, sources: Sequence[str]) -> float:

@@ -19,13 +19,13 @@ from sluicegate.learning.threshold import (
     least_rows,
     rows_needed,
 )
-from sluicegate.routing.answers.answer import FEATURES, features_of
+from sluicegate.routing.answers.answer import FEATURES, Origin, features_of, style_of
 from sluicegate.routing.answers.neighbour_features import ALIKE, NeighbourFeatures
 from sluicegate.routing.calibration.calibration import ece
 from sluicegate.routing.calibration.metrics import auroc
 from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
 
-__all__ = ["AnswerTarget", "Graded", "fit_answers", "read_graded"]
+__all__ = ["LEAST", "AnswerTarget", "Graded", "by_origin", "fit_answers", "read_graded"]
 
 Floats = NDArray[np.floating]
 Truth = NDArray[np.bool_]
@@ -51,6 +51,23 @@ class Graded:
     vector: Sequence[float] = ()
     """The question's embedding."""
 
+    @property
+    def origin(self) -> Origin:
+        return self.model, style_of(self.features)
+
+
+def by_origin(graded: Sequence[Graded]) -> dict[Origin, list[Graded]]:
+    """Graded answers by their model and style. Raises `ModelError` SG313 for rows that name no model."""
+    found: dict[Origin, list[Graded]] = {}
+    for row in graded:
+        found.setdefault(row.origin, []).append(row)
+    if nameless := sum(not row.model for row in graded):
+        raise InsufficientDataError(
+            f"{nameless} of {len(graded)} graded answers do not say which model answered",
+            hint="Add `model` to every row, such as embedded:smollm2-135m: each model has its own fit",
+        )
+    return found
+
 
 @dataclass(frozen=True, slots=True)
 class AnswerTarget:
@@ -73,6 +90,7 @@ def fit_answers(
 ) -> dict[str, Any]:
     """Fit on `graded`, prove the threshold on `apart`, write the artifact to `out`, return its card.
 
+    All are answers of one model in one style (`by_origin`).
     Without `apart`, every second of a fixed shuffle of the graded answers proves. The figures on the card are those of
     the answers held apart, on which the two probabilities are calibrated, too, so that their ECE flatters a little.
     With `embedder`, which made every row's vector and which the card names, questions like the one asked are features,
@@ -82,6 +100,7 @@ def fit_answers(
         order: list[int] = np.random.default_rng(0).permutation(len(graded)).tolist()
         cut = round(len(order) * APART)
         graded, apart = [graded[i] for i in order[cut:]], [graded[i] for i in order[:cut]]
+    ((model, style),) = by_origin([*graded, *apart]) or {("", "write"): ()}
     right, proof = _right(graded), _right(apart)
     if len(graded) < LEAST or _few(right) or not len(apart):
         raise InsufficientDataError(
@@ -99,7 +118,8 @@ def fit_answers(
         "task": "answer",
         "data": dict(digests),
         "rows": {"train": len(graded), "proof": len(apart)},
-        "models": sorted({row.model for row in (*graded, *apart) if row.model}),
+        "models": [model],
+        "style": style,
         "embedder": dict(embedder) if embedder else None,
         "weights": _named(weights),
         "bias": bias,

@@ -1,0 +1,284 @@
+"""Fit the injection detector on labelled rows, from nothing or from a model that is there.
+
+A text is seen as the guard sees it: in windows, in every reading (see `disguises`). All of a harmless text's parts are
+harmless; of an attack, the part that looks worst counts, found by turns (multiple-instance learning, Andrews et al.
+2003). Weights have a Gaussian prior around those of the model that is continued, so a team's rows move it as far as
+they have evidence for. The figures of the card
+are on rows whose whole source was left out, because attacks of a new source look different.
+
+The threshold is proved on harmless rows that are fitted by nothing: at most `error` of such rows are flagged, with
+probability `confidence` (see `learning.threshold`).
+"""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sluicegate.errors import InsufficientDataError
+from sluicegate.extras import fitting
+from sluicegate.learning.threshold import least_rows, strength
+from sluicegate.policies.guards.injection.disguises import Reading, squeeze
+from sluicegate.policies.guards.injection.model import Model
+from sluicegate.policies.guards.injection.ngrams import COLUMNS, ngrams
+from sluicegate.policies.guards.injection.steering import FEATURES, features
+from sluicegate.policies.guards.injection.windows import parts
+from sluicegate.policies.guards.measure import load_rows
+
+__all__ = ["Apart", "FalsePositiveBound", "TrainingRow", "apart", "examples", "figures", "fit_model", "scores"]
+
+Floats = NDArray[np.floating]
+
+SIGNS = len(FEATURES)
+WIDTH = COLUMNS + SIGNS + 1 + SIGNS
+
+FOLDS = 5
+APART = 0.2
+"""Share of the harmless rows that is kept for the proof."""
+ROUNDS = 2
+STRENGTH = 30.0
+"""C of the logistic regression. Of 3, 10 and 30, 30 was best on sources left out."""
+SIGN_SCALE = 0.5
+"""A sign is regularised this much more than an n-gram."""
+SQUEEZED = 200
+"""Texts up to so many characters are also learned squeezed, as a disguise would leave them."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    text: str
+    attack: bool
+    source: str = ""
+    """Rows of one source are left out together."""
+    kind: str = ""
+    language: str = ""
+
+
+def examples(files: Sequence[Path]) -> tuple[list[TrainingRow], dict[str, str]]:
+    """The rows of labelled files, each text once, and the SHA-256 of each file. Raises as `measure.load_rows` does.
+
+    A row without `source` has its file's name for one.
+    """
+    found: dict[str, TrainingRow] = {}
+    for file in files:
+        for row in load_rows(file):
+            source, kind, language = row.groups
+            found[row.subject.text] = TrainingRow(row.subject.text, row.positive, source or file.name, kind, language)
+    return list(found.values()), {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+@dataclass(frozen=True, slots=True)
+class FalsePositiveBound:
+    """At most `error` of harmless rows flagged, with probability `confidence`."""
+
+    error: float = 0.01
+    confidence: float = 0.95
+
+
+Apart = tuple[list[TrainingRow], list[TrainingRow]]
+
+
+def apart(rows: Sequence[TrainingRow]) -> Apart:
+    """Rows to fit on, and harmless rows kept for the threshold; which is which depends on the text alone."""
+    inside: list[TrainingRow] = []
+    outside: list[TrainingRow] = []
+    for row in rows:
+        drawn = int.from_bytes(hashlib.sha256(row.text.encode("utf-8", "surrogatepass")).digest()[:4]) / 2**32
+        (outside if not row.attack and drawn < APART else inside).append(row)
+    return inside, outside
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Parts of rows as features, `matrix` (parts, `WIDTH`): n-grams, signs, and, for a part that has no words, a one
+    and the signs of such parts. `owner` (parts) is the row of each."""
+
+    matrix: Any
+    owner: NDArray[np.int64]
+    first: NDArray[np.bool_]
+    rows: int
+
+    @classmethod
+    def of(cls, examples: Sequence[TrainingRow], *, squeezed: bool = False) -> "_Seen":
+        sparse = fitting("scipy.sparse")
+        columns: list[NDArray[np.int32]] = []
+        values: list[Floats] = []
+        owner: list[int] = []
+        first: list[bool] = []
+        starts = [0]
+        for at, example in enumerate(examples):
+            found = list(parts(example.text))
+            if squeezed and len(example.text) <= SQUEEZED:
+                found.append(Reading(squeeze(example.text), squeezed=True, words=False))
+            for number, reading in enumerate(found):
+                signs = np.array(features(reading), np.float32)
+                on = np.flatnonzero(signs)
+                if squeezed and number and not reading.words and example.attack and not len(on):
+                    continue  # nothing of the attack is left to learn from
+                if reading.words:
+                    column, value = ngrams(reading.text)
+                else:
+                    column, value = np.array([COLUMNS + SIGNS], np.int32), np.ones(1, np.float32)
+                columns += [column, (COLUMNS + on + (0 if reading.words else SIGNS + 1)).astype(np.int32)]
+                values += [value, signs[on] * SIGN_SCALE]
+                starts.append(starts[-1] + len(column) + len(on))
+                owner.append(at)
+                first.append(not number)
+        shape = (len(owner), WIDTH)
+        matrix = sparse.csr_matrix((np.concatenate(values), np.concatenate(columns), np.array(starts)), shape=shape)
+        return cls(matrix, np.array(owner), np.array(first), len(examples))
+
+    def worst(self, by_part: Floats) -> Floats:
+        """Each row's highest value among its parts."""
+        found = np.full(self.rows, -np.inf)
+        np.maximum.at(found, self.owner, by_part)
+        return found
+
+    def only(self, chosen: NDArray[np.bool_]) -> "_Seen":
+        """The parts of the chosen rows."""
+        inside = chosen[self.owner]
+        number = np.cumsum(chosen) - 1
+        return _Seen(self.matrix[inside], number[self.owner[inside]], self.first[inside], int(chosen.sum()))
+
+
+@dataclass(frozen=True, slots=True)
+class _Linear:
+    weights: Floats
+    bias: float
+
+    def scores(self, seen: _Seen) -> Floats:
+        return seen.worst(seen.matrix @ self.weights + self.bias)
+
+
+def _linear(seen: _Seen, attack: NDArray[np.bool_], prior: _Linear, rounds: int = ROUNDS) -> _Linear:
+    """Logistic regression around `prior`, each attack represented by its first part and the one that scores highest."""
+    fitted = prior
+    use = seen.first | ~attack[seen.owner]
+    for turn in range(rounds):
+        fitted = _regressed(seen.matrix[use], attack[seen.owner][use], prior, fitted)
+        if turn + 1 < rounds:
+            by_part = seen.matrix @ fitted.weights
+            use = seen.first | ~attack[seen.owner] | (by_part >= seen.worst(by_part)[seen.owner])
+    return fitted
+
+
+def _regressed(matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _Linear) -> _Linear:
+    optimize, special = fitting("scipy.optimize"), fitting("scipy.special")
+    side = np.where(attack, 1.0, -1.0)
+    offset = matrix @ prior.weights + prior.bias
+
+    def loss(moved: Floats) -> tuple[float, Floats]:
+        margin = side * (offset + matrix @ moved[:-1] + moved[-1])
+        slope = -side * special.expit(-margin)
+        value = float(np.logaddexp(0, -margin).sum()) + float(moved[:-1] @ moved[:-1]) / (2 * STRENGTH)
+        return value, np.append(matrix.T @ slope + moved[:-1] / STRENGTH, slope.sum())
+
+    at = np.append(start.weights - prior.weights, start.bias - prior.bias)
+    found = optimize.minimize(loss, at, jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-7})
+    return _Linear(prior.weights + found.x[:-1], prior.bias + float(found.x[-1]))
+
+
+def _folds(rows: Sequence[TrainingRow]) -> NDArray[np.int64]:
+    """Whole sources to one fold, the largest first to the emptiest; a single source is dealt out row by row."""
+    sizes: dict[str, int] = {}
+    for row in rows:
+        sizes[row.source] = sizes.get(row.source, 0) + 1
+    if len(sizes) < 2:
+        return np.arange(len(rows)) % FOLDS
+    filled, place = [0] * FOLDS, dict[str, int]()
+    for source in sorted(sizes, key=lambda source: (-sizes[source], source)):
+        place[source] = filled.index(min(filled))
+        filled[place[source]] += sizes[source]
+    return np.array([place[row.source] for row in rows])
+
+
+def fit_model(
+    rows: Sequence[TrainingRow], *, target: FalsePositiveBound, start: Model | None = None, keep_threshold: bool = False
+) -> tuple[Model, Floats]:
+    """A model, and each row's log-odds by a model that had not seen its source (rows).
+
+    `start` is the model that is continued; its threshold stays with `keep_threshold`. Raises `InsufficientDataError`
+    SG313 when rows of one kind are missing or no threshold can be proved.
+    """
+    inside, outside = apart(rows)
+    attack = np.array([row.attack for row in inside])
+    if attack.all() or not attack.any():
+        raise InsufficientDataError("both attacks and harmless rows are needed", hint="Add rows of the other kind")
+    prior = _Linear(np.zeros(WIDTH), 0.0) if start is None else _weights(start)
+    seen, fold = _Seen.of(inside, squeezed=True), _folds(inside)
+    held_out = np.zeros(len(inside))
+    for number in range(FOLDS):
+        left = fold == number
+        if left.any() and attack[~left].any() and not attack[~left].all():
+            held_out[left] = _linear(seen.only(~left), attack[~left], prior, 1).scores(seen.only(left))
+    linear = _linear(seen, attack, prior)
+    unseen = linear.scores(_Seen.of(outside)) if outside else np.zeros(0)
+    threshold = start.threshold if start and keep_threshold else _proved(held_out[~attack], unseen, target)
+    if threshold is None:
+        raise _unproved(outside, target)
+    bound = {"error": target.error, "confidence": target.confidence, "rows": len(outside)}
+    flagged = int((unseen >= threshold).sum())
+    card = {"bound": None if start and keep_threshold else {**bound, "flagged": flagged}}
+    weights = linear.weights.astype(np.float32)
+    signs, wordless = weights[COLUMNS : COLUMNS + SIGNS] * SIGN_SCALE, weights[COLUMNS + SIGNS :].copy()
+    wordless[0] += linear.bias
+    wordless[1:] *= SIGN_SCALE
+    model = Model(weights[:COLUMNS], signs, linear.bias, wordless, threshold, card)
+    place = {row.text: at for at, row in enumerate(rows)}
+    every = np.zeros(len(rows))
+    every[[place[row.text] for row in inside]] = held_out
+    every[[place[row.text] for row in outside]] = unseen
+    return model, every
+
+
+def figures(rows: Sequence[TrainingRow], scored: Floats, threshold: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Share of rows flagged, attacks and harmless ones, by kind, source and language: for the card."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for key in ("kind", "source", "language"):
+        groups: dict[str, list[int]] = {}
+        for at, row in enumerate(rows):
+            if getattr(row, key):
+                groups.setdefault(f"{getattr(row, key)}{'' if row.attack else ', harmless'}", []).append(at)
+        found[key] = {
+            name: {"rows": len(at), "flagged": round(float((scored[at] >= threshold).mean()), 4)}
+            for name, at in sorted(groups.items())
+        }
+    return found
+
+
+def _unproved(rows: Sequence[TrainingRow], target: FalsePositiveBound) -> InsufficientDataError:
+    needed = math.ceil(least_rows(target.error, target.confidence) / APART)
+    return InsufficientDataError(
+        f"no threshold is proved to flag at most {target.error:.1%} of harmless rows, with {target.confidence:.0%} "
+        f"confidence: {len(rows)} were left for the proof",
+        hint=f"Give about {needed} harmless rows or more, a larger --error, or --keep-threshold",
+    )
+
+
+def _weights(model: Model) -> _Linear:
+    only = [model.wordless[:1] - model.bias, model.wordless[1:] / SIGN_SCALE]
+    parted = [model.ngrams, model.signs / SIGN_SCALE, *only]
+    return _Linear(np.concatenate(parted).astype(np.float64), model.bias)
+
+
+def _proved(harmless: Floats, unseen: Floats, target: FalsePositiveBound) -> float | None:
+    """The lowest log-odds proved to flag few enough harmless rows like `unseen`; None when not even the highest are.
+
+    Fixed-sequence testing as in `learning.threshold`, from strict to lenient, in an order made from other rows.
+    """
+    proved: float | None = None
+    for value in np.quantile(harmless, np.linspace(1, 0.8, 400)):
+        if strength(int((unseen >= value).sum()), len(unseen), target.error) > 1 - target.confidence:
+            break
+        proved = float(value)
+    return proved
+
+
+def scores(model: Model, rows: Sequence[TrainingRow]) -> Floats:
+    """Log-odds of rows as the guard scores them."""
+    return _weights(model).scores(_Seen.of(rows))
