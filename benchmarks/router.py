@@ -157,7 +157,7 @@ def table(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, float, str]]
         lines += [("Banking77, a fifth held apart", "accuracy", b["accuracy"], ">= .94"), ("", "ECE", b["ece"], "")]
     if e := found.get("escalation"):
         lines += [
-            ("MMLU escalation", "APGR", e["apgr"], ">= .65"),
+            ("MMLU escalation", "APGR", e["apgr"], ">= .70"),
             ("MMLU escalation", "CPT50", e["cpt50"], ""),
             ("MMLU escalation", "CPT80", e["cpt80"], ""),
         ]

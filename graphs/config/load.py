@@ -281,7 +281,7 @@ def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved:
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
         "injection": resolved.artifacts[model].hash if (model := config.guards.injection.model) else None,
-        "router": [resolved.artifacts[name].hash if name is not None else None for name in config.router.artifacts],
+        "router": {key: resolved.artifacts[name].hash for key, name in config.router.artifacts.items()},
         **resolved.packed(),
     }
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

@@ -207,6 +207,8 @@ class ExamplesConfig(Block):
     """Labelled requests to calibrate and to fit the threshold on; by default a part of `train` is held out."""
     eval: str | None = None
     """Labelled requests to measure on; never seen in a fit."""
+    escalation: str | None = None
+    """Logged requests to fit the escalation on: JSONL with `prompt`, `weak_correct` and `strong_correct`."""
     requests: str | None = None
     """Requests to try the workflow with."""
 

@@ -337,10 +337,8 @@ def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names)
         for name, index in config.indexes.items()
         for position, path in enumerate(index.path)
     ]
-    for key in ("train", "calibration", "eval", "requests"):
-        path: str | None = getattr(config.examples, key)
-        if path is not None:
-            wanted.append((path, ("examples", key)))
+    files: dict[str, str | None] = config.examples.model_dump()
+    wanted += [(path, ("examples", key)) for key, path in files.items() if path is not None]
     for path, pointer in wanted:
         if first_existing(folders, path) is None and not names.faults.touches(pointer):
             names.faults.add("SG101", f"no {path!r} in {folders[0]}", pointer)

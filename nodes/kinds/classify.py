@@ -40,6 +40,10 @@ def _make(name: str, settings: NoSettings) -> Node:
             "tool": facts.tool,
         }
         route: Route = {"threshold": found.threshold, "artifact": found.artifact}
+        if escalation := found.escalation:
+            route["needs_large"] = escalation.needs_large
+            route["escalation_threshold"] = escalation.threshold
+            route["escalation_artifact"] = escalation.artifact
         return {"intent": intent, "route": route}
 
     return classify

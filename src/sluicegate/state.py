@@ -125,6 +125,13 @@ class Route(TypedDict):
     """The minimum confidence for the small model to answer this intent; conditions call it `router.threshold`."""
     artifact: str
     """Hash of the router artifact that decided."""
+    needs_large: NotRequired[float]
+    """Calibrated probability that the large model answers this request right and the small one does not; only where
+    the workflow names a fitted escalation."""
+    escalation_threshold: NotRequired[float]
+    """The probability from which the large model should be asked, by the workflow's `escalation_target`."""
+    escalation_artifact: NotRequired[str]
+    """Hash of the escalation artifact."""
     path: NotRequired[Path]
     """What the run used; only at its end."""
 

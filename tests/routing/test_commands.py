@@ -81,7 +81,7 @@ def test_escalation(written: Write, tmp_path: Path) -> None:
 
 def test_answers(written: Write, tmp_path: Path) -> None:
     data = written("".join(json.dumps(row) + "\n" for row in graded(300, 0)))
-    found = told("fit", data, "--task", "answer", "--error", 0.4, "--out", tmp_path / "answers")
+    (found,) = told("fit", data, "--task", "answer", "--error", 0.4, "--out", tmp_path / "answers")
     assert found["auroc"] > 0.7
 
 

@@ -23,11 +23,8 @@ STYLES = ("write", "quote")
 def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedArtifact]:
     """By name, those that nothing has fitted yet included."""
     artifacts: dict[str, ResolvedArtifact] = {}
-    named = {
-        ("router", "artifact"): config.router.artifact,
-        ("router", "answers"): config.router.answers,
-        ("guards", "injection", "model"): config.guards.injection.model,
-    }
+    named: dict[tuple[str, ...], str | None] = {("router", key): name for key, name in config.router.artifacts.items()}
+    named["guards", "injection", "model"] = config.guards.injection.model
     for key, name in named.items():
         if name is None:
             continue
@@ -40,20 +37,31 @@ def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: F
     return artifacts
 
 
+_FITTED: Mapping[str, tuple[str, str]] = {
+    "artifact": ("router", ""),
+    "answers": ("answer confidence", " --task answer"),
+    "escalation": ("escalation", " --task escalate"),
+}
+"""What each artifact is, and the option of `router fit` that fits it."""
+
+_FIELDS: Mapping[str, tuple[str, str, str]] = {
+    "answer.threshold": ("answers", "graded answers", "compare answer.confidence with a number"),
+    "answer.answerability": ("answers", "graded answers", "compare answer.confidence with a number"),
+    "router.needs_large": ("escalation", "logs of both models", "do without it"),
+    "router.escalation_threshold": ("escalation", "logs of both models", "do without it"),
+}
+"""Fields that only a fitted artifact gives: its key, what it is fitted to, and what to do without one."""
+
+
 def check_fitted(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifact], faults: Faults) -> None:
-    unfitted = {
-        key for key, name in (("artifact", config.router.artifact), ("answers", config.router.answers))
-        if name is not None and artifacts[name].hash is None and not faults.touches(("router", key))
-    }  # fmt: skip
-    artifact, answers = config.router.artifacts
-    if config.router.strategy != "slm" and "artifact" in unfitted:
-        hint = f"Fit it: sluicegate router fit {faults.source.path}"
-        what = f"no router artifact {artifact!r} yet"
-        faults.add("SG310", what, ("router", "artifact"), hint=hint, severity="warning")
-    if "answers" in unfitted:
-        hint = f"Fit it: sluicegate router fit {faults.source.path} --task answer"
-        what = f"no answer confidence artifact {answers!r} yet"
-        faults.add("SG310", what, ("router", "answers"), hint=hint, severity="warning")
+    for key, name in config.router.artifacts.items():
+        # label decoding needs no artifact
+        idle = key == "artifact" and config.router.strategy == "slm"
+        if idle or artifacts[name].hash is not None or faults.touches(("router", key)):
+            continue
+        kind, option = _FITTED[key]
+        hint = f"Fit it: sluicegate router fit {faults.source.path}{option}"
+        faults.add("SG310", f"no {kind} artifact {name!r} yet", ("router", key), hint=hint, severity="warning")
     model, key = config.guards.injection.model, ("guards", "injection", "model")
     unreadable = {problem.place for problem in faults.problems if problem.severity == "error"}
     if model is not None and artifacts[model].hash is None and faults.source.place(key) not in unreadable:
@@ -62,19 +70,20 @@ def check_fitted(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifac
 
 
 def check_thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:
-    """A field without a fitted artifact would send every answer to the same branch."""
-    if config.router.answers is not None:
-        return
+    """A field without a fitted artifact would send every request or answer to the same branch."""
+    named = config.router.artifacts
     for name, node in config.nodes.items():
         for position, branch in enumerate(node.branches):
             found = conditions.get(branch.when) if branch.when is not None else None
-            for field in sorted({"answer.threshold", "answer.answerability"} & set(found.fields if found else ())):
-                faults.add(
-                    "SG310",
-                    f"{field} is fitted to graded answers, but the workflow names no artifact for it",
-                    ("nodes", name, "then", position, "when"),
-                    hint="Name one under `router: {answers: …}`, or compare answer.confidence with a number",
-                )
+            for field in sorted(_FIELDS.keys() & set(found.fields if found else ())):
+                key, fitted_to, otherwise = _FIELDS[field]
+                if key not in named:
+                    faults.add(
+                        "SG310",
+                        f"{field} is fitted to {fitted_to}, but the workflow names no artifact for it",
+                        ("nodes", name, "then", position, "when"),
+                        hint=f"Name one under `router: {{{key}: …}}`, or {otherwise}",
+                    )
 
 
 def answers_fitted(

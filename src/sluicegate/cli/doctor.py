@@ -30,6 +30,12 @@ ENOUGH_BYTES = 1_000_000_000
 
 OLDEST_POSTGRES = 14
 
+_FITTED = {
+    "artifact": ("router", "intent"),
+    "escalation": ("escalation", "escalate"),
+}
+"""What an artifact of one fit that `router:` names is called, and the task it is fitted for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -226,16 +232,20 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
     from sluicegate.errors import SluicegateError
     from sluicegate.learning.artifact import read_card
 
-    artifact = workflow.config.router.artifact
-    if artifact is None:
-        yield Line("router", "ok", f"strategy {workflow.config.router.strategy}, no artifact")
-        return
-    try:
-        card = read_card(workflow.find(artifact))
-    except SluicegateError as error:
-        yield Line("router", "missing", error.message, f"Run `sluicegate router fit {config}`")
-        return
-    yield Line("router", "ok", f"{artifact}, hash {str(card.get('hash', ''))[:12]}")
+    router = workflow.config.router
+    if router.artifact is None:
+        yield Line("router", "ok", f"strategy {router.strategy}, no artifact")
+    for key, (what, task) in _FITTED.items():
+        artifact = router.artifacts.get(key)
+        if artifact is None:
+            continue
+        option = "" if task == "intent" else f" --task {task}"
+        try:
+            card = read_card(workflow.find(artifact), task=task, fit=f"sluicegate router fit {config}{option}")
+        except SluicegateError as error:
+            yield Line(what, "missing", error.message, f"Run `sluicegate router fit {config}{option}`")
+        else:
+            yield Line(what, "ok", f"{artifact}, hash {str(card.get('hash', ''))[:12]}")
 
 
 def _answer_lines(workflow: "Workflow", config: str) -> Iterator[Line]:

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CascadeConfig", "Per", "RouterConfig", "Strategy", "Target"]
+__all__ = ["CascadeConfig", "EscalationTarget", "Per", "RouterConfig", "Strategy", "Target"]
 
 Strategy = Literal["head", "slm", "cascade"]
 Per = Literal["all", "intent"]
@@ -35,6 +35,23 @@ class CascadeConfig(BaseModel):
     """Largest share of requests that may be sent to the small model, those of the lowest confidence."""
     shortlist: int = Field(default=5, ge=2, le=50)
     """How many of the head's most likely labels the small model chooses between."""
+
+
+class EscalationTarget(BaseModel):
+    """Where `router.escalation_threshold` is set: by quality, or by cost."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    recover: float | None = Field(default=None, gt=0, lt=1)
+    """Quality: the share of what the large model would gain on all requests that escalation must recover."""
+    share: float | None = Field(default=None, gt=0, lt=1)
+    """Cost: the largest share of requests that may be sent to the large model."""
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.recover is None) == (self.share is None):
+            raise ValueError("set exactly one of `recover` (quality) and `share` (cost)")
+        return self
 
 
 class RouterConfig(BaseModel):
@@ -68,13 +85,19 @@ class RouterConfig(BaseModel):
     answer_target: Target = Target(error=0.2)
     """The error bound that `answer.threshold` is fitted to: how often an answer of the small model that goes out may be
     wrong."""
+    escalation: str | None = None
+    """Folder of the fitted escalation, relative to the workflow's folder; written by `sluicegate router fit WORKFLOW
+    --task escalate`. It gives `router.needs_large` and `router.escalation_threshold`."""
+    escalation_target: EscalationTarget = EscalationTarget(recover=0.8)
+    """The quality or the cost that `router.escalation_threshold` is set for; another one needs no new fit."""
     cascade: CascadeConfig = CascadeConfig()
     """Bounds on the small model's part under ``cascade``."""
 
     @property
-    def artifacts(self) -> tuple[str | None, str | None]:
-        """The artifact folders of the router and of the confidence in answers."""
-        return self.artifact, self.answers
+    def artifacts(self) -> dict[str, str]:
+        """The named artifact folders, by their keys."""
+        named = {"artifact": self.artifact, "answers": self.answers, "escalation": self.escalation}
+        return {key: folder for key, folder in named.items() if folder is not None}
 
     @model_validator(mode="after")
     def _artifact_where_needed(self) -> Self:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sluicegate.routing.config import RouterConfig
+from sluicegate.routing.escalation.escalate import EscalatingRouter, load_escalation
 from sluicegate.routing.intent.artifact import check_fits, read_artifact
 from sluicegate.routing.intent.cascade import CascadeRouter
 from sluicegate.routing.intent.router import EmbedNow, FittedRouter
@@ -37,6 +38,38 @@ def open_router(
     gives the place of a file named in the config, `where` the workflow's name, `fit` the command that fits it. Raises
     `ModelError` SG310 to SG313.
     """
+    router = _intents(
+        config,
+        intents=intents,
+        out_of_scope=out_of_scope,
+        models=models,
+        embed_like=embed_like,
+        find=find,
+        where=where,
+        fit=fit,
+    )
+    if config.escalation is None:
+        return router
+    escalation = load_escalation(
+        find(config.escalation),
+        embed_like=lambda embedder: embed_like(embedder["fingerprint"]),
+        target=config.escalation_target,
+        fit=f"{fit} --task escalate",
+    )
+    return EscalatingRouter(router, escalation)
+
+
+def _intents(
+    config: RouterConfig,
+    *,
+    intents: Mapping[str, str],
+    out_of_scope: str | None,
+    models: Models,
+    embed_like: Callable[[str], EmbedNow],
+    find: Callable[[str], Path],
+    where: str,
+    fit: str,
+) -> Router:
     decoder = LabelDecoder(models, config.slm, intents)
     if config.strategy == "slm":
         named = json.dumps([sorted(intents.items()), models.describe(config.slm)])

@@ -27,7 +27,14 @@ from sluicegate.services.models import (
 from sluicegate.services.policy import Decision, PolicyEngine, ReadFilter
 from sluicegate.services.prompts import Prompt, Prompts
 from sluicegate.services.retrieval import Retriever
-from sluicegate.services.routing import AnswerConfidence, AnswerFeatures, Classification, Confidence, Router
+from sluicegate.services.routing import (
+    AnswerConfidence,
+    AnswerFeatures,
+    Classification,
+    Confidence,
+    Escalation,
+    Router,
+)
 from sluicegate.services.tools import ToolResult, Tools
 from sluicegate.services.tracing import Observation, Span, Tracer
 from sluicegate.services.workflow import CallAhead, IntentFacts, Semantic, WorkflowFacts
@@ -46,6 +53,7 @@ __all__ = [
     "Embedder",
     "EmbeddingRequest",
     "Embeddings",
+    "Escalation",
     "GuardReport",
     "Guards",
     "Hidden",

@@ -7,7 +7,19 @@ from typing import Protocol
 from sluicegate.services.models import Completion
 from sluicegate.state import DecidedBy, LabelScore
 
-__all__ = ["AnswerConfidence", "AnswerFeatures", "Classification", "Confidence", "Router"]
+__all__ = ["AnswerConfidence", "AnswerFeatures", "Classification", "Confidence", "Escalation", "Router"]
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """Whether a request needs the large model."""
+
+    needs_large: float
+    """Calibrated probability that the large model answers it right and the small one does not."""
+    threshold: float
+    """From which probability on it should be sent to the large model, by the workflow's target."""
+    artifact: str
+    """Hash of the escalation artifact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +35,8 @@ class Classification:
     by: DecidedBy
     artifact: str
     """Hash of the router artifact."""
+    escalation: Escalation | None = None
+    """None where the workflow names no fitted escalation."""
 
 
 class Router(Protocol):

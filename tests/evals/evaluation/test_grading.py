@@ -15,6 +15,7 @@ from sluicegate.evals.evaluation.cases import Case
 from sluicegate.evals.evaluation.grading import GradedAnswer, answering, drafted, grade, right
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.routing.answers.fit import read_graded
+from sluicegate.routing.data import read_escalations
 from tests.support import ROOT
 from tests.support.fakes import FakeConfidence, FakePolicy, FakeRouter, services
 from tests.support.flows import ANN, runner
@@ -120,3 +121,39 @@ def test_rows_that_cannot_be_graded_are_counted(
     said = capsys.readouterr()
     assert json.loads(said.out) | {"file": ""} == {"file": "", "answers": 1, "right": 1, "left_out": 2}
     assert "2 of 3 rows" in said.err
+
+
+def test_both_models_are_graded_on_what_the_small_one_would_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows for `router fit --task escalate`; a row that only one of them answered is left out."""
+
+    async def graded(*_: Any, both: bool, large: bool, **__: Any) -> list[GradedAnswer]:
+        assert both, "what a fitted escalation sends to the large model is logged too"
+        texts = ("a", "b") if large else ("a", "b", "c")
+        return [GradedAnswer(text, "", right=large, known=True, model=f"m{large}", features={}) for text in texts]
+
+    monkeypatch.setattr(grading, "grade", graded)
+    data, out = tmp_path / "rows.jsonl", tmp_path / "logs.jsonl"
+    data.write_text("".join(f'{{"text": "{text}", "facts": ["x"]}}\n' for text in "abc"), encoding="utf-8")
+    grade_files(WORKFLOW, [data], out, task="escalate", as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    assert (found["answers"], found["weak_right"], found["strong_right"]) == (2, 0, 2)
+    assert (found["weak"], found["strong"], found["left_out"]) == ("mFalse", "mTrue", 1)
+    rows = read_escalations(out)
+    assert (rows.prompts, rows.weak, rows.strong) == (["a", "b"], [False, False], [True, True])
+
+
+async def test_the_large_model_writes_in_place_of_the_small_one(
+    own_home: Path, workflow: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Workflow] = []
+
+    def isolated(opened_as: Workflow, folder: Path, change: Any) -> Any:
+        opened.append(opened_as)
+        return SimpleNamespace(runner=runner(folder, change(services())))
+
+    monkeypatch.setattr(grading, "isolated", isolated)
+    (small,), (large,) = [await grade(workflow, [CASE], own_home, both=True, large=large) for large in (False, True)]
+    assert (small.model, large.model) == ("fake:slm", "fake:llm")
+    assert [one.config.router.escalation for one in opened] == [None, None]

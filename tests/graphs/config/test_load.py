@@ -112,9 +112,17 @@ def test_a_node_whose_answers_nothing_was_fitted_to_is_warned_of(
         assert "all of them stay below answer.threshold" in found[0].message
 
 
-@pytest.mark.parametrize("condition", ["answer.confidence < answer.threshold", "answer.answerability < 0.5"])
-def test_what_a_condition_reads_of_answers_and_nothing_fits_is_an_error_at_its_place(
-    folder: Path, condition: str
+@pytest.mark.parametrize(
+    ("condition", "key"),
+    [
+        ("answer.confidence < answer.threshold", "answers"),
+        ("answer.answerability < 0.5", "answers"),
+        ("router.needs_large > 0.5", "escalation"),
+        ("answer.confidence < router.escalation_threshold", "escalation"),
+    ],
+)
+def test_what_a_condition_reads_and_nothing_fits_is_an_error_at_its_place(
+    folder: Path, condition: str, key: str
 ) -> None:
     _edit(folder / "workflow.yaml", "answer.confidence < 0.5", condition)
     workflow, problems = inspect(folder / "workflow.yaml")
@@ -123,8 +131,8 @@ def test_what_a_condition_reads_of_answers_and_nothing_fits_is_an_error_at_its_p
     assert problem.code == "SG310"
     assert problem.place
     assert problem.place.line > 1
-    assert "router: {answers: …}" in (problem.hint or "")
-    _edit(folder / "workflow.yaml", "router: {", "router: {answers: routers/answers, ")
+    assert f"router: {{{key}: …}}" in (problem.hint or "")
+    _edit(folder / "workflow.yaml", "router: {", f"router: {{{key}: routers/{key}, ")
     assert load(folder / "workflow.yaml").digest
 
 

@@ -8,6 +8,7 @@ import typer
 
 from sluicegate.cli._support.console import AsJson, emit
 from sluicegate.cli.router.embedders import ROLE, embedding, only
+from sluicegate.cli.router.escalation import explain_escalation
 from sluicegate.cli.router.intents import fitted_router, labelled
 from sluicegate.cli.router.tables import pairs, rows_table
 
@@ -26,19 +27,23 @@ def explain(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Explain the label of a request: alternatives, contributing features, nearest examples."""
+    """Explain the label of a request, or why it needs the large model: alternatives, features, nearest examples."""
+    from sluicegate.learning.artifact import read_card
     from sluicegate.routing.intent.explain import explain_text
 
-    router = fitted_router(artifact)
-    rows = labelled(examples) if examples else None
-    result = asyncio.run(explain_text(router, text, rows, embed=_embed_examples(router)))
+    if read_card(artifact)["task"] == "escalate":
+        result = explain_escalation(text, artifact)
+    else:
+        router = fitted_router(artifact)
+        rows = labelled(examples) if examples else None
+        result = asyncio.run(explain_text(router, text, rows, embed=_embed_examples(router)))
     if as_json:
         emit(result)
         return
     pairs(text, result)
-    rows_table("Alternatives", result["alternatives"])
+    rows_table("Alternatives", result.get("alternatives", []))
     rows_table("Contributing features", result["evidence"])
-    rows_table("Nearest examples", result["nearest"])
+    rows_table("Nearest examples", result.get("nearest", []))
 
 
 def _embed_examples(router: "FittedRouter") -> "Embed | None":

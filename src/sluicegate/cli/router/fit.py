@@ -8,7 +8,7 @@ import typer
 from sluicegate.cli._support.console import AsJson, emit
 from sluicegate.cli.router.answers import fit_answer_files, fit_workflow_answers
 from sluicegate.cli.router.embedders import EMBEDDER, LAYERED, ROLE, models_of, only
-from sluicegate.cli.router.escalation import fit_escalation_files
+from sluicegate.cli.router.escalation import fit_escalation_files, fit_workflow_escalation
 from sluicegate.cli.router.intents import examples_of, fit_artifact, labelled, settings_of
 from sluicegate.cli.router.tables import pairs
 
@@ -92,7 +92,6 @@ def fit(
             "more than one source": len(source) > 1,
             "--calibration": calibration,
             "--oos-label": oos_label,
-            "--task escalate": task == "escalate",
             "--error": error,
             "--confidence": confidence,
             "--embedder": embedder,
@@ -102,12 +101,15 @@ def fit(
             raise typer.BadParameter(
                 f"{', '.join(wrong)} cannot be combined with a workflow file, which already defines them"
             )
+        if task == "escalate":
+            fit_workflow_escalation(source[0], out, as_json=as_json)
+            return
         _fit_workflow(source[0], out, kind, need_threshold=not without_threshold, as_json=as_json)
         return
     if out is None:
         raise typer.BadParameter("is required with data files", param_hint="--out")
     if task == "escalate":
-        fit_escalation_files(source, out, embedder or EMBEDDER, as_json=as_json)
+        fit_escalation_files(source, out, embedder, as_json=as_json)
     elif task == "answer":
         from sluicegate.routing.answers.fit import AnswerTarget
 

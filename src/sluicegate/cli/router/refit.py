@@ -9,6 +9,7 @@ import typer
 from sluicegate.cli._support.console import AsJson, emit, notes
 from sluicegate.cli._support.options import Since, since_ns
 from sluicegate.cli.router.embedders import models_of
+from sluicegate.cli.router.escalation import refit_escalation
 from sluicegate.cli.router.intents import examples_of, fit_artifact, fitted_router, serving_router, settings_of
 from sluicegate.cli.router.tables import pairs, rows_table
 from sluicegate.errors import InsufficientDataError
@@ -27,6 +28,9 @@ def refit(
     workflow: Annotated[Path, typer.Argument(help="Workflow file.")],
     out: Annotated[Path, typer.Option(help="Output folder of the proposed artifact.")],
     since: Since = "30d",
+    task: Annotated[
+        str, typer.Option(help="intent: from corrected intents; escalate: from what needed the large model.")
+    ] = "intent",
     as_json: AsJson = False,
 ) -> None:
     """Fit a new artifact with people's corrections, and show what it would change. Nothing is deployed."""
@@ -38,10 +42,16 @@ def refit(
 
     loaded = load(workflow)
     router = loaded.config.router
+    in_use = {"intent": router.artifact, "escalate": router.escalation}
+    if task not in in_use:
+        raise typer.BadParameter("must be intent or escalate", param_hint="--task")
+    if out.resolve() == loaded.find(in_use[task] or "").resolve():
+        raise typer.BadParameter("is the artifact in use; choose another folder for the proposal", param_hint="--out")
+    if task == "escalate":
+        _refit_escalation(loaded, out, since, as_json=as_json)
+        return
     train, apart = examples_of(loaded)
     old = serving_router(loaded)
-    if out.resolve() == loaded.find(router.artifact or "").resolve():
-        raise typer.BadParameter("is the artifact in use; choose another folder for the proposal", param_hint="--out")
     check_place(out)
     store = Store(home() / "store.sqlite")
     try:
@@ -82,7 +92,28 @@ def refit(
         f"{title}: {recorded['other_label']} other labels, {recorded['other_trust']} other branches",
         recorded["examples"],
     )
-    notes().print(f"To deploy it, point `router.artifact` in {loaded.path} at this folder and promote that version.")
+    _how_to_deploy("artifact", loaded)
+
+
+def _refit_escalation(workflow: "Workflow", out: Path, since: str, *, as_json: bool) -> None:
+    from sluicegate.home import home
+    from sluicegate.observe.tracing.store import Store
+
+    store = Store(home() / "store.sqlite")
+    try:
+        verdicts = store.escalation_verdicts(workflow.name, since_ns=since_ns(since))
+    finally:
+        store.close()
+    result = refit_escalation(workflow, verdicts, out, since)
+    if as_json:
+        emit(result)
+        return
+    pairs(f"Proposed: {out}", result)
+    _how_to_deploy("escalation", workflow)
+
+
+def _how_to_deploy(key: str, workflow: "Workflow") -> None:
+    notes().print(f"To deploy it, point `router.{key}` in {workflow.path} at this folder and promote that version.")
 
 
 def _held_apart(workflow: "Workflow", corrections: Any) -> "tuple[Labelled, str]":

@@ -141,13 +141,16 @@ class Metered(ModelStep):
 
 
 class RouterWithThreshold:
-    """`services.Router` with another threshold."""
+    """`services.Router` with another threshold: 0 escalates no request, one above every confidence escalates all."""
 
     def __init__(self, router: Router, threshold: float) -> None:
         self._router, self._threshold = router, threshold
 
     async def classify(self, text: str) -> Classification:
-        return replace(await self._router.classify(text), threshold=self._threshold)
+        found = await self._router.classify(text)
+        # a request escalates below the threshold of its label, and from that of escalation on
+        escalation = found.escalation and replace(found.escalation, threshold=NEVER - self._threshold)
+        return replace(found, threshold=self._threshold, escalation=escalation)
 
 
 class ConfidenceWithThreshold:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import ConfigError, Problem
-from sluicegate.evals.evaluation.baselines import changed, isolated
+from sluicegate.evals.evaluation.baselines import Metered, changed, isolated
 from sluicegate.evals.evaluation.cases import Case
 from sluicegate.evals.evaluation.scoring import contains, facts_found
 from sluicegate.graphs.config.load import Workflow
@@ -65,19 +65,29 @@ class _Recording:
 
 
 async def grade(
-    workflow: Workflow, cases: Sequence[Case], folder: Path, *, on_case: Callable[[], None] = lambda: None
+    workflow: Workflow,
+    cases: Sequence[Case],
+    folder: Path,
+    *,
+    both: bool = False,
+    large: bool = False,
+    on_case: Callable[[], None] = lambda: None,
 ) -> list[GradedAnswer]:
     """The graded answers to `cases`, isolated in `folder`; one at a time, as an embedded model answers anyway.
 
-    Raises as `open_workflow` and the nodes do.
+    `both` takes in the requests that a fitted escalation would send to the large model; `large` has the large model
+    write in place of the small one. Raises as `open_workflow` and the nodes do.
     """
     # the artifact being fitted need not exist yet
-    router = workflow.config.router.model_copy(update={"answers": None})
+    absent = {"answers": None, "escalation": None} if both else {"answers": None}
+    router = workflow.config.router.model_copy(update=absent)
     workflow = replace(workflow, config=workflow.config.model_copy(update={"router": router}))
     recording = _Recording()
 
     def recorded(services: Services) -> Services:
-        return replace(changed(services), confidence=recording)
+        same = changed(services)
+        models = Metered(services.models, {"slm": "llm"}) if large else same.models
+        return replace(same, models=models, confidence=recording)
 
     runner = isolated(workflow, folder, recorded).runner
     found: list[GradedAnswer] = []

@@ -77,7 +77,7 @@ def _policy(policy: Any) -> Description:
 
 
 def _route(route: Any) -> Description:
-    return Description({"route": route, **_some(route, ("threshold",))}, dict(route))
+    return Description({"route": route, **_some(route, ("threshold", "needs_large"))}, dict(route))
 
 
 def _cache(cache: Any) -> Description:

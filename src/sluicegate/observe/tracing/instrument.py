@@ -132,6 +132,12 @@ class TracedRouter:
                 classified_by=found.by,
                 artifact=found.artifact,
             )
+            if escalation := found.escalation:
+                span.set(
+                    needs_large=escalation.needs_large,
+                    escalation_threshold=escalation.threshold,
+                    escalation_artifact=escalation.artifact,
+                )
             return found
 
 

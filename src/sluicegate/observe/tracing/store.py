@@ -186,9 +186,12 @@ class Store:
         return total | {"paths": share}
 
     def confidences(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
-        """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first."""
+        """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, and the
+        probability that it needed the large model, where the workflow had a fitted escalation."""
         return self.query(
-            "SELECT run_id, started_ns, intent, confidence, threshold, classified_by, artifact, path FROM runs WHERE "
+            "SELECT run_id, started_ns, intent, confidence, threshold, classified_by, artifact, path, "
+            "(SELECT attributes ->> 'needs_large' FROM spans WHERE spans.run_id = runs.run_id AND "
+            "attributes ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) AS needs_large FROM runs WHERE "
             "workflow = ? AND started_ns >= ? AND intent IS NOT NULL AND NOT shadow ORDER BY started_ns",
             (workflow, since_ns),
         )
@@ -218,6 +221,16 @@ class Store:
             "WHERE scores.name = 'correct_intent' AND runs.workflow = ? AND scores.at_ns >= ? ORDER BY scores.at_ns",
             (workflow, since_ns),
         )
+
+    def escalation_verdicts(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
+        """Requests of which a person said whether they needed the large model (score ``needed_large``), oldest first:
+        `text`, where it was kept, and `needed`."""
+        rows = self.query(
+            "SELECT runs.request AS text, scores.value AS value FROM scores JOIN runs USING (run_id) "
+            "WHERE scores.name = 'needed_large' AND runs.workflow = ? AND scores.at_ns >= ? ORDER BY scores.at_ns",
+            (workflow, since_ns),
+        )
+        return [{"text": row["text"], "needed": row["value"] in (1, "true")} for row in rows]
 
     def decided_runs(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
         """The finished runs that waited for a person, oldest first: `run_id` and `request`."""

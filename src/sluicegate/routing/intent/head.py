@@ -90,17 +90,19 @@ class Head:
         return np.stack(rows) if rows else np.zeros((0, len(self.labels)), np.float32)
 
     def evidence(self, text: str, label: str, embedding: Floats | None = None, *, most: int = 10) -> list[Contribution]:
-        """The features that contributed most for or against `label`, compared with the mean of all labels."""
-        column = self.labels.index(label)
+        """The features that contributed most for or against `label`, compared with the mean of all labels where
+        there are several."""
+        column, others = self.labels.index(label), len(self.labels) > 1
         tokens = words_of(text)
         found: list[Contribution] = []
         for name, lexicon in self.lexicons.items():
             columns, values = lexicon.row(tokens)
             block = self.weights[name][columns]
-            said = values * (block[:, column] - block.mean(axis=1))
+            said = values * (block[:, column] - (block.mean(axis=1) if others else 0.0))
             at: list[int] = columns.tolist()
             found += [Contribution(name, lexicon.entries[i], float(much)) for i, much in zip(at, said, strict=True)]
         if embedding is not None and self.dimensions:
             said = self._sentence(embedding.astype(np.float32))
-            found.append(Contribution("embedding", "the whole sentence", float(said[column] - said.mean())))
+            weight = float(said[column] - (said.mean() if others else 0.0))
+            found.append(Contribution("embedding", "the whole sentence", weight))
         return sorted(found, key=lambda item: -abs(item.weight))[:most]

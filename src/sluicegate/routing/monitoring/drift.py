@@ -33,6 +33,8 @@ class Window:
     labels: list[str]
     outside: int
     """How many were out of scope."""
+    needs_large: NDArray[np.floating]
+    """The probability that it needs the large model, of those that have one."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -55,6 +57,8 @@ class Drift:
     oos_before: float
     oos_after: float
     oos_p: float
+    needs_large_psi: float | None
+    """Of the probability that the large model is needed; None where a window has too few."""
     moved: list[dict[str, Any]]
     """The labels whose share changed most."""
     warnings: list[str]
@@ -67,7 +71,8 @@ def window_of(rows: Sequence[Mapping[str, Any]], *, out_of_scope: str | None) ->
     """A window from rows with `confidence` and `intent`, as the store gives them."""
     labels = [str(row["intent"]) for row in rows]
     confidence = np.array([float(row["confidence"]) for row in rows], float)
-    return Window(confidence, labels, sum(label == out_of_scope for label in labels))
+    needs = np.array([float(row["needs_large"]) for row in rows if row.get("needs_large") is not None], float)
+    return Window(confidence, labels, sum(label == out_of_scope for label in labels), needs)
 
 
 def psi(before: NDArray[np.floating], after: NDArray[np.floating], bins: int = 10) -> float:
@@ -105,6 +110,13 @@ def drift(before: Window, after: Window) -> Drift:
         warnings.append(f"the label mix changed (Cramér's V {v:.2f}): the threshold was proved on a different mix")
     if oos_p < SIGNIFICANT and abs(rates[1] - rates[0]) > 0.02:
         warnings.append(f"out of scope went from {rates[0]:.1%} to {rates[1]:.1%}")
+    needs = (before.needs_large, after.needs_large)
+    needs_psi = psi(*needs) if min(map(len, needs)) >= LEAST else None
+    if needs_psi is not None and needs_psi > 0.2:
+        warnings.append(
+            f"the probability that the large model is needed moved from {needs[0].mean():.2f} to {needs[1].mean():.2f} "
+            f"on average (PSI {needs_psi:.2f}): its threshold no longer meets its target; fit the escalation again"
+        )
     return Drift(
         before=len(before),
         after=len(after),
@@ -118,6 +130,7 @@ def drift(before: Window, after: Window) -> Drift:
         oos_before=rates[0],
         oos_after=rates[1],
         oos_p=oos_p,
+        needs_large_psi=needs_psi,
         moved=_moved(before.labels, after.labels),
         warnings=warnings,
     )
