@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-patterns ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-labels bench-patterns ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -80,6 +80,10 @@ bench-evals: install
 
 bench-router: install
 	$(RUN) python benchmarks/router.py
+
+# how sure label decoding is, and how often it is right
+bench-labels: install
+	$(RUN) python benchmarks/labels.py embedded:smollm2-135m
 
 bench-patterns: install
 	$(RUN) python benchmarks/patterns.py

@@ -468,7 +468,7 @@ def test_tokens_are_estimated_from_above(text: str) -> None:
     from sluicegate.models.embedded.embedded import _runtime  # pyright: ignore[reportPrivateUsage]
 
     weights.ensure("smollm2-135m")
-    runtime = _runtime("smollm2-135m", None)
+    runtime = _runtime("smollm2-135m", None, None)
     count = len(runtime.executor.submit(runtime.post, "/tokenize", {"content": text}).result()["tokens"])
     assert count <= model_set({"a:1": Fake()}).tokens(text)
 

@@ -222,6 +222,8 @@ class Unmetered:
 
     asked = 0
 
+    async def warm(self) -> None: ...
+
     async def chat(self, request: ModelRequest) -> ModelResponse:
         self.asked += 1
         return ModelResponse("<think>Which link?</think>Open the portal.", 0, 0, "stop")

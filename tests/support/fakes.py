@@ -19,6 +19,7 @@ from sluicegate.services import (
     Embeddings,
     GuardReport,
     IntentFacts,
+    LabelScale,
     Message,
     ModelRequest,
     Neighbour,
@@ -63,6 +64,9 @@ class FakeModels:
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         self.embedded.append((request.role, tuple(request.texts)))
         return Embeddings([[1.0, 0.0] for _ in request.texts], f"fake:{request.role}", "fake", self.embed_usd)
+
+    async def label_scale(self, role: str) -> LabelScale | None:
+        return None
 
     async def admitted(self, role: str, task: ProbeTask) -> bool:
         return True

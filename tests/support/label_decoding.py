@@ -5,7 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sluicegate.errors import ModelError
-from sluicegate.services import Completion, EmbeddingRequest, Embeddings, ModelRequest, ProbeTask, TokenLogprob
+from sluicegate.services import (
+    Completion,
+    EmbeddingRequest,
+    Embeddings,
+    LabelScale,
+    ModelRequest,
+    ProbeTask,
+    TokenLogprob,
+)
 
 
 @dataclass
@@ -16,6 +24,7 @@ class Letters:
     asked: list[str] = field(default_factory=list)
     logprobs: bool = True
     fails: bool = False
+    scale: LabelScale | None = field(default_factory=lambda: LabelScale(1.0, 1.0))
 
     async def chat(self, request: ModelRequest) -> Completion:
         if self.fails:
@@ -43,6 +52,9 @@ class Letters:
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         raise AssertionError("not needed")
+
+    async def label_scale(self, role: str) -> LabelScale | None:
+        return self.scale
 
     async def admitted(self, role: str, task: ProbeTask) -> bool:
         return False

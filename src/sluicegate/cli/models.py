@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -122,6 +122,7 @@ def probe(
                     "rows": each.rows,
                     "ms_p50": round(each.ms_p50, 1),
                     "minimum": minimum,
+                    "label_scale": asdict(each.scale) if each.scale else None,
                     "admitted": None if minimum is None else each.accuracy >= minimum,
                 }
             )
@@ -255,6 +256,7 @@ def _embeds(config: "ModelConfig") -> bool:
 
 async def _measure(name: str, settings: "ModelConfig", tasks: "list[ProbeTask]", rows: int) -> "list[Result]":
     from sluicegate.cli._support.console import progress
+    from sluicegate.models.probes.probe import label_scale
     from sluicegate.models.probes.probe import probe as measured_by
     from sluicegate.models.probes.probe_results import keep
     from sluicegate.models.providers.registry import provider_for
@@ -265,12 +267,13 @@ async def _measure(name: str, settings: "ModelConfig", tasks: "list[ProbeTask]",
     with progress() as bar:
         for task in tasks:
             line = bar.add_task(f"{name} {task}", total=None)
-            result = await measured_by(
-                provider,
-                task,
-                limit=rows or None,
-                on_progress=lambda done, total, line=line: bar.update(line, completed=done, total=total),
-            )
+
+            def shown(done: int, total: int, line: Any = line) -> None:
+                bar.update(line, completed=done, total=total)
+
+            result = await measured_by(provider, task, limit=rows or None, on_progress=shown)
+            if task == "label" and not rows:
+                result = replace(result, scale=await label_scale(provider, shown))
             if not rows:
                 keep(await provider.identity(), result)
             results.append(result)

@@ -26,13 +26,13 @@ from sluicegate.models.config import ModelConfig, resolve
 from sluicegate.models.embeddings.embedding_lru import EmbeddingLru
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder, with_all_probes
-from sluicegate.models.probes.probe_results import admitted, below_minimum
+from sluicegate.models.probes.probe_results import Result, below_minimum, result
 from sluicegate.models.provider import ModelResponse, Provider
 from sluicegate.models.providers.registry import provider_for
 from sluicegate.models.structured import ask_structured
 from sluicegate.models.thinking import answered
 from sluicegate.models.tokens import upper_tokens
-from sluicegate.services import Completion, EmbeddingRequest, Embeddings, ModelRequest, ProbeTask
+from sluicegate.services import Completion, EmbeddingRequest, Embeddings, LabelScale, ModelRequest, ProbeTask
 
 __all__ = ["ModelSet"]
 
@@ -198,12 +198,22 @@ class ModelSet:
         `least` counts where the role states no minimum. An unprobed model is not admitted: it must not be a judge.
         """
         minimum = self._models[role].minimum.get(task, least) if role in self._models else least
+        measured = await self._measured(role, task)
+        return measured is not None and measured.accuracy >= minimum
+
+    async def label_scale(self, role: str) -> LabelScale | None:
+        """As `services.Models.label_scale`."""
+        measured = await self._measured(role, "label")
+        return measured.scale if measured else None
+
+    async def _measured(self, role: str, task: ProbeTask) -> Result | None:
+        """The stored probe of the model that would answer for `role`."""
         for name, config in self._chain(role):
             try:
-                return admitted(await self._provider(name, config).identity(), task, minimum) is True
+                return result(await self._provider(name, config).identity(), task)
             except ModelError:
                 continue
-        return False
+        return None
 
     def warm(self, roles: Sequence[str] | None = None) -> threading.Thread:
         """Load each role's first model in a background thread; failures are reported by the call that needs one."""

@@ -10,6 +10,7 @@ __all__ = [
     "Embedder",
     "EmbeddingRequest",
     "Embeddings",
+    "LabelScale",
     "Message",
     "ModelRequest",
     "ModelStep",
@@ -73,6 +74,16 @@ class TokenLogprob:
     logprob: float
     """Natural logarithm."""
     alternatives: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelScale:
+    """How much a model's letters tell in label decoding (`learning.letters`), as its probe found."""
+
+    said: float
+    """Exponent of what it says of a request."""
+    prior: float
+    """Exponent of what it says of a request that says nothing, by which the former is divided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +162,10 @@ class Models(Embedder, Protocol):
         """Whether the model that would answer for `role` has been probed on `task` and did well enough there."""
         ...
 
+    async def label_scale(self, role: str) -> LabelScale | None:
+        """How the letters of the model that would answer for `role` are calibrated; None without a probe."""
+        ...
+
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         """US dollars for a call of the role's first model."""
         ...
@@ -182,6 +197,9 @@ class ModelStep(Models):
 
     async def admitted(self, role: str, task: ProbeTask) -> bool:
         return await self._models.admitted(role, task)
+
+    async def label_scale(self, role: str) -> LabelScale | None:
+        return await self._models.label_scale(role)
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return self._models.price(role, prompt_tokens, completion_tokens)

@@ -161,7 +161,10 @@ async def test_a_calls_stop_keeps_those_of_the_modelfile(server: OllamaServer) -
 
 COPY = ModelRequest(
     "slm",
-    [Message("user", "Repeat these words exactly: red red red red red red red red red red red red")],
+    [
+        Message("system", "Do as the user says."),  # without one, templates add different ones
+        Message("user", "Repeat these words exactly: red red red red red red red red red red red red"),
+    ],
     max_tokens=24,
 )
 

@@ -36,6 +36,7 @@ from sluicegate.services import (
     Confidence,
     EmbeddingRequest,
     Embeddings,
+    LabelScale,
     ModelRequest,
     Models,
     ModelStep,
@@ -123,6 +124,9 @@ class Metered(ModelStep):
 
     async def admitted(self, role: str, task: ProbeTask) -> bool:
         return await self._models.admitted(self._role(role), task)
+
+    async def label_scale(self, role: str) -> LabelScale | None:
+        return await self._models.label_scale(self._role(role))
 
     def price(self, role: str, prompt_tokens: int, completion_tokens: int) -> float:
         return self._models.price(self._role(role), prompt_tokens, completion_tokens)

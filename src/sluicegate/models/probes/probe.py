@@ -2,7 +2,7 @@
 
 Four tasks, at least 20 rows each, in ``probes/*.jsonl``: decode one label, extract fields to JSON, review a claim
 against a source with yes or no, answer from a source. They tell a model that can serve a role from one that cannot;
-they do not rank good models.
+they do not rank good models. A fifth file, ``letters.jsonl``, calibrates label decoding.
 """
 
 import hashlib
@@ -19,13 +19,14 @@ from importlib.resources import files
 from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
+from sluicegate.learning.letters import CONTENT_FREE, fitted, letter_probabilities, mean, question
 from sluicegate.models.probes.probe_results import Result
 from sluicegate.models.provider import Provider
 from sluicegate.models.structured import ask_structured
 from sluicegate.models.thinking import answered
-from sluicegate.services import Message, ModelRequest, ProbeTask
+from sluicegate.services import LabelScale, Message, ModelRequest, ProbeTask
 
-__all__ = ["TASKS", "interval", "probe", "rows_of"]
+__all__ = ["TASKS", "interval", "label_scale", "probe", "rows_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,33 @@ async def probe(
     return Result(task, right, len(rows), statistics.median(times), digest, datetime.now(UTC).isoformat())
 
 
+async def label_scale(provider: Provider, on_progress: Callable[[int, int], None] | None = None) -> LabelScale | None:
+    """How much a model's letters tell in label decoding, from labelled requests of eight domains.
+
+    None for a model that gives no token probabilities, or no letter.
+    """
+    chat = partial(answered, provider.chat)
+    rows = [json.loads(line) for line in _text("letters").splitlines()]
+    sets = list(dict.fromkeys(tuple(row["labels"]) for row in rows))
+    asked = [(text, labels) for labels in sets for text in CONTENT_FREE]
+    asked += [(row["text"], tuple(row["labels"])) for row in rows]
+    said: list[list[float]] = []
+    for text, labels in asked:
+        try:
+            response, value = await ask_structured(chat, question("probed", text, labels, {}))
+        except UnusableAnswerError:
+            return None
+        said.append(letter_probabilities(response.logprobs, value, len(labels)))
+        if not said[-1]:
+            return None
+        if on_progress:
+            on_progress(len(said), len(asked))
+    size = len(CONTENT_FREE)
+    priors = {labels: mean(said[at * size : (at + 1) * size]) for at, labels in enumerate(sets)}
+    told = zip(rows, said[len(sets) * size :], strict=True)
+    return fitted([(found, priors[tuple(row["labels"])], row["labels"].index(row["label"])) for row, found in told])
+
+
 def interval(right: int, rows: int, z: float = 1.96) -> tuple[float, float]:
     """Wilson's score interval of a share, 95 % by default (Wilson 1927, J. Am. Stat. Assoc. 22)."""
     if not rows:
@@ -86,7 +114,7 @@ async def _is_right(provider: Provider, question: ProbeQuestion) -> bool:
     return question.right(answer.text, value)
 
 
-def _text(task: ProbeTask) -> str:
+def _text(task: str) -> str:
     return (files("sluicegate.models.probes") / f"{task}.jsonl").read_text(encoding="utf-8")
 
 

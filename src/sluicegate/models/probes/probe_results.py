@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sluicegate.home import home
-from sluicegate.services import ProbeTask
+from sluicegate.services import LabelScale, ProbeTask
 from sluicegate.storage.schemas import PROBES
 from sluicegate.storage.sqlite import connect, explained
 
@@ -27,6 +27,8 @@ class Result:
     """Hash of the probe's rows."""
     at: str
     """When it was measured, ISO 8601 in UTC."""
+    scale: LabelScale | None = None
+    """Of the label probe: how much the model's letters tell; None where it gives no token probabilities."""
 
     @property
     def accuracy(self) -> float:
@@ -35,12 +37,15 @@ class Result:
 
 def keep(identity: str, measured: Result) -> None:
     """Store a result in place of the model's former one. Raises `RunError`."""
-    connection = connect(home() / "probes.sqlite", PROBES)
+    connection, scale = connect(home() / "probes.sqlite", PROBES), measured.scale
     try:
         with explained("the probe results"):
             connection.execute(
-                "INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (identity, measured.task, measured.right, measured.rows, measured.ms_p50, measured.probe, measured.at),
+                "INSERT OR REPLACE INTO probes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (
+                    *(identity, measured.task, measured.right, measured.rows, measured.ms_p50),
+                    *(measured.probe, measured.at, *((scale.said, scale.prior) if scale else (None, None))),
+                ),
             )
     finally:
         connection.close()
@@ -56,7 +61,10 @@ def result(identity: str, task: ProbeTask) -> Result | None:
         row = connection.execute("SELECT * FROM probes WHERE identity = ? AND task = ?", (identity, task)).fetchone()
     finally:
         connection.close()
-    return Result(task, row["right_"], row["rows"], row["ms_p50"], row["probe"], row["at"]) if row else None
+    if not row:
+        return None
+    scale = None if row["said"] is None else LabelScale(row["said"], row["prior"])
+    return Result(task, row["right_"], row["rows"], row["ms_p50"], row["probe"], row["at"], scale)
 
 
 def admitted(identity: str, task: ProbeTask, minimum: float) -> bool | None:

@@ -1,32 +1,19 @@
-"""Label decoding on a small model: for intents that have no examples.
+"""Label decoding on a small model: for intents that have no examples (`learning.letters` says how).
 
-The model is shown the labels under letters and may answer with one letter only (a JSON Schema with an enum). The
-probability of a label is that of its letter's token. Small models favour some letters whatever is asked; that prior
-is measured with content-free requests and divided out (Zhao et al. 2021, "Calibrate Before Use: Improving Few-Shot
-Performance of Language Models", contextual calibration). What comes out is corrected for prior, but it is no proved
-confidence: there are no examples to prove it on.
+The confidence is calibrated by the model's own probe (`sluicegate models probe --task label`) on requests of other
+domains. It is no proved bound: there are no examples of this workflow to prove one on.
 """
 
 import asyncio
-import math
-import string
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
+from sluicegate.learning.letters import CONTENT_FREE, LETTERS, UNPROBED, letter_probabilities, mean, question, scaled
 from sluicegate.learning.threshold import NEVER
-from sluicegate.services import Classification, Completion, Message, ModelRequest, Models
+from sluicegate.services import Classification, Models
 from sluicegate.state import LabelScore
 
-__all__ = ["LETTERS", "LabelDecoder", "SlmRouter"]
-
-LETTERS = string.ascii_uppercase
-"""One token each for every tokenizer in use; so many labels can be told apart in one call."""
-CONTENT_FREE = ("N/A", "[MASK]", "")
-"""Requests that say nothing, as Zhao et al. use them."""
-FLOOR = 1e-4
-"""Probability of a letter that is not among the alternatives the model reports."""
-SYSTEM = "Sort the request into the one class that fits it best. Answer with the letter of the class."
+__all__ = ["LabelDecoder", "SlmRouter"]
 
 
 class LabelDecoder:
@@ -46,10 +33,8 @@ class LabelDecoder:
             halves = labels[: len(labels) // 2], labels[len(labels) // 2 :]
             return await self._final(text, [await self.decode(text, half) for half in halves])
         prior = await self.prior(tuple(labels))
-        said = await self._asked(text, labels)
-        fair = [probability / share for probability, share in zip(said, prior, strict=True)]
-        total = sum(fair)
-        return {label: value / total for label, value in zip(labels, fair, strict=True)}
+        scale = await self._models.label_scale(self._role) or UNPROBED
+        return dict(zip(labels, scaled(await self._asked(text, labels), prior, scale), strict=True))
 
     async def _final(self, text: str, heats: Sequence[Mapping[str, float]]) -> dict[str, float]:
         """The best of each part against each other, as many as there are letters."""
@@ -63,21 +48,17 @@ class LabelDecoder:
         key = self._models.describe(self._role), labels
         async with self._lock:
             if key not in self._priors:
-                said = [await self._asked(text, labels) for text in CONTENT_FREE]
-                self._priors[key] = [max(FLOOR, sum(column) / len(said)) for column in zip(*said, strict=True)]
+                self._priors[key] = mean([await self._asked(text, labels) for text in CONTENT_FREE])
             return self._priors[key]
 
     async def _asked(self, text: str, labels: Sequence[str]) -> list[float]:
-        letters = LETTERS[: len(labels)]
-        listed = "\n".join(
-            f"{letter}. {self._describe.get(label) or label.replace('_', ' ')}"
-            for letter, label in zip(letters, labels, strict=True)
+        completion = await self._models.chat(question(self._role, text, labels, self._describe))
+        if probabilities := letter_probabilities(completion.logprobs, completion.parsed, len(labels)):
+            return probabilities
+        raise UnusableAnswerError(
+            f"{completion.model} returns no token probabilities, which label decoding needs",
+            hint="Use an ollama: or embedded: model for this role, or the strategy head",
         )
-        schema = {"type": "object", "properties": {"class": {"enum": list(letters)}}, "required": ["class"]}
-        messages = (Message("system", SYSTEM), Message("user", f"Classes:\n{listed}\n\nRequest: {text}"))
-        request = ModelRequest(self._role, messages, max_tokens=24, schema=schema, logprobs=min(20, len(letters)))
-        completion = await self._models.chat(request)
-        return _letter_probabilities(completion, letters)
 
 
 class SlmRouter:
@@ -115,22 +96,3 @@ class SlmRouter:
             by="slm",
             artifact=self._hash,
         )
-
-
-def _letter_probabilities(completion: Completion, letters: str) -> list[float]:
-    """Probability of each letter at the token that decided, renormalised over the letters."""
-    parsed: dict[str, Any] = completion.parsed or {}
-    chosen = str(parsed.get("class", ""))
-    token = next((t for t in reversed(completion.logprobs) if t.token.strip(' "') == chosen), None)
-    if token is None:
-        raise UnusableAnswerError(
-            f"{completion.model} returns no token probabilities, which label decoding needs",
-            hint="Use an ollama: or embedded: model for this role, or the strategy head",
-        )
-    found = dict.fromkeys(letters, 0.0)
-    for name, logprob in ((chosen, token.logprob), *token.alternatives):
-        letter = name.strip(' "')
-        if letter in found:
-            found[letter] = max(found[letter], math.exp(logprob))
-    values = [max(FLOOR, found[letter]) for letter in letters]
-    return [value / sum(values) for value in values]

@@ -78,7 +78,8 @@ CREATE TABLE IF NOT EXISTS probes (
     ms_p50 REAL NOT NULL, probe TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (identity, task)
 );
 """),
+        Migration("ALTER TABLE probes ADD COLUMN said REAL; ALTER TABLE probes ADD COLUMN prior REAL;"),
     ),
     local=True,
 )
-"""Probe results, by the identity of the weights."""
+"""Probe results, by the identity of the weights; `said` and `prior` are the label probe's `learning.letters.Scale`."""
