@@ -13,7 +13,7 @@ from sluicegate.errors import ModelError, PolicyError, RunError, SluicegateError
 from sluicegate.extras import extra, fitting
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "helpdesk" / "workflow.yaml"
-LEFT_OUT = ("matplotlib", "mcp", "psycopg", "scipy", "sklearn", "spacy", "starlette", "uvicorn")
+LEFT_OUT = ("matplotlib", "mcp", "presidio_analyzer", "psycopg", "scipy", "sklearn", "spacy", "starlette", "uvicorn")
 
 
 def _fit() -> None:

@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
@@ -169,10 +170,11 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     check_fitted(config, artifacts, faults)
     check_thresholds(config, conditions, faults)
     check_answerers(config, settings, conditions, artifacts, faults)
+    used = _packages(config, settings, tools, faults)
     if any(problem.severity == "error" for problem in faults.problems):
         return None
     check_weakened(config, faults)
-    resolved = Resolved(prompts, policies, schema, artifacts, known_tools, _packages(config, settings, tools), weights)
+    resolved = Resolved(prompts, policies, schema, artifacts, known_tools, used, weights)
     flow = flow_of(config, kinds, settings, source)
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
@@ -215,20 +217,30 @@ def _with_index(settings: BaseModel, config: WorkflowConfig) -> BaseModel:
     return settings
 
 
-def _packages(config: WorkflowConfig, settings: Mapping[str, BaseModel], tools: Iterable[str]) -> dict[str, str]:
+def _packages(
+    config: WorkflowConfig, settings: Mapping[str, BaseModel], tools: Iterable[str], faults: Faults
+) -> dict[str, str]:
     """Where what the workflow uses beyond the built-in comes from."""
-    guards = (guard for one in settings.values() for guard in getattr(one, "guards", None) or ())
+    guards = {guard for one in settings.values() for guard in getattr(one, "guards", None) or ()}
     used = {
         "kind": ("sluicegate.nodes", {node.kind for node in config.nodes.values()}),
         "tool": ("sluicegate.tools", set(tools)),
-        "guard": ("sluicegate.guards", set(guards)),
+        "guard": ("sluicegate.guards", guards),
     }
-    return {
+    found = {
         f"{what} {name}": package
         for what, (group, names) in used.items()
         for name, package in sorted(packages(group).items())
         if name in names
     }
+    if "pii" in guards and config.guards.pii.engine == "presidio":
+        try:
+            found["engine presidio"] = f"presidio-analyzer {version('presidio-analyzer')}"
+        except PackageNotFoundError:
+            hint = "Install it: pip install 'sluicegate[presidio]'"
+            what = "the engine presidio needs the package presidio-analyzer"
+            faults.add("SG129", what, ("guards", "pii", "engine"), hint=hint)
+    return found
 
 
 def _tools(config: WorkflowConfig, settings: Mapping[str, BaseModel]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sluicegate.errors import nearest
 from sluicegate.policies.guards.checking import installed_guards
+from sluicegate.policies.guards.pii.presidio import PRESIDIO_ENTITIES
 from sluicegate.policies.guards.settings import GuardSettings
 from sluicegate.state import FailureAction
 
@@ -85,6 +86,11 @@ class PiiSettings(GuardSettings):
         "crypto-wallet",
     )
     """Entity types to detect."""
+    engine: Literal["patterns", "presidio"] = "patterns"
+    """What detects them: the recognisers described in docs/guards.md, or Microsoft Presidio's (`pip install
+    "sluicegate[presidio]"`), which know fewer types."""
+    score_threshold: Share = 0.4
+    """Minimum score of a finding of Presidio's."""
     allow: tuple[str, ...] = ()
     """Texts that are never personal data here, such as the helpdesk's own phone number; letter case is ignored."""
     allow_from_sources: bool = False
@@ -92,6 +98,15 @@ class PiiSettings(GuardSettings):
     model: str = ""
     """The spaCy model for names and places: ``en-core-web-md`` (`sluicegate models pull en-core-web-md`), an installed
     package or a folder; empty: none."""
+
+    @model_validator(mode="after")
+    def _known_to_the_engine(self) -> Self:
+        unknown = [entity for entity in self.entities if entity not in PRESIDIO_ENTITIES]
+        if self.engine == "presidio" and unknown:
+            raise ValueError(f"the engine presidio does not detect {', '.join(unknown)}; the engine patterns does")
+        if self.engine != "presidio" and "score_threshold" in self.model_fields_set:
+            raise ValueError("score_threshold is the engine presidio's; the engine patterns gives no scores")
+        return self
 
     @model_validator(mode="after")
     def _needs_a_model(self) -> Self:

@@ -65,6 +65,7 @@ CODES: dict[str, str] = {
     "SG126": "condition reads a verdict that another node gave",
     "SG127": "argument that the tool does not take",
     "SG128": "approver whom no policy allows to decide",
+    "SG129": "package that the workflow uses is not installed",
     "SG130": "unreachable node",
     "SG131": "node from which no end is reachable",
     "SG132": "branches are not exhaustive",

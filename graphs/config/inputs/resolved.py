@@ -130,7 +130,7 @@ class Resolved:
     """What is installed, and the tools of the MCP servers that the config names."""
     packages: Mapping[str, str]
     """``NAME VERSION`` of the installed package by the node kind, tool or guard that the workflow uses from it, such as
-    ``tool roll_dice``. The built-in ones are not here."""
+    ``tool roll_dice``, and by the engine of a guard. The built-in ones are not here."""
     model_files: Mapping[str, ResolvedModelFile] = field(default_factory=dict[str, ResolvedModelFile])
     """By the name that the config gives, as ``embedded:PATH.gguf``."""
 

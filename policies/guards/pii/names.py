@@ -17,7 +17,7 @@ from sluicegate.extras import extra
 from sluicegate.policies.guards.checking import Finding
 from sluicegate.policies.guards.pii.naming import KINDS, NO_NAME, block_lines, recased, weighed
 
-__all__ = ["named_entities"]
+__all__ = ["named_entities", "pipeline_of"]
 
 _LABELS = {
     "PERSON": "person",
@@ -46,15 +46,15 @@ _PART = re.compile(
 _Name = tuple[int, int, dict[str, float]]
 
 
-def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]]:
-    """A function from a text and entity types to findings. `model` is a package name or a folder.
+def pipeline_of(model: str, exclude: tuple[str, ...]) -> Any:
+    """The spaCy pipeline without the parts of it that are not used. `model` is a package name or a folder.
 
     Raises `PolicyError` SG203 when spaCy or the model is not installed, or when they do not fit each other.
     """
     with extra("ner", f"the spaCy model {model!r}", partial(PolicyError, "SG203")):
         import spacy
     try:
-        pipeline: Any = spacy.load(model, exclude=["parser", "senter", "lemmatizer", "attribute_ruler"])
+        pipeline: Any = spacy.load(model, exclude=exclude)
     except (OSError, ValueError) as error:
         raise PolicyError(
             "SG203",
@@ -69,7 +69,12 @@ def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]
             f"the spaCy model {model!r} is for spaCy {wanted}, but {here} is installed",
             hint=f'Run pip install "spacy{wanted}"',
         )
+    return pipeline
 
+
+def named_entities(model: str) -> Callable[[str, tuple[str, ...]], list[Finding]]:
+    """A function from a text and entity types to findings. Raises as `pipeline_of` does."""
+    pipeline = pipeline_of(model, ("parser", "senter", "lemmatizer", "attribute_ruler"))
     lock = threading.Lock()
 
     def find(text: str, entities: tuple[str, ...]) -> list[Finding]:

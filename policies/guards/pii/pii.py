@@ -5,6 +5,7 @@ a spaCy model. Without one this is not PII removal: names stay in the text.
 """
 
 import asyncio
+from collections.abc import Callable
 
 from sluicegate.policies.guards.checking import PASS, Check, Finding, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import PiiSettings
@@ -18,23 +19,11 @@ __all__ = ["KIND"]
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     assert isinstance(settings, PiiSettings)
     allowed = frozenset(text.casefold() for text in settings.allow)
-    patterns = tuple(entity for entity in settings.entities if entity in PATTERN_ENTITIES)
-    national = tuple(entity for entity in settings.entities if entity in NATIONAL_IDS)
-    named = tuple(entity for entity in settings.entities if entity not in (*PATTERN_ENTITIES, *NATIONAL_IDS))
-    find_ids = national_ids(national) if national else None
-    if named:
-        from sluicegate.policies.guards.pii.names import named_entities
-
-        find_names = named_entities(helpers.pipeline(settings.model))
-    else:
-        find_names = None
+    find = _by_presidio(settings, helpers) if settings.engine == "presidio" else _by_patterns(settings, helpers)
 
     def check(subject: Subject) -> Verdict:
         text = subject.text
-        findings = recognise(text, patterns, find_ids)
-        if find_names:
-            findings += _beside(find_names(text, named), findings)
-        findings = [found for found in findings if not _spared(text[found.start : found.end], subject)]
+        findings = [found for found in find(text) if not _spared(text[found.start : found.end], subject)]
         if not findings:
             return PASS
         counts = {
@@ -48,14 +37,43 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
             return True
         return settings.allow_from_sources and any(value in source for source in subject.sources)
 
-    if not named:
+    if settings.engine == "patterns" and not settings.model:
         return check
 
     async def aside(subject: Subject) -> Verdict:
-        # the model is slow, and other runs should not wait for it
+        # Presidio and the model are slow, and other runs should not wait for them
         return await asyncio.to_thread(check, subject)
 
     return aside
+
+
+def _by_patterns(settings: PiiSettings, helpers: Helpers) -> Callable[[str], list[Finding]]:
+    patterns = tuple(entity for entity in settings.entities if entity in PATTERN_ENTITIES)
+    national = tuple(entity for entity in settings.entities if entity in NATIONAL_IDS)
+    named = tuple(entity for entity in settings.entities if entity not in (*PATTERN_ENTITIES, *NATIONAL_IDS))
+    find_ids = national_ids(national) if national else None
+    if not named:
+        return lambda text: recognise(text, patterns, find_ids)
+    from sluicegate.policies.guards.pii.names import named_entities
+
+    find_names = named_entities(helpers.pipeline(settings.model))
+
+    def find(text: str) -> list[Finding]:
+        findings = recognise(text, patterns, find_ids)
+        return findings + _beside(find_names(text, named), findings)
+
+    return find
+
+
+def _by_presidio(settings: PiiSettings, helpers: Helpers) -> Callable[[str], list[Finding]]:
+    from sluicegate.policies.guards.pii.presidio import presidio
+
+    pipeline = None
+    if settings.model:
+        from sluicegate.policies.guards.pii.names import pipeline_of
+
+        pipeline = pipeline_of(helpers.pipeline(settings.model), ("parser", "senter"))
+    return presidio(settings.entities, settings.score_threshold, pipeline)
 
 
 def _beside(names: list[Finding], taken: list[Finding]) -> list[Finding]:

@@ -5,8 +5,11 @@ Letters keep their case and their accents. Offsets in the original are kept, so 
 
 import functools
 import unicodedata
+from collections.abc import Sequence
 
-__all__ = ["plain_forms"]
+from sluicegate.policies.guards.checking import Finding
+
+__all__ = ["in_original", "plain_forms"]
 
 _COMPATIBLE = frozenset({"Lu", "Ll", "Lt", "Lm", "Po", "Ps", "Pe", "Pi", "Pf", "Pc", "Sm", "Sk", "Sc", "So"})
 """Categories whose compatibility forms read alike; a superscript or a circled digit is no digit of a number."""
@@ -32,3 +35,10 @@ def plain_forms(text: str) -> tuple[str, list[int] | None]:
         return text, None
     parts = [_plain(character) for character in text]
     return "".join(parts), [at for at, part in enumerate(parts) for _ in part]
+
+
+def in_original(findings: Sequence[Finding], origin: list[int] | None) -> list[Finding]:
+    """Findings in a plain text, at their places in the original; `origin` is what `plain_forms` gave with it."""
+    if origin is None:
+        return list(findings)
+    return [Finding(origin[found.start], origin[found.end - 1] + 1, found.label) for found in findings]

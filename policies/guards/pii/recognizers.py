@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from sluicegate.policies.guards.checking import Finding
 from sluicegate.policies.guards.pii.phones import phones
-from sluicegate.policies.guards.pii.plain_forms import plain_forms
+from sluicegate.policies.guards.pii.plain_forms import in_original, plain_forms
 
 __all__ = ["IBAN_LENGTHS", "PATTERN_ENTITIES", "recognise"]
 
@@ -429,10 +429,7 @@ def recognise(
             found = Finding(start, end, entity)
             if all(_apart(found, other) for other in taken):
                 taken.append(found)
-    wanted = [found for found in taken if found.label in entities or found.label in own]
-    if origin is None:
-        return wanted
-    return [Finding(origin[found.start], origin[found.end - 1] + 1, found.label) for found in wanted]
+    return in_original([found for found in taken if found.label in entities or found.label in own], origin)
 
 
 def _apart(one: Finding, other: Finding) -> bool:
