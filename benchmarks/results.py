@@ -26,7 +26,8 @@ PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
     "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
-    "helpdesk", "patterns", "tasks", "router", "labels", "answers", "cache", "guards", "grounded", "retrieval", "evals",
+    "helpdesk", "patterns", "tasks", "router", "labels", "answers", "cache", "guards", "pii_engines",
+    "grounded", "retrieval", "evals",
     "size",
 )  # fmt: skip
 """The sections of the page; one without a result is left out."""

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sluicegate.observe.exporters.conventions import langfuse_name
 from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, check_keys, server_state
 from sluicegate.observe.exporters.resend import push
@@ -67,10 +68,11 @@ async def test_a_run_is_there_with_every_observation_and_score(tmp_path: Path) -
     kept = {span["span_id"]: span for span in store.spans(run)}
     rows = read("/api/public/v2/observations", len(kept), traceId=trace_id(run), fields=FIELDS, limit=100)
     found = {row["id"]: row for row in rows}
+    # calls are named by the models that answered
+    names = {record.id: langfuse_name(record) for record in store.trace(run).records}
     assert set(found) == set(kept)
     for span_id, row in found.items():
-        # a generation is named by the model that answered, here a stand-in
-        assert row["name"] == kept[span_id]["name"].replace("chat qwen3:1.7b", "chat smollm2-135m")
+        assert row["name"] == names[span_id]
         assert row["type"].lower() == kept[span_id]["type"]
         assert (row.get("parentObservationId") or "") == kept[span_id]["parent"]
         assert row["environment"] == "staging"
