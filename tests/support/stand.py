@@ -8,7 +8,7 @@ import asyncio
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
+from sluicegate.observe.tracing.exporter import Exporter
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.policies.cedar.engine import CedarEngine
@@ -76,12 +77,12 @@ class OnFakes(Opened):
     def warm(self) -> None: ...
 
 
-def version(source: Path | Workflow) -> Opened:
+def version(source: Path | Workflow, exporters: Sequence[Exporter] = ()) -> Opened:
     """As `open_workflow`, with fakes behind."""
     workflow = source if isinstance(source, Workflow) else load(source)
     keep(workflow)
     store = Store(home() / "store.sqlite")
-    tracer = RecordingTracer(store)
+    tracer = RecordingTracer(store, exporters)
     given = services(
         models=Patient(workflow.version),
         router=ByWord(),

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from jsonschema import Draft202012Validator
 from sluicegate import Limits
 from sluicegate.errors import ModelError
 from sluicegate.graphs.runtime.intake import principal
+from sluicegate.observe.exporters.export import QueuedExporter
+from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
@@ -23,6 +27,7 @@ from sluicegate.serving.http.callers import Claims, FixedCaller, Named, TokenFil
 from sluicegate.serving.service import run_id
 from tests.support import stand
 from tests.support.fakes import FakeModels
+from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.stand import served
 from tests.support.waiting import until
 
@@ -328,6 +333,28 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     fits(client.post(address, json={"verdict": "approve"}, headers=LEAD), "/v1/approvals/{id}", "post")
     fits(client.get("/readyz"), "/readyz")
     fits(client.get("/healthz"), "/healthz")
+
+
+def test_readiness_says_what_is_not_sent_and_when_a_server_last_took_nothing() -> None:
+    with Receiver(status=500) as langfuse:
+        sender = LangfuseSender(Keys(PUBLIC, SECRET, langfuse.url))
+        exporter = QueuedExporter(sender, linger_s=0, first_pause_s=0.01, attempts=1000)
+        opened = partial(stand.version, exporters=[exporter])
+        with served(stand.service(open_version=opened)) as client:
+
+            def export() -> dict[str, Any]:
+                [one] = client.get("/readyz").json()["exports"]
+                return one
+
+            assert export() == {"to": "langfuse", "unsent": 0, "last_outage": None}
+            client.post("/v1/runs", json={"text": "How?"})
+            until(lambda: export()["last_outage"])
+            assert export()["unsent"] > 0
+            assert client.get("/readyz").status_code == 200
+            langfuse.status = 0
+            until(lambda: export()["unsent"] == 0)
+            assert datetime.fromisoformat(export()["last_outage"]).tzinfo is not None
+            assert langfuse.spans
 
 
 # --- who calls ---

@@ -7,6 +7,7 @@ store notes only what a server confirmed, `trace push` finds and sends it later.
 
 import logging
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,6 +109,7 @@ class QueuedExporter:
         self._changed = threading.Condition()
         self._hurry = False
         self._failures = 0
+        self._failed_ns = 0
         self._told = 0
         self._failing = False
         self._closed = False
@@ -170,7 +172,8 @@ class QueuedExporter:
 
     def report(self) -> ExporterReport:
         with self._changed:
-            return ExporterReport(self._sender.destination, self._sent, self._dropped, self._reason, self._waiting)
+            counts = self._sent, self._dropped, self._reason, self._waiting, self._failed_ns
+            return ExporterReport(self._sender.destination, *counts)
 
     def _work(self) -> None:
         try:
@@ -213,6 +216,7 @@ class QueuedExporter:
         with self._changed:
             self._reason = reason
             self._failures += 1
+            self._failed_ns = time.time_ns()
             self._changed.notify_all()
             if attempt and not self._failing:
                 # once an outage; a command that ends at the first failure says at its end what was not sent

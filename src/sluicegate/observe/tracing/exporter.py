@@ -21,6 +21,8 @@ class ExporterReport:
     reason: str
     """Why the last ones were dropped, or why sending fails just now; empty when all is well."""
     waiting: int = 0
+    failed_ns: int = 0
+    """When the destination last took nothing, in nanoseconds since 1970; 0: never since the start."""
 
 
 class Exporter(Protocol):

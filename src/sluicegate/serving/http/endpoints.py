@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -212,6 +213,14 @@ async def health(request: Request) -> Response:
 async def ready(request: Request) -> Response:
     service = _service(request)
     workflow, fault = service.versions.serving.workflow, service.versions.fault
+    exports = [
+        messages.Export(
+            to=report.destination.partition(" ")[0],
+            unsent=report.waiting + report.dropped,
+            last_outage=datetime.fromtimestamp(report.failed_ns / 1e9, UTC) if report.failed_ns else None,
+        )
+        for report in service.versions.serving.tracer.report()
+    ]
     said = messages.Health(
         status="ready" if service.ready else "closing",
         workflow=service.name,
@@ -221,6 +230,7 @@ async def ready(request: Request) -> Response:
         inside=service.inside,
         shadow=service.shadow,  # pyright: ignore[reportArgumentType]
         fault=fault.code if fault else "",
+        exports=exports,
     )
     return _json(said, 200 if service.ready else 503)
 

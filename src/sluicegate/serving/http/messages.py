@@ -212,6 +212,17 @@ class Given(_Out):
     value: float | bool | str
 
 
+class Export(_Out):
+    """One of the systems that traces are sent to, without its address."""
+
+    to: str
+    """``langfuse`` or ``otlp``."""
+    unsent: int
+    """Observations and scores that wait or were dropped since the start; the local store has them."""
+    last_outage: datetime | None
+    """When it last took nothing; null: never since the start."""
+
+
 class Health(_Out):
     status: Literal["ready", "closing"]
     workflow: str
@@ -224,6 +235,7 @@ class Health(_Out):
     shadow: Literal["none", "running", "down"]
     fault: str
     """The error code of why a promoted version is not served; empty when it is."""
+    exports: list[Export]
 
 
 class Problem(_Out):
