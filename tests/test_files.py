@@ -1,6 +1,7 @@
 """Files that anybody may have written: what is read of them, and where a character stands."""
 
 import errno
+import gzip
 import os
 import socket
 from collections.abc import Callable
@@ -9,13 +10,15 @@ from pathlib import Path
 import pytest
 
 from sluicegate.cli.run import requests_in
-from sluicegate.errors import ConfigError
+from sluicegate.errors import ConfigError, RunError, SluicegateError
 from sluicegate.evals.evaluation.cache_eval import read_pairs
 from sluicegate.evals.evaluation.cases import read_cases
-from sluicegate.files import ALLOWED, json_lines, line_and_column, read_bounded
+from sluicegate.files import ALLOWED, MAX_ROWS_BYTES, json_lines, line_and_column, read_bounded
 from sluicegate.graphs.runtime.intake import principal
+from sluicegate.nodes.tools.mcp import servers
 from sluicegate.policies.guards.measure import load_rows
 from sluicegate.routing.data import read_labelled
+from sluicegate.serving.http.callers import TokenFile
 
 
 def test_no_more_than_the_limit_is_read_of_a_regular_file(tmp_path: Path) -> None:
@@ -34,6 +37,38 @@ def test_of_a_huge_file_nothing_is_read(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(os, "open", lambda *_args, **_more: pytest.fail("it was opened"))
     with pytest.raises(OSError, match="larger than 1,000,000 bytes"):
         read_bounded(file, 1_000_000)
+
+
+@pytest.mark.parametrize(
+    "read",
+    [read_cases, read_pairs, read_labelled, load_rows, lambda file: requests_in(str(file), principal("ann", []))],
+)
+def test_rows_that_an_operator_names_are_bounded(read: Callable[[Path], object], tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    with file.open("wb") as sparse:
+        sparse.truncate(MAX_ROWS_BYTES + 1)
+    with pytest.raises(SluicegateError, match="larger than 256,000,000 bytes"):
+        read(file)
+
+
+def test_packed_rows_are_bounded_by_what_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "rows.jsonl.gz"
+    file.write_bytes(gzip.compress(b'{"text": "a", "attack": true}\n' * 1000))
+    monkeypatch.setattr("sluicegate.policies.guards.measure.MAX_ROWS_BYTES", 10_000)
+    with pytest.raises(ConfigError, match="larger than 10,000 bytes unpacked"):
+        load_rows(file)
+
+
+def test_the_operators_lists_are_bounded(own_home: Path) -> None:
+    own_home.mkdir(exist_ok=True)
+    for name in ("mcp.json", "tokens.json"):
+        with (own_home / name).open("wb") as sparse:
+            sparse.truncate(100_000_000)
+        (own_home / name).chmod(0o600)
+    with pytest.raises(ConfigError, match="larger than 1,000,000 bytes"):
+        servers()
+    with pytest.raises(RunError, match="larger than 16,000,000 bytes"):
+        TokenFile(own_home / "tokens.json").tokens()
 
 
 def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, ValidationError, m
 
 from sluicegate.errors import ConfigError, Place, Problem, nearest
 from sluicegate.extras import extra
+from sluicegate.files import read_bounded
 from sluicegate.home import distrust, home
 from sluicegate.models.structured import misfit
 from sluicegate.nodes.tools.registry import tools
@@ -31,6 +32,8 @@ from sluicegate.nodes.tools.tool import Tool, ToolContext
 __all__ = ["McpServer", "available", "servers", "servers_file"]
 
 _PREFIX = "mcp."
+_MOST = 1_000_000
+"""Bytes of the operator's file."""
 _LISTING_S = 30.0
 """Seconds a server may take to start and list its tools."""
 T = TypeVar("T")
@@ -84,7 +87,9 @@ def servers() -> Mapping[str, McpServer]:
     if why := distrust(file.stat()):
         raise ConfigError([Problem("SG117", f"not trusted: {why}", place, hint=f"chmod 600 {file}, or chown it")])
     try:
-        return _File.model_validate_json(file.read_bytes()).mcpServers
+        return _File.model_validate_json(read_bounded(file, _MOST)).mcpServers
+    except OSError as error:
+        raise ConfigError([Problem("SG117", f"cannot read it: {error.strerror}", place)]) from error
     except ValidationError as error:
         raise ConfigError(
             [Problem("SG117", f"{'.'.join(map(str, one['loc']))}: {one['msg']}", place) for one in error.errors()]

@@ -6,7 +6,6 @@ context of the text: `question`, `sources`, `stage`.
 """
 
 import asyncio
-import gzip
 import inspect
 import json
 import statistics
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sluicegate.errors import ConfigError, Place, Problem
-from sluicegate.files import json_lines
+from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded, unpacked
 from sluicegate.policies.guards.checking import Check, Finding, Stage, Subject, Verdict
 
 __all__ = ["ENTITY_NAMES", "LabelledRow", "LabelledSpan", "load_rows", "measure"]
@@ -73,10 +72,11 @@ class LabelledRow:
 def load_rows(file: Path, *, stage: Stage = "request") -> list[LabelledRow]:
     """The labelled rows of a file. Raises `ConfigError` SG101 (unreadable) or SG140, naming every bad row."""
     try:
-        raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8-sig")
+        raw = read_bounded(file, MAX_ROWS_BYTES)
+        text = (unpacked(raw, MAX_ROWS_BYTES) if file.suffix == ".gz" else raw).decode("utf-8-sig")
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise ConfigError([Problem("SG101", f"cannot read {file}: {type(error).__name__}")]) from error
+        why = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigError([Problem("SG101", f"cannot read {file}: {why}")]) from error
     rows: list[LabelledRow] = []
     problems: list[Problem] = []
     for number, line in json_lines(text):

@@ -2,17 +2,32 @@
 
 import errno
 import functools
+import gzip
 import hashlib
+import io
 import os
 import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["ALLOWED", "LINE_END", "json_lines", "line_and_column", "read_bounded", "sha256_of", "unchanged_sha256"]
+__all__ = [
+    "ALLOWED",
+    "LINE_END",
+    "MAX_ROWS_BYTES",
+    "json_lines",
+    "line_and_column",
+    "read_bounded",
+    "sha256_of",
+    "unchanged_sha256",
+    "unpacked",
+]
 
 ALLOWED = "SLUICEGATE_WORKFLOW_FILES"
 """Environment variable: folders, separated as in PATH, whose files a workflow may name besides those of its own."""
+
+MAX_ROWS_BYTES = 256_000_000
+"""Of a file of rows that an operator names; what it says is held in memory."""
 
 LINE_END = re.compile(r"\r\n|\n|\r")
 """What editors show as the end of a line; YAML and Python's `splitlines` know more of them."""
@@ -65,6 +80,14 @@ def read_bounded(path: Path, limit: int, *, within: Iterable[Path] = ()) -> byte
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(errno.EFBIG, _too_large(limit))
+    return content
+
+
+def unpacked(packed: bytes, limit: int) -> bytes:
+    """What gzip packed. Raises `OSError` EFBIG when that is larger, and then holds no more of it; others if broken."""
+    content = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"{_too_large(limit)} unpacked")
     return content
 
 

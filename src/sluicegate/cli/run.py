@@ -13,7 +13,7 @@ from sluicegate.cli._support.console import AsJson, console, emit, notes, progre
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome, print_summary, summary
 from sluicegate.errors import ConfigError, Place, Problem, RunError, SluicegateError
-from sluicegate.files import json_lines
+from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded
 
 if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
@@ -169,7 +169,7 @@ def requests_in(given: str, asker: "Principal") -> "list[tuple[str | bytes, Prin
     if not path.is_file():
         return [(given, asker)]
     try:
-        data = path.read_bytes()
+        data = read_bounded(path, MAX_ROWS_BYTES)
     except OSError as error:
         raise RunError("SG601", f"cannot read {path}: {error.strerror}", hint="Check its permissions") from error
     if path.suffix != ".jsonl":

@@ -11,6 +11,7 @@ import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, progress
 from sluicegate.errors import ConfigError, Place, Problem
+from sluicegate.files import MAX_ROWS_BYTES, read_bounded
 
 if TYPE_CHECKING:
     from sluicegate.tasks import TaskResult
@@ -179,14 +180,17 @@ def _given(text: str) -> str:
     # a long or odd text is not a path, and asking the file system about it may fail
     if len(text) > 500 or "\n" in text or "\0" in text or not path.is_file():
         return text
-    return path.read_text(encoding="utf-8")
+    try:
+        return read_bounded(path, MAX_ROWS_BYTES).decode()
+    except OSError as error:
+        raise ConfigError([Problem("SG101", f"cannot read {path}: {error.strerror}")]) from error
 
 
 def _schema(file: Path) -> dict[str, Any]:
     from jsonschema import Draft202012Validator, SchemaError
 
     try:
-        form: Any = json.loads(file.read_bytes())
+        form: Any = json.loads(read_bounded(file, MAX_ROWS_BYTES))
         Draft202012Validator.check_schema(form)
     except OSError as error:
         raise ConfigError([Problem("SG101", f"cannot read {file}: {error.strerror}")]) from error

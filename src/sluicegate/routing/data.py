@@ -5,7 +5,6 @@ fields are ignored. Every bad row is reported with its line, at most `REPORTED` 
 """
 
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import ConfigError, Place, Problem
-from sluicegate.files import json_lines
+from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded, unpacked
 
 __all__ = [
     "Escalations",
@@ -177,8 +176,8 @@ def _opened(path: Path, fields: Sequence[str] = ()) -> tuple[str, Iterator[tuple
     A table whose header lacks one of `fields` has that one fault.
     """
     try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        raw = read_bounded(path, MAX_ROWS_BYTES)
+        content = unpacked(raw, MAX_ROWS_BYTES) if raw[:2] == b"\x1f\x8b" else raw
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ConfigError([Problem("SG101", f"cannot read {path}: {reason}")]) from error

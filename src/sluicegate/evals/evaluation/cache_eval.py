@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.evals.evaluation.intervals import Estimate, rate
-from sluicegate.files import json_lines
+from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded
 from sluicegate.policies.cache.paraphrase import difference
 from sluicegate.services import EmbeddingRequest, Models
 
@@ -52,8 +52,10 @@ def read_pairs(file: Path, *, part: str = "") -> list[QuestionPair]:
     Raises `ConfigError` SG101 (unreadable), SG140 (bad rows, each by its line, or none of this part).
     """
     try:
-        text = file.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(file, MAX_ROWS_BYTES).decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigError([Problem("SG101", f"cannot read {file}: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
         raise ConfigError([Problem("SG101", f"cannot read {file}: {type(error).__name__}")]) from error
     pairs: list[QuestionPair] = []
     problems: list[Problem] = []

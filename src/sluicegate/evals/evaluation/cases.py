@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sluicegate.errors import ConfigError, Place, Problem
-from sluicegate.files import json_lines
+from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.state import Path as Way
 from sluicegate.state import Principal
@@ -112,7 +112,7 @@ class Case:
 def read_cases(path: Path) -> list[Case]:
     """The rows of a file. Raises `ConfigError` SG101 (no file), SG140 with every bad row and its place."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_bounded(path, MAX_ROWS_BYTES).decode("utf-8-sig")
     except OSError as error:
         raise ConfigError([Problem("SG101", f"cannot read {path}: {error.strerror}")]) from error
     except UnicodeDecodeError as error:

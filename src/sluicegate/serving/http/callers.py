@@ -19,6 +19,7 @@ from typing import Protocol, cast, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.errors import RunError
+from sluicegate.files import read_bounded
 from sluicegate.home import distrust, private_opener
 from sluicegate.state import Clearance, Principal
 from sluicegate.storage.file_lock import locked_file
@@ -26,6 +27,8 @@ from sluicegate.storage.file_lock import locked_file
 __all__ = ["Caller", "Callers", "Claims", "FixedCaller", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
 
 _PREFIX = "sg_"
+_MOST = 16_000_000
+"""Bytes of the file of tokens."""
 
 
 class Headers(Protocol):
@@ -149,7 +152,7 @@ class TokenFile:
                 if stamp != self._stamp:
                     if why := distrust(found):
                         raise _distrusted(self.path, why, f"chmod 600 {self.path}, or chown it")
-                    self._tokens = _File.model_validate_json(self.path.read_bytes()).tokens
+                    self._tokens = _File.model_validate_json(read_bounded(self.path, _MOST)).tokens
                     self._stamp = stamp
                 return self._tokens
         except FileNotFoundError:
