@@ -97,7 +97,7 @@ ollama: install
 # against that one, or the one at OLLAMA_HOST
 test-ollama: install
 	@server="$${OLLAMA_HOST:-$$($(RUN) python -m tests.support.ollama_build)}" && test -n "$$server" && \
-	SLUICEGATE_TEST_OLLAMA="$$server" $(RUN) pytest -q -m ollama tests/models
+	SLUICEGATE_TEST_OLLAMA="$$server" $(RUN) pytest -q -m ollama tests/models tests/ollama
 
 test-langfuse: install
 	$(RUN) pytest -q -m langfuse tests/observe/exporters/test_langfuse_server.py
