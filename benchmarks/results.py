@@ -26,6 +26,7 @@ PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
     "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
+    "hybrid",
     "helpdesk", "patterns", "tasks", "router", "labels", "answers", "cache", "guards", "pii_engines",
     "grounded", "retrieval", "evals",
     "size",

@@ -17,7 +17,7 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.writing.extractive_summary import excerpt
 from sluicegate.nodes.writing.generation import ask, said, sources_of, written
-from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist
+from sluicegate.nodes.writing.quoting import Candidate, assembled, choice_schema, shortlist, with_best
 from sluicegate.nodes.writing.sections import BY_SECTION, headed, parted
 from sluicegate.services import (
     AnswerConfidence,
@@ -226,6 +226,8 @@ async def _part(
     text, nearest = completion.text.strip(), None
     if candidates:
         chosen: list[int] = completion.parsed["sentences"]
+        if not (plan.from_request or section):  # what belongs to a section or a summary, the model picks
+            chosen = with_best(chosen, len(candidates), settings.quotes)
         text, nearest = assembled(candidates, chosen), max(candidates[number - 1].score for number in chosen)
     evidence = AnswerFeatures(
         completion=completion,

@@ -15,7 +15,7 @@ from sluicegate.segmentation import quotable
 from sluicegate.services import EmbeddingRequest, Services
 from sluicegate.state import DocumentRef, State
 
-__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosines", "shortlist"]
+__all__ = ["SHORTLIST", "Candidate", "Shortlist", "assembled", "choice_schema", "cosines", "shortlist", "with_best"]
 
 _STOPS = (".", "!", "?", "…", "。", "！", "？", "؟", "।", "۔", "።", "։", ":", "：")
 _CLOSING = "\"'”’»)]」』"
@@ -23,6 +23,14 @@ _ENDS = ("```", "~~~", "|")
 
 SHORTLIST = 6
 """How many sentences the small model picks from."""
+
+_BEST = 3
+"""How many of the best sentences an answer quotes whatever the model picks.
+
+On 70 rows of the helpdesk's `train.jsonl` and `calibration.jsonl` with known facts and a choice of sentences, the best
+one has all facts in 40, the best two in 51, the best three in 57, and all of the shortlist in no more: a model can only
+lose by leaving one of the three out. Qwen2.5-Coder-0.5B does so: of the first 40 of these rows its own choice has the
+facts in 28, with the best three in 32 (3.3 sentences instead of 2.6). SmolLM2-135M picks everything, in order."""
 
 _NEAR, _NEAR_ELSEWHERE, _GAP = 0.6, 0.83, 0.15
 """A sentence whose score is below this share of the best one's, or by more than the gap below it, is not offered.
@@ -143,6 +151,11 @@ def choice_schema(count: int, most: int) -> dict[str, Any]:
         "required": ["sentences"],
         "additionalProperties": False,
     }
+
+
+def with_best(picked: Sequence[int], count: int, most: int) -> list[int]:
+    """The numbers of the best sentences of `count`, then what the model picked besides, at most `most` in all."""
+    return list(dict.fromkeys([*range(1, min(_BEST, count) + 1), *picked]))[:most]
 
 
 def assembled(candidates: Sequence[Candidate], chosen: Sequence[int]) -> str:

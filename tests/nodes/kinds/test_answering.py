@@ -135,6 +135,20 @@ async def test_sections_are_asked_one_by_one_and_the_least_sure_counts() -> None
     assert given.ledger.log == ["reserve", "settle", "reserve", "settle"]  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("picked", "quotes", "quoted"), [([4, 2], 5, [90, 80, 70, 60]), ([4], 2, [90, 80]), ([1], 5, [90, 80, 70])]
+)
+async def test_the_best_three_sentences_are_quoted_whatever_the_model_picks(
+    picked: list[int], quotes: int, quoted: list[int]
+) -> None:
+    texts = {"h1": "This is 90. This is 80. This is 70. This is 60. This is 50.", "h2": ""}
+    given = services(retriever=FakeRetriever(texts), models=Placed(parsed={"sentences": picked}))
+    node = SLM_ANSWER.make("answer", SlmAnswer(prompt="answer", style="quote", quotes=quotes))
+    documents = [{**document(number), "title": ""} for number in (1, 2)]
+    update = await governed(node, state(given, documents=documents), given)
+    assert re.findall(r"\d\d", update["answer"]["text"]) == [str(number) for number in quoted]
+
+
 async def test_a_sentence_that_one_section_quotes_is_not_offered_to_another_while_others_are_near() -> None:
     texts = {"h1": "This is 90. This is 80. This is 70.", "h2": ""}
     given = services(retriever=FakeRetriever(texts), models=Placed(parsed={"sentences": [1]}))
