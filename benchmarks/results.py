@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "measured.md"
 ORDER = (
     "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
     "hybrid",
-    "helpdesk", "patterns", "tasks", "router", "labels", "answers", "cache", "guards", "pii_engines",
+    "helpdesk", "patterns", "tasks", "router", "languages", "labels", "answers", "cache", "guards", "pii_engines",
     "grounded", "retrieval", "evals",
     "size",
 )  # fmt: skip

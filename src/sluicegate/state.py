@@ -47,7 +47,7 @@ NOBODY = "nobody"
 Risk = Literal["low", "medium", "high"]
 Clearance = Literal["public", "internal", "confidential", "restricted"]
 Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
-DecidedBy = Literal["head", "slm", "cascade", "stopped"]
+DecidedBy = Literal["head", "slm", "cascade", "unlike", "stopped"]
 """The router's strategy; ``stopped`` where no model could be asked."""
 FailureAction = Literal["redact", "regenerate", "escalate", "human", "refuse"]
 """What a guard asks for when it fails, from the least to the most severe."""
@@ -63,6 +63,7 @@ class Request(TypedDict):
     channel: str
     received_at: str
     language: str
+    """ISO 639-1 code, where the text leaves little doubt; empty otherwise, as for most requests of one or two words."""
     size: int
     """Bytes of the text as it arrived."""
     cleaned: list[str]
@@ -93,7 +94,8 @@ class Intent(TypedDict):
     task: Task
     out_of_scope: bool
     by: DecidedBy
-    """The strategy that decided."""
+    """The strategy that decided; ``unlike`` where the request is unlike the rows that the router was calibrated on, so
+    that nothing is promised about the label: no confidence reaches its threshold."""
     max_tokens: int
     """Maximum output tokens of one model call for this class of request."""
     tool: str

@@ -3,6 +3,7 @@
 import importlib
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from sluicegate.models.embedded import weights
 from sluicegate.models.probes import probe_results as probe_results
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
 from sluicegate.observe.exporters.resend import push
+from sluicegate.routing.intent.artifact import read_artifact, write_artifact
 from tests.support import receiver
 from tests.support.ollama_server import MODELS, Faults, OllamaServer
 from tests.support.receiver import Receiver
@@ -165,6 +167,7 @@ def test_doctor_without_weights_or_server(monkeypatch: pytest.MonkeyPatch, tmp_p
     found = lines(status=1)
     assert found["embedded:smollm2-135m"]["state"] == "missing"
     assert found["embedded:smollm2-135m"]["hint"] == "Run `sluicegate models pull smollm2-135m`"
+    assert found["embedded:multilingual-e5-small"]["state"] == "ok", "fetched by name only"
     assert found["ollama"]["state"] == "warn"
 
 
@@ -181,6 +184,21 @@ def test_doctor_of_a_workflow(monkeypatch: pytest.MonkeyPatch) -> None:
         "detail": "index 'kb' is empty",
         "hint": "Run `sluicegate ingest configs/helpdesk/workflow.yaml`",
     }
+    assert found["router"]["state"] == "ok"
+
+
+@pytest.mark.slow
+def test_doctor_warns_of_a_router_that_knows_no_unlike_request(tmp_path: Path) -> None:
+    workflow = tmp_path / "workflow.yaml"
+    shutil.copytree("configs/helpdesk/routers", tmp_path / "routers")
+    workflow.write_text(f"extends: {Path('configs/helpdesk/workflow.yaml').resolve()}\nversion: old\n", "utf-8")
+    artifact = read_artifact(tmp_path / "routers" / "helpdesk")
+    card = {key: value for key, value in artifact.card.items() if key not in ("likeness", "hash")}
+    write_artifact(tmp_path / "routers" / "helpdesk", artifact.head, artifact.calibrator, card)
+    line = lines(str(workflow), status=1)["router"]
+    assert line["state"] == "warn"
+    assert "any language" in line["detail"]
+    assert line["hint"] == f"Fit it again: `sluicegate router fit {workflow}`"
 
 
 def test_doctor_of_a_broken_workflow(tmp_path: Path) -> None:

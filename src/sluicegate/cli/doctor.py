@@ -244,8 +244,13 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
             card = read_card(workflow.find(artifact), task=task, fit=f"sluicegate router fit {config}{option}")
         except SluicegateError as error:
             yield Line(what, "missing", error.message, f"Run `sluicegate router fit {config}{option}`")
+            continue
+        detail = f"{artifact}, hash {str(card.get('hash', ''))[:12]}"
+        if task != "intent" or "likeness" in card:
+            yield Line(what, "ok", detail)
         else:
-            yield Line(what, "ok", f"{artifact}, hash {str(card.get('hash', ''))[:12]}")
+            untested = f"{detail}: trusts labels of requests in any language, however unlike its calibration rows"
+            yield Line(what, "warn", untested, f"Fit it again: `sluicegate router fit {config}`")
 
 
 def _answer_lines(workflow: "Workflow", config: str) -> Iterator[Line]:

@@ -23,6 +23,7 @@ from sluicegate.errors import (
 )
 from sluicegate.models.breaker import Breaker
 from sluicegate.models.config import ModelConfig, resolve
+from sluicegate.models.embedded.pinned import LAYERS, WEIGHTS
 from sluicegate.models.embeddings.embedding_lru import EmbeddingLru
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder, with_all_probes
@@ -76,6 +77,13 @@ class ModelSet:
         self._warned_at: dict[tuple[str, str], float] = {}
         self._clock = clock
         self._lock = threading.Lock()
+
+    def languages(self, role: str) -> frozenset[str]:
+        """The languages that the role's first embedding model knows; none where nobody says."""
+        name, config = self._chains[role][0]
+        provider, _, model = name.partition(":")
+        pinned = WEIGHTS.get(model.removesuffix(LAYERS)) if provider == "embedded" else None
+        return frozenset(config.languages) or (pinned.languages if pinned else frozenset())
 
     async def chat(self, request: ModelRequest) -> Completion:
         """As `services.Models.chat`. After a broken stream, the next model's tokens are not streamed."""

@@ -138,6 +138,8 @@ class ModelConfig(BaseModel):
     think_tokens: int = Field(default=2048, ge=0, le=100_000)
     """Tokens that thinking may take besides a call's `max_tokens`, where `think` is on. Budgets in dollars reserve
     them; budgets in tokens book them afterwards."""
+    languages: tuple[str, ...] = ()
+    """The languages that an embedding model knows, as ISO 639-1 codes. Those of the embedded ones are known."""
     base_url: str | None = None
     """Address of the server; by default `OLLAMA_HOST`, or the provider's own variable or default."""
     temperature: float | None = Field(default=None, ge=0, le=2)

@@ -4,11 +4,15 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CascadeConfig", "EscalationTarget", "Per", "RouterConfig", "Strategy", "Target"]
+__all__ = ["CascadeConfig", "EscalationTarget", "Languages", "Per", "RouterConfig", "Strategy", "Target"]
 
 Strategy = Literal["head", "slm", "cascade"]
 Per = Literal["all", "intent"]
 """Whether one threshold serves, or one per intent (`routing.calibration.per_intent`)."""
+
+
+Languages = Literal["calibrated", "embedder"]
+"""Languages in which a label may be trusted."""
 
 
 class Target(BaseModel):
@@ -76,6 +80,9 @@ class RouterConfig(BaseModel):
     """Role of the model that decodes labels under ``slm`` and ``cascade``."""
     embedder: str = "embedder"
     """Role of the model that embeds requests."""
+    languages: Languages = "calibrated"
+    """``calibrated``: in a language that the calibration rows do not have no label reaches its threshold, as nothing is
+    proved there. ``embedder``: a language that the embedder knows has the threshold of the others, unproved."""
     embeddings: bool = True
     """False fits a head on words and characters alone: thousands of requests a second, no embedding model."""
     answers: str | None = None

@@ -85,7 +85,9 @@ def _intents(
     check_fits(artifact.card, intents=set(intents), where=where)
     embedder = artifact.card["embedder"]
     embed = embed_like(embedder["fingerprint"]) if embedder else None
-    head = FittedRouter(artifact, embed=embed, threshold=config.threshold, per=config.target.per)
+    head = FittedRouter(
+        artifact, embed=embed, threshold=config.threshold, per=config.target.per, languages=config.languages
+    )
     if config.strategy == "head":
         return head
     return CascadeRouter(

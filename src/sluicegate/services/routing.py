@@ -37,6 +37,8 @@ class Classification:
     """Hash of the router artifact."""
     escalation: Escalation | None = None
     """None where the workflow names no fitted escalation."""
+    unlike: str = ""
+    """What sets the request apart from the calibration rows: ``language``, ``novelty``, or nothing."""
 
 
 class Router(Protocol):

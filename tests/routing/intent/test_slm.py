@@ -15,6 +15,7 @@ from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.intent.slm import LabelDecoder, SlmRouter
 from sluicegate.routing.probe_gate import ProbeGate
 from tests.support.label_decoding import Letters, trusted
+from tests.support.made_rows import rows
 
 
 async def untried() -> bool:
@@ -79,7 +80,7 @@ async def test_the_cascade_asks_only_where_the_head_is_unsure(lexical: Artifact)
     assert (sure.by, sure.label, model.asked) == ("head", "printer", [])
     head = FittedRouter(lexical, threshold=1.1)
     router = CascadeRouter(head, decoder, share=1.0, shortlist=3, admitted=trusted)
-    text = "urgent today about network"
+    text = "urgent today the network drive"
     first, second = await head.classify(text), await router.classify(text)
     assert second.by == "cascade"
     assert second.label == "network"
@@ -95,7 +96,7 @@ async def test_the_cascade_holds_its_share(lexical: Artifact) -> None:
         shortlist=2,
         admitted=trusted,
     )
-    by = [(await router.classify(f"hello {number}")).by for number in range(200)]
+    by = [(await router.classify(text)).by for text in rows(200, 2).texts]
     assert 15 <= by.count("cascade") <= 20
     for end in range(20, 200):
         assert by[:end].count("cascade") <= 0.1 * end + 1
@@ -104,7 +105,21 @@ async def test_the_cascade_holds_its_share(lexical: Artifact) -> None:
 async def test_a_silent_small_model_leaves_the_head_alone(lexical: Artifact) -> None:
     head = FittedRouter(lexical, threshold=1.1)
     router = CascadeRouter(head, LabelDecoder(Letters({}, fails=True), "slm"), share=1.0, shortlist=2, admitted=trusted)
-    assert await router.classify("hello") == await head.classify("hello")
+    first = await head.classify("printer is jammed")
+    assert (await router.classify("printer is jammed"), first.unlike) == (first, "")
+
+
+async def test_the_small_model_is_not_asked_of_what_it_could_not_bring_over_the_threshold(lexical: Artifact) -> None:
+    model = Letters({})
+    head = FittedRouter(lexical)
+    router = CascadeRouter(head, LabelDecoder(model, "slm"), share=1.0, shortlist=3, admitted=trusted)
+    for text in (
+        "The mitochondria produce chemical energy",
+        "Mein Drucker druckt nicht mehr, aber warum?",
+    ):
+        found = await router.classify(text)
+        assert (found.by, found) == ("unlike", await head.classify(text))
+    assert model.asked == []
 
 
 async def test_a_model_that_failed_its_probe_judges_nothing(
@@ -115,7 +130,8 @@ async def test_a_model_that_failed_its_probe_judges_nothing(
     head = FittedRouter(lexical, threshold=1.1)
     refused = ProbeGate(model, "slm", "the head decides alone")
     cascade = CascadeRouter(head, decoder, share=1.0, shortlist=3, admitted=refused)
-    for text in ("hello", "the network"):
+    for text in ("no toner", "vpn drops"):
+        assert not (await head.classify(text)).unlike
         assert await cascade.classify(text) == await head.classify(text)
     assert model.asked == []
     (said,) = caplog.messages

@@ -21,6 +21,7 @@ from sluicegate.routing.intent.router import FittedRouter
 from sluicegate.routing.intent.slm import CONTENT_FREE, LabelDecoder, SlmRouter
 from tests.support import ROOT
 from tests.support.label_decoding import trusted
+from tests.support.made_rows import rows
 from tests.support.ollama_server import OllamaServer
 
 pytestmark = pytest.mark.slow
@@ -75,10 +76,12 @@ async def test_a_cascade_over_a_real_model_stays_within_its_share(
     head = FittedRouter(lexical, threshold=1.1)
     decoder = LabelDecoder(models(use, server), "slm")
     router = CascadeRouter(head, decoder, share=0.2, shortlist=2, admitted=trusted)
-    found = [await router.classify(f"it does not work, number {number}") for number in range(20)]
+    texts = [text for text in rows(40, 2).texts if not (await head.classify(text)).unlike][:20]
+    found = [await router.classify(text) for text in texts]
     assert [each.by for each in found].count("cascade") == 4
-    for each in found:
-        assert sum(score["confidence"] for score in each.alternatives) == pytest.approx(1, abs=1e-5)
+    for text, each in zip(texts, found, strict=True):
+        alone = sum(score["confidence"] for score in (await head.classify(text)).alternatives)
+        assert sum(score["confidence"] for score in each.alternatives) == pytest.approx(alone, abs=1e-5)
 
 
 def opened(tmp_path: Path, overlay: str) -> Opened:

@@ -64,7 +64,8 @@ def embedding(models: "ModelSet", role: str) -> "tuple[Embed, dict[str, Any]]":
         made = await models.embed(request)
         return np.asarray(made.vectors, np.float32)
 
-    return embed, {"model": probe.model, "fingerprint": probe.fingerprint}
+    facts = {"model": probe.model, "fingerprint": probe.fingerprint, "languages": sorted(models.languages(role))}
+    return embed, facts
 
 
 def embed_like(embedder: Mapping[str, Any]) -> "EmbedNow":

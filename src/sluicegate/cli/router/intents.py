@@ -147,4 +147,10 @@ def serving_router(workflow: "Workflow") -> "FittedRouter":
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         return (await models.embed(EmbeddingRequest(config.embedder, texts, like=facts["fingerprint"]))).vectors
 
-    return FittedRouter(artifact, embed=embed if facts else None, threshold=config.threshold, per=config.target.per)
+    return FittedRouter(
+        artifact,
+        embed=embed if facts else None,
+        threshold=config.threshold,
+        per=config.target.per,
+        languages=config.languages,
+    )

@@ -18,6 +18,9 @@ PERCENT = frozenset(
         "in_scope_accuracy",
         "oos_recall",
         "accepted_error_bound",
+        "foreign",
+        "novel",
+        "novel_bound",
         "sent",
         "weak_accuracy",
         "strong_accuracy",
@@ -34,6 +37,11 @@ PERCENT = frozenset(
         "confidence",
     ]
 )
+ABSENT = {
+    "threshold": "none proved",
+    "novel_bound": "unlike requests are not told apart: fitted by 0.1, fit it again",
+}
+"""What to show for a figure that there is not."""
 
 
 def pairs(title: str, values: Mapping[str, Any]) -> None:
@@ -64,7 +72,7 @@ def rows_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def shown(name: str, value: Any) -> str:
     """A value for display: shares in percent, milliseconds with one decimal."""
     if value is None:
-        return "none proved" if name == "threshold" else "-"
+        return ABSENT.get(name, "-")
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -5,7 +5,7 @@ llama.cpp returns only the final embedding. What a classifier needs is spread ov
 GGUF file, and returns every layer. They give llama.cpp's embedding to six digits, in no more time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Bert", "tokenizer_of"]
+__all__ = ["Bert"]
 
 Floats = NDArray[np.float32]
 HALF, SQRT_HALF = np.float32(0.5), np.float32(0.5**0.5)
@@ -84,14 +84,16 @@ def _erf(x: Floats) -> Floats:
 class Bert:
     """The encoder. Made by `read`."""
 
-    tokens: NDArray[np.float16]
-    """Token embeddings, (vocabulary, size)."""
+    tokens: Callable[[NDArray[np.integer]], Floats]
+    """The embeddings of tokens, from their numbers: (…, size)."""
     positions: Floats
     """Position embeddings plus the first segment's, (longest, size)."""
     norm: Norm
     layers: tuple[Layer, ...]
-    vocabulary: tuple[str, ...]
-    """Tokens as llama.cpp writes them: ``▁word`` at the start of a word, plain inside one."""
+    tokenizer: Any
+    """Without its marks of start and end."""
+    marks: tuple[int, int]
+    """The tokens of start and end."""
 
     @classmethod
     def read(cls, path: Path) -> "Bert":
@@ -104,8 +106,16 @@ class Bert:
         heads = int(fields["bert.attention.head_count"].contents())
         epsilon = np.float32(fields["bert.attention.layer_norm_epsilon"].contents())
 
+        kinds = {tensor.name: tensor.tensor_type for tensor in reader.tensors}
+
         def numbers(name: str) -> Floats:
-            return tensors[name].astype(np.float32)
+            return np.asarray(gguf.quants.dequantize(tensors[name], kinds[name]), np.float32)
+
+        words, kind = tensors["token_embd.weight"], kinds["token_embd.weight"]
+
+        def tokens(at: NDArray[np.integer]) -> Floats:
+            found = np.asarray(gguf.quants.dequantize(words[at.ravel()], kind), np.float32)
+            return found.reshape(*at.shape, -1)
 
         def norm(name: str) -> Norm:
             return Norm(numbers(f"{name}.weight"), numbers(f"{name}.bias"), epsilon)
@@ -126,11 +136,11 @@ class Bert:
             )
 
         return cls(
-            tokens=tensors["token_embd.weight"].astype(np.float16, copy=False),
+            tokens=tokens,
             positions=numbers("position_embd.weight") + numbers("token_types.weight")[0],
             norm=norm("token_embd_norm"),
             layers=tuple(layer(f"blk.{number}") for number in range(int(fields["bert.block_count"].contents()))),
-            vocabulary=tuple(fields["tokenizer.ggml.tokens"].contents()),
+            **_tokenizer_of(fields),
         )
 
     @property
@@ -140,7 +150,7 @@ class Bert:
 
     def hidden(self, tokens: NDArray[np.integer]) -> list[Floats]:
         """Hidden states after each layer, (texts, tokens, size), for texts of one length: (texts, tokens)."""
-        x = self.norm(self.tokens[tokens].astype(np.float32) + self.positions[: tokens.shape[1]])
+        x = self.norm(self.tokens(tokens) + self.positions[: tokens.shape[1]])
         states: list[Floats] = []
         for layer in self.layers:
             x = layer(x)
@@ -148,8 +158,31 @@ class Bert:
         return states
 
 
-def tokenizer_of(vocabulary: Sequence[str]) -> Any:
-    """BERT's uncased WordPiece tokenizer, without its marks of start and end."""
+def _tokenizer_of(fields: Any) -> dict[str, Any]:
+    """The tokenizer of a GGUF file and its marks: BERT's uncased WordPiece, or SentencePiece's unigrams."""
+    pieces: Sequence[str] = fields["tokenizer.ggml.tokens"].contents()
+    if fields["tokenizer.ggml.model"].contents() == "t5":
+        scores = fields["tokenizer.ggml.scores"].contents()
+        marks = tuple(int(fields[f"tokenizer.ggml.{end}_token_id"].contents()) for end in ("bos", "eos"))
+        unknown = int(fields["tokenizer.ggml.unknown_token_id"].contents())
+        return {"tokenizer": _unigrams(pieces, scores, unknown), "marks": marks}
+    tokenizer = _word_pieces(pieces)
+    return {"tokenizer": tokenizer, "marks": tuple(tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))}
+
+
+def _unigrams(pieces: Sequence[str], scores: Sequence[float], unknown: int) -> Any:
+    from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+
+    tokenizer: Any = Tokenizer(models.Unigram(list(zip(pieces, scores, strict=True)), unk_id=unknown))
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.NFKC(), normalizers.Strip(), normalizers.Replace(Regex(r"\s+"), " ")]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always")
+    return tokenizer
+
+
+def _word_pieces(vocabulary: Sequence[str]) -> Any:
+    """From tokens as llama.cpp writes them: ``▁word`` at the start of a word, plain inside one."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
     control = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"}

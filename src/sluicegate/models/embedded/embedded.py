@@ -25,7 +25,7 @@ from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.header import ModelFile
 from sluicegate.models.embedded.threads import threads
 from sluicegate.models.embedded.worker_thread import Cancelled, in_thread
-from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, halves, mean
+from sluicegate.models.embeddings.chunking import MOST_CHARACTERS, WINDOW_CHARACTERS, composed, halves, mean
 from sluicegate.models.provider import ModelResponse, encodable
 from sluicegate.models.structured import closed
 from sluicegate.services import Message, ModelRequest, TokenLogprob
@@ -56,6 +56,7 @@ class Runtime:
         self.path = Path()
         self.embeds = False
         self.token_limit = 0
+        self.prefix = ""
         self.key = secrets.token_urlsafe(24)
 
     def load(self) -> None:
@@ -64,7 +65,7 @@ class Runtime:
         if self.file is None:
             weight = weights.known(self.name)
             self.path = weights.located(self.name)
-            self.embeds, trained = weight.kind == "embed", weight.context
+            self.embeds, trained, self.prefix = weight.kind == "embed", weight.context, weight.prefix
         else:
             own = ModelFile.read(self.file)
             self.path, self.embeds, trained = own.path, own.embeds, own.context
@@ -170,8 +171,8 @@ class Runtime:
         for text in texts:
             if gone.is_set():
                 raise Cancelled
-            windows = self._windows(encodable(text[:MOST_CHARACTERS]))
-            reply = self.server.handle_embeddings({"input": windows})
+            windows = self._windows(composed(encodable(text[:MOST_CHARACTERS]), self.prefix))
+            reply = self.server.handle_embeddings({"input": [self.prefix + window for window in windows]})
             self._check(reply)
             vectors.append(mean([item["embedding"] for item in reply["data"]], [len(each) for each in windows]))
         return vectors
@@ -180,7 +181,7 @@ class Runtime:
         """Parts of `text` that each fit the model; the mean of their vectors is that of a longer text."""
         if len(text) <= WINDOW_CHARACTERS:
             return [text]
-        if len(self.post("/tokenize", {"content": text})["tokens"]) <= self.token_limit - 2:
+        if len(self.post("/tokenize", {"content": self.prefix + text})["tokens"]) <= self.token_limit - 2:
             return [text]
         return [window for half in halves(text) for window in self._windows(half)]
 

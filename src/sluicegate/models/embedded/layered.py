@@ -41,7 +41,6 @@ class Encoder:
         self.name = name
         self.executor = ThreadPoolExecutor(1, thread_name_prefix=f"layers-{name}")
         self._bert: Any = None
-        self._tokenizer: Any = None
         self._pools: Any = None
 
     def load(self) -> None:
@@ -49,15 +48,14 @@ class Encoder:
             return
         from threadpoolctl import ThreadpoolController
 
-        from sluicegate.models.embedded.bert import Bert, tokenizer_of
+        from sluicegate.models.embedded.bert import Bert
 
         path = weights.located(self.name)
         try:
             bert = Bert.read(path)
         except (KeyError, ValueError, IndexError, OSError) as error:
             raise WeightsMismatchError(f"{path} is not a valid BERT encoder: {error}") from error
-        self._tokenizer = tokenizer_of(bert.vocabulary)
-        self._start, self._end = (self._tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))
+        self._prefix = weights.known(self.name).prefix
         self._pools = ThreadpoolController()
         self._bert = bert
 
@@ -87,10 +85,13 @@ class Encoder:
 
     def _windows(self, text: str) -> list[list[int]]:
         """The text's tokens in parts that each fit the encoder."""
-        found: list[int] = self._tokenizer.encode(encodable(text[:MOST_CHARACTERS])).ids
-        room = self._bert.longest - 2
-        parts = [found[start : start + room] for start in range(0, len(found), room)] or [[]]
-        return [[self._start, *part, self._end] for part in parts]
+        encode, (start, end) = self._bert.tokenizer.encode, self._bert.marks
+        before: list[int] = encode(self._prefix).ids
+        # in one piece with its prefix, with which it may share a token
+        found: list[int] = encode(self._prefix + encodable(text[:MOST_CHARACTERS])).ids[len(before) :]
+        room = self._bert.longest - 2 - len(before)
+        parts = [found[at : at + room] for at in range(0, len(found), room)] or [[]]
+        return [[start, *before, *part, end] for part in parts]
 
     def _pooled(self, windows: list[list[int]]) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
         """Mean and maximum over tokens: (texts, layers, size) each."""

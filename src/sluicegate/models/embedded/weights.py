@@ -19,7 +19,7 @@ from pathlib import Path
 from sluicegate.errors import ModelError, RunError, WeightsMismatchError, nearest
 from sluicegate.files import sha256_of
 from sluicegate.home import cache_dir
-from sluicegate.models.embedded.pinned import PIPELINES, WEIGHTS, Weight
+from sluicegate.models.embedded.pinned import LAYERS, PIPELINES, WEIGHTS, Weight
 from sluicegate.storage.file_lock import locked_file
 
 __all__ = [
@@ -37,8 +37,6 @@ __all__ = [
 ]
 
 
-LAYERS = "+layers"
-"""After the name of a sentence encoder: the same weights, whose hidden layers are read (`layered`)."""
 PULL = "Run `sluicegate models pull {name}`"
 
 
@@ -150,8 +148,11 @@ def _fetch(weight: Weight, folder: Path, on_progress: Callable[[int, int], None]
         ready = stage / Path(next(iter(weight.members))).name
         if weight.converted:
             from sluicegate.models.embedded.convert import bert_to_gguf
+            from sluicegate.models.embedded.packed import e5_to_gguf
 
-            ready = bert_to_gguf(stage, stage / weight.file, name=weight.name)
+            published = ready.suffix == ".safetensors"
+            convert, source = (bert_to_gguf, stage) if published else (e5_to_gguf, ready)
+            ready = convert(source, stage / weight.file, name=weight.name)
             record = stage / "record.json"
             record.write_text(json.dumps({"source": weight.digest, "sha256": sha256_of(ready)}), encoding="utf-8")
             record.replace(_record(weight))

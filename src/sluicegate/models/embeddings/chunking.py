@@ -1,15 +1,22 @@
 """Embeddings of texts longer than the embedder reads: the mean of the parts, so that nothing is silently truncated."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
 
-__all__ = ["MOST_CHARACTERS", "WINDOW_CHARACTERS", "halves", "mean", "unit"]
+__all__ = ["MOST_CHARACTERS", "WINDOW_CHARACTERS", "composed", "halves", "mean", "unit"]
 
 WINDOW_CHARACTERS = 500
-"""A text this short has at most 510 WordPiece tokens, whatever its content."""
+"""A text this short has at most 510 tokens, whatever its content and the encoder's prefix."""
 
 MOST_CHARACTERS = 16_000
 """Characters of a text that count for its embedding."""
+
+
+def composed(text: str, prefix: str) -> str:
+    """The text in compatibility form (NFKC) and on one line, where the encoder is one that wants a prefix: those read
+    SentencePiece, whose vocabulary knows no other form. BERT's tokenizer does its own normalisation."""
+    return " ".join(unicodedata.normalize("NFKC", text).split()) if prefix else text
 
 
 def halves(text: str) -> tuple[str, str]:

@@ -130,6 +130,7 @@ class TracedRouter:
                 alternatives=list(found.alternatives[:5]),
                 out_of_scope=found.out_of_scope,
                 classified_by=found.by,
+                unlike=found.unlike,
                 artifact=found.artifact,
             )
             if escalation := found.escalation:

@@ -48,7 +48,8 @@ class CascadeRouter:
         Raises `ModelError` when the head cannot, `StoppedError` when its embedder may not be asked.
         """
         first = await self._head.classify(text)
-        unsure = first.confidence < first.threshold
+        # what is unlike the calibration rows stays below its threshold anyway, and would only use up the share
+        unsure = first.confidence < first.threshold and not first.unlike
         within = sum(self._sent) + 1 <= self._share * max(len(self._sent) + 1, 1 / self._share)
         send = unsure and within and await self._admitted()
         self._sent.append(send)

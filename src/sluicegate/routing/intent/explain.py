@@ -32,6 +32,7 @@ async def explain_text(
         "confidence": found.confidence,
         "threshold": found.threshold,
         "accepted": found.confidence >= found.threshold,
+        "unlike": found.unlike,
         "out_of_scope": found.out_of_scope,
         "alternatives": [dict(score) for score in found.alternatives[:most]],
         "evidence": [{"view": e.view, "feature": e.feature, "weight": e.weight} for e in said],

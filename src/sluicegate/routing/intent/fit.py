@@ -28,6 +28,7 @@ from sluicegate.learning.threshold import (
 )
 from sluicegate.routing.calibration.calibration import Calibrator, Method, ece, fit_calibrator
 from sluicegate.routing.calibration.choice import choose_calibrator
+from sluicegate.routing.calibration.likeness import fit_likeness
 from sluicegate.routing.calibration.metrics import confusion, macro_f1, per_class
 from sluicegate.routing.calibration.per_intent import Scored, accepts, family_described, fit_per_intent
 from sluicegate.routing.config import Per
@@ -190,6 +191,11 @@ async def fit_intents(
         on_progress=on_progress,
     )
     logits = trained.head.logits_of(calibration.texts, apart_vectors)
+    seen = [
+        trained.head.familiarity(text, None if apart_vectors is None else apart_vectors[at])
+        for at, text in enumerate(calibration.texts)
+    ]
+    _, unlike, likeness = fit_likeness(calibration.texts, seen, enough=least_rows(settings.error, settings.confidence))
     apart_target = np.array([column[label] for label in calibration.labels])
     if settings.oos_label is not None:
         trained, logits = _opened(trained, target, logits, apart_target, column[settings.oos_label], settings)
@@ -199,7 +205,8 @@ async def fit_intents(
     right = found == apart_target
     held_out = calibrator(trained.held_out)
     reference = Scored(held_out.max(axis=1), held_out.argmax(axis=1), held_out.argmax(axis=1) == target)
-    proving = Scored(confidence[proof], found[proof], right[proof])
+    # what is unlike the calibration rows is never accepted, so it proves nothing either
+    proving = Scored(np.where(unlike, -1.0, confidence)[proof], found[proof], right[proof])
     threshold = _proved(reference, proving, len(labels), settings)
     family = fit_per_intent(reference, proving, len(labels), error=settings.error, confidence=settings.confidence)
     counts = confusion(apart_target[proof], found[proof], len(labels))
@@ -221,6 +228,7 @@ async def fit_intents(
         "members": trained.members,
         "target": {"error": settings.error, "confidence": settings.confidence, "per": settings.per},
         "threshold": {**described(threshold), "per_intent": family_described(family, labels)},
+        "likeness": likeness,
         "metrics": {
             "accuracy": float(right.mean()),
             "macro_f1": macro_f1(counts),

@@ -20,6 +20,7 @@ from sluicegate.routing.intent.lexical import Lexicon, words_of
 __all__ = ["Contribution", "Head", "for_embedding"]
 
 Floats = NDArray[np.floating]
+NEAREST = 5
 
 
 def for_embedding(text: str, words: int) -> str:
@@ -83,6 +84,20 @@ class Head:
         for name, sharpness in self.sharpness.items():
             total = total + product(similarities(cosines, sharpness), self.weights[name])
         return total
+
+    def familiarity(self, text: str, embedding: Floats | None = None) -> dict[str, float]:
+        """How near the text is to the training rows, by view.
+
+        ``wording``: the share of its words' character 4-grams that stood in more than one training row.
+        ``meaning``, with an embedding: the mean cosine of the `NEAREST` landmarks.
+        """
+        found = {"wording": self.lexicons["characters"].known(words_of(text), 4)}
+        if embedding is not None and self.dimensions:
+            seen = embedding.astype(np.float32)
+            cosines = product(self.projection(seen) if self.projection else seen, self.landmarks.T)
+            nearest = min(NEAREST, len(cosines))
+            found["meaning"] = float(np.partition(cosines, -nearest)[-nearest:].mean())
+        return found
 
     def logits_of(self, texts: Sequence[str], embeddings: Floats | None = None) -> Floats:
         """Logits of many texts, (texts, labels)."""

@@ -84,6 +84,14 @@ class Lexicon:
         made.sort_indices()
         return made
 
+    def known(self, tokens: Sequence[str], size: int) -> float:
+        """Of the words' character n-grams of that size, the share that this view has; 1 for a text without words."""
+        grams = Grams("char", size, size)
+        found = [
+            gram in self._column for token in tokens if token[0].isalnum() for gram in _character_grams(token, grams)
+        ]
+        return sum(found) / len(found) if found else 1.0
+
     def _columns(self, tokens: Sequence[str]) -> list[int]:
         column = self._column
         if self.grams.kind == "word":

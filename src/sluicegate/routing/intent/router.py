@@ -7,7 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sluicegate.errors import InsufficientDataError, ModelError
-from sluicegate.routing.config import Per
+from sluicegate.language import probability_of
+from sluicegate.learning.threshold import NEVER
+from sluicegate.routing.calibration.likeness import Likeness
+from sluicegate.routing.config import Languages, Per
 from sluicegate.routing.intent.artifact import Artifact
 from sluicegate.routing.intent.head import for_embedding
 from sluicegate.services import Classification
@@ -17,6 +20,9 @@ __all__ = ["EmbedNow", "FittedRouter"]
 
 EmbedNow = Callable[[Sequence[str]], Awaitable[Sequence[Sequence[float]]]]
 """Embeds texts with the embedder the artifact was fitted with; raises `ModelError` SG312 when it is another one."""
+
+LIKELY = 0.5
+"""The probability from which a text counts as one in the languages of the embedder."""
 
 
 class FittedRouter:
@@ -29,8 +35,10 @@ class FittedRouter:
         embed: EmbedNow | None = None,
         threshold: float | None = None,
         per: Per | None = None,
+        languages: Languages = "calibrated",
     ) -> None:
-        """`threshold` replaces the fitted ones; `per` says which of them serve, in place of what the fit was asked for.
+        """`threshold` replaces the fitted ones; `per` says which of them serve, in place of what the fit was asked for;
+        `languages`, which may be labelled with confidence.
 
         Raises `ModelError` SG312 when the artifact needs an embedder, SG313 when thresholds per intent are asked of one
         that has none.
@@ -39,6 +47,10 @@ class FittedRouter:
             raise ModelError("SG312", "this router was fitted with embeddings, but no embedder is available")
         self.artifact = artifact
         self._embed = embed
+        self._likeness = Likeness.of(artifact.card)
+        self._languages = languages
+        embedder: dict[str, Any] = artifact.card["embedder"] or {}
+        self._embedder_languages: frozenset[str] = frozenset(embedder.get("languages") or ())
         fitted = artifact.card["threshold"]
         self.per: Per = per or artifact.card["target"].get("per", "all")
         self._threshold = float(fitted["value"]) if threshold is None else threshold
@@ -83,19 +95,29 @@ class FittedRouter:
         return self.decide(text, await self.vector(text))
 
     def decide(self, text: str, vector: NDArray[np.float32] | None) -> Classification:
-        """The classification of a text whose embedding is known (None for a lexical head)."""
-        probabilities = self.artifact.calibrator(self.artifact.head.logits(text, vector)[None])[0]
+        """The classification of a text whose embedding is known (None for a lexical head).
+
+        No confidence reaches the threshold of what is unlike the calibration rows; and what is in a language that
+        nothing here can read is not called out of scope, which would turn it away.
+        """
+        head, outside = self.artifact.head, self.artifact.card["out_of_scope"]
+        probabilities = self.artifact.calibrator(head.logits(text, vector)[None])[0]
         labels = self.labels
         order: list[int] = np.argsort(-probabilities, kind="stable").tolist()
-        best = labels[order[0]]
+        unlike = self._likeness.unlike(text, head.familiarity(text, vector))
+        read = unlike != "language" or probability_of(text, self._embedder_languages) >= LIKELY
+        if unlike == "language" and read and self._languages == "embedder":
+            unlike = ""
+        best = next(i for i in order if read or labels[i] != outside)
         return Classification(
-            label=best,
-            confidence=float(probabilities[order[0]]),
+            label=labels[best],
+            confidence=float(probabilities[best]),
             alternatives=tuple(LabelScore(label=labels[i], confidence=float(probabilities[i])) for i in order),
-            threshold=self.threshold_of(best),
-            out_of_scope=best == self.artifact.card["out_of_scope"],
-            by="head",
+            threshold=NEVER if unlike else self.threshold_of(labels[best]),
+            out_of_scope=labels[best] == outside,
+            by="unlike" if unlike else "head",
             artifact=self.artifact.hash,
+            unlike=unlike,
         )
 
 

@@ -25,6 +25,8 @@ async def report_intents(
 ) -> dict[str, Any]:
     """Run every row through `router`, one at a time as in use, and count.
 
+    `foreign` and `novel` are the shares that are unlike the calibration rows, by their language or their wording and
+    meaning; `novel_bound` is the bound on `novel` for requests that are like them (`calibration.likeness`).
     `coverage` is the share at or above its threshold, `accepted_accuracy` how much of it is right; `oos_recall` is the
     share of out-of-scope rows that are called so, `oos_auroc` how well their probability orders them; both are None
     without such rows. Latencies include the embedding. Raises `ModelError` SG312 for labels the router does not have.
@@ -61,6 +63,9 @@ async def report_intents(
         "target": {**router.artifact.card["target"], "per": router.per},
         "coverage": float(accepted.mean()),
         "accepted_accuracy": float(right[accepted].mean()) if accepted.any() else None,
+        "foreign": sum(c.unlike == "language" for c in found) / len(found),
+        "novel": sum(c.unlike == "novelty" for c in found) / len(found),
+        "novel_bound": router.artifact.card.get("likeness", {}).get("bound"),
         "accepted_error_bound": upper_bound(
             int((accepted & ~right).sum()), int(accepted.sum()), router.artifact.card["target"]["confidence"]
         ),
