@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel
 
 from sluicegate.services import Observation, Services
-from sluicegate.state import State
+from sluicegate.state import Failure, State
 
 __all__ = ["Effect", "Node", "NodeKind", "Role"]
 
@@ -56,7 +56,7 @@ class NodeKind:
     doc: str
     """One sentence for the config reference."""
     settings: type[BaseModel]
-    """The settings of a node of this kind, besides `kind`, `max_visits` and `then`."""
+    """The settings of a node of this kind, besides those that every node may have."""
     make: Callable[[str, Any], Node]
     """``make(node_name, settings) -> node``."""
     writes: frozenset[str]
@@ -73,6 +73,8 @@ class NodeKind:
     """Whether the requester gets the draft from it; by default from an end, and from nothing else."""
     drafts: bool | Callable[[Any], bool] = True
     """Whether the `answer` that it writes is a draft, to be checked before it is sent; may follow from its settings."""
+    failed: Callable[[str, Mapping[str, Any]], Failure | None] | None = None
+    """``failed(node_name, update)``: the failure that it reports in what it writes, instead of raising it."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 

@@ -2,10 +2,11 @@
 
     update = await governed(node, state, services)
 
-A step runs its node this way. The node is given `services` whose models are governed for it; the router, the retriever
-and the guards hold `ModelsOfStep`, the models of the step that calls them. For each call: may every model that could
-answer be used, do the budgets have its upper bound left, then the call, then booking its real cost. A call
-that is not allowed raises `StoppedError`, and `spend` of the state says so: a fact that branches decide on.
+Each attempt of a step (`nodes/attempts.py`) runs its node this way. The node is given `services` whose models are
+governed for it; the router, the retriever and the guards hold `ModelsOfStep`, the models of the step that calls them.
+For each call: may every model that could answer be used, do the budgets have its upper bound left, then the call, then
+booking its real cost. A call that is not allowed raises `StoppedError`, and `spend` of the state says so: a fact that
+branches decide on.
 
 Free calls are not reserved, so local embeddings cost no write. A call in progress is cancelled when one of its
 models is switched off. Outside a run (fitting, ingesting, measuring) nothing is checked: an operator does that.
@@ -130,9 +131,12 @@ _MODELS: ContextVar[Models | None] = ContextVar("models", default=None)
 """The governed models of the step under way."""
 
 
-async def governed(node: Node, state: State, services: Services) -> dict[str, Any]:
-    """Run a node; its update, with `spend` where it called a paid model or was not allowed to."""
-    account = Account(state, services)
+async def governed(node: Node, state: State, services: Services, account: Account | None = None) -> dict[str, Any]:
+    """Run a node; its update, with `spend` where it called a paid model or was not allowed to.
+
+    `account` is that of a visit with several attempts: it has what those that failed have spent.
+    """
+    account = account or Account(state, services)
     models = Governed(services.models, account)
     token = _MODELS.set(models)
     try:

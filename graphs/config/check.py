@@ -102,7 +102,7 @@ def _counted(number: int, word: str, plural: str = "") -> str:
 
 
 def _branches(workflow: Workflow) -> int:
-    return sum(len(node.edges) for node in workflow.flow.nodes.values())
+    return sum(len(node.ways) for node in workflow.flow.nodes.values())
 
 
 def _proved(workflow: Workflow) -> int:

@@ -27,7 +27,7 @@ from sluicegate.graphs.config.inputs.prompts import resolve_prompts
 from sluicegate.graphs.config.inputs.resolved import Resolved
 from sluicegate.graphs.config.models import COMMON_NODE_KEYS, WorkflowConfig
 from sluicegate.graphs.config.proving import KnownConditions, flow_of, guarantees_of, waivers_of
-from sluicegate.graphs.config.references import check_kinds, check_references, first_existing
+from sluicegate.graphs.config.references import check_kinds, check_references, first_existing, not_for
 from sluicegate.graphs.config.source import Pointer, Source
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
 from sluicegate.graphs.proofs import Guarantee, Waiver, prove
@@ -204,7 +204,11 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
 def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
     settings: dict[str, BaseModel] = {}
     for name, kind in kinds.items():
-        valid = validated(kind.settings, config.nodes[name].given, ("nodes", name), faults, also=COMMON_NODE_KEYS)
+        node = config.nodes[name]
+        # a kind may mean something of its own by `timeout`, such as how long a person has to decide
+        own = {"timeout": node.timeout} if node.timeout is not None and "timeout" in kind.settings.model_fields else {}
+        common = [key for key in COMMON_NODE_KEYS if key not in not_for(kind)]
+        valid = validated(kind.settings, {**node.given, **own}, ("nodes", name), faults, also=common)
         if valid is not None:
             settings[name] = _with_index(valid, config)
     return settings

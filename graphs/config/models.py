@@ -21,9 +21,10 @@ from pydantic import (
 )
 
 from sluicegate.models.config import ModelConfig
+from sluicegate.nodes.attempts import Retry
 from sluicegate.observe.audit.log import AuditSettings
 from sluicegate.observe.tracing.settings import TraceSettings
-from sluicegate.policies.config import BudgetConfig, CacheConfig, PolicyConfig
+from sluicegate.policies.config import BudgetConfig, CacheConfig, Duration, PolicyConfig
 from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.routing.config import RouterConfig
@@ -52,7 +53,7 @@ _OneOrMore = BeforeValidator(
     lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]
 )
 
-COMMON_NODE_KEYS = ("kind", "max_visits", "then")
+COMMON_NODE_KEYS = ("kind", "max_visits", "timeout", "retry", "on_error", "then")
 """Keys that every node may have; all others are settings of its kind."""
 
 
@@ -125,6 +126,14 @@ class NodeConfig(BaseModel):
     """What it does: a built-in kind, or one of an installed package."""
     max_visits: int | None = Field(default=None, ge=1, le=100)
     """How often one run may visit it. A branch to a node whose visits are used up is skipped."""
+    timeout: Duration | None = None
+    """How long one attempt may take; then it has failed, with the cause `timeout`. By default only the models and tools
+    that it calls have limits."""
+    retry: Retry | None = None
+    """Whether a failed attempt is repeated. All attempts of a visit are one visit."""
+    on_error: Name | None = None
+    """The node to go to when it has failed and is not tried again, with `failure.*` set and nothing that it would have
+    written; by default the run fails."""
     then: Then | None = None
     """The next node, or a list of branches, tried in order. The ends, `respond` and `refuse`, have none."""
 

@@ -9,6 +9,7 @@ from sluicegate.graphs.config.models import GuaranteeConfig, WorkflowConfig
 from sluicegate.graphs.config.source import Pointer, Source
 from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
 
@@ -27,7 +28,7 @@ def flow_of(
         )
         kind = kinds[name]
         place = source.place(at, of_key=True)
-        writes = kind.writes | {f"extra.{key}" for key in kind.extra}
+        writes = kind.writes | {f"extra.{key}" for key in kind.extra} | frozenset(["failure"] if node.on_error else ())
         nodes[name] = FlowNode(
             name,
             node.kind,
@@ -38,6 +39,8 @@ def flow_of(
             writes,
             kind.always_writes,
             _checked_for(kind, settings[name]),
+            Edge(node.on_error, None, source.place((*at, "on_error"))) if node.on_error else None,
+            AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
         )
     intents = {
         label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 from sluicegate.errors import CODES
 from sluicegate.graphs.conditions.fields import FieldType, fields
+from sluicegate.graphs.config.models import COMMON_NODE_KEYS
 from sluicegate.graphs.config.schema import workflow_schema
 from sluicegate.graphs.proofs import BUILT_IN
 from sluicegate.nodes.registry import kinds
@@ -29,8 +30,11 @@ aliases may be used. A file has at most 1,000,000 bytes, 64 levels and 20,000 va
 """
 
 _NODES = """\
-Every node has `kind`; all but the ends have `then`; any may have `max_visits`.
+Every node has `kind`; all but the ends have `then`; any may have `max_visits`. A node that neither
+ends the run nor waits for a person may also say what happens when it fails:
+"""
 
+_ROUTE = """\
 There is no kind `route`: `classify` gives the fitted router's label and confidence, and the branches of the nodes after
 it choose the way; without a fitted router, `tag` with `most: 1` chooses between ways by their descriptions.
 """
@@ -76,7 +80,9 @@ def reference_page() -> str:
             for inner in dict.fromkeys(_references(definitions[name]["properties"])):
                 if inner not in shown and "properties" in definitions[inner]:
                     parts += _section(inner, definitions[inner], "###")
-    parts += ["## Node kinds\n", _NODES]
+    common = {key: definitions["Node"]["properties"][key] for key in ("timeout", "retry", "on_error")}
+    parts += ["## Node kinds\n", _NODES, _table(common, [])]
+    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE]
     for variant in definitions["Node"]["allOf"]:
         parts += _kind(variant["then"], definitions)
     parts += [_CONDITIONS, _fields(), _guarantees(), _EXTENDS, _codes()]
@@ -95,7 +101,11 @@ def _section(name: str, definition: Mapping[str, Any], level: str) -> list[str]:
 def _kind(variant: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
     name = variant["properties"]["kind"]["const"]
     kind = kinds()[name]
-    own = {key: value for key, value in variant["properties"].items() if key not in ("kind", "max_visits", "then")}
+    own = {
+        key: value
+        for key, value in variant["properties"].items()
+        if key not in COMMON_NODE_KEYS or key in kind.settings.model_fields
+    }
     does = ", ".join(f"`{effect}`" for effect in sorted(kind.effects)) or "nothing that guarantees speak of"
     writes = ", ".join(f"`{key}`" for key in sorted(kind.writes)) or "nothing"
     head = [f"### `{name}`\n", f"{kind.doc} Does: {does}. Writes: {writes}.\n"]

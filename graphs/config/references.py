@@ -22,7 +22,7 @@ from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
 
-__all__ = ["called", "check_kinds", "check_references", "first_existing"]
+__all__ = ["called", "check_kinds", "check_references", "first_existing", "not_for"]
 
 
 def first_existing(folders: Sequence[Path], name: str) -> Path | None:
@@ -247,6 +247,8 @@ def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], name
             for position, branch in enumerate(node.then or ()):
                 key = "otherwise" if branch.otherwise is not None else "go"
                 names.check("SG111", "node", branch.to, (*at, "then", position, key))
+        if node.on_error is not None:
+            names.check("SG111", "node", node.on_error, (*at, "on_error"))
         given = node.given
         own = settings.get(name)
         if own is not None:
@@ -365,4 +367,15 @@ def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
         elif "ends" not in kind.effects and node.then is None:
             what = f"the key 'then' is missing: {node.kind} does not end a run"
             faults.add("SG106", what, at, of_key=True, hint="Name the next node")
+        for key in not_for(kind):
+            if getattr(node, key) is not None:
+                why = "ends a run" if "ends" in kind.effects else "waits for a person"
+                faults.add("SG105", f"{node.kind} {why} and cannot have `{key}`", (*at, key), of_key=True)
     return found
+
+
+def not_for(kind: NodeKind) -> tuple[str, ...]:
+    """The common keys that a kind cannot have: what ends a run, or waits for a person, is not tried again."""
+    if "ends" in kind.effects:
+        return ("timeout", "retry", "on_error")
+    return ("retry", "on_error") if "asks-human" in kind.effects else ()

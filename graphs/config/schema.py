@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-from sluicegate.graphs.config.models import WorkflowConfig, guard_names
+from sluicegate.graphs.config.models import COMMON_NODE_KEYS, WorkflowConfig, guard_names
+from sluicegate.graphs.config.references import not_for
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.registry import tools
@@ -26,7 +27,7 @@ def workflow_schema() -> dict[str, Any]:
         "description": "One step of the workflow: its kind, the kind's settings, and the next node.",
         "type": "object",
         "required": ["kind"],
-        "properties": {"kind": {"enum": list(variants), "description": common["kind"]["description"]}},
+        "properties": {**common, "kind": {"enum": list(variants), "description": common["kind"]["description"]}},
         # one error for the intended kind, not one for each existing kind
         "allOf": [
             {"if": {"properties": {"kind": {"const": name}}, "required": ["kind"]}, "then": variant}
@@ -69,12 +70,13 @@ def _variant(kind: NodeKind, common: dict[str, Any], definitions: dict[str, Any]
     definitions.update(own.pop("$defs", {}))
     ends = "ends" in kind.effects
     then = {} if ends else {"then": common["then"]}
+    shared = [key for key in COMMON_NODE_KEYS if key not in ("kind", "then", *not_for(kind))]
     return {
         "description": kind.doc,
         "properties": {
             "kind": {"const": kind.name},
             **own.get("properties", {}),
-            "max_visits": common["max_visits"],
+            **{key: common[key] for key in shared if key not in own.get("properties", {})},
             **then,
         },
         "required": ["kind", *own.get("required", []), *then],

@@ -204,6 +204,8 @@ def _removable(pointer: Pointer, data: Any) -> Pointer:
         return pointer
     if present[:1] == ["nodes"] and present[2:3] == ["then"] and len(present) > 3:
         return tuple(present[:4])
+    if present[:1] == ["nodes"] and present[2:3] and present[2] not in ("kind", "then"):
+        return tuple(present[:3])
     if present and present[0] in _STAND_INS and len(present) > 1:
         return tuple(present[:2])
     while present and isinstance(present[-1], int):

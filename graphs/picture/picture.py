@@ -64,7 +64,7 @@ def svg(
     """
     said, seen = notes or {}, values or {}
     visited, travelled = _way(flow, taken)
-    edges = [(node, order, edge) for node in flow.nodes.values() for order, edge in enumerate(node.edges)]
+    edges = [(node, order, edge) for node in flow.nodes.values() for order, edge in enumerate(node.ways)]
     labels = [_label(node, order) for node, order, _ in edges]
     for lines, (node, order, edge) in zip(labels, edges, strict=True):
         if (node.name, order) in travelled and (node.name, edge.to) in seen:
@@ -130,9 +130,10 @@ def mermaid(flow: Flow, *, taken: Taken = (), current: str | None = None) -> str
     strong: list[str] = []
     count = 0
     for name, node in flow.nodes.items():
-        for order, edge in enumerate(node.edges):
-            label = f'|"{_mermaid(" ".join(_label(node, order)))}"|' if len(node.edges) > 1 or edge.condition else ""
-            lines.append(f"  {ids[name]} -->{label} {ids[edge.to]}")
+        for order, edge in enumerate(node.ways):
+            label = f'|"{_mermaid(" ".join(_label(node, order)))}"|' if node.said(order) else ""
+            arrow = "-.->" if order == len(node.edges) else "-->"
+            lines.append(f"  {ids[name]} {arrow}{label} {ids[edge.to]}")
             if (name, order) in travelled:
                 strong.append(str(count))
             count += 1
@@ -168,13 +169,10 @@ def _way(flow: Flow, taken: Taken) -> tuple[dict[str, None], set[tuple[str, int]
         to = branch["to"] if branch else names[index + 1] if index + 1 < len(names) else None
         if node is None or to is None:
             continue
-        fitting = [order for order, edge in enumerate(node.edges) if edge.to == to]
+        fitting = [order for order, edge in enumerate(node.ways) if edge.to == to]
         if branch:
-            said = branch["condition"]
-            exact = [
-                order for order in fitting if (node.edges[order].condition or "otherwise") == (said or "otherwise")
-            ]
-            fitting = exact or fitting
+            said = branch["condition"] or "otherwise"
+            fitting = [order for order in fitting if (node.said(order) or "otherwise") == said] or fitting
         travelled |= {(node.name, order) for order in fitting[:1]}
     return visited, travelled
 
@@ -185,10 +183,9 @@ def _role(node: FlowNode) -> str:
 
 def _label(node: FlowNode, order: int) -> list[str]:
     """A branch's label in lines; empty for an unconditional edge."""
-    condition = node.edges[order].condition
-    if condition is None:
-        return ["otherwise"] if len(node.edges) > 1 else []
-    text = " ".join(condition.split())
+    text = " ".join(node.said(order).split())
+    if not text:
+        return []
     lines = [""]
     for part in re.split(r"(?= (?:&&|\|\|) )", text) if len(text) > WRAP else [text]:
         if lines[-1] and len(lines[-1]) + len(part) > WRAP:
@@ -244,8 +241,9 @@ def _reference(node: FlowNode, box: Box) -> str:
 def _edge(
     node: FlowNode, order: int, edge: Edge, route: EdgeRoute, lines: list[str], taken: bool, *, sideways: bool
 ) -> str:
-    classes = "sg-edge" + (" sg-back" if route.back else "") + (" sg-taken" if taken else "")
-    said = edge.condition if edge.condition is not None else "otherwise" if len(node.edges) > 1 else "always"
+    marks = {" sg-error": order == len(node.edges), " sg-back": route.back, " sg-taken": taken}
+    classes = "sg-edge" + "".join(mark for mark, is_so in marks.items() if is_so)
+    said = node.said(order) or "always"
     parts = [
         f'<g class="{classes}" data-from={quoteattr(node.name)} data-to={quoteattr(edge.to)}>',
         f"<title>{escape(f'{node.name} to {edge.to}: {said}')}</title>",
@@ -266,7 +264,7 @@ def _edge(
 def _edge_label(node: FlowNode, order: int, edge: Edge, centre: Point, lines: list[str]) -> list[str]:
     width, height = _room(lines)
     x, y = centre
-    numbered = len(node.edges) > 1
+    numbered = len(node.edges) > 1 and order < len(node.edges)
     parts = [
         (
             f'<rect class="sg-label" x="{_n(x - width / 2 + 2)}" y="{_n(y - height / 2)}" width="{_n(width - 4)}" '
@@ -364,6 +362,7 @@ def _legend(flow: Flow, taken: bool) -> tuple[list[str], float, float]:
         )
         x += 25 + len(word) * 6.6 + 20
     second = "Branches are tried in numbered order; dashed edges go back."
+    second += " Dotted edges are taken when a node fails." if any(node.on_error for node in flow.nodes.values()) else ""
     second += " The bold line is the path taken." if taken else ""
     lines = [second, *(f"Waived guarantee {one}" for one in flow.waived)]
     rows = enumerate(map(escape, lines))
@@ -387,6 +386,7 @@ def _style() -> str:
         ".sg-flow .sg-order{font-weight:700}.sg-flow .sg-otherwise{font-style:italic}"
         ".sg-flow .sg-edge path{fill:none;stroke-width:1.5}"
         ".sg-flow .sg-back path{stroke-dasharray:5 3}"
+        ".sg-flow .sg-error path{stroke-dasharray:1 3;stroke-linecap:round}"
         ".sg-flow .sg-edge .sg-arrow{stroke:none}"
         ".sg-flow .sg-box{stroke-width:2}.sg-flow .sg-inner{fill:none;stroke-width:1}"
         ".sg-flow .sg-ring{fill:none;stroke-width:3;stroke-dasharray:7 4}"

@@ -28,7 +28,7 @@ def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, froz
         after = before | node.writes | found.get(name, frozenset()) | frozenset(looked)
         if found.get(name) != after:
             found[name] = after
-            waiting += [(edge.to, after) for edge in node.edges]
+            waiting += [(edge.to, after) for edge in node.ways]
     return found
 
 

@@ -8,8 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sluicegate.errors import Place
+from sluicegate.nodes.attempts import AttemptLimits
 
-__all__ = ["Edge", "Flow", "FlowNode"]
+__all__ = ["ON_ERROR", "Edge", "Flow", "FlowNode"]
+
+ON_ERROR = "on_error"
+"""What stands for a condition where a node failed: in the trail, in paths, in pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,20 @@ class FlowNode:
     """Those that it writes at every visit."""
     guards: frozenset[str] = frozenset()
     """What it checks; a check with more of them is the stronger one."""
+    on_error: Edge | None = None
+    """Where a run goes on when the node fails; then it has written nothing but `failure`."""
+    limits: AttemptLimits = field(default_factory=AttemptLimits)
+
+    @property
+    def ways(self) -> tuple[Edge, ...]:
+        """Every edge by which a run may leave it: its branches, and last the one of its failure."""
+        return (*self.edges, *((self.on_error,) if self.on_error else ()))
+
+    def said(self, way: int) -> str:
+        """The condition of a way in words; empty where it is the only branch."""
+        if way == len(self.edges):
+            return ON_ERROR
+        return self.edges[way].condition or ("otherwise" if len(self.edges) > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from sluicegate.errors import Problem, nearest
+from sluicegate.graphs.proofs.flow import ON_ERROR
 from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver, is_any, widened
 from sluicegate.graphs.proofs.semantics import Semantics
 
@@ -30,7 +31,8 @@ class Hop:
 
     node: str
     condition: str | None
-    """CEL text of the branch taken from here; None for an unconditional one, an ``otherwise`` and the last node."""
+    """CEL text of the branch taken from here, or ``on_error``; None for an unconditional one, an ``otherwise`` and the
+    last node."""
     branching: bool
     """True when the node has more than one branch."""
 
@@ -201,18 +203,22 @@ class _Search:
             if step.node in self.forbidden and step.debt.due and self.asked[step.world]:
                 found.setdefault(step.world, self._route(step, before))
             visits = dict(zip(counters, step.visits, strict=True)) if counted else None
+            onward: list[tuple[int, int, Debt]] = []
             for world in self.semantics.worlds_after(node, step.world):
                 if self._breaks_leaving(step, world) and self.asked[world]:
                     found.setdefault(world, self._route(step, before))
-                for index, debt in self._ways_on(step, world, visits):
-                    if debt is Debt.NOTHING and not self.owing:
-                        continue  # nothing is owed from here on
-                    to = node.edges[index].to
-                    after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
-                    following = _Step(to, world, debt, after)
-                    if following not in before:
-                        before[following] = (step, index)
-                        waiting.append(following)
+                onward += [(index, world, debt) for index, debt in self._ways_on(step, world, visits)]
+            if node.on_error and (visits is None or self.semantics.left(node.on_error, visits)):
+                onward.append((len(node.edges), step.world, self._failed(step)))
+            for index, world, debt in onward:
+                if debt is Debt.NOTHING and not self.owing:
+                    continue  # nothing is owed from here on
+                to = node.ways[index].to
+                after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
+                following = _Step(to, world, debt, after)
+                if following not in before:
+                    before[following] = (step, index)
+                    waiting.append(following)
             if counted and len(before) > MAX_STATES:
                 return None
         return found
@@ -234,6 +240,11 @@ class _Search:
         if where is None or debt is Debt.OWED:
             return (_Way(None, True, Debt.OWED),)
         return _Way(where, True, Debt.OWED), _Way(where, False, Debt.NOTHING)
+
+    def _failed(self, step: _Step) -> Debt:
+        """What a run owes when a node has failed: it pays for nothing, and what it was about to do may be done."""
+        may_owe = self.guarantee.since is None or step.debt is not Debt.NOTHING
+        return Debt.OWED if step.node in self.owing and may_owe else step.debt
 
     def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, Debt]]:
         """Every branch that a run may take, and what it owes then."""
@@ -258,8 +269,9 @@ class _Search:
         hops, step, owing = [Hop(last.node, None, branching=False)], last, ""
         while (origin := before[step]) is not None:
             later, (step, index) = step, origin
-            edges = nodes[step.node].edges
-            hops.append(Hop(step.node, edges[index].condition, branching=len(edges) > 1))
+            node = nodes[step.node]
+            said = ON_ERROR if index == len(node.edges) else node.edges[index].condition
+            hops.append(Hop(step.node, said, branching=len(node.ways) > 1))
             if later.debt.due and not step.debt.due:
                 owing = owing or step.node
         return _Route(tuple(reversed(hops)), owing or last.node)

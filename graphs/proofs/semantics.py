@@ -7,6 +7,9 @@ few values, or few that conditions can tell apart, are enumerated, so that condi
 A branch is possible when it is not false and no earlier branch that is true, or asks the same, must have been taken. A
 branch to a node whose visits are used up is skipped; that can only happen on a cycle through this node.
 
+A node with an error branch may fail in any world. It has then written nothing: the run goes on in the world in which it
+came, and where a node reads what only this one writes, *unset* is possible.
+
 At run time a condition that needs an unwritten field does not hold, and neither does its negation. So *unset* is
 one more value of every field, except where each path to the node passes one that is certain to write it.
 """
@@ -121,7 +124,7 @@ class Semantics:
         """The nodes whose visits can be used up at some branch."""
         return tuple(
             dict.fromkeys(
-                edge.to for name, node in self.flow.nodes.items() for edge in node.edges if self.exhaustible(name, edge)
+                edge.to for name, node in self.flow.nodes.items() for edge in node.ways if self.exhaustible(name, edge)
             )
         )
 
@@ -169,11 +172,13 @@ class Semantics:
         self, name: str, world: int, visits: Mapping[str, int], where: str | None = None, *, holds: bool = True
     ) -> tuple[int, ...]:
         """The same for a run that has visited the nodes of `counted` this often."""
-        available: list[bool | None] = []
-        for edge in self.flow.nodes[name].edges:
-            limit = self.flow.nodes[edge.to].max_visits
-            available.append(limit is None or visits.get(edge.to, 0) < limit)
+        available: list[bool | None] = [self.left(edge, visits) for edge in self.flow.nodes[name].edges]
         return self._choices(name, world, available, where, holds)
+
+    def left(self, edge: Edge, visits: Mapping[str, int]) -> bool:
+        """Whether the target has visits left, after these."""
+        limit = self.flow.nodes[edge.to].max_visits
+        return limit is None or visits.get(edge.to, 0) < limit
 
     def _choices(
         self, name: str, world: int, available: Sequence[bool | None], where: str | None, holds: bool
@@ -203,7 +208,9 @@ class Semantics:
         if key not in self._unset:
             nodes = self.flow.nodes
             going_on = {
-                name: () if key in node.always_writes else tuple(edge.to for edge in node.edges)
+                # a node that fails writes nothing
+                name: (() if key in node.always_writes else tuple(edge.to for edge in node.edges))
+                + ((node.on_error.to,) if node.on_error else ())
                 for name, node in nodes.items()
             }
             found = reached([self.flow.start], going_on)

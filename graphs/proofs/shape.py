@@ -15,8 +15,8 @@ __all__ = ["components", "most_steps", "prove_shape", "reached", "successors"]
 
 
 def successors(flow: Flow) -> dict[str, tuple[str, ...]]:
-    """Every node's targets, once each, in branch order."""
-    return {name: tuple(dict.fromkeys(edge.to for edge in node.edges)) for name, node in flow.nodes.items()}
+    """Every node's targets, once each, in branch order, its error branch last."""
+    return {name: tuple(dict.fromkeys(edge.to for edge in node.ways)) for name, node in flow.nodes.items()}
 
 
 def reached(starts: Iterable[str], neighbours: Mapping[str, Iterable[str]]) -> set[str]:

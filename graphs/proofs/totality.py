@@ -17,10 +17,16 @@ def prove_totality(semantics: Semantics) -> list[Problem]:
     """SG132, and as warnings SG136, in the order of the config."""
     worlds = _worlds_left(semantics)
     problems: list[Problem] = []
-    for name, node in semantics.flow.nodes.items():
+    flow = semantics.flow
+    for name, node in flow.nodes.items():
         if node.edges and name in worlds:
             problems += _not_total(semantics, node, worlds[name])
             problems += _never_taken(semantics, node, worlds[name])
+        if node.on_error and semantics.exhaustible(name, node.on_error):
+            to = node.on_error.to
+            what = f"{name!r} may fail when its `on_error`, {to!r}, has used up its {flow.nodes[to].max_visits} visits"
+            hint = "Let `on_error` name a node without max_visits, or one from which no run comes back"
+            problems.append(Problem("SG132", what, node.on_error.place, hint=hint))
     return problems
 
 
@@ -32,6 +38,9 @@ def _worlds_left(semantics: Semantics) -> Mapping[str, list[int]]:
     left: dict[str, dict[int, None]] = {}
     while waiting:
         name, arrived = waiting.pop()
+        if (error := flow.nodes[name].on_error) and (error.to, arrived) not in seen:
+            seen.add((error.to, arrived))
+            waiting.append((error.to, arrived))
         for world in semantics.worlds_after(flow.nodes[name], arrived):
             if world in left.setdefault(name, {}):
                 continue

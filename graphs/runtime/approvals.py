@@ -142,7 +142,7 @@ def call_ahead(
                 tool = its.tool or (intent["tool"] if intent else "")
                 return CallAhead(tool, _fields(settings, state)) if tool else None
             if name and not isinstance(its, HumanInterrupt):
-                further = [edge.to for edge in flow.nodes[name].edges if edge.to not in seen]
+                further = [edge.to for edge in flow.nodes[name].ways if edge.to not in seen]
                 seen.update(further)
                 waiting.extend(further)
         return None

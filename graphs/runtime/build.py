@@ -17,16 +17,16 @@ from langgraph.runtime import Runtime
 
 from sluicegate.errors import RunError, SluicegateError
 from sluicegate.graphs.conditions.fields import misfit
-from sluicegate.graphs.proofs.flow import Flow, FlowNode
+from sluicegate.graphs.proofs.flow import ON_ERROR, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import most_steps
+from sluicegate.nodes.attempts import attempt
 from sluicegate.nodes.declared import declared
 from sluicegate.nodes.kind import Node, NodeKind
-from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.registry import BUILT_IN, kinds
 from sluicegate.observe.tracing.span_attributes import node_attributes
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import Branch, State, TrailEntry
+from sluicegate.state import Branch, Failure, State, TrailEntry
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -88,7 +88,7 @@ def build(
         kind = kinds()[node.kind]
         made = declared(node.name, kind, kind.make(node.name, settings[node.name]))
         graph.add_node(node.name, _step(flow, node, made, conditions, kind, services))
-        targets = {edge.to: edge.to for edge in node.edges}
+        targets = {edge.to: edge.to for edge in node.ways}
         if not targets:
             graph.add_edge(node.name, END)
         else:
@@ -136,13 +136,21 @@ def _step(
         number = len(state.get("trail", ())) + 1
         with services.tracer.node(name, node.kind, observation, visit=visit, step=number) as span:
             try:
-                update, cleaned = plain(await governed(run_node, entered, services))
-                if node.edges and kind not in BUILT_IN:
+                made = await attempt(name, kind, run_node, entered, services, node.limits)
+                failure = made.failure if node.on_error else None
+                if made.error and not failure:
+                    raise made.error  # noqa: TRY301
+                update, cleaned = plain({**made.update, "failure": failure} if failure else made.update)
+                if node.edges and kind not in BUILT_IN and not failure:
                     _fitting(node, update)
                 after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
                 if "tool_calls" in update:
                     after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
-                branch = decide(flow, node, conditions, after)
+                branch = _error_branch(node, update["failure"]) if failure else decide(flow, node, conditions, after)
+                if failure:
+                    span.warn(f"{name} failed: {branch['reason']}")
+                    if services.audit and made.error:
+                        await services.audit.failed(entered, made.error, node=name)
             except GraphBubbleUp:  # how a node waits for a person
                 raise
             except Exception as error:
@@ -166,11 +174,20 @@ def _step(
         entry: TrailEntry = {
             "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
         }  # fmt: skip
+        if made.count > 1:
+            entry["attempts"] = made.count
         if cleaned:
             entry["cleaned"] = cleaned
         return {"run": entered["run"], **update, **_earlier(entered, update), "trail": [entry]}
 
     return step
+
+
+def _error_branch(node: FlowNode, failure: Failure) -> Branch:
+    assert node.on_error is not None
+    values = {f"failure.{key}": failure[key] for key in ("cause", "code")}
+    reason = f"{failure['code']} {failure['reason']}"
+    return {"to": node.on_error.to, "condition": ON_ERROR, "values": values, "skipped": [], "reason": reason}
 
 
 def _fitting(node: FlowNode, update: Mapping[str, Any]) -> None:
@@ -202,7 +219,7 @@ def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition]
     values: dict[str, Any] = {}
     skipped: list[str] = []
     visits = state["run"]["visits"]
-    for edge in node.edges:
+    for position, edge in enumerate(node.edges):
         if edge.condition is not None:
             condition = conditions[edge.condition]
             values.update(condition.values(state))
@@ -220,8 +237,7 @@ def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition]
             reason = "the only way"
         else:
             reason = "no branch before it held"
-        written = edge.condition or ("otherwise" if len(node.edges) > 1 else "")
-        return {"to": edge.to, "condition": written, "values": values, "skipped": skipped, "reason": reason}
+        return {"to": edge.to, "condition": node.said(position), "values": values, "skipped": skipped, "reason": reason}
     if not node.edges:
         return {"to": "", "condition": "", "values": {}, "skipped": [], "reason": "the end"}
     raise RunError("SG611", f"no branch of {node.name} can be taken", hint="Run sluicegate check on the workflow")

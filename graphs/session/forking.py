@@ -73,7 +73,7 @@ def _next_prompt(workflow: "Workflow", snapshot: "StateSnapshot") -> str:
         prompt = getattr(workflow.settings[name], "prompt", None)
         if isinstance(prompt, str):
             return prompt
-        ahead += [edge.to for edge in flow.nodes[name].edges if edge.to not in ahead]
+        ahead += [edge.to for edge in flow.nodes[name].ways if edge.to not in ahead]
     raise RunError("SG615", "no node from here on has a prompt", hint="Fork earlier: at=NODE")
 
 

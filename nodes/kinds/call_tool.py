@@ -11,7 +11,7 @@ from sluicegate.nodes.prompts import fill, placeholders
 from sluicegate.nodes.writing.generation import said
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import State, ToolCall
+from sluicegate.state import Failure, State, ToolCall
 
 __all__ = ["CALL_TOOL", "CallTool", "idempotency_key"]
 
@@ -51,6 +51,8 @@ def _make(name: str, settings: CallTool) -> Node:
             return {"tool_calls": [denied]}
         result = await services.tools.call(tool, arguments, key=key, run=run)
         call = _call(tool, arguments, key, result.status, result.value, result.error, result.ms)
+        if result.status == "failed":
+            call["cause"] = result.cause
         if result.status != "done" or settings.say is None:
             return {"tool_calls": [call]}
         values = {f"result.{field}": str(value) for field, value in _fields(plain(result.value)[0]).items()}
@@ -77,6 +79,15 @@ def _call(
     }  # fmt: skip
 
 
+def _failed(name: str, update: Mapping[str, Any]) -> Failure | None:
+    """A call that failed may be tried again, one that is denied or invalid not."""
+    last: ToolCall = update["tool_calls"][-1]
+    if last["status"] != "failed":
+        return None
+    cause = last.get("cause", "error")
+    return {"node": name, "cause": cause, "code": "SG609", "reason": f"{last['tool']}: {last['error']}"}
+
+
 CALL_TOOL = NodeKind(
     name="call-tool",
     doc="Check the policies, then call a tool once, however often the step is repeated.",
@@ -85,5 +96,6 @@ CALL_TOOL = NodeKind(
     writes=frozenset({"tool_calls", "answer"}),
     effects=frozenset({"calls-tool"}),
     drafts=_says_results,
+    failed=_failed,
     observation="tool",
 )

@@ -68,22 +68,24 @@ class ToolRunner:
             raise
 
     async def _try(self, found: Tool, arguments: dict[str, Any], key: str, run: str) -> ToolResult:
-        context, started, error = ToolContext(self._home, run, key), time.perf_counter(), ""
+        context, started = ToolContext(self._home, run, key), time.perf_counter()
+        error, cause = "", "error"
         for _ in range(found.retries + 1):
             try:
                 async with asyncio.timeout(found.timeout_s):
                     value = await asyncio.to_thread(found.function, context, **arguments)
             except TimeoutError:
-                error = f"no answer within {found.timeout_s:g} s"
+                error, cause = f"no answer within {found.timeout_s:g} s", "timeout"
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"
+                cause = "unavailable" if isinstance(failure, ConnectionError) else "error"
             else:
                 ms = (time.perf_counter() - started) * 1000
                 await self._calls.call(
                     self._remember, (key, found.name, run, json.dumps(plain(value)[0], ensure_ascii=False), ms)
                 )
                 return ToolResult("done", value, ms=ms)
-        return ToolResult("failed", error=error, ms=(time.perf_counter() - started) * 1000)
+        return ToolResult("failed", error=error, cause=cause, ms=(time.perf_counter() - started) * 1000)
 
     def _remembered(self, key: str, run: str) -> list[dict[str, Any]]:
         with self._calls.reading(run) as execute:

@@ -21,7 +21,9 @@ __all__ = [
     "DecidedBy",
     "DocumentRef",
     "Extraction",
+    "Failure",
     "FailureAction",
+    "FailureCause",
     "Given",
     "GuardAction",
     "Intent",
@@ -52,6 +54,9 @@ DecidedBy = Literal["head", "slm", "cascade", "unlike", "stopped"]
 FailureAction = Literal["redact", "regenerate", "escalate", "human", "refuse"]
 """What a guard asks for when it fails, from the least to the most severe."""
 GuardAction = Literal["pass", FailureAction]
+FailureCause = Literal["timeout", "unavailable", "stopped", "error"]
+"""Why a node failed: it took too long; a model or a server is out of reach or overloaded; a policy, a budget or the
+kill switch did not allow a call; anything else."""
 Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
 
 
@@ -241,6 +246,8 @@ class ToolCall(TypedDict):
     status: Literal["done", "failed", "denied", "invalid"]
     result: Any
     error: str
+    cause: NotRequired[Literal["timeout", "unavailable", "error"]]
+    """Why it failed; only where it did."""
     ms: float
 
 
@@ -271,12 +278,23 @@ class Spend(TypedDict):
     """Code and reason of the last call that was not made; kept when a cheaper one replaced it."""
 
 
+class Failure(TypedDict):
+    """The last failure of a node that has an error branch."""
+
+    node: str
+    cause: FailureCause
+    code: str
+    """One of the error codes, such as ``SG303``."""
+    reason: str
+
+
 class Branch(TypedDict):
     """One conditional edge that was decided."""
 
     to: str
     condition: str
-    """The CEL text of the branch taken; empty for an unconditional edge, ``otherwise`` for the last one."""
+    """The CEL text of the branch taken; empty for an unconditional edge, ``otherwise`` for the last one, ``on_error``
+    where the node failed."""
     values: dict[str, Any]
     """Every field that the evaluated conditions read, with its value."""
     skipped: list[str]
@@ -291,6 +309,8 @@ class TrailEntry(TypedDict):
     at: str
     ms: float
     branch: Branch
+    attempts: NotRequired[int]
+    """How often the node was tried at this visit; only where it was more than once."""
     cleaned: NotRequired[list[str]]
     """What was replaced in what the node wrote, since no part of a run can hold it."""
 
@@ -335,6 +355,7 @@ class State(Given, total=False):
     approval: Approval
     tool_calls: Annotated[list[ToolCall], operator.add]
     spend: Spend
+    failure: Failure
     extra: dict[str, Any]
     """Data of plug-in kinds, by their own keys."""
     trail: Annotated[list[TrailEntry], operator.add]

@@ -228,6 +228,8 @@ class FakeSpan:
 
     def fail(self, message: str) -> None: ...
 
+    def warn(self, message: str) -> None: ...
+
 
 class FakeTracer:
     """Remembers the names of what it was shown."""

@@ -62,7 +62,7 @@ def graph(
               **_described(workflow.flow)})  # fmt: skip
     elif out is not None:
         nodes = len(workflow.flow.nodes)
-        notes().print(f"{out}: {nodes} nodes, {sum(len(node.edges) for node in workflow.flow.nodes.values())} branches")
+        notes().print(f"{out}: {nodes} nodes, {sum(len(node.ways) for node in workflow.flow.nodes.values())} branches")
     else:
         write(drawn)
 
@@ -95,6 +95,7 @@ def _described(flow: "Flow") -> dict[str, Any]:
                 "kind": node.kind,
                 "max_visits": node.max_visits,
                 "branches": [{"to": edge.to, "when": edge.condition} for edge in node.edges],
+                "on_error": node.on_error and node.on_error.to,
             }
             for node in flow.nodes.values()
         ],

@@ -12,6 +12,8 @@ class ToolResult:
     status: Literal["done", "failed", "invalid"]
     value: Any = None
     error: str = ""
+    cause: Literal["timeout", "unavailable", "error"] = "error"
+    """Why it failed."""
     ms: float = 0.0
     repeated: bool = False
     """True when the idempotency key was known and the first call's result came back."""

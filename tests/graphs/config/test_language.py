@@ -218,3 +218,39 @@ def test_a_bare_reader_is_an_error(tmp_path: Path, reader: str, meant: str) -> N
     (problem,) = checked(tmp_path, f"indexes: {{kb: {{readers: [everyone, '{reader}']}}}}")
     assert (problem.code, problem.severity) == ("SG107", "error")
     assert meant in problem.message
+
+
+@pytest.mark.parametrize(
+    ("over", "code", "says"),
+    [
+        ("nodes: {respond: {retry: {times: 2}}}", "SG105", "respond ends a run and cannot have `retry`"),
+        ("nodes: {respond: {on_error: refuse}}", "SG105", "respond ends a run and cannot have `on_error`"),
+        ("nodes: {respond: {timeout: 2s}}", "SG105", "respond ends a run and cannot have `timeout`"),
+        (
+            "nodes: {approve: {retry: {times: 2}}}",
+            "SG105",
+            "human-interrupt waits for a person and cannot have `retry`",
+        ),
+        ("nodes: {facts: {on_error: refuze}}", "SG111", "unknown node 'refuze'"),
+        ("nodes: {facts: {retry: {times: 0}}}", "SG107", "0 should be greater than or equal to 1"),
+        ("nodes: {facts: {retry: {times: 1, causes: [stopped]}}}", "SG107", '"stopped" is not allowed here'),
+        ("nodes: {facts: {timeout: soon}}", "SG107", "'soon' is not a duration"),
+        ("nodes: {check: {on_error: respond}}", "SG134", "check to respond by on_error"),
+    ],
+)
+def test_what_a_node_may_say_of_its_failures(tmp_path: Path, over: str, code: str, says: str) -> None:
+    assert any(each.code == code and says in each.message for each in checked(tmp_path, over))
+
+
+def test_failures_may_be_told_apart(tmp_path: Path) -> None:
+    over = """
+nodes:
+  facts: {timeout: 20s, retry: {times: 2, causes: [unavailable], backoff: 0.5s}, on_error: late}
+  late: {kind: tag, of: request, tags: {urgent: {describe: "it is urgent"}}, then: [
+    {when: "failure.cause == 'timeout'", go: refuse}, {otherwise: approve}]}
+"""
+    assert checked(tmp_path, over) == []
+    problems = checked(tmp_path, over.replace("'timeout'", "'slow'"))
+    assert [(each.code, each.suggestion) for each in problems] == [("SG123", None)]
+    unread = checked(tmp_path, over.replace("on_error: late", "then: late"))
+    assert "SG124" in [each.code for each in unread]

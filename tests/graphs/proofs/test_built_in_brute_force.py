@@ -1,7 +1,7 @@
 """The built-in guarantees against every run of random flows, judged by the words of each guarantee on its history.
 
 Among the nodes are ends of installed packages, writers of answers that say nothing of themselves, second gates, second
-persons, checks with different guards, redrafts, tools that say what a model wrote.
+persons, checks with different guards, redrafts, tools that say what a model wrote, nodes that fail.
 """
 
 from collections import Counter, deque
@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.graphs.proofs import BUILT_IN, Semantics, broken
-from sluicegate.graphs.proofs.flow import Flow, FlowNode
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
 from tests.support.plugged import kind
 from tests.support.proof_flows import LISTED, flow, known, node
@@ -54,8 +54,9 @@ DOMAINS = LISTED
 MOST_RUNS = 4000
 
 
-def drawn(random: Random, *, of_others: bool) -> Flow:
-    """A flow whose nodes branch on what they have just found; with `of_others` also on what others had found."""
+def drawn(random: Random, *, of_others: bool, failing: bool = False) -> Flow:
+    """A flow whose nodes branch on what they have just found; with `of_others` also on what others had found, with
+    `failing` also on their failure."""
     size = random.randint(2, 6)
     names = [f"n{index}" for index in range(size)]
     ends = [node("yes", random.choice(ENDS)), node("no", random.choice(("refuse", "refuse", PARK)))]
@@ -71,7 +72,10 @@ def drawn(random: Random, *, of_others: bool) -> Flow:
         ways.append(random.choice((*targets[index], "yes", "no")))
         guards = frozenset(random.choice(("a", "ab", "b"))) if chosen == "output-check" else frozenset[str]()
         # who is entered again is entered at most twice, so that there are not endlessly many runs
-        nodes.append(node(name, chosen, *ways, max_visits=random.randint(1, 2), guards=guards))
+        made = node(name, chosen, *ways, max_visits=random.randint(1, 2), guards=guards)
+        if failing and chosen != "human-interrupt" and random.random() < 0.4:
+            made = replace(made, on_error=Edge(random.choice((*targets[index], "yes", "no"))))
+        nodes.append(made)
     return flow(*nodes, *ends)
 
 
@@ -81,6 +85,8 @@ class Event:
 
     node: FlowNode
     found: object = None
+    failed: bool = False
+    """It failed: it may have done the worst it can do, and it has done nothing that is required."""
 
     @property
     def changes(self) -> bool:
@@ -108,15 +114,17 @@ def broken_by(history: tuple[Event, ...], here: FlowNode) -> set[str]:
     # what a node drafts as it sends was checked by nobody
     drafts = [index for index, event in enumerate((*history, arriving) if sends else history) if event.drafts]
     found: set[str] = set()
-    if (makes or here.kind in ("cache-lookup", "faq")) and not gates:
+    if (makes or here.kind in ("cache-lookup", "faq")) and all(event.failed for event in gates):
         found.add("policy-first")
-    if sends and drafts and not any(check > drafts[-1] for check in checks):
+    if sends and drafts and not any(check > drafts[-1] and not history[check].failed for check in checks):
         found.add("checked-answers")
-    if (makes or sends) and any(event.found == "deny" for event in gates):
+    if (makes or sends) and any(event.found == "deny" or event.failed for event in gates):
         found.add("denials-hold")
     if (sends or calls) and any(history[person].found == "reject" for person in people):
         found.add("rejections-hold")
-    if sends and any(history[check].found and not _mended(history, check) for check in checks):
+    if sends and any(
+        (history[check].found or history[check].failed) and not _mended(history, check) for check in checks
+    ):
         found.add("failures-hold")
     if (sends or calls) and people and history[people[-1]].found == "approve":
         later = (*history[people[-1] :], *([arriving] if sends else []))
@@ -132,9 +140,9 @@ def _mended(history: tuple[Event, ...], failed: int) -> bool:
         if event.node.kind == "human-interrupt":
             return True
         if event.node.kind in ("slm-answer", "letter"):
-            redrafted = True
+            redrafted = redrafted or not event.failed
         elif event.node.kind == "output-check" and event.node.guards >= history[failed].node.guards:
-            if redrafted and not event.found:
+            if redrafted and not event.found and not event.failed:
                 return True
             redrafted = False
     return False
@@ -159,6 +167,11 @@ def shortest(of: Flow) -> dict[str, int] | None:
                 taken = _branch(of, here, {**after, "spend.stopped": stopped}, visits)
                 if taken is not None and (taken, passed, after) not in waiting:
                     waiting.append((taken, passed, after))
+        if here.on_error:
+            passed = (*history, Event(here, failed=True))
+            limit, target = of.nodes[here.on_error.to].max_visits, here.on_error.to
+            if limit is None or sum(each.node.name == target for each in passed) < limit:
+                waiting.append((of.nodes[target], passed, facts))
     return found
 
 
@@ -183,20 +196,20 @@ def proved(of: Flow) -> dict[str, int]:
 
 
 @settings(max_examples=400)
-@given(st.randoms(use_true_random=False))
-def test_a_built_in_guarantee_is_proved_exactly_when_no_run_breaks_it(random: Random) -> None:
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_a_built_in_guarantee_is_proved_exactly_when_no_run_breaks_it(random: Random, failing: bool) -> None:
     """Where nodes branch on what they have just found."""
-    of = drawn(random, of_others=False)
+    of = drawn(random, of_others=False, failing=failing)
     breaches = shortest(of)
     if breaches is not None:
         assert proved(of) == breaches
 
 
 @settings(max_examples=300)
-@given(st.randoms(use_true_random=False))
-def test_what_is_proved_no_run_breaks(random: Random) -> None:
+@given(st.randoms(use_true_random=False), st.booleans())
+def test_what_is_proved_no_run_breaks(random: Random, failing: bool) -> None:
     """Wherever nodes branch on what others had found, too."""
-    of = drawn(random, of_others=True)
+    of = drawn(random, of_others=True, failing=failing)
     breaches = shortest(of)
     if breaches is not None:
         assert breaches.keys() <= proved(of).keys()

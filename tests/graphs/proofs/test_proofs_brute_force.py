@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
-from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.proofs.flow import Edge, Flow
 from sluicegate.graphs.proofs.shape import most_steps
 from tests.support.proof_flows import flow, known, node
 
@@ -45,7 +45,8 @@ GUARANTEES = (
     Guarantee(every=("s",), reaches=("w", "n"), where="spend.stopped && cache.hit"),
 )
 
-STUCK = -1
+STUCK, FAILED = -2, -1
+"""In the place of a branch's number: none is taken; the last of a node's ways is, as it fails."""
 
 
 class Now(NamedTuple):
@@ -73,6 +74,8 @@ def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
                 branches.append(draw(st.sampled_from(names)))
         kind = draw(st.sampled_from(["x", "n", "w", "s", "classify"]))
         made = node(name, kind, *branches, max_visits=draw(st.sampled_from([None, None, 1, 2])))
+        if name != names[-1] and draw(st.sampled_from([False, False, True])):
+            made = replace(made, on_error=Edge(draw(st.sampled_from(names))))
         nodes.append(replace(made, always_writes=frozenset({"checks"})) if kind == "w" else made)
     return flow(*nodes, intents=INTENTS)
 
@@ -86,14 +89,18 @@ def branches_taken(drawn: Flow, now: Now, where: str | None = None) -> Iterator[
             facts["intent.risk"] = INTENTS[now.intent]["risk"]
         holds = where is None or known(where, facts) is True
         for index, edge in enumerate(drawn.nodes[now.node].edges):
-            limit = drawn.nodes[edge.to].max_visits
-            if limit is not None and now.visits[list(drawn.nodes).index(edge.to)] >= limit:
+            if not free_to_enter(drawn, now, edge.to):
                 continue
             if edge.condition is None or known(edge.condition, facts):
                 yield index, holds
                 break
         else:
             yield STUCK, holds
+
+
+def free_to_enter(drawn: Flow, now: Now, name: str) -> bool:
+    limit = drawn.nodes[name].max_visits
+    return limit is None or now.visits[list(drawn.nodes).index(name)] < limit
 
 
 def entered(drawn: Flow, visits: tuple[int, ...], name: str) -> tuple[int, ...]:
@@ -123,6 +130,9 @@ def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
             leaving = Now(now.node, intent, now.owed, now.visits, now.checked or here.kind == "w")
             for index, holds in set(branches_taken(drawn, leaving, guarantee.where)):
                 left.append((intent, index, still or (owing and holds), leaving.checked))
+        if here.on_error and free_to_enter(drawn, now, here.on_error.to):
+            # what failed may have done what it does, and has done nothing that is required
+            left.append((now.intent, FAILED, now.owed or owing, now.checked))
         if guarantee.every and not here.edges:
             breach |= any(owed and may_hold(intent) for intent, _, owed, _ in left)
         if breach:
@@ -133,7 +143,7 @@ def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
             return route[::-1]
         for intent, index, owed, checked in left:
             if index != STUCK:
-                to = here.edges[index].to
+                to = here.ways[index].to
                 following = Now(to, intent, owed, entered(drawn, now.visits, to), checked)
                 if following not in came:
                     came[following] = now
@@ -179,6 +189,10 @@ def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
             for index in sorted(taken - {STUCK}):
                 to = here.edges[index].to
                 yield Now(to, intent, False, entered(drawn, now.visits, to), leaving.checked)
+        if here.on_error:
+            assert free_to_enter(drawn, now, here.on_error.to), f"stuck at the failure of {now}"
+            to = here.on_error.to
+            yield Now(to, now.intent, False, entered(drawn, now.visits, to), now.checked)
 
     under_way.append((first, following(first)))
     on_way = {first}

@@ -139,7 +139,7 @@ def must_fit(found: BatchCost, left: float | None, *, of: str) -> None:
 
 
 def visits(flow: Flow) -> Mapping[str, int]:
-    """How often a run can enter each node.
+    """How often a run can try each node.
 
     Every cycle has a node with `max_visits`, so between two visits to a node in it such a node was visited.
     """
@@ -149,7 +149,8 @@ def visits(flow: Flow) -> Mapping[str, int]:
     for name, node in flow.nodes.items():
         circle = [other for other in reach[name] if name in reach[other]]
         most = 1 + sum(flow.nodes[other].max_visits or 0 for other in circle)
-        found[name] = min(most, node.max_visits or most) if circle else 1
+        attempts = 1 + (node.limits.retry.times if node.limits.retry else 0)
+        found[name] = (min(most, node.max_visits or most) if circle else 1) * attempts
     return found
 
 
