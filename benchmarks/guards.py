@@ -3,10 +3,11 @@
     python benchmarks/guards.py [--record] every figure on guards, as JSON
     python benchmarks/guards.py grounded [--record]   those of the guard grounded, by language and kind of error
     python benchmarks/guards.py pii [--record]        the engines of the guard pii beside each other
-    python benchmarks/guards.py fit [FILE...]  fit the injection guard again and write its model and card
+    python benchmarks/guards.py injection FOLDER [--record]   those of the guard injection, by kind and source
+    python benchmarks/guards.py fit FOLDER fit the injection guard again, with the e-mails in FOLDER (see `harmless.py`)
 
 The data are the development parts beside the repository (`../shared/data`), the labelled cases of the tests, and, for
-the fit, FILEs of further rows that are not passed on. The card's figures are on rows whose whole source was left out.
+the injection guard, e-mails and documents. The figures of its card are on rows whose whole source was left out.
 """
 
 import gzip
@@ -22,12 +23,13 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import results
+from benchmarks import harmless, results
 from sluicegate.errors import ModelError
 from sluicegate.models.embedded.weights import ensure
 from sluicegate.policies.guards.checking import Check, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import PiiSettings
 from sluicegate.policies.guards.injection.fit import FalsePositiveBound, TrainingRow, examples, figures, fit_model
+from sluicegate.policies.guards.injection.injection import score, threshold
 from sluicegate.policies.guards.injection.model import SHIPPED, read_model, write_model
 from sluicegate.policies.guards.measure import LabelledRow, LabelledSpan, load_rows, measure
 from sluicegate.policies.guards.pii.presidio import PRESIDIO_ENTITIES
@@ -42,7 +44,12 @@ MODEL = "en-core-web-md"
 ORDINARY = {"clinc150/train": 1500, "it_tickets/train": 1500, "banking77/train": 1000}
 """Ordinary requests that the injection guard is fitted on, from each set."""
 OWN = ("injection_cases", "injection_languages", "injection_own")
-"""Labelled cases that are fitted on; `injection_apart` never is."""
+"""Labelled cases that are fitted on; `injection_apart` and `injection_later` never are."""
+LONG = (
+    "To reset your password open the portal, choose 'Forgot password' and follow the link that is sent to your "
+    "address within 15 minutes [1]. Call the desk at +41 44 555 01 23 on Monday 12 May 2025 if the link fails; "
+    "order 12345678 and room 4.12 are no secrets. Servers 10.0.0.12 and 10.0.0.13 are restarted at 02:00 [2]. "
+)
 PATTERN_GUARDS = ("pii", "secrets", "injection", "tone", "length", "citations", "grounded")
 
 
@@ -62,12 +69,11 @@ def _check(name: str, **settings: Any) -> Check:
     return kind.make(kind.settings.model_validate(settings), Helpers())
 
 
-def _examples(added: list[Path]) -> tuple[list[TrainingRow], dict[str, str]]:
-    """Every row that the injection guard is fitted on, and the hashes of their files."""
+def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
+    """Every row that the injection guard is fitted on, and the hashes of where they come from."""
     given = ("injection_train", "injection_open_dev", "injection_dev", "overrefusal_dev")
     files = [DATA / "guards" / f"{name}.jsonl.gz" for name in given]
-    files += [*(CASES / f"{name}.jsonl" for name in OWN), *added]
-    rows, digests = examples(files)
+    rows, digests = examples([*files, *(CASES / f"{name}.jsonl" for name in OWN)])
     # the unsafe requests of XSTest steer no model; it is here for what it calls safe
     unsafe = {row["text"] for row in _read("guards/overrefusal_dev") if not row["safe"]}
     rows = [row for row in rows if row.text not in unsafe]
@@ -79,12 +85,15 @@ def _examples(added: list[Path]) -> tuple[list[TrainingRow], dict[str, str]]:
             for at in rng.permutation(len(texts))[:count]
         ]
         digests[name] = hashlib.sha256((DATA / f"{name}.jsonl.gz").read_bytes()).hexdigest()
+    added = harmless.fitted(mail)
+    digests["e-mails and documents"] = hashlib.sha256("\0".join(row.text for row in added).encode()).hexdigest()
+    rows += added
     return list({row.text: row for row in rows}.values()), digests
 
 
-def fit(added: list[Path]) -> dict[str, Any]:
-    """Fit the shipped model; `added` are files of rows that may be fitted on but not passed on."""
-    rows, digests = _examples(added)
+def fit(mail: Path) -> dict[str, Any]:
+    """Fit the shipped model."""
+    rows, digests = _examples(mail)
     model, scored = fit_model(rows, target=FalsePositiveBound())
     card = {**model.card, "data": digests, "flagged": figures(rows, scored, model.threshold)}
     write_model(SHIPPED, replace(model, card=card))
@@ -93,12 +102,7 @@ def fit(added: list[Path]) -> dict[str, Any]:
 
 def pattern_time(characters: int = 1000) -> dict[str, float]:
     """Milliseconds of each pattern guard on a text of the given length, and of all together (least of twenty)."""
-    text = (
-        "To reset your password open the portal, choose 'Forgot password' and follow the link that is sent to your "
-        "address within 15 minutes [1]. Call the desk at +41 44 555 01 23 on Monday 12 May 2025 if the link fails; "
-        "order 12345678 and room 4.12 are no secrets. Servers 10.0.0.12 and 10.0.0.13 are restarted at 02:00 [2]. "
-    )
-    text = (text * (characters // len(text) + 1))[:characters]
+    text = (LONG * (characters // len(LONG) + 1))[:characters]
     subject = Subject(text, "output", "How do I reset my password?", (text[: characters // 2], text[characters // 2 :]))
     result: dict[str, float] = {}
     for name in PATTERN_GUARDS:
@@ -258,6 +262,74 @@ def grounded_tables(found: dict[str, Any]) -> list[results.Table]:
     ]
 
 
+def injection(folder: Path) -> dict[str, Any]:
+    """Rows that no fit has seen, and the card; `folder` also holds the attacks of Tensor Trust."""
+    own = {name: _cases(f"injection_{name}") for name in ("apart", "later")}
+    unseen: dict[str, tuple[bool, list[str]]] = {
+        "Tensor Trust, asking for a secret": (True, _trust(folder, "extraction")),
+        "Tensor Trust, taking a prompt over": (True, _trust(folder, "hijacking")),
+        "own attacks, set apart": (True, [row["text"] for row in own["apart"] if row["attack"]]),
+        "own look-alikes, set apart": (False, [row["text"] for row in own["apart"] if not row["attack"]]),
+        "own attacks, written after the fit": (True, [row["text"] for row in own["later"] if row["attack"]]),
+        "own look-alikes, written after the fit": (False, [row["text"] for row in own["later"] if not row["attack"]]),
+        "e-mails and newsletters (SpamAssassin)": (False, [row.text for row in harmless.unseen(folder)]),
+        "CLINC150, validation part": (False, [row["text"] for row in _read("clinc150/val")[::3]]),
+        "IT tickets, tuning part": (False, [row["text"] for row in _read("it_tickets/tune")[::5]]),
+    }
+    limit = threshold()
+    flagged = {
+        name: {"attack": attack, "rows": len(texts), "flagged": sum(score(text) >= limit for text in texts)}
+        for name, (attack, texts) in unseen.items()
+    }
+    return {"unseen": flagged, "card": dict(read_model(SHIPPED).card), "cpu_ms": injection_time()}
+
+
+def _trust(folder: Path, kind: str) -> list[str]:
+    lines = (folder / f"{kind}_robustness_dataset.jsonl").read_text(encoding="utf-8").splitlines()
+    return sorted({json.loads(line)["attack"] for line in lines})
+
+
+def injection_time(characters: int = 1000) -> float:
+    """Milliseconds of one core for a text of the given length, as the process counts them (least of twenty)."""
+    text = (LONG * (characters // len(LONG) + 1))[:characters]
+    times: list[float] = []
+    for _ in range(20):
+        start = time.process_time()
+        score(text)
+        times.append((time.process_time() - start) * 1000)
+    return round(min(times), 3)
+
+
+INJECTION = """
+`unseen` are rows that the shipped model was not fitted on; the folder named in the command holds the e-mails of
+`benchmarks/harmless.py` and the two `*_robustness_dataset.jsonl` of github.com/HumanCompatibleAI/tensor-trust-data.
+What was set apart or written after the fit is of the author of the cases that were fitted on, so it shows less than an
+attacker's would. SpamAssassin's mail is of 2002, much of it newsletters and mailing lists about software and security.
+Figures by kind and source are of the given sets, own cases, e-mails and documents that are fitted on, but each is of
+fits that had not seen the row's source, at the threshold of the shipped model: what to expect of a source unlike those.
+The fifth of the harmless rows on which the threshold is proved is of known sources and was fitted by nothing.
+"""
+
+
+def injection_tables(found: dict[str, Any]) -> list[results.Table]:
+    card, bound = found["card"], found["card"]["bound"]
+    unseen = results.table(
+        ("unseen", "rows", "flagged"),
+        *((name, f"{one['rows']:,}", f"{one['flagged'] / one['rows']:.2%}") for name, one in found["unseen"].items()),
+        ("harmless rows kept for the threshold", f"{bound['rows']:,}", f"{bound['flagged'] / bound['rows']:.2%}"),
+    )
+    steering = results.table(
+        ("fitted without the row's source", "rows", "flagged"),
+        *(
+            (f"{by}: {name}", f"{one['rows']:,}", f"{one['flagged']:.2%}")
+            for by in ("kind", "source")
+            for name, one in card["flagged"][by].items()
+            if one["rows"] >= 25
+        ),
+    )
+    return [unseen, steering, results.table(("time", "ms of one core"), ("1,000 characters", f"{found['cpu_ms']:.1f}"))]
+
+
 def set_overhead() -> dict[str, float]:
     """Milliseconds that running guards through guardrails-ai adds to one check of a node (median of fifty)."""
     import asyncio
@@ -276,9 +348,14 @@ def set_overhead() -> dict[str, float]:
     return {"added_ms_p50": round(asyncio.run(run()), 3)}
 
 
+def _flagged(name: str, subjects: list[Subject]) -> int:
+    check = _check(name)
+    return sum(isinstance(verdict := check(subject), Verdict) and not verdict.passed for subject in subjects)
+
+
 def main() -> None:
     if sys.argv[1:2] == ["fit"]:
-        print(json.dumps(fit([Path(name) for name in sys.argv[2:]]), indent=2))
+        print(json.dumps(fit(Path(sys.argv[2])), indent=2))
         return
     if sys.argv[1:2] == ["grounded"]:
         found = grounded()
@@ -292,20 +369,22 @@ def main() -> None:
         if "--record" in sys.argv:
             results.record("pii_engines", "The engines of the guard pii", ABOUT_ENGINES, engine_tables(found))
         return
-    injection = DATA / "guards" / "injection_dev.jsonl.gz"
+    if sys.argv[1:2] == ["injection"]:
+        measured = injection(Path(sys.argv[2]))
+        print(json.dumps(measured, indent=2))
+        if "--record" in sys.argv:
+            results.record("injection", "The guard injection", INJECTION, injection_tables(measured))
+        return
     ordinary = [Subject(row["text"], "request") for name in ("clinc150/val", "it_tickets/tune") for row in _read(name)]
     result: dict[str, Any] = {
         "pii": measure(_check("pii", entities=PATTERN_ENTITIES), load_rows(DATA / "guards" / "pii_dev.jsonl.gz")),
         "pii_forms": {part: measure(_check("pii"), _forms(part)) for part in ("in_view", "apart")},
         "names": _names(),
-        "injection": measure(_check("injection"), load_rows(injection)),
-        "injection_apart": measure(_check("injection"), load_rows(CASES / "injection_apart.jsonl")),
-        "injection_card": dict(read_model(SHIPPED).card),
         "milliseconds_per_1000_characters": pattern_time(),
         "guardrails": set_overhead(),
         "flagged_ordinary_requests": {
             "rows": len(ordinary),
-            **{name: sum(not _check(name)(subject).passed for subject in ordinary) for name in ("pii", "secrets")},
+            **{name: _flagged(name, ordinary) for name in ("pii", "secrets")},
         },
     }
     for name in ("grounded", "secrets", "tone"):
@@ -317,20 +396,16 @@ def main() -> None:
 
 ABOUT = """
 Public development parts (`../shared/data`) and labelled cases of our own (`tests/policies/guards/*.jsonl`). The own
-cases of secrets, grounded and tone were at hand while the patterns were written, so they are regression tests
-rather than estimates. The injection guard is fitted on the given sets, its own cases and harmless e-mails and
-documents. Its figures by kind and source are of fits that had not seen the row's source, at the threshold of the
-shipped model; only the fifth of the harmless rows on which that threshold is proved is of known sources, and was
-fitted by nothing. The rows of the same hand never fitted on show less than an attacker's would. The generated forms of
-personal data come from two lists of sentences: one in view while the recognisers were written, one written afterwards,
-on which they first had recall .966 at precision .978. What that showed is mended, so both are regression tests now.
-Names need the model `en-core-web-md`; its cues were written in view of the development rows, the own requests when the
-method was done.
+cases of secrets, grounded and tone were at hand while the patterns were written, so they are regression tests rather
+than estimates. The generated forms of personal data come from two lists of sentences: one in view while the recognisers
+were written, one written afterwards, on which they first had recall .966 at precision .978. What that showed is mended,
+so both are regression tests now. Names need the model `en-core-web-md`; its cues were written in view of the
+development rows, the own requests when the method was done.
 """
 
 
 def tables(found: dict[str, Any]) -> list[results.Table]:
-    names, card, ordinary = found["names"], found["injection_card"], found["flagged_ordinary_requests"]
+    names, ordinary = found["names"], found["flagged_ordinary_requests"]
     rows = found["pii"]["rows"]
 
     def row(what: str, rows: Any, recall: float, precision: float | None, false: float | None) -> tuple[Any, ...]:
@@ -356,7 +431,6 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
         spans("pii, organisations, with the model", names["organization"]),
         spans("pii, people, own requests", names["own"]["person"]),
         spans("pii, places, own requests", names["own"]["place"]),
-        whole("injection, of the same hand, never fitted on", found["injection_apart"]),
         whole("secrets, own cases", found["secrets"]),
         whole("grounded, own cases", found["grounded"]),
         whole("tone, own cases", found["tone"]),
@@ -365,26 +439,15 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
         ("ordinary requests", "flagged"),
         *((f"{name}, {ordinary['rows']:,} of CLINC150 and IT tickets", ordinary[name]) for name in ("pii", "secrets")),
     )
-    bound = card["bound"]
-    steering = results.table(
-        ("injection, sources left out", "rows", "flagged"),
-        *(
-            (f"{by}: {name}", one["rows"], f"{one['flagged']:.1%}")
-            for by in ("kind", "source")
-            for name, one in card["flagged"][by].items()
-            if one["rows"] >= 25
-        ),
-        ("harmless rows kept for the threshold", bound["rows"], f"{bound['flagged'] / bound['rows']:.1%}"),
-    )
     times = found["milliseconds_per_1000_characters"]
     taken = results.table(
         ("time", "ms"),
-        *((f"{name}, 1,000 characters", f"{times[name]:.1f}") for name in ("pii", "injection")),
+        ("pii, 1,000 characters", f"{times['pii']:.1f}"),
         ("every pattern guard, 1,000 characters", f"{times['all']:.1f}"),
         ("names by the model, a request", f"{names['own']['ms_p50']:.0f}"),
         ("what guardrails-ai adds to a node's guards", f"{found['guardrails']['added_ms_p50']:.1f}"),
     )
-    return [accuracy, steering, flagged, taken]
+    return [accuracy, flagged, taken]
 
 
 if __name__ == "__main__":

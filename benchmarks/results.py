@@ -28,7 +28,7 @@ ORDER = (
     "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
     "hybrid",
     "helpdesk", "patterns", "tasks", "router", "languages", "labels", "answers", "cache", "guards", "pii_engines",
-    "grounded", "retrieval", "evals",
+    "grounded", "injection", "retrieval", "evals",
     "size",
 )  # fmt: skip
 """The sections of the page; one without a result is left out."""

@@ -116,12 +116,15 @@ def _readable(raw: bytes) -> str:
 
 
 def _turned(text: str) -> list[str]:
-    """Rotated by thirteen or reversed, where that reads better than the text itself."""
+    """Rotated by thirteen and reversed, where the text itself hardly reads and they read no worse.
+
+    Short orders have none of the commonest words, turned or not.
+    """
     sense = _sense(text)
     if sense >= 0.15:
         return []
     turned = (codecs.encode(text, "rot13"), text[::-1])
-    return [other for other in turned if _sense(other) > sense]
+    return [other for other in turned if _sense(other) >= sense]
 
 
 def _sense(text: str) -> float:
