@@ -286,6 +286,7 @@ def picture(curves: dict[str, list[tuple[float, float]]], points: dict[str, dict
 async def main() -> None:
     from sluicegate.evals.evaluation.cases import read_cases
     from sluicegate.home import cache_dir
+    from sluicegate.models.embedded.weights import located
 
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument(
@@ -307,6 +308,8 @@ async def main() -> None:
         title, _, listed = wanted.partition(":")
         small, large = (NAMES[size] for size in title.split("/"))
         variants = listed.split(",") if listed else VARIANTS
+        for name in (small, large):
+            located(name)  # raises: without its weights the chain's next model would answer
         with tempfile.TemporaryDirectory() as home:
             os.environ["SLUICEGATE_HOME"] = home
             some = cases[: given.limit or None]
