@@ -74,7 +74,7 @@ def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
                 branches.append(draw(st.sampled_from(names)))
         kind = draw(st.sampled_from(["x", "n", "w", "s", "classify"]))
         made = node(name, kind, *branches, max_visits=draw(st.sampled_from([None, None, 1, 2])))
-        if name != names[-1] and draw(st.sampled_from([False, False, True])):
+        if branches and draw(st.sampled_from([False, False, True])):
             made = replace(made, on_error=Edge(draw(st.sampled_from(names))))
         nodes.append(replace(made, always_writes=frozenset({"checks"})) if kind == "w" else made)
     return flow(*nodes, intents=INTENTS)
