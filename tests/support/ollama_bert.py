@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
+import gguf
 import numpy as np
 
 from sluicegate.models.embedded import weights
@@ -25,8 +26,10 @@ class OllamaBert:
     """An embedding model of the stand-in, by its name in `weights.WEIGHTS`."""
 
     def __init__(self, name: str) -> None:
-        self._bert = Bert.read(weights.located(name))
-        self._numbers = {token: number for number, token in enumerate(self._bert.vocabulary)}
+        place = weights.located(name)
+        vocabulary: list[str] = gguf.GGUFReader(place).fields["tokenizer.ggml.tokens"].contents()  # type: ignore[union-attr]
+        self._bert = Bert.read(place)
+        self._numbers = {token: number for number, token in enumerate(vocabulary)}
 
     @staticmethod
     @lru_cache
