@@ -1,6 +1,7 @@
 """A real Ollama server of the tests' own, with the project's own weights under the names that the stand-in uses."""
 
 import hashlib
+import contextlib
 import os
 import signal
 import socket
@@ -32,7 +33,8 @@ class RealOllama:
     def kill_runners(self) -> None:
         """Kill the processes of its models, as the kernel does when memory runs out."""
         for runner in _children(self.process):
-            os.kill(runner, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # gone since they were listed
+                os.kill(runner, signal.SIGKILL)
 
 
 @contextmanager
@@ -62,6 +64,7 @@ def running(binary: Path, folder: Path) -> Iterator[RealOllama]:
         process.wait()
         for runner in runners:
             if Path(f"/proc/{runner}").exists():
+                with contextlib.suppress(ProcessLookupError):  # gone since they were listed
                 os.kill(runner, signal.SIGKILL)
 
 
