@@ -1,13 +1,12 @@
 """A real Ollama server of the tests' own, with the project's own weights under the names that the stand-in uses."""
 
 import hashlib
-import contextlib
 import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +31,7 @@ class RealOllama:
 
     def kill_runners(self) -> None:
         """Kill the processes of its models, as the kernel does when memory runs out."""
-        for runner in _children(self.process):
-            with contextlib.suppress(ProcessLookupError):  # gone since they were listed
-                os.kill(runner, signal.SIGKILL)
+        _kill(_children(self.process))
 
 
 @contextmanager
@@ -62,10 +59,13 @@ def running(binary: Path, folder: Path) -> Iterator[RealOllama]:
         runners = _children(process.pid)
         process.terminate()
         process.wait()
-        for runner in runners:
-            if Path(f"/proc/{runner}").exists():
-                with contextlib.suppress(ProcessLookupError):  # gone since they were listed
-                os.kill(runner, signal.SIGKILL)
+        _kill(runners)
+
+
+def _kill(processes: Iterable[int]) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):  # gone since they were listed
+            os.kill(process, signal.SIGKILL)
 
 
 def bring_models(url: str) -> None:
