@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ class RealOllama:
 
 
 @contextmanager
-def running(binary: Path, folder: Path) -> Iterator[RealOllama]:
+def running(binary: Path, folder: Path) -> Generator[RealOllama]:
     """The server on a free port, at home in `folder`, without cloud; it has stopped when the block ends."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
