@@ -77,7 +77,7 @@ class Instant:
 
         return ModelResponse('{"sentences": [1]}' if request.schema else "Yes.", 200, 6, "stop")
 
-    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> Sequence[Sequence[float]]:
         from sluicegate.models.config import ModelConfig
         from sluicegate.models.providers.registry import provider_for
 

@@ -101,6 +101,7 @@ CODES: dict[str, str] = {
     "SG402": "index corrupt",
     "SG403": "document unreadable",
     "SG404": "index was built with another embedder",
+    "SG405": "documents in languages that the embedder does not know",
     # budget
     "SG501": "budget reached",
     "SG502": "switched off by the kill switch",

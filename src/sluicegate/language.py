@@ -10,13 +10,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CONFIDENT", "UNDETERMINED", "Language", "chances", "detect", "language_of", "probability_of"]
+from sluicegate.errors import RunError
+
+__all__ = ["CERTAIN", "CONFIDENT", "UNDETERMINED", "Language", "chances", "detect", "language_of", "probability_of"]
 
 UNDETERMINED = "und"
 """The code (BCP 47) of a text without words, such as a number."""
 CONFIDENT = 0.6
 """From this probability on a request's language is written down. Of the 3,000 English requests of CLINC150's validation
 part, which have 8 words on average, 94 % are taken for English at 0.6, and none for another language."""
+CERTAIN = 0.9
+"""From this probability on a document counts as one in its language."""
 ENOUGH = 2000
 """Characters that are looked at: a longer text is no clearer, and takes longer."""
 
@@ -62,6 +66,11 @@ def _identifier() -> Any:
     # without annotations; it takes two thirds of a second to load
     from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-    identifier: Any = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    try:  # it unpacks its model into the folder for temporary files
+        identifier: Any = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    except OSError as error:
+        raise RunError(
+            "SG607", f"cannot load the detection of languages: {error}", hint="Free space in the temporary folder"
+        ) from error
     identifier.set_languages([code for code in identifier.labels if len(code) == 2])
     return identifier

@@ -34,7 +34,7 @@ class Provider:
         text = '{"sentences": [1]}' if request.schema else "Reset it in the portal. [1]"
         return ModelResponse(text, 200, 50, "stop")
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         return [[1.0, 0.0] for _ in texts]
 
     async def identity(self) -> str:

@@ -37,7 +37,7 @@ class Instant:
     async def chat(self, request: Any) -> ModelResponse:
         return ModelResponse('{"sentences": [1]}' if request.schema else "Yes.", 20, 6, "stop")
 
-    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> Sequence[Sequence[float]]:
         return [hashed(text) for text in texts]
 
     async def identity(self) -> str:

@@ -37,7 +37,7 @@ class Counting:
         self.calls += 1
         return ModelResponse('{"proper": "yes"}', 5, 5, "stop")
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         self.calls += 1
         return [hashed(text) for text in texts]
 

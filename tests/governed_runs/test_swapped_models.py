@@ -105,7 +105,7 @@ class Provider:
         text, _, logprobs = answered(request)
         return ModelResponse(text, 10, 5, "stop", logprobs)
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         self.asked["embedding"] += 1
         return [hashed(text) for text in texts]
 

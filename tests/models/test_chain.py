@@ -44,7 +44,7 @@ class Fake:
             request.on_token(reply[1:])
         return ModelResponse(reply, 1000, 100, "stop")
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         self._next()
         self.embedded += texts
         return [[1.0 - self.turn, self.turn, float(len(text) % 7) / 10] for text in texts]

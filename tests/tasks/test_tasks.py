@@ -42,7 +42,7 @@ class Scripted:
         self.asked.append(request)
         return ModelResponse(self.answers.pop(0), 5, 5, "stop", (TokenLogprob("a", -0.1), TokenLogprob("b", -0.3)))
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         raise AssertionError
 
     async def identity(self) -> str:

@@ -210,22 +210,26 @@ def _role_lines(workflow: "Workflow") -> Iterator[Line]:
 
 
 def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
+    from sluicegate.cli._support.index_languages import unknown_languages
     from sluicegate.errors import SluicegateError
     from sluicegate.retrieval.catalog import Catalog
     from sluicegate.retrieval.files import indexes_of
 
     for name in workflow.config.indexes:
         try:
-            catalog = Catalog(indexes_of(workflow.name) / name)
-            head = catalog.head()
-            catalog.close()
+            with closing(Catalog(indexes_of(workflow.name) / name)) as catalog:
+                head = catalog.head()
+                warning = unknown_languages(workflow, name, catalog, head) if head else None
         except SluicegateError as error:
             yield Line(f"index {name}", "missing", error.message, f"Run `sluicegate ingest {config}`")
             continue
         if head is None:
             yield Line(f"index {name}", "missing", "empty", f"Run `sluicegate ingest {config}`")
         else:
-            yield Line(f"index {name}", "ok", f"{head.chunks} passages by {head.embedder}, {head.ingested_at[:16]}")
+            detail, hint = f"{head.chunks} passages by {head.embedder}, {head.ingested_at[:16]}", ""
+            if warning:
+                detail, hint = f"{detail}; {warning.code} {warning.message}", warning.hint or ""
+            yield Line(f"index {name}", "warn" if warning else "ok", detail, hint)
 
 
 def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:

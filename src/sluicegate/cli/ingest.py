@@ -1,7 +1,8 @@
 """`sluicegate ingest`: bring a workflow's indexes up to date with their documents."""
 
 import asyncio
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,7 +90,20 @@ async def _ingest_all(
                 progress=moved,
                 rebuild=rebuild,
             )
+            reports[name] = _with_languages(workflow, name, reports[name])
     return reports
+
+
+def _with_languages(workflow: "Workflow", name: str, report: "IngestReport") -> "IngestReport":
+    """The report with the warning of documents in languages that the embedder does not know."""
+    from sluicegate.cli._support.index_languages import unknown_languages
+    from sluicegate.retrieval.catalog import Catalog
+    from sluicegate.retrieval.files import indexes_of
+
+    with closing(Catalog(indexes_of(workflow.name) / name)) as catalog:
+        head = catalog.head()
+        warning = unknown_languages(workflow, name, catalog, head) if head else None
+    return replace(report, problems=(*report.problems, warning)) if warning else report
 
 
 def _show(reports: dict[str, "IngestReport"]) -> None:

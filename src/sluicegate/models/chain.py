@@ -23,7 +23,7 @@ from sluicegate.errors import (
 )
 from sluicegate.models.breaker import Breaker
 from sluicegate.models.config import ModelConfig, resolve
-from sluicegate.models.embedded.pinned import LAYERS, WEIGHTS
+from sluicegate.models.embedded.pinned import known_languages
 from sluicegate.models.embeddings.embedding_lru import EmbeddingLru
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder, with_all_probes
@@ -80,10 +80,7 @@ class ModelSet:
 
     def languages(self, role: str) -> frozenset[str]:
         """The languages that the role's first embedding model knows; none where nobody says."""
-        name, config = self._chains[role][0]
-        provider, _, model = name.partition(":")
-        pinned = WEIGHTS.get(model.removesuffix(LAYERS)) if provider == "embedded" else None
-        return frozenset(config.languages) or (pinned.languages if pinned else frozenset())
+        return known_languages(self._chains[role][0][1])
 
     async def chat(self, request: ModelRequest) -> Completion:
         """As `services.Models.chat`. After a broken stream, the next model's tokens are not streamed."""
@@ -149,7 +146,7 @@ class ModelSet:
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         """As `services.Models.embed`."""
-        texts, like, report = request.texts, request.like, request.on_progress
+        texts, like = request.texts, request.like
 
         async def call(provider: Provider, config: ModelConfig) -> tuple[Sequence[Sequence[float]], str]:
             print_ = await self._fingerprint(provider, config.use)
@@ -163,9 +160,8 @@ class ModelSet:
                         f"{config.use} was compared with the embedder of a router of release 0.1.0 on English only",
                         "fit the router again",
                     )
-            if request.remember:
-                return await self._remembering(provider, texts, report), print_
-            return await self._recently(provider, config, texts, report), print_
+            vectors = self._remembering if request.remember else self._recently
+            return await vectors(provider, config, request), print_
 
         timeless = request.remember or len(texts) > EMBEDDED_AT_ONCE
         (vectors, print_), served = await self._first(request.role, call, timeless=timeless)
@@ -327,37 +323,33 @@ class ModelSet:
         return self._fingerprints[name]
 
     async def _remembering(
-        self, provider: Provider, texts: Sequence[str], report: Callable[[int, int], None] | None
+        self, provider: Provider, _config: ModelConfig, request: EmbeddingRequest
     ) -> Sequence[Sequence[float]]:
         with self._lock:
             self._remembered = store = self._remembered or EmbeddingStore()
-        identity = await provider.identity()
-        distinct = list(dict.fromkeys(texts))
+        identity = _kept_under(await provider.identity(), request)
+        distinct = list(dict.fromkeys(request.texts))
         known = store.get(identity, distinct)
         missing = [text for text in distinct if text not in known]
         for start in range(0, len(missing), EMBEDDED_AT_ONCE):
             some = missing[start : start + EMBEDDED_AT_ONCE]
-            fresh = dict(zip(some, await provider.embed(some), strict=True))
+            fresh = dict(zip(some, await provider.embed(some, passages=request.passages), strict=True))
             store.put(identity, fresh)
             known |= fresh
-            if report:
-                report(len(known), len(distinct))
-        return [known[text] for text in texts]
+            if request.on_progress:
+                request.on_progress(len(known), len(distinct))
+        return [known[text] for text in request.texts]
 
     async def _recently(
-        self,
-        provider: Provider,
-        config: ModelConfig,
-        texts: Sequence[str],
-        report: Callable[[int, int], None] | None = None,
+        self, provider: Provider, config: ModelConfig, request: EmbeddingRequest
     ) -> Sequence[Sequence[float]]:
         # an embedded model's weights are the same as long as the process; a server may change them under their name
         identity = config.use
         if config.provider != "embedded" and not (identity := await provider.identity()).startswith(f"{config.use}@"):
-            return await _embedded(provider, texts, report)
+            return await _embedded(provider, request.texts, request)
         with self._lock:
-            recent = self._recent.setdefault(identity, EmbeddingLru())
-        return await recent.vectors(texts, lambda missing: _embedded(provider, missing, report))
+            recent = self._recent.setdefault(_kept_under(identity, request), EmbeddingLru())
+        return await recent.vectors(request.texts, lambda missing: _embedded(provider, missing, request))
 
     def _provider(self, name: str, config: ModelConfig) -> Provider:
         with self._lock:
@@ -384,12 +376,15 @@ def _reasons(passed: Sequence[tuple[str, ModelError]]) -> str:
     return "; ".join(f"{name}: {error.code} {error.message}" for name, error in passed)
 
 
-async def _embedded(
-    provider: Provider, texts: Sequence[str], report: Callable[[int, int], None] | None = None
-) -> Sequence[Sequence[float]]:
+def _kept_under(identity: str, request: EmbeddingRequest) -> str:
+    """The same text has another vector as a passage, with some encoders."""
+    return f"{identity} passages" if request.passages else identity
+
+
+async def _embedded(provider: Provider, texts: Sequence[str], request: EmbeddingRequest) -> Sequence[Sequence[float]]:
     vectors: list[Sequence[float]] = []
     for start in range(0, len(texts), EMBEDDED_AT_ONCE):
-        vectors += await provider.embed(texts[start : start + EMBEDDED_AT_ONCE])
-        if report:
-            report(len(vectors), len(texts))
+        vectors += await provider.embed(texts[start : start + EMBEDDED_AT_ONCE], passages=request.passages)
+        if request.on_progress:
+            request.on_progress(len(vectors), len(texts))
     return vectors

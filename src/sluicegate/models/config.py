@@ -195,11 +195,18 @@ def resolve(models: Mapping[str, ModelConfig], role: str) -> list[tuple[str, Mod
     """The models of a role's chain in the order they are tried, each once, with the settings that apply.
 
     A ``provider:model`` in `otherwise` has the settings of the role that uses it, if one does, else this role's except
-    price, context, thinking and server; a role's name stands for that role's whole chain.
+    price, context, thinking, languages and server; a role's name stands for that role's whole chain.
     Cycles end where they started. Raises `KeyError` for a role that does not exist.
     """
     by_model = {config.use: config for config in models.values()}
-    plain = {"otherwise": (), "price_per_mtok": None, "base_url": None, "context": None, "think": False}
+    plain = {
+        "otherwise": (),
+        "price_per_mtok": None,
+        "base_url": None,
+        "context": None,
+        "think": False,
+        "languages": (),
+    }
     found: dict[str, ModelConfig] = {}
     visited: set[str] = set()
 

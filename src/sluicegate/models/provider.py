@@ -35,8 +35,8 @@ class Provider(Protocol):
         """Answer the messages; the role is for others to read."""
         ...
 
-    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        """Unit-length vectors, one per text, in order."""
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> Sequence[Sequence[float]]:
+        """Unit-length vectors, one per text, in order. `passages`: the texts are to be found by questions."""
         ...
 
     async def identity(self) -> str:

@@ -59,6 +59,8 @@ class DocumentEntry:
     text_hash: str
     named: bool
     """Added by a path on the command line, not by the index's own."""
+    language: str = ""
+    """ISO 639-1 code; empty for a document whose language is not certain."""
 
 
 class Catalog:
@@ -107,7 +109,12 @@ class Catalog:
             rows = self._database.execute("SELECT * FROM documents ORDER BY id").fetchall()
             return {
                 row["file"]: DocumentEntry(
-                    _document(row["facts"]), row["file"], row["file_hash"], row["text_hash"], bool(row["named"])
+                    _document(row["facts"]),
+                    row["file"],
+                    row["file_hash"],
+                    row["text_hash"],
+                    bool(row["named"]),
+                    row["language"],
                 )
                 for row in rows
             }
@@ -122,6 +129,15 @@ class Catalog:
             finally:
                 self._database.execute("COMMIT")
             return head, {row["id"]: _document(row["facts"]) for row in rows}
+
+    def languages(self) -> dict[str, int]:
+        """How many documents are in each language; those whose language is not certain do not count."""
+        with self._checked():
+            rows = self._database.execute(
+                "SELECT language, count(*) AS documents FROM documents WHERE language != '' "
+                "GROUP BY language ORDER BY count(*) DESC, language"
+            )
+            return {row["language"]: row["documents"] for row in rows}
 
     def text(self, hash: str) -> str | None:
         """A passage's text by its hash; None when it was removed."""
@@ -160,7 +176,7 @@ class Catalog:
             database.executemany("DELETE FROM documents WHERE id = ?", ((leaving,) for leaving in gone))
             for entry, hashes in changed:
                 database.execute(
-                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?)",
                     (
                         entry.document.id,
                         entry.file,
@@ -168,6 +184,7 @@ class Catalog:
                         entry.text_hash,
                         int(entry.named),
                         json.dumps(asdict(entry.document), ensure_ascii=False, sort_keys=True),
+                        entry.language,
                     ),
                 )
                 database.executemany(

@@ -16,6 +16,7 @@ from typing import Any
 
 from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
 from sluicegate.home import private_folder, tighten
+from sluicegate.language import CERTAIN, detect
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import clearance_rank, day_number
 from sluicegate.retrieval.catalog import Catalog, DocumentEntry, IndexHead
@@ -35,6 +36,9 @@ Progress = Callable[[int, int, str], None]
 
 _ROWS = 512
 """Passages per write to the table."""
+
+_LETTERS = 40
+"""A document with fewer says too little of its language."""
 
 PATIENCE_S = 10.0
 """Seconds that an ingest waits for another one."""
@@ -274,7 +278,7 @@ class _Writer:
 
     async def _vectors(self, texts: list[str]) -> Sequence[Sequence[float]]:
         """Vectors of the index's own embedder, or of the first that answers when the index is new."""
-        request = EmbeddingRequest(self._config.embedder, texts, like=self._fingerprint, remember=True)
+        request = EmbeddingRequest(self._config.embedder, texts, like=self._fingerprint, remember=True, passages=True)
         made = await embedded(self._models, request, index=self._index_dir.name, built_with=self._built_with)
         self._built_with, self._fingerprint = made.model, made.fingerprint
         return made.vectors
@@ -295,7 +299,15 @@ def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Doc
     passages = cut(loaded, config.chunk)
     if not passages:
         raise ValueError("contains nothing but headings, links or pictures")
-    return DocumentEntry(found, file.name, file.hash, text_hash, named), passages, loaded.notes
+    entry = DocumentEntry(found, file.name, file.hash, text_hash, named, _language(loaded.text))
+    return entry, passages, loaded.notes
+
+
+def _language(text: str) -> str:
+    if sum(map(str.isalpha, text)) < _LETTERS:
+        return ""
+    language = detect(text)
+    return language.code if language.probability >= CERTAIN else ""
 
 
 def _notices(entry: DocumentEntry, notes: Sequence[str], today: int) -> list[Problem]:

@@ -64,6 +64,8 @@ class EmbeddingRequest:
     remember: bool = False
     """Store the vectors in the user's cache and reuse known ones: for examples and documents, never for requests. An
     interrupted long call keeps what was done."""
+    passages: bool = False
+    """The texts are to be found by questions: some encoders were trained to read the two in different ways."""
     on_progress: Callable[[int, int], None] | None = None
     """Gets texts done and texts in all."""
 

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sluicegate.models.chain import ModelSet
+from sluicegate.models.config import ModelConfig
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.embedded import Embedded, Runtime
 from sluicegate.models.embedded.layered import Encoder, Layered
 from sluicegate.models.embedded.packed import e5_to_gguf
 from sluicegate.models.embeddings.chunking import composed
+from sluicegate.services import EmbeddingRequest
 
 NAME = "multilingual-e5-small"
 TEXTS = [
@@ -60,6 +63,26 @@ async def test_a_long_text_is_read_in_windows_with_the_prefix_each() -> None:
     assert np.linalg.norm(vector) == pytest.approx(1)
     [layers] = await Layered(f"{NAME}{weights.LAYERS}").embed([text])
     assert len(layers) == 2304
+
+
+@pytest.mark.slow
+async def test_questions_and_passages_are_read_with_a_prefix_each() -> None:
+    text = "How long are records kept?"
+    models = ModelSet({"embedder": ModelConfig(use=f"embedded:{NAME}")})
+
+    async def embedded(*, passages: bool, remember: bool) -> list[float]:
+        request = EmbeddingRequest("embedder", [text], passages=passages, remember=remember)
+        return list((await models.embed(request)).vectors[0])
+
+    runtime = Runtime(NAME, None)
+    runtime.load()
+    assert (runtime.prefix, runtime.passage_prefix) == ("query: ", "passage: ")
+    runtime.prefix = ""
+    as_written = np.array(runtime.embed([f"query: {text}", f"passage: {text}"], threading.Event()))
+    assert as_written[0] @ as_written[1] < 0.99, "the two differ"
+    for remember in (False, True, True):  # computed and then stored; the last from the store
+        question, passage = [await embedded(passages=each, remember=remember) for each in (False, True)]
+        np.testing.assert_allclose([question, passage], as_written, atol=1e-3)
 
 
 def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:

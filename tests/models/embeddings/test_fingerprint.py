@@ -20,7 +20,7 @@ class Embeds:
     def __init__(self, vectors: Sequence[Sequence[float]]) -> None:
         self.vectors = vectors
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         return [list(self.vectors[PROBES.index(text)] if text in PROBES else self.vectors[0]) for text in texts]
 
     async def warm(self) -> None: ...

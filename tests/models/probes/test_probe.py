@@ -21,7 +21,7 @@ class Scripted:
     async def chat(self, request: ModelRequest) -> ModelResponse:
         return ModelResponse(self.answers.pop(0), 10, 5, "stop")
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
         raise NotImplementedError
 
     async def identity(self) -> str:

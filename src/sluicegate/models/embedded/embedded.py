@@ -56,7 +56,7 @@ class Runtime:
         self.path = Path()
         self.embeds = False
         self.token_limit = 0
-        self.prefix = ""
+        self.prefix = self.passage_prefix = ""
         self.key = secrets.token_urlsafe(24)
 
     def load(self) -> None:
@@ -65,7 +65,8 @@ class Runtime:
         if self.file is None:
             weight = weights.known(self.name)
             self.path = weights.located(self.name)
-            self.embeds, trained, self.prefix = weight.kind == "embed", weight.context, weight.prefix
+            self.embeds, trained = weight.kind == "embed", weight.context
+            self.prefix, self.passage_prefix = weight.prefix, weight.passage_prefix
         else:
             own = ModelFile.read(self.file)
             self.path, self.embeds, trained = own.path, own.embeds, own.context
@@ -163,27 +164,28 @@ class Runtime:
     def _tokens(self, text: str, *, parse_special: bool) -> list[int]:
         return self.post("/tokenize", {"content": text, "add_special": False, "parse_special": parse_special})["tokens"]
 
-    def embed(self, texts: Sequence[str], gone: threading.Event) -> list[list[float]]:
+    def embed(self, texts: Sequence[str], gone: threading.Event, *, passages: bool = False) -> list[list[float]]:
         self.load()
         if not self.embeds:
             raise UnusableAnswerError(f"embedded:{self.name} is a chat model; it makes no embeddings")
+        prefix = self.passage_prefix if passages else self.prefix
         vectors: list[list[float]] = []
         for text in texts:
             if gone.is_set():
                 raise Cancelled
-            windows = self._windows(composed(encodable(text[:MOST_CHARACTERS]), self.prefix))
-            reply = self.server.handle_embeddings({"input": [self.prefix + window for window in windows]})
+            windows = self._windows(composed(encodable(text[:MOST_CHARACTERS]), prefix), prefix)
+            reply = self.server.handle_embeddings({"input": [prefix + window for window in windows]})
             self._check(reply)
             vectors.append(mean([item["embedding"] for item in reply["data"]], [len(each) for each in windows]))
         return vectors
 
-    def _windows(self, text: str) -> list[str]:
+    def _windows(self, text: str, prefix: str) -> list[str]:
         """Parts of `text` that each fit the model; the mean of their vectors is that of a longer text."""
         if len(text) <= WINDOW_CHARACTERS:
             return [text]
-        if len(self.post("/tokenize", {"content": self.prefix + text})["tokens"]) <= self.token_limit - 2:
+        if len(self.post("/tokenize", {"content": prefix + text})["tokens"]) <= self.token_limit - 2:
             return [text]
-        return [window for half in halves(text) for window in self._windows(half)]
+        return [window for half in halves(text) for window in self._windows(half, prefix)]
 
     def _check(self, *replies: Any) -> None:
         for error in (reply["error"] for reply in replies if reply and "error" in reply):
@@ -220,8 +222,8 @@ class Embedded:
 
         return await self._run(lambda gone: self._runtime.chat(request, gone, say, self._sampling))
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        return await self._run(lambda gone: self._runtime.embed(texts, gone))
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
+        return await self._run(lambda gone: self._runtime.embed(texts, gone, passages=passages))
 
     async def identity(self) -> str:
         """By what the model is, not where it lies."""

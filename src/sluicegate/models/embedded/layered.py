@@ -122,7 +122,7 @@ class Layered:
             f"embedded:{self._name} is an embedding model; it cannot chat", hint="Name a chat model for this role"
         )
 
-    async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> Sequence[Sequence[float]]:  # noqa: ARG002
         return await in_thread(self._encoder.executor, lambda gone: self._encoder.embed(texts, gone))
 
     async def identity(self) -> str:

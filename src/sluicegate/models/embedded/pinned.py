@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["LAYERS", "PIPELINES", "WEIGHTS", "Published", "Weight", "Wheel"]
+from sluicegate.models.config import ModelConfig
+
+__all__ = ["LAYERS", "PIPELINES", "WEIGHTS", "Published", "Weight", "Wheel", "known_languages"]
 
 LAYERS = "+layers"
 """After the name of a sentence encoder: the same weights, whose hidden layers are read (`layered`)."""
@@ -52,7 +54,9 @@ class Weight:
     published: Published | None = None
     """Where a file that no wheel carries whole comes from."""
     prefix: str = ""
-    """What the encoder was trained to see before every text that is searched or compared."""
+    """What the encoder was trained to see before a question, and before texts that are compared."""
+    passage_prefix: str = ""
+    """And before a text that questions are to find."""
     languages: frozenset[str] = frozenset({"en"})
     """ISO 639-1 codes of the languages that it was trained on."""
 
@@ -221,6 +225,7 @@ WEIGHTS: dict[str, Weight] = {
         context=512,
         optional=True,
         prefix="query: ",
+        passage_prefix="passage: ",
         languages=frozenset(_XLM_R.split()),
     ),
 }
@@ -264,3 +269,9 @@ PIPELINES: dict[str, Weight] = {
 }
 """Every spaCy pipeline that recognises names, by the name used in `pii: {model: NAME}`: configuration, MessagePack and
 NumPy arrays, no pickle and no code, and of the components only those that find names."""
+
+
+def known_languages(config: ModelConfig) -> frozenset[str]:
+    """The languages of an embedding model: as its config says, else those of pinned weights; empty if nobody says."""
+    pinned = WEIGHTS.get(config.model.removesuffix(LAYERS)) if config.provider == "embedded" else None
+    return frozenset(config.languages) or (pinned.languages if pinned else frozenset())

@@ -109,7 +109,7 @@ class LangChain:
             raise UnusableAnswerError(f"{self._name} returned no answer")
         return _answer(whole, str(whole.text))
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:  # noqa: ARG002
         from langchain.embeddings import init_embeddings
 
         try:

@@ -143,7 +143,7 @@ class Ollama:
             thinking="".join(thoughts),
         )
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:  # noqa: ARG002
         if not texts:
             return []
         return await self._embed_batch([encodable(text[:MOST_CHARACTERS]) for text in texts])

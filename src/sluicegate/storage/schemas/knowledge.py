@@ -56,6 +56,7 @@ CREATE INDEX IF NOT EXISTS passages_by_document ON passages(document);
 CREATE INDEX IF NOT EXISTS passages_by_hash ON passages(hash);
 CREATE TABLE IF NOT EXISTS texts (hash TEXT PRIMARY KEY, text TEXT NOT NULL, left_at TEXT) WITHOUT ROWID;
 """),
+        Migration("ALTER TABLE documents ADD COLUMN language TEXT NOT NULL DEFAULT '';"),
     ),
     durable=True,
     local=True,
