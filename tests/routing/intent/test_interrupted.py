@@ -22,6 +22,8 @@ Write = Callable[..., Path]
 
 
 def begun(data: Path, out: Path) -> subprocess.Popen[str]:
+    # what a shell starts in the background ignores SIGINT, and all that it starts does, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     command = [sys.executable, "-m", "sluicegate", "router", "fit", str(data), "--embedder", "none", "--json"]
     return subprocess.Popen(
         [*command, "--out", str(out)],
@@ -42,7 +44,7 @@ def pieces(out: Path) -> dict[str, int]:
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_a_stopped_fit_goes_on_where_it_was(written: Write, tmp_path: Path, stop: signal.Signals) -> None:
     out = tmp_path / "router"
-    for size in (6_000, 24_000, 60_000):
+    for size in (6_000, 24_000):
         data = written(jsonl(rows(size, 0)))
         fit = begun(data, out)
         until(lambda fit=fit: len(pieces(out)) >= 2 or fit.poll() is not None)
