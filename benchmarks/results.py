@@ -27,8 +27,8 @@ PAGE = ROOT / "docs" / "measured.md"
 ORDER = (
     "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
     "hybrid",
-    "helpdesk", "patterns", "tasks", "router", "languages", "labels", "answers", "cache", "guards", "pii_engines",
-    "grounded", "injection", "retrieval", "evals",
+    "helpdesk", "patterns", "tasks", "router", "escalation", "languages", "labels", "answers", "cache",
+    "guards", "pii_engines", "grounded", "injection", "retrieval", "evals",
     "size",
 )  # fmt: skip
 """The sections of the page; one without a result is left out."""

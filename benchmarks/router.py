@@ -173,8 +173,15 @@ def table(found: dict[str, dict[str, Any]]) -> list[tuple[str, str, float, str]]
 ABOUT = """
 Development parts of public data that the fits did not see (the test parts are not in the project), one thread: the
 tuning part of the IT tickets, the validation part of CLINC150 (which also calibrates), a fifth of Banking77's training
-part (so 28 % fewer training rows than the whole), the development part of MMLU.
+part (so 28 % fewer training rows than the whole).
 """
+ABOUT_ESCALATION = """
+The development part of MMLU as the RouteLLM project has graded it, 1,500 rows that the fit did not see: a small model's
+and a large one's answers, and which were right. APGR is the share of the gap between the two that routing recovers,
+averaged over all shares sent to the large one; CPT50 and CPT80 are the shares that have to be sent for a half and for
+four fifths of the gap.
+"""
+COLUMNS = ("data", "figure", "measured", "to reach")
 
 
 def main() -> None:
@@ -193,9 +200,14 @@ def main() -> None:
         folder.mkdir(parents=True, exist_ok=True)
         found = {name: RUNS[name](folder.resolve(), *embedder) for name in chosen.only}
     if chosen.record:
-        rows = [(data, figure, f"{value:.3g}", reach) for data, figure, value, reach in table(found)]
-        columns = ("data", "figure", "measured", "to reach")
-        results.record("router", "Routing", ABOUT, [results.table(columns, *rows)])
+        for name, title, about, runs in (
+            ("router", "Routing", ABOUT, RUNS.keys() - {"escalation"}),
+            ("escalation", "Escalation", ABOUT_ESCALATION, {"escalation"}),
+        ):
+            part = {run: found[run] for run in chosen.only if run in runs}
+            rows = [(data, figure, f"{value:.3g}", reach) for data, figure, value, reach in table(part)]
+            if rows:
+                results.record(name, title, about, [results.table(COLUMNS, *rows)])
     if chosen.json:
         plain = {k: {f: v for f, v in run.items() if not isinstance(v, list)} for k, run in found.items()}
         print(json.dumps(plain, indent=2))
