@@ -16,6 +16,7 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -357,23 +358,19 @@ def main() -> None:
     if sys.argv[1:2] == ["fit"]:
         print(json.dumps(fit(Path(sys.argv[2])), indent=2))
         return
-    if sys.argv[1:2] == ["grounded"]:
-        found = grounded()
+    parts: dict[str, tuple[Callable[[], Any], str, str, str, Callable[[Any], list[results.Table]]]] = {
+        "grounded": (grounded, "grounded", "The guard grounded, by language", GROUNDED, grounded_tables),
+        "pii": (engines, "pii_engines", "The engines of the guard pii", ABOUT_ENGINES, engine_tables),
+        "injection": (
+            lambda: injection(Path(sys.argv[2])), "injection", "The guard injection", INJECTION, injection_tables,
+        ),
+    }  # fmt: skip
+    if sys.argv[1:] and sys.argv[1] in parts:
+        measured, name, title, about, tabulated = parts[sys.argv[1]]
+        found = measured()
         print(json.dumps(found, indent=2))
         if "--record" in sys.argv:
-            results.record("grounded", "The guard grounded, by language", GROUNDED, grounded_tables(found))
-        return
-    if sys.argv[1:2] == ["pii"]:
-        found = engines()
-        print(json.dumps(found, indent=2))
-        if "--record" in sys.argv:
-            results.record("pii_engines", "The engines of the guard pii", ABOUT_ENGINES, engine_tables(found))
-        return
-    if sys.argv[1:2] == ["injection"]:
-        measured = injection(Path(sys.argv[2]))
-        print(json.dumps(measured, indent=2))
-        if "--record" in sys.argv:
-            results.record("injection", "The guard injection", INJECTION, injection_tables(measured))
+            results.record(name, title, about, tabulated(found))
         return
     ordinary = [Subject(row["text"], "request") for name in ("clinc150/val", "it_tickets/tune") for row in _read(name)]
     result: dict[str, Any] = {
