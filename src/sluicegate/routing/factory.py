@@ -38,16 +38,34 @@ def open_router(
     gives the place of a file named in the config, `where` the workflow's name, `fit` the command that fits it. Raises
     `ModelError` SG310 to SG313.
     """
-    router = _intents(
-        config,
-        intents=intents,
-        out_of_scope=out_of_scope,
-        models=models,
-        embed_like=embed_like,
-        find=find,
-        where=where,
-        fit=fit,
-    )
+    router: Router
+    decoder = LabelDecoder(models, config.slm, intents)
+    if config.strategy == "slm":
+        named = json.dumps([sorted(intents.items()), models.describe(config.slm)])
+        router = SlmRouter(
+            decoder,
+            list(intents),
+            threshold=UNPROVED if config.threshold is None else config.threshold,
+            out_of_scope=config.out_of_scope or out_of_scope,
+            hash=hashlib.sha256(named.encode()).hexdigest(),
+            admitted=ProbeGate(models, config.slm, "none of its labels is trusted"),
+        )
+    else:
+        artifact = read_artifact(find(config.artifact or ""), fit=fit)
+        check_fits(artifact.card, intents=set(intents), where=where)
+        embedder = artifact.card["embedder"]
+        embed = embed_like(embedder["fingerprint"]) if embedder else None
+        router = head = FittedRouter(
+            artifact, embed=embed, threshold=config.threshold, per=config.target.per, languages=config.languages
+        )
+        if config.strategy == "cascade":
+            router = CascadeRouter(
+                head,
+                decoder,
+                share=config.cascade.share,
+                shortlist=config.cascade.shortlist,
+                admitted=ProbeGate(models, config.slm, "the head decides alone"),
+            )
     if config.escalation is None:
         return router
     escalation = load_escalation(
@@ -57,43 +75,3 @@ def open_router(
         fit=f"{fit} --task escalate",
     )
     return EscalatingRouter(router, escalation)
-
-
-def _intents(
-    config: RouterConfig,
-    *,
-    intents: Mapping[str, str],
-    out_of_scope: str | None,
-    models: Models,
-    embed_like: Callable[[str], EmbedNow],
-    find: Callable[[str], Path],
-    where: str,
-    fit: str,
-) -> Router:
-    decoder = LabelDecoder(models, config.slm, intents)
-    if config.strategy == "slm":
-        named = json.dumps([sorted(intents.items()), models.describe(config.slm)])
-        return SlmRouter(
-            decoder,
-            list(intents),
-            threshold=UNPROVED if config.threshold is None else config.threshold,
-            out_of_scope=config.out_of_scope or out_of_scope,
-            hash=hashlib.sha256(named.encode()).hexdigest(),
-            admitted=ProbeGate(models, config.slm, "none of its labels is trusted"),
-        )
-    artifact = read_artifact(find(config.artifact or ""), fit=fit)
-    check_fits(artifact.card, intents=set(intents), where=where)
-    embedder = artifact.card["embedder"]
-    embed = embed_like(embedder["fingerprint"]) if embedder else None
-    head = FittedRouter(
-        artifact, embed=embed, threshold=config.threshold, per=config.target.per, languages=config.languages
-    )
-    if config.strategy == "head":
-        return head
-    return CascadeRouter(
-        head,
-        decoder,
-        share=config.cascade.share,
-        shortlist=config.cascade.shortlist,
-        admitted=ProbeGate(models, config.slm, "the head decides alone"),
-    )
