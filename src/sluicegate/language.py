@@ -55,10 +55,10 @@ def probability_of(text: str, languages: Collection[str]) -> float:
     return sum(probability for code, probability in chances(text).items() if code in languages)
 
 
-def language_of(text: str) -> str:
-    """The code of a language that is certain enough to act on; empty otherwise."""
+def language_of(text: str, *, least: float = CONFIDENT) -> str:
+    """The code of the language of a text; empty where it is less probable than `least`."""
     found = detect(text)
-    return found.code if found.probability >= CONFIDENT else ""
+    return found.code if found.probability >= least else ""
 
 
 @functools.cache

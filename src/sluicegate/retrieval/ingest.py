@@ -16,7 +16,7 @@ from typing import Any
 
 from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
 from sluicegate.home import private_folder, tighten
-from sluicegate.language import CERTAIN, detect
+from sluicegate.language import CERTAIN, language_of
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import clearance_rank, day_number
 from sluicegate.retrieval.catalog import Catalog, DocumentEntry, IndexHead
@@ -304,10 +304,7 @@ def _read(file: KnowledgeFile, config: IndexConfig, *, named: bool) -> tuple[Doc
 
 
 def _language(text: str) -> str:
-    if sum(map(str.isalpha, text)) < _LETTERS:
-        return ""
-    language = detect(text)
-    return language.code if language.probability >= CERTAIN else ""
+    return language_of(text, least=CERTAIN) if sum(map(str.isalpha, text)) >= _LETTERS else ""
 
 
 def _notices(entry: DocumentEntry, notes: Sequence[str], today: int) -> list[Problem]:
