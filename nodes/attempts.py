@@ -11,7 +11,7 @@ from typing import Any, Literal
 from langgraph.errors import GraphBubbleUp
 from pydantic import Field
 
-from sluicegate.errors import ModelError, RunError, SluicegateError, StoppedError, UnreachableError
+from sluicegate.errors import ModelError, NodeFailedError, RunError, SluicegateError, StoppedError, UnreachableError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.model_governance import Account, governed
@@ -27,8 +27,6 @@ pause = asyncio.sleep
 """What passes the time between two attempts."""
 
 _CAUSES: dict[str, FailureCause] = {"SG303": "timeout", "SG304": "unavailable", "SG309": "unavailable"}
-_OF_A_NODE = ("SG609", "SG611")
-"""The run errors that are a node's own; all others are of the store, the lock or a broken declaration."""
 
 
 class Retry(Settings):
@@ -90,7 +88,7 @@ async def attempt(
         except GraphBubbleUp:  # how a node waits for a person
             raise
         except Exception as error:
-            if isinstance(error, RunError) and error.code not in _OF_A_NODE:
+            if isinstance(error, RunError) and not isinstance(error, NodeFailedError):
                 raise
             made.error = _late(name, limits.timeout, error) if limit.expired() else error
             made.failure = _failure(name, made.error)
@@ -111,7 +109,7 @@ async def attempt(
 
 
 def _late(name: str, timeout: float | None, error: Exception) -> Exception:
-    late = RunError("SG611", f"{name} has no result within {timeout:g} s")
+    late = NodeFailedError(f"{name} has no result within {timeout:g} s")
     late.__cause__ = error
     return late
 
@@ -128,4 +126,4 @@ def _failure(name: str, error: Exception) -> Failure:
         cause = _CAUSES.get(error.code, cause)
     if isinstance(error, SluicegateError):
         return {"node": name, "cause": cause, "code": error.code, "reason": error.message}
-    return {"node": name, "cause": cause, "code": "SG611", "reason": f"{type(error).__name__}: {error}"}
+    return {"node": name, "cause": cause, "code": NodeFailedError.only, "reason": f"{type(error).__name__}: {error}"}

@@ -71,3 +71,8 @@ class Flow:
     """Every label a run can get, with what is true of it, such as ``{"risk": "high", "task": "tool"}``."""
     waived: tuple[str, ...] = ()
     """The built-in guarantees that do not hold here, each with its reason, for pictures."""
+
+    def left(self, edge: Edge, visits: Mapping[str, int]) -> bool:
+        """Whether an edge's target has visits left, after these."""
+        limit = self.nodes[edge.to].max_visits
+        return limit is None or visits.get(edge.to, 0) < limit

@@ -208,7 +208,7 @@ class _Search:
                 if self._breaks_leaving(step, world) and self.asked[world]:
                     found.setdefault(world, self._route(step, before))
                 onward += [(index, world, debt) for index, debt in self._ways_on(step, world, visits)]
-            if node.on_error and (visits is None or self.semantics.left(node.on_error, visits)):
+            if node.on_error and (visits is None or flow.left(node.on_error, visits)):
                 onward.append((len(node.edges), step.world, self._failed(step)))
             for index, world, debt in onward:
                 if debt is Debt.NOTHING and not self.owing:

@@ -172,13 +172,8 @@ class Semantics:
         self, name: str, world: int, visits: Mapping[str, int], where: str | None = None, *, holds: bool = True
     ) -> tuple[int, ...]:
         """The same for a run that has visited the nodes of `counted` this often."""
-        available: list[bool | None] = [self.left(edge, visits) for edge in self.flow.nodes[name].edges]
+        available: list[bool | None] = [self.flow.left(edge, visits) for edge in self.flow.nodes[name].edges]
         return self._choices(name, world, available, where, holds)
-
-    def left(self, edge: Edge, visits: Mapping[str, int]) -> bool:
-        """Whether the target has visits left, after these."""
-        limit = self.flow.nodes[edge.to].max_visits
-        return limit is None or visits.get(edge.to, 0) < limit
 
     def _choices(
         self, name: str, world: int, available: Sequence[bool | None], where: str | None, holds: bool

@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.graphs.conditions.fields import misfit
 from sluicegate.graphs.proofs.flow import ON_ERROR, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import most_steps
@@ -128,7 +128,7 @@ def _step(
     async def step(state: State, runtime: Runtime[Services]) -> dict[str, Any]:
         services = cast("Services | None", runtime.context) or default
         if services is None:
-            raise RunError("SG611", f"{name} was started without services")
+            raise NodeFailedError(f"{name} was started without services")
         started, at = time.perf_counter(), services.now().isoformat()
         visits = state["run"]["visits"]
         visit = visits.get(name, 0) + 1
@@ -158,7 +158,7 @@ def _step(
                     await services.audit.failed(entered, error, node=name)
                 if isinstance(error, SluicegateError):
                     raise
-                raise RunError("SG611", f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
+                raise NodeFailedError(f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
             branch["values"].update(_told(tells, update))
             span.set(**node_attributes(update))
         intent = after.get("intent")
@@ -214,7 +214,7 @@ def _told(fields: Sequence[str], update: Mapping[str, Any]) -> dict[str, Any]:
 def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition], state: State) -> Branch:
     """The branch that `node` takes on `state`: the first whose condition holds and whose target has visits left.
 
-    Raises `RunError` SG611 when none is left, which the totality proof rules out for a checked workflow.
+    Raises `NodeFailedError` when none is left, which the totality proof rules out for a checked workflow.
     """
     values: dict[str, Any] = {}
     skipped: list[str] = []
@@ -226,10 +226,9 @@ def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition]
             if not condition.evaluate(state):
                 skipped.append(edge.to)
                 continue
-        limit = flow.nodes[edge.to].max_visits
-        if limit is not None and visits.get(edge.to, 0) >= limit:
+        if not flow.left(edge, visits):
             skipped.append(edge.to)
-            values[f"visits.{edge.to}"] = limit
+            values[f"visits.{edge.to}"] = flow.nodes[edge.to].max_visits
             continue
         if edge.condition is not None:
             reason = f"{edge.condition} held"
@@ -240,4 +239,4 @@ def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition]
         return {"to": edge.to, "condition": node.said(position), "values": values, "skipped": skipped, "reason": reason}
     if not node.edges:
         return {"to": "", "condition": "", "values": {}, "skipped": [], "reason": "the end"}
-    raise RunError("SG611", f"no branch of {node.name} can be taken", hint="Run sluicegate check on the workflow")
+    raise NodeFailedError(f"no branch of {node.name} can be taken", hint="Run sluicegate check on the workflow")

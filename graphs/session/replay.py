@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from sluicegate.errors import RunError
+from sluicegate.errors import NodeFailedError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import Difference, facts, facts_differ
@@ -93,7 +93,7 @@ async def replay(
     effects, and what nodes raise.
     """
     if not opened.runner.shadow:
-        raise RunError("SG611", "a replay needs a workflow opened without effects", hint="Use open_for_replay")
+        raise NodeFailedError("a replay needs a workflow opened without effects", hint="Use open_for_replay")
     states = {run: recorded(run) for run in runs}
     changes: list[ReplayChange] = []
     for run, state in states.items():

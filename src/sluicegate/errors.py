@@ -18,6 +18,7 @@ __all__ = [
     "InsufficientDataError",
     "LockedError",
     "ModelError",
+    "NodeFailedError",
     "NotFoundError",
     "NotWaitingError",
     "Place",
@@ -317,6 +318,12 @@ class LockedError(_OneCodeError, RunError):
     """Another process holds a needed lock; trying again later may help."""
 
     only = "SG608"
+
+
+class NodeFailedError(_OneCodeError, RunError):
+    """A node failed; the store and the locks of its run are sound."""
+
+    only = "SG611"
 
 
 class ShadowNotFoundError(_OneCodeError, RunError):

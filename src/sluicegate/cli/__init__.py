@@ -152,7 +152,7 @@ def _disk_fault(error: Exception) -> "SluicegateError":
     """The error for a fault of the machine: no space, no permission, no memory, a damaged file."""
     import errno
 
-    from sluicegate.errors import CorruptError, RunError
+    from sluicegate.errors import CorruptError, NodeFailedError, RunError
     from sluicegate.storage.sqlite import explained
 
     if isinstance(error, sqlite3.DatabaseError):
@@ -172,4 +172,4 @@ def _disk_fault(error: Exception) -> "SluicegateError":
         )
         where = f" {error.filename}" if error.filename else ""
         return RunError("SG607", f"cannot read or write{where}: {error.strerror or error}", hint=hint)
-    return RunError("SG611", "this machine is out of memory", hint="Close other programs, or use smaller models")
+    return NodeFailedError("this machine is out of memory", hint="Close other programs, or use smaller models")

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import NodeFailedError, SluicegateError
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.serving.http.callers import Callers, FixedCaller
 from sluicegate.serving.http.endpoints import OPERATIONS, Fault
@@ -114,7 +114,7 @@ async def _http(_: Request, error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> Response:
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("%s in run %s\n%s", type(error).__name__, getattr(request.state, "run", "-"), where)
-    return _said(of_error(RunError("SG611", ""), run=getattr(request.state, "run", "")))
+    return _said(of_error(NodeFailedError(""), run=getattr(request.state, "run", "")))
 
 
 class _Told:
