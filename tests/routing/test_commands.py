@@ -1,5 +1,6 @@
 """`sluicegate router` from the outside: what it prints and what it refuses."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,9 @@ from sluicegate.cli.router import app
 from sluicegate.cli.router.fit import CALIBRATIONS
 from sluicegate.errors import ModelError
 from sluicegate.routing.calibration.calibration import METHODS
-from tests.support.made_rows import graded, jsonl, made, rows
+from sluicegate.routing.data import Labelled
+from sluicegate.routing.intent.artifact import write_artifact
+from tests.support.made_rows import fitted_at, graded, jsonl, made, rows
 from tests.support.router_command import said, told
 
 REPORT = {
@@ -42,6 +45,25 @@ def test_fit_and_report(artifact: Path, written: Write, tmp_path: Path) -> None:
     assert "accepted accuracy" in table
     assert "printer" in table
     assert "<svg" in page.read_text()
+
+
+def test_a_report_says_how_many_requests_are_unlike_the_calibration_rows(tmp_path: Path, written: Write) -> None:
+    new = asyncio.run(fitted_at(tmp_path / "new", embeddings=False))
+    german = Labelled(["Mein Drucker druckt nicht mehr und ich weiß nicht, warum das so ist."], ["printer"], {})
+    data = written(jsonl(rows(9, 2)) + jsonl(german))
+
+    def told_of(folder: str) -> dict[str, str]:
+        lines = said("report", tmp_path / folder, "--data", data).splitlines()
+        return {cells[1].strip(): cells[2].strip() for line in lines if len(cells := line.split("│")) == 4}
+
+    found = told_of("new")
+    assert (found["foreign"], found["novel"]) == ("10.0%", "0.0%")
+    assert found["novel bound"] == f"{new.card['likeness']['bound']:.1%}"
+    card = {name: value for name, value in new.card.items() if name not in ("likeness", "files", "hash")}
+    write_artifact(tmp_path / "old", new.head, new.calibrator, card)
+    found = told_of("old")
+    assert (found["foreign"], found["novel"]) == ("0.0%", "0.0%")
+    assert found["novel bound"] == "unlike requests are not told apart: fitted by 0.1, fit it again"
 
 
 def test_a_part_is_held_apart_by_itself(written: Write, tmp_path: Path) -> None:
