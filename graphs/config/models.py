@@ -20,6 +20,7 @@ from pydantic import (
     model_validator,
 )
 
+from sluicegate.graphs.conversations.config import ConversationConfig
 from sluicegate.models.config import ModelConfig
 from sluicegate.nodes.attempts import Retry
 from sluicegate.observe.audit.log import AuditSettings
@@ -247,6 +248,8 @@ class WorkflowConfig(Block):
     """What the workflow may spend."""
     cache: CacheConfig = CacheConfig()
     """Whether answers may be cached and reused."""
+    conversation: ConversationConfig | None = None
+    """Whether requests of one session are turns that may refer to each other; by default each stands alone."""
     indexes: dict[Name, IndexConfig] = Field(default_factory=dict[str, IndexConfig])
     """The knowledge that `retrieve` nodes search, by name."""
     prompts: str = "prompts"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
@@ -189,7 +190,17 @@ def _assembled(
         checkpointer=part(open_checkpoints(shared)),
     )
     approvals = part(Approvals(shared))
-    runner = Runner(graph, services, tracer=tracer, approvals=approvals, shadow=shadow, migrates=migrates, vault=vault)
+    talks = config.conversation and Conversations(shared, workflow.name, config.conversation, now=services.now)
+    runner = Runner(
+        graph,
+        services,
+        tracer=tracer,
+        approvals=approvals,
+        shadow=shadow,
+        migrates=migrates,
+        vault=vault,
+        conversations=talks and part(talks),
+    )
     return Opened(workflow, runner, models, tracer)
 
 

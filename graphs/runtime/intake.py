@@ -13,9 +13,10 @@ from typing import Literal
 
 from sluicegate.errors import RunError
 from sluicegate.language import language_of
+from sluicegate.plain_data import plain
 from sluicegate.state import Principal, Request
 
-__all__ = ["MAX_BYTES", "clean", "new_run_id", "principal", "printable", "request"]
+__all__ = ["MAX_BYTES", "clean", "new_run_id", "principal", "printable", "request", "session_name"]
 
 MAX_BYTES = 200_000
 """The largest request, in UTF-8 bytes; longer material is a document to ingest, not a request."""
@@ -37,6 +38,11 @@ def new_run_id() -> str:
 def printable(text: str) -> str:
     """Without control characters and marks that turn the direction of text, which hide what others are shown."""
     return _CONTROL.sub("", text)
+
+
+def session_name(given: str) -> str:
+    """A name from outside, as traces and terminals can hold it."""
+    return printable(plain(given)[0])
 
 
 def clean(raw: str | bytes) -> tuple[str, list[str]]:

@@ -5,24 +5,25 @@ A `Runner` is one workflow with its services. All that must last is in the check
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
+from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, DecisionDetails, Waiting, put_to_people
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
-from sluicegate.graphs.runtime.run_lock import hold
+from sluicegate.graphs.runtime.run_lock import hold, present
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
-from sluicegate.plain_data import plain
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
-from sluicegate.state import Principal, State
+from sluicegate.state import Conversation, Principal, State
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -96,10 +97,12 @@ class Runner:
         shadow: bool = False,
         migrates: str = "",
         vault: Vault | None = None,
+        conversations: Conversations | None = None,
     ) -> None:
         """`migrates` is the digest of another version whose runs may continue on this one: an operator's choice.
 
-        `vault` holds the values of redacted texts' placeholders; it is the guards' own.
+        `vault` holds the values of redacted texts' placeholders; it is the guards' own. `conversations` are those of a
+        workflow that has them.
         """
         self.graph = graph
         self.services = services
@@ -110,6 +113,7 @@ class Runner:
         self.call = approvals.call
         """For what this object does at once: off the event loop, where a server is asked."""
         self.vault: Vault = vault or MemoryVault()
+        self.conversations = conversations
 
     async def run(
         self,
@@ -119,14 +123,22 @@ class Runner:
         channel: str = "cli",
         run: str = "",
         session: str = "",
+        turn: Conversation | None = None,
     ) -> Outcome:
         """Run one request. A `run` id that has started before is resumed where it stopped.
 
-        Raises `RunError` SG601, SG602 (the request), SG611 (a node failed) and what the nodes raise.
+        In a workflow with conversations a `session` names the requester's; `turn` is given where the request was a
+        turn before, as in a replay. Raises `RunError` SG601, SG602 (the request), SG611 (a node failed), SG641 (another
+        turn is not over), and what the nodes raise.
         """
-        if run and await self.call(self._state, run) is not None:
+        if run and await self.call(self.last_state, run) is not None:
             return await self.resume(run)
         state = self.opening(raw, asker, channel=channel, run=run, session=session)
+        if turn:
+            state = cast("State", {**state, "conversation": turn})
+        if self.conversations and session:
+            await self.write_down(state)
+            return await self.resume(state["run"]["id"])
         return await self.run_segment(state["run"]["id"], state, state)
 
     def opening(
@@ -152,12 +164,23 @@ class Runner:
             "tool_calls": [],
         }
         if session:
-            # a name from outside, which neither a trace nor a terminal need be able to hold
-            state["run"]["conversation"] = intake.printable(plain(session)[0])
+            state["run"]["conversation"] = intake.session_name(session)
+        return state
+
+    async def write_down(self, state: State) -> State:
+        """Write a run down that is before its first node: from now on it is found, and `resume` starts it. The next
+        turn of its conversation is taken with it. Raises `RunError` SG641."""
+        if not self.conversations or not state["run"].get("conversation"):
+            await self.call(self.begin, state)
+            return state
+        # who asks for the next turn sees either that somebody is at this one or that it is written down
+        async with hold(self._approvals.place, state):
+            state = await self.call(self.conversations.take_turn, state, self)
+            await self.call(self.begin, state)
         return state
 
     def begin(self, state: State) -> None:
-        """Write a run down that is before its first node: from now on it is found, and `resume` starts it."""
+        """The same for a run that is no turn."""
         from langgraph.constants import START
 
         self.graph.update_state(_config(state["run"]["id"]), dict(state), as_node=START)
@@ -197,6 +220,7 @@ class Runner:
             async with hold(self._approvals.place, outcome.state):
                 with self._traced(outcome.state, resume=True):
                     self._finish(outcome.state, outcome.waiting)
+                await self._turn_over(outcome.state)
         return outcome
 
     async def decide(
@@ -299,7 +323,7 @@ class Runner:
 
         started = time.perf_counter()
         resumed = given is not state if begins is None else not begins
-        async with hold(self._approvals.place, state):
+        async with hold(self._approvals.place, state), self._turn(state):
             with self._traced(state, resume=resumed):
                 try:
                     # "sync": a step's checkpoint is written before the next step starts; a crash repeats one node
@@ -334,6 +358,20 @@ class Runner:
             input=state["request"]["text"],
             metadata=_metadata(state["request"]),
         )
+
+    @asynccontextmanager
+    async def _turn(self, state: State) -> AsyncGenerator[None]:
+        """Whatever ends the block ends the turn, but for a cancellation, as by a closing service: it is resumed."""
+        try:
+            yield
+        except Exception:
+            await self._turn_over(state)
+            raise
+        await self._turn_over(state)
+
+    async def _turn_over(self, state: State) -> None:
+        if self.conversations and "conversation" in state:
+            await self.call(self.conversations.over, state["run"]["id"])
 
     def _finish(self, state: State, waiting: Waiting | None) -> None:
         status = "waiting" if waiting else state["run"]["status"]
@@ -390,7 +428,13 @@ class Runner:
             return models.price("llm", spend["prompt_tokens"], max(spend["completion_tokens"], written))
         return models.price("llm", models.tokens(state["request"]["text"]), written)
 
-    def _state(self, run: str) -> State | None:
+    def waits(self, run: str) -> bool:
+        return self.waiting(run) is not None
+
+    def in_progress(self, run: str) -> bool:
+        return present(self._approvals.place, run)
+
+    def last_state(self, run: str) -> State | None:
         values = self.graph.get_state(_config(run)).values
         if "run" in values:
             return cast("State", values)
@@ -402,14 +446,14 @@ class Runner:
 
     def unfinished(self, run: str) -> bool:
         """Whether this run has started and is where `resume` can continue."""
-        return self._state(run) is not None and bool(self._next(run))
+        return self.last_state(run) is not None and bool(self._next(run))
 
     def _next(self, run: str) -> Sequence[str]:
         # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
         return [task.name for task in self.graph.get_state(_config(run)).tasks]
 
     def _known(self, run: str) -> State:
-        state = self._state(run)
+        state = self.last_state(run)
         if state is None:
             raise NotFoundError(f"no run {run} in this home", hint="List all runs: sluicegate trace list")
         if state["run"]["digest"] not in {self.services.workflow.digest, self._migrates}:

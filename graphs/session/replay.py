@@ -99,7 +99,8 @@ async def replay(
     for run, state in states.items():
         asker: Principal = state["principal"]
         with passages(state.get("documents") if documents == "same" else None) as serving:
-            outcome = await opened.runner.run(state["request"]["text"], asker, channel=state["request"]["channel"])
+            request, turn = state["request"], state.get("conversation")
+            outcome = await opened.runner.run(request["text"], asker, channel=request["channel"], turn=turn)
         waits = state["run"]["status"] == "running"
         before = facts(RunSummary.of(state, status="waiting" if waits else None))
         after = facts(outcome.summary)

@@ -71,18 +71,20 @@ class Session:
         group: str | Sequence[str] = (),
         clearance: intake.Clearance = "internal",
         channel: str = "notebook",
+        conversation: str = "",
         dry: bool = False,
         change: Change = lambda services: services,
     ) -> "Session":
         """A new run, before its first node. `dry` simulates tools with effects.
 
+        `conversation` makes it the next turn of one of the person's; a dry run refers to its turns and takes none.
         `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request).
         """
         fresh = opened(config, dry=dry, change=change)
         asker = intake.principal(as_, _listed(role), _listed(group), clearance)
-        state = fresh.runner.opening(text, asker, channel=channel)
+        state = fresh.runner.opening(text, asker, channel=channel, session=conversation)
         state = cast("State", {**state, "run": {**state["run"], "session": "started"}})
-        fresh.runner.begin(state)
+        wait_for(fresh.runner.write_down(state))
         return cls(fresh, state["run"]["id"], change=change, mine=True, begun=False)
 
     @classmethod

@@ -14,6 +14,7 @@ __all__ = [
     "CODES",
     "BudgetError",
     "ConfigError",
+    "ConversationBusyError",
     "CorruptError",
     "InsufficientDataError",
     "LockedError",
@@ -140,6 +141,8 @@ CODES: dict[str, str] = {
     "SG631": "score is not a finite number",
     "SG632": "condition cannot be evaluated",
     "SG633": "picture cannot be drawn",
+    "SG640": "no such conversation",
+    "SG641": "another turn of the conversation is not over",
 }
 
 
@@ -318,6 +321,12 @@ class LockedError(_OneCodeError, RunError):
     """Another process holds a needed lock; trying again later may help."""
 
     only = "SG608"
+
+
+class ConversationBusyError(_OneCodeError, RunError):
+    """Another turn of the conversation is not over."""
+
+    only = "SG641"
 
 
 class NodeFailedError(_OneCodeError, RunError):

@@ -18,6 +18,7 @@ __all__ = [
     "Checks",
     "Citation",
     "Clearance",
+    "Conversation",
     "DecidedBy",
     "DocumentRef",
     "Extraction",
@@ -41,6 +42,7 @@ __all__ = [
     "Task",
     "ToolCall",
     "TrailEntry",
+    "Turn",
 ]
 
 NOBODY = "nobody"
@@ -327,7 +329,25 @@ class Run(TypedDict):
     session: NotRequired[str]
     """Only in runs made for stepping: ``started``, or the id of the run it was forked from."""
     conversation: NotRequired[str]
-    """The session that its caller named, which its trace belongs to."""
+    """The session that its caller named: its trace's, and in a workflow with conversations the person's own."""
+
+
+class Turn(TypedDict):
+    """An answered turn of a conversation, as a later one may refer to it: what the person asked, never the answer,
+    which may rest on documents that they may no longer read."""
+
+    number: int
+    run: str
+    question: str
+
+
+class Conversation(TypedDict):
+    """The conversation that a run is a turn of, as it was when the turn was taken."""
+
+    turn: int
+    """Counts from 1."""
+    turns: list[Turn]
+    """The answered turns before it, as far back as the workflow looks, oldest first."""
 
 
 class Given(TypedDict):
@@ -341,6 +361,7 @@ class Given(TypedDict):
 class State(Given, total=False):
     """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
 
+    conversation: Conversation
     intent: Intent
     tags: Tags
     policy: Policy

@@ -54,8 +54,8 @@ async def test_finished_runs_go_and_waiting_ones_stay(desk: Desk) -> None:
     assert prune(config, now=_in_days(keep.runs_days - 1)).runs == 0
     other = config.model_copy(update={"workflow": "other"})
     later = _in_days(keep.traces_days + 1)
-    assert prune(other, now=later) == Pruned(runs=0, traces=0, answers=0, results=0)
-    assert prune(config, now=later) == Pruned(runs=2, traces=2, answers=0, results=0)
+    assert prune(other, now=later) == Pruned(runs=0, traces=0, answers=0, results=0, turns=0)
+    assert prune(config, now=later) == Pruned(runs=2, traces=2, answers=0, results=0, turns=0)
 
     for run in (answered, decided):
         with pytest.raises(RunError, match="SG603"):
@@ -104,7 +104,7 @@ def test_expired_answers_and_old_results_go(tmp_path: Path, monkeypatch: pytest.
             for day in ("2020-01-01", "9999-01-01"):
                 pair = "INSERT INTO pairs (shadow, champion_run, day, usd, pair) VALUES (?, ?, ?, 0, '{}')"
                 shadow.execute(pair, (number, day, day))
-    assert prune(config, now=lambda: now) == Pruned(runs=0, traces=0, answers=1, results=2)
+    assert prune(config, now=lambda: now) == Pruned(runs=0, traces=0, answers=1, results=2, turns=0)
     with closing(connect(home() / "cache.sqlite", CACHE)) as cache:
         assert [row["key"] for row in cache.execute("SELECT key FROM answers")] == ["young"]
         assert cache.execute("SELECT size FROM counters").fetchone()["size"] == 2
@@ -115,7 +115,7 @@ def test_expired_answers_and_old_results_go(tmp_path: Path, monkeypatch: pytest.
 def test_the_command_says_what_it_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(tmp_path / "desk", monkeypatch)
     result = CliRunner().invoke(prune_command.app, [str(desk.file)])
-    assert (result.exit_code, result.output) == (0, "deleted: 0 runs, 0 traces, 0 answers, 0 results\n")
+    assert (result.exit_code, result.output) == (0, "deleted: 0 runs, 0 traces, 0 answers, 0 results, 0 turns\n")
 
 
 def test_a_day_is_the_least() -> None:

@@ -20,6 +20,7 @@ import uvicorn
 
 from sluicegate import Limits, Service
 from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
@@ -34,6 +35,7 @@ from sluicegate.serving.http.app import application
 from sluicegate.serving.http.callers import Callers, TrustedHeader
 from sluicegate.serving.http.connections import Connections
 from sluicegate.serving.http.server import serve
+from sluicegate.storage.database import place
 from tests.support.fakes import FakeModels, FakeRouter, services
 from tests.support.flows import runner
 from tests.support.waiting import until
@@ -91,8 +93,12 @@ def version(source: Path | Workflow, exporters: Sequence[Exporter] = ()) -> Open
         now=clock,
     )
     facts = replace(given.workflow, name=workflow.name, version=workflow.version, digest=workflow.digest)
-    made: Any = runner(home(), replace(given, workflow=replace(facts, cache_ttl_s=0.0)))
+    held = workflow.config.conversation
+    talks = held and Conversations(place(), workflow.name, held, now=clock)
+    made: Any = runner(home(), replace(given, workflow=replace(facts, cache_ttl_s=0.0)), conversations=talks)
     opened = OnFakes(workflow, made, None, tracer)  # type: ignore[arg-type]
+    if talks:
+        opened.parts.callback(talks.close)
     for part in (store, tracer, made.graph.checkpointer, made._approvals):
         opened.parts.callback(part.close)
     return opened

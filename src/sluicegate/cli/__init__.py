@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "graph": "Draw a workflow's graph.",
     "ingest": "Ingest documents into a workflow's indexes.",
     "run": "Send requests through a workflow.",
+    "chat": "Hold a conversation in the terminal.",
     "demo": "Fetch weights, ingest documents and run a workflow's example requests.",
     "step": "Step through a run, node by node.",
     "serve": "Serve a workflow over HTTP.",

@@ -1,8 +1,9 @@
 """Erasing a person: what is theirs goes from every store, and what must stay stays without them.
 
 Theirs are the runs that they asked for, with all that hangs on a run: checkpoints, decisions, tool results, tickets,
-traces, comparisons, texts; the feedback they gave; and the answer cache as a whole, whose entries name nobody. Sums of
-the ledger, the audit chain and the runs of others that they decided stay, under a name that leads nowhere.
+traces, comparisons, texts; their conversations; the feedback they gave; and the answer cache as a whole, whose entries
+name nobody. Sums of the ledger, the audit chain and the runs of others that they decided stay, under a name that leads
+nowhere.
 
 Documents are not searched: who is named in one is erased by removing it from its index.
 """
@@ -30,6 +31,7 @@ from sluicegate.storage.file_lock import locked_file
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import (
     APPROVALS,
+    CONVERSATIONS,
     INCIDENTS,
     LEDGER,
     RECOVERED,
@@ -107,6 +109,11 @@ async def erase(person: str, *, by: str) -> Erasure:
             others = [run for run, state in states.items() if run not in runs and rename(state) != state]
             renamed["runs of others"] = sum(bool(checkpoints.rewrite(run, rename)) for run in others)
             checkpoints.vacuum()
+        with erasing(CONVERSATIONS) as execute:
+            if execute:
+                removed["turns of conversations"] = len(
+                    execute("DELETE FROM turns WHERE person = ? RETURNING 1 AS one", (person,))
+                )
         _rename_elsewhere(person, alias, rename, renamed)
         removed, renamed = ({what: one for what, one in each.items() if one} for each in (removed, renamed))
         # last, since until then the log's people say whose runs these are

@@ -16,7 +16,7 @@ from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.retention.rows import changed, erasing
 from sluicegate.storage.database import place
-from sluicegate.storage.schemas import APPROVALS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
+from sluicegate.storage.schemas import APPROVALS, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
 
 __all__ = ["Pruned", "prune"]
 
@@ -34,6 +34,8 @@ class Pruned:
     """Cached answers that had expired, of any workflow."""
     results: int
     """Evaluations and their results, and shadow pairs."""
+    turns: int
+    """Turns of conversations that are over; their runs are kept and deleted as all are."""
 
 
 def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pruned:
@@ -44,6 +46,7 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
         _traces(config.workflow, at - keep.traces_days * _DAY_S),
         _answers(at),
         _results(config.workflow, at - keep.results_days * _DAY_S),
+        _turns(config.workflow, at - (config.conversation.ttl if config.conversation else 0)),
     )
 
 
@@ -96,6 +99,20 @@ def _results(workflow: str, before: float) -> int:
                 )
                 gone += len(rows) if table == "pairs" else 0
     return gone
+
+
+def _turns(workflow: str, before: float) -> int:
+    with erasing(CONVERSATIONS) as execute:
+        if not execute:
+            return 0
+        return len(
+            execute(
+                "DELETE FROM turns WHERE workflow = ? AND NOT EXISTS (SELECT 1 FROM turns AS later WHERE"
+                " later.workflow = turns.workflow AND later.person = turns.person"
+                " AND later.conversation = turns.conversation AND later.at >= ?) RETURNING 1 AS one",
+                (workflow, datetime.fromtimestamp(before, UTC).isoformat()),
+            )
+        )
 
 
 def _uuid6(at: float) -> str:

@@ -5,12 +5,13 @@ carries it out.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import ConversationBusyError, RunError, SluicegateError
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.graphs.runtime import intake
@@ -32,6 +33,8 @@ CHANNEL = "api"
 
 _POLL_S = 0.1
 
+log = logging.getLogger(__name__)
+
 
 class RequestOptions(TypedDict, total=False):
     """What may be said of a request besides its text and requester."""
@@ -42,6 +45,7 @@ class RequestOptions(TypedDict, total=False):
     """The same one of the same requester is the same run, however often and wherever it is sent."""
     channel: str
     session: str
+    """In a workflow with conversations, the one of the requester's that this is the next turn of."""
     on_step: OnStep | None
     """Called after each step, on another thread."""
 
@@ -116,7 +120,7 @@ class Acceptance:
 
     async def _written_down(self, run: str, asked: _Request) -> State | None:
         """The state that a new run begins with, on disk; None when another service has the run."""
-        digest = self.versions.serving.workflow.digest
+        digest = await self._version_for(asked)
         async with self.versions.using(digest) as opened:
             state = opened.runner.opening(
                 asked.text, asked.asker, channel=asked.channel, run=run, session=asked.session
@@ -126,8 +130,27 @@ class Acceptance:
             # one that was killed may have come as far as this
             if known := await asyncio.to_thread(recorded_state, run):
                 return known
-            await opened.runner.call(opened.runner.begin, state)
-            return state
+            try:
+                return await opened.runner.write_down(state)
+            except ConversationBusyError:
+                await asyncio.to_thread(self.recovery.done, run)
+                raise
+
+    async def _version_for(self, asked: _Request) -> str:
+        """The digest that a new run begins on: the serving one, or the one that its conversation is held with."""
+        serving = self.versions.serving
+        talks, name = serving.runner.conversations, intake.session_name(asked.session)
+        if talks is None or not name:
+            return serving.workflow.digest
+        digest = await serving.runner.call(talks.version, asked.asker["id"], name)
+        if not digest or await asyncio.to_thread(champions.withdrawn, self.versions.name, digest):
+            return serving.workflow.digest
+        try:
+            async with self.versions.using(digest):
+                return digest
+        except SluicegateError as error:
+            log.warning("a conversation goes on with %s: %s", serving.workflow.version, error)
+            return serving.workflow.digest
 
     async def decision(
         self, run: str, verdict: str, by: Principal, changed: Changed, details: DecisionDetails

@@ -6,7 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 from sluicegate.errors import NotFoundError, RunError, SluicegateError
+from sluicegate.graphs.conversations.turns import ConversationRow, TurnRow, no_conversation
 from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.intake import session_name
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.session.checkpoint_reader import approval_state, recorded
 from sluicegate.nodes.sources import sources
@@ -44,6 +46,26 @@ class RunReader:
                 withheld = await opened.runner.call(opened.runner.withheld, outcome.state, asker)
             outcome = replace(outcome, withheld=withheld)
         return outcome, row
+
+    async def conversations(self, asker: Principal) -> list[ConversationRow]:
+        """As `Service.conversations`."""
+        runner = self._versions.serving.runner
+        return await runner.call(runner.conversations.all, asker["id"]) if runner.conversations else []
+
+    async def turns(self, session: str, asker: Principal) -> list[tuple[TurnRow, Outcome | None]]:
+        """As `Service.turns`."""
+        runner = self._versions.serving.runner
+        if runner.conversations is None:
+            raise no_conversation(session)
+        rows = await runner.call(runner.conversations.turns, asker["id"], session_name(session))
+        return [(row, await self._seen(row.run, asker)) for row in rows]
+
+    async def _seen(self, run: str, asker: Principal) -> Outcome | None:
+        try:
+            return (await self.find(run, asker))[0]
+        except SluicegateError:
+            # without its version nobody can tell what they may read of it
+            return None
 
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """As `Service.trail`."""

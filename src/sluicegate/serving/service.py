@@ -23,6 +23,7 @@ from sluicegate.errors import SluicegateError
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.evals.shadow.shadow_worker import ShadowProcess
 from sluicegate.graphs.config.load import Workflow
+from sluicegate.graphs.conversations.turns import ConversationRow, TurnRow
 from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
@@ -179,7 +180,8 @@ class Service:
         The same `request_id` of the same requester is the same run, however often and wherever it is sent: a retry gets
         the existing answer, or resumes after a crash. Without one, `run` may name the new run. `on_step` is called on
         another thread. The run continues when the caller is cancelled. Raises `Busy` (SG620), `RunError` SG601, SG602
-        (the request), SG611 (a node failed), SG621 (the id was used for another text), and what the nodes raise.
+        (the request), SG611 (a node failed), SG621 (the id was used for another text), SG641 (another turn of the
+        conversation is not over), and what the nodes raise.
         """
         return await (await self.accept(text, asker, **options)).outcome()
 
@@ -249,6 +251,16 @@ class Service:
         also for a run that policy does not let them see, so that its existence is not revealed.
         """
         return await elsewhere(self._reader.find(run, asker))
+
+    async def conversations(self, asker: Principal) -> list[ConversationRow]:
+        """The conversations of `asker`, the last used first; none where the workflow has no `conversation`."""
+        return await elsewhere(self._reader.conversations(asker))
+
+    async def turns(self, session: str, asker: Principal) -> list[tuple[TurnRow, Outcome | None]]:
+        """The turns of one of them, each with its run; None for a run that was deleted, has not begun, or whose
+        version is gone. Raises `RunError` SG640 when `asker` has no such conversation, whoever else has one of this
+        name."""
+        return await elsewhere(self._reader.turns(session, asker))
 
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """The decisions of a run, as they were recorded and masked. Raises as `find` does."""

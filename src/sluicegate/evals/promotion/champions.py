@@ -18,7 +18,7 @@ from sluicegate.home import home, private_folder, private_opener
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.storage.file_lock import locked_file
 
-__all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback"]
+__all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback", "withdrawn"]
 
 Changed = Literal["refuse", "kept", "migrate"]
 """What to do with a run of another version than the serving one: refuse, finish on that, continue on this."""
@@ -83,6 +83,16 @@ def resumes_on(workflow: str, digest: str, changed: Changed = "refuse") -> bool:
     """
     served = changed == "refuse" and any(entry["digest"] == digest for entry in history(workflow))
     return changed == "kept" or served
+
+
+def withdrawn(workflow: str, digest: str) -> bool:
+    """Whether a version was rolled back from, and not promoted again since."""
+    for entry in reversed(history(workflow)):
+        if entry["facts"].get("from") == digest:
+            return True
+        if entry["digest"] == digest:
+            return False
+    return False
 
 
 def promote(

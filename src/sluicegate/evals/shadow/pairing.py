@@ -51,7 +51,10 @@ def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Cha
         state = champion.state
         with metered() as meter:
             outcome = await opened.runner.run(
-                state["request"]["text"], state["principal"], channel=state["request"]["channel"]
+                state["request"]["text"],
+                state["principal"],
+                channel=state["request"]["channel"],
+                turn=state.get("conversation"),
             )
         return outcome, meter.list_usd
 

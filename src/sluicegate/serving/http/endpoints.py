@@ -158,15 +158,47 @@ async def feedback(request: Request) -> Response:
     return _json(messages.Given(id=score.id, run=run, name=score.name, value=score.value), 201)
 
 
+# --- conversations ---
+
+
+async def conversations(request: Request) -> Response:
+    caller = _caller(request)
+    rows = await _service(request).conversations(caller.principal)
+    return _json(
+        messages.Conversations(
+            conversations=[
+                messages.Conversation(
+                    session=row.name,
+                    turns=row.turns,
+                    began_at=datetime.fromisoformat(row.began_at),
+                    last_at=datetime.fromisoformat(row.last_at),
+                )
+                for row in rows
+            ]
+        )
+    )
+
+
+async def turns(request: Request) -> Response:
+    caller, wanted = _caller(request), _wanted(request, messages.TurnsWanted)
+    rows = await _service(request).turns(wanted.session, caller.principal)
+    shown = [
+        messages.Turn(
+            number=row.number,
+            at=datetime.fromisoformat(row.at),
+            question=outcome.state["request"]["text"] if outcome else "",
+            result=messages.answered(outcome) if outcome else None,
+        )
+        for row, outcome in rows
+    ]
+    return _json(messages.Turns(session=wanted.session, turns=shown))
+
+
 # --- approvals ---
 
 
 async def approvals(request: Request) -> Response:
-    caller = _caller(request)
-    try:
-        wanted = messages.Page.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise _misfit(error, messages.Page) from None
+    caller, wanted = _caller(request), _wanted(request, messages.Page)
     found = await _service(request).approvals(caller.principal, limit=wanted.limit, after=wanted.after)
     return _json(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
 
@@ -253,6 +285,14 @@ OPERATIONS: tuple[Operation, ...] = (
         (201,), (401, 403, 404, 408, 413, 415, 422),
     ),
     Operation(
+        "GET", "/v1/conversations", "conversations", "Your conversations", conversations, messages.Conversations,
+        problems=(401,),
+    ),
+    Operation(
+        "GET", "/v1/turns", "turns", "The turns of one of your conversations", turns, messages.Turns,
+        problems=(401, 404, 422), query=messages.TurnsWanted,
+    ),
+    Operation(
         "GET", "/v1/approvals", "approvals", "Waiting runs that you may decide", approvals,
         messages.Approvals, problems=(401, 422), query=messages.Page,
     ),
@@ -296,6 +336,14 @@ def _acting_for(request: Request, caller: Caller, named: Named | None) -> Princi
     person = caller.acting_for(named)
     request.state.principal = person["id"]
     return person
+
+
+def _wanted(request: Request, model: type[M]) -> M:
+    """What the query of an address asks for."""
+    try:
+        return model.model_validate(dict(request.query_params))
+    except ValidationError as error:
+        raise _misfit(error, model) from None
 
 
 async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:

@@ -18,6 +18,8 @@ __all__ = [
     "Approvals",
     "Ask",
     "Cited",
+    "Conversation",
+    "Conversations",
     "Decide",
     "Feedback",
     "Given",
@@ -27,6 +29,9 @@ __all__ = [
     "Run",
     "StepDone",
     "Trail",
+    "Turn",
+    "Turns",
+    "TurnsWanted",
     "answered",
     "asked",
     "begun",
@@ -51,7 +56,7 @@ class Ask(_In):
     request_id: str = Field(default="", max_length=200)
     """Names the request: sending it again with the same id gives the same run, never a second one."""
     session: str = Field(default="", max_length=200)
-    """A conversation that the run belongs to, shown in traces."""
+    """A name for the conversation that the run is the next turn of, among your own; traces show it."""
     principal: Named | None = None
     """The user it is sent for; only with a token that may act on behalf of others."""
     stream: bool = False
@@ -143,6 +148,48 @@ class Run(_Out):
     approval: Awaited | None
     edited: Edited | None = None
     """In the reply to an `edit` of arguments."""
+
+
+class TurnsWanted(BaseModel):
+    """Which conversation is shown."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    session: str = Field(min_length=1, max_length=200)
+    """The `session` that its requests named."""
+
+
+class Turn(_Out):
+    """One turn of a conversation."""
+
+    number: int
+    at: datetime
+    question: str
+    """What was asked; empty where its run has been deleted."""
+    result: Run | None
+    """Null where its run has been deleted, or has not begun."""
+
+
+class Turns(_Out):
+    """A conversation, first turn first."""
+
+    session: str
+    turns: list[Turn]
+
+
+class Conversation(_Out):
+    """One of your conversations."""
+
+    session: str
+    turns: int
+    began_at: datetime
+    last_at: datetime
+
+
+class Conversations(_Out):
+    """Your conversations, the last used first."""
+
+    conversations: list[Conversation]
 
 
 class Decided(_Out):

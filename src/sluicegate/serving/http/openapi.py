@@ -50,11 +50,14 @@ def _operation(each: Operation) -> dict[str, Any]:
     if "{id}" in each.path:
         said["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
     if each.query:
-        properties = each.query.model_json_schema()["properties"]
+        query = each.query.model_json_schema()
         said["parameters"] = [
-            {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
-            for name, schema in properties.items()
-        ]
+            {
+                "name": name, "in": "query", "required": name in query.get("required", ()),
+                "description": schema.pop("description"), "schema": schema,
+            }
+            for name, schema in query["properties"].items()
+        ]  # fmt: skip
     if each.takes:
         said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(each.takes)}}}
     return said

@@ -3,6 +3,7 @@
 | store | in the home | on a server |
 | --- | --- | --- |
 | `CHECKPOINTS`, `APPROVALS`, `TOOL_CALLS`, `RECOVERED` | ``checkpoints``, ``approvals``, ``tools``, ``serving`` | yes |
+| `CONVERSATIONS` | ``conversations`` | yes |
 | `LEDGER` | ``ledger`` | yes |
 | `PAYLOADS` | ``audit/payloads`` | yes |
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
@@ -19,6 +20,7 @@ from sluicegate.storage.schemas.observations import INCIDENTS, PAYLOADS, TRACES
 from sluicegate.storage.schemas.runs import (
     APPROVALS,
     CHECKPOINTS,
+    CONVERSATIONS,
     RECOVERED,
     RUNS_AT_WORK,
     TICKETS,
@@ -31,6 +33,7 @@ __all__ = [
     "CACHE",
     "CATALOG",
     "CHECKPOINTS",
+    "CONVERSATIONS",
     "EMBEDDINGS",
     "INCIDENTS",
     "LEDGER",

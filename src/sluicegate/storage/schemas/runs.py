@@ -2,7 +2,16 @@
 
 from sluicegate.storage.migrations import Migration, Schema
 
-__all__ = ["APPROVALS", "CHECKPOINTS", "RECOVERED", "RUNS_AT_WORK", "TICKETS", "TOOL_CALLS", "VERSIONS"]
+__all__ = [
+    "APPROVALS",
+    "CHECKPOINTS",
+    "CONVERSATIONS",
+    "RECOVERED",
+    "RUNS_AT_WORK",
+    "TICKETS",
+    "TOOL_CALLS",
+    "VERSIONS",
+]
 
 CHECKPOINTS = Schema(
     "checkpoints",
@@ -65,6 +74,20 @@ CREATE TABLE IF NOT EXISTS decisions (
     durable=True,
 )
 """Decisions of people on waiting runs."""
+
+CONVERSATIONS = Schema(
+    "conversations",
+    (
+        Migration("""
+CREATE TABLE turns (
+    workflow TEXT NOT NULL, person TEXT NOT NULL, conversation TEXT NOT NULL, number INTEGER NOT NULL,
+    run TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, at TEXT NOT NULL, open INTEGER NOT NULL,
+    PRIMARY KEY (workflow, person, conversation, number)
+) WITHOUT ROWID;
+"""),
+    ),
+)
+"""The runs that are the turns of each person's conversations, in order. What was said is in the runs."""
 
 TOOL_CALLS = Schema(
     "tools",
