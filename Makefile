@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-labels bench-hybrid bench-patterns ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-labels bench-hybrid bench-patterns bench-streaming ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -89,6 +89,9 @@ bench-labels: install
 bench-hybrid: install
 	$(RUN) sluicegate models pull --yes qwen2.5-coder-0.5b qwen2.5-coder-1.5b
 	$(RUN) python benchmarks/hybrid.py
+
+bench-streaming: install
+	$(RUN) python benchmarks/streaming.py
 
 bench-languages: install
 	$(RUN) python benchmarks/languages.py

@@ -25,7 +25,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
-    "governed", "compiled", "run", "loading", "tracing", "audit", "ledger", "edges",
+    "governed", "compiled", "run", "streaming", "loading", "tracing", "audit", "ledger", "edges",
     "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "languages", "labels", "answers", "cache",
     "guards", "pii_engines", "grounded", "injection", "retrieval", "evals",

@@ -1,7 +1,7 @@
 """Reports of `sluicegate check`: text with the offending lines, JSON and SARIF 2.1.0."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from sluicegate.files import LINE_END, read_bounded
 from sluicegate.graphs.config.load import Workflow, inspect
 from sluicegate.graphs.config.source import MAX_BYTES
 from sluicegate.graphs.proofs import BUILT_IN
+from sluicegate.graphs.proofs.streaming import Streaming, streaming_by_intent
+from sluicegate.nodes.kinds.answering import in_one_draft
 
 __all__ = ["CheckReport", "as_json", "as_sarif", "as_text", "check", "exit_status", "workflow_files"]
 
@@ -67,17 +69,18 @@ _SHOWN = 100
 """How many problems are shown as text; a broken generator makes thousands."""
 
 
-def as_text(report: CheckReport) -> Text:
-    """The report for people: each problem with its line and a caret, and a closing line."""
+def as_text(report: CheckReport, *, streaming: bool = False) -> Text:
+    """The report for people: each problem with its line and a caret, and a closing line; `streaming` adds one for each
+    node that writes in its own words."""
     lines = _Lines()
     parts = [_problem(problem, lines) for problem in report.problems[:_SHOWN]]
     if len(report.problems) > _SHOWN:
         parts.append(Text(f"… and {len(report.problems) - _SHOWN:,} more; --format json shows all\n", "dim"))
-    parts.append(_summary(report))
+    parts.append(_summary(report, streaming=streaming))
     return Text("\n").join(parts)
 
 
-def _summary(report: CheckReport) -> Text:
+def _summary(report: CheckReport, *, streaming: bool) -> Text:
     workflow, warnings = report.workflow, _counted(report.count("warning"), "warning")
     if workflow is None:
         errors = _counted(report.count("error"), "error")
@@ -94,7 +97,29 @@ def _summary(report: CheckReport) -> Text:
     text = Text.assemble(("✓ ", "bold green"), (str(report.path), "bold"), f": {', '.join(said)}")
     for waiver in workflow.waivers:
         text.append(f"\n  waived: {waiver.guarantee}, because {waiver.reason}", "yellow")
+    for name, intents in _streaming(workflow).items() if streaming else ():
+        text.append(f"\n  {_streams(name, intents)}")
     return text
+
+
+def _streaming(workflow: Workflow) -> dict[str, dict[str, Streaming]]:
+    """Of each node that writes in its own words, by intent: whether its draft may be sent before it is whole."""
+    writers = [name for name, settings in workflow.settings.items() if in_one_draft(settings)]
+
+    def known(condition: str, facts: Mapping[str, object]) -> bool | None:
+        return workflow.conditions[condition].known(facts)
+
+    return {name: streaming_by_intent(workflow.flow, name, known) for name in writers}
+
+
+def _streams(name: str, intents: Mapping[str, Streaming]) -> str:
+    early = [intent for intent, one in intents.items() if not one.why_not]
+    whys = "; ".join(dict.fromkeys(one.why_not for one in intents.values() if one.why_not))
+    if not early:
+        return f"{name} does not stream: {whys or 'no request comes to it'}"
+    if not whys:
+        return f"{name} streams, sentence by sentence"
+    return f"{name} streams, sentence by sentence, for {', '.join(early)} only: otherwise {whys}"
 
 
 def _counted(number: int, word: str, plural: str = "") -> str:
@@ -183,6 +208,10 @@ def _json(report: CheckReport) -> dict[str, Any]:
             "conditions": len(workflow.conditions),
             "guarantees": _proved(workflow),
             "inputs": [asdict(one) for one in workflow.resolved.inputs],
+            "streaming": {
+                name: {intent: one.why_not or "by sentence" for intent, one in intents.items()}
+                for name, intents in _streaming(workflow).items()
+            },
             "waived": [{"guarantee": one.guarantee, "reason": one.reason} for one in workflow.waivers],
         }
     found["problems"] = [

@@ -12,6 +12,7 @@ from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
+from sluicegate.policies.guards.registry import guards
 
 __all__ = ["KnownConditions", "flow_of", "guarantees_of", "waivers_of"]
 
@@ -38,7 +39,8 @@ def flow_of(
             place,
             writes,
             kind.always_writes,
-            _checked_for(kind, settings[name]),
+            checked := _checked_for(kind, settings[name]),
+            _whole_text(checked, config),
             Edge(node.on_error, None, source.place((*at, "on_error"))) if node.on_error else None,
             AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
         )
@@ -56,6 +58,15 @@ def _checked_for(kind: NodeKind, settings: BaseModel) -> frozenset[str]:
     if "checks" not in kind.effects or kind is OUTPUT_CHECK:
         return guards
     return guards | {f"{kind.name} {settings.model_dump_json()}"}
+
+
+def _whole_text(names: frozenset[str], config: WorkflowConfig) -> frozenset[str]:
+    kinds = guards()
+    return frozenset(
+        name
+        for name in names
+        if name not in kinds or not kinds[name].judges_by_sentence(config.guards.settings(name, kinds[name].settings))
+    )
 
 
 def guarantees_of(config: WorkflowConfig, source: Source) -> tuple[Guarantee, ...]:

@@ -44,6 +44,8 @@ class FlowNode:
     """Those that it writes at every visit."""
     guards: frozenset[str] = frozenset()
     """What it checks; a check with more of them is the stronger one."""
+    whole_text: frozenset[str] = frozenset()
+    """Those of its guards that cannot judge a draft before it is whole."""
     on_error: Edge | None = None
     """Where a run goes on when the node fails; then it has written nothing but `failure`."""
     limits: AttemptLimits = field(default_factory=AttemptLimits)

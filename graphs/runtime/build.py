@@ -19,6 +19,7 @@ from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.graphs.conditions.fields import misfit
 from sluicegate.graphs.proofs.flow import ON_ERROR, Flow, FlowNode
 from sluicegate.graphs.proofs.shape import most_steps
+from sluicegate.graphs.runtime.steps.streaming import Streams
 from sluicegate.nodes.attempts import attempt
 from sluicegate.nodes.declared import declared
 from sluicegate.nodes.kind import Node, NodeKind
@@ -43,6 +44,10 @@ class BranchCondition(Protocol):
 
     def values(self, state: State) -> dict[str, Any]:
         """Every field it reads, with the value it has."""
+        ...
+
+    def known(self, facts: Mapping[str, object]) -> bool | None:
+        """Its value as far as these fields decide it."""
         ...
 
 
@@ -84,10 +89,11 @@ def build(
         context_schema=None if services else Services,  # pyright: ignore[reportArgumentType]
         input_schema=intake.input if intake else State,
     )
+    streams = Streams(flow, conditions, settings)
     for node in flow.nodes.values():
         kind = kinds()[node.kind]
         made = declared(node.name, kind, kind.make(node.name, settings[node.name]))
-        graph.add_node(node.name, _step(flow, node, made, conditions, kind, services))
+        graph.add_node(node.name, _step(flow, node, made, conditions, kind, streams, services))
         targets = {edge.to: edge.to for edge in node.ways}
         if not targets:
             graph.add_edge(node.name, END)
@@ -121,6 +127,7 @@ def _step(
     run_node: Node,
     conditions: Mapping[str, BranchCondition],
     kind: NodeKind,
+    streams: Streams,
     default: Services | None,
 ) -> StepFunction:
     name, observation, tells = node.name, kind.observation, kind.tells
@@ -136,7 +143,8 @@ def _step(
         number = len(state.get("trail", ())) + 1
         with services.tracer.node(name, node.kind, observation, visit=visit, step=number) as span:
             try:
-                made = await attempt(name, kind, run_node, entered, services, node.limits)
+                async with streams.of(name, entered, services) as own:
+                    made = await attempt(name, kind, run_node, entered, own, node.limits)
                 failure = made.failure if node.on_error else None
                 if made.error and not failure:
                     raise made.error  # noqa: TRY301

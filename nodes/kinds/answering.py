@@ -30,7 +30,7 @@ from sluicegate.services import (
 )
 from sluicegate.state import State
 
-__all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize"]
+__all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize", "in_one_draft"]
 
 
 Style = Literal["write", "quote", "auto"]
@@ -63,6 +63,13 @@ class LlmSynthesize(SlmAnswer):
 class Summarize(SlmAnswer):
     of: Literal["request", "documents"] = "request"
     """What is summarised. From a request, ``quote`` takes the text to be summarised, not the instruction."""
+
+
+def in_one_draft(settings: object) -> bool:
+    """Whether a node of these settings may write its text in one piece, in its model's own words."""
+    if isinstance(settings, LlmSynthesize) and settings.sections:
+        return False  # several drafts, under headings
+    return isinstance(settings, SlmAnswer) and settings.style != "quote"
 
 
 def _numbered(texts: list[str], state: State) -> str:

@@ -16,7 +16,7 @@ from sluicegate.policies.guards.set import GRAVITY
 from sluicegate.services import Services
 from sluicegate.state import Answer, CheckResult, Checks, GuardAction, State
 
-__all__ = ["OUTPUT_CHECK", "OutputCheck"]
+__all__ = ["OUTPUT_CHECK", "OutputCheck", "checked_with"]
 
 
 class OutputCheck(Settings):
@@ -34,14 +34,7 @@ def _make(name: str, settings: OutputCheck) -> Node:
         sections = parted(answer)
         apart = [guard for guard in settings.guards if sections and guard in BY_SECTION]
         whole = [guard for guard in settings.guards if guard not in apart]
-        about: dict[str, Any] = {
-            "stage": "output",
-            "question": state["request"]["text"],
-            "sources": _written_from(state, services),
-            "citations": len(answer["citations"]),
-            "run": state["run"]["id"],
-            "person": state["principal"]["id"],
-        }
+        about = checked_with(state, services, len(answer["citations"]))
         results: list[CheckResult] = []
         failed: list[str] = []
         if apart:
@@ -61,6 +54,18 @@ def _make(name: str, settings: OutputCheck) -> Node:
         return {"checks": {**checks, "sections": failed} if apart else checks, **update}
 
     return output_check
+
+
+def checked_with(state: State, services: Services, citations: int) -> dict[str, Any]:
+    """What the guards of a draft are told beside its text."""
+    return {
+        "stage": "output",
+        "question": state["request"]["text"],
+        "sources": _written_from(state, services),
+        "citations": citations,
+        "run": state["run"]["id"],
+        "person": state["principal"]["id"],
+    }
 
 
 def _written_from(state: State, services: Services) -> list[str]:

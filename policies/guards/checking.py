@@ -9,7 +9,7 @@ import functools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sluicegate.plugins import with_installed
 from sluicegate.policies.guards.settings import GuardSettings
@@ -117,8 +117,14 @@ class GuardKind:
     make: Callable[[GuardSettings, Helpers], Check]
     quick: bool = False
     """The check takes milliseconds at most and time linear in the text, so it needs no thread of its own."""
+    by_sentence: bool | Callable[[Any], bool] = False
+    """It can judge a draft that is still being written: what makes it fail is found once the sentence is complete that
+    it stands in, and no sentence before that one is to blame. May follow from its settings."""
     says: str = "It did not pass a check."
     """The message for a requester whose request it stops, in whole sentences; a verdict's reason is for operators."""
+
+    def judges_by_sentence(self, settings: GuardSettings) -> bool:
+        return self.by_sentence(settings) if callable(self.by_sentence) else self.by_sentence
 
 
 @functools.cache

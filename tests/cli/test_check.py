@@ -18,6 +18,9 @@ FOLDER = ROOT / "tests" / "graphs" / "config"
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
 
 
+CONFIGS = Path("configs").resolve()
+
+
 def _run(command: str, *arguments: str) -> "Result":
     from typer.testing import CliRunner
 
@@ -32,6 +35,16 @@ def _json(*arguments: str) -> Any:
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(FOLDER)
+
+
+def test_it_says_what_streams_and_what_is_in_the_way_of_the_rest() -> None:
+    config = str(CONFIGS / "patterns" / "1-slm-router-tools" / "workflow.yaml")
+    assert _run("check", config, "--streaming").stdout.endswith("\n  shorten streams, sentence by sentence\n")
+    whole = "\n  draft does not stream: slm-review at check needs the whole text\n"
+    said = _run("check", str(CONFIGS / "patterns" / "5-two-pass-check"), "--streaming").stdout
+    assert said.endswith(whole)
+    (said,) = json.loads(_run("check", config, "--json").stdout)["workflows"]
+    assert said["streaming"] == {"shorten": {"summarise": "by sentence"}}
 
 
 def test_a_good_workflow_is_one_line() -> None:

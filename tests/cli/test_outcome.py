@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from sluicegate.cli._support.outcome import print_outcome, print_summary, summary
+from sluicegate.cli._support.outcome import StreamedAnswer, print_outcome, print_summary, summary
 
 
 def outcome(path: str, *, usd: float = 0.0, all_llm_usd: float | None = 0.002, llm_calls: int = 0) -> dict[str, Any]:
@@ -92,3 +92,26 @@ def test_where_there_is_no_large_model_nothing_is_said_to_be_saved() -> None:
     assert "  path      cache  answer\n  cached as How is it, then?\n" in page.getvalue()
     # a run that failed says nothing of a large model; the others still do
     assert summary([outcome("failed", all_llm_usd=None), outcome("rag-slm")])["all_llm_usd"] == 0.002
+
+
+SAID: dict[str, Any] = {
+    **outcome("slm"),
+    "run": "r", "request": "Why?", "intent": "", "answer": "One. Two. Three.", "waiting": None, "way": ["shorten"],
+    "citations": [], "prompt_tokens": 1, "completion_tokens": 2, "usd": 0.0, "estimated_usd": 0.0, "ms": 1.0,
+    "fallback": "", "stopped_by": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [({}, "One. Two. Three.\n"), ({"answer": "Refused."}, "One. […]\n"), ({"withheld": "no"}, "One. […]\n")],
+)
+def test_a_streamed_answer_is_printed_once(
+    change: dict[str, Any], shown: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early, said, page = StreamedAnswer(), {**SAID, **change}, io.StringIO()
+    early("One.")
+    print_outcome(said, screen=Console(file=page, width=120), early=early)
+    assert capsys.readouterr().out.count(shown) == 1
+    assert ("Three." in page.getvalue()) is False
+    assert ("answer" in page.getvalue().split()) is ("answer" in change)

@@ -28,6 +28,7 @@ from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.recovery import Recovery
 from tests.support import stand
+from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
 from tests.support.waiting import soon
 
 ANN, BEN = principal("ann", ["employee"]), principal("ben", ["employee"])
@@ -50,6 +51,26 @@ async def test_a_question_is_answered(desk: Service) -> None:
     outcome = await desk.ask("How do I reset it?", ANN)
     assert (outcome.status, outcome.text) == ("answered", "Version 1 [1].")
     assert outcome.state["request"]["channel"] == "api"
+
+
+async def test_an_answer_comes_in_pieces_as_they_pass_their_checks_and_then_whole() -> None:
+    async with stand.service(PATTERN, open_version=summarising) as service:
+        told = [one async for one in service.stream(ASKED, ANN)]
+    *pieces, outcome = told
+    assert "".join(pieces) == SENT  # type: ignore[arg-type]
+    assert len(pieces) > 1
+    assert outcome.text == SUMMARY  # type: ignore[union-attr]
+
+
+async def test_who_stops_listening_stops_nothing(desk: Service) -> None:
+    with pytest.raises(RunError, match="SG601"):
+        [one async for one in desk.stream("", ANN)]
+    stream = desk.stream("hold", ANN, request_id="left")
+    waiting = asyncio.ensure_future(anext(stream))
+    await soon(lambda: desk.inside == 1)
+    waiting.cancel()
+    stand.let_go()
+    assert (await desk.ask("hold", ANN, request_id="left")).status == "answered"
 
 
 def test_the_same_without_an_event_loop() -> None:

@@ -1,5 +1,7 @@
 """Stand-ins for the services: each does the least that its protocol promises, and remembers what it was asked."""
 
+import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -57,6 +59,10 @@ class FakeModels:
         if self.fails:
             raise self.fails
         parsed = self.parsed if request.schema else None
+        if request.on_token:
+            for piece in re.findall(r"\s*\S{1,4}", self.answers[role]):
+                request.on_token(piece)
+                await asyncio.sleep(0)
         return Completion(
             self.answers[role], f"fake:{role}", f"fake:{role}", 10, 5, "stop", 1.0, self.usd, parsed=parsed
         )

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,17 @@ class When:
         return self._test(state)
 
     def values(self, state: State) -> dict[str, Any]:
-        return {name: read(state) for name, read in self._fields.items()}
+        values: dict[str, Any] = {}
+        for name, read in self._fields.items():
+            try:
+                values[name] = read(state)
+            except KeyError:  # not written yet
+                values[name] = None
+        return values
+
+    def known(self, facts: Mapping[str, object]) -> bool | None:
+        del facts
+        return None
 
 
 CONDITIONS = {

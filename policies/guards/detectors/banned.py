@@ -61,5 +61,6 @@ KIND = GuardKind(
     stages=frozenset({"request", "retrieved", "output"}),
     settings=BannedSettings,
     make=_make,
+    by_sentence=lambda settings: not settings.patterns,  # a pattern may reach from one sentence into another
     says="It contains words that are not allowed here.",
 )

@@ -52,4 +52,5 @@ KIND = GuardKind(
     settings=CitationSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
 )

@@ -154,4 +154,5 @@ KIND = GuardKind(
     settings=GroundedSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
 )

@@ -43,5 +43,6 @@ KIND = GuardKind(
     settings=LengthSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
     says="It is longer, shorter or more repetitive than what can be answered here.",
 )

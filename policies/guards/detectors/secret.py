@@ -331,5 +331,6 @@ KIND = GuardKind(
     settings=SecretSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
     says="It seems to contain a password or a key. Please ask again without it, and change it if it is in use.",
 )

@@ -127,4 +127,5 @@ KIND = GuardKind(
     settings=ToneSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
 )

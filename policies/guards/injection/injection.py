@@ -58,5 +58,6 @@ KIND = GuardKind(
     settings=InjectionSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
     says="It reads like an attempt to change the assistant's instructions. Please put your question in plain words.",
 )

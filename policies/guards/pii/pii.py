@@ -96,5 +96,6 @@ KIND = GuardKind(
     settings=PiiSettings,
     make=_make,
     quick=True,
+    by_sentence=True,
     says="It seems to contain personal data. Please ask again without it.",
 )

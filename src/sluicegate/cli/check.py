@@ -16,6 +16,10 @@ app = typer.Typer()
 def check(
     configs: Annotated[list[Path], typer.Argument(help="Workflow files, or folders to search for workflow.yaml.")],
     format: Annotated[Literal["text", "json", "sarif"], typer.Option(help="Output format.")] = "text",
+    streaming: Annotated[
+        bool,
+        typer.Option("--streaming", help="Say of each writing node whether its answer streams, and why not."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
     """Exits with 0 when every workflow may start, 1 when one may not, 2 when a file cannot be read."""
@@ -29,5 +33,5 @@ def check(
     else:
         screen = console()
         for report in reports:
-            screen.print(checking.as_text(report), soft_wrap=True)
+            screen.print(checking.as_text(report, streaming=streaming), soft_wrap=True)
     raise typer.Exit(checking.exit_status(reports))

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.cli._support.batch import OverBudget, before_it_starts, left_of_the_day, texts_of
 from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.outcome import StreamedAnswer, print_outcome, print_summary, summary
 from sluicegate.cli._support.outcome import as_json as outcome_json
-from sluicegate.cli._support.outcome import print_outcome, print_summary, summary
 from sluicegate.errors import ConfigError, Place, Problem, RunError, SluicegateError
 from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded
 
@@ -65,12 +65,19 @@ def run(
     resume: Annotated[
         str, typer.Option("--run", help="Run id, to name a new run or to resume an interrupted one.")
     ] = "",
+    stream: Annotated[
+        bool,
+        typer.Option(
+            "--stream", help="Print the answer as it is written, where it may be sent before the whole is checked."
+        ),
+    ] = False,
     over_budget: OverBudget = False,
     as_json: AsJson = False,
 ) -> None:
     """Send one request, or every request of a file, through a workflow."""
     from sluicegate.graphs.runtime.factory import open_workflow
     from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.graphs.runtime.steps.streaming import sending
 
     if clearance not in CLEARANCES:
         raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
@@ -78,14 +85,21 @@ def run(
     found = requests_in(request, asker)
     if resume and len(found) > 1:
         raise typer.BadParameter("names one run, but the file holds many requests", param_hint="--run")
+    if stream and (as_json or len(found) > 1):
+        raise typer.BadParameter("is for one request, without --json", param_hint="--stream")
     opened = open_workflow(config)
     many = len(found) > 1
     if many:
         left = left_of_the_day(opened.workflow)
         before_it_starts(opened, texts_of(found), left=left, of="the day's budget", over=over_budget)
-    outcomes = asyncio.run(
-        run_all(opened, found, channel=channel, session=session, run=resume, show=not as_json, bar=many and as_json)
-    )
+    early = StreamedAnswer() if stream else None
+    with sending(early):
+        outcomes = asyncio.run(
+            run_all(
+                opened, found, channel=channel, session=session, run=resume,
+                show=not as_json, bar=many and as_json, early=early,
+            )
+        )  # fmt: skip
     if as_json:
         emit({"outcomes": outcomes, "summary": summary(outcomes)} if many else outcomes[0])
     elif many:
@@ -103,6 +117,7 @@ async def run_all(
     run: str = "",
     show: bool = True,
     bar: bool = False,
+    early: StreamedAnswer | None = None,
 ) -> list[dict[str, Any]]:
     """Run the requests in order. Of several, one that fails is reported and the others continue."""
     from sluicegate.graphs.runtime.intake import new_run_id
@@ -135,7 +150,7 @@ async def run_all(
             )
             outcomes.append(said)
             if show:
-                print_outcome(said, screen=screen)
+                print_outcome(said, screen=screen, early=early)
             line.advance(task)
     opened.tracer.hand_over()
     return outcomes

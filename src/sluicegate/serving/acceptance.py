@@ -18,6 +18,7 @@ from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import DecisionDetails
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
+from sluicegate.graphs.runtime.steps.streaming import OnText, sending
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController
 from sluicegate.serving.progress import OnStep, telling
@@ -48,6 +49,8 @@ class RequestOptions(TypedDict, total=False):
     """In a workflow with conversations, the one of the requester's that this is the next turn of."""
     on_step: OnStep | None
     """Called after each step, on another thread."""
+    on_text: OnText | None
+    """Called with each piece of the answer that has passed its checks before the answer is whole, on another thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,7 @@ class _Request:
     channel: str = CHANNEL
     session: str = ""
     on_step: OnStep | None = None
+    on_text: OnText | None = None
 
     def check_same(self, state: State) -> None:
         """Raises `RunError` SG621 when the run of this state is another request's."""
@@ -109,7 +113,7 @@ class Acceptance:
                 await asyncio.to_thread(self.recovery.accept, run, self.versions.name, known["run"]["digest"])
             written.set_result(None)
             async with turns, self.versions.using(state["run"]["digest"]) as opened:
-                with telling(asked.on_step):
+                with telling(asked.on_step), sending(asked.on_text):
                     outcome = await self._resumed(opened.runner, run)
         if known:
             outcome = self.reader.timed(outcome)

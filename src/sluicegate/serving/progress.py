@@ -1,4 +1,4 @@
-"""The progress of a run: each step as it is finished. Never a draft, which no check has seen yet."""
+"""The progress of a run: each step as it is finished."""
 
 from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, contextmanager

@@ -14,7 +14,7 @@ cancelled or goes away cancels nothing. Several services may share a home, in on
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -189,6 +189,31 @@ class Service:
         """As `ask`, but wait only until the request is written down: from then on the run is found by its id, here and
         by every other service of the home or server, and whoever lives ends it."""
         return await asyncio.shield(asyncio.ensure_future(elsewhere(self._accept(text, asker, options))))
+
+    async def stream(
+        self, text: str | bytes, asker: Principal, **options: Unpack[RequestOptions]
+    ) -> AsyncGenerator[str | Outcome]:
+        """As `ask`: the pieces of the answer as each has passed its checks, then the outcome.
+
+        Where nothing may be sent before the whole is checked (`sluicegate check --streaming` says why), there is only
+        the outcome. Its text is the answer: as a rule the pieces are its beginning, but not where the draft failed
+        after them, or a model broke off and another one answered. Raises as `ask` does.
+        """
+        pieces, loop = asyncio.Queue[str](), asyncio.get_running_loop()
+
+        def on_text(piece: str) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        accepted = await self.accept(text, asker, **{**options, "on_text": on_text})
+        outcome = asyncio.ensure_future(accepted.outcome())
+        # it comes after all pieces, by the same way
+        outcome.add_done_callback(lambda _: pieces.put_nowait(""))
+        try:
+            while piece := await pieces.get():
+                yield piece
+            yield await outcome
+        finally:
+            outcome.cancel()
 
     def ask_now(self, text: str | bytes, asker: Principal, **options: Unpack[RequestOptions]) -> Outcome:
         """The same for callers without an event loop."""

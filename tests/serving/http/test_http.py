@@ -29,6 +29,7 @@ from tests.support import stand
 from tests.support.fakes import FakeModels
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.stand import served
+from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
 from tests.support.waiting import until
 
 ANN = principal("ann", ["employee"])
@@ -181,6 +182,21 @@ def test_progress_comes_as_events_and_ends_with_the_result(client: httpx.Client)
         response.read()
     # nothing was begun
     problem(response, 422, "SG601")
+
+
+def test_what_has_passed_its_checks_comes_as_text_before_the_result() -> None:
+    with (
+        served(stand.service(PATTERN, open_version=summarising)) as client,
+        client.stream("POST", "/v1/runs", json={"text": ASKED, "stream": True}) as response,
+    ):
+        blocks = response.read().decode().strip().split("\n\n")
+    events = [tuple(block.split("\n")) for block in blocks]
+    said = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in events]
+    names = [name for name, _ in said]
+    assert "".join(one["text"] for name, one in said if name == "text") == SENT
+    assert said[-1][1]["answer"] == SUMMARY
+    following = [one["node"] for name, one in said[names.index("text") :] if name == "step"]
+    assert following == ["shorten", "check", "respond"], "sent while it was being written"
 
 
 def test_a_caller_that_hangs_up_leaves_a_run_that_goes_on(client: httpx.Client) -> None:

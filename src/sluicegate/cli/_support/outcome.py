@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from sluicegate.graphs.runtime.run import Outcome
 
-__all__ = ["as_json", "print_outcome", "print_summary", "proposed", "summary", "until"]
+__all__ = ["StreamedAnswer", "as_json", "print_outcome", "print_summary", "proposed", "summary", "until"]
 
 _COLOURS = {
     "cache": "cyan",
@@ -69,12 +69,38 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
     return found
 
 
-def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> None:
-    """One outcome for a person."""
+class StreamedAnswer:
+    """An answer that is printed as it comes, before its outcome."""
+
+    def __init__(self) -> None:
+        self._text = ""
+
+    def __call__(self, piece: str) -> None:
+        self._text += piece
+        _print_raw(piece)
+
+    def complete(self, said: dict[str, Any]) -> bool:
+        """Print the rest of it; whether the outcome has that answer, which then need not be printed again."""
+        rest = said["answer"].removeprefix(self._text) if not said["waiting"] and not said.get("withheld") else ""
+        same = bool(self._text) and self._text + rest == said["answer"]
+        if self._text:
+            _print_raw(rest + "\n\n" if same else " […]\n\n")
+        return same
+
+
+def _print_raw(text: str) -> None:
+    console().print(text, end="", markup=False, highlight=False, soft_wrap=True)
+
+
+def print_outcome(
+    said: dict[str, Any], *, screen: "Console | None" = None, early: StreamedAnswer | None = None
+) -> None:
+    """One outcome for a person; without its answer where `early` has printed that."""
     from rich.markup import escape
     from rich.padding import Padding
 
     screen = screen or console()
+    printed = early is not None and early.complete(said)
     screen.print(f"[bold]{escape(_one_line(said['request']))}[/bold]")
     colour = _COLOURS.get(said["path"], "white")
     if said["intent"]:
@@ -97,7 +123,7 @@ def print_outcome(said: dict[str, Any], *, screen: "Console | None" = None) -> N
             screen.print("  proposal")
             screen.print(Padding(escape(proposed(waiting["proposal"])), (0, 2, 0, 12)))
         screen.print(f"  decide    sluicegate approvals show {said['run']}", soft_wrap=True)
-    else:
+    elif not printed:
         screen.print("  withheld" if said.get("withheld") else "  answer")
         screen.print(Padding(escape(said.get("withheld") or said["answer"]), (0, 2, 0, 12)))
     if said["citations"]:

@@ -67,7 +67,7 @@ async def ask(request: Request) -> Response:
     asker = _acting_for(request, caller, asked.principal)
     service = _service(request)
     run = request.state.run = service.run_id(asker, asked.request_id) if asked.request_id else new_run_id()
-    steps = _Steps() if asked.stream else None
+    progress = _Progress() if asked.stream else None
     # from here on it is on disk, and found by its id
     accepted = await service.accept(
         asked.text,
@@ -75,10 +75,11 @@ async def ask(request: Request) -> Response:
         run=run,
         request_id=asked.request_id,
         session=asked.session,
-        on_step=steps.put_from_elsewhere if steps else None,
+        on_step=progress.put_from_elsewhere if progress else None,
+        on_text=progress.put_from_elsewhere if progress else None,
     )
-    if steps:
-        return StreamingResponse(_events(service, accepted, steps), media_type="text/event-stream")
+    if progress:
+        return StreamingResponse(_events(service, accepted, progress), media_type="text/event-stream")
     try:
         async with asyncio.timeout(service.limits.timeout_s):
             outcome = await accepted.outcome()
@@ -87,35 +88,38 @@ async def ask(request: Request) -> Response:
     return _told(outcome)
 
 
-class _Steps(asyncio.Queue[FinishedStep]):
-    """Steps as they are told from another thread."""
+class _Progress(asyncio.Queue[FinishedStep | str]):
+    """Steps, and pieces of the answer, as they are told from another thread."""
 
     def __init__(self) -> None:
         super().__init__()
         self._loop_of_caller = asyncio.get_running_loop()
 
-    def put_from_elsewhere(self, step: FinishedStep) -> None:
-        self._loop_of_caller.call_soon_threadsafe(self.put_nowait, step)
+    def put_from_elsewhere(self, one: FinishedStep | str) -> None:
+        self._loop_of_caller.call_soon_threadsafe(self.put_nowait, one)
 
 
-async def _events(service: Service, accepted: Accepted, steps: _Steps) -> AsyncGenerator[str]:
+async def _events(service: Service, accepted: Accepted, progress: _Progress) -> AsyncGenerator[str]:
     """The progress of a run as server-sent events. The run continues when the stream is closed."""
     work, run = asyncio.ensure_future(accepted.outcome()), accepted.run
     yield _event("run", _begun(service, run))
-    following: asyncio.Task[FinishedStep] | None = None
+    following: asyncio.Task[FinishedStep | str] | None = None
     try:
-        while not work.done() or not steps.empty():
-            following = following or asyncio.create_task(steps.get())
+        while not work.done() or not progress.empty():
+            following = following or asyncio.create_task(progress.get())
             await asyncio.wait({work, following}, timeout=_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
             if following.done():
-                yield _event("step", messages.StepDone.of(following.result()))
-                following = None
+                done, following = following.result(), None
+                if isinstance(done, str):
+                    yield _event("text", messages.Text(text=done))
+                else:
+                    yield _event("step", messages.StepDone.of(done))
             elif not work.done():
                 yield ": alive\n\n"
             else:
-                # a step may still be on its way from the other thread
+                # something may still be on its way from the other thread
                 await asyncio.sleep(0)
-                if steps.empty() and not following.done():
+                if progress.empty() and not following.done():
                     break
         outcome = await work
     except SluicegateError as error:

@@ -28,6 +28,7 @@ __all__ = [
     "Problem",
     "Run",
     "StepDone",
+    "Text",
     "Trail",
     "Turn",
     "Turns",
@@ -297,6 +298,11 @@ class Problem(_Out):
     hint: str
     run: str
     """The run it is about; empty when none."""
+
+
+class Text(_Out):
+    text: str
+    """The next piece of the answer; it has passed its checks."""
 
 
 class StepDone(_Out):
