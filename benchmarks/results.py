@@ -28,7 +28,7 @@ ORDER = (
     "governed", "compiled", "run", "streaming", "loading", "tracing", "audit", "ledger", "edges",
     "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "languages", "labels", "answers", "cache",
-    "guards", "pii_engines", "grounded", "injection", "retrieval", "evals",
+    "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "evals",
     "size",
 )  # fmt: skip
 """The sections of the page; one without a result is left out."""

@@ -297,6 +297,7 @@ def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved:
         "config": config.model_dump(mode="json", by_alias=True, exclude={"extends", "examples", "purpose", "tracing"}),
         "settings": {name: one.model_dump(mode="json", by_alias=True) for name, one in settings.items()},
         "injection": resolved.artifacts[model].hash if (model := config.guards.injection.model) else None,
+        "review": resolved.artifacts[head].hash if (head := config.guards.slm_review.artifact) else None,
         "router": {key: resolved.artifacts[name].hash for key, name in config.router.artifacts.items()},
         **resolved.packed(),
     }

@@ -110,6 +110,9 @@ def _check_models(config: WorkflowConfig, names: _Names) -> None:
     router = config.router
     if router.strategy != "slm" and router.embeddings:
         names.check("SG112", "model", router.embedder, ("router", "embedder"))
+    review = config.guards.slm_review
+    if review.engine == "head":
+        names.check("SG112", "model", review.embedder, ("guards", "slm-review", "embedder"))
     if router.strategy != "head":
         names.check("SG112", "model", router.slm, ("router", "slm"))
 

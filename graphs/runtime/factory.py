@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from sluicegate.observe.auditor import Auditor
     from sluicegate.observe.tracing.spans import Trace
     from sluicegate.observe.tracing.tracer import RecordingTracer
+    from sluicegate.policies.guards.checking import Admitted, Review
     from sluicegate.routing.intent.router import EmbedNow
 
 __all__ = ["Opened", "open_workflow"]
@@ -145,6 +146,7 @@ def _assembled(
     # a run without effects writes neither to the audit log nor to the store of personal data
     auditor = None if dry or shadow else part(_auditor(workflow, policy.digest))
     vault = SparingVault(auditor.vault) if auditor else MemoryVault()
+    review, admitted = _review(workflow, asked)
     services = Services(
         workflow=WorkflowFacts(
             name=workflow.name,
@@ -163,8 +165,8 @@ def _assembled(
         retriever=part(LanceRetriever(knowledge, config.indexes, asked, readable=reading.readable)),
         guards=GuardSet(
             config.guards,
-            review=reviewer(asked),
-            admitted=lambda: asked.admitted("slm", "review"),
+            review=review,
+            admitted=admitted,
             pipeline=pipeline,
             find=workflow.resolved.artifact,
             vault=vault,
@@ -251,23 +253,43 @@ def _router(workflow: Workflow, models: Models) -> Router:
 
     config = workflow.config
 
-    def embed_like(fingerprint: str) -> "EmbedNow":
-        async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
-            return (await models.embed(EmbeddingRequest(config.router.embedder, texts, like=fingerprint))).vectors
-
-        return embed
-
     outside = (label for label, intent in config.intents.items() if intent.task == "out-of-scope")
     return open_router(
         config.router,
         intents={label: intent.describe for label, intent in config.intents.items()},
         out_of_scope=config.router.out_of_scope or next(outside, None),
         models=models,
-        embed_like=embed_like,
+        embed_like=_embed_like(models, config.router.embedder),
         find=workflow.resolved.artifact,
         where=workflow.name,
         fit=f"sluicegate router fit {workflow.path}",
     )
+
+
+def _review(workflow: Workflow, models: Models) -> "tuple[Review, Admitted]":
+    """How `slm-review` judges, and whether it may. Raises `ModelError` SG310 to SG312."""
+    settings = workflow.config.guards.slm_review
+    if settings.engine == "generate":
+        return reviewer(models), lambda: models.admitted("slm", "review")
+    from sluicegate.routing.review.reviewer import HeadReviewer
+
+    async def fitted() -> bool:
+        return True
+
+    folder = workflow.resolved.artifact(settings.artifact or "")
+    return HeadReviewer(folder, _embed_like(models, settings.embedder)), fitted
+
+
+def _embed_like(models: Models, role: str) -> "Callable[[str], EmbedNow]":
+    """Gives an embedding call of a role that refuses (SG312) every embedder but the one with a fingerprint."""
+
+    def embed_like(fingerprint: str) -> "EmbedNow":
+        async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
+            return (await models.embed(EmbeddingRequest(role, texts, like=fingerprint))).vectors
+
+        return embed
+
+    return embed_like
 
 
 def _confidence(workflow: Workflow) -> Confidence:

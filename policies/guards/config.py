@@ -207,7 +207,15 @@ class SchemaSettings(GuardSettings):
 
 
 class SlmReviewSettings(GuardSettings):
-    """A review by the small model: is this a proper answer to the question?"""
+    """A second pass over the draft: is this a proper answer?"""
+
+    engine: Literal["generate", "head"] = "generate"
+    """``generate``: the small model is asked, once it has passed its probe. ``head``: one that `sluicegate guard fit
+    slm-review` fitted to labelled drafts decides."""
+    artifact: str | None = None
+    """Folder of the fitted head, relative to the workflow's folder."""
+    embedder: str = "embedder"
+    """Role of the model that embeds drafts for the head."""
 
     action: FailureAction = "escalate"
     """What to ask for when the reviewer rejects the text."""
@@ -215,6 +223,12 @@ class SlmReviewSettings(GuardSettings):
     """Time budget of the review."""
     when_not_admitted: Literal["pass", "redact", "regenerate", "escalate", "human", "refuse"] = "pass"
     """What to ask for while the reviewing model has not passed its probe."""
+
+    @model_validator(mode="after")
+    def _head_needs_an_artifact(self) -> Self:
+        if self.engine == "head" and self.artifact is None:
+            raise ValueError("engine 'head' needs an artifact; fit one with `sluicegate guard fit slm-review`")
+        return self
 
 
 class GuardConfig(BaseModel):
@@ -241,7 +255,7 @@ class GuardConfig(BaseModel):
     schema_: SchemaSettings = Field(default=SchemaSettings(), alias="schema")
     """JSON of a given form."""
     slm_review: SlmReviewSettings = Field(default=SlmReviewSettings(), alias="slm-review")
-    """Review by the small model."""
+    """Review by the small model, or by a fitted head."""
 
     @model_validator(mode="after")
     def _plug_ins_are_known(self) -> Self:

@@ -41,8 +41,13 @@ SHORT = {"4-rag-llm": "intents: {outage_report: {max_tokens: 24}, plan: {max_tok
 @pytest.fixture(scope="module")
 def models() -> ModelSet:
     """One set of embedded models for all patterns: what a machine without a server and without keys has."""
-    config = load(PATTERNS / "4-rag-llm" / "workflow.yaml").config
-    return ModelSet(config.models)
+    return ModelSet(
+        {
+            role: config
+            for name in ("5-two-pass-check", "4-rag-llm")
+            for role, config in load(PATTERNS / name / "workflow.yaml").config.models.items()
+        }
+    )
 
 
 def test_there_are_seven() -> None:
@@ -117,6 +122,36 @@ def opened(folder: Path, models: ModelSet, tmp_path: Path) -> Opened:
 def cases() -> Iterator[Any]:
     for folder in FOLDERS:
         yield pytest.param(folder, read_cases(folder / "examples" / "requests.jsonl"), id=folder.name)
+
+
+async def test_the_second_pass_judges_drafts_of_desks_that_its_reviewer_never_saw(
+    models: ModelSet, tmp_path: Path
+) -> None:
+    """Of pairs that differ in one sentence; the whole is measured in `benchmarks/guards.py review`."""
+    folder = next(one for one in FOLDERS if one.name.startswith("5-"))
+    rows = [json.loads(line) for line in (folder / "drafts" / "eval.jsonl").read_text(encoding="utf-8").splitlines()]
+    guards = opened(folder, models, tmp_path).runner.services.guards
+
+    async def passed(row: dict[str, Any]) -> bool:
+        report = await guards.check(["slm-review"], row["answer"], stage="output", question=row["question"])
+        (result,) = report.results
+        assert result["reason"] in ("", "the reviewer rejects this answer")
+        return result["passed"]
+
+    leaks = [row for row in rows if row["label"] == "leak"][:12]
+    proper = [next(row for row in rows if row["pair"] == leak["pair"] and row["label"] == "proper") for leak in leaks]
+    assert sum([await passed(row) for row in leaks]) <= 3
+    assert sum([await passed(row) for row in proper]) >= 9
+
+
+def test_no_desk_has_drafts_in_two_parts() -> None:
+    folder = next(one for one in FOLDERS if one.name.startswith("5-"))
+    sources: list[set[str]] = [
+        {json.loads(line)["source"] for line in file.read_text(encoding="utf-8").splitlines()}
+        for file in sorted((folder / "drafts").glob("*.jsonl"))
+    ]
+    assert len(sources) == 3
+    assert sum(map(len, sources)) == len(set[str]().union(*sources))
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: F
     artifacts: dict[str, ResolvedArtifact] = {}
     named: dict[tuple[str, ...], str | None] = {("router", key): name for key, name in config.router.artifacts.items()}
     named["guards", "injection", "model"] = config.guards.injection.model
+    named["guards", "slm-review", "artifact"] = config.guards.slm_review.artifact
     for key, name in named.items():
         if name is None:
             continue
@@ -62,11 +63,16 @@ def check_fitted(config: WorkflowConfig, artifacts: Mapping[str, ResolvedArtifac
         kind, option = _FITTED[key]
         hint = f"Fit it: sluicegate router fit {faults.source.path}{option}"
         faults.add("SG310", f"no {kind} artifact {name!r} yet", ("router", key), hint=hint, severity="warning")
-    model, key = config.guards.injection.model, ("guards", "injection", "model")
+    guards = config.guards
     unreadable = {problem.place for problem in faults.problems if problem.severity == "error"}
-    if model is not None and artifacts[model].hash is None and faults.source.place(key) not in unreadable:
-        hint = f"Fit it: sluicegate guard fit injection --data FILE --out {artifacts[model].folder}"
-        faults.add("SG310", f"no injection model {model!r} yet", key, hint=hint)
+    for guard, field, name in (
+        ("injection", "model", guards.injection.model),
+        ("slm-review", "artifact", guards.slm_review.artifact),
+    ):
+        key = ("guards", guard, field)
+        if name is not None and artifacts[name].hash is None and faults.source.place(key) not in unreadable:
+            hint = f"Fit it: sluicegate guard fit {guard} --data FILE --out {artifacts[name].folder}"
+            faults.add("SG310", f"no {guard} {field} {name!r} yet", key, hint=hint)
 
 
 def check_thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition], faults: Faults) -> None:

@@ -1,4 +1,4 @@
-"""`slm-review`: a review by the small model, once it has passed its probe."""
+"""`slm-review`: a review by the small model, once it has passed its probe, or by a fitted head."""
 
 import logging
 
@@ -27,14 +27,14 @@ def _make(settings: GuardSettings, helpers: Helpers) -> Check:
             return Verdict(passed=False, reason=f"the reviewing model may not be called: {stopped}")
         if opinion is None:
             return Verdict(passed=False, reason="the reviewing model gave no verdict")
-        return PASS if opinion else Verdict(passed=False, reason="the reviewing model rejects this answer")
+        return PASS if opinion else Verdict(passed=False, reason="the reviewer rejects this answer")
 
     return check
 
 
 KIND = GuardKind(
     name="slm-review",
-    doc="A review by the small model, used only once that model has passed its probe.",
+    doc="A review by the small model once it has passed its probe, or by a head fitted to labelled drafts.",
     stages=frozenset({"output"}),
     settings=SlmReviewSettings,
     make=_make,

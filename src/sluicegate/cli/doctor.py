@@ -181,6 +181,7 @@ def _workflow_lines(config: str) -> Iterator[Line]:
     yield from _role_lines(workflow)
     yield from _index_lines(workflow, config)
     yield from _router_lines(workflow, config)
+    yield from _review_lines(workflow)
     yield from _answer_lines(workflow, config)
 
 
@@ -255,6 +256,23 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
         else:
             untested = f"{detail}: trusts labels of requests in any language, however unlike its calibration rows"
             yield Line(what, "warn", untested, f"Fit it again: `sluicegate router fit {config}`")
+
+
+def _review_lines(workflow: "Workflow") -> Iterator[Line]:
+    from sluicegate.errors import SluicegateError
+    from sluicegate.learning.artifact import read_card
+    from sluicegate.routing.review.reviewer import FIT, TASK
+
+    artifact = workflow.config.guards.slm_review.artifact
+    if artifact is None:
+        return
+    try:
+        card = read_card(workflow.find(artifact), task=TASK, fit=FIT)
+    except SluicegateError as error:
+        yield Line("reviewer", "missing", error.message, f"Run `{FIT} --data FILE --calibration FILE --out {artifact}`")
+        return
+    bound = f"passes at most {card['threshold']['bound']:.0%} of improper drafts"
+    yield Line("reviewer", "ok", f"{artifact}, hash {card['hash'][:12]}: {bound}")
 
 
 def _answer_lines(workflow: "Workflow", config: str) -> Iterator[Line]:

@@ -72,29 +72,45 @@ def eval_(
 
 @app.command()
 def fit(
-    name: Annotated[str, typer.Argument(help="Name of the guard: injection.")],
+    name: Annotated[str, typer.Argument(help="Name of the guard: injection or slm-review.")],
     data: Annotated[
-        list[Path], typer.Option(help="JSONL with `text` and `attack`, `source` where it is known; may be .gz.")
+        list[Path],
+        typer.Option(help="JSONL (or .gz) with `text` and `attack`; of slm-review `answer` and `label`."),
     ],
     out: Annotated[Path, typer.Option(help="Output folder of the fitted model.")],
     *,
-    error: Annotated[float, typer.Option(min=0.0001, max=0.5, help="Maximum share of harmless rows flagged.")] = 0.01,
+    calibration: Annotated[
+        list[Path] | None, typer.Option(help="Drafts of other sources, on which the threshold of slm-review is proved.")
+    ] = None,
+    error: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0001,
+            max=0.5,
+            help="Maximum share of harmless rows flagged (injection, 0.01), or improper drafts passed (0.3).",
+        ),
+    ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.9999, help="Confidence level of that bound.")] = 0.95,
     keep_threshold: Annotated[
         bool, typer.Option("--keep-threshold", help="Keep the shipped threshold, with no bound on these rows.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Continue the shipped injection model on labelled rows of your own.
+    """Continue the shipped injection model on labelled rows of your own, or fit the head of slm-review to drafts.
 
-    A fifth of the harmless rows is kept apart, and the threshold is proved on it. Prints the share of rows flagged by
-    kind and source, by models that had not seen the row's source.
+    Of injection, a fifth of the harmless rows is kept apart, and the threshold is proved on it. Prints the share of
+    rows flagged by kind and source, by models that had not seen the row's source. The drafts of slm-review have a
+    `label`, `proper` or what is wrong, or are the rows of `sluicegate approvals export`.
     """
     from sluicegate.extras import fitting
     from sluicegate.learning.artifact import check_place
 
+    if name == "slm-review":
+        _fit_review(data, calibration or [], out, 0.3 if error is None else error, confidence, as_json=as_json)
+        return
     if name != "injection":
-        raise PolicyError("SG203", f"the guard {name!r} is not fitted", hint="Only injection is")
+        raise PolicyError("SG203", f"the guard {name!r} is not fitted", hint="Only injection and slm-review are")
+    error = 0.01 if error is None else error
     fitting("scipy")  # missed now rather than after minutes
     from sluicegate.policies.guards.injection.fit import FalsePositiveBound, examples, figures, fit_model
     from sluicegate.policies.guards.injection.model import SHIPPED, read_model, write_model
@@ -126,6 +142,52 @@ def fit(
         else "The threshold is the shipped one; nothing is proved about these rows."
     )
     console().print(f"To use it: guards: {{injection: {{model: {out}}}}}", markup=False)
+
+
+def _fit_review(
+    data: list[Path], calibration: list[Path], out: Path, error: float, confidence: float, *, as_json: bool
+) -> None:
+    import hashlib
+    import tempfile
+
+    from sluicegate.cli.router.embedders import LAYERED, ROLE, embedding, only
+    from sluicegate.extras import fitting
+    from sluicegate.learning.artifact import check_place
+    from sluicegate.routing.data import read_rows
+    from sluicegate.routing.review.fit import DraftBound, drafts, fit_reviewer
+
+    fitting("sklearn")
+    if not calibration:
+        raise typer.BadParameter("is required: drafts of other sources than --data", param_hint="--calibration")
+    check_place(out)
+    train, apart = (drafts([row for path in paths for row in read_rows(path)]) for paths in (data, calibration))
+    files = {"train": data, "calibration": calibration}
+    digests = {
+        part: {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+        for part, paths in files.items()
+    }
+    embed, embedder = embedding(only(LAYERED), ROLE)
+    with tempfile.TemporaryDirectory() as work:
+        bound = DraftBound(error, confidence)
+        fit = fit_reviewer(train, apart, bound, embed=embed, embedder=embedder, data=digests, work=Path(work), out=out)
+        card = asyncio.run(fit)
+    threshold, metrics = card["threshold"], card["metrics"]
+    if as_json:
+        parts = ("hash", "rows", "threshold", "metrics", "baselines")
+        emit({"artifact": str(out), **{part: card[part] for part in parts}})
+        return
+    from rich.table import Table
+
+    table = Table("sees", "AUROC on the drafts kept apart", box=None)
+    for name, value in {"the head": metrics["auroc"], **card["baselines"]}.items():
+        table.add_row(name, f"{value:.3f}")
+    console().print(table)
+    console().print(
+        f"At most {error:.1%} of improper drafts like these pass, with {confidence:.0%} confidence "
+        f"({threshold['improper_passed']} of {threshold['requests']} kept apart); of the proper ones "
+        f"{metrics['proper_passed']:.1%} pass."
+    )
+    console().print(f"To use it: guards: {{slm-review: {{engine: head, artifact: {out}}}}}", markup=False)
 
 
 @app.command()

@@ -162,6 +162,23 @@ def test_a_missing_router_artifact_is_a_warning_and_its_card_is_in_the_digest(fo
     assert fitted.digest != unfitted.digest
 
 
+def test_a_reviewing_head_must_be_fitted_and_its_card_is_in_the_digest(folder: Path) -> None:
+    settings = "guards: {slm-review: {engine: head, artifact: guards/reviewer}}\nrouter: {"
+    _edit(folder / "workflow.yaml", "router: {", settings)
+    (problem,) = inspect(folder / "workflow.yaml")[1]
+    assert problem.code == "SG310"
+    assert "sluicegate guard fit slm-review" in (problem.hint or "")
+    (folder / "guards" / "reviewer").mkdir(parents=True)
+    digests: set[str] = set()
+    for card in ("{}", '{"format": 1}'):
+        (folder / "guards" / "reviewer" / "card.json").write_text(card)
+        digests.add(load(folder / "workflow.yaml").digest)
+    assert len(digests) == 2
+    _edit(folder / "workflow.yaml", ", artifact: guards/reviewer", "")
+    (unnamed,) = inspect(folder / "workflow.yaml")[1]
+    assert "needs an artifact" in unnamed.message
+
+
 def test_an_injection_model_must_be_fitted_and_its_card_is_in_the_digest(folder: Path) -> None:
     before = load(folder / "workflow.yaml").digest
     _edit(folder / "workflow.yaml", "router: {", "guards: {injection: {model: guards/own}}\nrouter: {")

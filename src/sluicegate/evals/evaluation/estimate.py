@@ -185,7 +185,8 @@ def _unbounded(opened: Opened) -> str:
     if config.cache.answers == "semantic":
         asked[config.cache.embedder] = "the cache's embedder"
     if any("slm-review" in getattr(settings, "guards", ()) for settings in opened.workflow.settings.values()):
-        asked["slm"] = "the model of `slm-review`"
+        review = config.guards.slm_review
+        asked["slm" if review.engine == "generate" else review.embedder] = "the model of `slm-review`"
     paid = [
         f"{what} costs money"
         for role, what in asked.items()

@@ -68,9 +68,9 @@ def write_artifact(folder: Path, head: Head, calibrator: Calibrator, card: Mappi
     return write_folder(folder, full, arrays, files)
 
 
-def read_artifact(folder: Path, *, fit: str = FIT) -> Artifact:
-    """Read and check an intent router. `fit` and what it raises are as in `read_card`."""
-    card = read_card(folder, task="intent", fit=fit)
+def read_artifact(folder: Path, *, task: str = "intent", fit: str = FIT) -> Artifact:
+    """Read and check an intent router, or a head of another `task`. `fit` and what it raises are as in `read_card`."""
+    card = read_card(folder, task=task, fit=fit)
     head = read_head(folder, card)
     try:
         fitted = card["calibration"]

@@ -1,0 +1,1 @@
+"""The fitted reviewer of drafts: the engine `head` of the guard `slm-review`."""
