@@ -1,6 +1,7 @@
 """Holds a node to what its kind declares: the proofs rest on nothing else.
 
-What a node writes besides, or leaves out, fails the run before anything is decided on it. A kind of an installed
+It is given what it reads and nothing else. What it writes besides, or leaves out, fails the run before anything is
+decided on it. A kind of an installed
 package works on a copy of the state, so that only what it returns can change a run, and calls models and tools only if
 it says so.
 """
@@ -8,7 +9,7 @@ it says so.
 import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -26,19 +27,21 @@ _ASKING = frozenset({"classifies", "tags", "generates", "checks"})
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
-def declared(name: str, kind: NodeKind, node: Node) -> Node:
+def declared(name: str, kind: NodeKind, node: Node, settings: Any = None) -> Node:
     """`node`, which raises `RunError` SG628 where it does not keep to `kind`."""
     # only the end of a run changes what is known of it, and that is how it ended
     writes = kind.writes if "ends" in kind.effects else kind.writes - {"run"}
+    reads = kind.reads_of(settings)
 
     async def run(state: State, services: Services) -> dict[str, Any]:
+        seen = state if reads is None else cast("State", {key: state[key] for key in reads & state.keys()})
         if kind in BUILT_IN:
-            update = await node(state, services)
+            update = await node(seen, services)
         else:
             tools = services.tools if "calls-tool" in kind.effects else _NoCalls(name, kind, services.tools)
             asks = "answer" in kind.writes or kind.effects & _ASKING
             models = services.models if asks else _NoChat(name, kind, services.models)
-            update = await node(copy.deepcopy(state), dataclasses.replace(services, tools=tools, models=models))
+            update = await node(copy.deepcopy(seen), dataclasses.replace(services, tools=tools, models=models))
             if "classifies" in kind.effects and "intent" in update:
                 _of_the_config(name, kind, update["intent"], services)
         if besides := update.keys() - writes:

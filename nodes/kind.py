@@ -13,9 +13,9 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel
 
 from sluicegate.services import Observation, Services
-from sluicegate.state import Failure, State
+from sluicegate.state import MERGED, Failure, State
 
-__all__ = ["Effect", "Node", "NodeKind", "Role"]
+__all__ = ["Effect", "Fork", "Node", "NodeKind", "Role"]
 
 Effect = Literal[
     "classifies",
@@ -31,6 +31,9 @@ Effect = Literal[
 ]
 """What a kind does, as far as it matters to proofs."""
 
+GIVEN = frozenset({"request", "principal", "run", "conversation", "intent"})
+"""What every node gets: the request, and what policies and budgets ask about whoever calls a model."""
+
 Role = Literal["generates-answer", "sends", "changes-approved"]
 """What follows from a kind's declarations: see `NodeKind.roles`."""
 
@@ -44,6 +47,19 @@ _ALWAYS_WRITES: Mapping[str, frozenset[str]] = {
     "calls-tool": frozenset({"tool_calls"}),
 }
 """The state keys that a kind with an effect writes at every visit, if it declares them at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Where a run goes on in several branches side by side."""
+
+    branches: tuple[str, ...]
+    """The first node of each."""
+    join: str
+    """The node at which all of them come together."""
+    siblings: Literal["await", "cancel"] = "await"
+    """What becomes of the others when one has failed: they come to their ends, or are stopped."""
+
 
 Node: TypeAlias = Callable[[State, Services], Awaitable[dict[str, Any]]]
 
@@ -75,6 +91,13 @@ class NodeKind:
     """Whether the `answer` that it writes is a draft, to be checked before it is sent; may follow from its settings."""
     failed: Callable[[str, Mapping[str, Any]], Failure | None] | None = None
     """``failed(node_name, update)``: the failure that it reports in what it writes, instead of raising it."""
+    fork: Callable[[Any], Fork] | None = None
+    """The branches of a node with these settings; then `then` is not for it. None for a kind that takes one branch."""
+    reads: frozenset[str] | Callable[[Any], frozenset[str]] | None = None
+    """The state keys that its node is given, besides `GIVEN` and those of `sluicegate.state.MERGED`; None for all. May
+    follow from its settings. In a branch, a node may not read what a sibling writes."""
+    leaves: Callable[[Any], frozenset[str]] | None = None
+    """The keys of `writes` that a node with these settings never changes."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 
@@ -87,6 +110,16 @@ class NodeKind:
     def withholds(self) -> bool:
         """Whether it ends a run without sending its draft."""
         return "ends" in self.effects and self.sends is False
+
+    def reads_of(self, settings: Any) -> frozenset[str] | None:
+        """The state keys that a node with these settings reads, or that decide whether it may call a model."""
+        declared = self.reads(settings) if callable(self.reads) else self.reads
+        return None if declared is None else declared | GIVEN | MERGED
+
+    def writes_of(self, settings: Any) -> frozenset[str]:
+        """The state keys that a node with these settings may change; of `extra`, each as ``extra.KEY``."""
+        left = self.leaves(settings) if self.leaves else frozenset[str]()
+        return (self.writes - left) | {f"extra.{key}" for key in self.extra}
 
     def roles(self, settings: Any) -> frozenset[str]:
         """What a node of this kind does in a guarantee: its effects, and what follows from its declarations.

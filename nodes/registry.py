@@ -12,6 +12,7 @@ from sluicegate.nodes.kinds.classify import CLASSIFY
 from sluicegate.nodes.kinds.extract import EXTRACT
 from sluicegate.nodes.kinds.human_interrupt import HUMAN_INTERRUPT
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
+from sluicegate.nodes.kinds.parallel import PARALLEL
 from sluicegate.nodes.kinds.policy_check import POLICY_CHECK
 from sluicegate.nodes.kinds.retrieve import RETRIEVE
 from sluicegate.nodes.kinds.tag import TAG
@@ -31,6 +32,7 @@ BUILT_IN = (
     EXTRACT,
     SUMMARIZE,
     CALL_TOOL,
+    PARALLEL,
     OUTPUT_CHECK,
     HUMAN_INTERRUPT,
     RESPOND,

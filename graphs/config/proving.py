@@ -1,6 +1,7 @@
 """A checked config as the proofs take it: its flow, its guarantees and waivers, its conditions over known facts."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from pydantic import BaseModel
 
@@ -28,22 +29,31 @@ def flow_of(
             for position, branch in enumerate(node.branches)
         )
         kind = kinds[name]
-        place = source.place(at, of_key=True)
-        writes = kind.writes | {f"extra.{key}" for key in kind.extra} | frozenset(["failure"] if node.on_error else ())
-        nodes[name] = FlowNode(
+        writes = kind.writes_of(settings[name]) | frozenset(["failure"] if node.on_error else ())
+        made = FlowNode(
             name,
             node.kind,
             kind.roles(settings[name]),
             edges,
             node.max_visits,
-            place,
-            writes,
-            kind.always_writes,
-            checked := _checked_for(kind, settings[name]),
-            _whole_text(checked, config),
-            Edge(node.on_error, None, source.place((*at, "on_error"))) if node.on_error else None,
-            AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
+            place=source.place(at, of_key=True),
+            writes=writes,
+            reads=kind.reads_of(settings[name]),
+            always_writes=kind.always_writes,
+            guards=(checked := _checked_for(kind, settings[name])),
+            whole_text=_whole_text(checked, config),
+            on_error=Edge(node.on_error, None, source.place((*at, "on_error"))) if node.on_error else None,
+            limits=AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
         )
+        if kind.fork:
+            fork = kind.fork(settings[name])
+            edges = tuple(
+                Edge(first, None, source.place((*at, "branches", number))) for number, first in enumerate(fork.branches)
+            )
+            # of branches that fail, what they spent and called is known
+            writes = writes | frozenset(["spend", "tool_calls"] if node.on_error else ())
+            made = replace(made, edges=edges, join=fork.join, siblings=fork.siblings, writes=writes)
+        nodes[name] = made
     intents = {
         label: {"risk": one.risk, "task": one.task, "max_tokens": one.max_tokens, "tool": one.tool or ""}
         for label, one in config.intents.items()

@@ -254,6 +254,14 @@ def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], name
             names.check("SG111", "node", node.on_error, (*at, "on_error"))
         given = node.given
         own = settings.get(name)
+        if own is not None and (kind := kinds()[node.kind]).fork:
+            fork = kind.fork(own)
+            for position, first in enumerate(fork.branches):
+                pointer: Pointer = (*at, "branches", position)
+                names.check("SG111", "node", first, pointer)
+                if first in fork.branches[:position]:
+                    names.faults.add("SG107", f"the branch {first!r} is listed twice", pointer, hint="Remove one")
+            names.check("SG111", "node", fork.join, (*at, "join"))
         if own is not None:
             given = {field: getattr(own, field) for field in type(own).model_fields}
         _check_settings(config, given, at, names)
@@ -367,18 +375,24 @@ def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
             continue
         if "ends" in kind.effects and node.then is not None:
             faults.add("SG105", f"{node.kind} ends a run and cannot have `then`", (*at, "then"), of_key=True)
-        elif "ends" not in kind.effects and node.then is None:
+        elif kind.fork and node.then is not None:
+            what = f"{node.kind} goes on at its join and cannot have `then`"
+            faults.add("SG105", what, (*at, "then"), of_key=True, hint="Branch at the join")
+        elif "ends" not in kind.effects and not kind.fork and node.then is None:
             what = f"the key 'then' is missing: {node.kind} does not end a run"
             faults.add("SG106", what, at, of_key=True, hint="Name the next node")
         for key in not_for(kind):
             if getattr(node, key) is not None:
                 why = "ends a run" if "ends" in kind.effects else "waits for a person"
+                why = "has nothing to try again itself" if kind.fork else why
                 faults.add("SG105", f"{node.kind} {why} and cannot have `{key}`", (*at, key), of_key=True)
     return found
 
 
 def not_for(kind: NodeKind) -> tuple[str, ...]:
-    """The common keys that a kind cannot have: what ends a run, or waits for a person, is not tried again."""
+    """The common keys that a kind cannot have: what ends a run, waits for a person or forks is not tried again."""
+    if kind.fork:
+        return ("timeout", "retry")
     if "ends" in kind.effects:
         return ("timeout", "retry", "on_error")
     return ("retry", "on_error") if "asks-human" in kind.effects else ()

@@ -68,8 +68,7 @@ def _describe(part: dict[str, Any], definitions: dict[str, Any]) -> None:
 def _variant(kind: NodeKind, common: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
     own = kind.settings.model_json_schema(by_alias=True)
     definitions.update(own.pop("$defs", {}))
-    ends = "ends" in kind.effects
-    then = {} if ends else {"then": common["then"]}
+    then = {} if "ends" in kind.effects or kind.fork else {"then": common["then"]}
     shared = [key for key in COMMON_NODE_KEYS if key not in ("kind", "then", *not_for(kind))]
     return {
         "description": kind.doc,

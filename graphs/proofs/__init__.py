@@ -8,8 +8,10 @@ from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import Problem
 from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.proofs.forks import prove_forks
 from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver
 from sluicegate.graphs.proofs.guarantees import Broken, Hop, broken, prove_guarantees
+from sluicegate.graphs.proofs.interference import prove_apart
 from sluicegate.graphs.proofs.semantics import Known, Semantics
 from sluicegate.graphs.proofs.shape import prove_shape
 from sluicegate.graphs.proofs.totality import prove_totality
@@ -24,12 +26,15 @@ def prove(
     known: Known,
     domains: Mapping[str, Sequence[object]] | None = None,
 ) -> list[Problem]:
-    """Every problem of a flow, SG130 to SG136.
+    """Every problem of a flow, SG130 to SG137, SG139 and SG141.
 
     `domains` lists, for each field that is enumerated, such as ``checks.failed``, values that stand for all the others.
     """
+    if open_forks := prove_forks(flow):
+        return open_forks  # where branches end is not known
     semantics = Semantics(flow, known, domains or {})
     return [
+        *prove_apart(flow, known),
         *prove_shape(flow),
         *prove_totality(semantics),
         *prove_guarantees(semantics, guarantees, waivers),

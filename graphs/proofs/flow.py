@@ -6,6 +6,7 @@ proves guarantees on it and `graphs/picture/picture.py` draws it; none of them n
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from sluicegate.errors import Place
 from sluicegate.nodes.attempts import AttemptLimits
@@ -40,6 +41,8 @@ class FlowNode:
     place: Place | None = None
     writes: frozenset[str] = frozenset()
     """The state keys it may change, as its kind declares them; a writer of `intent` may change its facts."""
+    reads: frozenset[str] | None = frozenset()
+    """The state keys that it reads besides those of its conditions; None for all that there are."""
     always_writes: frozenset[str] = frozenset()
     """Those that it writes at every visit."""
     guards: frozenset[str] = frozenset()
@@ -49,6 +52,11 @@ class FlowNode:
     on_error: Edge | None = None
     """Where a run goes on when the node fails; then it has written nothing but `failure`."""
     limits: AttemptLimits = field(default_factory=AttemptLimits)
+    join: str = ""
+    """Of a fork, the node at which its branches come together: then every one of its edges is taken, each the first of
+    a branch, and what the branches do is merged before this node. Empty for a node that takes one of its edges."""
+    siblings: Literal["await", "cancel"] = "await"
+    """Of a fork, what becomes of the other branches when one has failed."""
 
     @property
     def ways(self) -> tuple[Edge, ...]:
@@ -59,6 +67,8 @@ class FlowNode:
         """The condition of a way in words; empty where it is the only branch."""
         if way == len(self.edges):
             return ON_ERROR
+        if self.join:
+            return ""
         return self.edges[way].condition or ("otherwise" if len(self.edges) > 1 else "")
 
 

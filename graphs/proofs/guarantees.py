@@ -3,21 +3,24 @@
 A node D dominates a node N exactly when N cannot be reached once D is taken out of the graph (F. Allen and J. Cocke,
 A catalogue of optimizing transformations, 1972); post-dominance is the same towards the ends. So a guarantee is a
 search for a forbidden run in the product of the graph, the worlds of `semantics`, and what the run still owes (`Debt`).
-It is linear in that product. A run that is found is searched again with every visit counted, so that the path
-shown is the shortest that really exists; where that takes more than `MAX_STATES` steps the uncounted one is shown.
+It is linear in that product. Branches that run side by side are searched one after another, each from what held at
+the fork (`side_by_side`): nothing in one counts for its sibling, whatever comes first. A run that is found is searched
+again with every visit counted, so that the path shown is the shortest that really exists; where that takes more than
+`MAX_STATES` steps the uncounted one is shown.
 """
 
+import itertools
 import re
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import NamedTuple
 
 from sluicegate.errors import Problem, nearest
 from sluicegate.graphs.proofs.flow import ON_ERROR
 from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver, is_any, widened
 from sluicegate.graphs.proofs.semantics import Semantics
+from sluicegate.graphs.proofs.side_by_side import Debt, InBranch, SideBySide
 
 __all__ = ["Broken", "Hop", "broken", "prove_guarantees"]
 
@@ -35,6 +38,10 @@ class Hop:
     last node."""
     branching: bool
     """True when the node has more than one branch."""
+    to: str = ""
+    """Where that branch leads; of the last node of a branch of a fork, the join."""
+    branch: tuple[str, str] | None = None
+    """The fork and the first node of the branch that the node is in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,21 +129,6 @@ def _broken(semantics: Semantics, guarantee: Guarantee) -> Broken | None:
     return Broken(guarantee, hops, semantics.labels(routes), given, owing, certain=exact is not None)
 
 
-class Debt(Enum):
-    """What a run owes before it may reach a forbidden node, or its end."""
-
-    NOTHING = "nothing"
-    OWED = "owed"
-    REDRAFTED = "redrafted"
-    """Still owed, but there is a new draft, and a check that it passes pays."""
-    SINCE = "since"
-    """Nothing yet, but a node of `after` will make it owed."""
-
-    @property
-    def due(self) -> bool:
-        return self in (Debt.OWED, Debt.REDRAFTED)
-
-
 class _Way(NamedTuple):
     """How a run may leave a node: where `where` certainly holds, or does not; and what it owes then."""
 
@@ -158,6 +150,8 @@ class _Step:
     world: int
     debt: Debt
     visits: tuple[int, ...] = ()
+    branches: tuple[InBranch, ...] = ()
+    """The branches that it is in, the innermost last."""
 
 
 @dataclass(slots=True)
@@ -170,6 +164,7 @@ class _Search:
     redrafting: frozenset[str] = field(init=False)
     asked: list[bool] = field(init=False)
     """Per world: may the guarantee's `when` hold?"""
+    forks: SideBySide = field(init=False)
 
     def __post_init__(self) -> None:
         guarantee, nodes = self.guarantee, self.semantics.flow.nodes
@@ -184,6 +179,7 @@ class _Search:
             guarantee.when is None or self.semantics.truth(guarantee.when, world) is not False
             for world in range(len(self.semantics.worlds))
         ]
+        self.forks = SideBySide(self.semantics, self.owing, self.asked)
 
     def _named(self, names: tuple[str, ...]) -> frozenset[str]:
         return frozenset(name for name, node in self.semantics.flow.nodes.items() if is_any(node, names))
@@ -197,31 +193,39 @@ class _Search:
         waiting = deque(_Step(flow.start, world, debt, visited) for world in self.semantics.starts)
         before: dict[_Step, tuple[_Step, int] | None] = dict.fromkeys(waiting)
         found: dict[int, _Route] = {}
+        if counted and self.forks.uncountable(counters):
+            return None
         while waiting:
             step = waiting.popleft()
             node = flow.nodes[step.node]
-            if step.node in self.forbidden and step.debt.due and self.asked[step.world]:
+            if step.node in self.forbidden and self._due(step) and self.forks.asked_of(step.world, step.branches):
                 found.setdefault(step.world, self._route(step, before))
             visits = dict(zip(counters, step.visits, strict=True)) if counted else None
             onward: list[tuple[int, int, Debt]] = []
             for world in self.semantics.worlds_after(node, step.world):
-                if self._breaks_leaving(step, world) and self.asked[world]:
+                if self._breaks_leaving(step, world) and self.forks.asked_of(world, step.branches):
                     found.setdefault(world, self._route(step, before))
                 onward += [(index, world, debt) for index, debt in self._ways_on(step, world, visits)]
             if node.on_error and (visits is None or flow.left(node.on_error, visits)):
                 onward.append((len(node.edges), step.world, self._failed(step)))
+            if node.join:
+                onward = [each for each in onward if each[0] in (0, len(node.edges))]
             for index, world, debt in onward:
-                if debt is Debt.NOTHING and not self.owing:
+                if debt is Debt.NOTHING and not self.owing and not step.branches:
                     continue  # nothing is owed from here on
-                to = node.ways[index].to
+                to, world, debt, branches = self.forks.onward(step.node, index, world, debt, step.branches)
                 after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
-                following = _Step(to, world, debt, after)
+                following = _Step(to, world, debt, after, branches)
                 if following not in before:
                     before[following] = (step, index)
                     waiting.append(following)
             if counted and len(before) > MAX_STATES:
                 return None
         return found
+
+    def _due(self, step: _Step) -> bool:
+        since = self.guarantee.since is not None
+        return step.debt.due or self.forks.owed_by_sibling(step.debt, step.branches, since=since)
 
     def _ways(self, step: _Step) -> tuple[_Way, ...]:
         """What a run owes as it leaves a node."""
@@ -233,10 +237,12 @@ class _Search:
             return (_Way(None, True, Debt.OWED if owed else debt),)
         if step.node in self.paying:
             debt = Debt.NOTHING
-        elif debt is Debt.OWED and step.node in self.redrafting:
+        elif debt in (Debt.OWED, Debt.INHERITED) and step.node in self.redrafting:
             debt = Debt.REDRAFTED
         if step.node not in self.owing:
             return (_Way(None, True, debt),)
+        if debt is Debt.INHERITED and where is not None:
+            return _Way(where, True, Debt.OWED), _Way(where, False, debt)
         if where is None or debt is Debt.OWED:
             return (_Way(None, True, Debt.OWED),)
         return _Way(where, True, Debt.OWED), _Way(where, False, Debt.NOTHING)
@@ -244,7 +250,8 @@ class _Search:
     def _failed(self, step: _Step) -> Debt:
         """What a run owes when a node has failed: it pays for nothing, and what it was about to do may be done."""
         may_owe = self.guarantee.since is None or step.debt is not Debt.NOTHING
-        return Debt.OWED if step.node in self.owing and may_owe else step.debt
+        owes = step.node in self.owing or self.forks.owes(step.node)
+        return Debt.OWED if owes and may_owe else step.debt
 
     def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, Debt]]:
         """Every branch that a run may take, and what it owes then."""
@@ -266,14 +273,20 @@ class _Search:
 
     def _route(self, last: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> _Route:
         nodes = self.semantics.flow.nodes
-        hops, step, owing = [Hop(last.node, None, branching=False)], last, ""
+        hops, step, owing = [Hop(last.node, None, False, branch=self.forks.branch_of(last.node))], last, ""
         while (origin := before[step]) is not None:
             later, (step, index) = step, origin
             node = nodes[step.node]
+            if self.forks.beside(step.node, last.branches):
+                continue  # a sibling that was searched before, and that makes no difference
             said = ON_ERROR if index == len(node.edges) else node.edges[index].condition
-            hops.append(Hop(step.node, said, branching=len(node.ways) > 1))
+            branch = self.forks.branch_of(step.node)
+            branching = len(node.ways) > 1 and not (node.join and said is None)
+            hops.append(Hop(step.node, said, branching, node.ways[index].to, branch))
             if later.debt.due and not step.debt.due:
                 owing = owing or step.node
+        if not last.debt.due:
+            owing = self.forks.owing_sibling(last.branches) or owing
         return _Route(tuple(reversed(hops)), owing or last.node)
 
 
@@ -358,16 +371,22 @@ _KINDS: Mapping[str, str] = {
 """The built-in kind with an effect, in a sentence."""
 
 
+def _path(route: Sequence[Hop]) -> str:
+    """The nodes, those of a branch in brackets after its first node's name."""
+    parts: list[str] = []
+    for branch, hops in itertools.groupby(route, key=lambda hop: hop.branch):
+        names = ", ".join(hop.node for hop in hops)
+        parts.append(f"[branch {branch[1]} of {branch[0]}: {names}]" if branch else names)
+    return ", ".join(parts)
+
+
 def _explained(found: Broken, semantics: Semantics) -> Problem:
     nodes, guarantee = semantics.flow.nodes, found.guarantee
     last, owing = found.route[-1].node, found.owing
-    names = ", ".join(hop.node for hop in found.route)
-    decided = [
-        f"{hop.node} to {following.node} by {hop.condition or 'otherwise'}"
-        for hop, following in zip(found.route, found.route[1:], strict=False)
-        if hop.branching
-    ]
-    message = f"guarantee broken: {guarantee}; by the path {names}"
+    decided = [f"{hop.node} to {hop.to} by {hop.condition or 'otherwise'}" for hop in found.route if hop.branching]
+    message = f"guarantee broken: {guarantee}; by the path {_path(found.route)}"
+    if owing not in {hop.node for hop in found.route}:
+        message += f", while {owing} runs beside it"
     message += f" ({'; '.join(decided)})" if decided else ""
     if found.intents:
         message += f", for {'intent' if len(found.intents) == 1 else 'intents'} {', '.join(found.intents[:8])}"

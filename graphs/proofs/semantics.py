@@ -20,6 +20,7 @@ from typing import Protocol, TypeAlias
 
 from sluicegate.graphs.conditions.fields import UNSET, fields, fit_together
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.forks import branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
 __all__ = ["Known", "Semantics", "Values"]
@@ -62,6 +63,10 @@ class Semantics:
 
     def __init__(self, flow: Flow, known: Known, domains: Mapping[str, Sequence[object]]) -> None:
         self.flow = flow
+        self.sequence = in_sequence(flow)
+        """The flow with its branches one after another, in which a run can be followed as in one without forks."""
+        self.forks = branches_of(flow)
+        """The forks by name, inner ones first."""
         self.known = known
         self.domains = domains
         nodes = flow.nodes.values()
@@ -107,6 +112,10 @@ class Semantics:
     def start(self, world: int) -> int:
         """The world in which a run began that is in `world` now."""
         return world - world % self._width
+
+    def kin(self, world: int) -> range:
+        """The worlds in which a run can be that began as one that is in `world` now."""
+        return range(self.start(world), self.start(world) + self._width)
 
     def worlds_after(self, node: FlowNode, world: int) -> Sequence[int]:
         """The worlds in which a run can leave a node that it entered in `world`."""
@@ -157,13 +166,15 @@ class Semantics:
         return any(values[-1] is not False for values in self.valuations(name, world, where))
 
     def possible(self, name: str, world: int, where: str | None = None, *, holds: bool = True) -> tuple[int, ...]:
-        """The branches that some run may take, whatever it has visited; indices into the node's edges.
+        """The branches that some run may take, whatever it has visited, of a fork all; indices into the node's edges.
 
         Given `where`, only those of runs for which it certainly holds as they leave, or does not.
         """
         key = (name, world, where, holds)
         if key not in self._possible:
             node = self.flow.nodes[name]
+            if node.join:
+                return tuple(range(len(node.edges)))
             available = [None if self.exhaustible(name, edge) else True for edge in node.edges]
             self._possible[key] = self._choices(name, world, available, where, holds)
         return self._possible[key]
@@ -172,6 +183,8 @@ class Semantics:
         self, name: str, world: int, visits: Mapping[str, int], where: str | None = None, *, holds: bool = True
     ) -> tuple[int, ...]:
         """The same for a run that has visited the nodes of `counted` this often."""
+        if self.flow.nodes[name].join:
+            return self.possible(name, world)
         available: list[bool | None] = [self.flow.left(edge, visits) for edge in self.flow.nodes[name].edges]
         return self._choices(name, world, available, where, holds)
 
@@ -201,7 +214,7 @@ class Semantics:
     def _left_without(self, key: str) -> set[str]:
         """The nodes that a run can leave with a state key not written yet."""
         if key not in self._unset:
-            nodes = self.flow.nodes
+            nodes = self.sequence.nodes
             going_on = {
                 # a node that fails writes nothing
                 name: (() if key in node.always_writes else tuple(edge.to for edge in node.edges))

@@ -4,7 +4,7 @@ A branch list is total when in every world and for every combination of values o
 true and its target's visits cannot be used up. Then no run gets stuck, and with bounded cycles every run ends.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from sluicegate.errors import Problem
 from sluicegate.graphs.proofs.flow import FlowNode
@@ -19,7 +19,9 @@ def prove_totality(semantics: Semantics) -> list[Problem]:
     problems: list[Problem] = []
     flow = semantics.flow
     for name, node in flow.nodes.items():
-        if node.edges and name in worlds:
+        if node.join:
+            problems += _used_up(semantics, node)
+        elif node.edges and name in worlds:
             problems += _not_total(semantics, node, worlds[name])
             problems += _never_taken(semantics, node, worlds[name])
         if node.on_error and semantics.exhaustible(name, node.on_error):
@@ -30,9 +32,18 @@ def prove_totality(semantics: Semantics) -> list[Problem]:
     return problems
 
 
+def _used_up(semantics: Semantics, fork: FlowNode) -> Iterator[Problem]:
+    """A fork takes every branch, so the first node of each must have visits left."""
+    for edge in fork.edges:
+        if semantics.exhaustible(fork.name, edge):
+            visits = semantics.flow.nodes[edge.to].max_visits
+            what = f"{fork.name!r} may begin its branch {edge.to!r} when its {visits} visits are used up"
+            yield Problem("SG132", what, edge.place, hint=f"Give {fork.name!r} the max_visits instead")
+
+
 def _worlds_left(semantics: Semantics) -> Mapping[str, list[int]]:
     """The worlds in which a run can leave each node; nodes that no run reaches are absent."""
-    flow = semantics.flow
+    flow = semantics.sequence
     waiting = [(flow.start, world) for world in semantics.starts]
     seen = set(waiting)
     left: dict[str, dict[int, None]] = {}
@@ -45,7 +56,7 @@ def _worlds_left(semantics: Semantics) -> Mapping[str, list[int]]:
             if world in left.setdefault(name, {}):
                 continue
             left[name][world] = None
-            for index in semantics.possible(name, world):
+            for index in semantics.possible(name, world) if not flow.nodes[name].join else (0,):
                 following = (flow.nodes[name].edges[index].to, world)
                 if following not in seen:
                     seen.add(following)

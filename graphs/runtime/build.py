@@ -6,8 +6,9 @@ conditional edge only reads the decision back, so what the trail says is what ha
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langchain_core.runnables import Runnable
@@ -17,8 +18,10 @@ from langgraph.runtime import Runtime
 
 from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.graphs.conditions.fields import misfit
-from sluicegate.graphs.proofs.flow import ON_ERROR, Flow, FlowNode
+from sluicegate.graphs.proofs.flow import Flow, FlowNode
+from sluicegate.graphs.proofs.forks import Branches, branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import most_steps
+from sluicegate.graphs.runtime.branches.fork_run import FAILED, ForkRun, error_branch
 from sluicegate.graphs.runtime.steps.streaming import Streams
 from sluicegate.nodes.attempts import attempt
 from sluicegate.nodes.declared import declared
@@ -27,7 +30,7 @@ from sluicegate.nodes.registry import BUILT_IN, kinds
 from sluicegate.observe.tracing.span_attributes import node_attributes
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import Branch, Failure, State, TrailEntry
+from sluicegate.state import Branch, State, TrailEntry
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -89,23 +92,82 @@ def build(
         context_schema=None if services else Services,  # pyright: ignore[reportArgumentType]
         input_schema=intake.input if intake else State,
     )
-    streams = Streams(flow, conditions, settings)
-    for node in flow.nodes.values():
-        kind = kinds()[node.kind]
-        made = declared(node.name, kind, kind.make(node.name, settings[node.name]))
-        graph.add_node(node.name, _step(flow, node, made, conditions, kind, streams, services))
-        targets = {edge.to: edge.to for edge in node.ways}
-        if not targets:
-            graph.add_edge(node.name, END)
-        else:
-            graph.add_conditional_edges(node.name, _Taken(), targets)  # pyright: ignore[reportArgumentType]
+    _Region(flow, conditions, settings, services, Streams(flow, conditions, settings)).add(graph)
     if intake:
         graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
         graph.add_edge(intake.name, flow.start)
     graph.add_edge(START, intake.name if intake else flow.start)
-    # a run may be one segment from its intake to its end; LangGraph counts looking for a next node, too
-    steps = most_steps(flow) + (1 if intake else 0) + 1
+    # a run may be one segment from its intake to its end; LangGraph counts looking for a next node, too, and a fork is
+    # a step for its branches and one for its join
+    steps = most_steps(in_sequence(flow)) * (2 if branches_of(flow) else 1) + (1 if intake else 0) + 1
     return graph.compile(checkpointer=checkpointer, name=name).with_config(recursion_limit=steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Region:
+    """A flow's nodes that follow one another in one graph: those of a run outside of any branch, or of one branch.
+
+    Each branch is a graph of its own under one node of the graph around it, so that LangGraph runs branches side by
+    side and each goes on from its own checkpoints.
+    """
+
+    flow: Flow
+    conditions: Mapping[str, BranchCondition]
+    settings: Mapping[str, Any]
+    services: Services | None
+    streams: Streams | None
+    """None in a branch, which sends nothing before the others have come to the join."""
+    members: frozenset[str] | None = None
+    """None for all nodes."""
+    join: str = ""
+    within: str = ""
+    fails: bool = False
+    """Whether an error of a node without an error branch ends the branch instead of the run."""
+
+    def add(self, graph: "StateGraph[State, Any, Any, State]") -> None:
+        forks = {
+            name: one for name, one in branches_of(self.flow).items() if self.members is None or name in self.members
+        }
+        inside = frozenset[str]().union(*(one.inside for one in forks.values()))
+        for node in self.flow.nodes.values():
+            if node.name not in inside and (self.members is None or node.name in self.members):
+                self._node(graph, node)
+                if node.name in forks:
+                    self._fork(graph, node, forks[node.name])
+
+    def _node(self, graph: "StateGraph[State, Any, Any, State]", node: FlowNode) -> None:
+        kind, settings = kinds()[node.kind], self.settings[node.name]
+        made = declared(node.name, kind, kind.make(node.name, settings), settings)
+        ends = self.fails and not node.on_error
+        step = _step(self.flow, node, made, self.conditions, kind, self.streams, self.services, self.within, fails=ends)
+        graph.add_node(node.name, step)
+        if node.join:
+            return
+        targets = self._targets(edge.to for edge in node.ways)
+        if not targets:
+            graph.add_edge(node.name, END)
+        else:
+            targets |= {FAILED: END} if ends else {}
+            graph.add_conditional_edges(node.name, _Taken(), targets)  # pyright: ignore[reportArgumentType]
+
+    def _fork(self, graph: "StateGraph[State, Any, Any, State]", node: FlowNode, one: Branches) -> None:
+        fork = ForkRun(node, self.within, self.services)
+        graph.add_node(fork.joining, fork.join)
+        for edge, members in zip(node.edges, one.members, strict=True):
+            branch: StateGraph[State, Any, Any, State] = StateGraph(State, context_schema=Services)
+            within, fails = f"{self.within}{node.name}/{edge.to}/", bool(node.on_error) or self.fails
+            replace(self, streams=None, members=members, join=node.join, within=within, fails=fails).add(branch)
+            branch.add_edge(START, edge.to)
+            name = fork.branch(edge.to)
+            graph.add_node(name, cast("Any", fork.run(edge.to, branch.compile(name=name))))
+            graph.add_edge(node.name, name)
+        graph.add_edge([fork.branch(edge.to) for edge in node.edges], fork.joining)
+        targets = self._targets([node.join, *([node.on_error.to] if node.on_error else [])])
+        targets |= {FAILED: END} if self.fails and not node.on_error else {}
+        graph.add_conditional_edges(fork.joining, _Taken(), targets)  # pyright: ignore[reportArgumentType]
+
+    def _targets(self, names: Iterable[str]) -> dict[str, str]:
+        return {name: END if name == self.join else name for name in names}
 
 
 class _Taken(Runnable[State, str]):
@@ -127,8 +189,11 @@ def _step(
     run_node: Node,
     conditions: Mapping[str, BranchCondition],
     kind: NodeKind,
-    streams: Streams,
+    streams: Streams | None,
     default: Services | None,
+    within: str = "",
+    *,
+    fails: bool = False,
 ) -> StepFunction:
     name, observation, tells = node.name, kind.observation, kind.tells
 
@@ -143,9 +208,9 @@ def _step(
         number = len(state.get("trail", ())) + 1
         with services.tracer.node(name, node.kind, observation, visit=visit, step=number) as span:
             try:
-                async with streams.of(name, entered, services) as own:
+                async with streams.of(name, entered, services) if streams else nullcontext(services) as own:
                     made = await attempt(name, kind, run_node, entered, own, node.limits)
-                failure = made.failure if node.on_error else None
+                failure = made.failure if node.on_error or (fails and made.error) else None
                 if made.error and not failure:
                     raise made.error  # noqa: TRY301
                 update, cleaned = plain({**made.update, "failure": failure} if failure else made.update)
@@ -154,7 +219,7 @@ def _step(
                 after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
                 if "tool_calls" in update:
                     after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
-                branch = _error_branch(node, update["failure"]) if failure else decide(flow, node, conditions, after)
+                branch = error_branch(node, update["failure"]) if failure else decide(flow, node, conditions, after)
                 if failure:
                     span.warn(f"{name} failed: {branch['reason']}")
                     if services.audit and made.error:
@@ -182,6 +247,8 @@ def _step(
         entry: TrailEntry = {
             "node": name, "kind": node.kind, "visit": visit, "at": at, "ms": ms, "branch": branch,
         }  # fmt: skip
+        if within:
+            entry["within"] = within.rstrip("/")
         if made.count > 1:
             entry["attempts"] = made.count
         if cleaned:
@@ -189,13 +256,6 @@ def _step(
         return {"run": entered["run"], **update, **_earlier(entered, update), "trail": [entry]}
 
     return step
-
-
-def _error_branch(node: FlowNode, failure: Failure) -> Branch:
-    assert node.on_error is not None
-    values = {f"failure.{key}": failure[key] for key in ("cause", "code")}
-    reason = f"{failure['code']} {failure['reason']}"
-    return {"to": node.on_error.to, "condition": ON_ERROR, "values": values, "skipped": [], "reason": reason}
 
 
 def _fitting(node: FlowNode, update: Mapping[str, Any]) -> None:
@@ -224,6 +284,8 @@ def decide(flow: Flow, node: FlowNode, conditions: Mapping[str, BranchCondition]
 
     Raises `NodeFailedError` when none is left, which the totality proof rules out for a checked workflow.
     """
+    if node.join:
+        return {"to": node.join, "condition": "", "values": {}, "skipped": [], "reason": "every branch"}
     values: dict[str, Any] = {}
     skipped: list[str] = []
     visits = state["run"]["visits"]

@@ -268,6 +268,7 @@ def _summarize(name: str, settings: Summarize) -> Node:
 _writing_kind = functools.partial(
     NodeKind,
     writes=frozenset({"answer", "spend"}),
+    reads=frozenset({"answer", "checks"}),
     effects=frozenset({"generates"}),
     fills=frozenset({"question", "sources", "feedback", "section"}),
     observation="chain",

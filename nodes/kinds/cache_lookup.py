@@ -56,6 +56,7 @@ CACHE_LOOKUP = NodeKind(
     settings=NoSettings,
     make=_make,
     writes=frozenset({"cache", "answer", "documents"}),
+    reads=frozenset(),
     effects=frozenset({"looks-up"}),
     drafts=False,  # what is cached passed its checks
 )

@@ -64,6 +64,7 @@ CLASSIFY = NodeKind(
     settings=NoSettings,
     make=_make,
     writes=frozenset({"intent", "route", "spend"}),
+    reads=frozenset(),
     effects=frozenset({"classifies"}),
     observation="chain",
 )

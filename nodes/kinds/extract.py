@@ -102,6 +102,7 @@ EXTRACT = NodeKind(
     settings=Extract,
     make=_make,
     writes=frozenset({"extraction", "spend"}),
+    reads=frozenset(),
     effects=frozenset({"generates"}),
     fills=frozenset({"question", "fields"}),
     tells=("extraction.dropped",),

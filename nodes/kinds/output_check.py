@@ -98,6 +98,7 @@ OUTPUT_CHECK = NodeKind(
     settings=OutputCheck,
     make=_make,
     writes=frozenset({"checks", "answer", "spend"}),
+    reads=frozenset({"answer"}),
     effects=frozenset({"checks"}),
     drafts=False,  # it only takes words out
     observation="guardrail",

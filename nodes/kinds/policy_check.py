@@ -79,6 +79,8 @@ POLICY_CHECK = NodeKind(
     settings=PolicyCheck,
     make=_make,
     writes=frozenset({"policy", "request", "spend"}),
+    reads=frozenset(),
+    leaves=lambda settings: frozenset() if settings.guards else frozenset({"request"}),
     effects=frozenset({"decides-policy"}),
     observation="guardrail",
 )

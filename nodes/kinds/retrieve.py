@@ -54,6 +54,7 @@ RETRIEVE = NodeKind(
     settings=Retrieve,
     make=_make,
     writes=frozenset({"documents", "spend"}),
+    reads=frozenset(),
     effects=frozenset({"retrieves"}),
     observation="retriever",
 )

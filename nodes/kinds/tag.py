@@ -82,6 +82,7 @@ TAG = NodeKind(
     settings=Tag,
     make=_make,
     writes=frozenset({"tags", "spend"}),
+    reads=lambda settings: frozenset({"answer"} if settings.of == "draft" else ()),
     effects=frozenset({"tags"}),
     observation="chain",
 )

@@ -77,7 +77,9 @@ CODES: dict[str, str] = {
     "SG136": "branch that is never taken",
     "SG137": "guarantee that asks nothing of this workflow",
     "SG138": "overlay that promises less than its base",
+    "SG139": "branches of a fork that do not come together",
     "SG140": "example or request file has a bad row",
+    "SG141": "branches side by side that touch the same field",
     # policy and guards
     "SG201": "policy does not parse or does not fit the schema",
     "SG202": "policy denied the request",

@@ -9,10 +9,12 @@ import operator
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 __all__ = [
+    "MERGED",
     "NOBODY",
     "Answer",
     "Approval",
     "Branch",
+    "BranchEnd",
     "CacheLookup",
     "CheckResult",
     "Checks",
@@ -315,6 +317,17 @@ class TrailEntry(TypedDict):
     """How often the node was tried at this visit; only where it was more than once."""
     cleaned: NotRequired[list[str]]
     """What was replaced in what the node wrote, since no part of a run can hold it."""
+    within: NotRequired[str]
+    """The branch that the node is in, as ``FORK/FIRST_NODE``, behind the branches around it."""
+
+
+class BranchEnd(TypedDict):
+    """How a branch of a fork has ended, and what it has changed."""
+
+    end: Literal["joined", "failed", "stopped"]
+    """``stopped`` where a sibling has failed."""
+    changes: dict[str, Any]
+    """The new value of each changed concern; of `trail` and `tool_calls` what was appended."""
 
 
 class Run(TypedDict):
@@ -358,6 +371,10 @@ class Given(TypedDict):
     run: Run
 
 
+def _ended(ends: dict[str, BranchEnd], more: dict[str, BranchEnd]) -> dict[str, BranchEnd]:
+    return {**ends, **more} if more else {}
+
+
 class State(Given, total=False):
     """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
 
@@ -379,4 +396,15 @@ class State(Given, total=False):
     failure: Failure
     extra: dict[str, Any]
     """Data of plug-in kinds, by their own keys."""
+    branches: Annotated[dict[str, BranchEnd], _ended]
+    """Between the end of the first branch of a fork and its join: how each has ended, by ``FORK/FIRST_NODE``."""
     trail: Annotated[list[TrailEntry], operator.add]
+
+
+MERGED = frozenset({"run", "documents", "earlier_documents", "tags", "tool_calls", "spend", "failure", "trail"})
+"""The concerns that branches of a `parallel` node may all write. Each branch has its own until the join, where they
+become one in the order of the branches (`graphs.runtime.branches.merging`): `trail` and `tool_calls` one after another;
+`documents` and `earlier_documents` too, each passage once; `spend` added up; `tags` and the visits of `run` by their
+names; `failure` the last one. Of `extra`, branches may write different keys. Any other concern may be written by one
+branch only, and then read by no other.
+"""
