@@ -93,5 +93,5 @@ def _possible(flow: Flow, name: str, truth: Truth) -> Iterator[Edge]:
         value = edge.condition is None or truth(edge.condition)
         if value is not False:
             yield edge
-        if value and flow.nodes[edge.to].max_visits is None:
+        if value and not node.join and flow.nodes[edge.to].max_visits is None:
             return

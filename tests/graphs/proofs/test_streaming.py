@@ -82,6 +82,18 @@ def test_its_failure_may_lead_to_an_end_but_to_no_other_draft() -> None:
         assert found.why_not == why_not
 
 
+def test_every_branch_of_a_fork_may_hold_it_back() -> None:
+    ways = written("fork")
+    nodes = {
+        **ways.nodes,
+        "fork": replace(node("fork", "parallel", "left", "right"), join="respond"),
+        "left": node("left", "tag", "respond"),
+        "right": node("right", "retrieve", "respond"),
+    }
+    found = streaming(replace(ways, nodes=nodes), "write", lambda _: None)
+    assert found.why_not == "right (retrieve) may come before it is sent"
+
+
 KINDS = ("output-check", "policy-check", "human-interrupt", "slm-answer", "retrieve", "tag", "respond", "refuse")
 CONDITIONS = ("intent.risk == 'high'", "checks.failed", "intent.risk == 'low' && checks.failed", "spend.stopped")
 
