@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-labels bench-hybrid bench-patterns bench-streaming ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-hybrid bench-patterns bench-streaming ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -95,6 +95,9 @@ bench-streaming: install
 
 bench-languages: install
 	$(RUN) python benchmarks/languages.py
+
+bench-followups: install
+	$(RUN) python benchmarks/followups.py
 
 bench-patterns: install
 	$(RUN) python benchmarks/patterns.py

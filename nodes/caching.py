@@ -3,7 +3,7 @@
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.policies.cache.cache import answer_key, answer_space
 from sluicegate.services import EmbeddingRequest, Question, Services
-from sluicegate.state import State
+from sluicegate.state import State, question
 
 __all__ = ["key_of", "question_of", "shareable"]
 
@@ -27,14 +27,14 @@ def key_of(state: State, services: Services) -> str:
     """The cache key of the answer to this text."""
     facts = services.workflow
     visible, versions = _rests_on(state, services)
-    return answer_key(digest=facts.digest, request=state["request"]["text"], visible=visible, versions=versions)
+    return answer_key(digest=facts.digest, request=question(state), visible=visible, versions=versions)
 
 
 async def question_of(state: State, services: Services) -> Question | None:
     """The question as embedded for semantic matching; None where the workflow does not use it, and when the embedding
     model fails or may not be called."""
     facts, intent = services.workflow, state.get("intent")
-    text = state["request"]["text"]
+    text = question(state)
     semantic = facts.semantic
     if semantic is None or intent is None or intent["label"] not in semantic.intents or len(text) > _LONGEST:
         return None

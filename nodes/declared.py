@@ -50,6 +50,8 @@ def declared(name: str, kind: NodeKind, node: Node, settings: Any = None) -> Nod
         if missing := kind.always_writes - update.keys():
             hint = f"Let {kind.name} write it at every visit, as its effects promise"
             raise _broken(name, kind, f"did not write {_listed(missing)}", hint)
+        if "condenses" in kind.effects:
+            _only_condensed(name, kind, state["request"], update["request"])
         if "extra" in update:
             update = {**update, "extra": _extra(name, kind, state.get("extra", {}), update["extra"])}
         if "run" in update:
@@ -77,6 +79,14 @@ def _extra(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[
             what = f"wrote {type(value).__name__} as extra.{key}: {error.errors()[0]['msg']}"
             raise _broken(name, kind, what, f"Let {kind.name} write what it declares") from None
     return {**before, **after}
+
+
+def _only_condensed(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Proofs about how a request came rest on that it stays what it was."""
+    own = {"cleaned", "standalone", "standalone_confidence"}
+    if other := [key for key in {**before, **after} if key not in own and before.get(key) != after.get(key)]:
+        hint = "Let it write the standalone question beside the request's text"
+        raise _broken(name, kind, f"changed request.{_listed(other)}, though it only condenses", hint)
 
 
 def _of_the_config(name: str, kind: NodeKind, intent: Mapping[str, Any], services: Services) -> None:

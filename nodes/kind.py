@@ -18,6 +18,7 @@ from sluicegate.state import MERGED, Failure, State
 __all__ = ["Effect", "Fork", "Node", "NodeKind", "Role"]
 
 Effect = Literal[
+    "condenses",
     "classifies",
     "tags",
     "decides-policy",
@@ -38,6 +39,7 @@ Role = Literal["generates-answer", "sends", "changes-approved"]
 """What follows from a kind's declarations: see `NodeKind.roles`."""
 
 _ALWAYS_WRITES: Mapping[str, frozenset[str]] = {
+    "condenses": frozenset({"request"}),
     "classifies": frozenset({"intent", "route"}),
     "decides-policy": frozenset({"policy"}),
     "looks-up": frozenset({"cache"}),

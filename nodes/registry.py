@@ -9,6 +9,7 @@ from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARI
 from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
 from sluicegate.nodes.kinds.classify import CLASSIFY
+from sluicegate.nodes.kinds.conversation.condense import CONDENSE
 from sluicegate.nodes.kinds.extract import EXTRACT
 from sluicegate.nodes.kinds.human_interrupt import HUMAN_INTERRUPT
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
@@ -22,6 +23,7 @@ from sluicegate.plugins import with_installed
 __all__ = ["BUILT_IN", "kinds"]
 
 BUILT_IN = (
+    CONDENSE,
     CLASSIFY,
     TAG,
     POLICY_CHECK,

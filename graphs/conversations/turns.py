@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 from sluicegate.errors import ConversationBusyError, RunError
 from sluicegate.graphs.conversations.config import ConversationConfig
-from sluicegate.state import State, Turn
+from sluicegate.policies.guards.redaction import unnumbered
+from sluicegate.state import State, Turn, question
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import CONVERSATIONS
 
@@ -74,7 +75,7 @@ class Conversations:
         name, person = run.get("conversation", ""), state["principal"]["id"]
         rows = self._rows(person, name)
         last = rows[-1] if rows else None
-        left = [last["run"]] if last and last["open"] and _abandoned(last, name, runs) else []
+        left = [last["run"]] if last and last["open"] and _abandoned(last, name, runs, run["id"]) else []
         lasting = not last or last["at"] >= self._oldest()
         earlier = [row for row in rows if lasting and row["run"] not in left]
         number = earlier[-1]["number"] + 1 if earlier else 1
@@ -145,12 +146,13 @@ def no_conversation(name: str) -> RunError:
     return RunError("SG640", f"you have no conversation {name!r}", hint="A conversation is its requester's alone")
 
 
-def _abandoned(row: Mapping[str, Any], name: str, runs: Runs) -> bool:
+def _abandoned(row: Mapping[str, Any], name: str, runs: Runs, taking: str) -> bool:
     """Whether an open turn's process was killed before its run was written down. Raises SG641 where it is not over."""
     run = row["run"]
     state = runs.last_state(run)
     if state is None:
-        if runs.in_progress(run):
+        # this run's own lock is held while its turn is taken again
+        if run != taking and runs.in_progress(run):
             raise _busy(name, run)
         # it may have been written down between the two looks
         state = runs.last_state(run)
@@ -168,4 +170,11 @@ def _busy(name: str, run: str) -> ConversationBusyError:
 
 def _turn(number: int, state: State) -> Turn:
     request = state["request"]
-    return {"number": number, "run": state["run"]["id"], "question": request["text"]}
+    return {
+        "number": number,
+        "run": state["run"]["id"],
+        # a placeholder's number is its run's: in another run it might stand for something else
+        "question": unnumbered(request["text"]),
+        "standalone": unnumbered(question(state)),
+        "redacted": "redacted" in request["cleaned"],
+    }

@@ -52,7 +52,7 @@ stay unknown."""
 _STEADY_REQUEST = frozenset(
     {"request.id", "request.channel", "request.received_at", "request.language", "request.size"}
 )
-"""Fields that policy-check, which may redact the request's text, does not change."""
+"""Fields that policy-check, which may redact the request's text, and condense do not change."""
 
 
 class Semantics:
@@ -72,7 +72,7 @@ class Semantics:
         nodes = flow.nodes.values()
         self._principal_steady = not any("principal" in node.writes for node in nodes)
         self._request_steady = not any(
-            "request" in node.writes and "decides-policy" not in node.effects for node in nodes
+            "request" in node.writes and node.effects.isdisjoint(("condenses", "decides-policy")) for node in nodes
         )
         intents: tuple[dict[str, object], ...] = (
             {},

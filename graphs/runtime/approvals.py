@@ -17,7 +17,7 @@ from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt, HumanVerdict, Interrupt
 from sluicegate.services import CallAhead
-from sluicegate.state import State
+from sluicegate.state import State, question
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import APPROVALS
 
@@ -64,7 +64,7 @@ def put_to_people(state: State, asked: Interrupt) -> Waiting:
         "workflow": state["run"]["workflow"],
         "digest": state["run"]["digest"],
         "principal": state["principal"]["id"],
-        "request": state["request"]["text"],
+        "request": question(state),
         "intent": intent["label"] if intent else "",
         "deadline": deadline(asked["asked_at"], asked["timeout_s"]),
     }

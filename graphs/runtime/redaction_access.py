@@ -16,7 +16,9 @@ from sluicegate.state import Principal, State
 
 __all__ = ["concealing", "revealed"]
 
-_WORDS = frozenset({"text", "draft", "reason", "arguments", "fields", "proposal", "result", "extra"})
+_WORDS = frozenset(
+    {"text", "draft", "reason", "arguments", "fields", "proposal", "question", "standalone", "result", "extra"}
+)
 """Keys whose values were written by people or models, at any depth."""
 
 T = TypeVar("T")

@@ -23,7 +23,7 @@ from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
-from sluicegate.state import Conversation, Principal, State
+from sluicegate.state import Conversation, Principal, State, question
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -426,7 +426,7 @@ class Runner:
         written = models.tokens(answer["text"] if answer else "")
         if spend and spend["completion_tokens"]:
             return models.price("llm", spend["prompt_tokens"], max(spend["completion_tokens"], written))
-        return models.price("llm", models.tokens(state["request"]["text"]), written)
+        return models.price("llm", models.tokens(question(state)), written)
 
     def waits(self, run: str) -> bool:
         return self.waiting(run) is not None

@@ -28,7 +28,7 @@ from sluicegate.services import (
     Prompt,
     Services,
 )
-from sluicegate.state import State
+from sluicegate.state import State, question
 
 __all__ = ["LLM_SYNTHESIZE", "SLM_ANSWER", "SUMMARIZE", "LlmSynthesize", "SlmAnswer", "Summarize", "in_one_draft"]
 
@@ -188,18 +188,18 @@ async def _part(
     None when a model may not be called, when there is nothing to quote, or when no model picked from it by the schema:
     the workflow's low-confidence branch follows.
     """
-    question, intent = state["request"]["text"], state.get("intent")
+    asked, intent = question(state), state.get("intent")
     candidates: Sequence[Candidate] = ()
     vector: Sequence[float] = ()
     lead = 0.0
     try:
         if like := services.confidence.like:
-            (vector,) = (await services.models.embed(EmbeddingRequest("embedder", [question], like=like))).vectors
+            (vector,) = (await services.models.embed(EmbeddingRequest("embedder", [asked], like=like))).vectors
         if plan.style == "quote":
             if plan.from_request:
-                found = await excerpt(services, question)
+                found = await excerpt(services, asked)
             else:
-                about, *later = (f"{one}: {question}" if one else question for one in (section, *to_come))
+                about, *later = (f"{one}: {asked}" if one else asked for one in (section, *to_come))
                 found = await shortlist(state, services, about, texts, said=said_already, later=later)
             candidates, lead = found.candidates, found.margin
             if not candidates:
@@ -209,7 +209,7 @@ async def _part(
     listed = "\n".join(f"{n}. {candidate.text}" for n, candidate in enumerate(candidates, start=1))
     prompt = services.prompts.render(
         settings.prompt + ("-quote" if candidates else ""),
-        question=question,
+        question=asked,
         section=section,
         sources=listed or (_numbered(texts, state) if texts else ""),
         feedback=_feedback(state),
@@ -239,8 +239,8 @@ async def _part(
     evidence = AnswerFeatures(
         completion=completion,
         text=text,
-        question=question,
-        sources=texts or [question],
+        question=asked,
+        sources=texts or [asked],
         retrieval=[document["score"] for document in state.get("documents", [])],
         similarity=nearest,
         margin=lead,

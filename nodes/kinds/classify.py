@@ -6,7 +6,7 @@ from sluicegate.errors import ModelError, StoppedError
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.services import Classification, Services
-from sluicegate.state import Intent, LabelScore, Route, State
+from sluicegate.state import Intent, LabelScore, Route, State, question
 
 __all__ = ["CLASSIFY"]
 
@@ -16,7 +16,7 @@ def _make(name: str, settings: NoSettings) -> Node:
 
     async def classify(state: State, services: Services) -> dict[str, Any]:
         try:
-            found = await services.router.classify(state["request"]["text"])
+            found = await services.router.classify(question(state))
         except StoppedError:
             found = _unclassified(services)
             if found is None:

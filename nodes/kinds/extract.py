@@ -14,7 +14,7 @@ from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill
 from sluicegate.nodes.writing.generation import ask
 from sluicegate.services import Completion, ModelRequest, Services
-from sluicegate.state import Extraction, State
+from sluicegate.state import Extraction, State, question
 
 __all__ = ["EXTRACT", "Extract"]
 
@@ -43,12 +43,12 @@ def _make(name: str, settings: Extract) -> Node:
         intent = state.get("intent")
         schema = settings.fields or services.tools.schema(intent["tool"] if intent else "")
         facts = services.workflow.intents.get(intent["label"]) if intent else None
-        question = state["request"]["text"]
-        given = {name: _filled(value, question) for name, value in facts.fields.items()} if facts else {}
+        asked = question(state)
+        given = {name: _filled(value, asked) for name, value in facts.fields.items()} if facts else {}
         schema = _without(schema, given)
         properties: dict[str, dict[str, Any]] = schema.get("properties", {})
         wanted = "\n".join(f"- {name}: {about.get('description', '')}" for name, about in properties.items())
-        prompt = services.prompts.render(settings.prompt, question=question, fields=wanted)
+        prompt = services.prompts.render(settings.prompt, question=asked, fields=wanted)
         # what fails the schema twice is not an extraction; the workflow branches on `complete`
         completion = await ask(
             services,
@@ -78,7 +78,7 @@ def _found(
 ) -> Extraction:
     parsed: Any = completion.parsed if completion else None
     proposed = cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else {}
-    request = RequestText(state["request"]["text"], received_on(state["request"]["received_at"]))
+    request = RequestText(question(state), received_on(state["request"]["received_at"]))
     fields, dropped = stated(proposed, schema, request, settings.values)
     # what the request states, and what was given already
     found = {**fields, **given} if proposed else {}

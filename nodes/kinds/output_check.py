@@ -14,7 +14,7 @@ from sluicegate.nodes.writing.generation import sources_of
 from sluicegate.nodes.writing.sections import BY_SECTION, merged, parted
 from sluicegate.policies.guards.set import GRAVITY
 from sluicegate.services import Services
-from sluicegate.state import Answer, CheckResult, Checks, GuardAction, State
+from sluicegate.state import Answer, CheckResult, Checks, GuardAction, State, question
 
 __all__ = ["OUTPUT_CHECK", "OutputCheck", "checked_with"]
 
@@ -60,7 +60,7 @@ def checked_with(state: State, services: Services, citations: int) -> dict[str, 
     """What the guards of a draft are told beside its text."""
     return {
         "stage": "output",
-        "question": state["request"]["text"],
+        "question": question(state),
         "sources": _written_from(state, services),
         "citations": citations,
         "run": state["run"]["id"],
@@ -72,7 +72,7 @@ def _written_from(state: State, services: Services) -> list[str]:
     """The draft's sources: the passages, or the request itself where its own text was summarised."""
     intent = state.get("intent")
     if "documents" not in state and intent and intent["task"] == "summary":
-        return [state["request"]["text"]]
+        return [question(state)]
     return sources_of(state, services)
 
 

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
-from sluicegate.services import Services
-from sluicegate.state import Policy, State
+from sluicegate.services import GuardReport, Services
+from sluicegate.state import CheckResult, Policy, State
 
 __all__ = ["GUARD", "POLICY_CHECK", "PolicyCheck"]
 
@@ -38,7 +38,7 @@ def _make(name: str, settings: PolicyCheck) -> Node:
                 person=state["principal"]["id"],
             )
             found = [result["guard"] for result in report.results if not result["passed"]]
-            blocked = [r for r in report.results if not r["passed"] and r["action"] != "redact"]
+            blocked = _blocking(report) or await _over_the_turns(settings.guards, state, services)
             if blocked:
                 denied: Policy = {
                     "verdict": "deny",
@@ -50,6 +50,8 @@ def _make(name: str, settings: PolicyCheck) -> Node:
             if report.redacted:
                 cleaned = [*request["cleaned"], "redacted"]
                 update["request"] = {**request, "text": report.text, "cleaned": cleaned}
+                if whole := request.get("standalone"):
+                    update["request"]["standalone"] = whole.removesuffix(request["text"]) + report.text
         decision = services.policy.decide(
             state["principal"],
             settings.action,
@@ -73,13 +75,27 @@ def _make(name: str, settings: PolicyCheck) -> Node:
     return policy_check
 
 
+def _blocking(report: GuardReport) -> list[CheckResult]:
+    return [result for result in report.results if not result["passed"] and result["action"] != "redact"]
+
+
+async def _over_the_turns(guards: list[str], state: State, services: Services) -> list[CheckResult]:
+    """What guards object to in this turn and those before it together: an attack may come in parts."""
+    turns = state.get("conversation", {}).get("turns", [])
+    if not turns:
+        return []
+    window = "\n".join([*(turn["question"] for turn in turns), state["request"]["text"]])
+    report = await services.guards.check(guards, window, stage="request")
+    return [{**each, "reason": f"together with earlier turns: {each['reason']}"} for each in _blocking(report)]
+
+
 POLICY_CHECK = NodeKind(
     name="policy-check",
     doc="Check by the policies whether this person may ask this, after the guards on the request.",
     settings=PolicyCheck,
     make=_make,
     writes=frozenset({"policy", "request", "spend"}),
-    reads=frozenset(),
+    reads=frozenset({"conversation"}),
     leaves=lambda settings: frozenset() if settings.guards else frozenset({"request"}),
     effects=frozenset({"decides-policy"}),
     observation="guardrail",

@@ -8,7 +8,7 @@ from sluicegate.errors import StoppedError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.services import Services
-from sluicegate.state import DocumentRef, State
+from sluicegate.state import DocumentRef, State, question
 
 __all__ = ["RETRIEVE", "Retrieve"]
 
@@ -31,7 +31,7 @@ def _make(name: str, settings: Retrieve) -> Node:
     async def retrieve(state: State, services: Services) -> dict[str, Any]:
         try:
             found = await services.retriever.search(
-                settings.index, state["request"]["text"], state["principal"], k=settings.k or _PASSAGES
+                settings.index, question(state), state["principal"], k=settings.k or _PASSAGES
             )
         except StoppedError:
             # the embedder may not be called: no passages, and `spend` says why

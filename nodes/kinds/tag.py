@@ -13,7 +13,7 @@ from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.tagging import Tagging, tagged
 from sluicegate.services import Services
-from sluicegate.state import State, Tags
+from sluicegate.state import State, Tags, question
 
 __all__ = ["TAG", "Tag", "TagWords"]
 
@@ -47,7 +47,7 @@ def _make(name: str, settings: Tag) -> Node:
     limits = {tag: own.limit for tag, own in settings.tags.items() if own.limit is not None}
 
     async def tag(state: State, services: Services) -> dict[str, Any]:
-        text = state["request"]["text"] if settings.of == "request" else _draft(state)
+        text = question(state) if settings.of == "request" else _draft(state)
         made: Tagging | None = None
         if text:
             try:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from sluicegate.policies.guards.checking import Finding
 
-__all__ = ["conceal", "kind_of", "merged", "placeholders_in", "redact", "restore"]
+__all__ = ["conceal", "kind_of", "merged", "placeholders_in", "redact", "restore", "unnumbered"]
 
 _PLACEHOLDER = re.compile(r"<[A-Z0-9_]+_\d+>")
 _SHORT = 6
@@ -43,6 +43,11 @@ def kind_of(placeholder: str) -> str:
 def placeholders_in(text: str) -> set[str]:
     """Everything in a text that looks like a placeholder, regardless of its origin."""
     return set(_PLACEHOLDER.findall(text))
+
+
+def unnumbered(text: str) -> str:
+    """The text with ``<EMAIL>`` for each ``<EMAIL_1>``, which no run can restore."""
+    return _PLACEHOLDER.sub(lambda found: found[0].rsplit("_", 1)[0] + ">", text)
 
 
 def redact(

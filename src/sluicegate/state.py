@@ -45,6 +45,7 @@ __all__ = [
     "ToolCall",
     "TrailEntry",
     "Turn",
+    "question",
 ]
 
 NOBODY = "nobody"
@@ -77,6 +78,11 @@ class Request(TypedDict):
     """Bytes of the text as it arrived."""
     cleaned: list[str]
     """What the input layer changed, such as ``control-characters`` or ``nfc``."""
+    standalone: NotRequired[str]
+    """The request as a question that needs no earlier turn, which every node reads in its place; only after a
+    `condense` node. Where it needs none it is the text itself."""
+    standalone_confidence: NotRequired[float]
+    """The probability that it was rightly joined with earlier turns, or rightly not."""
 
 
 class Principal(TypedDict):
@@ -352,6 +358,10 @@ class Turn(TypedDict):
     number: int
     run: str
     question: str
+    standalone: str
+    """As it was read; the question itself where it needed no earlier turn."""
+    redacted: bool
+    """Guards have taken something out of it."""
 
 
 class Conversation(TypedDict):
@@ -408,3 +418,8 @@ become one in the order of the branches (`graphs.runtime.branches.merging`): `tr
 names; `failure` the last one. Of `extra`, branches may write different keys. Any other concern may be written by one
 branch only, and then read by no other.
 """
+
+
+def question(state: State) -> str:
+    """What the run is asked: the standalone question of a follow-up, else the request's text."""
+    return state["request"].get("standalone") or state["request"]["text"]

@@ -1,4 +1,5 @@
-"""Two whole runs with the real durable services and stand-in models, in processes that are killed at a named point.
+"""Two whole runs, the turns of a conversation, with the real durable services and stand-in models, in processes that
+are killed at a named point.
 
 ``python -m tests.faults.desk FOLDER POINT …`` imports once, and for each point forks a process that dies there and then
 one that goes on; it prints one JSON line per point with what both left behind. A point is
@@ -18,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sluicegate.graphs.conversations.config import ConversationConfig
+from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.proofs.flow import Flow
 from sluicegate.graphs.runtime.approvals import Approvals
 from sluicegate.graphs.runtime.build import build
@@ -36,7 +39,7 @@ from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Completion, ModelRequest
 from sluicegate.storage.database import open_database
 from sluicegate.storage.postgres import URL, configured
-from sluicegate.storage.schemas import APPROVALS
+from sluicegate.storage.schemas import APPROVALS, CONVERSATIONS
 from sluicegate.storage.sqlite import connect
 from tests.support.fakes import FakeModels, FakeRouter, services
 from tests.support.flows import CONDITIONS, NODES, SETTINGS, node, released
@@ -104,7 +107,8 @@ def runner(home: Path, clock: Any = None) -> Runner:
         {**SETTINGS, "fields": Extract(prompt="fields")},
         checkpointer=open_checkpoints(where),
     )
-    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(where))  # type: ignore[arg-type]
+    talks = Conversations(where, "test", ConversationConfig(), now=given.now)
+    return Runner(graph, given, tracer=given.tracer, approvals=Approvals(where), conversations=talks)  # type: ignore[arg-type]
 
 
 async def drive(home: Path) -> dict[str, Any]:
@@ -112,10 +116,14 @@ async def drive(home: Path) -> dict[str, Any]:
     made = runner(home)
     found: dict[str, Any] = {}
     for name, text in REQUESTS.items():
-        outcome = await made.run(text, ANN, run=name)
+        outcome = await made.run(text, ANN, run=name, session="c")
         if outcome.waiting:
             outcome = await made.decide(name, "approve", LEAD)
-        found[name] = {"status": outcome.status, "way": [step["node"] for step in outcome.state.get("trail", [])]}
+        found[name] = {
+            "status": outcome.status,
+            "way": [step["node"] for step in outcome.state.get("trail", [])],
+            "knows": [turn["question"] for turn in outcome.state["conversation"]["turns"]],
+        }
     return found
 
 
@@ -125,9 +133,12 @@ def left_behind(home: Path) -> dict[str, Any]:
     verdict = verify(home / "audit")
     with open_database(configured() or home, APPROVALS).reading() as execute:
         decisions = execute("SELECT applied FROM decisions")
+    with open_database(configured() or home, CONVERSATIONS).reading() as execute:
+        turns = execute("SELECT number, run FROM turns ORDER BY number")
     return {
         "tickets": connect(home / "tickets.sqlite").execute("SELECT count(*) FROM tickets").fetchone()[0],
         "decisions": [row["applied"] for row in decisions],
+        "turns": [[row["number"], row["run"]] for row in turns],
         "calls": len((home / "calls").read_bytes()),
         "spent": money.spent,
         "held": money.held,

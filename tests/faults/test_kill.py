@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.desk import PRICE
+from tests.faults.desk import PRICE, REQUESTS
 from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
@@ -19,10 +19,13 @@ CHECKPOINTS = "sluicegate.graphs.runtime.checkpoints:Checkpoints"
 AUDIT = "sluicegate.observe.audit.log:AuditLog"
 LEDGER = "sluicegate.policies.ledger.ledger:BudgetLedger"
 APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
+CONVERSATIONS = "sluicegate.graphs.conversations.turns:Conversations"
 INSIDE = [
     *(f"{LEDGER}.{method}" for method in ("reserve", "settle")),
     *(f"{APPROVALS}.{method}" for method in ("claim", "applied")),
     *(f"{AUDIT}.{method}" for method in ("_write", "_put_head")),
+    *(f"{CONVERSATIONS}.{method}" for method in ("take_turn", "over")),
+    "sluicegate.graphs.runtime.run:Runner.begin",
     "sluicegate.policies.cache.cache:SqliteCache.put",
     "sluicegate.nodes.tools.tool_runner:ToolRunner.call",
     "__main__:PaidModels.chat",
@@ -34,6 +37,9 @@ POINTS = [
     *(f"{method}:{when}:1" for method in INSIDE for when in ("before", "after")),
     # the second call of these is the answer's, in the other run
     *(f"{LEDGER}.{method}:{when}:2" for method in ("reserve", "settle") for when in ("before", "after")),
+    # the second turn of the conversation; the first one is over twice, before its approval and after it
+    *(f"{CONVERSATIONS}.take_turn:{when}:2" for when in ("before", "after")),
+    *(f"{CONVERSATIONS}.over:{when}:{count}" for count in (2, 3) for when in ("before", "after")),
     # the ticket is there, our memory of it is not
     "sluicegate.nodes.tools.tool_runner:ToolRunner._remember:before:1",
     # the ticket desk before it has written
@@ -65,11 +71,14 @@ def test_after_a_kill_both_runs_end_as_if_nothing_had_been(found: dict[str, dict
     assert runs["risky"] == {
         "status": "answered",
         "way": ["classify", "gate", "fields", "act", "approve", "respond"],
+        "knows": [],
     }
     assert runs["plain"] == {
         "status": "answered",
         "way": ["classify", "gate", "recall", "facts", "answer", "check", "respond"],
+        "knows": [REQUESTS["risky"]],
     }
+    assert left["turns"] == [[1, "risky"], [2, "plain"]]
     assert left["tickets"] == 1, "the tool's effect was repeated or lost"
     assert left["decisions"] == [1], "the decision was lost, repeated or never marked as applied"
     assert left["cached"] == 1

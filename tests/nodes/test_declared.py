@@ -20,6 +20,7 @@ from sluicegate.nodes.kinds.terminal import Refuse
 from sluicegate.nodes.writing.generation import said
 from sluicegate.services import EmbeddingRequest, Message, ModelRequest, Services
 from sluicegate.state import State
+from tests.support.answering import state as opening
 from tests.support.fakes import FakeModels, FakeRouter, FakeTools, services
 from tests.support.flows import When
 from tests.support.plugged import Nothing, kind, plugged
@@ -245,3 +246,23 @@ async def test_what_is_under_extra_is_what_is_declared(written: dict[str, Any], 
 async def test_what_others_wrote_under_extra_stays() -> None:
     node = declared("n", kind("weigh", {"extra"}, extra=EXTRA), returning({"extra": {"large": True}}))
     assert await node(cast("Any", {"extra": {"other": 1}}), services()) == {"extra": {"other": 1, "large": True}}
+
+
+async def test_a_condenser_changes_nothing_of_a_request_but_how_it_is_read() -> None:
+    given = services()
+    asked = opening(given)
+
+    def shorten(**changes: Any) -> Any:
+        shortening = NodeKind(
+            name="shorten", doc="", settings=NoSettings, make=lambda *_: returning({}),
+            writes=frozenset({"request"}), effects=frozenset({"condenses"}),
+        )  # fmt: skip
+        node = declared("short", shortening, returning({"request": {**asked["request"], **changes}} if changes else {}))
+        return node(asked, given)
+
+    assert (await shorten(standalone="How?", standalone_confidence=1.0))["request"]["standalone"] == "How?"
+    for changes in ({"channel": "phone"}, {"text": "Something else"}, {"language": "de"}):
+        with pytest.raises(RunError, match=rf"SG628 short \(shorten\) changed request\.{next(iter(changes))}"):
+            await shorten(**changes)
+    with pytest.raises(RunError, match="did not write request"):
+        await shorten()

@@ -20,6 +20,7 @@ EXPECTED = [
     "04_read_traces",
     "05_approvals_and_policy",
     "06_evaluate_and_promote",
+    "07_conversation",
 ]
 
 
@@ -109,6 +110,13 @@ def _promoted(kinds: set[str], said: str) -> None:
     assert "serves: 2\nserves: 1" in said
 
 
+def _talked(kinds: set[str], said: str) -> None:
+    assert "text/html" in kinds
+    assert "How do I connect to the guest wifi? And for how long? (0.9" in said
+    assert "\nHow do I book a meeting room?\n" in said
+    assert said.endswith("{'turn': 1, 'turns': []}\n")
+
+
 _MUST_SHOW = {
     "01_define_and_run": _defined,
     "02_step_rewind_fork": _stepped,
@@ -116,4 +124,5 @@ _MUST_SHOW = {
     "04_read_traces": _traced,
     "05_approvals_and_policy": _decided,
     "06_evaluate_and_promote": _promoted,
+    "07_conversation": _talked,
 }

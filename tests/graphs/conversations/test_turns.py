@@ -101,7 +101,7 @@ async def test_what_was_redacted_in_a_turn_is_redacted_for_the_next(desk: Desk) 
     desk.says("Done.")
     await runner.run(f"Write to {OWN}", ANN, session="c")
     second = await runner.run("Did you?", ANN, session="c")
-    assert questions(second.state) == ["Write to <EMAIL_1>"]
+    assert questions(second.state) == ["Write to <EMAIL>"]
     assert OWN not in str(recorded(second.run))
 
 
@@ -302,3 +302,33 @@ def test_the_block_is_checked(desk: Desk) -> None:
         desk.file.write_text(text.replace("{turns: 3, ttl: 30d}", wrong), encoding="utf-8")
         with pytest.raises(ConfigError, match=r"SG10[57]"):
             load(desk.file)
+
+
+async def test_a_condensed_question_is_redacted_wherever_it_was_written(desk: Desk) -> None:
+    text = desk.file.read_text(encoding="utf-8").replace("start: classify", "start: condense")
+    desk.file.write_text(text.replace("nodes:", "nodes:\n  condense: {kind: condense, then: classify}", 1), "utf-8")
+    opened = desk.opened()
+    desk.says("Ann has them.")
+    await opened.runner.run("Who has the keys?", ANN, session="c")
+    second = await opened.runner.run(f"And {OWN}?", ANN, session="c")
+    assert second.state["request"]["text"] == "And <EMAIL_1>?"
+    assert second.state["request"]["standalone"] == "Who has the keys? And <EMAIL_1>?"  # type: ignore[typeddict-item]
+    assert second.state["trail"][0]["node"] == "condense"
+    steps = [*opened.runner.graph.get_state_history({"configurable": {"thread_id": second.run}})]
+    assert len(steps) > 5
+    assert OWN not in str([step.values for step in steps])
+    opened.tracer.close()
+    with closing(Store(home() / "store.sqlite")) as traces:
+        assert OWN not in str(traces.spans(second.run))
+    # what it says is what the next turn is read with
+    third = await opened.runner.run("And now?", ANN, session="c")
+    assert third.state["request"]["standalone"] == "Who has the keys? And <EMAIL>? And now?"  # type: ignore[typeddict-item]
+    assert third.state["request"]["cleaned"] == ["redacted"]
+
+
+def test_a_guarantee_on_how_a_request_came_is_proved_through_condense(desk: Desk) -> None:
+    text = desk.file.read_text(encoding="utf-8").replace("start: classify", "start: condense")
+    text = text.replace("nodes:", "nodes:\n  condense: {kind: condense, then: classify}", 1)
+    text += "guarantees: [{no: respond, without: output-check, when: \"request.channel == 'api'\"}]\n"
+    desk.file.write_text(text.replace("cache.hit && ", "false && cache.hit && "), encoding="utf-8")
+    assert "condenses" in load(desk.file).flow.nodes["condense"].effects

@@ -15,8 +15,8 @@ from sluicegate.run_summary import waited_s
 __all__ = ["Description", "describe", "is_wordy", "without_words"]
 
 _WORDY = (
-    "request.text", "answer.text", "cache.question", "approval", "extra", "extraction.fields", "principal",
-    "tool_calls", "tool.arguments", "tool.result", "tool.error",
+    "request.text", "request.standalone", "answer.text", "cache.question", "approval", "extra", "extraction.fields",
+    "principal", "tool_calls", "tool.arguments", "tool.result", "tool.error",
 )  # fmt: skip
 """Fields, and groups of fields, whose values are texts or names."""
 
@@ -55,6 +55,12 @@ def _some(value: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _request(request: Any) -> Description:
+    attributes = _some(request, ("cleaned", "standalone_confidence"))
+    standalone = _some(request, ("standalone",))
+    return Description({**attributes, **standalone}, attributes, standalone)
 
 
 def _intent(intent: Any) -> Description:
@@ -160,6 +166,7 @@ def _spend(spend: Any) -> Description:
 
 
 _TABLE: dict[str, Callable[[Any], Description]] = {
+    "request": _request,
     "intent": _intent,
     "tags": _tags,
     "policy": _policy,

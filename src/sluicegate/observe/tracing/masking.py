@@ -28,6 +28,7 @@ PAYLOADS = frozenset(
         "output",
         "thinking",
         "query",
+        "standalone",
         "question",
         "arguments",
         "arguments_shown",
