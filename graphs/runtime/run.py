@@ -332,7 +332,7 @@ class Runner:
                         _config(run),
                         context=self.services,
                         durability="sync",
-                        interrupt_after=pause.after if pause else None,
+                        interrupt_after=self._steps if pause and pause.after == "*" else pause and pause.after,
                         interrupt_before=pause.before if pause else None,
                     )
                 except GraphRecursionError as error:
@@ -343,6 +343,11 @@ class Runner:
                 after = cast("State", result)
                 self._finish(after, waiting)
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
+
+    @property
+    def _steps(self) -> list[str]:
+        """Every task of the graph that ends a step; the branches of a fork do not before they are put together."""
+        return [task for task in self.graph.nodes if "/" not in task[:-1]]
 
     def _traced(self, state: State, *, resume: bool) -> "AbstractContextManager[Any]":
         facts = self.services.workflow

@@ -8,8 +8,8 @@ from sluicegate.run_summary import RunSummary
 
 __all__ = ["Difference", "differences", "facts", "facts_differ"]
 
-_BOOKKEEPING = frozenset({"trail", "request", "principal"})
-"""Fields not shown as changes of a step: the trail is shown as the decision taken."""
+_BOOKKEEPING = frozenset({"trail", "request", "principal", "branches"})
+"""Fields not shown as changes of a step: the trail is shown as the decision taken, branches as what came of them."""
 
 
 @dataclass(frozen=True, slots=True)

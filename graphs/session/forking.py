@@ -68,7 +68,7 @@ def overlaid(
 
 def _next_prompt(workflow: "Workflow", snapshot: "StateSnapshot") -> str:
     """The prompt of the next node that has one, by the shortest path."""
-    flow, ahead = workflow.flow, list(snapshot.next)
+    flow, ahead = workflow.flow, [history.node_of(task) for task in snapshot.next]
     for name in ahead:
         prompt = getattr(workflow.settings[name], "prompt", None)
         if isinstance(prompt, str):

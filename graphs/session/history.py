@@ -1,14 +1,17 @@
 """The checkpoints that led to a run's current state: walked back, rewound to, copied into another run.
 
 All of it is LangGraph's own: snapshots by their parents, copies by `update_state`. A rewound run keeps the
-checkpoints that it left, which its lineage skips.
+checkpoints that it left, which its lineage skips. Branches that run side by side are one step, from their fork to their
+join: what each has done in between is in checkpoints of its own.
 """
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sluicegate.errors import RunError
-from sluicegate.state import State
+from sluicegate.graphs.proofs.flow import ON_ERROR
+from sluicegate.nodes.registry import kinds
+from sluicegate.state import State, TrailEntry
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 
     Graph: TypeAlias = "CompiledStateGraph[State, Services, State, State]"
 
-__all__ = ["before", "copied", "go_back", "head", "lineage", "write"]
+__all__ = ["before", "copied", "go_back", "head", "lineage", "node_of", "write"]
 
 _APPENDED = ("trail", "tool_calls")
 """The channels whose updates are appended."""
@@ -35,7 +38,7 @@ def lineage(graph: "Graph", run: str) -> "list[StateSnapshot]":
     found = [head(graph, run)]
     while found[-1].parent_config:
         found.append(graph.get_state(found[-1].parent_config))
-    return [snapshot for snapshot in found if "run" in snapshot.values]
+    return [snapshot for snapshot in found if "run" in snapshot.values and not snapshot.values.get("branches")]
 
 
 def write(graph: "Graph", run: str, update: dict[str, Any]) -> None:
@@ -43,7 +46,7 @@ def write(graph: "Graph", run: str, update: dict[str, Any]) -> None:
     from langgraph.constants import START
 
     trail = update.get("trail") or head(graph, run).values.get("trail", [])
-    graph.update_state(_at(run), update, as_node=trail[-1]["node"] if trail else START)
+    graph.update_state(_at(run), update, as_node=_writer(trail[-1]) if trail else START)
 
 
 def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = None) -> "StateSnapshot":
@@ -52,10 +55,13 @@ def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = 
     Raises `RunError` SG615, naming the nodes that were visited.
     """
     for snapshot in snapshots:
-        if node in (task.name for task in snapshot.tasks) and visit in (None, _visits(snapshot, node) + 1):
+        if node in map(node_of, (task.name for task in snapshot.tasks)) and visit in (
+            None,
+            _visits(snapshot, node) + 1,
+        ):
             return snapshot
     passed = [entry["node"] for entry in cast("State", snapshots[0].values).get("trail", [])]
-    known = ", ".join(dict.fromkeys([*passed, *(task.name for task in snapshots[0].tasks)]))
+    known = ", ".join(dict.fromkeys([*passed, *(node_of(task.name) for task in snapshots[0].tasks)]))
     which = f"node {node!r}" if visit is None else f"visit {visit} of node {node!r}"
     raise RunError("SG615", f"this run has not reached {which}", hint=f"It has visited: {known}")
 
@@ -79,7 +85,7 @@ def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, chang
         changed = change(cast("State", snapshot.values))
         trail, state = changed.get("trail", []), cast("dict[str, Any]", changed)
         ahead = trail[-1]["branch"]["to"] if trail else ""
-        for node in (*(entry["node"] for entry in trail), *([ahead] if ahead else [])):
+        for node in (*map(_writer, trail), *([ahead] if ahead else [])):
             if node not in graph.nodes:
                 raise RunError(
                     "SG615",
@@ -88,9 +94,24 @@ def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, chang
                 )
         update = {key: value for key, value in state.items() if key in _APPENDED or last.get(key) != value}
         update |= {key: state.get(key, [])[len(last.get(key, [])) :] for key in _APPENDED if key in state}
-        steps.append([StateUpdate(update, trail[-1]["node"] if trail else START)])
+        steps.append([StateUpdate(update, _writer(trail[-1]) if trail else START)])
         last = state
     graph.bulk_update_state(_at(run), steps)
+
+
+def node_of(task: str) -> str:
+    """The node that a task of the graph begins with: a branch's first, or the node of the same name."""
+    fork, _, first = task.partition("/")
+    return first or fork
+
+
+def _writer(entry: TrailEntry) -> str:
+    """The task of the graph whose step ends with this entry of the trail: of a branch, or of a fork that failed, the
+    one that puts its branches together."""
+    fork = entry.get("within", "").partition("/")[0]
+    if fork or (entry["branch"]["condition"] == ON_ERROR and kinds()[entry["kind"]].fork):
+        return f"{fork or entry['node']}/"
+    return entry["node"]
 
 
 def _visits(snapshot: "StateSnapshot", node: str) -> int:

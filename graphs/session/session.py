@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sluicegate.errors import NotWaitingError, RunError, nearest
+from sluicegate.graphs.proofs.forks import branches_of
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
@@ -158,7 +159,7 @@ class Session:
         """The next or waiting node; None at the end."""
         # not the snapshot's `next`: that leaves out a node whose results are written and not yet checkpointed
         ahead = self._head().tasks
-        return ahead[0].name if ahead else None
+        return history.node_of(ahead[0].name) if ahead else None
 
     @property
     def waiting(self) -> "Waiting | None":
@@ -257,7 +258,11 @@ class Session:
         if node is not None:
             self._known(node)
             # the next node is not a way back unless that very visit is named
-            back = snapshots[1:] if visit is None and node in snapshots[0].next and len(snapshots) > 1 else snapshots
+            back = (
+                snapshots[1:]
+                if visit is None and node in map(history.node_of, snapshots[0].next) and len(snapshots) > 1
+                else snapshots
+            )
             target = history.before(back, node, visit)
         elif len(snapshots) > 1:
             target = snapshots[1]
@@ -341,6 +346,7 @@ class Session:
     async def _go(self, until: str | None) -> "Session":
         if until is not None:
             self._known(until)
+            self._outside_of_branches(until)
         await self._run_segment(Pause(before=[until]) if until else None)
         return self
 
@@ -399,6 +405,15 @@ class Session:
             near = nearest(node, nodes)
             hint = f"Did you mean {near!r}?" if near else f"One of: {', '.join(nodes)}"
             raise RunError("SG615", f"{self.workflow.name} has no node {node!r}", hint=hint)
+
+    def _outside_of_branches(self, node: str) -> None:
+        for one in branches_of(self.workflow.flow).values():
+            if node in one.inside:
+                raise RunError(
+                    "SG615",
+                    f"{node!r} is in a branch of {one.fork!r}, whose branches are one step",
+                    hint=f"Stop before {one.fork!r} or its join, {one.join!r}",
+                )
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
