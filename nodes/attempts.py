@@ -92,6 +92,7 @@ async def attempt(
                 raise
             made.error = _late(name, limits.timeout, error) if limit.expired() else error
             made.failure = _failure(name, made.error)
+            made.update = dict(error.update) if isinstance(error, NodeFailedError) else {}
         calls += made.update.get("tool_calls", ())
         if (
             made.failure is None

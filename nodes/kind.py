@@ -28,6 +28,7 @@ Effect = Literal[
     "calls-tool",
     "checks",
     "asks-human",
+    "maps",
     "ends",
 ]
 """What a kind does, as far as it matters to proofs."""
@@ -47,6 +48,7 @@ _ALWAYS_WRITES: Mapping[str, frozenset[str]] = {
     "checks": frozenset({"checks"}),
     "asks-human": frozenset({"approval"}),
     "calls-tool": frozenset({"tool_calls"}),
+    "maps": frozenset({"items", "failed_items"}),
 }
 """The state keys that a kind with an effect writes at every visit, if it declares them at all."""
 

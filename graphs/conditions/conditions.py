@@ -44,6 +44,13 @@ class Condition:
     def evaluate(self, state: Mapping[str, Any]) -> bool:
         """Whether it certainly holds in `state`; what is not there, a field or a key of a map, is unknown.
 
+        Raises as `value` does.
+        """
+        return self.value(state) is True
+
+    def value(self, state: Mapping[str, Any]) -> Any:
+        """Its value in `state`, `UNSET` where that is unknown.
+
         Raises `RunError` SG632 where it cannot be evaluated: a text compared with a number, an overflow.
         """
         data: dict[str, Any] = {}
@@ -52,14 +59,16 @@ class Condition:
             if value is not UNSET:
                 data[name] = value
         try:
-            value = self._expression.eval(data=data).value()
+            value = self._expression.eval(data=data).plain_value()
         except (RuntimeError, ValueError, OverflowError, TypeError, RecursionError) as error:
             value = str(error)
+        if not isinstance(value, str):
+            return value
         # the library gives an error as its text
-        if isinstance(value, str) and not value.startswith(_UNKNOWN):
+        if not value.startswith(_UNKNOWN):
             hint = "Ask for what it needs before it compares, such as type(x) == int, or correct what writes the field"
             raise RunError("SG632", f"condition {self.text!r} cannot be evaluated: {value}", hint=hint)
-        return value is True
+        return UNSET
 
     def values(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Every field it reads with the value it has; None for one that is not written yet."""
@@ -82,8 +91,10 @@ class Conditions:
         tools: Iterable[str] = (),
         tags: Iterable[str] = (),
         nodes: Iterable[str] = (),
+        collected: Iterable[str] = (),
     ) -> None:
-        """The values that `intent.label`, the names of tools, the fields of `tags` and `answer.by` can have."""
+        """The values that `intent.label`, the names of tools, the fields of `tags` and `answer.by` can have, and the
+        keys of `items`."""
         self._choices = {name: field.choices for name, field in fields().items() if field.choices}
         labels, names, writers, self._tags = tuple(intents), tuple(tools), tuple(nodes), tuple(tags)
         if labels:
@@ -94,6 +105,8 @@ class Conditions:
         if writers:
             self._choices["answer.by"] = writers
         self._choices |= {field: self._tags for field in ("tags.found", *_BY_TAG) if self._tags}
+        if names := tuple(collected):
+            self._choices |= dict.fromkeys(_BY_COLLECTION, names)
 
     def choices(self, field: str) -> tuple[str, ...]:
         """Every value that a field can have; empty when they cannot be listed."""
@@ -101,6 +114,15 @@ class Conditions:
 
     def compile(self, text: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
         """Compile a condition. Raises `ConfigError` with SG120 to SG123, each at `locate(offset in text)`."""
+        return self._compiled(text, locate, ("BOOL", "DYN"), "not true or false", "Compare it with a value")
+
+    def compile_list(self, text: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
+        """Compile an expression that gives a list. Raises as `compile` does."""
+        return self._compiled(text, locate, ("LIST", "DYN"), "not a list", "Name a list, such as documents")
+
+    def _compiled(
+        self, text: str, locate: Callable[[int], Place | None], types: tuple[str, ...], wanted: str, hint: str
+    ) -> Condition:
         try:
             expression: Any = _environment().compile(text)
         except RuntimeError as error:
@@ -108,9 +130,9 @@ class Conditions:
         except Exception as error:
             raise ConfigError([Problem("SG120", f"syntax error in condition: {error}", locate(0))]) from error
         result = expression.return_type().name()
-        if result not in ("BOOL", "DYN"):
-            what = f"the condition gives {_TYPES.get(result.lower(), result.lower())}, not true or false"
-            raise ConfigError([Problem("SG121", what, locate(0), hint="Compare it with a value")])
+        if not result.startswith(types):
+            what = f"the condition gives {_TYPES.get(result.lower(), result.lower())}, {wanted}"
+            raise ConfigError([Problem("SG121", what, locate(0), hint=hint)])
         tree = parse_checked(expression.serialize())
         terms = list(walk(tree))
         said = [pair for term in terms for pair in _said_of(term, text)]
@@ -157,13 +179,14 @@ _UNKNOWN = ('UNKNOWN: No value with name "', "NOT_FOUND: Key not found in map")
 _ORDERS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 
 _BY_TAG = ("tags.scores", "tags.limits")
+_BY_COLLECTION = ("items", "failed_items")
 
 
 def _said_of(term: Term, text: str) -> Iterator[tuple[str, Term]]:
     """Each field that a term compares with a text or tests for membership, with the text."""
     if term.kind == "member":
         member = Term("constant", max(text.find(term.name, term.offset), 0), value=term.name)
-        yield from ((part.name, member) for part in term.parts if part.name in _BY_TAG)
+        yield from ((part.name, member) for part in term.parts if part.name in (*_BY_TAG, *_BY_COLLECTION))
     elif term.kind == "each":
         # in a comprehension the variable stands for each text of the list
         within = [pair for part in term.parts[1:] for inner in walk(part) for pair in _said_of(inner, text)]

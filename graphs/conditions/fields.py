@@ -145,6 +145,8 @@ def _choices(hint: Any) -> tuple[str, ...]:
 
 
 def _type(hint: Any) -> FieldType:
+    if isinstance(hint, types.UnionType):
+        hint = typing.get_args(hint)[0]
     origin = typing.get_origin(hint)
     simple: dict[Any, FieldType] = {bool: "bool", int: "int", float: "double", str: "string", Literal: "string"}
     if hint in simple or origin in simple:

@@ -19,6 +19,7 @@ from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
+from sluicegate.graphs.config.fanout.items import bodies, check_bodies, collected, lists
 from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
 from sluicegate.graphs.config.inputs.model_files import resolve_model_files
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
@@ -60,6 +61,8 @@ class Workflow:
     flow: Flow
     conditions: Mapping[str, Condition]
     """By their text."""
+    lists: Mapping[str, Condition]
+    """What each for-each goes over, by its name."""
     settings: Mapping[str, BaseModel]
     """The validated settings of each node, by its name."""
     prompt_folders: tuple[Path, ...]
@@ -160,9 +163,12 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     prompt_folders = tuple(folder / config.prompts for folder in folders)
     prompts = resolve_prompts(prompt_folders, folders, faults)
     known_tools = check_references(config, settings, prompts, folders, faults)
-    check_placeholders(config, settings, kinds, prompts, known_tools, faults)
+    check_bodies(config, settings, kinds, faults)
+    within, names = bodies(config), collected(config)
+    check_placeholders(config, settings, kinds, prompts, known_tools, within, names, faults)
     tools = _tools(config, settings)
-    compiler = Conditions(config.intents, tools, _tags(config), config.nodes)
+    compiler = Conditions(config.intents, tools, _tags(config), config.nodes, names)
+    over = lists(settings, compiler, faults)
     conditions = _conditions(config, compiler, faults)
     policy_folder, schema, policies = resolve_policies(config, settings, {*tools, *known_tools}, folders, faults)
     artifacts = resolve_artifacts(config, folders, faults)
@@ -175,10 +181,10 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         return None
     check_weakened(config, faults)
     resolved = Resolved(prompts, policies, schema, artifacts, known_tools, used, weights)
-    flow = flow_of(config, kinds, settings, source)
+    flow = flow_of(config, kinds, settings, within, source)
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
-    faults.problems += never_written(flow, conditions, tagging)
+    faults.problems += never_written(flow, conditions, tagging, over)
     faults.problems += earlier_verdicts(flow, conditions)
     known = KnownConditions(conditions, compiler)
     faults.problems += prove(flow, guarantees, waivers, known, regions(known.conditions.values()))
@@ -191,6 +197,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         source=source,
         flow=flow,
         conditions=conditions,
+        lists=over,
         settings=settings,
         prompt_folders=prompt_folders,
         policy_folder=policy_folder,

@@ -12,6 +12,7 @@ from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.control.for_each import ForEach
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
 from sluicegate.policies.guards.registry import guards
 
@@ -19,8 +20,13 @@ __all__ = ["KnownConditions", "flow_of", "guarantees_of", "waivers_of"]
 
 
 def flow_of(
-    config: WorkflowConfig, kinds: Mapping[str, NodeKind], settings: Mapping[str, BaseModel], source: Source
+    config: WorkflowConfig,
+    kinds: Mapping[str, NodeKind],
+    settings: Mapping[str, BaseModel],
+    within: Mapping[str, str],
+    source: Source,
 ) -> Flow:
+    """The flow; `within` are the nodes that are visited for an item, each with its for-each."""
     nodes: dict[str, FlowNode] = {}
     for name, node in config.nodes.items():
         at: Pointer = ("nodes", name)
@@ -29,7 +35,9 @@ def flow_of(
             for position, branch in enumerate(node.branches)
         )
         kind = kinds[name]
-        writes = kind.writes_of(settings[name]) | frozenset(["failure"] if node.on_error else ())
+        # an item whose node has no error branch ends there, and the others go on
+        on_error = node.on_error or within.get(name)
+        writes = kind.writes_of(settings[name]) | frozenset(["failure"] if on_error else ())
         made = FlowNode(
             name,
             node.kind,
@@ -42,8 +50,10 @@ def flow_of(
             always_writes=kind.always_writes,
             guards=(checked := _checked_for(kind, settings[name])),
             whole_text=_whole_text(checked, config),
-            on_error=Edge(node.on_error, None, source.place((*at, "on_error"))) if node.on_error else None,
+            on_error=Edge(on_error, None, source.place((*at, "on_error"))) if on_error else None,
             limits=AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
+            do=own.do if isinstance(own := settings[name], ForEach) else "",
+            within=within.get(name, ""),
         )
         if kind.fork:
             fork = kind.fork(settings[name])

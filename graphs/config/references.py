@@ -383,16 +383,22 @@ def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
             faults.add("SG106", what, at, of_key=True, hint="Name the next node")
         for key in not_for(kind):
             if getattr(node, key) is not None:
-                why = "ends a run" if "ends" in kind.effects else "waits for a person"
-                why = "has nothing to try again itself" if kind.fork else why
+                reasons = (why for effect, why in _LASTING.items() if effect in kind.effects)
+                why = next(reasons, "has nothing to try again itself")
                 faults.add("SG105", f"{node.kind} {why} and cannot have `{key}`", (*at, key), of_key=True)
     return found
 
 
+_LASTING = {"ends": "ends a run", "asks-human": "waits for a person", "maps": "lasts as long as its items"}
+
+
 def not_for(kind: NodeKind) -> tuple[str, ...]:
-    """The common keys that a kind cannot have: what ends a run, waits for a person or forks is not tried again."""
+    """The common keys that a kind cannot have: what ends a run, waits for a person, forks or goes over a list is not
+    tried again."""
     if kind.fork:
         return ("timeout", "retry")
     if "ends" in kind.effects:
         return ("timeout", "retry", "on_error")
+    if "maps" in kind.effects:
+        return ("timeout", "retry")
     return ("retry", "on_error") if "asks-human" in kind.effects else ()

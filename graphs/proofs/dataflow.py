@@ -28,7 +28,9 @@ def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, froz
         after = before | node.writes | found.get(name, frozenset()) | frozenset(looked)
         if found.get(name) != after:
             found[name] = after
-            waiting += [(edge.to, after) for edge in node.ways]
+            waiting += [(edge.to, after) for edge in node.ways if not node.returns(edge)]
+        if node.do:
+            waiting.append((node.do, before | {"item"}))
     return found
 
 
@@ -47,8 +49,11 @@ def _key(tag: str) -> str:
     return f"tags {tag}"
 
 
-def never_written(flow: Flow, conditions: Mapping[str, Condition], tagging: Mapping[str, Tag]) -> list[Problem]:
-    """SG124: fields that are read although no earlier node writes them. `tagging` has the `tag` nodes' settings."""
+def never_written(
+    flow: Flow, conditions: Mapping[str, Condition], tagging: Mapping[str, Tag], lists: Mapping[str, Condition]
+) -> list[Problem]:
+    """SG124: fields that are read although no earlier node writes them. `tagging` has the `tag` nodes' settings,
+    `lists` what each for-each goes over."""
     possible = _may_be_written(flow, tagging)
     problems = [
         Problem(
@@ -59,13 +64,20 @@ def never_written(flow: Flow, conditions: Mapping[str, Condition], tagging: Mapp
         for name, settings in tagging.items()
         if settings.of == "draft" and "answer" not in possible.get(name, ("answer",))
     ]  # fmt: skip
-    for name, position, field in _reads(flow, conditions, possible):
+    read = [
+        (name, flow.nodes[name].edges[position].place, field)
+        for name, position, field in _reads(flow, conditions, possible)
+    ]
+    for name in lists.keys() & possible.keys():
+        read += [(name, flow.nodes[name].place, field) for field in lists[name].fields if not fields()[field].initial]
+    for name, place, field in read:
         key = fields()[field].key
         if key in possible[name]:
             continue
         writers = tuple(node.name for node in flow.nodes.values() if key in node.writes)
-        place = flow.nodes[name].edges[position].place
         hint = "Put the node that writes it before this one" if writers else "Add a node that writes it"
+        if key == "item":
+            hint = "Read it in what a for-each does for each item"
         problems.append(
             Problem("SG124", f"{field} has no value at {name!r}: no earlier node writes it", place, writers, hint=hint)
         )
@@ -105,7 +117,9 @@ def earlier_verdicts(flow: Flow, conditions: Mapping[str, Condition]) -> list[Pr
         judges = [
             repr(node.name)
             for node in flow.nodes.values()
-            if key in node.writes and name in reached(targets[node.name], targets)
+            if key in node.writes
+            and node.within in ("", flow.nodes[name].within)
+            and name in reached(targets[node.name], targets)
         ]
         if judges:
             what = (

@@ -11,10 +11,12 @@ from typing import Literal
 from sluicegate.errors import Place
 from sluicegate.nodes.attempts import AttemptLimits
 
-__all__ = ["ON_ERROR", "Edge", "Flow", "FlowNode"]
+__all__ = ["EACH", "ON_ERROR", "Edge", "Flow", "FlowNode"]
 
 ON_ERROR = "on_error"
 """What stands for a condition where a node failed: in the trail, in paths, in pictures."""
+EACH = "each item"
+"""What stands for a condition where a for-each begins an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +59,31 @@ class FlowNode:
     a branch, and what the branches do is merged before this node. Empty for a node that takes one of its edges."""
     siblings: Literal["await", "cancel"] = "await"
     """Of a fork, what becomes of the other branches when one has failed."""
+    do: str = ""
+    """Of a `for-each`: where a run begins for each item."""
+    within: str = ""
+    """The `for-each` to which it belongs: it is visited for each item, and the edge back there ends the item."""
 
     @property
     def ways(self) -> tuple[Edge, ...]:
         """Every edge by which a run may leave it: its branches, and last the one of its failure."""
         return (*self.edges, *((self.on_error,) if self.on_error else ()))
 
+    def returns(self, edge: Edge) -> bool:
+        """Whether an edge ends an item."""
+        return bool(self.within) and edge.to == self.within
+
+    def taken(self, way: int) -> str | None:
+        """The condition of a way, of which the one after `ways` leads to what is done for an item."""
+        if way < len(self.edges):
+            return self.edges[way].condition
+        return ON_ERROR if way < len(self.ways) else EACH
+
     def said(self, way: int) -> str:
         """The condition of a way in words; empty where it is the only branch."""
-        if way == len(self.edges):
-            return ON_ERROR
-        if self.join:
+        if self.join and way < len(self.edges):
             return ""
-        return self.edges[way].condition or ("otherwise" if len(self.edges) > 1 else "")
+        return self.taken(way) or ("otherwise" if len(self.edges) > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,6 +132,10 @@ class _Shape:
                     what = f"{name!r} in {branch} waits for a person, which a branch cannot"
                     hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
                     yield Problem("SG139", what, node.place, hint=hint)
+                if node.do:
+                    what = f"{name!r} in {branch} goes over a list, which a branch cannot"
+                    hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
+                    yield Problem("SG139", what, node.place, hint=hint)
                 if node.join and node.join != self.one.join and node.join not in members:
                     what = f"{name!r} in {branch} joins at {node.join!r}, outside of it"
                     hint = f"Let it join at a node of the same branch, or at {self.one.join!r}"

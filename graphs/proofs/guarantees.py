@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sluicegate.errors import Problem, nearest
-from sluicegate.graphs.proofs.flow import ON_ERROR
 from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver, is_any, widened
 from sluicegate.graphs.proofs.semantics import Semantics
 from sluicegate.graphs.proofs.side_by_side import Debt, InBranch, SideBySide
@@ -34,8 +33,8 @@ class Hop:
 
     node: str
     condition: str | None
-    """CEL text of the branch taken from here, or ``on_error``; None for an unconditional one, an ``otherwise`` and the
-    last node."""
+    """CEL text of the branch taken from here, ``on_error``, or ``each item``; None for an unconditional one, an
+    ``otherwise`` and the last node."""
     branching: bool
     """True when the node has more than one branch."""
     to: str = ""
@@ -152,6 +151,10 @@ class _Step:
     visits: tuple[int, ...] = ()
     branches: tuple[InBranch, ...] = ()
     """The branches that it is in, the innermost last."""
+    outside: int | None = None
+    """Within an item of a for-each: the world in which the run came to that."""
+    collecting: bool = False
+    """Back at a for-each, after an item."""
 
 
 @dataclass(slots=True)
@@ -198,7 +201,9 @@ class _Search:
         while waiting:
             step = waiting.popleft()
             node = flow.nodes[step.node]
-            if step.node in self.forbidden and self._due(step) and self.forks.asked_of(step.world, step.branches):
+            enters = not step.collecting
+            asked = self.forks.asked_of(step.world, step.branches)
+            if enters and step.node in self.forbidden and self._due(step) and asked:
                 found.setdefault(step.world, self._route(step, before))
             visits = dict(zip(counters, step.visits, strict=True)) if counted else None
             onward: list[tuple[int, int, Debt]] = []
@@ -206,16 +211,17 @@ class _Search:
                 if self._breaks_leaving(step, world) and self.forks.asked_of(world, step.branches):
                     found.setdefault(world, self._route(step, before))
                 onward += [(index, world, debt) for index, debt in self._ways_on(step, world, visits)]
-            if node.on_error and (visits is None or flow.left(node.on_error, visits)):
+            error = node.on_error
+            if error and (visits is None or node.returns(error) or flow.left(error, visits)):
                 onward.append((len(node.edges), step.world, self._failed(step)))
             if node.join:
                 onward = [each for each in onward if each[0] in (0, len(node.edges))]
+            if node.do and enters:
+                onward.append((len(node.ways), step.world, self._failed(step)))
             for index, world, debt in onward:
                 if debt is Debt.NOTHING and not self.owing and not step.branches:
                     continue  # nothing is owed from here on
-                to, world, debt, branches = self.forks.onward(step.node, index, world, debt, step.branches)
-                after = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
-                following = _Step(to, world, debt, after, branches)
+                following = self._following(step, index, world, debt, counters)
                 if following not in before:
                     before[following] = (step, index)
                     waiting.append(following)
@@ -226,6 +232,21 @@ class _Search:
     def _due(self, step: _Step) -> bool:
         since = self.guarantee.since is not None
         return step.debt.due or self.forks.owed_by_sibling(step.debt, step.branches, since=since)
+
+    def _following(self, step: _Step, index: int, world: int, debt: Debt, counters: Sequence[str]) -> _Step:
+        """Where a run is after a way of a node; the one behind its `ways` goes to what a for-each does for an item.
+
+        An item ends in the world in which the run came to the for-each: what was found for an item stays with it.
+        """
+        node = self.semantics.flow.nodes[step.node]
+        if index == len(node.ways):
+            return _Step(node.do, world, debt, step.visits, step.branches, outside=world)
+        if node.returns(way := node.ways[index]):
+            assert step.outside is not None
+            return _Step(way.to, step.outside, debt, step.visits, step.branches, collecting=True)
+        to, world, debt, branches = self.forks.onward(step.node, index, world, debt, step.branches)
+        visits = tuple(count + (name == to) for name, count in zip(counters, step.visits, strict=True))
+        return _Step(to, world, debt, visits, branches, step.outside if node.within else None)
 
     def _ways(self, step: _Step) -> tuple[_Way, ...]:
         """What a run owes as it leaves a node."""
@@ -279,10 +300,10 @@ class _Search:
             node = nodes[step.node]
             if self.forks.beside(step.node, last.branches):
                 continue  # a sibling that was searched before, and that makes no difference
-            said = ON_ERROR if index == len(node.edges) else node.edges[index].condition
+            said, to = node.taken(index), (*(way.to for way in node.ways), node.do)[index]
             branch = self.forks.branch_of(step.node)
-            branching = len(node.ways) > 1 and not (node.join and said is None)
-            hops.append(Hop(step.node, said, branching, node.ways[index].to, branch))
+            branching = (len(node.ways) > 1 or bool(node.do)) and not (node.join and said is None)
+            hops.append(Hop(step.node, said, branching, to, branch))
             if later.debt.due and not step.debt.due:
                 owing = owing or step.node
         if not last.debt.due:

@@ -126,7 +126,7 @@ class Semantics:
 
     def exhaustible(self, source: str, edge: Edge) -> bool:
         """True when the target's visits can be used up as the branch is tried: only if the target leads back here."""
-        bounded = self.flow.nodes[edge.to].max_visits is not None
+        bounded = self.flow.nodes[edge.to].max_visits is not None and not self.flow.nodes[source].returns(edge)
         return bounded and self._component[source] == self._component[edge.to]
 
     def counted(self) -> tuple[str, ...]:
@@ -183,9 +183,10 @@ class Semantics:
         self, name: str, world: int, visits: Mapping[str, int], where: str | None = None, *, holds: bool = True
     ) -> tuple[int, ...]:
         """The same for a run that has visited the nodes of `counted` this often."""
-        if self.flow.nodes[name].join:
+        node = self.flow.nodes[name]
+        if node.join:
             return self.possible(name, world)
-        available: list[bool | None] = [self.flow.left(edge, visits) for edge in self.flow.nodes[name].edges]
+        available: list[bool | None] = [node.returns(edge) or self.flow.left(edge, visits) for edge in node.edges]
         return self._choices(name, world, available, where, holds)
 
     def _choices(
@@ -217,8 +218,13 @@ class Semantics:
             nodes = self.sequence.nodes
             going_on = {
                 # a node that fails writes nothing
-                name: (() if key in node.always_writes else tuple(edge.to for edge in node.edges))
-                + ((node.on_error.to,) if node.on_error else ())
+                name: tuple(
+                    edge.to
+                    for edge in (*(() if key in node.always_writes else node.edges), *node.ways[len(node.edges) :])
+                    # what was written for an item stays with it
+                    if not node.returns(edge)
+                )
+                + ((node.do,) if node.do else ())
                 for name, node in nodes.items()
             }
             found = reached([self.flow.start], going_on)

@@ -15,8 +15,15 @@ __all__ = ["components", "most_steps", "prove_shape", "reached", "successors"]
 
 
 def successors(flow: Flow) -> dict[str, tuple[str, ...]]:
-    """Every node's targets, once each, in branch order, its error branch last."""
-    return {name: tuple(dict.fromkeys(edge.to for edge in node.ways)) for name, node in flow.nodes.items()}
+    """Every node's targets, once each, in branch order, its error branch last. What ends an item leads to where its
+    `for-each` goes on: there is no way back into it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name, node in flow.nodes.items():
+        targets = [node.do] if node.do else []
+        for edge in node.ways:
+            targets += [on.to for on in flow.nodes[edge.to].ways] if node.returns(edge) else [edge.to]
+        found[name] = tuple(dict.fromkeys(targets))
+    return found
 
 
 def reached(starts: Iterable[str], neighbours: Mapping[str, Iterable[str]]) -> set[str]:
@@ -77,7 +84,9 @@ def most_steps(flow: Flow) -> int:
     Between two visits that `max_visits` counts lie only nodes that it does not, and those are on no cycle of their own.
     """
     targets = successors(flow)
-    counted = [node.max_visits for node in flow.nodes.values() if node.max_visits is not None]
+    # a for-each is a step before its items and one after them
+    steps = {name: 2 if node.do else 1 for name, node in flow.nodes.items()}
+    counted = [node.max_visits * steps[node.name] for node in flow.nodes.values() if node.max_visits is not None]
     free = {
         name: tuple(target for target in following if flow.nodes[target].max_visits is None)
         for name, following in targets.items()
@@ -86,7 +95,7 @@ def most_steps(flow: Flow) -> int:
     number, longest = components(free), dict[str, int]()
     # a component is numbered after all that it leads to
     for name in sorted(free, key=lambda each: number[each]):
-        longest[name] = 1 + max((longest.get(target, 0) for target in free[name]), default=0)
+        longest[name] = steps[name] + max((longest.get(target, 0) for target in free[name]), default=0)
     uncounted = max(longest.values(), default=0)
     return sum(counted) + (sum(counted) + 1) * uncounted
 

@@ -49,16 +49,19 @@ def _worlds_left(semantics: Semantics) -> Mapping[str, list[int]]:
     left: dict[str, dict[int, None]] = {}
     while waiting:
         name, arrived = waiting.pop()
-        if (error := flow.nodes[name].on_error) and (error.to, arrived) not in seen:
-            seen.add((error.to, arrived))
-            waiting.append((error.to, arrived))
-        for world in semantics.worlds_after(flow.nodes[name], arrived):
+        node = flow.nodes[name]
+        apart = [node.on_error.to] if node.on_error and not node.returns(node.on_error) else []
+        for to in (*apart, *([node.do] if node.do else [])):
+            if (to, arrived) not in seen:
+                seen.add((to, arrived))
+                waiting.append((to, arrived))
+        for world in semantics.worlds_after(node, arrived):
             if world in left.setdefault(name, {}):
                 continue
             left[name][world] = None
-            for index in semantics.possible(name, world) if not flow.nodes[name].join else (0,):
-                following = (flow.nodes[name].edges[index].to, world)
-                if following not in seen:
+            for index in semantics.possible(name, world) if not node.join else (0,):
+                following = (node.edges[index].to, world)
+                if following not in seen and not node.returns(node.edges[index]):
                     seen.add(following)
                     waiting.append(following)
     return {name: sorted(found) for name, found in left.items()}

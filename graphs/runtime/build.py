@@ -22,9 +22,20 @@ from sluicegate.graphs.proofs.flow import Flow, FlowNode
 from sluicegate.graphs.proofs.forks import Branches, branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import most_steps
 from sluicegate.graphs.runtime.branches.fork_run import FAILED, ForkRun, error_branch
+from sluicegate.graphs.runtime.fanout.items import (
+    ItemStep,
+    ListExpression,
+    Sending,
+    StepFunction,
+    account_of,
+    in_two_steps,
+    progress_of,
+    written,
+)
 from sluicegate.graphs.runtime.steps.streaming import Streams
 from sluicegate.nodes.attempts import attempt
 from sluicegate.nodes.declared import declared
+from sluicegate.nodes.items import PromptsWithItems, item_placeholders
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.registry import BUILT_IN, kinds
 from sluicegate.observe.tracing.span_attributes import node_attributes
@@ -37,7 +48,7 @@ if TYPE_CHECKING:
     from langgraph.checkpoint.base import BaseCheckpointSaver
     from langgraph.graph.state import CompiledStateGraph
 
-__all__ = ["BranchCondition", "Intake", "StepFunction", "build", "decide"]
+__all__ = ["BranchCondition", "Intake", "build", "decide"]
 
 
 class BranchCondition(Protocol):
@@ -67,15 +78,12 @@ class Intake:
     """Turns the input into the state."""
 
 
-class StepFunction(Protocol):
-    async def __call__(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]: ...
-
-
 def build(
     flow: Flow,
     conditions: Mapping[str, BranchCondition],
     settings: Mapping[str, Any],
     *,
+    lists: Mapping[str, ListExpression] | None = None,
     name: str = "workflow",
     services: Services | None = None,
     intake: "Intake | None" = None,
@@ -83,7 +91,8 @@ def build(
 ) -> "CompiledStateGraph[State, Any, Any, State]":
     """Compile a flow.
 
-    `conditions` are by their text, `settings` are the validated settings by node name. A run brings its services as the
+    `conditions` are by their text; `settings` are the validated settings, and `lists` what a for-each goes over, by
+    node name. A run brings its services as the
     graph's context; `services` are those of a caller that cannot, such as LangGraph's own dev server, and `intake`
     makes its input into the state that a run begins with.
     """
@@ -92,7 +101,8 @@ def build(
         context_schema=None if services else Services,  # pyright: ignore[reportArgumentType]
         input_schema=intake.input if intake else State,
     )
-    _Region(flow, conditions, settings, services, Streams(flow, conditions, settings)).add(graph)
+    streams = Streams(flow, conditions, settings)
+    _Region(flow, conditions, settings, services, streams, lists or {}).add(graph)
     if intake:
         graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
         graph.add_edge(intake.name, flow.start)
@@ -117,6 +127,8 @@ class _Region:
     services: Services | None
     streams: Streams | None
     """None in a branch, which sends nothing before the others have come to the join."""
+    lists: Mapping[str, ListExpression]
+    """What each for-each goes over, by its name."""
     members: frozenset[str] | None = None
     """None for all nodes."""
     join: str = ""
@@ -136,19 +148,34 @@ class _Region:
                     self._fork(graph, node, forks[node.name])
 
     def _node(self, graph: "StateGraph[State, Any, Any, State]", node: FlowNode) -> None:
-        kind, settings = kinds()[node.kind], self.settings[node.name]
-        made = declared(node.name, kind, kind.make(node.name, settings), settings)
+        if node.within:
+            return  # visited for the items of its for-each
         ends = self.fails and not node.on_error
-        step = _step(self.flow, node, made, self.conditions, kind, self.streams, self.services, self.within, fails=ends)
+        step, branch = self._step(node, self.streams), cast("Runnable[State, Any]", _Taken())
+        targets = self._targets(edge.to for edge in node.ways)
+        if node.do:
+            own = self.settings[node.name]
+            steps = {one.name: self._step(one, None) for one in self.flow.nodes.values() if one.within == node.name}
+            item = ItemStep(node, own, steps, self.services)
+            graph.add_node(node.do, item)  # pyright: ignore[reportArgumentType]
+            graph.add_edge(node.do, node.name)
+            step = in_two_steps(node.name, own, self.lists[node.name], step)
+            branch = Sending(node.name, node.do, branch)
+            targets[node.do] = node.do
         graph.add_node(node.name, step)
         if node.join:
             return
-        targets = self._targets(edge.to for edge in node.ways)
         if not targets:
             graph.add_edge(node.name, END)
         else:
             targets |= {FAILED: END} if ends else {}
-            graph.add_conditional_edges(node.name, _Taken(), targets)  # pyright: ignore[reportArgumentType]
+            graph.add_conditional_edges(node.name, branch, targets)  # pyright: ignore[reportArgumentType]
+
+    def _step(self, node: FlowNode, streams: Streams | None) -> StepFunction:
+        kind, settings = kinds()[node.kind], self.settings[node.name]
+        made = declared(node.name, kind, kind.make(node.name, settings), settings)
+        ends = self.fails and not node.on_error
+        return _step(self.flow, node, made, self.conditions, kind, streams, self.services, self.within, fails=ends)
 
     def _fork(self, graph: "StateGraph[State, Any, Any, State]", node: FlowNode, one: Branches) -> None:
         fork = ForkRun(node, self.within, self.services)
@@ -205,10 +232,13 @@ def _step(
         visits = state["run"]["visits"]
         visit = visits.get(name, 0) + 1
         entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
-        number = len(state.get("trail", ())) + 1
-        with services.tracer.node(name, node.kind, observation, visit=visit, step=number) as span:
+        number, progress = len(state.get("trail", ())) + 1, progress_of(state, name)
+        which = {"item": entered["item"]["index"]} if "item" in entered else {}
+        with services.tracer.node(name, node.kind, observation, visit=visit, step=number, **which) as span:
             try:
-                async with streams.of(name, entered, services) if streams else nullcontext(services) as own:
+                shown = item_placeholders(entered, services)
+                given = replace(services, prompts=PromptsWithItems(services.prompts, shown)) if shown else services
+                async with streams.of(name, entered, given) if streams else nullcontext(given) as own:
                     made = await attempt(name, kind, run_node, entered, own, node.limits)
                 failure = made.failure if node.on_error or (fails and made.error) else None
                 if made.error and not failure:
@@ -216,9 +246,7 @@ def _step(
                 update, cleaned = plain({**made.update, "failure": failure} if failure else made.update)
                 if node.edges and kind not in BUILT_IN and not failure:
                     _fitting(node, update)
-                after: State = {**entered, **update}  # pyright: ignore[reportAssignmentType]
-                if "tool_calls" in update:
-                    after["tool_calls"] = [*entered.get("tool_calls", []), *update["tool_calls"]]
+                after = written(entered, update)
                 branch = error_branch(node, update["failure"]) if failure else decide(flow, node, conditions, after)
                 if failure:
                     span.warn(f"{name} failed: {branch['reason']}")
@@ -233,6 +261,7 @@ def _step(
                     raise
                 raise NodeFailedError(f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
             branch["values"].update(_told(tells, update))
+            branch["reason"] = account_of(progress) + branch["reason"]
             span.set(**node_attributes(update))
         intent = after.get("intent")
         services.tracer.branch(
@@ -249,6 +278,9 @@ def _step(
         }  # fmt: skip
         if within:
             entry["within"] = within.rstrip("/")
+        if done := progress.get("done"):
+            ordered = sorted(done, key=lambda one: one["index"])
+            entry["items"] = [{"index": one["index"], "trail": one["trail"]} for one in ordered]
         if made.count > 1:
             entry["attempts"] = made.count
         if cleaned:

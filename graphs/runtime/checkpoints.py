@@ -99,8 +99,8 @@ class Checkpoints(BaseCheckpointSaver[str]):
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
         """What a task has done is in the checkpoint of its step, which follows: it is held back until then, and only
-        written where the step does not end, because another task of it has failed or waits. A process that is killed in
-        between repeats the step."""
+        written where other tasks of the step are to be done, fail or wait. A process that is killed in between repeats
+        the tasks that are not written."""
         place = _place(config)
         at = (place["thread_id"], place.get("checkpoint_ns", ""), place["checkpoint_id"])
         rows = [
@@ -109,7 +109,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
         ]
         with self._guard:
             held = self._results.pop(at, [])
-            if not _lasts(writes):
+            if not _lasts(writes, task_path):
                 _remember(self._results, at, [*held, *rows])
                 return
         # special writes (interrupt, error, resume) replace their predecessor, a task's results never change
@@ -301,7 +301,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
     async def aput_writes(
         self, config: RunnableConfig, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
     ) -> None:
-        if _lasts(writes):
+        if _lasts(writes, task_path):
             await self._database.call(self.put_writes, config, writes, task_id, task_path)
         else:
             self.put_writes(config, writes, task_id, task_path)
@@ -374,9 +374,10 @@ class Checkpoints(BaseCheckpointSaver[str]):
         return self.serde.loads_typed(("msgpack", data))
 
 
-def _lasts(writes: Sequence[tuple[str, Any]]) -> bool:
-    """Whether these writes are needed beyond their step: interrupts, errors, verdicts, tasks that are sent."""
-    return any(channel in WRITES_IDX_MAP or channel == _PUSH for channel, _ in writes)
+def _lasts(writes: Sequence[tuple[str, Any]], task_path: str) -> bool:
+    """Whether these writes are needed before their step ends: interrupts, errors, verdicts, and the results of a task
+    that was sent, which has others beside it."""
+    return _PUSH in task_path or any(channel in WRITES_IDX_MAP or channel == _PUSH for channel, _ in writes)
 
 
 def _remember(held: dict[_At, T], at: _At, value: T) -> None:

@@ -188,6 +188,7 @@ def _assembled(
         workflow.flow,
         workflow.conditions,
         workflow.settings,
+        lists=workflow.lists,
         name=workflow.name,
         checkpointer=part(open_checkpoints(shared)),
     )

@@ -6,9 +6,9 @@ one list of codes; an error with a code that is not listed is a programming mist
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "CODES",
@@ -20,6 +20,7 @@ __all__ = [
     "LockedError",
     "ModelError",
     "NodeFailedError",
+    "NotAListError",
     "NotFoundError",
     "NotWaitingError",
     "Place",
@@ -31,6 +32,8 @@ __all__ = [
     "ShadowNotFoundError",
     "SluicegateError",
     "StoppedError",
+    "TooFewResultsError",
+    "TooManyItemsError",
     "UnreachableError",
     "UnusableAnswerError",
     "WeightsMismatchError",
@@ -80,6 +83,7 @@ CODES: dict[str, str] = {
     "SG139": "branches of a fork that do not come together",
     "SG140": "example or request file has a bad row",
     "SG141": "branches side by side that touch the same field",
+    "SG142": "what a for-each does for an item does not end there",
     # policy and guards
     "SG201": "policy does not parse or does not fit the schema",
     "SG202": "policy denied the request",
@@ -143,6 +147,9 @@ CODES: dict[str, str] = {
     "SG631": "score is not a finite number",
     "SG632": "condition cannot be evaluated",
     "SG633": "picture cannot be drawn",
+    "SG634": "for-each over something that is no list",
+    "SG635": "for-each over more items than are allowed",
+    "SG636": "for-each with too few results",
     "SG640": "no such conversation",
     "SG641": "another turn of the conversation is not over",
 }
@@ -335,6 +342,26 @@ class NodeFailedError(_OneCodeError, RunError):
     """A node failed; the store and the locks of its run are sound."""
 
     only = "SG611"
+    update: Mapping[str, Any] = {}
+    """What the node has written nevertheless, such as what it has spent."""
+
+
+class NotAListError(NodeFailedError):
+    """A for-each has no list to go over."""
+
+    only = "SG634"
+
+
+class TooManyItemsError(NodeFailedError):
+    """A for-each has more items than it may."""
+
+    only = "SG635"
+
+
+class TooFewResultsError(NodeFailedError):
+    """A for-each has fewer results than it needs."""
+
+    only = "SG636"
 
 
 class ShadowNotFoundError(_OneCodeError, RunError):

@@ -27,10 +27,15 @@ __all__ = [
     "Failure",
     "FailureAction",
     "FailureCause",
+    "ForEachItem",
     "Given",
     "GuardAction",
     "Intent",
+    "ItemFailure",
+    "ItemOutcome",
+    "ItemTrail",
     "LabelScore",
+    "MapProgress",
     "Path",
     "Policy",
     "Principal",
@@ -45,6 +50,7 @@ __all__ = [
     "ToolCall",
     "TrailEntry",
     "Turn",
+    "progressed",
     "question",
 ]
 
@@ -298,6 +304,25 @@ class Failure(TypedDict):
     reason: str
 
 
+class ForEachItem(TypedDict):
+    """The item that a `for-each` node is at; only in what it does for each item."""
+
+    value: Any
+    """An element of the list: a text, a number, a map, a document."""
+    index: int
+    """Its place in the list, from 0."""
+
+
+class ItemFailure(TypedDict):
+    """An item whose result is missing, and why."""
+
+    index: int
+    node: str
+    cause: FailureCause
+    code: str
+    reason: str
+
+
 class Branch(TypedDict):
     """One conditional edge that was decided."""
 
@@ -325,6 +350,8 @@ class TrailEntry(TypedDict):
     """What was replaced in what the node wrote, since no part of a run can hold it."""
     within: NotRequired[str]
     """The branch that the node is in, as ``FORK/FIRST_NODE``, behind the branches around it."""
+    items: "NotRequired[list[ItemTrail]]"
+    """Of a `for-each` node: the decisions within each item, in the order of the list."""
 
 
 class BranchEnd(TypedDict):
@@ -334,6 +361,49 @@ class BranchEnd(TypedDict):
     """``stopped`` where a sibling has failed."""
     changes: dict[str, Any]
     """The new value of each changed concern; of `trail` and `tool_calls` what was appended."""
+
+
+class ItemTrail(TypedDict):
+    index: int
+    trail: list[TrailEntry]
+
+
+class ItemOutcome(TypedDict):
+    """What has come of one item of a `for-each` node."""
+
+    index: int
+    wrote: dict[str, Any]
+    """The state's concerns that its nodes have written."""
+    trail: list[TrailEntry]
+    spend: Spend
+    """Its own."""
+    failure: NotRequired[Failure]
+
+
+class MapProgress(TypedDict, total=False):
+    """How far a `for-each` node has come."""
+
+    values: list[Any]
+    """The items."""
+    refused: list[str]
+    """Why it does not begin: code and message."""
+    cut: str
+    """Why there are fewer items than elements; empty when there are not."""
+    done: list[ItemOutcome]
+
+
+def progressed(before: dict[str, MapProgress], changes: dict[str, MapProgress | None]) -> dict[str, MapProgress]:
+    """`before` with changes by node: outcomes are appended, a beginning replaces, None removes."""
+    after = {**before}
+    for node, change in changes.items():
+        if change is None:
+            after.pop(node, None)
+        elif "done" in change and "values" not in change:
+            so_far = before.get(node, {})
+            after[node] = {**so_far, "done": [*so_far.get("done", ()), *change["done"]]}
+        else:
+            after[node] = change
+    return after
 
 
 class Run(TypedDict):
@@ -386,7 +456,8 @@ def _ended(ends: dict[str, BranchEnd], more: dict[str, BranchEnd]) -> dict[str, 
 
 
 class State(Given, total=False):
-    """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to."""
+    """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to, `items` and
+    `failed_items` merge by their keys. None is no value of these: it keeps LangGraph from beginning with empty maps."""
 
     conversation: Conversation
     intent: Intent
@@ -404,6 +475,14 @@ class State(Given, total=False):
     tool_calls: Annotated[list[ToolCall], operator.add]
     spend: Spend
     failure: Failure
+    item: ForEachItem
+    items: Annotated[dict[str, list[dict[str, Any]]] | None, operator.or_]
+    """The results of `for-each` nodes, by the name that each collects them under, in the order of its list. A result
+    has `index`, `value` and what was written for the item, such as `answer` or `extraction`."""
+    failed_items: Annotated[dict[str, list[ItemFailure]] | None, operator.or_]
+    """The items without a result, by the same names."""
+    maps: Annotated[dict[str, MapProgress] | None, progressed]
+    """The `for-each` nodes under way."""
     extra: dict[str, Any]
     """Data of plug-in kinds, by their own keys."""
     branches: Annotated[dict[str, BranchEnd], _ended]

@@ -256,6 +256,10 @@ class FakeTracer:
         yield FakeSpan()
 
     @contextmanager
+    def beneath(self, node: str, visit: int) -> Any:
+        yield
+
+    @contextmanager
     def run(self, run_id: str, **attributes: Any) -> Any:
         self.seen.append(f"run {run_id}" + (" again" if attributes.get("resume") else ""))
         yield FakeSpan()

@@ -14,12 +14,13 @@ from sluicegate.graphs.config.inputs.resolved import ResolvedPrompt
 from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.config.references import called
 from sluicegate.graphs.config.validate import Faults
+from sluicegate.nodes.items import placeholder_fits
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.prompts import placeholders
 from sluicegate.nodes.tools.tool import Tool
 
-__all__ = ["check_placeholders"]
+__all__ = ["check_placeholders", "unfilled"]
 
 _OF_FIELDS = ("question",)
 """What a text in an intent's `fields` may use."""
@@ -31,9 +32,14 @@ def check_placeholders(
     kinds: Mapping[str, NodeKind],
     prompts: Mapping[str, ResolvedPrompt],
     tools: Mapping[str, Tool],
+    within: Collection[str],
+    collected: Collection[str],
     faults: Faults,
 ) -> None:
-    """Report SG125 for every unknown placeholder, once per place."""
+    """Report SG125 for every unknown placeholder, once per place.
+
+    `within` are the nodes that are visited for an item, `collected` the names of the results of items.
+    """
     for node, own in settings.items():
         if isinstance(own, CallTool) and own.say is not None:
             _check_say(node, own.say, called(own, config, tools), faults)
@@ -42,7 +48,7 @@ def check_placeholders(
             for name, offset in placeholders(value) if isinstance(value, str) else ():
                 if name not in _OF_FIELDS:
                     place = faults.source.within(("intents", label, "fields", key), offset)
-                    faults.problems.append(_unfilled(name, _OF_FIELDS, place, "in an intent's fields"))
+                    faults.problems.append(unfilled(name, _OF_FIELDS, place, "in an intent's fields"))
     told: set[tuple[Place, str]] = set()
     for node, prompt in _asking(settings):
         fills = kinds[node].fills
@@ -53,11 +59,12 @@ def check_placeholders(
         of = f"in the prompt of {node!r}" + (f", {found.version}" if found.version else "")
         for name, offset in placeholders(text):
             # a text from elsewhere has no line here but the one that refers to it
-            within = Place(str(found.file), *line_and_column(text, offset))
-            place = found.place if found.version else within
-            if name not in fills and (place, name) not in told:
+            in_file = Place(str(found.file), *line_and_column(text, offset))
+            place = found.place if found.version else in_file
+            fits = name in fills or placeholder_fits(name, collected, within=node in within)
+            if not fits and (place, name) not in told:
                 told.add((place, name))
-                faults.problems.append(_unfilled(name, sorted(fills), place, of))
+                faults.problems.append(unfilled(name, sorted(fills), place, of))
 
 
 def _check_say(node: str, say: str, tools: Sequence[Tool], faults: Faults) -> None:
@@ -70,7 +77,7 @@ def _check_say(node: str, say: str, tools: Sequence[Tool], faults: Faults) -> No
     for name, offset in placeholders(say):
         if name not in known and not (any_result and name.startswith("result.")):
             place = faults.source.within(("nodes", node, "say"), offset)
-            faults.problems.append(_unfilled(name, tuple(known), place, f"in what {node!r} says"))
+            faults.problems.append(unfilled(name, tuple(known), place, f"in what {node!r} says"))
 
 
 def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:
@@ -83,6 +90,6 @@ def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:
                 yield node, f"{prompt}-quote"
 
 
-def _unfilled(name: str, fills: Collection[str], place: Place | None, where: str) -> Problem:
+def unfilled(name: str, fills: Collection[str], place: Place | None, where: str) -> Problem:
     known: Sequence[str] = tuple(fills)
     return Problem("SG125", f"unknown placeholder {{{{{name}}}}} {where}", place, known, nearest(name, known))

@@ -32,6 +32,10 @@ class Tracer(Protocol):
         """Open the observation of one visit of a node."""
         ...
 
+    def beneath(self, node: str, visit: int) -> AbstractContextManager[None]:
+        """Put what the block records beneath the observation of a visit, whichever process records that, and when."""
+        ...
+
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
     ) -> None:

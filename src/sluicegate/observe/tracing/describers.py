@@ -16,7 +16,7 @@ __all__ = ["Description", "describe", "is_wordy", "without_words"]
 
 _WORDY = (
     "request.text", "request.standalone", "answer.text", "cache.question", "approval", "extra", "extraction.fields",
-    "principal", "tool_calls", "tool.arguments", "tool.result", "tool.error",
+    "principal", "tool_calls", "tool.arguments", "tool.result", "tool.error", "item.value", "items", "failed_items",
 )  # fmt: skip
 """Fields, and groups of fields, whose values are texts or names."""
 
@@ -161,6 +161,18 @@ def _tool_calls(calls: Any) -> Description:
     )
 
 
+def _items(items: Any) -> Description:
+    sizes = {f"{name}_results": len(results) for name, results in items.items()}
+    return Description(sizes, sizes)
+
+
+def _failed_items(items: Any) -> Description:
+    codes = {
+        name: [_some(one, ("index", "node", "cause", "code")) for one in failures] for name, failures in items.items()
+    }
+    return Description({"failed_items": codes}, codes)
+
+
 def _spend(spend: Any) -> Description:
     return Description({"spend": spend}, dict(spend))
 
@@ -178,8 +190,10 @@ _TABLE: dict[str, Callable[[Any], Description]] = {
     "checks": _checks,
     "approval": _approval,
     "tool_calls": _tool_calls,
+    "items": _items,
+    "failed_items": _failed_items,
     "spend": _spend,
 }
 """In the order in which a later part's attribute wins: the confidence of an answer over that of its intent."""
-_OWN = frozenset({"run", "trail"})
+_OWN = frozenset({"run", "trail", "maps"})
 """Told by the run itself and by its branches."""

@@ -33,6 +33,7 @@ __all__ = [
     "new_id",
     "root_id",
     "trace_id",
+    "visit_id",
 ]
 
 Level = Literal["DEFAULT", "WARNING", "ERROR"]
@@ -51,6 +52,11 @@ def trace_id(run_id: str) -> str:
 def root_id(run_id: str) -> str:
     """The root observation of a run, 16 hex digits; a resume is a child of it, from whatever process."""
     return hashlib.sha256(run_id.encode()).digest()[16:24].hex()
+
+
+def visit_id(run_id: str, node: str, visit: int) -> str:
+    """The observation of a visit whose parts may be recorded before it, and by other processes."""
+    return hashlib.sha256(f"{run_id} {visit} {node}".encode()).digest()[24:].hex()
 
 
 def new_id() -> str:

@@ -26,13 +26,25 @@ from sluicegate.observe.tracing.exporter import Exporter, ExporterReport
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.recorder import Recorder
 from sluicegate.observe.tracing.span_attributes import run_outcome, run_scores
-from sluicegate.observe.tracing.spans import CURRENT, Observation, RunInfo, RunSegment, Score, new_id, root_id, trace_id
+from sluicegate.observe.tracing.spans import (
+    CURRENT,
+    Observation,
+    RunInfo,
+    RunSegment,
+    Score,
+    new_id,
+    root_id,
+    trace_id,
+    visit_id,
+)
 from sluicegate.observe.tracing.store import Store
 from sluicegate.run_summary import RunSummary, Status
 from sluicegate.state import Branch, State
 
 __all__ = ["RecordingTracer", "Status"]
 
+_PARTED = "for-each"
+"""The kind of node whose parts are recorded before it is."""
 _PATIENCE_S = 1.0
 """How long the end of a command waits for a destination that takes nothing."""
 
@@ -124,7 +136,24 @@ class RecordingTracer:
         self, name: str, kind: str, type: services.Observation, *, visit: int = 1, **attributes: Any
     ) -> AbstractContextManager[Observation]:
         """One visit of a node; `node_attributes` says what its update means. Once it has ended, a crash keeps it."""
-        return self.span(name, type, node=name, kind=kind, visit=visit, **attributes)
+        made = self.span(name, type, node=name, kind=kind, visit=visit, **attributes)
+        if kind == _PARTED and isinstance(made, Observation):
+            made.id = visit_id(made.segment.info.run_id, name, visit)
+        return made
+
+    @contextlib.contextmanager
+    def beneath(self, node: str, visit: int) -> Generator[None]:
+        current = CURRENT.get()
+        if current is None:
+            yield
+            return
+        parent = Observation(current.segment, node, "chain", current.id, {})
+        parent.id = visit_id(current.segment.info.run_id, node, visit)
+        token = CURRENT.set(parent)
+        try:
+            yield
+        finally:
+            CURRENT.reset(token)
 
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None

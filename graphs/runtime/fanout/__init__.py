@@ -1,0 +1,1 @@
+"""Parts of a run that are worked on side by side."""

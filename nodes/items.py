@@ -1,0 +1,62 @@
+"""What prompts and tool arguments may say of a `for-each`: ``{{item}}`` within it, ``{{items.NAME}}`` after it."""
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any, cast
+
+from sluicegate.services import Prompt, Prompts, Services
+from sluicegate.state import DocumentRef, State
+
+__all__ = ["PromptsWithItems", "document_of", "item_placeholders", "placeholder_fits"]
+
+
+def item_placeholders(state: State, services: Services) -> dict[str, str]:
+    """Every placeholder that items fill in this state, with its text."""
+    found: dict[str, str] = {}
+    if "item" in state:
+        value, index = state["item"]["value"], state["item"]["index"]
+        document = document_of(state)
+        found = {"item": services.retriever.text(document) if document else _text(value), "item.index": str(index)}
+        if isinstance(value, Mapping):
+            parts = cast("Mapping[str, Any]", value)
+            found |= {f"item.{key}": _text(part) for key, part in parts.items()}
+    for name, results in (state.get("items") or {}).items():
+        found[f"items.{name}"] = "\n".join(f"{each['index'] + 1}. {_result(each)}" for each in results)
+    for name, failures in (state.get("failed_items") or {}).items():
+        found[f"failed_items.{name}"] = "\n".join(f"{one['index'] + 1}. {one['code']}" for one in failures)
+    return found
+
+
+def placeholder_fits(name: str, collected: Collection[str], *, within: bool) -> bool:
+    """Whether items may fill a placeholder: of a node that is visited for an item, or of any other."""
+    group, _, member = name.partition(".")
+    return (within and group == "item") or (group in ("items", "failed_items") and member in collected)
+
+
+def document_of(state: State) -> DocumentRef | None:
+    """The passage that the item is; None for any other item."""
+    value: Any = state["item"]["value"] if "item" in state else None
+    return value if value in state.get("documents", ()) else None
+
+
+class PromptsWithItems:
+    """`services.Prompts` of a step whose state has items."""
+
+    def __init__(self, prompts: Prompts, values: Mapping[str, str]) -> None:
+        self._prompts, self._values = prompts, values
+
+    def render(self, id: str, **values: str) -> Prompt:
+        return self._prompts.render(id, **{**self._values, **values})
+
+
+def _result(result: Mapping[str, Any]) -> str:
+    """A result's draft, else the fields that were extracted, else all that was written for it."""
+    if "answer" in result:
+        return result["answer"]["text"]
+    if "extraction" in result:
+        return _text(result["extraction"]["fields"])
+    return _text({key: part for key, part in result.items() if key not in ("index", "value")})
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

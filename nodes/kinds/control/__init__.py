@@ -1,0 +1,1 @@
+"""Kinds that visit other nodes."""
