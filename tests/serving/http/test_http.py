@@ -324,7 +324,7 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
         "/v1/runs", "/v1/runs/{id}", "/v1/runs/{id}/trail", "/v1/runs/{id}/feedback", "/v1/approvals",
-        "/v1/approvals/{id}", "/healthz", "/readyz",
+        "/v1/approvals/{id}", "/v1/conversations", "/v1/turns", "/healthz", "/readyz",
     }  # fmt: skip
 
     def fits(response: httpx.Response, path: str, method: str = "get") -> None:
