@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-hybrid bench-patterns bench-streaming ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -84,6 +84,10 @@ bench-router: install
 # how sure label decoding is, and how often it is right
 bench-labels: install
 	$(RUN) python benchmarks/labels.py embedded:smollm2-135m
+
+# thresholds chosen together: validity over 400 redraws, and gain
+bench-joint: install
+	$(RUN) python benchmarks/joint.py
 
 # answers are kept in the user's cache, so an interrupted run goes on
 bench-hybrid: install

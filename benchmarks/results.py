@@ -27,8 +27,8 @@ PAGE = ROOT / "docs" / "measured.md"
 ORDER = (
     "governed", "compiled", "run", "streaming", "loading", "tracing", "audit", "ledger", "edges",
     "hybrid",
-    "helpdesk", "patterns", "tasks", "router", "escalation", "languages", "followups", "labels", "labels_larger",
-    "answers", "cache",
+    "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
+    "labels_larger", "answers", "cache",
     "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "evals",
     "size",
 )  # fmt: skip

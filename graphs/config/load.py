@@ -21,6 +21,7 @@ from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
 from sluicegate.graphs.config.fanout.items import bodies, check_bodies, collected, lists
 from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
+from sluicegate.graphs.config.inputs.joint import check_joint
 from sluicegate.graphs.config.inputs.model_files import resolve_model_files
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
 from sluicegate.graphs.config.inputs.policies import resolve_policies
@@ -181,6 +182,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         return None
     check_weakened(config, faults)
     resolved = Resolved(prompts, policies, schema, artifacts, known_tools, used, weights)
+    check_joint(config, settings, resolved, faults)
     flow = flow_of(config, kinds, settings, within, source)
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from sluicegate.graphs.config.inputs.joint import joint_card, misfit
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
@@ -39,6 +40,13 @@ from sluicegate.policies.guards.vault import MemoryVault, SparingVault
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.retrieval.lance import LanceRetriever
+from sluicegate.routing.joint.thresholds import (
+    DRIFT,
+    ConfidenceWithThresholds,
+    JointThresholds,
+    RouterWithThresholds,
+    source,
+)
 from sluicegate.services import (
     Confidence,
     EmbeddingRequest,
@@ -147,6 +155,8 @@ def _assembled(
     auditor = None if dry or shadow else part(_auditor(workflow, policy.digest))
     vault = SparingVault(auditor.vault) if auditor else MemoryVault()
     review, admitted = _review(workflow, asked)
+    router, confidence = _router(workflow, asked), _confidence(workflow)
+    joint = _joint(workflow, parts)
     services = Services(
         workflow=WorkflowFacts(
             name=workflow.name,
@@ -160,7 +170,7 @@ def _assembled(
             ahead=call_ahead(workflow.flow, workflow.conditions, workflow.settings),
         ),
         models=models,
-        router=_router(workflow, asked),
+        router=RouterWithThresholds(router, joint) if joint else router,
         policy=policy,
         retriever=part(LanceRetriever(knowledge, config.indexes, asked, readable=reading.readable)),
         guards=GuardSet(
@@ -178,7 +188,7 @@ def _assembled(
         ),
         prompts=PromptSet({name: prompt.text for name, prompt in resolved.prompts.items()}),
         tracer=tracer,
-        confidence=_confidence(workflow),
+        confidence=ConfidenceWithThresholds(confidence, joint) if joint else confidence,
         now=lambda: datetime.now(UTC),
         audit=auditor,
     )
@@ -291,6 +301,23 @@ def _embed_like(models: Models, role: str) -> "Callable[[str], EmbedNow]":
         return embed
 
     return embed_like
+
+
+def _joint(workflow: Workflow, parts: ExitStack) -> JointThresholds | None:
+    """The thresholds that were chosen together, where the workflow names any. Raises `ModelError` SG311, SG312."""
+    from sluicegate.observe.incidents import Incidents
+
+    joint, card = workflow.config.router.joint, joint_card(workflow.config, workflow.resolved)
+    if joint is None:
+        return None
+    if card and (other := misfit(workflow.config, workflow.settings, workflow.resolved, card)):
+        log.warning("SG312 the joint thresholds were fitted to %s: %s thresholds serve", other, joint.on_drift)
+        card = None
+    if card is None:
+        return JointThresholds(None, joint.on_drift, lambda: False)
+    incidents, named = Incidents(look=True), source(card)
+    parts.callback(incidents.disconnect)
+    return JointThresholds(card, joint.on_drift, lambda: incidents.is_open(DRIFT, system=workflow.name, source=named))
 
 
 def _confidence(workflow: Workflow) -> Confidence:

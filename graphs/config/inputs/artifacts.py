@@ -42,6 +42,7 @@ _FITTED: Mapping[str, tuple[str, str]] = {
     "artifact": ("router", ""),
     "answers": ("answer confidence", " --task answer"),
     "escalation": ("escalation", " --task escalate"),
+    "joint": ("joint thresholds", " --task joint"),
 }
 """What each artifact is, and the option of `router fit` that fits it."""
 
@@ -83,7 +84,9 @@ def check_thresholds(config: WorkflowConfig, conditions: Mapping[str, Condition]
             found = conditions.get(branch.when) if branch.when is not None else None
             for field in sorted(_FIELDS.keys() & set(found.fields if found else ())):
                 key, fitted_to, otherwise = _FIELDS[field]
-                if key not in named:
+                # thresholds that were chosen together need no fitted confidence: any score will do
+                given = key in named or (field == "answer.threshold" and "joint" in named)
+                if not given:
                     faults.add(
                         "SG310",
                         f"{field} is fitted to {fitted_to}, but the workflow names no artifact for it",

@@ -33,6 +33,7 @@ OLDEST_POSTGRES = 14
 _FITTED = {
     "artifact": ("router", "intent"),
     "escalation": ("escalation", "escalate"),
+    "joint": ("joint thresholds", "joint"),
 }
 """What an artifact of one fit that `router:` names is called, and the task it is fitted for."""
 
@@ -235,6 +236,7 @@ def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
 
 def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
     from sluicegate.errors import SluicegateError
+    from sluicegate.graphs.config.inputs.joint import misfit
     from sluicegate.learning.artifact import read_card
 
     router = workflow.config.router
@@ -251,7 +253,11 @@ def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
             yield Line(what, "missing", error.message, f"Run `sluicegate router fit {config}{option}`")
             continue
         detail = f"{artifact}, hash {str(card.get('hash', ''))[:12]}"
-        if task != "intent" or "likeness" in card:
+        joint = router.joint if key == "joint" else None
+        if joint and (other := misfit(workflow.config, workflow.settings, workflow.resolved, card)):
+            unlike = f"SG312 {detail}: fitted to {other}, so {joint.on_drift} thresholds serve"
+            yield Line(what, "warn", unlike, f"Run `sluicegate router fit {config}{option}`")
+        elif task != "intent" or "likeness" in card:
             yield Line(what, "ok", detail)
         else:
             untested = f"{detail}: trusts labels of requests in any language, however unlike its calibration rows"

@@ -23,7 +23,9 @@ from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["RULES", "Incident", "IncidentRule", "Incidents", "Kind", "Severity"]
 
-Kind = Literal["blocked", "budget-stop", "guard-failure", "policy-error", "tampering", "audit-failure", "override"]
+Kind = Literal[
+    "blocked", "budget-stop", "guard-failure", "policy-error", "tampering", "audit-failure", "override", "drift"
+]
 Severity = Literal["minor", "serious", "widespread", "death"]
 
 REPORT_WITHIN_DAYS: dict[str, int | None] = {"minor": None, "serious": 15, "widespread": 2, "death": 10}
@@ -47,6 +49,7 @@ RULES: dict[Kind, IncidentRule] = {
     "tampering": IncidentRule(1, 3600, "serious"),
     "audit-failure": IncidentRule(1, 3600, "serious"),
     "override": IncidentRule(1, 3600),
+    "drift": IncidentRule(1, 3600),
 }
 
 _MOST_RUNS = 1000
@@ -156,6 +159,15 @@ class Incidents:
                 what = "no incident" if not rows else "more than one incident"
                 raise NotFoundError(f"{what} {id!r}", hint="List them: sluicegate incidents list --all")
             return self._incident(rows[0])
+
+    def is_open(self, kind: Kind, *, system: str, source: str) -> bool:
+        """Whether there is an open incident of this kind, system and source."""
+        with self._lock, explained(self._path):
+            found = self._connection.execute(
+                "SELECT 1 FROM incidents WHERE kind = ? AND system = ? AND source = ? AND status = 'open'",
+                (kind, system, source),
+            ).fetchone()
+        return found is not None
 
     def annotate(self, id: str, text: str, *, by: str, severity: Severity | None = None, impact: str = "") -> Incident:
         """Add a note; a new severity resets the deadline, counted from the time of awareness."""

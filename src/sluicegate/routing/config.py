@@ -4,7 +4,17 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-__all__ = ["CascadeConfig", "EscalationTarget", "Languages", "Per", "RouterConfig", "Strategy", "Target"]
+__all__ = [
+    "CascadeConfig",
+    "EscalationTarget",
+    "JointConfig",
+    "Languages",
+    "OnDrift",
+    "Per",
+    "RouterConfig",
+    "Strategy",
+    "Target",
+]
 
 Strategy = Literal["head", "slm", "cascade"]
 Per = Literal["all", "intent"]
@@ -58,6 +68,29 @@ class EscalationTarget(BaseModel):
         return self
 
 
+OnDrift = Literal["stage-wise", "low-confidence"]
+"""Which thresholds serve while those chosen together are not to be trusted."""
+
+
+class JointConfig(BaseModel):
+    """Thresholds chosen together, under one bound on all that goes out unasked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    artifact: str
+    """Folder of the thresholds, relative to the workflow's folder; written by `sluicegate router fit WORKFLOW --task
+    joint`. They replace `router.threshold`, `router.escalation_threshold` and `answer.threshold`, as far as conditions
+    read them."""
+    error: float = Field(default=0.1, gt=0, lt=1)
+    """Largest share of wrong ones among the requests that end without a person, answered or refused."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Probability, over the draw of the graded requests, with which `error` is held."""
+    on_drift: OnDrift = "stage-wise"
+    """What serves while an incident says that requests have drifted, and where the thresholds were fitted to another
+    workflow: ``stage-wise``, each stage's own thresholds; ``low-confidence``, the low-confidence branch for every
+    request."""
+
+
 class RouterConfig(BaseModel):
     """The router that classifies requests, and the confidence from which it is trusted."""
 
@@ -97,6 +130,8 @@ class RouterConfig(BaseModel):
     --task escalate`. It gives `router.needs_large` and `router.escalation_threshold`."""
     escalation_target: EscalationTarget = EscalationTarget(recover=0.8)
     """The quality or the cost that `router.escalation_threshold` is set for; another one needs no new fit."""
+    joint: JointConfig | None = None
+    """Thresholds of all stages chosen together; without it each stage has its own."""
     cascade: CascadeConfig = CascadeConfig()
     """Bounds on the small model's part under ``cascade``."""
 
@@ -104,6 +139,8 @@ class RouterConfig(BaseModel):
     def artifacts(self) -> dict[str, str]:
         """The named artifact folders, by their keys."""
         named = {"artifact": self.artifact, "answers": self.answers, "escalation": self.escalation}
+        if self.joint is not None:
+            named["joint"] = self.joint.artifact
         return {key: folder for key, folder in named.items() if folder is not None}
 
     @model_validator(mode="after")

@@ -1,4 +1,7 @@
-"""What nobody works on: runs that a killed service left are resumed, waiting ones past their deadline refused."""
+"""What nobody works on: runs that a killed service left are resumed, waiting ones past their deadline refused.
+
+Joint thresholds of the version that serves are tested for drift on the way.
+"""
 
 import asyncio
 import logging
@@ -6,9 +9,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
+from sluicegate.evals.joint.watching import watch_joint
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.session.checkpoint_reader import overdue, recorded
+from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import Busy
@@ -46,6 +51,7 @@ class Sweep:
             await self._swept()
 
     async def _swept(self) -> None:
+        await asyncio.to_thread(self._watch)
         turns = asyncio.Semaphore(self._at_once)
 
         async def in_turn(work: Coroutine[Any, Any, None]) -> None:
@@ -60,6 +66,19 @@ class Sweep:
         for error in await asyncio.gather(*map(in_turn, work), return_exceptions=True):
             if error:
                 log.error("a run could not be taken up", exc_info=error)
+
+    def _watch(self) -> None:
+        """Test the joint scores of the version that serves for drift."""
+        workflow = self._versions.serving.workflow
+        if workflow.config.router.joint is None:
+            return
+        incidents = Incidents()
+        try:
+            watch_joint(workflow, self._store, incidents)
+        except SluicegateError as error:
+            log.warning("the joint scores of %s could not be tested: %s", workflow.name, error)
+        finally:
+            incidents.disconnect()
 
     async def _recover(self, run: str, digest: str) -> None:
         try:

@@ -20,20 +20,32 @@ def drift(
     svg: Annotated[Path | None, typer.Option(help="Write a plot by day to this file (SVG).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Compare the latest runs with earlier ones: confidence, label mix, out-of-scope rate."""
+    """Compare the latest runs with earlier ones: confidence, label mix, out-of-scope rate. Joint thresholds whose
+    scores have drifted since they were fitted open an incident."""
+    from sluicegate.evals.joint.watching import watch_joint
     from sluicegate.graphs.config.load import load
     from sluicegate.home import home
+    from sluicegate.observe.incidents import Incidents
     from sluicegate.observe.tracing.store import Store
     from sluicegate.routing.monitoring import drift as monitoring
     from sluicegate.routing.monitoring.plots import drift_svg
 
     loaded = load(workflow)
     outside = out_of_scope(loaded)
-    store = Store(home() / "store.sqlite")
+    store, incidents = Store(home() / "store.sqlite"), Incidents()
     try:
         rows = store.confidences(loaded.name)
+        joint = watch_joint(loaded, store, incidents)
     finally:
         store.close()
+        incidents.disconnect()
+    if joint and joint.drifted:
+        notes().print(
+            f"warning: the joint scores drifted (martingale {joint.evidence:,.0f} over {joint.runs} runs): "
+            "an incident is open, see `sluicegate incidents list`",
+            style="yellow",
+            markup=False,
+        )
     edge = since_ns(since)
     before = monitoring.window_of([row for row in rows if row["started_ns"] < edge], out_of_scope=outside)
     after = monitoring.window_of([row for row in rows if row["started_ns"] >= edge], out_of_scope=outside)

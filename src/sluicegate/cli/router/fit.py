@@ -10,6 +10,7 @@ from sluicegate.cli.router.answers import fit_answer_files, fit_workflow_answers
 from sluicegate.cli.router.embedders import EMBEDDER, LAYERED, ROLE, models_of, only
 from sluicegate.cli.router.escalation import fit_escalation_files, fit_workflow_escalation
 from sluicegate.cli.router.intents import examples_of, fit_artifact, labelled, settings_of
+from sluicegate.cli.router.joint import fit_workflow_joint
 from sluicegate.cli.router.tables import pairs
 
 __all__ = ["CALIBRATIONS", "fit"]
@@ -31,7 +32,8 @@ def fit(
     task: Annotated[
         str,
         typer.Option(
-            help="intent: classify; escalate: predict when the large model is needed; answer: confidence in answers."
+            help="intent: classify; escalate: predict when the large model is needed; answer: confidence in answers; "
+            "joint: all thresholds of a workflow together, under its `router.joint.error`."
         ),
     ] = "intent",
     error: Annotated[
@@ -101,6 +103,9 @@ def fit(
             raise typer.BadParameter(
                 f"{', '.join(wrong)} cannot be combined with a workflow file, which already defines them"
             )
+        if task == "joint":
+            fit_workflow_joint(source[0], out, as_json=as_json)
+            return
         if task == "escalate":
             fit_workflow_escalation(source[0], out, as_json=as_json)
             return
@@ -130,7 +135,7 @@ def fit(
         models = None if name == "none" else only(name)
         _show(fit_artifact(train, apart, settings, models, ROLE, out), as_json=as_json)
     else:
-        raise typer.BadParameter("must be intent, escalate or answer", param_hint="--task")
+        raise typer.BadParameter("must be intent, escalate or answer; joint needs a workflow", param_hint="--task")
 
 
 def _fit_workflow(path: Path, out: Path | None, method: Any, *, need_threshold: bool, as_json: bool) -> None:

@@ -11,7 +11,8 @@ from sluicegate.cli._support.console import AsJson, counted, emit
 from sluicegate.cli.router.answers import read_for
 from sluicegate.cli.router.escalation import report_on
 from sluicegate.cli.router.intents import fitted_router, labelled
-from sluicegate.cli.router.options import Artifact, Data
+from sluicegate.cli.router.joint import show_joint
+from sluicegate.cli.router.options import Artifact
 from sluicegate.cli.router.tables import pairs, rows_table, write_page
 
 __all__ = ["report"]
@@ -19,15 +20,24 @@ __all__ = ["report"]
 
 def report(
     artifact: Artifact,
-    data: Data,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Labelled rows (JSON Lines or CSV, optionally gzipped); joint thresholds need none."),
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="Write an HTML report with plots to this file.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Evaluate a router on rows it was not fitted on."""
+    """Evaluate a router on rows it was not fitted on; of joint thresholds, say what they promise."""
     from sluicegate.learning.artifact import read_card
     from sluicegate.routing.monitoring.plots import cost_quality_svg, reliability_svg
 
-    kind = read_card(artifact)["task"]
+    card = read_card(artifact)
+    kind = card["task"]
+    if kind == "joint":
+        show_joint(card, as_json=as_json)
+        return
+    if not data:
+        raise typer.BadParameter("is required: labelled rows that the router was not fitted on", param_hint="--data")
     if kind == "answer":
         from sluicegate.routing.answers.answer import load_fit
         from sluicegate.routing.answers.report import report_answers

@@ -186,10 +186,13 @@ class Store:
         return total | {"paths": share}
 
     def confidences(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
-        """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, and the
-        probability that it needed the large model, where the workflow had a fitted escalation."""
+        """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, the
+        probability that it needed the large model, where the workflow had a fitted escalation, and the confidence in
+        its answer, where it has one."""
         return self.query(
-            "SELECT run_id, started_ns, intent, confidence, threshold, classified_by, artifact, path, "
+            "SELECT run_id, started_ns, digest, intent, confidence, threshold, classified_by, artifact, path, "
+            "(SELECT value FROM scores WHERE scores.run_id = runs.run_id AND name = 'answer_confidence') "
+            "AS answer_confidence, "
             "(SELECT attributes ->> 'needs_large' FROM spans WHERE spans.run_id = runs.run_id AND "
             "attributes ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) AS needs_large FROM runs WHERE "
             "workflow = ? AND started_ns >= ? AND intent IS NOT NULL AND NOT shadow ORDER BY started_ns",

@@ -1,0 +1,1 @@
+"""Every threshold of a workflow chosen together, under one bound on all that goes out unasked."""
