@@ -34,6 +34,8 @@ def streaming(flow: Flow, writer: str, truth: Truth) -> Streaming:
     """
     if flow.nodes[writer].limits.retry:
         return Streaming(why_not=f"{writer} may be tried again, and write something else")
+    if within := flow.nodes[writer].within:
+        return Streaming(why_not=f"{writer} writes for an item of {within}")
     guards: list[str] = []
     for name in _reached(flow, writer, truth):
         node = flow.nodes[name]
@@ -68,7 +70,7 @@ def _holds_back(node: FlowNode) -> str:
         return f"{whole} at {node.name} needs the whole text" if whole else ""
     if "ends" in node.effects:
         return f"{node.name} writes what is sent" if "generates-answer" in node.effects else ""
-    if node.effects <= {"decides-policy", "tags"}:
+    if node.effects <= {"decides-policy", "tags"} and not node.do:
         return ""
     return f"{node.name} ({node.kind}) may come before it is sent"
 

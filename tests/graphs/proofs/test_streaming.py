@@ -94,6 +94,18 @@ def test_every_branch_of_a_fork_may_hold_it_back() -> None:
     assert found.why_not == "right (retrieve) may come before it is sent"
 
 
+def test_what_is_done_for_items_is_not_streamed_and_not_streamed_past() -> None:
+    ways = written("map")
+    nodes = {
+        **ways.nodes,
+        "map": replace(node("map", "for-each", "respond"), do="each"),
+        "each": replace(node("each", "slm-answer", "map"), within="map"),
+    }
+    mapped = replace(ways, nodes=nodes)
+    assert streaming(mapped, "each", lambda _: None).why_not == "each writes for an item of map"
+    assert streaming(mapped, "write", lambda _: None).why_not == "map (for-each) may come before it is sent"
+
+
 KINDS = ("output-check", "policy-check", "human-interrupt", "slm-answer", "retrieve", "tag", "respond", "refuse")
 CONDITIONS = ("intent.risk == 'high'", "checks.failed", "intent.risk == 'low' && checks.failed", "spend.stopped")
 
