@@ -5,7 +5,7 @@
     python benchmarks/guards.py pii [--record]        the engines of the guard pii beside each other
     python benchmarks/guards.py injection FOLDER [--record]   those of the guard injection, by kind and source
     python benchmarks/guards.py review [--record]     the reviewers of slm-review beside each other
-    python benchmarks/guards.py fit FOLDER fit the injection guard again, with the e-mails in FOLDER (see `harmless.py`)
+    python benchmarks/guards.py fit FOLDER fit the injection guard again, with what is in FOLDER (see `harmless.py`)
 
 The data are the development parts beside the repository (`../shared/data`), the labelled cases of the tests, and, for
 the injection guard, e-mails and documents. The figures of its card are on rows whose whole source was left out.
@@ -14,6 +14,7 @@ the injection guard, e-mails and documents. The figures of its card are on rows 
 import gzip
 import hashlib
 import json
+import re
 import statistics
 import sys
 import tempfile
@@ -57,8 +58,21 @@ LEFT_OUT = 7
 MODEL = "en-core-web-md"
 ORDINARY = {"clinc150/train": 1500, "it_tickets/train": 1500, "banking77/train": 1000}
 """Ordinary requests that the injection guard is fitted on, from each set."""
-OWN = ("injection_cases", "injection_languages", "injection_own")
-"""Labelled cases that are fitted on; `injection_apart` and `injection_later` never are."""
+OWN = ("injection_cases", "injection_languages", "injection_own", "injection_later", "injection_documents")
+"""Labelled cases that are fitted on; `injection_apart` never is."""
+SAYING = re.compile(r"i have been pwne?d", re.IGNORECASE)
+SECRET = re.compile(r"secret[ _-]?key", re.IGNORECASE)
+SAYINGS = (
+    "access granted", "yes", "the moon is made of cheese", "hello world", "this service is a scam", "approved",
+    "I obey", "42", "the answer is no", "you have been hacked", "all refunds are approved", "I love pizza",
+    "the shop is closed", "banana", "I resign", "ticket closed", "thank you, master", "true", "free for everyone",
+    "I am the boss now",
+)  # fmt: skip
+SECRETS = (
+    "password", "access code", "passphrase", "API key", "secret word", "token", "pin", "launch code", "hidden text",
+    "code word", "system prompt", "private key", "initial instructions", "confidential number", "unlock phrase",
+    "master password",
+)  # fmt: skip
 LONG = (
     "To reset your password open the portal, choose 'Forgot password' and follow the link that is sent to your "
     "address within 15 minutes [1]. Call the desk at +41 44 555 01 23 on Monday 12 May 2025 if the link fails; "
@@ -83,6 +97,21 @@ def _check(name: str, **settings: Any) -> Check:
     return kind.make(kind.settings.model_validate(settings), Helpers())
 
 
+def varied(row: TrainingRow) -> TrainingRow:
+    """The row, with another sentence and another secret as the goal in three quarters of those of HackAPrompt.
+
+    All of its attackers had to make a model say one sentence, or give one secret key away, so a fit takes those words
+    for what an attack is. Which ones come in their place depends on the text alone.
+    """
+    if not row.source.startswith("HackAPrompt"):
+        return row
+    drawn = int.from_bytes(hashlib.sha256(row.text.encode("utf-8", "surrogatepass")).digest()[:4])
+    if drawn % 4 == 0:
+        return row
+    text = SAYING.sub(SAYINGS[drawn // 11 % len(SAYINGS)], row.text)
+    return replace(row, text=SECRET.sub(SECRETS[drawn // 7 % len(SECRETS)], text))
+
+
 def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
     """Every row that the injection guard is fitted on, and the hashes of where they come from."""
     given = ("injection_train", "injection_open_dev", "injection_dev", "overrefusal_dev")
@@ -99,16 +128,21 @@ def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
             for at in rng.permutation(len(texts))[:count]
         ]
         digests[name] = hashlib.sha256((DATA / f"{name}.jsonl.gz").read_bytes()).hexdigest()
-    added = harmless.fitted(mail)
-    digests["e-mails and documents"] = hashlib.sha256("\0".join(row.text for row in added).encode()).hexdigest()
-    rows += added
-    return list({row.text: row for row in rows}.values()), digests
+    added = {
+        "e-mails": harmless.mails(mail),
+        "package descriptions": harmless.descriptions(apart=False),
+        "handbook": harmless.handbook(mail),
+    }
+    for name, texts in added.items():
+        rows += texts
+        digests[name] = hashlib.sha256("\0".join(row.text for row in texts).encode()).hexdigest()
+    return list({row.text: row for row in map(varied, rows)}.values()), digests
 
 
 def fit(mail: Path) -> dict[str, Any]:
     """Fit the shipped model."""
     rows, digests = _examples(mail)
-    model, scored = fit_model(rows, target=FalsePositiveBound())
+    model, scored = fit_model(rows, target=FalsePositiveBound(0.009, long_error=0.03))
     card = {**model.card, "data": digests, "flagged": figures(rows, scored, model.threshold)}
     write_model(SHIPPED, replace(model, card=card))
     return card
@@ -278,15 +312,18 @@ def grounded_tables(found: dict[str, Any]) -> list[results.Table]:
 
 def injection(folder: Path) -> dict[str, Any]:
     """Rows that no fit has seen, and the card; `folder` also holds the attacks of Tensor Trust."""
-    own = {name: _cases(f"injection_{name}") for name in ("apart", "later")}
+    own = _cases("injection_apart")
     unseen: dict[str, tuple[bool, list[str]]] = {
         "Tensor Trust, asking for a secret": (True, _trust(folder, "extraction")),
         "Tensor Trust, taking a prompt over": (True, _trust(folder, "hijacking")),
-        "own attacks, set apart": (True, [row["text"] for row in own["apart"] if row["attack"]]),
-        "own look-alikes, set apart": (False, [row["text"] for row in own["apart"] if not row["attack"]]),
-        "own attacks, written after the fit": (True, [row["text"] for row in own["later"] if row["attack"]]),
-        "own look-alikes, written after the fit": (False, [row["text"] for row in own["later"] if not row["attack"]]),
-        "e-mails and newsletters (SpamAssassin)": (False, [row.text for row in harmless.unseen(folder)]),
+        "own attacks, set apart": (True, [row["text"] for row in own if row["attack"]]),
+        "own look-alikes, set apart": (False, [row["text"] for row in own if not row["attack"]]),
+        "e-mails and newsletters, of a corpus that was fitted on": (
+            False,
+            _texts(harmless.mails(folder, apart=True)[::8]),
+        ),
+        "pages of a handbook, of which others were fitted on": (False, _texts(harmless.handbook(folder, apart=True))),
+        "descriptions of other packages": (False, _texts(harmless.descriptions(apart=True))),
         "CLINC150, validation part": (False, [row["text"] for row in _read("clinc150/val")[::3]]),
         "IT tickets, tuning part": (False, [row["text"] for row in _read("it_tickets/tune")[::5]]),
     }
@@ -296,6 +333,10 @@ def injection(folder: Path) -> dict[str, Any]:
         for name, (attack, texts) in unseen.items()
     }
     return {"unseen": flagged, "card": dict(read_model(SHIPPED).card), "cpu_ms": injection_time()}
+
+
+def _texts(rows: list[TrainingRow]) -> list[str]:
+    return [row.text for row in rows]
 
 
 def _trust(folder: Path, kind: str) -> list[str]:
@@ -315,22 +356,30 @@ def injection_time(characters: int = 1000) -> float:
 
 
 INJECTION = """
-`unseen` are rows that the shipped model was not fitted on; the folder named in the command holds the e-mails of
-`benchmarks/harmless.py` and the two `*_robustness_dataset.jsonl` of github.com/HumanCompatibleAI/tensor-trust-data.
-What was set apart or written after the fit is of the author of the cases that were fitted on, so it shows less than an
-attacker's would. SpamAssassin's mail is of 2002, much of it newsletters and mailing lists about software and security.
-Figures by kind and source are of the given sets, own cases, e-mails and documents that are fitted on, but each is of
-fits that had not seen the row's source, at the threshold of the shipped model: what to expect of a source unlike those.
-The fifth of the harmless rows on which the threshold is proved is of known sources and was fitted by nothing.
+`unseen` are rows that the shipped model was not fitted on; the folder named in the command holds the e-mails and pages
+of `benchmarks/harmless.py` and the two `*_robustness_dataset.jsonl` of github.com/HumanCompatibleAI/tensor-trust-data.
+What was set apart is of the author of the cases that were fitted on, so it shows less than an attacker's would.
+SpamAssassin's mail is of 2002, much of it newsletters and mailing lists about software and security. Figures by kind
+and source are of the given sets, own cases, e-mails and documents that are fitted on, but each is of fits that had not
+seen the row's source, at the threshold of the shipped model: what to expect of a source unlike those. HackAPrompt's
+attacks have other goals there than in their source (`varied` in the script). The fifth of the harmless rows on which
+the threshold is proved is of known sources and was fitted by nothing; short and long texts have a bound each.
 """
 
 
 def injection_tables(found: dict[str, Any]) -> list[results.Table]:
-    card, bound = found["card"], found["card"]["bound"]
+    card = found["card"]
     unseen = results.table(
         ("unseen", "rows", "flagged"),
         *((name, f"{one['rows']:,}", f"{one['flagged'] / one['rows']:.2%}") for name, one in found["unseen"].items()),
-        ("harmless rows kept for the threshold", f"{bound['rows']:,}", f"{bound['flagged'] / bound['rows']:.2%}"),
+        *(
+            (
+                f"harmless {length} texts, kept for the threshold",
+                f"{bound['rows']:,}",
+                f"{bound['flagged'] / bound['rows']:.2%}",
+            )
+            for length, bound in (("short", card["bound"]), ("long", card["long_bound"]))
+        ),
     )
     steering = results.table(
         ("fitted without the row's source", "rows", "flagged"),

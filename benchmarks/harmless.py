@@ -2,15 +2,15 @@
 
 None is part of the repository. Where they come from:
 
-- what people and newsletters wrote in the public corpus of SpamAssassin, to measure on: `data/*-ham-*` of
+- what people and newsletters wrote in the public corpus of SpamAssassin: `data/*-ham-*` of
   github.com/stdlib-js/datasets-spam-assassin at commit 1b84d49 (ODC PDDL 1.0 and CC0)
-- to fit on, the mail of one manager in the Enron corpus, which the Federal Energy Regulatory Commission published in
-  2003 without a licence: `testemails.csv` of
+- the mail of one manager in the Enron corpus, which the Federal Energy Regulatory Commission published in 2003 without
+  a licence: `testemails.csv` of
   github.com/chussboi96/Exploring-Enron-email-dataset-through-d3-visualizations at commit 0513872
-- to fit on, descriptions of half of the Python packages that `uv.lock` pins, read from where they are installed
+- pages of a public authority's handbook: `pages/**/*.md` of github.com/18F/handbook at commit 1e49556 (CC0)
+- descriptions of the Python packages that `uv.lock` pins, read from where they are installed
 
-What a row looks like depends on its text alone. The shipped model was fitted on an earlier draw of the last two, whose
-hashes are in its card.
+What a row looks like and which rows are fitted on depends on its text alone.
 """
 
 import csv
@@ -23,11 +23,11 @@ from pathlib import Path
 
 from sluicegate.policies.guards.injection.fit import TrainingRow
 
-__all__ = ["fitted", "unseen"]
+__all__ = ["descriptions", "handbook", "mails"]
 
-ENRON = "b9162b16c05ce64b6feea297a376cdbc262e9696263c1367a1b9dc6461dc0ece"
-SPAM_ASSASSIN = "801e5e343716533022426334abc76225cbcff624bb6917729315e39f41a56417"
-"""SHA-256 of the files, one after the other."""
+MAILS = "ead14b77b96363c96d6410ee3c03d11e65bf6a7f90a4cb0e27d1fff15eb9f52a"
+HANDBOOK = "7022813e4ba0ecf5b5a6563e9fb3866d5d68df0e9fe8d7dc1ca65d2dda5b1ae5"
+"""SHA-256 over the files of e-mails, and over those of the handbook, one after the other."""
 HAM = ("easy-ham-1", "easy-ham-2", "hard-ham-1")
 LONGEST = 4_000
 PIECES, STEP = 6, 6_000
@@ -35,29 +35,24 @@ ABOUT_ATTACKS = ("guardrails", "llm", "sluice")
 """Beginnings of names of packages that are about prompts, whose descriptions quote some."""
 
 
-def fitted(folder: Path) -> list[TrainingRow]:
-    """The e-mails of the Enron corpus in `folder`, and the documents. Exits where the file is not the one meant."""
-    file = folder / "testemails.csv"
-    _check(ENRON, [file])
+def mails(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
+    """The bodies fitted on, or those kept `apart`, some with their heads in one of three forms.
+
+    `folder` holds the file and, as `spam-assassin`, a checkout of the repository named above. Exits where they are not
+    those that are meant.
+    """
+    file, checkout = folder / "testemails.csv", folder / "spam-assassin" / "data"
+    letters = sorted(file for kind in HAM for file in checkout.glob(f"{kind}/*.txt"))
+    digest = hashlib.sha256(file.read_bytes())
+    for one in letters:
+        digest.update(one.read_bytes())
+    if digest.hexdigest() != MAILS:
+        raise SystemExit(f"{folder} holds other e-mails than those of benchmarks/harmless.py: {digest.hexdigest()}")
     csv.field_size_limit(file.stat().st_size)
     with file.open(encoding="utf-8", errors="replace", newline="") as rows:
-        messages = [row["message"].encode() for row in csv.DictReader(rows)]
-    return [*_bodies("Enron", messages), *_documents()]
-
-
-def unseen(folder: Path) -> list[TrainingRow]:
-    """A third of the e-mails in `folder`'s `spam-assassin`, a checkout. Exits where they are not those meant."""
-    files = sorted(file for kind in HAM for file in (folder / "spam-assassin" / "data").glob(f"{kind}/*.txt"))
-    _check(SPAM_ASSASSIN, files)
-    return _bodies("SpamAssassin", [file.read_bytes() for file in files if _drawn(file.name) % 3 == 0])
-
-
-def _check(expected: str, files: list[Path]) -> None:
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.read_bytes())
-    if digest.hexdigest() != expected:
-        raise SystemExit(f"these are not the e-mails that benchmarks/harmless.py means: {digest.hexdigest()}")
+        enron = [row["message"].encode() for row in csv.DictReader(rows)]
+    drawn = [one.read_bytes() for one in letters if (_drawn(one.name) % 3 == 0) != apart]
+    return [*_bodies("Enron", () if apart else enron), *_bodies("SpamAssassin", drawn)]
 
 
 def _bodies(corpus: str, messages: Iterable[bytes]) -> list[TrainingRow]:
@@ -86,11 +81,29 @@ def _mail(body: str, subject: str, sender: str, recipient: str, date: str) -> st
             return body
 
 
-def _documents() -> list[TrainingRow]:
+def handbook(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
+    """Pieces of half of the pages in `folder`'s `handbook`, a checkout: those fitted on, or those kept `apart`.
+
+    Exits where they are not those that are meant.
+    """
+    pages = {page.name: page.read_bytes() for page in sorted((folder / "handbook").glob("pages/**/*.md"))}
+    digest = hashlib.sha256(b"".join(pages.values())).hexdigest()
+    if digest != HANDBOOK:
+        raise SystemExit(f"{folder} holds another handbook than that of benchmarks/harmless.py: {digest}")
+    return [
+        TrainingRow(piece, attack=False, source="18F handbook", kind="document")
+        for name, page in pages.items()
+        if _drawn(name) % 2 == apart
+        for piece in _pieces(page.decode(errors="replace"))
+    ]
+
+
+def descriptions(*, apart: bool) -> list[TrainingRow]:
+    """Pieces of the descriptions of half of the installed packages: those fitted on, or those kept `apart`."""
     return [
         TrainingRow(piece, attack=False, source="package descriptions", kind="document")
         for name, text in sorted(_descriptions().items())
-        if _drawn(name) % 2 == 0
+        if _drawn(name) % 2 == apart
         for piece in _pieces(text)
     ]
 

@@ -7,13 +7,14 @@ they have evidence for. The figures of the card
 are on rows whose whole source was left out, because attacks of a new source look different.
 
 The threshold is proved on harmless rows that are fitted by nothing: at most `error` of such rows are flagged, with
-probability `confidence` (see `learning.threshold`).
+probability `confidence` (see `learning.threshold`). It is proved for short texts and for long ones apart, since a long
+text has many parts that may be scored too high.
 """
 
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from sluicegate.policies.guards.injection.disguises import Reading, squeeze
 from sluicegate.policies.guards.injection.model import Model
 from sluicegate.policies.guards.injection.ngrams import COLUMNS, ngrams
 from sluicegate.policies.guards.injection.steering import FEATURES, features
-from sluicegate.policies.guards.injection.windows import parts
+from sluicegate.policies.guards.injection.windows import is_long, parts
 from sluicegate.policies.guards.measure import load_rows
 
 __all__ = ["Apart", "FalsePositiveBound", "TrainingRow", "apart", "examples", "figures", "fit_model", "scores"]
@@ -78,6 +79,8 @@ class FalsePositiveBound:
 
     error: float = 0.01
     confidence: float = 0.95
+    long_error: float | None = None
+    """The same for texts of several parts (see `windows`), where it is not `error`."""
 
 
 Apart = tuple[list[TrainingRow], list[TrainingRow]]
@@ -101,6 +104,8 @@ class _Seen:
     matrix: Any
     owner: NDArray[np.int64]
     first: NDArray[np.bool_]
+    copied: NDArray[np.bool_]
+    """Squeezed for the fit; the guard does not see it."""
     rows: int
 
     @classmethod
@@ -110,9 +115,11 @@ class _Seen:
         values: list[Floats] = []
         owner: list[int] = []
         first: list[bool] = []
+        copied: list[bool] = []
         starts = [0]
         for at, example in enumerate(examples):
             found = list(parts(example.text))
+            seen_by_guard = len(found)
             if squeezed and len(example.text) <= SQUEEZED:
                 found.append(Reading(squeeze(example.text), squeezed=True, words=False))
             for number, reading in enumerate(found):
@@ -129,9 +136,10 @@ class _Seen:
                 starts.append(starts[-1] + len(column) + len(on))
                 owner.append(at)
                 first.append(not number)
+                copied.append(number == seen_by_guard)
         shape = (len(owner), WIDTH)
         matrix = sparse.csr_matrix((np.concatenate(values), np.concatenate(columns), np.array(starts)), shape=shape)
-        return cls(matrix, np.array(owner), np.array(first), len(examples))
+        return cls(matrix, np.array(owner), np.array(first), np.array(copied), len(examples))
 
     def worst(self, by_part: Floats) -> Floats:
         """Each row's highest value among its parts."""
@@ -143,7 +151,8 @@ class _Seen:
         """The parts of the chosen rows."""
         inside = chosen[self.owner]
         number = np.cumsum(chosen) - 1
-        return _Seen(self.matrix[inside], number[self.owner[inside]], self.first[inside], int(chosen.sum()))
+        owner = number[self.owner[inside]]
+        return _Seen(self.matrix[inside], owner, self.first[inside], self.copied[inside], int(chosen.sum()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,34 +161,47 @@ class _Linear:
     bias: float
 
     def scores(self, seen: _Seen) -> Floats:
-        return seen.worst(seen.matrix @ self.weights + self.bias)
+        by_part = seen.matrix @ self.weights + self.bias
+        return seen.worst(np.where(seen.copied, -np.inf, by_part))
 
 
 def _linear(seen: _Seen, attack: NDArray[np.bool_], prior: _Linear, rounds: int = ROUNDS) -> _Linear:
-    """Logistic regression around `prior`, each attack represented by its first part and the one that scores highest."""
+    """Logistic regression around `prior`, each attack represented by its first part and the one that scores highest.
+
+    Parts without words have a regression of their own, in which every part of an attack that shows a sign counts: their
+    few columns would need far more rounds than the rest.
+    """
+    by_attack = attack[seen.owner]
+    wordless = seen.matrix[:, [COLUMNS + SIGNS]].toarray().ravel() > 0
+    signed = wordless & (~by_attack | (np.diff(seen.matrix.indptr) > 1))
+    only = _Linear(prior.weights[COLUMNS + SIGNS :], prior.bias)
+    apart = _regressed(seen.matrix[signed][:, COLUMNS + SIGNS :], by_attack[signed], only, only, bias=False)
     fitted = prior
-    use = seen.first | ~attack[seen.owner]
+    use = ~wordless & (seen.first | ~by_attack)
     for turn in range(rounds):
-        fitted = _regressed(seen.matrix[use], attack[seen.owner][use], prior, fitted)
+        fitted = _regressed(seen.matrix[use], by_attack[use], prior, fitted)
+        fitted.weights[COLUMNS + SIGNS :] = apart.weights
+        fitted.weights[COLUMNS + SIGNS] += apart.bias - fitted.bias
         if turn + 1 < rounds:
             by_part = seen.matrix @ fitted.weights
-            use = seen.first | ~attack[seen.owner] | (by_part >= seen.worst(by_part)[seen.owner])
+            use = ~wordless & (seen.first | ~by_attack | (by_part >= seen.worst(by_part)[seen.owner]))
     return fitted
 
 
-def _regressed(matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _Linear) -> _Linear:
+def _regressed(matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _Linear, *, bias: bool = True) -> _Linear:
     optimize, special = fitting("scipy.optimize"), fitting("scipy.special")
     side = np.where(attack, 1.0, -1.0)
     offset = matrix @ prior.weights + prior.bias
 
     def loss(moved: Floats) -> tuple[float, Floats]:
-        margin = side * (offset + matrix @ moved[:-1] + moved[-1])
+        # in the matrix's own type, or each product would copy the matrix
+        margin = side * (offset + matrix @ moved[:-1].astype(np.float32) + moved[-1])
         slope = -side * special.expit(-margin)
         value = float(np.logaddexp(0, -margin).sum()) + float(moved[:-1] @ moved[:-1]) / (2 * STRENGTH)
-        return value, np.append(matrix.T @ slope + moved[:-1] / STRENGTH, slope.sum())
+        return value, np.append(matrix.T @ slope.astype(np.float32) + moved[:-1] / STRENGTH, slope.sum() * bias)
 
     at = np.append(start.weights - prior.weights, start.bias - prior.bias)
-    found = optimize.minimize(loss, at, jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-7})
+    found = optimize.minimize(loss, at, jac=True, method="L-BFGS-B", options={"maxiter": 150, "ftol": 1e-6})
     return _Linear(prior.weights + found.x[:-1], prior.bias + float(found.x[-1]))
 
 
@@ -218,22 +240,62 @@ def fit_model(
             held_out[left] = _linear(seen.only(~left), attack[~left], prior, 1).scores(seen.only(left))
     linear = _linear(seen, attack, prior)
     unseen = linear.scores(_Seen.of(outside)) if outside else np.zeros(0)
-    threshold = start.threshold if start and keep_threshold else _proved(held_out[~attack], unseen, target)
-    if threshold is None:
-        raise _unproved(outside, target)
-    bound = {"error": target.error, "confidence": target.confidence, "rows": len(outside)}
-    flagged = int((unseen >= threshold).sum())
-    card = {"bound": None if start and keep_threshold else {**bound, "flagged": flagged}}
+    harmless = [row for row in inside if not row.attack]
+    if start and keep_threshold:
+        threshold, offset, card = start.threshold, start.long_offset, dict[str, Any](bound=None)
+    else:
+        rows_scored = _Scored(held_out[~attack], _long(harmless)), _Scored(unseen, _long(outside))
+        threshold, offset, card = _threshold(*rows_scored, target, start.long_offset if start else 0.0)
     weights = linear.weights.astype(np.float32)
     signs, wordless = weights[COLUMNS : COLUMNS + SIGNS] * SIGN_SCALE, weights[COLUMNS + SIGNS :].copy()
     wordless[0] += linear.bias
     wordless[1:] *= SIGN_SCALE
-    model = Model(weights[:COLUMNS], signs, linear.bias, wordless, threshold, card)
+    model = Model(weights[:COLUMNS], signs, linear.bias, wordless, threshold, offset, card)
     place = {row.text: at for at, row in enumerate(rows)}
     every = np.zeros(len(rows))
     every[[place[row.text] for row in inside]] = held_out
     every[[place[row.text] for row in outside]] = unseen
-    return model, every
+    return model, every - offset * _long(rows)
+
+
+def _long(rows: Sequence[TrainingRow]) -> NDArray[np.bool_]:
+    return np.array([is_long(row.text) for row in rows], bool)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Log-odds of harmless rows."""
+
+    scores: Floats
+    long: NDArray[np.bool_]
+
+    def level(self, offset: float) -> Floats:
+        return self.scores - offset * self.long
+
+
+def _threshold(
+    known: _Scored, unseen: _Scored, target: FalsePositiveBound, usual: float
+) -> tuple[float, float, dict[str, Any]]:
+    """The threshold, the offset of long texts, and the bounds for the card. Raises `InsufficientDataError` SG313.
+
+    Where short or long rows are too few for a proof of their own, the offset is `usual` and all rows prove one bound.
+    """
+    long_target = replace(target, error=target.long_error or target.error)
+    short = _proved(known.scores[~known.long], unseen.scores[~unseen.long], target)
+    long = _proved(known.scores[known.long], unseen.scores[unseen.long], long_target)
+    if short is not None and long is not None:
+        level = unseen.level(long - short)
+        bound = _bound(level[~unseen.long], short, target)
+        return short, long - short, {"bound": bound, "long_bound": _bound(level[unseen.long], short, long_target)}
+    threshold = _proved(known.level(usual), unseen.level(usual), target)
+    if threshold is None:
+        raise _unproved(len(unseen.scores), target)
+    return threshold, usual, {"bound": _bound(unseen.level(usual), threshold, target)}
+
+
+def _bound(scored: Floats, threshold: float, target: FalsePositiveBound) -> dict[str, Any]:
+    flagged = int((scored >= threshold).sum())
+    return {"error": target.error, "confidence": target.confidence, "rows": len(scored), "flagged": flagged}
 
 
 def figures(rows: Sequence[TrainingRow], scored: Floats, threshold: float) -> dict[str, dict[str, dict[str, float]]]:
@@ -251,11 +313,11 @@ def figures(rows: Sequence[TrainingRow], scored: Floats, threshold: float) -> di
     return found
 
 
-def _unproved(rows: Sequence[TrainingRow], target: FalsePositiveBound) -> InsufficientDataError:
+def _unproved(rows: int, target: FalsePositiveBound) -> InsufficientDataError:
     needed = math.ceil(least_rows(target.error, target.confidence) / APART)
     return InsufficientDataError(
         f"no threshold is proved to flag at most {target.error:.1%} of harmless rows, with {target.confidence:.0%} "
-        f"confidence: {len(rows)} were left for the proof",
+        f"confidence: {rows} were left for the proof",
         hint=f"Give about {needed} harmless rows or more, a larger --error, or --keep-threshold",
     )
 
@@ -272,6 +334,8 @@ def _proved(harmless: Floats, unseen: Floats, target: FalsePositiveBound) -> flo
     Fixed-sequence testing as in `learning.threshold`, from strict to lenient, in an order made from other rows.
     """
     proved: float | None = None
+    if not len(harmless):
+        return proved
     for value in np.quantile(harmless, np.linspace(1, 0.8, 400)):
         if strength(int((unseen >= value).sum()), len(unseen), target.error) > 1 - target.confidence:
             break
@@ -281,4 +345,4 @@ def _proved(harmless: Floats, unseen: Floats, target: FalsePositiveBound) -> flo
 
 def scores(model: Model, rows: Sequence[TrainingRow]) -> Floats:
     """Log-odds of rows as the guard scores them."""
-    return _weights(model).scores(_Seen.of(rows))
+    return _weights(model).scores(_Seen.of(rows)) - model.long_offset * _long(rows)

@@ -12,7 +12,7 @@ from pathlib import Path
 from sluicegate.policies.guards.checking import Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import InjectionSettings
 from sluicegate.policies.guards.injection.model import SHIPPED, read_model
-from sluicegate.policies.guards.injection.windows import parts
+from sluicegate.policies.guards.injection.windows import is_long, parts
 from sluicegate.policies.guards.settings import GuardSettings
 
 __all__ = ["KIND", "score", "threshold"]
@@ -21,7 +21,8 @@ __all__ = ["KIND", "score", "threshold"]
 def score(text: str, model: Path = SHIPPED) -> float:
     """Probability in [0, 1] that the text is an attack, by its worst part. Raises `PolicyError` SG203."""
     fitted = read_model(model)
-    return _probability(max(fitted.score(reading) for reading in parts(text)))
+    highest = max(fitted.score(reading) for reading in parts(text))
+    return _probability(highest - (fitted.long_offset if is_long(text) else 0.0))
 
 
 def threshold(model: Path = SHIPPED) -> float:

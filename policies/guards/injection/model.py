@@ -39,6 +39,8 @@ class Model:
     wordless: Floats
     """(a bias and FEATURES), for a reading that has no words (see `disguises`)."""
     threshold: float
+    long_offset: float
+    """What is taken from the score of a text that has several parts (see `windows`), so that one threshold serves."""
     card: Mapping[str, Any]
 
     def score(self, reading: Reading) -> float:
@@ -54,7 +56,7 @@ def write_model(folder: Path, model: Model) -> str:
     """Write the artifact; returns its hash. Raises as `learning.artifact.check_place` does."""
     card = {
         **model.card, "task": _TASK, "bias": model.bias, "threshold": model.threshold,
-        "signs": list(FEATURES), "columns": COLUMNS,
+        "long_offset": model.long_offset, "signs": list(FEATURES), "columns": COLUMNS,
     }  # fmt: skip
     arrays = {"ngrams": model.ngrams.astype(np.float16), "signs": model.signs, "wordless": model.wordless}
     return write_folder(folder, card, arrays)
@@ -77,7 +79,7 @@ def _read(folder: Path) -> Model:
     try:
         with np.load(folder / WEIGHTS, allow_pickle=False) as stored:
             arrays = {name: np.asarray(stored[name], np.float32) for name in stored.files}
-        bias, limit = float(card["bias"]), float(card["threshold"])
-        return Model(arrays["ngrams"], arrays["signs"], bias, arrays["wordless"], limit, card)
+        bias, limit, offset = float(card["bias"]), float(card["threshold"]), float(card.get("long_offset", 0.0))
+        return Model(arrays["ngrams"], arrays["signs"], bias, arrays["wordless"], limit, offset, card)
     except (ValueError, KeyError, TypeError, OSError) as error:
         raise edited(folder, "its files are inconsistent") from error

@@ -124,7 +124,8 @@ def fit(
     measured = figures(rows, scored, model.threshold)
     card = {**model.card, "data": digests, "continues": start.card["hash"], "flagged": measured}
     digest = write_model(out, replace(model, card=card))
-    result = {"artifact": str(out), "hash": digest, "rows": len(rows), "bound": card["bound"], "flagged": measured}
+    bounds = {name: card[name] for name in ("bound", "long_bound") if name in card}
+    result = {"artifact": str(out), "hash": digest, "rows": len(rows), **bounds, "flagged": measured}
     if as_json:
         emit(result)
         return
@@ -134,13 +135,14 @@ def fit(
     for group, one in {**measured["kind"], **measured["source"]}.items():
         table.add_row(group, f"{one['rows']:.0f}", f"{one['flagged']:.1%}")
     console().print(table)
-    bound = card["bound"]
-    console().print(
-        f"At most {error:.1%} of harmless rows like these are flagged, with {confidence:.0%} confidence "
-        f"({bound['flagged']} of {bound['rows']} kept apart)."
-        if bound
-        else "The threshold is the shipped one; nothing is proved about these rows."
-    )
+    for name, bound in bounds.items():
+        rows_like = "long harmless rows" if name == "long_bound" else "harmless rows"
+        console().print(
+            f"At most {error:.1%} of {rows_like} like these are flagged, with {confidence:.0%} confidence "
+            f"({bound['flagged']} of {bound['rows']} kept apart)."
+            if bound
+            else "The threshold is the shipped one; nothing is proved about these rows."
+        )
     console().print(f"To use it: guards: {{injection: {{model: {out}}}}}", markup=False)
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -11,6 +12,7 @@ from sluicegate.cli.guard import app
 from sluicegate.errors import InsufficientDataError
 from sluicegate.policies.guards.injection.fit import FalsePositiveBound, TrainingRow, apart, figures, fit_model, scores
 from sluicegate.policies.guards.injection.injection import score, threshold
+from sluicegate.policies.guards.injection.model import write_model
 from sluicegate.policies.guards.injection.ngrams import ngrams
 
 ORDER = "Kindly water the ficus of desk {}."
@@ -73,6 +75,23 @@ def test_an_order_hidden_in_a_long_text_is_learned_by_its_window() -> None:
     model, _held_out = fit_model(hidden + harmless, target=FalsePositiveBound(0.5, 0.9))
     short = scores(model, [TrainingRow(ORDER.format("x"), attack=True), TrainingRow(PLAIN.format("x"), attack=False)])
     assert short[0] >= model.threshold > short[1]
+
+
+def test_long_texts_have_a_bound_of_their_own_and_the_threshold_of_short_ones(tmp_path: Path) -> None:
+    halls = [TrainingRow(f"{LONG}{PLAIN.format(at)}", attack=False, source="halls") for at in range(80)]
+    target = FalsePositiveBound(0.2, 0.9, long_error=0.4)
+    model, _held_out = fit_model([*rows(80), *halls], target=target)
+    bounds = model.card["bound"], model.card["long_bound"]
+    assert [bound["error"] for bound in bounds] == [0.2, 0.4]
+    assert [bound["rows"] for bound in bounds] == [len(apart(part)[1]) for part in (rows(80), halls)]
+    assert model.long_offset != 0
+    write_model(tmp_path / "model", model)
+    some = [rows(80)[0], halls[0]]
+    as_guarded = [score(row.text, tmp_path / "model") for row in some]
+    assert as_guarded == pytest.approx(1 / (1 + np.exp(-scores(model, some))), abs=1e-3)
+    few = fit_model([*rows(80), *halls[:5]], target=target, start=model)[0]
+    assert "long_bound" not in few.card
+    assert few.long_offset == model.long_offset
 
 
 def test_what_is_kept_for_the_proof_is_harmless_and_depends_on_the_text_alone() -> None:
