@@ -204,7 +204,9 @@ def _refuse_denied(account: Account, models: tuple[str, ...]) -> None:
     Every model that may answer must be allowed, fallbacks too: which one will answer is not known beforehand.
     """
     state = account.state
-    intent, documents = state.get("intent"), state.get("documents", [])
+    # what items have found in documents stands in their results, which prompts may show
+    found = state.get("earlier_documents", []) if state.get("items") else []
+    intent, documents = state.get("intent"), [*state.get("documents", []), *found]
     context: dict[str, Any] = {"risk": intent["risk"] if intent else "high"}
     if intent:
         context["intent"] = intent["label"]

@@ -1,5 +1,8 @@
 """A small workflow with a `for-each`, on stand-in services: documents are found, each is assessed, a draft is sent."""
 
+import asyncio
+import os
+import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from sluicegate.services import Completion, ModelRequest, Prompt, Services
 from sluicegate.state import DocumentRef
 from sluicegate.storage.postgres import configured
 from tests.support.fakes import FakeModels, FakePrompts, FakeRetriever, services
+from tests.support.flows import ANN
 
 
 @dataclass
@@ -114,3 +118,18 @@ def runner(
         checkpointer=open_checkpoints(where),
     )
     return Runner(graph, using, tracer=using.tracer, approvals=Approvals(where))  # type: ignore[arg-type]
+
+
+def killed_at(home: str, word: str) -> None:
+    """Run a request, for a process of its own, which is killed when a model is asked something with this word."""
+
+    class Deadly(Echo):
+        async def chat(self, request: ModelRequest) -> Completion:
+            for _ in range(50):  # a model takes its time, in which what has ended is written
+                await asyncio.sleep(0)
+            if word in request.messages[-1].content:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return await super().chat(request)
+
+    made = runner(Path(home), own=settings(at_once=1), using=given(models=Deadly()))
+    asyncio.run(made.run("How?", ANN, run="killed"))

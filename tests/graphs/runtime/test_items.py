@@ -1,6 +1,9 @@
 """What is done for each item of a list: in which order it comes back, what is lost with one that fails, how often."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,9 +13,11 @@ import pytest
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs.proofs.flow import Edge
 from sluicegate.nodes.kinds.tag import Tag, TagWords
+from sluicegate.policies.cedar.entities import rank
 from sluicegate.services import Completion, ModelRequest
 from sluicegate.state import ItemFailure, State
-from tests.support.fakes import FakeTracer
+from tests.support import ROOT
+from tests.support.fakes import FakePolicy, FakeTracer
 from tests.support.flows import ANN, way
 from tests.support.mapping import ASSESS, Echo, ManyDocuments, flow, given, node, runner, settings
 
@@ -205,9 +210,13 @@ async def test_what_items_rest_on_is_among_the_sources_of_the_run(own_home: Path
         "facts": Tag(tags={"a": TagWords(limit=0.1)}),
     }
     of = replace(of, nodes={**of.nodes, "facts": node("facts", "tag", (None, "each"))})
-    made = runner(own_home, of, own, given(retriever=retriever))
+    policy = FakePolicy()
+    made = runner(own_home, of, own, given(retriever=retriever, policy=policy))
     outcome = await made.run("How?", ANN)
     assert "documents" not in outcome.state
+    # nor is a model that a policy keeps from it shown what an item has found in it
+    (*_, drafting) = (context for _, action, _, context in policy.asked if action == "use_model")
+    assert drafting["classification"] == rank("internal")
     assert [each["id"] for each in outcome.state["earlier_documents"]] == ["kb-0", "kb-1"]
     retriever.forbidden = frozenset({"kb-1"})
     assert "1 of the 2 passages" in made.withheld(outcome.state, ANN)
@@ -218,3 +227,17 @@ async def test_each_item_is_observed_beneath_the_for_each(own_home: Path) -> Non
     await runner(own_home, using=given(tracer=tracer)).run("How?", ANN)
     assert tracer.seen.count("assess") == 5
     assert tracer.seen.count("each") == 1
+
+
+@pytest.mark.slow
+async def test_after_a_kill_only_the_items_under_way_are_done_again(own_home: Path) -> None:
+    script = f"from tests.support.mapping import killed_at; killed_at({str(own_home)!r}, 'item.index=3')"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)
+    assert done.returncode == -signal.SIGKILL
+    models = Echo()
+    made = runner(own_home, own=settings(at_once=1), using=given(models=models))
+    state = (await made.resume("killed")).state
+    asked = [messages[-1].content for _, messages in models.asked][:-1]
+    assert [sum(f"item.index={n}\n" in text for text in asked) for n in range(5)] == [0, 0, 0, 1, 1]
+    assert all(f"Text {n}." in text for n, text in enumerate(texts(state)))
+    assert state["spend"]["slm_calls"] == 6
