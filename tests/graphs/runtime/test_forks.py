@@ -1,6 +1,8 @@
 """Branches side by side: their order, their isolation, their failures, and what is left of them after a crash."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,8 +22,9 @@ from sluicegate.nodes.kinds.terminal import Refuse
 from sluicegate.services import ModelRequest, Services
 from sluicegate.state import State
 from tests.support.fakes import FakeModels, FakeTracer, services
-from tests.support.flows import ANN, When, way
+from tests.support.flows import ANN, When, released, way
 from tests.support.plugged import kind, plugged
+from tests.support.processes import Started
 
 
 @dataclass
@@ -295,3 +298,38 @@ async def test_errors_that_no_other_node_can_help_with_fail_the_run(own_home: Pa
         run = runner(work, own_home, failing, step("a", "j"), step("b", "j"), step("j", "ok"))
         with pytest.raises(RunError, match="the disk is full"):
             await run.run("How?", ANN)
+
+
+KILLED = (fork("f", "j", "a", "b"), step("a", "a2"), step("a2", "j"), step("b", "b2"), step("b2", "j"), step("j", "ok"))
+
+
+def killed(home: str, at: str) -> None:
+    """For a process of its own: it is killed in node `at`, when the other branch has come as far as it can."""
+
+    async def kill(state: State, given: Services) -> None:
+        while len([one for one in work.seen if one.endswith("-")]) < DONE_BEFORE[at]:
+            await asyncio.sleep(0)
+        for _ in range(1_000):  # a step's checkpoint is written after it
+            await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    work = Work({"a": extra("k0"), "b2": extra("k1"), at: kill})
+    with works(work):
+        asyncio.run(runner(work, Path(home), *KILLED).run("How?", ANN, run="killed"))
+
+
+DONE_BEFORE = {"a2": 3, "b2": 3, "j": 4}
+"""How many nodes have ended when a node is killed."""
+
+
+@pytest.mark.parametrize("at", DONE_BEFORE)
+async def test_kill_9_in_a_branch_repeats_that_node_alone(own_home: Path, at: str) -> None:
+    status, _, errors = Started(own_home.with_name("said"), os.environ, killed, str(own_home), at).ended()
+    assert status == -signal.SIGKILL, errors
+    released("killed")
+    work = Work({"a": extra("k0"), "b2": extra("k1")})
+    with works(work):
+        outcome = await runner(work, own_home, *KILLED).resume("killed")
+    assert way(outcome.state) == ["f", "a", "a2", "b", "b2", "j", "ok"]
+    assert outcome.state["extra"] == {"k0": "done", "k1": "done"}
+    assert [one for one in work.seen if one.endswith("+")] == list(dict.fromkeys([f"{at}+", "j+"]))
