@@ -16,7 +16,7 @@ import asyncio
 import dataclasses
 from collections.abc import Coroutine
 from contextvars import ContextVar
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.models.config import LOCAL_PROVIDERS
@@ -36,7 +36,7 @@ from sluicegate.services import (
 )
 from sluicegate.state import Spend, State
 
-__all__ = ["ModelsOfStep", "governed", "no_spend"]
+__all__ = ["Account", "ModelsOfStep", "governed", "include", "no_spend"]
 
 LOOK_S = 0.25
 """How often a call in progress checks the kill switch."""
@@ -71,6 +71,7 @@ class Account:
         intent = state.get("intent")
         self._intent = intent["label"] if intent else ""
         self._stopped = False
+        self._included: dict[str, Spend] = {}
 
     async def reserve(self, model: str, usd: float, tokens: int) -> Reservation:
         """Set aside the upper bound of a call. Raises `StoppedError` SG501, SG502."""
@@ -119,6 +120,16 @@ class Account:
         if not self._stopped:
             self.spend["stopped"] = False
 
+    def include(self, run: str, spend: Spend) -> None:
+        """Count all that a run within this step has spent; what was counted of it before is replaced."""
+        before, total = self._included.get(run, no_spend()), cast("dict[str, Any]", self.spend)
+        for key in ("usd", "estimated_usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls"):
+            total[key] += spend[key] - before[key]
+        self._included[run] = {**spend}
+        self.touched = True
+        if spend["stopped"]:
+            self.spend["stopped"], self.spend["stopped_by"] = True, spend["stopped_by"]
+
     def stop(self, code: str, message: str) -> StoppedError:
         """Record the first reason why this visit was stopped; returns the error to raise."""
         if not self._stopped:
@@ -127,6 +138,8 @@ class Account:
         return StoppedError(code, message)
 
 
+_ACCOUNT: ContextVar["Account | None"] = ContextVar("account", default=None)
+"""That of the step under way."""
 _MODELS: ContextVar[Models | None] = ContextVar("models", default=None)
 """The governed models of the step under way."""
 
@@ -138,12 +151,19 @@ async def governed(node: Node, state: State, services: Services, account: Accoun
     """
     account = account or Account(state, services)
     models = Governed(services.models, account)
-    token = _MODELS.set(models)
+    token, booked = _MODELS.set(models), _ACCOUNT.set(account)
     try:
         update = await node(state, dataclasses.replace(services, models=models))
     finally:
         _MODELS.reset(token)
+        _ACCOUNT.reset(booked)
     return {**update, "spend": account.spend} if account.touched else update
+
+
+def include(run: str, spend: Spend) -> None:
+    """Count what a run within the step under way has spent, as `Account.include`."""
+    if account := _ACCOUNT.get():
+        account.include(run, spend)
 
 
 class ModelsOfStep(ModelStep):

@@ -9,6 +9,7 @@ from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARI
 from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
 from sluicegate.nodes.kinds.classify import CLASSIFY
+from sluicegate.nodes.kinds.composite.workflow import WORKFLOW
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH
 from sluicegate.nodes.kinds.conversation.condense import CONDENSE
 from sluicegate.nodes.kinds.extract import EXTRACT
@@ -39,6 +40,7 @@ BUILT_IN = (
     OUTPUT_CHECK,
     HUMAN_INTERRUPT,
     FOR_EACH,
+    WORKFLOW,
     RESPOND,
     REFUSE,
 )

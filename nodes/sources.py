@@ -11,7 +11,7 @@ from sluicegate.errors import RetrievalError
 from sluicegate.services import Services
 from sluicegate.state import NOBODY, DocumentRef, Principal, State
 
-__all__ = ["named", "sources", "unreadable", "why_withheld"]
+__all__ = ["named", "retrieved", "sources", "unreadable", "why_withheld"]
 
 
 def sources(state: State) -> list[DocumentRef]:
@@ -30,6 +30,7 @@ def sources(state: State) -> list[DocumentRef]:
 
 
 def retrieved(state: State) -> list[DocumentRef]:
+    """Every passage of this run's searches."""
     return [*state.get("earlier_documents", []), *state.get("documents", [])]
 
 

@@ -75,6 +75,15 @@ class Condition:
         found = {name: read(state) for name, read in self._fields}
         return {name: None if value is UNSET else value for name, value in found.items()}
 
+    def worded(self, state: Mapping[str, Any]) -> str | None:
+        """The text that an expression gives; None where it gives none, or needs what is not there."""
+        data = {name: value for name, value in self.values(state).items() if value is not None}
+        try:
+            result = self._expression.eval(data=data)
+        except (RuntimeError, ValueError, OverflowError, TypeError, RecursionError):
+            return None
+        return result.value() if result.type().name() == "STRING" else None
+
     def known(self, facts: Mapping[str, object]) -> bool | None:
         """The result as far as the values of some fields decide it; None when the others decide."""
         data = {name: facts[name] for name in self.fields if name in facts and facts[name] is not UNSET}
@@ -119,6 +128,10 @@ class Conditions:
     def compile_list(self, text: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
         """Compile an expression that gives a list. Raises as `compile` does."""
         return self._compiled(text, locate, ("LIST", "DYN"), "not a list", "Name a list, such as documents")
+
+    def compile_text(self, text: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
+        """Compile an expression that gives a text. Raises as `compile` does."""
+        return self._compiled(text, locate, ("STRING", "DYN"), "not text", "Write string(…) around it")
 
     def _compiled(
         self, text: str, locate: Callable[[int], Place | None], types: tuple[str, ...], wanted: str, hint: str

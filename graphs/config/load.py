@@ -7,7 +7,7 @@ same for those who report problems. A workflow with a problem of severity ``erro
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +21,7 @@ from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
 from sluicegate.graphs.config.fanout.items import bodies, check_bodies, collected, lists
 from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
+from sluicegate.graphs.config.inputs.children import check_taken, load_children
 from sluicegate.graphs.config.inputs.joint import check_joint
 from sluicegate.graphs.config.inputs.model_files import resolve_model_files
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
@@ -28,14 +29,16 @@ from sluicegate.graphs.config.inputs.policies import resolve_policies
 from sluicegate.graphs.config.inputs.prompts import resolve_prompts
 from sluicegate.graphs.config.inputs.resolved import Resolved
 from sluicegate.graphs.config.models import COMMON_NODE_KEYS, WorkflowConfig
-from sluicegate.graphs.config.proving import KnownConditions, flow_of, guarantees_of, waivers_of
+from sluicegate.graphs.config.proving import KnownConditions, contract_of, flow_of, guarantees_of, waivers_of
 from sluicegate.graphs.config.references import check_kinds, check_references, first_existing, not_for
 from sluicegate.graphs.config.source import Pointer, Source
 from sluicegate.graphs.config.validate import Faults, valid_config, validated
 from sluicegate.graphs.proofs import Guarantee, Waiver, prove
+from sluicegate.graphs.proofs.contracts import CHILD_ENDED
 from sluicegate.graphs.proofs.dataflow import earlier_verdicts, never_written
-from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.proofs.flow import Contract, Flow
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.composite.workflow import SubWorkflow
 from sluicegate.nodes.kinds.retrieve import Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag
 from sluicegate.observe.prompts import langfuse_prompts
@@ -75,6 +78,10 @@ class Workflow:
     guarantees: tuple[Guarantee, ...]
     waivers: tuple[Waiver, ...]
     warnings: tuple[Problem, ...]
+    known: KnownConditions
+    """The conditions as the proofs ask for them."""
+    children: Mapping[str, "Workflow"]
+    """The workflows that are nodes of it, by the node's name."""
 
     @property
     def name(self) -> str:
@@ -83,6 +90,12 @@ class Workflow:
     @property
     def version(self) -> str:
         return self.config.version
+
+    @property
+    def family(self) -> tuple["Workflow", ...]:
+        """This workflow and all within it, each once."""
+        within = (one for child in self.children.values() for one in child.family)
+        return tuple({one.path: one for one in (self, *within)}.values())
 
     @property
     def folder(self) -> Path:
@@ -124,8 +137,29 @@ def _of_files(workflow: Workflow) -> tuple[object, ...]:
 
 
 def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
-    """The workflow in a file, None when it has errors, and every problem, in file order."""
-    source = read_with_bases(Path(path))
+    """The workflow in a file, None when it has errors, and every problem, in file order, those of its children last."""
+    return _Loading().inspect(Path(path), ())
+
+
+class _Loading:
+    """One loading of a workflow and all within it, each read once."""
+
+    def __init__(self) -> None:
+        self._done: dict[Path, tuple[Workflow | None, list[Problem]]] = {}
+
+    def inspect(self, path: Path, above: tuple[Path, ...]) -> tuple[Workflow | None, list[Problem]]:
+        """`above` are the files of the workflows that lead to this one."""
+        known = path.resolve()
+        if known not in self._done:
+            self._done[known] = _inspect(path, lambda child: self.inspect(child, (*above, known)), (*above, known))
+        return self._done[known]
+
+
+_Inspect = Callable[[Path], tuple[Workflow | None, list[Problem]]]
+
+
+def _inspect(path: Path, inspect_child: _Inspect, above: tuple[Path, ...]) -> tuple[Workflow | None, list[Problem]]:
+    source = read_with_bases(path)
     if not isinstance(source.data, dict):
         problems = list(source.problems)
         if source.data is not None:
@@ -134,7 +168,7 @@ def inspect(path: Path | str) -> tuple[Workflow | None, list[Problem]]:
     faults = Faults(source)
     faults.problems += source.problems
     # without its base, an overlay lacks nearly everything; reporting that would hide the cause
-    workflow = None if lacks_base(source) else _checked(source, faults)
+    workflow = None if lacks_base(source) else _checked(source, faults, inspect_child, above)
     problems = _in_file_order(faults.problems, source)
     return (None if any(problem.severity == "error" for problem in problems) else workflow), problems
 
@@ -152,7 +186,7 @@ def _in_file_order(problems: Sequence[Problem], source: Source) -> list[Problem]
     return sorted(dict.fromkeys(shown), key=order)
 
 
-def _checked(source: Source, faults: Faults) -> Workflow | None:
+def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tuple[Path, ...]) -> Workflow | None:
     config = valid_config(source, faults)
     if config is None:
         return None
@@ -170,7 +204,7 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     tools = _tools(config, settings)
     compiler = Conditions(config.intents, tools, _tags(config), config.nodes, names)
     over = lists(settings, compiler, faults)
-    conditions = _conditions(config, compiler, faults)
+    conditions = _conditions(config, settings, compiler, faults)
     policy_folder, schema, policies = resolve_policies(config, settings, {*tools, *known_tools}, folders, faults)
     artifacts = resolve_artifacts(config, folders, faults)
     weights = resolve_model_files(config, faults)
@@ -178,23 +212,30 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
     check_thresholds(config, conditions, faults)
     check_answerers(config, settings, conditions, artifacts, faults)
     used = _packages(config, settings, tools, faults)
+    children = load_children(settings, folders, faults, above, inspect_child)
+    for node, child in children.items():
+        if config.workflow in {one.name for one in child.family}:
+            what = f"{config.workflow!r} within a workflow of the same name: budgets and records go by it"
+            faults.add("SG143", what, ("nodes", node, "use"), hint="Rename one of them")
     if any(problem.severity == "error" for problem in faults.problems):
         return None
     check_weakened(config, faults)
     resolved = Resolved(prompts, policies, schema, artifacts, known_tools, used, weights)
     check_joint(config, settings, resolved, faults)
-    flow = flow_of(config, kinds, settings, within, source)
+    contracts = {name: _contract(settings[name], child) for name, child in children.items()}
+    flow = flow_of(config, kinds, settings, within, source, contracts)
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
     faults.problems += never_written(flow, conditions, tagging, over)
     faults.problems += earlier_verdicts(flow, conditions)
-    known = KnownConditions(conditions, compiler)
+    check_taken(flow, settings, faults)
+    known = KnownConditions(conditions, compiler, CHILD_ENDED if children else ())
     faults.problems += prove(flow, guarantees, waivers, known, regions(known.conditions.values()))
     return Workflow(
         config=config,
         path=source.path,
         folders=folders,
-        digest=_digest(config, settings, resolved),
+        digest=_digest(config, settings, resolved, children),
         resolved=resolved,
         source=source,
         flow=flow,
@@ -207,7 +248,14 @@ def _checked(source: Source, faults: Faults) -> Workflow | None:
         guarantees=guarantees,
         waivers=waivers,
         warnings=tuple(problem for problem in faults.problems if problem.severity == "warning"),
+        known=known,
+        children=children,
     )
+
+
+def _contract(settings: BaseModel, child: Workflow) -> Contract:
+    assert isinstance(settings, SubWorkflow)
+    return contract_of(settings, child.name, child.flow, child.known)
 
 
 def _settings(config: WorkflowConfig, kinds: Mapping[str, NodeKind], faults: Faults) -> dict[str, BaseModel]:
@@ -270,7 +318,10 @@ def _tags(config: WorkflowConfig) -> list[str]:
     return list(dict.fromkeys(tag for tags in named if isinstance(tags, dict) for tag in cast("dict[str, Any]", tags)))
 
 
-def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) -> dict[str, Condition]:
+def _conditions(
+    config: WorkflowConfig, settings: Mapping[str, BaseModel], compiler: Conditions, faults: Faults
+) -> dict[str, Condition]:
+    """Every expression by its text: the conditions, and what children are asked."""
     texts: list[tuple[str, Pointer]] = []
     for name, node in config.nodes.items():
         for position, branch in enumerate(node.branches):
@@ -285,18 +336,26 @@ def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) ->
             text: str | None = getattr(guarantee, key)
             if text is not None:
                 texts.append((text, ("guarantees", position, key)))
+    asking = {name: one.give.question for name, one in settings.items() if isinstance(one, SubWorkflow)}
+    worded = {text: ("nodes", name, "give", "question") for name, text in asking.items() if text is not None}
     found: dict[str, Condition] = {}
-    for text, pointer in texts:
+    for text, pointer in (*texts, *worded.items()):
         if text in found:
             continue
         try:
-            found[text] = compiler.compile(text, lambda offset, at=pointer: faults.source.within(at, offset))
+            compiles = compiler.compile_text if text in worded else compiler.compile
+            found[text] = compiles(text, lambda offset, at=pointer: faults.source.within(at, offset))
         except ConfigError as error:
             faults.problems += error.problems
     return found
 
 
-def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved: Resolved) -> str:
+def _digest(
+    config: WorkflowConfig,
+    settings: Mapping[str, BaseModel],
+    resolved: Resolved,
+    children: Mapping[str, Workflow],
+) -> str:
     """SHA-256 over all that can change a decision; where the files lie and how they are laid out cannot.
 
     The release of Sluicegate is not in it: each upgrade would strand every waiting run and promotion. What a release
@@ -309,6 +368,7 @@ def _digest(config: WorkflowConfig, settings: Mapping[str, BaseModel], resolved:
         "review": resolved.artifacts[head].hash if (head := config.guards.slm_review.artifact) else None,
         "router": {key: resolved.artifacts[name].hash for key, name in config.router.artifacts.items()},
         **resolved.packed(),
+        **({"children": {node: child.digest for node, child in children.items()}} if children else {}),
     }
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,22 +1,26 @@
 """A checked config as the proofs take it: its flow, its guarantees and waivers, its conditions over known facts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pydantic import BaseModel
 
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
+from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.models import GuaranteeConfig, WorkflowConfig
 from sluicegate.graphs.config.source import Pointer, Source
 from sluicegate.graphs.proofs import BUILT_IN, Guarantee, Waiver
-from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.flow import Contract, Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.semantics import Semantics
+from sluicegate.graphs.proofs.shape import reached, successors
 from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.composite.workflow import SubWorkflow
 from sluicegate.nodes.kinds.control.for_each import ForEach
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
 from sluicegate.policies.guards.registry import guards
 
-__all__ = ["KnownConditions", "flow_of", "guarantees_of", "waivers_of"]
+__all__ = ["KnownConditions", "contract_of", "flow_of", "guarantees_of", "waivers_of", "written_by"]
 
 
 def flow_of(
@@ -25,6 +29,7 @@ def flow_of(
     settings: Mapping[str, BaseModel],
     within: Mapping[str, str],
     source: Source,
+    children: Mapping[str, Contract],
 ) -> Flow:
     """The flow; `within` are the nodes that are visited for an item, each with its for-each."""
     nodes: dict[str, FlowNode] = {}
@@ -38,22 +43,27 @@ def flow_of(
         # an item whose node has no error branch ends there, and the others go on
         on_error = node.on_error or within.get(name)
         writes = kind.writes_of(settings[name]) | frozenset(["failure"] if on_error else ())
+        always, child = kind.always_writes, children.get(name)
+        if child:
+            brought, always = written_by(child)
+            writes = brought | (writes & {"failure"})
         made = FlowNode(
             name,
             node.kind,
-            kind.roles(settings[name]),
+            frozenset() if child else kind.roles(settings[name]),
             edges,
             node.max_visits,
             place=source.place(at, of_key=True),
             writes=writes,
             reads=kind.reads_of(settings[name]),
-            always_writes=kind.always_writes,
+            always_writes=always,
             guards=(checked := _checked_for(kind, settings[name])),
             whole_text=_whole_text(checked, config),
             on_error=Edge(on_error, None, source.place((*at, "on_error"))) if on_error else None,
             limits=AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
             do=own.do if isinstance(own := settings[name], ForEach) else "",
             within=within.get(name, ""),
+            child=child,
         )
         if kind.fork:
             fork = kind.fork(settings[name])
@@ -70,6 +80,22 @@ def flow_of(
     }
     waived = tuple(f"{one.guarantee}: {one.reason}" for one in config.waive)
     return Flow(config.start, nodes, intents, waived)
+
+
+def contract_of(settings: SubWorkflow, name: str, flow: Flow, known: "KnownConditions") -> Contract:
+    """A child of that name as its parent's proofs take it."""
+    domains = regions(known.conditions.values())
+    return Contract(name, flow, known, domains, frozenset(settings.take), settings.give.question)
+
+
+def written_by(child: Contract) -> tuple[frozenset[str], frozenset[str]]:
+    """The state keys that the node of a child may change, and those that it writes whenever it does not fail."""
+    semantics = Semantics(child.flow, child.known, child.domains)
+    live = reached([child.flow.start], successors(child.flow))
+    possible = child.takes & {key for name in live for key in child.flow.nodes[name].writes}
+    sources = {"documents", "earlier_documents"} if child.takes else set[str]()
+    certain = {key for key in possible if semantics.left_certainly(key)}
+    return frozenset({"child", *possible, *sources}), frozenset({"child", *certain})
 
 
 def _checked_for(kind: NodeKind, settings: BaseModel) -> frozenset[str]:
@@ -113,15 +139,24 @@ def _guarantee(guarantee: GuaranteeConfig, source: Source, position: int) -> Gua
     )
 
 
-class KnownConditions:
-    """The compiled conditions, the config's and those of the built-in guarantees, as the proofs ask for them."""
+_NEVER_KNOWN = frozenset({"?"})
 
-    def __init__(self, conditions: Mapping[str, Condition], compiler: Conditions) -> None:
+
+class KnownConditions:
+    """The compiled conditions, the config's and those of the built-in guarantees, as the proofs ask for them.
+
+    Of any other, such as a parent's, nothing is known: what stands for the values of a field was chosen for these.
+    """
+
+    def __init__(self, conditions: Mapping[str, Condition], compiler: Conditions, asked: Sequence[str] = ()) -> None:
+        """`asked` are conditions besides those of the config."""
         built_in = [text for one in BUILT_IN for text in (one.when, one.where, one.since) if text is not None]
-        self.conditions = {**{text: compiler.compile(text) for text in built_in}, **conditions}
+        self.conditions = {**{text: compiler.compile(text) for text in (*built_in, *asked)}, **conditions}
 
     def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
-        return self.conditions[condition].known(facts)
+        compiled = self.conditions.get(condition)
+        return compiled.known(facts) if compiled else None
 
     def reads(self, condition: str, /) -> frozenset[str]:
-        return self.conditions[condition].fields
+        compiled = self.conditions.get(condition)
+        return compiled.fields if compiled else _NEVER_KNOWN

@@ -39,6 +39,27 @@ There is no kind `route`: `classify` gives the fitted router's label and confide
 it choose the way; without a fitted router, `tag` with `most: 1` chooses between ways by their descriptions.
 """
 
+_SUB_WORKFLOWS = """\
+A `workflow` node runs another workflow, for the same requester:
+
+```yaml
+kyc:
+  kind: workflow
+  use: ../kyc/workflow.yaml
+  give: {question: "'Identify: ' + request.text"}
+  take: [answer, checks]
+  then: [{when: "child.status == 'answered'", go: respond}, {otherwise: refuse}]
+```
+
+The child is a run of its own, with its own models, policies, guards, knowledge and budgets. What it spends is spent by
+its parent too, and both budgets and the kill switches of both must allow it. Its steps are in its parent's trace,
+beneath the node, and its audit events name the parent. Where it waits for a person, its parent waits. A child that
+fails fails the node, with its code, and is resumed where it stopped. It is loaded once, however often it is used; its
+digest is part of its parent's. A file that is missing, a workflow that comes back to itself, one within another of the
+same name, and more than 8 levels are errors (SG143). An answer that a child had a part in is not cached.
+
+"""
+
 _CONDITIONS = """\
 ## Conditions
 
@@ -82,7 +103,7 @@ def reference_page() -> str:
                     parts += _section(inner, definitions[inner], "###")
     common = {key: definitions["Node"]["properties"][key] for key in ("timeout", "retry", "on_error")}
     parts += ["## Node kinds\n", _NODES, _table(common, [])]
-    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE]
+    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE, _SUB_WORKFLOWS]
     for variant in definitions["Node"]["allOf"]:
         parts += _kind(variant["then"], definitions)
     parts += [_CONDITIONS, _fields(), _guarantees(), _EXTENDS, _codes()]

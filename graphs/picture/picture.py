@@ -122,11 +122,9 @@ def mermaid(flow: Flow, *, taken: Taken = (), current: str | None = None) -> str
     visited, travelled = _way(flow, taken)
     lines = ["flowchart TD"]
     for name, node in flow.nodes.items():
-        opening, closing = (
-            ("([", "])") if not node.edges else ("[[", "]]") if _role(node) == "asks-human" else ("[", "]")
-        )
+        opening, closing = ("([", "])") if not node.edges else ("[[", "]]") if _is_double(node) else ("[", "]")
         limit = f"<br/>at most {node.max_visits}×" if node.max_visits is not None else ""
-        lines.append(f'  {ids[name]}{opening}"{_mermaid(name)}<br/><i>{_mermaid(node.kind)}</i>{limit}"{closing}')
+        lines.append(f'  {ids[name]}{opening}"{_mermaid(name)}<br/><i>{_mermaid(_kind(node))}</i>{limit}"{closing}')
     strong: list[str] = []
     count = 0
     for name, node in flow.nodes.items():
@@ -206,10 +204,20 @@ def _size(node: FlowNode, note: str) -> tuple[float, float]:
     return max(120.0, width), 48.0 + (LINE if note else 0)
 
 
+def _is_double(node: FlowNode) -> bool:
+    """Drawn with a second border: a run stops there for a person, or there is more within."""
+    return _role(node) == "asks-human" or node.child is not None
+
+
+def _kind(node: FlowNode) -> str:
+    """A node's kind; of a workflow, which is drawn folded, with its name."""
+    return f"{node.kind} {node.child.workflow}" if node.child else node.kind
+
+
 def _subtitle(node: FlowNode) -> str:
     if node.max_visits is None:
-        return node.kind
-    return f"{node.kind} · at most {node.max_visits}×"
+        return _kind(node)
+    return f"{_kind(node)} · at most {node.max_visits}×"
 
 
 def _start(layout: Layout, start: str, *, sideways: bool) -> list[str]:
@@ -297,7 +305,7 @@ def _node(node: FlowNode, box: Box, note: str, taken: bool, current: bool, faded
     if current:
         parts.append(_rect("sg-ring", x - 6, y - 6, box.width + 12, box.height + 12, round_by + 6))
     parts.append(_rect("sg-box", x, y, box.width, box.height, round_by))
-    if role == "asks-human":
+    if _is_double(node):
         parts.append(_rect("sg-inner", x + 4, y + 4, box.width - 8, box.height - 8, 7.0))
     top = y + (20 if note else 21)
     parts.append(f'<text class="sg-name" x="{_n(box.x)}" y="{_n(top)}">{escape(node.name)}</text>')

@@ -81,7 +81,25 @@ def never_written(
         problems.append(
             Problem("SG124", f"{field} has no value at {name!r}: no earlier node writes it", place, writers, hint=hint)
         )
+    problems += _never_given(flow, conditions, possible)
     return [*problems, *_never_looked_for(flow, conditions, tagging, possible)]
+
+
+def _never_given(
+    flow: Flow, conditions: Mapping[str, Condition], possible: Mapping[str, frozenset[str]]
+) -> Iterator[Problem]:
+    """SG124: what a child is asked in terms of fields that no earlier node writes."""
+    for name in possible:
+        node = flow.nodes[name]
+        question = node.child.question if node.child else None
+        if question is None:
+            continue
+        came = [written for other, written in possible.items() if any(way.to == name for way in flow.nodes[other].ways)]
+        for field in sorted(conditions[question].fields):
+            known = fields()[field]
+            if not known.initial and not any(known.key in written for written in came):
+                what = f"{field} has no value at {name!r}: no earlier node writes it"
+                yield Problem("SG124", what, node.place, hint="Put a node that writes it before this one")
 
 
 def _never_looked_for(

@@ -4,19 +4,34 @@ A flow is a config reduced to nodes, edges and intents, in plain data. `graphs/c
 proves guarantees on it and `graphs/picture/picture.py` draws it; none of them needs the config's models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
 from sluicegate.errors import Place
 from sluicegate.nodes.attempts import AttemptLimits
 
-__all__ = ["EACH", "ON_ERROR", "Edge", "Flow", "FlowNode"]
+__all__ = ["EACH", "ON_ERROR", "Contract", "Edge", "Flow", "FlowNode", "Known"]
 
 ON_ERROR = "on_error"
 """What stands for a condition where a node failed: in the trail, in paths, in pictures."""
 EACH = "each item"
 """What stands for a condition where a for-each begins an item."""
+
+
+class Known(Protocol):
+    """What is known about the conditions, each by its CEL text."""
+
+    def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
+        """The value of a condition under partial facts such as ``{"intent.risk": "high"}``; None when others decide.
+
+        It must never say true or false where some state with these facts says otherwise.
+        """
+        ...
+
+    def reads(self, condition: str, /) -> frozenset[str]:
+        """Every field that a condition depends on; one left out would make the proofs unsound."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +78,8 @@ class FlowNode:
     """Of a `for-each`: where a run begins for each item."""
     within: str = ""
     """The `for-each` to which it belongs: it is visited for each item, and the edge back there ends the item."""
+    child: "Contract | None" = None
+    """The workflow that it runs."""
 
     @property
     def ways(self) -> tuple[Edge, ...]:
@@ -84,6 +101,22 @@ class FlowNode:
         if self.join and way < len(self.edges):
             return ""
         return self.taken(way) or ("otherwise" if len(self.edges) > 1 else "")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contract:
+    """A workflow that is a node of another one, as that one's proofs and pictures see it."""
+
+    workflow: str
+    flow: "Flow"
+    known: Known
+    """Its own conditions."""
+    domains: Mapping[str, Sequence[object]]
+    """As `graphs.proofs.prove` takes them."""
+    takes: frozenset[str]
+    """The state keys that come back of it."""
+    question: str | None = None
+    """What it is asked, in CEL; by default the request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,6 +136,10 @@ class _Shape:
                     what = f"{name!r} in {branch} goes over a list, which a branch cannot"
                     hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
                     yield Problem("SG139", what, node.place, hint=hint)
+                if node.child:
+                    what = f"{name!r} in {branch} runs another workflow, for which a branch has no place"
+                    hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
+                    yield Problem("SG139", what, node.place, hint=hint)
                 if node.join and node.join != self.one.join and node.join not in members:
                     what = f"{name!r} in {branch} joins at {node.join!r}, outside of it"
                     hint = f"Let it join at a node of the same branch, or at {self.one.join!r}"

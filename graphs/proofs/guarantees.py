@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from sluicegate.errors import Problem, nearest
+from sluicegate.graphs.proofs.contracts import CHILD_ENDED, ended_as, every_node
 from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver, is_any, widened
 from sluicegate.graphs.proofs.semantics import Semantics
 from sluicegate.graphs.proofs.side_by_side import Debt, InBranch, SideBySide
@@ -87,7 +88,7 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
 def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
     """Why a guarantee holds whatever the graph looks like; empty when it does not."""
     for names in (guarantee.no, guarantee.after, guarantee.every):
-        if names and not any(is_any(node, widened(names)) for node in semantics.flow.nodes.values()):
+        if names and not any(is_any(node, widened(names)) for node in every_node(semantics.flow)):
             return f"it has no node that is {' or '.join(names)}"
     # before a node classified, nothing that an intent decides holds
     worlds = range(len(semantics.worlds))
@@ -107,8 +108,7 @@ def _parts(semantics: Semantics, guarantee: Guarantee) -> list[Guarantee]:
     """What is proved apart: what one set of guards found is mended by a check with at least these."""
     if not guarantee.unless_mended:
         return [guarantee]
-    nodes = semantics.flow.nodes.values()
-    guards = dict.fromkeys(node.guards for node in nodes if is_any(node, guarantee.after))
+    guards = dict.fromkeys(node.guards for node in every_node(semantics.flow) if is_any(node, guarantee.after))
     return [replace(guarantee, guards=each) for each in guards]
 
 
@@ -157,14 +157,34 @@ class _Step:
     """Back at a for-each, after an item."""
 
 
+class _Passage(NamedTuple):
+    """What becomes of a debt in a child: a summary of its runs, as of a procedure's (M. Sharir and A. Pnueli, Two
+    approaches to interprocedural data flow analysis, 1981)."""
+
+    breach: _Route | None
+    """How the child breaks the guarantee."""
+    ways: tuple[_Way, ...]
+    failed: Debt
+    """What is owed when the child fails, wherever."""
+
+
 @dataclass(slots=True)
 class _Search:
     semantics: Semantics
     guarantee: Guarantee
+    entering: Debt | None = None
+    """Of a child, what its parent's run owes as it comes to it."""
+    left: dict[str, Debt] = field(default_factory=dict[str, Debt])
+    """Of a child, the most that is owed at each of its ends that was reached."""
+    worst: Debt = Debt.NOTHING
+    """Of a child, the most that is owed anywhere."""
+    passages: dict[tuple[str, Debt], _Passage] = field(default_factory=dict[tuple[str, Debt], _Passage])
     forbidden: frozenset[str] = field(init=False)
     paying: frozenset[str] = field(init=False)
     owing: frozenset[str] = field(init=False)
     redrafting: frozenset[str] = field(init=False)
+    children: bool = field(init=False)
+    """Some node is a workflow, in which something may come to be owed."""
     asked: list[bool] = field(init=False)
     """Per world: may the guarantee's `when` hold?"""
     forks: SideBySide = field(init=False)
@@ -177,7 +197,9 @@ class _Search:
         self.owing = frozenset(name for name in owing if guarantee.guards <= nodes[name].guards)
         # of a kind that drafts and checks at once, who knows in which order?
         drafting = self._named(("generates-answer",)) - owing if guarantee.unless_mended else ()
+        drafting = (*drafting, *(name for name, node in nodes.items() if node.child and guarantee.unless_mended))
         self.redrafting = frozenset(name for name in drafting if "answer" in nodes[name].always_writes)
+        self.children = any(node.child for node in nodes.values())
         self.asked = [
             guarantee.when is None or self.semantics.truth(guarantee.when, world) is not False
             for world in range(len(self.semantics.worlds))
@@ -192,6 +214,7 @@ class _Search:
         flow = self.semantics.flow
         counters = self.semantics.counted() if counted else ()
         debt = Debt.NOTHING if self.guarantee.every or self.guarantee.after else Debt.OWED
+        debt = self.entering or debt
         visited = tuple(int(name == flow.start) for name in counters)
         waiting = deque(_Step(flow.start, world, debt, visited) for world in self.semantics.starts)
         before: dict[_Step, tuple[_Step, int] | None] = dict.fromkeys(waiting)
@@ -205,6 +228,10 @@ class _Search:
             asked = self.forks.asked_of(step.world, step.branches)
             if enters and step.node in self.forbidden and self._due(step) and asked:
                 found.setdefault(step.world, self._route(step, before))
+            if node.child and self.asked[step.world] and (breach := self._passage(step).breach):
+                found.setdefault(step.world, self._route_into(breach, step, before))
+            if self.entering:
+                self._note(step)
             visits = dict(zip(counters, step.visits, strict=True)) if counted else None
             onward: list[tuple[int, int, Debt]] = []
             for world in self.semantics.worlds_after(node, step.world):
@@ -219,7 +246,7 @@ class _Search:
             if node.do and enters:
                 onward.append((len(node.ways), step.world, self._failed(step)))
             for index, world, debt in onward:
-                if debt is Debt.NOTHING and not self.owing and not step.branches:
+                if debt is Debt.NOTHING and not (self.owing or self.children or self.entering or step.branches):
                     continue  # nothing is owed from here on
                 following = self._following(step, index, world, debt, counters)
                 if following not in before:
@@ -251,6 +278,8 @@ class _Search:
     def _ways(self, step: _Step) -> tuple[_Way, ...]:
         """What a run owes as it leaves a node."""
         guarantee, where, debt = self.guarantee, self.guarantee.where, step.debt
+        if self.semantics.flow.nodes[step.node].child:
+            return self._passage(step).ways
         if guarantee.since is not None:
             if step.node in self.paying:
                 return _Way(guarantee.since, True, Debt.SINCE), _Way(guarantee.since, False, Debt.NOTHING)
@@ -270,6 +299,8 @@ class _Search:
 
     def _failed(self, step: _Step) -> Debt:
         """What a run owes when a node has failed: it pays for nothing, and what it was about to do may be done."""
+        if self.semantics.flow.nodes[step.node].child:
+            return self._passage(step).failed
         may_owe = self.guarantee.since is None or step.debt is not Debt.NOTHING
         owes = step.node in self.owing or self.forks.owes(step.node)
         return Debt.OWED if owes and may_owe else step.debt
@@ -287,10 +318,54 @@ class _Search:
         node = self.semantics.flow.nodes[step.node]
         # what a node drafts and sends at once is sent unchecked
         sends_own = step.node in self.forbidden and {"sends", "generates-answer"} <= node.effects
-        return (sends_own or (bool(self.guarantee.every) and not node.edges)) and any(
+        unpaid = bool(self.guarantee.every) and not node.edges and not self.entering
+        return (sends_own or unpaid) and any(
             way.debt.due and (way.where is None or self.semantics.can(step.node, world, way.where))
             for way in self._ways(step)
         )
+
+    def _passage(self, step: _Step) -> _Passage:
+        """What becomes of the debt in a child.
+
+        What is owed as a run comes to it can be paid for what happens within, and is owed afterwards as before: what
+        the child checks, decides and asks is about its own run. What comes to be owed within can be paid there.
+        """
+        key = (step.node, step.debt)
+        if key not in self.passages:
+            guarantee = replace(self.guarantee, when=None)
+            inside = _Search(self.semantics.child(step.node, afterwards=False), guarantee, step.debt)
+            routes = inside.routes(counted=True)
+            routes = inside.routes(counted=False) if routes is None else routes
+            fresh = step.debt if step.debt is Debt.SINCE else Debt.NOTHING
+            leaving = _Search(self.semantics.child(step.node, afterwards=True), guarantee, fresh)
+            leaving.routes(counted=False)
+            before = step.debt
+            if before is Debt.OWED and step.node in self.redrafting:
+                before = Debt.REDRAFTED
+            contract = self.semantics.flow.nodes[step.node].child
+            assert contract is not None
+            # who owes the most breaks whatever others break
+            owed: dict[str, Debt] = {}
+            for name, end in contract.flow.nodes.items():
+                for how in ended_as(end) if not end.edges else ():
+                    owed[how] = owed.get(how, before).and_also(leaving.left.get(name, Debt.NOTHING))
+            ways = tuple(_Way(how, True, debt) for how, debt in owed.items())
+            breach = min(routes.values(), key=lambda route: len(route.hops)) if routes else None
+            self.passages[key] = _Passage(breach, ways, step.debt.and_also(leaving.worst))
+        return self.passages[key]
+
+    def _note(self, step: _Step) -> None:
+        """What a child owes here, where it may end or fail."""
+        self.worst = self.worst.and_also(step.debt).and_also(self._failed(step))
+        if not self.semantics.flow.nodes[step.node].edges:
+            for way in self._ways(step):
+                self.left[step.node] = way.debt.and_also(self.left.get(step.node, Debt.NOTHING))
+
+    def _route_into(self, breach: _Route, step: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> _Route:
+        """The way to a child, and on into it."""
+        hops, owing = self._route(step, before)
+        into = [replace(hop, node=f"{step.node}/{hop.node}") for hop in breach.hops]
+        return _Route((*hops, *into), owing if step.debt.due else f"{step.node}/{breach.owing}")
 
     def _route(self, last: _Step, before: Mapping[_Step, tuple[_Step, int] | None]) -> _Route:
         nodes = self.semantics.flow.nodes
@@ -314,8 +389,10 @@ class _Search:
 def _meaning(semantics: Semantics, guarantee: Guarantee) -> tuple[object, ...]:
     """Equal for guarantees that require the same of this flow, so that none is reported twice."""
 
-    def named(names: Sequence[str]) -> frozenset[str]:
-        return frozenset(name for name, node in semantics.flow.nodes.items() if is_any(node, tuple(names)))
+    every = [*every_node(semantics.flow)]
+
+    def named(names: Sequence[str]) -> frozenset[int]:
+        return frozenset(number for number, node in enumerate(every) if is_any(node, tuple(names)))
 
     return (
         named(widened(guarantee.no)),
@@ -420,7 +497,8 @@ def _explained(found: Broken, semantics: Semantics) -> Problem:
     if guarantee.hint:
         hint = guarantee.hint.format(owing=owing, last=last)
     elif guarantee.where and owing != last:
-        hint = f"Branch from {owing!r} where {guarantee.where}, to nodes that do not lead to {last!r}"
+        where = CHILD_ENDED[1] if owing in nodes and nodes[owing].child else guarantee.where
+        hint = f"Branch from {owing!r} where {where}, to nodes that do not lead to {last!r}"
     if guarantee.name:
         hint += f"; or waive {guarantee.name!r} with a reason"
-    return Problem("SG134", message, guarantee.place or nodes[owing].place, hint=hint)
+    return Problem("SG134", message, guarantee.place or nodes[owing.partition("/")[0]].place, hint=hint)

@@ -16,29 +16,15 @@ one more value of every field, except where each path to the node passes one tha
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
 from sluicegate.graphs.conditions.fields import UNSET, fields, fit_together
-from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.contracts import left_by, within
+from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode, Known
 from sluicegate.graphs.proofs.forks import branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
 __all__ = ["Known", "Semantics", "Values"]
-
-
-class Known(Protocol):
-    """What is known about the conditions, each by its CEL text."""
-
-    def __call__(self, condition: str, facts: Mapping[str, object], /) -> bool | None:
-        """The value of a condition under partial facts such as ``{"intent.risk": "high"}``; None when others decide.
-
-        It must never say true or false where some state with these facts says otherwise.
-        """
-        ...
-
-    def reads(self, condition: str, /) -> frozenset[str]:
-        """Every field that a condition depends on; one left out would make the proofs unsound."""
-        ...
 
 
 Values: TypeAlias = tuple[bool | None, ...]
@@ -94,6 +80,20 @@ class Semantics:
         self._valuations: dict[tuple[object, ...], tuple[Values, ...]] = {}
         self._possible: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._unset: dict[str, set[str]] = {}
+        self._children: dict[tuple[str, bool], Semantics] = {}
+
+    def child(self, name: str, *, afterwards: bool) -> "Semantics":
+        """The child of a node, by what it does, or by what its parent is concerned with `afterwards`."""
+        if (name, afterwards) not in self._children:
+            contract = self.flow.nodes[name].child
+            assert contract is not None
+            flow = left_by(contract) if afterwards else within(contract)
+            self._children[name, afterwards] = Semantics(flow, contract.known, contract.domains)
+        return self._children[name, afterwards]
+
+    def left_certainly(self, key: str) -> bool:
+        """Whether every run has written a state key when it ends."""
+        return not any(not self.flow.nodes[name].edges for name in self._left_without(key))
 
     def steady(self, field: str) -> bool:
         """Whether a field has one value throughout a run, of those that a run begins with."""

@@ -31,6 +31,13 @@ class Debt(Enum):
     def due(self) -> bool:
         return self in (Debt.OWED, Debt.INHERITED, Debt.REDRAFTED)
 
+    def and_also(self, other: "Debt") -> "Debt":
+        """What a run owes that owes both."""
+        return max(self, other, key=_GRAVITY.index)
+
+
+_GRAVITY = (Debt.NOTHING, Debt.SINCE, Debt.REDRAFTED, Debt.INHERITED, Debt.OWED)
+
 
 @dataclass(frozen=True, slots=True)
 class InBranch:

@@ -63,6 +63,8 @@ def streaming_by_intent(
 
 
 def _holds_back(node: FlowNode) -> str:
+    if node.child:
+        return f"{node.name} runs another workflow before it is sent"
     if "asks-human" in node.effects:
         return f"a person may hold it back at {node.name}"
     if "checks" in node.effects:

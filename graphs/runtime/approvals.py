@@ -54,7 +54,8 @@ class DecisionDetails(TypedDict, total=False):
 
 def put_to_people(state: State, asked: Interrupt) -> Waiting:
     """What an interrupt of a run in this state asks, with the evidence."""
-    intent = state.get("intent")
+    intent, asking = state.get("intent"), asked.get("asked_by", [])[-1:]
+    request, label = question(state), intent["label"] if intent else ""
     return {
         # a run of 0.1.0 does not say what an edit takes
         "edits": "arguments" if asked["proposal"] else "text",
@@ -64,8 +65,8 @@ def put_to_people(state: State, asked: Interrupt) -> Waiting:
         "workflow": state["run"]["workflow"],
         "digest": state["run"]["digest"],
         "principal": state["principal"]["id"],
-        "request": question(state),
-        "intent": intent["label"] if intent else "",
+        "request": asking[0]["request"] if asking else request,
+        "intent": asking[0]["intent"] if asking else label,
         "deadline": deadline(asked["asked_at"], asked["timeout_s"]),
     }
 

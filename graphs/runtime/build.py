@@ -302,7 +302,8 @@ def _earlier(state: State, update: Mapping[str, Any]) -> dict[str, Any]:
     replaced = [one for one in state.get("documents", []) if one not in update.get("documents", ())]
     if "documents" not in update or not replaced:
         return {}
-    return {"earlier_documents": [*state.get("earlier_documents", []), *replaced]}
+    earlier = update.get("earlier_documents", state.get("earlier_documents", []))
+    return {"earlier_documents": [*earlier, *(one for one in replaced if one not in earlier)]}
 
 
 def _told(fields: Sequence[str], update: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from langgraph.checkpoint.base import (
 
 from sluicegate.state import State
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
+from sluicegate.storage.run_ids import MARK, root_run
 from sluicegate.storage.schemas import CHECKPOINTS
 from sluicegate.storage.serializer import PlainDataSerializer
 from sluicegate.storage.step_rows import PACKED, UPON, StepRow, pack, unpack
@@ -118,7 +119,8 @@ class Checkpoints(BaseCheckpointSaver[str]):
         with self._database.writing(at[0]) as execute:
             execute.many(_put("writes", 9, _KEYS["writes"]), held)
             execute.many(_put("writes", 9, _KEYS["writes"], *replaced), rows)
-            if any(channel == _INTERRUPT for channel, _ in writes):
+            # what a child asks is asked by the run that it belongs to
+            if any(channel == _INTERRUPT for channel, _ in writes) and MARK not in at[0]:
                 execute.many(_put("waiting", 5, "thread, ns", "id", "workflow", "deadline"), [(*at, "", "")])
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -222,6 +224,17 @@ class Checkpoints(BaseCheckpointSaver[str]):
         values = found.checkpoint["channel_values"] if found else {}
         return cast("State", values) if values.keys() >= {"run", "principal"} else None
 
+    def within(self, run: str) -> Mapping[str, str]:
+        """Every run within this one, however deep, with the one that it is a child of."""
+        start = f"{root_run(run)}{MARK}"
+        with self._database.reading() as execute:
+            rows = execute(
+                "SELECT DISTINCT thread FROM checkpoints WHERE thread >= ? AND thread < ?",
+                (start, f"{start}\U0010ffff"),
+            )
+        states = {row["thread"]: self.state(row["thread"]) for row in rows}
+        return {thread: state["run"].get("parent", "") for thread, state in states.items() if state}
+
     def vacuum(self) -> None:
         self._database.vacuum()
 
@@ -267,11 +280,12 @@ class Checkpoints(BaseCheckpointSaver[str]):
             return [row["thread"] for row in execute(f"SELECT thread FROM waiting {which}", values)]  # noqa: S608
 
     def beginning(self, start: str) -> Sequence[str]:
-        """Up to three threads whose ids begin like this."""
+        """Up to three threads whose ids begin like this; children only by more than the id of their run."""
         with self._database.reading() as execute:
             rows = execute(
-                "SELECT DISTINCT thread FROM checkpoints WHERE thread >= ? AND thread < ? ORDER BY thread LIMIT 3",
-                (start, f"{start}\U0010ffff"),
+                "SELECT DISTINCT thread FROM checkpoints WHERE thread >= ? AND thread < ? AND thread NOT LIKE ?"
+                " ORDER BY thread LIMIT 3",
+                (start, f"{start}\U0010ffff", "" if MARK in start else f"%{MARK}%"),
             )
         return [row["thread"] for row in rows]
 

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
+from sluicegate.graphs.conditions.conditions import Condition
 from sluicegate.graphs.config.inputs.joint import joint_card, misfit
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
+from sluicegate.graphs.runtime.nested.child_run import NestedWorkflow
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.slm_reviewer import reviewer
 from sluicegate.graphs.runtime.versions import keep
@@ -36,7 +38,7 @@ from sluicegate.policies.cedar.readable import ReadFilters
 from sluicegate.policies.config import CacheConfig
 from sluicegate.policies.guards.library import warm
 from sluicegate.policies.guards.set import GuardSet
-from sluicegate.policies.guards.vault import MemoryVault, SparingVault
+from sluicegate.policies.guards.vault import MemoryVault, RootVault, SparingVault
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.retrieval.lance import LanceRetriever
@@ -55,11 +57,13 @@ from sluicegate.services import (
     Router,
     Semantic,
     Services,
+    Vault,
     WorkflowFacts,
 )
-from sluicegate.storage.database import place
+from sluicegate.storage.database import Place, place
 
 if TYPE_CHECKING:
+    from sluicegate.graphs.runtime.nested.nested_tracer import NestedTracer
     from sluicegate.observe.auditor import Auditor
     from sluicegate.observe.tracing.spans import Trace
     from sluicegate.observe.tracing.tracer import RecordingTracer
@@ -88,6 +92,8 @@ class Opened:
     tracer: "RecordingTracer"
     parts: ExitStack = field(default_factory=ExitStack)
     """What it has opened."""
+    retriever: LanceRetriever | None = None
+    """Its own, as its parent asks it who may read what; None where a test has stand-ins."""
 
     def close(self) -> None:
         """Close its files and threads; nothing may run on it any more. A program that ends need not call it."""
@@ -107,56 +113,82 @@ def open_workflow(
     dry: bool = False,
     shadow: bool = False,
     migrates: str = "",
+    at: Place | None = None,
     change: Callable[[Services], Services] = lambda services: services,
 ) -> Opened:
     """Load, check, prove and assemble a workflow.
 
     `dry` simulates tools with effects; `shadow` marks the runs; `migrates` lets runs of another
-    digest continue; `change` may swap services, for replays and tests.
+    digest continue; `at` is where checkpoints and decisions are kept, by default the home or its server; `change` may
+    swap services, also those of workflows within this one, for replays and tests.
     Raises `ConfigError` (the workflow may not start), `PolicyError` SG201, `ModelError` SG310 to SG312 (the router).
     """
     workflow = path if isinstance(path, Workflow) else load(path)
     with ExitStack() as parts:
-        opened = _assembled(workflow, parts, tracer, models, change, dry=dry, shadow=shadow, migrates=migrates)
-        return replace(opened, parts=parts.pop_all())
+        how = _Opening(parts, models, change, dry=dry, shadow=shadow, migrates=migrates, at=at or place())
+        return replace(_assembled(workflow, how, tracer), parts=parts.pop_all())
+
+
+@dataclass(frozen=True, slots=True)
+class _Opening:
+    """How a workflow is opened, and those within it."""
+
+    parts: ExitStack
+    models: ModelSet | None
+    change: Callable[[Services], Services]
+    dry: bool
+    shadow: bool
+    migrates: str
+    at: Place
+    """Where checkpoints and decisions are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """What a workflow shares with the one that it is a node of."""
+
+    runs: "NestedTracer"
+    """The tracer of its runs."""
+    vault: Vault
 
 
 def _assembled(
-    workflow: Workflow,
-    parts: ExitStack,
-    tracer: "RecordingTracer | None",
-    models: ModelSet | None,
-    change: Callable[[Services], Services],
-    *,
-    dry: bool,
-    shadow: bool,
-    migrates: str,
+    workflow: Workflow, how: _Opening, tracer: "RecordingTracer | None", outside: _Outside | None = None
 ) -> Opened:
     def part(made: P) -> P:
-        parts.callback(made.close)
+        how.parts.callback(made.close)
         return made
 
     folder, shared, config, resolved = home(), place(), workflow.config, workflow.resolved
+    dry, shadow = how.dry, how.shadow
     for prompt in resolved.prompts.values():
         if prompt.warning:
             log.warning("%s", prompt.warning)
-    models = models or ModelSet(config.models)
+    models = how.models or ModelSet(config.models)
     switch = KillSwitch()
     policy = CedarEngine(resolved.policies, schema=resolved.schema, switch=switch)
     reading = ReadFilters(policy)
     knowledge = folder / "indexes" / workflow.name
+    asked_abroad = None
     if tracer is None:
         # one of its own, which outlives the run's: what ends a run may still be on its way when that is closed
         asked_abroad = part(LanceRetriever(knowledge, config.indexes, models, readable=reading.readable))
         tracer = part(_tracer(workflow, part(Store(home() / "store.sqlite")), asked_abroad))
-    keep(workflow, present=not (dry or shadow))
-    asked = ModelsOfStep(TracedModels(models, tracer))
+    runs = outside.runs if outside else tracer
+    keep(workflow, present=not (dry or shadow or outside))
+    asked = ModelsOfStep(TracedModels(models, runs))
     # a run without effects writes neither to the audit log nor to the store of personal data
     auditor = None if dry or shadow else part(_auditor(workflow, policy.digest))
-    vault = SparingVault(auditor.vault) if auditor else MemoryVault()
+    vault: Vault = SparingVault(auditor.vault) if auditor else MemoryVault()
+    if outside:
+        vault = RootVault(outside.vault)
+    retriever = part(LanceRetriever(knowledge, config.indexes, asked, readable=reading.readable))
+    within = _children(workflow, how, tracer, runs, vault)
+    for each in filter(None, (retriever, asked_abroad) if within else ()):
+        each.include(child.retriever for child in within.values() if child.retriever)
     review, admitted = _review(workflow, asked)
     router, confidence = _router(workflow, asked), _confidence(workflow)
-    joint = _joint(workflow, parts)
+    joint = _joint(workflow, how.parts)
     services = Services(
         workflow=WorkflowFacts(
             name=workflow.name,
@@ -172,7 +204,7 @@ def _assembled(
         models=models,
         router=RouterWithThresholds(router, joint) if joint else router,
         policy=policy,
-        retriever=part(LanceRetriever(knowledge, config.indexes, asked, readable=reading.readable)),
+        retriever=retriever,
         guards=GuardSet(
             config.guards,
             review=review,
@@ -187,34 +219,56 @@ def _assembled(
             ToolRunner(folder, memory=shared, allowed={name: resolved.tools[name] for name in workflow.tools}, dry=dry)
         ),
         prompts=PromptSet({name: prompt.text for name, prompt in resolved.prompts.items()}),
-        tracer=tracer,
+        tracer=runs,
         confidence=ConfidenceWithThresholds(confidence, joint) if joint else confidence,
         now=lambda: datetime.now(UTC),
         audit=auditor,
+        children={
+            node: NestedWorkflow(node, within[child.digest].runner, _question(workflow, node))
+            for node, child in workflow.children.items()
+        },
     )
     resolved.verify_artifacts()
-    services = traced(change(services), tracer)
+    services = traced(how.change(services), runs)
     graph = build(
         workflow.flow,
         workflow.conditions,
         workflow.settings,
         lists=workflow.lists,
         name=workflow.name,
-        checkpointer=part(open_checkpoints(shared)),
+        checkpointer=part(open_checkpoints(how.at)),
     )
-    approvals = part(Approvals(shared))
-    talks = config.conversation and Conversations(shared, workflow.name, config.conversation, now=services.now)
+    talks = config.conversation and Conversations(how.at, workflow.name, config.conversation, now=services.now)
     runner = Runner(
         graph,
         services,
-        tracer=tracer,
-        approvals=approvals,
+        tracer=runs,
+        approvals=part(Approvals(how.at)),
         shadow=shadow,
-        migrates=migrates,
+        migrates=how.migrates,
         vault=vault,
         conversations=talks and part(talks),
     )
-    return Opened(workflow, runner, models, tracer)
+    return Opened(workflow, runner, models, tracer, retriever=retriever)
+
+
+def _children(
+    workflow: Workflow, how: _Opening, tracer: "RecordingTracer", runs: "RecordingTracer | NestedTracer", vault: Vault
+) -> dict[str, Opened]:
+    """The workflows that are nodes of this one, each opened once, by their digests."""
+    from sluicegate.graphs.runtime.nested.nested_tracer import NestedTracer
+
+    found: dict[str, Opened] = {}
+    for child in workflow.children.values():
+        if child.digest not in found:
+            outside = _Outside(NestedTracer(runs, child.name), vault)
+            found[child.digest] = _assembled(child, replace(how, migrates=""), tracer, outside)
+    return found
+
+
+def _question(workflow: Workflow, node: str) -> Condition | None:
+    contract = workflow.flow.nodes[node].child
+    return workflow.conditions[contract.question] if contract and contract.question else None
 
 
 def _semantic(cache: CacheConfig) -> Semantic | None:

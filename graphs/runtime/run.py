@@ -18,12 +18,13 @@ from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, DecisionDetails, Waiting, put_to_people
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold, present
-from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, has_no_draft, permit
+from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, entitle, has_no_draft, permit
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
 from sluicegate.state import Conversation, Principal, State, question
+from sluicegate.storage.run_ids import root_run
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
+    from sluicegate.graphs.runtime.nested.nested_tracer import NestedTracer
     from sluicegate.observe.tracing.tracer import RecordingTracer
 
 __all__ = ["Outcome", "Pause", "Runner"]
@@ -92,7 +94,7 @@ class Runner:
         graph: "CompiledStateGraph[State, Services, State, State]",
         services: Services,
         *,
-        tracer: "RecordingTracer",
+        tracer: "RecordingTracer | NestedTracer",
         approvals: Approvals,
         shadow: bool = False,
         migrates: str = "",
@@ -142,9 +144,16 @@ class Runner:
         return await self.run_segment(state["run"]["id"], state, state)
 
     def opening(
-        self, raw: str | bytes, asker: Principal, *, channel: str = "cli", run: str = "", session: str = ""
+        self,
+        raw: str | bytes,
+        asker: Principal,
+        *,
+        channel: str = "cli",
+        run: str = "",
+        session: str = "",
+        parent: str = "",
     ) -> State:
-        """The state that a new run begins with. Raises `RunError` SG601, SG602."""
+        """The state that a new run begins with, if need be within a `parent`. Raises `RunError` SG601, SG602."""
         run = run or intake.new_run_id()
         facts, now = self.services.workflow, self.services.now()
         state: State = {
@@ -165,6 +174,8 @@ class Runner:
         }
         if session:
             state["run"]["conversation"] = intake.session_name(session)
+        if parent:
+            state["run"]["parent"] = parent
         return state
 
     async def write_down(self, state: State) -> State:
@@ -190,6 +201,22 @@ class Runner:
         other = copy(self)
         other._migrates = digest
         return other
+
+    def serving(self, services: Services) -> "Runner":
+        """This one, with these services."""
+        other = copy(self)
+        other.services = services
+        return other
+
+    def asking(self, waiting: Waiting) -> "tuple[Runner, State]":
+        """The runner and the state of the run that asks: this one's, or a child's. Raises `RunError` SG603, SG604."""
+        runner, state = self, self._known(waiting["run"])
+        for child in waiting.get("asked_by", ()):
+            runner = cast("Runner", cast("Any", runner.services.children[child["node"]]).runner)
+            if (within := runner.last_state(child["run"])) is None:
+                raise NotFoundError(f"no run {child['run']} in this home")
+            state = within
+        return runner, state
 
     async def resume(self, run: str) -> Outcome:
         """Start a run that was written down, resume one that a crash interrupted, or show where it is.
@@ -249,6 +276,9 @@ class Runner:
         waiting = await self.call(self.waiting, run)
         if waiting is None:
             raise NotWaitingError(f"run {run} is not waiting for a decision")
+        if "parent" in state["run"]:
+            root = root_run(run)
+            raise NotWaitingError(f"run {run} asks through run {root}", hint=f"Decide on {root}")
         now = self.services.now()
         if now < datetime.fromisoformat(waiting["asked_at"]) - CLOCK_SLACK:
             # how long this has waited is unknown, so its deadline may have passed
@@ -259,9 +289,13 @@ class Runner:
         if by and now > datetime.fromisoformat(waiting["deadline"]):
             await self.expire(run)
             raise NotWaitingError(f"run {run} was refused at its deadline, {waiting['deadline']}")
+        asker, its = await self.call(self.asking, waiting)
         if by or verdict != "timeout":
-            permit(by, waiting, state, self.services)
-        if verdict == "approve" and has_no_draft(state) and not waiting["proposal"]:
+            if its is not state:
+                # the workflow that a child asks through must let them decide, too
+                entitle(by, waiting, state, self.services)
+            permit(by, waiting, its, asker.services)
+        if verdict == "approve" and has_no_draft(its) and not waiting["proposal"]:
             hint = "Edit it to send your own text, or reject it"
             raise NotWaitingError(f"run {run} has no draft to approve", hint=hint)
         # a person who was shown a redacted value may write it again
@@ -274,7 +308,7 @@ class Runner:
             "arguments": conceal({"arguments": dict(details.get("arguments") or {})})["arguments"],
             "asked_at": waiting["asked_at"],
         }
-        edited(waiting["node"], verdict, decision["text"], decision["arguments"], state, self.services)
+        edited(waiting["node"], verdict, decision["text"], decision["arguments"], its, asker.services)
         await self.call(self._approvals.claim, waiting, decision)
         return waiting, decision
 
@@ -390,11 +424,15 @@ class Runner:
         """What a waiting run shows to `reader`; as `shown`, and without the draft where they may not read a source."""
         state = await self.call(self._known, waiting["run"])
         waiting = await self.call(self.readable, waiting, state, reader)
-        return await revealed(waiting, state, reader, self.services, self.vault)
+        asker, its = await self.call(self.asking, waiting)
+        return await revealed(waiting, its, reader, asker.services, asker.vault)
 
     def readable(self, waiting: Waiting, state: State, reader: Principal) -> Waiting:
         """A waiting run as `reader` may know of it: without what rests on documents that they may not read."""
         why = self.withheld(state, reader)
+        if waiting.get("asked_by") and not why:
+            asker, its = self.asking(waiting)
+            why = asker.withheld(its, reader)
         if not why:
             return waiting
         return {**waiting, "withheld": why, "draft": "", "documents": [], "checks": [], "proposal": {}}

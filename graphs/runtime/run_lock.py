@@ -19,6 +19,7 @@ from sluicegate.state import State
 from sluicegate.storage.database import Place, PostgresDatabase
 from sluicegate.storage.file_lock import try_lock_byte, unlock_byte
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.run_ids import root_run
 from sluicegate.storage.schemas import RUNS_AT_WORK
 
 __all__ = ["Presence", "RunBusy", "hold", "interrupted_runs", "present"]
@@ -67,6 +68,8 @@ class _HeldRun:
         self._held = self._server.hold(self._run)
         if not self._held:
             raise _busy(self._run)
+        if root_run(self._run) != self._run:
+            return  # whoever resumes its parent resumes it
         with rows.writing(self._run) as execute:
             execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", self._row)
 

@@ -1,6 +1,7 @@
 """The versions of workflows that have run in this home: where each is, and a copy of its files.
 
-A waiting run may outlive an edit of its workflow. The copy lets it finish on the version it started with: config,
+A waiting run may outlive an edit of its workflow, or of one within it. The copy lets it finish on the version it
+started with: config,
 prompts (managed ones with the text they had), policies and artifacts, in the same places relative to each other; a
 model's file is a link.
 """
@@ -43,15 +44,16 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
         _point(workflow.name, origin)
     if folder.is_dir():
         return
-    contents = {file.resolve(): content for file, content in _contents(workflow)}
-    fitted = (artifact for artifact in workflow.resolved.artifacts.values() if artifact.hash)
+    family = workflow.family
+    contents = {file.resolve(): content for each in family for file, content in _contents(each)}
+    fitted = (artifact for each in family for artifact in each.resolved.artifacts.values() if artifact.hash)
     artifacts = {artifact.folder.resolve(): artifact for artifact in fitted}
     copied = [
-        *_policy_extras(workflow),
+        *(path for each in family for path in _policy_extras(each)),
         *(path for folder in artifacts for path in folder.rglob("*") if path.is_file()),
     ]
-    named = [path.resolve() for path in _only_named(workflow)]
-    linked = list(_linked(workflow))
+    named = [path.resolve() for each in family for path in _only_named(each)]
+    linked = [path for each in family for path in _linked(each)]
     root = Path(os.path.commonpath([path.parent for path in (*contents, *copied, *named, *linked)]))
     staged = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}")
     try:

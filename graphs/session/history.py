@@ -12,12 +12,14 @@ from sluicegate.errors import RunError
 from sluicegate.graphs.proofs.flow import ON_ERROR
 from sluicegate.nodes.registry import kinds
 from sluicegate.state import State, TrailEntry
+from sluicegate.storage.run_ids import child_run
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
     from langgraph.types import StateSnapshot
 
+    from sluicegate.graphs.runtime.checkpoints import Checkpoints
     from sluicegate.services import Services
 
     Graph: TypeAlias = "CompiledStateGraph[State, Services, State, State]"
@@ -67,8 +69,18 @@ def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = 
 
 
 def go_back(graph: "Graph", snapshot: "StateSnapshot") -> None:
-    """Rewind a run to a snapshot; what came after it stays in the store."""
+    """Rewind a run to a snapshot; what came after it stays in the store, but for the runs of sub-workflows: the run
+    comes to them anew."""
     graph.update_state(snapshot.config, None, as_node="__copy__")
+    run = cast("State", snapshot.values)["run"]
+    checkpoints = cast("Checkpoints", graph.checkpointer)
+    parents = checkpoints.within(run["id"])
+    kept = {child_run(run["id"], node, visit + 1) for node, count in run["visits"].items() for visit in range(count)}
+    gone = {thread for thread, parent in parents.items() if parent == run["id"] and thread not in kept}
+    while deeper := {thread for thread, parent in parents.items() if parent in gone} - gone:
+        gone |= deeper
+    for thread in gone:
+        checkpoints.delete_thread(thread)
 
 
 def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, change: Callable[[State], State]) -> None:

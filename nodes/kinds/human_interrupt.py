@@ -24,6 +24,7 @@ from sluicegate.state import Answer, Approval, Branch, CheckResult, DocumentRef,
 
 __all__ = [
     "HUMAN_INTERRUPT",
+    "AskedBy",
     "HumanInterrupt",
     "HumanVerdict",
     "Interrupt",
@@ -53,6 +54,17 @@ class HumanVerdict(TypedDict):
     asked_at: str
 
 
+class AskedBy(TypedDict):
+    """A run within another one, which asks through it."""
+
+    node: str
+    """The node of the outer run."""
+    run: str
+    workflow: str
+    request: str
+    intent: str
+
+
 class Interrupt(TypedDict):
     """What a waiting run shows: who may decide, until when, and the evidence."""
 
@@ -71,6 +83,8 @@ class Interrupt(TypedDict):
     be called."""
     edits: Literal["text", "arguments"]
     """What the verdict ``edit`` takes: a text to send, or arguments where it leads to a tool call."""
+    asked_by: NotRequired[list[AskedBy]]
+    """The runs within this one through which it asks; the last one's node asks."""
 
 
 class HumanInterrupt(Settings):

@@ -99,6 +99,8 @@ async def _remember(state: State, services: Services) -> None:
         return
     if not checks or checks["failed"] or checks["action"] != "pass" or state.get("approval") or state.get("tool_calls"):
         return
+    if "child" in state:
+        return  # who had a part in it, and what was done for it, only the child's run knows
     services.cache.put(
         cache["key"],
         {"answer": answer, "documents": state.get("documents", [])},

@@ -4,8 +4,9 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 from sluicegate.services import Hidden, Vault
+from sluicegate.storage.run_ids import root_run
 
-__all__ = ["MemoryVault", "SparingVault"]
+__all__ = ["MemoryVault", "RootVault", "SparingVault"]
 
 _RUNS = 1_000
 
@@ -47,3 +48,17 @@ class SparingVault:
             await self._credentials.hide(run, person, credentials)
         if others := {name: one for name, one in hidden.items() if not one.credential}:
             await self._lasting.hide(run, person, others)
+
+
+class RootVault:
+    """Implements `services.Vault` for a workflow within another one: a run and its children share their placeholders,
+    so that a text means the same in each of them."""
+
+    def __init__(self, vault: Vault) -> None:
+        self._vault = vault
+
+    async def hidden(self, run: str) -> Mapping[str, Hidden]:
+        return await self._vault.hidden(root_run(run))
+
+    async def hide(self, run: str, person: str, hidden: Mapping[str, Hidden]) -> None:
+        await self._vault.hide(root_run(run), person, hidden)

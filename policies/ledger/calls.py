@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-__all__ = ["SLACK_S", "Call", "Limit", "Over", "calendar", "scopes"]
+__all__ = ["SLACK_S", "Call", "Limit", "Over", "calendar", "outer_scope", "scopes"]
 
 SLACK_S = 300.0
 """How far a clock may step back without harm: as far as time servers correct it in normal running."""
@@ -23,6 +23,16 @@ class Call:
     micros: int
     """Whole micro-dollars."""
     tokens: int
+    within: tuple[tuple[str, str, str], ...] = ()
+    """Workflow, run and intent of each run that its own lies within, the outermost first."""
+
+    def scopes(self, day: str, month: str) -> dict[str, str]:
+        """The keys of the totals that it counts towards, by the scopes of limits."""
+        found = scopes(self.workflow, self.run, self.principal, self.intent, day, month)
+        for depth, (workflow, run, intent) in enumerate(self.within):
+            keys = scopes(workflow, run, self.principal, intent, day, month)
+            found |= {outer_scope(scope, depth): key for scope, key in keys.items()}
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +68,11 @@ class Over:
     used: int = 0
     latest: float = 0.0
     """The latest time that the ledger has seen."""
+
+
+def outer_scope(scope: str, depth: int) -> str:
+    """The scope of a run that a call's lies within; depth 0 is the outermost."""
+    return f"{scope} {depth}"
 
 
 def calendar(now: float) -> tuple[str, str]:

@@ -10,11 +10,13 @@ it has seen; beyond that it refuses paid calls under a cap until `accept_clock` 
 """
 
 import asyncio
+import json
 import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,8 +26,8 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, calendar, scopes
-from sluicegate.services import Refusal, Reservation
+from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, calendar, outer_scope, scopes
+from sluicegate.services import Ledger, Refusal, Reservation
 from sluicegate.storage.database import Execute, SqliteDatabase
 from sluicegate.storage.schemas import LEDGER
 
@@ -55,6 +57,15 @@ class Cap:
     @property
     def left(self) -> float:
         return self.limit - self.spent - self.held
+
+
+class _Outer(NamedTuple):
+    """A run that another one lies within."""
+
+    ledger: "BudgetLedger"
+    run: str
+    workflow: str
+    intent: str
 
 
 class LedgerStore(Protocol):
@@ -88,6 +99,14 @@ class BudgetLedger:
         self._budget = budget or BudgetConfig()
         self._switch = switch
         self._now = now
+        self._outer: tuple[_Outer, ...] = ()
+
+    def within(self, outer: Ledger, *, run: str, workflow: str, intent: str) -> "BudgetLedger":
+        """As `services.Ledger.within`; the outer one keeps its books in the same store."""
+        inner = copy(self)
+        if isinstance(outer, BudgetLedger):
+            inner._outer = (*outer._outer, _Outer(outer, run, workflow, intent))
+        return inner
 
     async def reserve(
         self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
@@ -98,10 +117,11 @@ class BudgetLedger:
         amount = micros(usd, up=True)
         if amount < 0 or tokens < 0:
             raise ValueError("a reservation cannot be negative")
-        call = Call(uuid.uuid4().hex, workflow, run, principal, intent, model, amount, tokens)
+        within = tuple((one.workflow, one.run, one.intent) for one in self._outer)
+        call = Call(uuid.uuid4().hex, workflow, run, principal, intent, model, amount, tokens, within)
         now = self._now()
         try:
-            over = await self._store.call(self._book, call, list(self._caps(run, principal, intent)), now)
+            over = await self._store.call(self._book, call, list(self._limits(run, principal, intent)), now)
         except asyncio.CancelledError:
             # nobody will settle what may have been booked
             await self._store.call(self._end, call.id, None, now)
@@ -115,7 +135,10 @@ class BudgetLedger:
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         """As `services.Ledger.switched`."""
         off = self._switch.check(model=model, intent=intent, workflow=workflow) if self._switch else None
-        return Refusal("SG502", f"{off.name} is switched off: {off.reason}") if off else None
+        if off:
+            return Refusal("SG502", f"{off.name} is switched off: {off.reason}")
+        outside = (one.ledger.switched(model=model, intent=one.intent, workflow=one.workflow) for one in self._outer)
+        return next(filter(None, outside), None)
 
     async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         """Book the real cost of a call. Repeating it changes nothing; after the lease it is still booked."""
@@ -194,7 +217,7 @@ class BudgetLedger:
             latest = self._clock(execute, now)
             self._expire(execute, latest)
             day, month = calendar(latest)
-            keys = scopes(call.workflow, call.run, call.principal, call.intent, day, month)
+            keys = call.scopes(day, month)
             totals = _totals(execute, [*keys.values()])
             for limit in limits:
                 if not limit.asked(call):
@@ -206,10 +229,11 @@ class BudgetLedger:
                     return Over(limit, used, latest)
             execute(
                 "INSERT INTO calls (id, workflow, run, principal, intent, model, day, state, estimated_micros,"
-                " estimated_tokens, reserved_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?)",
+                " estimated_tokens, reserved_at, expires_at, within)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?)",
                 (
                     *(call.id, call.workflow, call.run, call.principal, call.intent, call.model, day),
-                    *(call.micros, call.tokens, latest, latest + self._budget.lease_s),
+                    *(call.micros, call.tokens, latest, latest + self._budget.lease_s, json.dumps(call.within)),
                 ),
             )
             _add(execute, keys.values(), held=(call.micros, call.tokens))
@@ -248,6 +272,14 @@ class BudgetLedger:
     def _expire(self, execute: Execute, now: float) -> None:
         for call in execute("SELECT * FROM calls WHERE state = 'held' AND expires_at < ?", (now,)):
             _end(execute, call, "expired", now)
+
+    def _limits(self, run: str, principal: str, intent: str) -> Iterator[Limit]:
+        """The caps that apply to a call: the workflow's own, and those of the runs that it lies within."""
+        yield from self._caps(run, principal, intent)
+        for depth, outer in enumerate(self._outer):
+            for cap in outer.ledger._caps(outer.run, principal, outer.intent):
+                of = "" if cap.scope == "run" else cap.of
+                yield replace(cap, name=f"{outer.workflow}'s {cap.name}", scope=outer_scope(cap.scope, depth), of=of)
 
     def _caps(self, run: str, principal: str, intent: str) -> Iterator[Limit]:
         budget = self._budget
@@ -298,8 +330,9 @@ def _gone_back(latest: float, now: float) -> str:
 
 
 def _scopes_of(call: dict[str, Any]) -> Iterator[str]:
-    day = call["day"]
-    yield from scopes(call["workflow"], call["run"], call["principal"], call["intent"], day, day[:7]).values()
+    day, within = call["day"], [(call["workflow"], call["run"], call["intent"]), *json.loads(call["within"])]
+    for workflow, run, intent in within:
+        yield from scopes(workflow, run, call["principal"], intent, day, day[:7]).values()
 
 
 def _held(call: dict[str, Any]) -> tuple[int, int]:

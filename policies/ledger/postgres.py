@@ -14,7 +14,7 @@ from typing import Any
 
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, scopes
+from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over
 from sluicegate.policies.ledger.ledger import BudgetLedger
 from sluicegate.storage.database import Execute, PostgresDatabase, PostgresRows
 from sluicegate.storage.postgres import Server
@@ -63,10 +63,10 @@ class PostgresLedger(BudgetLedger):
         super().__init__(self._server, budget, switch=switch, now=now)
 
     def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:
-        undated = scopes(call.workflow, call.run, call.principal, call.intent, "", "")
+        undated = call.scopes("", "")
         places = list(undated)
         row = self._server.at_once(
-            "CALL sluicegate_reserve_1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+            "CALL sluicegate_reserve_2(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
             " %s::text[], %s::int[], %s::boolean[], %s::bigint[], NULL, NULL, NULL)",
             (
                 *(call.id, call.workflow, call.run, call.principal, call.intent, call.model, call.micros, call.tokens),

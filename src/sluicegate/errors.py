@@ -84,6 +84,7 @@ CODES: dict[str, str] = {
     "SG140": "example or request file has a bad row",
     "SG141": "branches side by side that touch the same field",
     "SG142": "what a for-each does for an item does not end there",
+    "SG143": "sub-workflow missing, circular or nested too deep",
     # policy and guards
     "SG201": "policy does not parse or does not fit the schema",
     "SG202": "policy denied the request",

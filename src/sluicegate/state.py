@@ -18,6 +18,7 @@ __all__ = [
     "CacheLookup",
     "CheckResult",
     "Checks",
+    "Child",
     "Citation",
     "Clearance",
     "Conversation",
@@ -323,6 +324,16 @@ class ItemFailure(TypedDict):
     reason: str
 
 
+class Child(TypedDict):
+    """The last workflow that a `workflow` node has run, a run of its own."""
+
+    workflow: str
+    run: str
+    """Its id."""
+    status: Literal["answered", "refused"]
+    """How it ended."""
+
+
 class Branch(TypedDict):
     """One conditional edge that was decided."""
 
@@ -419,6 +430,8 @@ class Run(TypedDict):
     """Only in runs made for stepping: ``started``, or the id of the run it was forked from."""
     conversation: NotRequired[str]
     """The session that its caller named: its trace's, and in a workflow with conversations the person's own."""
+    parent: NotRequired[str]
+    """The id of the run whose node it is; only in runs of a sub-workflow."""
 
 
 class Turn(TypedDict):
@@ -483,6 +496,7 @@ class State(Given, total=False):
     """The items without a result, by the same names."""
     maps: Annotated[dict[str, MapProgress] | None, progressed]
     """The `for-each` nodes under way."""
+    child: Child
     extra: dict[str, Any]
     """Data of plug-in kinds, by their own keys."""
     branches: Annotated[dict[str, BranchEnd], _ended]

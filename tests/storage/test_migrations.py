@@ -245,6 +245,7 @@ def test_every_row_on_a_server_is_kept_and_every_part_is_numbered(old_server: Se
     }
     assert _waiting([tuple(row.values()) for row in after.pop("waiting")])
     assert after.pop("accepted") == []
+    assert {row.pop("within") for row in after["calls"]} == {"[]"}
     assert after == before
 
 

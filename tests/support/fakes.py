@@ -175,6 +175,10 @@ class FakeLedger:
     log: list[str] = field(default_factory=list)
     usd: float = 0.001
 
+    def within(self, outer: Any, **_: Any) -> Any:
+        del outer
+        return self
+
     async def reserve(self, **_: Any) -> Reservation | Refusal:
         if self.refuses:
             return self.refuses

@@ -17,6 +17,7 @@ from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.nodes.items import placeholder_fits
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.composite.workflow import WORKFLOW
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH, ForEach
 from sluicegate.nodes.prompts import placeholders
 
@@ -102,6 +103,8 @@ def _unfit(node: str, config: WorkflowConfig, kinds: Mapping[str, NodeKind]) -> 
         return "goes over a list itself"
     if node in kinds and kinds[node].fork:
         return "forks"
+    if config.nodes[node].kind == WORKFLOW.name:
+        return "runs another workflow"
     if config.nodes[node].max_visits is not None:
         return "has `max_visits`, which count within a run"
     return "is where the run starts" if node == config.start else ""

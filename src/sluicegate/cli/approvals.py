@@ -14,6 +14,7 @@ from sluicegate.cli._support.console import AsJson, console, emit, notes
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome, proposed, until
 from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
+from sluicegate.storage.run_ids import root_run
 
 if TYPE_CHECKING:
     from sluicegate.evals.promotion.champions import Changed
@@ -74,7 +75,7 @@ def list_waiting(
     for one in waiting:
         table.add_row(
             one["run"],
-            one["workflow"],
+            " › ".join([one["workflow"], *(each["workflow"] for each in one.get("asked_by", ()))]),
             one["intent"],
             one["principal"],
             one["approvers"],
@@ -101,7 +102,7 @@ def show(
     """
     from sluicegate.graphs.session.checkpoint_reader import full_id
 
-    waiting = _waiting(_last() if run == "last" else full_id(run), _person(user, role, group, clearance))
+    waiting = _waiting(_last() if run == "last" else root_run(full_id(run)), _person(user, role, group, clearance))
     if as_json:
         emit(waiting)
         return
@@ -110,6 +111,8 @@ def show(
     screen = console()
     screen.print(f"[bold]{escape(waiting['request'])}[/bold]")
     screen.print(f"  requester {escape(waiting['principal'])}   intent {waiting['intent']}")
+    if asked_by := [each["workflow"] for each in waiting.get("asked_by", ())]:
+        screen.print(f"  asked by  {' › '.join([waiting['workflow'], *asked_by])}")
     screen.print(f"  reason    {escape(waiting['reason'])}")
     screen.print(f"  approvers {waiting['approvers']} until {until(waiting['deadline'])}")
     if waiting["withheld"]:
@@ -257,7 +260,7 @@ def _decide(
 ) -> None:  # fmt: skip
     from sluicegate.graphs.session.checkpoint_reader import full_id
 
-    run = full_id(run)
+    run = root_run(full_id(run))
     opened = _opened(run, "kept" if kept else "migrate" if migrate else "refuse")
     labels = opened.workflow.config.intents
     if intent and intent not in labels:

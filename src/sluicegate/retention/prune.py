@@ -16,6 +16,7 @@ from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.retention.rows import changed, erasing
 from sluicegate.storage.database import place
+from sluicegate.storage.run_ids import root_run
 from sluicegate.storage.schemas import APPROVALS, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
 
 __all__ = ["Pruned", "prune"]
@@ -55,6 +56,9 @@ def _runs(workflow: str, before: float) -> int:
         waiting = {*checkpoints.interrupted()}
         old = [run for run in checkpoints.threads(before=_uuid6(before)) if run not in waiting]
         ours = [run for run in old if (state := checkpoints.state(run)) and state["run"]["workflow"] == workflow]
+        # a run within another one lasts as long as that
+        lasting = {*checkpoints.threads()} - {*old}
+        ours = [run for run in ours if root_run(run) not in lasting]
         # first what hangs on the runs: who is interrupted here finds them again by their checkpoints
         for schema, table in ((APPROVALS, "decisions"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered")):
             with erasing(schema) as execute:

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -87,6 +87,11 @@ class LanceRetriever:
         self._snapshots: dict[str, _Snapshot] = {}
         self._tables: dict[str, tuple[str, int, Any]] = {}
         self._visible: OrderedDict[tuple[str, str, int, str], str] = OrderedDict()
+        self._children: tuple[LanceRetriever, ...] = ()
+
+    def include(self, children: Iterable["LanceRetriever"]) -> None:
+        """Let `readable` know the indexes of workflows within this one's too, each by its own policies."""
+        self._children = tuple(children)
 
     async def search(self, index: str, query: str, principal: Principal, *, k: int) -> list[DocumentRef]:
         """The best `k` passages that are approved, valid today and readable by `principal`, best first.
@@ -153,18 +158,26 @@ class LanceRetriever:
 
         Where several indexes have a document of that id, those that hold the passage's text decide, all of them.
         """
-        made = (index for index in self._indexes if self._made(index) and self._catalog(index).head())
-        found = {index: self._snapshot(index).documents for index in made}
-        rights = {index: self._readable(principal, index) for index in found}
+        made = [(each, index) for each in self._every for index in each._indexes if each._holds_any(index)]
+        found = [(each, index, each._snapshot(index).documents) for each, index in made]
+        rights = {(each, index): each._readable(principal, index) for each, index in made}
 
         def may_read(document: DocumentRef) -> bool:
-            having = [index for index, documents in found.items() if document["id"] in documents]
-            holding = [index for index in having if self._catalog(index).text(document["hash"]) is not None]
+            having = [place for place in found if document["id"] in place[2]]
+            holding = [place for place in having if place[0]._catalog(place[1]).text(document["hash"]) is not None]
             return bool(having) and all(
-                _readable_by(rights[index], found[index][document["id"]], index) for index in holding or having
+                _readable_by(rights[each, index], documents[document["id"]], index)
+                for each, index, documents in holding or having
             )
 
         return [document for document in documents if may_read(document)]
+
+    @property
+    def _every(self) -> tuple["LanceRetriever", ...]:
+        return (self, *(one for each in self._children for one in each._every))
+
+    def _holds_any(self, index: str) -> bool:
+        return self._made(index) and self._catalog(index).head() is not None
 
     def close(self) -> None:
         for catalog in self._catalogs.values():

@@ -4,9 +4,10 @@ A node gets one `Services` and nothing else, so a replay, a shadow run or a test
 implement the protocols (`models`, `retrieval`, `policies`, `routing`, `observe`); this one imports none of them.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, Protocol
 
 from sluicegate.services.audit import Audit
 from sluicegate.services.cache import Cache, Cached, Neighbour, Question
@@ -39,6 +40,7 @@ from sluicegate.services.routing import (
 from sluicegate.services.tools import ToolResult, Tools
 from sluicegate.services.tracing import Observation, Span, Tracer
 from sluicegate.services.workflow import CallAhead, IntentFacts, Semantic, WorkflowFacts
+from sluicegate.state import State
 
 __all__ = [
     "AnswerConfidence",
@@ -47,6 +49,8 @@ __all__ = [
     "Cache",
     "Cached",
     "CallAhead",
+    "ChildRun",
+    "ChildWorkflow",
     "Classification",
     "Completion",
     "Confidence",
@@ -107,3 +111,31 @@ class Services:
     """The clock, in UTC."""
     audit: Audit | None = None
     """The audit log's writer; None for runs without effects, such as shadow runs and replays."""
+    children: "Mapping[str, ChildWorkflow]" = field(default_factory=dict[str, "ChildWorkflow"])
+    """The workflows that are nodes of this one, by the node's name."""
+
+
+class ChildRun(Protocol):
+    """One run of a child, for one visit of its parent's node."""
+
+    @property
+    def state(self) -> State:
+        """Its last state."""
+        ...
+
+    async def run(self) -> dict[str, Any] | None:
+        """Run on, to its end or a person; what it asks when it waits. Raises what its nodes raise."""
+        ...
+
+    async def decide(self, verdict: Any) -> None:
+        """Answer what it asks and go on, as `run` does."""
+        ...
+
+
+class ChildWorkflow(Protocol):
+    async def start(self, state: State, services: Services) -> ChildRun:
+        """The run for this visit of the node: a new one, or the one that was begun before a crash or a wait.
+
+        `state` and `services` are those of the parent's node. Raises `RunError` SG601, SG602 (the question).
+        """
+        ...

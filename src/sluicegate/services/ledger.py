@@ -35,6 +35,11 @@ class Ledger(Protocol):
         """Replace the reserved amount by the real cost of the call. Repeating it changes nothing."""
         ...
 
+    def within(self, outer: "Ledger", *, run: str, workflow: str, intent: str) -> "Ledger":
+        """This one, for a run within another: what it spends counts in the outer one's budgets too, as that run's of
+        that workflow and intent, and must be allowed by both."""
+        ...
+
     async def release(self, reservation: Reservation) -> None:
         """Release a reservation unspent. Repeating it changes nothing."""
         ...

@@ -18,11 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 from sluicegate.graphs.config.load import Workflow, load
-from sluicegate.graphs.runtime.approvals import Approvals
-from sluicegate.graphs.runtime.build import build
-from sluicegate.graphs.runtime.checkpoints import SqliteCheckpoints
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
-from sluicegate.graphs.runtime.run import Runner
 from sluicegate.home import private_folder
 from sluicegate.learning.threshold import NEVER
 from sluicegate.policies.cache.cache import NoCache
@@ -191,23 +187,10 @@ def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Servic
     workflow = path if isinstance(path, Workflow) else load(path)
     private_folder(folder)
     # an evaluation must not use up the budgets of the users whose requests it repeats
-    ledger = SqliteLedger(workflow.config.budget, folder / "ledger.sqlite", switch=KillSwitch())
-    opened = open_workflow(
-        workflow, dry=True, shadow=True, change=lambda services: change(replace(services, ledger=ledger))
-    )
-    graph = build(
-        workflow.flow,
-        workflow.conditions,
-        workflow.settings,
-        name=workflow.name,
-        checkpointer=SqliteCheckpoints(folder / "checkpoints.sqlite"),
-    )
-    runner = Runner(
-        graph,
-        opened.runner.services,
-        tracer=opened.tracer,
-        approvals=Approvals(folder),
-        shadow=True,
-        vault=opened.runner.vault,
-    )
-    return replace(opened, runner=runner)
+    budgets = {one.name: one.config.budget for one in workflow.family}
+
+    def apart(services: Services) -> Services:
+        ledger = SqliteLedger(budgets[services.workflow.name], folder / "ledger.sqlite", switch=KillSwitch())
+        return change(replace(services, ledger=ledger))
+
+    return open_workflow(workflow, dry=True, shadow=True, at=folder, change=apart)

@@ -38,6 +38,8 @@ def node_event(
         facts |= {"version": run["version"], "digest": run["digest"], "status": run["status"]}
         if run["shadow"]:
             facts["shadow"] = True
+        if parent := run.get("parent"):
+            facts["parent"] = parent
     if policy_set:
         facts["policy_set"] = policy_set
     for name, described in describe(update).items():

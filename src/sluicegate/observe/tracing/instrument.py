@@ -266,6 +266,10 @@ class TracedLedger:
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         return self._inner.switched(model=model, intent=intent, workflow=workflow)
 
+    def within(self, outer: contracts.Ledger, *, run: str, workflow: str, intent: str) -> "TracedLedger":
+        inner = outer._inner if isinstance(outer, TracedLedger) else outer
+        return TracedLedger(self._inner.within(inner, run=run, workflow=workflow, intent=intent), self._tracer)
+
     async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         with self._tracer.span("budget settle", "event", reservation=reservation.id, settled_usd=usd, tokens=tokens):
             await self._inner.settle(reservation, usd=usd, tokens=tokens)

@@ -8,47 +8,7 @@ from sluicegate.storage.migrations import Migration, Schema
 
 __all__ = ["LEDGER"]
 
-# a changed procedure gets a new number: older programs may go on with theirs
-_PROCEDURES = (
-    "ALTER TABLE calls ADD COLUMN IF NOT EXISTS scopes TEXT[]",
-    """
-    CREATE FUNCTION sluicegate_add_1(
-        p_scopes TEXT[], p_held BIGINT, p_spent BIGINT, p_held_tokens BIGINT, p_spent_tokens BIGINT
-    ) RETURNS VOID LANGUAGE plpgsql AS $$
-    BEGIN
-        INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens)
-        SELECT one, p_held, p_spent, p_held_tokens, p_spent_tokens FROM unnest(p_scopes) AS one
-        ON CONFLICT (scope) DO UPDATE SET
-            held_micros = totals.held_micros + excluded.held_micros,
-            spent_micros = totals.spent_micros + excluded.spent_micros,
-            held_tokens = totals.held_tokens + excluded.held_tokens,
-            spent_tokens = totals.spent_tokens + excluded.spent_tokens;
-    END $$
-    """,
-    """
-    -- the time that counts: the clock's, or the latest the ledger has seen
-    CREATE FUNCTION sluicegate_clock_1(p_now DOUBLE PRECISION) RETURNS DOUBLE PRECISION LANGUAGE plpgsql AS $$
-    DECLARE seen DOUBLE PRECISION;
-    BEGIN
-        PERFORM set_config('synchronous_commit', 'off', TRUE);
-        PERFORM pg_advisory_xact_lock(hashtext('sluicegate-ledger'));
-        SELECT latest INTO seen FROM clock;
-        IF seen IS NULL THEN
-            INSERT INTO clock (id, latest) VALUES (1, p_now);
-        ELSIF p_now >= seen + 1 THEN
-            UPDATE clock SET latest = p_now;
-        END IF;
-        RETURN greatest(p_now, seen);
-    END $$
-    """,
-    """
-    -- all that was committed before this is on the disk when the transaction it is called in has ended
-    CREATE FUNCTION sluicegate_flush_1() RETURNS VOID LANGUAGE plpgsql AS $$
-    BEGIN
-        PERFORM pg_logical_emit_message(TRUE, 'sluicegate', '');
-    END $$
-    """,
-    """
+_RESERVE = """
     -- the limit that refuses, by its number from 1, and how far it is used; 0 when none does, -1 for the clock
     CREATE PROCEDURE sluicegate_reserve_1(
         p_id TEXT, p_workflow TEXT, p_run TEXT, p_principal TEXT, p_intent TEXT, p_model TEXT,
@@ -102,7 +62,63 @@ _PROCEDURES = (
             PERFORM sluicegate_flush_1();
         END IF;
     END $$
+    """
+
+_DATED = """\
+        dated := ARRAY[
+            p_undated[1], p_undated[2] || today, p_undated[3] || today, p_undated[4] || today,
+            p_undated[5] || left(today, 7)
+        ];
+"""
+_DATED_WITHIN = """\
+        FOR place IN 1 .. array_length(p_undated, 1) LOOP
+            dated[place] := p_undated[place] || CASE (place - 1) % 5
+                WHEN 0 THEN '' WHEN 4 THEN left(today, 7) ELSE today END;
+        END LOOP;
+"""
+_RESERVE_WITHIN = _RESERVE.replace("sluicegate_reserve_1", "sluicegate_reserve_2").replace(_DATED, _DATED_WITHIN)
+
+# a changed procedure gets a new number: older programs may go on with theirs
+_PROCEDURES = (
+    "ALTER TABLE calls ADD COLUMN IF NOT EXISTS scopes TEXT[]",
+    """
+    CREATE FUNCTION sluicegate_add_1(
+        p_scopes TEXT[], p_held BIGINT, p_spent BIGINT, p_held_tokens BIGINT, p_spent_tokens BIGINT
+    ) RETURNS VOID LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens)
+        SELECT one, p_held, p_spent, p_held_tokens, p_spent_tokens FROM unnest(p_scopes) AS one
+        ON CONFLICT (scope) DO UPDATE SET
+            held_micros = totals.held_micros + excluded.held_micros,
+            spent_micros = totals.spent_micros + excluded.spent_micros,
+            held_tokens = totals.held_tokens + excluded.held_tokens,
+            spent_tokens = totals.spent_tokens + excluded.spent_tokens;
+    END $$
     """,
+    """
+    -- the time that counts: the clock's, or the latest the ledger has seen
+    CREATE FUNCTION sluicegate_clock_1(p_now DOUBLE PRECISION) RETURNS DOUBLE PRECISION LANGUAGE plpgsql AS $$
+    DECLARE seen DOUBLE PRECISION;
+    BEGIN
+        PERFORM set_config('synchronous_commit', 'off', TRUE);
+        PERFORM pg_advisory_xact_lock(hashtext('sluicegate-ledger'));
+        SELECT latest INTO seen FROM clock;
+        IF seen IS NULL THEN
+            INSERT INTO clock (id, latest) VALUES (1, p_now);
+        ELSIF p_now >= seen + 1 THEN
+            UPDATE clock SET latest = p_now;
+        END IF;
+        RETURN greatest(p_now, seen);
+    END $$
+    """,
+    """
+    -- all that was committed before this is on the disk when the transaction it is called in has ended
+    CREATE FUNCTION sluicegate_flush_1() RETURNS VOID LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_logical_emit_message(TRUE, 'sluicegate', '');
+    END $$
+    """,
+    _RESERVE,
     """
     CREATE PROCEDURE sluicegate_end_1(
         p_id TEXT, p_settles BOOLEAN, p_micros BIGINT, p_tokens BIGINT, p_now DOUBLE PRECISION
@@ -177,6 +193,8 @@ CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY, latest DOUBLE PRECISIO
 """,
             _PROCEDURES,
         ),
+        # a run may lie within others, whose budgets it spends too: their scopes follow its own, five of each
+        Migration("ALTER TABLE calls ADD COLUMN within TEXT NOT NULL DEFAULT '[]';", (_RESERVE_WITHIN,)),
     ),
     unnumbered=_INSTALLED,
 )

@@ -1,0 +1,130 @@
+"""A workflow that is a node of another one, as its parent's node runs it: a run of its own, under its parent's.
+
+The run's id follows from its parent's, the node and the visit, so a parent that is resumed finds it, wherever and
+however it was interrupted. Its checkpoints are its own. What it puts to a person is put by its parent: the decision is
+claimed once, for the run that it belongs to, and given on to the child that asks.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import copy_context
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.types import Command
+
+from sluicegate.errors import NodeFailedError
+from sluicegate.graphs.conditions.conditions import Condition
+from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.run import Outcome, Runner
+from sluicegate.graphs.runtime.steps.streaming import sending
+from sluicegate.nodes.kinds.human_interrupt import AskedBy, HumanVerdict, Interrupt
+from sluicegate.nodes.model_governance import include
+from sluicegate.services import Services
+from sluicegate.state import State, question
+from sluicegate.storage.run_ids import child_run
+
+__all__ = ["NestedWorkflow"]
+
+T = TypeVar("T")
+
+
+class NestedWorkflow:
+    """Implements `services.ChildWorkflow`."""
+
+    def __init__(self, node: str, runner: Runner, asked: Condition | None) -> None:
+        """`asked` gives the text of its request; by default its parent's."""
+        self.node, self.runner, self._question = node, runner, asked
+
+    async def start(self, state: State, services: Services) -> "NestedRun":
+        run, facts = state["run"], services.workflow
+        known_as = child_run(run["id"], self.node, run["visits"][self.node])
+        intent = state.get("intent")
+        own = self.runner.services
+        ledger = own.ledger.within(
+            services.ledger, run=run["id"], workflow=facts.name, intent=intent["label"] if intent else ""
+        )
+        runner = self.runner.serving(replace(own, ledger=ledger))
+        known = await runner.call(runner.last_state, known_as)
+        if known is not None:
+            if run["digest"] != facts.digest:
+                # its parent goes on with another version of itself, by an operator's choice
+                runner = runner.migrating(known["run"]["digest"])
+            return NestedRun(self.node, runner, known_as, known, new=False)
+        asked = question(state) if self._question is None else self._question.worded(state)
+        if asked is None:
+            what = f"{self.node} has nothing to ask: its question gives no text"
+            raise NodeFailedError(what, hint="Let `give.question` read what is always there, or branch around the node")
+        opening = runner.opening(
+            asked,
+            state["principal"],
+            channel=state["request"]["channel"],
+            run=known_as,
+            session=run.get("conversation", ""),
+            parent=run["id"],
+        )
+        return NestedRun(self.node, runner, known_as, opening, new=True)
+
+
+class NestedRun:
+    """Implements `services.ChildRun`."""
+
+    def __init__(self, node: str, runner: Runner, run: str, state: State, *, new: bool) -> None:
+        self._node, self._runner, self._run, self._new = node, runner, run, new
+        self._state = state
+        self._waiting: Waiting | None = None
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    async def run(self) -> dict[str, Any] | None:
+        if self._new:
+            self._new = False
+            await self._on(self._runner.run_segment(self._run, self._state, self._state))
+        else:
+            await self._on(self._runner.resume(self._run))
+        return cast("dict[str, Any]", _put_by_parent(self._node, self._waiting)) if self._waiting else None
+
+    async def decide(self, verdict: Any) -> None:
+        decided: Any = Command(resume=cast("HumanVerdict", verdict))
+        await self._on(self._runner.run_segment(self._run, decided, self._state))
+
+    async def _on(self, work: Coroutine[Any, Any, Outcome]) -> None:
+        try:
+            outcome = await _apart(work)
+            self._state, self._waiting = outcome.state, outcome.waiting
+        finally:
+            # what it has spent is spent, also when it failed
+            after = await self._runner.call(self._runner.last_state, self._run)
+            if after and (spend := after.get("spend")):
+                include(self._run, spend)
+
+
+def _put_by_parent(node: str, waiting: Waiting) -> Interrupt:
+    """What a child asks, as its parent asks it."""
+    asked_by: AskedBy = {
+        "node": node,
+        "run": waiting["run"],
+        "workflow": waiting["workflow"],
+        "request": waiting["request"],
+        "intent": waiting["intent"],
+    }
+    own = {key: value for key, value in waiting.items() if key in Interrupt.__annotations__}
+    return cast("Interrupt", {**own, "asked_by": [asked_by, *waiting.get("asked_by", [])]})
+
+
+async def _apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run a graph within a node as a graph of its own: LangGraph would take it for a part of the node's, with its
+    checkpoints and its interrupts. Traces and the models under way are those of the node. What it writes is sent to
+    nobody before its parent has it.
+    """
+    context = copy_context()
+    context.run(var_child_runnable_config.set, None)
+
+    async def unheard() -> T:
+        with sending(None):
+            return await work
+
+    return await asyncio.create_task(unheard(), context=context)

@@ -1,0 +1,1 @@
+"""Node kinds that run more than one step: other nodes, or other workflows."""
