@@ -57,10 +57,10 @@ def before(snapshots: "Sequence[StateSnapshot]", node: str, visit: int | None = 
     Raises `RunError` SG615, naming the nodes that were visited.
     """
     for snapshot in snapshots:
-        if node in map(node_of, (task.name for task in snapshot.tasks)) and visit in (
-            None,
-            _visits(snapshot, node) + 1,
-        ):
+        # a for-each that has its items is no way back before it
+        begun = node in (snapshot.values.get("maps") or {})
+        ahead = map(node_of, (task.name for task in snapshot.tasks))
+        if not begun and node in ahead and visit in (None, _visits(snapshot, node) + 1):
             return snapshot
     passed = [entry["node"] for entry in cast("State", snapshots[0].values).get("trail", [])]
     known = ", ".join(dict.fromkeys([*passed, *(node_of(task.name) for task in snapshots[0].tasks)]))
@@ -93,7 +93,8 @@ def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, chang
 
     steps: list[list[StateUpdate]] = []
     last: dict[str, Any] = {}
-    for snapshot in reversed(snapshots):
+    # between the items of a list a copy begins before them
+    for snapshot in (each for each in reversed(snapshots) if not each.values.get("maps")):
         changed = change(cast("State", snapshot.values))
         trail, state = changed.get("trail", []), cast("dict[str, Any]", changed)
         ahead = trail[-1]["branch"]["to"] if trail else ""

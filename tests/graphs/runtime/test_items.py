@@ -12,6 +12,7 @@ import pytest
 
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs.proofs.flow import Edge
+from sluicegate.graphs.session import history
 from sluicegate.nodes.kinds.tag import Tag, TagWords
 from sluicegate.policies.cedar.entities import rank
 from sluicegate.services import Completion, ModelRequest
@@ -241,3 +242,19 @@ async def test_after_a_kill_only_the_items_under_way_are_done_again(own_home: Pa
     assert [sum(f"item.index={n}\n" in text for text in asked) for n in range(5)] == [0, 0, 0, 1, 1]
     assert all(f"Text {n}." in text for n, text in enumerate(texts(state)))
     assert state["spend"]["slm_calls"] == 6
+
+
+async def test_a_copy_of_a_run_has_its_items_and_goes_on_after_them(own_home: Path) -> None:
+    models = Echo()
+    made = runner(own_home, using=given(models=models))
+    before = (await made.run("How?", ANN, run="first")).state
+    snapshots = history.lineage(made.graph, "first")
+    ahead = history.before(snapshots, "draft")
+    assert not history.before(snapshots, "each").values.get("maps")
+    asked = len(models.asked)
+    history.copied(made.graph, snapshots[snapshots.index(ahead) :], "second", lambda state: state)
+    await made.graph.ainvoke(None, {"configurable": {"thread_id": "second"}}, context=made.services)
+    after = history.head(made.graph, "second").values
+    assert after["items"] == before.get("items")
+    assert [each["node"] for each in after["trail"]] == way(before)
+    assert len(models.asked) == asked + 1
