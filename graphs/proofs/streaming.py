@@ -72,7 +72,7 @@ def _holds_back(node: FlowNode) -> str:
         return f"{whole} at {node.name} needs the whole text" if whole else ""
     if "ends" in node.effects:
         return f"{node.name} writes what is sent" if "generates-answer" in node.effects else ""
-    if node.effects <= {"decides-policy", "tags"} and not node.do:
+    if node.effects <= {"decides-policy", "tags"} and not (node.do or node.child):
         return ""
     return f"{node.name} ({node.kind}) may come before it is sent"
 
