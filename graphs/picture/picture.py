@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from sluicegate.graphs.picture.arrange import arrange
 from sluicegate.graphs.picture.layout import Box, EdgeRoute, Layout, LayoutEdge, Point
-from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
+from sluicegate.graphs.proofs.flow import ON_ERROR, Edge, Flow, FlowNode
 
 __all__ = ["Taken", "mermaid", "svg"]
 
@@ -64,7 +64,7 @@ def svg(
     """
     said, seen = notes or {}, values or {}
     visited, travelled = _way(flow, taken)
-    edges = [(node, order, edge) for node in flow.nodes.values() for order, edge in enumerate(node.ways)]
+    edges = [(node, order, edge) for node in flow.nodes.values() for order, edge in enumerate(node.drawn)]
     labels = [_label(node, order) for node, order, _ in edges]
     for lines, (node, order, edge) in zip(labels, edges, strict=True):
         if (node.name, order) in travelled and (node.name, edge.to) in seen:
@@ -128,9 +128,9 @@ def mermaid(flow: Flow, *, taken: Taken = (), current: str | None = None) -> str
     strong: list[str] = []
     count = 0
     for name, node in flow.nodes.items():
-        for order, edge in enumerate(node.ways):
+        for order, edge in enumerate(node.drawn):
             label = f'|"{_mermaid(" ".join(_label(node, order)))}"|' if node.said(order) else ""
-            arrow = "-.->" if order == len(node.edges) else "-->"
+            arrow = "-.->" if node.taken(order) == ON_ERROR else "-->"
             lines.append(f"  {ids[name]} {arrow}{label} {ids[edge.to]}")
             if (name, order) in travelled:
                 strong.append(str(count))
@@ -167,7 +167,7 @@ def _way(flow: Flow, taken: Taken) -> tuple[dict[str, None], set[tuple[str, int]
         to = branch["to"] if branch else names[index + 1] if index + 1 < len(names) else None
         if node is None or to is None:
             continue
-        fitting = [order for order, edge in enumerate(node.ways) if edge.to == to]
+        fitting = [order for order, edge in enumerate(node.drawn) if edge.to == to]
         if branch:
             said = branch["condition"] or "otherwise"
             fitting = [order for order in fitting if (node.said(order) or "otherwise") == said] or fitting
@@ -249,7 +249,7 @@ def _reference(node: FlowNode, box: Box) -> str:
 def _edge(
     node: FlowNode, order: int, edge: Edge, route: EdgeRoute, lines: list[str], taken: bool, *, sideways: bool
 ) -> str:
-    marks = {" sg-error": order == len(node.edges), " sg-back": route.back, " sg-taken": taken}
+    marks = {" sg-error": node.taken(order) == ON_ERROR, " sg-back": route.back, " sg-taken": taken}
     classes = "sg-edge" + "".join(mark for mark, is_so in marks.items() if is_so)
     said = node.said(order) or "always"
     parts = [

@@ -86,6 +86,11 @@ class FlowNode:
         """Every edge by which a run may leave it: its branches, and last the one of its failure."""
         return (*self.edges, *((self.on_error,) if self.on_error else ()))
 
+    @property
+    def drawn(self) -> tuple[Edge, ...]:
+        """`ways`, and after them the one to what is done for an item: what `taken` and `said` count by."""
+        return (*self.ways, *((Edge(self.do),) if self.do else ()))
+
     def returns(self, edge: Edge) -> bool:
         """Whether an edge ends an item."""
         return bool(self.within) and edge.to == self.within

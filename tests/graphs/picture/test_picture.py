@@ -6,6 +6,7 @@ import random
 import re
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from xml.etree import ElementTree as ET
@@ -20,7 +21,7 @@ from sluicegate.graphs.picture.arrange import WIDEST
 from sluicegate.graphs.picture.layout import LayoutEdge, lay_out
 from sluicegate.graphs.picture.picture import mermaid, svg
 from sluicegate.graphs.picture.raster import png
-from sluicegate.graphs.proofs.flow import Flow
+from sluicegate.graphs.proofs.flow import Edge, Flow
 from tests.support.proof_flows import flow, helpdesk, node
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -43,6 +44,21 @@ def small() -> Flow:
 
 def texts(root: ET.Element) -> list[str]:
     return [element.text or "" for element in root.iter(f"{SVG}text")]
+
+
+def test_what_is_done_for_each_item_hangs_at_its_for_each() -> None:
+    drawn = flow(
+        replace(node("map", "for-each", "end"), do="each", on_error=Edge("sorry")),
+        replace(node("each", "slm-answer", "map"), within="map"),
+        node("end", "respond"),
+        node("sorry", "refuse"),
+    )
+    titles = [element.text for element in ET.fromstring(svg(drawn, title="map")).iter(f"{SVG}title")]
+    assert {"map to each: each item", "each to map: always", "map to end: always", "map to sorry: on_error"} <= {
+        *titles
+    }
+    text = mermaid(drawn)
+    assert ('n0 -->|"each item"| n1' in text, 'n0 -.->|"on_error"| n3' in text, text.count("-.->")) == (True, True, 1)
 
 
 def test_every_node_and_branch_is_drawn() -> None:
