@@ -4,7 +4,7 @@
 
 The rows of `configs/helpdesk/eval/followups.jsonl` have the turns before, the follow-up, the question that stands alone
 and its intent. Each is run through `condense` and the router, turn by turn. `--fit` prints the constants that the half
-`fit` gives, which `nodes/kinds/conversation/condense.py` has; nothing was fitted on the half `test`, whose
+`fit` gives, which `nodes/kinds/condense.py` has; nothing was fitted on the half `test`, whose
 conversations are others.
 """
 
@@ -21,7 +21,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import results
 from sluicegate import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.nodes.kinds.conversation.condense import CONDENSE, log_odds
+from sluicegate.nodes.kinds.condense import CONDENSE, log_odds
 from sluicegate.services import Services
 from sluicegate.state import State, Turn, question
 

@@ -9,13 +9,13 @@ from sluicegate.nodes.kinds.answering import LLM_SYNTHESIZE, SLM_ANSWER, SUMMARI
 from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
 from sluicegate.nodes.kinds.classify import CLASSIFY
-from sluicegate.nodes.kinds.composite.workflow import WORKFLOW
+from sluicegate.nodes.kinds.condense import CONDENSE
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH
-from sluicegate.nodes.kinds.conversation.condense import CONDENSE
+from sluicegate.nodes.kinds.control.parallel import PARALLEL
+from sluicegate.nodes.kinds.control.workflow import WORKFLOW
 from sluicegate.nodes.kinds.extract import EXTRACT
 from sluicegate.nodes.kinds.human_interrupt import HUMAN_INTERRUPT
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
-from sluicegate.nodes.kinds.parallel import PARALLEL
 from sluicegate.nodes.kinds.policy_check import POLICY_CHECK
 from sluicegate.nodes.kinds.retrieve import RETRIEVE
 from sluicegate.nodes.kinds.tag import TAG

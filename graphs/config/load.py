@@ -38,7 +38,7 @@ from sluicegate.graphs.proofs.contracts import CHILD_ENDED
 from sluicegate.graphs.proofs.dataflow import earlier_verdicts, never_written
 from sluicegate.graphs.proofs.flow import Contract, Flow
 from sluicegate.nodes.kind import NodeKind
-from sluicegate.nodes.kinds.composite.workflow import SubWorkflow
+from sluicegate.nodes.kinds.control.workflow import SubWorkflow
 from sluicegate.nodes.kinds.retrieve import Retrieve
 from sluicegate.nodes.kinds.tag import TAG, Tag
 from sluicegate.observe.prompts import langfuse_prompts

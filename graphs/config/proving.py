@@ -15,8 +15,8 @@ from sluicegate.graphs.proofs.semantics import Semantics
 from sluicegate.graphs.proofs.shape import reached, successors
 from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
-from sluicegate.nodes.kinds.composite.workflow import SubWorkflow
 from sluicegate.nodes.kinds.control.for_each import ForEach
+from sluicegate.nodes.kinds.control.workflow import SubWorkflow
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
 from sluicegate.policies.guards.registry import guards
 

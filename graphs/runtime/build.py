@@ -21,8 +21,8 @@ from sluicegate.graphs.conditions.fields import misfit
 from sluicegate.graphs.proofs.flow import Flow, FlowNode
 from sluicegate.graphs.proofs.forks import Branches, branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import most_steps
-from sluicegate.graphs.runtime.branches.fork_run import FAILED, ForkRun, error_branch
-from sluicegate.graphs.runtime.fanout.items import (
+from sluicegate.graphs.runtime.steps.fork_run import FAILED, ForkRun, error_branch
+from sluicegate.graphs.runtime.steps.items import (
     ItemStep,
     ListExpression,
     Sending,

@@ -19,9 +19,9 @@ from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
-from sluicegate.graphs.runtime.nested.child_run import NestedWorkflow
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.runtime.slm_reviewer import reviewer
+from sluicegate.graphs.runtime.steps.child_run import NestedWorkflow
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
@@ -63,7 +63,7 @@ from sluicegate.services import (
 from sluicegate.storage.database import Place, place
 
 if TYPE_CHECKING:
-    from sluicegate.graphs.runtime.nested.nested_tracer import NestedTracer
+    from sluicegate.graphs.runtime.steps.nested_tracer import NestedTracer
     from sluicegate.observe.auditor import Auditor
     from sluicegate.observe.tracing.spans import Trace
     from sluicegate.observe.tracing.tracer import RecordingTracer
@@ -256,7 +256,7 @@ def _children(
     workflow: Workflow, how: _Opening, tracer: "RecordingTracer", runs: "RecordingTracer | NestedTracer", vault: Vault
 ) -> dict[str, Opened]:
     """The workflows that are nodes of this one, each opened once, by their digests."""
-    from sluicegate.graphs.runtime.nested.nested_tracer import NestedTracer
+    from sluicegate.graphs.runtime.steps.nested_tracer import NestedTracer
 
     found: dict[str, Opened] = {}
     for child in workflow.children.values():

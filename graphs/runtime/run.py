@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.graph.state import CompiledStateGraph
 
-    from sluicegate.graphs.runtime.nested.nested_tracer import NestedTracer
+    from sluicegate.graphs.runtime.steps.nested_tracer import NestedTracer
     from sluicegate.observe.tracing.tracer import RecordingTracer
 
 __all__ = ["Outcome", "Pause", "Runner"]

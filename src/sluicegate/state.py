@@ -506,7 +506,7 @@ class State(Given, total=False):
 
 MERGED = frozenset({"run", "documents", "earlier_documents", "tags", "tool_calls", "spend", "failure", "trail"})
 """The concerns that branches of a `parallel` node may all write. Each branch has its own until the join, where they
-become one in the order of the branches (`graphs.runtime.branches.merging`): `trail` and `tool_calls` one after another;
+become one in the order of the branches (`graphs.runtime.steps.merging`): `trail` and `tool_calls` one after another;
 `documents` and `earlier_documents` too, each passage once; `spend` added up; `tags` and the visits of `run` by their
 names; `failure` the last one. Of `extra`, branches may write different keys. Any other concern may be written by one
 branch only, and then read by no other.

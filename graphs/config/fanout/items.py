@@ -17,8 +17,8 @@ from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.nodes.items import placeholder_fits
 from sluicegate.nodes.kind import NodeKind
-from sluicegate.nodes.kinds.composite.workflow import WORKFLOW
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH, ForEach
+from sluicegate.nodes.kinds.control.workflow import WORKFLOW
 from sluicegate.nodes.prompts import placeholders
 
 __all__ = ["bodies", "check_bodies", "collected", "lists"]

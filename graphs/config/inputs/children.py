@@ -12,7 +12,7 @@ from sluicegate.graphs.config.references import first_existing
 from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.graphs.proofs.flow import Flow
-from sluicegate.nodes.kinds.composite.workflow import SubWorkflow
+from sluicegate.nodes.kinds.control.workflow import SubWorkflow
 
 __all__ = ["check_taken", "load_children"]
 

@@ -1,1 +1,1 @@
-"""What a step of a run does beside its node."""
+"""What a step of a run does beside its node: branches, items, sub-workflows, streaming."""

@@ -1,6 +1,6 @@
 """`for-each`: the same few nodes for each element of a list, side by side, and their results in the list's order.
 
-The run of the items is `graphs.runtime.fanout.items`; this node is what comes after them: it puts their results
+The run of the items is `graphs.runtime.steps.items`; this node is what comes after them: it puts their results
 together. Whatever is written for an item stays with it, but for what it has spent, the tools it has called and the
 documents it has read, which are the run's.
 """

@@ -17,7 +17,7 @@ from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes._settings import NoSettings
-from sluicegate.nodes.kinds.parallel import Parallel
+from sluicegate.nodes.kinds.control.parallel import Parallel
 from sluicegate.nodes.kinds.terminal import Refuse
 from sluicegate.services import ModelRequest, Services
 from sluicegate.state import State

@@ -15,7 +15,7 @@ from sluicegate.errors import StoppedError
 from sluicegate.nodes import caching
 from sluicegate.nodes._settings import NoSettings
 from sluicegate.nodes.kinds.classify import CLASSIFY
-from sluicegate.nodes.kinds.conversation.condense import CONDENSE, joined, stands_alone
+from sluicegate.nodes.kinds.condense import CONDENSE, joined, stands_alone
 from sluicegate.nodes.kinds.policy_check import POLICY_CHECK, PolicyCheck
 from sluicegate.nodes.kinds.retrieve import RETRIEVE, Retrieve
 from sluicegate.services import Classification, Decision, IntentFacts, Services

@@ -15,7 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
 from sluicegate.graphs.proofs.flow import ON_ERROR, FlowNode
-from sluicegate.graphs.runtime.branches.merging import changes, merged, without_results
+from sluicegate.graphs.runtime.steps.merging import changes, merged, without_results
 from sluicegate.services import Services
 from sluicegate.state import Branch, BranchEnd, Failure, State, TrailEntry
 

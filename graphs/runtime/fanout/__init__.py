@@ -1,1 +1,0 @@
-"""Parts of a run that are worked on side by side."""
