@@ -47,6 +47,12 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(autouse=True)
+def own_priority(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that lowers the priority of its process must not slow the tests after it down."""
+    monkeypatch.setattr(os, "nice", lambda _increment: 0)
+
+
+@pytest.fixture(autouse=True)
 def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection to anywhere else fails the test that made it."""
     real = socket.socket.connect

@@ -24,7 +24,7 @@ from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
 from sluicegate.state import Conversation, Principal, State, question
-from sluicegate.storage.run_ids import root_run
+from sluicegate.storage.run_ids import MARK, root_run
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -153,8 +153,11 @@ class Runner:
         session: str = "",
         parent: str = "",
     ) -> State:
-        """The state that a new run begins with, if need be within a `parent`. Raises `RunError` SG601, SG602."""
+        """The state that a new run begins with, if need be within a `parent`. Raises `RunError` SG601, SG602, and SG603
+        for an id that would make it a part of another run."""
         run = run or intake.new_run_id()
+        if MARK in run and not parent:
+            raise NotFoundError(f"no run {run} in this home", hint=f"Name a new run without a {MARK!r}")
         facts, now = self.services.workflow, self.services.now()
         state: State = {
             "request": intake.request(raw, channel=channel, id=run, received_at=now),

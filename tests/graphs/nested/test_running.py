@@ -70,6 +70,13 @@ def test_a_child_answers_for_its_parent(quick: Path) -> None:
     assert outcome.state["checks"] == child["checks"]
 
 
+def test_nobody_makes_a_run_a_part_of_another_by_its_name(quick: Path) -> None:
+    made = opened(quick, FakeModels())
+    outcome = run(made)
+    with pytest.raises(RunError, match="SG603"):
+        run(made, run=f"{outcome.run}~000000000000")
+
+
 def test_one_trace(quick: Path) -> None:
     made = opened(quick)
     outcome = run(made)
