@@ -36,7 +36,7 @@ lint:
 types:
 	$(RUN) basedpyright --level error
 
-# what a change is checked by while it is made: two minutes on two cores
+# what a change is checked by while it is made
 check: install
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 types lint fast configs
 
