@@ -10,7 +10,7 @@ import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, notes
 from sluicegate.cli._support.outcome import until
-from sluicegate.cli.run import CLEARANCES
+from sluicegate.cli.run import requester
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +41,9 @@ def chat(
     """Ask line by line; later lines may refer to earlier ones. An empty line ends it."""
     from sluicegate.errors import RunError
     from sluicegate.graphs.runtime.factory import open_workflow
-    from sluicegate.graphs.runtime.intake import principal, session_name
+    from sluicegate.graphs.runtime.intake import session_name
 
-    if clearance not in CLEARANCES:
-        raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
-    asker = principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
+    asker = requester(user, role, group, clearance)
     opened = open_workflow(config)
     talks = opened.runner.conversations
     if talks is None:

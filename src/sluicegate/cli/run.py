@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
 
-__all__ = ["app", "requests_in", "run_all"]
+__all__ = ["app", "requester", "requests_in", "run_all"]
 
 CLEARANCES = ("public", "internal", "confidential", "restricted")
 
@@ -76,12 +76,9 @@ def run(
 ) -> None:
     """Send one request, or every request of a file, through a workflow."""
     from sluicegate.graphs.runtime.factory import open_workflow
-    from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.runtime.steps.streaming import sending
 
-    if clearance not in CLEARANCES:
-        raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
-    asker = principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
+    asker = requester(user, role, group, clearance)
     found = requests_in(request, asker)
     if resume and len(found) > 1:
         raise typer.BadParameter("names one run, but the file holds many requests", param_hint="--run")
@@ -106,6 +103,15 @@ def run(
         print_summary(outcomes)
     if any("error" in said for said in outcomes):
         raise typer.Exit(1)
+
+
+def requester(user: str, role: list[str] | None, group: list[str] | None, clearance: str) -> "Principal":
+    """Who asks, by the options of a command. Raises `BadParameter` for an unknown clearance."""
+    from sluicegate.graphs.runtime.intake import principal
+
+    if clearance not in CLEARANCES:
+        raise typer.BadParameter(f"must be one of {', '.join(CLEARANCES)}", param_hint="--clearance")
+    return principal(user, role or ["employee"], group or [], clearance)  # pyright: ignore[reportArgumentType]
 
 
 async def run_all(

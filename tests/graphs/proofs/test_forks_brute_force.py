@@ -13,28 +13,16 @@ from hypothesis import strategies as st
 from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
 from tests.support.proof_flows import flow, known, node
+from tests.support.proof_runs import GUARANTEES, INTENTS
 
 pytestmark = pytest.mark.slow
 
 EXAMPLES = 100
 """Flows that are compared, each under every guarantee."""
-INTENTS: dict[str, dict[str, object]] = {"mild": {"risk": "low"}, "grave": {"risk": "high"}}
 FREE = ("spend.stopped", "cache.hit")
 """Written from the start; by nobody for certain."""
 DOMAINS = dict.fromkeys(FREE, (False, True))
 CONDITIONS = ("spend.stopped", "!spend.stopped", "cache.hit", "spend.stopped && cache.hit", "intent.risk == 'high'")
-GUARANTEES = (
-    Guarantee(no=("n",), without=("w",)),
-    Guarantee(no=("n",), without=("w",), when="intent.risk == 'high'"),
-    Guarantee(no=("n",), without=("w",), after=("s",)),
-    Guarantee(no=("n", "s"), without=("w",), after=("s", "n"), when="intent.risk == 'high'"),
-    Guarantee(every=("s",), reaches=("w",)),
-    Guarantee(every=("s", "w"), reaches=("w",), when="intent.risk == 'low'"),
-    Guarantee(no=("n",), without=("w",), after=("s",), where="cache.hit"),
-    Guarantee(no=("n",), without=("s", "w"), after=("w", "n"), where="!cache.hit", when="intent.risk == 'low'"),
-    Guarantee(no=("n",), without=("n",), after=("w",), where="spend.stopped || intent.risk == 'high'"),
-    Guarantee(every=("s",), reaches=("w", "n"), where="spend.stopped && cache.hit"),
-)
 KINDS = st.sampled_from(["x", "n", "w", "s"])
 
 MOST = 600
