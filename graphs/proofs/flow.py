@@ -136,6 +136,10 @@ class Flow:
     waived: tuple[str, ...] = ()
     """The built-in guarantees that do not hold here, each with its reason, for pictures."""
 
+    def known_of(self, intent: str) -> dict[str, object]:
+        """What conditions know of a request of this intent, by their fields' names."""
+        return {**{f"intent.{name}": value for name, value in self.intents[intent].items()}, "intent.label": intent}
+
     def left(self, edge: Edge, visits: Mapping[str, int]) -> bool:
         """Whether an edge's target has visits left, after these."""
         limit = self.nodes[edge.to].max_visits

@@ -62,10 +62,7 @@ class Semantics:
         )
         intents: tuple[dict[str, object], ...] = (
             {},
-            *(
-                {**{f"intent.{name}": value for name, value in facts.items()}, "intent.label": label}
-                for label, facts in flow.intents.items()
-            ),
+            *map(flow.known_of, flow.intents),
         )
         self._width = len(intents)
         given = _combinations({field: values for field, values in domains.items() if self.steady(field)})

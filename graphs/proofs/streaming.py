@@ -50,9 +50,8 @@ def streaming_by_intent(
 ) -> dict[str, Streaming]:
     """The same for each intent whose requests `writer` may answer, and under ``""`` where no intent is declared."""
     found: dict[str, Streaming] = {}
-    worlds = {label: {**facts, "label": label} for label, facts in flow.intents.items()} or {"": {}}
-    for label, of_intent in worlds.items():
-        facts: Mapping[str, object] = {f"intent.{key}": value for key, value in of_intent.items()}
+    worlds: dict[str, dict[str, object]] = {label: flow.known_of(label) for label in flow.intents} or {"": {}}
+    for label, facts in worlds.items():
 
         def truth(condition: str, facts: Mapping[str, object] = facts) -> bool | None:
             return known(condition, facts)
