@@ -7,11 +7,12 @@ conservative: what they accept holds for every run, what they refuse may be a ru
 from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import Problem
+from sluicegate.graphs.proofs.fanout.forks import prove_forks
+from sluicegate.graphs.proofs.fanout.interference import prove_apart
 from sluicegate.graphs.proofs.flow import Flow
-from sluicegate.graphs.proofs.forks import prove_forks
 from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver
-from sluicegate.graphs.proofs.guarantees import Broken, Hop, broken, prove_guarantees
-from sluicegate.graphs.proofs.interference import prove_apart
+from sluicegate.graphs.proofs.guarantees import prove_guarantees
+from sluicegate.graphs.proofs.search import Broken, Hop, broken
 from sluicegate.graphs.proofs.semantics import Known, Semantics
 from sluicegate.graphs.proofs.shape import prove_shape
 from sluicegate.graphs.proofs.totality import prove_totality

@@ -20,8 +20,8 @@ from typing import TypeAlias
 
 from sluicegate.graphs.conditions.fields import UNSET, fields, fit_together
 from sluicegate.graphs.proofs.contracts import left_by, within
+from sluicegate.graphs.proofs.fanout.forks import branches_of, in_sequence
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode, Known
-from sluicegate.graphs.proofs.forks import branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import components, reached, successors
 
 __all__ = ["Known", "Semantics", "Values"]

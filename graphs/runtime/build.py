@@ -18,8 +18,8 @@ from langgraph.runtime import Runtime
 
 from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.graphs.conditions.fields import misfit
+from sluicegate.graphs.proofs.fanout.forks import Branches, branches_of, in_sequence
 from sluicegate.graphs.proofs.flow import Flow, FlowNode
-from sluicegate.graphs.proofs.forks import Branches, branches_of, in_sequence
 from sluicegate.graphs.proofs.shape import most_steps
 from sluicegate.graphs.runtime.steps.fork_run import FAILED, ForkRun, error_branch
 from sluicegate.graphs.runtime.steps.items import (

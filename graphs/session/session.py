@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from sluicegate.errors import NotWaitingError, RunError, nearest
-from sluicegate.graphs.proofs.forks import branches_of
+from sluicegate.graphs.proofs.fanout.forks import branches_of
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for

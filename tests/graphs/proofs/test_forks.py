@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from sluicegate.graphs.proofs import Guarantee, Semantics, broken, prove
+from sluicegate.graphs.proofs.fanout.forks import branches_of, in_sequence, prove_forks
 from sluicegate.graphs.proofs.flow import Edge, Flow, FlowNode
-from sluicegate.graphs.proofs.forks import branches_of, in_sequence, prove_forks
 from sluicegate.graphs.proofs.shape import most_steps
 from tests.support.proof_flows import LISTED, flow, known, node
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sluicegate.errors import Place, Problem
 from sluicegate.graphs.conditions.fields import fields
+from sluicegate.graphs.proofs.fanout.forks import Branches, branches_of
 from sluicegate.graphs.proofs.flow import Flow
-from sluicegate.graphs.proofs.forks import Branches, branches_of
 from sluicegate.graphs.proofs.semantics import Known
 from sluicegate.state import MERGED
 
