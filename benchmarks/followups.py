@@ -3,9 +3,8 @@
     python benchmarks/followups.py [--split fit] [--fit] [--record]
 
 The rows of `configs/helpdesk/eval/followups.jsonl` have the turns before, the follow-up, the question that stands alone
-and its intent. Each is run through `condense` and the router, turn by turn. `--fit` prints the constants that the half
-`fit` gives, which `nodes/kinds/condense.py` has; nothing was fitted on the half `test`, whose
-conversations are others.
+and its intent. Each is run through `condense` and the router, turn by turn. `--fit` prints the constants that the split
+`fit` gives, which `nodes/kinds/condense.py` has; nothing was fitted on `test`, whose conversations are others.
 """
 
 import argparse
@@ -21,7 +20,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import results
 from sluicegate import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.nodes.kinds.condense import CONDENSE, log_odds
+from sluicegate.nodes.kinds.condense import CONDENSE, joined, signs
 from sluicegate.services import Services
 from sluicegate.state import State, Turn, question
 
@@ -43,15 +42,15 @@ def read(split: str) -> list[dict[str, Any]]:
     return [row for row in rows if row["split"] == split]
 
 
-async def condensed(row: dict[str, Any], opening: Any, services: Services) -> str:
-    """The question as `condense` passes it on after the turns before it, each of which it has condensed too."""
+async def turns_of(texts: list[str], opening: Any, services: Services) -> list[Turn]:
+    """The turns of a conversation, each condensed after those before it."""
     node, turns = CONDENSE.make("condense", None), list[Turn]()
-    for number, text in enumerate([*row["turns"], row["text"]], start=1):
+    for number, text in enumerate(texts, start=1):
         state: State = {**opening(text), "conversation": {"turn": number, "turns": turns}}
         state = cast("State", {**state, **await node(state, services)})
         whole = question(state)
         turns = [*turns, {"number": number, "run": "", "question": text, "standalone": whole, "redacted": False}]
-    return turns[-1]["standalone"]
+    return turns
 
 
 async def measured(split: str) -> dict[str, Counter[str]]:
@@ -59,7 +58,8 @@ async def measured(split: str) -> dict[str, Counter[str]]:
     services, ann = opened.runner.services, principal("ann", ["employee"])
     counts: dict[str, Counter[str]] = {kind: Counter() for kind in KINDS}
     for row in read(split):
-        whole = await condensed(row, lambda text: opened.runner.opening(text, ann), services)
+        turns = await turns_of([*row["turns"], row["text"]], lambda text: opened.runner.opening(text, ann), services)
+        whole = turns[-1]["standalone"]
         labels = [(await services.router.classify(text)).label for text in (row["text"], whole, row["standalone"])]
         alone, made, written = (label == row["intent"] for label in labels)
         rightly = (whole == row["text"]) == (row["standalone"] == row["text"])
@@ -67,17 +67,20 @@ async def measured(split: str) -> dict[str, Counter[str]]:
     return counts
 
 
-async def fitted() -> tuple[float, float]:
-    """Scale and offset by which the router's confidence in a text tells whether it stands alone (Platt's fit)."""
+async def fitted() -> tuple[list[float], float]:
+    """Weights and offset by which what the router makes of a text tells whether it stands alone (Platt's fit)."""
     from sklearn.linear_model import LogisticRegression
 
-    router = open_workflow(HELPDESK / "workflow.yaml").runner.services.router
-    values, alone = list[list[float]](), list[bool]()
+    opened = open_workflow(HELPDESK / "workflow.yaml")
+    services, ann = opened.runner.services, principal("ann", ["employee"])
+    values, alone = list[tuple[float, ...]](), list[bool]()
     for row in read("fit"):
-        values.append([log_odds((await router.classify(row["text"])).confidence)])
+        turns = await turns_of(row["turns"], lambda text: opened.runner.opening(text, ann), services)
+        texts = row["text"], joined(turns, row["text"])[0]
+        values.append(signs(*[await services.router.classify(text) for text in texts]))
         alone.append(row["standalone"] == row["text"])
     model: Any = LogisticRegression().fit(values, alone)
-    return float(model.coef_[0][0]), float(model.intercept_[0])
+    return [*map(float, model.coef_[0])], float(model.intercept_[0])
 
 
 def cells(name: str, found: Counter[str]) -> list[str]:
@@ -91,7 +94,8 @@ def main() -> None:
     parser.add_argument("--record", action="store_true")
     arguments = parser.parse_args()
     if arguments.fit:
-        print("scale {:.2f}, offset {:.2f}".format(*asyncio.run(fitted())))
+        weights, offset = asyncio.run(fitted())
+        print("weights", ", ".join(f"{weight:.2f}" for weight in weights), "offset", f"{offset:.2f}")
         return
     found = asyncio.run(measured(arguments.split))
     whole: Counter[str] = Counter()
@@ -103,7 +107,7 @@ def main() -> None:
     if arguments.record:
         about = (
             "Turns of conversations with the helpdesk, written for this and split by conversation; the constants of "
-            "`condense` are fitted on the other half. The intent is right for the turn's words alone, for the "
+            "`condense` are fitted on 176 turns of others. The intent is right for the turn's words alone, for the "
             "question that `condense` passes on, and for the one that a person wrote; joined rightly where the "
             "person's question also needed the turns before, and left alone where it did not."
         )

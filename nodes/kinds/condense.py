@@ -6,8 +6,9 @@ not written, and no answer or document speaks through it. Where a turn does not 
 untouched.
 
 Whether it needs them is read off the router: a text that says what it is about is classified with near certainty by
-itself, and "and on my phone?" is not. `_SCALE` and `_OFFSET` make a probability of that confidence; they are fitted on
-one half of the labelled follow-ups and told on the other (`benchmarks/followups.py`).
+itself, and "and on my phone?" is not; but a text without any subject ("just for today") is surely no matter of the
+workflow's, and a question on another subject makes one with the turns before that fits no class. `_WEIGHTS` make a
+probability of that, fitted on labelled follow-ups and told on others (`benchmarks/followups.py`).
 
 An earlier turn never makes a turn less than it says: words that the router trusts to be of a riskier class by
 themselves, or of one that policy denies their author, are not read in the light of others.
@@ -22,9 +23,10 @@ from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.services import Classification, Services
 from sluicegate.state import Request, State, Turn
 
-__all__ = ["CONDENSE", "joined", "log_odds", "stands_alone"]
+__all__ = ["CONDENSE", "joined", "signs", "stands_alone"]
 
-_SCALE, _OFFSET = 1.32, -5.91
+_WEIGHTS = (0.86, -0.14, -1.19)
+_OFFSET = -2.86
 _NEARLY_CERTAIN = 1 - 1e-4
 _TRUSTED = 0.9
 """The calibrated confidence from which the class of the words alone counts, at least the router's threshold."""
@@ -33,12 +35,18 @@ _LONGEST = 500
 _RISKS = ("low", "medium", "high")
 
 
-def stands_alone(confidence: float) -> float:
-    """The probability that a text needs no earlier turn, from the router's confidence in it."""
-    return 1 / (1 + math.exp(-(_SCALE * log_odds(confidence) + _OFFSET)))
+def stands_alone(alone: Classification, whole: Classification) -> float:
+    """The probability that a text needs no earlier turn, from the class of the text and of the text joined."""
+    weighed = sum(weight * sign for weight, sign in zip(_WEIGHTS, signs(alone, whole), strict=True))
+    return 1 / (1 + math.exp(-(weighed + _OFFSET)))
 
 
-def log_odds(confidence: float) -> float:
+def signs(alone: Classification, whole: Classification) -> tuple[float, float, float]:
+    """The log odds that each class is right, and whether the text alone is out of scope."""
+    return _log_odds(alone.confidence), _log_odds(whole.confidence), float(alone.out_of_scope)
+
+
+def _log_odds(confidence: float) -> float:
     sure = min(max(confidence, 1 - _NEARLY_CERTAIN), _NEARLY_CERTAIN)
     return math.log(sure / (1 - sure))
 
@@ -59,13 +67,13 @@ def _make(name: str, settings: NoSettings) -> Node:
             return {"request": _standalone(request, request["text"], 1.0)}
         whole, used = joined(turns, request["text"])
         try:
-            alone = await services.router.classify(request["text"])
-            sure = stands_alone(alone.confidence)
-            if sure >= 0.5 or _weightier(alone, await services.router.classify(whole), state, services):
-                return {"request": _standalone(request, request["text"], sure)}
+            by_itself, with_them = [await services.router.classify(text) for text in (request["text"], whole)]
         except StoppedError:
             # nothing may be asked: whatever this is, it is not read as something else
             return {"request": _standalone(request, request["text"], 0.0)}
+        sure = stands_alone(by_itself, with_them)
+        if sure >= 0.5 or _weightier(by_itself, with_them, state, services):
+            return {"request": _standalone(request, request["text"], sure)}
         update = _standalone(request, whole, 1 - sure)
         if any(turn["redacted"] for turn in used) and "redacted" not in request["cleaned"]:
             update["cleaned"] = [*request["cleaned"], "redacted"]
