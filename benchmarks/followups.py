@@ -44,12 +44,13 @@ def read(split: str) -> list[dict[str, Any]]:
 
 async def turns_of(texts: list[str], opening: Any, services: Services) -> list[Turn]:
     """The turns of a conversation, each condensed after those before it."""
-    node, turns = CONDENSE.make("condense", None), list[Turn]()
+    node = CONDENSE.make("condense", None)
+    turns: list[Turn] = []
     for number, text in enumerate(texts, start=1):
-        state: State = {**opening(text), "conversation": {"turn": number, "turns": turns}}
+        state: State = {**opening(text), "conversation": {"turn": number, "turns": [*turns]}}
         state = cast("State", {**state, **await node(state, services)})
         whole = question(state)
-        turns = [*turns, {"number": number, "run": "", "question": text, "standalone": whole, "redacted": False}]
+        turns.append({"number": number, "run": "", "question": text, "standalone": whole, "redacted": False})
     return turns
 
 
