@@ -3,71 +3,51 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
-from starlette.requests import ClientDisconnect, Request
+from pydantic import BaseModel
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from sluicegate.errors import NotFoundError, SluicegateError
 from sluicegate.graphs.runtime.intake import new_run_id
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.http import messages
-from sluicegate.serving.http.callers import Caller, Named
+from sluicegate.serving.http.calls import (
+    Fault,
+    Operation,
+    acting_for,
+    as_json,
+    caller_of,
+    query_of,
+    service_of,
+    signed,
+)
+from sluicegate.serving.http.events import ALIVE, Progress, progress_of
 from sluicegate.serving.http.problems import of_error, of_status
 from sluicegate.serving.in_progress import Accepted
-from sluicegate.serving.progress import FinishedStep
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
-__all__ = ["OPERATIONS", "Fault", "Operation"]
+__all__ = ["OPERATIONS"]
 
-_BODY_S = 15.0
-"""How long a caller may take to send a body."""
-_ALIVE_S = 15.0
-"""Interval of keep-alive comments in a stream, so that proxies do not close it."""
 _WRITTEN = ("answer_confidence", "approval", "cost_usd", "latency_ms", "path", "policy_pass", "route_confidence")
 """Scores that runs write themselves."""
 
 _RUN = re.compile(r"[0-9a-f]{24}")
-M = TypeVar("M", bound=BaseModel)
-
-
-class Fault(Exception):  # noqa: N818 - not an error of ours: a call that does not fit
-    """Answer with this problem."""
-
-    def __init__(self, problem: messages.Problem) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    method: str
-    path: str
-    id: str
-    summary: str
-    handler: Callable[[Request], Awaitable[Response]]
-    gives: type[BaseModel]
-    takes: type[BaseModel] | None = None
-    statuses: tuple[int, ...] = (200,)
-    problems: tuple[int, ...] = field(default=(401, 403, 404))
-    signed_in: bool = True
-    query: type[BaseModel] | None = None
 
 
 # --- runs ---
 
 
 async def ask(request: Request) -> Response:
-    caller, asked = await _signed(request, messages.Ask)
-    asker = _acting_for(request, caller, asked.principal)
-    service = _service(request)
+    caller, asked = await signed(request, messages.Ask)
+    asker = acting_for(request, caller, asked.principal)
+    service = service_of(request)
     run = request.state.run = service.run_id(asker, asked.request_id) if asked.request_id else new_run_id()
-    progress = _Progress() if asked.stream else None
+    progress = Progress() if asked.stream else None
     # from here on it is on disk, and found by its id
     accepted = await service.accept(
         asked.text,
@@ -88,68 +68,41 @@ async def ask(request: Request) -> Response:
     return _told(outcome)
 
 
-class _Progress(asyncio.Queue[FinishedStep | str]):
-    """Steps, and pieces of the answer, as they are told from another thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._loop_of_caller = asyncio.get_running_loop()
-
-    def put_from_elsewhere(self, one: FinishedStep | str) -> None:
-        self._loop_of_caller.call_soon_threadsafe(self.put_nowait, one)
-
-
-async def _events(service: Service, accepted: Accepted, progress: _Progress) -> AsyncGenerator[str]:
-    """The progress of a run as server-sent events. The run continues when the stream is closed."""
-    work, run = asyncio.ensure_future(accepted.outcome()), accepted.run
+async def _events(service: Service, accepted: Accepted, progress: Progress) -> AsyncGenerator[str]:
+    run = accepted.run
     yield _event("run", _begun(service, run))
-    following: asyncio.Task[FinishedStep | str] | None = None
     try:
-        while not work.done() or not progress.empty():
-            following = following or asyncio.create_task(progress.get())
-            await asyncio.wait({work, following}, timeout=_ALIVE_S, return_when=asyncio.FIRST_COMPLETED)
-            if following.done():
-                done, following = following.result(), None
-                if isinstance(done, str):
-                    yield _event("text", messages.Text(text=done))
+        async with aclosing(progress_of(accepted, progress)) as following:
+            async for one in following:
+                if one is None:
+                    yield ALIVE
+                elif isinstance(one, str):
+                    yield _event("text", messages.Text(text=one))
+                elif isinstance(one, Outcome):
+                    yield _event("result", messages.answered(one))
                 else:
-                    yield _event("step", messages.StepDone.of(done))
-            elif not work.done():
-                yield ": alive\n\n"
-            else:
-                # something may still be on its way from the other thread
-                await asyncio.sleep(0)
-                if progress.empty() and not following.done():
-                    break
-        outcome = await work
+                    yield _event("step", messages.StepDone.of(one))
     except SluicegateError as error:
         yield _event("problem", of_error(error, run=run))
-    else:
-        yield _event("result", messages.answered(outcome))
-    finally:
-        if following:
-            following.cancel()
-        # a disconnected client: the wait is cancelled, the run is not
-        work.cancel()
 
 
 async def find(request: Request) -> Response:
-    caller = _caller(request)
-    return _json(await _standing(_service(request), _run(request), caller.principal))
+    caller = caller_of(request)
+    return as_json(await _standing(service_of(request), _run(request), caller.principal))
 
 
 async def trail(request: Request) -> Response:
-    caller, run = _caller(request), _run(request)
-    decisions = await _service(request).trail(run, caller.principal)
+    caller, run = caller_of(request), _run(request)
+    decisions = await service_of(request).trail(run, caller.principal)
     keys = messages.Decided.model_fields
-    return _json(
+    return as_json(
         messages.Trail(run=run, decisions=[messages.Decided(**{key: each[key] for key in keys}) for each in decisions])
     )
 
 
 async def feedback(request: Request) -> Response:
-    caller, given = await _signed(request, messages.Feedback)
-    service, run = _service(request), _run(request)
+    caller, given = await signed(request, messages.Feedback)
+    service, run = service_of(request), _run(request)
     if given.name in _WRITTEN or given.name.startswith("check_"):
         raise Fault(of_status(422, f"name: {given.name} is a score that runs write themselves"))
     labels = service.versions.serving.workflow.config.intents
@@ -157,18 +110,18 @@ async def feedback(request: Request) -> Response:
         raise Fault(
             of_status(422, "value: correct_intent must be one of the intents", hint=f"One of: {', '.join(labels)}")
         )
-    asker = _acting_for(request, caller, given.principal)
+    asker = acting_for(request, caller, given.principal)
     score = await service.feedback(run, asker, given.name, given.value, given.comment)
-    return _json(messages.Given(id=score.id, run=run, name=score.name, value=score.value), 201)
+    return as_json(messages.Given(id=score.id, run=run, name=score.name, value=score.value), 201)
 
 
 # --- conversations ---
 
 
 async def conversations(request: Request) -> Response:
-    caller = _caller(request)
-    rows = await _service(request).conversations(caller.principal)
-    return _json(
+    caller = caller_of(request)
+    rows = await service_of(request).conversations(caller.principal)
+    return as_json(
         messages.Conversations(
             conversations=[
                 messages.Conversation(
@@ -184,8 +137,8 @@ async def conversations(request: Request) -> Response:
 
 
 async def turns(request: Request) -> Response:
-    caller, wanted = _caller(request), _wanted(request, messages.TurnsWanted)
-    rows = await _service(request).turns(wanted.session, caller.principal)
+    caller, wanted = caller_of(request), query_of(request, messages.TurnsWanted)
+    rows = await service_of(request).turns(wanted.session, caller.principal)
     shown = [
         messages.Turn(
             number=row.number,
@@ -195,29 +148,29 @@ async def turns(request: Request) -> Response:
         )
         for row, outcome in rows
     ]
-    return _json(messages.Turns(session=wanted.session, turns=shown))
+    return as_json(messages.Turns(session=wanted.session, turns=shown))
 
 
 # --- approvals ---
 
 
 async def approvals(request: Request) -> Response:
-    caller, wanted = _caller(request), _wanted(request, messages.Page)
-    found = await _service(request).approvals(caller.principal, limit=wanted.limit, after=wanted.after)
-    return _json(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
+    caller, wanted = caller_of(request), query_of(request, messages.Page)
+    found = await service_of(request).approvals(caller.principal, limit=wanted.limit, after=wanted.after)
+    return as_json(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
 
 
 async def approval(request: Request) -> Response:
-    caller = _caller(request)
-    return _json(messages.asked(await _service(request).approval(_run(request), caller.principal)))
+    caller = caller_of(request)
+    return as_json(messages.asked(await service_of(request).approval(_run(request), caller.principal)))
 
 
 async def decide(request: Request) -> Response:
-    caller, given = await _signed(request, messages.Decide)
+    caller, given = await signed(request, messages.Decide)
     if (given.verdict == "edit") != (bool(given.text.strip()) or given.arguments is not None):
         raise Fault(of_status(422, "text or arguments: one is required for the verdict edit, and allowed only there"))
-    by, run = _acting_for(request, caller, given.principal), _run(request)
-    service = _service(request)
+    by, run = acting_for(request, caller, given.principal), _run(request)
+    service = service_of(request)
     accepted = await service.accept_decision(
         run, given.verdict, by, reason=given.reason, text=given.text, arguments=given.arguments, changed=given.changed
     )
@@ -229,12 +182,12 @@ async def decide(request: Request) -> Response:
     else:
         said = messages.answered(outcome, edited=given.arguments is not None)
         if not outcome.waiting:
-            return _json(said)
+            return as_json(said)
     try:
         await service.find(run, by)
     except NotFoundError:
         # who decides on a run need not be able to see it
-        return _json(said, 202)
+        return as_json(said, 202)
     return _later(said)
 
 
@@ -247,7 +200,7 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    service = _service(request)
+    service = service_of(request)
     workflow, fault = service.versions.serving.workflow, service.versions.fault
     exports = [
         messages.Export(
@@ -268,7 +221,7 @@ async def ready(request: Request) -> Response:
         fault=fault.code if fault else "",
         exports=exports,
     )
-    return _json(said, 200 if service.ready else 503)
+    return as_json(said, 200 if service.ready else 503)
 
 
 class Up(BaseModel):
@@ -319,76 +272,11 @@ OPERATIONS: tuple[Operation, ...] = (
 # --- shared ---
 
 
-def _service(request: Request) -> Service:
-    return request.app.state.service
-
-
 def _run(request: Request) -> str:
     run: str = request.path_params["id"]
     # an address may hold anything, and what is noted of it goes into the log
     request.state.run = run if _RUN.fullmatch(run) else ""
     return run
-
-
-def _caller(request: Request) -> Caller:
-    caller: Caller = request.app.state.callers.of(request.headers)
-    request.state.caller = request.state.principal = caller.principal["id"]
-    return caller
-
-
-def _acting_for(request: Request, caller: Caller, named: Named | None) -> Principal:
-    person = caller.acting_for(named)
-    request.state.principal = person["id"]
-    return person
-
-
-def _wanted(request: Request, model: type[M]) -> M:
-    """What the query of an address asks for."""
-    try:
-        return model.model_validate(dict(request.query_params))
-    except ValidationError as error:
-        raise _misfit(error, model) from None
-
-
-async def _signed(request: Request, model: type[M]) -> tuple[Caller, M]:
-    """The caller and the body. The caller comes first: no body is read from unauthenticated callers."""
-    caller = _caller(request)
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise Fault(of_status(415, "the body is not application/json"))
-    body = await _body(request)
-    try:
-        return caller, model.model_validate_json(body)
-    except ValidationError as error:
-        raise _misfit(error, model) from None
-
-
-def _misfit(error: ValidationError, model: type[BaseModel]) -> Fault:
-    # pydantic's message repeats the input, which a problem must not
-    wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
-    unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
-    hint = f"Allowed fields: {', '.join(model.model_fields)}" if unknown else ""
-    return Fault(of_status(422, "; ".join(wrong), hint=hint))
-
-
-async def _body(request: Request) -> bytes:
-    most = _service(request).limits.body_bytes
-    too_large = Fault(of_status(413, f"the body has more than {most:,} bytes"))
-    if int(request.headers.get("content-length") or 0) > most:
-        raise too_large
-    parts, size = list[bytes](), 0
-    try:
-        async with asyncio.timeout(_BODY_S):
-            async for part in request.stream():
-                parts.append(part)
-                size += len(part)
-                if size > most:
-                    raise too_large
-    except TimeoutError:
-        raise Fault(of_status(408, f"request body not received within {_BODY_S:g} s")) from None
-    except ClientDisconnect:
-        raise Fault(of_status(400, "the client disconnected")) from None
-    return b"".join(parts)
 
 
 async def _standing(service: Service, run: str, asker: Principal) -> messages.Run:
@@ -412,17 +300,13 @@ def _begun(service: Service, run: str) -> messages.Run:
 
 def _told(outcome: Outcome) -> Response:
     said = messages.answered(outcome)
-    return _later(said) if outcome.waiting else _json(said)
+    return _later(said) if outcome.waiting else as_json(said)
 
 
 def _later(said: messages.Run) -> Response:
-    response = _json(said, 202)
+    response = as_json(said, 202)
     response.headers["location"] = f"/v1/runs/{said.run}"
     return response
-
-
-def _json(said: BaseModel, status: int = 200) -> Response:
-    return Response(said.model_dump_json(), status, media_type="application/json")
 
 
 def _event(name: str, said: BaseModel) -> str:

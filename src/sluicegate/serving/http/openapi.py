@@ -6,7 +6,8 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from sluicegate.serving.http import messages
-from sluicegate.serving.http.endpoints import OPERATIONS, Operation
+from sluicegate.serving.http.calls import Operation
+from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.problems import MEDIA_TYPE
 
 __all__ = ["document"]
