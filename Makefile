@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -96,6 +96,10 @@ bench-hybrid: install
 
 bench-streaming: install
 	$(RUN) python benchmarks/streaming.py
+
+# eight branches beside one, and beside LangGraph's own fan-out
+bench-forks: install
+	$(RUN) python benchmarks/forks.py
 
 bench-languages: install
 	$(RUN) python benchmarks/languages.py

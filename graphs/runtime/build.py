@@ -165,11 +165,11 @@ class _Region:
         graph.add_node(node.name, step)
         if node.join:
             return
-        if not targets:
-            graph.add_edge(node.name, END)
-        else:
-            targets |= {FAILED: END} if ends else {}
+        targets |= {FAILED: END} if ends and targets else {}
+        if len(targets) > 1:
             graph.add_conditional_edges(node.name, branch, targets)  # pyright: ignore[reportArgumentType]
+        else:
+            graph.add_edge(node.name, next(iter(targets.values()), END))
 
     def _step(self, node: FlowNode, streams: Streams | None) -> StepFunction:
         kind, settings = kinds()[node.kind], self.settings[node.name]

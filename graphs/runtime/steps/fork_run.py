@@ -72,7 +72,7 @@ class ForkRun:
             assert services is not None
             begins: State = {**state, "trail": [], "branches": {}}
             with services.tracer.span(name, "chain", fork=self.node.name, branch=first):
-                work = graph.ainvoke(begins, config, context=services, durability="sync")
+                work = graph.ainvoke(begins, config, context=services)
                 after = await self._among_siblings(name, config, work)
             if after is None:
                 return {"branches": {name: BranchEnd(end="stopped", changes=await self._so_far(begins, graph, config))}}

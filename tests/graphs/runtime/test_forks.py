@@ -6,7 +6,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -107,6 +107,44 @@ async def test_branches_run_side_by_side_and_come_together_in_the_order_of_the_c
     assert outcome.state["run"]["visits"] == dict.fromkeys(["f", "a", "a2", "b", "b2", "j", "ok"], 1)
     assert outcome.state["branches"] == {}
     assert {"f/a", "f/b"} <= set(tracer.seen)
+
+
+async def test_eight_branches_are_under_way_at_once_and_each_step_is_written_once(own_home: Path) -> None:
+    """Each node goes on only when those of all branches have begun."""
+    begun: list[list[str]] = [[], [], []]
+    chains = [[f"b{branch}n{number}" for number in range(3)] for branch in range(8)]
+    work = Work({
+        name: lambda state, given, number=number, name=name: meet(begun[number], name, 8)
+        for chain in chains
+        for number, name in enumerate(chain)
+    })  # fmt: skip
+    nodes = [step(name, to) for chain in chains for name, to in zip(chain, [*chain[1:], "j"], strict=True)]
+    with works(work):
+        run = runner(work, own_home, fork("f", "j", *(chain[0] for chain in chains)), *nodes, step("j", "ok"))
+        written = list[tuple[str, int]]()
+        checkpoints = cast("Any", run.graph.checkpointer)
+        put = checkpoints.put
+
+        def noted(config: Any, checkpoint: Any, metadata: Any, versions: Any) -> Any:
+            written.append((config["configurable"]["checkpoint_ns"].partition(":")[0], metadata["step"]))
+            return put(config, checkpoint, metadata, versions)
+
+        checkpoints.put = noted
+        await run.run("How?", ANN)
+    # what came in, what begins, and one for every step
+    expected = [("", number) for number in range(-1, 6)]
+    expected += [(f"f/{chain[0]}", number) for chain in chains for number in range(-1, 4)]
+    assert sorted(written) == sorted(expected)
+
+
+async def test_a_fork_runs_without_checkpoints(own_home: Path) -> None:
+    work = Work({"a": extra("k0"), "b": extra("k1")})
+    with works(work):
+        run = runner(work, own_home, fork("f", "j", "a", "b"), step("a", "j"), step("b", "j"), step("j", "ok"))
+        run.graph.checkpointer = None
+        opening = run.opening("How?", ANN)
+        state = await run.graph.ainvoke(opening, context=run.services)
+    assert state["extra"] == {"k0": "done", "k1": "done"}
 
 
 async def test_a_branch_sees_its_own_state_until_the_join(own_home: Path) -> None:
