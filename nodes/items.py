@@ -1,25 +1,74 @@
-"""What prompts and tool arguments may say of a `for-each`: ``{{item}}`` within it, ``{{items.NAME}}`` after it."""
+"""What prompts, tool arguments and policies may say of a `for-each`: ``{{item}}``, and ``{{items.NAME}}`` after it."""
 
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
+from sluicegate.nodes.prompts import fill
 from sluicegate.services import Prompt, Prompts, Services
-from sluicegate.state import DocumentRef, State
+from sluicegate.state import DocumentRef, State, question
 
-__all__ = ["PromptsWithItems", "document_of", "item_placeholders", "placeholder_fits"]
+__all__ = [
+    "PromptsWithItems",
+    "document_of",
+    "given_arguments",
+    "item_context",
+    "item_placeholders",
+    "placeholder_fits",
+]
+
+_ONE = re.compile(r"\s*\{\{\s*([\w.]+)\s*\}\}\s*")
+"""A text that is one placeholder and nothing else."""
+
+
+def item_values(state: State, services: Services) -> dict[str, Any]:
+    """Every placeholder of the item that a node is visited for, with its value."""
+    if "item" not in state:
+        return {}
+    value, document = state["item"]["value"], document_of(state)
+    parts: Mapping[str, Any] = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {}
+    return {
+        "item": services.retriever.text(document) if document else value,
+        "item.index": state["item"]["index"],
+        **{f"item.{key}": part for key, part in parts.items()},
+    }
+
+
+def item_context(state: State) -> dict[str, Any]:
+    """What policies know of the item that is decided on, as a part of their context."""
+    if "item" not in state:
+        return {}
+    value: Any = state["item"]["value"]
+    parts = cast("Mapping[str, Any]", value) if isinstance(value, Mapping) else {"value": value}
+    return {"item": {"of": state["item"]["node"], "index": state["item"]["index"], "parts": parts}}
+
+
+def given_arguments(given: Mapping[str, Any], state: State, services: Services) -> dict[str, Any]:
+    """A tool's arguments as a config gives them: a text may have the placeholders of items, of what was extracted and
+    of what is asked.
+
+    One that is a placeholder and nothing else is the value itself, with its type; without a value it is left out.
+    """
+    extraction = state.get("extraction")
+    own: dict[str, Any] = {f"extraction.{key}": part for key, part in (extraction or {"fields": {}})["fields"].items()}
+    own["question"] = question(state)
+    texts = item_placeholders(state, services) | {name: _text(part) for name, part in own.items()}
+    values = {**texts, **item_values(state, services), **own}
+    found: dict[str, Any] = {}
+    for name, template in given.items():
+        if not isinstance(template, str):
+            found[name] = template
+        elif not (one := _ONE.fullmatch(template)):
+            found[name] = fill(template, texts)
+        elif values.get(one[1]) is not None:
+            found[name] = values[one[1]]
+    return found
 
 
 def item_placeholders(state: State, services: Services) -> dict[str, str]:
     """Every placeholder that items fill in this state, with its text."""
-    found: dict[str, str] = {}
-    if "item" in state:
-        value, index = state["item"]["value"], state["item"]["index"]
-        document = document_of(state)
-        found = {"item": services.retriever.text(document) if document else _text(value), "item.index": str(index)}
-        if isinstance(value, Mapping):
-            parts = cast("Mapping[str, Any]", value)
-            found |= {f"item.{key}": _text(part) for key, part in parts.items()}
+    found = {name: _text(value) for name, value in item_values(state, services).items()}
     for name, results in (state.get("items") or {}).items():
         found[f"items.{name}"] = "\n".join(f"{each['index'] + 1}. {_result(each)}" for each in results)
     for name, failures in (state.get("failed_items") or {}).items():

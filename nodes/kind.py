@@ -33,8 +33,8 @@ Effect = Literal[
 ]
 """What a kind does, as far as it matters to proofs."""
 
-GIVEN = frozenset({"request", "principal", "run", "conversation", "intent"})
-"""What every node gets: the request, and what policies and budgets ask about whoever calls a model."""
+GIVEN = frozenset({"request", "principal", "run", "conversation", "intent", "item"})
+"""What every node gets: the request or the item, and what policies and budgets ask about whoever calls a model."""
 
 Role = Literal["generates-answer", "sends", "changes-approved"]
 """What follows from a kind's declarations: see `NodeKind.roles`."""

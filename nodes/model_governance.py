@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.models.config import LOCAL_PROVIDERS
+from sluicegate.nodes.items import item_context
 from sluicegate.nodes.kind import Node
 from sluicegate.policies.cedar.entities import rank
 from sluicegate.services import (
@@ -227,7 +228,7 @@ def _refuse_denied(account: Account, models: tuple[str, ...]) -> None:
     # what items have found in documents stands in their results, which prompts may show
     found = state.get("earlier_documents", []) if state.get("items") else []
     intent, documents = state.get("intent"), [*state.get("documents", []), *found]
-    context: dict[str, Any] = {"risk": intent["risk"] if intent else "high"}
+    context: dict[str, Any] = {"risk": intent["risk"] if intent else "high", **item_context(state)}
     if intent:
         context["intent"] = intent["label"]
     if documents:

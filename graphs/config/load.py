@@ -28,6 +28,7 @@ from sluicegate.graphs.config.inputs.placeholders import check_placeholders
 from sluicegate.graphs.config.inputs.policies import resolve_policies
 from sluicegate.graphs.config.inputs.prompts import resolve_prompts
 from sluicegate.graphs.config.inputs.resolved import Resolved
+from sluicegate.graphs.config.inputs.tool_arguments import check_arguments
 from sluicegate.graphs.config.models import COMMON_NODE_KEYS, WorkflowConfig
 from sluicegate.graphs.config.proving import KnownConditions, contract_of, flow_of, guarantees_of, waivers_of
 from sluicegate.graphs.config.references import check_kinds, check_references, first_existing, not_for
@@ -198,6 +199,7 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
     prompt_folders = tuple(folder / config.prompts for folder in folders)
     prompts = resolve_prompts(prompt_folders, folders, faults)
     known_tools = check_references(config, settings, prompts, folders, faults)
+    check_arguments(config, settings, known_tools, faults)
     check_bodies(config, settings, kinds, faults)
     within, names = bodies(config), collected(config)
     check_placeholders(config, settings, kinds, prompts, known_tools, within, names, faults)

@@ -15,9 +15,11 @@ from sluicegate.graphs.proofs.semantics import Semantics
 from sluicegate.graphs.proofs.shape import reached, successors
 from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.control.for_each import ForEach
 from sluicegate.nodes.kinds.control.workflow import SubWorkflow
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
+from sluicegate.nodes.prompts import placeholders
 from sluicegate.policies.guards.registry import guards
 
 __all__ = ["KnownConditions", "contract_of", "flow_of", "guarantees_of", "waivers_of", "written_by"]
@@ -33,6 +35,7 @@ def flow_of(
 ) -> Flow:
     """The flow; `within` are the nodes that are visited for an item, each with its for-each."""
     nodes: dict[str, FlowNode] = {}
+    unseen = _unseen_items(settings, within)
     for name, node in config.nodes.items():
         at: Pointer = ("nodes", name)
         edges = tuple(
@@ -50,7 +53,7 @@ def flow_of(
         made = FlowNode(
             name,
             node.kind,
-            frozenset() if child else kind.roles(settings[name]),
+            frozenset() if child else kind.roles(settings[name]) | (_CHANGES if name in unseen else _NO_MORE),
             edges,
             node.max_visits,
             place=source.place(at, of_key=True),
@@ -80,6 +83,24 @@ def flow_of(
     }
     waived = tuple(f"{one.guarantee}: {one.reason}" for one in config.waive)
     return Flow(config.start, nodes, intents, waived)
+
+
+_CHANGES, _NO_MORE = frozenset({"changes-approved"}), frozenset[str]()
+
+
+def _unseen_items(settings: Mapping[str, BaseModel], within: Mapping[str, str]) -> frozenset[str]:
+    """The for-each nodes of whose items something is put into the arguments of a call: who approved before them has
+    not seen it."""
+    found = set[str]()
+    for name, own in settings.items():
+        given = (own.arguments or {}) if isinstance(own, CallTool) else {}
+        texts = [text for text in given.values() if isinstance(text, str)]
+        roots = {placeholder.partition(".")[0] for text in texts for placeholder, _ in placeholders(text)}
+        if "item" in roots:
+            found.add(within.get(name, ""))
+        if roots & {"items", "failed_items"}:
+            found |= {each for each, its in settings.items() if isinstance(its, ForEach)}
+    return frozenset(found)
 
 
 def contract_of(settings: SubWorkflow, name: str, flow: Flow, known: "KnownConditions") -> Contract:

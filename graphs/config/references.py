@@ -16,13 +16,12 @@ from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.models.config import LOCAL_PROVIDERS, unresolved
 from sluicegate.nodes.kind import NodeKind
-from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
 
-__all__ = ["called", "check_kinds", "check_references", "first_existing", "not_for"]
+__all__ = ["check_kinds", "check_references", "first_existing", "not_for"]
 
 
 def first_existing(folders: Sequence[Path], name: str) -> Path | None:
@@ -46,7 +45,6 @@ def check_references(
     """
     tools, named = _tools(config, settings, faults)
     names = _Names(faults, tuple(prompts), (*tools, *named))
-    _check_arguments(config, settings, tools, names)
     _check_models(config, names)
     _check_prices(config, names)
     _check_intents(config, names)
@@ -152,46 +150,6 @@ def _check_intents(config: WorkflowConfig, names: _Names) -> None:
         names.check("SG113", "intent", label, ("budget", "per_intent_day_usd", label))
     for position, tool in enumerate(config.tools or ()):
         names.check("SG117", "tool", tool, ("tools", position))
-
-
-def called(settings: CallTool, config: WorkflowConfig, tools: Mapping[str, Tool]) -> list[Tool]:
-    """The known tools that a node may call."""
-    names = [settings.tool] if settings.tool else [intent.tool or "" for intent in config.intents.values()]
-    return [tools[name] for name in dict.fromkeys(names) if name in tools]
-
-
-def _check_arguments(
-    config: WorkflowConfig, settings: Mapping[str, BaseModel], tools: Mapping[str, Tool], names: _Names
-) -> None:
-    """What is given to a tool, against its schema: a call with an argument that it does not take is refused."""
-    calling = [own for own in settings.values() if isinstance(own, CallTool)]
-    fixed = [own.tool for own in calling if own.tool]
-    _check_extracted(settings, [tool for own in calling for tool in called(own, config, tools)], names)
-    for label, intent in config.intents.items():
-        known = [tools[name] for name in ([intent.tool] if intent.tool else fixed) if name in tools]
-        for key, value in intent.fields.items() if known else ():
-            at: Pointer = ("intents", label, "fields", key)
-            schemas = [tool.properties[key] for tool in known if key in tool.properties]
-            if not schemas:
-                legal = dict.fromkeys(name for tool in known for name in tool.properties)
-                what = f"{known[0].name} takes no argument {key!r}"
-                names.faults.add("SG127", what, at, choices=legal, word=key, of_key=True)
-            elif all("enum" in schema and value not in schema["enum"] for schema in schemas):
-                legal = [str(one) for schema in schemas for one in schema["enum"]]
-                what = f"{key} of {known[0].name} is never {value!r}"
-                names.faults.add("SG127", what, at, choices=legal, word=str(value))
-
-
-def _check_extracted(settings: Mapping[str, BaseModel], tools: Sequence[Tool], names: _Names) -> None:
-    """A call gets all that was extracted last; whether that is this node's cannot be said here, so it is a warning."""
-    for node, own in settings.items():
-        wanted: Any = (own.fields or {}).get("properties", {}) if isinstance(own, Extract) and tools else {}
-        for key in cast("dict[str, Any]", wanted) if isinstance(wanted, dict) else ():
-            if not any(key in tool.properties for tool in tools):
-                legal = dict.fromkeys(name for tool in tools for name in tool.properties)
-                what = f"no tool that is called here takes the argument {key!r}"
-                at: Pointer = ("nodes", node, "fields", "properties", key)
-                names.faults.add("SG127", what, at, choices=legal, word=key, of_key=True, severity="warning")
 
 
 def _check_cache(config: WorkflowConfig, names: _Names) -> None:

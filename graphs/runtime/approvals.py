@@ -141,7 +141,7 @@ def call_ahead(
             if isinstance(its, CallTool):
                 intent = state.get("intent")
                 tool = its.tool or (intent["tool"] if intent else "")
-                return CallAhead(tool, _fields(settings, state)) if tool else None
+                return CallAhead(tool, _fields(settings, state), its.arguments) if tool else None
             if name and not isinstance(its, HumanInterrupt):
                 further = [edge.to for edge in flow.nodes[name].ways if edge.to not in seen]
                 seen.update(further)

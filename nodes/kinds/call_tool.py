@@ -6,26 +6,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.items import given_arguments, item_context
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill, placeholders
 from sluicegate.nodes.writing.generation import said
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import Failure, State, ToolCall
+from sluicegate.state import Failure, ForEachItem, State, ToolCall
 
-__all__ = ["CALL_TOOL", "CallTool", "idempotency_key"]
+__all__ = ["CALL_TOOL", "CallTool", "arguments_of", "idempotency_key"]
 
 
 class CallTool(Settings):
     tool: str | None = None
     """The tool; by default the intent's."""
+    arguments: dict[str, Any] | None = None
+    """What the tool is called with; by default what was extracted. A text may have the placeholders
+    `{{question}}`, `{{extraction.FIELD}}`, `{{items.NAME}}` and, in what a `for-each` does for an item, `{{item}}`,
+    `{{item.index}}` and `{{item.KEY}}`. One that is a placeholder and nothing else gives the value with its type, or
+    nothing where there is none."""
     say: str | None = None
     """The answer when it worked, with placeholders such as ``{{result.id}}``; by default the draft stays as it is."""
 
 
-def idempotency_key(run: str, tool: str, arguments: Mapping[str, Any]) -> str:
-    """The idempotency key, derived from the action, not from the place in the graph: a repeated step has the same."""
-    action = json.dumps([run, tool, arguments], sort_keys=True, ensure_ascii=False)
+def idempotency_key(run: str, tool: str, arguments: Mapping[str, Any], item: ForEachItem | None = None) -> str:
+    """The idempotency key, derived from the action, not from the place in the graph: a repeated step has the same.
+
+    What is done for two items of a list are two actions, also where their arguments are equal.
+    """
+    action = json.dumps([run, tool, arguments, *([item] if item else [])], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(action.encode()).hexdigest()[:32]
 
 
@@ -33,9 +42,8 @@ def _make(name: str, settings: CallTool) -> Node:
     async def call_tool(state: State, services: Services) -> dict[str, Any]:
         intent, run = state.get("intent"), state["run"]["id"]
         tool = settings.tool or (intent["tool"] if intent else "")
-        extraction = state.get("extraction")
-        arguments = dict(extraction["fields"]) if extraction else {}
-        key = idempotency_key(run, tool, arguments)
+        arguments = arguments_of(settings.arguments, state, services)
+        key = idempotency_key(run, tool, arguments, state.get("item"))
         decision = services.policy.decide(
             state["principal"],
             "call_tool",
@@ -44,6 +52,7 @@ def _make(name: str, settings: CallTool) -> Node:
                 "intent": intent["label"] if intent else "",
                 "risk": intent["risk"] if intent else "high",
                 "hour": services.workflow.hour(services.now()),
+                **item_context(state),
             },
         )
         if not decision.allowed:
@@ -60,6 +69,14 @@ def _make(name: str, settings: CallTool) -> Node:
         return {"tool_calls": [call], "answer": answer}
 
     return call_tool
+
+
+def arguments_of(given: Mapping[str, Any] | None, state: State, services: Services) -> dict[str, Any]:
+    """What a tool is called with in this state; `given` are the config's arguments, None for what was extracted."""
+    if given is not None:
+        return given_arguments(given, state, services)
+    extraction = state.get("extraction")
+    return dict(extraction["fields"]) if extraction else {}
 
 
 def _says_results(settings: CallTool) -> bool:
@@ -94,7 +111,7 @@ CALL_TOOL = NodeKind(
     settings=CallTool,
     make=_make,
     writes=frozenset({"tool_calls", "answer"}),
-    reads=frozenset({"extraction"}),
+    reads=lambda settings: frozenset({"extraction", *(("items", "failed_items") if settings.arguments else ())}),
     leaves=lambda settings: frozenset() if settings.say else frozenset({"answer"}),
     effects=frozenset({"calls-tool"}),
     drafts=_says_results,

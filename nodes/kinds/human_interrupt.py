@@ -15,6 +15,7 @@ from sluicegate.errors import RunError, nearest
 from sluicegate.models.structured import misfit
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.kinds.call_tool import arguments_of
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.nodes.writing.generation import said
 from sluicegate.observe.tracing.describers import without_words
@@ -107,7 +108,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
         answer, checks = state.get("answer"), state.get("checks")
         draft = answer["text"] if answer else ""
         approves = _ahead(name, "approve", state, services)
-        proposal = _proposal(approves.tool, state) if approves else {}
+        proposal = _proposal(approves, state, services) if approves else {}
         asked: Interrupt = {
             "node": name,
             "approvers": settings.approvers,
@@ -176,6 +177,10 @@ def edited(
         if not text.strip():
             raise RunError("SG626", "an edit of a draft needs a text", hint="Use reject to send no answer")
         return None
+    if call.arguments is not None:
+        hint = "Approve it, or reject it with the reason"
+        what = f"the workflow gives the arguments of {call.tool}: an edit cannot change them"
+        raise RunError("SG626", what, hint=hint)
     if text or not changes:
         lost = ", and words would be lost" if text else ""
         raise RunError(
@@ -198,10 +203,11 @@ def _ahead(node: str, verdict: str, state: State, services: Services) -> CallAhe
     return services.workflow.ahead(node, cast("State", {**state, "approval": {"verdict": verdict}}))
 
 
-def _proposal(tool: str, state: State) -> dict[str, Any]:
+def _proposal(call: CallAhead, state: State, services: Services) -> dict[str, Any]:
     extraction = state.get("extraction")
     missing = extraction["missing"] if extraction else []
-    return {"tool": tool, "arguments": _arguments(state), **({"missing": missing} if missing else {})}
+    arguments = arguments_of(call.arguments, state, services)
+    return {"tool": call.tool, "arguments": arguments, **({"missing": missing} if missing else {})}
 
 
 def _arguments(state: State) -> dict[str, Any]:

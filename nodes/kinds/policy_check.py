@@ -5,6 +5,7 @@ from typing import Any
 from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.items import item_context
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.services import GuardReport, Services
 from sluicegate.state import CheckResult, Policy, State
@@ -62,6 +63,7 @@ def _make(name: str, settings: PolicyCheck) -> Node:
                 "channel": request["channel"],
                 "hour": services.workflow.hour(services.now()),
                 "data_classes": found,
+                **item_context(state),
             },
         )
         policy: Policy = {

@@ -85,8 +85,10 @@ class CedarEngine:
             if switched:
                 reason = f"{switched.name} is switched off: {switched.reason}"
                 return Decision(False, (f"switch:{switched.name}",), reason)
-            return self._decisions(*_question(principal, action, resource, context))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            # what an item holds is of one run alone
+            decided = self._decided if "item" in context else self._decisions
+            return decided(*_question(principal, action, resource, context))
+        except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
             fault = f"{type(error).__name__}: {error}"
             return Decision(False, (), _UNFIT, (fault,))
 
@@ -165,7 +167,7 @@ def _question(
 ) -> tuple[_Who, str, str, str, str, str]:
     """Everything that Cedar is given about one request, as values that can be a key."""
     who = (principal["id"], tuple(principal["roles"]), tuple(principal["groups"]), principal["clearance"])
-    return who, action, resource["type"], resource["id"], resource_json(resource), context_json(context)
+    return who, action, resource["type"], resource["id"], resource_json(resource, context), context_json(context)
 
 
 def _number(policy: str) -> int:

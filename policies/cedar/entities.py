@@ -5,8 +5,10 @@ as policy text. Each function raises `ValueError` for invalid data.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any, cast
 
 from sluicegate.state import Principal
@@ -25,6 +27,10 @@ __all__ = [
 
 RANKS: dict[str, int] = {"public": 0, "internal": 1, "confidential": 2, "restricted": 3}
 """Ranks of clearances and classifications."""
+_NUMBER = re.compile(r"-?[0-9]{1,14}(\.[0-9]+)?")
+"""A number as text, as tables hold it."""
+_CEDARS = Decimal("0.0001")
+"""Cedar's decimals have four places."""
 
 
 def uid(type: str, id: str) -> dict[str, str]:
@@ -76,8 +82,9 @@ def principal_json(principal: Principal) -> str:
     return json.dumps([user])
 
 
-def resource_json(resource: Mapping[str, Any]) -> str:
-    """The resource's entity; a requester becomes a user, a workflow a workflow, a classification its rank."""
+def resource_json(resource: Mapping[str, Any], context: Mapping[str, Any]) -> str:
+    """The entities of a resource and of the item that it is asked for; a requester becomes a user, a workflow a
+    workflow, a classification its rank."""
     attributes = {name: value for name, value in resource.items() if name not in ("type", "id")}
     if "classification" in attributes:
         attributes["classification"] = rank(attributes["classification"])
@@ -89,11 +96,43 @@ def resource_json(resource: Mapping[str, Any]) -> str:
         "attrs": attributes,
         "parents": [],
     }
-    return json.dumps([entity], default=_plain)
+    return json.dumps([entity, *(_item(context["item"]) if "item" in context else ())], default=_plain)
 
 
 def context_json(context: Mapping[str, Any]) -> str:
+    if "item" in context:
+        context = {**context, "item": {"__entity": _item_uid("Item", context["item"])}}
     return json.dumps(context, default=_plain)
+
+
+def _item_uid(type: str, item: Mapping[str, Any]) -> dict[str, str]:
+    return uid(type, f"{item['of']}/{item['index']}")
+
+
+def _item(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """An item's entity, whose tags are its parts as texts, and that of those which are numbers."""
+    numbers, own = _item_uid("Numbers", item), _item_uid("Item", item)
+    texts, decimals = dict[str, str](), dict[str, Any]()
+    for name, part in _leaves(item["parts"]):
+        texts[name] = part if isinstance(part, str) else json.dumps(part)
+        if not isinstance(part, bool) and (not isinstance(part, str) or _NUMBER.fullmatch(part)):
+            # one that Cedar cannot hold is refused, and with it the request
+            rounded = Decimal(texts[name]).quantize(_CEDARS)
+            decimals[name] = {"__extn": {"fn": "decimal", "arg": f"{rounded:f}"}}
+    attributes = {"of": item["of"], "index": item["index"], "numbers": {"__entity": numbers}}
+    return [
+        {"uid": numbers, "attrs": {}, "parents": [], "tags": decimals},
+        {"uid": own, "attrs": attributes, "parents": [], "tags": texts},
+    ]
+
+
+def _leaves(parts: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, str | float]]:
+    """The texts, numbers and truth values of a map, each with its way there: ``customer.country``."""
+    for name, part in parts.items():
+        if isinstance(part, Mapping):
+            yield from _leaves(cast("Mapping[str, Any]", part), f"{before}{name}.")
+        elif isinstance(part, str | int | float):
+            yield f"{before}{name}", part
 
 
 def _name(value: Any) -> str:

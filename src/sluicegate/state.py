@@ -259,7 +259,7 @@ class ToolCall(TypedDict):
     tool: str
     arguments: dict[str, Any]
     key: str
-    """The idempotency key, derived from run, tool and arguments."""
+    """The idempotency key, derived from run, tool and arguments, and in a `for-each` from the item."""
     status: Literal["done", "failed", "denied", "invalid"]
     result: Any
     error: str
@@ -312,6 +312,8 @@ class ForEachItem(TypedDict):
     """An element of the list: a text, a number, a map, a document."""
     index: int
     """Its place in the list, from 0."""
+    node: str
+    """The `for-each`."""
 
 
 class ItemFailure(TypedDict):

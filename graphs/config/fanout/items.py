@@ -101,6 +101,8 @@ def _unfit(node: str, config: WorkflowConfig, kinds: Mapping[str, NodeKind]) -> 
         return "waits for a person"
     if "maps" in effects:
         return "goes over a list itself"
+    if "looks-up" in effects:
+        return "looks for the answer to a whole request"
     if node in kinds and kinds[node].fork:
         return "forks"
     if config.nodes[node].kind == WORKFLOW.name:

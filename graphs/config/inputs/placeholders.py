@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.files import line_and_column
 from sluicegate.graphs.config.inputs.resolved import ResolvedPrompt
+from sluicegate.graphs.config.inputs.tool_arguments import called
 from sluicegate.graphs.config.models import WorkflowConfig
-from sluicegate.graphs.config.references import called
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.nodes.items import placeholder_fits
 from sluicegate.nodes.kind import NodeKind
@@ -43,6 +43,8 @@ def check_placeholders(
     for node, own in settings.items():
         if isinstance(own, CallTool) and own.say is not None:
             _check_say(node, own.say, called(own, config, tools), faults)
+        if isinstance(own, CallTool):
+            _check_given(node, own, collected, faults, within=node in within)
     for label, intent in config.intents.items():
         for key, value in intent.fields.items():
             for name, offset in placeholders(value) if isinstance(value, str) else ():
@@ -78,6 +80,20 @@ def _check_say(node: str, say: str, tools: Sequence[Tool], faults: Faults) -> No
         if name not in known and not (any_result and name.startswith("result.")):
             place = faults.source.within(("nodes", node, "say"), offset)
             faults.problems.append(unfilled(name, tuple(known), place, f"in what {node!r} says"))
+
+
+def _check_given(node: str, own: CallTool, collected: Collection[str], faults: Faults, *, within: bool) -> None:
+    """What a tool is called with may be of the item, of the results of items and of what was extracted."""
+    known = ("question", *(("item", "item.index") if within else ()), *(f"items.{name}" for name in collected))
+    for key, value in (own.arguments or {}).items():
+        for name, offset in placeholders(value) if isinstance(value, str) else ():
+            if (
+                name not in known
+                and not name.startswith("extraction.")
+                and not placeholder_fits(name, collected, within=within)
+            ):
+                place = faults.source.within(("nodes", node, "arguments", key), offset)
+                faults.problems.append(unfilled(name, known, place, f"in the arguments of {node!r}"))
 
 
 def _asking(settings: Mapping[str, BaseModel]) -> Iterator[tuple[str, str]]:

@@ -182,7 +182,7 @@ class ItemStep:
         progress = progress_of(state, self._node.name)
         mine: State = {
             **state,
-            "item": {"value": progress.get("values", [])[index], "index": index},
+            "item": {"value": progress.get("values", [])[index], "index": index, "node": self._node.name},
             "spend": no_spend(),
         }
         if self._settings.ask is not None:

@@ -25,9 +25,9 @@ class ForEach(Settings):
     ``items.claims.filter(c, c.extraction.complete)``."""
     do: str
     """The first node for each item. Its chain ends with `then: ` this node; it may branch, but not end the run, wait
-    for a person or hold another `for-each`. A condition there may read `item.value` and `item.index`, and a prompt
-    `{{item}}`, `{{item.index}}` and, of a map, `{{item.KEY}}`. An item that is one of `documents` is the only one
-    that its nodes see."""
+    for a person, look for a cached answer or hold another `for-each`. A condition there may read `item.value` and
+    `item.index`, and a prompt `{{item}}`, `{{item.index}}` and, of a map, `{{item.KEY}}`. An item that is one of
+    `documents` is the only one that its nodes see."""
     at_most: int = Field(ge=1, le=1000)
     """The most items."""
     at_once: int = Field(default=4, ge=1, le=64)

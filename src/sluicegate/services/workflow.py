@@ -41,6 +41,8 @@ class CallAhead:
     tool: str
     fields: Mapping[str, Any]
     """The JSON Schema of an `extract` node's own that the arguments were extracted by; empty for the tool's."""
+    arguments: Mapping[str, Any] | None = None
+    """The arguments that the config gives, with placeholders; None for those that were extracted."""
 
 
 def _none_ahead(node: str, state: State) -> CallAhead | None:

@@ -120,6 +120,49 @@ def test_a_round_within_an_item_is_endless(tmp_path: Path) -> None:
     assert "SG133" in [each.code for each in checked(tmp_path, over)]
 
 
+ORDER = """
+nodes:
+  facts: {then: each}
+  each: {kind: for-each, over: documents, do: order, at_most: 5, collect: notes, then: answer}
+  order: {kind: call-tool, tool: create_ticket, arguments: {title: "{{item.title}}", category: hardware}, then: each}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "says"),
+    [
+        ("title:", "titel:", "SG127", "create_ticket takes no argument 'titel'"),
+        ("hardware", "gardening", "SG127", "category of create_ticket is never 'gardening'"),
+        ("hardware", "'{{item.kind}}'", "", ""),
+        ("{{item.title}}", "{{sources}}", "SG125", "unknown placeholder {{sources}} in the arguments of 'order'"),
+        ("{{item.title}}", "{{items.nope}}", "SG125", "unknown placeholder {{items.nope}}"),
+        ("{{item.title}}", "{{items.notes}} {{extraction.urgency}} {{question}}", "", ""),
+    ],
+)  # fmt: skip
+def test_what_a_tool_is_called_with_for_an_item(tmp_path: Path, old: str, new: str, code: str, says: str) -> None:
+    assert old in ORDER
+    assert checked(tmp_path, ORDER) == []
+    problems = checked(tmp_path, ORDER.replace(old, new))
+    assert [each.code for each in problems] == ([code] if code else [])
+    assert all(says in each.message for each in problems)
+    assert all(each.place and each.place.line == 6 for each in problems)
+
+
+def test_who_approves_before_a_list_has_not_seen_what_is_called_for_its_items(tmp_path: Path) -> None:
+    over = ORDER.replace("facts: {then: each}", "facts: {then: ask}").replace("then: answer}", "then: respond}") + (
+        "  ask: {kind: human-interrupt, approvers: 'role:lead',"
+        " then: [{when: \"approval.verdict == 'approve'\", go: each}, {otherwise: refuse}]}\n"
+    )
+    assert any("what a person approved is what is" in each.message for each in checked(tmp_path, over))
+    same_for_all = over.replace("{{item.title}}", "Order what was asked for")
+    assert not [each for each in checked(tmp_path, same_for_all) if "what a person approved" in each.message]
+
+
+def test_a_cached_answer_is_one_to_a_whole_request(tmp_path: Path) -> None:
+    over = EACH.replace("prompt: note, then: each", "prompt: note, then: recall")
+    assert any("looks for the answer to a whole request" in each.message for each in checked(tmp_path, over))
+
+
 def test_what_is_checked_for_an_item_does_not_count_after_it(tmp_path: Path) -> None:
     """Of an empty list nothing is checked."""
     over = EACH.replace("prompt: note, then: each", "prompt: note, then: looked") + (

@@ -13,12 +13,13 @@ import pytest
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs.proofs.flow import Edge
 from sluicegate.graphs.session import history
+from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.tag import Tag, TagWords
 from sluicegate.policies.cedar.entities import rank
-from sluicegate.services import Completion, ModelRequest
+from sluicegate.services import Completion, Decision, ModelRequest
 from sluicegate.state import ItemFailure, State
 from tests.support import ROOT
-from tests.support.fakes import FakePolicy, FakeTracer
+from tests.support.fakes import FakePolicy, FakeTools, FakeTracer
 from tests.support.flows import ANN, way
 from tests.support.mapping import ASSESS, Echo, ManyDocuments, flow, given, node, runner, settings
 
@@ -221,6 +222,48 @@ async def test_what_items_rest_on_is_among_the_sources_of_the_run(own_home: Path
     assert [each["id"] for each in outcome.state["earlier_documents"]] == ["kb-0", "kb-1"]
     retriever.forbidden = frozenset({"kb-1"})
     assert "1 of the 2 passages" in made.withheld(outcome.state, ANN)
+
+
+ORDER = replace(ASSESS, kind="call-tool")
+ARGUMENTS = {"title": "{{item.title}}", "place": "{{ item.index }}", "note": "as {{item.id}}", "gone": "{{item.nope}}"}
+
+
+async def test_each_item_has_its_own_effect_and_keeps_it(own_home: Path) -> None:
+    """Two items with equal arguments are two calls; the same item again is the same call."""
+    own = {**settings(), "assess": CallTool(tool="create_ticket", arguments={"title": "{{item.title}}"})}
+    tools = FakeTools()
+    made = runner(own_home, flow(ORDER), own, given(tools=tools))
+    state = (await made.run("How?", ANN, run="first")).state
+    assert [arguments for _, arguments, _ in tools.calls] == [{"title": "Passwords"}] * 5
+    keys = [key for _, _, key in tools.calls]
+    assert len({*keys}) == 5
+    assert {call["key"] for call in state["tool_calls"]} == {*keys}
+    again = FakeTools()
+    await runner(own_home / "again", flow(ORDER), own, given(tools=again)).run("How?", ANN, run="first")
+    assert {key for _, _, key in again.calls} == {*keys}
+
+
+async def test_arguments_have_the_types_of_the_items_parts(own_home: Path) -> None:
+    own = {**settings(at_once=1), "assess": CallTool(tool="create_ticket", arguments={**ARGUMENTS, "count": 3})}
+    tools = FakeTools()
+    await runner(own_home, flow(ORDER), own, given(tools=tools)).run("How?", ANN)
+    assert tools.calls[2][1] == {"title": "Passwords", "place": 2, "note": "as kb-2", "count": 3}
+
+
+async def test_policies_decide_on_each_item(own_home: Path) -> None:
+    class Only(FakePolicy):
+        def decide(self, principal: Any, action: str, resource: Any, context: Any) -> Decision:
+            super().decide(principal, action, resource, context)
+            denied = action == "call_tool" and context["item"]["parts"]["id"] == "kb-3"
+            return Decision(not denied, ("no",) if denied else (), "")
+
+    own = {**settings(), "assess": CallTool(tool="create_ticket", arguments={"title": "{{item.id}}"})}
+    tools, policy = FakeTools(), Only()
+    state = (await runner(own_home, flow(ORDER), own, given(tools=tools, policy=policy)).run("How?", ANN)).state
+    assert sorted(arguments["title"] for _, arguments, _ in tools.calls) == ["kb-0", "kb-1", "kb-2", "kb-4"]
+    assert [each["tool_calls"][0]["status"] for each in notes(state)] == ["done"] * 3 + ["denied", "done"]
+    assert all("item" in context for _, action, _, context in policy.asked if action == "call_tool")
+    assert not any("item" in context for _, action, _, context in policy.asked[-1:] if action == "use_model")
 
 
 async def test_each_item_is_observed_beneath_the_for_each(own_home: Path) -> None:

@@ -14,6 +14,7 @@ from sluicegate.nodes.kinds.call_tool import idempotency_key
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext, tool
 from sluicegate.nodes.tools.tool_runner import ToolRunner
+from sluicegate.state import ForEachItem
 
 CALLS: list[str] = []
 
@@ -135,3 +136,13 @@ def test_the_key_is_the_business_action() -> None:
     assert (
         len({one, idempotency_key("r2", "t", {"a": 1, "b": 2}), idempotency_key("r", "t", {"a": 1, "b": 3})}) == 2 + 1
     )
+
+
+def test_two_items_of_a_list_are_two_actions_and_one_of_them_again_is_the_same() -> None:
+    first: ForEachItem = {"value": {"sku": "a"}, "index": 0, "node": "orders"}
+    keys = [
+        idempotency_key("r", "t", {"a": 1}, item)
+        for item in (None, first, {**first}, {**first, "index": 1}, {**first, "node": "returns"})
+    ]
+    assert keys[1] == keys[2]
+    assert len({*keys}) == 4
