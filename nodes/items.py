@@ -1,25 +1,21 @@
 """What prompts, tool arguments and policies may say of a `for-each`: ``{{item}}``, and ``{{items.NAME}}`` after it."""
 
 import json
-import re
 from collections.abc import Collection, Mapping
 from typing import Any, cast
 
-from sluicegate.nodes.prompts import fill
 from sluicegate.services import Prompt, Prompts, Services
-from sluicegate.state import DocumentRef, State, question
+from sluicegate.state import DocumentRef, State
 
 __all__ = [
     "PromptsWithItems",
     "document_of",
-    "given_arguments",
     "item_context",
     "item_placeholders",
+    "item_values",
     "placeholder_fits",
+    "text_of",
 ]
-
-_ONE = re.compile(r"\s*\{\{\s*([\w.]+)\s*\}\}\s*")
-"""A text that is one placeholder and nothing else."""
 
 
 def item_values(state: State, services: Services) -> dict[str, Any]:
@@ -44,31 +40,9 @@ def item_context(state: State) -> dict[str, Any]:
     return {"item": {"of": state["item"]["node"], "index": state["item"]["index"], "parts": parts}}
 
 
-def given_arguments(given: Mapping[str, Any], state: State, services: Services) -> dict[str, Any]:
-    """A tool's arguments as a config gives them: a text may have the placeholders of items, of what was extracted and
-    of what is asked.
-
-    One that is a placeholder and nothing else is the value itself, with its type; without a value it is left out.
-    """
-    extraction = state.get("extraction")
-    own: dict[str, Any] = {f"extraction.{key}": part for key, part in (extraction or {"fields": {}})["fields"].items()}
-    own["question"] = question(state)
-    texts = item_placeholders(state, services) | {name: _text(part) for name, part in own.items()}
-    values = {**texts, **item_values(state, services), **own}
-    found: dict[str, Any] = {}
-    for name, template in given.items():
-        if not isinstance(template, str):
-            found[name] = template
-        elif not (one := _ONE.fullmatch(template)):
-            found[name] = fill(template, texts)
-        elif values.get(one[1]) is not None:
-            found[name] = values[one[1]]
-    return found
-
-
 def item_placeholders(state: State, services: Services) -> dict[str, str]:
     """Every placeholder that items fill in this state, with its text."""
-    found = {name: _text(value) for name, value in item_values(state, services).items()}
+    found = {name: text_of(value) for name, value in item_values(state, services).items()}
     for name, results in (state.get("items") or {}).items():
         found[f"items.{name}"] = "\n".join(f"{each['index'] + 1}. {_result(each)}" for each in results)
     for name, failures in (state.get("failed_items") or {}).items():
@@ -103,9 +77,9 @@ def _result(result: Mapping[str, Any]) -> str:
     if "answer" in result:
         return result["answer"]["text"]
     if "extraction" in result:
-        return _text(result["extraction"]["fields"])
-    return _text({key: part for key, part in result.items() if key not in ("index", "value")})
+        return text_of(result["extraction"]["fields"])
+    return text_of({key: part for key, part in result.items() if key not in ("index", "value")})
 
 
-def _text(value: Any) -> str:
+def text_of(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

@@ -2,19 +2,24 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from sluicegate.nodes._settings import Settings
-from sluicegate.nodes.items import given_arguments, item_context
+from sluicegate.nodes.items import item_context, item_placeholders, item_values, text_of
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill, placeholders
 from sluicegate.nodes.writing.generation import said
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import Failure, ForEachItem, State, ToolCall
+from sluicegate.state import Failure, ForEachItem, State, ToolCall, question
 
 __all__ = ["CALL_TOOL", "CallTool", "arguments_of", "idempotency_key"]
+
+
+_ONE = re.compile(r"\s*\{\{\s*([\w.]+)\s*\}\}\s*")
+"""A text that is one placeholder and nothing else."""
 
 
 class CallTool(Settings):
@@ -72,11 +77,26 @@ def _make(name: str, settings: CallTool) -> Node:
 
 
 def arguments_of(given: Mapping[str, Any] | None, state: State, services: Services) -> dict[str, Any]:
-    """What a tool is called with in this state; `given` are the config's arguments, None for what was extracted."""
-    if given is not None:
-        return given_arguments(given, state, services)
+    """What a tool is called with in this state; `given` are the config's arguments, None for what was extracted.
+
+    Of the config's, a placeholder and nothing else is the value itself, with its type; without a value it is left out.
+    """
     extraction = state.get("extraction")
-    return dict(extraction["fields"]) if extraction else {}
+    fields = extraction["fields"] if extraction else {}
+    if given is None:
+        return dict(fields)
+    own: dict[str, Any] = {"question": question(state), **{f"extraction.{key}": part for key, part in fields.items()}}
+    texts = item_placeholders(state, services) | {name: text_of(part) for name, part in own.items()}
+    values = {**texts, **item_values(state, services), **own}
+    found: dict[str, Any] = {}
+    for name, template in given.items():
+        if not isinstance(template, str):
+            found[name] = template
+        elif not (one := _ONE.fullmatch(template)):
+            found[name] = fill(template, texts)
+        elif values.get(one[1]) is not None:
+            found[name] = values[one[1]]
+    return found
 
 
 def _says_results(settings: CallTool) -> bool:
