@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sluicegate.policies.cedar.checking import check
-from sluicegate.policies.cedar.sources import PolicyFile, base_schema
+from sluicegate.policies.cedar.engine import CedarEngine
+from sluicegate.policies.cedar.sources import PolicyFile, base_schema, policy_files
 from sluicegate.state import Principal
-from tests.policies.cedar.test_engine import engine
 
 ANN: Principal = {"id": "ann", "roles": ["clerk"], "groups": [], "clearance": "internal"}
 PAY = {"type": "Tool", "id": "pay"}
@@ -31,7 +31,8 @@ when { context has item && context.item.hasTag("hotel.country") && context.item.
 
 def called(parts: Any, **item: Any) -> Any:
     context = {"intent": "", "risk": "low", "item": {"of": "positions", "index": 0, "parts": parts, **item}}
-    return engine(SMALL, base=True).decide(ANN, "call_tool", PAY, context)
+    engine = CedarEngine([*policy_files(), PolicyFile("own.cedar", SMALL)])
+    return engine.decide(ANN, "call_tool", PAY, context)
 
 
 @pytest.mark.parametrize(
