@@ -25,6 +25,8 @@ class Call:
     tokens: int
     within: tuple[tuple[str, str, str], ...] = ()
     """Workflow, run and intent of each run that its own lies within, the outermost first."""
+    drawn_on: str = ""
+    """The reservation for branches or items that it is paid of; empty for none."""
 
     def scopes(self, day: str, month: str) -> dict[str, str]:
         """The keys of the totals that it counts towards, by the scopes of limits."""

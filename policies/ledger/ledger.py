@@ -13,7 +13,7 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -27,7 +27,8 @@ from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, calendar, outer_scope, scopes
-from sluicegate.services import Ledger, Refusal, Reservation
+from sluicegate.policies.ledger.rows import Room, Totals, add, backing_of, end, held_by, scopes_of, totals_of
+from sluicegate.services import Allowed, Amount, Draw, FanOut, Ledger, Part, Refusal, Reservation
 from sluicegate.storage.database import Execute, SqliteDatabase
 from sluicegate.storage.schemas import LEDGER
 
@@ -66,6 +67,7 @@ class _Outer(NamedTuple):
     run: str
     workflow: str
     intent: str
+    draw: Draw | None
 
 
 class LedgerStore(Protocol):
@@ -101,15 +103,28 @@ class BudgetLedger:
         self._now = now
         self._outer: tuple[_Outer, ...] = ()
 
-    def within(self, outer: Ledger, *, run: str, workflow: str, intent: str) -> "BudgetLedger":
+    def within(
+        self, outer: Ledger, *, run: str, workflow: str, intent: str, draw: Draw | None = None
+    ) -> "BudgetLedger":
         """As `services.Ledger.within`; the outer one keeps its books in the same store."""
         inner = copy(self)
         if isinstance(outer, BudgetLedger):
-            inner._outer = (*outer._outer, _Outer(outer, run, workflow, intent))
+            inner._outer = (*outer._outer, _Outer(outer, run, workflow, intent, draw))
         return inner
 
     async def reserve(
-        self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
+        self,
+        *,
+        run: str,
+        principal: str,
+        intent: str,
+        workflow: str,
+        model: str,
+        usd: float,
+        tokens: int,
+        size: Literal["slm", "llm"] = "slm",
+        call: str = "",
+        draw: Draw | None = None,
     ) -> Reservation | Refusal:
         """Set aside the upper bound of a call; only token caps and switches can refuse one that is free."""
         if switched := self.switched(model=model, intent=intent, workflow=workflow):
@@ -117,20 +132,51 @@ class BudgetLedger:
         amount = micros(usd, up=True)
         if amount < 0 or tokens < 0:
             raise ValueError("a reservation cannot be negative")
-        within = tuple((one.workflow, one.run, one.intent) for one in self._outer)
-        call = Call(uuid.uuid4().hex, workflow, run, principal, intent, model, amount, tokens, within)
-        now = self._now()
+        limits = list(self._limits(run, principal, intent))
+        draws = self._draws(draw)
+        drawn_on = draws[0].reservation if draws else ""
+        known_as = f"{drawn_on} {run} {call}" if draws else uuid.uuid4().hex
+        made = Call(known_as, workflow, run, principal, intent, model, amount, tokens, self._within, drawn_on)
+        if any(limit.asked(made) for limit in limits) and (off := _denied(draws, size)):
+            return Refusal("SG501", off.refused)
+        booked, now = list[str | Over](), self._now()
         try:
-            over = await self._store.call(self._book, call, list(self._limits(run, principal, intent)), now)
+            await self._store.call(lambda: booked.append(self._book(made, limits, now)))
         except asyncio.CancelledError:
-            # nobody will settle what may have been booked
-            await self._store.call(self._end, call.id, None, now)
+            # nobody will settle what was booked
+            for each in booked:
+                if isinstance(each, str):
+                    await self._store.call(self._end, each, None, now)
             raise
-        if over is None:
-            return Reservation(call.id, amount / 1_000_000)
-        if over.limit is None:
-            return Refusal("SG501", _gone_back(over.latest, now))
-        return Refusal("SG501", over.limit.refusal(over.used, over.limit.asked(call)))
+        (outcome,) = booked
+        if isinstance(outcome, str):
+            return Reservation(outcome, amount / 1_000_000)
+        return Refusal("SG501", _why(outcome, amount, tokens, now))
+
+    def capped(self) -> bool:
+        """As `services.Ledger.capped`."""
+        budgets = (self._budget, *(one.ledger._budget for one in self._outer))
+        return any(value is not None for budget in budgets for name, value in budget if name != "lease_s")
+
+    async def reserve_parts(
+        self, *, id: str, run: str, principal: str, intent: str, workflow: str, parts: Sequence[Part]
+    ) -> FanOut:
+        """As `services.Ledger.reserve_parts`."""
+        draws = self._draws(None)
+        drawn_on = draws[0].reservation if draws else ""
+        whole = Call(id, workflow, run, principal, intent, "", 0, 0, self._within, drawn_on)
+        limits, now = list(self._limits(run, principal, intent)), self._now()
+        if not limits:
+            return FanOut()
+        try:
+            return await self._store.call(self._book_parts, whole, parts, limits, draws, now)
+        except asyncio.CancelledError:
+            await self._store.call(self._release_parts, id, now)
+            raise
+
+    async def release_parts(self, id: str) -> None:
+        """As `services.Ledger.release_parts`."""
+        await self._store.call(self._release_parts, id, self._now())
 
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         """As `services.Ledger.switched`."""
@@ -168,7 +214,7 @@ class BudgetLedger:
             found: dict[tuple[str, str], Cap] = {}
             for principal, intent in pairs:
                 keys = scopes(workflow, "", principal, intent, day, day[:7])
-                totals = _totals(execute, [*keys.values()])
+                totals = totals_of(execute, [*keys.values()])
                 for cap in self._caps("", principal, intent):
                     of = {"principal": principal, "intent": intent}.get(cap.scope, "")
                     if cap.scope == "run" or (cap.scope in ("principal", "intent") and not of):
@@ -186,7 +232,7 @@ class BudgetLedger:
             self._expire(execute, now)
             rows = execute(
                 # `by` is one of the literals above
-                f"SELECT {by} AS name, COUNT(*) AS calls,"  # noqa: S608
+                f"SELECT {by} AS name, COUNT(NULLIF(model, '')) AS calls,"  # noqa: S608
                 " COALESCE(SUM(real_micros), 0) AS real_micros,"
                 " COALESCE(SUM(CASE WHEN state = 'settled' THEN estimated_micros END), 0) AS estimated_micros,"
                 " COALESCE(SUM(CASE WHEN state = 'held' THEN estimated_micros END), 0) AS held_micros,"
@@ -211,33 +257,106 @@ class BudgetLedger:
     def close(self) -> None:
         self._store.close()
 
-    def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:
-        """Hold a call's amounts if every limit has room for them; returns the reason if not."""
+    @property
+    def _within(self) -> tuple[tuple[str, str, str], ...]:
+        return tuple((one.workflow, one.run, one.intent) for one in self._outer)
+
+    def _draws(self, own: Draw | None) -> list[Draw]:
+        """What a call may draw on, the innermost first."""
+        return [draw for draw in (own, *(one.draw for one in reversed(self._outer))) if draw]
+
+    def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | str:
+        """Hold a call's amounts if every limit has room for them; its id, or the reason why not."""
         with self._store.writing() as execute:
             latest = self._clock(execute, now)
             self._expire(execute, latest)
-            day, month = calendar(latest)
-            keys = call.scopes(day, month)
-            totals = _totals(execute, [*keys.values()])
-            for limit in limits:
-                if not limit.asked(call):
-                    continue
-                if latest - now > SLACK_S:
-                    return Over(None, latest=latest)
-                used = sum(totals[keys[limit.scope]].of(limit.unit))
-                if used + limit.asked(call) > limit.limit:
-                    return Over(limit, used, latest)
-            execute(
-                "INSERT INTO calls (id, workflow, run, principal, intent, model, day, state, estimated_micros,"
-                " estimated_tokens, reserved_at, expires_at, within)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, 'held', ?, ?, ?, ?, ?)",
-                (
-                    *(call.id, call.workflow, call.run, call.principal, call.intent, call.model, day),
-                    *(call.micros, call.tokens, latest, latest + self._budget.lease_s, json.dumps(call.within)),
-                ),
-            )
-            _add(execute, keys.values(), held=(call.micros, call.tokens))
-        return None
+            if call.drawn_on:
+                call = replace(call, id=self._free_id(execute, call.id, latest))
+            room = self._room(execute, call, limits, latest)
+            if over := _over(room, call.micros, call.tokens, latest, now):
+                return over
+            self._hold(execute, room, call, latest)
+            return call.id
+
+    def _book_parts(
+        self, whole: Call, parts: Sequence[Part], limits: Sequence[Limit], draws: Sequence[Draw], now: float
+    ) -> FanOut:
+        """Hold what the parts may cost, each in turn, as far as every limit has room for it."""
+        with self._store.writing() as execute:
+            latest = self._clock(execute, now)
+            self._expire(execute, latest)
+            self._forget(execute, whole.id, latest)
+            room = self._room(execute, whole, limits, latest)
+            usd, tokens, refused = 0, 0, ""
+            limited: dict[str, Literal["small", "free"]] = {}
+            for part in parts:
+                bounds: tuple[tuple[Literal["all", "small"], Amount], ...] = ("all", part.all), ("small", part.small)
+                allowed: Allowed = "free"
+                for calls, bound in bounds:
+                    if off := _denied(draws, "llm" if calls == "all" else "slm"):
+                        refused = refused or off.refused
+                        continue
+                    asked = usd + micros(bound.usd, up=True), tokens + bound.tokens
+                    if over := _over(room, *asked, latest, now):
+                        refused = refused or _why(over, *asked, now)
+                        continue
+                    (usd, tokens), allowed = asked, calls
+                    break
+                if allowed != "all":
+                    limited[part.name] = allowed
+            if usd or tokens:
+                self._hold(execute, room, replace(whole, micros=usd, tokens=tokens), latest)
+            return FanOut(usd / 1_000_000, tokens, limited, refused)
+
+    def _release_parts(self, id: str, now: float) -> None:
+        with self._store.writing() as execute:
+            self._forget(execute, id, self._clock(execute, now))
+
+    def _room(self, execute: Execute, call: Call, limits: Sequence[Limit], latest: float) -> Room:
+        keys = call.scopes(*calendar(latest))
+        return Room(limits, keys, totals_of(execute, [*keys.values()]), backing_of(execute, call.drawn_on))
+
+    def _hold(self, execute: Execute, room: Room, call: Call, latest: float) -> None:
+        until = latest + self._budget.lease_s
+        columns = {
+            "id": call.id, "workflow": call.workflow, "run": call.run, "principal": call.principal,
+            "intent": call.intent, "model": call.model, "day": calendar(latest)[0], "state": "held",
+            "estimated_micros": call.micros, "estimated_tokens": call.tokens, "reserved_at": latest,
+            "expires_at": until, "drawn_on": call.drawn_on, **self._where(call, room),
+        }  # fmt: skip
+        execute(
+            f"INSERT INTO calls ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
+            [*columns.values()],
+        )
+        room.take(execute, call.micros, call.tokens, until=until)
+
+    def _where(self, call: Call, room: Room) -> dict[str, Any]:
+        """The column that tells which totals a reservation counts towards."""
+        del room
+        return {"within": json.dumps(call.within)}
+
+    def _free_id(self, execute: Execute, id: str, latest: float) -> str:
+        """The id of a call that may have been made before a crash. What the crash has left held is released: the call
+        takes its place. What was paid before stays paid."""
+        while rows := execute("SELECT * FROM calls WHERE id = ?", (id,)):
+            if rows[0]["state"] == "held":
+                end(execute, rows[0], "expired", latest)
+                execute("DELETE FROM calls WHERE id = ?", (id,))
+                break
+            id += "+"  # noqa: A001
+        return id
+
+    def _forget(self, execute: Execute, id: str, latest: float) -> None:
+        """End a reservation for branches or items, and what is held of it."""
+        for drawn in execute("SELECT * FROM calls WHERE drawn_on = ? AND state = 'held'", (id,)):
+            if drawn["model"]:
+                end(execute, drawn, "expired", latest)
+            else:
+                self._forget(execute, drawn["id"], latest)
+        for whole in execute("SELECT * FROM calls WHERE id = ? AND model = ''", (id,)):
+            if whole["state"] == "held":
+                end(execute, whole, "released", latest)
+            execute("DELETE FROM calls WHERE id = ?", (id,))
 
     def _end(self, id: str, real: tuple[int, int] | None, now: float) -> None:
         """Settle a call at its real amounts, or release it without any."""
@@ -249,14 +368,14 @@ class BudgetLedger:
             latest = self._clock(execute, now)
             if real is None:
                 if call["state"] == "held":
-                    _end(execute, call, "released", latest)
+                    end(execute, call, "released", latest)
                 return
             execute(
                 "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
                 (*real, latest, id),
             )
-            held = _held(call) if call["state"] == "held" else (0, 0)
-            _add(execute, _scopes_of(call), held=(-held[0], -held[1]), spent=real)
+            held = held_by(call) if call["state"] == "held" else (0, 0)
+            add(execute, scopes_of(call), held=(-held[0], -held[1]), spent=real)
 
     def _clock(self, execute: Execute, now: float) -> float:
         """The effective time: the clock's, or the latest that the ledger has seen."""
@@ -271,7 +390,7 @@ class BudgetLedger:
 
     def _expire(self, execute: Execute, now: float) -> None:
         for call in execute("SELECT * FROM calls WHERE state = 'held' AND expires_at < ?", (now,)):
-            _end(execute, call, "expired", now)
+            end(execute, call, "expired", now)
 
     def _limits(self, run: str, principal: str, intent: str) -> Iterator[Limit]:
         """The caps that apply to a call: the workflow's own, and those of the runs that it lies within."""
@@ -321,6 +440,24 @@ class SqliteLedger(BudgetLedger):
         super().__init__(store, budget, switch=switch, now=now)
 
 
+def _denied(draws: Sequence[Draw], size: str) -> Draw | None:
+    """What does not let a branch or an item make a call that some cap counts."""
+    return next((one for one in draws if one.allowed == "free" or (one.allowed, size) == ("small", "llm")), None)
+
+
+def _over(room: Room, usd: int, tokens: int, latest: float, now: float) -> Over | None:
+    """Why these amounts have no room."""
+    if latest - now > SLACK_S and any(usd if limit.unit == "usd" else tokens for limit in room.limits):
+        return Over(None, latest=latest)
+    return room.over(usd, tokens)
+
+
+def _why(over: Over, usd: int, tokens: int, now: float) -> str:
+    if over.limit is None:
+        return _gone_back(over.latest, now)
+    return over.limit.refusal(over.used, usd if over.limit.unit == "usd" else tokens)
+
+
 def _gone_back(latest: float, now: float) -> str:
     seen = datetime.fromtimestamp(latest, UTC).isoformat(timespec="seconds")
     return (
@@ -329,62 +466,7 @@ def _gone_back(latest: float, now: float) -> str:
     )
 
 
-def _scopes_of(call: dict[str, Any]) -> Iterator[str]:
-    day, within = call["day"], [(call["workflow"], call["run"], call["intent"]), *json.loads(call["within"])]
-    for workflow, run, intent in within:
-        yield from scopes(workflow, run, call["principal"], intent, day, day[:7]).values()
-
-
-def _held(call: dict[str, Any]) -> tuple[int, int]:
-    return int(call["estimated_micros"]), int(call["estimated_tokens"])
-
-
-def _end(execute: Execute, call: dict[str, Any], state: str, now: float) -> None:
-    held = _held(call)
-    execute("UPDATE calls SET state = ?, ended_at = ? WHERE id = ?", (state, now, call["id"]))
-    _add(execute, _scopes_of(call), held=(-held[0], -held[1]))
-
-
-def _add(
-    execute: Execute,
-    scopes: Iterable[str],
-    *,
-    held: tuple[int, int] = (0, 0),
-    spent: tuple[int, int] = (0, 0),
-) -> None:
-    rows = [(scope, held[0], spent[0], held[1], spent[1]) for scope in scopes]
-    values = ", ".join(["(?, ?, ?, ?, ?)"] * len(rows))
-    execute(
-        # only placeholders are put in
-        f"INSERT INTO totals (scope, held_micros, spent_micros, held_tokens, spent_tokens) VALUES {values}"  # noqa: S608
-        " ON CONFLICT (scope) DO UPDATE SET held_micros = totals.held_micros + excluded.held_micros,"
-        " spent_micros = totals.spent_micros + excluded.spent_micros,"
-        " held_tokens = totals.held_tokens + excluded.held_tokens,"
-        " spent_tokens = totals.spent_tokens + excluded.spent_tokens",
-        [value for row in rows for value in row],
-    )
-
-
-class _Totals(NamedTuple):
-    spent_micros: int = 0
-    held_micros: int = 0
-    spent_tokens: int = 0
-    held_tokens: int = 0
-
-    def of(self, unit: str) -> tuple[int, int]:
-        """Spent and held."""
-        return (self.spent_micros, self.held_micros) if unit == "usd" else (self.spent_tokens, self.held_tokens)
-
-
-def _totals(execute: Execute, scopes: Sequence[str]) -> dict[str, _Totals]:
-    """The sums of these scopes; a scope without any has zeros."""
-    marks = ", ".join("?" * len(scopes))
-    rows = execute(f"SELECT * FROM totals WHERE scope IN ({marks})", scopes)  # noqa: S608
-    found = {row["scope"]: _Totals(*(int(row[column]) for column in _Totals._fields)) for row in rows}
-    return {scope: found.get(scope, _Totals()) for scope in scopes}
-
-
-def _used(limit: Limit, of: str, totals: _Totals) -> Cap:
+def _used(limit: Limit, of: str, totals: Totals) -> Cap:
     spent, held = totals.of(limit.unit)
     unit = 1_000_000 if limit.unit == "usd" else 1
     return Cap(limit.name, of, limit.unit, limit.limit / unit, spent / unit, held / unit)

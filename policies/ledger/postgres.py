@@ -16,6 +16,7 @@ from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over
 from sluicegate.policies.ledger.ledger import BudgetLedger
+from sluicegate.policies.ledger.rows import Room
 from sluicegate.storage.database import Execute, PostgresDatabase, PostgresRows
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import LEDGER
@@ -62,15 +63,15 @@ class PostgresLedger(BudgetLedger):
         self._server = PostgresStore(server)
         super().__init__(self._server, budget, switch=switch, now=now)
 
-    def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:
+    def _book(self, call: Call, limits: Sequence[Limit], now: float) -> Over | str:
         undated = call.scopes("", "")
         places = list(undated)
         row = self._server.at_once(
-            "CALL sluicegate_reserve_2(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
-            " %s::text[], %s::int[], %s::boolean[], %s::bigint[], NULL, NULL, NULL)",
+            "CALL sluicegate_reserve_3(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s,"
+            " %s::text[], %s::int[], %s::boolean[], %s::bigint[], NULL, NULL, NULL, NULL)",
             (
                 *(call.id, call.workflow, call.run, call.principal, call.intent, call.model, call.micros, call.tokens),
-                *(now, self._budget.lease_s, SLACK_S, list(undated.values())),
+                *(call.drawn_on, now, self._budget.lease_s, SLACK_S, list(undated.values())),
                 [places.index(limit.scope) + 1 for limit in limits],
                 [limit.unit == "tokens" for limit in limits],
                 [limit.limit for limit in limits],
@@ -78,9 +79,13 @@ class PostgresLedger(BudgetLedger):
         )
         number = int(row["refused"])
         if not number:
-            return None
+            return str(row["booked"])
         limit = limits[number - 1] if number > 0 else None
         return Over(limit, int(row["used"]), float(row["latest"]))
+
+    def _where(self, call: Call, room: Room) -> dict[str, Any]:
+        del call
+        return {"scopes": [*room.keys.values()]}
 
     def _end(self, id: str, real: tuple[int, int] | None, now: float) -> None:
         micros, tokens = real or (0, 0)

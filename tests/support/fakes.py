@@ -19,12 +19,14 @@ from sluicegate.services import (
     Decision,
     EmbeddingRequest,
     Embeddings,
+    FanOut,
     GuardReport,
     IntentFacts,
     LabelScale,
     Message,
     ModelRequest,
     Neighbour,
+    Part,
     ProbeTask,
     Prompt,
     Question,
@@ -184,6 +186,16 @@ class FakeLedger:
             return self.refuses
         self.log.append("reserve")
         return Reservation("r1", self.usd)
+
+    def capped(self) -> bool:
+        return False
+
+    async def reserve_parts(self, *, id: str, parts: Sequence[Part], **_: Any) -> FanOut:
+        self.log.append(f"reserve {id}: {', '.join(part.name for part in parts)}")
+        return FanOut()
+
+    async def release_parts(self, id: str) -> None:
+        self.log.append(f"release {id}")
 
     def switched(self, **_: Any) -> Refusal | None:
         return self.refuses if self.refuses and self.refuses.code == "SG502" else None

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from sluicegate.services.audit import Audit
 from sluicegate.services.cache import Cache, Cached, Neighbour, Question
 from sluicegate.services.guards import GuardReport, Guards, Hidden, Vault
-from sluicegate.services.ledger import Ledger, Refusal, Reservation
+from sluicegate.services.ledger import Allowed, Amount, Draw, FanOut, Ledger, Part, Refusal, Reservation
 from sluicegate.services.models import (
     Completion,
     Embedder,
@@ -43,6 +43,8 @@ from sluicegate.services.workflow import CallAhead, IntentFacts, Semantic, Workf
 from sluicegate.state import State
 
 __all__ = [
+    "Allowed",
+    "Amount",
     "AnswerConfidence",
     "AnswerFeatures",
     "Audit",
@@ -55,10 +57,12 @@ __all__ = [
     "Completion",
     "Confidence",
     "Decision",
+    "Draw",
     "Embedder",
     "EmbeddingRequest",
     "Embeddings",
     "Escalation",
+    "FanOut",
     "GuardReport",
     "Guards",
     "Hidden",
@@ -71,6 +75,7 @@ __all__ = [
     "Models",
     "Neighbour",
     "Observation",
+    "Part",
     "PolicyEngine",
     "ProbeTask",
     "Prompt",

@@ -20,10 +20,12 @@ from sluicegate.services import (
     Decision,
     EmbeddingRequest,
     Embeddings,
+    FanOut,
     GuardReport,
     ModelRequest,
     ModelStep,
     Neighbour,
+    Part,
     Prompt,
     Question,
     Refusal,
@@ -250,25 +252,34 @@ class TracedLedger:
         self._inner = inner
         self._tracer = tracer
 
-    async def reserve(
-        self, *, run: str, principal: str, intent: str, workflow: str, model: str, usd: float, tokens: int
-    ) -> Reservation | Refusal:
+    async def reserve(self, *, model: str, usd: float, tokens: int, **call: Any) -> Reservation | Refusal:
         with self._tracer.span("budget reserve", "event", asked_model=model, reserved_usd=usd, tokens=tokens) as span:
-            made = await self._inner.reserve(
-                run=run, principal=principal, intent=intent, workflow=workflow, model=model, usd=usd, tokens=tokens
-            )
+            made = await self._inner.reserve(model=model, usd=usd, tokens=tokens, **call)
             if isinstance(made, Refusal):
                 span.set(reserved=False, code=made.code, limit=made.limit)
             else:
                 span.set(reserved=True, reservation=made.id)
             return made
 
+    def capped(self) -> bool:
+        return self._inner.capped()
+
+    async def reserve_parts(self, *, id: str, parts: Sequence[Part], **call: Any) -> FanOut:
+        with self._tracer.span("budget reserve parts", "event", reservation=id, parts=len(parts)) as span:
+            made = await self._inner.reserve_parts(id=id, parts=parts, **call)
+            span.set(reserved_usd=made.usd, tokens=made.tokens, limited=dict(made.limited), limit=made.refused)
+            return made
+
+    async def release_parts(self, id: str) -> None:
+        with self._tracer.span("budget release", "event", reservation=id):
+            await self._inner.release_parts(id)
+
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         return self._inner.switched(model=model, intent=intent, workflow=workflow)
 
-    def within(self, outer: contracts.Ledger, *, run: str, workflow: str, intent: str) -> "TracedLedger":
+    def within(self, outer: contracts.Ledger, **run: Any) -> "TracedLedger":
         inner = outer._inner if isinstance(outer, TracedLedger) else outer
-        return TracedLedger(self._inner.within(inner, run=run, workflow=workflow, intent=intent), self._tracer)
+        return TracedLedger(self._inner.within(inner, **run), self._tracer)
 
     async def settle(self, reservation: Reservation, *, usd: float, tokens: int) -> None:
         with self._tracer.span("budget settle", "event", reservation=reservation.id, settled_usd=usd, tokens=tokens):

@@ -78,6 +78,93 @@ _DATED_WITHIN = """\
 """
 _RESERVE_WITHIN = _RESERVE.replace("sluicegate_reserve_1", "sluicegate_reserve_2").replace(_DATED, _DATED_WITHIN)
 
+_RESERVE_DRAWING = """
+    -- what a branch or an item draws on the reservation made for it is not asked for twice; `booked` is the id
+    CREATE PROCEDURE sluicegate_reserve_3(
+        p_id TEXT, p_workflow TEXT, p_run TEXT, p_principal TEXT, p_intent TEXT, p_model TEXT,
+        p_micros BIGINT, p_tokens BIGINT, p_drawn_on TEXT,
+        p_now DOUBLE PRECISION, p_lease DOUBLE PRECISION, p_slack DOUBLE PRECISION,
+        p_undated TEXT[], p_places INTEGER[], p_in_tokens BOOLEAN[], p_limits BIGINT[],
+        INOUT booked TEXT, INOUT refused INTEGER, INOUT used BIGINT, INOUT latest DOUBLE PRECISION
+    ) LANGUAGE plpgsql AS $$
+    DECLARE
+        ended calls%ROWTYPE;
+        source calls%ROWTYPE;
+        drawn_micros BIGINT := 0;
+        drawn_tokens BIGINT := 0;
+        today TEXT;
+        dated TEXT[];
+        asked BIGINT;
+    BEGIN
+        latest := sluicegate_clock_1(p_now);
+        used := 0;
+        booked := p_id;
+        FOR ended IN SELECT * FROM calls WHERE state = 'held' AND expires_at < latest LOOP
+            UPDATE calls SET state = 'expired', ended_at = latest WHERE id = ended.id;
+            PERFORM sluicegate_add_1(ended.scopes, -ended.estimated_micros, 0, -ended.estimated_tokens, 0);
+        END LOOP;
+        IF p_drawn_on <> '' THEN
+            LOOP
+                SELECT * INTO ended FROM calls WHERE id = booked;
+                EXIT WHEN NOT FOUND;
+                IF ended.state = 'held' THEN
+                    PERFORM sluicegate_add_1(ended.scopes, -ended.estimated_micros, 0, -ended.estimated_tokens, 0);
+                    DELETE FROM calls WHERE id = booked;
+                    EXIT;
+                END IF;
+                booked := booked || '+';
+            END LOOP;
+            SELECT * INTO source FROM calls WHERE id = p_drawn_on AND state = 'held';
+            IF FOUND THEN
+                drawn_micros := least(p_micros, source.estimated_micros);
+                drawn_tokens := least(p_tokens, source.estimated_tokens);
+            END IF;
+        END IF;
+        today := to_char(to_timestamp(latest) AT TIME ZONE 'UTC', 'YYYY-MM-DD');
+        FOR place IN 1 .. array_length(p_undated, 1) LOOP
+            dated[place] := p_undated[place] || CASE (place - 1) % 5
+                WHEN 0 THEN '' WHEN 4 THEN left(today, 7) ELSE today END;
+        END LOOP;
+        FOR number IN 1 .. coalesce(array_length(p_limits, 1), 0) LOOP
+            refused := number;
+            asked := CASE WHEN p_in_tokens[number] THEN p_tokens ELSE p_micros END;
+            CONTINUE WHEN asked = 0;
+            IF latest - p_now > p_slack THEN
+                refused := -1;
+                RETURN;
+            END IF;
+            SELECT CASE WHEN p_in_tokens[number] THEN spent_tokens + held_tokens ELSE spent_micros + held_micros END
+            INTO used FROM totals WHERE scope = dated[p_places[number]];
+            used := coalesce(used, 0);
+            IF dated[p_places[number]] = ANY(source.scopes) THEN
+                used := used - CASE WHEN p_in_tokens[number] THEN drawn_tokens ELSE drawn_micros END;
+            END IF;
+            IF used + asked > p_limits[number] THEN
+                RETURN;
+            END IF;
+        END LOOP;
+        refused := 0;
+        INSERT INTO calls (
+            id, workflow, run, principal, intent, model, day, state, estimated_micros, estimated_tokens, reserved_at,
+            expires_at, scopes, drawn_on
+        ) VALUES (
+            booked, p_workflow, p_run, p_principal, p_intent, p_model, today, 'held', p_micros, p_tokens, latest,
+            latest + p_lease, dated, p_drawn_on
+        );
+        PERFORM sluicegate_add_1(dated, p_micros, 0, p_tokens, 0);
+        IF source.id IS NOT NULL THEN
+            UPDATE calls SET estimated_micros = estimated_micros - drawn_micros,
+                estimated_tokens = estimated_tokens - drawn_tokens, expires_at = latest + p_lease
+            WHERE id = source.id;
+            PERFORM sluicegate_add_1(source.scopes, -drawn_micros, 0, -drawn_tokens, 0);
+        END IF;
+        COMMIT;
+        IF p_micros > 0 THEN
+            PERFORM sluicegate_flush_1();
+        END IF;
+    END $$
+    """
+
 # a changed procedure gets a new number: older programs may go on with theirs
 _PROCEDURES = (
     "ALTER TABLE calls ADD COLUMN IF NOT EXISTS scopes TEXT[]",
@@ -195,6 +282,12 @@ CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY, latest DOUBLE PRECISIO
         ),
         # a run may lie within others, whose budgets it spends too: their scopes follow its own, five of each
         Migration("ALTER TABLE calls ADD COLUMN within TEXT NOT NULL DEFAULT '[]';", (_RESERVE_WITHIN,)),
+        # the calls of branches and items are paid of what was reserved for all of them, a row without a model
+        Migration(
+            "ALTER TABLE calls ADD COLUMN drawn_on TEXT NOT NULL DEFAULT '';"
+            "CREATE INDEX calls_drawn ON calls (drawn_on) WHERE drawn_on <> '';",
+            (_RESERVE_DRAWING,),
+        ),
     ),
     unnumbered=_INSTALLED,
 )
