@@ -1,5 +1,7 @@
 """What may be cached and under which key: the rules that `cache-lookup` and `respond` share."""
 
+import json
+
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.policies.cache.cache import answer_key, answer_space
 from sluicegate.services import EmbeddingRequest, Question, Services
@@ -27,16 +29,21 @@ def key_of(state: State, services: Services) -> str:
     """The cache key of the answer to this text."""
     facts = services.workflow
     visible, versions = _rests_on(state, services)
-    return answer_key(digest=facts.digest, request=question(state), visible=visible, versions=versions)
+    asked = question(state)
+    if inputs := state.get("inputs"):
+        asked = f"{asked}\0{json.dumps(inputs, ensure_ascii=False, sort_keys=True)}"
+    return answer_key(digest=facts.digest, request=asked, visible=visible, versions=versions)
 
 
 async def question_of(state: State, services: Services) -> Question | None:
-    """The question as embedded for semantic matching; None where the workflow does not use it, and when the embedding
-    model fails or may not be called."""
+    """The question as embedded for semantic matching; None where the workflow does not use it, where the answer also
+    depends on inputs, and when the embedding model fails or may not be called."""
     facts, intent = services.workflow, state.get("intent")
     text = question(state)
     semantic = facts.semantic
     if semantic is None or intent is None or intent["label"] not in semantic.intents or len(text) > _LONGEST:
+        return None
+    if state.get("inputs"):
         return None
     try:
         made = await services.models.embed(EmbeddingRequest(semantic.embedder, [text]))

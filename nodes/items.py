@@ -1,4 +1,6 @@
-"""What prompts, tool arguments and policies may say of a `for-each`: ``{{item}}``, and ``{{items.NAME}}`` after it."""
+"""What prompts, tool arguments and policies may say of a `for-each`: ``{{item}}``, and ``{{items.NAME}}`` after it; and
+prompts of a sub-workflow: ``{{inputs.NAME}}``.
+"""
 
 import json
 from collections.abc import Collection, Mapping
@@ -41,8 +43,9 @@ def item_context(state: State) -> dict[str, Any]:
 
 
 def item_placeholders(state: State, services: Services) -> dict[str, str]:
-    """Every placeholder that items fill in this state, with its text."""
-    found = {name: text_of(value) for name, value in item_values(state, services).items()}
+    """Every placeholder that items and inputs fill in this state, with its text."""
+    found = {f"inputs.{name}": text_of(value) for name, value in state.get("inputs", {}).items()}
+    found |= {name: text_of(value) for name, value in item_values(state, services).items()}
     for name, results in (state.get("items") or {}).items():
         found[f"items.{name}"] = "\n".join(f"{each['index'] + 1}. {_result(each)}" for each in results)
     for name, failures in (state.get("failed_items") or {}).items():

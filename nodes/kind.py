@@ -33,7 +33,7 @@ Effect = Literal[
 ]
 """What a kind does, as far as it matters to proofs."""
 
-GIVEN = frozenset({"request", "principal", "run", "conversation", "intent", "item"})
+GIVEN = frozenset({"request", "principal", "run", "inputs", "conversation", "intent", "item"})
 """What every node gets: the request or the item, and what policies and budgets ask about whoever calls a model."""
 
 Role = Literal["generates-answer", "sends", "changes-approved"]

@@ -75,14 +75,14 @@ class Condition:
         found = {name: read(state) for name, read in self._fields}
         return {name: None if value is UNSET else value for name, value in found.items()}
 
-    def worded(self, state: Mapping[str, Any]) -> str | None:
-        """The text that an expression gives; None where it gives none, or needs what is not there."""
+    def result(self, state: Mapping[str, Any]) -> Any:
+        """The value that an expression gives; None where it gives none, or needs what is not there."""
         data = {name: value for name, value in self.values(state).items() if value is not None}
         try:
             result = self._expression.eval(data=data)
         except (RuntimeError, ValueError, OverflowError, TypeError, RecursionError):
             return None
-        return result.value() if result.type().name() == "STRING" else None
+        return None if result.type().name() == "ERROR" else result.plain_value()
 
     def known(self, facts: Mapping[str, object]) -> bool | None:
         """The result as far as the values of some fields decide it; None when the others decide."""
@@ -101,9 +101,10 @@ class Conditions:
         tags: Iterable[str] = (),
         nodes: Iterable[str] = (),
         collected: Iterable[str] = (),
+        inputs: Iterable[str] = (),
     ) -> None:
         """The values that `intent.label`, the names of tools, the fields of `tags` and `answer.by` can have, and the
-        keys of `items`."""
+        keys of `items` and `inputs`."""
         self._choices = {name: field.choices for name, field in fields().items() if field.choices}
         labels, names, writers, self._tags = tuple(intents), tuple(tools), tuple(nodes), tuple(tags)
         if labels:
@@ -116,6 +117,7 @@ class Conditions:
         self._choices |= {field: self._tags for field in ("tags.found", *_BY_TAG) if self._tags}
         if names := tuple(collected):
             self._choices |= dict.fromkeys(_BY_COLLECTION, names)
+        self._choices[_INPUTS] = tuple(inputs)
 
     def choices(self, field: str) -> tuple[str, ...]:
         """Every value that a field can have; empty when they cannot be listed."""
@@ -129,9 +131,10 @@ class Conditions:
         """Compile an expression that gives a list. Raises as `compile` does."""
         return self._compiled(text, locate, ("LIST", "DYN"), "not a list", "Name a list, such as documents")
 
-    def compile_text(self, text: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
-        """Compile an expression that gives a text. Raises as `compile` does."""
-        return self._compiled(text, locate, ("STRING", "DYN"), "not text", "Write string(…) around it")
+    def compile_value(self, text: str, type: str, locate: Callable[[int], Place | None] = lambda _: None) -> Condition:
+        """Compile an expression that gives a value of a type of JSON Schema. Raises as `compile` does."""
+        names, wanted, hint = _VALUES[type]
+        return self._compiled(text, locate, (*names, "DYN"), f"not {wanted}", hint)
 
     def _compiled(
         self, text: str, locate: Callable[[int], Place | None], types: tuple[str, ...], wanted: str, hint: str
@@ -180,26 +183,38 @@ class Conditions:
     def _never(self, field: str, constant: Term, locate: Callable[[int], Place | None]) -> Iterator[Problem]:
         """The problem of comparing a field with a text that it never has."""
         choices = self.choices(field)
-        if choices and constant.value not in choices:
+        if (choices or field == _INPUTS) and constant.value not in choices:
             is_never = "is never" if fields()[field].type == "string" else "never has"
             what, place = f"{field} {is_never} {constant.value!r}", locate(constant.offset)
-            yield Problem("SG123", what, place, choices, nearest(constant.value, choices))
+            hint = "Declare it under `inputs`" if field == _INPUTS else None
+            yield Problem("SG123", what, place, choices, nearest(constant.value, choices), hint)
 
 
 _UNKNOWN = ('UNKNOWN: No value with name "', "NOT_FOUND: Key not found in map")
 """How the library begins to say that a field has no value, or a map no such key."""
 
+_VALUES: Mapping[str, tuple[tuple[str, ...], str, str]] = {
+    "string": (("STRING",), "text", "Write string(…) around it"),
+    "number": (("DOUBLE", "INT"), "a number", "Write double(…) around it"),
+    "integer": (("INT",), "a whole number", "Write int(…) around it"),
+    "boolean": (("BOOL",), "true or false", "Compare it with a value"),
+    "array": (("LIST",), "a list", "Name a list, such as documents"),
+    "object": (("MAP",), "a map", "Name a map, such as extraction.fields"),
+}
+"""By the types of JSON Schema: the types that CEL gives, what they are called, and how to come to one."""
+
 _ORDERS = frozenset({"_<_", "_<=_", "_>_", "_>=_"})
 
 _BY_TAG = ("tags.scores", "tags.limits")
 _BY_COLLECTION = ("items", "failed_items")
+_INPUTS = "inputs"
 
 
 def _said_of(term: Term, text: str) -> Iterator[tuple[str, Term]]:
     """Each field that a term compares with a text or tests for membership, with the text."""
     if term.kind == "member":
         member = Term("constant", max(text.find(term.name, term.offset), 0), value=term.name)
-        yield from ((part.name, member) for part in term.parts if part.name in (*_BY_TAG, *_BY_COLLECTION))
+        yield from ((part.name, member) for part in term.parts if part.name in (*_BY_TAG, *_BY_COLLECTION, _INPUTS))
     elif term.kind == "each":
         # in a comprehension the variable stands for each text of the list
         within = [pair for part in term.parts[1:] for inner in walk(part) for pair in _said_of(inner, text)]

@@ -22,6 +22,7 @@ from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with
 from sluicegate.graphs.config.fanout.items import bodies, check_bodies, collected, lists
 from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
 from sluicegate.graphs.config.inputs.children import check_taken, load_children
+from sluicegate.graphs.config.inputs.giving import given_to_children
 from sluicegate.graphs.config.inputs.joint import check_joint
 from sluicegate.graphs.config.inputs.model_files import resolve_model_files
 from sluicegate.graphs.config.inputs.placeholders import check_placeholders
@@ -68,6 +69,8 @@ class Workflow:
     """By their text."""
     lists: Mapping[str, Condition]
     """What each for-each goes over, by its name."""
+    gives: Mapping[str, Mapping[str, Condition]]
+    """What each child is given, by its node and by name."""
     settings: Mapping[str, BaseModel]
     """The validated settings of each node, by its name."""
     prompt_folders: tuple[Path, ...]
@@ -204,9 +207,11 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
     within, names = bodies(config), collected(config)
     check_placeholders(config, settings, kinds, prompts, known_tools, within, names, faults)
     tools = _tools(config, settings)
-    compiler = Conditions(config.intents, tools, _tags(config), config.nodes, names)
+    compiler = Conditions(config.intents, tools, _tags(config), config.nodes, names, config.inputs)
     over = lists(settings, compiler, faults)
-    conditions = _conditions(config, settings, compiler, faults)
+    conditions = _conditions(config, compiler, faults)
+    children = load_children(settings, folders, faults, above, inspect_child)
+    gives = given_to_children(settings, {node: one.config.inputs for node, one in children.items()}, compiler, faults)
     policy_folder, schema, policies = resolve_policies(config, settings, {*tools, *known_tools}, folders, faults)
     artifacts = resolve_artifacts(config, folders, faults)
     weights = resolve_model_files(config, faults)
@@ -214,7 +219,6 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
     check_thresholds(config, conditions, faults)
     check_answerers(config, settings, conditions, artifacts, faults)
     used = _packages(config, settings, tools, faults)
-    children = load_children(settings, folders, faults, above, inspect_child)
     for node, child in children.items():
         if config.workflow in {one.name for one in child.family}:
             what = f"{config.workflow!r} within a workflow of the same name: budgets and records go by it"
@@ -228,7 +232,9 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
     flow = flow_of(config, kinds, settings, within, source, contracts)
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
-    faults.problems += never_written(flow, conditions, tagging, over)
+    faults.problems += never_written(
+        flow, conditions, tagging, over, gives, frozenset({"inputs"} if config.inputs else ())
+    )
     faults.problems += earlier_verdicts(flow, conditions)
     check_taken(flow, settings, faults)
     known = KnownConditions(conditions, compiler, CHILD_ENDED if children else ())
@@ -243,6 +249,7 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
         flow=flow,
         conditions=conditions,
         lists=over,
+        gives=gives,
         settings=settings,
         prompt_folders=prompt_folders,
         policy_folder=policy_folder,
@@ -320,10 +327,8 @@ def _tags(config: WorkflowConfig) -> list[str]:
     return list(dict.fromkeys(tag for tags in named if isinstance(tags, dict) for tag in cast("dict[str, Any]", tags)))
 
 
-def _conditions(
-    config: WorkflowConfig, settings: Mapping[str, BaseModel], compiler: Conditions, faults: Faults
-) -> dict[str, Condition]:
-    """Every expression by its text: the conditions, and what children are asked."""
+def _conditions(config: WorkflowConfig, compiler: Conditions, faults: Faults) -> dict[str, Condition]:
+    """Every condition by its text."""
     texts: list[tuple[str, Pointer]] = []
     for name, node in config.nodes.items():
         for position, branch in enumerate(node.branches):
@@ -338,15 +343,12 @@ def _conditions(
             text: str | None = getattr(guarantee, key)
             if text is not None:
                 texts.append((text, ("guarantees", position, key)))
-    asking = {name: one.give.question for name, one in settings.items() if isinstance(one, SubWorkflow)}
-    worded = {text: ("nodes", name, "give", "question") for name, text in asking.items() if text is not None}
     found: dict[str, Condition] = {}
-    for text, pointer in (*texts, *worded.items()):
+    for text, pointer in texts:
         if text in found:
             continue
         try:
-            compiles = compiler.compile_text if text in worded else compiler.compile
-            found[text] = compiles(text, lambda offset, at=pointer: faults.source.within(at, offset))
+            found[text] = compiler.compile(text, lambda offset, at=pointer: faults.source.within(at, offset))
         except ConfigError as error:
             faults.problems += error.problems
     return found

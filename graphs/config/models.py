@@ -7,9 +7,10 @@ text in the JSON Schema and in the reference.
 
 import functools
 from importlib.metadata import entry_points
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -34,9 +35,11 @@ from sluicegate.state import Risk, Task
 
 __all__ = [
     "COMMON_NODE_KEYS",
+    "GIVEN_TO_ALL",
     "BranchConfig",
     "ExamplesConfig",
     "GuaranteeConfig",
+    "InputConfig",
     "IntentConfig",
     "Name",
     "NodeConfig",
@@ -47,6 +50,21 @@ __all__ = [
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=100)]
 """Letters, digits, ``_``, ``-`` and ``.``; starts with a letter."""
+
+GIVEN_TO_ALL = ("question", "language")
+"""What every workflow takes of the one that it is a step of."""
+
+
+def _not_given_to_all(name: str) -> str:
+    if name in GIVEN_TO_ALL:
+        raise ValueError(f"every workflow takes `{name}`; choose another name")
+    return name
+
+
+InputName = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=100), AfterValidator(_not_given_to_all)
+]
+"""Letters, digits and ``_``; starts with a letter."""
 
 Words = Annotated[str, StringConstraints(min_length=1)]
 
@@ -60,6 +78,17 @@ COMMON_NODE_KEYS = ("kind", "max_visits", "timeout", "retry", "on_error", "then"
 
 class Block(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class InputConfig(Block):
+    """One input of a workflow that is a step of another one."""
+
+    type: Literal["string", "number", "integer", "boolean", "array", "object"]
+    """Its type, in the words of JSON Schema."""
+    describe: str = ""
+    """Its meaning, for those who give it."""
+    optional: bool = False
+    """Whether it may be left out."""
 
 
 class IntentConfig(Block):
@@ -238,6 +267,9 @@ class WorkflowConfig(Block):
     extends: str | None = None
     """A workflow file that this one overlays: maps merge by key, everything else replaces, null removes."""
 
+    inputs: dict[InputName, InputConfig] = Field(default_factory=dict[str, InputConfig])
+    """What it is given where it is a step of another workflow, besides the question: `inputs.NAME` in conditions,
+    ``{{inputs.NAME}}`` in prompts. A run that is started on its own has none of them."""
     models: dict[Name, ModelConfig] = Field(min_length=1)
     """The models by their role, such as `slm`, `llm` and `embedder`."""
     intents: dict[Name, IntentConfig] = Field(min_length=1)

@@ -106,7 +106,7 @@ def _unseen_items(settings: Mapping[str, BaseModel], within: Mapping[str, str]) 
 def contract_of(settings: SubWorkflow, name: str, flow: Flow, known: "KnownConditions") -> Contract:
     """A child of that name as its parent's proofs take it."""
     domains = regions(known.conditions.values())
-    return Contract(name, flow, known, domains, frozenset(settings.take), settings.give.question)
+    return Contract(name, flow, known, domains, frozenset(settings.take))
 
 
 def written_by(child: Contract) -> tuple[frozenset[str], frozenset[str]]:

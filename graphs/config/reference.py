@@ -46,10 +46,17 @@ A `workflow` node runs another workflow, for the same requester:
 kyc:
   kind: workflow
   use: ../kyc/workflow.yaml
-  give: {question: "'Identify: ' + request.text"}
+  give: {question: "'Identify: ' + request.text", name: extraction.fields.name}
   take: [answer, checks]
   then: [{when: "child.status == 'answered'", go: respond}, {otherwise: refuse}]
 ```
+
+What it is given has the types that the child declares under `inputs`, here `inputs: {name: {type: string}}`. A name
+that it does not take is an error (SG105), a missing one that is not optional too (SG106), and so is a value that cannot
+be of its type (SG121). What is known only in a run, such as a field that a model extracts, is looked at there: where it
+is missing or of another type, the node fails, and of what is optional only what is there is given. The guards of the
+child's `policy-check` look at what it is given as at the request, and its cached answers are for that too. For whom,
+and on which channel it is asked is the parent's: policies decide on them.
 
 The child is a run of its own, with its own models, policies, guards, knowledge and budgets. What it spends is spent by
 its parent too, and both budgets and the kill switches of both must allow it. Its steps are in its parent's trace,

@@ -44,6 +44,7 @@ _STAND_INS: Mapping[str, Any] = {
 _FORMS: Mapping[str, str] = {
     MODEL_PATTERN: 'provider:model, such as "ollama:qwen3:1.7b"',
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, starting with a letter",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "of an input's name: letters, digits and `_`, starting with a letter",
     r"^(role|group|user):[\w.@-]+$": "role:NAME, group:NAME or user:NAME",
 }
 """Descriptions of the models' patterns, for messages."""

@@ -16,11 +16,11 @@ from sluicegate.nodes.kinds.tag import Tag
 __all__ = ["earlier_verdicts", "never_written"]
 
 
-def _may_be_written(flow: Flow, tagging: Mapping[str, Tag]) -> Mapping[str, frozenset[str]]:
+def _may_be_written(flow: Flow, tagging: Mapping[str, Tag], initially: frozenset[str]) -> Mapping[str, frozenset[str]]:
     """The keys that a run may have written, and the tags it may have scored (as ``tags TAG``), on some path, when it
     leaves each reachable node."""
     found: dict[str, frozenset[str]] = {}
-    waiting: list[tuple[str, frozenset[str]]] = [(flow.start, frozenset())]
+    waiting: list[tuple[str, frozenset[str]]] = [(flow.start, initially)]
     while waiting:
         name, before = waiting.pop()
         node = flow.nodes[name]
@@ -50,11 +50,17 @@ def _key(tag: str) -> str:
 
 
 def never_written(
-    flow: Flow, conditions: Mapping[str, Condition], tagging: Mapping[str, Tag], lists: Mapping[str, Condition]
+    flow: Flow,
+    conditions: Mapping[str, Condition],
+    tagging: Mapping[str, Tag],
+    lists: Mapping[str, Condition],
+    gives: Mapping[str, Mapping[str, Condition]],
+    initially: frozenset[str],
 ) -> list[Problem]:
     """SG124: fields that are read although no earlier node writes them. `tagging` has the `tag` nodes' settings,
-    `lists` what each for-each goes over."""
-    possible = _may_be_written(flow, tagging)
+    `lists` what each for-each goes over, `gives` what each child is given; `initially` are keys that a run may begin
+    with."""
+    possible = _may_be_written(flow, tagging, initially)
     problems = [
         Problem(
             "SG124", f"no draft to tag at {name!r}: no earlier node writes one", flow.nodes[name].place,
@@ -81,25 +87,23 @@ def never_written(
         problems.append(
             Problem("SG124", f"{field} has no value at {name!r}: no earlier node writes it", place, writers, hint=hint)
         )
-    problems += _never_given(flow, conditions, possible)
+    problems += _never_given(flow, gives, possible)
     return [*problems, *_never_looked_for(flow, conditions, tagging, possible)]
 
 
 def _never_given(
-    flow: Flow, conditions: Mapping[str, Condition], possible: Mapping[str, frozenset[str]]
+    flow: Flow, gives: Mapping[str, Mapping[str, Condition]], possible: Mapping[str, frozenset[str]]
 ) -> Iterator[Problem]:
-    """SG124: what a child is asked in terms of fields that no earlier node writes."""
-    for name in possible:
-        node = flow.nodes[name]
-        question = node.child.question if node.child else None
-        if question is None:
-            continue
+    """SG124: what a child is given in terms of fields that no earlier node writes."""
+    for name in gives.keys() & possible.keys():
         came = [written for other, written in possible.items() if any(way.to == name for way in flow.nodes[other].ways)]
-        for field in sorted(conditions[question].fields):
-            known = fields()[field]
-            if not known.initial and not any(known.key in written for written in came):
-                what = f"{field} has no value at {name!r}: no earlier node writes it"
-                yield Problem("SG124", what, node.place, hint="Put a node that writes it before this one")
+        for given, value in gives[name].items():
+            for field in sorted(value.fields):
+                known = fields()[field]
+                if not known.initial and not any(known.key in written for written in came):
+                    what = f"{field} has no value at {name!r}, which gives it as {given!r}: no earlier node writes it"
+                    hint = "Put a node that writes it before this one"
+                    yield Problem("SG124", what, flow.nodes[name].place, hint=hint)
 
 
 def _never_looked_for(

@@ -120,8 +120,6 @@ class Contract:
     """As `graphs.proofs.prove` takes them."""
     takes: frozenset[str]
     """The state keys that come back of it."""
-    question: str | None = None
-    """What it is asked, in CEL; by default the request."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from sluicegate.graphs.conditions.conditions import Condition
 from sluicegate.graphs.config.inputs.joint import joint_card, misfit
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.turns import Conversations
@@ -224,7 +223,7 @@ def _assembled(
         now=lambda: datetime.now(UTC),
         audit=auditor,
         children={
-            node: NestedWorkflow(node, within[child.digest].runner, _question(workflow, node))
+            node: NestedWorkflow(node, within[child.digest].runner, workflow.gives[node], child.config.inputs)
             for node, child in workflow.children.items()
         },
     )
@@ -264,11 +263,6 @@ def _children(
             outside = _Outside(NestedTracer(runs, child.name), vault)
             found[child.digest] = _assembled(child, replace(how, migrates=""), tracer, outside)
     return found
-
-
-def _question(workflow: Workflow, node: str) -> Condition | None:
-    contract = workflow.flow.nodes[node].child
-    return workflow.conditions[contract.question] if contract and contract.question else None
 
 
 def _semantic(cache: CacheConfig) -> Semantic | None:

@@ -126,16 +126,17 @@ class Runner:
         run: str = "",
         session: str = "",
         turn: Conversation | None = None,
+        inputs: Mapping[str, Any] | None = None,
     ) -> Outcome:
         """Run one request. A `run` id that has started before is resumed where it stopped.
 
-        In a workflow with conversations a `session` names the requester's; `turn` is given where the request was a
-        turn before, as in a replay. Raises `RunError` SG601, SG602 (the request), SG611 (a node failed), SG641 (another
-        turn is not over), and what the nodes raise.
+        In a workflow with conversations a `session` names the requester's; `turn` and `inputs` are given where the
+        request was a turn, or had inputs, before, as in a replay. Raises `RunError` SG601, SG602 (the request), SG611
+        (a node failed), SG641 (another turn is not over), and what the nodes raise.
         """
         if run and await self.call(self.last_state, run) is not None:
             return await self.resume(run)
-        state = self.opening(raw, asker, channel=channel, run=run, session=session)
+        state = self.opening(raw, asker, channel=channel, run=run, session=session, inputs=inputs)
         if turn:
             state = cast("State", {**state, "conversation": turn})
         if self.conversations and session:
@@ -152,9 +153,12 @@ class Runner:
         run: str = "",
         session: str = "",
         parent: str = "",
+        inputs: Mapping[str, Any] | None = None,
     ) -> State:
-        """The state that a new run begins with, if need be within a `parent`. Raises `RunError` SG601, SG602, and SG603
-        for an id that would make it a part of another run."""
+        """The state that a new run begins with, if need be within a `parent` and with its `inputs`.
+
+        Raises `RunError` SG601, SG602, and SG603 for an id that would make it a part of another run.
+        """
         run = run or intake.new_run_id()
         if MARK in run and not parent:
             raise NotFoundError(f"no run {run} in this home", hint=f"Name a new run without a {MARK!r}")
@@ -179,6 +183,8 @@ class Runner:
             state["run"]["conversation"] = intake.session_name(session)
         if parent:
             state["run"]["parent"] = parent
+        if inputs:
+            state["inputs"] = dict(inputs)
         return state
 
     async def write_down(self, state: State) -> State:

@@ -100,7 +100,9 @@ async def replay(
         asker: Principal = state["principal"]
         with passages(state.get("documents") if documents == "same" else None) as serving:
             request, turn = state["request"], state.get("conversation")
-            outcome = await opened.runner.run(request["text"], asker, channel=request["channel"], turn=turn)
+            outcome = await opened.runner.run(
+                request["text"], asker, channel=request["channel"], turn=turn, inputs=state.get("inputs")
+            )
         waits = state["run"]["status"] == "running"
         before = facts(RunSummary.of(state, status="waiting" if waits else None))
         after = facts(outcome.summary)

@@ -1,6 +1,7 @@
 """`policy-check`: may this person ask this? Guards on the request first, then Cedar; only a clean allow counts."""
 
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 from pydantic import Field
 
@@ -20,7 +21,8 @@ class PolicyCheck(Settings):
     action: str = "ask"
     """The Cedar action to check."""
     guards: list[str] = Field(default_factory=list[str])
-    """Guards on the request text; one that fails denies, one that redacts changes the text for what follows."""
+    """Guards on the request text, and on each text among the inputs; one that fails denies, one that redacts changes
+    the text for what follows."""
 
 
 def _make(name: str, settings: PolicyCheck) -> Node:
@@ -31,15 +33,20 @@ def _make(name: str, settings: PolicyCheck) -> Node:
         update: dict[str, Any] = {}
         found: list[str] = []
         if settings.guards:
-            report = await services.guards.check(
-                settings.guards,
-                request["text"],
-                stage="request",
-                run=state["run"]["id"],
-                person=state["principal"]["id"],
-            )
-            found = [result["guard"] for result in report.results if not result["passed"]]
-            blocked = _blocking(report) or await _over_the_turns(settings.guards, state, services)
+            reports: list[GuardReport] = []
+
+            async def passed(text: str) -> str:
+                report = await services.guards.check(
+                    settings.guards, text, stage="request", run=state["run"]["id"], person=state["principal"]["id"]
+                )
+                reports.append(report)
+                return report.text
+
+            text = await passed(request["text"])
+            inputs = {name: await _each_text(value, passed) for name, value in state.get("inputs", {}).items()}
+            found = [each["guard"] for report in reports for each in report.results if not each["passed"]]
+            blocked = [each for report in reports for each in _blocking(report)]
+            blocked = blocked or await _over_the_turns(settings.guards, state, services)
             if blocked:
                 denied: Policy = {
                     "verdict": "deny",
@@ -48,11 +55,13 @@ def _make(name: str, settings: PolicyCheck) -> Node:
                     "errors": [],
                 }
                 return {"policy": denied}
-            if report.redacted:
+            if any(report.redacted for report in reports):
                 cleaned = [*request["cleaned"], "redacted"]
-                update["request"] = {**request, "text": report.text, "cleaned": cleaned}
+                update["request"] = {**request, "text": text, "cleaned": cleaned}
                 if whole := request.get("standalone"):
-                    update["request"]["standalone"] = whole.removesuffix(request["text"]) + report.text
+                    update["request"]["standalone"] = whole.removesuffix(request["text"]) + text
+                if inputs:
+                    update["inputs"] = inputs
         decision = services.policy.decide(
             state["principal"],
             settings.action,
@@ -77,6 +86,17 @@ def _make(name: str, settings: PolicyCheck) -> Node:
     return policy_check
 
 
+async def _each_text(value: Any, change: Callable[[str], Awaitable[str]]) -> Any:
+    """A value of JSON with each of its texts changed."""
+    if isinstance(value, str):
+        return await change(value)
+    if isinstance(value, list):
+        return [await _each_text(one, change) for one in cast("list[Any]", value)]
+    if isinstance(value, dict):
+        return {key: await _each_text(one, change) for key, one in cast("dict[str, Any]", value).items()}
+    return value
+
+
 def _blocking(report: GuardReport) -> list[CheckResult]:
     return [result for result in report.results if not result["passed"] and result["action"] != "redact"]
 
@@ -96,9 +116,9 @@ POLICY_CHECK = NodeKind(
     doc="Check by the policies whether this person may ask this, after the guards on the request.",
     settings=PolicyCheck,
     make=_make,
-    writes=frozenset({"policy", "request", "spend"}),
+    writes=frozenset({"policy", "request", "inputs", "spend"}),
     reads=frozenset({"conversation"}),
-    leaves=lambda settings: frozenset() if settings.guards else frozenset({"request"}),
+    leaves=lambda settings: frozenset() if settings.guards else frozenset({"request", "inputs"}),
     effects=frozenset({"decides-policy"}),
     observation="guardrail",
 )

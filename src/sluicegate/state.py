@@ -464,6 +464,8 @@ class Given(TypedDict):
     request: Request
     principal: Principal
     run: Run
+    inputs: NotRequired[dict[str, Any]]
+    """What the workflow around it gave it, by the names that its config declares; only in runs of a sub-workflow."""
 
 
 def _ended(ends: dict[str, BranchEnd], more: dict[str, BranchEnd]) -> dict[str, BranchEnd]:

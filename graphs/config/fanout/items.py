@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from sluicegate.errors import ConfigError
 from sluicegate.graphs.conditions.conditions import Condition, Conditions
-from sluicegate.graphs.config.inputs.placeholders import unfilled
+from sluicegate.graphs.config.inputs.placeholders import of_inputs, unfilled
 from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
@@ -73,9 +73,10 @@ def check_bodies(
             what = f"{own.do!r} cannot be what {name!r} does for an item: "
             what += "it is that node itself" if own.do == name else f"it belongs to the items of {within[own.do]!r}"
             faults.add("SG142", what, at, hint="Name the first of the nodes that are for its items alone")
+        fills = ("question", *of_inputs(config))
         for placeholder, offset in placeholders(own.ask or ""):
-            if placeholder != "question" and not placeholder_fits(placeholder, collected(config), within=True):
-                what, known = f"in what {name!r} asks for an item", ("question", "item", "item.index")
+            if placeholder not in fills and not placeholder_fits(placeholder, collected(config), within=True):
+                what, known = f"in what {name!r} asks for an item", (*fills, "item", "item.index")
                 place = faults.source.within((*at[:2], "ask"), offset)
                 faults.problems.append(unfilled(placeholder, known, place, what))
     for node, of in within.items():

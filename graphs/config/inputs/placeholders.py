@@ -20,7 +20,7 @@ from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.prompts import placeholders
 from sluicegate.nodes.tools.tool import Tool
 
-__all__ = ["check_placeholders", "unfilled"]
+__all__ = ["check_placeholders", "of_inputs", "unfilled"]
 
 _OF_FIELDS = ("question",)
 """What a text in an intent's `fields` may use."""
@@ -58,6 +58,7 @@ def check_placeholders(
             continue
         found = prompts[prompt]
         text = found.content.decode(errors="replace")
+        fills = (*fills, *of_inputs(config))
         of = f"in the prompt of {node!r}" + (f", {found.version}" if found.version else "")
         for name, offset in placeholders(text):
             # a text from elsewhere has no line here but the one that refers to it
@@ -67,6 +68,11 @@ def check_placeholders(
             if not fits and (place, name) not in told:
                 told.add((place, name))
                 faults.problems.append(unfilled(name, sorted(fills), place, of))
+
+
+def of_inputs(config: WorkflowConfig) -> tuple[str, ...]:
+    """The placeholders that its inputs fill in every prompt."""
+    return tuple(f"inputs.{name}" for name in config.inputs)
 
 
 def _check_say(node: str, say: str, tools: Sequence[Tool], faults: Faults) -> None:

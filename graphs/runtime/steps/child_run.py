@@ -6,7 +6,7 @@ claimed once, for the run that it belongs to, and given on to the child that ask
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, TypeVar, cast
@@ -16,9 +16,11 @@ from langgraph.types import Command
 
 from sluicegate.errors import NodeFailedError
 from sluicegate.graphs.conditions.conditions import Condition
+from sluicegate.graphs.config.models import InputConfig
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.steps.streaming import sending
+from sluicegate.models.structured import misfit
 from sluicegate.nodes.kinds.human_interrupt import AskedBy, HumanVerdict, Interrupt
 from sluicegate.nodes.model_governance import include
 from sluicegate.services import Services
@@ -29,13 +31,21 @@ __all__ = ["NestedWorkflow"]
 
 T = TypeVar("T")
 
+_OF_EVERY: Mapping[str, Mapping[str, Any]] = {
+    "question": {"type": "string", "minLength": 1},
+    "language": {"type": "string", "pattern": "^([a-z]{2})?$"},
+}
+"""The schemas of what every workflow takes."""
+
 
 class NestedWorkflow:
     """Implements `services.ChildWorkflow`."""
 
-    def __init__(self, node: str, runner: Runner, asked: Condition | None) -> None:
-        """`asked` gives the text of its request; by default its parent's."""
-        self.node, self.runner, self._question = node, runner, asked
+    def __init__(
+        self, node: str, runner: Runner, gives: Mapping[str, Condition], takes: Mapping[str, InputConfig]
+    ) -> None:
+        """`gives` is what it is given, by the names of what it `takes`, and as `question` and `language`."""
+        self.node, self.runner, self._gives, self._takes = node, runner, gives, takes
 
     async def start(self, state: State, services: Services) -> "NestedRun":
         run, facts = state["run"], services.workflow
@@ -52,19 +62,31 @@ class NestedWorkflow:
                 # its parent goes on with another version of itself, by an operator's choice
                 runner = runner.migrating(known["run"]["digest"])
             return NestedRun(self.node, runner, known_as, known, new=False)
-        asked = question(state) if self._question is None else self._question.worded(state)
-        if asked is None:
-            what = f"{self.node} has nothing to ask: its question gives no text"
-            raise NodeFailedError(what, hint="Let `give.question` read what is always there, or branch around the node")
+        given = {name: self._given(name, value, state) for name, value in self._gives.items()}
+        inputs = {name: given[name] for name in self._takes if given.get(name) is not None}
         opening = runner.opening(
-            asked,
+            given.get("question") or question(state),
             state["principal"],
             channel=state["request"]["channel"],
             run=known_as,
             session=run.get("conversation", ""),
             parent=run["id"],
+            inputs=inputs,
         )
+        if "language" in given:
+            opening["request"]["language"] = given["language"]
         return NestedRun(self.node, runner, known_as, opening, new=True)
+
+    def _given(self, name: str, expression: Condition, state: State) -> Any:
+        """Raises `NodeFailedError` where there is no such value, or another than is taken."""
+        value, takes = expression.result(state), self._takes.get(name)
+        if value is None and takes and takes.optional:
+            return None
+        schema = {"type": takes.type} if takes else _OF_EVERY[name]
+        if wrong := "no value" if value is None else misfit(value, schema):
+            what = f"{self.node} cannot give {name!r}: {expression.text} gives {wrong}"
+            raise NodeFailedError(what, hint="Give what is always there, or branch around the node")
+        return value
 
 
 class NestedRun:

@@ -4,9 +4,9 @@ guards and budgets; what it is asked and what comes back of it is declared.
 A question that the child puts to a person is put by its parent: the parent waits, and the decision resumes both.
 """
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.kind import Node, NodeKind
@@ -14,22 +14,18 @@ from sluicegate.nodes.sources import retrieved
 from sluicegate.services import Services
 from sluicegate.state import Child, State
 
-__all__ = ["WORKFLOW", "Give", "SubWorkflow", "Taken"]
+__all__ = ["WORKFLOW", "SubWorkflow", "Taken"]
 
 Taken = Literal["answer", "checks", "documents", "extraction", "policy", "approval", "tool_calls"]
-
-
-class Give(Settings):
-    question: str | None = Field(default=None, min_length=1)
-    """The text of its request, in CEL over the fields in the reference, such as ``request.text`` or ``'Identify ' +
-    extraction.fields.name``; by default the request's."""
 
 
 class SubWorkflow(Settings):
     use: str = Field(min_length=1)
     """The file of the workflow, relative to this one's folder."""
-    give: Give = Give()
-    """What it is asked."""
+    give: dict[str, Annotated[str, StringConstraints(min_length=1)]] = Field(default_factory=dict[str, str])
+    """What it is given, in CEL over the fields in the reference: the text of its request as `question`, such as
+    ``'Identify ' + extraction.fields.name`` (by default the request's), its `language` (by default what is found in
+    that text), and each of its declared `inputs` by its name."""
     take: tuple[Taken, ...] = ()
     """What comes back of its result, under the same names; what was there before is replaced. What the child did not
     write stays as it is. `child.*` says how it ended."""

@@ -163,3 +163,71 @@ def test_a_branch_of_a_fork_has_no_place_for_a_workflow(claims: Path) -> None:
     assert "'kyc' in the branch 'kyc' of 'both' runs another workflow, for which a branch has no place" in [
         one.message for one in problems(claims)
     ]
+
+
+INPUTS = """\
+inputs:
+  name: {type: string, describe: Who they say they are}
+  age: {type: integer, optional: true}
+  papers: {type: array, optional: true}
+"""
+
+
+def giving(claims: Path, more: str, inputs: str = INPUTS) -> Path:
+    """The child declares inputs, and its parent gives it `more` beside the question."""
+    edit(kyc_of(claims), "\nmodels:", f"\n{inputs}models:")
+    edit(claims, 'request.text"}', f'request.text"{more}}}')
+    return claims
+
+
+def test_what_a_child_declares_may_be_given(claims: Path) -> None:
+    giving(claims, ", language: request.language, name: request.text, age: request.size, papers: documents")
+    kyc = kyc_of(claims)
+    (kyc.parent / "prompts" / "draft.md").write_text("{{question}} {{inputs.name}}")
+    edit(
+        kyc, "go: refuse}, {otherwise: draft}]", "go: refuse}, {when: inputs.age > 3, go: refuse}, {otherwise: draft}]"
+    )
+    assert problems(claims) == []
+    assert list(load(claims).gives["kyc"]) == ["question", "language", "name", "age", "papers"]
+    assert problems(kyc) == []
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "line", "message"),
+    [
+        (", nam: request.text, name: request.text", "SG105", 14, "'../kyc/workflow.yaml' takes no 'nam'"),
+        ("", "SG106", 14, "needs 'name', Who they say they are (string)"),
+        (", name: request.size", "SG121", 14, "gives a whole number, not text"),
+        (", name: request.text, age: request.text", "SG121", 14, "gives text, not a whole number"),
+        (", name: request.text, papers: request.text", "SG121", 14, "gives text, not a list"),
+        (", name: answer.text", "SG124", 11, "answer.text has no value at 'kyc', which gives it as 'name'"),
+        (", name: inputs.name", "SG123", 14, "inputs never has 'name'"),
+    ],
+)  # fmt: skip
+def test_what_is_given_fits_what_is_declared(claims: Path, more: str, code: str, line: int, message: str) -> None:
+    found = only(giving(claims, more))
+    assert found.code == code
+    assert message in found.message
+    assert found.place is not None
+    assert (Path(found.place.file), found.place.line) == (claims, line)
+
+
+@pytest.mark.parametrize("name", ["question", "language", "a-b"])
+def test_names_of_inputs(claims: Path, name: str) -> None:
+    giving(claims, "", f"inputs: {{{name}: {{type: string, optional: true}}}}\n")
+    assert only(claims).code == "SG107"
+
+
+def test_only_declared_inputs_are_read(claims: Path) -> None:
+    kyc = kyc_of(claims)
+    edit(
+        kyc, "go: refuse}, {otherwise: draft}]", "go: refuse}, {when: inputs.age > 3, go: refuse}, {otherwise: draft}]"
+    )
+    assert [one.code for one in problems(kyc)] == ["SG123"]
+    edit(kyc, "inputs.age > 3", "size(inputs) > 3")
+    assert [one.code for one in problems(kyc)] == ["SG124"]
+    edit(kyc, "size(inputs) > 3", "policy.verdict == 'deny'")
+    (kyc.parent / "prompts" / "draft.md").write_text("{{question}} {{inputs.nam}}")
+    edit(kyc, "\nmodels:", f"\n{INPUTS}models:")
+    (found,) = problems(kyc)
+    assert (found.code, found.suggestion) == ("SG125", "inputs.name")

@@ -17,6 +17,7 @@ __all__ = ["Description", "describe", "is_wordy", "without_words"]
 _WORDY = (
     "request.text", "request.standalone", "answer.text", "cache.question", "approval", "extra", "extraction.fields",
     "principal", "tool_calls", "tool.arguments", "tool.result", "tool.error", "item.value", "items", "failed_items",
+    "inputs",
 )  # fmt: skip
 """Fields, and groups of fields, whose values are texts or names."""
 
