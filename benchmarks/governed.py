@@ -97,8 +97,11 @@ class Instant:
 def instant_models() -> Any:
     from sluicegate.graphs.config.load import load
     from sluicegate.models.chain import ModelSet
+    from sluicegate.models.config import ModelConfig
 
-    return ModelSet(load(HELPDESK).config.models, provider_of=Instant)
+    # the model to whose answers the helpdesk's confidence is fitted
+    slm = ModelConfig(use="embedded:smollm2-135m")
+    return ModelSet({**load(HELPDESK).config.models, "slm": slm}, provider_of=Instant)
 
 
 def ours() -> Once:

@@ -11,15 +11,16 @@ from typing import Any
 import cedarpy
 import pytest
 
+from benchmarks import governed
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.home import home
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.provider import ModelResponse
 from sluicegate.policies.guards.detectors import grounded
 from sluicegate.policies.guards.injection import injection
 from sluicegate.policies.guards.set import GuardSet
+from sluicegate.retrieval.files import indexes_of
 from sluicegate.retrieval.ingest import ingest
 from tests.support.fakes import FakeConfidence, FakeRouter
 from tests.support.helpdesk import ANSWERED, HELPDESK
@@ -53,7 +54,7 @@ async def again(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     models = ModelSet(workflow.config.models, provider_of=Instant)
     index = workflow.config.indexes["kb"]
     folder = Path(HELPDESK).parent
-    await ingest(home() / "indexes" / "helpdesk" / "kb", [], index, models, folders=[folder])
+    await ingest(indexes_of("helpdesk") / "kb", [], index, models, folders=[folder])
     runner = open_workflow(
         workflow,
         models=models,
@@ -114,3 +115,14 @@ async def test_the_schema_of_the_index_is_not_read_again(again: Callable[..., An
 
 async def test_a_run_gets_no_threads(again: Callable[..., Any]) -> None:
     assert not await again((ThreadPoolExecutor, "submit"), (threading.Thread, "start"))
+
+
+@pytest.mark.slow
+async def test_the_benchmark_of_a_governed_run_measures_answers_that_were_quoted_and_checked() -> None:
+    workflow = load(HELPDESK)
+    models = ModelSet(workflow.config.models)
+    folder = Path(HELPDESK).parent
+    await ingest(indexes_of("helpdesk") / "kb", [], workflow.config.indexes["kb"], models, folders=[folder])
+    once = governed.ours()
+    for number, _ in enumerate(governed.QUESTIONS):
+        await once(number)
