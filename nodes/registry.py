@@ -10,6 +10,7 @@ from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
 from sluicegate.nodes.kinds.classify import CLASSIFY
 from sluicegate.nodes.kinds.condense import CONDENSE
+from sluicegate.nodes.kinds.control.choice import CHOICE
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH
 from sluicegate.nodes.kinds.control.parallel import PARALLEL
 from sluicegate.nodes.kinds.control.workflow import WORKFLOW
@@ -37,6 +38,7 @@ BUILT_IN = (
     SUMMARIZE,
     CALL_TOOL,
     PARALLEL,
+    CHOICE,
     OUTPUT_CHECK,
     HUMAN_INTERRUPT,
     FOR_EACH,
