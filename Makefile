@@ -58,6 +58,7 @@ measured: install
 
 bench: install
 	$(RUN) python benchmarks/run.py
+	$(RUN) python benchmarks/checking.py
 	$(RUN) python benchmarks/loading.py
 	$(RUN) python benchmarks/tracing.py
 	$(RUN) python benchmarks/audit.py

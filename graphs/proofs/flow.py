@@ -80,11 +80,11 @@ class FlowNode:
     """The `for-each` to which it belongs: it is visited for each item, and the edge back there ends the item."""
     child: "Contract | None" = None
     """The workflow that it runs."""
+    ways: tuple[Edge, ...] = field(init=False, repr=False, compare=False)
+    """Every edge by which a run may leave it: its branches, and last the one of its failure."""
 
-    @property
-    def ways(self) -> tuple[Edge, ...]:
-        """Every edge by which a run may leave it: its branches, and last the one of its failure."""
-        return (*self.edges, *((self.on_error,) if self.on_error else ()))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "ways", (*self.edges, *((self.on_error,) if self.on_error else ())))
 
     @property
     def drawn(self) -> tuple[Edge, ...]:

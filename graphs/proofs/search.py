@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from sluicegate.graphs.proofs.contracts import ended_as, every_node
+from sluicegate.graphs.proofs.contracts import ended_as, every_node, within
 from sluicegate.graphs.proofs.fanout.side_by_side import Debt, InBranch, SideBySide
 from sluicegate.graphs.proofs.guarantee import Guarantee, is_any, widened
 from sluicegate.graphs.proofs.semantics import Semantics
@@ -100,8 +100,7 @@ class _Route(NamedTuple):
     owing: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(NamedTuple):
     """Where a search stands: at `node`, entered in `world`."""
 
     node: str
@@ -137,13 +136,15 @@ class _Search:
     """Of a child, the most that is owed at each of its ends that was reached."""
     worst: Debt = Debt.NOTHING
     """Of a child, the most that is owed anywhere."""
-    passages: dict[tuple[str, Debt], _Passage] = field(default_factory=dict[tuple[str, Debt], _Passage])
+    passages: dict[tuple[Semantics, Debt, bool], _Passage] = field(
+        default_factory=dict[tuple[Semantics, Debt, bool], _Passage]
+    )
     forbidden: frozenset[str] = field(init=False)
     paying: frozenset[str] = field(init=False)
     owing: frozenset[str] = field(init=False)
     redrafting: frozenset[str] = field(init=False)
     children: bool = field(init=False)
-    """Some node is a workflow, in which something may come to be owed."""
+    """Something may come to be owed within a node that is a workflow."""
     asked: list[bool] = field(init=False)
     """Per world: may the guarantee's `when` hold?"""
     forks: SideBySide = field(init=False)
@@ -152,13 +153,16 @@ class _Search:
         guarantee, nodes = self.guarantee, self.semantics.flow.nodes
         self.forbidden = self._named(widened(guarantee.no))
         self.paying = self._named(guarantee.without or guarantee.reaches)
-        owing = self._named(widened(guarantee.after or guarantee.every))
+        owed = widened(guarantee.after or guarantee.every)
+        owing = self._named(owed)
         self.owing = frozenset(name for name in owing if guarantee.guards <= nodes[name].guards)
         # of a kind that drafts and checks at once, who knows in which order?
         drafting = self._named(("generates-answer",)) - owing if guarantee.unless_mended else ()
         drafting = (*drafting, *(name for name, node in nodes.items() if node.child and guarantee.unless_mended))
         self.redrafting = frozenset(name for name in drafting if "answer" in nodes[name].always_writes)
-        self.children = any(node.child for node in nodes.values())
+        self.children = any(
+            is_any(one, owed) for node in nodes.values() if node.child for one in every_node(within(node.child))
+        )
         self.asked = [
             guarantee.when is None or self.semantics.truth(guarantee.when, world) is not False
             for world in range(len(self.semantics.worlds))
@@ -289,14 +293,15 @@ class _Search:
         What is owed as a run comes to it can be paid for what happens within, and is owed afterwards as before: what
         the child checks, decides and asks is about its own run. What comes to be owed within can be paid there.
         """
-        key = (step.node, step.debt)
+        left = self.semantics.child(step.node, afterwards=True)
+        key = (left, step.debt, step.node in self.redrafting)
         if key not in self.passages:
             guarantee = replace(self.guarantee, when=None)
             inside = _Search(self.semantics.child(step.node, afterwards=False), guarantee, step.debt)
             routes = inside.routes(counted=True)
             routes = inside.routes(counted=False) if routes is None else routes
             fresh = step.debt if step.debt is Debt.SINCE else Debt.NOTHING
-            leaving = _Search(self.semantics.child(step.node, afterwards=True), guarantee, fresh)
+            leaving = _Search(left, guarantee, fresh)
             leaving.routes(counted=False)
             before = step.debt
             if before is Debt.OWED and step.node in self.redrafting:

@@ -74,19 +74,22 @@ class Semantics:
         )
         self._component = components(successors(flow))
         self._truths: dict[tuple[str, tuple[tuple[str, object], ...]], bool | None] = {}
+        self._conditions: dict[tuple[str, str | None], tuple[list[str | None], tuple[str, ...]]] = {}
         self._valuations: dict[tuple[object, ...], tuple[Values, ...]] = {}
         self._possible: dict[tuple[object, ...], tuple[int, ...]] = {}
         self._unset: dict[str, set[str]] = {}
-        self._children: dict[tuple[str, bool], Semantics] = {}
+        self._children: dict[tuple[int, frozenset[str] | None], Semantics] = {}
 
     def child(self, name: str, *, afterwards: bool) -> "Semantics":
-        """The child of a node, by what it does, or by what its parent is concerned with `afterwards`."""
-        if (name, afterwards) not in self._children:
-            contract = self.flow.nodes[name].child
-            assert contract is not None
-            flow = left_by(contract) if afterwards else within(contract)
-            self._children[name, afterwards] = Semantics(flow, contract.known, contract.domains)
-        return self._children[name, afterwards]
+        """The child of a node, by what it does, or by what its parent is concerned with `afterwards`; the same object
+        for nodes to which it is the same."""
+        contract = self.flow.nodes[name].child
+        assert contract is not None
+        key = (id(contract.flow), contract.takes if afterwards else None)
+        if key not in self._children:
+            flow = within(contract) if key[1] is None else left_by(contract)
+            self._children[key] = Semantics(flow, contract.known, contract.domains)
+        return self._children[key]
 
     def left_certainly(self, key: str) -> bool:
         """Whether every run has written a state key when it ends."""
@@ -141,11 +144,7 @@ class Semantics:
 
     def valuations(self, name: str, world: int, where: str | None = None) -> tuple[Values, ...]:
         """Every combination of values that a node's branch conditions can have in a world; `where`'s comes last."""
-        conditions = [edge.condition for edge in self.flow.nodes[name].edges]
-        conditions += [] if where is None else [where]
-        reads = tuple(
-            dict.fromkeys(field for each in conditions if each is not None for field in sorted(self.known.reads(each)))
-        )
+        conditions, reads = self._asked(name, where)
         facts = {field: self.worlds[world][field] for field in reads if field in self.worlds[world]}
         if self._only_classified and not self.classified(world):
             facts |= {field: UNSET for field in reads if field.startswith("intent.")}
@@ -157,6 +156,15 @@ class Semantics:
             )
             self._valuations[key] = tuple(found)
         return self._valuations[key]
+
+    def _asked(self, name: str, where: str | None) -> tuple[list[str | None], tuple[str, ...]]:
+        """A node's branch conditions, `where` last, and what they read."""
+        if (name, where) not in self._conditions:
+            found = [edge.condition for edge in self.flow.nodes[name].edges]
+            found += [] if where is None else [where]
+            fields = (field for each in found if each is not None for field in sorted(self.known.reads(each)))
+            self._conditions[name, where] = found, tuple(dict.fromkeys(fields))
+        return self._conditions[name, where]
 
     def can(self, name: str, world: int, where: str) -> bool:
         """Whether `where` may hold as a run leaves a node."""

@@ -7,8 +7,8 @@ the join has run whole; otherwise it is as it was at the fork.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from enum import Enum
+from typing import NamedTuple
 
 from sluicegate.graphs.proofs.semantics import Semantics
 
@@ -27,6 +27,9 @@ class Debt(Enum):
     SINCE = "since"
     """Nothing yet, but a node of `after` will make it owed."""
 
+    # a search asks for it at every step, and that of Enum is slow
+    __hash__ = object.__hash__
+
     @property
     def due(self) -> bool:
         return self in (Debt.OWED, Debt.INHERITED, Debt.REDRAFTED)
@@ -39,8 +42,7 @@ class Debt(Enum):
 _GRAVITY = (Debt.NOTHING, Debt.SINCE, Debt.REDRAFTED, Debt.INHERITED, Debt.OWED)
 
 
-@dataclass(frozen=True, slots=True)
-class InBranch:
+class InBranch(NamedTuple):
     """A branch that a search is in, the branches before it having come to the join."""
 
     fork: str
@@ -90,7 +92,7 @@ class SideBySide:
             after = branch.after if world == branch.world else world
             firsts = self._nodes[branch.fork].edges
             if branch.number + 1 < len(firsts):
-                following = replace(branch, number=branch.number + 1, so_far=so_far, after=after)
+                following = branch._replace(number=branch.number + 1, so_far=so_far, after=after)
                 return firsts[following.number].to, branch.world, _entered(branch.debt), (*branches, following)
             debt = branch.debt if so_far is None else so_far
             world = branch.world if after is None else after
