@@ -211,6 +211,13 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
     over = lists(settings, compiler, faults)
     conditions = _conditions(config, compiler, faults)
     children = load_children(settings, folders, faults, above, inspect_child)
+    for child in children.values():
+        # a run holds texts of the runs within it
+        strict = {
+            "tracing": config.tracing.stricter(child.config.tracing),
+            "retention": config.retention.shorter(child.config.retention),
+        }
+        config = config.model_copy(update=strict)
     gives = given_to_children(settings, {node: one.config.inputs for node, one in children.items()}, compiler, faults)
     policy_folder, schema, policies = resolve_policies(config, settings, {*tools, *known_tools}, folders, faults)
     artifacts = resolve_artifacts(config, folders, faults)

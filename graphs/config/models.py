@@ -236,6 +236,10 @@ class RetentionConfig(Block):
     results_days: int = Field(default=365, ge=1)
     """Days for evaluations, their results and shadow pairs."""
 
+    def shorter(self, other: "RetentionConfig") -> "RetentionConfig":
+        """The shorter time of both for each."""
+        return RetentionConfig(**{name: min(days, getattr(other, name)) for name, days in self})
+
 
 class ExamplesConfig(Block):
     """Files of example requests, relative to the workflow's folder."""

@@ -25,18 +25,24 @@ def variant(
     models: Mapping[str, str] | None = None,
     threshold: float | None = None,
 ) -> Path:
-    """The file of the variant; `prompts` are texts by prompt id, `models` are ``provider:model`` by role.
+    """The file of the variant; `prompts` are texts by prompt id, `models` are ``provider:model`` by role, also of the
+    workflows within it.
 
     Raises `ConfigError` SG112, SG114 (no such role or prompt), `RunError` SG607.
     """
     prompts, models = prompts or {}, models or {}
     known = {file.stem for folder in workflow.prompt_folders for file in folder.glob("*.md")}
     _must_be(prompts, known, "SG114", "prompt")
-    _must_be(models, set(workflow.config.models), "SG112", "model")
+    _must_be(models, {role for one in workflow.family for role in one.config.models}, "SG112", "model")
     overlay: dict[str, Any] = {"workflow": workflow.name}
-    if models:
+    if own := {role: use for role, use in models.items() if role in workflow.config.models}:
         # another model has another price; only that of local models is known (0)
-        overlay["models"] = {role: {"use": use, "price_per_mtok": None} for role, use in models.items()}
+        overlay["models"] = {role: {"use": use, "price_per_mtok": None} for role, use in own.items()}
+    for node, child in workflow.children.items():
+        roles = {role for one in child.family for role in one.config.models}
+        if theirs := {role: use for role, use in models.items() if role in roles}:
+            folder = variant(child, models=theirs).parent
+            overlay.setdefault("nodes", {})[node] = {"use": f"../{folder.name}/workflow.yaml"}
     if threshold is not None:
         overlay["router"] = {"threshold": threshold}
     said = json.dumps([workflow.digest, overlay, dict(prompts)], sort_keys=True)

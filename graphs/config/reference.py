@@ -60,10 +60,12 @@ and on which channel it is asked is the parent's: policies decide on them.
 
 The child is a run of its own, with its own models, policies, guards, knowledge and budgets. What it spends is spent by
 its parent too, and both budgets and the kill switches of both must allow it. Its steps are in its parent's trace,
-beneath the node, and its audit events name the parent. Where it waits for a person, its parent waits. A child that
-fails fails the node, with its code, and is resumed where it stopped. It is loaded once, however often it is used; its
-digest is part of its parent's. A file that is missing, a workflow that comes back to itself, one within another of the
-same name, and more than 8 levels are errors (SG143). An answer that a child had a part in is not cached.
+beneath the node, and its audit events name the parent. Of what `tracing` and `retention` say in both, the stricter
+holds for the whole run: its trace and its checkpoints hold texts of the child. Where it waits for a person, its parent
+waits. A child that fails fails the node, with its code, and is resumed where it stopped. It is loaded once, however
+often it is used; its digest is part of its parent's. A file that is missing, a workflow that comes back to itself, one
+within another of the same name, and more than 8 levels are errors (SG143). An answer that a child had a part in is not
+cached.
 
 """
 
@@ -91,7 +93,8 @@ _EXTENDS = """\
 `extends: ../helpdesk/workflow.yaml` lays a file over another: maps merge by key, texts, numbers and lists replace,
 `null` removes. Errors point to the file that a value came from. Files that the config names (prompts, policies,
 knowledge, examples, the router's artifact) are looked up in the variant's folder first, then in those of the files it
-extends.
+extends. Sub-workflows keep their own models: `use` names a variant of one. Variants that Sluicegate makes itself, of
+`Session.fork(model=…)` and `eval --baselines`, are variants of the sub-workflows too.
 """
 
 

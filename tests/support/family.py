@@ -30,6 +30,16 @@ def kyc_of(claims: Path) -> Path:
     return claims.parents[1] / "kyc" / "workflow.yaml"
 
 
+def without_people(claims: Path) -> Path:
+    """`claims` with nobody to ask in `kyc`."""
+    kyc = kyc_of(claims)
+    edit(kyc, "guards: [length], then: approve", "guards: [length], then: respond")
+    text = kyc.read_text()
+    kyc.write_text(text[: text.index("  approve:\n")] + text[text.index("  respond:") :])
+    edit(kyc, "then: respond}\n", "then: [{when: checks.failed, go: refuse}, {otherwise: respond}]}\n")
+    return claims
+
+
 def opened(claims: Path, models: Any = None, **options: Any) -> Opened:
     """Ready to run on stand-in models."""
     models = models or FakeModels(usd=0.001)

@@ -26,8 +26,8 @@ def decided_drafts(
     """One row for each decision on an answer of the small model, oldest first, and what was left out, by reason.
 
     Only finished runs. Left out: runs that are `withheld` from who exports; drafts that no `slm-answer` node wrote,
-    which no confidence is fitted to; timeouts, which say nothing about the draft; and decisions whose texts or features
-    the trace did not keep.
+    which no confidence is fitted to; decisions in sub-workflows, which are about these workflows' drafts; timeouts,
+    which say nothing about the draft; and decisions whose texts or features the trace did not keep.
     """
     rows: list[dict[str, Any]] = []
     left: Counter[str] = Counter()
@@ -61,7 +61,9 @@ def _decisions(spans: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any]
         said = span["attributes"]
         if "node" not in said:
             continue  # the run's own observation repeats its nodes'
-        if "approval" in said:
+        if "/" in said["node"]:
+            continue  # a sub-workflow's, about drafts of its own
+        if "approval" in said and said["kind"] != "workflow":
             yield said, draft
         if "output" in said:
             # a redacting check changes the text, not its author

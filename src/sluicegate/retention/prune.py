@@ -56,9 +56,11 @@ def _runs(workflow: str, before: float) -> int:
         waiting = {*checkpoints.interrupted()}
         old = [run for run in checkpoints.threads(before=_uuid6(before)) if run not in waiting]
         ours = [run for run in old if (state := checkpoints.state(run)) and state["run"]["workflow"] == workflow]
-        # a run within another one lasts as long as that
-        lasting = {*checkpoints.threads()} - {*old}
-        ours = [run for run in ours if root_run(run) not in lasting]
+        # a run within another one lasts as long as that, and no longer
+        every = checkpoints.threads()
+        lasting = {*every} - {*old}
+        roots = {root for run in ours if (root := root_run(run)) not in lasting}
+        ours = [run for run in every if run in ours or root_run(run) in roots]
         # first what hangs on the runs: who is interrupted here finds them again by their checkpoints
         for schema, table in ((APPROVALS, "decisions"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered")):
             with erasing(schema) as execute:

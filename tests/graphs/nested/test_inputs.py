@@ -15,7 +15,7 @@ from sluicegate.nodes.caching import key_of, question_of
 from sluicegate.services import Semantic, Services
 from sluicegate.state import State
 from tests.support.fakes import FakeModels, FakeRouter
-from tests.support.family import ANN, edit, family, kyc_of, opened
+from tests.support.family import ANN, edit, family, kyc_of, opened, without_people
 
 INPUTS = """\
 inputs:
@@ -42,10 +42,7 @@ def claims(tmp_path: Path) -> Path:
     kyc = kyc_of(path)
     edit(kyc, "\nmodels:", f"\n{INPUTS}models:")
     edit(kyc, "{otherwise: draft}]", "{when: inputs.age < 18, go: refuse}, {otherwise: draft}]")
-    edit(kyc, "guards: [length], then: approve", "guards: [length], then: respond")
-    text = kyc.read_text()
-    kyc.write_text(text[: text.index("  approve:\n")] + text[text.index("  respond:") :])
-    edit(kyc, "then: respond}\n", "then: [{when: checks.failed, go: refuse}, {otherwise: respond}]}\n")
+    without_people(path)
     (kyc.parent / "prompts" / "draft.md").write_text("{{question}} {{inputs.name}}, {{inputs.age}}, {{inputs.papers}}")
     return path
 

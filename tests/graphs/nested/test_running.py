@@ -21,7 +21,7 @@ from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.state import State
 from sluicegate.storage.run_ids import root_run
 from tests.support.fakes import FakeModels
-from tests.support.family import ANN, CLERK, edit, family, kyc_of, opened
+from tests.support.family import ANN, CLERK, edit, family, kyc_of, opened, without_people
 
 
 @pytest.fixture
@@ -32,12 +32,7 @@ def claims(tmp_path: Path) -> Path:
 @pytest.fixture
 def quick(claims: Path) -> Path:
     """The same with nobody to ask."""
-    edit(kyc_of(claims), "guards: [length], then: approve", "guards: [length], then: respond")
-    text = kyc_of(claims).read_text()
-    start = text.index("  approve:\n")
-    kyc_of(claims).write_text(text[:start] + text[text.index("  respond:") :])
-    edit(kyc_of(claims), "then: respond}\n", "then: [{when: checks.failed, go: refuse}, {otherwise: respond}]}\n")
-    return claims
+    return without_people(claims)
 
 
 def way(state: State) -> list[str]:

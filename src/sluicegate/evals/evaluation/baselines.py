@@ -178,8 +178,17 @@ def changed(services: Services, variant: Variant = "workflow") -> Services:
 
 
 def opened_variant(path: Path | str | Workflow, folder: Path, variant: Variant = "workflow") -> Opened:
-    """A variant ready to run, isolated in `folder`. Raises as `open_workflow` does."""
-    return isolated(path, folder, lambda services: changed(services, variant))
+    """A variant ready to run, isolated in `folder`. A workflow within it that lacks the baseline's model runs as it is.
+
+    Raises as `open_workflow` does.
+    """
+    workflow = path if isinstance(path, Workflow) else load(path)
+    fitting = {one.name for one in workflow.family if variant in baselines_of(one)}
+
+    def change(services: Services) -> Services:
+        return changed(services, variant if services.workflow.name in fitting else "workflow")
+
+    return isolated(workflow, folder, change)
 
 
 def isolated(path: Path | str | Workflow, folder: Path, change: Callable[[Services], Services]) -> Opened:

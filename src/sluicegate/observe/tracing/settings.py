@@ -3,7 +3,7 @@
 import os
 import re
 from importlib.metadata import version
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,14 @@ class TraceReaders(BaseModel):
     clearance: Clearance = "internal"
     """The lowest clearance among them."""
 
+    def fewer(self, other: "TraceReaders") -> "TraceReaders":
+        """What is true of the readers of both."""
+        return TraceReaders(
+            roles=tuple(role for role in self.roles if role in other.roles),
+            groups=tuple(group for group in self.groups if group in other.groups),
+            clearance=next(one for one in get_args(Clearance) if one in (self.clearance, other.clearance)),
+        )
+
     @property
     def principal(self) -> Principal:
         return {"id": NOBODY, "roles": [*self.roles], "groups": [*self.groups], "clearance": self.clearance}
@@ -66,3 +74,23 @@ class TraceSettings(BaseModel):
     default."""
     release: str = Field(default_factory=_release, max_length=200)
     """The release of the application; `SLUICEGATE_RELEASE` sets the default."""
+
+    def stricter(self, other: "TraceSettings") -> "TraceSettings":
+        """These, keeping nothing of a text that `other` does not keep."""
+        both = {**other.patterns, **self.patterns}
+        for name in self.patterns.keys() & other.patterns.keys():
+            if self.patterns[name] != other.patterns[name]:
+                both[name] = f"(?:{self.patterns[name]})|(?:{other.patterns[name]})"
+        return self.model_copy(
+            update={
+                "payloads": max(self.payloads, other.payloads, key=_STRICTNESS.index),
+                "pii": tuple(dict.fromkeys((*self.pii, *other.pii))),
+                "patterns": both,
+                "payload_limit": min(self.payload_limit, other.payload_limit),
+                "users": "hashed" if "hashed" in (self.users, other.users) else "plain",
+                "readers": self.readers.fewer(other.readers),
+            }
+        )
+
+
+_STRICTNESS = ("full", "masked", "hashes")
