@@ -26,7 +26,7 @@ EXPECTED = [
 
 @pytest.fixture(scope="module")
 def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One home for all of them, with the helpdesk's index: ingesting once is enough."""
+    """One home for all of them, with the indexes that they need: ingesting once is enough."""
     from typer.testing import CliRunner
 
     from sluicegate.cli.ingest import app
@@ -35,10 +35,11 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = os.environ.get("SLUICEGATE_HOME")
     os.environ["SLUICEGATE_HOME"] = str(folder)
     try:
-        done = CliRunner().invoke(app, [str(ROOT / "configs/helpdesk/workflow.yaml")])
+        workflows = (ROOT / "configs/helpdesk", ROOT / "configs/patterns/8-parallel-research")
+        done = [CliRunner().invoke(app, [str(folder / "workflow.yaml")]) for folder in workflows]
     finally:
         os.environ.pop("SLUICEGATE_HOME") if before is None else os.environ.update(SLUICEGATE_HOME=before)
-    assert done.exit_code == 0, done.output
+    assert [each.exit_code for each in done] == [0, 0], [each.output for each in done]
     return folder
 
 
@@ -78,6 +79,12 @@ def _defined(kinds: set[str], said: str) -> None:
 
 def _stepped(kinds: set[str], said: str) -> None:
     assert "text/html" in kinds
+    branches = ("products", "contracts", "incidents")
+    found = said.splitlines()
+    assert found[:3] == [f"research/{name} found" for name in branches]
+    folders = [Path(source).parent.name for source in found[3:]]
+    assert folders == sorted(folders, key=branches.index)
+    assert set(folders) == set(branches)
 
 
 def _calibrated(kinds: set[str], said: str) -> None:

@@ -1,0 +1,23 @@
+"""docs/stepping.md: what it shows of branches side by side is what happens."""
+
+import contextlib
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.support import ROOT
+from tests.support.pages import blocks, commands, page, run
+
+
+@pytest.mark.slow
+def test_a_session_steps_through_branches_as_the_page_says(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = page("docs/stepping.md").partition("## Branches side by side")[2].partition("\n## ")[0]
+    for command in commands(text):
+        assert run(command).exit_code == 0
+    (program,) = blocks(text, "python")
+    (printed,) = blocks(text, "text")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(program, {})
+    assert out.getvalue() == printed
