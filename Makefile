@@ -5,14 +5,14 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama test-langfuse test-langfuse-4 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama test-langfuse test-langfuse-4 test-openai-3 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
 	@$(UV) sync --frozen --no-dev --inexact --quiet
 	@$(RUN) sluicegate demo
 
-test: install lint types test-langfuse-4
+test: install lint types test-langfuse-4 test-openai-3
 	$(RUN) pytest -q
 
 # --- what they stand on ---
@@ -70,6 +70,7 @@ bench-governed: install
 bench-control: install
 	$(RUN) python benchmarks/ledger.py
 	$(RUN) python benchmarks/edges.py
+	$(RUN) python benchmarks/openai_api.py
 	$(RUN) python benchmarks/cache.py
 	$(RUN) python benchmarks/guards.py
 
@@ -128,6 +129,10 @@ test-langfuse: install
 # the SDK's other major
 test-langfuse-4: install
 	$(RUN) --with "langfuse>=4.14,<5" pytest -q tests/observe/exporters/test_langfuse_sdk.py tests/observe/exporters/test_fields.py
+
+# the client's newest major; guardrails-ai does not allow it beside itself
+test-openai-3: install
+	$(RUN) --with "openai==3.57.0" pytest -q tests/serving/http/openai
 
 test-redteam: install
 	$(RUN) pytest -q -m redteam

@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
     "governed", "compiled", "forks", "run", "streaming", "checking", "loading", "tracing", "audit", "ledger", "edges",
-    "hybrid",
+    "openai_api", "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
     "labels_larger", "answers", "cache",
     "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "evals",

@@ -6,12 +6,13 @@ those of turns. A turn is open from when it is taken until its run has ended, fa
 until then: one that was cut short is resumed first.
 """
 
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
-from sluicegate.errors import ConversationBusyError, RunError
+from sluicegate.errors import ConversationBusyError, NoTurnError
 from sluicegate.graphs.conversations.config import ConversationConfig
 from sluicegate.policies.guards.redaction import unnumbered
 from sluicegate.state import State, Turn, question
@@ -19,6 +20,9 @@ from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.schemas import CONVERSATIONS
 
 __all__ = ["ConversationRow", "Conversations", "Runs", "TurnRow", "no_conversation"]
+
+_NAME = 100
+"""Characters of a conversation's name in the names of those that part from it."""
 
 
 class Runs(Protocol):
@@ -83,9 +87,9 @@ class Conversations:
             with self._database.writing() as execute:
                 # what was there when it was read: of two at a time, the second finds its number taken
                 for old in rows if not lasting else [row for row in rows if row["run"] in left]:
-                    execute("DELETE FROM turns WHERE run = ?", (old["run"],))
+                    execute("DELETE FROM turns WHERE run = ? AND conversation = ?", (old["run"], name))
                 got = execute(
-                    "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, 1)"
+                    "INSERT INTO turns VALUES (?, ?, ?, ?, ?, ?, ?, 1, '')"
                     " ON CONFLICT (workflow, person, conversation, number) DO NOTHING RETURNING run",
                     (self._workflow, person, name, number, run["id"], run["digest"], self._now().isoformat()),
                 )
@@ -94,6 +98,36 @@ class Conversations:
         window = [(row["number"], runs.last_state(row["run"])) for row in earlier[-self._settings.turns :]]
         turns = [_turn(number, each) for number, each in window if each and each["run"]["status"] == "answered"]
         return {**state, "conversation": {"turn": number, "turns": turns}}
+
+    def note(self, run: str, history: str) -> None:
+        """By which hash the turns up to this one are found again."""
+        with self._database.writing() as execute:
+            execute("UPDATE turns SET history = ? WHERE run = ?", (history, run))
+
+    def after(self, person: str, key: Literal["run", "history"], value: str) -> str:
+        """The name of a person's conversation whose last turn is the one with this run or this hash: the one it was
+        taken in or, where others have followed there, a new one that parts from it here. Empty when no turn has it."""
+        own = "workflow = ? AND person = ?"
+        with self._database.reading() as execute:
+            found = execute(
+                f"SELECT conversation, number FROM turns WHERE {own} AND {key} = ? AND at >= ?"  # noqa: S608
+                " ORDER BY at DESC LIMIT 1",
+                (self._workflow, person, value, self._oldest()),
+            )
+            if not found:
+                return ""
+            name, here = found[0]["conversation"], (self._workflow, person, *found[0].values())
+            later = f"SELECT 1 AS one FROM turns WHERE {own} AND conversation = ? AND number > ? LIMIT 1"  # noqa: S608
+            if not execute(later, here):
+                return name
+        parted = f"{name[:_NAME]}~{secrets.token_hex(6)}"
+        with self._database.writing() as execute:
+            execute(
+                "INSERT INTO turns SELECT workflow, person, ?, number, run, digest, at, open, history FROM turns"  # noqa: S608
+                f" WHERE {own} AND conversation = ? AND number <= ?",
+                (parted, *here),
+            )
+        return parted
 
     def over(self, run: str) -> None:
         """A turn's run has ended, failed or waits: the next turn may be taken."""
@@ -141,9 +175,9 @@ class Conversations:
         return (self._now() - timedelta(seconds=self._settings.ttl)).isoformat()
 
 
-def no_conversation(name: str) -> RunError:
+def no_conversation(name: str) -> NoTurnError:
     """For a name that is nobody's and for one that is another's alike."""
-    return RunError("SG640", f"you have no conversation {name!r}", hint="A conversation is its requester's alone")
+    return NoTurnError(f"you have no conversation {name!r}", hint="A conversation is its requester's alone")
 
 
 def _abandoned(row: Mapping[str, Any], name: str, runs: Runs, taking: str) -> bool:

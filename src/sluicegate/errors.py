@@ -339,6 +339,12 @@ class ConversationBusyError(_OneCodeError, RunError):
     only = "SG641"
 
 
+class NoTurnError(_OneCodeError, RunError):
+    """A conversation, or a turn of one, that its requester does not have."""
+
+    only = "SG640"
+
+
 class NodeFailedError(_OneCodeError, RunError):
     """A node failed; the store and the locks of its run are sound."""
 

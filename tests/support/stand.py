@@ -104,6 +104,14 @@ def version(source: Path | Workflow, exporters: Sequence[Exporter] = ()) -> Open
     return opened
 
 
+def broken(source: Path | Workflow) -> Opened:
+    """A version whose models fail with the words of a request."""
+    opened = version(source)
+    models = FakeModels(fails=ValueError("the words of ann"))
+    opened.runner.services = replace(opened.runner.services, models=models)
+    return opened
+
+
 def clock() -> datetime:
     return datetime.now(UTC)
 

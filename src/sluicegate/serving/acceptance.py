@@ -5,13 +5,14 @@ carries it out.
 """
 
 import asyncio
+import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypedDict, Unpack
 
-from sluicegate.errors import ConversationBusyError, RunError, SluicegateError
+from sluicegate.errors import ConversationBusyError, NoTurnError, RunError, SluicegateError
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.graphs.runtime import intake
@@ -19,6 +20,7 @@ from sluicegate.graphs.runtime.approvals import DecisionDetails
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.runtime.steps.streaming import OnText, sending
+from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController
 from sluicegate.serving.progress import OnStep, telling
@@ -47,6 +49,11 @@ class RequestOptions(TypedDict, total=False):
     channel: str
     session: str
     """In a workflow with conversations, the one of the requester's that this is the next turn of."""
+    history: Sequence[str] | None
+    """In the place of a session's name, what was asked before, where the caller sends it along each time: the turn
+    follows those of the requester's that were accepted with it, or begins a conversation."""
+    after: str
+    """In the place of a session's name, the run of the turn before."""
     on_step: OnStep | None
     """Called after each step, on another thread."""
     on_text: OnText | None
@@ -62,6 +69,8 @@ class _Request:
     request_id: str = ""
     channel: str = CHANNEL
     session: str = ""
+    history: Sequence[str] | None = None
+    after: str = ""
     on_step: OnStep | None = None
     on_text: OnText | None = None
 
@@ -84,6 +93,7 @@ class Acceptance:
     reader: RunReader
     in_progress: RunsInProgress
     door: AdmissionController
+    people: Payloads
     finished: Callable[[Outcome], object]
     """Told the outcome of each run, once."""
 
@@ -124,6 +134,7 @@ class Acceptance:
 
     async def _written_down(self, run: str, asked: _Request) -> State | None:
         """The state that a new run begins with, on disk; None when another service has the run."""
+        asked = replace(asked, session=await self._session(run, asked))
         digest = await self._version_for(asked)
         async with self.versions.using(digest) as opened:
             state = opened.runner.opening(
@@ -135,10 +146,35 @@ class Acceptance:
             if known := await asyncio.to_thread(recorded_state, run):
                 return known
             try:
-                return await opened.runner.write_down(state)
+                state = await opened.runner.write_down(state)
             except ConversationBusyError:
                 await asyncio.to_thread(self.recovery.done, run)
                 raise
+            if (talks := opened.runner.conversations) and asked.history is not None:
+                own = asked.text if isinstance(asked.text, str) else asked.cleaned
+                await opened.runner.call(talks.note, run, await self._hashed(asked, (*asked.history, own)))
+            return state
+
+    async def _session(self, run: str, asked: _Request) -> str:
+        """The conversation that a new run is a turn of. Raises `NoTurnError` SG640."""
+        serving = self.versions.serving.runner
+        talks, person = serving.conversations, asked.asker["id"]
+        if asked.after:
+            name = await serving.call(talks.after, person, "run", asked.after) if talks else ""
+            if not name:
+                raise NoTurnError(f"you have no turn {asked.after!r}", hint="A conversation is its requester's alone")
+            return name
+        if talks is None or asked.history is None:
+            return asked.session
+        name = ""
+        if asked.history:
+            name = await serving.call(talks.after, person, "history", await self._hashed(asked, asked.history))
+        return name or f"chat-{run}"
+
+    async def _hashed(self, asked: _Request, texts: Sequence[str]) -> str:
+        """Under a key of the person's own, for it outlasts what the guards take out of the texts."""
+        person = await self.people.call(self.people.person, asked.asker["id"])
+        return person.hmac(json.dumps(texts))
 
     async def _version_for(self, asked: _Request) -> str:
         """The digest that a new run begins on: the serving one, or the one that its conversation is held with."""

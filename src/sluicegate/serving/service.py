@@ -29,6 +29,7 @@ from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
+from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.spans import Score
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
@@ -41,6 +42,7 @@ from sluicegate.serving.sweep import Sweep
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal
 from sluicegate.storage.database import place
+from sluicegate.storage.postgres import configured
 
 __all__ = ["Service", "run_id"]
 
@@ -117,7 +119,10 @@ class Service:
         self._shadow = self._make_beside(self.name)
         self._in_progress = RunsInProgress()
         self._reader = RunReader(versions, store)
-        self._accepting = Acceptance(versions, recovery, self._reader, self._in_progress, self._door, self._finished)
+        self._people = people = await asyncio.to_thread(Payloads, home() / "audit" / "payloads.sqlite", configured())
+        self._accepting = Acceptance(
+            versions, recovery, self._reader, self._in_progress, self._door, people, self._finished
+        )
         self._sweep = Sweep(
             versions, recovery, store, self._in_progress, at_once=self.limits.running, finished=self._finished
         )
@@ -145,6 +150,7 @@ class Service:
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self.versions.close)
         self._store.close()
+        self._people.close()
         # now others take up what was not finished
         await asyncio.to_thread(self._recovery.close)
 

@@ -332,3 +332,41 @@ def test_a_guarantee_on_how_a_request_came_is_proved_through_condense(desk: Desk
     text += "guarantees: [{no: respond, without: output-check, when: \"request.channel == 'api'\"}]\n"
     desk.file.write_text(text.replace("cache.hit && ", "false && cache.hit && "), encoding="utf-8")
     assert "condenses" in load(desk.file).flow.nodes["condense"].effects
+
+
+# --- a conversation that parts from another one ---
+
+
+async def test_what_follows_a_turn_parts_from_what_has_followed_it_already(desk: Desk) -> None:
+    runner = desk.opened().runner
+    desk.says("At nine.")
+    talks = runner.conversations
+    assert talks
+    first = await runner.run("When does the gate open?", ANN, session="c")
+    talks.note(first.run, "known")
+    # nothing has followed: it is the conversation itself
+    assert talks.after("ann", "run", first.run) == talks.after("ann", "history", "known") == "c"
+    await runner.run("And on Sunday?", ANN, session="c")
+    parted = talks.after("ann", "history", "known")
+    assert parted != "c"
+    other = await runner.run("And on Monday?", ANN, session=parted)
+    assert questions(other.state) == ["When does the gate open?"]
+    assert [row.run for row in talks.turns("ann", parted)] == [first.run, other.run]
+    assert len(talks.turns("ann", "c")) == 2
+    for who, value in (("ann", "unknown"), ("eve", "known")):
+        assert talks.after(who, "history", value) == ""
+
+
+async def test_a_conversation_that_is_over_takes_nothing_from_those_that_parted_from_it(desk: Desk) -> None:
+    opened = desk.opened()
+    desk.says("At nine.")
+    assert opened.runner.conversations
+    first = await opened.runner.run("When does the gate open?", ANN, session="c")
+    await opened.runner.run("And on Sunday?", ANN, session="c")
+    parted = opened.runner.conversations.after("ann", "run", first.run)
+    await later(opened, 20).runner.run("And on Monday?", ANN, session=parted)
+    # the one it parted from is over, and begins anew
+    await later(opened, 40).runner.run("Hello again", ANN, session="c")
+    last = await later(opened, 40).runner.run("And now?", ANN, session=parted)
+    assert questions(last.state) == ["When does the gate open?", "And on Monday?"]
+    assert opened.runner.conversations.after("ann", "run", first.run) == "", "too long ago"

@@ -324,7 +324,8 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
         "/v1/runs", "/v1/runs/{id}", "/v1/runs/{id}/trail", "/v1/runs/{id}/feedback", "/v1/approvals",
-        "/v1/approvals/{id}", "/v1/conversations", "/v1/turns", "/healthz", "/readyz",
+        "/v1/approvals/{id}", "/v1/conversations", "/v1/turns", "/healthz", "/readyz", "/v1/models",
+        "/v1/models/{model}", "/v1/chat/completions", "/v1/responses",
     }  # fmt: skip
 
     def fits(response: httpx.Response, path: str, method: str = "get") -> None:
@@ -349,6 +350,12 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     fits(client.post(address, json={"verdict": "approve"}, headers=LEAD), "/v1/approvals/{id}", "post")
     fits(client.get("/readyz"), "/readyz")
     fits(client.get("/healthz"), "/healthz")
+    fits(client.get("/v1/models"), "/v1/models")
+    fits(client.get("/v1/models/gpt-5"), "/v1/models/{model}")
+    call = {"model": "shadow-evaluation", "messages": [{"role": "user", "content": "access please"}]}
+    fits(client.post("/v1/chat/completions", json=call), "/v1/chat/completions", "post")
+    fits(client.post("/v1/chat/completions", json={**call, "n": 2}), "/v1/chat/completions", "post")
+    fits(client.post("/v1/responses", json={**call, "input": "How?", "messages": None}), "/v1/responses", "post")
 
 
 def test_readiness_says_what_is_not_sent_and_when_a_server_last_took_nothing() -> None:

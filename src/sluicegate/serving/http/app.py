@@ -28,12 +28,17 @@ from sluicegate.serving.http.callers import Callers, FixedCaller
 from sluicegate.serving.http.calls import Fault
 from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.messages import Problem
+from sluicegate.serving.http.openai import errors as openai
+from sluicegate.serving.http.openai.operations import OPENAI
 from sluicegate.serving.http.openapi import document
 from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.service import Service
 
 __all__ = ["application"]
+
+_EVERY = (*OPERATIONS, *OPENAI)
+_OPENAI = frozenset(each.path for each in OPENAI)
 
 access = logging.getLogger("sluicegate.access")
 log = logging.getLogger(__name__)
@@ -53,11 +58,13 @@ def application(service: Service, callers: Callers) -> ASGIApp:
 
     async def openapi(_: Request) -> Response:
         workflow = service.versions.serving.workflow
-        return JSONResponse(document(workflow=workflow.name, version=workflow.version, purpose=workflow.config.purpose))
+        return JSONResponse(
+            document(_EVERY, workflow=workflow.name, version=workflow.version, purpose=workflow.config.purpose)
+        )
 
     app = Starlette(
         routes=[
-            *(Route(each.path, each.handler, methods=[each.method], name=each.id) for each in OPERATIONS),
+            *(Route(each.path, each.handler, methods=[each.method], name=each.id) for each in _EVERY),
             Route("/openapi.json", openapi),
         ],
         lifespan=lifespan,
@@ -70,12 +77,22 @@ def application(service: Service, callers: Callers) -> ASGIApp:
     )
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
-    app.state.service, app.state.callers = service, callers
+    app.state.service, app.state.callers, app.state.since = service, callers, int(time.time())
     return _Told(app, loopback=isinstance(callers, FixedCaller))
 
 
+def _answer(request: Request, fault: Fault) -> Response:
+    """In the form that the callers of this endpoint read."""
+    if getattr(request.scope.get("route"), "path", "") in _OPENAI:
+        return _marked(openai.reply(fault, begun=getattr(request.state, "begun", False)), fault.problem)
+    return _said(fault.problem)
+
+
 def _said(problem: Problem) -> Response:
-    response = Response(problem.model_dump_json(), problem.status, media_type=MEDIA_TYPE)
+    return _marked(Response(problem.model_dump_json(), problem.status, media_type=MEDIA_TYPE), problem)
+
+
+def _marked(response: Response, problem: Problem) -> Response:
     if problem.status == 401:
         response.headers["www-authenticate"] = "Bearer"
     if problem.status in (429, 503):
@@ -83,9 +100,9 @@ def _said(problem: Problem) -> Response:
     return response
 
 
-async def _fault(_: Request, error: Exception) -> Response:
+async def _fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
-    response = _said(error.problem)
+    response = _answer(request, error)
     if isinstance(error.__cause__, Busy):
         response.headers["retry-after"] = str(error.__cause__.retry_after_s)
     if error.problem.status >= 500:
@@ -101,13 +118,13 @@ async def _known(request: Request, error: Exception) -> Response:
     return await _fault(request, fault)
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
         return _said(of_status(404, "no such endpoint", hint="GET /openapi.json lists the endpoints"))
     headers = error.headers or {}
     hint = f"Use {headers['Allow']}" if "Allow" in headers else ""
-    response = _said(of_status(error.status_code, error.detail, hint=hint))
+    response = _answer(request, Fault(of_status(error.status_code, error.detail, hint=hint)))
     response.headers.update(headers)
     return response
 
@@ -115,7 +132,7 @@ async def _http(_: Request, error: Exception) -> Response:
 async def _unknown(request: Request, error: Exception) -> Response:
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("%s in run %s\n%s", type(error).__name__, getattr(request.state, "run", "-"), where)
-    return _said(of_error(NodeFailedError(""), run=getattr(request.state, "run", "")))
+    return _answer(request, Fault(of_error(NodeFailedError(""), run=getattr(request.state, "run", ""))))
 
 
 class _Told:

@@ -9,13 +9,14 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
+from sluicegate.serving.http import messages
 from sluicegate.serving.http.callers import Caller, Named
-from sluicegate.serving.http.messages import Problem
+from sluicegate.serving.http.messages import Problem, Run
 from sluicegate.serving.http.problems import of_status
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
-__all__ = ["Fault", "Operation", "acting_for", "as_json", "caller_of", "query_of", "service_of", "signed"]
+__all__ = ["Fault", "Operation", "acting_for", "as_json", "begun", "caller_of", "query_of", "service_of", "signed"]
 
 _BODY_S = 15.0
 """How long a caller may take to send a body."""
@@ -46,6 +47,10 @@ class Operation:
     problems: tuple[int, ...] = field(default=(401, 403, 404))
     signed_in: bool = True
     query: type[BaseModel] | None = None
+    error: type[BaseModel] = Problem
+    """The form of its errors."""
+    streams: bool = False
+    """It may answer with server-sent events."""
 
 
 def service_of(request: Request) -> Service:
@@ -114,6 +119,12 @@ async def _body(request: Request) -> bytes:
     except ClientDisconnect:
         raise Fault(of_status(400, "the client disconnected")) from None
     return b"".join(parts)
+
+
+def begun(service: Service, run: str) -> Run:
+    """What is told of a run that has just been accepted."""
+    workflow = service.versions.serving.workflow
+    return messages.begun(run, workflow=workflow.name, version=workflow.version, digest=workflow.digest)
 
 
 def as_json(said: BaseModel, status: int = 200) -> Response:

@@ -20,6 +20,7 @@ from sluicegate.serving.http.calls import (
     Operation,
     acting_for,
     as_json,
+    begun,
     caller_of,
     query_of,
     service_of,
@@ -64,13 +65,13 @@ async def ask(request: Request) -> Response:
         async with asyncio.timeout(service.limits.timeout_s):
             outcome = await accepted.outcome()
     except TimeoutError:
-        return _later(_begun(service, run))
+        return _later(begun(service, run))
     return _told(outcome)
 
 
 async def _events(service: Service, accepted: Accepted, progress: Progress) -> AsyncGenerator[str]:
     run = accepted.run
-    yield _event("run", _begun(service, run))
+    yield _event("run", begun(service, run))
     try:
         async with aclosing(progress_of(accepted, progress)) as following:
             async for one in following:
@@ -178,7 +179,7 @@ async def decide(request: Request) -> Response:
         async with asyncio.timeout(service.limits.timeout_s):
             outcome = await accepted.outcome()
     except TimeoutError:
-        said = _begun(service, run)
+        said = begun(service, run)
     else:
         said = messages.answered(outcome, edited=given.arguments is not None)
         if not outcome.waiting:
@@ -231,7 +232,7 @@ class Up(BaseModel):
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", "/v1/runs", "ask", "Send a request", ask, messages.Run, messages.Ask,
-        (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503),
+        (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503), streams=True,
     ),
     Operation("GET", "/v1/runs/{id}", "run", "The current state of a run", find, messages.Run, problems=(401, 404)),
     Operation(
@@ -291,11 +292,6 @@ async def _standing(service: Service, run: str, asker: Principal) -> messages.Ru
         status="failed" if failed else "",
         reason="a step failed; send the request again with the same id" if failed else "",
     )
-
-
-def _begun(service: Service, run: str) -> messages.Run:
-    workflow = service.versions.serving.workflow
-    return messages.begun(run, workflow=workflow.name, version=workflow.version, digest=workflow.digest)
 
 
 def _told(outcome: Outcome) -> Response:

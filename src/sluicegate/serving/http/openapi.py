@@ -1,5 +1,7 @@
 """The OpenAPI document, made of the operations and their models."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -7,23 +9,24 @@ from pydantic.json_schema import models_json_schema
 
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.calls import Operation
-from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.problems import MEDIA_TYPE
 
 __all__ = ["document"]
 
 
-def document(*, workflow: str, version: str, purpose: str) -> dict[str, Any]:
+def document(operations: Sequence[Operation], *, workflow: str, version: str, purpose: str) -> dict[str, Any]:
     """OpenAPI 3.1, for one workflow."""
-    taken: set[type[BaseModel]] = {each.takes for each in OPERATIONS if each.takes}
-    given: set[type[BaseModel]] = {each.gives for each in OPERATIONS} | {messages.Problem, messages.StepDone}
+    taken: set[type[BaseModel]] = {each.takes for each in operations if each.takes}
+    given: set[type[BaseModel]] = (
+        {each.gives for each in operations} | {each.error for each in operations} | {messages.StepDone}
+    )
     models = sorted(taken, key=lambda model: model.__name__), sorted(given, key=lambda model: model.__name__)
     _, schemas = models_json_schema(
         [*((model, "validation") for model in models[0]), *((model, "serialization") for model in models[1])],
         ref_template="#/components/schemas/{model}",
     )
     paths: dict[str, Any] = {}
-    for each in OPERATIONS:
+    for each in operations:
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
     return {
         "openapi": "3.1.0",
@@ -41,15 +44,18 @@ def _operation(each: Operation) -> dict[str, Any]:
         str(status): {"description": "", "content": {"application/json": {"schema": _ref(each.gives)}}}
         for status in each.statuses
     }
-    if each.takes is messages.Ask:
+    if each.streams:
         responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+    kind = MEDIA_TYPE if each.error is messages.Problem else "application/json"
     for status in each.problems:
-        responses[str(status)] = {"description": "", "content": {MEDIA_TYPE: {"schema": _ref(messages.Problem)}}}
+        responses[str(status)] = {"description": "", "content": {kind: {"schema": _ref(each.error)}}}
     said: dict[str, Any] = {"operationId": each.id, "summary": each.summary, "responses": responses}
     if each.signed_in:
         said["security"] = [{"token": []}]
-    if "{id}" in each.path:
-        said["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if named := re.findall(r"{(\w+)}", each.path):
+        said["parameters"] = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in named
+        ]
     if each.query:
         query = each.query.model_json_schema()
         said["parameters"] = [

@@ -81,13 +81,16 @@ CONVERSATIONS = Schema(
         Migration("""
 CREATE TABLE turns (
     workflow TEXT NOT NULL, person TEXT NOT NULL, conversation TEXT NOT NULL, number INTEGER NOT NULL,
-    run TEXT NOT NULL UNIQUE, digest TEXT NOT NULL, at TEXT NOT NULL, open INTEGER NOT NULL,
-    PRIMARY KEY (workflow, person, conversation, number)
+    run TEXT NOT NULL, digest TEXT NOT NULL, at TEXT NOT NULL, open INTEGER NOT NULL, history TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (workflow, person, conversation, number), UNIQUE (run, conversation)
 ) WITHOUT ROWID;
+CREATE INDEX turns_by_history ON turns (person, history);
 """),
     ),
 )
-"""The runs that are the turns of each person's conversations, in order. What was said is in the runs."""
+"""The runs that are the turns of each person's conversations, in order. What was said is in the runs. `history` is a
+hash of all that was asked up to a turn, for callers who send that along in the place of a name; a conversation that
+parts from another one at a turn has the same runs up to there."""
 
 TOOL_CALLS = Schema(
     "tools",
