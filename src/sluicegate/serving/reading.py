@@ -120,6 +120,11 @@ class RunReader:
         async with self._versions.using(question["digest"]) as opened:
             return await opened.runner.call(opened.runner.readable, question, state, asker)
 
+    def sees_all(self, asker: Principal) -> bool:
+        """As `Service.sees_all`."""
+        # of a run that anybody but them asked for
+        return self._sees({"run_id": "any", "user": f"not {asker['id']}"}, asker)
+
     def _sees(self, row: dict[str, Any], asker: Principal) -> bool:
         serving = self._versions.serving
         return may_see(row, asker, serving.runner.services.policy, Masking(serving.workflow.config.tracing))

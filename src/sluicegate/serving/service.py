@@ -15,6 +15,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -30,8 +31,10 @@ from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.tracing.pseudonyms import Payloads
-from sluicegate.observe.tracing.spans import Score
+from sluicegate.observe.tracing.spans import Score, Trace
 from sluicegate.observe.tracing.store import Store
+from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.ledger.ledger import Cap
 from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
 from sluicegate.serving.approvals import ApprovalPage
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
@@ -313,6 +316,22 @@ class Service:
         """The evidence for one. Raises `RunError` SG603 (also for one that is not theirs to see), SG605 (not waiting),
         SG610 (their own request, or one that they may see and not decide)."""
         return await elsewhere(self._reader.approval(run, asker))
+
+    # --- operating ---
+
+    def watch(self, watcher: Callable[[Trace], None]) -> None:
+        """Call it with what was recorded of a run, masked, whenever a segment of it ends; it must be quick. The service
+        must be open."""
+        self.versions.watch(watcher)
+
+    def sees_all(self, asker: Principal) -> bool:
+        """Whether policy lets them see every run, whoever asked for it."""
+        return self._reader.sees_all(asker)
+
+    def caps(self) -> list[Cap]:
+        """The use of the workflow's caps today, without those of single persons. Reads the ledger: blocks."""
+        with closing(open_ledger(self.versions.serving.workflow.config.budget)) as ledger:
+            return [cap for cap in ledger.caps(self.name) if not cap.name.startswith("per_principal")]
 
     # --- background work ---
 

@@ -19,6 +19,7 @@ from sluicegate.evals.promotion import champions
 from sluicegate.graphs.config.load import Workflow, load, refreshed
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.runtime.versions import kept
+from sluicegate.observe.tracing.spans import Trace
 from sluicegate.serving.progress import watched
 
 __all__ = ["Versions"]
@@ -43,6 +44,7 @@ class Versions:
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._used: Counter[str] = Counter()
         self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._watchers: list[Callable[[Trace], None]] = []
         self._failed_at = -_AGAIN_S
         self.fault: SluicegateError | None = None
         """Why the version that should serve is not open."""
@@ -123,6 +125,13 @@ class Versions:
                     return self._open[digest]
             return self._opened(path or kept(digest))
 
+    def watch(self, watcher: Callable[[Trace], None]) -> None:
+        """As `Service.watch`."""
+        with self._lock:
+            self._watchers.append(watcher)
+            for each in self._open.values():
+                each.tracer.watch(watcher)
+
     def close(self) -> None:
         """Close all that are open."""
         with self._lock:
@@ -136,6 +145,8 @@ class Versions:
         opened.runner.services = watched(opened.runner.services)
         with self._lock:
             self._open[opened.workflow.digest] = opened
+            for watcher in self._watchers:
+                opened.tracer.watch(watcher)
         self._close_idle(opened.workflow.digest)
         return opened
 

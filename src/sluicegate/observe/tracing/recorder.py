@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,7 @@ class Recorder:
     def __init__(self, store: Store | None, exporters: Sequence[Exporter]) -> None:
         self._store = store
         self._exporters = list(exporters)
+        self._watchers: list[Callable[[Trace], None]] = []
         self._queue: deque[_Item] = deque()
         self._unwritten = Writes()
         self._held: dict[int, Trace] = {}
@@ -87,6 +88,10 @@ class Recorder:
         """Commit the segment. Raises `RunError` when the store cannot take it; it is tried again at the next commit."""
         self._queue.append(_End(segment, segment.now_ns(), segment.elapsed_ms()))
         self._drain()
+
+    def watch(self, watcher: Callable[[Trace], None]) -> None:
+        """Call it with every trace that exporters would get, from the thread that commits it: it must be quick."""
+        self._watchers.append(watcher)
 
     def feedback(self, run_id: str, name: str, value: float | bool | str, comment: str, by: str) -> Score:
         if self._store is None:
@@ -159,6 +164,8 @@ class Recorder:
             finally:
                 del self._unwritten.records[:-_KEPT]
                 for trace in ready:
+                    for watcher in self._watchers:
+                        watcher(trace)
                     for exporter in self._exporters:
                         exporter.offer(_with_root(trace) if exporter.overwrites else trace)
 
@@ -215,7 +222,7 @@ class Recorder:
 
     def _release(self, key: int) -> None:
         trace = self._held.pop(key, None)
-        if trace is not None and self._exporters:
+        if trace is not None and (self._exporters or self._watchers):
             self._ready.append(trace)
 
     def _confirm(self, destination: str, counts: dict[str, int]) -> None:

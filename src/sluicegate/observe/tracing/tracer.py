@@ -15,7 +15,7 @@ recorded is committed to the store; exporters get it afterwards, on their own th
 
 import contextlib
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,7 @@ from sluicegate.observe.tracing.spans import (
     RunInfo,
     RunSegment,
     Score,
+    Trace,
     new_id,
     root_id,
     trace_id,
@@ -232,6 +233,10 @@ class RecordingTracer:
         """Flush and stop the threads; what could not be sent stays in the store for `trace push`. The store is the
         caller's to close."""
         self._recorder.close(deadline_s)
+
+    def watch(self, watcher: Callable[[Trace], None]) -> None:
+        """Call it with what was recorded of a run, masked, whenever a segment of it ends; it must be quick."""
+        self._recorder.watch(watcher)
 
     def report(self) -> list[ExporterReport]:
         """What each exporter has sent and dropped, and why."""

@@ -6,11 +6,12 @@ Every error is a problem (RFC 9457) with a code. The access log has route, statu
 keyed hash, and no texts. The service is opened with the application and drained with it.
 """
 
+import asyncio
 import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,12 +23,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sluicegate.errors import NodeFailedError, SluicegateError
+from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.serving.http.callers import Callers, FixedCaller
-from sluicegate.serving.http.calls import Fault
+from sluicegate.serving.http.calls import Fault, caller_of
 from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.messages import Problem
+from sluicegate.serving.http.metrics import CONTENT_TYPE, Metrics
 from sluicegate.serving.http.openai import errors as openai
 from sluicegate.serving.http.openai.operations import OPENAI
 from sluicegate.serving.http.openapi import document
@@ -46,15 +48,27 @@ log = logging.getLogger(__name__)
 
 def application(service: Service, callers: Callers) -> ASGIApp:
     """One workflow over HTTP."""
+    metrics = Metrics(service)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         # the caller may have opened the service already, to see at once why it fails
         await service.open()
+        service.watch(metrics.recorded)
         try:
             yield
         finally:
             await service.close()
+
+    async def scraped(request: Request) -> Response:
+        asker = caller_of(request).principal
+        if not service.sees_all(asker):
+            raise RunError(
+                "SG610",
+                f"policy does not let {asker['id']} see what all runs do",
+                hint="Scrape with a token that has the role operator or auditor",
+            )
+        return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE)
 
     async def openapi(_: Request) -> Response:
         workflow = service.versions.serving.workflow
@@ -66,6 +80,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
         routes=[
             *(Route(each.path, each.handler, methods=[each.method], name=each.id) for each in _EVERY),
             Route("/openapi.json", openapi),
+            Route("/metrics", scraped),
         ],
         lifespan=lifespan,
         exception_handlers={
@@ -78,7 +93,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
     app.state.service, app.state.callers, app.state.since = service, callers, int(time.time())
-    return _Told(app, loopback=isinstance(callers, FixedCaller))
+    return _Told(app, metrics.requested, loopback=isinstance(callers, FixedCaller))
 
 
 def _answer(request: Request, fault: Fault) -> Response:
@@ -138,9 +153,9 @@ async def _unknown(request: Request, error: Exception) -> Response:
 class _Told:
     """Refuses what is framed or addressed wrongly; adds headers to every response, and a line to the access log."""
 
-    def __init__(self, app: ASGIApp, *, loopback: bool) -> None:
-        """`loopback`: answer only to names of the loopback address."""
-        self._app, self._loopback = app, loopback
+    def __init__(self, app: ASGIApp, requested: Callable[[str, str, int, float], None], *, loopback: bool) -> None:
+        """`requested` counts a request; `loopback`: answer only to names of the loopback address."""
+        self._app, self._requested, self._loopback = app, requested, loopback
         # the same name as in traces that do not name users plainly
         self._hashed = Masking().user
 
@@ -165,13 +180,15 @@ class _Told:
         try:
             await (self._refusal(scope) or self._app)(scope, receive, sending)
         finally:
-            state = scope["state"]
+            state, seconds = scope["state"], time.perf_counter() - started
+            # not as it was called: an address may hold anything
+            route: str = getattr(scope.get("route"), "path", "")
+            self._requested(scope["method"], route, status, seconds)
             said: dict[str, Any] = {
                 "method": scope["method"],
-                # not as it was called: an address may hold anything
-                "route": getattr(scope.get("route"), "path", ""),
+                "route": route,
                 "status": status,
-                "ms": round((time.perf_counter() - started) * 1000, 1),
+                "ms": round(seconds * 1000, 1),
                 "run": state.get("run", ""),
                 "caller": self._hashed(state.get("caller", "")),
             }
