@@ -24,6 +24,11 @@ __all__ = ["declared"]
 
 _ASKING = frozenset({"classifies", "tags", "generates", "checks"})
 """Effects for which a model may be asked; whoever writes `answer` counts as generating."""
+_OWN_OF_REQUEST = {
+    "condenses": frozenset({"cleaned", "standalone", "standalone_confidence"}),
+    "asks-requester": frozenset({"text", "language", "size", "cleaned", "standalone"}),
+}
+"""What kinds with an effect may change of a request."""
 _STRICT = ConfigDict(strict=True, allow_inf_nan=False)
 
 
@@ -50,8 +55,9 @@ def declared(name: str, kind: NodeKind, node: Node, settings: Any = None) -> Nod
         if missing := kind.always_writes - update.keys():
             hint = f"Let {kind.name} write it at every visit, as its effects promise"
             raise _broken(name, kind, f"did not write {_listed(missing)}", hint)
-        if "condenses" in kind.effects:
-            _only_condensed(name, kind, state["request"], update["request"])
+        for effect, own in _OWN_OF_REQUEST.items():
+            if effect in kind.effects:
+                _same_request(name, kind, state["request"], update["request"], own)
         if "extra" in update:
             update = {**update, "extra": _extra(name, kind, state.get("extra", {}), update["extra"])}
         if "run" in update:
@@ -60,7 +66,7 @@ def declared(name: str, kind: NodeKind, node: Node, settings: Any = None) -> Nod
         if kind.withholds and "answer" in state and "answer" not in update:
             withheld: Answer = {**state["answer"], "text": "", "citations": []}
             update = {**update, "answer": withheld}
-        return update
+        return {**update, **dict.fromkeys(kind.forgets)}
 
     return run
 
@@ -81,12 +87,13 @@ def _extra(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[
     return {**before, **after}
 
 
-def _only_condensed(name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+def _same_request(
+    name: str, kind: NodeKind, before: Mapping[str, Any], after: Mapping[str, Any], own: frozenset[str]
+) -> None:
     """Proofs about how a request came rest on that it stays what it was."""
-    own = {"cleaned", "standalone", "standalone_confidence"}
     if other := [key for key in {**before, **after} if key not in own and before.get(key) != after.get(key)]:
-        hint = "Let it write the standalone question beside the request's text"
-        raise _broken(name, kind, f"changed request.{_listed(other)}, though it only condenses", hint)
+        what = f"changed request.{_listed(other)}, which its effects do not allow"
+        raise _broken(name, kind, what, f"Let it change {_listed(own)} at most")
 
 
 def _of_the_config(name: str, kind: NodeKind, intent: Mapping[str, Any], services: Services) -> None:

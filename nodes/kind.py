@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel
 
 from sluicegate.services import Observation, Services
-from sluicegate.state import MERGED, Failure, State
+from sluicegate.state import FORGOTTEN, MERGED, Failure, State
 
 __all__ = ["Effect", "Fork", "Node", "NodeKind", "Role"]
 
@@ -28,6 +28,8 @@ Effect = Literal[
     "calls-tool",
     "checks",
     "asks-human",
+    "asks-requester",
+    "waits",
     "maps",
     "ends",
 ]
@@ -47,6 +49,7 @@ _ALWAYS_WRITES: Mapping[str, frozenset[str]] = {
     "generates": frozenset({"answer"}),
     "checks": frozenset({"checks"}),
     "asks-human": frozenset({"approval"}),
+    "asks-requester": frozenset({"request"}),
     "calls-tool": frozenset({"tool_calls"}),
     "maps": frozenset({"items", "failed_items"}),
 }
@@ -111,6 +114,12 @@ class NodeKind:
         return self.writes & {key for effect in self.effects for key in _ALWAYS_WRITES.get(effect, ())}
 
     @property
+    def forgets(self) -> frozenset[str]:
+        """The state keys that it takes away unless it fails: a condition that reads one does not hold until a node has
+        written it anew."""
+        return FORGOTTEN if "asks-requester" in self.effects else frozenset()
+
+    @property
     def withholds(self) -> bool:
         """Whether it ends a run without sending its draft."""
         return "ends" in self.effects and self.sends is False
@@ -140,6 +149,6 @@ class NodeKind:
         # a tool's result is what the approved call was for
         reports = "calls-tool" in found and "generates" not in found
         words = "answer" in self.writes and not reports and (drafts or not found & {"checks", "asks-human", "ends"})
-        if words or (self.writes & {"intent", "extraction"} and "asks-human" not in found):
+        if words or self.forgets or (self.writes & {"intent", "extraction"} and "asks-human" not in found):
             found.add("changes-approved")
         return frozenset(found)

@@ -10,9 +10,11 @@ from sluicegate.nodes.kinds.cache_lookup import CACHE_LOOKUP
 from sluicegate.nodes.kinds.call_tool import CALL_TOOL
 from sluicegate.nodes.kinds.classify import CLASSIFY
 from sluicegate.nodes.kinds.condense import CONDENSE
+from sluicegate.nodes.kinds.control.ask import ASK
 from sluicegate.nodes.kinds.control.choice import CHOICE
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH
 from sluicegate.nodes.kinds.control.parallel import PARALLEL
+from sluicegate.nodes.kinds.control.wait import WAIT
 from sluicegate.nodes.kinds.control.workflow import WORKFLOW
 from sluicegate.nodes.kinds.extract import EXTRACT
 from sluicegate.nodes.kinds.human_interrupt import HUMAN_INTERRUPT
@@ -41,6 +43,8 @@ BUILT_IN = (
     CHOICE,
     OUTPUT_CHECK,
     HUMAN_INTERRUPT,
+    ASK,
+    WAIT,
     FOR_EACH,
     WORKFLOW,
     RESPOND,

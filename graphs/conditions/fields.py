@@ -75,7 +75,7 @@ _DERIVED: tuple[Field, ...] = (
 )  # fmt: skip
 
 _INITIAL: Mapping[str, Any] = {
-    "documents": [], "tool_calls": [],
+    "documents": [], "tool_calls": [], "replies": [],
     "spend": {"usd": 0.0, "estimated_usd": 0.0, "prompt_tokens": 0, "completion_tokens": 0,
               "slm_calls": 0, "llm_calls": 0, "stopped": False, "stopped_by": ""},
 }  # fmt: skip

@@ -16,6 +16,7 @@ from sluicegate.graphs.proofs.shape import reached, successors
 from sluicegate.nodes.attempts import AttemptLimits
 from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.kinds.call_tool import CallTool
+from sluicegate.nodes.kinds.control.ask import Ask
 from sluicegate.nodes.kinds.control.for_each import ForEach
 from sluicegate.nodes.kinds.control.workflow import SubWorkflow
 from sluicegate.nodes.kinds.output_check import OUTPUT_CHECK
@@ -44,7 +45,9 @@ def flow_of(
         )
         kind = kinds[name]
         # an item whose node has no error branch ends there, and the others go on
-        on_error = node.on_error or within.get(name)
+        on_error, says = node.on_error or within.get(name), "on_error"
+        if isinstance(own := settings[name], Ask):
+            on_error, says = own.on_timeout, "on_timeout"
         writes = kind.writes_of(settings[name]) | frozenset(["failure"] if on_error else ())
         always, child = kind.always_writes, children.get(name)
         if child:
@@ -60,11 +63,12 @@ def flow_of(
             writes=writes,
             reads=kind.reads_of(settings[name]),
             always_writes=always,
+            forgets=kind.forgets,
             guards=(checked := _checked_for(kind, settings[name])),
             whole_text=_whole_text(checked, config),
-            on_error=Edge(on_error, None, source.place((*at, "on_error"))) if on_error else None,
+            on_error=Edge(on_error, None, source.place((*at, says))) if on_error else None,
             limits=AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
-            do=own.do if isinstance(own := settings[name], ForEach) else "",
+            do=own.do if isinstance(own, ForEach) else "",
             within=within.get(name, ""),
             child=child,
         )

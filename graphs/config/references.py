@@ -16,6 +16,7 @@ from sluicegate.graphs.config.source import Pointer
 from sluicegate.graphs.config.validate import Faults
 from sluicegate.models.config import LOCAL_PROVIDERS, unresolved
 from sluicegate.nodes.kind import NodeKind
+from sluicegate.nodes.kinds.control.ask import Ask
 from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.mcp import available
@@ -212,6 +213,8 @@ def _check_nodes(config: WorkflowConfig, settings: Mapping[str, BaseModel], name
             names.check("SG111", "node", node.on_error, (*at, "on_error"))
         given = node.given
         own = settings.get(name)
+        if isinstance(own, Ask):
+            names.check("SG111", "node", own.on_timeout, (*at, "on_timeout"))
         if own is not None and (kind := kinds()[node.kind]).fork:
             fork = kind.fork(own)
             for position, first in enumerate(fork.branches):
@@ -347,7 +350,13 @@ def check_kinds(config: WorkflowConfig, faults: Faults) -> dict[str, NodeKind]:
     return found
 
 
-_LASTING = {"ends": "ends a run", "asks-human": "waits for a person", "maps": "lasts as long as its items"}
+_LASTING = {
+    "ends": "ends a run",
+    "asks-human": "waits for a person",
+    "asks-requester": "waits for the requester",
+    "waits": "waits for its time",
+    "maps": "lasts as long as its items",
+}
 
 
 def not_for(kind: NodeKind) -> tuple[str, ...]:
@@ -355,8 +364,8 @@ def not_for(kind: NodeKind) -> tuple[str, ...]:
     tried again."""
     if kind.fork:
         return ("timeout", "retry")
-    if "ends" in kind.effects:
+    if kind.effects & {"ends", "waits"}:
         return ("timeout", "retry", "on_error")
     if "maps" in kind.effects:
         return ("timeout", "retry")
-    return ("retry", "on_error") if "asks-human" in kind.effects else ()
+    return ("retry", "on_error") if kind.effects & {"asks-human", "asks-requester"} else ()

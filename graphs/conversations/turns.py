@@ -34,6 +34,10 @@ class Runs(Protocol):
         """For a person."""
         ...
 
+    def asks(self, run: str) -> bool:
+        """For its requester's answer."""
+        ...
+
     def in_progress(self, run: str) -> bool:
         """Some process is working on it."""
         ...
@@ -133,6 +137,16 @@ class Conversations:
         """A turn's run has ended, failed or waits: the next turn may be taken."""
         with self._database.writing() as execute:
             execute("UPDATE turns SET open = 0 WHERE run = ? AND open = 1", (run,))
+
+    def reopen(self, run: str) -> None:
+        """A turn's run goes on with its requester's answer."""
+        with self._database.writing() as execute:
+            execute("UPDATE turns SET open = 1 WHERE run = ?", (run,))
+
+    def asking(self, person: str, name: str, runs: Runs) -> str:
+        """The run of a conversation's last turn, where that waits for the person's answer; empty where it does not."""
+        rows = self._lasting(person, name)
+        return rows[-1].run if rows and runs.asks(rows[-1].run) else ""
 
     def version(self, person: str, name: str) -> str:
         """The digest that a conversation's last turn was answered by; empty before its first."""

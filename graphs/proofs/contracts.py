@@ -48,7 +48,8 @@ def _no_end(node: FlowNode) -> FlowNode:
 
 
 def _less(node: FlowNode, takes: frozenset[str]) -> FlowNode:
-    brings, lost = node.writes & takes, set[str]()
+    # the words that a child asks for are its own
+    brings, lost = node.writes & takes, {"asks-requester"}
     if "answer" not in brings:
         lost.add("generates-answer")
     if not brings & {"answer", "extraction"}:

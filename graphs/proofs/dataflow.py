@@ -20,15 +20,18 @@ def _may_be_written(flow: Flow, tagging: Mapping[str, Tag], initially: frozenset
     """The keys that a run may have written, and the tags it may have scored (as ``tags TAG``), on some path, when it
     leaves each reachable node."""
     found: dict[str, frozenset[str]] = {}
+    came: dict[str, frozenset[str]] = {}
     waiting: list[tuple[str, frozenset[str]]] = [(flow.start, initially)]
     while waiting:
         name, before = waiting.pop()
         node = flow.nodes[name]
-        looked = (_key(tag) for tag in (tagging[name].tags if name in tagging else ()))
-        after = before | node.writes | found.get(name, frozenset()) | frozenset(looked)
-        if found.get(name) != after:
-            found[name] = after
-            waiting += [(edge.to, after) for edge in node.ways if not node.returns(edge)]
+        if name not in came or not before <= came[name]:
+            came[name] = before | came.get(name, frozenset())
+            written = node.writes | {_key(tag) for tag in (tagging[name].tags if name in tagging else ())}
+            found[name] = written | {key for key in came[name] if key.partition(" ")[0] not in node.forgets}
+            waiting += [(edge.to, found[name]) for edge in node.edges if not node.returns(edge)]
+            if node.on_error and not node.returns(node.on_error):
+                waiting.append((node.on_error.to, came[name] | written))
         if node.do:
             waiting.append((node.do, before | {"item"}))
     return found

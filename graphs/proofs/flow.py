@@ -62,6 +62,8 @@ class FlowNode:
     """The state keys that it reads besides those of its conditions; None for all that there are."""
     always_writes: frozenset[str] = frozenset()
     """Those that it writes at every visit."""
+    forgets: frozenset[str] = frozenset()
+    """Those that it takes away unless it fails."""
     guards: frozenset[str] = frozenset()
     """What it checks; a check with more of them is the stronger one."""
     whole_text: frozenset[str] = frozenset()

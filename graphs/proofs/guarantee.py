@@ -65,6 +65,8 @@ class Waiver:
 
 _APPROVED = "approval.verdict in ['approve', 'edit']"
 
+_CONSEQUENCES = ("generates", "generates-answer", "looks-up", "calls-tool", "sends")
+
 BUILT_IN = (
     Guarantee(
         no=("generates", "generates-answer", "looks-up", "calls-tool"),
@@ -74,9 +76,11 @@ BUILT_IN = (
     ),
     Guarantee(
         no=("sends",),
-        without=("checks",),
+        # an answer of the requester takes the draft away
+        without=("checks", "asks-requester"),
         after=("generates-answer",),
         name="checked-answers",
+        hint="Put an output-check node on this path, or make one of its branches impossible",
         text="no generated answer is sent before an output-check",
     ),
     Guarantee(
@@ -88,7 +92,7 @@ BUILT_IN = (
     ),
     Guarantee(
         no=("sends",),
-        without=("asks-human",),
+        without=("asks-human", "asks-requester"),
         after=("checks",),
         where="checks.failed",
         unless_mended=True,
@@ -112,6 +116,24 @@ BUILT_IN = (
         name="approvals-cover",
         hint="Put {owing!r} before the human-interrupt, or another human-interrupt between {owing!r} and {last!r}",
         text="what a person approved is what is sent and what tools are called with",
+    ),
+    Guarantee(
+        no=_CONSEQUENCES,
+        without=("decides-policy",),
+        after=("asks-requester",),
+        name="replies-decided",
+        hint="Put a policy-check between {owing!r} and {last!r}",
+        text="after the requester's answer to an ask, no model answers, no cached answer is looked up, no tool is "
+        "called and nothing is sent before another policy-check",
+    ),
+    Guarantee(
+        no=_CONSEQUENCES,
+        without=("classifies",),
+        after=("asks-requester",),
+        name="replies-classified",
+        hint="Put a classify between {owing!r} and {last!r}",
+        text="after the requester's answer to an ask, no model answers, no cached answer is looked up, no tool is "
+        "called and nothing is sent before the request is classified again",
     ),
 )
 """Proved for every workflow that has such nodes."""

@@ -130,6 +130,7 @@ _KINDS: Mapping[str, str] = {
     "decides-policy": "a policy-check",
     "checks": "an output-check",
     "asks-human": "a human-interrupt",
+    "classifies": "a classify",
 }
 """The built-in kind with an effect, in a sentence."""
 

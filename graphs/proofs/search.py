@@ -142,6 +142,7 @@ class _Search:
     forbidden: frozenset[str] = field(init=False)
     paying: frozenset[str] = field(init=False)
     owing: frozenset[str] = field(init=False)
+    asking: frozenset[str] = field(init=False)
     redrafting: frozenset[str] = field(init=False)
     children: bool = field(init=False)
     """Something may come to be owed within a node that is a workflow."""
@@ -156,6 +157,7 @@ class _Search:
         owed = widened(guarantee.after or guarantee.every)
         owing = self._named(owed)
         self.owing = frozenset(name for name in owing if guarantee.guards <= nodes[name].guards)
+        self.asking = self._named(("asks-requester",))
         # of a kind that drafts and checks at once, who knows in which order?
         drafting = self._named(("generates-answer",)) - owing if guarantee.unless_mended else ()
         drafting = (*drafting, *(name for name, node in nodes.items() if node.child and guarantee.unless_mended))
@@ -265,7 +267,8 @@ class _Search:
         if self.semantics.flow.nodes[step.node].child:
             return self._passage(step).failed
         may_owe = self.guarantee.since is None or step.debt is not Debt.NOTHING
-        owes = step.node in self.owing or self.forks.owes(step.node)
+        # a question that nobody answered has added no words
+        owes = step.node in self.owing - self.asking or self.forks.owes(step.node)
         return Debt.OWED if owes and may_owe else step.debt
 
     def _ways_on(self, step: _Step, world: int, visits: Mapping[str, int] | None) -> Iterator[tuple[int, Debt]]:

@@ -39,6 +39,8 @@ _STEADY_REQUEST = frozenset(
     {"request.id", "request.channel", "request.received_at", "request.language", "request.size"}
 )
 """Fields that policy-check, which may redact the request's text, and condense do not change."""
+_OF_THE_WORDS = frozenset({"request.language", "request.size"})
+"""Those that change when the requester adds words."""
 
 
 class Semantics:
@@ -58,8 +60,10 @@ class Semantics:
         nodes = flow.nodes.values()
         self._principal_steady = not any("principal" in node.writes for node in nodes)
         self._request_steady = not any(
-            "request" in node.writes and node.effects.isdisjoint(("condenses", "decides-policy")) for node in nodes
+            "request" in node.writes and node.effects.isdisjoint(("condenses", "decides-policy", "asks-requester"))
+            for node in nodes
         )
+        self._words_steady = not any("asks-requester" in node.effects for node in nodes)
         intents: tuple[dict[str, object], ...] = (
             {},
             *map(flow.known_of, flow.intents),
@@ -99,6 +103,8 @@ class Semantics:
         """Whether a field has one value throughout a run, of those that a run begins with."""
         if field.startswith("principal."):
             return self._principal_steady
+        if field in _OF_THE_WORDS and not self._words_steady:
+            return False
         return field in _STEADY_REQUEST and self._request_steady
 
     def classified(self, world: int) -> bool:
@@ -122,7 +128,7 @@ class Semantics:
         first = self.start(world)
         if "classifies" in node.effects:
             return range(first + 1, first + self._width) if self._width > 1 else (first,)
-        return (first,) if "intent" in node.writes else (world,)
+        return (first,) if "intent" in node.writes | node.forgets else (world,)
 
     def exhaustible(self, source: str, edge: Edge) -> bool:
         """True when the target's visits can be used up as the branch is tried: only if the target leads back here."""
@@ -232,8 +238,11 @@ class Semantics:
                 + ((node.do,) if node.do else ())
                 for name, node in nodes.items()
             }
+            forgetting = [node for node in nodes.values() if key in node.forgets]
             found = reached([self.flow.start], going_on)
+            found |= reached([edge.to for node in forgetting for edge in node.edges], going_on)
             self._unset[key] = {name for name in found if key not in nodes[name].always_writes}
+            self._unset[key] |= {node.name for node in forgetting}
         return self._unset[key]
 
     def _assignments(

@@ -66,6 +66,10 @@ def _holds_back(node: FlowNode) -> str:
         return f"{node.name} runs another workflow before it is sent"
     if "asks-human" in node.effects:
         return f"a person may hold it back at {node.name}"
+    if "asks-requester" in node.effects:
+        return f"the requester is asked something else at {node.name} before it is sent"
+    if "waits" in node.effects:
+        return f"{node.name} waits before it is sent"
     if "checks" in node.effects:
         whole = " and ".join(sorted(node.whole_text))
         return f"{whole} at {node.name} needs the whole text" if whole else ""

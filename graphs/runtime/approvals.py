@@ -14,11 +14,12 @@ from sluicegate.errors import NotWaitingError
 from sluicegate.graphs.proofs.flow import Flow
 from sluicegate.graphs.runtime.build import BranchCondition, decide
 from sluicegate.nodes.kinds.call_tool import CallTool
+from sluicegate.nodes.kinds.control.ask import Ask
 from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt, HumanVerdict, Interrupt
 from sluicegate.services import CallAhead
 from sluicegate.state import State, question
-from sluicegate.storage.database import Place, open_database
+from sluicegate.storage.database import Execute, Place, open_database
 from sluicegate.storage.schemas import APPROVALS
 
 __all__ = ["CLOCK_SLACK", "Approvals", "DecisionDetails", "Waiting", "call_ahead", "deadline"]
@@ -47,7 +48,7 @@ class DecisionDetails(TypedDict, total=False):
 
     reason: str
     text: str
-    """An edit's text to send."""
+    """An edit's text to send; the answer to a question."""
     arguments: Mapping[str, Any] | None
     """An edit's arguments of the tool call to change; None takes one out."""
 
@@ -57,7 +58,8 @@ def put_to_people(state: State, asked: Interrupt) -> Waiting:
     intent, asking = state.get("intent"), asked.get("asked_by", [])[-1:]
     request, label = question(state), intent["label"] if intent else ""
     return {
-        # a run of 0.1.0 does not say what an edit takes
+        # a run of 0.1.0 says neither
+        "waits_for": "approval",
         "edits": "arguments" if asked["proposal"] else "text",
         **asked,
         "withheld": "",
@@ -95,6 +97,8 @@ class Approvals:
             (row,) = execute(f"SELECT verdict FROM decisions WHERE {_ONE}", _key(waiting))  # noqa: S608
         given = json.loads(row["verdict"])
         by = given["principal"]["id"] if given["principal"] else "the clock"
+        if given["verdict"] == "answer":
+            raise NotWaitingError(f"the question of run {waiting['run']} was answered already", hint=_SAY_IT)
         raise NotWaitingError(f"run {waiting['run']} was decided already: {given['verdict']} by {by}")
 
     def unapplied(self, waiting: Waiting) -> HumanVerdict | None:
@@ -105,14 +109,27 @@ class Approvals:
 
     def applied(self, waiting: Waiting) -> None:
         with self._database.writing() as execute:
-            execute(f"UPDATE decisions SET applied = 1 WHERE {_ONE}", _key(waiting))  # noqa: S608
+            _settle(execute, _ONE, _key(waiting))
 
     def passed(self, run: str) -> None:
         """Mark all decisions of a run as applied: it has moved past them, and a crash may have hit before `applied`."""
         with self._database.writing() as execute:
-            execute("UPDATE decisions SET applied = 1 WHERE run = ? AND applied = 0", (run,))
+            _settle(execute, "run = ?", (run,))
 
 
+def _settle(execute: Execute, which: str, values: tuple[str, ...]) -> None:
+    """Mark decisions as applied. The words of an answer are the run's from then on, which redacts and keeps them."""
+    for row in execute(f"SELECT node, asked_at, run, verdict FROM decisions WHERE {which} AND applied = 0", values):  # noqa: S608
+        verdict = json.loads(row["verdict"])
+        if verdict["verdict"] == "answer":
+            verdict["text"] = ""
+        execute(
+            f"UPDATE decisions SET applied = 1, verdict = ? WHERE {_ONE}",  # noqa: S608
+            (json.dumps(verdict, ensure_ascii=False), row["run"], row["node"], row["asked_at"]),
+        )
+
+
+_SAY_IT = "Send what you have to say as a new request"
 _ONE = "run = ? AND node = ? AND asked_at = ?"
 
 
@@ -142,7 +159,7 @@ def call_ahead(
                 intent = state.get("intent")
                 tool = its.tool or (intent["tool"] if intent else "")
                 return CallAhead(tool, _fields(settings, state), its.arguments) if tool else None
-            if name and not isinstance(its, HumanInterrupt):
+            if name and not isinstance(its, HumanInterrupt | Ask):
                 further = [edge.to for edge in flow.nodes[name].ways if edge.to not in seen]
                 seen.update(further)
                 waiting.extend(further)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from langchain_core.runnables import Runnable
+from langgraph.channels import LastValue
 from langgraph.errors import GraphBubbleUp
 from langgraph.graph import END, START, StateGraph
 from langgraph.runtime import Runtime
@@ -41,7 +42,7 @@ from sluicegate.nodes.registry import BUILT_IN, kinds
 from sluicegate.observe.tracing.span_attributes import node_attributes
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import Branch, State, TrailEntry
+from sluicegate.state import FORGOTTEN, Branch, State, TrailEntry
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -101,6 +102,8 @@ def build(
         context_schema=None if services else Services,  # pyright: ignore[reportArgumentType]
         input_schema=intake.input if intake else State,
     )
+    for key in FORGOTTEN:
+        graph.channels[key] = _Forgettable(Any, key)
     streams = Streams(flow, conditions, settings)
     _Region(flow, conditions, settings, services, streams, lists or {}).add(graph)
     if intake:
@@ -195,6 +198,18 @@ class _Region:
 
     def _targets(self, names: Iterable[str]) -> dict[str, str]:
         return {name: END if name == self.join else name for name in names}
+
+
+class _Forgettable(LastValue[Any]):
+    """Holds a key's last value, and nothing after None."""
+
+    __slots__ = ()
+
+    def update(self, values: Sequence[Any]) -> bool:
+        changed = super().update(values)
+        if changed and self.value is None:
+            self.value = type(self)(self.typ, self.key).value
+        return changed
 
 
 class _Taken(Runnable[State, str]):

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.approvals import CLOCK_SLACK, Approvals, DecisionDetails, Waiting, put_to_people
+from sluicegate.graphs.runtime.approvals import Approvals, DecisionDetails, Waiting, put_to_people
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold, present
-from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt, edited, entitle, has_no_draft, permit
+from sluicegate.graphs.runtime.waiting.verdicts import Party, late, not_before, verdict_on
+from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
@@ -130,12 +131,17 @@ class Runner:
     ) -> Outcome:
         """Run one request. A `run` id that has started before is resumed where it stopped.
 
-        In a workflow with conversations a `session` names the requester's; `turn` and `inputs` are given where the
-        request was a turn, or had inputs, before, as in a replay. Raises `RunError` SG601, SG602 (the request), SG611
-        (a node failed), SG641 (another turn is not over), and what the nodes raise.
+        In a workflow with conversations a `session` names the requester's; where its last turn asks them something,
+        this is the answer, and the run goes on. `turn` and `inputs` are given where the request was a turn, or had
+        inputs, before, as in a replay. Raises `RunError` SG601, SG602 (the request), SG611 (a node failed), SG641
+        (another turn is not over), what `decide` raises for an answer, and what the nodes raise.
         """
         if run and await self.call(self.last_state, run) is not None:
             return await self.resume(run)
+        if self.conversations and session:
+            name = intake.session_name(session)
+            if asking := await self.call(self.conversations.asking, asker["id"], name, self):
+                return await self.decide(asking, "answer", asker, text=intake.clean(raw)[0])
         state = self.opening(raw, asker, channel=channel, run=run, session=session, inputs=inputs)
         if turn:
             state = cast("State", {**state, "conversation": turn})
@@ -238,6 +244,8 @@ class Runner:
         if waiting:
             if verdict := await self.call(self._approvals.unapplied, waiting):
                 return await self._decide(waiting, verdict)
+            if waiting["waits_for"] == "time" and _is_due(waiting, self.services.now()):
+                return await self.expire(run)
             return Outcome(run, await self.call(self._known, run), 0.0, waiting)
         await self.call(self._approvals.passed, run)
         ahead = await self.call(self._next, run)
@@ -268,11 +276,12 @@ class Runner:
         pause: Pause | None = None,
         **details: Unpack[DecisionDetails],
     ) -> Outcome:
-        """Approve, edit or reject what waits; a verdict after the deadline is a timeout.
+        """Approve, edit or reject what waits, or ``answer`` a question with a `text`; after the deadline, it is a
+        timeout.
 
         An edit takes what `Waiting.edits` says: a `text` or `arguments`. `pause` as in `run_segment`.
-        Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already),
-        SG610 (this person may not decide), SG626 (an edit that does not fit what waits).
+        Raises `RunError` SG603 (no such run), SG604 (changed workflow), SG605 (not waiting, or decided already), and
+        what `verdict_on` raises.
         """
         waiting, recorded = await self.record(run, verdict, by, **details)
         return await self._decide(waiting, recorded, pause)
@@ -289,42 +298,24 @@ class Runner:
             root = root_run(run)
             raise NotWaitingError(f"run {run} asks through run {root}", hint=f"Decide on {root}")
         now = self.services.now()
-        if now < datetime.fromisoformat(waiting["asked_at"]) - CLOCK_SLACK:
-            # how long this has waited is unknown, so its deadline may have passed
-            raise NotWaitingError(
-                f"the clock went back: run {run} has waited since {waiting['asked_at']}, and now is {now.isoformat()}",
-                hint="Correct the clock, then decide",
-            )
+        not_before(waiting, now)
         if by and now > datetime.fromisoformat(waiting["deadline"]):
             await self.expire(run)
-            raise NotWaitingError(f"run {run} was refused at its deadline, {waiting['deadline']}")
+            raise late(waiting)
         asker, its = await self.call(self.asking, waiting)
-        if by or verdict != "timeout":
-            if its is not state:
-                # the workflow that a child asks through must let them decide, too
-                entitle(by, waiting, state, self.services)
-            permit(by, waiting, its, asker.services)
-        if verdict == "approve" and has_no_draft(its) and not waiting["proposal"]:
-            hint = "Edit it to send your own text, or reject it"
-            raise NotWaitingError(f"run {run} has no draft to approve", hint=hint)
         # a person who was shown a redacted value may write it again
         conceal = concealing(await self.vault.hidden(run))
-        decision: HumanVerdict = {
-            "verdict": cast("Any", verdict),
-            "principal": by,
-            "reason": conceal({"reason": details.get("reason", "")})["reason"],
-            "text": conceal({"text": details.get("text", "")})["text"],
-            "arguments": conceal({"arguments": dict(details.get("arguments") or {})})["arguments"],
-            "asked_at": waiting["asked_at"],
-        }
-        edited(waiting["node"], verdict, decision["text"], decision["arguments"], its, asker.services)
+        outer, asking = Party(state, self.services), Party(its, asker.services)
+        decision = verdict_on(
+            waiting, verdict, by, cast("DecisionDetails", conceal(dict(details))), outer=outer, asking=asking
+        )
         await self.call(self._approvals.claim, waiting, decision)
         return waiting, decision
 
     async def expire(self, run: str) -> Outcome:
         """Refuse after the deadline. Raises as `decide` does, SG605 also before the deadline."""
         waiting = await self.call(self.waiting, run)
-        if waiting is None or self.services.now() <= datetime.fromisoformat(waiting["deadline"]):
+        if waiting is None or not _is_due(waiting, self.services.now()):
             raise NotWaitingError(f"run {run} has not passed its deadline")
         if verdict := await self.call(self._approvals.unapplied, waiting):
             # decided in time, by a process that was killed
@@ -343,6 +334,8 @@ class Runner:
         from langgraph.types import Command
 
         state = await self.call(self._known, waiting["run"])
+        if self.conversations and verdict["verdict"] == "answer":
+            await self.call(self.conversations.reopen, waiting["run"])
         outcome = await self.run_segment(waiting["run"], Command(resume=verdict), state, pause=pause)
         await self.call(self._approvals.applied, waiting)
         return outcome
@@ -483,6 +476,10 @@ class Runner:
     def waits(self, run: str) -> bool:
         return self.waiting(run) is not None
 
+    def asks(self, run: str) -> bool:
+        waiting = self.waiting(run)
+        return waiting is not None and waiting["waits_for"] == "answer"
+
     def in_progress(self, run: str) -> bool:
         return present(self._approvals.place, run)
 
@@ -515,6 +512,10 @@ class Runner:
                 hint="Finish it on the version it started with (--kept), or continue on the current one (--migrate)",
             )
         return state
+
+
+def _is_due(waiting: Waiting, now: datetime) -> bool:
+    return now > datetime.fromisoformat(waiting["deadline"])
 
 
 def _config(run: str) -> "RunnableConfig":

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from sluicegate.errors import RunError
 from sluicegate.graphs.proofs.flow import ON_ERROR
 from sluicegate.nodes.registry import kinds
-from sluicegate.state import State, TrailEntry
+from sluicegate.state import APPENDED, State, TrailEntry
 from sluicegate.storage.run_ids import child_run
 
 if TYPE_CHECKING:
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
     Graph: TypeAlias = "CompiledStateGraph[State, Services, State, State]"
 
 __all__ = ["before", "copied", "go_back", "head", "lineage", "node_of", "write"]
-
-_APPENDED = ("trail", "tool_calls")
-"""The channels whose updates are appended."""
 
 
 def head(graph: "Graph", run: str) -> "StateSnapshot":
@@ -105,8 +102,9 @@ def copied(graph: "Graph", snapshots: "Sequence[StateSnapshot]", run: str, chang
                     f"the other workflow has no node {node!r}",
                     hint="Fork before the workflows diverge: at=NODE",
                 )
-        update = {key: value for key, value in state.items() if key in _APPENDED or last.get(key) != value}
-        update |= {key: state.get(key, [])[len(last.get(key, [])) :] for key in _APPENDED if key in state}
+        update = {key: value for key, value in state.items() if key in APPENDED or last.get(key) != value}
+        update |= {key: state.get(key, [])[len(last.get(key, [])) :] for key in APPENDED if key in state}
+        update |= dict.fromkeys(last.keys() - state.keys())
         steps.append([StateUpdate(update, _writer(trail[-1]) if trail else START)])
         last = state
     graph.bulk_update_state(_at(run), steps)

@@ -44,12 +44,12 @@ VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 class HumanVerdict(TypedDict):
     """What resumes a waiting run."""
 
-    verdict: Verdict
+    verdict: Verdict | Literal["answer"]
     principal: Principal | None
-    """Who decided; None only for a timeout."""
+    """Who decided or answered; None only for a timeout."""
     reason: str
     text: str
-    """The text to send instead, for ``edit`` where a draft waits."""
+    """The text to send instead, for ``edit`` where a draft waits; the requester's ``answer`` to a question."""
     arguments: NotRequired[dict[str, Any]]
     """The arguments to change, for ``edit`` where a tool call waits; null takes one out."""
     asked_at: str
@@ -70,6 +70,9 @@ class Interrupt(TypedDict):
     """What a waiting run shows: who may decide, until when, and the evidence."""
 
     node: str
+    waits_for: Literal["approval", "answer", "time"]
+    """An approver's decision, by default; the requester's answer, to what is then the `reason`; or that its time has
+    come."""
     approvers: str
     escalate_to: str | None
     four_eyes: bool
@@ -111,6 +114,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
         proposal = _proposal(approves, state, services) if approves else {}
         asked: Interrupt = {
             "node": name,
+            "waits_for": "approval",
             "approvers": settings.approvers,
             "escalate_to": settings.escalate_to,
             "four_eyes": settings.four_eyes,
@@ -128,7 +132,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
         if verdict["verdict"] != "timeout":
             permit(person, {**asked, "asked_at": verdict["asked_at"]}, state, services)
         approval: Approval = {
-            "verdict": verdict["verdict"],
+            "verdict": cast("Verdict", verdict["verdict"]),
             "by": person["id"] if person else "",
             "reason": verdict["reason"],
             "asked_at": verdict["asked_at"],

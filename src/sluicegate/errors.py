@@ -151,6 +151,7 @@ CODES: dict[str, str] = {
     "SG634": "for-each over something that is no list",
     "SG635": "for-each over more items than are allowed",
     "SG636": "for-each with too few results",
+    "SG637": "nobody answered the question in time",
     "SG640": "no such conversation",
     "SG641": "another turn of the conversation is not over",
 }
@@ -351,6 +352,12 @@ class NodeFailedError(_OneCodeError, RunError):
     only = "SG611"
     update: Mapping[str, Any] = {}
     """What the node has written nevertheless, such as what it has spent."""
+
+
+class UnansweredError(NodeFailedError):
+    """The requester did not answer a question in time."""
+
+    only = "SG637"
 
 
 class NotAListError(NodeFailedError):

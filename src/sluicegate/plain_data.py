@@ -1,15 +1,28 @@
-"""Values from models, tools and plug-ins as plain data that every part of a run can hold.
+"""Values from models, tools and plug-ins, and the words of people, as plain data that every part of a run can hold.
 
 JSON allows what a checkpoint, a database or a condition cannot take: whole numbers of any size, halves of surrogate
 pairs, nesting and texts without end. Each is replaced where it is written into the state, and what was replaced is
 said in the trail.
 """
 
+import codecs
 import math
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
-__all__ = ["MAX_DEPTH", "MAX_TEXT", "MAX_TEXTS", "MAX_VALUES", "plain"]
+from sluicegate.errors import RunError
+
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_TEXT", "MAX_TEXTS", "MAX_VALUES", "clean", "plain", "printable"]
+
+MAX_BYTES = 200_000
+"""The largest request, in UTF-8 bytes; longer material is a document to ingest, not a request."""
+
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
+)
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 MAX_TEXT = 200_000
 """Characters of one text; as much as a request may have."""
@@ -100,3 +113,55 @@ class _Cleaner:
     def _note(self, value: T, what: str, path: str) -> T:
         self.notes.append(f"{path}: {what}" if path else what)
         return value
+
+
+def printable(text: str) -> str:
+    """Without control characters and marks that turn the direction of text, which hide what others are shown."""
+    return _CONTROL.sub("", text)
+
+
+def clean(raw: str | bytes) -> tuple[str, list[str]]:
+    """The text, and what was changed in it.
+
+    Raises `RunError` SG601 (nothing left), SG602 (larger than `MAX_BYTES`).
+    """
+    changed: list[str] = []
+    if isinstance(raw, bytes):
+        raw = _decoded(raw, changed)
+    if len(raw.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        raise RunError(
+            "SG602",
+            f"the request has more than {MAX_BYTES:,} bytes",
+            hint="Ask about part of it, or ingest it as a document",
+        )
+    text = raw.replace("\r\n", "\n").replace("\r", "\n")
+    if any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        changed.append("encoding")
+    if (composed := unicodedata.normalize("NFC", text)) != text:
+        text = composed
+        changed.append("nfc")
+    if (bare := printable(text)) != text:
+        text = bare
+        changed.append("control-characters")
+    text = text.strip()
+    if not text:
+        raise RunError("SG601", "the request is empty", hint="Describe what you need")
+    return text, changed
+
+
+def _decoded(raw: bytes, changed: list[str]) -> str:
+    if len(raw) > 4 * MAX_BYTES:
+        raise RunError("SG602", f"the request has more than {MAX_BYTES:,} bytes", hint="Ask about part of it")
+    for mark, encoding in _BYTE_ORDER_MARKS.items():
+        if raw.startswith(mark):
+            changed.append("encoding")
+            return raw.decode(encoding, "replace")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("cp1252", "replace")
+        if "\0" in text or len(_CONTROL.findall(text)) + text.count("\ufffd") > len(text) / 20:
+            raise RunError("SG601", "the request is not text", hint="Send it as text, in UTF-8") from None
+        changed.append("encoding")
+        return text

@@ -9,6 +9,8 @@ import operator
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 __all__ = [
+    "APPENDED",
+    "FORGOTTEN",
     "MERGED",
     "NOBODY",
     "Answer",
@@ -40,6 +42,7 @@ __all__ = [
     "Path",
     "Policy",
     "Principal",
+    "Reply",
     "Request",
     "Risk",
     "Route",
@@ -449,6 +452,19 @@ class Turn(TypedDict):
     """Guards have taken something out of it."""
 
 
+class Reply(TypedDict):
+    """What the requester answered to an `ask` node."""
+
+    node: str
+    question: str
+    text: str
+    """The answer; the request's text has it behind its own words."""
+    before: str
+    """The request's text as it was when it was asked."""
+    asked_at: str
+    answered_at: str
+
+
 class Conversation(TypedDict):
     """The conversation that a run is a turn of, as it was when the turn was taken."""
 
@@ -473,8 +489,9 @@ def _ended(ends: dict[str, BranchEnd], more: dict[str, BranchEnd]) -> dict[str, 
 
 
 class State(Given, total=False):
-    """The whole state. A node returns only the keys it changes; `trail` and `tool_calls` are appended to, `items` and
-    `failed_items` merge by their keys. None is no value of these: it keeps LangGraph from beginning with empty maps."""
+    """The whole state. A node returns only the keys it changes; `trail`, `tool_calls` and `replies` are appended to,
+    `items` and `failed_items` merge by their keys. None is no value: where a key may have it, it keeps LangGraph from
+    beginning with an empty one, and a node that returns it for a key of `FORGOTTEN` takes that key away."""
 
     conversation: Conversation
     intent: Intent
@@ -490,6 +507,8 @@ class State(Given, total=False):
     checks: Checks
     approval: Approval
     tool_calls: Annotated[list[ToolCall], operator.add]
+    replies: Annotated[list[Reply] | None, operator.add]
+    """The requester's answers to `ask` nodes, in order."""
     spend: Spend
     failure: Failure
     item: ForEachItem
@@ -515,6 +534,12 @@ become one in the order of the branches (`graphs.runtime.steps.merging`): `trail
 names; `failure` the last one. Of `extra`, branches may write different keys. Any other concern may be written by one
 branch only, and then read by no other.
 """
+
+
+APPENDED = ("trail", "tool_calls", "replies")
+"""The keys whose updates are appended to what is there."""
+FORGOTTEN = frozenset({"intent", "route", "tags", "policy", "cache", "extraction", "answer", "checks", "approval"})
+"""What is concluded from the words of a request, and no longer holds when the requester has added some."""
 
 
 def question(state: State) -> str:

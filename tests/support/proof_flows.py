@@ -38,6 +38,7 @@ def node(
         max_visits,
         writes=known.writes,
         always_writes=known.always_writes,
+        forgets=known.forgets,
         guards=guards,
     )
 

@@ -19,7 +19,23 @@ LETTER = kind("letter", {"answer", "tool_calls"}, {"calls-tool", "generates"})
 FAQ = kind("faq", {"answer", "cache"}, {"looks-up"})
 
 FEW = ("policy-check", "slm-answer", "output-check", "human-interrupt")
-MIDDLE = (*FEW, *FEW, "cache-lookup", "extract", "call-tool", SAY, MAIL, PHRASE, LETTER, FAQ, "x")
+MIDDLE = (
+    *FEW,
+    *FEW,
+    "ask",
+    "ask",
+    "classify",
+    "wait",
+    "cache-lookup",
+    "extract",
+    "call-tool",
+    SAY,
+    MAIL,
+    PHRASE,
+    LETTER,
+    FAQ,
+    "x",
+)
 ENDS = ("respond", DELIVER, OUTBOX)
 OUTCOMES: dict[str, tuple[tuple[object, dict[str, object]], ...]] = {
     "policy-check": tuple((verdict, {"policy.verdict": verdict}) for verdict in ("allow", "deny")),
@@ -49,7 +65,7 @@ GENERATES = ("slm-answer", "extract", "letter")
 
 def drawn(random: Random, *, of_others: bool, failing: bool = False) -> Flow:
     """A flow whose nodes branch on what they have just found; with `of_others` also on what others had found, with
-    `failing` also on their failure."""
+    `failing` also on their failure. Where nobody answers, an `ask` fails."""
     size = random.randint(2, 6)
     names = [f"n{index}" for index in range(size)]
     ends = [node("yes", random.choice(ENDS)), node("no", random.choice(("refuse", "refuse", PARK)))]
@@ -66,7 +82,7 @@ def drawn(random: Random, *, of_others: bool, failing: bool = False) -> Flow:
         guards = frozenset(random.choice(("a", "ab", "b"))) if chosen == "output-check" else frozenset[str]()
         # who is entered again is entered at most twice, so that there are not endlessly many runs
         made = node(name, chosen, *ways, max_visits=random.randint(1, 2), guards=guards)
-        if failing and chosen != "human-interrupt" and random.random() < 0.4:
+        if chosen == "ask" or (failing and chosen not in ("human-interrupt", "wait") and random.random() < 0.4):
             made = replace(made, on_error=Edge(random.choice((*targets[index], "yes", "no"))))
         nodes.append(made)
     return flow(*nodes, *ends)

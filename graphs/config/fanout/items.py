@@ -98,8 +98,8 @@ def _unfit(node: str, config: WorkflowConfig, kinds: Mapping[str, NodeKind]) -> 
     effects = kinds[node].effects if node in kinds else frozenset[str]()
     if "ends" in effects:
         return "ends the run"
-    if "asks-human" in effects:
-        return "waits for a person"
+    if effects & {"asks-human", "asks-requester", "waits"}:
+        return "waits"
     if "maps" in effects:
         return "goes over a list itself"
     if "looks-up" in effects:

@@ -15,7 +15,7 @@ from sluicegate.graphs.proofs.shape import reached, successors
 
 __all__ = ["Branches", "branches_of", "in_sequence", "prove_forks"]
 
-_PAUSES = frozenset({"asks-human"})
+_PAUSES = frozenset({"asks-human", "asks-requester", "waits"})
 """Effects of nodes at which a run waits, for which a branch has no place."""
 
 
@@ -129,7 +129,8 @@ class _Shape:
             for name in members:
                 node = self.flow.nodes[name]
                 if node.effects & _PAUSES:
-                    what = f"{name!r} in {branch} waits for a person, which a branch cannot"
+                    why = "waits" if "waits" in node.effects else "waits for a person"
+                    what = f"{name!r} in {branch} {why}, which a branch cannot"
                     hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
                     yield Problem("SG139", what, node.place, hint=hint)
                 if node.do:

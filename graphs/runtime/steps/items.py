@@ -25,7 +25,7 @@ from sluicegate.nodes.model_governance import no_spend
 from sluicegate.nodes.prompts import fill
 from sluicegate.plain_data import plain
 from sluicegate.services import Services
-from sluicegate.state import ItemOutcome, MapProgress, State, progressed, question
+from sluicegate.state import APPENDED, ItemOutcome, MapProgress, State, progressed, question
 
 if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
@@ -197,8 +197,9 @@ class ItemStep:
 def written(state: State, update: Mapping[str, Any]) -> State:
     """The state with an update, merged as the graph merges it."""
     before = cast("dict[str, Any]", state)
-    longer = {key: [*before.get(key, ()), *update[key]] for key in ("trail", "tool_calls") if key in update}
+    longer = {key: [*(before.get(key) or ()), *update[key]] for key in APPENDED if key in update}
     wider: dict[str, Any] = {
         key: {**(before.get(key) or {}), **update[key]} for key in ("items", "failed_items") if key in update
     }
-    return cast("State", {**before, **update, **longer, **wider})
+    merged = {**before, **update, **longer, **wider}
+    return cast("State", {key: value for key, value in merged.items() if value is not None})

@@ -14,6 +14,7 @@ import pytest
 from sluicegate.graphs.config.proving import written_by
 from sluicegate.graphs.proofs.contracts import CHILD_ENDED
 from sluicegate.graphs.proofs.flow import Contract, Edge, Flow, FlowNode
+from sluicegate.state import FORGOTTEN
 from tests.support.proof_flows import known
 from tests.support.random_flows import CALLS, DOMAINS, GENERATES, OUTCOMES, SENDS, drawn, proved
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 MOST_RUNS = 3000
 TAKEN = ("answer", "checks", "approval", "extraction", "policy")
 FACTS = {"checks": ("checks.failed", "checks.action"), "approval": ("approval.verdict",), "policy": ("policy.verdict",)}
-CHANGING = ("slm-answer", "extract", "cache-lookup", "outbox", "phrase", "letter", "faq")
+CHANGING = ("ask", "classify", "slm-answer", "extract", "cache-lookup", "outbox", "phrase", "letter", "faq")
 DRAFTING = ("slm-answer", "outbox", "phrase", "letter", "faq", "say")
 
 
@@ -34,6 +35,11 @@ class Event:
     visit: int = 0
     found: object = None
     failed: bool = False
+
+    @property
+    def adds_words(self) -> bool:
+        """The requester has answered a question; the draft and the verdicts of the run that asked are gone."""
+        return self.node.kind == "ask" and not self.failed
 
 
 @dataclass(frozen=True)
@@ -85,8 +91,18 @@ class Judge:
             )
         if (sends or calls) and people and people[-1].found == "approve":
             later = [*history[history.index(people[-1]) :], *arriving]
-            if any(event.node.kind in CHANGING and self._changes(event, visit) for event in later):
+            if any(
+                event.node.kind in CHANGING and not _unanswered(event) and self._changes(event, visit)
+                for event in later
+            ):
                 found.add("approvals-cover")
+        acts = makes or sends or here.kind in ("cache-lookup", "faq")
+        own = [event for event in history if event.visit in (0, visit)]
+        answers = [index for index, event in enumerate(own) if event.adds_words]
+        for kind, name in (("policy-check", "replies-decided"), ("classify", "replies-classified")):
+            passed = [event for event in own[answers[-1] :] if event.node.kind == kind] if answers else []
+            if acts and answers and all(event.failed for event in passed):
+                found.add(name)
         return found
 
     def _changes(self, event: Event, visit: int) -> bool:
@@ -99,6 +115,7 @@ class Judge:
             for index, event in enumerate(history)
             if event.node.kind in DRAFTING
             and (event.visit == visit or (not visit and "answer" in event.node.writes & self.takes))
+            and not any(later.adds_words and later.visit in (event.visit, visit) for later in history[index:])
         ]
         if not drafts:
             return set()
@@ -118,6 +135,8 @@ class Judge:
             return False
         redrafted = False
         for event in history[index + 1 :]:
+            if event.adds_words and event.visit in (failed.visit, visit):
+                return False
             if event.visit not in (0, failed.visit) and not (
                 "answer" in event.node.writes & self.takes and event.node.kind in DRAFTING
             ):
@@ -131,6 +150,10 @@ class Judge:
                     return False
                 redrafted = False
         return True
+
+
+def _unanswered(event: Event) -> bool:
+    return event.node.kind == "ask" and event.failed
 
 
 def breaches(of: Flow, child: Contract) -> set[str] | None:
@@ -166,6 +189,8 @@ def _steps(
     for result, fields in results:
         passed = (*history, Event(node, visit, result))
         after = {**facts, **fields}
+        if node.kind == "ask":
+            after = {name: value for name, value in after.items() if name.partition(".")[0] not in FORGOTTEN}
         if visit and not node.edges:
             yield from _returned(of, child, node, passed, outside, after)
             continue
@@ -252,7 +277,7 @@ def compared(seeds: range) -> tuple[int, int, int, Counter[str]]:
         if found is None:
             continue
         refused = proved(of).keys()
-        made += 6
+        made += 8
         unsound += len(found - refused)
         alarms += len(refused - found)
         broken.update(found)
@@ -265,6 +290,6 @@ def test_what_is_proved_through_a_child_no_run_breaks() -> None:
     made, unsound, alarms, broken = compared(range(500))
     assert made > 2000
     assert unsound == 0
-    assert len(broken) == 6
+    assert len(broken) == 8
     assert min(broken.values()) > 20
     assert alarms <= 0.06 * made

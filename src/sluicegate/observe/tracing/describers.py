@@ -17,7 +17,7 @@ __all__ = ["Description", "describe", "is_wordy", "without_words"]
 _WORDY = (
     "request.text", "request.standalone", "answer.text", "cache.question", "approval", "extra", "extraction.fields",
     "principal", "tool_calls", "tool.arguments", "tool.result", "tool.error", "item.value", "items", "failed_items",
-    "inputs",
+    "inputs", "replies",
 )  # fmt: skip
 """Fields, and groups of fields, whose values are texts or names."""
 
@@ -33,7 +33,9 @@ class Description:
 
 
 def describe(update: Mapping[str, Any]) -> dict[str, Description]:
-    """By the keys of `update`; what a plug-in's kind keeps is an attribute as it is."""
+    """By the keys of `update`, without those that it takes away; what a plug-in's kind keeps is an attribute as it
+    is."""
+    update = {key: value for key, value in update.items() if value is not None}
     described = {
         key: Description({key: value}) for key, value in update.items() if key not in _TABLE and key not in _OWN
     }
@@ -162,6 +164,15 @@ def _tool_calls(calls: Any) -> Description:
     )
 
 
+def _replies(replies: Any) -> Description:
+    reply = replies[-1]
+    return Description(
+        {"asks": reply["question"], "reply": reply["text"]},
+        _some(reply, ("node", "asked_at", "answered_at")),
+        {"asks": reply["question"], "reply": reply["text"]},
+    )
+
+
 def _items(items: Any) -> Description:
     sizes = {f"{name}_results": len(results) for name, results in items.items()}
     return Description(sizes, sizes)
@@ -191,6 +202,7 @@ _TABLE: dict[str, Callable[[Any], Description]] = {
     "checks": _checks,
     "approval": _approval,
     "tool_calls": _tool_calls,
+    "replies": _replies,
     "items": _items,
     "failed_items": _failed_items,
     "spend": _spend,

@@ -29,6 +29,8 @@ PAYLOADS = frozenset(
         "thinking",
         "query",
         "standalone",
+        "asks",
+        "reply",
         "question",
         "arguments",
         "arguments_shown",

@@ -1,0 +1,1 @@
+"""What a run waits for, and what it may go on with."""
