@@ -42,8 +42,8 @@ __all__ = [
     "Path",
     "Policy",
     "Principal",
-    "Reply",
     "Request",
+    "RequesterReply",
     "Risk",
     "Route",
     "Run",
@@ -452,7 +452,7 @@ class Turn(TypedDict):
     """Guards have taken something out of it."""
 
 
-class Reply(TypedDict):
+class RequesterReply(TypedDict):
     """What the requester answered to an `ask` node."""
 
     node: str
@@ -507,7 +507,7 @@ class State(Given, total=False):
     checks: Checks
     approval: Approval
     tool_calls: Annotated[list[ToolCall], operator.add]
-    replies: Annotated[list[Reply] | None, operator.add]
+    replies: Annotated[list[RequesterReply] | None, operator.add]
     """The requester's answers to `ask` nodes, in order."""
     spend: Spend
     failure: Failure

@@ -18,7 +18,7 @@ from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.plain_data import clean
 from sluicegate.policies.config import Duration
 from sluicegate.services import Services
-from sluicegate.state import Principal, Reply, Request, State
+from sluicegate.state import Principal, Request, RequesterReply, State
 
 __all__ = ["ASK", "Ask", "answers_for", "pause", "with_answer"]
 
@@ -44,7 +44,7 @@ def _make(name: str, settings: Ask) -> Node:
             raise UnansweredError(f"{name} was not answered in time") from TimeoutError()
         answers_for(reply["principal"], state)
         request = with_answer(state["request"], reply["text"])
-        said: Reply = {
+        said: RequesterReply = {
             "node": name,
             "question": settings.say,
             "text": clean(reply["text"])[0],
