@@ -34,7 +34,7 @@ from sluicegate.services import Classification, Message, ModelRequest
 from sluicegate.serving.http.app import application
 from sluicegate.serving.http.callers import Callers, TrustedHeader
 from sluicegate.serving.http.connections import Connections
-from sluicegate.serving.http.server import serve
+from sluicegate.serving.http.server import Certificate, serve
 from sluicegate.storage.database import place
 from tests.support.fakes import FakeModels, FakeRouter, services
 from tests.support.flows import runner
@@ -161,7 +161,9 @@ def served(given: Service | None = None, callers: Callers = GATEWAY, connections
         thread.join(60)
 
 
-def serve_alone(folder: str, limits: Limits, started: Callable[[str], None]) -> None:
+def serve_alone(
+    folder: str, limits: Limits, started: Callable[[str], None], certificate: Certificate | None = None
+) -> None:
     """The same in a process of its own, until it is told to end; `started` gets its address."""
     os.environ["SLUICEGATE_HOME"] = folder
-    serve(service(limits=limits), GATEWAY, host="127.0.0.1", port=0, started=started)
+    serve(service(limits=limits), GATEWAY, host="127.0.0.1", port=0, certificate=certificate, started=started)

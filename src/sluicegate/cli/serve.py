@@ -24,6 +24,10 @@ def serve(
     config: Annotated[Path, typer.Argument(help="The workflow's file.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
+    tls_certificate: Annotated[
+        Path | None, typer.Option(help="Serve over TLS, with the certificate chain in this PEM file.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
     tokens: Annotated[
         Path | None, typer.Option(help="Token file of the allowed callers, made by `sluicegate token add`.")
     ] = None,
@@ -50,10 +54,14 @@ def serve(
     pinned: Annotated[bool, typer.Option("--pinned", help="Serve this file, regardless of promotions.")] = False,
 ) -> None:
     """Serve a workflow until SIGTERM. The promoted version serves; promotions take effect without a restart."""
+    from sluicegate.serving.http.server import Certificate
     from sluicegate.serving.http.server import serve as serve_it
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.service import Service
 
+    if (tls_certificate is None) != (tls_key is None):
+        raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
+    certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
     callers = _callers(host, tokens, trust_header, trust_roles, trust_groups, user, role)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     _log()
@@ -64,7 +72,7 @@ def serve(
         which = f"version {serving.version}, {serving.digest[:12]}" + (f", promotion {promoted}" if promoted else "")
         notes().print(f"{service.name} ({which}) is served at {address}", markup=False, soft_wrap=True)
 
-    serve_it(service, callers, host=host, port=port, started=started)
+    serve_it(service, callers, host=host, port=port, certificate=certificate, started=started)
     sys.stdout.flush()
     sys.stderr.flush()
     # everything is closed and on disk; a tool hanging in a thread would keep the process alive

@@ -7,8 +7,11 @@ requests are served as before, the port is closed; what is at work has its time 
 import asyncio
 import signal
 import socket
+import ssl
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
 from sluicegate.errors import RunError
@@ -16,7 +19,7 @@ from sluicegate.extras import extra
 from sluicegate.serving.http.callers import Callers
 from sluicegate.serving.service import Service
 
-__all__ = ["serve"]
+__all__ = ["Certificate", "serve"]
 
 _CONNECTIONS = 1000
 """Connections at a time; fewer where the process may not open so many files."""
@@ -25,13 +28,44 @@ _BACKLOG = 128
 """Connections that the system accepts before the server does."""
 
 
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a server shows its clients, in PEM files; read once, so that a new one takes a restart."""
+
+    chain: Path
+    """Its own certificate, and those between it and the authority's."""
+    key: Path
+    """Without a password."""
+
+    def check(self) -> None:
+        """Raises `RunError` SG624 when the files cannot be used."""
+        try:
+            # by default OpenSSL asks for a password on the terminal
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.chain, self.key, password=lambda: "")
+        except (OSError, ValueError) as error:
+            raise RunError(
+                "SG624",
+                f"{self.chain} and {self.key} cannot be used for TLS: {error}",
+                hint="--tls-certificate takes the chain and --tls-key its key, both PEM, the key without a password",
+            ) from error
+
+
 def serve(
-    service: Service, callers: Callers, *, host: str, port: int, started: Callable[[str], None] = lambda _: None
+    service: Service,
+    callers: Callers,
+    *,
+    host: str,
+    port: int,
+    certificate: Certificate | None = None,
+    started: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Port 0 picks a free one; `started` is called with the address.
 
-    Raises `RunError` SG624 (the address cannot be had, or the extra is missing), and what opening the service raises.
+    With a `certificate` over TLS only. Raises `RunError` SG624 (the address cannot be had, a certificate not be used,
+    or the extra is missing), and what opening the service raises.
     """
+    if certificate:
+        certificate.check()
     with extra("serve", "serving over HTTP", partial(RunError, "SG624")):
         import uvicorn
 
@@ -48,6 +82,8 @@ def serve(
         # the service ends the wait of its callers; this is for connections that do not read their answer
         timeout_graceful_shutdown=round(service.limits.drain_s) + 5,
         lifespan="on",
+        ssl_certfile=certificate and certificate.chain,
+        ssl_keyfile=certificate and certificate.key,
     )
 
     class Draining(uvicorn.Server):
@@ -79,7 +115,7 @@ def serve(
             # who is told the address may call at once: what comes before uvicorn takes over waits in the socket
             listening.listen(config.backlog)
             name, own, *_ = listening.getsockname()
-            started(f"http://{f'[{name}]' if ':' in name else name}:{own}")
+            started(f"{'https' if certificate else 'http'}://{f'[{name}]' if ':' in name else name}:{own}")
             await server.serve(sockets=[listening])
 
     asyncio.run(run())
