@@ -16,13 +16,13 @@ _LONGEST = 300
 def shareable(state: State, services: Services) -> bool:
     """Whether this request may be answered from the cache, and its answer cached.
 
-    Never a request of a high-risk class or of none, and never one that guards have redacted: with placeholders, the
-    questions of two people look alike.
+    Never a request of a high-risk class or of none, never one that brings tables along, and never one that guards have
+    redacted: with placeholders, the questions of two people look alike.
     """
     intent = state.get("intent")
     if not services.workflow.cache_ttl_s or not intent or intent["risk"] == "high":
         return False
-    return "redacted" not in state["request"]["cleaned"]
+    return "redacted" not in state["request"]["cleaned"] and "attachments" not in state["request"]
 
 
 def key_of(state: State, services: Services) -> str:

@@ -73,11 +73,11 @@ class Condition:
     def values(self, state: Mapping[str, Any]) -> dict[str, Any]:
         """Every field it reads with the value it has; None for one that is not written yet."""
         found = {name: read(state) for name, read in self._fields}
-        return {name: None if value is UNSET else value for name, value in found.items()}
+        return {name: None if value is UNSET else fields()[name].told(value) for name, value in found.items()}
 
     def result(self, state: Mapping[str, Any]) -> Any:
         """The value that an expression gives; None where it gives none, or needs what is not there."""
-        data = {name: value for name, value in self.values(state).items() if value is not None}
+        data = {name: value for name, read in self._fields if (value := read(state)) is not UNSET}
         try:
             result = self._expression.eval(data=data)
         except (RuntimeError, ValueError, OverflowError, TypeError, RecursionError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, cast
 
 from sluicegate import state as state_module
+from sluicegate.files import csv_records
 from sluicegate.nodes.registry import kinds
 from sluicegate.state import State
 
@@ -44,6 +45,8 @@ class Field:
     """It has a value from the start, such as a count of 0."""
     optional: bool = False
     """A node that writes its group of fields may omit it."""
+    told: Callable[[Any], Any] = lambda value: value
+    """What a trail says of its value."""
     described: str = ""
     """The meaning of a derived field; those of the others are docstrings in `state`."""
 
@@ -71,6 +74,12 @@ _DERIVED: tuple[Field, ...] = (
     Field(
         "tool.ok", "bool", lambda state: _last_call(state, "status", lambda status: status == "done"), "tool_calls",
         described="The last tool call worked.",
+    ),
+    Field(
+        "request.attachments", "list(map)", lambda state: [
+            {"name": one["name"], "rows": csv_records(one["text"])} for one in state["request"].get("attachments", ())
+        ], "request",
+        initial=True, told=lambda value: [f"{one['name']}: {len(one['rows']):,} rows" for one in value],
     ),
 )  # fmt: skip
 

@@ -39,6 +39,11 @@ There is no kind `route`: `classify` gives the fitted router's label and confide
 it choose the way; without a fitted router, `tag` with `most: 1` chooses between ways by their descriptions.
 """
 
+_LISTS = """\
+What a `for-each` may go over, what is known of an item where, and how tables come with a request is in
+[lists.md](lists.md), with a workflow to run.
+"""
+
 _SUB_WORKFLOWS = """\
 A `workflow` node runs another workflow, for the same requester:
 
@@ -113,7 +118,7 @@ def reference_page() -> str:
                     parts += _section(inner, definitions[inner], "###")
     common = {key: definitions["Node"]["properties"][key] for key in ("timeout", "retry", "on_error")}
     parts += ["## Node kinds\n", _NODES, _table(common, [])]
-    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE, _SUB_WORKFLOWS]
+    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE, _LISTS, _SUB_WORKFLOWS]
     for variant in definitions["Node"]["allOf"]:
         parts += _kind(variant["then"], definitions)
     parts += [_CONDITIONS, _fields(), _guarantees(), _EXTENDS, _codes()]

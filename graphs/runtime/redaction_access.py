@@ -17,7 +17,20 @@ from sluicegate.state import Principal, State
 __all__ = ["concealing", "revealed"]
 
 _WORDS = frozenset(
-    {"text", "draft", "reason", "arguments", "fields", "proposal", "question", "standalone", "result", "extra"}
+    {
+        "text",
+        "draft",
+        "reason",
+        "arguments",
+        "fields",
+        "proposal",
+        "question",
+        "standalone",
+        "result",
+        "extra",
+        "elements",
+        "value",
+    }
 )
 """Keys whose values were written by people or models, at any depth."""
 
@@ -85,4 +98,4 @@ def _texts(value: Any, change: Callable[[str, bool], str], *, words: bool = Fals
 
 
 def _has_words(key: Any) -> bool:
-    return isinstance(key, str) and (key in _WORDS or key.endswith(".text"))
+    return isinstance(key, str) and (key in _WORDS or key.endswith((".text", ".value")))

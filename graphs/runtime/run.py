@@ -24,7 +24,7 @@ from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
-from sluicegate.state import Conversation, Principal, State, question
+from sluicegate.state import Attachment, Conversation, Principal, State, question
 from sluicegate.storage.run_ids import MARK, root_run
 
 if TYPE_CHECKING:
@@ -128,6 +128,7 @@ class Runner:
         session: str = "",
         turn: Conversation | None = None,
         inputs: Mapping[str, Any] | None = None,
+        attachments: Sequence[Attachment] = (),
     ) -> Outcome:
         """Run one request. A `run` id that has started before is resumed where it stopped.
 
@@ -141,8 +142,13 @@ class Runner:
         if self.conversations and session:
             name = intake.session_name(session)
             if asking := await self.call(self.conversations.asking, asker["id"], name, self):
+                if attachments:
+                    hint = "Answer in words"
+                    raise RunError("SG626", "an answer to a question takes no attachments", hint=hint)
                 return await self.decide(asking, "answer", asker, text=intake.clean(raw)[0])
-        state = self.opening(raw, asker, channel=channel, run=run, session=session, inputs=inputs)
+        state = self.opening(
+            raw, asker, channel=channel, run=run, session=session, inputs=inputs, attachments=attachments
+        )
         if turn:
             state = cast("State", {**state, "conversation": turn})
         if self.conversations and session:
@@ -160,6 +166,7 @@ class Runner:
         session: str = "",
         parent: str = "",
         inputs: Mapping[str, Any] | None = None,
+        attachments: Sequence[Attachment] = (),
     ) -> State:
         """The state that a new run begins with, if need be within a `parent` and with its `inputs`.
 
@@ -170,7 +177,7 @@ class Runner:
             raise NotFoundError(f"no run {run} in this home", hint=f"Name a new run without a {MARK!r}")
         facts, now = self.services.workflow, self.services.now()
         state: State = {
-            "request": intake.request(raw, channel=channel, id=run, received_at=now),
+            "request": intake.request(raw, channel=channel, id=run, received_at=now, attachments=attachments),
             "principal": asker,
             "run": {
                 "id": run,
@@ -523,4 +530,6 @@ def _config(run: str) -> "RunnableConfig":
 
 
 def _metadata(request: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: request[key] for key in ("channel", "received_at", "size", "cleaned")}
+    metadata = {key: request[key] for key in ("channel", "received_at", "size", "cleaned")}
+    attached = [one["name"] for one in request.get("attachments", ())]
+    return {**metadata, **({"attachments": attached} if attached else {})}

@@ -101,7 +101,12 @@ async def replay(
         with passages(state.get("documents") if documents == "same" else None) as serving:
             request, turn = state["request"], state.get("conversation")
             outcome = await opened.runner.run(
-                request["text"], asker, channel=request["channel"], turn=turn, inputs=state.get("inputs")
+                request["text"],
+                asker,
+                channel=request["channel"],
+                turn=turn,
+                inputs=state.get("inputs"),
+                attachments=request.get("attachments", ()),
             )
         waits = state["run"]["status"] == "running"
         before = facts(RunSummary.of(state, status="waiting" if waits else None))

@@ -73,17 +73,20 @@ class Session:
         clearance: intake.Clearance = "internal",
         channel: str = "notebook",
         conversation: str = "",
+        attachments: Mapping[str, str | bytes] | None = None,
         dry: bool = False,
         change: Change = lambda services: services,
     ) -> "Session":
-        """A new run, before its first node. `dry` simulates tools with effects.
+        """A new run, before its first node. `dry` simulates tools with effects. `attachments` are tables as CSV, by the
+        names of their files.
 
         `conversation` makes it the next turn of one of the person's; a dry run refers to its turns and takes none.
         `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request).
         """
         fresh = opened(config, dry=dry, change=change)
         asker = intake.principal(as_, _listed(role), _listed(group), clearance)
-        state = fresh.runner.opening(text, asker, channel=channel, session=conversation)
+        tables = intake.attached(attachments or {})
+        state = fresh.runner.opening(text, asker, channel=channel, session=conversation, attachments=tables)
         state = cast("State", {**state, "run": {**state["run"], "session": "started"}})
         wait_for(fresh.runner.write_down(state))
         return cls(fresh, state["run"]["id"], change=change, mine=True, begun=False)

@@ -1,15 +1,17 @@
 """`policy-check`: may this person ask this? Guards on the request first, then Cedar; only a clean allow counts."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from pydantic import Field
 
+from sluicegate.files import csv_table, csv_text
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.items import item_context
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.services import GuardReport, Services
-from sluicegate.state import CheckResult, Policy, State
+from sluicegate.state import Attachment, CheckResult, Policy, State
 
 __all__ = ["GUARD", "POLICY_CHECK", "PolicyCheck"]
 
@@ -17,12 +19,16 @@ GUARD = "guard:"
 """Prefix of the denying rule when it was a guard; its name follows."""
 
 
+_PART = 16_000
+"""Characters that guards are given at a time: each of them has a time limit, and a table may have many rows."""
+
+
 class PolicyCheck(Settings):
     action: str = "ask"
     """The Cedar action to check."""
     guards: list[str] = Field(default_factory=list[str])
-    """Guards on the request text, and on each text among the inputs; one that fails denies, one that redacts changes
-    the text for what follows."""
+    """Guards on the request's text and attachments, and on each text among the inputs; one that fails denies, one that
+    redacts changes the text for what follows."""
 
 
 def _make(name: str, settings: PolicyCheck) -> Node:
@@ -44,9 +50,10 @@ def _make(name: str, settings: PolicyCheck) -> Node:
 
             text = await passed(request["text"])
             inputs = {name: await _each_text(value, passed) for name, value in state.get("inputs", {}).items()}
-            found = [each["guard"] for report in reports for each in report.results if not each["passed"]]
-            blocked = [each for report in reports for each in _blocking(report)]
-            blocked = blocked or await _over_the_turns(settings.guards, state, services)
+            tables = await _guarded(settings.guards, state, services)
+            results = [*(each for report in reports for each in report.results), *tables.results]
+            found = [each["guard"] for each in results if not each["passed"]]
+            blocked = _blocking(results) or await _over_the_turns(settings.guards, state, services)
             if blocked:
                 denied: Policy = {
                     "verdict": "deny",
@@ -55,11 +62,13 @@ def _make(name: str, settings: PolicyCheck) -> Node:
                     "errors": [],
                 }
                 return {"policy": denied}
-            if any(report.redacted for report in reports):
+            if tables.redacted or any(report.redacted for report in reports):
                 cleaned = [*request["cleaned"], "redacted"]
                 update["request"] = {**request, "text": text, "cleaned": cleaned}
                 if whole := request.get("standalone"):
                     update["request"]["standalone"] = whole.removesuffix(request["text"]) + text
+                if tables.redacted:
+                    update["request"]["attachments"] = tables.redacted
                 if inputs:
                     update["inputs"] = inputs
         decision = services.policy.decide(
@@ -97,8 +106,8 @@ async def _each_text(value: Any, change: Callable[[str], Awaitable[str]]) -> Any
     return value
 
 
-def _blocking(report: GuardReport) -> list[CheckResult]:
-    return [result for result in report.results if not result["passed"] and result["action"] != "redact"]
+def _blocking(results: Iterable[CheckResult]) -> list[CheckResult]:
+    return [result for result in results if not result["passed"] and result["action"] != "redact"]
 
 
 async def _over_the_turns(guards: list[str], state: State, services: Services) -> list[CheckResult]:
@@ -108,7 +117,58 @@ async def _over_the_turns(guards: list[str], state: State, services: Services) -
         return []
     window = "\n".join([*(turn["question"] for turn in turns), state["request"]["text"]])
     report = await services.guards.check(guards, window, stage="request")
-    return [{**each, "reason": f"together with earlier turns: {each['reason']}"} for each in _blocking(report)]
+    return [{**each, "reason": f"together with earlier turns: {each['reason']}"} for each in _blocking(report.results)]
+
+
+@dataclass(frozen=True, slots=True)
+class _GuardedTables:
+    results: Sequence[CheckResult]
+    """Of the guards that did not pass, each once for a table."""
+    redacted: list[Attachment] | None
+    """The tables after it; None where nothing was taken out of them."""
+
+
+async def _guarded(guards: Sequence[str], state: State, services: Services) -> _GuardedTables:
+    before = state["request"].get("attachments", [])
+    failed, after = dict[tuple[str, str, str], CheckResult](), list[Attachment]()
+    for table in before:
+        text = ""
+        for part in _parts(table["text"]):
+            report = await services.guards.check(
+                guards, part, stage="request", run=state["run"]["id"], person=state["principal"]["id"]
+            )
+            whole = _of_one_shape(part, report.text)
+            for result in report.results:
+                if not result["passed"]:
+                    # what cannot be taken out cell by cell is not taken out
+                    action = result["action"] if whole or result["action"] != "redact" else "refuse"
+                    noted: CheckResult = {
+                        **result,
+                        "action": action,
+                        "reason": f"in {table['name']}: {result['reason']}",
+                    }
+                    failed.setdefault((table["name"], result["guard"], action), noted)
+            text += report.text
+        after.append({**table, "text": text})
+    return _GuardedTables([*failed.values()], after if after != before else None)
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Whole rows of a table, so many at a time that each part is about as long as the others."""
+    rows, size = list[list[str]](), 0
+    for row in csv_table(text):
+        rows.append(row)
+        size += sum(map(len, row))
+        if size >= _PART:
+            yield csv_text(rows)
+            rows, size = [], 0
+    if rows:
+        yield csv_text(rows)
+
+
+def _of_one_shape(one: str, other: str) -> bool:
+    """Whether two tables have as many rows, each with as many cells."""
+    return [len(row) for row in csv_table(one)] == [len(row) for row in csv_table(other)]
 
 
 POLICY_CHECK = NodeKind(

@@ -152,6 +152,7 @@ CODES: dict[str, str] = {
     "SG635": "for-each over more items than are allowed",
     "SG636": "for-each with too few results",
     "SG637": "nobody answered the question in time",
+    "SG638": "attachment is no table",
     "SG640": "no such conversation",
     "SG641": "another turn of the conversation is not over",
 }

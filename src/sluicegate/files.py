@@ -1,5 +1,6 @@
-"""Files that anybody may have written: read within bounds, and the position of a character in their text."""
+"""Files that anybody may have written: read within bounds, by rows, and the position of a character in their text."""
 
+import csv
 import errno
 import functools
 import gzip
@@ -8,13 +9,16 @@ import io
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 __all__ = [
     "ALLOWED",
     "LINE_END",
     "MAX_ROWS_BYTES",
+    "csv_records",
+    "csv_table",
+    "csv_text",
     "json_lines",
     "line_and_column",
     "read_bounded",
@@ -127,3 +131,21 @@ def json_lines(text: str) -> Iterator[tuple[int, str]]:
         if row.strip():
             yield line, row
         line += 1 + len(_RETURN.findall(row))
+
+
+def csv_text(table: Iterable[Sequence[str]]) -> str:
+    """A table as CSV, the names of its columns first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(table)
+    return text.getvalue()
+
+
+def csv_table(text: str) -> list[list[str]]:
+    """What `csv_text` has made a text of."""
+    return [*csv.reader(io.StringIO(text))]
+
+
+def csv_records(text: str) -> list[dict[str, str]]:
+    """The rows of what `csv_text` has made a text of, by the names of the columns."""
+    columns, *rows = csv_table(text)
+    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 from sluicegate.errors import RunError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_TEXT", "MAX_TEXTS", "MAX_VALUES", "clean", "plain", "printable"]
+__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_TEXT", "MAX_TEXTS", "MAX_VALUES", "clean", "cleaned", "plain", "printable"]
 
 MAX_BYTES = 200_000
 """The largest request, in UTF-8 bytes; longer material is a document to ingest, not a request."""
@@ -134,6 +134,14 @@ def clean(raw: str | bytes) -> tuple[str, list[str]]:
             f"the request has more than {MAX_BYTES:,} bytes",
             hint="Ask about part of it, or ingest it as a document",
         )
+    text = cleaned(raw, changed).strip()
+    if not text:
+        raise RunError("SG601", "the request is empty", hint="Describe what you need")
+    return text, changed
+
+
+def cleaned(raw: str, changed: list[str]) -> str:
+    """What is left of a text, also when that is nothing; what was changed in it is noted."""
     text = raw.replace("\r\n", "\n").replace("\r", "\n")
     if any(0xD800 <= ord(letter) <= 0xDFFF for letter in text):
         text = text.encode("utf-8", "replace").decode("utf-8")
@@ -144,10 +152,7 @@ def clean(raw: str | bytes) -> tuple[str, list[str]]:
     if (bare := printable(text)) != text:
         text = bare
         changed.append("control-characters")
-    text = text.strip()
-    if not text:
-        raise RunError("SG601", "the request is empty", hint="Describe what you need")
-    return text, changed
+    return text
 
 
 def _decoded(raw: bytes, changed: list[str]) -> str:

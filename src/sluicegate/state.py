@@ -15,6 +15,7 @@ __all__ = [
     "NOBODY",
     "Answer",
     "Approval",
+    "Attachment",
     "Branch",
     "BranchEnd",
     "CacheLookup",
@@ -75,6 +76,15 @@ kill switch did not allow a call; anything else."""
 Path = Literal["cache", "slm", "rag-slm", "rag-llm", "tool", "human", "refused"]
 
 
+class Attachment(TypedDict):
+    """A table that came with a request, cleaned."""
+
+    name: str
+    """Of its file."""
+    text: str
+    """As CSV, the names of its columns first; `sluicegate.files.csv_records` reads it."""
+
+
 class Request(TypedDict):
     """The request, cleaned by the input layer before the first node."""
 
@@ -88,6 +98,9 @@ class Request(TypedDict):
     """Bytes of the text as it arrived."""
     cleaned: list[str]
     """What the input layer changed, such as ``control-characters`` or ``nfc``."""
+    attachments: NotRequired[list[Attachment]]
+    """Tables that came with it. A condition, and the list of a `for-each`, see each as a map of its `name` and its
+    `rows`, which are maps of texts by the names of the columns."""
     standalone: NotRequired[str]
     """The request as a question that needs no earlier turn, which every node reads in its place; only after a
     `condense` node. Where it needs none it is the text itself."""
@@ -399,7 +412,7 @@ class ItemOutcome(TypedDict):
 class MapProgress(TypedDict, total=False):
     """How far a `for-each` node has come."""
 
-    values: list[Any]
+    elements: list[Any]
     """The items."""
     refused: list[str]
     """Why it does not begin: code and message."""
@@ -414,7 +427,7 @@ def progressed(before: dict[str, MapProgress], changes: dict[str, MapProgress | 
     for node, change in changes.items():
         if change is None:
             after.pop(node, None)
-        elif "done" in change and "values" not in change:
+        elif "done" in change and "elements" not in change:
             so_far = before.get(node, {})
             after[node] = {**so_far, "done": [*so_far.get("done", ()), *change["done"]]}
         else:

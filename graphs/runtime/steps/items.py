@@ -65,7 +65,7 @@ def in_two_steps(name: str, settings: ForEach, over: ListExpression, step: StepF
         if progress_of(state, name):
             return {**await step(state, runtime), "maps": {name: None}}
         progress = begun(name, settings, over, state)
-        if progress.get("values"):
+        if progress.get("elements"):
             return {"maps": {name: progress}}
         # there is nothing to do for any item
         return await step({**state, "maps": progressed(state.get("maps") or {}, {name: progress})}, runtime)
@@ -90,19 +90,19 @@ def begun(name: str, settings: ForEach, over: ListExpression, state: State) -> M
     """The items of a for-each, or why it has none."""
     try:
         value = over.value(state)
-    except RunError as error:
-        value = error.message
+    except RunError:
+        value = ""  # an error of the library looks like a text
     if not _is_list(value):
         what = f"{name} goes over {settings.over}, which is {_named(value)}"
-        return {"values": [], "refused": [NotAListError.only, what]}
+        return {"elements": [], "refused": [NotAListError.only, what]}
     size = len(value)
     values, lost = plain(value[: settings.at_most])
     if size <= settings.at_most:
-        return {"values": values, "cut": "; ".join(lost)}
+        return {"elements": values, "cut": "; ".join(lost)}
     what = f"{settings.over} has {size:,} elements, of which {name} takes {settings.at_most:,}"
     if settings.excess == "fail":
-        return {"values": [], "refused": [TooManyItemsError.only, what]}
-    return {"values": values, "cut": what}
+        return {"elements": [], "refused": [TooManyItemsError.only, what]}
+    return {"elements": values, "cut": what}
 
 
 def _is_list(value: Any) -> TypeGuard[list[Any]]:
@@ -111,7 +111,7 @@ def _is_list(value: Any) -> TypeGuard[list[Any]]:
 
 def _named(value: Any) -> str:
     if isinstance(value, str | bool):
-        return "not a list"
+        return "not a list, or not there"
     return "a number" if isinstance(value, int | float) else "a map" if isinstance(value, dict) else "not known"
 
 
@@ -127,7 +127,7 @@ class Sending(Runnable[State, Any]):
         progress = progress_of(input, self._node)
         if not progress:
             return self._branch.invoke(input, config, **kwargs)
-        return [Send(self._do, {"index": index}) for index in range(len(progress.get("values", ())))]
+        return [Send(self._do, {"index": index}) for index in range(len(progress.get("elements", ())))]
 
     async def ainvoke(self, input: State, config: "RunnableConfig | None" = None, **kwargs: Any) -> Any:
         return self.invoke(input, config, **kwargs)
@@ -182,7 +182,7 @@ class ItemStep:
         progress = progress_of(state, self._node.name)
         mine: State = {
             **state,
-            "item": {"value": progress.get("values", [])[index], "index": index, "node": self._node.name},
+            "item": {"value": progress.get("elements", [])[index], "index": index, "node": self._node.name},
             "spend": no_spend(),
         }
         if self._settings.ask is not None:

@@ -52,7 +52,7 @@ def _make(name: str, settings: ForEach) -> Node:
         progress = (state.get("maps") or {})[name]
         if "refused" in progress:
             raise _refusal(*progress["refused"])
-        values, done = progress.get("values", []), sorted(progress.get("done", ()), key=lambda one: one["index"])
+        values, done = progress.get("elements", []), sorted(progress.get("done", ()), key=lambda one: one["index"])
         failures: list[ItemFailure] = [
             {"index": one["index"], **one["failure"]}  # pyright: ignore[reportAssignmentType]
             for one in done

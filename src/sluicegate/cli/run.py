@@ -2,12 +2,14 @@
 
 import asyncio
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sluicegate.cli._support.attachments import Attach, attachments_in
 from sluicegate.cli._support.batch import OverBudget, before_it_starts, left_of_the_day, texts_of
 from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
 from sluicegate.cli._support.outcome import StreamedAnswer, print_outcome, print_summary, summary
@@ -17,7 +19,7 @@ from sluicegate.files import MAX_ROWS_BYTES, json_lines, read_bounded
 
 if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
-    from sluicegate.state import Principal
+    from sluicegate.state import Attachment, Principal
 
 __all__ = ["app", "requester", "requests_in", "run_all"]
 
@@ -60,6 +62,7 @@ def run(
     clearance: Annotated[
         str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
     ] = "internal",
+    attach: Attach = None,
     channel: Annotated[str, typer.Option(help="Channel the request comes from.")] = "cli",
     session: Annotated[str, typer.Option(help="Conversation that the run belongs to.")] = "",
     resume: Annotated[
@@ -84,6 +87,9 @@ def run(
         raise typer.BadParameter("names one run, but the file holds many requests", param_hint="--run")
     if stream and (as_json or len(found) > 1):
         raise typer.BadParameter("is for one request, without --json", param_hint="--stream")
+    if attach and len(found) > 1:
+        raise typer.BadParameter("is for one request", param_hint="--attach")
+    tables = attachments_in(attach)
     opened = open_workflow(config)
     many = len(found) > 1
     if many:
@@ -93,7 +99,7 @@ def run(
     with sending(early):
         outcomes = asyncio.run(
             run_all(
-                opened, found, channel=channel, session=session, run=resume,
+                opened, found, channel=channel, session=session, run=resume, attachments=tables,
                 show=not as_json, bar=many and as_json, early=early,
             )
         )  # fmt: skip
@@ -121,6 +127,7 @@ async def run_all(
     channel: str = "cli",
     session: str = "",
     run: str = "",
+    attachments: "Sequence[Attachment]" = (),
     show: bool = True,
     bar: bool = False,
     early: StreamedAnswer | None = None,
@@ -135,7 +142,9 @@ async def run_all(
         for raw, asker in requests:
             known = run or new_run_id()
             try:
-                outcome = await opened.runner.run(raw, asker, channel=channel, session=session, run=known)
+                outcome = await opened.runner.run(
+                    raw, asker, channel=channel, session=session, run=known, attachments=attachments
+                )
             except asyncio.CancelledError:
                 _say_how_to_go_on(opened, known)
                 raise

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
+from sluicegate.cli._support.attachments import Attach, files_in
 from sluicegate.cli._support.console import AsJson, console, emit, notes
 from sluicegate.errors import RunError, SluicegateError
 
@@ -42,6 +43,7 @@ def step(
     decider: Annotated[
         str, typer.Option(help="Approver for the keys a and x, as NAME:ROLE or NAME:ROLE:CLEARANCE.")
     ] = "",
+    attach: Attach = None,
     auto: Annotated[bool, typer.Option("--auto", help="Run to the end without prompting.")] = False,
     dry: Annotated[bool, typer.Option("--dry", help="Simulate tools that have effects.")] = False,
     as_json: AsJson = False,
@@ -57,8 +59,17 @@ def step(
         if not request:
             raise typer.BadParameter("missing request text", param_hint="REQUEST")
         who: dict[str, Any] = {"as_": user or "me", "role": role or ["employee"]}
-        session = Session.start(config, request, **who, group=group or [], clearance=clearance, channel="cli", dry=dry)
-    elif request:
+        session = Session.start(
+            config,
+            request,
+            **who,
+            group=group or [],
+            clearance=clearance,
+            channel="cli",
+            attachments=files_in(attach),
+            dry=dry,
+        )
+    elif request or attach:
         raise typer.BadParameter("do not give a request when opening a recorded run", param_hint="REQUEST")
     else:
         session = Session.open(config, as_=user, role=role or [], group=group or [], clearance=clearance)

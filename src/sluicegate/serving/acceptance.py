@@ -7,9 +7,9 @@ carries it out.
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack
 
 from sluicegate.errors import ConversationBusyError, NoTurnError, RunError, SluicegateError
@@ -27,7 +27,7 @@ from sluicegate.serving.progress import OnStep, telling
 from sluicegate.serving.reading import RunReader, recorded_state
 from sluicegate.serving.recovery import Recovery
 from sluicegate.serving.versions import Versions
-from sluicegate.state import Principal, State
+from sluicegate.state import Attachment, Principal, State
 
 __all__ = ["CHANNEL", "Acceptance", "RequestOptions"]
 
@@ -47,6 +47,8 @@ class RequestOptions(TypedDict, total=False):
     request_id: str
     """The same one of the same requester is the same run, however often and wherever it is sent."""
     channel: str
+    attachments: Mapping[str, str | bytes]
+    """Tables as CSV, by the names of their files."""
     session: str
     """In a workflow with conversations, the one of the requester's that this is the next turn of."""
     history: Sequence[str] | None
@@ -63,11 +65,14 @@ class RequestOptions(TypedDict, total=False):
 @dataclass(frozen=True, slots=True)
 class _Request:
     cleaned: str
+    tables: Sequence[Attachment]
+    """The attachments, cleaned."""
     text: str | bytes
     asker: Principal
     run: str = ""
     request_id: str = ""
     channel: str = CHANNEL
+    attachments: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
     session: str = ""
     history: Sequence[str] | None = None
     after: str = ""
@@ -76,7 +81,8 @@ class _Request:
 
     def check_same(self, state: State) -> None:
         """Raises `RunError` SG621 when the run of this state is another request's."""
-        if state["request"]["text"] != self.cleaned:
+        request = state["request"]
+        if request["text"] != self.cleaned or request.get("attachments", []) != self.tables:
             raise RunError(
                 "SG621",
                 "this request id was used for another request",
@@ -100,7 +106,7 @@ class Acceptance:
     async def request(self, text: str | bytes, asker: Principal, **options: Unpack[RequestOptions]) -> Accepted:
         """As `Service.accept`; `request_id` is only looked at for whether there is one: `run` names the run."""
         cleaned, _ = intake.clean(text)
-        asked = _Request(cleaned, text, asker, **options)
+        asked = _Request(cleaned, intake.attached(options.get("attachments", {})), text, asker, **options)
         run = asked.run or intake.new_run_id()
         accepted = self.in_progress.get(run) or self.in_progress.start(
             run, lambda written: self._answered(run, asked, written)
@@ -138,7 +144,12 @@ class Acceptance:
         digest = await self._version_for(asked)
         async with self.versions.using(digest) as opened:
             state = opened.runner.opening(
-                asked.text, asked.asker, channel=asked.channel, run=run, session=asked.session
+                asked.text,
+                asked.asker,
+                channel=asked.channel,
+                run=run,
+                session=asked.session,
+                attachments=asked.tables,
             )
             if not await asyncio.to_thread(self.recovery.accept, run, self.versions.name, digest):
                 return None

@@ -265,7 +265,7 @@ def test_bodies_that_do_not_fit() -> None:
         assert "my secret words" not in json.dumps(wrong)
         problem(client.post("/v1/runs", json={"text": "\u200b"}), 422, "SG601")
         problem(client.get("/v1/nothing"), 404, "SG622")
-        assert wrong["hint"] == "Allowed fields: text, request_id, session, principal, stream"
+        assert wrong["hint"] == "Allowed fields: text, attachments, request_id, session, principal, stream"
         assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["hint"]
         problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 
@@ -429,3 +429,18 @@ def test_everybody_may_be_one_person_on_ones_own_machine() -> None:
         for host in (f"evil.example:{port}", "127.0.0.1.evil.example", "localhost.evil.example", "[::2]", ""):
             for path in ("/v1/approvals", "/openapi.json", "/healthz"):
                 problem(client.get(path, headers={"host": host}), 421, "SG622")
+
+
+def test_a_request_may_bring_a_table(client: httpx.Client) -> None:
+    table = {"positions.csv": "what;room\nBeamer;1.12\n"}
+    body = {"text": "Order these", "request_id": "r-1", "attachments": table}
+    run = client.post("/v1/runs", json=body).json()["run"]
+    assert client.post("/v1/runs", json=body).json()["run"] == run
+    other = {**body, "attachments": {"positions.csv": "what;room\nDesk;1.12\n"}}
+    problem(client.post("/v1/runs", json=other), 409, "SG621")
+    problem(client.post("/v1/runs", json={**body, "attachments": {"a.pdf": "%PDF"}}), 422, "SG638")
+    problem(
+        client.post("/v1/runs", json={"text": "a", "attachments": {"a.csv": "a\n" + "x\n" * 100_000}}), 413, "SG602"
+    )
+    four = {f"{n}.csv": "a\n1\n" for n in range(4)}
+    problem(client.post("/v1/runs", json={"text": "a", "attachments": four}), 422, "SG622")

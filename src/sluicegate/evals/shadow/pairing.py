@@ -55,6 +55,7 @@ def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Cha
                 state["principal"],
                 channel=state["request"]["channel"],
                 turn=state.get("conversation"),
+                attachments=state["request"].get("attachments", ()),
             )
         return outcome, meter.list_usd
 

@@ -49,6 +49,7 @@ def node_event(
     if visit == 1 and kind == "classify" and (request := state.get("request")):
         facts["request"] = {"channel": request["channel"], "size": request["size"], "cleaned": request["cleaned"]}
         texts["request"] = request["text"]
+        texts |= {f"attachment {number}": one["text"] for number, one in enumerate(request.get("attachments", ()), 1)}
     principal, approval = state.get("principal"), state.get("approval")
     return {
         "event": "node",

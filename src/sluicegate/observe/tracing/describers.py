@@ -15,7 +15,8 @@ from sluicegate.run_summary import waited_s
 __all__ = ["Description", "describe", "is_wordy", "without_words"]
 
 _WORDY = (
-    "request.text", "request.standalone", "answer.text", "cache.question", "approval", "extra", "extraction.fields",
+    "request.text", "request.attachments",
+    "request.standalone", "answer.text", "cache.question", "approval", "extra", "extraction.fields",
     "principal", "tool_calls", "tool.arguments", "tool.result", "tool.error", "item.value", "items", "failed_items",
     "inputs", "replies",
 )  # fmt: skip

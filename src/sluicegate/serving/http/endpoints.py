@@ -53,6 +53,7 @@ async def ask(request: Request) -> Response:
     accepted = await service.accept(
         asked.text,
         asker,
+        attachments=asked.attachments,
         run=run,
         request_id=asked.request_id,
         session=asked.session,

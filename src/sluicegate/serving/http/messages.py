@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
 
 from sluicegate.graphs.runtime.approvals import Waiting
-from sluicegate.graphs.runtime.intake import printable
+from sluicegate.graphs.runtime.intake import MAX_ATTACHMENTS, printable
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.run_summary import Status
 from sluicegate.serving.http.callers import Named
@@ -54,6 +54,10 @@ class Ask(_In):
 
     text: str = Field(min_length=1)
     """The request's text."""
+    attachments: dict[Annotated[str, Field(min_length=1, max_length=200)], str] = Field(
+        default_factory=dict[str, str], max_length=MAX_ATTACHMENTS
+    )
+    """Tables that come with it, as CSV, by the names of their files."""
     request_id: str = Field(default="", max_length=200)
     """Names the request: sending it again with the same id gives the same run, never a second one."""
     session: str = Field(default="", max_length=200)
