@@ -20,6 +20,7 @@ from sluicegate.graphs.conditions.conditions import Condition, Conditions
 from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.bases import check_weakened, lacks_base, read_with_bases
 from sluicegate.graphs.config.fanout.items import bodies, check_bodies, collected, lists
+from sluicegate.graphs.config.fanout.reading import reads_by_node
 from sluicegate.graphs.config.inputs.artifacts import check_answerers, check_fitted, check_thresholds, resolve_artifacts
 from sluicegate.graphs.config.inputs.children import check_taken, load_children
 from sluicegate.graphs.config.inputs.giving import given_to_children
@@ -236,7 +237,7 @@ def _checked(source: Source, faults: Faults, inspect_child: _Inspect, above: tup
     resolved = Resolved(prompts, policies, schema, artifacts, known_tools, used, weights)
     check_joint(config, settings, resolved, faults)
     contracts = {name: _contract(settings[name], child) for name, child in children.items()}
-    flow = flow_of(config, kinds, settings, within, source, contracts)
+    flow = flow_of(config, kinds, settings, within, source, contracts, reads_by_node(settings, kinds, prompts, over))
     guarantees, waivers = guarantees_of(config, source), waivers_of(config, source)
     tagging = {name: one for name, one in settings.items() if isinstance(one, Tag)}
     faults.problems += never_written(

@@ -33,6 +33,7 @@ def flow_of(
     within: Mapping[str, str],
     source: Source,
     children: Mapping[str, Contract],
+    reads: Mapping[str, frozenset[str] | None],
 ) -> Flow:
     """The flow; `within` are the nodes that are visited for an item, each with its for-each."""
     nodes: dict[str, FlowNode] = {}
@@ -61,7 +62,7 @@ def flow_of(
             node.max_visits,
             place=source.place(at, of_key=True),
             writes=writes,
-            reads=kind.reads_of(settings[name]),
+            reads=reads[name],
             always_writes=always,
             forgets=kind.forgets,
             guards=(checked := _checked_for(kind, settings[name])),
@@ -69,6 +70,7 @@ def flow_of(
             on_error=Edge(on_error, None, source.place((*at, says))) if on_error else None,
             limits=AttemptLimits(None if "timeout" in kind.settings.model_fields else node.timeout, node.retry),
             do=own.do if isinstance(own, ForEach) else "",
+            collects=own.collect if isinstance(own, ForEach) else "",
             within=within.get(name, ""),
             child=child,
         )

@@ -78,6 +78,8 @@ class FlowNode:
     """Of a fork, what becomes of the other branches when one has failed."""
     do: str = ""
     """Of a `for-each`: where a run begins for each item."""
+    collects: str = ""
+    """Of a `for-each`: the name of its results."""
     within: str = ""
     """The `for-each` to which it belongs: it is visited for each item, and the edge back there ends the item."""
     child: "Contract | None" = None

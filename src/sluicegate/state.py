@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 __all__ = [
     "APPENDED",
+    "BY_NAME",
     "FORGOTTEN",
     "MERGED",
     "NOBODY",
@@ -544,9 +545,11 @@ MERGED = frozenset({"run", "documents", "earlier_documents", "tags", "tool_calls
 """The concerns that branches of a `parallel` node may all write. Each branch has its own until the join, where they
 become one in the order of the branches (`graphs.runtime.steps.merging`): `trail` and `tool_calls` one after another;
 `documents` and `earlier_documents` too, each passage once; `spend` added up; `tags` and the visits of `run` by their
-names; `failure` the last one. Of `extra`, branches may write different keys. Any other concern may be written by one
-branch only, and then read by no other.
+names; `failure` the last one. Any other concern may be written by one branch only, and then read by no other.
 """
+
+BY_NAME = frozenset({"extra", "items", "failed_items"})
+"""The concerns of which branches may write different keys."""
 
 
 APPENDED = ("trail", "tool_calls", "replies")

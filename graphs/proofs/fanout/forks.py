@@ -133,10 +133,6 @@ class _Shape:
                     what = f"{name!r} in {branch} {why}, which a branch cannot"
                     hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
                     yield Problem("SG139", what, node.place, hint=hint)
-                if node.do:
-                    what = f"{name!r} in {branch} goes over a list, which a branch cannot"
-                    hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"
-                    yield Problem("SG139", what, node.place, hint=hint)
                 if node.child:
                     what = f"{name!r} in {branch} runs another workflow, for which a branch has no place"
                     hint = f"Put it before {self.one.fork!r} or after {self.one.join!r}"

@@ -13,7 +13,7 @@ from sluicegate.graphs.conditions.fields import fields
 from sluicegate.graphs.proofs.fanout.forks import Branches, branches_of
 from sluicegate.graphs.proofs.flow import Flow
 from sluicegate.graphs.proofs.semantics import Known
-from sluicegate.state import MERGED
+from sluicegate.state import BY_NAME, MERGED
 
 __all__ = ["prove_apart"]
 
@@ -54,7 +54,7 @@ _ANY = "*"
 
 
 def _covers(read: str, written: str) -> bool:
-    return read in (written, _ANY) or (read == "extra" and written.startswith("extra."))
+    return read in (written, _ANY) or (read in BY_NAME and written.startswith(f"{read}."))
 
 
 def _by_key(touches: Iterator[tuple[str, _Touch]]) -> dict[str, _Touch]:
@@ -67,8 +67,10 @@ def _by_key(touches: Iterator[tuple[str, _Touch]]) -> dict[str, _Touch]:
 def _writes(flow: Flow, members: frozenset[str]) -> Iterator[tuple[str, _Touch]]:
     for name in members:
         node = flow.nodes[name]
-        for key in sorted(node.writes - MERGED - {"extra"}):
-            yield key, _Touch(name, node.place, key)
+        # what is written for an item stays with it
+        for key in sorted(node.writes - MERGED - {"extra"}) if not node.within else ():
+            own = f"{key}.{node.collects}" if node.collects and key in BY_NAME else key
+            yield own, _Touch(name, node.place, own)
 
 
 def _reads(flow: Flow, members: frozenset[str], known: Known) -> Iterator[tuple[str, _Touch]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sluicegate.nodes.model_governance import no_spend
-from sluicegate.state import DocumentRef, Run, Spend, State, Tags
+from sluicegate.state import BY_NAME, DocumentRef, Run, Spend, State, Tags
 
 __all__ = ["changes", "merged", "without_results"]
 
@@ -90,9 +90,9 @@ def _tags(before: Tags | None, branches: Sequence[Tags]) -> Tags:
     return {"found": sorted(found, key=lambda tag: -scores[tag]), "scores": scores, "limits": limits}
 
 
-def _extra(before: Mapping[str, Any] | None, branches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _by_name(before: Mapping[str, Any] | None, branches: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     base = before or {}
-    new = {key: value for each in branches for key, value in each.items() if base.get(key, _extra) != value}
+    new = {key: value for each in branches for key, value in each.items() if base.get(key, _by_name) != value}
     return {**base, **new}
 
 
@@ -107,8 +107,8 @@ _MERGES: Mapping[str, Any] = {
     "documents": _passages,
     "earlier_documents": _passages,
     "tags": _tags,
-    "extra": _extra,
     "tool_calls": _appended,
     "trail": _appended,
+    **dict.fromkeys(BY_NAME, _by_name),
 }
 """How a concern merges; of `failure`, and of what one branch alone may write, the last one stands."""

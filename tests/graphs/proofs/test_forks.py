@@ -18,6 +18,12 @@ def fork(name: str, join: str, *firsts: str) -> FlowNode:
     return FlowNode(name, "parallel", edges=tuple(map(Edge, firsts)), join=join)
 
 
+def listing(name: str, does: str) -> tuple[FlowNode, FlowNode]:
+    """A branch that goes over a list."""
+    body = replace(node(f"{name}i", does, name), within=name, on_error=Edge(name))
+    return replace(node(name, "x", "j"), do=body.name), body
+
+
 def side_by_side(*nodes: FlowNode, before: str = "x", join: str = "x") -> Flow:
     """Branches that begin with `a` and with `b`, between a node of one kind and a join of another."""
     return flow(
@@ -53,6 +59,12 @@ def path(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
         (AGAIN, side_by_side(node("a", "s", "j"), node("b", "w", "j"), join="n"), ["p", "f", "a", "b", "j"]),
         (AGAIN, side_by_side(node("a", "s", "c"), node("c", "w", "j"), node("b", "x", "j"), join="n"), None),
         (AGAIN, side_by_side(node("a", "w", "j"), node("b", "x", "j"), before="s", join="n"), None),
+        # a list may be empty, so what is done for its items counts for nothing, and forbids what follows it
+        (UNCHECKED, side_by_side(*listing("a", "w"), node("b", "x", "j"), join="n"), ["p", "f", "a", "b", "j"]),
+        (UNCHECKED, side_by_side(*listing("a", "n"), node("b", "w", "j")), ["p", "f", "a", "ai"]),
+        (UNCHECKED, side_by_side(*listing("a", "n"), node("b", "x", "j"), before="w"), None),
+        (AGAIN, side_by_side(*listing("a", "s"), node("b", "x", "j"), join="n"), ["p", "f", "a", "ai", "a", "b", "j"]),
+        (AGAIN, side_by_side(*listing("a", "s"), node("b", "w", "c"), node("c", "n", "j")), ["p", "f", "b", "c"]),
     ],
 )  # fmt: skip
 def test_guarantees(guarantee: Guarantee, drawn: Flow, breach: list[str] | None) -> None:

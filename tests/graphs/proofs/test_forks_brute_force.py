@@ -1,4 +1,8 @@
-"""Proofs over forks against every interleaving of random small flows, with every failure of a node."""
+"""Proofs over forks against every interleaving of random small flows, with every failure of a node.
+
+A branch may go over a list. A run is judged for one of its items by itself, as in `test_for_each_brute_force`, which
+holds that several are no different.
+"""
 
 import itertools
 from collections import deque
@@ -35,7 +39,7 @@ DONE = "done"
 def chains(draw: st.DrawFn, prefix: str, to: str, *, inner: bool) -> list[FlowNode]:
     """A branch: its nodes lead to each other, forwards or in bounded loops, and to `to`."""
     names = [f"{prefix}{number}" for number in range(draw(st.integers(1, 2)))]
-    nodes: list[FlowNode] = []
+    nodes, done = list[FlowNode](), list[FlowNode]()
     for number, name in enumerate(names):
         ahead = [*names[number + 1 :], to]
         branches: list[tuple[str, str] | str] = list(
@@ -44,6 +48,9 @@ def chains(draw: st.DrawFn, prefix: str, to: str, *, inner: bool) -> list[FlowNo
         made = node(name, draw(KINDS), *branches, ahead[0], max_visits=draw(st.sampled_from([None, None, 2])))
         if draw(st.sampled_from([False, False, True])):
             made = replace(made, on_error=Edge(draw(st.sampled_from(ahead))))
+        if draw(st.sampled_from([False, False, True])):
+            made = replace(made, do=f"{name}i0")
+            done += draw(items(name))
         nodes.append(made)
     if inner and draw(st.sampled_from([False, False, True])):
         # the last node forks again, towards the same join
@@ -51,6 +58,19 @@ def chains(draw: st.DrawFn, prefix: str, to: str, *, inner: bool) -> list[FlowNo
         nodes.append(FlowNode(f"{prefix}f", "parallel", edges=tuple(Edge(part[0].name) for part in parts), join=to))
         nodes[-2] = replace(nodes[-2], edges=(*nodes[-2].edges[:-1], Edge(f"{prefix}f")))
         nodes += [each for part in parts for each in part]
+    return [*nodes, *done]
+
+
+@st.composite
+def items(draw: st.DrawFn, each: str) -> list[FlowNode]:
+    """What is done for an item of `each`."""
+    names = [f"{each}i{number}" for number in range(draw(st.integers(1, 2)))]
+    nodes: list[FlowNode] = []
+    for number, name in enumerate(names):
+        ahead = [*names[number + 1 :], each]
+        some = draw(st.lists(st.tuples(st.sampled_from(CONDITIONS), st.sampled_from(ahead)), max_size=1))
+        made = node(name, draw(KINDS), *some, ahead[0])
+        nodes.append(replace(made, within=each, on_error=Edge(draw(st.sampled_from(ahead)))))
     return nodes
 
 
@@ -80,6 +100,8 @@ class Token(NamedTuple):
     inside: "tuple[Token, ...]" = ()
     failed: bool = False
     """A branch of the fork has failed for good."""
+    collecting: bool = False
+    """Back at a for-each, after its item."""
 
 
 class Now(NamedTuple):
@@ -111,6 +133,10 @@ class Step(NamedTuple):
 
 def steps(drawn: Flow, now: Now, name: str, guarantee: Guarantee, *, fails: bool) -> Iterator[Step]:
     here = drawn.nodes[name]
+
+    def free_to_go(edge: Edge) -> bool:
+        return here.returns(edge) or free(drawn, now.visits, edge.to)
+
     still = now.owed and here.kind not in (*guarantee.without, *guarantee.reaches)
     owing = here.kind in (*guarantee.after, *guarantee.every)
     for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
@@ -125,12 +151,12 @@ def steps(drawn: Flow, now: Now, name: str, guarantee: Guarantee, *, fails: bool
                 (
                     edge.to
                     for edge in here.edges
-                    if free(drawn, now.visits, edge.to) and (edge.condition is None or known(edge.condition, facts))
+                    if free_to_go(edge) and (edge.condition is None or known(edge.condition, facts))
                 ),
                 None,
             )
             yield Step(to, still or (owing and holds), intent)
-    if here.on_error and free(drawn, now.visits, here.on_error.to):
+    if here.on_error and free_to_go(here.on_error):
         yield Step(here.on_error.to, now.owed or owing, now.intent)
     elif fails and not here.on_error:
         yield Step(None, now.owed or owing, now.intent, failed=True)
@@ -143,10 +169,16 @@ def moves(
     here = drawn.nodes.get(token.node)
     if here is None:
         return
+    if here.do and not token.collecting:
+        # what it is about to do may be done; it has been passed only after its items
+        owed = now.owed or here.kind in (*guarantee.after, *guarantee.every)
+        yield Token(here.do), Step(here.do, owed, now.intent), now.visits
     if not here.join:
         for step in steps(drawn, now, token.node, guarantee, fails=fails):
             if step.to is None:
                 yield Token("failed") if step.failed else token, step, now.visits
+            elif here.within and step.to == here.within:
+                yield Token(step.to, collecting=True), step, now.visits
             elif step.to == join:
                 yield Token(DONE), step, now.visits
             else:
@@ -188,7 +220,9 @@ def visited(drawn: Flow, visits: tuple[tuple[str, int], ...], name: str) -> tupl
 
 
 def positions(token: Token) -> Iterator[str]:
-    yield token.node
+    """The nodes that are visited now."""
+    if not token.collecting:
+        yield token.node
     for one in token.inside:
         yield from positions(one)
 
