@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,11 @@ def schema(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}options=-csearch_path%3D{name}"
 
 
-def main() -> None:
+def main(
+    drive: Callable[[Path], Coroutine[Any, Any, dict[str, Any]]] = drive,
+    left_behind: Callable[[Path], dict[str, Any]] = left_behind,
+    runs: Sequence[str] = tuple(REQUESTS),
+) -> None:
     folder, url = Path(sys.argv[1]), os.environ.get(URL, "")
     for number, point in enumerate(sys.argv[2:]):
         home = folder / str(number)
@@ -220,7 +224,7 @@ def main() -> None:
             return asyncio.run(drive(home))
 
         def again(home: Path = home) -> Any:
-            released(*REQUESTS)
+            released(*runs)
             return {**asyncio.run(drive(home)), "left": left_behind(home)}
 
         killed, _ = in_a_process(doomed)
