@@ -109,27 +109,31 @@ class Conversations:
             execute("UPDATE turns SET history = ? WHERE run = ?", (history, run))
 
     def after(self, person: str, key: Literal["run", "history"], value: str) -> str:
-        """The name of a person's conversation whose last turn is the one with this run or this hash: the one it was
-        taken in or, where others have followed there, a new one that parts from it here. Empty when no turn has it."""
-        own = "workflow = ? AND person = ?"
+        """The name of a person's conversation whose last turn is the one with this run or this hash: one that ends
+        there or, where others have followed it everywhere, a new one that parts from it here. Empty when no turn has
+        it."""
+        own = "turns.workflow = ? AND turns.person = ?"
+        followed = (
+            "EXISTS (SELECT 1 FROM turns AS later WHERE later.workflow = turns.workflow AND later.person = turns.person"
+            " AND later.conversation = turns.conversation AND later.number > turns.number)"
+        )
         with self._database.reading() as execute:
             found = execute(
-                f"SELECT conversation, number FROM turns WHERE {own} AND {key} = ? AND at >= ?"  # noqa: S608
-                " ORDER BY at DESC LIMIT 1",
+                f"SELECT conversation, number, {followed} AS followed FROM turns"  # noqa: S608
+                f" WHERE {own} AND {key} = ? AND at >= ? ORDER BY followed, at DESC LIMIT 1",
                 (self._workflow, person, value, self._oldest()),
             )
-            if not found:
-                return ""
-            name, here = found[0]["conversation"], (self._workflow, person, *found[0].values())
-            later = f"SELECT 1 AS one FROM turns WHERE {own} AND conversation = ? AND number > ? LIMIT 1"  # noqa: S608
-            if not execute(later, here):
-                return name
+        if not found:
+            return ""
+        name, number = found[0]["conversation"], found[0]["number"]
+        if not found[0]["followed"]:
+            return name
         parted = f"{name[:_NAME]}~{secrets.token_hex(6)}"
         with self._database.writing() as execute:
             execute(
                 "INSERT INTO turns SELECT workflow, person, ?, number, run, digest, at, open, history FROM turns"  # noqa: S608
                 f" WHERE {own} AND conversation = ? AND number <= ?",
-                (parted, *here),
+                (parted, self._workflow, person, name, number),
             )
         return parted
 

@@ -349,6 +349,8 @@ async def test_what_follows_a_turn_parts_from_what_has_followed_it_already(desk:
     await runner.run("And on Sunday?", ANN, session="c")
     parted = talks.after("ann", "history", "known")
     assert parted != "c"
+    # it does so once, until that one is followed, too
+    assert talks.after("ann", "run", first.run) == parted
     other = await runner.run("And on Monday?", ANN, session=parted)
     assert questions(other.state) == ["When does the gate open?"]
     assert [row.run for row in talks.turns("ann", parted)] == [first.run, other.run]

@@ -38,15 +38,13 @@ def _told(said: messages.Run, *, session: str = "", ignored: Sequence[str] = (),
     """The message that a run's state is: an answer, a refusal with its reason, or what it waits for."""
     replaced = "" if said.answer.startswith(sent) else sent
     fields = RunFields(**dict(said), session=session, ignored=[*ignored], replaced=replaced)
-    if said.status == "waiting" and said.approval:
+    if said.approval:
         text = (
             f"A person decides on this request ({said.approval.approvers}); it has been passed on. There is no answer "
             f"before that. Reference: {said.run}"
         )
-    elif said.status == "running":
+    elif not (text := said.answer or said.reason) and said.status in ("running", "waiting"):
         text = f"This takes longer; it is still being worked on. Reference: {said.run}"
-    else:
-        text = said.answer or said.reason
     return Reply(text, fields)
 
 
@@ -140,7 +138,8 @@ async def take_on(
             param="previous_response_id",
             code="previous_response_not_found",
         ) from None
-    request.state.begun = not key
+    # the answer to what a run has asked is that run's
+    request.state.run, request.state.begun = accepted.run, not key
     return Taken(service, accepted, call.model, ignored, progress, int(time.time()))
 
 
