@@ -247,7 +247,8 @@ def _step(
         visits = state["run"]["visits"]
         visit = visits.get(name, 0) + 1
         entered: State = {**state, "run": {**state["run"], "visits": {**visits, name: visit}}}
-        number, progress = len(state.get("trail", ())) + 1, progress_of(state, name)
+        # branches that run side by side have the same numbers
+        number, progress = sum(visits.values()) + 1, progress_of(state, name)
         which = {"item": entered["item"]["index"]} if "item" in entered else {}
         with services.tracer.node(name, node.kind, observation, visit=visit, step=number, **which) as span:
             try:

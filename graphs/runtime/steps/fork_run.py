@@ -71,7 +71,8 @@ class ForkRun:
             services = cast("Services | None", runtime.context) or self.services
             assert services is not None
             begins: State = {**state, "trail": [], "branches": {}}
-            with services.tracer.span(name, "chain", fork=self.node.name, branch=first):
+            tracer, visit = services.tracer, state["run"]["visits"][self.node.name]
+            with tracer.beneath(self.node.name, visit), tracer.span(name, "chain", fork=self.node.name, branch=first):
                 work = graph.ainvoke(begins, config, context=services)
                 after = await self._among_siblings(name, config, work)
             if after is None:

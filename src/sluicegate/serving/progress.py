@@ -1,12 +1,12 @@
 """The progress of a run: each step as it is finished."""
 
 from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, TypedDict
+from typing import TypedDict
 
-from sluicegate.services import Observation, Services, Span, Tracer
+from sluicegate.services import Services, Tracer
 from sluicegate.state import Branch
 
 __all__ = ["FinishedStep", "OnStep", "telling", "watched"]
@@ -40,11 +40,7 @@ class _Watched:
 
     def __init__(self, inner: Tracer) -> None:
         self._inner = inner
-
-    def node(
-        self, name: str, kind: str, type: Observation, *, visit: int = 1, **attributes: Any
-    ) -> AbstractContextManager[Span]:
-        return self._inner.node(name, kind, type, visit=visit, **attributes)
+        self.node, self.span, self.score, self.beneath = inner.node, inner.span, inner.score, inner.beneath
 
     def branch(
         self, node: str, branch: Branch, *, confidence: float | None = None, threshold: float | None = None
@@ -52,12 +48,6 @@ class _Watched:
         self._inner.branch(node, branch, confidence=confidence, threshold=threshold)
         if on_step := _ON_STEP.get():
             on_step({"node": node, "to": branch["to"], "reason": branch["reason"]})
-
-    def span(self, name: str, type: Observation, **attributes: Any) -> AbstractContextManager[Span]:
-        return self._inner.span(name, type, **attributes)
-
-    def score(self, name: str, value: float | bool | str, *, comment: str = "") -> None:
-        self._inner.score(name, value, comment=comment)
 
 
 def watched(services: Services) -> Services:

@@ -10,37 +10,13 @@ from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.session.replay import open_for_replay, replay
 from sluicegate.graphs.session.session import Session
-from tests.support.helpdesk import HELPDESK, fakes, way
-
-PATH = ["classify", "gate", "gather", "label", "look", "recall", "facts", "answer", "check", "respond"]
-
-OVERLAY = """\
-extends: {base}
-nodes:
-  gate:
-    then:
-      - {{when: "policy.verdict == 'deny'", go: refuse}}
-      - {{otherwise: gather}}
-  gather: {{kind: parallel, branches: [label, look], join: recall}}
-  label: {{kind: tag, tags: {{urgent: {{}}}}, then: recall}}
-  look: {{kind: retrieve, index: kb, then: recall}}
-  recall:
-    then:
-      - {{when: "intent.by == 'unlike'", go: facts}}
-      - {{when: "intent.out_of_scope", go: decline}}
-      - {{when: "intent.task == 'tool'", go: details}}
-      - {{when: "intent.task == 'summary'", go: digest}}
-      - {{when: "cache.hit && intent.risk == 'low'", go: respond}}
-      - {{otherwise: facts}}
-"""
+from tests.support.forked import PATH, forked
+from tests.support.helpdesk import fakes, way
 
 
-@pytest.fixture
-def forked(tmp_path: Path) -> Path:
-    path = tmp_path / "forked" / "workflow.yaml"
-    path.parent.mkdir()
-    path.write_text(OVERLAY.format(base=HELPDESK.resolve()), encoding="utf-8")
-    return path
+@pytest.fixture(name="forked")
+def _forked(tmp_path: Path) -> Path:
+    return forked(tmp_path)
 
 
 def start(path: Path) -> Session:

@@ -44,8 +44,8 @@ from sluicegate.state import Branch, State
 
 __all__ = ["RecordingTracer", "Status"]
 
-_PARTED = "for-each"
-"""The kind of node whose parts are recorded before it is."""
+_PARTED = frozenset({"for-each", "parallel"})
+"""Kinds of which the parts of a visit are beneath it, also those that another process runs after a crash."""
 _PATIENCE_S = 1.0
 """How long the end of a command waits for a destination that takes nothing."""
 
@@ -138,7 +138,7 @@ class RecordingTracer:
     ) -> AbstractContextManager[Observation]:
         """One visit of a node; `node_attributes` says what its update means. Once it has ended, a crash keeps it."""
         made = self.span(name, type, node=name, kind=kind, visit=visit, **attributes)
-        if kind == _PARTED and isinstance(made, Observation):
+        if kind in _PARTED and isinstance(made, Observation):
             made.id = visit_id(made.segment.info.run_id, name, visit)
         return made
 

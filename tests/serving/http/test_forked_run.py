@@ -1,0 +1,27 @@
+"""A run through branches that run side by side, over HTTP."""
+
+import json
+from pathlib import Path
+
+from sluicegate.graphs.runtime.factory import open_workflow
+from tests.support import stand
+from tests.support.forked import PATH, forked
+from tests.support.helpdesk import fakes
+
+
+def test_each_step_of_a_branch_is_an_event(tmp_path: Path) -> None:
+    service = stand.service(forked(tmp_path), open_version=lambda source, *_: open_workflow(source, change=fakes()))
+    with (
+        stand.served(service) as client,
+        client.stream("POST", "/v1/runs", json={"text": "How do I reset it?", "stream": True}) as response,
+    ):
+        blocks = response.read().decode().strip().split("\n\n")
+        events = [(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))) for name, data in
+                  (block.split("\n") for block in blocks)]  # fmt: skip
+        run = client.get(f"/v1/runs/{events[-1][1]['run']}").json()
+    steps = [data["node"] for name, data in events if name == "step"]
+    # branches as they come
+    assert {*steps[3:5]} == {"label", "look"}
+    assert steps[:3] + sorted(steps[3:5]) + steps[5:] == PATH
+    assert [name for name, _ in events if name != "step"] == ["run", "result"]
+    assert events[-1][1]["status"] == run["status"] == "answered"
