@@ -195,6 +195,25 @@ class Session:
         """Two runs side by side."""
         return Comparison(self._run, self.facts, other.run_id, other.facts)
 
+    def inside(
+        self,
+        *,
+        as_: str = "",
+        role: str | Sequence[str] = (),
+        group: str | Sequence[str] = (),
+        clearance: intake.Clearance = "internal",
+    ) -> "Session":
+        """The run of the sub-workflow that asks a person here, or that this run has come from last, for stepping
+        through what it has done. As in `open`, it is read-only: what would change it works on a copy.
+
+        Raises `RunError` SG615 where there is none, and as `open` does.
+        """
+        asking = (self.waiting or {}).get("asked_by", ())
+        child = asking[0]["run"] if asking else self._values().get("child", {}).get("run")
+        if child is None:
+            raise RunError("SG615", "this run has not come to a sub-workflow", hint="Step until after its node")
+        return Session.open(child, as_=as_, role=role, group=group, clearance=clearance, change=self._change)
+
     # --- forward ---
 
     def step(self) -> Step:

@@ -23,7 +23,7 @@ from sluicegate.home import home, write_private
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.policies.cache.cache import SqliteCache
-from sluicegate.policies.ledger.calls import scopes
+from sluicegate.policies.ledger.rows import scopes_of
 from sluicegate.retention.rows import changed, erasing, reading
 from sluicegate.state import State
 from sluicegate.storage.database import Rows, place
@@ -228,9 +228,14 @@ def _replace(execute: Rows, table: str, column: str, names: Sequence[str], alias
 
 
 def _rename_bookings(execute: Rows, person: str, alias: str) -> int:
-    """The bookings and the day's sum that they count towards, under the alias: no total changes."""
-    for row in execute("SELECT DISTINCT workflow, day FROM calls WHERE principal = ?", (person,)):
-        old, new = (scopes(row["workflow"], "", name, "", row["day"], "")["principal"] for name in (person, alias))
+    """The bookings and the days' sums that they count towards, under the alias: no total changes."""
+    booked: dict[str, str] = {}
+    for row in execute("SELECT * FROM calls WHERE principal = ?", (person,)):
+        # what a run spends counts for those that it lies within, too
+        ends = f" {person!r} {row['day']}"
+        own = (key for key in scopes_of(row) if key.startswith("principal ") and key.endswith(ends))
+        booked |= {key: f"{key.removesuffix(ends)} {alias!r} {row['day']}" for key in own}
+    for old, new in booked.items():
         execute("UPDATE totals SET scope = ? WHERE scope = ?", (new, old))
         if isinstance(place(), Server):
             execute("UPDATE calls SET scopes = array_replace(scopes, ?, ?) WHERE principal = ?", (old, new, person))
