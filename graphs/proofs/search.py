@@ -294,7 +294,8 @@ class _Search:
         """What becomes of the debt in a child.
 
         What is owed as a run comes to it can be paid for what happens within, and is owed afterwards as before: what
-        the child checks, decides and asks is about its own run. What comes to be owed within can be paid there.
+        the child checks, decides and asks is about its own run; a guarantee may ask for the child itself, by its kind.
+        What comes to be owed within can be paid there.
         """
         left = self.semantics.child(step.node, afterwards=True)
         key = (left, step.debt, step.node in self.redrafting)
@@ -306,7 +307,7 @@ class _Search:
             fresh = step.debt if step.debt is Debt.SINCE else Debt.NOTHING
             leaving = _Search(left, guarantee, fresh)
             leaving.routes(counted=False)
-            before = step.debt
+            before = Debt.NOTHING if step.node in self.paying else step.debt
             if before is Debt.OWED and step.node in self.redrafting:
                 before = Debt.REDRAFTED
             contract = self.semantics.flow.nodes[step.node].child

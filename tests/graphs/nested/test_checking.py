@@ -231,3 +231,10 @@ def test_only_declared_inputs_are_read(claims: Path) -> None:
     edit(kyc, "\nmodels:", f"\n{INPUTS}models:")
     (found,) = problems(kyc)
     assert (found.code, found.suggestion) == ("SG125", "inputs.name")
+
+
+@pytest.mark.parametrize("to", ["kyc", "respond"])
+def test_a_guarantee_may_ask_for_the_child_itself(to: str, claims: Path) -> None:
+    edit(claims, "{otherwise: kyc}", f"{{when: request.size > 100, go: kyc}}, {{otherwise: {to}}}")
+    claims.write_text(f"{claims.read_text()}\nguarantees: [{{no: respond, without: workflow}}]\n")
+    assert [one.code for one in problems(claims)] == ([] if to == "kyc" else ["SG134"])
