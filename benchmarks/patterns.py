@@ -61,9 +61,9 @@ async def ready(file: Path) -> Any:
     workflow = load(file)
     patient = {role: one.model_copy(update={"timeout_s": 600.0}) for role, one in workflow.config.models.items()}
     opened = open_workflow(workflow, models=ModelSet(patient))
-    for name, index in opened.workflow.config.indexes.items():
-        folders = opened.workflow.folders
-        await ingest(indexes_of(opened.workflow.name) / name, [], index, opened.models, folders=folders)
+    for one in opened.workflow.family:
+        for name, index in one.config.indexes.items():
+            await ingest(indexes_of(one.name) / name, [], index, opened.models, folders=one.folders)
     return opened
 
 

@@ -76,12 +76,18 @@ class PromptsWithItems:
 
 
 def _result(result: Mapping[str, Any]) -> str:
-    """A result's draft, else the fields that were extracted, else all that was written for it."""
+    """A result's draft, else the fields that were extracted, else all that was written for it.
+
+    The numbers of its citations are those of its own passages, so the draft names the documents instead.
+    """
     if "answer" in result:
-        return result["answer"]["text"]
+        text: str = result["answer"]["text"]
+        for citation in result["answer"]["citations"]:
+            text = text.replace(citation["marker"], f"[{citation['document']}]")
+        return text
     if "extraction" in result:
         return text_of(result["extraction"]["fields"])
-    return text_of({key: part for key, part in result.items() if key not in ("index", "value")})
+    return text_of({key: part for key, part in result.items() if part and key not in ("index", "value")} or "-")
 
 
 def text_of(value: Any) -> str:

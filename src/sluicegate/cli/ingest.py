@@ -34,13 +34,14 @@ def ingest(
 ) -> None:
     """Ingest documents into a workflow's indexes; only what changed is read and embedded.
 
+    Those of the workflows that are its steps too, unless PATHS or an index are chosen.
     Exits with 1 when a file could not be read; the other files are ingested.
     """
     from sluicegate.graphs.config.load import load
 
     workflow = load(config / "workflow.yaml" if config.is_dir() else config)
-    names = _chosen(workflow, index, given=bool(paths))
-    reports = asyncio.run(_ingest_all(workflow, names, paths or [], rebuild=rebuild))
+    chosen = _chosen(workflow, index, given=bool(paths))
+    reports = asyncio.run(_ingest_all(workflow, chosen, paths or [], rebuild=rebuild))
     if as_json:
         emit({"workflow": workflow.name, "indexes": {name: asdict(report) for name, report in reports.items()}})
     else:
@@ -49,48 +50,51 @@ def ingest(
         raise typer.Exit(1)
 
 
-def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[str]:
+def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[tuple["Workflow", str]]:
+    """Indexes by name, each with the workflow that it is of."""
     from sluicegate.errors import ConfigError, Problem, nearest
 
     names = list(workflow.config.indexes)
-    if not names:
+    every = [(one, name) for one in workflow.family for name in one.config.indexes]
+    if not (names if index or given else every):
         what, hint = f"{workflow.name} has no index", "Add one under `indexes:`"
     elif index and index not in names:
         what, hint = f"{workflow.name} has no index {index!r}", None
     elif given and not index and len(names) > 1:
         what, hint = f"{workflow.name} has several indexes", "Choose one: --index NAME"
     else:
-        return [index] if index else names
+        return [(workflow, index)] if index else [(workflow, name) for name in names] if given else every
     near = nearest(index, names) if index else None
     raise ConfigError([Problem("SG115", what, choices=tuple(names), suggestion=near, hint=hint)])
 
 
 async def _ingest_all(
-    workflow: "Workflow", names: list[str], paths: list[Path], *, rebuild: bool
+    workflow: "Workflow", chosen: list[tuple["Workflow", str]], paths: list[Path], *, rebuild: bool
 ) -> dict[str, "IngestReport"]:
     from sluicegate.models.chain import ModelSet
     from sluicegate.retrieval.files import indexes_of
     from sluicegate.retrieval.ingest import ingest
 
-    models = ModelSet(workflow.config.models)
+    models = {one.digest: ModelSet(one.config.models) for one, _ in chosen}
     reports: dict[str, IngestReport] = {}
     with progress() as bar:
-        for name in names:
-            task = bar.add_task(name, total=None)
+        for one, name in chosen:
+            title = name if one is workflow else f"{one.name}/{name}"
+            task = bar.add_task(title, total=None)
 
-            def moved(done: int, total: int, file: str, task: Any = task, name: str = name) -> None:
-                bar.update(task, completed=done, total=total, description=f"{name} {Path(file).name}".strip())
+            def moved(done: int, total: int, file: str, task: Any = task, title: str = title) -> None:
+                bar.update(task, completed=done, total=total, description=f"{title} {Path(file).name}".strip())
 
-            reports[name] = await ingest(
-                indexes_of(workflow.name) / name,
+            report = await ingest(
+                indexes_of(one.name) / name,
                 paths,
-                workflow.config.indexes[name],
-                models,
-                folders=workflow.folders,
+                one.config.indexes[name],
+                models[one.digest],
+                folders=one.folders,
                 progress=moved,
                 rebuild=rebuild,
             )
-            reports[name] = _with_languages(workflow, name, reports[name])
+            reports[title] = _with_languages(one, name, report)
     return reports
 
 
