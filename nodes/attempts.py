@@ -76,7 +76,9 @@ async def attempt(
     can help there.
     """
     retry = limits.retry
-    account, made, calls = Account(state, services), Attempts(), list[Any]()
+    item = f"[{state['item']['index']}]" if "item" in state else ""
+    account = Account(state, services, f"{name}#{state['run']['visits'].get(name, 1)}{item}")
+    made, calls = Attempts(), list[Any]()
     while True:
         made.count += 1
         made.update, made.failure, made.error = {}, None, None

@@ -6,12 +6,13 @@ returns the node: ``async def node(state, services) -> update``, which returns o
 outside world only through `services`.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel
 
+from sluicegate.nodes.budget.call_bounds import CallBound, PromptSizes
 from sluicegate.services import Observation, Services
 from sluicegate.state import FORGOTTEN, MERGED, Failure, State
 
@@ -105,6 +106,9 @@ class NodeKind:
     follow from its settings. In a branch, a node may not read what a sibling writes."""
     leaves: Callable[[Any], frozenset[str]] | None = None
     """The keys of `writes` that a node with these settings never changes."""
+    calls: Callable[[Any, PromptSizes], Iterable[CallBound]] | None = None
+    """The calls of models that a visit of a node with these settings makes at most, each at its upper bound; None for
+    a kind that calls none, or does not know. What is not told is reserved call by call."""
     observation: Observation = "span"
     """Its Langfuse observation type."""
 

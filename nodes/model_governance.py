@@ -20,6 +20,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from sluicegate.errors import ModelError, StoppedError
 from sluicegate.models.config import LOCAL_PROVIDERS
+from sluicegate.nodes.budget.draws import draw_of
 from sluicegate.nodes.items import item_context
 from sluicegate.nodes.kind import Node
 from sluicegate.policies.cedar.entities import rank
@@ -64,8 +65,10 @@ def no_spend() -> Spend:
 class Account:
     """What one visit of a node spends, on top of its run's spending so far; the ledger is called from here only."""
 
-    def __init__(self, state: State, services: Services) -> None:
+    def __init__(self, state: State, services: Services, place: str = "") -> None:
+        """`place` names the visit within its run."""
         self.state, self.services = state, services
+        self._place, self._calls = place, 0
         self.spend: Spend = {**no_spend(), **(state.get("spend") or no_spend())}
         self.touched = False
         """Something was spent, or not allowed."""
@@ -74,8 +77,9 @@ class Account:
         self._stopped = False
         self._included: dict[str, Spend] = {}
 
-    async def reserve(self, model: str, usd: float, tokens: int) -> Reservation:
+    async def reserve(self, model: str, usd: float, tokens: int, size: Literal["slm", "llm"] = "slm") -> Reservation:
         """Set aside the upper bound of a call. Raises `StoppedError` SG501, SG502."""
+        self._calls += 1
         made = await self.services.ledger.reserve(
             run=self.state["run"]["id"],
             principal=self.state["principal"]["id"],
@@ -84,6 +88,9 @@ class Account:
             model=model,
             usd=usd,
             tokens=tokens,
+            size=size,
+            call=f"{self._place}.{self._calls}",
+            draw=draw_of(self.state),
         )
         if isinstance(made, Refusal):
             raise self.stop(made.code, made.limit)
@@ -199,7 +206,8 @@ class Governed(ModelStep):
         if request.schema is not None:
             # an answer that does not fit is sent back once, with what was wrong with it
             prompt, answer = 2 * prompt + 2 * answer + _SENT_BACK, 2 * answer
-        reserved = await account.reserve(self.describe(role), self.bound(role, prompt, answer), prompt + answer)
+        usd = self.bound(role, prompt, answer)
+        reserved = await account.reserve(self.describe(role), usd, prompt + answer, request.size)
         completion = await _made(account, models, self._models.chat(request), reserved)
         await account.settle(reserved, completion.usd, completion.prompt_tokens, completion.completion_tokens)
         account.answered(request.size)

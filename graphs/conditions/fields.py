@@ -94,7 +94,7 @@ _GIVEN = frozenset({"request", "principal", "run"})
 """Groups of fields that are in the state before the first node."""
 
 _RENAMED = {"route": "router"}
-_OMITTED = frozenset({"trail", "extra", "earlier_documents", "conversation", "branches"})
+_OMITTED = frozenset({"trail", "extra", "earlier_documents", "conversation", "branches", "reserved"})
 
 
 def _last_call(state: Mapping[str, Any], key: str, change: Callable[[Any], Any] = lambda value: value) -> Any:

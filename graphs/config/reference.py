@@ -44,6 +44,12 @@ What a `for-each` may go over, what is known of an item where, and how tables co
 [lists.md](lists.md), with a workflow to run.
 """
 
+_FAN_OUT = """\
+Under a cap of `budget`, `parallel` and `for-each` reserve what all their branches or items can cost before the first of
+them begins; what has no room takes the branch that it has for a call that is not allowed
+([governance.md](governance.md#budgets-before-branches-and-items)).
+"""
+
 _SUB_WORKFLOWS = """\
 A `workflow` node runs another workflow, for the same requester:
 
@@ -118,7 +124,7 @@ def reference_page() -> str:
                     parts += _section(inner, definitions[inner], "###")
     common = {key: definitions["Node"]["properties"][key] for key in ("timeout", "retry", "on_error")}
     parts += ["## Node kinds\n", _NODES, _table(common, [])]
-    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE, _LISTS, _SUB_WORKFLOWS]
+    parts += [*_section("Retry", definitions["Retry"], "###"), _ROUTE, _FAN_OUT, _LISTS, _SUB_WORKFLOWS]
     for variant in definitions["Node"]["allOf"]:
         parts += _kind(variant["then"], definitions)
     parts += [_CONDITIONS, _fields(), _guarantees(), _EXTENDS, _codes()]

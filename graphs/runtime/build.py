@@ -22,12 +22,13 @@ from sluicegate.graphs.conditions.fields import misfit
 from sluicegate.graphs.proofs.fanout.forks import Branches, branches_of, in_sequence
 from sluicegate.graphs.proofs.flow import Flow, FlowNode
 from sluicegate.graphs.proofs.shape import most_steps
+from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
+from sluicegate.graphs.runtime.budgets.fan_out import FanOutBudget, StepFunction, account_of_budget
 from sluicegate.graphs.runtime.steps.fork_run import FAILED, ForkRun, error_branch
 from sluicegate.graphs.runtime.steps.items import (
     ItemStep,
     ListExpression,
     Sending,
-    StepFunction,
     account_of,
     in_two_steps,
     progress_of,
@@ -85,6 +86,7 @@ def build(
     settings: Mapping[str, Any],
     *,
     lists: Mapping[str, ListExpression] | None = None,
+    bounds: RouteBounds | None = None,
     name: str = "workflow",
     services: Services | None = None,
     intake: "Intake | None" = None,
@@ -105,7 +107,8 @@ def build(
     for key in FORGOTTEN:
         graph.channels[key] = _Forgettable(Any, key)
     streams = Streams(flow, conditions, settings)
-    _Region(flow, conditions, settings, services, streams, lists or {}).add(graph)
+    bounds = bounds or RouteBounds(flow, settings)
+    _Region(flow, conditions, settings, services, streams, lists or {}, bounds).add(graph)
     if intake:
         graph.add_node(intake.name, intake.begin, input_schema=intake.sees)
         graph.add_edge(intake.name, flow.start)
@@ -132,6 +135,7 @@ class _Region:
     """None in a branch, which sends nothing before the others have come to the join."""
     lists: Mapping[str, ListExpression]
     """What each for-each goes over, by its name."""
+    bounds: RouteBounds
     members: frozenset[str] | None = None
     """None for all nodes."""
     join: str = ""
@@ -159,12 +163,14 @@ class _Region:
         if node.do:
             own = self.settings[node.name]
             steps = {one.name: self._step(one, None) for one in self.flow.nodes.values() if one.within == node.name}
-            item = ItemStep(node, own, steps, self.services)
+            item = ItemStep(node, own, steps, FanOutBudget(node.name, self.bounds, {node.do: [*steps]}, self.services))
             graph.add_node(node.do, item)  # pyright: ignore[reportArgumentType]
             graph.add_edge(node.do, node.name)
-            step = in_two_steps(node.name, own, self.lists[node.name], step)
+            step = in_two_steps(node.name, own, self.lists[node.name], step, item)
             branch = Sending(node.name, node.do, branch)
             targets[node.do] = node.do
+        if node.join:
+            step = self._budget(node).before(step, [edge.to for edge in node.edges])
         graph.add_node(node.name, step)
         if node.join:
             return
@@ -181,7 +187,7 @@ class _Region:
         return _step(self.flow, node, made, self.conditions, kind, streams, self.services, self.within, fails=ends)
 
     def _fork(self, graph: "StateGraph[State, Any, Any, State]", node: FlowNode, one: Branches) -> None:
-        fork = ForkRun(node, self.within, self.services)
+        fork = ForkRun(node, self.within, self._budget(node))
         graph.add_node(fork.joining, fork.join)
         for edge, members in zip(node.edges, one.members, strict=True):
             branch: StateGraph[State, Any, Any, State] = StateGraph(State, context_schema=Services)
@@ -195,6 +201,10 @@ class _Region:
         targets = self._targets([node.join, *([node.on_error.to] if node.on_error else [])])
         targets |= {FAILED: END} if self.fails and not node.on_error else {}
         graph.add_conditional_edges(fork.joining, _Taken(), targets)  # pyright: ignore[reportArgumentType]
+
+    def _budget(self, fork: FlowNode) -> FanOutBudget:
+        members = zip((edge.to for edge in fork.edges), branches_of(self.flow)[fork.name].members, strict=True)
+        return FanOutBudget(fork.name, self.bounds, dict(members), self.services)
 
     def _targets(self, names: Iterable[str]) -> dict[str, str]:
         return {name: END if name == self.join else name for name in names}
@@ -277,7 +287,7 @@ def _step(
                     raise
                 raise NodeFailedError(f"{name} ({node.kind}) failed: {type(error).__name__}: {error}") from error
             branch["values"].update(_told(tells, update))
-            branch["reason"] = account_of(progress) + branch["reason"]
+            branch["reason"] = account_of_budget(state, name) + account_of(progress) + branch["reason"]
             span.set(**node_attributes(update))
         intent = after.get("intent")
         services.tracer.branch(

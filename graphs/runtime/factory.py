@@ -16,6 +16,8 @@ from sluicegate.graphs.config.inputs.joint import joint_card, misfit
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime.approvals import Approvals, call_ahead
+from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
+from sluicegate.graphs.runtime.budgets.passages import LongestPassages
 from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.run import Runner
@@ -89,6 +91,8 @@ class Opened:
     runner: Runner
     models: ModelSet
     tracer: "RecordingTracer"
+    bounds: RouteBounds
+    """What its runs can cost."""
     parts: ExitStack = field(default_factory=ExitStack)
     """What it has opened."""
     retriever: LanceRetriever | None = None
@@ -223,17 +227,20 @@ def _assembled(
         now=lambda: datetime.now(UTC),
         audit=auditor,
         children={
-            node: NestedWorkflow(node, within[child.digest].runner, workflow.gives[node], child.config.inputs)
+            node: NestedWorkflow(node, one.runner, one.bounds, workflow.gives[node], child.config.inputs)
             for node, child in workflow.children.items()
+            for one in (within[child.digest],)
         },
     )
     resolved.verify_artifacts()
     services = traced(how.change(services), runs)
+    bounds = RouteBounds(workflow.flow, workflow.settings, LongestPassages(knowledge), config.budget)
     graph = build(
         workflow.flow,
         workflow.conditions,
         workflow.settings,
         lists=workflow.lists,
+        bounds=bounds,
         name=workflow.name,
         checkpointer=part(open_checkpoints(how.at)),
     )
@@ -248,7 +255,7 @@ def _assembled(
         vault=vault,
         conversations=talks and part(talks),
     )
-    return Opened(workflow, runner, models, tracer, retriever=retriever)
+    return Opened(workflow, runner, models, tracer, bounds, retriever=retriever)
 
 
 def _children(

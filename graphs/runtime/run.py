@@ -16,6 +16,7 @@ from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunErr
 from sluicegate.graphs.conversations.turns import Conversations
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.approvals import Approvals, DecisionDetails, Waiting, put_to_people
+from sluicegate.graphs.runtime.budgets.fan_out import release_reserved
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold, present
 from sluicegate.graphs.runtime.waiting.verdicts import Party, late, not_before, verdict_on
@@ -378,12 +379,17 @@ class Runner:
                         interrupt_after=self._steps if pause and pause.after == "*" else pause and pause.after,
                         interrupt_before=pause.before if pause else None,
                     )
-                except GraphRecursionError as error:
-                    raise RunError("SG629", f"run {run} took more steps than its workflow allows") from error
+                except Exception as error:
+                    await release_reserved(await self.call(self.last_state, run), self.services)
+                    if isinstance(error, GraphRecursionError):
+                        raise RunError("SG629", f"run {run} took more steps than its workflow allows") from error
+                    raise
                 finally:
                     await self._clean(run)
                 waiting = await self.call(self.waiting, run) if result.pop("__interrupt__", None) else None
                 after = cast("State", result)
+                if waiting:
+                    await release_reserved(after, self.services)
                 self._finish(after, waiting)
         return Outcome(run, after, (time.perf_counter() - started) * 1000, waiting)
 

@@ -8,7 +8,7 @@ from sluicegate.run_summary import RunSummary
 
 __all__ = ["Difference", "differences", "facts", "facts_differ"]
 
-_BOOKKEEPING = frozenset({"trail", "request", "principal", "branches"})
+_BOOKKEEPING = frozenset({"trail", "request", "principal", "branches", "reserved"})
 """Fields not shown as changes of a step: the trail is shown as the decision taken, branches as what came of them."""
 
 

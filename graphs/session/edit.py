@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["edited"]
 
-_FIXED = frozenset({"run", "trail", "principal", "tool_calls", "replies", "branches"})
+_FIXED = frozenset({"run", "trail", "principal", "tool_calls", "replies", "branches", "reserved"})
 
 
 def edited(workflow: "Workflow", state: State, given: Mapping[str, Any], *, at: str) -> dict[str, Any]:

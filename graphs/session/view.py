@@ -60,7 +60,7 @@ class StateView(dict[str, Any]):
     def _repr_html_(self) -> str:
         rows: list[str] = []
         for concern, value in self.items():
-            if concern == "trail" or (concern == "branches" and not value):
+            if concern == "trail" or (concern in ("branches", "reserved") and not value):
                 continue
             rows.append(f'<tr class="sgv-head"><th colspan="2">{escape(concern)}</th></tr>')
             fields = cast("Mapping[str, Any]", value if isinstance(value, Mapping) else {"": value})

@@ -6,7 +6,7 @@ check, the others are kept.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from pydantic import Field
 
 from sluicegate.errors import StoppedError
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.budget.call_bounds import AROUND, FEEDBACK, CallBound, PromptSizes, sent_back
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.writing.extractive_summary import excerpt
 from sluicegate.nodes.writing.generation import ask, said, sources_of, written
@@ -265,12 +266,32 @@ def _summarize(name: str, settings: Summarize) -> Node:
     return _writer(name, settings, lambda _visit: plan)
 
 
+def _calls(settings: SlmAnswer, sizes: PromptSizes) -> Iterator[CallBound]:
+    """One call for each section, of whichever style has the longer prompt."""
+    cap = settings.max_tokens or sizes.answer
+    large = isinstance(settings, LlmSynthesize)
+    styles = {settings.style, settings.again} if large else {settings.style}
+    if "auto" in styles:
+        styles = {"write", "quote"}
+    own_text = isinstance(settings, Summarize) and settings.of == "request"
+    sources = sizes.tokens(sizes.question) if own_text else sizes.sources
+    for section in (settings.sections if large else []) or [""]:
+        bounds: list[CallBound] = []
+        for style in styles:
+            prompt = settings.prompt + ("-quote" if style == "quote" else "")
+            tokens = sizes.prompt(prompt, section=section) + sources + AROUND + FEEDBACK
+            call = sent_back if style == "quote" else CallBound
+            bounds.append(call(settings.model, tokens, cap, "llm" if large else "slm"))
+        yield max(bounds, key=lambda bound: (bound.prompt, bound.answer))
+
+
 _writing_kind = functools.partial(
     NodeKind,
     writes=frozenset({"answer", "spend"}),
     reads=frozenset({"answer", "checks"}),
     effects=frozenset({"generates"}),
     fills=frozenset({"question", "sources", "feedback", "section"}),
+    calls=_calls,
     observation="chain",
 )
 

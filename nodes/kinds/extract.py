@@ -4,11 +4,14 @@ The model proposes, the request decides: a value that the request does not state
 and counts as missing (`nodes.extraction.stated`).
 """
 
+import json
+from collections.abc import Iterator
 from typing import Any, Literal, cast
 
 from pydantic import Field
 
 from sluicegate.nodes._settings import Settings
+from sluicegate.nodes.budget.call_bounds import CallBound, PromptSizes, sent_back
 from sluicegate.nodes.extraction.stated import RequestText, received_on, stated
 from sluicegate.nodes.kind import Node, NodeKind
 from sluicegate.nodes.prompts import fill
@@ -96,6 +99,11 @@ def _found(
     return extraction
 
 
+def _calls(settings: Extract, sizes: PromptSizes) -> Iterator[CallBound]:
+    schema = json.dumps(settings.fields) if settings.fields else max(sizes.schemas().values(), key=len, default="")
+    yield sent_back(settings.model, sizes.prompt(settings.prompt, fields=schema), settings.max_tokens)
+
+
 EXTRACT = NodeKind(
     name="extract",
     doc="Extract fields from the request as JSON that fits a schema.",
@@ -106,5 +114,6 @@ EXTRACT = NodeKind(
     effects=frozenset({"generates"}),
     fills=frozenset({"question", "fields"}),
     tells=("extraction.dropped",),
+    calls=_calls,
     observation="chain",
 )

@@ -46,6 +46,7 @@ __all__ = [
     "Principal",
     "Request",
     "RequesterReply",
+    "Reserved",
     "Risk",
     "Route",
     "Run",
@@ -393,6 +394,22 @@ class BranchEnd(TypedDict):
     """The new value of each changed concern; of `trail` and `tool_calls` what was appended."""
 
 
+class Reserved(TypedDict):
+    """What was reserved for branches or items before the first of them began, and which of them had no room."""
+
+    node: str
+    visit: int
+    usd: float
+    tokens: int
+    limited: dict[str, Literal["small", "free"]]
+    """Branches by their first nodes, or items by their places, that may not make all their calls: ``small``: none of a
+    large model; ``free``: none that a cap counts."""
+    refused: str
+    """The cap that had no room, as a message; empty where all fit."""
+    part: NotRequired[str]
+    """The branch or item that the state is that of; only within one."""
+
+
 class ItemTrail(TypedDict):
     index: int
     trail: list[TrailEntry]
@@ -538,6 +555,8 @@ class State(Given, total=False):
     """Data of plug-in kinds, by their own keys."""
     branches: Annotated[dict[str, BranchEnd], _ended]
     """Between the end of the first branch of a fork and its join: how each has ended, by ``FORK/FIRST_NODE``."""
+    reserved: Reserved | None
+    """Only under a cap, from a `parallel` or a `for-each` until all its branches or items have ended."""
     trail: Annotated[list[TrailEntry], operator.add]
 
 

@@ -21,6 +21,7 @@ import uvicorn
 from sluicegate import Limits, Service
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.conversations.turns import Conversations
+from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
@@ -96,7 +97,7 @@ def version(source: Path | Workflow, exporters: Sequence[Exporter] = ()) -> Open
     held = workflow.config.conversation
     talks = held and Conversations(place(), workflow.name, held, now=clock)
     made: Any = runner(home(), replace(given, workflow=replace(facts, cache_ttl_s=0.0)), conversations=talks)
-    opened = OnFakes(workflow, made, None, tracer)  # type: ignore[arg-type]
+    opened = OnFakes(workflow, made, None, tracer, RouteBounds(workflow.flow, workflow.settings))  # type: ignore[arg-type]
     if talks:
         opened.parts.callback(talks.close)
     for part in (store, tracer, made.graph.checkpointer, made._approvals):

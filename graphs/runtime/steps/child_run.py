@@ -18,9 +18,11 @@ from sluicegate.errors import NodeFailedError
 from sluicegate.graphs.conditions.conditions import Condition
 from sluicegate.graphs.config.models import InputConfig
 from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.budgets.bounds import RouteBounds
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.steps.streaming import sending
 from sluicegate.models.structured import misfit
+from sluicegate.nodes.budget.draws import draw_of
 from sluicegate.nodes.kinds.human_interrupt import AskedBy, HumanVerdict, Interrupt
 from sluicegate.nodes.model_governance import include
 from sluicegate.services import Services
@@ -42,10 +44,18 @@ class NestedWorkflow:
     """Implements `services.ChildWorkflow`."""
 
     def __init__(
-        self, node: str, runner: Runner, gives: Mapping[str, Condition], takes: Mapping[str, InputConfig]
+        self,
+        node: str,
+        runner: Runner,
+        bounds: RouteBounds,
+        gives: Mapping[str, Condition],
+        takes: Mapping[str, InputConfig],
     ) -> None:
         """`gives` is what it is given, by the names of what it `takes`, and as `question` and `language`."""
-        self.node, self.runner, self._gives, self._takes = node, runner, gives, takes
+        self.node, self.runner, self._bounds, self._gives, self._takes = node, runner, bounds, gives, takes
+
+    def bound(self, question: str) -> tuple[int, int, int, int]:
+        return self._bounds.of_child(question, self.runner.services)
 
     async def start(self, state: State, services: Services) -> "NestedRun":
         run, facts = state["run"], services.workflow
@@ -53,7 +63,11 @@ class NestedWorkflow:
         intent = state.get("intent")
         own = self.runner.services
         ledger = own.ledger.within(
-            services.ledger, run=run["id"], workflow=facts.name, intent=intent["label"] if intent else ""
+            services.ledger,
+            run=run["id"],
+            workflow=facts.name,
+            intent=intent["label"] if intent else "",
+            draw=draw_of(state),
         )
         runner = self.runner.serving(replace(own, ledger=ledger))
         known = await runner.call(runner.last_state, known_as)

@@ -15,6 +15,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
 from sluicegate.graphs.proofs.flow import ON_ERROR, FlowNode
+from sluicegate.graphs.runtime.budgets.fan_out import FanOutBudget
 from sluicegate.graphs.runtime.steps.merging import changes, merged, without_results
 from sluicegate.services import Services
 from sluicegate.state import Branch, BranchEnd, Failure, State, TrailEntry
@@ -49,8 +50,7 @@ class ForkRun:
     node: FlowNode
     within: str
     """The branches around it, each as ``FORK/FIRST_NODE/``."""
-    services: Services | None
-    """Those of a caller that cannot give any."""
+    budget: FanOutBudget
     running: dict[str, _Running] = field(default_factory=dict[str, _Running])
     """The branches under way, by the place of the fork in its run."""
 
@@ -68,9 +68,8 @@ class ForkRun:
         name = self.branch(first)
 
         async def run(state: State, config: RunnableConfig, runtime: Runtime[Services]) -> dict[str, Any]:
-            services = cast("Services | None", runtime.context) or self.services
-            assert services is not None
-            begins: State = {**state, "trail": [], "branches": {}}
+            services = self.budget.services(runtime)
+            begins: State = {**self.budget.part(state, first), "trail": [], "branches": {}}
             tracer, visit = services.tracer, state["run"]["visits"][self.node.name]
             with tracer.beneath(self.node.name, visit), tracer.span(name, "chain", fork=self.node.name, branch=first):
                 work = graph.ainvoke(begins, config, context=services)
@@ -118,7 +117,7 @@ class ForkRun:
 
     async def join(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
         """The node that puts the branches together, in the order of the config."""
-        services = cast("Services | None", runtime.context) or self.services
+        services = self.budget.services(runtime)
         all_ends = state.get("branches", {})
         ends = [all_ends[self.branch(edge.to)] for edge in self.node.edges]
         update = merged(state, [end["changes"] for end in ends])
@@ -126,7 +125,6 @@ class ForkRun:
             failed = next(end for end in ends if end["end"] == "failed")
             update = {**without_results(update), "failure": failed["changes"]["failure"]}
             branch = error_branch(self.node, update["failure"])
-            assert services is not None
             entry: TrailEntry = {
                 "node": self.node.name, "kind": self.node.kind, "visit": update["run"]["visits"][self.node.name],
                 "at": services.now().isoformat(), "ms": 0.0, "branch": branch,
@@ -135,7 +133,7 @@ class ForkRun:
                 entry["within"] = self.within.rstrip("/")
             services.tracer.branch(self.node.name, branch)
             update["trail"] = [*update["trail"], entry]
-        return {**update, "branches": {}}
+        return {**update, "branches": {}, **await self.budget.release(state, runtime)}
 
 
 def _failed(state: State) -> bool:

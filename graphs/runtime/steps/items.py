@@ -19,6 +19,7 @@ from langgraph.types import Send
 
 from sluicegate.errors import NotAListError, RunError, TooManyItemsError
 from sluicegate.graphs.proofs.flow import ON_ERROR, FlowNode
+from sluicegate.graphs.runtime.budgets.fan_out import FanOutBudget, StepFunction
 from sluicegate.nodes.items import document_of, item_placeholders
 from sluicegate.nodes.kinds.control.for_each import ForEach
 from sluicegate.nodes.model_governance import no_spend
@@ -34,7 +35,6 @@ __all__ = [
     "ItemStep",
     "ListExpression",
     "Sending",
-    "StepFunction",
     "account_of",
     "in_two_steps",
     "progress_of",
@@ -54,19 +54,18 @@ class ListExpression(Protocol):
     def value(self, state: State) -> Any: ...
 
 
-class StepFunction(Protocol):
-    async def __call__(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]: ...
-
-
-def in_two_steps(name: str, settings: ForEach, over: ListExpression, step: StepFunction) -> StepFunction:
+def in_two_steps(
+    name: str, settings: ForEach, over: ListExpression, step: StepFunction, items: "ItemStep"
+) -> StepFunction:
     """A for-each before and after its items; `step` is the one after them."""
 
     async def for_each(state: State, runtime: Runtime[Services]) -> dict[str, Any]:
         if progress_of(state, name):
-            return {**await step(state, runtime), "maps": {name: None}}
+            after = await step(state, runtime)
+            return {**after, "maps": {name: None}, **await items.budget.release(state, runtime)}
         progress = begun(name, settings, over, state)
         if progress.get("elements"):
-            return {"maps": {name: progress}}
+            return {"maps": {name: progress}, **await items.reserve(state, progress, runtime)}
         # there is nothing to do for any item
         return await step({**state, "maps": progressed(state.get("maps") or {}, {name: progress})}, runtime)
 
@@ -137,24 +136,31 @@ class ItemStep:
     """The task of one item."""
 
     def __init__(
-        self, node: FlowNode, settings: ForEach, steps: Mapping[str, StepFunction], default: Services | None
+        self, node: FlowNode, settings: ForEach, steps: Mapping[str, StepFunction], budget: FanOutBudget
     ) -> None:
-        """`steps` are those of the nodes that are visited for an item, `default` the services of a graph whose callers
-        bring none."""
-        self._node, self._settings, self._steps, self._default = node, settings, steps, default
+        """`steps` are those of the nodes that are visited for an item."""
+        self._node, self._settings, self._steps, self.budget = node, settings, steps, budget
         self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, sent: dict[str, Any], runtime: Runtime[Services]) -> dict[str, Any]:
         state: State = get_config()["configurable"][_READ](_CHANNELS, False)  # pyright: ignore[reportTypedDictNotRequiredAccess]
         run, index = state["run"]["id"], sent["index"]
         gate = self._gates.setdefault(run, asyncio.Semaphore(self._settings.at_once))
-        services = cast("Services | None", runtime.context) or self._default
-        assert services is not None
+        services = self.budget.services(runtime)
         visit = state["run"]["visits"].get(self._node.name, 0) + 1
         async with gate:
             with services.tracer.beneath(self._node.name, visit):
                 outcome = await self._outcome(self._entered(state, index, services), state, runtime)
         return {"maps": {self._node.name: {"done": [outcome]}}}
+
+    async def reserve(self, state: State, progress: MapProgress, runtime: Runtime[Services]) -> dict[str, Any]:
+        """Set aside what all items can cost."""
+        begun: State = {**state, "maps": {**(state.get("maps") or {}), self._node.name: progress}}
+        services = self.budget.services(runtime)
+        items = range(len(progress.get("elements", ())))
+        return await self.budget.reserve(
+            state, runtime, [(str(index), self._node.do, self._entered(begun, index, services)) for index in items]
+        )
 
     async def _outcome(self, mine: State, state: State, runtime: Runtime[Services]) -> ItemOutcome:
         at, wrote, branch = self._node.do, set[str](), None
@@ -191,7 +197,7 @@ class ItemStep:
             mine["request"].pop("standalone", None)
         if document := document_of(mine):
             mine["documents"] = [document]
-        return mine
+        return self.budget.part(mine, str(index))
 
 
 def written(state: State, update: Mapping[str, Any]) -> State:

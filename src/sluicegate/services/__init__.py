@@ -138,6 +138,10 @@ class ChildRun(Protocol):
 
 
 class ChildWorkflow(Protocol):
+    def bound(self, question: str) -> tuple[int, int, int, int]:
+        """Micro-dollars and tokens that a run with this question can come to, then those of small models alone."""
+        ...
+
     async def start(self, state: State, services: Services) -> ChildRun:
         """The run for this visit of the node: a new one, or the one that was begun before a crash or a wait.
 

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from sluicegate.cli import app
 from sluicegate.errors import BudgetError
-from sluicegate.evals.evaluation.estimate import CostBounds, estimate, must_fit, visits
+from sluicegate.evals.evaluation.estimate import CostBounds, estimate, must_fit
 from sluicegate.graphs.config.load import load
+from sluicegate.graphs.proofs.fanout.routes import tries
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.models.tokens import upper_tokens
 from sluicegate.nodes.prompts import PromptSet
@@ -138,8 +139,79 @@ def test_a_paid_embedder_of_tags_is_no_bound(tmp_path: Path) -> None:
     assert CostBounds(made).unbounded == "the embedder of desk costs money"
 
 
+FANNED = """
+workflow: fanned
+version: 1
+purpose: Fan out.
+models:
+  slm: {use: "embedded:smollm2-135m"}
+  llm: {use: "openai:large", price_per_mtok: {input: 1000, output: 1000}, otherwise: []}
+intents: {claim: {task: extraction, risk: low}}
+start: gate
+nodes:
+  gate: {kind: policy-check, then: [{when: "policy.verdict == 'deny'", go: refuse}, {otherwise: fields}]}
+  fields: {kind: extract, prompt: fields, fields: {properties: {rows: {type: array}}}, then: each}
+  each: {kind: for-each, over: extraction.fields.rows, do: assess, at_most: AT_MOST, collect: notes, then: both}
+  assess: {kind: llm-synthesize, prompt: assess, max_tokens: 100, then: each}
+  both: {kind: parallel, branches: [one, two], join: JOIN}
+  one: {kind: llm-synthesize, prompt: one, max_tokens: 100, then: JOIN}
+  two: {kind: extract, prompt: two, model: llm, max_tokens: 100, fields: {properties: {x: {type: string}}}, then: JOIN}
+  three: {kind: workflow, use: inner.yaml, then: [{when: "child.status == 'refused'", go: refuse}, {otherwise: check}]}
+  check: {kind: output-check, guards: [length], then: [{when: checks.failed, go: refuse}, {otherwise: respond}]}
+  respond: {kind: respond}
+  refuse: {kind: refuse}
+"""
+INNER = """
+workflow: inner
+version: 1
+purpose: Draft.
+models:
+  slm: {use: "embedded:smollm2-135m"}
+  llm: {use: "openai:large", price_per_mtok: {input: 1000, output: 1000}, otherwise: []}
+intents: {claim: {task: short-answer, risk: low}}
+start: gate
+nodes:
+  gate: {kind: policy-check, then: [{when: "policy.verdict == 'deny'", go: refuse}, {otherwise: draft}]}
+  draft: {kind: llm-synthesize, prompt: one, max_tokens: 100, then: check}
+  check: {kind: output-check, guards: [length], then: [{when: checks.failed, go: refuse}, {otherwise: respond}]}
+  respond: {kind: respond}
+  refuse: {kind: refuse}
+"""
+
+
+def fanned(folder: Path, at_most: int = 1, join: str = "check", inner: str = INNER) -> float:
+    """US dollars of a request at most."""
+    (folder / "prompts").mkdir(parents=True, exist_ok=True)
+    for prompt, text in (("fields", "{{question}}"), ("assess", "{{item}}"), ("one", "ab"), ("two", "ab")):
+        (folder / "prompts" / f"{prompt}.md").write_text(f"---\nid: {prompt}\nversion: 1\n---\n{text}")
+    text = FANNED.replace("AT_MOST", str(at_most)).replace("JOIN", join)
+    lines = (line for line in text.splitlines() if join == "three" or not line.startswith("  three:"))
+    (folder / "workflow.yaml").write_text("\n".join(lines))
+    (folder / "inner.yaml").write_text(inner)
+    found = CostBounds(open_workflow(folder / "workflow.yaml", dry=True, shadow=True)).of("abc")
+    assert found is not None
+    return found
+
+
+def test_branches_items_and_children_add_up(own_home: Path, tmp_path: Path) -> None:
+    del own_home
+    # a prompt of a token and 4 of its turn, what stands around its sources, why a draft was rejected, an answer
+    large = (5 + 100 + 400 + 100) / 1000
+    assert fanned(tmp_path / "a") == pytest.approx(ITEM + large + TWICE)
+    assert fanned(tmp_path / "b", join="three") == pytest.approx(ITEM + large + TWICE + large)
+    assert fanned(tmp_path / "c", at_most=11) == pytest.approx(11 * ITEM + large + TWICE)
+    capped = INNER.replace("start:", "budget: {per_run_usd: 0.25}\nstart:")
+    assert fanned(tmp_path / "d", join="three", inner=capped) == pytest.approx(ITEM + large + TWICE + 0.25)
+
+
+ITEM = (4 + 5 + 100 + 400 + 100) / 1000
+"""Dollars of an item, which is a part of a request of one token."""
+TWICE = (2 * (5 + 100) + 100 + 2 * 100) / 1000
+"""Dollars of an extraction whose first answer does not fit."""
+
+
 def test_visits_of_a_circle() -> None:
-    found = visits(load(HELPDESK).flow)
+    found = tries(load(HELPDESK).flow, {})
     # the check sends back to the synthesis, which may be visited twice; an answer comes before the circle
     assert (found["synthesize"], found["answer"], found["classify"]) == (2, 1, 1)
     assert found["check"] == 3
