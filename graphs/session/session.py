@@ -33,8 +33,18 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import facts
 from sluicegate.graphs.session.edit import edited
 from sluicegate.graphs.session.forking import copied, overlaid
+from sluicegate.graphs.session.items import items_of
 from sluicegate.graphs.session.opening import Change, file_of, opened
-from sluicegate.graphs.session.view import Comparison, StateView, Step, Trail, session_html, session_svg, session_text
+from sluicegate.graphs.session.view import (
+    Comparison,
+    Items,
+    StateView,
+    Step,
+    Trail,
+    session_html,
+    session_svg,
+    session_text,
+)
 from sluicegate.run_summary import RunSummary
 from sluicegate.state import NOBODY, Principal, State
 
@@ -178,6 +188,11 @@ class Session:
     def trail(self) -> Trail:
         """The decisions so far, in order."""
         return Trail(self._values().get("trail", []))
+
+    @property
+    def items(self) -> Items:
+        """The items of the lists that the run goes over, or has gone over, each with what has become of it."""
+        return Items(items_of(self._values(), self.workflow.settings))
 
     @property
     def diff(self) -> Step:

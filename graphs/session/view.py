@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sluicegate.graphs.picture.annotations import branch_values, node_notes, short
 from sluicegate.graphs.picture.picture import svg
 from sluicegate.graphs.session.differences import Difference, differences, facts_differ
+from sluicegate.graphs.session.items import ListItem
 from sluicegate.run_summary import RunSummary, compared
 from sluicegate.state import Branch, State, TrailEntry
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Comparison",
+    "Items",
     "StateView",
     "Step",
     "Trail",
@@ -92,6 +94,32 @@ class Trail(list[TrailEntry]):
 
     def __repr__(self) -> str:
         return "\n".join(f"{entry['node']:<14}{_onward(entry['branch'])}" for entry in self) or "no decision yet"
+
+
+class Items(list[ListItem]):
+    """The items of a run's lists, displayed as a table."""
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                escape(f"{one.node} {one.index}"),
+                f'<span class="chip {_ITEM_CHIPS[one.status]}">{one.status}</span>{escape(one.reason)}',
+                escape(" → ".join(one.way)),
+                _value(one.value),
+            )
+            for one in self
+        ]
+        return _page(_table(("item", "status", "way", "value"), rows))
+
+    def __repr__(self) -> str:
+        lines = (
+            f"{one.node} {one.index:<4}{one.status:<8}{' → '.join(one.way)} {one.reason or plain(one.value)}".rstrip()
+            for one in self
+        )
+        return "\n".join(lines) or "no items"
+
+
+_ITEM_CHIPS = {"done": "answered", "failed": "refused", "to do": "waiting"}
 
 
 class Step:

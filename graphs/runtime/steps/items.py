@@ -17,7 +17,7 @@ from langgraph.config import get_config
 from langgraph.runtime import Runtime
 from langgraph.types import Send
 
-from sluicegate.errors import NotAListError, RunError, TooManyItemsError
+from sluicegate.errors import NodeFailedError, NotAListError, RunError, TooManyItemsError
 from sluicegate.graphs.proofs.flow import ON_ERROR, FlowNode
 from sluicegate.graphs.runtime.budgets.fan_out import FanOutBudget, StepFunction
 from sluicegate.nodes.items import document_of, item_placeholders
@@ -43,7 +43,8 @@ __all__ = [
 
 _CHANNELS = [*get_type_hints(State)]
 _READ = "__pregel_read"
-"""Where LangGraph has what its conditional edges read the state with: a sent task is given only what was sent."""
+"""Where LangGraph has what reads the state, for its conditional edges and for the tools of its own agents. There is no
+public way: a sent task is given what was sent, and the whole state in each would be written once for each item."""
 _OWN = frozenset({"run", "trail", "spend", "tool_calls", "request", "principal", "failure", "item", "maps"})
 """What is no result of an item, or told elsewhere."""
 
@@ -81,7 +82,7 @@ def account_of(progress: MapProgress) -> str:
     if "done" not in progress:
         return ""
     failed = sum("failure" in one for one in progress["done"])
-    said = f"{len(progress['done']) - failed} of {len(progress.get('values', ()))} items have results; "
+    said = f"{len(progress['done']) - failed} of {len(progress.get('elements', ()))} items have results; "
     return said + (f"{cut}; " if (cut := progress.get("cut")) else "")
 
 
@@ -143,7 +144,7 @@ class ItemStep:
         self._gates: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     async def __call__(self, sent: dict[str, Any], runtime: Runtime[Services]) -> dict[str, Any]:
-        state: State = get_config()["configurable"][_READ](_CHANNELS, False)  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        state = _state_of_the_run()
         run, index = state["run"]["id"], sent["index"]
         gate = self._gates.setdefault(run, asyncio.Semaphore(self._settings.at_once))
         services = self.budget.services(runtime)
@@ -198,6 +199,18 @@ class ItemStep:
         if document := document_of(mine):
             mine["documents"] = [document]
         return self.budget.part(mine, str(index))
+
+
+def _state_of_the_run() -> State:
+    """The state at the beginning of the step that a sent task is in.
+
+    Raises `NodeFailedError` under a LangGraph that has no longer what reads it.
+    """
+    read = get_config().get("configurable", {}).get(_READ)
+    if read is None:
+        what = "this version of LangGraph gives a sent task no way to read the state"
+        raise NodeFailedError(what, hint="Install a version that pyproject.toml allows")
+    return cast("State", read(_CHANNELS, False))
 
 
 def written(state: State, update: Mapping[str, Any]) -> State:

@@ -23,7 +23,7 @@ app = typer.Typer(help="Step through a run, node by node.")
 
 CLEARANCES = ("public", "internal", "confidential", "restricted")
 _KEYS = (
-    "Enter step · r run to the end · u NODE run until NODE · b [NODE] back · s state · t trail · f fork · "
+    "Enter step · r run to the end · u NODE run until NODE · b [NODE] back · s state · t trail · i items · f fork · "
     "a approve · x reject · q quit"
 )
 
@@ -50,7 +50,8 @@ def step(
 ) -> None:
     """Step through a new run, or through a copy of a recorded one.
 
-    Keys: Enter = step, r = run to the end, u NODE = run until NODE, b [NODE] = back, s = state, t = trail, f = fork,
+    Keys: Enter = step, r = run to the end, u NODE = run until NODE, b [NODE] = back, s = state, t = trail, i = items,
+    f = fork,
     a = approve, x = reject, q = quit. Keys may be piped in, one per line; it stops at the end of the input.
     """
     from sluicegate.graphs.session.session import Session
@@ -137,6 +138,9 @@ def _do(session: "Session", key: str, rest: str, decider: str, screen: "Console"
         return session
     elif key == "t":
         _print_trail(session, screen)
+        return session
+    elif key == "i":
+        screen.print(repr(session.items), markup=False, highlight=False)
         return session
     elif key == "f":
         session = session.fork(rest or None)

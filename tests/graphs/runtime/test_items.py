@@ -12,7 +12,10 @@ import pytest
 
 from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs.proofs.flow import Edge
+from sluicegate.graphs.runtime.steps import items
 from sluicegate.graphs.session import history
+from sluicegate.graphs.session.items import items_of
+from sluicegate.graphs.session.view import Items
 from sluicegate.nodes.kinds.call_tool import CallTool
 from sluicegate.nodes.kinds.tag import Tag, TagWords
 from sluicegate.policies.cedar.entities import rank
@@ -105,6 +108,7 @@ async def test_one_poisoned_item_does_not_lose_the_rest(own_home: Path) -> None:
     state = outcome.state
     assert outcome.status == "answered"
     assert [each["index"] for each in notes(state)] == [0, 1, 3, 4]
+    assert "4 of 5 items have results" in state["trail"][1]["branch"]["reason"]
     assert failures(state) == [{"index": 2, "node": "assess", "cause": "error", "code": "SG305", "reason": "not JSON"}]
     assert "failure" not in state
     assert "failed_items.notes=3. SG305" in state["answer"]["text"]
@@ -301,3 +305,34 @@ async def test_a_copy_of_a_run_has_its_items_and_goes_on_after_them(own_home: Pa
     assert after["items"] == before.get("items")
     assert [each["node"] for each in after["trail"]] == way(before)
     assert len(models.asked) == asked + 1
+
+
+async def test_items_are_shown_with_what_has_become_of_them(own_home: Path) -> None:
+    own, models = settings(), Echo(poison={"item.index=2": BROKEN})
+    made = runner(own_home, own=own, using=given(models=models))
+    state = (await made.run("How?", ANN, run="shown")).state
+    shown = [*items_of(state, own)]
+    assert [(one.index, one.status, one.way) for one in shown] == [
+        (n, "failed" if n == 2 else "done", ("assess",)) for n in range(5)
+    ]
+    assert shown[2].reason == "SG305 not JSON"
+    assert shown[4].value["id"] == "kb-4"
+    under_way = [each.values for each in history.lineage(made.graph, "shown") if each.values.get("maps")]
+    states = [[one.status for one in items_of(values, own)] for values in reversed(under_way)]
+    assert states == [["to do"] * 5, ["done", "done", "failed", "done", "done"]]
+    html, text = Items(shown)._repr_html_(), repr(Items(shown))
+    assert html.count('<span class="chip answered">done</span>') == 4
+    assert '<span class="chip refused">failed</span>SG305 not JSON' in html
+    assert "each 2   failed  assess SG305 not JSON" in text.splitlines()
+    assert repr(Items()) == "no items"
+
+
+async def test_an_item_needs_what_langgraph_reads_the_state_with(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private name of LangGraph's, checked where it is used: a version without it is said, and nothing is asked."""
+    monkeypatch.setattr(items, "_READ", "renamed")
+    models = Echo()
+    with pytest.raises(RunError, match="this version of LangGraph gives a sent task no way to read the state"):
+        await runner(own_home, using=given(models=models)).run("How?", ANN)
+    assert models.asked == []

@@ -114,6 +114,8 @@ def _node(said: Mapping[str, Any]) -> tuple[str, Tone]:
     parts: list[str] = [said["kind"]]
     if said.get("visit", 1) > 1:
         parts.append(f"visit {said['visit']}")
+    if "item" in said:
+        parts.append(f"item {said['item']}")
     if intent := said.get("intent"):
         parts.append(f"{intent['label']} {_confidence(said)}, risk {intent['risk']}")
     elif "output" in said:
