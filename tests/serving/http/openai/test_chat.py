@@ -162,6 +162,22 @@ def test_a_stream_that_fails_raises_in_the_client() -> None:
         assert whole.value.response.headers["x-should-retry"] == "false"
 
 
+def test_no_parser_stumbles_over_what_keeps_a_stream_alive(
+    ai: openai.OpenAI, plain: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluicegate.serving.http.events._ALIVE_S", 0.01)
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "hold"}], "stream": True}
+    with plain.stream("POST", "/v1/chat/completions", json=body) as response:
+        lines = response.iter_lines()
+        assert ": alive" in lines
+        stand.let_go()
+        assert [*lines][-2:] == ["data: [DONE]", ""]
+    chunks = [*ask(ai, "wait 0.2", stream=True)]  # type: ignore[call-overload]
+    assert [chunk.choices[0].delta.content for chunk in chunks] == ["", "Version 1 [1].", None]
+    events = [*ai.responses.create(model=MODEL, input="wait 0.2", stream=True)]
+    assert events[-1].type == "response.completed"
+
+
 def test_a_retry_with_the_same_key_is_the_same_run(ai: openai.OpenAI) -> None:
     key = {"idempotency-key": "page-1"}
     first, again = ask(ai, extra_headers=key), ask(ai, extra_headers=key)
