@@ -329,6 +329,41 @@ async def test_after_a_failure_without_an_error_branch_only_what_was_not_done_is
     assert work.seen.count("b2+") == (1 if siblings == "await" else 2)
 
 
+async def test_a_run_that_is_stopped_in_its_branches_leaves_nothing_at_work_and_is_resumed_there(
+    own_home: Path,
+) -> None:
+    begun, stopped = list[str](), asyncio.Event()
+
+    async def held(state: State, given: Services) -> None:
+        if not stopped.is_set():
+            await meet(begun, "held", 2)
+            await stopped.wait()
+
+    nodes = (
+        fork("f", "j", "a", "b"),
+        step("a", "a2"),
+        step("a2", "j"),
+        step("b", "b2"),
+        step("b2", "j"),
+        step("j", "ok"),
+    )
+    work = Work({"a": extra("k0"), "b": extra("k1"), "a2": held, "b2": held})
+    with works(work):
+        running = asyncio.ensure_future(runner(work, own_home, *nodes).run("How?", ANN, run="r"))
+        while len(begun) < 2:
+            await asyncio.sleep(0)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert [name for name in work.seen if name.endswith("-")] == ["a-", "b-"]
+        stopped.set()
+        state = (await runner(work, own_home, *nodes).resume("r")).state
+    assert way(state) == ["f", "a", "a2", "b", "b2", "j", "ok"]
+    assert state["extra"] == {"k0": "done", "k1": "done"}
+    assert {name: work.seen.count(f"{name}+") for name in ("a", "b", "a2", "b2")} == {"a": 1, "b": 1, "a2": 2, "b2": 2}
+
+
 async def test_errors_that_no_other_node_can_help_with_fail_the_run(own_home: Path) -> None:
     work = Work({"a": raises(RunError("SG607", "the disk is full"))})
     failing = fork("f", "j", "a", "b", on_error=Edge("sorry"))
