@@ -66,8 +66,9 @@ What it is given has the types that the child declares under `inputs`, here `inp
 that it does not take is an error (SG105), a missing one that is not optional too (SG106), and so is a value that cannot
 be of its type (SG121). What is known only in a run, such as a field that a model extracts, is looked at there: where it
 is missing or of another type, the node fails, and of what is optional only what is there is given. The guards of the
-child's `policy-check` look at what it is given as at the request, and its cached answers are for that too. For whom,
-and on which channel it is asked is the parent's: policies decide on them.
+child's `policy-check` look at what it is given as at the request, and its cached answers are for that too. For whom and
+on which channel it is asked is for its parent's caller to say: policies decide on both. Tables that came with the
+request are given as lists: `papers: "request.attachments[0].rows"`.
 
 The child is a run of its own, with its own models, policies, guards, knowledge and budgets. What it spends is spent by
 its parent too, and both budgets and the kill switches of both must allow it. Its steps are in its parent's trace,

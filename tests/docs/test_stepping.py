@@ -1,4 +1,4 @@
-"""docs/stepping.md: what it shows of branches side by side is what happens."""
+"""docs/stepping.md: what it shows of branches side by side and of sub-workflows is what happens."""
 
 import contextlib
 import io
@@ -16,6 +16,21 @@ def test_a_session_steps_through_branches_as_the_page_says(own_home: Path, monke
     text = page("docs/stepping.md").partition("## Branches side by side")[2].partition("\n## ")[0]
     for command in commands(text):
         assert run(command).exit_code == 0
+    (program,) = blocks(text, "python")
+    (printed,) = blocks(text, "text")
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        exec(program, {})
+    assert out.getvalue() == printed
+
+
+def test_a_session_steps_into_a_sub_workflow_as_the_page_says(
+    tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = page("docs/stepping.md").partition("## Sub-workflows")[2].partition("\n## ")[0]
+    for name, config in zip(("identity", "claim"), blocks(text, "yaml"), strict=True):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "workflow.yaml").write_text(config)
     (program,) = blocks(text, "python")
     (printed,) = blocks(text, "text")
     with contextlib.redirect_stdout(io.StringIO()) as out:

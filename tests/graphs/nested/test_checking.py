@@ -181,7 +181,10 @@ def giving(claims: Path, more: str, inputs: str = INPUTS) -> Path:
 
 
 def test_what_a_child_declares_may_be_given(claims: Path) -> None:
-    giving(claims, ", language: request.language, name: request.text, age: request.size, papers: documents")
+    giving(
+        claims,
+        ", language: request.language, name: request.text, age: request.size, papers: 'request.attachments[0].rows'",
+    )
     kyc = kyc_of(claims)
     (kyc.parent / "prompts" / "draft.md").write_text("{{question}} {{inputs.name}}")
     edit(

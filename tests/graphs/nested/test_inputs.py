@@ -151,3 +151,14 @@ def test_a_childs_run_is_replayed_with_what_it_was_given(claims: Path) -> None:
     (again,) = asyncio.run(replay([child], replaying))
     assert not again.changed
     assert recorded(again.replayed).get("inputs") == {"name": "Ann", "age": 17}
+
+
+def test_a_child_goes_over_a_list_that_it_is_given(claims: Path) -> None:
+    kyc = kyc_of(claims)
+    each = "  each: {kind: for-each, over: inputs.papers, do: look, at_most: 9, collect: looked, then: draft}\n"
+    edit(kyc, "otherwise: draft}]", "otherwise: each}]")
+    edit(kyc, "  draft:", f"{each}  look: {{kind: slm-answer, prompt: look, then: each}}\n  draft:")
+    (kyc.parent / "prompts" / "look.md").write_text("{{item}} of {{inputs.name}}")
+    _, models = run(claims, {"name": "Ann", "papers": ["passport", "letter"]})
+    asked = [messages[-1].content for _, messages in models.asked]
+    assert {"passport of Ann", "letter of Ann"} <= {*asked}

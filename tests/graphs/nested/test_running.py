@@ -1,6 +1,7 @@
 """Running a workflow within another one: one request, one trace, one account."""
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from sluicegate.observe.audit.verify import verify
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.ledger import SqliteLedger
+from sluicegate.services import Completion, ModelRequest
 from sluicegate.state import State
 from sluicegate.storage.run_ids import root_run
 from tests.support.fakes import FakeModels
@@ -236,3 +238,46 @@ def test_nothing_that_a_child_writes_is_sent_before_its_parent_has_it(quick: Pat
 def test_what_may_stream_does_not_go_on_to_another_workflow(quick: Path) -> None:
     flow = load(quick).flow
     assert streaming(flow, "gate", lambda _: None).why_not == "kyc runs another workflow before it is sent"
+
+
+def test_the_budget_of_either_stops_the_child(quick: Path) -> None:
+    edit(kyc_of(quick), "start: gate", "budget: {per_day_tokens: 1}\nstart: gate")
+    outcome = run(opened(quick))
+    assert outcome.state["spend"]["stopped_by"].startswith("SG501 per_day_tokens")
+
+
+def test_a_child_that_is_stopped_gently_goes_on_where_it_was(quick: Path) -> None:
+    class Held(FakeModels):
+        async def chat(self, request: ModelRequest) -> Completion:
+            reached.set()
+            await asyncio.Event().wait()
+            raise AssertionError("nobody lets it go")
+
+    reached = asyncio.Event()
+
+    async def stopped() -> None:
+        work = asyncio.create_task(opened(quick, Held()).runner.run("My roof leaks", ANN, run="once"))
+        await reached.wait()
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+    asyncio.run(stopped())
+    outcome = asyncio.run(opened(quick).runner.resume("once"))
+    assert outcome.status == "answered"
+    assert way(child_of(outcome.state)) == ["gate", "draft", "check", "respond"]
+    assert SqliteLedger(load(quick).config.budget.model_copy(update={"per_day_usd": 1.0})).caps("claims")[0].held == 0
+
+
+def test_a_decision_in_a_child_is_on_record_for_both(claims: Path) -> None:
+    made = opened(claims)
+    outcome = run(made)
+    asyncio.run(made.runner.decide(outcome.run, "approve", CLERK))
+    events = [
+        json.loads(line)
+        for file in sorted((home() / "audit").glob("*.jsonl"))
+        for line in file.read_text().splitlines()
+    ]
+    of_child = [event for event in events if "~" in (event.get("run") or "")]
+    assert {event["workflow"] for event in of_child} == {"kyc"}
+    assert {event["facts"]["parent"] for event in of_child} == {outcome.run}
