@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from sluicegate.cli.trace import app
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.home import home
@@ -13,6 +15,9 @@ from sluicegate.observe.views.tree import span_tree
 from tests.support.forked import PATH, forked
 from tests.support.helpdesk import fakes
 from tests.support.receiver import PUBLIC, SECRET, Receiver
+
+# typer imports a name that its newest click announces to remove
+pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
 
 GRAPH = "langfuse.observation.metadata.langgraph_"
 
@@ -54,3 +59,15 @@ async def test_the_agent_graph_has_branches_beside_each_other(
             if f"{GRAPH}node" in span.attributes
         }
     assert steps == {name: PATH.index(name) + 1 - (name == "look") for name in PATH}
+
+
+async def test_the_terminal_shows_each_branch_with_what_it_did(own_home: Path, tmp_path: Path) -> None:
+    spans = await traced(forked(tmp_path))
+    done = CliRunner(env={"COLUMNS": "200"}).invoke(
+        app, ["show", spans[0]["run_id"], "--as", "ann", "--role", "employee"]
+    )
+    assert done.exit_code == 0, done.output
+    lines = [line.strip("│├└─ ") for line in done.stdout.splitlines()]
+    shown = [line.split()[0] for line in lines if line]
+    order = ["gather", "gather/label", "gather/look", "recall"]
+    assert [name for name in shown if name in order] == order
