@@ -31,7 +31,7 @@ aliases may be used. A file has at most 1,000,000 bytes, 64 levels and 20,000 va
 
 _NODES = """\
 Every node has `kind`; all but the ends and `parallel` have `then`; any may have `max_visits`. A node that neither
-ends the run nor waits for a person may also say what happens when it fails:
+ends the run nor waits may also say what happens when it fails:
 """
 
 _ROUTE = """\

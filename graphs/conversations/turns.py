@@ -34,10 +34,6 @@ class Runs(Protocol):
         """For a person."""
         ...
 
-    def asks(self, run: str) -> bool:
-        """For its requester's answer."""
-        ...
-
     def in_progress(self, run: str) -> bool:
         """Some process is working on it."""
         ...
@@ -147,10 +143,14 @@ class Conversations:
         with self._database.writing() as execute:
             execute("UPDATE turns SET open = 1 WHERE run = ?", (run,))
 
-    def asking(self, person: str, name: str, runs: Runs) -> str:
-        """The run of a conversation's last turn, where that waits for the person's answer; empty where it does not."""
+    def asking(self, person: str, name: str, asks: Callable[[str], bool]) -> str:
+        """The run of a conversation's last turn, where that asks the person something; empty where it does not."""
         rows = self._lasting(person, name)
-        return rows[-1].run if rows and runs.asks(rows[-1].run) else ""
+        return rows[-1].run if rows and asks(rows[-1].run) else ""
+
+    def runs(self, person: str, name: str) -> list[str]:
+        """The runs of a conversation, the last one first; none where it does not last."""
+        return [row.run for row in reversed(self._lasting(person, name))]
 
     def version(self, person: str, name: str) -> str:
         """The digest that a conversation's last turn was answered by; empty before its first."""

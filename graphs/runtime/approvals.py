@@ -6,7 +6,7 @@ decision and the run's next step loses neither: the run is resumed with the reco
 
 import json
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, cast
 
@@ -51,6 +51,8 @@ class DecisionDetails(TypedDict, total=False):
     """An edit's text to send; the answer to a question."""
     arguments: Mapping[str, Any] | None
     """An edit's arguments of the tool call to change; None takes one out."""
+    request: str
+    """Of an answer, the id that its sender gave the request that it came as."""
 
 
 def put_to_people(state: State, asked: Interrupt) -> Waiting:
@@ -107,14 +109,27 @@ class Approvals:
             rows = execute(f"SELECT verdict FROM decisions WHERE {_ONE} AND applied = 0", _key(waiting))  # noqa: S608
         return cast("HumanVerdict", json.loads(rows[0]["verdict"])) if rows else None
 
+    def answered_by(self, request: str, runs: Sequence[str]) -> str:
+        """The one of these runs that a request of this id has answered; empty where it has answered none."""
+        with self._database.reading() as execute:
+            for run in runs:
+                for row in execute("SELECT verdict FROM decisions WHERE run = ?", (run,)):
+                    if json.loads(row["verdict"]).get("request") == request:
+                        return run
+        return ""
+
     def applied(self, waiting: Waiting) -> None:
         with self._database.writing() as execute:
-            _settle(execute, _ONE, _key(waiting))
+            _settle(execute, "run = ? AND asked_at <= ?", (waiting["run"], waiting["asked_at"]))
 
-    def passed(self, run: str) -> None:
-        """Mark all decisions of a run as applied: it has moved past them, and a crash may have hit before `applied`."""
+    def passed(self, run: str, waiting: Waiting | None) -> None:
+        """Mark the decisions as applied that a run has moved past: all before what it waits for now. A crash may have
+        hit before `applied`."""
         with self._database.writing() as execute:
-            _settle(execute, "run = ?", (run,))
+            if waiting:
+                _settle(execute, "run = ? AND asked_at < ?", (run, waiting["asked_at"]))
+            else:
+                _settle(execute, "run = ?", (run,))
 
 
 def _settle(execute: Execute, which: str, values: tuple[str, ...]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
@@ -19,7 +18,7 @@ from sluicegate.graphs.runtime.approvals import Approvals, DecisionDetails, Wait
 from sluicegate.graphs.runtime.budgets.fan_out import release_reserved
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold, present
-from sluicegate.graphs.runtime.waiting.verdicts import Party, late, not_before, verdict_on
+from sluicegate.graphs.runtime.waiting.verdicts import Party, is_due, late, not_before, verdict_on
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
@@ -142,7 +141,7 @@ class Runner:
             return await self.resume(run)
         if self.conversations and session:
             name = intake.session_name(session)
-            if asking := await self.call(self.conversations.asking, asker["id"], name, self):
+            if asking := await self.call(self.conversations.asking, asker["id"], name, self.asks):
                 if attachments:
                     hint = "Answer in words"
                     raise RunError("SG626", "an answer to a question takes no attachments", hint=hint)
@@ -252,10 +251,11 @@ class Runner:
         if waiting:
             if verdict := await self.call(self._approvals.unapplied, waiting):
                 return await self._decide(waiting, verdict)
-            if waiting["waits_for"] == "time" and _is_due(waiting, self.services.now()):
+            if waiting["waits_for"] == "time" and is_due(waiting, self.services.now()):
                 return await self.expire(run)
+            await self.call(self._approvals.passed, run, waiting)
             return Outcome(run, await self.call(self._known, run), 0.0, waiting)
-        await self.call(self._approvals.passed, run)
+        await self.call(self._approvals.passed, run, None)
         ahead = await self.call(self._next, run)
         # read last: another process may have ended the run since
         state = await self.call(self._known, run)
@@ -307,7 +307,7 @@ class Runner:
             raise NotWaitingError(f"run {run} asks through run {root}", hint=f"Decide on {root}")
         now = self.services.now()
         not_before(waiting, now)
-        if by and now > datetime.fromisoformat(waiting["deadline"]):
+        if by and is_due(waiting, now):
             await self.expire(run)
             raise late(waiting)
         asker, its = await self.call(self.asking, waiting)
@@ -320,15 +320,16 @@ class Runner:
         await self.call(self._approvals.claim, waiting, decision)
         return waiting, decision
 
-    async def expire(self, run: str) -> Outcome:
-        """Refuse after the deadline. Raises as `decide` does, SG605 also before the deadline."""
+    async def expire(self, run: str, *, pause: Pause | None = None) -> Outcome:
+        """Go on after the deadline: refuse, or as a question's and a timer's node says. Raises as `decide` does, SG605
+        also before the deadline."""
         waiting = await self.call(self.waiting, run)
-        if waiting is None or not _is_due(waiting, self.services.now()):
+        if waiting is None or not is_due(waiting, self.services.now()):
             raise NotWaitingError(f"run {run} has not passed its deadline")
         if verdict := await self.call(self._approvals.unapplied, waiting):
             # decided in time, by a process that was killed
-            return await self._decide(waiting, verdict)
-        return await self.decide(run, "timeout", None, reason="nobody decided in time")
+            return await self._decide(waiting, verdict, pause)
+        return await self.decide(run, "timeout", None, pause=pause, reason="nobody decided in time")
 
     def waiting(self, run: str) -> Waiting | None:
         """What a run waits for; None when it does not."""
@@ -490,8 +491,13 @@ class Runner:
         return self.waiting(run) is not None
 
     def asks(self, run: str) -> bool:
+        """Whether it waits for its requester's answer."""
         waiting = self.waiting(run)
         return waiting is not None and waiting["waits_for"] == "answer"
+
+    def answered_by(self, request: str, runs: Sequence[str]) -> str:
+        """As `Approvals.answered_by`."""
+        return self._approvals.answered_by(request, runs)
 
     def in_progress(self, run: str) -> bool:
         return present(self._approvals.place, run)
@@ -525,10 +531,6 @@ class Runner:
                 hint="Finish it on the version it started with (--kept), or continue on the current one (--migrate)",
             )
         return state
-
-
-def _is_due(waiting: Waiting, now: datetime) -> bool:
-    return now > datetime.fromisoformat(waiting["deadline"])
 
 
 def _config(run: str) -> "RunnableConfig":

@@ -22,6 +22,7 @@ __all__ = [
     "ApprovalState",
     "all_waiting",
     "approval_state",
+    "asks",
     "full_id",
     "left_at_home",
     "overdue",
@@ -53,6 +54,15 @@ def approval_state(run: str) -> ApprovalState:
     """Raises as `recorded` does."""
     with _checkpoints() as checkpoints:
         return _approval_state(checkpoints, run)
+
+
+def asks(run: str) -> bool:
+    """Whether a run waits for its requester's answer."""
+    try:
+        asked = approval_state(run)
+    except NotFoundError:
+        return False
+    return asked.open and asked.question is not None and asked.question["waits_for"] == "answer"
 
 
 def questions(workflow: str, after: str, limit: int) -> Generator[tuple[str, ApprovalState | None]]:

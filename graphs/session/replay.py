@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sluicegate.errors import NodeFailedError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
+from sluicegate.graphs.runtime.waiting.again import run_again
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import Difference, facts, facts_differ
 from sluicegate.policies.cache.cache import NoCache
@@ -97,17 +98,8 @@ async def replay(
     states = {run: recorded(run) for run in runs}
     changes: list[ReplayChange] = []
     for run, state in states.items():
-        asker: Principal = state["principal"]
         with passages(state.get("documents") if documents == "same" else None) as serving:
-            request, turn = state["request"], state.get("conversation")
-            outcome = await opened.runner.run(
-                request["text"],
-                asker,
-                channel=request["channel"],
-                turn=turn,
-                inputs=state.get("inputs"),
-                attachments=request.get("attachments", ()),
-            )
+            outcome = await run_again(opened.runner, state)
         waits = state["run"]["status"] == "running"
         before = facts(RunSummary.of(state, status="waiting" if waits else None))
         after = facts(outcome.summary)

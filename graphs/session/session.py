@@ -11,7 +11,7 @@ The state of a session is in the checkpoints: `Session.open(run_id)` continues i
 not started for stepping is read-only; the first call that would change it works on a copy under a new run id.
 
 The methods work in a script and in a notebook's running loop alike. Those that run nodes have an async version:
-`astep`, `arun`, `aapprove`, `areject`, `aedit_draft`, `aedit_arguments`.
+`astep`, `arun`, `aanswer`, `aapprove`, `areject`, `aedit_draft`, `aedit_arguments`.
 
 Outside effects: models are called and their cost is booked. A started session calls its tools as `sluicegate run`
 does, unless it is `dry`; a fork is dry by default: tools with effects are simulated. A session reads the answer cache
@@ -28,6 +28,7 @@ from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.loop_thread import elsewhere, wait_for
 from sluicegate.graphs.runtime.run import Pause
+from sluicegate.graphs.runtime.waiting.verdicts import is_due
 from sluicegate.graphs.session import history
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.differences import facts
@@ -266,6 +267,13 @@ class Session:
     async def areject(self, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         return await elsewhere(self._decide("reject", as_, role, reason))
 
+    def answer(self, text: str, *, as_: Person, role: str | Sequence[str] = "employee") -> Step:
+        """Answer what the run asks its requester, as that person; stops after that node. Raises as `approve` does."""
+        return wait_for(self._decide("answer", as_, role, "", text))
+
+    async def aanswer(self, text: str, *, as_: Person, role: str | Sequence[str] = "employee") -> Step:
+        return await elsewhere(self._decide("answer", as_, role, "", text))
+
     def edit_draft(self, text: str, *, as_: Person, role: str | Sequence[str] = (), reason: str = "") -> Step:
         """Like `approve`, but sends `text` instead of the draft."""
         return wait_for(self._decide("edit", as_, role, reason, text))
@@ -389,6 +397,10 @@ class Session:
 
     async def _run_segment(self, pause: Pause | None) -> None:
         state = await self._opened.runner.call(self._ahead)
+        if await self._opened.runner.call(lambda: self.waiting):
+            # for a time that has come
+            await self._opened.runner.expire(self._run, pause=pause)
+            return
         begins, self._begun = not self._begun, True
         await self._opened.runner.run_segment(self._run, None, state, begins=begins, pause=pause)
 
@@ -396,8 +408,14 @@ class Session:
         """The state that the run goes on from; a copy's, when the run is not this session's."""
         self._make_mine()
         if waiting := self.waiting:
-            asked = waiting["approvers"]
-            raise RunError("SG615", f"the run waits for {asked}", hint="approve(), reject() or edit_…()")
+            asked, how = waiting["approvers"], "approve(), reject() or edit_…()"
+            if waiting["waits_for"] == "answer":
+                asked, how = f"the answer of {waiting['principal']}", "answer(TEXT, as_=…)"
+            elif waiting["waits_for"] == "time":
+                if not is_due(waiting, self._opened.runner.services.now()):
+                    raise RunError("SG615", f"the run waits until {waiting['deadline']}", hint="Go on then")
+                return self._values()
+            raise RunError("SG615", f"the run waits for {asked}", hint=how)
         if self.node is None:
             raise RunError(
                 "SG615", "the run has ended", hint="rewind(NODE) goes back; fork(at=NODE) starts another run"

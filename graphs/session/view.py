@@ -274,6 +274,8 @@ def _probabilities(state: State) -> str:
 
 
 def _asks(waiting: "Waiting") -> str:
+    if waiting["waits_for"] != "approval":
+        return _asks_nobody_else(waiting)
     proposal = json.dumps(waiting["proposal"], ensure_ascii=False) if waiting["proposal"] else ""
     documents = waiting["documents"]
     rows = [
@@ -292,6 +294,17 @@ def _asks(waiting: "Waiting") -> str:
         '<span class="soft">approve(as_=…, role=…), reject(…) or '
         f"edit_{'arguments' if waiting['edits'] == 'arguments' else 'draft'}(…)</span></div>"
         + _table((), [row for row in rows if row[1]])
+    )
+
+
+def _asks_nobody_else(waiting: "Waiting") -> str:
+    """What a run asks its requester, or until when it waits."""
+    deadline = escape(waiting["deadline"][:16].replace("T", " ") + " UTC")
+    if waiting["waits_for"] == "time":
+        return f'<div class="line"><span class="chip waiting">waits until {deadline}</span></div>'
+    return (
+        f'<div class="line"><span class="chip waiting">asks {escape(waiting["principal"])}</span>'
+        f'{escape(waiting["reason"])} <span class="soft">answer(TEXT, as_=…) until {deadline}</span></div>'
     )
 
 

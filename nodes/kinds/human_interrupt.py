@@ -53,6 +53,8 @@ class HumanVerdict(TypedDict):
     arguments: NotRequired[dict[str, Any]]
     """The arguments to change, for ``edit`` where a tool call waits; null takes one out."""
     asked_at: str
+    request: NotRequired[str]
+    """The id of the request that an answer came as."""
 
 
 class AskedBy(TypedDict):

@@ -221,7 +221,7 @@ def main(
 
         def doomed(point: str = point, home: Path = home) -> Any:
             arm(point)
-            return asyncio.run(drive(home))
+            return asyncio.run(drive(home))  # type: ignore[arg-type]
 
         def again(home: Path = home) -> Any:
             released(*runs)

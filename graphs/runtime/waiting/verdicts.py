@@ -15,7 +15,7 @@ from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, edited, entitle
 from sluicegate.services import Services
 from sluicegate.state import Principal, State
 
-__all__ = ["Party", "late", "not_before", "verdict_on"]
+__all__ = ["Party", "is_due", "late", "not_before", "verdict_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,8 @@ def verdict_on(
         "arguments": dict(details.get("arguments") or {}),
         "asked_at": waiting["asked_at"],
     }
+    if "request" in details:
+        decision["request"] = details["request"]
     run, expired = waiting["run"], verdict == "timeout" and by is None
     if waiting["waits_for"] == "approval":
         if verdict == "answer":
@@ -69,6 +71,10 @@ def _check_approval(waiting: Waiting, decision: HumanVerdict, outer: Party, aski
         raise NotWaitingError(f"run {waiting['run']} has no draft to approve", hint=hint)
     arguments: Mapping[str, object] | None = decision.get("arguments")
     edited(waiting["node"], verdict, decision["text"], arguments, asking.state, asking.services)
+
+
+def is_due(waiting: Waiting, now: datetime) -> bool:
+    return now > datetime.fromisoformat(waiting["deadline"])
 
 
 def not_before(waiting: Waiting, now: datetime) -> None:

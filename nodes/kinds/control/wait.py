@@ -1,5 +1,5 @@
 """`wait`: go on after a time. The timer is a row in the checkpoint: it outlasts the process, and costs nothing until it
-is due."""
+is due. Replays, shadows and dry runs do not wait."""
 
 from typing import Any
 
@@ -24,7 +24,9 @@ def _make(name: str, settings: Wait) -> Node:
     async def wait(state: State, services: Services) -> dict[str, Any]:
         from langgraph.types import interrupt
 
-        interrupt(pause(name, "time", "its time has not come", settings.duration, state, services))
+        # what is done without effects keeps nobody waiting
+        if not state["run"]["shadow"]:
+            interrupt(pause(name, "time", "its time has not come", settings.duration, state, services))
         return {}
 
     return wait

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "ingest": "Ingest documents into a workflow's indexes.",
     "run": "Send requests through a workflow.",
     "chat": "Hold a conversation in the terminal.",
+    "answer": "Answer what a run asks its requester.",
     "demo": "Fetch weights, ingest documents and run a workflow's example requests.",
     "step": "Step through a run, node by node.",
     "serve": "Serve a workflow over HTTP.",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
 
-__all__ = ["app"]
+__all__ = ["Kept", "Migrate", "app", "opened_for"]
 
 app = typer.Typer(help="List, show and decide runs that wait for approval.", no_args_is_help=True)
 
@@ -54,7 +54,8 @@ def list_waiting(
     user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """List waiting runs, oldest first. Runs past their deadline are refused."""
+    """List the runs that wait for approval, oldest first. Whatever waits and is past its deadline goes on: a request
+    that nobody decided on is refused, a question times out, a timer ends."""
     from sluicegate.graphs.session.checkpoint_reader import left_at_home
     from sluicegate.storage.postgres import URL
 
@@ -199,7 +200,7 @@ def watch(
     user: Reader = "", role: Roles = None, group: Groups = None, clearance: Clearances = "internal",
     as_json: AsJson = False,
 ) -> None:  # fmt: skip
-    """Show new waiting runs as they arrive, and refuse those past their deadline."""
+    """Show new runs that wait for approval as they arrive; whatever waits and is past its deadline goes on."""
     reader = _person(user, role, group, clearance)
     seen: set[str] = set()
     while True:
@@ -261,7 +262,7 @@ def _decide(
     from sluicegate.graphs.session.checkpoint_reader import full_id
 
     run = root_run(full_id(run))
-    opened = _opened(run, "kept" if kept else "migrate" if migrate else "refuse")
+    opened = opened_for(run, "kept" if kept else "migrate" if migrate else "refuse")
     labels = opened.workflow.config.intents
     if intent and intent not in labels:
         raise typer.BadParameter(f"must be one of {', '.join(labels)}", param_hint="--intent")
@@ -320,8 +321,8 @@ def _person(user: str, role: list[str] | None, group: list[str] | None, clearanc
 
 
 def _waiting_page(workflow: str, after: str, limit: int, reader: "Principal") -> "tuple[list[Waiting], str]":
-    """Some of the runs that wait in this home, or on its server, as `reader` may know of them, and the point behind
-    which more wait, if any; those past their deadline are refused first."""
+    """Some of the runs that wait for approval in this home, or on its server, as `reader` may know of them, and the
+    point behind which more wait, if any; whatever waits and is past its deadline goes on first."""
     from sluicegate.graphs.session.checkpoint_reader import questions
 
     found: list[Waiting] = []
@@ -342,6 +343,8 @@ def _waiting_page(workflow: str, after: str, limit: int, reader: "Principal") ->
         try:
             asyncio.run(opened[key].runner.expire(run["id"]))
         except NotWaitingError:
+            if one["waits_for"] != "approval":
+                continue
             found.append(opened[key].runner.readable(one, asked.state, reader))
     return found, read[limit - 1][0] if len(read) > limit else ""
 
@@ -353,12 +356,12 @@ def _waiting(run: str, reader: "Principal") -> "Waiting":
     facts = recorded(run)["run"]
     runner = _opened_version(facts["workflow"], facts["digest"]).runner
     one = runner.waiting(run)
-    if one is None:
+    if one is None or one["waits_for"] != "approval":
         raise NotWaitingError(f"run {run} is not waiting for a decision")
     return asyncio.run(runner.evidence(one, reader))
 
 
-def _opened(run: str, changed: "Changed") -> "Opened":
+def opened_for(run: str, changed: "Changed") -> "Opened":
     """The version that a run continues on: the one it started with, or the one that serves."""
     from sluicegate.evals.promotion import champions
     from sluicegate.graphs.runtime.factory import open_workflow

@@ -66,8 +66,9 @@ async def _talk(opened: "Opened", talks: "Conversations", name: str, asker: "Pri
         last = talks.turns(asker["id"], name)[-1].run
     except RunError:
         last = ""
-    if last and runner.unfinished(last) and not runner.waits(last):
-        notes().print("going on where the last turn was interrupted", style="dim")
+    if last and runner.unfinished(last) and (runner.asks(last) or not runner.waits(last)):
+        if not runner.asks(last):
+            notes().print("going on where the last turn was interrupted", style="dim")
         await _show(opened, await runner.resume(last), asker, as_json=as_json)
     for line in _lines():
         try:
@@ -102,7 +103,13 @@ async def _show(opened: "Opened", outcome: "Outcome", asker: "Principal", *, as_
     if as_json:
         emit(said)
         return
-    if waiting := outcome.waiting:
+    if (waiting := outcome.waiting) and waiting["waits_for"] == "answer":
+        screen.print(waiting["reason"], style="bold", markup=False, soft_wrap=True)
+        return
+    if waiting and waiting["waits_for"] == "time":
+        screen.print(f"waiting until {until(waiting['deadline'])} (run {outcome.run})", style="magenta", markup=False)
+        return
+    if waiting:
         screen.print(
             f"waiting for {waiting['approvers']} until {until(waiting['deadline'])}: {waiting['reason']} (run "
             f"{outcome.run})",

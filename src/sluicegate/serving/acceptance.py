@@ -20,6 +20,7 @@ from sluicegate.graphs.runtime.approvals import DecisionDetails
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.runtime.steps.streaming import OnText, sending
+from sluicegate.graphs.session.checkpoint_reader import asks, recorded
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController
@@ -81,8 +82,9 @@ class _Request:
 
     def check_same(self, state: State) -> None:
         """Raises `RunError` SG621 when the run of this state is another request's."""
-        request = state["request"]
-        if request["text"] != self.cleaned or request.get("attachments", []) != self.tables:
+        request, replies = state["request"], state.get("replies")
+        text = replies[0]["before"] if replies else request["text"]
+        if text != self.cleaned or request.get("attachments", []) != self.tables:
             raise RunError(
                 "SG621",
                 "this request id was used for another request",
@@ -108,6 +110,8 @@ class Acceptance:
         cleaned, _ = intake.clean(text)
         asked = _Request(cleaned, intake.attached(options.get("attachments", {})), text, asker, **options)
         run = asked.run or intake.new_run_id()
+        if accepted := await self._answer(run, asked):
+            return accepted
         accepted = self.in_progress.get(run) or self.in_progress.start(
             run, lambda written: self._answered(run, asked, written)
         )
@@ -115,6 +119,45 @@ class Acceptance:
         if known := await asyncio.to_thread(recorded_state, run):
             asked.check_same(known)
         return accepted
+
+    async def _answer(self, run: str, asked: _Request) -> Accepted | None:
+        """Take the next turn of a conversation whose last one asks something as the answer; None for any other."""
+        serving = self.versions.serving.runner
+        talks, person = serving.conversations, asked.asker["id"]
+        if talks is None or await asyncio.to_thread(recorded_state, run):
+            return None
+        name = intake.session_name(await self._session(run, asked))
+        if not name:
+            return None
+        if waiting := await serving.call(talks.asking, person, name, asks):
+            if asked.tables:
+                raise RunError("SG626", "an answer to a question takes no attachments", hint="Answer in words")
+            details: DecisionDetails = {"text": asked.cleaned}
+            if asked.request_id:
+                details["request"] = run
+            accepted = await self.decision(waiting, "answer", asked.asker, "kept", details, asked)
+            if asked.history is not None:
+                own = asked.text if isinstance(asked.text, str) else asked.cleaned
+                await serving.call(talks.note, waiting, await self._hashed(asked, (*asked.history, own)))
+            return accepted
+        if not asked.request_id:
+            return None
+        runs = await serving.call(talks.runs, person, name)
+        answered = await serving.call(serving.answered_by, run, runs)
+        # the same answer once more
+        return self._taken_up(answered, asked) if answered else None
+
+    def _taken_up(self, run: str, asked: _Request) -> Accepted:
+        """A run that was accepted before, to its end."""
+
+        async def work(written: "asyncio.Future[None]") -> Outcome:
+            async with self.door.admitted(asked.asker["id"]) as turns:
+                state = await asyncio.to_thread(recorded, run)
+                written.set_result(None)
+                async with turns, self.versions.using(state["run"]["digest"]) as opened:
+                    return self.reader.timed(await self._resumed(opened.runner, run))
+
+        return self.in_progress.get(run) or self.in_progress.start(run, work)
 
     async def _answered(self, run: str, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
         async with self.door.admitted(asked.asker["id"]) as turns:
@@ -204,13 +247,19 @@ class Acceptance:
             return serving.workflow.digest
 
     async def decision(
-        self, run: str, verdict: str, by: Principal, changed: Changed, details: DecisionDetails
+        self,
+        run: str,
+        verdict: str,
+        by: Principal,
+        changed: Changed,
+        details: DecisionDetails,
+        asked: _Request | None = None,
     ) -> Accepted:
-        """As `Service.accept_decision`."""
+        """As `Service.accept_decision`; `asked` is the request that an answer came as."""
         # nothing is opened, and no place taken, for who may not decide
         question, _ = await asyncio.to_thread(self.reader.question, run, by)
         accepted = self.in_progress.start(
-            run, lambda written: self._decided(run, question["digest"], verdict, by, changed, details, written)
+            run, lambda written: self._decided(run, question["digest"], verdict, by, changed, details, asked, written)
         )
         await accepted.durable()
         return accepted
@@ -223,6 +272,7 @@ class Acceptance:
         by: Principal,
         changed: Changed,
         details: DecisionDetails,
+        asked: _Request | None,
         written: "asyncio.Future[None]",
     ) -> Outcome:
         name, serving = self.versions.name, self.versions.serving.workflow.digest
@@ -237,8 +287,10 @@ class Acceptance:
                     await asyncio.to_thread(self.recovery.done, run)
                 raise
             written.set_result(None)
+            on_step, on_text = (asked.on_step, asked.on_text) if asked else (None, None)
             async with turns:
-                outcome = await self._resumed(runner, run)
+                with telling(on_step), sending(on_text):
+                    outcome = await self._resumed(runner, run)
             self.finished(outcome)
             return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, by))
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from sluicegate.errors import NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.session.checkpoint_reader import ApprovalState, questions
+from sluicegate.nodes.kinds.control.ask import answers_for
 from sluicegate.nodes.kinds.human_interrupt import entitle
 from sluicegate.services import Services
 from sluicegate.state import Principal, State
@@ -35,7 +36,9 @@ def permitted(asked: ApprovalState, person: Principal, services: Services, *, se
     """
     run = asked.state["run"]["id"]
     try:
-        if asked.question:
+        if asked.question and asked.question["waits_for"] == "answer":
+            answers_for(person, asked.state)
+        elif asked.question:
             entitle(person, asked.question, asked.state, services)
     except RunError:
         if not sees:
@@ -60,7 +63,7 @@ def waiting_for(
             continue
         run = asked.state["run"]
         late = services.now() > datetime.fromisoformat(asked.question["deadline"])
-        if run["workflow"] != workflow or run["shadow"] or late:
+        if run["workflow"] != workflow or run["shadow"] or late or asked.question["waits_for"] != "approval":
             continue
         try:
             entitle(person, asked.question, asked.state, services)

@@ -5,7 +5,7 @@ import logging
 from dataclasses import replace
 from typing import Any
 
-from sluicegate.errors import NotFoundError, RunError, SluicegateError
+from sluicegate.errors import NotFoundError, NotWaitingError, RunError, SluicegateError
 from sluicegate.graphs.conversations.turns import ConversationRow, TurnRow, no_conversation
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import session_name
@@ -95,7 +95,10 @@ class RunReader:
 
     async def approval(self, run: str, asker: Principal) -> Waiting:
         """As `Service.approval`."""
-        return await self._readable(*await asyncio.to_thread(self.question, run, asker), asker)
+        question, state = await asyncio.to_thread(self.question, run, asker)
+        if question["waits_for"] != "approval":
+            raise NotWaitingError(f"run {run} is not waiting for a decision")
+        return await self._readable(question, state, asker)
 
     def question(self, run: str, asker: Principal) -> tuple[Waiting, State]:
         """What a run asks, and its state, without opening its version. Raises as `Service.approval` does."""

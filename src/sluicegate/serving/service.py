@@ -33,6 +33,7 @@ from sluicegate.home import home
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.spans import Score, Trace
 from sluicegate.observe.tracing.store import Store
+from sluicegate.plain_data import clean
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.policies.ledger.ledger import Cap
 from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
@@ -275,6 +276,11 @@ class Service:
             raise Busy("the service is not open", retry_after_s=1)
         work = self._accepting.decision(run, verdict, by, changed, details)
         return await asyncio.shield(asyncio.ensure_future(elsewhere(work)))
+
+    async def answer(self, run: str, text: str | bytes, asker: Principal) -> Outcome:
+        """Answer what a run asks its requester, on the version that it began with; in a conversation, its next turn
+        does the same. Raises as `decide` does, and `RunError` SG601, SG602 (the text)."""
+        return await self.decide(run, "answer", asker, changed="kept", text=clean(text)[0])
 
     # --- reading ---
 

@@ -281,3 +281,34 @@ def test_a_decision_in_a_child_is_on_record_for_both(claims: Path) -> None:
     of_child = [event for event in events if "~" in (event.get("run") or "")]
     assert {event["workflow"] for event in of_child} == {"kyc"}
     assert {event["facts"]["parent"] for event in of_child} == {outcome.run}
+
+
+def test_a_childs_question_is_put_by_its_parent_and_adds_words_to_the_child_alone(quick: Path) -> None:
+    kyc = kyc_of(quick)
+    edit(kyc, "{otherwise: draft}]}\n", "{otherwise: ask}]}\n")
+    edit(
+        kyc,
+        "  draft:",
+        '  ask: {kind: ask, say: "Whose roof?", timeout: 2h, on_timeout: refuse, then: sort}\n'
+        "  sort: {kind: classify, then: again}\n"
+        "  again: {kind: policy-check, then: [{when: \"policy.verdict == 'deny'\", go: refuse}, {otherwise: draft}]}\n"
+        "  draft:",
+    )
+    runner = opened(quick).runner
+    asked = asyncio.run(runner.run("My roof leaks", ANN))
+    assert asked.waiting["waits_for"] == "answer"
+    assert (asked.waiting["reason"], asked.waiting["node"]) == ("Whose roof?", "ask")
+    assert [each["node"] for each in asked.waiting["asked_by"]] == ["kyc"]
+    with pytest.raises(RunError, match="SG610"):
+        asyncio.run(runner.decide(asked.run, "answer", CLERK, text="mine"))
+    with pytest.raises(RunError, match="Decide on"):
+        asyncio.run(opened(quick).runner.services.children["kyc"].runner.decide(  # type: ignore[attr-defined]
+            asked.waiting["asked_by"][0]["run"], "answer", ANN, text="mine"))  # fmt: skip
+    done = asyncio.run(opened(quick).runner.decide(asked.run, "answer", ANN, text="my mother's"))
+    assert done.status == "answered"
+    assert way(done.state) == ["gate", "kyc", "respond"]
+    assert done.state["request"]["text"] == "My roof leaks"
+    assert "replies" not in done.state
+    child = child_of(done.state)
+    assert way(child) == ["gate", "ask", "sort", "again", "draft", "check", "respond"]
+    assert child["request"]["text"] == "Identify: My roof leaks\nmy mother's"

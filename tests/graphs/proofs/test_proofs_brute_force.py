@@ -43,12 +43,19 @@ def flows(draw: st.DrawFn, conditions: tuple[str, ...] = CONDITIONS) -> Flow:
                 branches += [(opposite[1:], draw(st.sampled_from(names))), (opposite, draw(st.sampled_from(names)))]
             if draw(st.booleans()):
                 branches.append(draw(st.sampled_from(names)))
-        kind = draw(st.sampled_from(["x", "n", "w", "s", "classify"]))
+        kind = draw(st.sampled_from(["x", "n", "w", "s", "classify", "ask"]))
         made = node(name, kind, *branches, max_visits=draw(st.sampled_from([None, None, 1, 2])))
         if branches and draw(st.sampled_from([False, False, True])):
             made = replace(made, on_error=Edge(draw(st.sampled_from(names))))
         nodes.append(replace(made, always_writes=frozenset({"checks"})) if kind == "w" else made)
     return flow(*nodes, intents=INTENTS)
+
+
+def left_as(drawn: Flow, now: Now) -> Iterator[Now]:
+    """How a run may be when a node has done what it does; an answer to an `ask` takes away what was found before."""
+    here = drawn.nodes[now.node]
+    for intent in list(INTENTS) if here.kind == "classify" else ["" if here.kind == "ask" else now.intent]:
+        yield now._replace(intent=intent, checked=(now.checked or here.kind == "w") and here.kind != "ask")
 
 
 def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
@@ -69,10 +76,9 @@ def shortest_breach(drawn: Flow, guarantee: Guarantee) -> list[str] | None:
         still = now.owed and here.kind not in (*guarantee.without, *guarantee.reaches)
         owing = here.kind in (*guarantee.after, *guarantee.every)
         left: list[tuple[str, int, bool, bool]] = []
-        for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
-            leaving = Now(now.node, intent, now.owed, now.visits, now.checked or here.kind == "w")
+        for leaving in left_as(drawn, now):
             for index, holds in set(branches_taken(drawn, leaving, guarantee.where)):
-                left.append((intent, index, still or (owing and holds), leaving.checked))
+                left.append((leaving.intent, index, still or (owing and holds), leaving.checked))
         if here.on_error and free_to_enter(drawn, now, here.on_error.to):
             # what failed may have done what it does, and has done nothing that is required
             left.append((now.intent, FAILED, now.owed or owing, now.checked))
@@ -125,13 +131,12 @@ def test_a_flow_without_problems_always_ends(drawn: Flow) -> None:
 
     def following(now: Now) -> Iterator[Now]:
         here = drawn.nodes[now.node]
-        for intent in list(INTENTS) if here.kind == "classify" else [now.intent]:
-            leaving = now._replace(intent=intent, checked=now.checked or here.kind == "w")
+        for leaving in left_as(drawn, now):
             taken = {index for index, _ in branches_taken(drawn, leaving)}
             assert STUCK not in taken or not here.edges, f"stuck at {now}"
             for index in sorted(taken - {STUCK}):
                 to = here.edges[index].to
-                yield Now(to, intent, False, entered(drawn, now.visits, to), leaving.checked)
+                yield Now(to, leaving.intent, False, entered(drawn, now.visits, to), leaving.checked)
         if here.on_error:
             assert free_to_enter(drawn, now, here.on_error.to), f"stuck at the failure of {now}"
             to = here.on_error.to

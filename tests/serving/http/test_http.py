@@ -323,8 +323,8 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     document = client.get("/openapi.json").json()
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
-        "/v1/runs", "/v1/runs/{id}", "/v1/runs/{id}/trail", "/v1/runs/{id}/feedback", "/v1/approvals",
-        "/v1/approvals/{id}", "/v1/conversations", "/v1/turns", "/healthz", "/readyz", "/v1/models",
+        "/v1/runs", "/v1/runs/{id}", "/v1/runs/{id}/trail", "/v1/runs/{id}/answer", "/v1/runs/{id}/feedback",
+        "/v1/approvals", "/v1/approvals/{id}", "/v1/conversations", "/v1/turns", "/healthz", "/readyz", "/v1/models",
         "/v1/models/{model}", "/v1/chat/completions", "/v1/responses",
     }  # fmt: skip
 

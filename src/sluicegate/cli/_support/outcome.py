@@ -114,7 +114,13 @@ def print_outcome(
     if said["cache"] and said["cache"].get("question"):
         # the cached answer was given to another wording: show which
         screen.print(f"  cached as {escape(_one_line(said['cache']['question']))}")
-    if said["waiting"]:
+    if said["waiting"] and said["waiting"]["waits_for"] == "answer":
+        screen.print(f"  asks      {escape(said['waiting']['reason'])}")
+        by = until(said["waiting"]["deadline"])
+        screen.print(f"  answer    sluicegate answer {said['run']} TEXT, until {by}", soft_wrap=True)
+    elif said["waiting"] and said["waiting"]["waits_for"] == "time":
+        screen.print(f"  waiting   until {until(said['waiting']['deadline'])}")
+    elif said["waiting"]:
         waiting = said["waiting"]
         screen.print(
             f"  waiting   for {waiting['approvers']} until {until(waiting['deadline'])}: {escape(waiting['reason'])}"

@@ -23,6 +23,7 @@ from sluicegate.evals.shadow.pairs import Registration, today
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.runtime.waiting.again import run_again
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.retrieval.replay_retriever import ReplayRetriever, passages
 from sluicegate.run_summary import RunSummary
@@ -48,15 +49,8 @@ def challenge_by(path: Path | str | Workflow, folder: Path) -> tuple[Opened, Cha
     )
 
     async def challenge(champion: Outcome) -> tuple[Outcome, float]:
-        state = champion.state
         with metered() as meter:
-            outcome = await opened.runner.run(
-                state["request"]["text"],
-                state["principal"],
-                channel=state["request"]["channel"],
-                turn=state.get("conversation"),
-                attachments=state["request"].get("attachments", ()),
-            )
+            outcome = await run_again(opened.runner, champion.state)
         return outcome, meter.list_usd
 
     return opened, challenge

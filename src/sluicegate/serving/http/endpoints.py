@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from sluicegate.errors import NotFoundError, SluicegateError
 from sluicegate.graphs.runtime.intake import new_run_id
 from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.plain_data import clean
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.calls import (
     Fault,
@@ -60,14 +61,27 @@ async def ask(request: Request) -> Response:
         on_step=progress.put_from_elsewhere if progress else None,
         on_text=progress.put_from_elsewhere if progress else None,
     )
+    # the answer to what another run asks is that run's
+    request.state.run = accepted.run
     if progress:
         return StreamingResponse(_events(service, accepted, progress), media_type="text/event-stream")
+    return await _ended(service, accepted)
+
+
+async def _ended(service: Service, accepted: Accepted) -> Response:
     try:
         async with asyncio.timeout(service.limits.timeout_s):
             outcome = await accepted.outcome()
     except TimeoutError:
-        return _later(begun(service, run))
+        return _later(begun(service, accepted.run))
     return _told(outcome)
+
+
+async def answer(request: Request) -> Response:
+    caller, given = await signed(request, messages.Reply)
+    asker, run, service = acting_for(request, caller, given.principal), _run(request), service_of(request)
+    text, _ = clean(given.text)
+    return await _ended(service, await service.accept_decision(run, "answer", asker, changed="kept", text=text))
 
 
 async def _events(service: Service, accepted: Accepted, progress: Progress) -> AsyncGenerator[str]:
@@ -236,6 +250,10 @@ OPERATIONS: tuple[Operation, ...] = (
         (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503), streams=True,
     ),
     Operation("GET", "/v1/runs/{id}", "run", "The current state of a run", find, messages.Run, problems=(401, 404)),
+    Operation(
+        "POST", "/v1/runs/{id}/answer", "answer", "Answer what a run asks you", answer, messages.Run, messages.Reply,
+        (200, 202), (401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503),
+    ),
     Operation(
         "GET", "/v1/runs/{id}/trail", "trail", "The decisions of a run", trail, messages.Trail, problems=(401, 404)
     ),

@@ -84,6 +84,14 @@ class Decide(_In):
     """The approver; only with a token that may act on behalf of others."""
 
 
+class Reply(_In):
+    """The requester's answer to what a run asks."""
+
+    text: str = Field(min_length=1, max_length=200_000)
+    principal: Named | None = None
+    """The requester; only with a token that may act on behalf of others."""
+
+
 class Feedback(_In):
     """A score of a run."""
 
@@ -111,6 +119,14 @@ class Awaited(_Out):
     approvers: str
     deadline: datetime
     """When the request is refused without a decision."""
+
+
+class Asked(_Out):
+    """What a run asks its requester: send the answer to its `answer`, or as the next turn of its conversation."""
+
+    text: str
+    deadline: datetime
+    """When the run goes on without an answer."""
 
 
 class Edited(_Out):
@@ -151,6 +167,7 @@ class Run(_Out):
     version: str
     digest: str
     approval: Awaited | None
+    question: Asked | None = None
     edited: Edited | None = None
     """In the reply to an `edit` of arguments."""
 
@@ -360,7 +377,10 @@ def answered(outcome: Outcome, *, status: str = "", reason: str = "", edited: bo
         approval=Awaited(
             id=outcome.run, approvers=waiting["approvers"], deadline=datetime.fromisoformat(waiting["deadline"])
         )
-        if waiting
+        if waiting and waiting["waits_for"] == "approval"
+        else None,
+        question=Asked(text=waiting["reason"], deadline=datetime.fromisoformat(waiting["deadline"]))
+        if waiting and waiting["waits_for"] == "answer"
         else None,
         edited=Edited(**edit) if edited and (edit := outcome.edited) else None,
     )
