@@ -232,6 +232,7 @@ async def main() -> None:
     arguments.add_argument(
         "--helpdesk", type=int, default=260, help="its held-out requests, 260 is all; 0 leaves it out"
     )
+    arguments.add_argument("--no-tasks", action="store_true", help="leave out the small tasks")
     arguments.add_argument("--json", type=Path, help="write the figures here, too")
     arguments.add_argument("--record", action="store_true", help="for docs/measured.md")
     given = arguments.parse_args()
@@ -241,10 +242,11 @@ async def main() -> None:
         os.environ["SLUICEGATE_HOME"] = home
         measured = [await pattern(folder) for folder in sorted(PATTERNS.iterdir()) if folder.is_dir()]
         desk = await helpdesk(given.helpdesk) if given.helpdesk else None
-        small = [await tasks.measure(task) for task in tasks.TASKS]
+        small = [] if given.no_tasks else [await tasks.measure(task) for task in tasks.TASKS]
     if given.record:
         results.record("patterns", "Patterns", PATTERNS_ABOUT, [pattern_table(measured)])
-        results.record("tasks", "Small tasks", TASKS_ABOUT, [task_table(small)])
+        if small:
+            results.record("tasks", "Small tasks", TASKS_ABOUT, [task_table(small)])
         if desk:
             results.record("helpdesk", "The helpdesk", HELPDESK_ABOUT, helpdesk_tables(desk))
     found = {"patterns": measured, "helpdesk": desk, "tasks": [asdict(one) for one in small]}
