@@ -10,13 +10,16 @@ import httpx
 import openai
 import pytest
 
+from sluicegate import Service
+from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.retention.erase import erase
 from sluicegate.serving.http.callers import Claims, Named, TokenFile
 from sluicegate.storage.database import open_database, place
 from sluicegate.storage.schemas import CONVERSATIONS
 from tests.support import stand
-from tests.support.openai_clients import MODEL, conversational, sdk
+from tests.support.asking import QUESTION, VAGUE, asking_desk
+from tests.support.openai_clients import MODEL, client, conversational, sdk
 
 
 @pytest.fixture
@@ -34,13 +37,13 @@ def ai(plain: httpx.Client) -> Iterator[openai.OpenAI]:
 class Chat:
     """A client that keeps its own history, as chat programs do."""
 
-    def __init__(self, ai: openai.OpenAI) -> None:
-        self.ai = ai
+    def __init__(self, ai: openai.OpenAI, model: str = MODEL) -> None:
+        self.ai, self.model = ai, model
         self.messages: list[Any] = []
 
     def ask(self, text: str, **more: Any) -> dict[str, Any]:
         self.messages.append({"role": "user", "content": text})
-        completion: Any = self.ai.chat.completions.create(model=MODEL, messages=self.messages, **more)
+        completion: Any = self.ai.chat.completions.create(model=self.model, messages=self.messages, **more)
         self.messages.append({"role": "assistant", "content": completion.choices[0].message.content})
         return completion.sluicegate
 
@@ -190,6 +193,27 @@ async def test_who_is_erased_is_recognised_no_more(ai: openai.OpenAI) -> None:
     chat.ask("One?")
     await erase("ann", by="ops")
     assert before(chat.ask("Two?")) == []
+
+
+def test_what_a_workflow_asks_back_is_answered_by_the_next_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Opened, "warm", lambda _: None)
+    service = Service(asking_desk(tmp_path / "desk", monkeypatch).file, beside=stand.NoShadow)  # type: ignore[arg-type]
+    with client(service) as ai:
+        chat = Chat(ai, service.name)
+        asking = chat.ask(VAGUE)
+        assert chat.messages[-1]["content"] == QUESTION
+        assert (asking["status"], asking["question"]["text"], asking["approval"]) == ("waiting", QUESTION, None)
+        answered = chat.ask("The laptop")
+        assert (answered["run"], answered["status"]) == (asking["run"], "answered")
+        assert chat.messages[-1]["content"] == "It is in the manual."
+        # what was answered belongs to the question, and the chat goes on from both
+        assert before(chat.ask("And the printer?")) == [f"{VAGUE}\nThe laptop"]
+        followed: Any = ai.responses.create(model=service.name, input=VAGUE)
+        assert followed.output_text == QUESTION
+        followed = ai.responses.create(model=service.name, input="The printer", previous_response_id=followed.id)
+        assert followed.output_text == "It is in the manual."
 
 
 # --- users of an application ---
