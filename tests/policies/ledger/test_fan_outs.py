@@ -288,7 +288,7 @@ def test_a_clock_that_jumps_back_opens_no_budget(make: Any, clock: Clock) -> Non
 
 
 async def test_random_schedules_never_overspend_break_a_grant_or_leak() -> None:
-    """`benchmarks/ledger.py` plays 10,000 of them."""
+    """`benchmarks/ledger.py --schedules 10000` plays more of them."""
     found = await play(in_memory(), range(250))
     assert (found.overspent, found.broken, found.leaked) == ([], [], [])
     assert min(found.granted, found.limited, found.drawn, found.crashes) > 250
