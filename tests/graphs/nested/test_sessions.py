@@ -17,7 +17,9 @@ from sluicegate.observe.audit.verify import verify
 from sluicegate.observe.tracing.store import Store
 from sluicegate.retention.erase import erase
 from sluicegate.services import Services
-from sluicegate.storage.database import place
+from sluicegate.storage.database import open_database, place
+from sluicegate.storage.postgres import URL
+from sluicegate.storage.schemas import LEDGER
 from tests.support.fakes import FakeModels, FakeRouter
 from tests.support.family import ANN, CLERK, edit, family, kyc_of, opened, without_people
 
@@ -149,6 +151,23 @@ def test_who_is_erased_is_erased_from_runs_within_runs(claims: Path) -> None:
     assert done.removed["runs"] == 2
     assert threads() == []
     assert done.mentioned == []
+
+
+def test_who_is_erased_is_erased_from_a_servers_sums_too(
+    claims: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL, postgres_database)
+    made = opened(claims)
+    waiting = asyncio.run(made.runner.run("My roof leaks", ANN))
+    asyncio.run(made.runner.decide(waiting.run, "approve", CLERK))
+    made.tracer.flush()
+    made.close()
+    assert asyncio.run(erase("ann", by="dpo")).removed["runs"] == 2
+    assert threads() == []
+    with open_database(place(), LEDGER).reading() as execute:
+        scopes = [row["scope"] for row in execute("SELECT scope FROM totals")]
+    assert len([scope for scope in scopes if "erased-" in scope]) == 2
+    assert not any("'ann'" in scope for scope in scopes)
 
 
 def test_a_turn_with_a_child(claims: Path) -> None:
