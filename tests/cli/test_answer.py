@@ -35,7 +35,8 @@ def invoked(app: Any, *arguments: str, typed: str = "") -> str:
 def test_a_run_says_how_it_is_answered_and_the_command_answers_it(desk: Desk) -> None:
     shown = invoked(run_command.app, str(desk.file), VAGUE, "--as", "ann")
     assert f"asks      {QUESTION}" in shown
-    run = shown.partition("sluicegate answer ")[2].split()[0]
+    run, _, rest = shown.partition("sluicegate answer ")[2].partition(" ")
+    assert rest.startswith("TEXT --as ann, until ")
     assert "no run is waiting for a decision" in invoked(approvals_command.app, "list")
     with pytest.raises(NotWaitingError):
         invoked(approvals_command.app, "show", run)

@@ -51,6 +51,7 @@ def test_nothing_is_said_of_a_cache_that_served_nothing() -> None:
 def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -> None:
     waiting = {
         "node": "approve",
+        "waits_for": "approval",
         "approvers": "role:lead",
         "deadline": "2026-11-25T14:59:03+00:00",
         "reason": "a high-risk class",
@@ -71,6 +72,30 @@ def test_a_waiting_run_says_where_it_waits_until_when_and_what_would_be_done() -
     assert "create_ticket(title='xxx" in proposal[0]
     assert "$0.00000 of $0.00400 reserved" in shown
     assert "  LLM call skipped: SG501 per_run_usd: no room" in shown
+
+
+def test_a_question_says_who_is_to_answer_it_and_with_which_rights() -> None:
+    waiting = {
+        "node": "ask", "waits_for": "answer", "reason": "Which [device]?", "deadline": "2026-11-25T14:59:03+00:00",
+        "approvers": "user:o'neil", "proposal": None,
+    }  # fmt: skip
+    asker = {"id": "o'neil", "roles": ["employee", "nurse"], "groups": ["ward 3"], "clearance": "restricted"}
+    said = outcome("human") | {
+        "request": "It is broken", "intent": None, "waiting": waiting, "way": ["classify"], "run": "1" * 24,
+        "citations": [], "prompt_tokens": 1, "completion_tokens": 1, "ms": 10.0, "fallback": "", "answer": "",
+        "estimated_usd": 0.0, "stopped_by": "",
+    }  # fmt: skip
+
+    def shown(requester: dict[str, object]) -> str:
+        page = io.StringIO()
+        print_outcome(said | {"requester": requester}, screen=Console(file=page, width=80, highlight=False))
+        return page.getvalue()
+
+    rights = "--role employee --role nurse --group 'ward 3' --clearance restricted"
+    assert f"answer    sluicegate answer {'1' * 24} TEXT --as 'o'\"'\"'neil' {rights}, until" in shown(asker)
+    plain = {"id": "me", "roles": ["employee"], "groups": [], "clearance": "internal"}
+    assert f"answer    sluicegate answer {'1' * 24} TEXT, until 2026-11-25 14:59 UTC\n" in shown(plain)
+    assert "asks      Which [device]?" in shown(plain)
 
 
 def test_where_there_is_no_large_model_nothing_is_said_to_be_saved() -> None:

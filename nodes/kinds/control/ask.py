@@ -98,7 +98,7 @@ def answers_for(person: Principal | None, state: State) -> None:
     """Raise `RunError` SG610 unless this is the requester, with all the rights that the run goes on with."""
     asker = state["principal"]
     if person is None or person["id"] != asker["id"]:
-        raise RunError("SG610", "only the requester may answer this question")
+        raise RunError("SG610", "only the requester may answer", hint="Answer as whoever sent the request")
     lost = [*(set(asker["roles"]) - set(person["roles"])), *(set(asker["groups"]) - set(person["groups"]))]
     if lost or _CLEARANCES.index(person["clearance"]) < _CLEARANCES.index(asker["clearance"]):
         what = f"{asker['id']} no longer has the rights that this run began with"

@@ -1,7 +1,8 @@
 """How outcomes are shown: as JSON, as a block of lines in the terminal, and several as a summary."""
 
+import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sluicegate.cli._support.console import console
@@ -36,6 +37,7 @@ def as_json(outcome: "Outcome", *, all_llm_usd: float | None, answer_text: str |
         "status": summary.status,
         "path": summary.path or "",
         "request": summary.request,
+        "requester": dict(state["principal"]),
         "intent": summary.intent,
         "risk": summary.risk,
         "confidence": summary.confidence,
@@ -92,6 +94,15 @@ def _print_raw(text: str) -> None:
     console().print(text, end="", markup=False, highlight=False, soft_wrap=True)
 
 
+def _as(person: Mapping[str, Any]) -> str:
+    """The options of a command that say who somebody is, where they are not its defaults."""
+    given = [("--as", person["id"])] if person["id"] != "me" else []
+    given += [("--role", role) for role in person["roles"] if person["roles"] != ["employee"]]
+    given += [("--group", group) for group in person["groups"]]
+    given += [("--clearance", person["clearance"])] if person["clearance"] != "internal" else []
+    return "".join(f" {option} {shlex.quote(value)}" for option, value in given)
+
+
 def print_outcome(
     said: dict[str, Any], *, screen: "Console | None" = None, early: StreamedAnswer | None = None
 ) -> None:
@@ -117,7 +128,8 @@ def print_outcome(
     if said["waiting"] and said["waiting"]["waits_for"] == "answer":
         screen.print(f"  asks      {escape(said['waiting']['reason'])}")
         by = until(said["waiting"]["deadline"])
-        screen.print(f"  answer    sluicegate answer {said['run']} TEXT, until {by}", soft_wrap=True)
+        command = f"sluicegate answer {said['run']} TEXT{_as(said['requester'])}"
+        screen.print(f"  answer    {escape(command)}, until {by}", soft_wrap=True)
     elif said["waiting"] and said["waiting"]["waits_for"] == "time":
         screen.print(f"  waiting   until {until(said['waiting']['deadline'])}")
     elif said["waiting"]:
