@@ -271,7 +271,7 @@ class BudgetLedger:
             latest = self._clock(execute, now)
             self._expire(execute, latest)
             if call.drawn_on:
-                call = replace(call, id=self._free_id(execute, call.id, latest))
+                call = replace(call, id=self._free_id(execute, call.id, latest, call.drawn_on))
             room = self._room(execute, call, limits, latest)
             if over := _over(room, call.micros, call.tokens, latest, now):
                 return over
@@ -285,7 +285,10 @@ class BudgetLedger:
         with self._store.writing() as execute:
             latest = self._clock(execute, now)
             self._expire(execute, latest)
+            before = execute("SELECT * FROM calls WHERE id = ? AND state = 'held'", (whole.id,))
             self._forget(execute, whole.id, latest)
+            for one in before:
+                self._give_back(execute, one, whole.drawn_on)
             room = self._room(execute, whole, limits, latest)
             usd, tokens, refused = 0, 0, ""
             limited: dict[str, Literal["small", "free"]] = {}
@@ -335,16 +338,22 @@ class BudgetLedger:
         del room
         return {"within": json.dumps(call.within)}
 
-    def _free_id(self, execute: Execute, id: str, latest: float) -> str:
-        """The id of a call that may have been made before a crash. What the crash has left held is released: the call
-        takes its place. What was paid before stays paid."""
+    def _free_id(self, execute: Execute, id: str, latest: float, drawn_on: str) -> str:
+        """The id of a call that may have been made before a crash. What the crash has left held goes back to what it
+        was drawn on: the call takes its place, and not that of others. What was paid before stays paid."""
         while rows := execute("SELECT * FROM calls WHERE id = ?", (id,)):
             if rows[0]["state"] == "held":
                 end(execute, rows[0], "expired", latest)
                 execute("DELETE FROM calls WHERE id = ?", (id,))
+                self._give_back(execute, rows[0], drawn_on)
                 break
             id += "+"  # noqa: A001
         return id
+
+    def _give_back(self, execute: Execute, ended: dict[str, Any], drawn_on: str) -> None:
+        backing = backing_of(execute, drawn_on)
+        if backing and backing.scopes <= {*scopes_of(ended)}:
+            backing.give_back(execute, *held_by(ended))
 
     def _forget(self, execute: Execute, id: str, latest: float) -> None:
         """End a reservation for branches or items, and what is held of it."""

@@ -83,6 +83,15 @@ class Backing(NamedTuple):
     def covers(self, micros: int, tokens: int) -> tuple[int, int]:
         return min(self.micros, micros), min(self.tokens, tokens)
 
+    def give_back(self, execute: Execute, micros: int, tokens: int) -> None:
+        """Hold again what a call held that counts towards all of the same totals."""
+        add(execute, self.scopes, held=(micros, tokens))
+        execute(
+            "UPDATE calls SET estimated_micros = estimated_micros + ?, estimated_tokens = estimated_tokens + ?"
+            " WHERE id = ?",
+            (micros, tokens, self.id),
+        )
+
 
 def backing_of(execute: Execute, id: str) -> Backing | None:
     """What a call may draw on; None where nothing is left of it."""

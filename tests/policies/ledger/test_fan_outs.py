@@ -190,6 +190,19 @@ def test_a_call_that_is_repeated_after_a_crash_takes_the_place_of_the_first(make
     assert day(ledger) == (0.01, 0.01)
 
 
+def test_a_repeated_call_takes_nothing_of_what_is_set_aside_for_others(make: Any) -> None:
+    ledger = make(per_day_usd=0.03)
+    fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
+    held(ledger, call="a#1")
+    again = held(ledger, call="a#1")
+    asyncio.run(ledger.settle(again, usd=0.01, tokens=1000))
+    # another run takes all that is left, and the other branch has its own
+    held(ledger, usd=0.01, draw=None, run="r2")
+    assert isinstance(call(ledger, usd=0.000001, draw=None, run="r2"), Refusal)
+    held(ledger, call="b#1")
+    assert day(ledger) == (0.01, 0.02)
+
+
 def test_calls_that_a_crash_has_left_are_released_at_the_join(make: Any) -> None:
     ledger = make(per_day_usd=0.02)
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
@@ -263,6 +276,17 @@ def test_a_fork_of_a_workflow_within_is_paid_of_its_parents_reservation(make: An
     # a parent that is resumed by nobody, and its join: nothing of either is left
     asyncio.run(parent.release_parts(FORK))
     assert (day(parent), day(child, "kyc")) == ((0.0, 0.0), (0.0, 0.0))
+
+
+def test_a_fork_within_that_is_repeated_takes_nothing_of_its_siblings(make: Any) -> None:
+    parent = make(per_day_usd=0.02)
+    fan_out(parent, (SMALL, SMALL), (LARGE, SMALL))
+    child = make(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=Draw(FORK))
+    for _ in range(2):
+        fan_out(child, (SMALL, SMALL), id="r1~c/f#1", run="r1~c", workflow="kyc")
+        assert day(parent) == (0.0, 0.012)
+    held(parent, usd=0.008, draw=None, run="r2")
+    held(parent, usd=0.01, call="b#1")
 
 
 def test_a_workflow_in_a_branch_without_room_may_not_spend_either(make: Any) -> None:

@@ -110,6 +110,14 @@ _RESERVE_DRAWING = """
                 IF ended.state = 'held' THEN
                     PERFORM sluicegate_add_1(ended.scopes, -ended.estimated_micros, 0, -ended.estimated_tokens, 0);
                     DELETE FROM calls WHERE id = booked;
+                    -- it goes back to what it was drawn on: the repeated call takes its place, and not that of others
+                    SELECT * INTO source FROM calls WHERE id = p_drawn_on AND state = 'held';
+                    IF FOUND AND source.scopes <@ ended.scopes THEN
+                        UPDATE calls SET estimated_micros = estimated_micros + ended.estimated_micros,
+                            estimated_tokens = estimated_tokens + ended.estimated_tokens
+                        WHERE id = source.id;
+                        PERFORM sluicegate_add_1(source.scopes, ended.estimated_micros, 0, ended.estimated_tokens, 0);
+                    END IF;
                     EXIT;
                 END IF;
                 booked := booked || '+';
