@@ -1,16 +1,11 @@
 """`kill -9` around a question to the requester and a timer: asked once, answered once, and the time comes once."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support import ROOT
+from tests.faults.matrix import Matrix
 
 pytestmark = pytest.mark.slow
 
@@ -33,26 +28,22 @@ POINTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["home", "server"])
-def found(request: pytest.FixtureRequest, in_memory: Path) -> dict[str, dict[str, Any]]:
-    """What a killed process and the one after it came to, by point; runs are kept in the home, or on a server."""
-    folder = in_memory / f"asking-{request.param}"
-    command = [sys.executable, "-W", "ignore", "-m", "tests.faults.asker", str(folder), *POINTS]
-    environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
-    if request.param == "server":
-        environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}
+ON_SERVER = POINTS[::5]
+MATRIX = Matrix("asker", POINTS, ON_SERVER)
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_the_run_ends_as_if_nothing_had_been(found: dict[str, dict[str, Any]], point: str) -> None:
-    row = found[point]
-    assert row["killed"] == -signal.SIGKILL, "the point was never reached"
-    assert row["status"] == 0
-    left = row["found"].pop("left")
-    assert row["found"] == {
+@pytest.fixture
+def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
+    return MATRIX.at(place, point, request)
+
+
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_the_run_ends_as_if_nothing_had_been(found: dict[str, Any]) -> None:
+    assert found["killed"] == -signal.SIGKILL, "the point was never reached"
+    assert found["status"] == 0
+    left = found["found"].pop("left")
+    assert found["found"] == {
         "run": "asked",
         "status": "answered",
         "way": ["classify", "ask", "classify", "gate", "later", "answer", "check", "respond"],

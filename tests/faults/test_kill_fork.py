@@ -1,18 +1,12 @@
 """`kill -9` in branches that run side by side: before the fork, in a branch, between two, at the join and after it."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.desk import PRICE
-from tests.support import ROOT
+from tests.faults.matrix import Matrix
 
 pytestmark = pytest.mark.slow
 
@@ -42,39 +36,20 @@ ON_SERVER = [
     f"{TOOLS}._remember:before:1",
     "sluicegate.graphs.runtime.steps.fork_run:merged:after:1",
 ]
-ALL = [*(("home", point) for point in POINTS), *(("server", point) for point in ON_SERVER)]
+MATRIX = Matrix("fork_desk", POINTS, ON_SERVER)
 
 
-@pytest.fixture(scope="module")
-def found(in_memory: Path, request: pytest.FixtureRequest) -> Callable[[str, str], dict[str, Any]]:
+@pytest.fixture
+def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
-    known: dict[str, dict[str, dict[str, Any]]] = {}
-
-    def at(place: str, point: str) -> dict[str, Any]:
-        if place not in known:
-            folder, points = in_memory / f"fork-{place}", POINTS if place == "home" else ON_SERVER
-            command = [sys.executable, "-W", "ignore", "-m", "tests.faults.fork_desk", str(folder), *points]
-            environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
-            if place == "server":
-                environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=300
-            )
-            assert done.returncode == 0, done.stderr
-            known[place] = {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}
-        return known[place][point]
-
-    return at
+    return MATRIX.at(place, point, request)
 
 
-@pytest.mark.parametrize(("place", "point"), ALL)
-def test_after_a_kill_both_branches_have_been_run_once(
-    found: Callable[[str, str], dict[str, Any]], place: str, point: str
-) -> None:
-    row = found(place, point)
-    assert row["killed"] == -signal.SIGKILL, "the point was never reached"
-    assert row["status"] == 0
-    run, left = row["found"], row["found"]["left"]
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_both_branches_have_been_run_once(found: dict[str, Any]) -> None:
+    assert found["killed"] == -signal.SIGKILL, "the point was never reached"
+    assert found["status"] == 0
+    run, left = found["found"], found["found"]["left"]
     assert run["status"] == "answered"
     assert run["way"] == ["gate", "both", "draft", "fields", "act", "check", "respond"]
     assert run["visits"] == dict.fromkeys(run["way"], 1)
@@ -85,5 +60,6 @@ def test_after_a_kill_both_branches_have_been_run_once(
     paid = left["calls"] * PRICE
     assert left["calls"] <= 4, "more than one node of each branch was repeated"
     assert left["spent"] <= paid + 1e-9, "a call was counted twice"
-    assert left["spent"] + left["held"] >= paid - 1e-9, "a call that was paid for is in no account"
+    # a repeated call takes the place of one that was cut before it was settled, which may be one in each branch
+    assert left["spent"] + left["held"] >= paid - 2 * PRICE - 1e-9, "a call that was settled is in no account"
     assert left["held"] <= 2 * PRICE + 1e-9, "more is held than the calls that were cut short"

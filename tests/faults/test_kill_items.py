@@ -1,17 +1,12 @@
 """`kill -9` in the middle of a list: what is done is not done again, and one poisoned item loses no other."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.desk import PRICE
-from tests.support import ROOT
+from tests.faults.matrix import Matrix
 
 pytestmark = pytest.mark.slow
 
@@ -35,25 +30,21 @@ POINTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["home", "server"])
-def found(request: pytest.FixtureRequest, in_memory: Path) -> dict[str, dict[str, Any]]:
-    """What a killed process and the one after it came to, by point; runs are kept in the home, or on a server."""
-    folder = in_memory / f"items-{request.param}"
-    command = [sys.executable, "-W", "ignore", "-m", "tests.faults.positions", str(folder), *POINTS]
-    environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
-    if request.param == "server":
-        environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=600)
-    assert done.returncode == 0, done.stderr
-    return {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}
+ON_SERVER = POINTS[::5]
+MATRIX = Matrix("positions", POINTS, ON_SERVER)
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_every_item_is_done_once(found: dict[str, dict[str, Any]], point: str) -> None:
-    row = found[point]
-    assert row["killed"] == -signal.SIGKILL, "the point was never reached"
-    assert row["status"] == 0
-    run, left = row["found"], row["found"]["left"]
+@pytest.fixture
+def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
+    return MATRIX.at(place, point, request)
+
+
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_every_item_is_done_once(found: dict[str, Any]) -> None:
+    assert found["killed"] == -signal.SIGKILL, "the point was never reached"
+    assert found["status"] == 0
+    run, left = found["found"], found["found"]["left"]
     assert (run["status"], run["way"]) == ("answered", ["gate", "each", "respond"])
     assert run["done"] == {"0": "Beamer for 1.12", "1": "Beamer for 1.12", "3": "Desk for 2.07"}
     assert run["failed"] == [[2, "SG305"]]
@@ -64,16 +55,14 @@ def test_after_a_kill_every_item_is_done_once(found: dict[str, dict[str, Any]], 
     assert left["audit_findings"] == []
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_no_more_than_the_items_under_way_is_done_again(
-    found: dict[str, dict[str, Any]], point: str
-) -> None:
-    left = found[point]["found"]["left"]
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_no_more_than_the_items_under_way_is_done_again(found: dict[str, Any]) -> None:
+    left = found["found"]["left"]
     calls = sum(left["calls"].values())
     # one at a time: the one under way, and the one that has just ended
     assert calls <= 3 + 2
     assert max(left["calls"].values()) <= 2
     assert left["spent"] <= calls * PRICE + 1e-9, "a call was counted twice"
-    # what the list has reserved is given back with it: a call that was cut before it was settled is then in no account
+    # a repeated call takes the place of one that was cut before it was settled
     cut = 1
     assert left["spent"] + left["held"] >= (calls - cut) * PRICE - 1e-9, "a call that was settled is in no account"

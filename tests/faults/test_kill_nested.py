@@ -2,20 +2,14 @@
 person, and when it has ended and its parent does not know it yet.
 """
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.desk import PRICE
+from tests.faults.matrix import Matrix
 from tests.faults.nested_desk import CHILD, RUN
-from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -46,39 +40,20 @@ ON_SERVER = [
     f"{LEDGER}.settle:after:2",
     "sluicegate.nodes.tools.tool_runner:ToolRunner._remember:before:1",
 ]
-ALL = [*(("home", point) for point in POINTS), *(("server", point) for point in ON_SERVER)]
+MATRIX = Matrix("nested_desk", POINTS, ON_SERVER)
 
 
-@pytest.fixture(scope="module")
-def found(in_memory: Path, request: pytest.FixtureRequest) -> Callable[[str, str], dict[str, Any]]:
+@pytest.fixture
+def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
     """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
-    known: dict[str, dict[str, dict[str, Any]]] = {}
-
-    def at(place: str, point: str) -> dict[str, Any]:
-        if place not in known:
-            folder, points = in_memory / place, POINTS if place == "home" else ON_SERVER
-            command = [sys.executable, "-W", "ignore", "-m", "tests.faults.nested_desk", str(folder), *points]
-            environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
-            if place == "server":
-                environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
-            done = subprocess.run(
-                command, capture_output=True, text=True, check=False, cwd=ROOT, env=environment, timeout=300
-            )
-            assert done.returncode == 0, done.stderr
-            known[place] = {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}
-        return known[place][point]
-
-    return at
+    return MATRIX.at(place, point, request)
 
 
-@pytest.mark.parametrize(("place", "point"), ALL)
-def test_after_a_kill_the_run_and_the_one_within_it_end_as_if_nothing_had_been(
-    found: Callable[[str, str], dict[str, Any]], place: str, point: str
-) -> None:
-    row = found(place, point)
-    assert row["killed"] == -signal.SIGKILL, "the point was never reached"
-    assert row["status"] == 0
-    run, left = row["found"], row["found"]["left"]
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_the_run_and_the_one_within_it_end_as_if_nothing_had_been(found: dict[str, Any]) -> None:
+    assert found["killed"] == -signal.SIGKILL, "the point was never reached"
+    assert found["status"] == 0
+    run, left = found["found"], found["found"]["left"]
     assert run["status"] == "answered"
     assert run["way"] == ["gate", "kyc", "respond"]
     assert run["child"] == {"workflow": "kyc", "run": CHILD, "status": "answered"}
@@ -90,9 +65,9 @@ def test_after_a_kill_the_run_and_the_one_within_it_end_as_if_nothing_had_been(
     assert left["audit_findings"] == []
 
 
-@pytest.mark.parametrize(("place", "point"), ALL)
-def test_after_a_kill_both_accounts_agree(found: Callable[[str, str], dict[str, Any]], place: str, point: str) -> None:
-    run = found(place, point)["found"]
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_both_accounts_agree(found: dict[str, Any]) -> None:
+    run = found["found"]
     left = run["left"]
     paid = left["calls"] * PRICE
     assert left["calls"] <= 3, "more than one node was repeated"
