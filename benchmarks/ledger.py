@@ -1,6 +1,6 @@
 """What money costs in time: reservations of eight processes at once, and the governed way of one free embedding.
 
-    python benchmarks/ledger.py [--json | --schedules NUMBER]
+    python benchmarks/ledger.py [--json | --schedules NUMBER [--record]]
 
 With `--schedules`, whether it holds instead: that many random schedules of runs that fan out, with crashes at any point
 (`tests/support/fan_outs.py`), and how often a cap was passed, a granted call refused, or something left reserved.
@@ -124,6 +124,7 @@ def embedding_us(folder: Path) -> float:
 
 def schedules(number: int) -> None:
     """Exits with 1 when any of them goes wrong."""
+    from benchmarks import results
     from tests.support.fan_outs import in_memory, play
 
     found = asyncio.run(play(in_memory(), range(number)))
@@ -136,6 +137,24 @@ def schedules(number: int) -> None:
     )
     if found.overspent or found.broken or found.leaked:
         sys.exit(1)
+    if "--record" in sys.argv:
+        about = (
+            "Random schedules of runs that fan out, which take turns on one account at every operation and are killed "
+            "and resumed at any: what all branches or items can cost is reserved before the first of them begins. A "
+            "cap is passed when spent and held together exceed it; a call within a bound that was granted must not be "
+            "refused; when all runs are over, nothing is held and every total is the sum of its calls."
+        )
+        rows = [
+            ("schedules", f"{found.schedules:,}"),
+            ("operations", f"{found.operations:,}"),
+            ("crashes", f"{found.crashes:,}"),
+            ("branches and items with room for all their calls", f"{found.granted:,}"),
+            ("those without", f"{found.limited:,}"),
+            ("caps passed", len(found.overspent)),
+            ("calls within a granted bound that were refused", len(found.broken)),
+            ("runs that left something held", len(found.leaked)),
+        ]
+        results.record("fan_outs", "Budgets before branches and items", about, [results.table(["", "number"], *rows)])
 
 
 def main() -> None:

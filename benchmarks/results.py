@@ -25,7 +25,8 @@ RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
-    "governed", "compiled", "forks", "run", "streaming", "checking", "loading", "tracing", "audit", "ledger", "edges",
+    "governed", "compiled", "forks", "run", "streaming", "checking", "loading", "tracing", "audit", "ledger",
+    "fan_outs", "edges",
     "openai_api", "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
     "labels_larger", "answers", "cache",
