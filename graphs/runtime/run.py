@@ -139,13 +139,11 @@ class Runner:
         """
         if run and await self.call(self.last_state, run) is not None:
             return await self.resume(run)
-        if self.conversations and session:
-            name = intake.session_name(session)
-            if asking := await self.call(self.conversations.asking, asker["id"], name, self.asks):
-                if attachments:
-                    hint = "Answer in words"
-                    raise RunError("SG626", "an answer to a question takes no attachments", hint=hint)
-                return await self.decide(asking, "answer", asker, text=intake.clean(raw)[0])
+        if asking := await self.question_in(session, asker):
+            if attachments:
+                hint = "Answer in words"
+                raise RunError("SG626", "an answer to a question takes no attachments", hint=hint)
+            return await self.decide(asking, "answer", asker, text=intake.clean(raw)[0])
         state = self.opening(
             raw, asker, channel=channel, run=run, session=session, inputs=inputs, attachments=attachments
         )
@@ -494,6 +492,12 @@ class Runner:
         """Whether it waits for its requester's answer."""
         waiting = self.waiting(run)
         return waiting is not None and waiting["waits_for"] == "answer"
+
+    async def question_in(self, session: str, asker: Principal) -> str:
+        """The run in a conversation of theirs that waits for their answer; empty where none does."""
+        if not (self.conversations and session):
+            return ""
+        return await self.call(self.conversations.asking, asker["id"], intake.session_name(session), self.asks)
 
     def answered_by(self, request: str, runs: Sequence[str]) -> str:
         """As `Approvals.answered_by`."""

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from sluicegate.errors import NotWaitingError, RunError, nearest
+from sluicegate.errors import ConversationBusyError, NotWaitingError, RunError, nearest
 from sluicegate.graphs.proofs.fanout.forks import branches_of
 from sluicegate.graphs.runtime import intake
 from sluicegate.graphs.runtime.factory import Opened
@@ -92,10 +92,16 @@ class Session:
         names of their files.
 
         `conversation` makes it the next turn of one of the person's; a dry run refers to its turns and takes none.
-        `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request).
+        `change` may swap services. Raises what `open_workflow` raises, and `RunError` SG601, SG602 (the request), SG641
+        (the turn before is not over, or asks something).
         """
         fresh = opened(config, dry=dry, change=change)
         asker = intake.principal(as_, _listed(role), _listed(group), clearance)
+        if conversation and not dry and (asking := wait_for(fresh.runner.question_in(conversation, asker))):
+            raise ConversationBusyError(
+                f"the last turn of the conversation {conversation!r} asks a question",
+                hint=f"Answer it: Session.open({asking!r}).answer(TEXT, as_=…)",
+            )
         tables = intake.attached(attachments or {})
         state = fresh.runner.opening(text, asker, channel=channel, session=conversation, attachments=tables)
         state = cast("State", {**state, "run": {**state["run"], "session": "started"}})

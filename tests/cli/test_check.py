@@ -51,7 +51,7 @@ def test_a_good_workflow_is_one_line() -> None:
     found = _run("check", "workflow/workflow.yaml")
     assert found.exit_code == 0
     assert found.stdout == (
-        "✓ workflow/workflow.yaml: helpdesk 3, 11 nodes, 19 branches, 11 conditions, 9 guarantees proved, 0 waived,"
+        "✓ workflow/workflow.yaml: helpdesk 3, 11 nodes, 19 branches, 11 conditions, 11 guarantees proved, 0 waived,"
         " 0 warnings\n"
     )
 
@@ -83,7 +83,7 @@ def test_a_folder_stands_for_the_workflows_in_it() -> None:
 
 def test_json_has_every_problem_and_what_was_proved() -> None:
     good, bad = _json("check", "workflow/workflow.yaml", "broken/circle.yaml", "--format", "json")["workflows"]
-    assert (good["ok"], good["guarantees"], good["problems"]) == (True, 9, [])
+    assert (good["ok"], good["guarantees"], good["problems"]) == (True, 11, [])
     assert len(good["digest"]) == 64
     assert (bad["ok"], bad["problems"][0]["code"], bad["problems"][0]["line"]) == (False, "SG118", 1)
 

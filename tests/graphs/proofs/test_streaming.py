@@ -23,6 +23,8 @@ def written(*checked: str | tuple[str, str], whole: tuple[str, ...] = ()) -> Flo
     others = (
         node("person", "human-interrupt", "respond"),
         node("again", "llm-synthesize", "respond"),
+        node("ask", "ask", "respond"),
+        node("later", "wait", "respond"),
         node("respond", "respond"),
         node("refuse", "refuse"),
     )
@@ -41,6 +43,8 @@ FAILED = "checks.failed"
         (written((FAILED, "refuse"), "respond"), ""),
         (written("respond"), ""),
         (written((FAILED, "person"), "respond"), "a person may hold it back at person"),
+        (written((FAILED, "ask"), "respond"), "the requester is asked something else at ask before it is sent"),
+        (written((FAILED, "later"), "respond"), "later waits before it is sent"),
         (written((FAILED, "again"), "respond"), "again (llm-synthesize) may come before it is sent"),
         (written((FAILED, "write"), "respond"), "write (slm-answer) may come before it is sent"),
         (written((FAILED, "refuse"), "respond", whole=("slm-review",)), "slm-review at check needs the whole text"),

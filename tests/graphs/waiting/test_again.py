@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sluicegate.errors import NotWaitingError, RunError
+from sluicegate.errors import ConversationBusyError, NotWaitingError, RunError
 from sluicegate.graphs.runtime.waiting.again import run_again
 from sluicegate.graphs.session.replay import open_for_replay, replay
 from sluicegate.graphs.session.session import Session
@@ -52,6 +52,20 @@ def test_a_question_is_answered_in_a_session(desk: Desk) -> None:
     session.run()
     assert words(session.state) == [(QUESTION, "the printer")]
     assert session.state["request"]["text"] == f"{VAGUE}\nthe printer"
+
+
+def test_a_session_does_not_take_a_turn_past_a_question(desk: Desk) -> None:
+    asking = Session.start(desk.file, VAGUE, as_="ann", conversation="c")
+    asking.run()
+    with pytest.raises(ConversationBusyError, match="asks a question") as refused:
+        Session.start(desk.file, "How long is it?", as_="ann", conversation="c")
+    assert asking.run_id in str(refused.value.hint)
+    # another person's of that name, and one that only looks
+    for other in ({"as_": "eve"}, {"as_": "ann", "dry": True}):
+        assert Session.start(desk.file, "the laptop", conversation="c", **other).run_id != asking.run_id
+    asking.answer("the laptop", as_="ann")
+    asking.run()
+    assert Session.start(desk.file, "the printer", as_="ann", conversation="c").run_id != asking.run_id
 
 
 def test_a_copy_of_a_run_knows_no_more_than_the_run(desk: Desk) -> None:
