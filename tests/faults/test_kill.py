@@ -1,17 +1,12 @@
 """`kill -9` at every node boundary and inside every service that writes: nothing is lost, repeated or counted twice."""
 
-import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.faults.desk import PRICE, REQUESTS
-from tests.support import ROOT
+from tests.faults.matrix import Matrix
 
 pytestmark = pytest.mark.slow
 
@@ -47,27 +42,20 @@ POINTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=["home", "server"])
-def found(request: pytest.FixtureRequest, in_memory: Path) -> dict[str, dict[str, Any]]:
-    """What a killed process and the one after it came to, by point; runs are kept in the home, or on a server."""
-    folder = in_memory / request.param
-    # the embedded libraries warn about forks of a process with threads; these processes die at once
-    command = [sys.executable, "-W", "ignore", "-m", "tests.faults.desk", str(folder), *POINTS]
-    environment = {**os.environ, "SLUICEGATE_HOME": str(folder / "home")}
-    if request.param == "server":
-        environment["SLUICEGATE_DATABASE_URL"] = request.getfixturevalue("postgres_database")
-    root = ROOT
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=root, env=environment, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return {row["point"]: row for row in map(json.loads, done.stdout.splitlines())}
+MATRIX = Matrix("desk", POINTS, POINTS[::3])
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_both_runs_end_as_if_nothing_had_been(found: dict[str, dict[str, Any]], point: str) -> None:
-    row = found[point]
-    assert row["killed"] == -signal.SIGKILL, "the point was never reached"
-    assert row["status"] == 0
-    runs, left = row["found"], row["found"]["left"]
+@pytest.fixture
+def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
+    return MATRIX.at(place, point, request)
+
+
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_both_runs_end_as_if_nothing_had_been(found: dict[str, Any]) -> None:
+    assert found["killed"] == -signal.SIGKILL, "the point was never reached"
+    assert found["status"] == 0
+    runs, left = found["found"], found["found"]["left"]
     assert runs["risky"] == {
         "status": "answered",
         "way": ["classify", "gate", "fields", "act", "approve", "respond"],
@@ -86,9 +74,9 @@ def test_after_a_kill_both_runs_end_as_if_nothing_had_been(found: dict[str, dict
     assert left["audit_records"] >= 13
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_after_a_kill_no_money_is_lost_or_counted_twice(found: dict[str, dict[str, Any]], point: str) -> None:
-    left = found[point]["found"]["left"]
+@pytest.mark.parametrize(("place", "point"), MATRIX.cases)
+def test_after_a_kill_no_money_is_lost_or_counted_twice(found: dict[str, Any]) -> None:
+    left = found["found"]["left"]
     paid = left["calls"] * PRICE
     assert left["spent"] <= paid + 1e-9, "a call was counted twice"
     assert left["spent"] + left["held"] >= paid - 1e-9, "a call that was paid for is in no account"

@@ -28,8 +28,7 @@ POINTS = [
 ]
 
 
-ON_SERVER = POINTS[::5]
-MATRIX = Matrix("asker", POINTS, ON_SERVER)
+MATRIX = Matrix("asker", POINTS, POINTS[::5])
 
 
 @pytest.fixture

@@ -30,8 +30,7 @@ POINTS = [
 ]
 
 
-ON_SERVER = POINTS[::5]
-MATRIX = Matrix("positions", POINTS, ON_SERVER)
+MATRIX = Matrix("positions", POINTS, POINTS[::5])
 
 
 @pytest.fixture
