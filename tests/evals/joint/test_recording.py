@@ -33,6 +33,7 @@ from sluicegate.services import AnswerConfidence, AnswerFeatures, Classification
 from sluicegate.serving.sweep import Sweep
 from tests.support import ROOT
 from tests.support.fakes import FakeGuards, FakeModels, FakeRetriever, FakeRouter
+from tests.support.family import edit, family, kyc_of, without_people
 from tests.support.flows import ANN
 from tests.support.router_command import told
 
@@ -48,6 +49,19 @@ nodes:
       - {when: "checks.failed || intent.risk == 'high'", go: approve}
       - {when: "answer.by != 'synthesize' && answer.confidence < answer.threshold", go: approve}
       - {otherwise: respond}
+"""
+FORK = """\
+  recall: {then: [{when: "cache.hit && intent.risk == 'low'", go: respond}, {otherwise: gather}]}
+  gather: {kind: parallel, branches: [look, beside], join: facts}
+  look: {kind: choice, then: [{when: "intent.confidence < router.threshold", go: unsure}, {otherwise: facts}]}
+  unsure: {kind: choice, then: facts}
+  beside: {kind: choice, then: facts}
+"""
+LISTED = """\
+  facts: {then: [{when: "intent.task == 'synthesis'", go: synthesize}, {otherwise: each}]}
+  each: {kind: for-each, over: documents, do: label, at_most: 6, collect: labels, then: answer}
+  label: {kind: choice, then: [{when: "%s", go: second}, {otherwise: each}]}
+  second: {kind: choice, then: each}
 """
 LABELS = {"pass": "password_reset", "open": "access_request", "état": "password_reset"}
 
@@ -113,6 +127,35 @@ def test_every_way_is_run_once_and_no_model_is_asked_twice(workflow: Workflow, t
     assert [role for role, _ in MODELS.asked] == ["slm", "llm"]
     assert row.stagewise.kept is False
     assert row.ways[0].scores == {"intent.confidence": 0.8, "answer.confidence": 0.3}
+
+
+def test_branches_side_by_side_are_recorded_as_any_others(workflow: Workflow, tmp_path: Path) -> None:
+    """What a threshold decides in a branch is in the trail of the run."""
+    file = workflow.folder / "over.yaml"
+    file.write_text(f"{OVERLAY}{FORK}", encoding="utf-8")
+    (row,) = recorded(load(file), [case("pass 0.8 0.3")], tmp_path / "runs")
+    decided = {(each.node, each.to) for way in row.ways for each in way.decisions}
+    assert {("look", "unsure"), ("look", "facts")} <= decided
+
+
+@pytest.mark.parametrize("threshold", ["intent.confidence < router.threshold", "answer.confidence < answer.threshold"])
+def test_what_is_decided_for_each_item_supports_no_bound(workflow: Workflow, tmp_path: Path, threshold: str) -> None:
+    file = workflow.folder / "over.yaml"
+    file.write_text(f"{OVERLAY}{LISTED % threshold}", encoding="utf-8")
+    with pytest.raises(InsufficientDataError, match="for each item of 'each', 'label' decides by a threshold"):
+        recorded(load(file), [case("pass 0.8 0.3")], tmp_path / "runs")
+
+
+def test_what_a_run_within_a_run_decides_supports_no_bound(tmp_path: Path) -> None:
+    claims = without_people(family(tmp_path))
+    classified = (
+        "router: {strategy: slm, threshold: 0.8}\nstart: classify\nnodes:\n  classify: {kind: classify, then: gate}"
+    )
+    edit(kyc_of(claims), "start: gate\nnodes:", classified)
+    unsure = "{when: checks.failed || intent.confidence < router.threshold, go: refuse}"
+    edit(kyc_of(claims), "{when: checks.failed, go: refuse}", unsure)
+    with pytest.raises(InsufficientDataError, match="within 'kyc', 'kyc' decides by router"):
+        recorded(load(claims), [case("pass 0.8 0.3")], tmp_path / "runs")
 
 
 def test_where_no_threshold_has_a_say_there_is_one_way(workflow: Workflow, tmp_path: Path) -> None:

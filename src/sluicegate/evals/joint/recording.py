@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RetrievalError, SluicegateError
+from sluicegate.errors import InsufficientDataError, RetrievalError, SluicegateError
 from sluicegate.evals.evaluation.baselines import isolated
 from sluicegate.evals.evaluation.cases import Case
 from sluicegate.evals.evaluation.scoring import measure
@@ -115,6 +115,25 @@ def named(workflow: Workflow) -> list[str]:
     return [name for name in SCORES if name in read]
 
 
+def _in_the_trail(workflow: Workflow) -> None:
+    """Raise SG313 unless every decision in which a threshold has a say is in the trail of the run."""
+    thresholds = {*named(workflow)}
+    for node in workflow.flow.nodes.values():
+        conditions = [workflow.conditions[edge.condition] for edge in node.edges if edge.condition]
+        if node.within and any(thresholds & {*condition.fields} for condition in conditions):
+            what = f"for each item of {node.within!r}, {node.name!r} decides by a threshold"
+            raise _unseen(what, f"Decide before {node.within!r} or after it")
+    for name, child in workflow.children.items():
+        if read := named(child):
+            raise _unseen(f"within {name!r}, {child.name!r} decides by {read[0]}", "Fit thresholds for it alone")
+
+
+def _unseen(what: str, hint: str) -> InsufficientDataError:
+    return InsufficientDataError(
+        f"thresholds cannot be chosen together: {what}, which the decisions of a run do not show", hint=hint
+    )
+
+
 def under(workflow: Workflow) -> str:
     """A hash of what a recording depends on besides the request: the workflow, without its joint thresholds, and what
     its indexes hold."""
@@ -154,8 +173,10 @@ async def record(
     """Run every case its ways, isolated in `folder` as an evaluation is; one at a time, as an embedded model answers
     anyway. Cases that expect no result are left out.
 
-    `change` may swap services, for tests. Raises as `open_workflow` does; a run that fails sends nothing.
+    `change` may swap services, for tests. Raises as `open_workflow` does, and `ModelError` SG313 where a threshold
+    decides something that a run's trail does not have; a run that fails sends nothing.
     """
+    _in_the_trail(workflow)
     names, now, asked = named(workflow), dict[str, float](), dict[str, Completion]()
 
     def watched(services: Services) -> Services:
