@@ -109,8 +109,9 @@ async def test_a_pattern_takes_its_ways(copied: Path, name: str) -> None:
 def test_the_notebooks(copied: Path, own_home: Path) -> None:
     from nbclient import NotebookClient
 
-    index = [sys.executable, "-m", "sluicegate", "ingest", str(copied / "configs" / "helpdesk" / "workflow.yaml")]
-    subprocess.run(index, env=os.environ, check=True, capture_output=True)
+    for name in ("helpdesk", "patterns/8-parallel-research"):
+        index = [sys.executable, "-m", "sluicegate", "ingest", str(copied / "configs" / name / "workflow.yaml")]
+        subprocess.run(index, env=os.environ, check=True, capture_output=True)
     for file in sorted(copied.glob("notebooks/*.ipynb")):
         notebook: Any = nbformat.read(file, as_version=4)
         place = {"metadata": {"path": str(copied / "notebooks")}}
