@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,3 +21,10 @@ def in_memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="sluicegate-", dir=MEMORY))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """What a killed process and the one after it came to at a point of the module's `MATRIX`; runs are in the home,
+    or on a server."""
+    return request.module.MATRIX.at(place, point, request)

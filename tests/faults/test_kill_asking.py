@@ -31,12 +31,6 @@ POINTS = [
 MATRIX = Matrix("asker", POINTS, POINTS[::5])
 
 
-@pytest.fixture
-def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
-    return MATRIX.at(place, point, request)
-
-
 @pytest.mark.parametrize(("place", "point"), MATRIX.cases)
 def test_after_a_kill_the_run_ends_as_if_nothing_had_been(found: dict[str, Any]) -> None:
     assert found["killed"] == -signal.SIGKILL, "the point was never reached"

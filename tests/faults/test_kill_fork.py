@@ -39,12 +39,6 @@ ON_SERVER = [
 MATRIX = Matrix("fork_desk", POINTS, ON_SERVER)
 
 
-@pytest.fixture
-def found(place: str, point: str, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """What a killed process and the one after it came to at a point; runs are kept in the home, or on a server."""
-    return MATRIX.at(place, point, request)
-
-
 @pytest.mark.parametrize(("place", "point"), MATRIX.cases)
 def test_after_a_kill_both_branches_have_been_run_once(found: dict[str, Any]) -> None:
     assert found["killed"] == -signal.SIGKILL, "the point was never reached"

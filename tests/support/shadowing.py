@@ -1,11 +1,16 @@
 """Versions, plans and answers of a shadow."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sluicegate.evals.promotion.plan import Plan
-from sluicegate.evals.shadow.pairs import PairStore, Registration
+from sluicegate.evals.shadow import pairing
+from sluicegate.evals.shadow.pairs import Pair, PairStore, Registration
 from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.services import Services
 from tests.support.fakes import services
 from tests.support.flows import ANN, runner
 
@@ -34,3 +39,31 @@ def like(outcome: Outcome, number: int) -> Outcome:
     """The same outcome as that of another request."""
     state: Any = {**outcome.state, "request": {**outcome.state["request"], "id": f"request-{number}"}}
     return Outcome(f"run-{number}", state, outcome.ms)
+
+
+async def compared(
+    challenger: Path,
+    champion: Outcome,
+    folder: Path,
+    swapped: Callable[[Services], Services],
+    monkeypatch: pytest.MonkeyPatch,
+) -> tuple[Pair, Any]:
+    """The pair of a champion's run and a challenger on stand-in services, and the state that the challenger came to."""
+    isolated = pairing.isolated
+    monkeypatch.setattr(
+        pairing,
+        "isolated",
+        lambda path, folder, change: isolated(path, folder, lambda services: change(swapped(services))),
+    )
+    shadow, challenge = pairing.challenge_by(challenger, folder)
+    states: list[Any] = []
+
+    async def seen(outcome: Outcome) -> tuple[Outcome, float]:
+        answered, usd = await challenge(outcome)
+        states.append(answered.state)
+        return answered, usd
+
+    pair, _ = await pairing.compare(plan(), champion, seen)
+    shadow.close()
+    (state,) = states
+    return pair, state

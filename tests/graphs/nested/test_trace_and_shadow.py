@@ -1,21 +1,18 @@
 """A run with another one within it: its tree in the terminal, and a challenger with a child in the shadow."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from sluicegate.cli.trace import app
-from sluicegate.evals.shadow import pairing
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.services import Services
 from tests.support.fakes import FakeModels, FakeRouter
 from tests.support.family import ANN, family, opened, without_people
-from tests.support.shadowing import plan
+from tests.support.shadowing import compared
 
 # typer imports a name that its newest click announces to remove
 pytestmark = pytest.mark.filterwarnings("ignore:.*will be removed in Click:DeprecationWarning")
@@ -45,27 +42,13 @@ async def test_a_challenger_with_a_child_runs_it_in_the_shadow(
 ) -> None:
     served = opened(claims)
     champion = await served.runner.run("My roof leaks", ANN)
-    isolated, models = pairing.isolated, FakeModels(usd=0.002)
+    models = FakeModels(usd=0.002)
 
-    def on_stand_ins(path: Any, folder: Path, change: Callable[[Services], Services]) -> Any:
-        def swapped(services: Services) -> Services:
-            return change(replace(services, models=models, router=FakeRouter("identity")))
+    def swapped(services: Services) -> Services:
+        return replace(services, models=models, router=FakeRouter("identity"))
 
-        return isolated(path, folder, swapped)
-
-    monkeypatch.setattr(pairing, "isolated", on_stand_ins)
-    shadow, challenge = pairing.challenge_by(claims, tmp_path / "shadow")
-    seen: list[Any] = []
-
-    async def noted(outcome: Any) -> Any:
-        answered, usd = await challenge(outcome)
-        seen.append(answered.state)
-        return answered, usd
-
-    pair, _ = await pairing.compare(plan(), champion, noted)
+    pair, state = await compared(claims, champion, tmp_path / "shadow", swapped, monkeypatch)
     served.close()
-    shadow.close()
-    (state,) = seen
     assert (pair.events, pair.withheld) == ((), ())
     assert [entry["node"] for entry in state["trail"]] == ["gate", "kyc", "respond"]
     assert state["run"]["shadow"]
