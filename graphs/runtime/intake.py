@@ -21,6 +21,7 @@ __all__ = [
     "MAX_BYTES",
     "attached",
     "clean",
+    "in_words",
     "new_run_id",
     "principal",
     "printable",
@@ -44,6 +45,12 @@ def new_run_id() -> str:
 def session_name(given: str) -> str:
     """A name from outside, as traces and terminals can hold it."""
     return printable(plain(given)[0])
+
+
+def in_words(attachments: Sequence[Attachment]) -> None:
+    """Raises `RunError` SG626 when an answer to a question has attachments."""
+    if attachments:
+        raise RunError("SG626", "an answer to a question takes no attachments", hint="Answer in words")
 
 
 def attached(files: Mapping[str, str | bytes]) -> list[Attachment]:

@@ -140,9 +140,7 @@ class Runner:
         if run and await self.call(self.last_state, run) is not None:
             return await self.resume(run)
         if asking := await self.question_in(session, asker):
-            if attachments:
-                hint = "Answer in words"
-                raise RunError("SG626", "an answer to a question takes no attachments", hint=hint)
+            intake.in_words(attachments)
             return await self.decide(asking, "answer", asker, text=intake.clean(raw)[0])
         state = self.opening(
             raw, asker, channel=channel, run=run, session=session, inputs=inputs, attachments=attachments

@@ -130,15 +130,12 @@ class Acceptance:
         if not name:
             return None
         if waiting := await serving.call(talks.asking, person, name, asks):
-            if asked.tables:
-                raise RunError("SG626", "an answer to a question takes no attachments", hint="Answer in words")
+            intake.in_words(asked.tables)
             details: DecisionDetails = {"text": asked.cleaned}
             if asked.request_id:
                 details["request"] = run
             accepted = await self.decision(waiting, "answer", asked.asker, "kept", details, asked)
-            if asked.history is not None:
-                own = asked.text if isinstance(asked.text, str) else asked.cleaned
-                await serving.call(talks.note, waiting, await self._hashed(asked, (*asked.history, own)))
+            await self._noted(serving, waiting, asked)
             return accepted
         if not asked.request_id:
             return None
@@ -204,10 +201,14 @@ class Acceptance:
             except ConversationBusyError:
                 await asyncio.to_thread(self.recovery.done, run)
                 raise
-            if (talks := opened.runner.conversations) and asked.history is not None:
-                own = asked.text if isinstance(asked.text, str) else asked.cleaned
-                await opened.runner.call(talks.note, run, await self._hashed(asked, (*asked.history, own)))
+            await self._noted(opened.runner, run, asked)
             return state
+
+    async def _noted(self, runner: Runner, run: str, asked: _Request) -> None:
+        """Keep by which history the next turn is recognised."""
+        if runner.conversations and asked.history is not None:
+            own = asked.text if isinstance(asked.text, str) else asked.cleaned
+            await runner.call(runner.conversations.note, run, await self._hashed(asked, (*asked.history, own)))
 
     async def _session(self, run: str, asked: _Request) -> str:
         """The conversation that a new run is a turn of. Raises `NoTurnError` SG640."""
