@@ -4,15 +4,13 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from sluicegate.cli._support.callers import As, Role, Tokens, TrustGroups, TrustHeader, TrustRoles, callers_of
 from sluicegate.cli._support.console import notes
 from sluicegate.errors import RunError
-
-if TYPE_CHECKING:
-    from sluicegate.serving.http.callers import Callers
 
 __all__ = ["app"]
 
@@ -28,16 +26,12 @@ def serve(
         Path | None, typer.Option(help="Serve over TLS, with the certificate chain in this PEM file.")
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
-    tokens: Annotated[
-        Path | None, typer.Option(help="Token file of the allowed callers, made by `sluicegate token add`.")
-    ] = None,
-    trust_header: Annotated[
-        str, typer.Option(help="Trust this header as the caller's identity. Only behind a gateway that sets it.")
-    ] = "",
-    trust_roles: Annotated[str, typer.Option(help="Header with the caller's roles, comma-separated.")] = "",
-    trust_groups: Annotated[str, typer.Option(help="Header with the caller's groups, comma-separated.")] = "",
-    user: Annotated[str, typer.Option("--as", help="Treat every caller as this user (loopback only).")] = "",
-    role: Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")] = None,
+    tokens: Tokens = None,
+    trust_header: TrustHeader = "",
+    trust_roles: TrustRoles = "",
+    trust_groups: TrustGroups = "",
+    user: As = "",
+    role: Role = None,
     running: Annotated[int, typer.Option(min=1, help="Concurrent runs.")] = 16,
     waiting: Annotated[int, typer.Option(min=0, help="Queued requests; further ones are rejected.")] = 64,
     each: Annotated[int, typer.Option("--per-principal", min=1, help="Concurrent requests per user.")] = 8,
@@ -62,7 +56,7 @@ def serve(
     if (tls_certificate is None) != (tls_key is None):
         raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
     certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
-    callers = _callers(host, tokens, trust_header, trust_roles, trust_groups, user, role)
+    callers = callers_of(host, tokens, trust_header, trust_roles, trust_groups, user, role)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     _log()
     service = Service(config, limits=limits, follow=not pinned)
@@ -77,29 +71,6 @@ def serve(
     sys.stderr.flush()
     # everything is closed and on disk; a tool hanging in a thread would keep the process alive
     os._exit(0)
-
-
-def _callers(
-    host: str, tokens: Path | None, header: str, roles: str, groups: str, user: str, role: list[str] | None
-) -> "Callers":
-    from sluicegate.graphs.runtime.intake import principal
-    from sluicegate.serving.http.callers import FixedCaller, TokenFile, TrustedHeader
-
-    if sum((tokens is not None, bool(header), bool(user))) != 1:
-        raise RunError(
-            "SG619",
-            "choose exactly one of --tokens, --trust-header, --as",
-            hint="Use --tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
-        )
-    if tokens:
-        file = TokenFile(tokens)
-        file.tokens()
-        return file
-    if header:
-        return TrustedHeader(header, roles, groups)
-    if host not in ("127.0.0.1", "::1", "localhost"):
-        raise RunError("SG619", f"--as would treat everyone who can reach {host} as {user}", hint="Use --tokens FILE")
-    return FixedCaller(principal(user, role or ["employee"]))
 
 
 class _News(logging.Filter):

@@ -93,7 +93,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
     app.state.service, app.state.callers, app.state.since = service, callers, int(time.time())
-    return _Told(app, metrics.requested, loopback=isinstance(callers, FixedCaller))
+    return _Told(app, metrics.requested, callers)
 
 
 def _answer(request: Request, fault: Fault) -> Response:
@@ -108,8 +108,6 @@ def _said(problem: Problem) -> Response:
 
 
 def _marked(response: Response, problem: Problem) -> Response:
-    if problem.status == 401:
-        response.headers["www-authenticate"] = "Bearer"
     if problem.status in (429, 503):
         response.headers["retry-after"] = "1"
     return response
@@ -118,6 +116,8 @@ def _marked(response: Response, problem: Problem) -> Response:
 async def _fault(request: Request, error: Exception) -> Response:
     assert isinstance(error, Fault)
     response = _answer(request, error)
+    if error.problem.status == 401:
+        response.headers["www-authenticate"] = request.app.state.callers.challenge
     if isinstance(error.__cause__, Busy):
         response.headers["retry-after"] = str(error.__cause__.retry_after_s)
     if error.problem.status >= 500:
@@ -153,9 +153,11 @@ async def _unknown(request: Request, error: Exception) -> Response:
 class _Told:
     """Refuses what is framed or addressed wrongly; adds headers to every response, and a line to the access log."""
 
-    def __init__(self, app: ASGIApp, requested: Callable[[str, str, int, float], None], *, loopback: bool) -> None:
-        """`requested` counts a request; `loopback`: answer only to names of the loopback address."""
-        self._app, self._requested, self._loopback = app, requested, loopback
+    def __init__(self, app: ASGIApp, requested: Callable[[str, str, int, float], None], callers: Callers) -> None:
+        """`requested` counts a request."""
+        self._app, self._requested, self._callers = app, requested, callers
+        self._loopback = isinstance(callers, FixedCaller)
+        """Answer only to names of the loopback address."""
         # the same name as in traces that do not name users plainly
         self._hashed = Masking().user
 
@@ -177,8 +179,11 @@ class _Told:
             await send(message)
 
         scope.setdefault("state", {})
+        refusal = self._refusal(scope)
         try:
-            await (self._refusal(scope) or self._app)(scope, receive, sending)
+            if refusal is None:
+                await self._callers.ready(Headers(scope=scope))
+            await (refusal or self._app)(scope, receive, sending)
         finally:
             state, seconds = scope["state"], time.perf_counter() - started
             # not as it was called: an address may hold anything

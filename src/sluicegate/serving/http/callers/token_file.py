@@ -1,8 +1,4 @@
-"""Authentication: callers are identified by what the operator trusts, never by their own claims.
-
-A server uses one of three methods: bearer tokens in a file of the operator's (only their hashes are kept), a
-header that a gateway in front sets, or one fixed user for local trials.
-"""
+"""Bearer tokens in a file of the operator's: `sluicegate token add` makes them, and only their hashes are kept."""
 
 import hashlib
 import hmac
@@ -11,94 +7,23 @@ import secrets
 import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Protocol, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sluicegate.errors import RunError
 from sluicegate.files import read_bounded
 from sluicegate.home import distrust, private_opener
-from sluicegate.state import Clearance, Principal
+from sluicegate.serving.http.callers.caller import Caller, Callers, Claims, Headers, Named, bearer
 from sluicegate.storage.file_lock import locked_file
 
-__all__ = ["Caller", "Callers", "Claims", "FixedCaller", "Headers", "Named", "Token", "TokenFile", "TrustedHeader"]
+__all__ = ["PREFIX", "Token", "TokenFile"]
 
-_PREFIX = "sg_"
+PREFIX = "sg_"
+"""What every token begins with."""
 _MOST = 16_000_000
 """Bytes of the file of tokens."""
-
-
-class Headers(Protocol):
-    """A request's headers; names in any case."""
-
-    def getlist(self, key: str) -> list[str]: ...
-
-
-class Named(BaseModel):
-    """A person, as a token or an application's call names them."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    id: str
-    roles: list[str] = []
-    groups: list[str] = []
-    clearance: Clearance = "internal"
-
-    def principal(self) -> Principal:
-        return cast("Principal", self.model_dump())
-
-
-class Claims(BaseModel):
-    """What an application may say of the people it acts for; a clearance up to its own."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    roles: list[str] = []
-    groups: list[str] = []
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    principal: Principal
-    name: str
-    """Of the token; empty for the other ways."""
-    claims: Claims | None = None
-    """What this caller, an application, may say of the users it acts for; None: it may name none."""
-
-    def acting_for(self, named: Named | None) -> Principal:
-        """The requester: the caller, or whom the call names. Raises `RunError` SG610 for more than it may claim."""
-        if named is None:
-            return self.principal
-        if self.claims is None:
-            raise RunError(
-                "SG610",
-                "this token may not name a principal",
-                hint="Omit `principal`: the token identifies the requester",
-            )
-        ranks, own = get_args(Clearance), self.principal["clearance"]
-        claimed = {
-            "role": [role for role in named.roles if role not in self.claims.roles],
-            "group": [group for group in named.groups if group not in self.claims.groups],
-            "clearance": [named.clearance] if ranks.index(named.clearance) > ranks.index(own) else [],
-        }
-        for what, excess in claimed.items():
-            if excess:
-                raise RunError(
-                    "SG610",
-                    f"this token may not claim the {what} {excess[0]!r} for a principal",
-                    hint="Ask the operator: sluicegate token add --on-behalf has --claim-role, --claim-group and "
-                    "--clearance",
-                )
-        return named.principal()
-
-
-class Callers(Protocol):
-    def of(self, headers: Headers) -> Caller:
-        """Raises `RunError` SG619."""
-        ...
 
 
 class Token(BaseModel):
@@ -121,7 +46,7 @@ class _File(BaseModel):
     tokens: list[Token] = []
 
 
-class TokenFile:
+class TokenFile(Callers):
     """The operator's file of tokens, read anew when it has changed: a revoked token is rejected immediately."""
 
     def __init__(self, path: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
@@ -131,11 +56,7 @@ class TokenFile:
         self._tokens: list[Token] = []
 
     def of(self, headers: Headers) -> Caller:
-        given = headers.getlist("authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer":
-            raise RunError("SG619", "a token is required", hint="Send: Authorization: Bearer TOKEN")
-        hashed = hashlib.sha256(token.strip().encode()).hexdigest()
+        hashed = hashlib.sha256(bearer(headers).encode()).hexdigest()
         # every one is compared, each in constant time: how long it takes says nothing about which
         found = [each for each in self.tokens() if hmac.compare_digest(each.sha256, hashed)]
         if not found or (found[0].expires and found[0].expires <= self._now()):
@@ -166,7 +87,7 @@ class TokenFile:
 
         Raises `RunError` SG623, also when the name is taken.
         """
-        token = _PREFIX + secrets.token_urlsafe(32)
+        token = PREFIX + secrets.token_urlsafe(32)
         now = self._now()
         with self._changing() as tokens:
             if any(each.name == name for each in tokens):
@@ -205,46 +126,6 @@ class TokenFile:
                 out.flush()
                 os.fsync(out.fileno())
             staged.replace(self.path)
-
-
-@dataclass(frozen=True, slots=True)
-class TrustedHeader:
-    """The user that a gateway sets in its headers. Only for a server that is reachable only through that gateway."""
-
-    user: str
-    roles: str = ""
-    """Header of the roles, comma-separated; empty when the gateway names none."""
-    groups: str = ""
-
-    def of(self, headers: Headers) -> Caller:
-        name = self._one(headers, self.user).strip()
-        if not name:
-            raise RunError("SG619", "the gateway sent no user", hint=f"It must set {self.user}")
-        roles, groups = (
-            [each.strip() for each in self._one(headers, header).split(",") if each.strip()] if header else []
-            for header in (self.roles, self.groups)
-        )
-        return Caller(Named(id=name, roles=roles, groups=groups).principal(), "")
-
-    def _one(self, headers: Headers, header: str) -> str:
-        found = headers.getlist(header)
-        if len(found) > 1:
-            # one is the gateway's, but the other could be the client's
-            raise RunError(
-                "SG619", f"duplicate header {header}", hint=f"Configure the gateway to strip client-supplied {header}"
-            )
-        return found[0] if found else ""
-
-
-@dataclass(frozen=True, slots=True)
-class FixedCaller:
-    """Every caller is this user: for local trials, on a server that answers to the names of the loopback address."""
-
-    principal: Principal
-
-    def of(self, headers: Headers) -> Caller:
-        del headers
-        return Caller(self.principal, "")
 
 
 def _distrusted(path: Path, why: str, hint: str) -> RunError:

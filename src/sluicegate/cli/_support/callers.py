@@ -1,0 +1,46 @@
+"""The options that say who may call a server, of every command that listens."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sluicegate.errors import RunError
+
+if TYPE_CHECKING:
+    from sluicegate.serving.http.callers import Callers
+
+__all__ = ["As", "Role", "Tokens", "TrustGroups", "TrustHeader", "TrustRoles", "callers_of"]
+
+Tokens = Annotated[Path | None, typer.Option(help="Token file of the allowed callers, made by `sluicegate token add`.")]
+TrustHeader = Annotated[
+    str, typer.Option(help="Trust this header as the caller's identity. Only behind a gateway that sets it.")
+]
+TrustRoles = Annotated[str, typer.Option(help="Header with the caller's roles, comma-separated.")]
+TrustGroups = Annotated[str, typer.Option(help="Header with the caller's groups, comma-separated.")]
+As = Annotated[str, typer.Option("--as", help="Treat every caller as this user (loopback only).")]
+Role = Annotated[list[str] | None, typer.Option(help="Role of that user (repeatable).")]
+
+
+def callers_of(
+    host: str, tokens: Path | None, header: str, roles: str, groups: str, user: str, role: list[str] | None
+) -> "Callers":
+    """The one way that the options choose. Raises `RunError` SG619, and SG623 for a file that is not to be trusted."""
+    from sluicegate.graphs.runtime.intake import principal
+    from sluicegate.serving.http.callers import FixedCaller, TokenFile, TrustedHeader
+
+    if sum((tokens is not None, bool(header), bool(user))) != 1:
+        raise RunError(
+            "SG619",
+            "choose exactly one of --tokens, --trust-header, --as",
+            hint="Use --tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
+        )
+    if tokens:
+        file = TokenFile(tokens)
+        file.tokens()
+        return file
+    if header:
+        return TrustedHeader(header, roles, groups)
+    if host not in ("127.0.0.1", "::1", "localhost"):
+        raise RunError("SG619", f"--as would treat everyone who can reach {host} as {user}", hint="Use --tokens FILE")
+    return FixedCaller(principal(user, role or ["employee"]))
