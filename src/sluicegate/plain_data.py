@@ -14,14 +14,26 @@ from typing import Any, TypeVar, cast
 
 from sluicegate.errors import RunError
 
-__all__ = ["MAX_BYTES", "MAX_DEPTH", "MAX_TEXT", "MAX_TEXTS", "MAX_VALUES", "clean", "cleaned", "plain", "printable"]
+__all__ = [
+    "MAX_BYTES",
+    "MAX_DEPTH",
+    "MAX_TEXT",
+    "MAX_TEXTS",
+    "MAX_VALUES",
+    "VISIBLE",
+    "clean",
+    "cleaned",
+    "plain",
+    "printable",
+]
 
 MAX_BYTES = 200_000
 """The largest request, in UTF-8 bytes; longer material is a document to ingest, not a request."""
 
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]"
-)
+_CONTROL_CLASS = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u061c\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+_CONTROL = re.compile(f"[{_CONTROL_CLASS}]")
+VISIBLE = rf"[^\s{_CONTROL_CLASS}]"
+"""A regular expression, also by ECMA's rules: what a text needs one of so that something is left of it."""
 _BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
 MAX_TEXT = 200_000

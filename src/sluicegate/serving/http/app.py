@@ -11,7 +11,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.serving.http.callers import Callers, FixedCaller
-from sluicegate.serving.http.calls import Fault, caller_of
+from sluicegate.serving.http.calls import Fault, Operation, caller_of
 from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.messages import Problem
 from sluicegate.serving.http.metrics import CONTENT_TYPE, Metrics
@@ -78,7 +78,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
 
     app = Starlette(
         routes=[
-            *(Route(each.path, each.handler, methods=[each.method], name=each.id) for each in _EVERY),
+            *_routes(_EVERY),
             Route("/openapi.json", openapi),
             Route("/metrics", scraped),
         ],
@@ -94,6 +94,22 @@ def application(service: Service, callers: Callers) -> ASGIApp:
     app.router.redirect_slashes = False
     app.state.service, app.state.callers, app.state.since = service, callers, int(time.time())
     return _Told(app, metrics.requested, callers)
+
+
+def _routes(operations: Iterable[Operation]) -> list[Route]:
+    """One for each path, so that a method that it does not have is refused with all that it has."""
+    paths = dict[str, dict[str, Operation]]()
+    for each in operations:
+        paths.setdefault(each.path, {})[each.method] = each
+
+    def route(path: str, methods: dict[str, Operation]) -> Route:
+        async def dispatch(request: Request) -> Response:
+            # the body of HEAD is left out on its way
+            return await methods["GET" if request.method == "HEAD" else request.method].handler(request)
+
+        return Route(path, dispatch, methods=[*methods])
+
+    return [route(path, methods) for path, methods in paths.items()]
 
 
 def _answer(request: Request, fault: Fault) -> Response:

@@ -1,7 +1,7 @@
 """What the operations of the HTTP API share: who calls, what a body and a query say, and how a call fails."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -51,6 +51,8 @@ class Operation:
     """The form of its errors."""
     streams: bool = False
     """It may answer with server-sent events."""
+    links: Mapping[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    """Operations that go on from what it gives: by their ids, the parameter and where its value is in the body."""
 
 
 def service_of(request: Request) -> Service:
@@ -95,7 +97,10 @@ async def signed(
 
 def _misfit(error: ValidationError, model: type[BaseModel]) -> Fault:
     # pydantic's message repeats the input, which a problem must not
-    wrong = [f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg']}" for each in error.errors()[:5]]
+    wrong = [
+        f"{'.'.join(map(str, each['loc'])) or 'body'}: {each['msg'].removeprefix('Value error, ')}"
+        for each in error.errors()[:5]
+    ]
     unknown = any(each["type"] == "extra_forbidden" and len(each["loc"]) == 1 for each in error.errors())
     hint = f"Allowed fields: {', '.join(model.model_fields)}" if unknown else ""
     return Fault(of_status(422, "; ".join(wrong), hint=hint))

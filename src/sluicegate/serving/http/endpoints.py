@@ -183,8 +183,6 @@ async def approval(request: Request) -> Response:
 
 async def decide(request: Request) -> Response:
     caller, given = await signed(request, messages.Decide)
-    if (given.verdict == "edit") != (bool(given.text.strip()) or given.arguments is not None):
-        raise Fault(of_status(422, "text or arguments: one is required for the verdict edit, and allowed only there"))
     by, run = acting_for(request, caller, given.principal), _run(request)
     service = service_of(request)
     accepted = await service.accept_decision(
@@ -244,10 +242,13 @@ class Up(BaseModel):
     status: str
 
 
+_APPROVAL_LINKS: dict[str, tuple[str, str]] = dict.fromkeys(("approval", "decide"), ("id", "approvals/0/id"))
+_RUN_LINKS: dict[str, tuple[str, str]] = dict.fromkeys(("run", "answer", "trail", "feedback", "decide"), ("id", "run"))
+
 OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", "/v1/runs", "ask", "Send a request", ask, messages.Run, messages.Ask,
-        (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503), streams=True,
+        (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503), streams=True, links=_RUN_LINKS,
     ),
     Operation("GET", "/v1/runs/{id}", "run", "The current state of a run", find, messages.Run, problems=(401, 404)),
     Operation(
@@ -263,7 +264,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "GET", "/v1/conversations", "conversations", "Your conversations", conversations, messages.Conversations,
-        problems=(401,),
+        problems=(401,), links={"turns": ("session", "conversations/0/session")},
     ),
     Operation(
         "GET", "/v1/turns", "turns", "The turns of one of your conversations", turns, messages.Turns,
@@ -272,6 +273,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "GET", "/v1/approvals", "approvals", "Waiting runs that you may decide", approvals,
         messages.Approvals, problems=(401, 422), query=messages.Page,
+        links=_APPROVAL_LINKS,
     ),
     Operation(
         "GET", "/v1/approvals/{id}", "approval", "The evidence for a decision", approval, messages.Approval,

@@ -2,13 +2,14 @@
 
 import re
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import MAX_ATTACHMENTS, printable
 from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.plain_data import VISIBLE
 from sluicegate.run_summary import Status
 from sluicegate.serving.http.callers import Named
 from sluicegate.serving.progress import FinishedStep
@@ -52,7 +53,7 @@ class _Out(BaseModel):
 class Ask(_In):
     """A request."""
 
-    text: str = Field(min_length=1)
+    text: str = Field(min_length=1, json_schema_extra={"pattern": VISIBLE})
     """The request's text."""
     attachments: dict[Annotated[str, Field(min_length=1, max_length=200)], str] = Field(
         default_factory=dict[str, str], max_length=MAX_ATTACHMENTS
@@ -68,13 +69,27 @@ class Ask(_In):
     """Answer with server-sent events: `run`, a `step` for each finished one, then `result` or `problem`."""
 
 
+_EDITED_ONLY: dict[str, JsonValue] = {
+    "if": {"properties": {"verdict": {"const": "edit"}}},
+    "then": {
+        "anyOf": [
+            {"properties": {"text": {"pattern": VISIBLE}}, "required": ["text"]},
+            {"properties": {"arguments": {"type": "object"}}, "required": ["arguments"]},
+        ]
+    },
+    "else": {"properties": {"text": {"const": ""}, "arguments": {"type": "null"}}},
+}
+
+
 class Decide(_In):
-    """A decision on a waiting run."""
+    """A decision on a waiting run. What to send instead comes with `edit`, and only there."""
+
+    model_config = ConfigDict(json_schema_extra=_EDITED_ONLY)
 
     verdict: Literal["approve", "edit", "reject"]
     reason: Annotated[str, Field(max_length=2000), AfterValidator(printable)] = ""
     """The reason; the requester reads it when the request is rejected."""
-    text: Annotated[str, Field(max_length=200_000), AfterValidator(printable)] = ""
+    text: str = Field(default="", max_length=200_000)
     """For `edit`: the text to send instead of the draft."""
     arguments: dict[str, JsonValue] | None = None
     """For `edit` where a tool call waits: the arguments to change; null takes one out."""
@@ -83,11 +98,22 @@ class Decide(_In):
     principal: Named | None = None
     """The approver; only with a token that may act on behalf of others."""
 
+    @model_validator(mode="after")
+    def _edited_only(self) -> Self:
+        given, self.text = self.text, printable(self.text)
+        if self.verdict == "edit":
+            fits = bool(self.text.strip()) or self.arguments is not None
+        else:
+            fits = not given and self.arguments is None
+        if not fits:
+            raise ValueError("text or arguments: one is required for the verdict edit, and allowed only there")
+        return self
+
 
 class Reply(_In):
     """The requester's answer to what a run asks."""
 
-    text: str = Field(min_length=1, max_length=200_000)
+    text: str = Field(min_length=1, max_length=200_000, json_schema_extra={"pattern": VISIBLE})
     principal: Named | None = None
     """The requester; only with a token that may act on behalf of others."""
 

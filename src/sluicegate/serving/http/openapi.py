@@ -13,6 +13,13 @@ from sluicegate.serving.http.problems import MEDIA_TYPE
 
 __all__ = ["document"]
 
+_EVENT = {
+    "type": "object",
+    "description": "One event of the stream; its data is JSON, but for OpenAI's [DONE].",
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+    "required": ["data"],
+}
+
 
 def document(operations: Sequence[Operation], *, workflow: str, version: str, purpose: str) -> dict[str, Any]:
     """OpenAPI 3.1, for one workflow."""
@@ -44,8 +51,14 @@ def _operation(each: Operation) -> dict[str, Any]:
         str(status): {"description": "", "content": {"application/json": {"schema": _ref(each.gives)}}}
         for status in each.statuses
     }
+    for response in responses.values():
+        if each.links:
+            response["links"] = {
+                operation: {"operationId": operation, "parameters": {parameter: f"$response.body#/{value}"}}
+                for operation, (parameter, value) in each.links.items()
+            }
     if each.streams:
-        responses["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+        responses["200"]["content"]["text/event-stream"] = {"schema": _EVENT}
     kind = MEDIA_TYPE if each.error is messages.Problem else "application/json"
     for status in each.problems:
         responses[str(status)] = {"description": "", "content": {kind: {"schema": _ref(each.error)}}}
