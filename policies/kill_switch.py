@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import BudgetError, CorruptError, RunError, nearest
+from sluicegate.errors import BudgetError, CorruptError, NotWaitingError, RunError, nearest
 from sluicegate.home import home
 from sluicegate.storage.file_lock import locked_file
 
@@ -63,16 +63,21 @@ class KillSwitch:
         """Everything that is off, by name."""
         return sorted(self._current().values(), key=lambda switched: switched.name)
 
-    def off(self, name: str, *, reason: str, by: str) -> Switched:
-        """Switch `name` off, with a reason and who did it. Raises `BudgetError` SG502 for a name of no known kind."""
+    def off(self, name: str, *, reason: str, by: str, once: bool = False) -> Switched:
+        """Switch `name` off, with a reason and who did it. Raises `BudgetError` SG502 for a name of no known kind, and
+        `RunError` SG605 when it is off already and must be switched `once`."""
         switched = Switched(_checked(name), reason, by, datetime.now(UTC).isoformat(timespec="seconds"))
         with self._writing() as entries:
+            if once and name in entries:
+                raise NotWaitingError(f"{name} is off already")
             entries[name] = switched
         return switched
 
-    def on(self, name: str) -> bool:
-        """Switch `name` on again; False when it was not off."""
+    def on(self, name: str, *, since: str | None = None) -> bool:
+        """Switch `name` on again; False when it was not off, or not `since` the time of its entry."""
         with self._writing() as entries:
+            if since is not None and name in entries and entries[name].at != since:
+                return False
             return entries.pop(_checked(name), None) is not None
 
     def _current(self) -> dict[str, Switched]:

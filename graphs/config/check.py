@@ -10,13 +10,24 @@ from rich.text import Text
 
 from sluicegate.errors import CODES, ConfigError, Place, Problem
 from sluicegate.files import LINE_END, read_bounded
+from sluicegate.graphs.conditions.regions import regions
 from sluicegate.graphs.config.load import Workflow, inspect
 from sluicegate.graphs.config.source import MAX_BYTES
-from sluicegate.graphs.proofs import BUILT_IN
+from sluicegate.graphs.proofs import BUILT_IN, Semantics
 from sluicegate.graphs.proofs.streaming import Streaming, streaming_by_intent
+from sluicegate.graphs.proofs.told import ToldGuarantee, told
 from sluicegate.nodes.kinds.answering import in_one_draft
 
-__all__ = ["CheckReport", "as_json", "as_sarif", "as_text", "check", "exit_status", "workflow_files"]
+__all__ = [
+    "CheckReport",
+    "as_json",
+    "as_sarif",
+    "as_text",
+    "check",
+    "exit_status",
+    "told_guarantees",
+    "workflow_files",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +80,26 @@ _SHOWN = 100
 """How many problems are shown as text; a broken generator makes thousands."""
 
 
-def as_text(report: CheckReport, *, streaming: bool = False) -> Text:
+def told_guarantees(workflow: Workflow) -> list[ToldGuarantee]:
+    """What became of each guarantee, its own ones first."""
+    known = workflow.known
+    return told(
+        Semantics(workflow.flow, known, regions(known.conditions.values())), workflow.guarantees, workflow.waivers
+    )
+
+
+def as_text(report: CheckReport, *, streaming: bool = False, proofs: bool = False) -> Text:
     """The report for people: each problem with its line and a caret, and a closing line; `streaming` adds one for each
-    node that writes in its own words."""
+    node that writes in its own words, `proofs` one for each guarantee."""
     lines = _Lines()
     parts = [_problem(problem, lines) for problem in report.problems[:_SHOWN]]
     if len(report.problems) > _SHOWN:
         parts.append(Text(f"… and {len(report.problems) - _SHOWN:,} more; --format json shows all\n", "dim"))
-    parts.append(_summary(report, streaming=streaming))
+    parts.append(_summary(report, streaming=streaming, proofs=proofs))
     return Text("\n").join(parts)
 
 
-def _summary(report: CheckReport, *, streaming: bool) -> Text:
+def _summary(report: CheckReport, *, streaming: bool, proofs: bool) -> Text:
     workflow, warnings = report.workflow, _counted(report.count("warning"), "warning")
     if workflow is None:
         errors = _counted(report.count("error"), "error")
@@ -99,6 +118,8 @@ def _summary(report: CheckReport, *, streaming: bool) -> Text:
         text.append(f"\n  waived: {waiver.guarantee}, because {waiver.reason}", "yellow")
     for name, intents in _streaming(workflow).items() if streaming else ():
         text.append(f"\n  {_streams(name, intents)}")
+    for one in told_guarantees(workflow) if proofs else ():
+        text.append(f"\n  {one.state}: {one.guarantee}\n    {one.because}")
     return text
 
 
@@ -212,6 +233,10 @@ def _json(report: CheckReport) -> dict[str, Any]:
                 name: {intent: one.why_not or "by sentence" for intent, one in intents.items()}
                 for name, intents in _streaming(workflow).items()
             },
+            "proofs": [
+                {"guarantee": str(each.guarantee), "state": each.state, "because": each.because}
+                for each in told_guarantees(workflow)
+            ],
             "waived": [{"guarantee": one.guarantee, "reason": one.reason} for one in workflow.waivers],
         }
     found["problems"] = [

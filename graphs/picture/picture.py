@@ -15,7 +15,7 @@ from sluicegate.graphs.picture.arrange import arrange
 from sluicegate.graphs.picture.layout import Box, EdgeRoute, Layout, LayoutEdge, Point
 from sluicegate.graphs.proofs.flow import ON_ERROR, Edge, Flow, FlowNode
 
-__all__ = ["Taken", "mermaid", "svg"]
+__all__ = ["Taken", "css", "mermaid", "svg"]
 
 Taken: TypeAlias = "Sequence[str | Mapping[str, Any]]"
 """The path of a run: node names in order, or the entries of its trail (`sluicegate.state.TrailEntry`)."""
@@ -57,10 +57,12 @@ def svg(
     current: str | None = None,
     notes: Mapping[str, str] | None = None,
     values: Mapping[tuple[str, str], str] | None = None,
+    styled: bool = True,
 ) -> str:
     """Draw a flow. `taken` is highlighted, `current` is ringed, `notes` are written into the nodes they name.
 
-    `values` are written beside the branch taken from one node to another: what its condition read.
+    `values` are written beside the branch taken from one node to another: what its condition read. `styled` False
+    leaves the style sheet to the page that the picture stands in, where `css` is.
     """
     said, seen = notes or {}, values or {}
     visited, travelled = _way(flow, taken)
@@ -94,7 +96,7 @@ def svg(
                 f'height="{_n(height)}" viewBox="0 0 {_n(width)} {_n(height)}">'
             ),
             f"<title>{escape(title)}</title>",
-            f"<style>{_style()}</style>",
+            *([f"<style>{css()}</style>"] if styled else []),
             f'<rect class="sg-ground" width="{_n(width)}" height="{_n(height)}" rx="12"/>',
             f'<text class="sg-title" x="{_n(MARGIN)}" y="{_n(MARGIN + 12)}">{escape(title)}</text>',
             f'<g transform="translate({_n(left)} {_n(top)})">',
@@ -378,7 +380,8 @@ def _legend(flow: Flow, taken: bool) -> tuple[list[str], float, float]:
     return parts, max(x, *(len(line) * 6.3 for line in lines)), 22.0 + 18 * len(lines)
 
 
-def _style() -> str:
+def css() -> str:
+    """The style sheet of every picture of `svg`, by the reader's light or dark theme."""
     light = {"ground": "#ffffff", "ink": "#0f172a", "soft": "#64748b", "line": "#94a3b8", "box": "#ffffff",
              "label": "#f1f5f9", "hot": "#dc2626"}  # fmt: skip
     dark = {"ground": "#0f172a", "ink": "#f1f5f9", "soft": "#94a3b8", "line": "#64748b", "box": "#1e293b",

@@ -10,7 +10,7 @@ from sluicegate.graphs.proofs.guarantee import BUILT_IN, Guarantee, Waiver, is_a
 from sluicegate.graphs.proofs.search import Broken, Hop, broken
 from sluicegate.graphs.proofs.semantics import Semantics
 
-__all__ = ["prove_guarantees"]
+__all__ = ["asks_nothing", "prove_guarantees"]
 
 
 def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waivers: Sequence[Waiver]) -> list[Problem]:
@@ -31,14 +31,14 @@ def prove_guarantees(semantics: Semantics, guarantees: Sequence[Guarantee], waiv
         found = broken(semantics, guarantee)
         if found is not None:
             problems.append(_explained(found, semantics))
-        elif guarantee in guarantees and (nothing := _asks_nothing(semantics, guarantee)):
+        elif guarantee in guarantees and (nothing := asks_nothing(semantics, guarantee)):
             what = f"the guarantee {str(guarantee)!r} asks nothing of this workflow: {nothing}"
             hint = "Correct it, or remove it; it would be proved of any workflow like this one"
             problems.append(Problem("SG137", what, guarantee.place, hint=hint, severity="warning"))
     return problems
 
 
-def _asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
+def asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
     """Why a guarantee holds whatever the graph looks like; empty when it does not."""
     for names in (guarantee.no, guarantee.after, guarantee.every):
         if names and not any(is_any(node, widened(names)) for node in every_node(semantics.flow)):

@@ -28,6 +28,7 @@ _CONTEXTS: dict[str, dict[str, Any]] = {
     "ask": _ASK,
     "call_tool": {"intent": "", "risk": "low"},
     "approve": {"intent": "", "risk": "low"},
+    "operate": {"task": "promote"},
     "see_redacted": {"intent": "", "risk": "low", "kind": "email", "stage": "request"},
 }
 

@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from operator import add, eq, ge, gt, le, lt, mul, ne, sub
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias, cast, get_args
 
 import cedarpy
 
 from sluicegate.errors import Problem, nearest
 from sluicegate.policies.cedar.entities import RANKS, entities_in, objects_in
 from sluicegate.policies.cedar.sources import BASE, PolicyText
+from sluicegate.services import OperatorTask
 
 __all__ = ["World", "value_faults"]
 
@@ -70,6 +71,7 @@ class World:
                 ("context", "classification"): _RANKS,
                 ("context", "data_classes"): tuple(guards),
                 ("context", "stage"): ("request", "retrieved", "output"),
+                ("context", "task"): get_args(OperatorTask),
                 ("resource", "classification"): _RANKS,
                 ("principal", "clearance"): _RANKS,
                 ("resource", "provider"): providers,

@@ -47,6 +47,18 @@ def test_it_says_what_streams_and_what_is_in_the_way_of_the_rest() -> None:
     assert said["streaming"] == {"shorten": {"summarise": "by sentence"}}
 
 
+def test_it_says_how_each_guarantee_is_kept() -> None:
+    config = str(CONFIGS / "patterns" / "2-policy-gate" / "workflow.yaml")
+    lines = _run("check", config, "--proofs").stdout.splitlines()
+    at = lines.index("  proved: no respond without output-check after generates")
+    assert lines[at + 1] == "    after answer every path to respond passes check first"
+    (said,) = json.loads(_run("check", config, "--json").stdout)["workflows"]
+    assert said["proofs"][2] == {
+        "guarantee": "no respond without output-check after generates", "state": "proved",
+        "because": "after answer every path to respond passes check first",
+    }  # fmt: skip
+
+
 def test_a_good_workflow_is_one_line() -> None:
     found = _run("check", "workflow/workflow.yaml")
     assert found.exit_code == 0

@@ -120,11 +120,10 @@ def clock(
 @switch_app.command("off")
 def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = False) -> None:
     """Switch something off, immediately, in every running process of this home."""
-    from sluicegate.policies.kill_switch import KillSwitch
+    from sluicegate.serving.operating import switches
 
-    switched = KillSwitch().off(name, reason=reason, by=_actor(by))
+    switched = switches.switch_off(name, reason=reason, by=_actor(by))
     this_machine_only("Switched off")
-    _audit("switch.off", {"name": name, "reason": reason}, by)
     if as_json:
         emit(asdict(switched))
     else:
@@ -134,11 +133,10 @@ def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = Fal
 @switch_app.command("on")
 def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson = False) -> None:
     """Switch something back on."""
-    from sluicegate.policies.kill_switch import KillSwitch
+    from sluicegate.serving.operating import switches
 
-    changed = KillSwitch().on(name)
+    changed = switches.switch_on(name, reason=reason, by=_actor(by))
     if changed:
-        _audit("switch.on", {"name": name, "reason": reason}, by)
         this_machine_only("Switched on")
     if as_json:
         emit({"name": name, "changed": changed})

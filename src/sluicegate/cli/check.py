@@ -20,6 +20,9 @@ def check(
         bool,
         typer.Option("--streaming", help="Say of each writing node whether its answer streams, and why not."),
     ] = False,
+    proofs: Annotated[
+        bool, typer.Option("--proofs", help="Say of each guarantee what was found on every path, or why it is waived.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format json.")] = False,
 ) -> None:
     """Exits with 0 when every workflow may start, 1 when one may not, 2 when a file cannot be read."""
@@ -33,5 +36,5 @@ def check(
     else:
         screen = console()
         for report in reports:
-            screen.print(checking.as_text(report, streaming=streaming), soft_wrap=True)
+            screen.print(checking.as_text(report, streaming=streaming, proofs=proofs), soft_wrap=True)
     raise typer.Exit(checking.exit_status(reports))

@@ -1,9 +1,8 @@
 """`sluicegate promote`: evaluate a challenger against its plan and promote it."""
 
 import getpass
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +25,7 @@ def promote(
     plan: Annotated[Path, typer.Option(help="Plan that the shadow was started with.")],
     dry: Annotated[bool, typer.Option("--dry", help="Print the verdict; change nothing.")] = False,
     by: Annotated[str, typer.Option(help="Deciding user, for the audit log; by default the signed-in one.")] = "",
+    note: Annotated[str, typer.Option(help="Why it is promoted, besides the verdict; for the record.")] = "",
     html: Annotated[
         Path | None,
         typer.Option(help="Write the evidence as an HTML file, with the traces of the worst runs next to it."),
@@ -37,61 +37,25 @@ def promote(
     Exits with 0 on PROMOTE, 1 on REJECT, 3 on CONTINUE and INCONCLUSIVE. May be run at any time, as often as
     wanted: the error rates account for it.
     """
-    from sluicegate.evals.promotion import champions
-    from sluicegate.evals.promotion.gates import decide
     from sluicegate.evals.promotion.plan import read_plan
     from sluicegate.evals.report.verdict import as_json as said_of
     from sluicegate.evals.report.verdict import gate_rows, withheld_note
     from sluicegate.evals.report.verdict import html as html_of
+    from sluicegate.evals.shadow import judging
     from sluicegate.evals.shadow.pairs import PairStore
     from sluicegate.graphs.config.load import load
-    from sluicegate.graphs.config.overlay import weakened
-    from sluicegate.graphs.runtime.versions import kept
     from sluicegate.home import home
     from sluicegate.observe.tracing.store import Store
 
-    workflow, pairs = load(config), PairStore()
-    at = pairs.under(workflow.name, read_plan(plan))
-    problems: list[str] = []
-    served = champions.history(workflow.name)
-    already = bool(served) and served[-1]["digest"] == at.challenger_digest
-    if workflow.digest != at.champion_digest and not already:
-        problems.append(
-            f"the champion is now {workflow.digest[:12]}, but the pairs were made with {at.champion_digest[:12]}"
-        )
-    if served and served[-1]["digest"] not in (at.champion_digest, at.challenger_digest):
-        problems.append(f"the serving version is {served[-1]['digest'][:12]}, neither champion nor challenger")
-    challenger = load(at.challenger)
-    if challenger.digest != at.challenger_digest:
-        problems.append(
-            f"the challenger is now {challenger.digest[:12]}, but the pairs were made with {at.challenger_digest[:12]}"
-        )
-    store = Store(home() / "store.sqlite")
-    decision = decide(
-        at.plan,
-        pairs.pairs(at.number),
-        shed=sum(pairs.shed(at.number).values()),
-        problems=problems,
-        weakened=[one.what for one in weakened(workflow.config, challenger.config)],
-    )
-    decision = replace(decision, regressions=[_with_request(row, store) for row in decision.regressions])
+    workflow, pairs, store = load(config), PairStore(), Store(home() / "store.sqlite")
+    judged = judging.judge(workflow, pairs.under(workflow.name, read_plan(plan)), pairs, store)
+    at, decision = judged.at, judged.decision
     said = said_of(decision, at)
     if html:
         traces = _traces(html, store, [row[side] for row in decision.regressions for side in _SIDES])
         html.write_text(html_of(decision, at, traces), encoding="utf-8")
     if decision.verdict == "PROMOTE" and not dry:
-        entry = champions.promote(
-            workflow.name,
-            path=challenger.path,
-            digest=at.challenger_digest,
-            before=(kept(at.champion_digest), at.champion_digest),
-            by=by or getpass.getuser(),
-            facts={"plan": at.plan_digest, "pairs": decision.pairs, "days": decision.days, "reason": decision.reason},
-        )
-        # decided already: the champion that the pairs were made with no longer serves
-        if pairs.is_running(at.number):
-            pairs.stop(workflow.name)
-        said["served"] = entry
+        said["served"] = judging.promote(judged, pairs, by=by or getpass.getuser(), note=note)
         this_machine_only("Promoted")
     if as_json:
         emit(said)
@@ -121,17 +85,6 @@ def promote(
             )
     if decision.verdict != "PROMOTE":
         raise typer.Exit(1 if decision.verdict == "REJECT" else 3)
-
-
-def _with_request(regression: dict[str, Any], store: "Store") -> dict[str, Any]:
-    """With the request as the trace shows it: masked, and empty once deleted."""
-    from sluicegate.errors import RunError
-
-    try:
-        text = store.run(regression["champion_run"])["request"]
-    except RunError:
-        text = ""
-    return {**regression, "request": text[:200]}
 
 
 def _traces(beside: Path, store: "Store", runs: list[str]) -> dict[str, str]:

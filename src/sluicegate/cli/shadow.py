@@ -3,14 +3,11 @@
 import asyncio
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, progress
-
-if TYPE_CHECKING:
-    from sluicegate.evals.shadow.pairs import PairStore, Registration
 
 __all__ = ["app"]
 
@@ -32,6 +29,7 @@ def start(
     from sluicegate.evals.evaluation.cases import read_cases
     from sluicegate.evals.promotion.plan import read_plan
     from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.evals.shadow.status import status_of
     from sluicegate.graphs.config.load import load
     from sluicegate.graphs.runtime.versions import keep, kept
     from sluicegate.home import home
@@ -60,7 +58,7 @@ def start(
         labels=str(labels.resolve()) if labels else "",
     )
     if as_json:
-        emit(_said(at, PairStore()))
+        emit(status_of(at, PairStore()).plain())
         return
     screen = console()
     screen.print(f"shadow {at.number}: {at.workflow} {ours.digest[:12]} against {theirs.digest[:12]}")
@@ -78,11 +76,12 @@ def status(as_json: AsJson = False) -> None:
 
     from sluicegate.evals.promotion.gates import counted
     from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.evals.shadow.status import status_of
 
     pairs = PairStore()
-    rows = [_said(at, pairs) for at in pairs.all()]
+    rows = [status_of(at, pairs) for at in pairs.all()]
     if as_json:
-        emit(rows)
+        emit([row.plain() for row in rows])
         return
     screen = console()
     if not rows:
@@ -90,10 +89,10 @@ def status(as_json: AsJson = False) -> None:
         return
     table = Table("number", "workflow", "plan", "state", "pairs", "shed", "today", box=None, pad_edge=False)
     for row in rows:
-        shed = ", ".join(f"{reason} {count}" for reason, count in row["shed"].items()) or "-"
-        today = f"{counted(row['today']['pairs'], 'pair')}, ${row['today']['usd']:.4f}"
-        made = f"{row['pairs']} of {row['needed']}" + (f", {row['in_work']} in progress" if row["in_work"] else "")
-        table.add_row(str(row["number"]), row["workflow"], row["plan"], row["state"], made, shed, today)
+        shed = ", ".join(f"{reason} {count}" for reason, count in row.shed.items()) or "-"
+        today = f"{counted(row.pairs_today, 'pair')}, ${row.usd_today:.4f}"
+        made = f"{row.pairs} of {row.at.plan.pairs.minimum}" + (f", {row.in_work} in progress" if row.in_work else "")
+        table.add_row(str(row.at.number), row.at.workflow, row.at.plan.plan, row.state, made, shed, today)
     screen.print(table)
 
 
@@ -105,11 +104,12 @@ def stop(
     """Stop a shadow. Its pairs are kept, and `promote` can still decide on them."""
     from sluicegate.evals.promotion.gates import counted
     from sluicegate.evals.shadow.pairs import PairStore
+    from sluicegate.evals.shadow.status import status_of
 
     pairs = PairStore()
     at = pairs.stop(workflow)
     if as_json:
-        emit(_said(at, pairs))
+        emit(status_of(at, pairs).plain())
     else:
         console().print(f"stopped shadow {at.number} of {at.workflow} after {counted(pairs.count(at.number), 'pair')}")
 
@@ -150,24 +150,3 @@ def work(
         emit(total)
     else:
         console().print(", ".join(f"{reason}: {count}" for reason, count in total.items()) or "nothing to compare")
-
-
-def _said(at: "Registration", pairs: "PairStore") -> dict[str, Any]:
-    from sluicegate.evals.shadow.pairs import today
-
-    usd, count = pairs.spent(at.number, today())
-    return {
-        "number": at.number,
-        "workflow": at.workflow,
-        "plan": at.plan.plan,
-        "plan_digest": at.plan_digest,
-        "champion": {"file": at.champion, "digest": at.champion_digest},
-        "challenger": {"file": at.challenger, "digest": at.challenger_digest},
-        "started_at": at.started_at,
-        "state": "stopped" if at.stopped_at else "running",
-        "pairs": pairs.count(at.number),
-        "in_work": pairs.in_work(at.number),
-        "needed": at.plan.pairs.minimum,
-        "shed": pairs.shed(at.number),
-        "today": {"usd": usd, "pairs": count},
-    }

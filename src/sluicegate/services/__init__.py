@@ -26,7 +26,7 @@ from sluicegate.services.models import (
     ProbeTask,
     TokenLogprob,
 )
-from sluicegate.services.policy import Decision, PolicyEngine, ReadFilter
+from sluicegate.services.policy import Decision, OperatorTask, PolicyEngine, ReadFilter
 from sluicegate.services.prompts import Prompt, Prompts
 from sluicegate.services.retrieval import Retriever
 from sluicegate.services.routing import (
@@ -75,6 +75,7 @@ __all__ = [
     "Models",
     "Neighbour",
     "Observation",
+    "OperatorTask",
     "Part",
     "PolicyEngine",
     "ProbeTask",

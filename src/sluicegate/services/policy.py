@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from sluicegate.state import Principal
 
-__all__ = ["Decision", "PolicyEngine", "ReadFilter"]
+__all__ = ["Decision", "OperatorTask", "PolicyEngine", "ReadFilter"]
+
+OperatorTask = Literal["promote", "rollback", "switch-off", "switch-on", "incident"]
+"""What the action ``operate`` is about."""
 
 
 @dataclass(frozen=True, slots=True)

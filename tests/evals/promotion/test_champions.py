@@ -45,6 +45,22 @@ def test_promote_and_roll_back_step_by_step(own_home: Path) -> None:
     ]  # fmt: skip
 
 
+def test_who_was_slower_changes_nothing(own_home: Path) -> None:
+    """A form that was sent twice, or a page of before another's change."""
+    given = {"before": OLD, "by": "ops", "facts": {"reason": "better"}}
+    champions.promote("desk", path=NEW[0], digest=NEW[1], serving=0, **given)  # type: ignore[arg-type]
+    assert champions.promote("desk", path=NEW[0], digest=NEW[1], serving=0, **given)["version"] == 2  # type: ignore[arg-type]
+    champions.rollback("desk", by="ops", reason="slow", serving=2)
+    for again in (
+        lambda: champions.rollback("desk", by="ops", reason="slow", serving=2),
+        lambda: champions.promote("desk", path=NEW[0], digest=NEW[1], serving=0, **given),  # type: ignore[arg-type]
+    ):
+        with pytest.raises(RunError) as raised:
+            again()
+        assert raised.value.code == "SG605"
+    assert [entry["action"] for entry in champions.history("desk")] == ["start", "promote", "rollback"]
+
+
 def test_nothing_to_roll_back_to(own_home: Path) -> None:
     with pytest.raises(RunError, match="no previous version"):
         champions.rollback("desk", by="ops", reason="no")

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
-from sluicegate.errors import CorruptError, RunError
+from sluicegate.errors import CorruptError, NotWaitingError, RunError
 from sluicegate.home import home, private_folder, private_opener
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.storage.file_lock import locked_file
@@ -38,8 +38,10 @@ class ServedVersion(TypedDict):
     at: str
     by: str
     facts: dict[str, Any]
-    """The evidence: plan, pairs and reason of a promotion, the reason of a rollback."""
+    """The evidence: plan, pairs, reason and note of a promotion, the reason of a rollback."""
 
+
+_WORDS = ("reason", "note")
 
 _SEEN: dict[Path, tuple[tuple[int, int, int], Path]] = {}
 
@@ -103,24 +105,30 @@ def promote(
     before: tuple[Path, str],
     by: str,
     facts: Mapping[str, Any],
+    serving: int | None = None,
 ) -> ServedVersion:
     """Make `path` the serving version. `before` is the champion's file and digest, for a rollback.
 
-    Promoting the serving version changes nothing. Raises `RunError` SG606, SG607.
+    Promoting the serving version changes nothing. Raises `RunError` SG606, SG607, and SG605 as `rollback` does.
     """
     with _locked(workflow) as entries:
+        if entries and entries[-1]["digest"] == digest:
+            return entries[-1]
+        _check_serving(workflow, entries, serving)
         if not entries:
             start, own = before
             entries.append(_entry(1, "start", start, own, 0, by, {}))
-        if entries[-1]["digest"] == digest:
-            return entries[-1]
+            if own == digest:
+                return entries[-1]
         last = entries[-1]["version"]
         return _change(workflow, entries, _entry(last + 1, "promote", path, digest, last, by, facts))
 
 
-def rollback(workflow: str, *, by: str, reason: str) -> ServedVersion:
-    """Roll back to the previous version. Raises `RunError` SG618 when there is none."""
+def rollback(workflow: str, *, by: str, reason: str, serving: int | None = None) -> ServedVersion:
+    """Roll back to the previous version. Raises `RunError` SG618 when there is none, and SG605 when `serving` is given
+    and is not the version that serves, 0 for the named file: somebody was faster."""
     with _locked(workflow) as entries:
+        _check_serving(workflow, entries, serving)
         by_version = {entry["version"]: entry for entry in entries}
         target = by_version.get(entries[-1]["back"]) if entries else None
         if target is None:
@@ -132,10 +140,18 @@ def rollback(workflow: str, *, by: str, reason: str) -> ServedVersion:
         return _change(workflow, entries, new)
 
 
+def _check_serving(workflow: str, entries: list[ServedVersion], serving: int | None) -> None:
+    now = entries[-1]["version"] if entries else 0
+    if serving is not None and serving != now:
+        raise NotWaitingError(
+            f"version {now} of {workflow} serves by now, not version {serving}", hint="Look at the versions again"
+        )
+
+
 def _change(workflow: str, entries: list[ServedVersion], new: ServedVersion) -> ServedVersion:
     # reasons are written by people: the log keeps them as keyed hashes
-    words = {key: str(value) for key, value in new["facts"].items() if key == "reason"}
-    facts = {key: value for key, value in new["facts"].items() if key != "reason"}
+    words = {key: str(value) for key, value in new["facts"].items() if key in _WORDS}
+    facts = {key: value for key, value in new["facts"].items() if key not in _WORDS}
     log = open_audit()
     try:
         log.append(
