@@ -275,6 +275,9 @@ def test_the_wheel_holds_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         "sluicegate/cli/plugin_template/pyproject.toml",
         "sluicegate/cli/plugin_template/src/example_plugin/node.py",
         "sluicegate/cli/plugin_template/tests/test_example_plugin.py",
+        "sluicegate/serving/http/console/static/htmx.LICENSE.txt",
+        "sluicegate/serving/http/console/static/htmx.min.js",
+        "sluicegate/serving/http/console/templates/layout.html",
         "sluicegate/py.typed",
     ):
         assert file in names

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,6 +27,14 @@ from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.serving.http.callers import Callers, FixedCaller
 from sluicegate.serving.http.calls import Fault, Operation, caller_of
+from sluicegate.serving.http.console.mounting import (
+    console,
+    console_headers,
+    console_routes,
+    is_console,
+    problem_page,
+)
+from sluicegate.serving.http.console.page import PageRoute, SignInWay
 from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.messages import Problem
 from sluicegate.serving.http.metrics import CONTENT_TYPE, Metrics
@@ -46,9 +54,9 @@ access = logging.getLogger("sluicegate.access")
 log = logging.getLogger(__name__)
 
 
-def application(service: Service, callers: Callers) -> ASGIApp:
-    """One workflow over HTTP."""
-    metrics = Metrics(service)
+def application(service: Service, callers: Callers, *, ways: Sequence[SignInWay] = ()) -> ASGIApp:
+    """One workflow over HTTP; `ways` are those to sign in to the console besides a token."""
+    metrics, shown = Metrics(service), console(callers, ways)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -78,7 +86,7 @@ def application(service: Service, callers: Callers) -> ASGIApp:
 
     app = Starlette(
         routes=[
-            *_routes(_EVERY),
+            *_routes((*_EVERY, *console_routes(shown))),
             Route("/openapi.json", openapi),
             Route("/metrics", scraped),
         ],
@@ -93,16 +101,17 @@ def application(service: Service, callers: Callers) -> ASGIApp:
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
     app.state.service, app.state.callers, app.state.since = service, callers, int(time.time())
+    app.state.console = shown
     return _Told(app, metrics.requested, callers)
 
 
-def _routes(operations: Iterable[Operation]) -> list[Route]:
+def _routes(operations: Iterable[Operation | PageRoute]) -> list[Route]:
     """One for each path, so that a method that it does not have is refused with all that it has."""
-    paths = dict[str, dict[str, Operation]]()
+    paths = dict[str, dict[str, Operation | PageRoute]]()
     for each in operations:
         paths.setdefault(each.path, {})[each.method] = each
 
-    def route(path: str, methods: dict[str, Operation]) -> Route:
+    def route(path: str, methods: dict[str, Operation | PageRoute]) -> Route:
         async def dispatch(request: Request) -> Response:
             # the body of HEAD is left out on its way
             return await methods["GET" if request.method == "HEAD" else request.method].handler(request)
@@ -114,6 +123,8 @@ def _routes(operations: Iterable[Operation]) -> list[Route]:
 
 def _answer(request: Request, fault: Fault) -> Response:
     """In the form that the callers of this endpoint read."""
+    if is_console(request.scope):
+        return _marked(problem_page(request, fault), fault.problem)
     if getattr(request.scope.get("route"), "path", "") in _OPENAI:
         return _marked(openai.reply(fault, begun=getattr(request.state, "begun", False)), fault.problem)
     return _said(fault.problem)
@@ -152,6 +163,8 @@ async def _known(request: Request, error: Exception) -> Response:
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
+        if is_console(request.scope):
+            return problem_page(request, Fault(of_status(404, "there is no such page")))
         return _said(of_status(404, "no such endpoint", hint="GET /openapi.json lists the endpoints"))
     headers = error.headers or {}
     hint = f"Use {headers['Allow']}" if "Allow" in headers else ""
@@ -187,11 +200,10 @@ class _Told:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message["headers"],
-                    (b"cache-control", b"no-store"),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
+                headers = [*message["headers"], (b"x-content-type-options", b"nosniff")]
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append((b"cache-control", b"no-store"))
+                message["headers"] = headers + (console_headers(scope) if is_console(scope) else [])
             await send(message)
 
         scope.setdefault("state", {})

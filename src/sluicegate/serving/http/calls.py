@@ -10,13 +10,24 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from sluicegate.serving.http import messages
-from sluicegate.serving.http.callers import Caller, Named
+from sluicegate.serving.http.callers import Caller, Headers, Named
 from sluicegate.serving.http.messages import Problem, Run
 from sluicegate.serving.http.problems import of_status
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
-__all__ = ["Fault", "Operation", "acting_for", "as_json", "begun", "caller_of", "query_of", "service_of", "signed"]
+__all__ = [
+    "Fault",
+    "Operation",
+    "acting_for",
+    "as_json",
+    "begun",
+    "body_of",
+    "caller_of",
+    "query_of",
+    "service_of",
+    "signed",
+]
 
 _BODY_S = 15.0
 """How long a caller may take to send a body."""
@@ -59,8 +70,9 @@ def service_of(request: Request) -> Service:
     return request.app.state.service
 
 
-def caller_of(request: Request) -> Caller:
-    caller: Caller = request.app.state.callers.of(request.headers)
+def caller_of(request: Request, headers: Headers | None = None) -> Caller:
+    """Who calls, by the request's headers or by those that stand for them. Raises `RunError` SG619."""
+    caller: Caller = request.app.state.callers.of(headers or request.headers)
     request.state.caller = request.state.principal = caller.principal["id"]
     return caller
 
@@ -88,7 +100,7 @@ async def signed(
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Fault(of_status(415, "the body is not application/json"))
-    body = await _body(request)
+    body = await body_of(request)
     try:
         return caller, model.model_validate_json(body)
     except ValidationError as error:
@@ -106,7 +118,8 @@ def _misfit(error: ValidationError, model: type[BaseModel]) -> Fault:
     return Fault(of_status(422, "; ".join(wrong), hint=hint))
 
 
-async def _body(request: Request) -> bytes:
+async def body_of(request: Request) -> bytes:
+    """The body, which is bounded in its size and its time."""
     most = service_of(request).limits.body_bytes
     too_large = Fault(of_status(413, f"the body has more than {most:,} bytes"))
     if int(request.headers.get("content-length") or 0) > most:

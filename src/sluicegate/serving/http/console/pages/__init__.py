@@ -1,0 +1,8 @@
+"""The pages of the console, in the order of their entries in the navigation."""
+
+from sluicegate.serving.http.console.page import Page
+from sluicegate.serving.http.console.pages import inbox
+
+__all__ = ["PAGES"]
+
+PAGES: tuple[Page, ...] = (inbox.PAGE,)

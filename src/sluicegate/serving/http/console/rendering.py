@@ -1,0 +1,114 @@
+"""Pages out of templates, and the files that they load."""
+
+import hashlib
+import mimetypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from sluicegate.serving.http.callers import Caller
+from sluicegate.serving.http.console.page import ROOT, Page, SignInWay
+from sluicegate.serving.http.console.sessions import BrowserSession, Sessions
+
+__all__ = ["Console", "console_of", "environment", "is_partial", "render", "static", "static_file"]
+
+_PACKAGE = "sluicegate.serving.http.console"
+
+
+@dataclass(frozen=True, slots=True)
+class Console:
+    """Of one application, at its `app.state.console`."""
+
+    pages: Sequence[Page]
+    ways: Sequence[SignInWay]
+    sessions: Sessions
+    by_token: bool
+    """Whether a token can be typed in."""
+
+
+def console_of(request: Request) -> Console:
+    return request.app.state.console
+
+
+def render(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+    """A page, or a part of one. Besides `values` it knows `viewer` (None before sign-in), `csrf` for its forms, and
+    what `environment` gives."""
+    session: BrowserSession | None = getattr(request.state, "session", None)
+    viewer: Caller | None = getattr(request.state, "viewer", None)
+    console = console_of(request)
+    text = environment().get_template(template).render(
+        viewer=viewer,
+        csrf=_hidden(session) if session else "",
+        entries=_entries(request, console.pages, viewer) if viewer and not is_partial(request) else (),
+        by_token=console.by_token,
+        **values,
+    )  # fmt: skip
+    response = HTMLResponse(text, status)
+    if session and request.state.new_session:
+        console.sessions.keep(request, response, session)
+    return response
+
+
+def is_partial(request: Request) -> bool:
+    """Whether the script asks, for a part of a page."""
+    return request.headers.get("hx-request") == "true"
+
+
+@cache
+def environment() -> Environment:
+    """Filters and functions that every template has are added here."""
+    made = Environment(
+        loader=PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    names: dict[str, Any] = made.globals
+    names.update(static=static, root=ROOT)
+    return made
+
+
+def static(name: str) -> str:
+    """The address of a file that pages load: another one when its content is another."""
+    return f"{ROOT}/static/{_files()[name][0]}/{name}"
+
+
+async def static_file(request: Request) -> Response:
+    mark, content = _files().get(request.path_params["name"], ("", b""))
+    if not mark or request.path_params["mark"] != mark:
+        raise HTTPException(404)
+    kind, _ = mimetypes.guess_type(request.path_params["name"])
+    kept = {"cache-control": "public, max-age=31536000, immutable"}
+    return Response(content, media_type=kind, headers=kept)
+
+
+@cache
+def _files() -> Mapping[str, tuple[str, bytes]]:
+    found: dict[str, tuple[str, bytes]] = {}
+    for each in (files(_PACKAGE) / "static").iterdir():
+        if each.name.endswith((".js", ".css", ".svg", ".txt")):
+            content = each.read_bytes()
+            found[each.name] = (hashlib.sha256(content).hexdigest()[:16], content)
+    return found
+
+
+def _hidden(session: BrowserSession) -> Markup:
+    return Markup('<input type="hidden" name="csrf" value="{}">').format(session.csrf)
+
+
+def _entries(request: Request, pages: Sequence[Page], viewer: Caller) -> list[dict[str, Any]]:
+    """The navigation. The entry whose address is the longest beginning of this page's is the current one."""
+    shown = [(page.title, page.routes[0].path) for page in pages if page.title and page.shown(request, viewer)]
+    here = request.url.path
+    current = max((path for _, path in shown if here == path or here.startswith(f"{path}/")), key=len, default="")
+    return [{"title": title, "path": path, "current": path == current} for title, path in shown]

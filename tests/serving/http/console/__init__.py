@@ -1,0 +1,1 @@
+"""The console, by plain HTTP and in a browser."""

@@ -1,0 +1,132 @@
+"""What holds for every page: who looks, headers, sessions, errors, static files."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.async_api import Browser
+
+from sluicegate.serving.http.callers import Named, TokenFile
+from sluicegate.serving.http.console.guarding import inside
+from tests.support import ROOT
+from tests.support.browser import PHONE, opened, violations
+from tests.support.stand import served
+
+STATIC = ROOT / "src" / "sluicegate" / "serving" / "http" / "console" / "static"
+SAME = {"sec-fetch-site": "same-origin"}
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest.fixture(scope="module")
+def tokens(tmp_path_factory: pytest.TempPathFactory) -> TokenFile:
+    return TokenFile(tmp_path_factory.mktemp("tokens") / "tokens.json")
+
+
+@pytest.fixture(scope="module")
+def client(own_home: Path, tokens: TokenFile) -> Iterator[httpx.Client]:
+    tokens.add("nobody", Named(id="nobody"))
+    with served(callers=tokens) as client:
+        client.headers = httpx.Headers(SAME)
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def signed_out(client: httpx.Client) -> None:
+    client.cookies.clear()
+
+
+def csrf(page: httpx.Response) -> str:
+    found = re.search(r'name="csrf" value="([^"]+)"', page.text)
+    assert found, page.text
+    return found[1]
+
+
+def signed_in(client: httpx.Client, token: str, target: str = "/console") -> httpx.Response:
+    page = client.get("/console/sign-in", params={"next": target})
+    return client.post("/console/sign-in", data={"csrf": csrf(page), "token": token, "next": target})
+
+
+async def test_a_token_signs_in_and_its_revocation_ends_the_session(client: httpx.Client, tokens: TokenFile) -> None:
+    token = tokens.add("lea", Named(id="lea", roles=["helpdesk-lead"]))
+    asked = client.get("/console?x=1")
+    assert (asked.status_code, asked.headers["location"]) == (303, "/console/sign-in?next=%2Fconsole%3Fx%3D1")
+    wrong = signed_in(client, "sg_wrong")
+    assert (wrong.status_code, "Unknown or expired token" in wrong.text) == (401, True)
+    done = signed_in(client, token, "/console?x=1")
+    assert (done.status_code, done.headers["location"]) == (303, "/console?x=1")
+    cookie = done.headers["set-cookie"]
+    assert re.fullmatch(
+        r"sluicegate-[0-9a-f]{8}=[\w-]+; HttpOnly; Max-Age=43200; Path=/console; SameSite=strict", cookie
+    )
+    assert token not in cookie
+    page = client.get("/console")
+    assert (page.status_code, "lea" in page.text) == (200, True)
+    # who is signed in is not asked again
+    assert client.get("/console/sign-in?next=/console/x").headers["location"] == "/console/x"
+    tokens.revoke("lea")
+    assert client.get("/console").headers["location"].startswith("/console/sign-in")
+
+
+async def test_signing_out_takes_the_cookie_away(client: httpx.Client, tokens: TokenFile) -> None:
+    signed_in(client, tokens.add("ben", Named(id="ben")))
+    done = client.post("/console/sign-out", data={"csrf": csrf(client.get("/console"))})
+    assert (done.status_code, done.headers["location"]) == (303, "/console/sign-in")
+    assert not client.cookies
+    assert client.get("/console").status_code == 303
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://evil.example/", "//evil.example", "/\\evil.example", "/console/\\..\\x", "/consolex", "/v1/runs", "",
+        "javascript:alert(1)", "/console\r\nx: y", "/console/\u2028",
+    ],
+)  # fmt: skip
+async def test_signing_in_leads_to_no_other_place(target: str) -> None:
+    assert inside(target) == "/console"
+
+
+async def test_every_answer_has_the_headers_and_no_error_a_trace(client: httpx.Client, tokens: TokenFile) -> None:
+    signed_in(client, tokens.add("cem", Named(id="cem")))
+    missing = client.get("/console/no-such-page")
+    assert (missing.status_code, "there is no such page" in missing.text) == (404, True)
+    wrong = client.delete("/console")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, "text/html; charset=utf-8")
+    for each in (client.get("/console"), client.get("/console/sign-in"), missing, wrong, client.post("/console/x")):
+        policy = each.headers["content-security-policy"]
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert "unsafe" not in policy
+        assert (each.headers["referrer-policy"], each.headers["cache-control"]) == ("same-origin", "no-store")
+        assert "Traceback" not in each.text
+    assert "content-security-policy" not in client.get("/healthz").headers
+
+
+async def test_static_files_are_kept_by_browsers_and_vendored_unchanged(client: httpx.Client) -> None:
+    for path in set(re.findall(r'(?:src|href)="(/console/static/[^"]+)"', client.get("/console/sign-in").text)):
+        found = client.get(path)
+        assert (found.status_code, found.headers["cache-control"]) == (200, "public, max-age=31536000, immutable")
+        assert client.get(re.sub(r"/[0-9a-f]{16}/", f"/{'0' * 16}/", path)).status_code == 404
+    told = dict(re.findall(r"\| `([\w.-]+)` \| `([0-9a-f]{64})` \|", (STATIC / "README.md").read_text()))
+    assert told == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in STATIC.glob("*.min.js")}
+    assert len((STATIC / "console.css").read_text().splitlines()) < 400
+
+
+@pytest.mark.slow
+async def test_signing_in_on_a_phone(client: httpx.Client, tokens: TokenFile, browser: Browser) -> None:
+    token = tokens.add("dana", Named(id="dana"))
+    for scheme in ("light", "dark"):
+        async with opened(browser, str(client.base_url), expected=[401], viewport=PHONE, color_scheme=scheme) as page:
+            await page.goto("/console")
+            await page.get_by_label("Token").fill("sg_wrong")
+            await page.keyboard.press("Enter")
+            await page.get_by_text("Unknown or expired token").wait_for()
+            assert await violations(page) == []
+            await page.get_by_label("Token").fill(token)
+            await page.keyboard.press("Enter")
+            await page.get_by_role("heading", name="Inbox").wait_for()
+            assert await violations(page) == []
+            assert await page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
