@@ -53,6 +53,8 @@ class DecisionDetails(TypedDict, total=False):
     """An edit's arguments of the tool call to change; None takes one out."""
     request: str
     """Of an answer, the id that its sender gave the request that it came as."""
+    asked_at: str
+    """When what is decided on was asked; where a run asks something else by now, nothing is decided."""
 
 
 def put_to_people(state: State, asked: Interrupt) -> Waiting:

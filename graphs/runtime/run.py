@@ -18,7 +18,7 @@ from sluicegate.graphs.runtime.approvals import Approvals, DecisionDetails, Wait
 from sluicegate.graphs.runtime.budgets.fan_out import release_reserved
 from sluicegate.graphs.runtime.redaction_access import concealing, revealed
 from sluicegate.graphs.runtime.run_lock import hold, present
-from sluicegate.graphs.runtime.waiting.verdicts import Party, is_due, late, not_before, verdict_on
+from sluicegate.graphs.runtime.waiting.verdicts import Party, check_rights, is_due, late, not_before, verdict_on
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
@@ -301,6 +301,8 @@ class Runner:
         if "parent" in state["run"]:
             root = root_run(run)
             raise NotWaitingError(f"run {run} asks through run {root}", hint=f"Decide on {root}")
+        if details.get("asked_at", waiting["asked_at"]) != waiting["asked_at"]:
+            raise NotWaitingError(f"run {run} waits for another decision by now")
         now = self.services.now()
         not_before(waiting, now)
         if by and is_due(waiting, now):
@@ -315,6 +317,18 @@ class Runner:
         )
         await self.call(self._approvals.claim, waiting, decision)
         return waiting, decision
+
+    async def may_decide(self, run: str, person: Principal) -> Waiting:
+        """What a run asks, where this person may decide on it now. Raises `RunError` SG603, SG604, SG605, SG610."""
+        waiting = await self.call(self.waiting, run)
+        if waiting is None or waiting["waits_for"] != "approval":
+            raise NotWaitingError(f"run {run} is not waiting for a decision")
+        if is_due(waiting, self.services.now()):
+            raise late(waiting)
+        asker, its = await self.call(self.asking, waiting)
+        outer = Party(await self.call(self._known, run), self.services)
+        check_rights(waiting, person, outer, Party(its, asker.services))
+        return waiting
 
     async def expire(self, run: str, *, pause: Pause | None = None) -> Outcome:
         """Go on after the deadline: refuse, or as a question's and a timer's node says. Raises as `decide` does, SG605

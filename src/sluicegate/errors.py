@@ -155,6 +155,7 @@ CODES: dict[str, str] = {
     "SG638": "attachment is no table",
     "SG640": "no such conversation",
     "SG641": "another turn of the conversation is not over",
+    "SG650": "approval link that does nothing any more, or never did",
 }
 
 

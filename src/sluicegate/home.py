@@ -10,6 +10,7 @@ written by `write_private` or opened with `private_opener`; what libraries have 
 """
 
 import os
+import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = [
     "cache_dir",
     "distrust",
     "home",
+    "make_private",
     "owner_only",
     "private_folder",
     "private_opener",
@@ -102,6 +104,25 @@ def write_private(path: Path, text: str) -> None:
     """Write a file of the home. Raises `OSError`."""
     with open(path, "w", encoding="utf-8", opener=private_opener) as file:
         file.write(text)
+
+
+def make_private(path: Path, content: bytes) -> None:
+    """Make a file of the home that is not there yet, such as a key, whole and on the disk. Of two processes that make
+    one, the first wins. Raises `OSError`."""
+    private_folder(path.parent)
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    try:
+        os.link(fresh, path)
+    except FileExistsError:
+        pass
+    finally:
+        fresh.unlink()
 
 
 def owner_only(path: Path) -> None:

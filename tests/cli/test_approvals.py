@@ -229,10 +229,13 @@ def test_what_the_page_tells_people_to_type_works(workflow: Path) -> None:
     page = (ROOT / "docs" / "approvals.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     typed = [shlex.split(line)[2:] for block in blocks for line in block.splitlines()]
-    assert {words[0] for words in typed} == {"list", "show", "approve", "edit", "reject", "watch", "export"}
+    commands = {"list", "show", "approve", "edit", "reject", "watch", "export", "link", "links"}
+    assert {words[0] for words in typed} == commands
     here = {"helpdesk-lead": "lead", "hardware_request": "hardware", "WORKFLOW": str(workflow)}
     here["decided.jsonl"] = str(workflow.with_name("decided.jsonl"))
     for words in typed:
+        if "LINK" in words:
+            here["LINK"] = said("links")[0]["link"]
         done = command(*(ask(workflow) if word == "RUN" else here.get(word, word) for word in words))
         assert done.exit_code == 0, f"{words}: {done.output} {done.exception}"
 

@@ -15,7 +15,7 @@ from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, edited, entitle
 from sluicegate.services import Services
 from sluicegate.state import Principal, State
 
-__all__ = ["Party", "is_due", "late", "not_before", "verdict_on"]
+__all__ = ["Party", "check_rights", "is_due", "late", "not_before", "verdict_on"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +60,22 @@ def verdict_on(
 
 
 def _check_approval(waiting: Waiting, decision: HumanVerdict, outer: Party, asking: Party, *, expired: bool) -> None:
-    by, verdict = decision["principal"], decision["verdict"]
+    verdict = decision["verdict"]
     if not expired:
-        if asking.state is not outer.state:
-            # the workflow that a child asks through must let them decide, too
-            entitle(by, waiting, outer.state, outer.services)
-        permit(by, waiting, asking.state, asking.services)
+        check_rights(waiting, decision["principal"], outer, asking)
     if verdict == "approve" and has_no_draft(asking.state) and not waiting["proposal"]:
         hint = "Edit it to send your own text, or reject it"
         raise NotWaitingError(f"run {waiting['run']} has no draft to approve", hint=hint)
     arguments: Mapping[str, object] | None = decision.get("arguments")
     edited(waiting["node"], verdict, decision["text"], arguments, asking.state, asking.services)
+
+
+def check_rights(waiting: Waiting, by: Principal | None, outer: Party, asking: Party) -> None:
+    """Raise `RunError` SG610 unless this person may decide now. The parties are those of `verdict_on`."""
+    if asking.state["run"]["id"] != outer.state["run"]["id"]:
+        # the workflow that a child asks through must let them decide, too
+        entitle(by, waiting, outer.state, outer.services)
+    permit(by, waiting, asking.state, asking.services)
 
 
 def is_due(waiting: Waiting, now: datetime) -> bool:

@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from sluicegate.cli._support.console import AsJson, emit
+from sluicegate.cli._support.continuing import opened_for
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome
-from sluicegate.cli.approvals import Kept, Migrate, opened_for
+from sluicegate.cli.approvals import Kept, Migrate
 from sluicegate.cli.run import requester
 
 __all__ = ["app"]

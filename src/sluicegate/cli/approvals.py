@@ -10,21 +10,24 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sluicegate.cli._support.approval_links import link, links
 from sluicegate.cli._support.console import AsJson, console, emit, notes
+from sluicegate.cli._support.continuing import opened_for
 from sluicegate.cli._support.outcome import as_json as outcome_json
 from sluicegate.cli._support.outcome import print_outcome, proposed, until
 from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.storage.run_ids import root_run
 
 if TYPE_CHECKING:
-    from sluicegate.evals.promotion.champions import Changed
     from sluicegate.graphs.runtime.approvals import Waiting
     from sluicegate.graphs.runtime.factory import Opened
     from sluicegate.state import Principal
 
-__all__ = ["Kept", "Migrate", "app", "opened_for"]
+__all__ = ["Kept", "Migrate", "app"]
 
 app = typer.Typer(help="List, show and decide runs that wait for approval.", no_args_is_help=True)
+app.command()(link)
+app.command()(links)
 
 Run = Annotated[str, typer.Argument(help="Run id, or a unique prefix.")]
 User = Annotated[str, typer.Option("--as", help="User id of the approver.")]
@@ -359,21 +362,6 @@ def _waiting(run: str, reader: "Principal") -> "Waiting":
     if one is None or one["waits_for"] != "approval":
         raise NotWaitingError(f"run {run} is not waiting for a decision")
     return asyncio.run(runner.evidence(one, reader))
-
-
-def opened_for(run: str, changed: "Changed") -> "Opened":
-    """The version that a run continues on: the one it started with, or the one that serves."""
-    from sluicegate.evals.promotion import champions
-    from sluicegate.graphs.runtime.factory import open_workflow
-    from sluicegate.graphs.runtime.versions import current, kept
-    from sluicegate.graphs.session.checkpoint_reader import recorded
-
-    facts = recorded(run)["run"]
-    name, digest = facts["workflow"], facts["digest"]
-    if champions.resumes_on(name, digest, changed):
-        return open_workflow(kept(digest))
-    serves = champions.champion(name) or current(name)
-    return open_workflow(serves, migrates=digest if changed == "migrate" else "")
 
 
 def _opened_version(workflow: str, digest: str) -> "Opened":

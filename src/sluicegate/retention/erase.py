@@ -44,7 +44,13 @@ from sluicegate.storage.schemas import (
 __all__ = ["Erasure", "erase", "mentions"]
 
 _OF_RUNS = (
-    (APPROVALS, {"decisions": "DELETE FROM decisions WHERE run IN (VALUES)"}),
+    (
+        APPROVALS,
+        {
+            "decisions": "DELETE FROM decisions WHERE run IN (VALUES)",
+            "approval links": "DELETE FROM links WHERE run IN (VALUES)",
+        },
+    ),
     (TOOL_CALLS, {"tool results": "DELETE FROM tool_calls WHERE run IN (VALUES)"}),
     (
         RECOVERED,
@@ -158,6 +164,9 @@ def _rename_elsewhere(person: str, alias: str, rename: Callable[[Any], Any], ren
     with erasing(APPROVALS) as execute:
         if execute:
             renamed["decisions on runs of others"] = _replace(execute, "decisions", "verdict", [person], alias)
+            # a link to a person who is gone is nobody's to use
+            execute("DELETE FROM links WHERE person = ?", (person,))
+            execute("UPDATE links SET made_by = ? WHERE made_by = ?", (alias, person))
     with erasing(INCIDENTS) as execute:
         if execute:
             rows = execute('UPDATE notes SET "by" = ? WHERE "by" = ? RETURNING 1 AS one', (alias, person))

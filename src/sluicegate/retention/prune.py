@@ -62,7 +62,9 @@ def _runs(workflow: str, before: float) -> int:
         roots = {root for run in ours if (root := root_run(run)) not in lasting}
         ours = [run for run in every if run in ours or root_run(run) in roots]
         # first what hangs on the runs: who is interrupted here finds them again by their checkpoints
-        for schema, table in ((APPROVALS, "decisions"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered")):
+        for schema, table in (
+            (APPROVALS, "decisions"), (APPROVALS, "links"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered"),
+        ):  # fmt: skip
             with erasing(schema) as execute:
                 if execute:
                     changed(execute, f"DELETE FROM {table} WHERE run IN (VALUES)", ours)  # noqa: S608

@@ -40,6 +40,7 @@ from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
 from sluicegate.serving.approvals import ApprovalPage
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController, Busy, Limits
+from sluicegate.serving.links.links import ApprovalLinks
 from sluicegate.serving.reading import RunReader
 from sluicegate.serving.recovery import Recovery
 from sluicegate.serving.sweep import Sweep
@@ -322,6 +323,11 @@ class Service:
         """The evidence for one. Raises `RunError` SG603 (also for one that is not theirs to see), SG605 (not waiting),
         SG610 (their own request, or one that they may see and not decide)."""
         return await elsewhere(self._reader.approval(run, asker))
+
+    @property
+    def links(self) -> ApprovalLinks:
+        """Links by which one person decides on one waiting run, once, without signing in."""
+        return ApprovalLinks(self.versions, self._reader, self.accept_decision)
 
     # --- operating ---
 

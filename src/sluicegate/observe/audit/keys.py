@@ -6,7 +6,6 @@ can forge the log: where that matters, keep it on another account, or keep check
 
 import base64
 import os
-import secrets
 import stat
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sluicegate.errors import CorruptError, RunError
-from sluicegate.home import home, private_folder
+from sluicegate.home import home, make_private
 
 __all__ = ["private_key", "public_pem", "read_public", "signed", "valid"]
 
@@ -40,24 +39,10 @@ def private_key(path: Path | None = None) -> Ed25519PrivateKey:
 
 
 def _make(path: Path) -> None:
-    private_folder(path.parent)
     pem = Ed25519PrivateKey.generate().private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        os.write(descriptor, pem)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    try:
-        # of two processes that create one, the first wins
-        os.link(fresh, path)
-    except FileExistsError:
-        pass
-    finally:
-        fresh.unlink()
+    make_private(path, pem)
 
 
 def public_pem(key: Ed25519PublicKey) -> bytes:

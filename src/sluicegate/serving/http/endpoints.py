@@ -30,6 +30,7 @@ from sluicegate.serving.http.calls import (
 from sluicegate.serving.http.events import ALIVE, Progress, progress_of
 from sluicegate.serving.http.problems import of_error, of_status
 from sluicegate.serving.in_progress import Accepted
+from sluicegate.serving.links.links import address
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
@@ -205,6 +206,14 @@ async def decide(request: Request) -> Response:
     return _later(said)
 
 
+async def link(request: Request) -> Response:
+    caller, given = await signed(request, messages.MakeLink)
+    person, run, service = acting_for(request, caller, given.principal), _run(request), service_of(request)
+    made = await service.links.make(run, person, by=caller.principal["id"], hours=given.hours)
+    expires = datetime.fromisoformat(made.expires_at)
+    return as_json(messages.MadeLink(id=made.id, path=address("", made), expires=expires), 201)
+
+
 # --- the server's own ---
 
 
@@ -282,6 +291,10 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "POST", "/v1/approvals/{id}", "decide", "Approve, edit or reject", decide, messages.Run, messages.Decide,
         (200, 202), (401, 403, 404, 408, 409, 413, 415, 422, 500, 502, 503),
+    ),
+    Operation(
+        "POST", "/v1/approvals/{id}/links", "link", "Make a link by which one person decides, once", link,
+        messages.MadeLink, messages.MakeLink, (201,), (401, 403, 404, 408, 409, 413, 415, 422),
     ),
     Operation("GET", "/healthz", "health", "Whether the process is up", health, Up, problems=(), signed_in=False),
     Operation(

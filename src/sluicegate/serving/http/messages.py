@@ -283,6 +283,23 @@ class Approval(_Out):
     deadline: datetime
 
 
+class MakeLink(_In):
+    """A link by which one person decides on a waiting run, once."""
+
+    principal: Named | None = None
+    """Who may decide by it; by default the caller. Only for tokens made with `--on-behalf`, within their claims."""
+    hours: float = Field(default=24, gt=0, le=720)
+    """How long it may be used; not longer than the run waits."""
+
+
+class MadeLink(_Out):
+    id: str
+    """What it is listed and revoked by."""
+    path: str
+    """Its address on this server. Whoever has it may use it: send it to its person only."""
+    expires: datetime
+
+
 class Page(BaseModel):
     """Which of many are listed."""
 

@@ -70,10 +70,19 @@ CREATE TABLE IF NOT EXISTS decisions (
     PRIMARY KEY (run, node, asked_at)
 );
 """),
+        Migration("""
+CREATE TABLE links (
+    id TEXT PRIMARY KEY, run TEXT NOT NULL, node TEXT NOT NULL, asked_at TEXT NOT NULL, shown TEXT NOT NULL,
+    person TEXT NOT NULL, rights TEXT NOT NULL, expires_at TEXT NOT NULL, made_at TEXT NOT NULL, made_by TEXT NOT NULL,
+    ended TEXT NOT NULL DEFAULT ''
+);
+CREATE INDEX links_run ON links (run);
+"""),
     ),
     durable=True,
 )
-"""Decisions of people on waiting runs."""
+"""Decisions of people on waiting runs, and the links by which one person may make one; `ended` is how a link was used,
+or that it was revoked. The links themselves are not kept: a key of the home makes them of these rows."""
 
 CONVERSATIONS = Schema(
     "conversations",
