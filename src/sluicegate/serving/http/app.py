@@ -42,6 +42,7 @@ from sluicegate.serving.http.openai import errors as openai
 from sluicegate.serving.http.openai.operations import OPENAI
 from sluicegate.serving.http.openapi import document
 from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
+from sluicegate.serving.http.swagger import page as swagger
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.service import Service
 
@@ -88,6 +89,7 @@ def application(service: Service, callers: Callers, *, ways: Sequence[SignInWay]
         routes=[
             *_routes((*_EVERY, *console_routes(shown))),
             Route("/openapi.json", openapi),
+            *swagger.ROUTES,
             Route("/metrics", scraped),
         ],
         lifespan=lifespan,

@@ -53,6 +53,10 @@ class _Out(BaseModel):
 class Ask(_In):
     """A request."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"text": "How do I reset my password?", "request_id": "ticket-1234"}]}
+    )
+
     text: str = Field(min_length=1, json_schema_extra={"pattern": VISIBLE})
     """The request's text."""
     attachments: dict[Annotated[str, Field(min_length=1, max_length=200)], str] = Field(

@@ -62,7 +62,12 @@ def _operation(each: Operation) -> dict[str, Any]:
     kind = MEDIA_TYPE if each.error is messages.Problem else "application/json"
     for status in each.problems:
         responses[str(status)] = {"description": "", "content": {kind: {"schema": _ref(each.error)}}}
-    said: dict[str, Any] = {"operationId": each.id, "summary": each.summary, "responses": responses}
+    said: dict[str, Any] = {
+        "operationId": each.id,
+        "summary": each.summary,
+        "tags": [_tag(each)],
+        "responses": responses,
+    }
     if each.signed_in:
         said["security"] = [{"token": []}]
     if named := re.findall(r"{(\w+)}", each.path):
@@ -81,6 +86,14 @@ def _operation(each: Operation) -> dict[str, Any]:
     if each.takes:
         said["requestBody"] = {"required": True, "content": {"application/json": {"schema": _ref(each.takes)}}}
     return said
+
+
+def _tag(each: Operation) -> str:
+    if each.error is not messages.Problem:
+        return "OpenAI's API"
+    if not each.path.startswith("/v1/"):
+        return "The server"
+    return "Approvals" if each.path.startswith("/v1/approvals") else "Runs and conversations"
 
 
 def _ref(model: type[BaseModel]) -> dict[str, str]:

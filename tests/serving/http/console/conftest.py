@@ -1,19 +1,9 @@
-"""One Chromium for all tests of the console, and one home for each of their modules, which a server lives in."""
+"""One home for each module of the console's tests, which a server lives in."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
-from playwright.async_api import Browser
-
-from tests.support.browser import chromium
-
-
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def browser() -> AsyncIterator[Browser]:
-    async with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture(scope="module", autouse=True)
