@@ -79,7 +79,8 @@ def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker
     from sluicegate.graphs.session.checkpoint_reader import recorded
     from sluicegate.home import home
     from sluicegate.observe.tracing.masking import Masking
-    from sluicegate.observe.tracing.store import RunFilter, Store
+    from sluicegate.observe.tracing.reading.filters import RunFilter
+    from sluicegate.observe.tracing.store import Store
     from sluicegate.observe.views.access import may_see, must_see
 
     store, masking = Store(home() / "store.sqlite"), Masking(opened.workflow.config.tracing)

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,8 +16,9 @@ from sluicegate.cli._support.options import Since, since_ns
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
+    from sluicegate.observe.tracing.reading.filters import RunFilter
     from sluicegate.observe.tracing.settings import TraceSettings
-    from sluicegate.observe.tracing.store import RunFilter, Store
+    from sluicegate.observe.tracing.store import Store
     from sluicegate.state import Principal
 
 __all__ = ["app"]
@@ -74,15 +75,20 @@ def list_runs(
     as_json: AsJson = False,
 ) -> None:
     """List runs, newest first."""
+    from sluicegate.observe.tracing.reading.pages import page_of_runs, requesters
+
     which = _filter(workflow, path, intent, status, user, since, shadow=shadow)
     store = _store()
-    runs = store.runs(which, limit=limit)
     if asker:
         from sluicegate.observe.tracing.masking import Masking
-        from sluicegate.observe.views.access import may_see
+        from sluicegate.observe.views.access import may_see, sight_of
 
         principal, policy = _principal(asker, role)
-        runs = [run for run in runs if may_see(run, principal, policy, Masking())]
+        rules = principal, policy, Masking()
+        which = replace(which, within=(sight_of("", requesters(store), *rules),))
+        runs = page_of_runs(store, which, limit=limit, shown=lambda run: may_see(run, *rules)).rows
+    else:
+        runs = store.runs(which, limit=limit)
     if as_json:
         shown = _shown(store, _reader(asker, role, group, clearance))
         emit([shown(run)["run"] for run in runs])
@@ -155,7 +161,9 @@ def tail(
 @app.command()
 def usage(workflow: Workflow = "", since: Since = "", as_json: AsJson = False) -> None:
     """Summarise runs: share per path, large-model calls avoided, cost compared with the large model alone."""
-    found = _store().usage(_filter(workflow, since=since))
+    from sluicegate.observe.tracing.reading.usage import usage as summarised
+
+    found = summarised(_store(), _filter(workflow, since=since))
     if as_json:
         emit(found)
         return
@@ -338,7 +346,7 @@ def _filter(
     shadow: bool = False,
 ) -> "RunFilter":
     from sluicegate.observe.tracing.masking import Masking
-    from sluicegate.observe.tracing.store import RunFilter
+    from sluicegate.observe.tracing.reading.filters import RunFilter
 
     # a workflow may record plain user names
     users = (user, Masking().user(user)) if user else ()

@@ -210,7 +210,7 @@ def _erase_traces(
             row["destination"]: row["run_id"] for row in execute("SELECT destination, run_id FROM deliveries")
             if row["run_id"] in {*run_ids}
         }  # fmt: skip
-        for table in ("spans", "scores", "deliveries"):
+        for table in ("spans", "scores", "deliveries", "changes"):
             changed(execute, f"DELETE FROM {table} WHERE run_id IN (VALUES)", run_ids)  # noqa: S608
         removed["traces"] = changed(execute, "DELETE FROM runs WHERE run_id IN (VALUES)", run_ids)
         removed["feedback"] = changed(

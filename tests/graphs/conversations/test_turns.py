@@ -17,7 +17,8 @@ from sluicegate.graphs.runtime.run import Runner
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.session import Session
 from sluicegate.home import home
-from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.reading.filters import RunFilter
+from sluicegate.observe.tracing.store import Store
 from sluicegate.retention.erase import erase
 from sluicegate.retention.prune import prune
 from sluicegate.services import Completion, ModelRequest

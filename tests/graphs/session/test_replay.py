@@ -8,7 +8,8 @@ import pytest
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.factory import Opened, open_workflow
 from sluicegate.graphs.session.replay import ReplayChange, open_for_replay, replay
-from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.reading.filters import RunFilter
+from sluicegate.observe.tracing.store import Store
 from sluicegate.state import DocumentRef
 from tests.support.fakes import FakeCache, FakeModels, FakeRetriever
 from tests.support.helpdesk import ANSWERED, HELPDESK, TICKET, fakes, list_tickets, production

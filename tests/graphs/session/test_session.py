@@ -303,7 +303,8 @@ async def test_plain_and_awaited_inside_a_running_loop() -> None:
 
 
 def test_one_trace_with_every_step(own_home: Path) -> None:
-    from sluicegate.observe.tracing.store import RunFilter, Store
+    from sluicegate.observe.tracing.reading.filters import RunFilter
+    from sluicegate.observe.tracing.store import Store
 
     session = start()
     for _ in ANSWERED:

@@ -14,9 +14,10 @@ from sluicegate.observe.exporters.export import QueuedExporter, Rejected, SendEr
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, server_state
 from sluicegate.observe.exporters.otlp import OtlpSender
 from sluicegate.observe.exporters.resend import push
+from sluicegate.observe.tracing.reading.filters import RunFilter
 from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.spans import RunInfo, Score, Trace
-from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.store import Store
 from tests.support import ROOT
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.scenario import first_stretch, last_stretch, open_tracer

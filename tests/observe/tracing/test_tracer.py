@@ -17,9 +17,11 @@ import pytest
 
 from sluicegate.errors import RunError
 from sluicegate.observe.tracing import recorder
+from sluicegate.observe.tracing.reading.filters import RunFilter
+from sluicegate.observe.tracing.reading.usage import usage as summarised
 from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.spans import root_id
-from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.services import Tracer as TracerContract
 from sluicegate.storage.schemas import TRACES
@@ -251,7 +253,9 @@ async def test_a_store_damaged_inside_says_so(tmp_path: Path) -> None:
     store.close()
     path = tmp_path / "store.sqlite"
     data = bytearray(path.read_bytes())
-    data[4096 * 2 : -4096] = b"\xa5" * (len(data) - 4096 * 3)
+    # behind the pages of the schema
+    middle = len(data) // 8192 * 4096
+    data[middle:-4096] = b"\xa5" * (len(data) - middle - 4096)
     path.write_bytes(data)
     damaged = Store(path)
     with pytest.raises(RunError) as raised:
@@ -326,7 +330,7 @@ async def test_lists_filters_usage_and_drift(tmp_path: Path) -> None:
     assert store.runs(RunFilter(workflow="other")) == []
     assert store.runs(RunFilter(since_ns=time.time_ns())) == []
     assert len(store.runs(RunFilter(since_ns=before), limit=2)) == 2
-    usage = store.usage()
+    usage = summarised(store)
     assert (usage["runs"], usage["llm_calls_avoided"], usage["slm_calls"]) == (3, 3, 3)
     assert usage["usd"] == pytest.approx(0.0036)
     assert usage["all_llm_usd"] == pytest.approx(0.06)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sluicegate.observe.exporters.export import QueuedExporter, Sender
-from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.reading.filters import RunFilter
+from sluicegate.observe.tracing.store import Store
 
 __all__ = ["ResendReport", "push"]
 

@@ -13,34 +13,18 @@ from typing import Any
 
 from sluicegate.errors import NotFoundError
 from sluicegate.home import home
+from sluicegate.observe.tracing.reading.filters import RunFilter, prefix_range, where
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
 from sluicegate.storage.schemas import TRACES
 from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["RunFilter", "Store", "Writes"]
+__all__ = ["Store", "Writes", "decoded_run"]
 
 _OUTCOME = (
     "status", "path", "intent", "risk", "confidence", "threshold", "classified_by", "artifact", "usd", "prompt_tokens",
     "completion_tokens", "slm_calls", "llm_calls", "all_llm_usd", "answer", "model", "prompt", "approval", "waited_s",
     "error",
 )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs to list; empty fields do not filter."""
-
-    workflow: str = ""
-    path: str = ""
-    intent: str = ""
-    status: str = ""
-    users: tuple[str, ...] = ()
-    """Any of these, as traces name users (see `Masking.user`)."""
-    session: str = ""
-    since_ns: int = 0
-    until_ns: int = 0
-    shadow: bool = False
-    """Shadow runs too."""
 
 
 @dataclass(slots=True)
@@ -82,6 +66,7 @@ class Store:
         """Commit; all or nothing. Raises `RunError` SG606, SG607, SG608."""
         with self._lock, transaction(self._connection) as connection, explained(self.path):
             connection.executemany(_BEGIN, [_begun_row(*begun) for begun in writes.begun])
+            connection.executemany(_CHANGED, [(info.run_id,) for info, *_ in (*writes.begun, *writes.ended)])
             connection.executemany(_SPAN, [_span_row(run_id, record) for run_id, record in writes.records])
             connection.executemany(_SCORE, [_score_row(score) for score in writes.scores])
             for info, end_ns, ms, outcome in writes.ended:
@@ -122,19 +107,22 @@ class Store:
 
     def runs(self, which: RunFilter | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
         """Rows of `runs`, newest first; `tags` and `metadata` are decoded."""
-        where, values = _where(which or RunFilter())
-        rows = self.query(f"SELECT * FROM runs {where} ORDER BY started_ns DESC LIMIT ?", [*values, limit])  # noqa: S608
-        return [_decoded_run(row) for row in rows]
+        terms, values = where(which or RunFilter())
+        rows = self.query(
+            f"SELECT * FROM runs {terms} ORDER BY started_ns DESC, run_id DESC LIMIT ?",  # noqa: S608
+            [*values, limit],
+        )
+        return [decoded_run(row) for row in rows]
 
     def run(self, run_id: str) -> dict[str, Any]:
         """One run's row, by its id or a unique prefix. Raises `RunError` SG603 when none or several match."""
         rows = self.query("SELECT * FROM runs WHERE run_id = ?", (run_id,)) or self.query(
-            "SELECT * FROM runs WHERE substr(run_id, 1, ?) = ? LIMIT 3", (len(run_id), run_id)
+            "SELECT * FROM runs WHERE run_id >= ? AND run_id < ? LIMIT 3", prefix_range(run_id)
         )
         if len(rows) != 1 or not run_id:
             what = f"no run {run_id!r}" if not rows else f"several runs start with {run_id!r}"
             raise NotFoundError(f"{what} in {self.path}", hint="List all runs: sluicegate trace list")
-        return _decoded_run(rows[0])
+        return decoded_run(rows[0])
 
     def spans(self, run_id: str) -> list[dict[str, Any]]:
         """A run's observations in the order they began; `attributes` is decoded."""
@@ -162,28 +150,6 @@ class Store:
 
     def add_score(self, score: Score) -> None:
         self.write(Writes(scores=[score]))
-
-    def usage(self, which: RunFilter | None = None) -> dict[str, Any]:
-        """Totals over finished runs: runs and share per path, cost, cost with only the large model, calls avoided.
-
-        ``llm_calls_avoided`` counts the runs that were answered without any call of the large model.
-        """
-        where, values = _where(which or RunFilter())
-        where += (" AND" if where else "WHERE") + " status IN ('answered', 'refused')"
-        sums = ", ".join(
-            f"coalesce(sum({column}), 0) AS {column}"
-            for column in ("usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls")
-        )
-        avoided = "coalesce(sum(status = 'answered' AND coalesce(llm_calls, 0) = 0), 0) AS llm_calls_avoided"
-        columns = f"count(*) AS runs, {sums}, {avoided}, sum(all_llm_usd) AS all_llm_usd, avg(ms) AS mean_ms"
-        total = self.query(f"SELECT {columns} FROM runs {where}", values)[0]  # noqa: S608
-        paths = self.query(
-            f"SELECT path, count(*) AS runs, coalesce(sum(usd), 0) AS usd, avg(ms) AS mean_ms FROM runs {where} "  # noqa: S608
-            "GROUP BY path ORDER BY runs DESC",
-            values,
-        )
-        share = {row["path"] or "none": row | {"share": row["runs"] / total["runs"]} for row in paths}
-        return total | {"paths": share}
 
     def confidences(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
         """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, the
@@ -260,7 +226,7 @@ class Store:
         """Delete a workflow's finished runs that began before a time, with all that belongs to them; how many."""
         done = "SELECT run_id FROM runs WHERE started_ns < ? AND workflow = ? AND status NOT IN ('running', 'waiting')"
         with self._lock, transaction(self._connection) as connection:
-            for table in ("spans", "scores", "deliveries"):
+            for table in ("spans", "scores", "deliveries", "changes"):
                 connection.execute(f"DELETE FROM {table} WHERE run_id IN ({done})", (before_ns, workflow))  # noqa: S608
             return connection.execute(f"DELETE FROM runs WHERE run_id IN ({done})", (before_ns, workflow)).rowcount  # noqa: S608
 
@@ -286,6 +252,7 @@ _BEGIN = (
 )
 _SPAN = "INSERT OR IGNORE INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _SCORE = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_CHANGED = "INSERT OR REPLACE INTO changes (run_id) VALUES (?)"
 _CONFIRMED_WHOLE = "INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = excluded.records"
 _CONFIRMED = f"{_CONFIRMED_WHOLE} + records"
 
@@ -340,28 +307,10 @@ def _score_row(score: Score) -> tuple[Any, ...]:
     )
 
 
-def _where(which: RunFilter) -> tuple[str, list[Any]]:
-    terms = [] if which.shadow else ["NOT shadow"]
-    values: list[Any] = []
-    for column in ("workflow", "path", "intent", "status", "session"):
-        if wanted := getattr(which, column):
-            terms.append(f"{column} = ?")
-            values.append(wanted)
-    if which.users:
-        terms.append(f"user IN ({', '.join('?' for _ in which.users)})")
-        values += which.users
-    if which.since_ns:
-        terms.append("started_ns >= ?")
-        values.append(which.since_ns)
-    if which.until_ns:
-        terms.append("started_ns < ?")
-        values.append(which.until_ns)
-    return ("WHERE " + " AND ".join(terms) if terms else ""), values
-
-
 def _record(span: dict[str, Any]) -> Record:
     return Record(**{_FIELDS.get(key, key): span[key] for key in _RECORD})
 
 
-def _decoded_run(row: dict[str, Any]) -> dict[str, Any]:
+def decoded_run(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of `runs` with its `tags` and `metadata` decoded."""
     return row | {"tags": json.loads(row["tags"]), "metadata": json.loads(row["metadata"])}

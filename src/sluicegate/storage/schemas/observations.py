@@ -68,6 +68,16 @@ CREATE INDEX spans_by_run ON spans (run_id);
 CREATE UNIQUE INDEX roots ON spans (span_id) WHERE parent = '';
 CREATE INDEX runs_at_work ON runs (workflow, started_ns) WHERE status = 'running';
 """),
+        # a page of runs is found, and a month added up, in an index alone: a run's row may hold long texts. The number
+        # of a run's last change is never used twice, so whoever follows them knows what is new
+        Migration("""
+DROP INDEX runs_by_start;
+CREATE INDEX runs_listed ON runs (
+  started_ns, run_id, shadow, workflow, status, path, intent, risk, user, session, usd, prompt_tokens, completion_tokens
+);
+CREATE INDEX runs_by_user ON runs (user, started_ns, run_id);
+CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE);
+"""),
     ),
     local=True,
 )
