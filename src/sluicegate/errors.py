@@ -156,6 +156,7 @@ CODES: dict[str, str] = {
     "SG640": "no such conversation",
     "SG641": "another turn of the conversation is not over",
     "SG650": "approval link that does nothing any more, or never did",
+    "SG660": "sign-on provider unreachable or unusable",
 }
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -15,8 +17,6 @@ import typer
 from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from sluicegate.graphs.config.load import Workflow
 
 __all__ = ["app"]
@@ -50,10 +50,12 @@ class Line:
 
 @app.command()
 def doctor(
-    config: Annotated[str, typer.Argument(help="Also check this workflow.")] = "", as_json: AsJson = False
+    config: Annotated[str, typer.Argument(help="Also check this workflow.")] = "",
+    oidc: Annotated[Path | None, typer.Option(help="Also check the OpenID providers of this file.")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Report what is configured, reachable and missing, with the command that fixes it. Keys are never printed."""
-    lines = list(_lines(config))
+    lines = [*_lines(config), *(_provider_lines(oidc) if oidc else ())]
     if as_json:
         emit([asdict(line) for line in lines])
     else:
@@ -295,6 +297,35 @@ def _answer_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
         )
         hint = f"Run `sluicegate router fit {config} --task answer --model {model} --style {style}`"
         yield Line("answer confidence", "ok" if fitted else "warn", detail, hint)
+
+
+def _provider_lines(file: Path) -> Iterator[Line]:
+    """Whether each provider answers with keys that can be used, and what is to be entered there for the console."""
+    from sluicegate.errors import ConfigError, RunError
+    from sluicegate.extras import extra
+
+    try:
+        with extra("serve", "sign-on with OpenID", partial(RunError, "SG624")):
+            from sluicegate.serving.http.callers.oidc.provider import IdentityProvider, ProviderError
+            from sluicegate.serving.http.callers.oidc.settings import read_settings
+        settings = read_settings(file)
+    except (ConfigError, RunError) as error:
+        yield Line("sign-on", "missing", str(error), error.hint or "")
+        return
+    for issuer in settings.issuers:
+        try:
+            _, keys = asyncio.run(IdentityProvider(issuer.issuer).check())
+        except ProviderError as error:
+            yield Line("sign-on", "missing", error.message, f"Check `issuer` in {file}, and the provider")
+            continue
+        detail = f"{issuer.issuer}, {keys} keys"
+        if issuer.sign_in:
+            detail += f", redirect URI {settings.redirect_uri(issuer)}"
+        lacking = issuer.sign_in and issuer.sign_in.client_secret_env
+        if lacking and not os.environ.get(lacking):
+            yield Line("sign-on", "missing", f"{detail}; {lacking} is not set", f"Set {lacking} to the client's secret")
+        else:
+            yield Line("sign-on", "ok" if keys else "missing", detail, "It publishes no key that signatures can have")
 
 
 def _langfuse() -> Line:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli._support.callers import As, Role, Tokens, TrustGroups, TrustHeader, TrustRoles, callers_of
+from sluicegate.cli._support.callers import As, Oidc, Role, Tokens, TrustGroups, TrustHeader, TrustRoles, callers_of
 from sluicegate.cli._support.console import notes
 from sluicegate.errors import RunError
 
@@ -27,6 +27,7 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM file of its key.")] = None,
     tokens: Tokens = None,
+    oidc: Oidc = None,
     trust_header: TrustHeader = "",
     trust_roles: TrustRoles = "",
     trust_groups: TrustGroups = "",
@@ -56,7 +57,7 @@ def serve(
     if (tls_certificate is None) != (tls_key is None):
         raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
     certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
-    callers = callers_of(host, tokens, trust_header, trust_roles, trust_groups, user, role)
+    callers = callers_of(host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     _log()
     service = Service(config, limits=limits, follow=not pinned)

@@ -1,18 +1,23 @@
 """The options that say who may call a server, of every command that listens."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluicegate.errors import RunError
+from sluicegate.extras import extra
 
 if TYPE_CHECKING:
     from sluicegate.serving.http.callers import Callers
 
-__all__ = ["As", "Role", "Tokens", "TrustGroups", "TrustHeader", "TrustRoles", "callers_of"]
+__all__ = ["As", "Oidc", "Role", "Tokens", "TrustGroups", "TrustHeader", "TrustRoles", "callers_of"]
 
 Tokens = Annotated[Path | None, typer.Option(help="Token file of the allowed callers, made by `sluicegate token add`.")]
+Oidc = Annotated[
+    Path | None, typer.Option(help="File of the OpenID providers whose tokens sign in; may stand beside --tokens.")
+]
 TrustHeader = Annotated[
     str, typer.Option(help="Trust this header as the caller's identity. Only behind a gateway that sets it.")
 ]
@@ -23,21 +28,40 @@ Role = Annotated[list[str] | None, typer.Option(help="Role of that user (repeata
 
 
 def callers_of(
-    host: str, tokens: Path | None, header: str, roles: str, groups: str, user: str, role: list[str] | None
+    host: str,
+    tokens: Path | None,
+    header: str,
+    roles: str,
+    groups: str,
+    user: str,
+    role: list[str] | None,
+    *,
+    oidc: Path | None = None,
 ) -> "Callers":
-    """The one way that the options choose. Raises `RunError` SG619, and SG623 for a file that is not to be trusted."""
+    """The way that the options choose.
+
+    Raises `RunError` SG619, SG623 for a file that is not to be trusted, and `ConfigError` for what `--oidc` names.
+    """
     from sluicegate.graphs.runtime.intake import principal
     from sluicegate.serving.http.callers import FixedCaller, TokenFile, TrustedHeader
 
-    if sum((tokens is not None, bool(header), bool(user))) != 1:
+    if sum((tokens is not None or oidc is not None, bool(header), bool(user))) != 1:
         raise RunError(
             "SG619",
-            "choose exactly one of --tokens, --trust-header, --as",
-            hint="Use --tokens FILE, --trust-header NAME behind a gateway, or --as NAME on your own machine",
+            "choose exactly one of --tokens and --oidc (one or both), --trust-header, --as",
+            hint="Use --tokens FILE, --oidc FILE or both, --trust-header NAME behind a gateway, or --as NAME on your "
+            "own machine",
         )
-    if tokens:
-        file = TokenFile(tokens)
+    file = TokenFile(tokens) if tokens else None
+    if file:
         file.tokens()
+    if oidc:
+        with extra("serve", "sign-on with OpenID", partial(RunError, "SG624")):
+            from sluicegate.serving.http.callers.oidc.bearer import OidcCallers
+        from sluicegate.serving.http.callers.oidc.settings import read_settings
+
+        return OidcCallers(read_settings(oidc), file)
+    if file:
         return file
     if header:
         return TrustedHeader(header, roles, groups)

@@ -91,6 +91,7 @@ def application(service: Service, callers: Callers, *, ways: Sequence[SignInWay]
             Route("/openapi.json", openapi),
             *swagger.ROUTES,
             Route("/metrics", scraped),
+            *callers.routes,
         ],
         lifespan=lifespan,
         exception_handlers={

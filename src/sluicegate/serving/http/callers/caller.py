@@ -1,12 +1,16 @@
 """Who calls, and what every way to find that out has in common."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, cast, get_args
+from typing import TYPE_CHECKING, Protocol, cast, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from sluicegate.errors import RunError
 from sluicegate.state import Clearance, Principal
+
+if TYPE_CHECKING:
+    from starlette.routing import BaseRoute
 
 __all__ = ["Caller", "Callers", "Claims", "Headers", "Named", "bearer"]
 
@@ -80,6 +84,8 @@ class Callers(Protocol):
 
     challenge: str = "Bearer"
     """For the header WWW-Authenticate of who is not signed in."""
+    routes: "Sequence[BaseRoute]" = ()
+    """What it answers itself, for whoever asks."""
 
     def of(self, headers: Headers) -> Caller:
         """Raises `RunError` SG619. Only reads and computes, whoever asks from the event loop; see `ready`."""
