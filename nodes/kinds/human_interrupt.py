@@ -29,6 +29,7 @@ __all__ = [
     "HumanInterrupt",
     "HumanVerdict",
     "Interrupt",
+    "call_after",
     "edited",
     "entitle",
     "has_no_draft",
@@ -112,7 +113,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
 
         answer, checks = state.get("answer"), state.get("checks")
         draft = answer["text"] if answer else ""
-        approves = _ahead(name, "approve", state, services)
+        approves = call_after(name, "approve", state, services)
         proposal = _proposal(approves, state, services) if approves else {}
         asked: Interrupt = {
             "node": name,
@@ -127,7 +128,7 @@ def _make(name: str, settings: HumanInterrupt) -> Node:
             "documents": state.get("documents", []),
             "checks": checks["results"] if checks else [],
             "proposal": proposal,
-            "edits": "arguments" if _ahead(name, "edit", state, services) else "text",
+            "edits": "arguments" if call_after(name, "edit", state, services) else "text",
         }
         verdict: HumanVerdict = interrupt(asked)
         person = verdict["principal"]
@@ -176,7 +177,7 @@ def edited(
                 "SG626", f"{verdict} takes neither a text nor arguments", hint="Use edit to change what waits"
             )
         return None
-    call = _ahead(node, "edit", state, services)
+    call = call_after(node, "edit", state, services)
     if call is None:
         if changes:
             raise RunError("SG626", "no tool call follows an edit here", hint="Give the text to send instead")
@@ -204,7 +205,7 @@ def edited(
     return merged
 
 
-def _ahead(node: str, verdict: str, state: State, services: Services) -> CallAhead | None:
+def call_after(node: str, verdict: str, state: State, services: Services) -> CallAhead | None:
     """The tool call that a verdict leads to."""
     return services.workflow.ahead(node, cast("State", {**state, "approval": {"verdict": verdict}}))
 

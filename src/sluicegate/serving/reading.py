@@ -10,7 +10,7 @@ from sluicegate.graphs.conversations.turns import ConversationRow, TurnRow, no_c
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.intake import session_name
 from sluicegate.graphs.runtime.run import Outcome
-from sluicegate.graphs.session.checkpoint_reader import approval_state, recorded
+from sluicegate.graphs.session.checkpoint_reader import ApprovalState, approval_state, recorded
 from sluicegate.nodes.sources import sources
 from sluicegate.observe.tracing.describers import without_words
 from sluicegate.observe.tracing.masking import Masking
@@ -19,6 +19,7 @@ from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.views.access import may_see, sees_all
 from sluicegate.services import PolicyEngine
 from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
+from sluicegate.serving.evidence import DecisionMade, Evidence, decision_on, weighed
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
 
@@ -100,6 +101,34 @@ class RunReader:
         if question["waits_for"] != "approval":
             raise NotWaitingError(f"run {run} is not waiting for a decision")
         return await self._readable(question, state, asker)
+
+    async def evidence(self, run: str, asker: Principal) -> Evidence:
+        """As `Service.evidence`."""
+        asked = await asyncio.to_thread(self._asked, run, asker)
+        serving = self._versions.serving.workflow.digest
+        async with self._versions.using(asked.state["run"]["digest"]) as opened:
+            return await weighed(opened.runner, asked, serving, asker)
+
+    async def standing(self, run: str, asker: Principal) -> tuple[Waiting, DecisionMade | None]:
+        """As `Service.standing`."""
+        asked = await asyncio.to_thread(self._asked, run, asker)
+        assert asked.question
+        return asked.question, await asyncio.to_thread(decision_on, asked)
+
+    def _asked(self, run: str, asker: Principal) -> ApprovalState:
+        """What a run asks people to approve, or asked last, when `asker` is one of them."""
+        sees = self._sees(self._row(run), asker)
+        asked = approval_state(run)
+        try:
+            permitted(asked, asker, self._versions.serving.runner.services, sees=sees)
+        except NotFoundError:
+            raise _unknown(run) from None
+        except NotWaitingError:
+            if asked.question is None or "approval" not in asked.state:
+                raise
+        if asked.question is None or asked.question["waits_for"] != "approval":
+            raise NotWaitingError(f"run {run} is not waiting for a decision")
+        return asked
 
     def question(self, run: str, asker: Principal) -> tuple[Waiting, State]:
         """What a run asks, and its state, without opening its version. Raises as `Service.approval` does."""

@@ -38,6 +38,7 @@ from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.policies.ledger.ledger import Cap
 from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
 from sluicegate.serving.approvals import ApprovalPage
+from sluicegate.serving.evidence import DecisionMade, Evidence
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController, Busy, Limits
 from sluicegate.serving.links.links import ApprovalLinks
@@ -328,6 +329,16 @@ class Service:
     def links(self) -> ApprovalLinks:
         """Links by which one person decides on one waiting run, once, without signing in."""
         return ApprovalLinks(self.versions, self._reader, self.accept_decision)
+
+    async def evidence(self, run: str, asker: Principal) -> Evidence:
+        """As `approval`, with the passages and what an edit takes, and what was redacted restored where policy lets
+        them see it, on record; also for what was decided already. Raises as `approval` does."""
+        return await elsewhere(self._reader.evidence(run, asker))
+
+    async def standing(self, run: str, asker: Principal) -> tuple[Waiting, DecisionMade | None]:
+        """What a run asks people, or asked last, without the evidence; and what was decided on it. Raises as `approval`
+        does."""
+        return await elsewhere(self._reader.standing(run, asker))
 
     # --- operating ---
 

@@ -1,15 +1,18 @@
 """Pages out of templates, and the files that they load."""
 
 import hashlib
+import json
 import mimetypes
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -75,7 +78,37 @@ def environment() -> Environment:
     )
     names: dict[str, Any] = made.globals
     names.update(static=static, root=ROOT)
+    filters: dict[str, Callable[..., Any]] = made.filters
+    filters.update(moment=_moment, left=_left, json=_json, split_at=_split_at, ticks=_ticks)
     return made
+
+
+def _moment(at: datetime | str) -> str:
+    """A time as people read it."""
+    time = datetime.fromisoformat(at) if isinstance(at, str) else at
+    return time.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=1)
+
+
+def _ticks(text: str) -> Markup:
+    """A text whose parts between backticks are code."""
+    parts = [
+        Markup("<code>{}</code>").format(part) if at % 2 else escape(part) for at, part in enumerate(text.split("`"))
+    ]
+    return Markup("").join(parts) if len(parts) % 2 else escape(text)
+
+
+def _split_at(text: str, marks: Collection[str]) -> list[str]:
+    """The text in pieces, of which each of these marks is one of its own."""
+    return re.split(f"({'|'.join(map(re.escape, marks))})", text) if marks else [text]
+
+
+def _left(until: datetime | str, now: datetime) -> int:
+    """Whole seconds until then."""
+    return max(0, int((datetime.fromisoformat(str(until)) - now).total_seconds()))
 
 
 def static(name: str) -> str:

@@ -1,8 +1,8 @@
 """The pages of the console, in the order of their entries in the navigation."""
 
 from sluicegate.serving.http.console.page import Page
-from sluicegate.serving.http.console.pages import inbox
+from sluicegate.serving.http.console.pages import approval, inbox
 
 __all__ = ["PAGES"]
 
-PAGES: tuple[Page, ...] = (inbox.PAGE,)
+PAGES: tuple[Page, ...] = (inbox.PAGE, approval.PAGE)

@@ -36,7 +36,22 @@
     for (const button of all("button[aria-disabled]")) button.removeAttribute("aria-disabled");
   });
 
-  // --- keys: `data-key` on what they press or go to; j and k move through `data-item`s ---
+  // --- a link to something folded unfolds it ---
+  const unfold = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    target.closest("details")?.setAttribute("open", "");
+    target.focus();
+  };
+  addEventListener("hashchange", unfold);
+  document.addEventListener("click", (event) => {
+    // the same place once more changes no address
+    if (event.target.closest?.("a[href^='#passage']")) setTimeout(unfold);
+  });
+
+  // --- keys: `data-key` on links, which they follow, and on controls, which they focus; j and k move through
+  // `data-item`s. They can be switched off, for who speaks to the machine or hits keys unawares ---
+  const OFF = "sluicegate-keys-off";
   const typing = (target) => target.closest?.("input, textarea, select, [contenteditable], dialog");
   const move = (by) => {
     const items = all("[data-item]");
@@ -44,6 +59,12 @@
     items[here < 0 ? (by > 0 ? 0 : items.length - 1) : Math.min(items.length - 1, Math.max(0, here + by))]?.focus();
   };
   const dialog = document.getElementById("keys");
+  const single = dialog.querySelector("input");
+  single.checked = !localStorage.getItem(OFF);
+  single.addEventListener("change", () => {
+    if (single.checked) localStorage.removeItem(OFF);
+    else localStorage.setItem(OFF, "yes");
+  });
   const help = () => {
     const keys = [["?", "These keys"]];
     if (all("[data-item]").length) keys.push(["j", "Next"], ["k", "Previous"], ["Enter", "Open"]);
@@ -60,15 +81,21 @@
     dialog.querySelector("dl").replaceChildren(...rows);
     dialog.showModal();
   };
+  for (const button of all("[data-help]")) {
+    button.hidden = false;
+    button.addEventListener("click", help);
+  }
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing || typing(event.target)) return;
+    if (!single.checked) return;
     if (event.key === "?") help();
     else if (event.key === "j") move(1);
     else if (event.key === "k") move(-1);
     else {
       const named = all("[data-key]").find((each) => each.dataset.key === event.key);
       if (!named) return;
-      if (named.matches("a[href], button")) named.click();
+      for (let at = named.closest("details"); at; at = at.parentElement.closest("details")) at.open = true;
+      if (named.matches("a[href]")) named.click();
       else named.focus();
     }
     event.preventDefault();

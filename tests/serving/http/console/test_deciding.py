@@ -1,0 +1,227 @@
+"""Decisions over plain HTTP: what is shown to whom, and that each form has one effect, or none."""
+
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle, islice
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.console import LEAD, SAME, Desk, ask, csrf, decided, form, send
+from tests.support.stand import served, service
+from tests.support.waiting import until
+
+KIM = {"x-user": "kim", "x-roles": "helpdesk-lead"}
+FORGED = 1_000
+
+
+@pytest.fixture(scope="module")
+def client(own_home: Path) -> Iterator[httpx.Client]:
+    with served(service(open_version=Desk())) as client:
+        yield client
+
+
+@pytest.fixture(autouse=True)
+def no_session(client: httpx.Client) -> None:
+    client.cookies.clear()
+
+
+def shown(page: httpx.Response) -> str:
+    """The words of a page."""
+    return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page.text))
+
+
+def ended(client: httpx.Client, run: str) -> dict[str, str]:
+    until(lambda: client.get(f"/v1/runs/{run}").json()["status"] not in ("waiting", "running"))
+    return client.get(f"/v1/runs/{run}").json()
+
+
+def test_the_inbox_has_what_waits_for_the_viewer_longest_first(client: httpx.Client) -> None:
+    runs = [ask(client, f"How do I reset {number}?") for number in range(3)]
+    page = client.get("/console", headers=LEAD)
+    places = [page.text.index(f"/console/approvals/{run}") for run in runs]
+    assert places == sorted(places)
+    assert "/console/approvals/" not in client.get("/console", headers={"x-user": "ann"}).text
+    part = client.get("/console", headers={**LEAD, "hx-request": "true"}).text
+    assert part.lstrip().startswith('<div id="inbox"')
+    assert "<form" not in part
+
+
+def test_what_is_put_to_somebody_is_all_they_need(client: httpx.Client) -> None:
+    run = ask(client)
+    page = client.get(f"/console/approvals/{run}", headers=LEAD)
+    assert '<a href="#passage-[1]" aria-label="Source [1]">[1]</a>' in page.text
+    text = shown(page)
+    for part in (
+        "How do I reset it?", "question (90 % sure) low risk", "Reset it in the portal.", "Passwords kb-1, version 2",
+        "grounded grounded says no human", "role:helpdesk-lead (not ann, who asked)", "min", "checks failed: grounded",
+    ):  # fmt: skip
+        assert part in text, part
+    # the trail is for those who may see the run
+    assert "Policy does not let you see the trail" in text
+    operator = {"x-user": "lea", "x-roles": "helpdesk-lead,operator"}
+    assert "check → synthesize failed held" in shown(client.get(f"/console/approvals/{run}", headers=operator))
+
+
+def test_others_are_told_nothing(client: httpx.Client) -> None:
+    run = ask(client)
+    for address in (f"/console/approvals/{run}", f"/console/approvals/{'f' * 24}"):
+        for path in (address, f"{address}/standing", f"{address}/edit"):
+            page = client.get(path, headers={"x-user": "ben"})
+            assert (page.status_code, "no run" in page.text, "reset it" in page.text) == (404, True, False)
+    # who asked may see it, and not decide
+    own = client.get(f"/console/approvals/{run}", headers={"x-user": "ann", "x-roles": "helpdesk-lead"})
+    assert (own.status_code, "ann asked this and may not decide on it" in own.text) == (403, True)
+
+
+def test_what_rests_on_a_document_that_they_may_not_read_is_withheld(client: httpx.Client) -> None:
+    with served(service(open_version=Desk(forbidden=frozenset({"kb-1"})))) as other:
+        run = ask(other)
+        found = other.get(f"/console/approvals/{run}", headers=LEAD)
+        page, asked = shown(found), re.search(r'Asked at</dt><dd><time datetime="([^"]+)"', found.text)
+        assert "policy does not let lea read 1 of the 1 passages that this rests on" in page
+        assert ("Reset it" in page, "Passwords" in page, "Approve" in page) == (False, False, False)
+        assert asked
+        refused = send(other, run, {**form_of_session(other), "asked_at": asked[1], "verdict": "approve"})
+        assert (refused.status_code, decided(run)) == (403, [])
+
+
+def form_of_session(client: httpx.Client) -> dict[str, str]:
+    return {"csrf": csrf(client.get("/console", headers=LEAD))}
+
+
+def test_an_edit_is_seen_before_it_is_sent(client: httpx.Client) -> None:
+    run = ask(client)
+    fields = {**form(client, run), "text": "Reset it yourself, in the portal.", "reason": "Plainer."}
+    preview = send(client, run, fields, to="/edit")
+    assert "Reset it<ins> yourself,</ins> in the portal<del> [1]</del>." in preview.text
+    assert decided(run) == []
+    done = send(client, run, {**fields, "verdict": "edit"})
+    assert (done.status_code, done.headers["location"]) == (303, f"/console/approvals/{run}")
+    result = ended(client, run)
+    assert (result["status"], result["answer"]) == ("answered", "Reset it yourself, in the portal.")
+    assert "You edited and sent this. Reason: Plainer." in shown(client.get(f"/console/approvals/{run}", headers=LEAD))
+
+
+@pytest.mark.parametrize(
+    ("to", "fields", "status", "told"),
+    [
+        ("/edit", {"text": " "}, 422, "Write the text to send"),
+        ("/edit", {"text": "Reset it in the portal [1]."}, 422, "Nothing was changed"),
+        ("/edit", {"text": "x" * 200_001}, 422, "The text has more than 200,000 characters"),
+        ("", {"verdict": "edit", "text": " "}, 422, "an edit of a draft needs a text"),
+        ("", {"verdict": "approve", "reason": "x" * 2001}, 422, "The reason has more than 2,000 characters"),
+        ("", {"verdict": "maybe"}, 422, "is no verdict"),
+        ("", {"verdict": "approve", "changed": "x"}, 422, "changed is one of"),
+        ("", {"verdict": "edit", "arguments": "[]"}, 422, "arguments are a JSON object"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_nothing_is_lost(
+    client: httpx.Client, to: str, fields: dict[str, str], status: int, told: str
+) -> None:
+    run = ask(client)
+    page = send(client, run, {**form(client, run), "reason": "Kept as typed.", **fields}, to=to)
+    assert (page.status_code, told in page.text, decided(run)) == (status, True, [])
+    if "reason" not in fields and "Bad" not in page.text and "<textarea" in page.text:
+        assert "Kept as typed." in page.text
+
+
+def test_the_second_is_told_who_decided_what(client: httpx.Client) -> None:
+    run = ask(client)
+    hers = form(client, run)
+    client.cookies.clear()
+    kims = form(client, run, KIM)
+    assert send(client, run, {**kims, "verdict": "reject", "reason": "No."}, KIM).status_code == 303
+    ended(client, run)
+    # the part that follows what happens, while she still writes
+    client.cookies.clear()
+    follows = client.get(f"/console/approvals/{run}/standing", headers=LEAD).text
+    assert ("kim rejected this" in follows, "<form" in follows) == (True, False)
+    hers = {**hers, **form_of_session(client)}
+    late = send(client, run, {**hers, "verdict": "approve"})
+    assert late.status_code == 409
+    assert "This was decided before your click arrived" in late.text
+    assert "kim rejected this. Reason: No." in shown(late)
+    assert decided(run) == ["reject"]
+
+
+def test_a_form_decides_on_what_it_showed_and_on_nothing_later(client: httpx.Client) -> None:
+    run = ask(client)
+    fields = {**form(client, run), "asked_at": "2020-01-01T00:00:00+00:00", "verdict": "approve"}
+    page = send(client, run, fields)
+    assert (page.status_code, "The run asks something else by now" in page.text, decided(run)) == (409, True, [])
+
+
+@pytest.mark.slow
+def test_doubled_clicks_have_one_effect(client: httpx.Client) -> None:
+    before = len(decided())
+    with ThreadPoolExecutor(4) as pool:
+        for number in range(25):
+            run = ask(client)
+            client.cookies.clear()
+            clicked = {**form(client, run), "verdict": ("approve", "reject")[number % 2]}
+            clicks = [pool.submit(send, client, run, clicked) for _ in range(4)]
+            statuses = sorted(click.result().status_code for click in clicks)
+            assert (statuses, len(decided(run))) == ([303, 409, 409, 409], 1)
+    assert len(decided()) - before == 25
+
+
+@pytest.mark.slow
+def test_forged_forms_have_no_effect(client: httpx.Client) -> None:
+    """Without a cookie, from elsewhere, with the token of another session or none, as something else than a form, sent
+    again after they were used."""
+
+    def cookie() -> dict[str, str]:
+        ((name, sealed),) = client.cookies.items()
+        client.cookies.clear()
+        return {"cookie": f"{name}={sealed}"}
+
+    used = ask(client)
+    spent = {**form(client, used), "verdict": "approve"}
+    assert send(client, used, spent).status_code == 303
+    cookies = cookie()
+    foreign = form(client, ask(client), KIM)
+    kims = cookie()
+    run = ask(client)
+    good = {**form(client, run), "verdict": "approve"}
+    hers, before = cookie(), decided()
+    path = f"/console/approvals/{run}"
+
+    def post(cookie: dict[str, str], fields: dict[str, str], headers: dict[str, str], to: str = path) -> httpx.Response:
+        return client.post(to, data=fields, headers={**LEAD, **headers, **cookie})
+
+    broken = {"cookie": hers["cookie"][:-4] + ("BBBB" if hers["cookie"].endswith("AAAA") else "AAAA")}
+    forgeries = [
+        lambda: post({}, good, SAME),
+        lambda: post(broken, good, SAME),
+        lambda: post(hers, good, {}),
+        lambda: post(hers, good, {"sec-fetch-site": "cross-site"}),
+        lambda: post(hers, good, {"sec-fetch-site": "same-site"}),
+        lambda: post(hers, good, {"sec-fetch-site": "none"}),
+        lambda: post(hers, good, {"origin": "https://evil.example"}),
+        lambda: post(hers, good, {"origin": "null"}),
+        lambda: post(hers, {**good, "csrf": ""}, SAME),
+        lambda: post(hers, {**good, "csrf": foreign["csrf"]}, SAME),
+        lambda: post(hers, {key: value for key, value in good.items() if key != "csrf"}, SAME),
+        # her form with another's session, and another's session in her name
+        lambda: post(kims, good, SAME),
+        lambda: post(kims, {**good, "csrf": foreign["csrf"]}, SAME),
+        lambda: client.post(path, json=good, headers={**LEAD, **SAME, **hers}),
+        lambda: client.post(path, content=b"x", headers={**LEAD, **SAME, **hers, "content-type": "text/plain"}),
+        lambda: client.get(path, params=good, headers={**LEAD, **hers, "sec-fetch-site": "cross-site"}),
+        # one that was good once
+        lambda: post(cookies, spent, SAME, f"/console/approvals/{used}"),
+        lambda: post(cookies, spent, SAME),
+    ]
+    refused = {403, 409, 415}
+    for forged in islice(cycle(forgeries), FORGED):
+        answer = forged()
+        client.cookies.clear()
+        assert answer.status_code in refused or (answer.request.method, answer.status_code) == ("GET", 200)
+    assert decided() == before
+    assert client.get(f"/v1/runs/{run}").json()["status"] == "waiting"
+    # the same form from the page itself
+    assert post(hers, good, SAME).status_code == 303
+    assert decided(run) == ["approve"]
