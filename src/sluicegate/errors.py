@@ -34,6 +34,7 @@ __all__ = [
     "StoppedError",
     "TooFewResultsError",
     "TooManyItemsError",
+    "UnknownWorkflowError",
     "UnreachableError",
     "UnusableAnswerError",
     "WeightsMismatchError",
@@ -85,6 +86,7 @@ CODES: dict[str, str] = {
     "SG141": "branches side by side that touch the same field",
     "SG142": "what a for-each does for an item does not end there",
     "SG143": "sub-workflow missing, circular or nested too deep",
+    "SG144": "two workflows of one name",
     # policy and guards
     "SG201": "policy does not parse or does not fit the schema",
     "SG202": "policy denied the request",
@@ -155,6 +157,7 @@ CODES: dict[str, str] = {
     "SG638": "attachment is no table",
     "SG640": "no such conversation",
     "SG641": "another turn of the conversation is not over",
+    "SG642": "no such workflow is served",
     "SG650": "approval link that does nothing any more, or never did",
     "SG660": "sign-on provider unreachable or unusable",
 }
@@ -341,6 +344,12 @@ class ConversationBusyError(_OneCodeError, RunError):
     """Another turn of the conversation is not over."""
 
     only = "SG641"
+
+
+class UnknownWorkflowError(_OneCodeError, RunError):
+    """A workflow that is not served, or none named where several are."""
+
+    only = "SG642"
 
 
 class NoTurnError(_OneCodeError, RunError):

@@ -69,7 +69,7 @@ def test_from_the_shadow_to_the_promotion_and_back(client: httpx.Client, tmp_pat
     rows = [json.loads(line) for line in (FOLDER / "examples" / "traffic.jsonl").read_text().splitlines()]
 
     def ready() -> dict[str, Any]:
-        return client.get("/readyz").json()
+        return client.get("/readyz").json()["workflows"][0]
 
     def ask(text: str) -> dict[str, Any]:
         return client.post("/v1/runs", json={"text": text}).json()

@@ -27,6 +27,7 @@ from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.home import home
 from sluicegate.services import ToolResult
 from sluicegate.serving.http.server import serve
+from sluicegate.serving.workflows import Workflows
 from sluicegate.storage.database import open_database, place
 from sluicegate.storage.postgres import URL
 from sluicegate.storage.schemas import APPROVALS, RECOVERED
@@ -90,7 +91,7 @@ def doomed(point: str) -> None:
     def started(_: str) -> None:
         threading.Thread(target=lambda: asyncio.run(drive(service, point)), daemon=True).start()
 
-    serve(service, stand.GATEWAY, host="127.0.0.1", port=0, started=started)
+    serve(Workflows([service]), stand.GATEWAY, host="127.0.0.1", port=0, started=started)
 
 
 async def taken_up() -> dict[str, Any]:

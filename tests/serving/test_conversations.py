@@ -153,10 +153,11 @@ def test_two_turns_at_once_over_http(two: tuple[Path, Path]) -> None:
 
 def test_the_api_describes_it(two: tuple[Path, Path]) -> None:
     with stand.served(stand.service(two[0])) as client:
-        (parameter,) = client.get("/openapi.json").json()["paths"]["/v1/turns"]["get"]["parameters"]
-        assert (parameter["name"], parameter["in"], parameter["required"]) == ("session", "query", True)
+        parameters = client.get("/openapi.json").json()["paths"]["/v1/turns"]["get"]["parameters"]
+        told = [(each["name"], each["in"], each["required"]) for each in parameters]
+        assert told == [("session", "query", True), ("workflow", "query", False)]
         page: httpx.Response = client.get("/openapi.json")
-        (limit, after) = page.json()["paths"]["/v1/approvals"]["get"]["parameters"]
+        (limit, after, _) = page.json()["paths"]["/v1/approvals"]["get"]["parameters"]
         assert not limit["required"]
         assert not after["required"]
 

@@ -26,7 +26,7 @@ from sluicegate.observe.tracing.spans import RunInfo, trace_id
 from sluicegate.observe.tracing.store import Store, Writes
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.limits import Busy
-from sluicegate.serving.recovery import Recovery
+from sluicegate.serving.recovery.recovery import Recovery
 from tests.support import stand
 from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
 from tests.support.waiting import soon

@@ -7,6 +7,7 @@ long; "access" waits for a person.
 import asyncio
 import os
 import re
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -36,6 +37,7 @@ from sluicegate.serving.http.app import application
 from sluicegate.serving.http.callers import Callers, TrustedHeader
 from sluicegate.serving.http.connections import Connections
 from sluicegate.serving.http.server import Certificate, serve
+from sluicegate.serving.workflows import Workflows
 from sluicegate.storage.database import place
 from tests.support.fakes import FakeModels, FakeRouter, services
 from tests.support.flows import runner
@@ -43,6 +45,16 @@ from tests.support.waiting import until
 
 GATEWAY = TrustedHeader("x-user", "x-roles")
 WORKFLOW = Path("configs/patterns/7-shadow-evaluation")
+TEXT = (Path(__file__).parents[2] / WORKFLOW / "workflow.yaml").read_text("utf-8")
+
+
+def written(file: Path, name: str = "", text: str = TEXT) -> Path:
+    """A workflow of this name in a file, with what it needs beside it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text.replace("workflow: shadow-evaluation", f"workflow: {name}") if name else text)
+    for folder in ("prompts", "knowledge", "router", "examples"):
+        shutil.copytree(WORKFLOW / folder, file.parent / folder, dirs_exist_ok=True)
+    return file
 
 
 class Patient(FakeModels):
@@ -139,12 +151,14 @@ def service(config: Path = WORKFLOW / "workflow.yaml", **options: Any) -> Servic
 
 
 @contextmanager
-def served(given: Service | None = None, callers: Callers = GATEWAY, connections: int = 1000) -> Iterator[httpx.Client]:
+def served(
+    given: Service | Workflows | None = None, callers: Callers = GATEWAY, connections: int = 1000
+) -> Iterator[httpx.Client]:
     """A client of a server on the loopback address, as ann."""
-    given = given or service()
+    workflows = given if isinstance(given, Workflows) else Workflows([given or service()])
     making: Any = Connections(connections)
     config = uvicorn.Config(
-        application(given, callers), port=0, http=making, log_config=None, lifespan="on", access_log=False
+        application(workflows, callers), port=0, http=making, log_config=None, lifespan="on", access_log=False
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
@@ -167,4 +181,6 @@ def serve_alone(
 ) -> None:
     """The same in a process of its own, until it is told to end; `started` gets its address."""
     os.environ["SLUICEGATE_HOME"] = folder
-    serve(service(limits=limits), GATEWAY, host="127.0.0.1", port=0, certificate=certificate, started=started)
+    serve(
+        Workflows([service(limits=limits)]), GATEWAY, host="127.0.0.1", port=0, certificate=certificate, started=started
+    )

@@ -1,4 +1,4 @@
-"""`sluicegate serve`: a workflow over HTTP."""
+"""`sluicegate serve`: workflows over HTTP."""
 
 import logging
 import os
@@ -14,12 +14,12 @@ from sluicegate.errors import RunError
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Serve a workflow over HTTP.")
+app = typer.Typer(help="Serve workflows over HTTP.")
 
 
 @app.command()
 def serve(
-    config: Annotated[Path, typer.Argument(help="The workflow's file.")],
+    configs: Annotated[list[Path], typer.Argument(help="Workflow files, or folders: every workflow below them.")],
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 picks a free one.")] = 8080,
     tls_certificate: Annotated[
@@ -46,13 +46,15 @@ def serve(
     body: Annotated[
         int, typer.Option("--body-bytes", min=1000, help="Maximum size of a request body in bytes.")
     ] = 1_000_000,
-    pinned: Annotated[bool, typer.Option("--pinned", help="Serve this file, regardless of promotions.")] = False,
+    pinned: Annotated[bool, typer.Option("--pinned", help="Serve these files, regardless of promotions.")] = False,
 ) -> None:
-    """Serve a workflow until SIGTERM. The promoted version serves; promotions take effect without a restart."""
+    """Serve workflows until SIGTERM. The promoted versions serve; promotions take effect without a restart."""
     from sluicegate.serving.http.server import Certificate
     from sluicegate.serving.http.server import serve as serve_it
     from sluicegate.serving.limits import Limits
+    from sluicegate.serving.process.discovery import load_all
     from sluicegate.serving.service import Service
+    from sluicegate.serving.workflows import Workflows
 
     if (tls_certificate is None) != (tls_key is None):
         raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
@@ -60,14 +62,16 @@ def serve(
     callers = callers_of(host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     _log()
-    service = Service(config, limits=limits, follow=not pinned)
+    workflows = Workflows([Service(each, limits=limits, follow=not pinned) for each in load_all(configs)])
 
     def started(address: str) -> None:
-        serving, promoted = service.versions.serving.workflow, service.versions.promoted
-        which = f"version {serving.version}, {serving.digest[:12]}" + (f", promotion {promoted}" if promoted else "")
-        notes().print(f"{service.name} ({which}) is served at {address}", markup=False, soft_wrap=True)
+        for service in workflows:
+            serving, promoted = service.versions.serving.workflow, service.versions.promoted
+            which = f"version {serving.version}, {serving.digest[:12]}"
+            which += f", promotion {promoted}" if promoted else ""
+            notes().print(f"{service.name} ({which}) is served at {address}", markup=False, soft_wrap=True)
 
-    serve_it(service, callers, host=host, port=port, certificate=certificate, started=started)
+    serve_it(workflows, callers, host=host, port=port, certificate=certificate, started=started)
     sys.stdout.flush()
     sys.stderr.flush()
     # everything is closed and on disk; a tool hanging in a thread would keep the process alive

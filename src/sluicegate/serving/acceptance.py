@@ -23,10 +23,10 @@ from sluicegate.graphs.runtime.steps.streaming import OnText, sending
 from sluicegate.graphs.session.checkpoint_reader import asks, recorded
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
-from sluicegate.serving.limits import AdmissionController
+from sluicegate.serving.limits import ServiceAdmission
 from sluicegate.serving.progress import OnStep, telling
 from sluicegate.serving.reading import RunReader, recorded_state
-from sluicegate.serving.recovery import Recovery
+from sluicegate.serving.recovery.recovery import Recovery
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Attachment, Principal, State
 
@@ -100,7 +100,7 @@ class Acceptance:
     recovery: Recovery
     reader: RunReader
     in_progress: RunsInProgress
-    door: AdmissionController
+    door: ServiceAdmission
     people: Payloads
     finished: Callable[[Outcome], object]
     """Told the outcome of each run, once."""

@@ -3,6 +3,7 @@
 The policies are those of the version that serves; a run that goes on under another is put to that one's as well.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from sluicegate.errors import NotFoundError, NotWaitingError, RunError
@@ -52,21 +53,24 @@ def permitted(asked: ApprovalState, person: Principal, services: Services, *, se
 
 
 def waiting_for(
-    workflow: str, person: Principal, services: Services, limit: int, after: str
+    services: Mapping[str, Services], person: Principal, limit: int, after: str
 ) -> tuple[list[tuple[Waiting, State]], str]:
     """What this person is asked to decide on, longest-waiting first, with the states; and the cursor behind it, which
-    is empty when no more wait."""
+    is empty when no more wait. `services` are those of the workflows that are looked at, by their names."""
     found, cursor, read = list[tuple[Waiting, State]](), "", 0
-    for cursor, asked in questions(workflow, after, _READ):
+    only = next(iter(services)) if len(services) == 1 else ""
+    for cursor, asked in questions(only, after, _READ):
         read += 1
         if asked is None or asked.question is None or not asked.open:
             continue
         run = asked.state["run"]
-        late = services.now() > datetime.fromisoformat(asked.question["deadline"])
-        if run["workflow"] != workflow or run["shadow"] or late or asked.question["waits_for"] != "approval":
+        its = services.get(run["workflow"])
+        if its is None or run["shadow"] or asked.question["waits_for"] != "approval":
+            continue
+        if its.now() > datetime.fromisoformat(asked.question["deadline"]):
             continue
         try:
-            entitle(person, asked.question, asked.state, services)
+            entitle(person, asked.question, asked.state, its)
         except RunError:
             continue
         found.append((asked.question, asked.state))

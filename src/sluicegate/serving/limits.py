@@ -1,4 +1,4 @@
-"""Admission control of a service: active runs, queued requests, and requests per user.
+"""Admission control: active runs, queued requests, and requests per user, over all services of a process.
 
 Requests beyond the limits are rejected at once, with a time to retry after; nothing grows without a bound.
 """
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from sluicegate.errors import RunError
 
-__all__ = ["AdmissionController", "Busy", "Limits"]
+__all__ = ["AdmissionController", "Busy", "Limits", "ServiceAdmission"]
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of a service."""
+    """The bounds of a service, or of all services of a process together."""
 
     running: int = 16
     """Concurrent runs; those that wait for a person do not count."""
@@ -45,23 +45,22 @@ class Busy(RunError):  # noqa: N818 - said of the service
 
 
 class AdmissionController:
-    """Lets requests in. Used from one event loop."""
+    """Lets requests in, those of all services that share it. Used from one event loop."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.limits = limits
+        self.recovering = asyncio.Semaphore(limits.running)
+        """Held by each run that is taken up, since nobody waits in the queue for it."""
         self._turns = asyncio.Semaphore(limits.running)
         self._inside: Counter[str] = Counter()
-        self.closed = False
 
     @asynccontextmanager
     async def admitted(self, who: str) -> AsyncGenerator[asyncio.Semaphore]:
         """Count as inside while the block lasts; what it gives is held for a turn. Raises `Busy` at once when there is
         no room."""
-        if self.closed:
-            raise Busy("the service is closing", retry_after_s=5)
-        if self._inside[who] >= self._limits.per_principal:
+        if self._inside[who] >= self.limits.per_principal:
             raise Busy(f"{who} has {self._inside[who]} requests in progress", retry_after_s=1, theirs=True)
-        if self.inside >= self._limits.running + self._limits.waiting:
+        if self.inside >= self.limits.running + self.limits.waiting:
             raise Busy(f"{self.inside} requests are in progress", retry_after_s=2)
         self._inside[who] += 1
         try:
@@ -75,3 +74,24 @@ class AdmissionController:
     def inside(self) -> int:
         """Active and queued requests."""
         return self._inside.total()
+
+
+class ServiceAdmission:
+    """One service's share in it: what is inside of its own, and whether it takes more."""
+
+    def __init__(self, controller: AdmissionController) -> None:
+        self._controller = controller
+        self.inside = 0
+        self.closed = False
+
+    @asynccontextmanager
+    async def admitted(self, who: str) -> AsyncGenerator[asyncio.Semaphore]:
+        """As `AdmissionController.admitted`; once closed, always `Busy`."""
+        if self.closed:
+            raise Busy("the service is closing", retry_after_s=5)
+        async with self._controller.admitted(who) as turns:
+            self.inside += 1
+            try:
+                yield turns
+            finally:
+                self.inside -= 1

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +18,13 @@ from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.spans import Score
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.views.access import may_see, sees_all
-from sluicegate.services import PolicyEngine
+from sluicegate.services import PolicyEngine, Services
 from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
 from sluicegate.serving.evidence import DecisionMade, Evidence, decision_on, weighed
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
 
-__all__ = ["RunReader", "recorded_state"]
+__all__ = ["RunReader", "approvals", "recorded_state", "unknown_run"]
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class RunReader:
         """As `Service.find`."""
         row = await asyncio.to_thread(self._row, run)
         if not self._sees(row, asker):
-            raise _unknown(run)
+            raise unknown_run(run)
         outcome = await asyncio.to_thread(_outcome, run, row["ms"])
         if outcome and outcome.status != "running":
             # another machine may have continued it since this one wrote its row
@@ -83,24 +84,12 @@ class RunReader:
         async with self._versions.using(row["digest"]) as opened:
             return await asyncio.to_thread(opened.tracer.feedback, run, name, value, comment=comment, by=asker["id"])
 
-    async def approvals(self, asker: Principal, limit: int, after: str) -> ApprovalPage:
-        """As `Service.approvals`."""
-        services = self._versions.serving.runner.services
-        waiting, following = await asyncio.to_thread(waiting_for, self._versions.name, asker, services, limit, after)
-        page = ApprovalPage(next=following)
-        for question, state in waiting:
-            try:
-                page.append(await self._readable(question, state, asker))
-            except SluicegateError as error:
-                log.warning("waiting run %s cannot be shown: %s", question["run"], error.code)
-        return page
-
     async def approval(self, run: str, asker: Principal) -> Waiting:
         """As `Service.approval`."""
         question, state = await asyncio.to_thread(self.question, run, asker)
         if question["waits_for"] != "approval":
             raise NotWaitingError(f"run {run} is not waiting for a decision")
-        return await self._readable(question, state, asker)
+        return await self.readable(question, state, asker)
 
     async def evidence(self, run: str, asker: Principal) -> Evidence:
         """As `Service.evidence`."""
@@ -120,9 +109,9 @@ class RunReader:
         sees = self._sees(self._row(run), asker)
         asked = approval_state(run)
         try:
-            permitted(asked, asker, self._versions.serving.runner.services, sees=sees)
+            permitted(asked, asker, self.services, sees=sees)
         except NotFoundError:
-            raise _unknown(run) from None
+            raise unknown_run(run) from None
         except NotWaitingError:
             if asked.question is None or "approval" not in asked.state:
                 raise
@@ -134,9 +123,9 @@ class RunReader:
         """What a run asks, and its state, without opening its version. Raises as `Service.approval` does."""
         sees = self._sees(self._row(run), asker)
         try:
-            return permitted(approval_state(run), asker, self._versions.serving.runner.services, sees=sees)
+            return permitted(approval_state(run), asker, self.services, sees=sees)
         except NotFoundError:
-            raise _unknown(run) from None
+            raise unknown_run(run) from None
 
     def timed(self, outcome: Outcome) -> Outcome:
         """A retry took no time of its own: how long the run was at work is in its record."""
@@ -146,7 +135,12 @@ class RunReader:
             # not written yet
             return outcome
 
-    async def _readable(self, question: Waiting, state: State, asker: Principal) -> Waiting:
+    @property
+    def services(self) -> Services:
+        """Of the version that serves."""
+        return self._versions.serving.runner.services
+
+    async def readable(self, question: Waiting, state: State, asker: Principal) -> Waiting:
         """What waits, as `asker` may know of it: without what rests on documents that they may not read."""
         if not sources(state):
             return question
@@ -165,7 +159,17 @@ class RunReader:
         serving = self._versions.serving
         return serving.runner.services.policy, Masking(serving.workflow.config.tracing)
 
+    def workflow_of(self, run: str) -> str:
+        """The workflow that a run is of, whichever. Raises `NotFoundError` SG603."""
+        return self._any_row(run)["workflow"]
+
     def _row(self, run: str) -> dict[str, Any]:
+        row = self._any_row(run)
+        if row["workflow"] != self._versions.name or row["shadow"]:
+            raise unknown_run(run)
+        return row
+
+    def _any_row(self, run: str) -> dict[str, Any]:
         try:
             row = self._store.run(run)
         except NotFoundError:
@@ -173,9 +177,20 @@ class RunReader:
         # the store takes the start of an id too; here an id is a whole one
         if row is None or row["run_id"] != run:
             row = _row_of_another_machine(run)
-        if row["workflow"] != self._versions.name or row["shadow"]:
-            raise _unknown(run)
         return row
+
+
+async def approvals(readers: Mapping[str, RunReader], asker: Principal, limit: int, after: str) -> ApprovalPage:
+    """As `Service.approvals`, over all of these workflows, by their names."""
+    services = {name: reader.services for name, reader in readers.items()}
+    waiting, following = await asyncio.to_thread(waiting_for, services, asker, limit, after)
+    page = ApprovalPage(next=following)
+    for question, state in waiting:
+        try:
+            page.append(await readers[question["workflow"]].readable(question, state, asker))
+        except SluicegateError as error:
+            log.warning("waiting run %s cannot be shown: %s", question["run"], error.code)
+    return page
 
 
 def recorded_state(run: str) -> State | None:
@@ -198,10 +213,10 @@ def _row_of_another_machine(run: str) -> dict[str, Any]:
     state = recorded_state(run)
     if state is None:
         # with the same message as for a run that may not be seen
-        raise _unknown(run)
+        raise unknown_run(run)
     facts = {key: state["run"][key] for key in ("workflow", "version", "digest", "shadow", "status")}
     return {**facts, "run_id": run, "user": state["principal"]["id"], "ms": 0.0}
 
 
-def _unknown(run: str) -> RunError:
+def unknown_run(run: str) -> RunError:
     return NotFoundError(f"no run {run!r} that you may see", hint="Only the requester may see it")

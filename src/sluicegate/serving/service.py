@@ -14,8 +14,8 @@ cancelled or goes away cancels nothing. Several services may share a home, in on
 import asyncio
 import hashlib
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -34,17 +34,18 @@ from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.spans import Score, Trace
 from sluicegate.observe.tracing.store import Store
 from sluicegate.plain_data import clean
+from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.factory import open_ledger
-from sluicegate.policies.ledger.ledger import Cap
+from sluicegate.policies.ledger.ledger import BudgetLedger, Cap
 from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
 from sluicegate.serving.approvals import ApprovalPage
 from sluicegate.serving.evidence import DecisionMade, Evidence
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
-from sluicegate.serving.limits import AdmissionController, Busy, Limits
+from sluicegate.serving.limits import AdmissionController, Busy, Limits, ServiceAdmission
 from sluicegate.serving.links.links import ApprovalLinks
-from sluicegate.serving.reading import RunReader
-from sluicegate.serving.recovery import Recovery
-from sluicegate.serving.sweep import Sweep
+from sluicegate.serving.reading import RunReader, approvals
+from sluicegate.serving.recovery.recovery import Recovery
+from sluicegate.serving.recovery.sweep import Sweep
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal
 from sluicegate.storage.database import place
@@ -69,20 +70,26 @@ class Service:
 
     def __init__(
         self,
-        config: Path | str,
+        config: Path | str | Workflow,
         *,
         limits: Limits | None = None,
+        admission: AdmissionController | None = None,
         follow: bool = True,
         beside: Callable[[str], ShadowProcess] = ShadowProcess,
         open_version: Callable[[Path | Workflow], Opened] = open_workflow,
     ) -> None:
-        """`follow` False serves `config` regardless of promotions. Nothing is opened before the block is entered."""
-        self._config, self._follow, self._open_version = Path(config), follow, open_version
-        self.limits = limits or Limits()
+        """`admission` has the bounds where they are shared with others, else `limits`; `follow` False serves `config`
+        regardless of promotions. Nothing is opened before the block is entered."""
+        self._config = Path(config) if isinstance(config, str) else config
+        self._follow, self._open_version = follow, open_version
+        self.admission = admission or AdmissionController(limits or Limits())
         self._make_beside = beside
         self._background: list[asyncio.Task[None]] = []
-        self._door: AdmissionController | None = None
+        self._door: ServiceAdmission | None = None
         self._withdrawn = False
+        self._ledger: tuple[BudgetConfig, BudgetLedger] | None = None
+        """Open for who asks for the caps, with the budget that it is of."""
+        self._ledger_lock = threading.Lock()
 
     # --- lifecycle ---
 
@@ -119,18 +126,23 @@ class Service:
         self.versions = versions = await asyncio.to_thread(
             Versions, self._config, follow=self._follow, open_version=self._open_version
         )
-        self._door = AdmissionController(self.limits)
+        self._door = ServiceAdmission(self.admission)
         self._store = store = Store(home() / "store.sqlite")
         self._recovery = recovery = await asyncio.to_thread(Recovery, place(), store, channel=CHANNEL)
         self._shadow = self._make_beside(self.name)
         self._in_progress = RunsInProgress()
-        self._reader = RunReader(versions, store)
+        self.reader = RunReader(versions, store)
         self._people = people = await asyncio.to_thread(Payloads, home() / "audit" / "payloads.sqlite", configured())
         self._accepting = Acceptance(
-            versions, recovery, self._reader, self._in_progress, self._door, people, self._finished
+            versions, recovery, self.reader, self._in_progress, self._door, people, self._finished
         )
         self._sweep = Sweep(
-            versions, recovery, store, self._in_progress, at_once=self.limits.running, finished=self._finished
+            versions,
+            recovery,
+            store,
+            self._in_progress,
+            turns=self.admission.recovering,
+            finished=self._finished,
         )
         versions.serving.warm()
         # this service's shadow is there before its first request
@@ -155,6 +167,7 @@ class Service:
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self.versions.close)
+        await asyncio.to_thread(self._close_ledger)
         self._store.close()
         self._people.close()
         # now others take up what was not finished
@@ -164,6 +177,10 @@ class Service:
     def name(self) -> str:
         """The workflow's."""
         return self.versions.name
+
+    @property
+    def limits(self) -> Limits:
+        return self.admission.limits
 
     @property
     def ready(self) -> bool:
@@ -292,25 +309,25 @@ class Service:
         Where they may not read a source of the answer, the outcome says why it is `withheld`. Raises `RunError` SG603,
         also for a run that policy does not let them see, so that its existence is not revealed.
         """
-        return await elsewhere(self._reader.find(run, asker))
+        return await elsewhere(self.reader.find(run, asker))
 
     async def conversations(self, asker: Principal) -> list[ConversationRow]:
         """The conversations of `asker`, the last used first; none where the workflow has no `conversation`."""
-        return await elsewhere(self._reader.conversations(asker))
+        return await elsewhere(self.reader.conversations(asker))
 
     async def turns(self, session: str, asker: Principal) -> list[tuple[TurnRow, Outcome | None]]:
         """The turns of one of them, each with its run; None for a run that was deleted, has not begun, or whose
         version is gone. Raises `RunError` SG640 when `asker` has no such conversation, whoever else has one of this
         name."""
-        return await elsewhere(self._reader.turns(session, asker))
+        return await elsewhere(self.reader.turns(session, asker))
 
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """The decisions of a run, as they were recorded and masked. Raises as `find` does."""
-        return await elsewhere(self._reader.trail(run, asker))
+        return await elsewhere(self.reader.trail(run, asker))
 
     async def feedback(self, run: str, asker: Principal, name: str, value: float | bool | str, comment: str) -> Score:
         """Score a run that `asker` may see; stored, and sent where traces go. Raises as `find` does."""
-        return await elsewhere(self._reader.feedback(run, asker, name, value, comment))
+        return await elsewhere(self.reader.feedback(run, asker, name, value, comment))
 
     async def approvals(self, asker: Principal, *, limit: int = 50, after: str = "") -> ApprovalPage:
         """Waiting runs that `asker` is asked to decide on, longest-waiting first: so many at most, from behind `after`.
@@ -318,27 +335,27 @@ class Service:
         A page may be short, or empty, although more follow: its own cursor says whether they do. Where they may not
         read a source, the draft is `withheld`, and a decision of theirs would be refused.
         """
-        return await elsewhere(self._reader.approvals(asker, limit, after))
+        return await elsewhere(approvals({self.name: self.reader}, asker, limit, after))
 
     async def approval(self, run: str, asker: Principal) -> Waiting:
         """The evidence for one. Raises `RunError` SG603 (also for one that is not theirs to see), SG605 (not waiting),
         SG610 (their own request, or one that they may see and not decide)."""
-        return await elsewhere(self._reader.approval(run, asker))
+        return await elsewhere(self.reader.approval(run, asker))
 
     @property
     def links(self) -> ApprovalLinks:
         """Links by which one person decides on one waiting run, once, without signing in."""
-        return ApprovalLinks(self.versions, self._reader, self.accept_decision)
+        return ApprovalLinks(self.versions, self.reader, self.accept_decision)
 
     async def evidence(self, run: str, asker: Principal) -> Evidence:
         """As `approval`, with the passages and what an edit takes, and what was redacted restored where policy lets
         them see it, on record; also for what was decided already. Raises as `approval` does."""
-        return await elsewhere(self._reader.evidence(run, asker))
+        return await elsewhere(self.reader.evidence(run, asker))
 
     async def standing(self, run: str, asker: Principal) -> tuple[Waiting, DecisionMade | None]:
         """What a run asks people, or asked last, without the evidence; and what was decided on it. Raises as `approval`
         does."""
-        return await elsewhere(self._reader.standing(run, asker))
+        return await elsewhere(self.reader.standing(run, asker))
 
     # --- operating ---
 
@@ -349,12 +366,20 @@ class Service:
 
     def sees_all(self, asker: Principal) -> bool:
         """Whether policy lets them see every run, whoever asked for it."""
-        return self._reader.sees_all(asker)
+        return self.reader.sees_all(asker)
 
     def caps(self) -> list[Cap]:
         """The use of the workflow's caps today, without those of single persons. Reads the ledger: blocks."""
-        with closing(open_ledger(self.versions.serving.workflow.config.budget)) as ledger:
-            return [cap for cap in ledger.caps(self.name) if not cap.name.startswith("per_principal")]
+        budget = self.versions.serving.workflow.config.budget
+        with self._ledger_lock:
+            if self._ledger is None or self._ledger[0] != budget:
+                self._close_ledger()
+                self._ledger = budget, open_ledger(budget)
+            return [cap for cap in self._ledger[1].caps(self.name) if not cap.name.startswith("per_principal")]
+
+    def _close_ledger(self) -> None:
+        if self._ledger:
+            self._ledger[1].close()
 
     # --- background work ---
 

@@ -36,11 +36,15 @@ class Versions:
     """Safe to use from any thread. Opening one takes as long as `open_workflow`, and raises what it raises."""
 
     def __init__(
-        self, config: Path, *, follow: bool = True, open_version: Callable[[Path | Workflow], Opened] = open_workflow
+        self,
+        config: Path | Workflow,
+        *,
+        follow: bool = True,
+        open_version: Callable[[Path | Workflow], Opened] = open_workflow,
     ) -> None:
-        """`follow` False serves the given file regardless of promotions."""
-        self.name = load(config).name
-        self._config, self._follow, self._open_version = config, follow, open_version
+        """`follow` False serves the given workflow regardless of promotions."""
+        given = config if isinstance(config, Workflow) else load(config)
+        self.name, self._follow, self._open_version = given.name, follow, open_version
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._used: Counter[str] = Counter()
         self._open: OrderedDict[str, Opened] = OrderedDict()
@@ -53,7 +57,7 @@ class Versions:
         self._path: Path | None = None
         self._refused = ""
         if not (follow and self.refresh()):
-            self.serving = self._opened(config)
+            self.serving = self._opened(given)
 
     serving: Opened
     """The version for new requests."""

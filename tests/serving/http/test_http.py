@@ -265,7 +265,7 @@ def test_bodies_that_do_not_fit() -> None:
         assert "my secret words" not in json.dumps(wrong)
         problem(client.post("/v1/runs", json={"text": "\u200b"}), 422, "SG601")
         problem(client.get("/v1/nothing"), 404, "SG622")
-        assert wrong["hint"] == "Allowed fields: text, attachments, request_id, session, principal, stream"
+        assert wrong["hint"] == "Allowed fields: text, workflow, attachments, request_id, session, principal, stream"
         assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["hint"]
         problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 
@@ -324,8 +324,9 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     assert document["openapi"] == "3.1.0"
     assert set(document["paths"]) == {
         "/v1/runs", "/v1/runs/{id}", "/v1/runs/{id}/trail", "/v1/runs/{id}/answer", "/v1/runs/{id}/feedback",
-        "/v1/approvals", "/v1/approvals/{id}", "/v1/conversations", "/v1/turns", "/healthz", "/readyz", "/v1/models",
-        "/v1/models/{model}", "/v1/chat/completions", "/v1/responses",
+        "/v1/approvals", "/v1/approvals/{id}", "/v1/approvals/{id}/links", "/v1/conversations", "/v1/turns",
+        "/v1/workflows", "/healthz", "/readyz", "/v1/models", "/v1/models/{model}", "/v1/chat/completions",
+        "/v1/responses",
     }  # fmt: skip
 
     def fits(response: httpx.Response, path: str, method: str = "get") -> None:
@@ -350,6 +351,7 @@ def test_the_document_describes_what_is_said(client: httpx.Client) -> None:
     fits(client.post(address, json={"verdict": "approve"}, headers=LEAD), "/v1/approvals/{id}", "post")
     fits(client.get("/readyz"), "/readyz")
     fits(client.get("/healthz"), "/healthz")
+    fits(client.get("/v1/workflows"), "/v1/workflows")
     fits(client.get("/v1/models"), "/v1/models")
     fits(client.get("/v1/models/gpt-5"), "/v1/models/{model}")
     call = {"model": "shadow-evaluation", "messages": [{"role": "user", "content": "access please"}]}
@@ -366,8 +368,8 @@ def test_readiness_says_what_is_not_sent_and_when_a_server_last_took_nothing() -
         with served(stand.service(open_version=opened)) as client:
 
             def export() -> dict[str, Any]:
-                [one] = client.get("/readyz").json()["exports"]
-                return one
+                [one] = client.get("/readyz").json()["workflows"]
+                return one["exports"][0]
 
             assert export() == {"to": "langfuse", "unsent": 0, "last_outage": None}
             client.post("/v1/runs", json={"text": "How?"})

@@ -1,9 +1,9 @@
-"""The HTTP API of a `Service`: an ASGI application.
+"""The HTTP API of `Workflows`: an ASGI application.
 
-    app = application(Service("configs/helpdesk/workflow.yaml"), TokenFile(Path("tokens.json")))
+    app = application(Workflows([Service("configs/helpdesk/workflow.yaml")]), TokenFile(Path("tokens.json")))
 
 Every error is a problem (RFC 9457) with a code. The access log has route, status, duration and run, the caller by a
-keyed hash, and no texts. The service is opened with the application and drained with it.
+keyed hash, and no texts. The workflows are opened with the application and drained with it.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from sluicegate.serving.http.openapi import document
 from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
 from sluicegate.serving.http.swagger import page as swagger
 from sluicegate.serving.limits import Busy
-from sluicegate.serving.service import Service
+from sluicegate.serving.workflows import Workflows
 
 __all__ = ["application"]
 
@@ -55,23 +55,23 @@ access = logging.getLogger("sluicegate.access")
 log = logging.getLogger(__name__)
 
 
-def application(service: Service, callers: Callers, *, ways: Sequence[SignInWay] = ()) -> ASGIApp:
-    """One workflow over HTTP; `ways` are those to sign in to the console besides a token."""
-    metrics, shown = Metrics(service), console(callers, ways)
+def application(workflows: Workflows, callers: Callers, *, ways: Sequence[SignInWay] = ()) -> ASGIApp:
+    """The workflows over HTTP; `ways` are those to sign in to the console besides a token."""
+    metrics, shown = Metrics(workflows), console(callers, ways)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        # the caller may have opened the service already, to see at once why it fails
-        await service.open()
-        service.watch(metrics.recorded)
+        # the caller may have opened them already, to see at once why one fails
+        await workflows.open()
+        workflows.watch(metrics.recorded)
         try:
             yield
         finally:
-            await service.close()
+            await workflows.close()
 
     async def scraped(request: Request) -> Response:
         asker = caller_of(request).principal
-        if not service.sees_all(asker):
+        if not workflows.sees_all(asker):
             raise RunError(
                 "SG610",
                 f"policy does not let {asker['id']} see what all runs do",
@@ -80,10 +80,8 @@ def application(service: Service, callers: Callers, *, ways: Sequence[SignInWay]
         return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE)
 
     async def openapi(_: Request) -> Response:
-        workflow = service.versions.serving.workflow
-        return JSONResponse(
-            document(_EVERY, workflow=workflow.name, version=workflow.version, purpose=workflow.config.purpose)
-        )
+        served = [service.versions.serving.workflow for service in workflows]
+        return JSONResponse(document(_EVERY, {each.name: each.config.purpose for each in served}))
 
     app = Starlette(
         routes=[
@@ -103,7 +101,7 @@ def application(service: Service, callers: Callers, *, ways: Sequence[SignInWay]
     )
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
-    app.state.service, app.state.callers, app.state.since = service, callers, int(time.time())
+    app.state.workflows, app.state.callers, app.state.since = workflows, callers, int(time.time())
     app.state.console = shown
     return _Told(app, metrics.requested, callers)
 

@@ -1,6 +1,7 @@
 """What the operations of the HTTP API share: who calls, what a body and a query say, and how a call fails."""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -14,6 +15,7 @@ from sluicegate.serving.http.callers import Caller, Headers, Named
 from sluicegate.serving.http.messages import Problem, Run
 from sluicegate.serving.http.problems import of_status
 from sluicegate.serving.service import Service
+from sluicegate.serving.workflows import Workflows
 from sluicegate.state import Principal
 
 __all__ = [
@@ -24,13 +26,17 @@ __all__ = [
     "begun",
     "body_of",
     "caller_of",
+    "of_run",
     "query_of",
     "service_of",
     "signed",
+    "workflows_of",
 ]
 
 _BODY_S = 15.0
 """How long a caller may take to send a body."""
+
+_RUN = re.compile(r"[0-9a-f]{24}")
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -66,8 +72,21 @@ class Operation:
     """Operations that go on from what it gives: by their ids, the parameter and where its value is in the body."""
 
 
+def workflows_of(request: Request) -> Workflows:
+    return request.app.state.workflows
+
+
 def service_of(request: Request) -> Service:
-    return request.app.state.service
+    """The only workflow."""
+    return workflows_of(request).asked_for("")
+
+
+async def of_run(request: Request) -> tuple[Service, str]:
+    """The workflow of the run that the address names, and the run."""
+    run: str = request.path_params["id"]
+    # an address may hold anything, and what is noted of it goes into the log
+    request.state.run = run if _RUN.fullmatch(run) else ""
+    return await workflows_of(request).of_run(run), run
 
 
 def caller_of(request: Request, headers: Headers | None = None) -> Caller:
@@ -120,7 +139,7 @@ def _misfit(error: ValidationError, model: type[BaseModel]) -> Fault:
 
 async def body_of(request: Request) -> bytes:
     """The body, which is bounded in its size and its time."""
-    most = service_of(request).limits.body_bytes
+    most = workflows_of(request).limits.body_bytes
     too_large = Fault(of_status(413, f"the body has more than {most:,} bytes"))
     if int(request.headers.get("content-length") or 0) > most:
         raise too_large

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -23,9 +22,10 @@ from sluicegate.serving.http.calls import (
     as_json,
     begun,
     caller_of,
+    of_run,
     query_of,
-    service_of,
     signed,
+    workflows_of,
 )
 from sluicegate.serving.http.events import ALIVE, Progress, progress_of
 from sluicegate.serving.http.problems import of_error, of_status
@@ -39,8 +39,6 @@ __all__ = ["OPERATIONS"]
 _WRITTEN = ("answer_confidence", "approval", "cost_usd", "latency_ms", "path", "policy_pass", "route_confidence")
 """Scores that runs write themselves."""
 
-_RUN = re.compile(r"[0-9a-f]{24}")
-
 
 # --- runs ---
 
@@ -48,7 +46,7 @@ _RUN = re.compile(r"[0-9a-f]{24}")
 async def ask(request: Request) -> Response:
     caller, asked = await signed(request, messages.Ask)
     asker = acting_for(request, caller, asked.principal)
-    service = service_of(request)
+    service = workflows_of(request).asked_for(asked.workflow)
     run = request.state.run = service.run_id(asker, asked.request_id) if asked.request_id else new_run_id()
     progress = Progress() if asked.stream else None
     # from here on it is on disk, and found by its id
@@ -80,7 +78,8 @@ async def _ended(service: Service, accepted: Accepted) -> Response:
 
 async def answer(request: Request) -> Response:
     caller, given = await signed(request, messages.Reply)
-    asker, run, service = acting_for(request, caller, given.principal), _run(request), service_of(request)
+    asker = acting_for(request, caller, given.principal)
+    service, run = await of_run(request)
     text, _ = clean(given.text)
     return await _ended(service, await service.accept_decision(run, "answer", asker, changed="kept", text=text))
 
@@ -105,12 +104,13 @@ async def _events(service: Service, accepted: Accepted, progress: Progress) -> A
 
 async def find(request: Request) -> Response:
     caller = caller_of(request)
-    return as_json(await _standing(service_of(request), _run(request), caller.principal))
+    return as_json(await _standing(*await of_run(request), caller.principal))
 
 
 async def trail(request: Request) -> Response:
-    caller, run = caller_of(request), _run(request)
-    decisions = await service_of(request).trail(run, caller.principal)
+    caller = caller_of(request)
+    service, run = await of_run(request)
+    decisions = await service.trail(run, caller.principal)
     keys = messages.Decided.model_fields
     return as_json(
         messages.Trail(run=run, decisions=[messages.Decided(**{key: each[key] for key in keys}) for each in decisions])
@@ -119,7 +119,7 @@ async def trail(request: Request) -> Response:
 
 async def feedback(request: Request) -> Response:
     caller, given = await signed(request, messages.Feedback)
-    service, run = service_of(request), _run(request)
+    service, run = await of_run(request)
     if given.name in _WRITTEN or given.name.startswith("check_"):
         raise Fault(of_status(422, f"name: {given.name} is a score that runs write themselves"))
     labels = service.versions.serving.workflow.config.intents
@@ -132,22 +132,44 @@ async def feedback(request: Request) -> Response:
     return as_json(messages.Given(id=score.id, run=run, name=score.name, value=score.value), 201)
 
 
+# --- workflows ---
+
+
+async def workflows(request: Request) -> Response:
+    caller_of(request)
+    return as_json(
+        messages.WorkflowList(
+            workflows=[
+                messages.WorkflowCard(
+                    name=workflow.name,
+                    version=workflow.version,
+                    digest=workflow.digest,
+                    purpose=workflow.config.purpose,
+                    conversations=workflow.config.conversation is not None,
+                )
+                for workflow in (service.versions.serving.workflow for service in workflows_of(request))
+            ]
+        )
+    )
+
+
 # --- conversations ---
 
 
 async def conversations(request: Request) -> Response:
-    caller = caller_of(request)
-    rows = await service_of(request).conversations(caller.principal)
+    caller, wanted = caller_of(request), query_of(request, messages.ConversationsWanted)
+    rows = await workflows_of(request).conversations(caller.principal, workflow=wanted.workflow)
     return as_json(
         messages.Conversations(
             conversations=[
                 messages.Conversation(
                     session=row.name,
+                    workflow=service.name,
                     turns=row.turns,
                     began_at=datetime.fromisoformat(row.began_at),
                     last_at=datetime.fromisoformat(row.last_at),
                 )
-                for row in rows
+                for service, row in rows
             ]
         )
     )
@@ -155,7 +177,7 @@ async def conversations(request: Request) -> Response:
 
 async def turns(request: Request) -> Response:
     caller, wanted = caller_of(request), query_of(request, messages.TurnsWanted)
-    rows = await service_of(request).turns(wanted.session, caller.principal)
+    rows = await workflows_of(request).asked_for(wanted.workflow).turns(wanted.session, caller.principal)
     shown = [
         messages.Turn(
             number=row.number,
@@ -173,19 +195,22 @@ async def turns(request: Request) -> Response:
 
 async def approvals(request: Request) -> Response:
     caller, wanted = caller_of(request), query_of(request, messages.Page)
-    found = await service_of(request).approvals(caller.principal, limit=wanted.limit, after=wanted.after)
+    found = await workflows_of(request).approvals(
+        caller.principal, limit=wanted.limit, after=wanted.after, workflow=wanted.workflow
+    )
     return as_json(messages.Approvals(approvals=[messages.asked(each) for each in found], next=found.next))
 
 
 async def approval(request: Request) -> Response:
     caller = caller_of(request)
-    return as_json(messages.asked(await service_of(request).approval(_run(request), caller.principal)))
+    service, run = await of_run(request)
+    return as_json(messages.asked(await service.approval(run, caller.principal)))
 
 
 async def decide(request: Request) -> Response:
     caller, given = await signed(request, messages.Decide)
-    by, run = acting_for(request, caller, given.principal), _run(request)
-    service = service_of(request)
+    by = acting_for(request, caller, given.principal)
+    service, run = await of_run(request)
     accepted = await service.accept_decision(
         run, given.verdict, by, reason=given.reason, text=given.text, arguments=given.arguments, changed=given.changed
     )
@@ -208,7 +233,8 @@ async def decide(request: Request) -> Response:
 
 async def link(request: Request) -> Response:
     caller, given = await signed(request, messages.MakeLink)
-    person, run, service = acting_for(request, caller, given.principal), _run(request), service_of(request)
+    person = acting_for(request, caller, given.principal)
+    service, run = await of_run(request)
     made = await service.links.make(run, person, by=caller.principal["id"], hours=given.hours)
     expires = datetime.fromisoformat(made.expires_at)
     return as_json(messages.MadeLink(id=made.id, path=address("", made), expires=expires), 201)
@@ -223,7 +249,16 @@ async def health(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    service = service_of(request)
+    workflows = workflows_of(request)
+    said = messages.Health(
+        status="ready" if workflows.ready else "closing",
+        inside=workflows.inside,
+        workflows=[_served(service) for service in workflows],
+    )
+    return as_json(said, 200 if workflows.ready else 503)
+
+
+def _served(service: Service) -> messages.Served:
     workflow, fault = service.versions.serving.workflow, service.versions.fault
     exports = [
         messages.Export(
@@ -233,8 +268,7 @@ async def ready(request: Request) -> Response:
         )
         for report in service.versions.serving.tracer.report()
     ]
-    said = messages.Health(
-        status="ready" if service.ready else "closing",
+    return messages.Served(
         workflow=service.name,
         version=workflow.version,
         digest=workflow.digest,
@@ -244,7 +278,6 @@ async def ready(request: Request) -> Response:
         fault=fault.code if fault else "",
         exports=exports,
     )
-    return as_json(said, 200 if service.ready else 503)
 
 
 class Up(BaseModel):
@@ -272,8 +305,13 @@ OPERATIONS: tuple[Operation, ...] = (
         (201,), (401, 403, 404, 408, 413, 415, 422),
     ),
     Operation(
+        "GET", "/v1/workflows", "workflows", "The workflows that are served", workflows, messages.WorkflowList,
+        problems=(401,),
+    ),
+    Operation(
         "GET", "/v1/conversations", "conversations", "Your conversations", conversations, messages.Conversations,
-        problems=(401,), links={"turns": ("session", "conversations/0/session")},
+        problems=(401, 422), query=messages.ConversationsWanted,
+        links={"turns": ("session", "conversations/0/session")},
     ),
     Operation(
         "GET", "/v1/turns", "turns", "The turns of one of your conversations", turns, messages.Turns,
@@ -298,20 +336,13 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("GET", "/healthz", "health", "Whether the process is up", health, Up, problems=(), signed_in=False),
     Operation(
-        "GET", "/readyz", "ready", "Whether requests are accepted, and the version", ready, messages.Health,
+        "GET", "/readyz", "ready", "Whether requests are accepted, and which versions serve", ready, messages.Health,
         statuses=(200, 503), problems=(), signed_in=False,
     ),
 )  # fmt: skip
 
 
 # --- shared ---
-
-
-def _run(request: Request) -> str:
-    run: str = request.path_params["id"]
-    # an address may hold anything, and what is noted of it goes into the log
-    request.state.run = run if _RUN.fullmatch(run) else ""
-    return run
 
 
 async def _standing(service: Service, run: str, asker: Principal) -> messages.Run:

@@ -21,6 +21,7 @@ __all__ = [
     "Cited",
     "Conversation",
     "Conversations",
+    "ConversationsWanted",
     "Decide",
     "Feedback",
     "Given",
@@ -28,12 +29,15 @@ __all__ = [
     "Page",
     "Problem",
     "Run",
+    "Served",
     "StepDone",
     "Text",
     "Trail",
     "Turn",
     "Turns",
     "TurnsWanted",
+    "WorkflowCard",
+    "WorkflowList",
     "answered",
     "asked",
     "begun",
@@ -59,6 +63,8 @@ class Ask(_In):
 
     text: str = Field(min_length=1, json_schema_extra={"pattern": VISIBLE})
     """The request's text."""
+    workflow: str = Field(default="", max_length=200)
+    """The workflow that it is for; may be left out where only one is served."""
     attachments: dict[Annotated[str, Field(min_length=1, max_length=200)], str] = Field(
         default_factory=dict[str, str], max_length=MAX_ATTACHMENTS
     )
@@ -209,6 +215,8 @@ class TurnsWanted(BaseModel):
 
     session: str = Field(min_length=1, max_length=200)
     """The `session` that its requests named."""
+    workflow: str = Field(default="", max_length=200)
+    """The workflow that it is held with; may be left out where only one is served."""
 
 
 class Turn(_Out):
@@ -229,10 +237,21 @@ class Turns(_Out):
     turns: list[Turn]
 
 
+class ConversationsWanted(BaseModel):
+    """Whose conversations are listed."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    workflow: str = Field(default="", max_length=200)
+    """Only those that are held with this workflow."""
+
+
 class Conversation(_Out):
     """One of your conversations."""
 
     session: str
+    workflow: str
+    """The workflow that it is held with."""
     turns: int
     began_at: datetime
     last_at: datetime
@@ -268,6 +287,7 @@ class Approval(_Out):
     """A waiting run, with the evidence."""
 
     id: str
+    workflow: str
     intent: str
     principal: str
     """The requester."""
@@ -313,6 +333,8 @@ class Page(BaseModel):
     """How many at most."""
     after: str = Field(default="", pattern=r"^[0-9A-Za-z-]{0,64}$")
     """The `next` of the page before; without it, the list begins with the longest-waiting."""
+    workflow: str = Field(default="", max_length=200)
+    """Only the runs of this workflow."""
 
 
 class Approvals(_Out):
@@ -339,8 +361,9 @@ class Export(_Out):
     """When it last took nothing; null: never since the start."""
 
 
-class Health(_Out):
-    status: Literal["ready", "closing"]
+class Served(_Out):
+    """A workflow as it is served now."""
+
     workflow: str
     version: str
     digest: str
@@ -352,6 +375,30 @@ class Health(_Out):
     fault: str
     """The error code of why a promoted version is not served; empty when it is."""
     exports: list[Export]
+
+
+class Health(_Out):
+    status: Literal["ready", "closing"]
+    inside: int
+    """Active and queued requests."""
+    workflows: list[Served]
+
+
+class WorkflowCard(_Out):
+    """A workflow that requests may be sent to."""
+
+    name: str
+    version: str
+    digest: str
+    purpose: str
+    conversations: bool
+    """Whether its runs may be turns of a conversation, by their `session`."""
+
+
+class WorkflowList(_Out):
+    """The workflows that are served, by their names."""
+
+    workflows: list[WorkflowCard]
 
 
 class Problem(_Out):
@@ -464,6 +511,7 @@ def asked(waiting: Waiting) -> Approval:
     """What is put to a person."""
     return Approval(
         id=waiting["run"],
+        workflow=waiting["workflow"],
         intent=waiting["intent"],
         principal=waiting["principal"],
         request=waiting["request"],

@@ -15,7 +15,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from sluicegate.observe.tracing.spans import Record, Trace
-from sluicegate.serving.service import Service
+from sluicegate.serving.workflows import Workflows
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
@@ -27,12 +27,12 @@ _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 
 
 class Metrics:
-    """Of one service. Safe to use from any thread."""
+    """Of the workflows of this process. Safe to use from any thread."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, workflows: Workflows) -> None:
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        registry.register(_Present(service))
+        registry.register(_Present(workflows))
         self._runs = Counter(
             "sluicegate_runs",
             "Runs that came to an end or to a person, by what became of them; one that waited is counted again when it "
@@ -137,54 +137,47 @@ class Metrics:
 
 
 class _Present(Collector):
-    """What is true of a service at the moment."""
+    """What is true of the workflows at the moment."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, workflows: Workflows) -> None:
+        self._workflows = workflows
 
     def describe(self) -> Iterable[Metric]:
         # asked for when it is registered, when the service may not be open yet
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        service = self._service
-        yield self._serving()
+        serving = _gauge(
+            "serving", "1 for the version that serves while requests are accepted, else 0.", "version", "digest"
+        )
         inside = _gauge("requests_in_progress", "Requests that are active or queued.")
-        inside.add_metric([service.name], service.inside)
-        yield inside
         limit = _gauge("budget_limit", "The caps of the workflow, in US dollars or tokens.", "cap", "of", "unit")
         left = _gauge("budget_left", "What is left of them, less what calls under way may cost.", "cap", "of", "unit")
-        for cap in service.caps():
-            labels = [service.name, cap.name, cap.of, cap.unit]
-            limit.add_metric(labels, cap.limit)
-            left.add_metric(labels, cap.left)
-        yield from (limit, left)
+        labels = ["workflow", "destination"]
         sent = CounterMetricFamily(
-            "sluicegate_trace_records_sent", "Observations and scores that a destination took.", labels=["destination"]
+            "sluicegate_trace_records_sent", "Observations and scores that a destination took.", labels=labels
         )
         dropped = CounterMetricFamily(
             "sluicegate_trace_records_dropped",
             "Those that were not sent; `sluicegate trace push` sends them.",
-            labels=["destination"],
+            labels=labels,
         )
-        waiting = _gauge("trace_records_waiting", "Those that wait to be sent.", "destination", workflow=False)
-        for report in service.versions.serving.tracer.report():
-            # without its address, which may hold more than a scraper should know
-            to = [report.destination.partition(" ")[0]]
-            sent.add_metric(to, report.sent)
-            dropped.add_metric(to, report.dropped)
-            waiting.add_metric(to, report.waiting)
-        yield from (sent, dropped, waiting)
-
-    def _serving(self) -> Metric:
-        service = self._service
-        facts = _gauge(
-            "serving", "1 for the version that serves while requests are accepted, else 0.", "version", "digest"
-        )
-        workflow = service.versions.serving.workflow
-        facts.add_metric([service.name, workflow.version, workflow.digest[:12]], float(service.ready))
-        return facts
+        waiting = _gauge("trace_records_waiting", "Those that wait to be sent.", "destination")
+        for service in self._workflows:
+            name, workflow = service.name, service.versions.serving.workflow
+            serving.add_metric([name, workflow.version, workflow.digest[:12]], float(service.ready))
+            inside.add_metric([name], service.inside)
+            for cap in service.caps():
+                limit.add_metric([name, cap.name, cap.of, cap.unit], cap.limit)
+                left.add_metric([name, cap.name, cap.of, cap.unit], cap.left)
+            for report in service.versions.serving.tracer.report():
+                # without its address, which may hold more than a scraper should know
+                to = [name, report.destination.partition(" ")[0]]
+                sent.add_metric(to, report.sent)
+                dropped.add_metric(to, report.dropped)
+                waiting.add_metric(to, report.waiting)
+        yield from (serving, inside, limit, left, sent, dropped, waiting)
 
 
-def _gauge(name: str, doc: str, *labels: str, workflow: bool = True) -> Any:
-    return GaugeMetricFamily(f"sluicegate_{name}", doc, labels=["workflow", *labels] if workflow else list(labels))
+def _gauge(name: str, doc: str, *labels: str) -> Any:
+    return GaugeMetricFamily(f"sluicegate_{name}", doc, labels=["workflow", *labels])

@@ -1,12 +1,13 @@
 """The OpenAPI document, made of the operations and their models."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from sluicegate import __version__
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.calls import Operation
 from sluicegate.serving.http.problems import MEDIA_TYPE
@@ -21,8 +22,8 @@ _EVENT = {
 }
 
 
-def document(operations: Sequence[Operation], *, workflow: str, version: str, purpose: str) -> dict[str, Any]:
-    """OpenAPI 3.1, for one workflow."""
+def document(operations: Sequence[Operation], purposes: Mapping[str, str]) -> dict[str, Any]:
+    """OpenAPI 3.1, for workflows by their names, with what each is for."""
     taken: set[type[BaseModel]] = {each.takes for each in operations if each.takes}
     given: set[type[BaseModel]] = (
         {each.gives for each in operations} | {each.error for each in operations} | {messages.StepDone}
@@ -37,7 +38,11 @@ def document(operations: Sequence[Operation], *, workflow: str, version: str, pu
         paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
     return {
         "openapi": "3.1.0",
-        "info": {"title": workflow, "version": version, "description": purpose},
+        "info": {
+            "title": f"Sluicegate: {', '.join(purposes)}",
+            "version": __version__,
+            "description": "\n".join(f"- `{name}`: {purpose}" for name, purpose in purposes.items()),
+        },
         "paths": paths,
         "components": {
             "schemas": schemas["$defs"],

@@ -15,7 +15,7 @@ MEDIA_TYPE = "application/problem+json"
 _STATUS: dict[str, int] = {
     "SG601": 422, "SG602": 413, "SG603": 404, "SG604": 409, "SG605": 409, "SG608": 503, "SG610": 403, "SG619": 401,
     "SG620": 503, "SG621": 409, "SG622": 422,
-    "SG626": 422, "SG638": 422, "SG640": 404, "SG641": 409, "SG660": 503,
+    "SG626": 422, "SG638": 422, "SG640": 404, "SG641": 409, "SG642": 422, "SG660": 503,
 }  # fmt: skip
 """Statuses of client errors; everything else is a 500, and a model that does not answer a 502."""
 

@@ -1,4 +1,4 @@
-"""A server for one workflow: uvicorn around the application.
+"""A server for workflows: uvicorn around the application.
 
 SIGTERM ends it in three steps: readiness is withdrawn, so that a load balancer sends no more; after a grace, in which
 requests are served as before, the port is closed; what is at work has its time to finish.
@@ -17,7 +17,7 @@ from types import FrameType
 from sluicegate.errors import RunError
 from sluicegate.extras import extra
 from sluicegate.serving.http.callers import Callers
-from sluicegate.serving.service import Service
+from sluicegate.serving.workflows import Workflows
 
 __all__ = ["Certificate", "serve"]
 
@@ -51,7 +51,7 @@ class Certificate:
 
 
 def serve(
-    service: Service,
+    workflows: Workflows,
     callers: Callers,
     *,
     host: str,
@@ -62,7 +62,7 @@ def serve(
     """Serve until SIGTERM or SIGINT, then drain. Port 0 picks a free one; `started` is called with the address.
 
     With a `certificate` over TLS only. Raises `RunError` SG624 (the address cannot be had, a certificate not be used,
-    or the extra is missing), and what opening the service raises.
+    or the extra is missing), and what opening the workflows raises.
     """
     if certificate:
         certificate.check()
@@ -72,7 +72,7 @@ def serve(
         from sluicegate.serving.http.app import application
         from sluicegate.serving.http.connections import Connections
     config = uvicorn.Config(
-        application(service, callers),
+        application(workflows, callers),
         http=Connections(_most()),  # pyright: ignore[reportArgumentType] - uvicorn calls it as it calls a class
         log_config=None,
         access_log=False,
@@ -80,7 +80,7 @@ def serve(
         backlog=_BACKLOG,
         timeout_keep_alive=30,
         # the service ends the wait of its callers; this is for connections that do not read their answer
-        timeout_graceful_shutdown=round(service.limits.drain_s) + 5,
+        timeout_graceful_shutdown=round(workflows.limits.drain_s) + 5,
         lifespan="on",
         ssl_certfile=certificate and certificate.chain,
         ssl_keyfile=certificate and certificate.key,
@@ -92,15 +92,15 @@ def serve(
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """The first SIGTERM withdraws readiness, a second signal or Ctrl-C ends the grace."""
             self.hurried = self.should_exit or sig == signal.SIGINT
-            service.withdraw()
+            workflows.withdraw()
             super().handle_exit(sig, frame)
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             """Stop listening and drain at the same time: uvicorn waits for connections, which wait for their runs."""
-            for _ in range(round(service.limits.grace_s / _TICK_S)):
+            for _ in range(round(workflows.limits.grace_s / _TICK_S)):
                 if not self.hurried:
                     await asyncio.sleep(_TICK_S)
-            closing = asyncio.create_task(service.close())
+            closing = asyncio.create_task(workflows.close())
             await super().shutdown(sockets)
             await closing
 
@@ -111,7 +111,7 @@ def serve(
 
     async def run() -> None:
         with _bound(host, port) as listening:
-            await service.open()
+            await workflows.open()
             # who is told the address may call at once: what comes before uvicorn takes over waits in the socket
             listening.listen(config.backlog)
             name, own, *_ = listening.getsockname()
@@ -132,7 +132,7 @@ def _most() -> int:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Before the workflow is opened, which takes longer."""
+    """Before the workflows are opened, which takes longer."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

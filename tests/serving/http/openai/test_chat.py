@@ -41,7 +41,7 @@ def test_the_workflow_is_the_model(ai: openai.OpenAI, plain: httpx.Client) -> No
     assert (model.id, model.object, model.owned_by) == (MODEL, "model", "sluicegate")
     assert ai.models.retrieve(MODEL) == model
     about: Any = model
-    assert about.sluicegate["digest"] == plain.get("/readyz").json()["digest"]
+    assert about.sluicegate["digest"] == plain.get("/readyz").json()["workflows"][0]["digest"]
     with pytest.raises(openai.NotFoundError) as raised:
         ai.models.retrieve("gpt-5")
     assert raised.value.code == "model_not_found"

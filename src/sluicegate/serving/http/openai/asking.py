@@ -8,19 +8,19 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from sluicegate.errors import NoTurnError
+from sluicegate.errors import NoTurnError, UnknownWorkflowError
 from sluicegate.graphs.runtime.intake import new_run_id
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.http import messages
 from sluicegate.serving.http.callers import Caller, Named
-from sluicegate.serving.http.calls import acting_for, begun, service_of
+from sluicegate.serving.http.calls import acting_for, begun, workflows_of
 from sluicegate.serving.http.events import Progress, progress_of
 from sluicegate.serving.http.openai.errors import CallRefusal
 from sluicegate.serving.http.openai.messages import CallExtension, ChatCall, ResponseCall, RunFields
 from sluicegate.serving.in_progress import Accepted
 from sluicegate.serving.service import Service
 
-__all__ = ["Reply", "Taken", "no_model", "take_on"]
+__all__ = ["Reply", "Taken", "take_on", "workflow_of"]
 
 _KEY = 200
 """Characters of an `Idempotency-Key`, as of a `request_id`."""
@@ -108,9 +108,7 @@ async def take_on(
     after: str = "",
 ) -> Taken:
     """Begin the run that a call is. Raises `CallRefusal`, and what `Service.accept` raises."""
-    service, more = service_of(request), call.sluicegate or CallExtension()
-    if call.model != service.name:
-        raise no_model(call.model)
+    service, more = workflow_of(request, call.model), call.sluicegate or CallExtension()
     named = more.principal or (Named(id=call.user) if call.user and caller.claims is not None else None)
     asker = acting_for(request, caller, named)
     key = request.headers.get("idempotency-key", "")
@@ -143,10 +141,14 @@ async def take_on(
     return Taken(service, accepted, call.model, ignored, progress, int(time.time()))
 
 
-def no_model(name: str) -> CallRefusal:
-    return CallRefusal(
-        f"The model '{name}' does not exist or you do not have access to it.",
-        param="model",
-        code="model_not_found",
-        status=404,
-    )
+def workflow_of(request: Request, model: str) -> Service:
+    """The workflow that a model is. Raises `CallRefusal`."""
+    try:
+        return workflows_of(request).of(model)
+    except UnknownWorkflowError:
+        raise CallRefusal(
+            f"The model '{model}' does not exist or you do not have access to it.",
+            param="model",
+            code="model_not_found",
+            status=404,
+        ) from None

@@ -11,7 +11,7 @@ from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.intake import printable
 from sluicegate.serving.evidence import Evidence
-from sluicegate.serving.http.calls import Fault, service_of
+from sluicegate.serving.http.calls import Fault, workflows_of
 from sluicegate.serving.http.console.argument_form import argument_fields, read_arguments
 from sluicegate.serving.http.console.differences import changed_arguments, text_difference
 from sluicegate.serving.http.console.guarding import form_of, run_of, see_other, viewer_of
@@ -33,14 +33,16 @@ async def shown(request: Request) -> Response:
 async def standing(request: Request) -> Response:
     """Whether it still waits, fetched now and then while somebody looks at it."""
     run, person = run_of(request), viewer_of(request).principal
-    waiting, decision = await service_of(request).standing(run, person)
+    service = await workflows_of(request).of_run(run)
+    waiting, decision = await service.standing(run, person)
     return render(request, "approval_standing.html", run=run, waiting=waiting, decision=decision, now=datetime.now(UTC))
 
 
 async def previewed(request: Request) -> Response:
     """An edit beside what it changes, before it is sent."""
     form, run = form_of(request), run_of(request)
-    evidence = await service_of(request).evidence(run, viewer_of(request).principal)
+    service = await workflows_of(request).of_run(run)
+    evidence = await service.evidence(run, viewer_of(request).principal)
     if evidence.decision:
         return await _page(request, evidence)
     wrong = _too_long(form.get("reason", ""), form.get("text", ""))
@@ -72,7 +74,7 @@ async def decide(request: Request) -> Response:
     details: DecisionDetails = {"reason": form.get("reason", "").strip(), "asked_at": form.get("asked_at", "")}
     if verdict == "edit":
         details["text"], details["arguments"] = text, _arguments(form.get("arguments", ""))
-    service = service_of(request)
+    service = await workflows_of(request).of_run(run)
     if wrong := _too_long(details["reason"], text):
         return await _page(request, wrong=wrong, status=422)
     changed = form.get("changed", "refuse")
@@ -106,7 +108,8 @@ async def _page(
     status: int = 200,
 ) -> Response:
     """The page, with what somebody has typed so far."""
-    run, person, service = run_of(request), viewer_of(request).principal, service_of(request)
+    run, person = run_of(request), viewer_of(request).principal
+    service = await workflows_of(request).of_run(run)
     evidence = evidence or await service.evidence(run, person)
     typed = dict(form_of(request)) if request.method == "POST" else {}
     waiting, call = evidence.waiting, evidence.call

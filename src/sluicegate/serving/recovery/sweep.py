@@ -17,7 +17,7 @@ from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import Busy
-from sluicegate.serving.recovery import Recovery
+from sluicegate.serving.recovery.recovery import Recovery
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Run
 
@@ -36,12 +36,12 @@ class Sweep:
         store: Store,
         in_progress: RunsInProgress,
         *,
-        at_once: int,
+        turns: asyncio.Semaphore,
         finished: Callable[[Outcome], object],
     ) -> None:
-        """`finished` is told the outcome of each run that was resumed."""
+        """A run holds one of `turns` while it is taken up; `finished` is told the outcome of each that was resumed."""
         self._versions, self._recovery, self._store = versions, recovery, store
-        self._in_progress, self._at_once, self._finished = in_progress, at_once, finished
+        self._in_progress, self._turns, self._finished = in_progress, turns, finished
         self._sweeping = asyncio.Lock()
 
     async def once(self) -> None:
@@ -52,10 +52,9 @@ class Sweep:
 
     async def _swept(self) -> None:
         await asyncio.to_thread(self._watch)
-        turns = asyncio.Semaphore(self._at_once)
 
         async def in_turn(work: Coroutine[Any, Any, None]) -> None:
-            async with turns:
+            async with self._turns:
                 await work
 
         interrupted = await asyncio.to_thread(self._recovery.cut_short, self._versions.name)

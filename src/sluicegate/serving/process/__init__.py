@@ -1,0 +1,1 @@
+"""What makes a server of a process: which workflows it serves."""
