@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, Request, Response, async_playwright
+from playwright.async_api import Browser, Page, Request, Response, async_playwright, expect
 
 __all__ = ["DESKTOP", "PHONE", "chromium", "opened", "violations"]
 
@@ -16,8 +16,11 @@ PHONE = {"width": 390, "height": 844}
 DESKTOP = {"width": 1280, "height": 900}
 _WCAG = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa")
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+_PATIENCE_MS = 60_000
 _HOOK = "window.harm = 0; window.alert = window.confirm = window.prompt = () => { window.harm += 1; };"
 """What the payloads of the tests of injection call; none may."""
+
+expect.set_options(timeout=_PATIENCE_MS)
 
 
 @asynccontextmanager
@@ -50,7 +53,7 @@ async def opened(
     headers = {"x-user": who, "x-roles": roles} if who else {}
     options = {"viewport": DESKTOP, **options}
     context = await browser.new_context(base_url=address, extra_http_headers=headers, **options)
-    context.set_default_timeout(120_000)
+    context.set_default_timeout(_PATIENCE_MS)
     await context.add_init_script(_HOOK)
     wrong: list[str] = []
     page = await context.new_page()
