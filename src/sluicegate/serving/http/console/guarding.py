@@ -1,7 +1,6 @@
 """What stands before every handler of the console: who looks, and whether a form is from a page of theirs."""
 
 import hmac
-import re
 from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,11 +15,10 @@ from sluicegate.serving.http.console.rendering import console_of, render
 from sluicegate.serving.http.console.sessions import BrowserSession
 from sluicegate.serving.http.problems import of_status
 
-__all__ = ["Form", "address", "caller_by", "form_of", "guarded", "inside", "run_of", "see_other", "viewer_of"]
+__all__ = ["Form", "address", "caller_by", "form_of", "guarded", "inside", "see_other", "viewer_of"]
 
 Form = ImmutableMultiDict[str, str]
 
-_RUN = re.compile(r"[0-9a-f]{24}")
 _FIELDS = 500
 """Fields of a form, at most."""
 
@@ -57,14 +55,6 @@ def viewer_of(request: Request) -> Caller:
 def form_of(request: Request) -> Form:
     """The fields of a form that was sent."""
     return request.state.form
-
-
-def run_of(request: Request) -> str:
-    """The run that an address names."""
-    run: str = request.path_params["run"]
-    # an address may hold anything, and what is noted of it goes into the log
-    request.state.run = run if _RUN.fullmatch(run) else ""
-    return run
 
 
 def caller_by(request: Request, token: str) -> Caller:

@@ -11,17 +11,17 @@ from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.intake import printable
 from sluicegate.serving.evidence import Evidence
-from sluicegate.serving.http.calls import Fault, workflows_of
+from sluicegate.serving.http.calls import Fault, of_run
 from sluicegate.serving.http.console.argument_form import argument_fields, read_arguments
 from sluicegate.serving.http.console.differences import changed_arguments, text_difference
-from sluicegate.serving.http.console.guarding import form_of, run_of, see_other, viewer_of
+from sluicegate.serving.http.console.guarding import form_of, see_other, viewer_of
 from sluicegate.serving.http.console.page import ROOT, Page, PageRoute
 from sluicegate.serving.http.console.rendering import render
 from sluicegate.serving.http.problems import of_error, of_status
 
 __all__ = ["PAGE"]
 
-_PATH = f"{ROOT}/approvals/{{run}}"
+_PATH = f"{ROOT}/approvals/{{id}}"
 _REASON, _TEXT = 2_000, 200_000
 """Characters of what somebody may write, as over the API."""
 
@@ -32,16 +32,16 @@ async def shown(request: Request) -> Response:
 
 async def standing(request: Request) -> Response:
     """Whether it still waits, fetched now and then while somebody looks at it."""
-    run, person = run_of(request), viewer_of(request).principal
-    service = await workflows_of(request).of_run(run)
+    service, run = await of_run(request)
+    person = viewer_of(request).principal
     waiting, decision = await service.standing(run, person)
     return render(request, "approval_standing.html", run=run, waiting=waiting, decision=decision, now=datetime.now(UTC))
 
 
 async def previewed(request: Request) -> Response:
     """An edit beside what it changes, before it is sent."""
-    form, run = form_of(request), run_of(request)
-    service = await workflows_of(request).of_run(run)
+    service, run = await of_run(request)
+    form = form_of(request)
     evidence = await service.evidence(run, viewer_of(request).principal)
     if evidence.decision:
         return await _page(request, evidence)
@@ -69,12 +69,12 @@ async def previewed(request: Request) -> Response:
 
 
 async def decide(request: Request) -> Response:
-    form, run, person = form_of(request), run_of(request), viewer_of(request).principal
+    form, person = form_of(request), viewer_of(request).principal
     verdict, text = form.get("verdict", ""), form.get("text", "").replace("\r\n", "\n")
     details: DecisionDetails = {"reason": form.get("reason", "").strip(), "asked_at": form.get("asked_at", "")}
     if verdict == "edit":
         details["text"], details["arguments"] = text, _arguments(form.get("arguments", ""))
-    service = await workflows_of(request).of_run(run)
+    service, run = await of_run(request)
     if wrong := _too_long(details["reason"], text):
         return await _page(request, wrong=wrong, status=422)
     changed = form.get("changed", "refuse")
@@ -108,8 +108,8 @@ async def _page(
     status: int = 200,
 ) -> Response:
     """The page, with what somebody has typed so far."""
-    run, person = run_of(request), viewer_of(request).principal
-    service = await workflows_of(request).of_run(run)
+    service, run = await of_run(request)
+    person = viewer_of(request).principal
     evidence = evidence or await service.evidence(run, person)
     typed = dict(form_of(request)) if request.method == "POST" else {}
     waiting, call = evidence.waiting, evidence.call
