@@ -3,13 +3,20 @@
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import cycle, islice
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from sluicegate.home import home
+from sluicegate.observe.tracing.store import Store
+from sluicegate.serving.versions import Versions
+from sluicegate.storage.database import _SqliteRows
 from tests.support.console import LEAD, SAME, Desk, ask, csrf, decided, form, send
+from tests.support.recorded_runs import many
 from tests.support.stand import served, service
 from tests.support.waiting import until
 
@@ -47,6 +54,54 @@ def test_the_inbox_has_what_waits_for_the_viewer_longest_first(client: httpx.Cli
     part = client.get("/console", headers={**LEAD, "hx-request": "true"}).text
     assert part.lstrip().startswith('<div id="inbox"')
     assert "<form" not in part
+
+
+def test_an_inbox_is_read_page_by_page(own_home: Path) -> None:
+    with served(service(open_version=Desk())) as client:
+        before = re.findall(r"/console/approvals/(\w+)", client.get("/console", headers=LEAD).text)
+        runs = [ask(client, f"How do I reset {number}?", f"user-{number}") for number in range(27)]
+        seen, address = list[str](), "/console"
+        while address:
+            page = client.get(address, headers=LEAD).text
+            seen += re.findall(r"/console/approvals/(\w+)", page)
+            (refreshed,) = re.findall(r'hx-get="([^"]+)"', page)
+            assert refreshed == address
+            found = re.search(r'href="([^"]+)">Next page', page)
+            address = found[1] if found else ""
+        assert seen == [*before, *runs]
+        assert client.get("/console?after=%3Cx%3E", headers=LEAD).status_code == 422
+
+
+def test_what_a_page_reads_does_not_grow_with_the_runs_that_are_over(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ask(client)
+    addresses = ("/console", f"/console/approvals/{run}", f"/console/approvals/{run}/standing")
+    read = [0, 0]
+    execute = _SqliteRows.__call__
+
+    def counted(rows: _SqliteRows, sql: str, parameters: Any = ()) -> Any:
+        found = execute(rows, sql, parameters)
+        read[0] += 1
+        read[1] += len(found)
+        return found
+
+    def counts() -> list[tuple[int, int]]:
+        each: list[tuple[int, int]] = []
+        for address in addresses:
+            read[:] = 0, 0
+            assert client.get(address, headers=LEAD).status_code == 200
+            each.append((read[0], read[1]))
+        return each
+
+    # what goes on by itself reads, too
+    monkeypatch.setattr(Versions, "refresh", lambda self: False)
+    monkeypatch.setattr(_SqliteRows, "__call__", counted)
+    before = counts()
+    assert min(rows for _, rows in before) > 0
+    with closing(Store(home() / "store.sqlite")) as store:
+        many(store, 10_000)
+    assert counts() == before
 
 
 def test_what_is_put_to_somebody_is_all_they_need(client: httpx.Client) -> None:
