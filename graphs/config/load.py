@@ -106,6 +106,21 @@ class Workflow:
     def folder(self) -> Path:
         return self.folders[0]
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files and folders that its digest depends on, and those of the workflows within it."""
+        return tuple(
+            path
+            for one in self.family
+            for path in (
+                *one.source.files,
+                *one.prompt_folders,
+                one.policy_folder,
+                *(artifact.folder for artifact in one.resolved.artifacts.values()),
+                *(file.path for file in one.resolved.model_files.values()),
+            )
+        )
+
     def find(self, name: str) -> Path:
         """A file that the config names, from the first folder that has it; in the workflow's own when none has."""
         return first_existing(self.folders, name) or self.folder / name

@@ -4,13 +4,16 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sluicegate.cli._support.callers import As, Oidc, Role, Tokens, TrustGroups, TrustHeader, TrustRoles, callers_of
 from sluicegate.cli._support.console import notes
 from sluicegate.errors import RunError
+
+if TYPE_CHECKING:
+    from sluicegate.graphs.config.load import Workflow
 
 __all__ = ["app"]
 
@@ -46,13 +49,19 @@ def serve(
     body: Annotated[
         int, typer.Option("--body-bytes", min=1000, help="Maximum size of a request body in bytes.")
     ] = 1_000_000,
-    pinned: Annotated[bool, typer.Option("--pinned", help="Serve these files, regardless of promotions.")] = False,
+    no_reload: Annotated[
+        bool, typer.Option("--no-reload", help="Follow promotions, but no edits of the files.")
+    ] = False,
+    pinned: Annotated[
+        bool, typer.Option("--pinned", help="Serve the files as they are now; follow neither promotions nor edits.")
+    ] = False,
 ) -> None:
-    """Serve workflows until SIGTERM. The promoted versions serve; promotions take effect without a restart."""
+    """Serve workflows until SIGTERM. Promoted versions serve; promotions and edits take effect without a restart."""
     from sluicegate.serving.http.server import Certificate
     from sluicegate.serving.http.server import serve as serve_it
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.process.discovery import load_all
+    from sluicegate.serving.process.reload import Reload
     from sluicegate.serving.service import Service
     from sluicegate.serving.workflows import Workflows
 
@@ -62,7 +71,12 @@ def serve(
     callers = callers_of(host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     _log()
-    workflows = Workflows([Service(each, limits=limits, follow=not pinned) for each in load_all(configs)])
+
+    def served(workflow: "Workflow") -> Service:
+        return Service(workflow, limits=limits, follow=not pinned)
+
+    workflows = Workflows([served(each) for each in load_all(configs)])
+    reload = None if pinned or no_reload else Reload(workflows, configs, served)
 
     def started(address: str) -> None:
         for service in workflows:
@@ -71,7 +85,7 @@ def serve(
             which += f", promotion {promoted}" if promoted else ""
             notes().print(f"{service.name} ({which}) is served at {address}", markup=False, soft_wrap=True)
 
-    serve_it(workflows, callers, host=host, port=port, certificate=certificate, started=started)
+    serve_it(workflows, callers, host=host, port=port, certificate=certificate, reload=reload, started=started)
     sys.stdout.flush()
     sys.stderr.flush()
     # everything is closed and on disk; a tool hanging in a thread would keep the process alive

@@ -1,8 +1,8 @@
 """The versions of a workflow that a service has open: the serving one, and those with unfinished runs.
 
-The champion of the home serves, or the given file while nothing was promoted. `refresh` follows the
-pointer: another version is opened beside the one that serves and takes its place when it is ready, so a promotion
-interrupts nobody, and one that cannot be opened changes nothing but `fault`.
+The champion of the home serves, or the given workflow while nothing was promoted. `refresh` follows the
+pointer, `edited` what has become of the given file: another version is opened beside the one that serves and takes its
+place when it is ready, so a change interrupts nobody, and one that cannot be opened changes nothing but `fault`.
 """
 
 import asyncio
@@ -43,24 +43,41 @@ class Versions:
         open_version: Callable[[Path | Workflow], Opened] = open_workflow,
     ) -> None:
         """`follow` False serves the given workflow regardless of promotions."""
-        given = config if isinstance(config, Workflow) else load(config)
-        self.name, self._follow, self._open_version = given.name, follow, open_version
+        self.given = config if isinstance(config, Workflow) else load(config)
+        """As its file was last read without a fault."""
+        self.name, self._follow, self._open_version = self.given.name, follow, open_version
         self._lock, self._opening = threading.Lock(), threading.Lock()
         self._used: Counter[str] = Counter()
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._watchers: list[Callable[[Trace], None]] = []
         self._failed_at = -_AGAIN_S
-        self.fault: SluicegateError | None = None
-        """Why the version that should serve is not open."""
+        self._unpromoted: SluicegateError | None = None
+        self.unloaded: SluicegateError | None = None
+        """Why the file, as it is now, is not served."""
         self.promoted = 0
         """The number of the promotion or rollback that is followed; 0 for the named file."""
         self._path: Path | None = None
         self._refused = ""
         if not (follow and self.refresh()):
-            self.serving = self._opened(given)
+            self.serving = self._opened(self.given)
 
     serving: Opened
     """The version for new requests."""
+
+    @property
+    def fault(self) -> SluicegateError | None:
+        """Why the version that should serve is not open."""
+        return self._unpromoted or (None if self.promoted else self.unloaded)
+
+    def edited(self, fresh: Workflow) -> None:
+        """Serve the given file as it is now, unless a promoted version serves. Raises what opening it raises."""
+        before, self.given = self.serving, fresh
+        if self.promoted or fresh.digest == before.workflow.digest:
+            return
+        opened = self.of(fresh.digest, fresh)
+        if self.serving is before:  # no promotion came first
+            self.serving = opened
+            log.info("%s is served as its files are now, %s", self.name, fresh.digest[:12])
 
     def refresh(self) -> bool:
         """Follow the pointer; True when it names the serving version. Costs one `stat` when nothing has changed."""
@@ -69,19 +86,19 @@ class Versions:
         try:
             path = champions.champion(self.name)
             if path is None or path == self._path:
-                self.fault = None
+                self._unpromoted = None
                 return path is not None
             if time.monotonic() - self._failed_at < _AGAIN_S:
                 return False
             entry = champions.history(self.name)[-1]
             self.serving = self.of(entry["digest"], Path(entry["path"]))
         except SluicegateError as error:
-            self._failed_at, self.fault = time.monotonic(), error
+            self._failed_at, self._unpromoted = time.monotonic(), error
             if not hasattr(self, "serving"):
                 raise
             log.warning("%s stays with version %s: %s", self.name, self.serving.workflow.version, error)
             return False
-        self._path, self.promoted, self.fault = path, entry["version"], None
+        self._path, self.promoted, self._unpromoted = path, entry["version"], None
         log.info("%s is served by version %s, %s", self.name, self.serving.workflow.version, entry["digest"][:12])
         return True
 
@@ -120,14 +137,14 @@ class Versions:
                 self._used[digest] -= 1
             await asyncio.to_thread(self._close_idle)
 
-    def of(self, digest: str, path: Path | None = None) -> Opened:
+    def of(self, digest: str, source: Path | Workflow | None = None) -> Opened:
         # many who want the same at a time get one
         with self._opening:
             with self._lock:
                 if digest in self._open:
                     self._open.move_to_end(digest)
                     return self._open[digest]
-            return self._opened(path or kept(digest))
+            return self._opened(source or kept(digest))
 
     def watch(self, watcher: Callable[[Trace], None]) -> None:
         """As `Service.watch`."""

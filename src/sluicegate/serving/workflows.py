@@ -33,6 +33,10 @@ class Workflows:
         for service in self._given:
             service.admission = self.admission
         self._by_name: dict[str, Service] = {}
+        self._leaving: set[Service] = set()
+        self._watchers: list[Callable[[Trace], None]] = []
+        self.fault: SluicegateError | None = None
+        """Why a workflow that should be served is not."""
         self._withdrawn = False
 
     # --- lifecycle ---
@@ -49,7 +53,27 @@ class Workflows:
 
     async def close(self) -> None:
         """Close all at the same time, as `Service.close` does."""
-        await asyncio.gather(*(service.close() for service in self._given))
+        await asyncio.gather(*(service.close() for service in {*self._given, *self._leaving}))
+
+    async def add(self, service: Service) -> None:
+        """Open one more, and serve it. Raises as `Service.open`."""
+        service.admission = self.admission
+        await service.open()
+        for watcher in self._watchers:
+            service.watch(watcher)
+        if self._withdrawn:
+            service.withdraw()
+        self._given.append(service)
+        self._by_name[service.name] = service
+
+    async def remove(self, service: Service) -> None:
+        """Serve it no more. Its runs have their time to finish, and are found until then."""
+        self._given.remove(service)
+        self._leaving.add(service)
+        if self._by_name.get(service.name) is service:
+            del self._by_name[service.name]
+        await service.close()
+        self._leaving.discard(service)
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -109,13 +133,14 @@ class Workflows:
         """The workflow that a run is of. Raises `NotFoundError` SG603 where it is of none that is served, or there is
         no such run."""
         any_one = next(iter(self))
-        if len(self) == 1:
+        if len(self) == 1 and not self._leaving:
             # itself says what it does not know
             return any_one
         name = await asyncio.to_thread(any_one.reader.workflow_of, run)
-        if name not in self._by_name:
+        found = self._by_name.get(name) or next((each for each in self._leaving if each.name == name), None)
+        if found is None:
             raise unknown_run(run)
-        return self._by_name[name]
+        return found
 
     # --- over all of them ---
 
@@ -139,7 +164,8 @@ class Workflows:
     # --- operating ---
 
     def watch(self, watcher: Callable[[Trace], None]) -> None:
-        """As `Service.watch`, of all of them. They must be open."""
+        """As `Service.watch`, of all of them, and of those that are added. They must be open."""
+        self._watchers.append(watcher)
         for service in self:
             service.watch(watcher)
 

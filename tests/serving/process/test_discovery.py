@@ -6,7 +6,7 @@ import pytest
 
 from sluicegate.errors import ConfigError
 from sluicegate.home import home
-from sluicegate.serving.process.discovery import load_all, workflow_files
+from sluicegate.serving.process.discovery import Discovery, load_all
 from tests.support.stand import TEXT, written
 
 
@@ -19,7 +19,7 @@ def test_a_workflow_is_found_by_what_it_is(tmp_path: Path) -> None:
     written(tmp_path / "one" / "notes.md", text="workflow: three\n")
     written(tmp_path / ".git" / "workflow.yaml", "four")
     written(tmp_path / "broken.yaml", text="plan: [\n")
-    assert workflow_files(tmp_path) == sorted([first, second])
+    assert Discovery().workflows_below(tmp_path) == sorted([first, second])
     assert [each.name for each in load_all([tmp_path])] == ["one", "two"]
     # what is named twice is one, and a file is served whatever it is called
     assert [each.name for each in load_all([tmp_path, first, tmp_path / "one"])] == ["one", "two"]
@@ -29,7 +29,7 @@ def test_the_home_is_not_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "home"))
     written(home() / "versions" / "abc" / "workflow.yaml", "kept")
     file = written(tmp_path / "one" / "workflow.yaml", "one")
-    assert workflow_files(tmp_path) == [file]
+    assert Discovery().workflows_below(tmp_path) == [file]
 
 
 def test_what_is_broken_is_named_all_of_it(tmp_path: Path) -> None:

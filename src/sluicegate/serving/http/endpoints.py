@@ -253,6 +253,7 @@ async def ready(request: Request) -> Response:
     said = messages.Health(
         status="ready" if workflows.ready else "closing",
         inside=workflows.inside,
+        fault=workflows.fault.code if workflows.fault else "",
         workflows=[_served(service) for service in workflows],
     )
     return as_json(said, 200 if workflows.ready else 503)

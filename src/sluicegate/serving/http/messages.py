@@ -373,7 +373,7 @@ class Served(_Out):
     """Active and queued requests."""
     shadow: Literal["none", "running", "down"]
     fault: str
-    """The error code of why a promoted version is not served; empty when it is."""
+    """The error code of why a promoted version, or the file as it is now, is not served; empty when it is."""
     exports: list[Export]
 
 
@@ -381,6 +381,8 @@ class Health(_Out):
     status: Literal["ready", "closing"]
     inside: int
     """Active and queued requests."""
+    fault: str
+    """The error code of why a workflow in a served folder is not served at all; empty when all are."""
     workflows: list[Served]
 
 

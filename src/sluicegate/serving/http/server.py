@@ -17,6 +17,7 @@ from types import FrameType
 from sluicegate.errors import RunError
 from sluicegate.extras import extra
 from sluicegate.serving.http.callers import Callers
+from sluicegate.serving.process.reload import Reload
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["Certificate", "serve"]
@@ -57,12 +58,13 @@ def serve(
     host: str,
     port: int,
     certificate: Certificate | None = None,
+    reload: Reload | None = None,
     started: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Port 0 picks a free one; `started` is called with the address.
 
-    With a `certificate` over TLS only. Raises `RunError` SG624 (the address cannot be had, a certificate not be used,
-    or the extra is missing), and what opening the workflows raises.
+    With a `certificate` over TLS only; with `reload`, edits of the workflows are followed. Raises `RunError` SG624 (the
+    address cannot be had, a certificate not be used, or the extra is missing), and what opening the workflows raises.
     """
     if certificate:
         certificate.check()
@@ -88,6 +90,7 @@ def serve(
 
     class Draining(uvicorn.Server):
         hurried = False
+        looking: asyncio.Task[None] | None = None
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """The first SIGTERM withdraws readiness, a second signal or Ctrl-C ends the grace."""
@@ -100,6 +103,9 @@ def serve(
             for _ in range(round(workflows.limits.grace_s / _TICK_S)):
                 if not self.hurried:
                     await asyncio.sleep(_TICK_S)
+            if reload and self.looking:
+                reload.stop()
+                await self.looking
             closing = asyncio.create_task(workflows.close())
             await super().shutdown(sockets)
             await closing
@@ -116,6 +122,8 @@ def serve(
             listening.listen(config.backlog)
             name, own, *_ = listening.getsockname()
             started(f"{'https' if certificate else 'http'}://{f'[{name}]' if ':' in name else name}:{own}")
+            if reload:
+                server.looking = asyncio.create_task(reload.follow())
             await server.serve(sockets=[listening])
 
     asyncio.run(run())

@@ -16,15 +16,32 @@ from sluicegate.graphs.config.load import Workflow, inspect
 from sluicegate.graphs.config.source import Source, read
 from sluicegate.home import home
 
-__all__ = ["load_all", "workflow_files"]
+__all__ = ["Discovery", "duplicate", "load_all"]
 
 _NAMES = re.compile(rb"""^["']?workflow["']?\s*:""", re.MULTILINE)
 """Of what is not YAML: it was to be a workflow."""
 
 
-def workflow_files(path: Path) -> list[Path]:
-    """A file as it is; of a folder, every workflow below it, hidden folders and the home left out."""
-    return sorted(file for file in _below(path) if _is_workflow(read(file))) if path.is_dir() else [path]
+class Discovery:
+    """Looks for workflows, again and again: a file is read only when it has changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[Path, tuple[tuple[int, int, int], bool]] = {}
+
+    def workflows_below(self, folder: Path) -> list[Path]:
+        """Every workflow below a folder, hidden folders and the home left out."""
+        return sorted(file for file in _below(folder) if self._is_workflow(file))
+
+    def _is_workflow(self, file: Path) -> bool:
+        try:
+            status = file.stat()
+        except OSError:
+            return False
+        stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+        known = self._known.get(file)
+        if known is None or known[0] != stamp:
+            known = self._known[file] = stamp, _is_workflow(read(file))
+        return known[1]
 
 
 def load_all(paths: Sequence[Path]) -> list[Workflow]:
@@ -36,7 +53,7 @@ def load_all(paths: Sequence[Path]) -> list[Workflow]:
     files: dict[Path, Path] = {}
     problems: list[Problem] = []
     for path in paths:
-        found = workflow_files(path)
+        found = Discovery().workflows_below(path) if path.is_dir() else [path]
         if not found:
             problems.append(Problem("SG101", f"no workflow in {path}", hint="A workflow is a YAML file that names one"))
         for file in found:
@@ -48,14 +65,15 @@ def load_all(paths: Sequence[Path]) -> list[Workflow]:
         if workflow is None:
             continue
         if other := loaded.get(workflow.name):
-            problems.append(_twice(workflow, other))
+            problems.append(duplicate(workflow, other))
         loaded[workflow.name] = workflow
     if problems:
         raise ConfigError(problems)
     return [loaded[name] for name in sorted(loaded)]
 
 
-def _twice(one: Workflow, other: Workflow) -> Problem:
+def duplicate(one: Workflow, other: Workflow) -> Problem:
+    """The problem that two workflows of one name are."""
     first = other.source.place(("workflow",))
     return Problem(
         "SG144",
