@@ -38,7 +38,7 @@ from sluicegate.services import (
 )
 from sluicegate.state import Spend, State
 
-__all__ = ["Account", "ModelsOfStep", "governed", "include", "no_spend"]
+__all__ = ["Account", "ModelsOfStep", "account_of_step", "governed", "include", "no_spend"]
 
 LOOK_S = 0.25
 """How often a call in progress checks the kill switch."""
@@ -112,6 +112,29 @@ class Account:
         """Give back what was set aside for a call that cost nothing."""
         await self.services.ledger.release(reservation)
 
+    async def charge(self, tool: str, usd: float, id: str) -> Reservation:
+        """Book the call of a tool before it is made, once for each `id`. Raises `StoppedError` SG501, SG502."""
+        made = await self.services.ledger.charge(
+            id=id,
+            run=self.state["run"]["id"],
+            principal=self.state["principal"]["id"],
+            intent=self._intent,
+            workflow=self.services.workflow.name,
+            tool=tool,
+            usd=usd,
+        )
+        if isinstance(made, Refusal):
+            raise self.stop(made.code, made.limit)
+        self.touched = True
+        self.spend["usd"] += usd
+        self.spend["estimated_usd"] += usd
+        return made
+
+    async def refund(self, charged: Reservation) -> None:
+        """Take back what was booked for a call that was not made."""
+        await self.services.ledger.refund(charged)
+        self.spend["usd"] -= charged.usd
+
     def refuse_switched_off(self, models: tuple[str, ...]) -> None:
         """Raises `StoppedError` SG502 when one of the models, the intent or the workflow is switched off."""
         name = self.services.workflow.name
@@ -166,6 +189,11 @@ async def governed(node: Node, state: State, services: Services, account: Accoun
         _MODELS.reset(token)
         _ACCOUNT.reset(booked)
     return {**update, "spend": account.spend} if account.touched else update
+
+
+def account_of_step() -> Account | None:
+    """That of the step under way."""
+    return _ACCOUNT.get()
 
 
 def include(run: str, spend: Spend) -> None:

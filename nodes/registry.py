@@ -14,6 +14,7 @@ from sluicegate.nodes.kinds.control.ask import ASK
 from sluicegate.nodes.kinds.control.choice import CHOICE
 from sluicegate.nodes.kinds.control.for_each import FOR_EACH
 from sluicegate.nodes.kinds.control.parallel import PARALLEL
+from sluicegate.nodes.kinds.control.receive_call import RECEIVE_CALL
 from sluicegate.nodes.kinds.control.wait import WAIT
 from sluicegate.nodes.kinds.control.workflow import WORKFLOW
 from sluicegate.nodes.kinds.extract import EXTRACT
@@ -30,6 +31,7 @@ __all__ = ["BUILT_IN", "kinds"]
 BUILT_IN = (
     CONDENSE,
     CLASSIFY,
+    RECEIVE_CALL,
     TAG,
     POLICY_CHECK,
     CACHE_LOOKUP,

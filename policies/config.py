@@ -61,8 +61,24 @@ class BudgetConfig(_Block):
     """Tokens that one person may use in a day in this workflow."""
     per_day_tokens: Tokens | None = None
     """Tokens that the workflow may use in a day."""
+    per_principal_day_calls: Annotated[int, Field(ge=0)] | None = None
+    """Calls of tools that may be made for one person in a day in this workflow."""
+    per_day_calls: Annotated[int, Field(ge=0)] | None = None
+    """Calls of tools that the workflow may make in a day."""
+    tool_usd: dict[str, Usd] = Field(default_factory=dict[str, Usd])
+    """What one call of a tool costs, in US dollars, by its registered name; booked before the call is made."""
     lease_s: Duration = 300.0
     """How long a reservation holds when its process dies, as seconds or ``5m``; longer than the slowest model call."""
+
+    @property
+    def caps(self) -> dict[str, Any]:
+        """The caps that are set, by name."""
+        return {name: cap for name, cap in self if name not in ("lease_s", "tool_usd") and cap is not None}
+
+    def tool_price(self, tool: str) -> float | None:
+        """What a call of a tool is booked at; None where calls of it are not booked."""
+        counted = self.per_principal_day_calls is not None or self.per_day_calls is not None
+        return self.tool_usd.get(tool, 0.0 if counted else None)
 
 
 class CacheConfig(_Block):

@@ -118,7 +118,7 @@ def _check_models(config: WorkflowConfig, names: _Names) -> None:
 
 def _check_prices(config: WorkflowConfig, names: _Names) -> None:
     """A cap in dollars cannot limit a model whose calls have no price."""
-    caps = [cap for cap, limit in config.budget if cap.endswith("_usd") and limit is not None]
+    caps = [cap for cap in config.budget.caps if cap.endswith("_usd")]
     if not caps:
         return
     used = {model.use for model in config.models.values()}
@@ -149,6 +149,8 @@ def _check_intents(config: WorkflowConfig, names: _Names) -> None:
     caps = config.budget.per_intent_day_usd
     for label in caps if isinstance(caps, dict) else ():
         names.check("SG113", "intent", label, ("budget", "per_intent_day_usd", label))
+    for tool in config.budget.tool_usd:
+        _check_tool(config, names, tool, ("budget", "tool_usd", tool))
     for position, tool in enumerate(config.tools or ()):
         names.check("SG117", "tool", tool, ("tools", position))
 

@@ -9,7 +9,7 @@ from sluicegate.nodes.kind import NodeKind
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.registry import tools
 
-__all__ = ["workflow_schema"]
+__all__ = ["tidy", "workflow_schema"]
 
 _PARTIAL = ("models", "intents", "indexes", "nodes")
 """Maps whose entries may be partial in an overlay: its base has the rest."""
@@ -38,7 +38,7 @@ def workflow_schema() -> dict[str, Any]:
     nodes["patternProperties"] = {pattern: {"$ref": "#/$defs/Node"} for pattern in nodes["patternProperties"]}
     required = schema.pop("required")
     _name_choices(schema)
-    whole = _tidy(schema.pop("properties"))
+    whole = tidy(schema.pop("properties"))
     for part in whole.values():
         _describe(part, definitions)
     for block in definitions.values():
@@ -51,7 +51,7 @@ def workflow_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Sluicegate workflow",
-        **_tidy(schema),
+        **tidy(schema),
         "properties": {key: {"description": part["description"]} for key, part in whole.items()},
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": required, "properties": whole},
@@ -62,7 +62,7 @@ def workflow_schema() -> dict[str, Any]:
 def _describe(part: dict[str, Any], definitions: dict[str, Any]) -> None:
     """Add descriptions where pydantic leaves them to the block's own."""
     if "$ref" in part and "description" not in part:
-        part["description"] = _tidy(definitions[part["$ref"].rpartition("/")[2]])["description"]
+        part["description"] = tidy(definitions[part["$ref"].rpartition("/")[2]])["description"]
 
 
 def _variant(kind: NodeKind, common: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
@@ -97,10 +97,10 @@ def _open(names: tuple[str, ...]) -> dict[str, Any]:
     return {"anyOf": [{"enum": list(names)}, {"type": "string"}]}
 
 
-def _tidy(value: Any) -> Any:
+def tidy(value: Any) -> Any:
     """Without generated titles, and with descriptions as plain text on one line."""
     if isinstance(value, list):
-        return [_tidy(part) for part in value]  # pyright: ignore[reportUnknownVariableType]
+        return [tidy(part) for part in value]  # pyright: ignore[reportUnknownVariableType]
     if not isinstance(value, dict):
         return value
     found: dict[str, Any] = {}
@@ -113,5 +113,5 @@ def _tidy(value: Any) -> Any:
         if key == "description" and isinstance(part, str):
             found[key] = re.sub(r"\s+", " ", part.replace("``", "`")).strip()
         else:
-            found[str(key)] = _tidy(part)  # pyright: ignore[reportUnknownArgumentType]
+            found[str(key)] = tidy(part)  # pyright: ignore[reportUnknownArgumentType]
     return found

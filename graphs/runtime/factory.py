@@ -58,6 +58,7 @@ from sluicegate.services import (
     Router,
     Semantic,
     Services,
+    ToolFacts,
     Vault,
     WorkflowFacts,
 )
@@ -203,6 +204,9 @@ def _assembled(
             semantic=_semantic(config.cache),
             time_zone=config.policy.time_zone,
             ahead=call_ahead(workflow.flow, workflow.conditions, workflow.settings),
+            tools={
+                name: ToolFacts(resolved.tools[name].hints, config.budget.tool_price(name)) for name in workflow.tools
+            },
         ),
         models=models,
         router=RouterWithThresholds(router, joint) if joint else router,

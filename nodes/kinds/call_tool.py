@@ -6,16 +6,18 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from sluicegate.errors import StoppedError
 from sluicegate.nodes._settings import Settings
 from sluicegate.nodes.items import item_context, item_placeholders, item_values, text_of
 from sluicegate.nodes.kind import Node, NodeKind
+from sluicegate.nodes.model_governance import account_of_step
 from sluicegate.nodes.prompts import fill, placeholders
 from sluicegate.nodes.writing.generation import said
 from sluicegate.plain_data import plain
-from sluicegate.services import Services
+from sluicegate.services import Services, ToolResult
 from sluicegate.state import Failure, ForEachItem, State, ToolCall, question
 
-__all__ = ["CALL_TOOL", "CallTool", "arguments_of", "idempotency_key"]
+__all__ = ["CALL_TOOL", "CallTool", "arguments_of", "idempotency_key", "tool_question"]
 
 
 _ONE = re.compile(r"\s*\{\{\s*([\w.]+)\s*\}\}\s*")
@@ -31,7 +33,8 @@ class CallTool(Settings):
     `{{item.index}}` and `{{item.KEY}}`. One that is a placeholder and nothing else gives the value with its type, or
     nothing where there is none."""
     say: str | None = None
-    """The answer when it worked, with placeholders such as ``{{result.id}}``; by default the draft stays as it is."""
+    """The answer when it worked, with placeholders such as ``{{result.id}}``, and ``{{result}}`` for all of it; by
+    default the draft stays as it is."""
 
 
 def idempotency_key(run: str, tool: str, arguments: Mapping[str, Any], item: ForEachItem | None = None) -> str:
@@ -50,30 +53,55 @@ def _make(name: str, settings: CallTool) -> Node:
         arguments = arguments_of(settings.arguments, state, services)
         key = idempotency_key(run, tool, arguments, state.get("item"))
         decision = services.policy.decide(
-            state["principal"],
-            "call_tool",
-            {"type": "Tool", "id": tool},
-            {
-                "intent": intent["label"] if intent else "",
-                "risk": intent["risk"] if intent else "high",
-                "hour": services.workflow.hour(services.now()),
-                **item_context(state),
-            },
+            state["principal"], "call_tool", *tool_question(tool, arguments, state, services)
         )
         if not decision.allowed:
             denied = _call(tool, arguments, key, "denied", error=decision.reason or "no policy allows it")
             return {"tool_calls": [denied]}
-        result = await services.tools.call(tool, arguments, key=key, run=run)
+        try:
+            result = await _paid_call(tool, arguments, key, run, services)
+        except StoppedError as error:
+            return {"tool_calls": [_call(tool, arguments, key, "denied", error=str(error))]}
         call = _call(tool, arguments, key, result.status, result.value, result.error, result.ms)
         if result.status == "failed":
             call["cause"] = result.cause
         if result.status != "done" or settings.say is None:
             return {"tool_calls": [call]}
-        values = {f"result.{field}": str(value) for field, value in _fields(plain(result.value)[0]).items()}
+        given = plain(result.value)[0]
+        values = {"result": text_of(given)} | {f"result.{field}": str(part) for field, part in _fields(given).items()}
         answer = said(name, fill(settings.say, {**values, **{k: str(v) for k, v in arguments.items()}}))
         return {"tool_calls": [call], "answer": answer}
 
     return call_tool
+
+
+def tool_question(
+    tool: str, arguments: Mapping[str, Any] | None, state: State, services: Services
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The resource and the context on which policies decide about a call; without arguments where they are not known
+    yet."""
+    intent, known = state.get("intent"), services.workflow.tools.get(tool)
+    context = {
+        "intent": intent["label"] if intent else "",
+        "risk": intent["risk"] if intent else "high",
+        "hour": services.workflow.hour(services.now()),
+        **item_context(state),
+    }
+    if arguments is not None:
+        context["arguments"] = {"of": tool, "index": 0, "parts": arguments}
+    return {"type": "Tool", "id": tool, **(known.hints if known else {})}, context
+
+
+async def _paid_call(tool: str, arguments: Mapping[str, Any], key: str, run: str, services: Services) -> ToolResult:
+    """A call, booked before it is made where calls are. Raises `StoppedError` when a budget has no room for it."""
+    known, account = services.workflow.tools.get(tool), account_of_step()
+    if known is None or known.usd is None or account is None:
+        return await services.tools.call(tool, arguments, key=key, run=run)
+    charged = await account.charge(tool, known.usd, f"{run} {key}")
+    result = await services.tools.call(tool, arguments, key=key, run=run)
+    if result.status == "invalid" or (result.status == "failed" and result.cause == "unavailable"):
+        await account.refund(charged)
+    return result
 
 
 def arguments_of(given: Mapping[str, Any] | None, state: State, services: Services) -> dict[str, Any]:
@@ -130,7 +158,7 @@ CALL_TOOL = NodeKind(
     doc="Check the policies, then call a tool once, however often the step is repeated.",
     settings=CallTool,
     make=_make,
-    writes=frozenset({"tool_calls", "answer"}),
+    writes=frozenset({"tool_calls", "answer", "spend"}),
     reads=lambda settings: frozenset({"extraction", *(("items", "failed_items") if settings.arguments else ())}),
     leaves=lambda settings: frozenset() if settings.say else frozenset({"answer"}),
     effects=frozenset({"calls-tool"}),

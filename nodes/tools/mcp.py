@@ -29,13 +29,14 @@ from sluicegate.models.structured import misfit
 from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool import Tool, ToolContext
 
-__all__ = ["McpServer", "available", "servers", "servers_file"]
+__all__ = ["McpServer", "available", "cause", "servers", "servers_file", "value_of"]
 
 _PREFIX = "mcp."
 _MOST = 1_000_000
 """Bytes of the operator's file."""
 _LISTING_S = 30.0
 """Seconds a server may take to start and list its tools."""
+_HINTS = ("read_only", "destructive", "idempotent", "open_world")
 T = TypeVar("T")
 
 
@@ -127,14 +128,14 @@ def _tools_of(name: str, server: McpServer) -> dict[str, Tool]:
     try:
         listed = _in_thread(_listing(server))
     except Exception as error:
-        cause = _cause(error)
-        what = f"the MCP server {name!r} did not list its tools: {type(cause).__name__}: {cause}"
+        found = cause(error)
+        what = f"the MCP server {name!r} did not list its tools: {type(found).__name__}: {found}"
         raise ConfigError([Problem("SG117", what, hint=f"Check its entry in {servers_file()}")]) from error
     return {f"{_PREFIX}{name}.{one.name}": _tool(name, server, one) for one in listed}
 
 
 def _tool(name: str, server: McpServer, one: Any) -> Tool:
-    def call(context: ToolContext, **arguments: Any) -> Any:
+    def call(context: ToolContext, /, **arguments: Any) -> Any:
         meta = {"sluicegate/idempotency-key": context.key, "sluicegate/run": context.run}
         return asyncio.run(_call(server, one.name, arguments, meta))
 
@@ -149,7 +150,13 @@ def _tool(name: str, server: McpServer, one: Any) -> Tool:
         retries=1 if harmless else 0,
         effects=not harmless,
         results=_keys(getattr(one, "output_schema", None)),
+        hints=_hints(one.annotations),
     )
+
+
+def _hints(annotations: Any) -> dict[str, bool]:
+    said = {name: getattr(annotations, f"{name}_hint", None) for name in _HINTS}
+    return {name: value for name, value in said.items() if value is not None}
 
 
 def _keys(schema: Any) -> tuple[str, ...] | None:
@@ -189,6 +196,11 @@ async def _call(server: McpServer, name: str, arguments: dict[str, Any], meta: d
     async with _connected(server, server.timeout_s) as (client, limit):
         result: Any = await client.call_tool(name, arguments, meta=meta)
         limit.deadline = math.inf
+    return value_of(result)
+
+
+def value_of(result: Any) -> Any:
+    """The structured result of a call, or its text. Raises `RuntimeError` when the tool reports a failure."""
     words = "\n".join(part.text for part in result.content if part.type == "text")
     if result.is_error:
         raise RuntimeError(words or "the tool failed without a message")
@@ -240,7 +252,7 @@ def _in_thread(work: Coroutine[Any, Any, T]) -> T:
     return outcome[0]
 
 
-def _cause(error: BaseException) -> BaseException:
+def cause(error: BaseException) -> BaseException:
     """The first real failure inside the groups that task groups raise."""
     inside: Any = error
     while isinstance(inside, BaseExceptionGroup):

@@ -6,7 +6,7 @@ A package registers its own by an entry point in the group ``sluicegate.tools`` 
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_type_hints, is_typeddict
 
@@ -38,6 +38,8 @@ class Tool:
     """Whether it changes anything outside; a shadow run or a replay does not call one that does."""
     results: tuple[str, ...] | None = None
     """The keys of its result; None when they are not declared."""
+    hints: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """What the server of an MCP tool says of it: ``read_only``, ``destructive``, ``idempotent``, ``open_world``."""
 
     @property
     def schema(self) -> dict[str, Any]:

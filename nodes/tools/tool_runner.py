@@ -74,8 +74,8 @@ class ToolRunner:
             try:
                 async with asyncio.timeout(found.timeout_s):
                     value = await asyncio.to_thread(found.function, context, **arguments)
-            except TimeoutError:
-                error, cause = f"no answer within {found.timeout_s:g} s", "timeout"
+            except TimeoutError as late:
+                error, cause = str(late) or f"no answer within {found.timeout_s:g} s", "timeout"
             except Exception as failure:
                 error = f"{type(failure).__name__}: {failure}"
                 cause = "unavailable" if isinstance(failure, ConnectionError) else "error"

@@ -9,6 +9,7 @@ kept, by everything that Cedar is given; a run asks a dozen times, mostly what t
 """
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -29,6 +30,7 @@ from sluicegate.state import Principal
 
 __all__ = ["CedarEngine", "Considered", "load_engine"]
 
+_ARGUMENTS = re.compile(r"\barguments\b")
 _UNFIT = "the request does not fit the policy schema"
 
 _Who: TypeAlias = tuple[str, tuple[str, ...], tuple[str, ...], Any]
@@ -69,6 +71,7 @@ class CedarEngine:
         self._by_number = {f"policy{number}": rule for number, rule in enumerate(rules)}
         self.digest = hashlib.sha256("\0".join([schema_text, *texts]).encode()).hexdigest()
         """Hash of the policy set and its schema, for the audit log and the workflow's digest."""
+        self._of_arguments = any(_ARGUMENTS.search(rule.text) for rule in rules)
         self._switch = switch
         self._principals = lru_cache(maxsize=4096)(self._parsed_principal)
         self._decisions = lru_cache(maxsize=4096)(self._decided)
@@ -85,8 +88,11 @@ class CedarEngine:
             if switched:
                 reason = f"{switched.name} is switched off: {switched.reason}"
                 return Decision(False, (f"switch:{switched.name}",), reason)
-            # what an item holds is of one run alone
-            decided = self._decided if "item" in context else self._decisions
+            if "arguments" in context and not self._of_arguments:
+                # what no policy asks about decides nothing, whatever Cedar could make of it
+                context = {name: value for name, value in context.items() if name != "arguments"}
+            # what an item or a call holds is of one run alone
+            decided = self._decided if context.keys() & {"item", "arguments"} else self._decisions
             return decided(*_question(principal, action, resource, context))
         except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
             fault = f"{type(error).__name__}: {error}"
@@ -113,7 +119,7 @@ class CedarEngine:
         return considered
 
     def _switched(self, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]) -> Switched | None:
-        if self._switch is None or action not in ("ask", "use_model", "call_tool"):
+        if self._switch is None or action not in ("ask", "use_model", "call_tool", "call_unattended"):
             return None
         names = {resource["type"].lower(): resource["id"]}
         model, workflow = names.get("model", ""), names.get("workflow", "")

@@ -83,8 +83,8 @@ def principal_json(principal: Principal) -> str:
 
 
 def resource_json(resource: Mapping[str, Any], context: Mapping[str, Any]) -> str:
-    """The entities of a resource and of the item that it is asked for; a requester becomes a user, a workflow a
-    workflow, a classification its rank."""
+    """The entities of a resource, of the item that it is asked for and of the arguments that it is called with; a
+    requester becomes a user, a workflow a workflow, a classification its rank."""
     attributes = {name: value for name, value in resource.items() if name not in ("type", "id")}
     if "classification" in attributes:
         attributes["classification"] = rank(attributes["classification"])
@@ -96,22 +96,30 @@ def resource_json(resource: Mapping[str, Any], context: Mapping[str, Any]) -> st
         "attrs": attributes,
         "parents": [],
     }
-    return json.dumps([entity, *(_item(context["item"]) if "item" in context else ())], default=_plain)
+    with_tags = [part for name, kind in _TAGGED.items() if name in context for part in _item(kind, context[name])]
+    return json.dumps([entity, *with_tags], default=_plain)
 
 
 def context_json(context: Mapping[str, Any]) -> str:
-    if "item" in context:
-        context = {**context, "item": {"__entity": _item_uid("Item", context["item"])}}
+    entities = {
+        name: {"__entity": _item_uid("Item", kind, context[name])} for name, kind in _TAGGED.items() if name in context
+    }
+    if entities:
+        context = {**context, **entities}
     return json.dumps(context, default=_plain)
 
 
-def _item_uid(type: str, item: Mapping[str, Any]) -> dict[str, str]:
-    return uid(type, f"{item['of']}/{item['index']}")
+_TAGGED = {"item": "", "arguments": "arguments of "}
+"""What of a context becomes an entity with tags, and what tells the ids of one from those of another."""
 
 
-def _item(item: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _item_uid(type: str, kind: str, item: Mapping[str, Any]) -> dict[str, str]:
+    return uid(type, f"{kind}{item['of']}/{item['index']}")
+
+
+def _item(kind: str, item: Mapping[str, Any]) -> list[dict[str, Any]]:
     """An item's entity, whose tags are its parts as texts, and that of those which are numbers."""
-    numbers, own = _item_uid("Numbers", item), _item_uid("Item", item)
+    numbers, own = _item_uid("Numbers", kind, item), _item_uid("Item", kind, item)
     texts, decimals = dict[str, str](), dict[str, Any]()
     for name, part in _leaves(item["parts"]):
         texts[name] = part if isinstance(part, str) else json.dumps(part)

@@ -27,6 +27,7 @@ _ASK: dict[str, Any] = {"intent": "", "risk": "low", "channel": "cli", "hour": 1
 _CONTEXTS: dict[str, dict[str, Any]] = {
     "ask": _ASK,
     "call_tool": {"intent": "", "risk": "low"},
+    "call_unattended": {"intent": "", "risk": "low"},
     "approve": {"intent": "", "risk": "low"},
     "operate": {"task": "promote"},
     "see_redacted": {"intent": "", "risk": "low", "kind": "email", "stage": "request"},

@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-__all__ = ["SLACK_S", "Call", "Limit", "Over", "calendar", "outer_scope", "scopes"]
+__all__ = ["SLACK_S", "TOOL", "Call", "Limit", "Over", "Unit", "calendar", "outer_scope", "scopes"]
+
+Unit = Literal["usd", "tokens", "calls"]
+"""Of caps: micro-dollars, tokens, or calls of tools."""
+
+TOOL = "tool:"
+"""What the ledger names in the place of a model begins with this when it is a tool."""
 
 SLACK_S = 300.0
 """How far a clock may step back without harm: as far as time servers correct it in normal running."""
@@ -27,6 +33,8 @@ class Call:
     """Workflow, run and intent of each run that its own lies within, the outermost first."""
     drawn_on: str = ""
     """The reservation for branches or items that it is paid of; empty for none."""
+    of_tool: bool = False
+    """Whether a tool is called, and not a model."""
 
     def scopes(self, day: str, month: str) -> dict[str, str]:
         """The keys of the totals that it counts towards, by the scopes of limits."""
@@ -45,17 +53,19 @@ class Limit:
     scope: str
     """Which of `scopes` it limits."""
     of: str
-    unit: Literal["usd", "tokens"]
+    unit: Unit
     limit: int
 
     def asked(self, call: Call) -> int:
-        return call.micros if self.unit == "usd" else call.tokens
+        return int(call.of_tool) if self.unit == "calls" else call.micros if self.unit == "usd" else call.tokens
 
     def refusal(self, used: int, asked: int) -> str:
         """Why a call is refused, as a message."""
 
         def show(amount: int) -> str:
-            return f"${amount / 1_000_000:.6f}" if self.unit == "usd" else f"{amount} tokens"
+            if self.unit == "usd":
+                return f"${amount / 1_000_000:.6f}"
+            return "1 call" if (self.unit, amount) == ("calls", 1) else f"{amount} {self.unit}"
 
         of = f" of {self.of}" if self.of and self.scope != "run" else ""
         return f"{self.name}{of}: {show(used)} of {show(self.limit)} used or reserved, {show(asked)} requested"

@@ -26,8 +26,17 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.policies.ledger.calls import SLACK_S, Call, Limit, Over, calendar, outer_scope, scopes
-from sluicegate.policies.ledger.rows import Room, Totals, add, backing_of, end, held_by, scopes_of, totals_of
+from sluicegate.policies.ledger.calls import SLACK_S, TOOL, Call, Limit, Over, Unit, calendar, outer_scope, scopes
+from sluicegate.policies.ledger.rows import (
+    Room,
+    add,
+    backing_of,
+    calls_of_tools,
+    end,
+    held_by,
+    scopes_of,
+    totals_of,
+)
 from sluicegate.services import Allowed, Amount, Draw, FanOut, Ledger, Part, Refusal, Reservation
 from sluicegate.storage.database import Execute, SqliteDatabase
 from sluicegate.storage.schemas import LEDGER
@@ -50,7 +59,7 @@ class Cap:
     name: str
     of: str
     """What it is for, such as a principal or an intent; empty for the whole workflow."""
-    unit: Literal["usd", "tokens"]
+    unit: Unit
     limit: float
     spent: float
     held: float
@@ -132,7 +141,7 @@ class BudgetLedger:
         amount = micros(usd, up=True)
         if amount < 0 or tokens < 0:
             raise ValueError("a reservation cannot be negative")
-        limits = list(self._limits(run, principal, intent))
+        limits = self._model_limits(run, principal, intent)
         draws = self._draws(draw)
         drawn_on = draws[0].reservation if draws else ""
         known_as = f"{drawn_on} {run} {call}" if draws else uuid.uuid4().hex
@@ -156,7 +165,7 @@ class BudgetLedger:
     def capped(self) -> bool:
         """As `services.Ledger.capped`."""
         budgets = (self._budget, *(one.ledger._budget for one in self._outer))
-        return any(value is not None for budget in budgets for name, value in budget if name != "lease_s")
+        return any(budget.caps for budget in budgets)
 
     async def reserve_parts(
         self, *, id: str, run: str, principal: str, intent: str, workflow: str, parts: Sequence[Part]
@@ -165,7 +174,7 @@ class BudgetLedger:
         draws = self._draws(None)
         drawn_on = draws[0].reservation if draws else ""
         whole = Call(id, workflow, run, principal, intent, "", 0, 0, self._within, drawn_on)
-        limits, now = list(self._limits(run, principal, intent)), self._now()
+        limits, now = self._model_limits(run, principal, intent), self._now()
         if not limits:
             return FanOut()
         try:
@@ -177,6 +186,23 @@ class BudgetLedger:
     async def release_parts(self, id: str) -> None:
         """As `services.Ledger.release_parts`."""
         await self._store.call(self._release_parts, id, self._now())
+
+    async def charge(
+        self, *, id: str, run: str, principal: str, intent: str, workflow: str, tool: str, usd: float
+    ) -> Reservation | Refusal:
+        """As `services.Ledger.charge`."""
+        if switched := self.switched(model="", intent=intent, workflow=workflow):
+            return switched
+        made = Call(
+            id, workflow, run, principal, intent, f"{TOOL}{tool}", micros(usd, up=True), 0, self._within, of_tool=True
+        )
+        now = self._now()
+        over = await self._store.call(self._charge, made, list(self._limits(run, principal, intent)), now)
+        return Refusal("SG501", _why(over, made.micros, 0, now)) if over else Reservation(id, made.micros / 1_000_000)
+
+    async def refund(self, reservation: Reservation) -> None:
+        """As `services.Ledger.refund`."""
+        await self._store.call(self._refund, reservation.id, self._now())
 
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         """As `services.Ledger.switched`."""
@@ -219,7 +245,12 @@ class BudgetLedger:
                     of = {"principal": principal, "intent": intent}.get(cap.scope, "")
                     if cap.scope == "run" or (cap.scope in ("principal", "intent") and not of):
                         continue
-                    found.setdefault((cap.name, of), _used(cap, of, totals[keys[cap.scope]]))
+                    spent, held = totals[keys[cap.scope]].of(cap.unit)
+                    if cap.unit == "calls":
+                        spent, held = calls_of_tools(execute, day, workflow, of), 0
+                    unit = 1_000_000 if cap.unit == "usd" else 1
+                    known = Cap(cap.name, of, cap.unit, cap.limit / unit, spent / unit, held / unit)
+                    found.setdefault((cap.name, of), known)
         return sorted(found.values(), key=lambda cap: (cap.of != "", cap.name, cap.of))
 
     def spending(
@@ -278,6 +309,32 @@ class BudgetLedger:
             self._hold(execute, room, call, latest)
             return call.id
 
+    def _charge(self, call: Call, limits: Sequence[Limit], now: float) -> Over | None:
+        """Book the call of a tool as paid if every limit has room for it, or was paid for it before."""
+        with self._store.writing() as execute:
+            latest = self._clock(execute, now)
+            self._expire(execute, latest)
+            before = execute("SELECT state FROM calls WHERE id = ?", (call.id,))
+            if before and before[0]["state"] == "settled":
+                return None
+            execute("DELETE FROM calls WHERE id = ?", (call.id,))
+            room = self._room(execute, call, limits, latest)
+            if over := _over(room, call.micros, 0, latest, now):
+                return over
+            self._hold(execute, room, call, latest)
+            self._settle(execute, call.id, (call.micros, 0), latest)
+            return None
+
+    def _refund(self, id: str, now: float) -> None:
+        with self._store.writing() as execute:
+            for paid in execute("SELECT * FROM calls WHERE id = ? AND state = 'settled'", (id,)):
+                execute(
+                    "UPDATE calls SET state = 'released', real_micros = NULL, real_tokens = NULL, ended_at = ?"
+                    " WHERE id = ?",
+                    (self._clock(execute, now), id),
+                )
+                add(execute, scopes_of(paid), spent=(-int(paid["real_micros"]), 0))
+
     def _book_parts(
         self, whole: Call, parts: Sequence[Part], limits: Sequence[Limit], draws: Sequence[Draw], now: float
     ) -> FanOut:
@@ -316,8 +373,18 @@ class BudgetLedger:
             self._forget(execute, id, self._clock(execute, now))
 
     def _room(self, execute: Execute, call: Call, limits: Sequence[Limit], latest: float) -> Room:
-        keys = call.scopes(*calendar(latest))
-        return Room(limits, keys, totals_of(execute, [*keys.values()]), backing_of(execute, call.drawn_on))
+        day, month = calendar(latest)
+        keys = call.scopes(day, month)
+        counted = {limit.scope for limit in limits if limit.unit == "calls"} if call.of_tool else ()
+        calls = {keys[scope]: self._counted(execute, call, scope, day) for scope in counted}
+        totals = totals_of(execute, [*keys.values()])
+        return Room(limits, keys, totals, backing_of(execute, call.drawn_on), call.of_tool, calls)
+
+    def _counted(self, execute: Execute, call: Call, scope: str, day: str) -> int:
+        """The calls of tools that count towards a cap of the scope, its own workflow's or that of one around it."""
+        name, _, depth = scope.partition(" ")
+        workflow = call.within[int(depth)][0] if depth else call.workflow
+        return calls_of_tools(execute, day, workflow, call.principal if name == "principal" else "")
 
     def _hold(self, execute: Execute, room: Room, call: Call, latest: float) -> None:
         until = latest + self._budget.lease_s
@@ -373,18 +440,20 @@ class BudgetLedger:
             rows = execute("SELECT * FROM calls WHERE id = ?", (id,))
             if not rows or rows[0]["state"] == "settled":
                 return
-            (call,) = rows
             latest = self._clock(execute, now)
-            if real is None:
-                if call["state"] == "held":
-                    end(execute, call, "released", latest)
-                return
-            execute(
-                "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
-                (*real, latest, id),
-            )
-            held = held_by(call) if call["state"] == "held" else (0, 0)
-            add(execute, scopes_of(call), held=(-held[0], -held[1]), spent=real)
+            if real is not None:
+                self._settle(execute, id, real, latest)
+            elif rows[0]["state"] == "held":
+                end(execute, rows[0], "released", latest)
+
+    def _settle(self, execute: Execute, id: str, real: tuple[int, int], latest: float) -> None:
+        (call,) = execute("SELECT * FROM calls WHERE id = ?", (id,))
+        execute(
+            "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
+            (*real, latest, id),
+        )
+        held = held_by(call) if call["state"] == "held" else (0, 0)
+        add(execute, scopes_of(call), held=(-held[0], -held[1]), spent=real)
 
     def _clock(self, execute: Execute, now: float) -> float:
         """The effective time: the clock's, or the latest that the ledger has seen."""
@@ -409,6 +478,10 @@ class BudgetLedger:
                 of = "" if cap.scope == "run" else cap.of
                 yield replace(cap, name=f"{outer.workflow}'s {cap.name}", scope=outer_scope(cap.scope, depth), of=of)
 
+    def _model_limits(self, run: str, principal: str, intent: str) -> list[Limit]:
+        """Those that apply to the call of a model."""
+        return [limit for limit in self._limits(run, principal, intent) if limit.unit != "calls"]
+
     def _caps(self, run: str, principal: str, intent: str) -> Iterator[Limit]:
         budget = self._budget
         by_intent = budget.per_intent_day_usd
@@ -428,9 +501,16 @@ class BudgetLedger:
         for name, scope, of, usd in dollars:
             if usd is not None:
                 yield Limit(name, scope, of, "usd", micros(usd))
-        for name, scope, of, count in tokens:
-            if count is not None:
-                yield Limit(name, scope, of, "tokens", count)
+        calls = (
+            ("per_principal_day_calls", "principal", principal, budget.per_principal_day_calls),
+            ("per_day_calls", "day", "", budget.per_day_calls),
+        )
+        counts: tuple[tuple[Unit, tuple[tuple[str, str, str, int | None], ...]], ...]
+        counts = ("tokens", tokens), ("calls", calls)
+        for unit, caps in counts:
+            for name, scope, of, count in caps:
+                if count is not None:
+                    yield Limit(name, scope, of, unit, count)
 
 
 class SqliteLedger(BudgetLedger):
@@ -456,7 +536,7 @@ def _denied(draws: Sequence[Draw], size: str) -> Draw | None:
 
 def _over(room: Room, usd: int, tokens: int, latest: float, now: float) -> Over | None:
     """Why these amounts have no room."""
-    if latest - now > SLACK_S and any(usd if limit.unit == "usd" else tokens for limit in room.limits):
+    if latest - now > SLACK_S and any(room.asked(limit, usd, tokens) for limit in room.limits):
         return Over(None, latest=latest)
     return room.over(usd, tokens)
 
@@ -464,7 +544,8 @@ def _over(room: Room, usd: int, tokens: int, latest: float, now: float) -> Over 
 def _why(over: Over, usd: int, tokens: int, now: float) -> str:
     if over.limit is None:
         return _gone_back(over.latest, now)
-    return over.limit.refusal(over.used, usd if over.limit.unit == "usd" else tokens)
+    asked = {"usd": usd, "tokens": tokens, "calls": 1}
+    return over.limit.refusal(over.used, asked[over.limit.unit])
 
 
 def _gone_back(latest: float, now: float) -> str:
@@ -473,9 +554,3 @@ def _gone_back(latest: float, now: float) -> str:
         f"the clock was set back: the ledger has seen {seen}, {latest - now:.0f} s later than now; "
         "`sluicegate budget clock --accept` accepts the current clock"
     )
-
-
-def _used(limit: Limit, of: str, totals: Totals) -> Cap:
-    spent, held = totals.of(limit.unit)
-    unit = 1_000_000 if limit.unit == "usd" else 1
-    return Cap(limit.name, of, limit.unit, limit.limit / unit, spent / unit, held / unit)

@@ -84,8 +84,7 @@ class PostgresLedger(BudgetLedger):
         return Over(limit, int(row["used"]), float(row["latest"]))
 
     def _where(self, call: Call, room: Room) -> dict[str, Any]:
-        del call
-        return {"scopes": [*room.keys.values()]}
+        return {**super()._where(call, room), "scopes": [*room.keys.values()]}
 
     def _end(self, id: str, real: tuple[int, int] | None, now: float) -> None:
         micros, tokens = real or (0, 0)

@@ -7,7 +7,18 @@ from typing import Any, NamedTuple
 from sluicegate.policies.ledger.calls import Limit, Over, scopes
 from sluicegate.storage.database import Execute
 
-__all__ = ["Backing", "Room", "Totals", "add", "backing_of", "end", "held_by", "scopes_of", "totals_of"]
+__all__ = [
+    "Backing",
+    "Room",
+    "Totals",
+    "add",
+    "backing_of",
+    "calls_of_tools",
+    "end",
+    "held_by",
+    "scopes_of",
+    "totals_of",
+]
 
 
 def scopes_of(call: Mapping[str, Any]) -> list[str]:
@@ -71,6 +82,17 @@ def totals_of(execute: Execute, scopes: Sequence[str]) -> dict[str, Totals]:
     return {scope: found.get(scope, Totals()) for scope in scopes}
 
 
+def calls_of_tools(execute: Execute, day: str, workflow: str, principal: str = "") -> int:
+    """How many were booked in this workflow on a day; those of runs within it count too."""
+    whose, named = " AND principal = ?" if principal else "", workflow.replace("_", r"\_")
+    asked = (
+        "SELECT COUNT(*) AS calls FROM calls WHERE model LIKE 'tool:%' AND state = 'settled' AND day = ?"
+        r" AND (workflow = ? OR within LIKE ? ESCAPE '\')"
+    )
+    (row,) = execute(asked + whose, (day, workflow, f'%["{named}", %', *([principal] if principal else [])))
+    return int(row["calls"])
+
+
 class Backing(NamedTuple):
     """A reservation for branches or items, of which their calls are paid."""
 
@@ -106,13 +128,23 @@ class Room(NamedTuple):
     keys: Mapping[str, str]
     totals: Mapping[str, Totals]
     backing: Backing | None
+    of_tool: bool = False
+    calls: Mapping[str, int] = {}
+    """For the call of a tool: how many were made, by the keys of the scopes that limit them."""
+
+    def asked(self, limit: Limit, micros: int, tokens: int) -> int:
+        return int(self.of_tool) if limit.unit == "calls" else micros if limit.unit == "usd" else tokens
 
     def over(self, micros: int, tokens: int) -> Over | None:
         """The first limit that has no room for these amounts."""
         covered = self.backing.covers(micros, tokens) if self.backing else (0, 0)
         for limit in self.limits:
-            asked, drawn = (micros, covered[0]) if limit.unit == "usd" else (tokens, covered[1])
-            key = self.keys[limit.scope]
+            asked, key = self.asked(limit, micros, tokens), self.keys[limit.scope]
+            if limit.unit == "calls":
+                if asked and self.calls[key] + asked > limit.limit:
+                    return Over(limit, self.calls[key])
+                continue
+            drawn = covered[0] if limit.unit == "usd" else covered[1]
             used = sum(self.totals[key].of(limit.unit)) - (drawn if self.backing and key in self.backing.scopes else 0)
             if asked and used + asked > limit.limit:
                 return Over(limit, used)

@@ -67,8 +67,8 @@ NOBODY = "nobody"
 Risk = Literal["low", "medium", "high"]
 Clearance = Literal["public", "internal", "confidential", "restricted"]
 Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
-DecidedBy = Literal["head", "slm", "cascade", "unlike", "stopped"]
-"""The router's strategy; ``stopped`` where no model could be asked."""
+DecidedBy = Literal["head", "slm", "cascade", "unlike", "stopped", "caller"]
+"""The router's strategy; ``stopped`` where no model could be asked, ``caller`` where the request itself says it."""
 FailureAction = Literal["redact", "regenerate", "escalate", "human", "refuse"]
 """What a guard asks for when it fails, from the least to the most severe."""
 GuardAction = Literal["pass", FailureAction]

@@ -197,6 +197,15 @@ class FakeLedger:
     async def release_parts(self, id: str) -> None:
         self.log.append(f"release {id}")
 
+    async def charge(self, *, id: str, **_: Any) -> Reservation | Refusal:
+        if self.refuses:
+            return self.refuses
+        self.log.append("charge")
+        return Reservation(id, self.usd)
+
+    async def refund(self, reservation: Reservation) -> None:
+        self.log.append("refund")
+
     def switched(self, **_: Any) -> Refusal | None:
         return self.refuses if self.refuses and self.refuses.code == "SG502" else None
 

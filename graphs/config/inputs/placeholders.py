@@ -80,7 +80,8 @@ def _check_say(node: str, say: str, tools: Sequence[Tool], faults: Faults) -> No
     if not tools:
         return  # an unknown tool is reported where it is named
     known = dict.fromkeys(name for tool in tools for name in tool.properties)
-    known |= dict.fromkeys(f"result.{name}" for tool in tools for name in tool.results or ())
+    results = (f"result.{name}" for tool in tools for name in tool.results or ())
+    known |= dict.fromkeys(("result", *results))
     any_result = any(tool.results is None for tool in tools)
     for name, offset in placeholders(say):
         if name not in known and not (any_result and name.startswith("result.")):

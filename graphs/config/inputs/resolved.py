@@ -152,12 +152,16 @@ class Resolved:
 
     @property
     def served(self) -> dict[str, object]:
-        """The contract of each tool of an MCP server: what it takes, and whether it has effects.
+        """The contract of each tool of an MCP server: what it takes, whether it has effects, and what policies may ask.
 
         Where the server runs is the operator's affair and differs between machines.
         """
         return {
-            name: {"arguments": tool.arguments.model_json_schema(), "effects": tool.effects}
+            name: {
+                "arguments": tool.arguments.model_json_schema(),
+                "effects": tool.effects,
+                **({"hints": dict(tool.hints)} if tool.hints else {}),
+            }
             for name, tool in sorted(self.tools.items())
             if name.startswith("mcp.")
         }

@@ -59,7 +59,8 @@ def explain(
     group: Annotated[list[str] | None, typer.Option(help="Group of the principal (repeatable).")] = None,
     clearance: Annotated[str, typer.Option(help="public, internal, confidential or restricted.")] = "internal",
     action: Annotated[
-        str, typer.Option(help="ask, read_document, use_model, call_tool, approve, see_trace or operate.")
+        str,
+        typer.Option(help="ask, read_document, use_model, call_tool, call_unattended, approve, see_trace or operate."),
     ] = "ask",
     resource: Annotated[str, typer.Option(help="Type:id, such as Tool:create_ticket; the workflow by default.")] = "",
     attribute: Annotated[
@@ -84,7 +85,8 @@ def explain(
     kind, _, name = resource.partition(":") if resource else ("Workflow", ":", workflow.name)
     what = {"type": kind, "id": name, **_pairs(attribute)}
     principal: Any = {"id": user, "roles": role or [], "groups": group or [], "clearance": clearance}
-    asked = completed_context(action, facts) if action in ("ask", "call_tool", "approve", "operate") else facts
+    completed = ("ask", "call_tool", "call_unattended", "approve", "operate")
+    asked = completed_context(action, facts) if action in completed else facts
     found = _explained(engine, principal, action, what, asked)
     if as_json:
         emit(found)

@@ -19,14 +19,17 @@ app = typer.Typer()
 def schema(
     out: Annotated[Path | None, typer.Option(help="Output file.")] = None,
     reference: Annotated[bool, typer.Option(help="Print the config reference in Markdown instead.")] = False,
+    firewall: Annotated[bool, typer.Option(help="Print the JSON Schema of firewall files instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print the JSON Schema of workflow files. `--json` is accepted for scripts that always pass it."""
     del as_json
     from sluicegate.graphs.config.reference import reference_page
     from sluicegate.graphs.config.schema import workflow_schema
+    from sluicegate.serving.firewall.config import firewall_schema
 
-    text = reference_page() if reference else json.dumps(workflow_schema(), ensure_ascii=False, indent=2) + "\n"
+    made = firewall_schema() if firewall else workflow_schema()
+    text = reference_page() if reference else json.dumps(made, ensure_ascii=False, indent=2) + "\n"
     if out is None:
         sys.stdout.write(text)
         return

@@ -104,7 +104,7 @@ class Auditor:
             self._log.append(**event)
         except RunError as error:
             what = f"access to redacted data could not be recorded, so it was denied: {error.message}"
-            self._report("audit-failure", source=error.code, description=what, run=event["run"])
+            self.report("audit-failure", source=error.code, description=what, run=event["run"])
             raise
 
     def _written(self, event: Event) -> None:
@@ -112,7 +112,7 @@ class Auditor:
             self._log.append(**event)
         except RunError as error:
             tampered = isinstance(error, CorruptError)
-            self._report(
+            self.report(
                 "tampering" if tampered else "audit-failure",
                 source=error.code,
                 description=f"an audit event could not be written: {error.message}",
@@ -126,25 +126,26 @@ class Auditor:
         policy, spend, checks, approval = (update.get(name) for name in ("policy", "spend", "checks", "approval"))
         if policy and policy["errors"]:
             what = "a policy decision failed to evaluate and denied"
-            self._report("policy-error", source=", ".join(policy["rules"]) or "policies", description=what, run=run)
+            self.report("policy-error", source=", ".join(policy["rules"]) or "policies", description=what, run=run)
         elif policy and policy["verdict"] == "deny":
             source = ", ".join(policy["rules"]) or "default deny"
-            self._report("blocked", source=source, description="requests are being denied", run=run)
+            self.report("blocked", source=source, description="requests are being denied", run=run)
         if spend and spend["stopped"]:
             source = spend["stopped_by"].split(":")[0]
             kind = "blocked" if source.startswith("SG202") else "budget-stop"
-            self._report(kind, source=source, description="model calls were blocked", run=run)
+            self.report(kind, source=source, description="model calls were blocked", run=run)
         for result in checks["results"] if checks else ():
             if result["reason"].startswith("SG203"):
                 what = "a guard failed to run; its texts count as failed"
-                self._report("guard-failure", source=result["guard"], description=what, run=run)
+                self.report("guard-failure", source=result["guard"], description=what, run=run)
         if approval and approval["verdict"] in ("approve", "edit"):
             failed = state.get("checks")
             if failed and failed["failed"]:
                 source = ", ".join(failed["failures"])
-                self._report("override", source=source, description="a person overrode a failed check", run=run)
+                self.report("override", source=source, description="a person overrode a failed check", run=run)
 
-    def _report(self, kind: "Kind", *, source: str, description: str, run: str) -> None:
+    def report(self, kind: "Kind", *, source: str, description: str, run: str = "") -> None:
+        """Count an occurrence; what it opens is an incident by the rule of its kind."""
         try:
             self._incidents.record(kind, system=self._workflow, source=source, description=description, run=run)
         except RunError:

@@ -24,7 +24,15 @@ from sluicegate.storage.sqlite import connect, explained, transaction
 __all__ = ["RULES", "Incident", "IncidentRule", "Incidents", "Kind", "Severity"]
 
 Kind = Literal[
-    "blocked", "budget-stop", "guard-failure", "policy-error", "tampering", "audit-failure", "override", "drift"
+    "blocked",
+    "budget-stop",
+    "guard-failure",
+    "policy-error",
+    "tampering",
+    "audit-failure",
+    "override",
+    "drift",
+    "tool-changed",
 ]
 Severity = Literal["minor", "serious", "widespread", "death"]
 
@@ -50,6 +58,7 @@ RULES: dict[Kind, IncidentRule] = {
     "audit-failure": IncidentRule(1, 3600, "serious"),
     "override": IncidentRule(1, 3600),
     "drift": IncidentRule(1, 3600),
+    "tool-changed": IncidentRule(1, 3600),
 }
 
 _MOST_RUNS = 1000

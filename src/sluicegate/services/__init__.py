@@ -39,7 +39,7 @@ from sluicegate.services.routing import (
 )
 from sluicegate.services.tools import ToolResult, Tools
 from sluicegate.services.tracing import Observation, Span, Tracer
-from sluicegate.services.workflow import CallAhead, IntentFacts, Semantic, WorkflowFacts
+from sluicegate.services.workflow import CallAhead, IntentFacts, Semantic, ToolFacts, WorkflowFacts
 from sluicegate.state import State
 
 __all__ = [
@@ -91,6 +91,7 @@ __all__ = [
     "Services",
     "Span",
     "TokenLogprob",
+    "ToolFacts",
     "ToolResult",
     "Tools",
     "Tracer",

@@ -105,6 +105,20 @@ class Ledger(Protocol):
         changes nothing."""
         ...
 
+    async def charge(
+        self, *, id: str, run: str, principal: str, intent: str, workflow: str, tool: str, usd: float
+    ) -> Reservation | Refusal:
+        """Book the call of a tool at its price before it is made, once for each `id`: repeating it changes nothing.
+
+        The price is known beforehand, so there is nothing to settle: whatever kills the process after this, a call that
+        may have been made is paid for.
+        """
+        ...
+
+    async def refund(self, reservation: Reservation) -> None:
+        """Take back a charge for a call that was certainly not made. Repeating it changes nothing."""
+        ...
+
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         """SG502 when the kill switch forbids a call, free or not; a few microseconds, nothing is written."""
         ...

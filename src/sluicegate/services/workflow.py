@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from sluicegate.state import Risk, State, Task
 
-__all__ = ["CallAhead", "IntentFacts", "Semantic", "WorkflowFacts"]
+__all__ = ["CallAhead", "IntentFacts", "Semantic", "ToolFacts", "WorkflowFacts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,16 @@ class Semantic:
     """Minimum cosine similarity of two questions to be compared."""
     embedder: str
     """The role of the embedding model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFacts:
+    """What is known of a tool besides its arguments."""
+
+    hints: Mapping[str, bool] = field(default_factory=dict[str, bool])
+    """What its server says of it, as attributes of the resource that policies decide on: ``read_only``, …"""
+    usd: float | None = None
+    """What a call costs; None where calls are not booked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +76,8 @@ class WorkflowFacts:
     """The zone of `hour`."""
     ahead: Callable[[str, State], CallAhead | None] = _none_ahead
     """The tool call that a run in this state may come to after a node, before a person is asked again; None: none."""
+    tools: Mapping[str, ToolFacts] = field(default_factory=dict[str, ToolFacts])
+    """Of the tools that it may call."""
 
     def hour(self, now: datetime) -> int:
         """The hour that policies see, 0 to 23."""

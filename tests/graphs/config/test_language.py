@@ -149,7 +149,7 @@ nodes:
 
 @pytest.mark.parametrize(
     ("say", "suggestion"),
-    [("{{titel}}", "title"), ("{{result.idd}}", "result.id"), ("{{question}}", None), ("{{result}}", "result.id")],
+    [("{{titel}}", "title"), ("{{result.idd}}", "result.id"), ("{{question}}", None), ("{{resultt}}", "result")],
 )
 def test_what_a_tool_node_says_is_filled_from_its_arguments_and_result(
     tmp_path: Path, say: str, suggestion: str | None

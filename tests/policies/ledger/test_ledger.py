@@ -453,3 +453,55 @@ def test_a_server_for_the_ledger_alone_is_refused_and_the_one_url_named(monkeypa
         open_ledger()
     assert caught.value.code == "SG625"
     assert URL in (caught.value.hint or "")
+
+
+def charge(ledger: BudgetLedger, id: str, usd: float = 0.01, **change: str) -> Reservation | Refusal:
+    who = {"run": "r1", "principal": "alice", "intent": "pay", "workflow": "helpdesk", "tool": "mcp.bank.pay", **change}
+    return asyncio.run(ledger.charge(id=id, **who, usd=usd))
+
+
+@pytest.mark.slow
+def test_a_tool_call_is_paid_once_before_it_is_made_and_refunded_once(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.02)
+    for _ in range(2):  # as after a crash
+        assert isinstance(charge(ledger, "a"), Reservation)
+    assert cap(ledger) == (0.01, 0.0)
+    paid = charge(ledger, "b")
+    assert isinstance(paid, Reservation)
+    over = charge(ledger, "c")
+    assert isinstance(over, Refusal)
+    assert over.limit == "per_day_usd: $0.020000 of $0.020000 used or reserved, $0.010000 requested"
+    for _ in range(2):
+        asyncio.run(ledger.refund(paid))
+    assert cap(ledger) == (0.01, 0.0)
+    assert isinstance(charge(ledger, "b"), Reservation), "what was given back may be charged again"
+    assert cap(ledger) == (0.02, 0.0)
+
+
+@pytest.mark.slow
+def test_calls_of_tools_are_counted_by_person_and_by_day(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_principal_day_calls=2, per_day_calls=3)
+    held(ledger, usd=0.5)  # the call of a model is none of a tool
+    assert [type(charge(ledger, each, usd=0.0)) for each in "aab"] == [Reservation] * 3
+    over = charge(ledger, "c", usd=0.0)
+    assert isinstance(over, Refusal)
+    assert over.limit == "per_principal_day_calls of alice: 2 calls of 2 calls used or reserved, 1 call requested"
+    assert isinstance(charge(ledger, "d", usd=0.0, workflow="other"), Reservation)
+    assert isinstance(charge(ledger, "e", usd=0.0, principal="bob"), Reservation)
+    assert isinstance(charge(ledger, "f", usd=0.0, principal="bob"), Refusal), "the day's three are used up"
+    assert cap(ledger, "per_principal_day_calls", "alice") == (2, 0)
+    assert cap(ledger, "per_day_calls") == (3, 0)
+    clock.at += DAY
+    assert isinstance(charge(ledger, "g", usd=0.0), Reservation)
+
+
+@pytest.mark.slow
+def test_a_tool_call_of_a_run_within_another_counts_for_both(opened: Any) -> None:
+    outer, inner = opened(per_day_calls=1), opened()
+    within = inner.within(outer, run="r0", workflow="helpdesk", intent="pay")
+    assert isinstance(charge(within, "a", workflow="payments"), Reservation)
+    over = charge(within, "b", workflow="payments")
+    assert isinstance(over, Refusal)
+    assert over.limit.startswith("helpdesk's per_day_calls: 1 call of 1 call")
+    assert isinstance(charge(outer, "c"), Refusal)
+    assert isinstance(charge(opened(per_day_calls=1), "d", workflow="help_esk"), Reservation)

@@ -4,6 +4,7 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from sluicegate.cli.mcp.proxy import proxy
 from sluicegate.cli.mcp.serve import serve
 
 __all__ = ["app"]
@@ -30,3 +31,4 @@ def _group() -> None: ...
 
 
 app.command()(serve)
+app.command()(proxy)

@@ -161,7 +161,8 @@ def _tool_calls(calls: Any) -> Description:
     return Description(
         {"tool_calls": [_some(call, ("tool", "key", "status")) for call in calls]},
         [_some(call, ("tool", "key", "status", "ms")) for call in calls],
-        {f"arguments_{number}": str(call["arguments"]) for number, call in enumerate(calls)},
+        {f"arguments_{number}": str(call["arguments"]) for number, call in enumerate(calls)}
+        | {f"result_{number}": _json(call["result"]) for number, call in enumerate(calls) if call["status"] == "done"},
     )
 
 

@@ -274,6 +274,19 @@ class TracedLedger:
         with self._tracer.span("budget release", "event", reservation=id):
             await self._inner.release_parts(id)
 
+    async def charge(self, *, tool: str, usd: float, **call: Any) -> Reservation | Refusal:
+        with self._tracer.span("budget charge", "event", tool=tool, settled_usd=usd) as span:
+            made = await self._inner.charge(tool=tool, usd=usd, **call)
+            if isinstance(made, Refusal):
+                span.set(reserved=False, code=made.code, limit=made.limit)
+            else:
+                span.set(reserved=True, reservation=made.id)
+            return made
+
+    async def refund(self, reservation: Reservation) -> None:
+        with self._tracer.span("budget refund", "event", reservation=reservation.id):
+            await self._inner.refund(reservation)
+
     def switched(self, *, model: str, intent: str, workflow: str) -> Refusal | None:
         return self._inner.switched(model=model, intent=intent, workflow=workflow)
 

@@ -296,6 +296,8 @@ CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY, latest DOUBLE PRECISIO
             "CREATE INDEX calls_drawn ON calls (drawn_on) WHERE drawn_on <> '';",
             (_RESERVE_DRAWING,),
         ),
+        # calls of tools are counted; the pattern is that of `policies.ledger.rows`
+        Migration("CREATE INDEX calls_of_tools ON calls (day, principal, workflow) WHERE model LIKE 'tool:%';"),
     ),
     unnumbered=_INSTALLED,
 )
