@@ -1,7 +1,7 @@
 """Recorded runs, read from their checkpoints without opening their workflows."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from sluicegate.graphs.runtime.approvals import Waiting
     from sluicegate.graphs.runtime.checkpoints import Checkpoints
+    from sluicegate.nodes.kinds.human_interrupt import Interrupt
 
 __all__ = [
     "ApprovalState",
@@ -65,13 +66,17 @@ def asks(run: str) -> bool:
     return asked.open and asked.question is not None and asked.question["waits_for"] == "answer"
 
 
-def questions(workflow: str, after: str, limit: int) -> Generator[tuple[str, ApprovalState | None]]:
+def questions(
+    workflow: str, after: str, limit: int, concerns: "Callable[[Interrupt], bool]" = lambda _: True
+) -> Generator[tuple[str, ApprovalState | None]]:
     """What waits for people, longest-waiting first, from behind the cursor `after` on: each with the cursor behind it;
-    None for one that cannot be read. Not more than `limit` runs are read."""
+    None for one that cannot be read, and for one that does not concern the reader, of whose state nothing is read. Not
+    more than `limit` runs are looked at."""
     with _checkpoints() as checkpoints:
         for cursor, run in checkpoints.interrupted_after(after, workflow, limit):
             try:
-                yield cursor, _approval_state(checkpoints, run)
+                last = checkpoints.last_interrupt(run)
+                yield cursor, _approval_state(checkpoints, run) if last and concerns(last) else None
             except RunError as error:
                 log.warning("waiting run %s cannot be shown: %s", run, error.code)
                 yield cursor, None

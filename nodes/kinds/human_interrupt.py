@@ -33,6 +33,7 @@ __all__ = [
     "edited",
     "entitle",
     "has_no_draft",
+    "is_approver",
     "permit",
 ]
 
@@ -238,14 +239,8 @@ def entitle(person: Principal | None, asked: Interrupt, state: State, services: 
         raise RunError("SG610", "a decision needs an approver")
     if asked["four_eyes"] and person["id"] == state["principal"]["id"]:
         raise RunError("SG610", f"{person['id']} asked this and may not decide on it")
-    circles = {asked["approvers"]}
-    half_time = datetime.fromisoformat(asked["asked_at"]) + timedelta(seconds=asked["timeout_s"] / 2)
-    if asked["escalate_to"] and services.now() >= half_time:
-        circles.add(asked["escalate_to"])
-    own = {f"user:{person['id']}"}
-    own |= {f"role:{role}" for role in person["roles"]} | {f"group:{group}" for group in person["groups"]}
-    if not circles & own:
-        raise RunError("SG610", f"{person['id']} is not one of {', '.join(sorted(circles))}")
+    if not is_approver(person, asked, services.now()):
+        raise RunError("SG610", f"{person['id']} is not one of {', '.join(sorted(_circles(asked, services.now())))}")
     intent = state.get("intent")
     decision = services.policy.decide(
         person,
@@ -259,6 +254,21 @@ def entitle(person: Principal | None, asked: Interrupt, state: State, services: 
     )
     if not decision.allowed:
         raise RunError("SG610", f"policy does not let {person['id']} decide: {decision.reason or 'no rule allows it'}")
+
+
+def is_approver(person: Principal, asked: Interrupt, now: datetime) -> bool:
+    """Whether an interrupt names a person; `permit` has what else must hold for them to decide."""
+    own = {f"user:{person['id']}"}
+    own |= {f"role:{role}" for role in person["roles"]} | {f"group:{group}" for group in person["groups"]}
+    return bool(own & _circles(asked, now))
+
+
+def _circles(asked: Interrupt, now: datetime) -> set[str]:
+    circles = {asked["approvers"]}
+    half_time = datetime.fromisoformat(asked["asked_at"]) + timedelta(seconds=asked["timeout_s"] / 2)
+    if asked["escalate_to"] and now >= half_time:
+        circles.add(asked["escalate_to"])
+    return circles
 
 
 def has_no_draft(state: State) -> bool:

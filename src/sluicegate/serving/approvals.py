@@ -10,7 +10,7 @@ from sluicegate.errors import NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.session.checkpoint_reader import ApprovalState, questions
 from sluicegate.nodes.kinds.control.ask import answers_for
-from sluicegate.nodes.kinds.human_interrupt import entitle
+from sluicegate.nodes.kinds.human_interrupt import entitle, is_approver
 from sluicegate.services import Services
 from sluicegate.state import Principal, State
 
@@ -59,7 +59,8 @@ def waiting_for(
     is empty when no more wait. `services` are those of the workflows that are looked at, by their names."""
     found, cursor, read = list[tuple[Waiting, State]](), "", 0
     only = next(iter(services)) if len(services) == 1 else ""
-    for cursor, asked in questions(only, after, _READ):
+    now = next(iter(services.values())).now()
+    for cursor, asked in questions(only, after, _READ, lambda asked: is_approver(person, asked, now)):
         read += 1
         if asked is None or asked.question is None or not asked.open:
             continue

@@ -1,7 +1,9 @@
 """Decisions over plain HTTP: what is shown to whom, and that each form has one effect, or none."""
 
+import json
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import cycle, islice
@@ -72,11 +74,9 @@ def test_an_inbox_is_read_page_by_page(own_home: Path) -> None:
         assert client.get("/console?after=%3Cx%3E", headers=LEAD).status_code == 422
 
 
-def test_what_a_page_reads_does_not_grow_with_the_runs_that_are_over(
-    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = ask(client)
-    addresses = ("/console", f"/console/approvals/{run}", f"/console/approvals/{run}/standing")
+@pytest.fixture
+def reads(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
+    """How many statements a page takes, and how many rows it reads."""
     read = [0, 0]
     execute = _SqliteRows.__call__
 
@@ -86,22 +86,51 @@ def test_what_a_page_reads_does_not_grow_with_the_runs_that_are_over(
         read[1] += len(found)
         return found
 
-    def counts() -> list[tuple[int, int]]:
-        each: list[tuple[int, int]] = []
-        for address in addresses:
-            read[:] = 0, 0
-            assert client.get(address, headers=LEAD).status_code == 200
-            each.append((read[0], read[1]))
-        return each
-
     # what goes on by itself reads, too
     monkeypatch.setattr(Versions, "refresh", lambda self: False)
     monkeypatch.setattr(_SqliteRows, "__call__", counted)
-    before = counts()
+
+    def counts(address: str, headers: dict[str, str] = LEAD) -> tuple[int, int]:
+        read[:] = 0, 0
+        assert client.get(address, headers=headers).status_code == 200
+        return read[0], read[1]
+
+    return counts
+
+
+def test_what_a_page_reads_does_not_grow_with_the_runs_that_are_over(
+    client: httpx.Client, reads: Callable[..., tuple[int, int]]
+) -> None:
+    run = ask(client)
+    addresses = ("/console", f"/console/approvals/{run}", f"/console/approvals/{run}/standing")
+    before = [reads(address) for address in addresses]
     assert min(rows for _, rows in before) > 0
     with closing(Store(home() / "store.sqlite")) as store:
         many(store, 10_000)
-    assert counts() == before
+    assert [reads(address) for address in addresses] == before
+
+
+def test_of_what_waits_for_others_little_is_read(client: httpx.Client, reads: Callable[..., tuple[int, int]]) -> None:
+    before = reads("/console", {"x-user": "ben"})
+    for number in range(5):
+        ask(client, f"How do I reset {number}?")
+    after = reads("/console", {"x-user": "ben"})
+    # what each was interrupted with, and its place among those that wait
+    assert (after[0] - before[0], after[1] - before[1]) == (5, 10)
+
+
+def test_no_text_of_a_run_is_in_the_log_or_an_address(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        run = ask(client, "How do I reset the xylophone?")
+        fields = {**form(client, run), "text": "Reset the marimba.", "reason": "Because of the vibraphone."}
+        send(client, run, fields, to="/edit")
+        done = send(client, run, {**fields, "verdict": "edit"})
+        ended(client, run)
+    lines = [json.loads(record.message) for record in caplog.records if record.name == "sluicegate.access"]
+    assert {"/console/approvals/{id}", "/console/approvals/{id}/edit"} <= {line["route"] for line in lines}
+    assert run in {line["run"] for line in lines}
+    told = f"{caplog.text} {done.headers['location']}"
+    assert not re.search("xylophone|marimba|vibraphone|portal", told)
 
 
 def test_what_is_put_to_somebody_is_all_they_need(client: httpx.Client) -> None:
