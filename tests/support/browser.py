@@ -45,11 +45,12 @@ async def opened(
     who: str = "",
     roles: str = "",
     expected: Sequence[int] = (),
+    also: str = "data:",
     **options: Any,
 ) -> AsyncIterator[Page]:
     """A page of a browser of its own, whose gateway names `who`. What its console says, what its policy forbids, what
     its scripts raise, what it asks of another host and every answer of 400 and more that is not `expected` fails the
-    test."""
+    test. `also` is another host that pages lead to."""
     headers = {"x-user": who, "x-roles": roles} if who else {}
     options = {"viewport": DESKTOP, **options}
     context = await browser.new_context(base_url=address, extra_http_headers=headers, **options)
@@ -59,7 +60,7 @@ async def opened(
     page = await context.new_page()
 
     def requested(request: Request) -> None:
-        if not request.url.startswith((address, "data:", "about:")):
+        if not request.url.startswith((address, also, "data:", "about:")):
             wrong.append(f"asked of another host: {request.url}")
 
     def answered(response: Response) -> None:

@@ -152,13 +152,13 @@ def service(config: Path = WORKFLOW / "workflow.yaml", **options: Any) -> Servic
 
 @contextmanager
 def served(
-    given: Service | Workflows | None = None, callers: Callers = GATEWAY, connections: int = 1000
+    given: Service | Workflows | None = None, callers: Callers = GATEWAY, connections: int = 1000, port: int = 0
 ) -> Iterator[httpx.Client]:
     """A client of a server on the loopback address, as ann."""
     workflows = given if isinstance(given, Workflows) else Workflows([given or service()])
     making: Any = Connections(connections)
     config = uvicorn.Config(
-        application(workflows, callers), port=0, http=making, log_config=None, lifespan="on", access_log=False
+        application(workflows, callers), port=port, http=making, log_config=None, lifespan="on", access_log=False
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)

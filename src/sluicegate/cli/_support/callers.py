@@ -1,5 +1,6 @@
 """The options that say who may call a server, of every command that listens."""
 
+import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -60,7 +61,11 @@ def callers_of(
             from sluicegate.serving.http.callers.oidc.bearer import OidcCallers
         from sluicegate.serving.http.callers.oidc.settings import read_settings
 
-        return OidcCallers(read_settings(oidc), file)
+        settings = read_settings(oidc)
+        for name in (each.sign_in.client_secret_env for each in settings.issuers if each.sign_in):
+            if name and not os.environ.get(name):
+                raise RunError("SG619", f"{name} is not set", hint=f"{oidc} names it for the secret of the console")
+        return OidcCallers(settings, file)
     if file:
         return file
     if header:

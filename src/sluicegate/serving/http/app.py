@@ -11,7 +11,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -34,7 +34,7 @@ from sluicegate.serving.http.console.mounting import (
     is_console,
     problem_page,
 )
-from sluicegate.serving.http.console.page import PageRoute, SignInWay
+from sluicegate.serving.http.console.page import PageRoute
 from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.messages import Problem
 from sluicegate.serving.http.metrics import CONTENT_TYPE, Metrics
@@ -55,9 +55,9 @@ access = logging.getLogger("sluicegate.access")
 log = logging.getLogger(__name__)
 
 
-def application(workflows: Workflows, callers: Callers, *, ways: Sequence[SignInWay] = ()) -> ASGIApp:
-    """The workflows over HTTP; `ways` are those to sign in to the console besides a token."""
-    metrics, shown = Metrics(workflows), console(callers, ways)
+def application(workflows: Workflows, callers: Callers) -> ASGIApp:
+    """The workflows over HTTP."""
+    metrics, shown = Metrics(workflows), console(callers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:

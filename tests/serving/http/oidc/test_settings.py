@@ -1,5 +1,6 @@
 """The file of providers, and who their people are to the policies."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from sluicegate.cli._support.callers import callers_of
 from sluicegate.errors import ConfigError, RunError
 from sluicegate.serving.http.callers import Claims, Named, TokenFile
 from sluicegate.serving.http.callers.oidc.bearer import OidcCallers
-from sluicegate.serving.http.callers.oidc.settings import read_settings
-from tests.support import stand
+from sluicegate.serving.http.callers.oidc.settings import Issuer, SignIn, read_settings
+from tests.support import ROOT, stand
 from tests.support.made_tokens import ISSUER, SETTINGS, THEIRS, bearing, callers, claims, token
 
 ONE = SETTINGS["issuers"][0]
@@ -155,6 +156,26 @@ async def test_a_token_file_beside_it(tmp_path: Path) -> None:
         with pytest.raises(RunError) as raised:
             both.of(bearing(text))
         assert raised.value.code == "SG619"
+
+
+def test_a_secret_that_is_not_there_is_missed_at_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    console = {"name": "Acme", "client_id": "console", "client_secret_env": "ACME_SECRET"}
+    oidc = written(tmp_path, SETTINGS | {"issuers": [ONE | {"sign_in": console}]})
+    with pytest.raises(RunError, match="ACME_SECRET is not set"):
+        callers_of("::", None, "", "", "", "", None, oidc=oidc)
+    monkeypatch.setenv("ACME_SECRET", "s")
+    assert isinstance(callers_of("::", None, "", "", "", "", None, oidc=oidc), OidcCallers)
+
+
+def test_the_file_of_the_docs(tmp_path: Path) -> None:
+    """It is taken, and its tables name every key there is."""
+    page = (ROOT / "docs" / "sign-on.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (issuer,) = read_settings(written(tmp_path, example)).issuers
+    assert issuer.sign_in
+    named = {name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)}
+    assert named == set(Issuer.model_fields)
+    assert all(f"`{name}`" in page for name in SignIn.model_fields)
 
 
 def test_what_stands_beside_what(tmp_path: Path) -> None:

@@ -84,6 +84,8 @@ class Callers(Protocol):
 
     challenge: str = "Bearer"
     """For the header WWW-Authenticate of who is not signed in."""
+    by_token: bool = True
+    """Whether somebody can sign in to the console by a token that they type in."""
     routes: "Sequence[BaseRoute]" = ()
     """What it answers itself, for whoever asks."""
 

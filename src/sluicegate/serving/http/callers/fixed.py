@@ -13,6 +13,7 @@ class FixedCaller(Callers):
     """Every caller is this user: for local trials, on a server that answers to the names of the loopback address."""
 
     principal: Principal
+    by_token = False
 
     def of(self, headers: Headers) -> Caller:
         del headers

@@ -16,6 +16,7 @@ class TrustedHeader(Callers):
     roles: str = ""
     """Header of the roles, comma-separated; empty when the gateway names none."""
     groups: str = ""
+    by_token = False
 
     def of(self, headers: Headers) -> Caller:
         name = self._one(headers, self.user).strip()

@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Mapping
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import ImmutableMultiDict, MutableHeaders
@@ -19,6 +20,7 @@ __all__ = ["Form", "address", "caller_by", "form_of", "guarded", "inside", "see_
 
 Form = ImmutableMultiDict[str, str]
 
+_CROSSED = "You came here by a link on another site."
 _FIELDS = 500
 """Fields of a form, at most."""
 
@@ -30,11 +32,14 @@ def guarded(handler: Handler, *, signed_in: bool = True, bounced: bool = True) -
     async def guarding(request: Request) -> Response:
         sessions = console_of(request).sessions
         known = sessions.of(request)
+        renewed = await _renewed(request, known) if known else None
+        known = renewed or known
         if bounced and known is None and _from_elsewhere(request):
             # Browsers keep the cookie back where a link on another site leads here. The next step is our own page's.
-            return render(request, "arriving.html", target=address(f"{ROOT}/sign-in", next=_here(request)))
+            target = address(f"{ROOT}/sign-in", next=_here(request))
+            return render(request, "arriving.html", target=target, why=_CROSSED)
         request.state.session = known or sessions.new()
-        request.state.new_session = known is None
+        request.state.new_session = known is None or renewed is not None
         if request.method == "POST":
             _check_origin(request)
             if known is None:
@@ -43,7 +48,10 @@ def guarded(handler: Handler, *, signed_in: bool = True, bounced: bool = True) -
             _know(request, known)
         if request.method == "POST":
             request.state.form = await _checked_form(request, request.state.session)
-        return await handler(request)
+        response = await handler(request)
+        if renewed and "set-cookie" not in response.headers:
+            sessions.keep(request, response, request.state.session)
+        return response
 
     return guarding
 
@@ -59,6 +67,10 @@ def form_of(request: Request) -> Form:
 
 def caller_by(request: Request, token: str) -> Caller:
     """Whom this token names, or the request itself where it is empty. Raises `RunError` SG619."""
+    for way in console_of(request).ways:
+        if caller := way.caller(token):
+            request.state.caller = request.state.principal = caller.principal["id"]
+            return caller
     headers = MutableHeaders(raw=[pair for pair in request.headers.raw if pair[0] != b"authorization"])
     if token:
         headers["authorization"] = f"Bearer {token}"
@@ -78,6 +90,14 @@ def inside(target: str) -> str:
 
 def see_other(target: str) -> Response:
     return RedirectResponse(target, 303)
+
+
+async def _renewed(request: Request, known: BrowserSession) -> BrowserSession | None:
+    """The same session with a token in place of its own, where that is over and can be had again."""
+    for way in console_of(request).ways:
+        if token := await way.renewed(known.token):
+            return replace(known, token=token)
+    return None
 
 
 def _know(request: Request, known: BrowserSession | None) -> None:

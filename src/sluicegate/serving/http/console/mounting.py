@@ -1,20 +1,20 @@
 """The console as routes of the application, the headers of its answers, and its errors as pages."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
-from sluicegate.serving.http.callers import Callers, FixedCaller, TrustedHeader
+from sluicegate.serving.http.callers import Callers
 from sluicegate.serving.http.calls import Fault
 from sluicegate.serving.http.console import sign_in
 from sluicegate.serving.http.console.guarding import address, guarded, see_other
-from sluicegate.serving.http.console.page import HOME, ROOT, PageRoute, SignInWay
+from sluicegate.serving.http.console.page import HOME, ROOT, PageRoute
 from sluicegate.serving.http.console.pages import PAGES
 from sluicegate.serving.http.console.rendering import Console, console_of, is_partial, render, static_file
 from sluicegate.serving.http.console.sessions import Sessions
+from sluicegate.serving.http.console.sign_on import sign_on_ways
 
 __all__ = ["console", "console_headers", "console_routes", "is_console", "problem_page"]
 
@@ -35,8 +35,9 @@ _HEADERS = [
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 
 
-def console(callers: Callers, ways: Sequence[SignInWay] = ()) -> Console:
-    return Console(PAGES, ways, Sessions(), by_token=not isinstance(callers, FixedCaller | TrustedHeader))
+def console(callers: Callers) -> Console:
+    sessions = Sessions()
+    return Console(PAGES, sign_on_ways(callers, sessions), sessions, by_token=callers.by_token)
 
 
 def console_routes(made: Console) -> list[PageRoute]:

@@ -44,7 +44,13 @@ class Page:
 @dataclass(frozen=True, slots=True)
 class SignInWay:
     """Another way to sign in than by typing a token: a button on the sign-in page that leads to the first route, which
-    anybody may call. It ends with `sign_in.signed_in`."""
+    anybody may call. It ends with a session that has a token of its own kind."""
 
     label: str
     routes: Sequence[PageRoute]
+    caller: Callable[[str], Caller | None]
+    """Whom such a token names; None for one of another kind. Raises `RunError` SG619 when it is over."""
+    renewed: Callable[[str], Awaitable[str]]
+    """Another token in place of one that is over; empty where there is none."""
+    left: Callable[[str], Awaitable[str]]
+    """Where a browser goes that signs out with such a token; empty for the sign-in page."""

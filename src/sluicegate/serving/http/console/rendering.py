@@ -52,6 +52,7 @@ def render(request: Request, template: str, *, status: int = 200, **values: Any)
         csrf=_hidden(session) if session else "",
         entries=_entries(request, console.pages, viewer) if viewer and not is_partial(request) else (),
         by_token=console.by_token,
+        leaves=console.by_token or bool(console.ways),
         **values,
     )  # fmt: skip
     response = HTMLResponse(text, status)

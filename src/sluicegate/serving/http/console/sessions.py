@@ -4,6 +4,7 @@ Nothing is kept on the server, so every process of a home knows every session. A
 cookie, or when its token is no longer accepted.
 """
 
+import base64
 import hashlib
 import json
 import os
@@ -12,8 +13,11 @@ import stat
 import zlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from typing import Literal
 
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -44,9 +48,8 @@ class Sessions:
 
     def of(self, request: Request) -> BrowserSession | None:
         """The session of a request; None where there is none, or where it is over."""
-        sealed = request.cookies.get(self._name(request), "")
         try:
-            packed = self._sealing.decrypt(sealed + "=" * (-len(sealed) % 4), ttl=_LIFE_S)
+            packed = self.sealing("session").decrypt(self.got(request), ttl=_LIFE_S)
         except InvalidToken:
             return None
         return BrowserSession(**json.loads(zlib.decompress(packed)))
@@ -54,26 +57,46 @@ class Sessions:
     def new(self, token: str = "", who: str = "") -> BrowserSession:
         return BrowserSession(secrets.token_urlsafe(24), token, who)
 
+    def sealing(self, purpose: str) -> Fernet:
+        """With a key of this home for one purpose: what was sealed for another cannot be opened."""
+        derived = HKDF(SHA256(), 32, None, purpose.encode()).derive(self._secret)
+        return Fernet(base64.urlsafe_b64encode(derived))
+
     def keep(self, request: Request, response: Response, session: BrowserSession) -> None:
         """Let the browser have it. Raises `RunError` SG619 for a token that does not fit into a cookie."""
-        sealed = self._sealing.encrypt(zlib.compress(json.dumps(asdict(session)).encode())).decode()
-        # base64's padding would have the cookie quoted
-        sealed = sealed.rstrip("=")
+        sealed = self.sealing("session").encrypt(zlib.compress(json.dumps(asdict(session)).encode())).decode()
         if len(sealed) > _MOST:
             raise RunError("SG619", "this token is too long for a cookie", hint="Ask the operator for a shorter one")
-        response.set_cookie(
-            self._name(request), sealed, max_age=_LIFE_S, path=_path(request), secure=over_tls(request),
-            httponly=True, samesite="strict",
-        )  # fmt: skip
+        self.put(request, response, sealed, life_s=_LIFE_S)
 
     def end(self, request: Request, response: Response) -> None:
-        response.delete_cookie(
-            self._name(request), path=_path(request), secure=over_tls(request), httponly=True, samesite="strict"
-        )
+        self.put(request, response, "", life_s=0)
 
-    def _name(self, request: Request) -> str:
+    def got(self, request: Request, kind: str = "") -> str:
+        """What the browser has brought of what `put` gave it."""
+        sealed = request.cookies.get(self._name(request, kind), "")
+        return sealed + "=" * (-len(sealed) % 4)
+
+    def put(
+        self,
+        request: Request,
+        response: Response,
+        sealed: str,
+        *,
+        life_s: int,
+        kind: str = "",
+        same_site: Literal["strict", "lax"] = "strict",
+    ) -> None:
+        """Into a cookie of the console's; for no time at all to take it away."""
+        response.set_cookie(
+            # base64's padding would have the cookie quoted
+            self._name(request, kind), sealed.rstrip("="), max_age=life_s, path=_path(request),
+            secure=over_tls(request), httponly=True, samesite=same_site,
+        )  # fmt: skip
+
+    def _name(self, request: Request, kind: str) -> str:
         # browsers send a cookie to every port of a host: servers of two homes must not take each other's for theirs
-        return f"{'__Host-' if over_tls(request) else ''}sluicegate-{self._mark}"
+        return f"{'__Host-' if over_tls(request) else ''}sluicegate-{kind}{self._mark}"
 
     @cached_property
     def _key(self) -> bytes:
@@ -92,14 +115,15 @@ class Sessions:
             raise RunError("SG607", f"the console's key cannot be read or created: {error.strerror}") from error
 
     @cached_property
-    def _sealing(self) -> Fernet:
+    def _secret(self) -> bytes:
         try:
-            return Fernet(self._key)
+            Fernet(self._key)
         except ValueError as error:
             raise CorruptError(
                 "the console's key is not 32 bytes in base64url",
                 hint="Unset SLUICEGATE_CONSOLE_KEY, or delete keys/console.key of the home: everybody signs in again",
             ) from error
+        return base64.urlsafe_b64decode(self._key)
 
     @cached_property
     def _mark(self) -> str:

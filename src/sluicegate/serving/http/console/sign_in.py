@@ -46,7 +46,14 @@ def signed_in(request: Request, token: str, target: str) -> Response:
 
 
 async def sign_out(request: Request) -> Response:
-    response = see_other(PATH)
+    token = request.state.session.token
+    for way in console_of(request).ways:
+        if target := await way.left(token):
+            # no redirect: a form of ours may lead nowhere else
+            response = render(request, "arriving.html", target=target, why="You are signed out here.")
+            break
+    else:
+        response = see_other(PATH)
     console_of(request).sessions.end(request, response)
     return response
 

@@ -42,12 +42,14 @@ class OidcCallers(Callers):
         self.settings, self._tokens, self.now = settings, tokens, now
         self.providers = {each.issuer: provider(each.issuer) for each in settings.issuers}
         self.challenge = f'Bearer resource_metadata="{settings.address}{_METADATA}"'
+        self.by_token = tokens is not None
         self.routes = (Route(_METADATA, self._metadata),)
 
     async def ready(self, headers: Headers) -> None:
         try:
-            token = self._token(headers)
-            if isinstance(token, Unverified):
+            text = bearer(headers)
+            if not self._of_file(text):
+                token = unverified(text)
                 await self.providers[self._issuer(token).issuer].ready(token.kid)
         except (RunError, RefusedTokenError):
             pass  # `of` says so
@@ -55,8 +57,10 @@ class OidcCallers(Callers):
     def of(self, headers: Headers) -> Caller:
         """Raises `RunError` SG619, SG610 (a scope is missing), and SG660 when the provider's keys cannot be had."""
         try:
-            token = self._token(headers)
-            return self._verified(token) if isinstance(token, Unverified) else token
+            text = bearer(headers)
+            if self._tokens and self._of_file(text):
+                return self._tokens.of(headers)
+            return self._verified(unverified(text))
         except RefusedTokenError as error:
             raise refusal(error) from None
 
@@ -90,11 +94,8 @@ class OidcCallers(Callers):
             }
         )
 
-    def _token(self, headers: Headers) -> Unverified | Caller:
-        token = bearer(headers)
-        if self._tokens is not None and token.startswith(PREFIX):
-            return self._tokens.of(headers)
-        return unverified(token)
+    def _of_file(self, token: str) -> bool:
+        return self._tokens is not None and token.startswith(PREFIX)
 
 
 def refusal(error: RefusedTokenError) -> RunError:

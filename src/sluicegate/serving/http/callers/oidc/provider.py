@@ -46,8 +46,10 @@ Fetch = Callable[..., Awaitable[dict[str, Any]]]
 class ProviderError(RunError):
     """A provider that cannot be reached, or answers what cannot be used (SG660)."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, status: int = 0) -> None:
+        """`status`: what it answered with, where it did."""
         super().__init__("SG660", message, hint="Check the issuer with `sluicegate doctor --oidc FILE`")
+        self.status = status
 
 
 class Metadata(BaseModel):
@@ -86,7 +88,7 @@ async def fetch(
             client.stream("GET" if form is None else "POST", url, data=form, auth=login) as response,
         ):
             if response.status_code != 200:
-                raise ProviderError(f"{url} answered with status {response.status_code}")
+                raise ProviderError(f"{url} answered with status {response.status_code}", response.status_code)
             body = bytearray()
             async for part in response.aiter_raw():
                 body += part
