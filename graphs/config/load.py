@@ -97,6 +97,12 @@ class Workflow:
         return self.config.version
 
     @property
+    def out_of_scope(self) -> str | None:
+        """The intent of requests that are none of its own."""
+        outside = (label for label, intent in self.config.intents.items() if intent.task == "out-of-scope")
+        return self.config.router.out_of_scope or next(outside, None)
+
+    @property
     def family(self) -> tuple["Workflow", ...]:
         """This workflow and all within it, each once."""
         within = (one for child in self.children.values() for one in child.family)

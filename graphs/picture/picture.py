@@ -62,7 +62,7 @@ def svg(
     """Draw a flow. `taken` is highlighted, `current` is ringed, `notes` are written into the nodes they name.
 
     `values` are written beside the branch taken from one node to another: what its condition read. `styled` False
-    leaves the style sheet to the page that the picture stands in, where `css` is.
+    leaves heading and style sheet to the page that the picture stands in, where `css` is.
     """
     said, seen = notes or {}, values or {}
     visited, travelled = _way(flow, taken)
@@ -79,7 +79,8 @@ def svg(
     layout, sideways = arrangement.layout, arrangement.sideways
 
     legend, legend_width, legend_height = _legend(flow, bool(taken))
-    top = MARGIN + 40
+    # a page has a heading of its own
+    top = MARGIN + (40 if styled else 8)
     width = max(layout.width, legend_width, len(title) * 10.5) + 2 * MARGIN
     height = top + layout.height + 36 + legend_height + MARGIN
     left = (width - layout.width) / 2
@@ -98,7 +99,11 @@ def svg(
             f"<title>{escape(title)}</title>",
             *([f"<style>{css()}</style>"] if styled else []),
             f'<rect class="sg-ground" width="{_n(width)}" height="{_n(height)}" rx="12"/>',
-            f'<text class="sg-title" x="{_n(MARGIN)}" y="{_n(MARGIN + 12)}">{escape(title)}</text>',
+            *(
+                [f'<text class="sg-title" x="{_n(MARGIN)}" y="{_n(MARGIN + 12)}">{escape(title)}</text>']
+                if styled
+                else []
+            ),
             f'<g transform="translate({_n(left)} {_n(top)})">',
             *(f'<path class="sg-band" d="M0 {_n(height)}H{_n(layout.width)}"/>' for height in arrangement.separators),
             *_start(layout, flow.start, sideways=sideways),

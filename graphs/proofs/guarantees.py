@@ -42,13 +42,28 @@ def asks_nothing(semantics: Semantics, guarantee: Guarantee) -> str:
     """Why a guarantee holds whatever the graph looks like; empty when it does not."""
     for names in (guarantee.no, guarantee.after, guarantee.every):
         if names and not any(is_any(node, widened(names)) for node in every_node(semantics.flow)):
-            return f"it has no node that is {' or '.join(names)}"
+            return f"it has no node that {' or '.join(_DOES.get(name, f'is {name}') for name in names)}"
     # before a node classified, nothing that an intent decides holds
     worlds = range(len(semantics.worlds))
     worlds = [world for world in worlds if semantics.classified(world)] or worlds
     if guarantee.when is not None and all(semantics.truth(guarantee.when, world) is False for world in worlds):
         return f"{guarantee.when} never holds"
     return ""
+
+
+_DOES: Mapping[str, str] = {
+    "generates": "asks a model to write",
+    "generates-answer": "drafts an answer",
+    "looks-up": "looks up an answer",
+    "calls-tool": "calls a tool",
+    "sends": "sends an answer",
+    "decides-policy": "checks the policies",
+    "checks": "checks a draft",
+    "asks-human": "asks a person",
+    "asks-requester": "asks the requester",
+    "changes-approved": "changes what was approved",
+}
+"""What the nodes do that built-in guarantees are about."""
 
 
 def _meaning(semantics: Semantics, guarantee: Guarantee) -> tuple[object, ...]:

@@ -322,12 +322,10 @@ def _router(workflow: Workflow, models: Models) -> Router:
     from sluicegate.routing.factory import open_router
 
     config = workflow.config
-
-    outside = (label for label, intent in config.intents.items() if intent.task == "out-of-scope")
     return open_router(
         config.router,
         intents={label: intent.describe for label, intent in config.intents.items()},
-        out_of_scope=config.router.out_of_scope or next(outside, None),
+        out_of_scope=workflow.out_of_scope,
         models=models,
         embed_like=_embed_like(models, config.router.embedder),
         find=workflow.resolved.artifact,

@@ -11,6 +11,8 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sluicegate.errors import ModelError, NotFoundError, RunError
@@ -20,7 +22,7 @@ from sluicegate.home import home, private_folder, tighten, write_private
 from sluicegate.policies.cedar.sources import BASE
 from sluicegate.storage.postgres import configured
 
-__all__ = ["current", "keep", "kept"]
+__all__ = ["KeptVersion", "current", "keep", "kept", "kept_here"]
 
 
 def keep(workflow: Workflow, *, present: bool = True) -> None:
@@ -111,6 +113,28 @@ def current(name: str) -> Path:
             return kept(digest)
         raise NotFoundError(f"no workflow {name!r} has run in this home", hint="Run one: sluicegate run CONFIG TEXT")
     return Path(json.loads(pointer.read_text(encoding="utf-8"))["file"])
+
+
+@dataclass(frozen=True, slots=True)
+class KeptVersion:
+    """A copy of a version in this home."""
+
+    digest: str
+    file: str
+    """Where it was loaded from when it was first kept."""
+    at: str
+    """When that was, in ISO 8601 and UTC."""
+
+
+def kept_here(name: str) -> list[KeptVersion]:
+    """The versions of a workflow that are kept in this home, the newest first."""
+    found: list[KeptVersion] = []
+    for path in (home() / "versions").glob("*/origin.json"):
+        origin = json.loads(path.read_text(encoding="utf-8"))
+        if origin["workflow"] == name:
+            at = datetime.fromtimestamp(path.stat().st_mtime, UTC).isoformat(timespec="seconds")
+            found.append(KeptVersion(origin["digest"], origin["file"], at))
+    return sorted(found, key=lambda each: each.at, reverse=True)
 
 
 def _bring(digest: str, folder: Path) -> bool:

@@ -38,6 +38,7 @@ def verify(
     """Detect edits, deletions, truncation and reordering. Exits with 1 when there are any."""
     from sluicegate.observe.audit.proof import check_proof
     from sluicegate.observe.audit.verify import verify as verified
+    from sluicegate.serving.operating import audit_state
 
     pem = key.read_bytes() if key else None
     if proof:
@@ -48,9 +49,10 @@ def verify(
             console().print(("proof holds: " if holds else "proof does not hold: ") + message, markup=False)
         raise typer.Exit(0 if holds else 1)
     witnessed: list[Any] = _lines(witness) if witness else []
-    verdict = verified(folder or _home_log(), public_key=pem, witnessed=witnessed)
-    if verdict.tampered and folder is None:
-        _report(verdict)
+    if folder:
+        verdict = verified(folder, public_key=pem, witnessed=witnessed)
+    else:
+        verdict = audit_state.verified(public_key=pem, witnessed=witnessed)
     if as_json:
         from dataclasses import asdict
 
@@ -184,19 +186,6 @@ def _home_log() -> Path:
     from sluicegate.home import home
 
     return home() / "audit"
-
-
-def _report(verdict: "AuditVerdict") -> None:
-    from sluicegate.observe.incidents import Incidents
-
-    first = next(finding for finding in verdict.findings if finding.kind not in ("torn", "unsigned"))
-    Incidents().record(
-        "tampering",
-        system="audit log",
-        source=f"{first.kind} at record {first.seq}",
-        description=f"verification found {len(verdict.findings)} faults; the first: {first.message} ({first.place})",
-        impact=f"records from {first.seq} on cannot be trusted",
-    )
 
 
 def _say(verdict: "AuditVerdict") -> None:

@@ -10,7 +10,7 @@ import typer
 from sluicegate.cli._support.console import AsJson, console, emit, write
 
 if TYPE_CHECKING:
-    from sluicegate.observe.incidents import Incident, Incidents
+    from sluicegate.observe.incidents import Incident
 
 __all__ = ["app"]
 
@@ -26,7 +26,9 @@ def list_incidents(
     as_json: AsJson = False,
 ) -> None:
     """List incidents, newest first."""
-    found = _incidents().list(status="all" if everything else "open")
+    from sluicegate.serving.operating import incident_log
+
+    found = incident_log.listed("all" if everything else "open")
     if as_json:
         emit(found)
         return
@@ -46,7 +48,9 @@ def list_incidents(
 @app.command()
 def show(incident: Id, as_json: AsJson = False) -> None:
     """Show one incident with its notes."""
-    _print(_incidents().show(incident), as_json=as_json)
+    from sluicegate.serving.operating import incident_log
+
+    _print(incident_log.one(incident), as_json=as_json)
 
 
 @app.command()
@@ -61,11 +65,11 @@ def annotate(
     as_json: AsJson = False,
 ) -> None:
     """Add a note; optionally set severity and impact."""
+    from sluicegate.serving.operating import incident_log
+
     grade: Any = severity or None
     try:
-        changed = _incidents(audited=True).annotate(
-            incident, _said(text, "a note"), by=_actor(by), severity=grade, impact=impact
-        )
+        changed = incident_log.annotated(incident, _said(text, "a note"), by=_actor(by), severity=grade, impact=impact)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _print(changed, as_json=as_json)
@@ -79,7 +83,9 @@ def close(
     as_json: AsJson = False,
 ) -> None:
     """Close an incident."""
-    _print(_incidents(audited=True).close(incident, _said(resolution, "a resolution"), by=_actor(by)), as_json=as_json)
+    from sluicegate.serving.operating import incident_log
+
+    _print(incident_log.closed(incident, _said(resolution, "a resolution"), by=_actor(by)), as_json=as_json)
 
 
 @app.command()
@@ -88,20 +94,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export all incidents, closed ones included, as one JSON document."""
+    from sluicegate.serving.operating import incident_log
+
     del as_json
-    text = json.dumps(_incidents().list(status="all"), ensure_ascii=False, indent=2) + "\n"
+    text = json.dumps(incident_log.listed("all"), ensure_ascii=False, indent=2) + "\n"
     if out:
         out.write_text(text, encoding="utf-8")
     else:
         write(text)
-
-
-def _incidents(*, audited: bool = False) -> "Incidents":
-    from sluicegate.observe.audit.log import open_audit
-    from sluicegate.observe.incidents import Incidents
-
-    # incidents must be readable when the audit log is what broke
-    return Incidents(audit=open_audit() if audited else None, look=not audited)
 
 
 def _minute(at: str) -> str:

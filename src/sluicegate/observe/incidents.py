@@ -178,12 +178,25 @@ class Incidents:
             ).fetchone()
         return found is not None
 
-    def annotate(self, id: str, text: str, *, by: str, severity: Severity | None = None, impact: str = "") -> Incident:
-        """Add a note; a new severity resets the deadline, counted from the time of awareness."""
+    def annotate(
+        self,
+        id: str,
+        text: str,
+        *,
+        by: str,
+        severity: Severity | None = None,
+        impact: str = "",
+        seen: int | None = None,
+    ) -> Incident:
+        """Add a note; a new severity resets the deadline, counted from the time of awareness. Raises `RunError` SG605
+        when it has other than `seen` notes by now."""
         incident = self.show(id)
         if severity is not None and severity not in get_args(Severity):
             raise ValueError(f"{severity!r} is not one of {', '.join(get_args(Severity))}")
         with self._lock, transaction(self._connection) as connection:
+            row = connection.execute("SELECT count(*) AS n FROM notes WHERE incident = ?", (incident["id"],)).fetchone()
+            if seen is not None and row["n"] != seen:
+                raise NotWaitingError(f"incident {incident['id']} has been annotated since", hint="Read it again")
             self._note(incident["id"], text, by)
             if severity:
                 deadline = _deadline(severity, datetime.fromisoformat(incident["aware_at"]))

@@ -27,7 +27,7 @@ def because(workflow: str, guarantee: str) -> tuple[str, str]:
          "proved", "every path to act or respond passes approve first, for access and security_incident"),
         ("helpdesk", "rejections-hold", "proved",
          "after approve, left where !(approval.verdict in ['approve', 'edit']), no path leads to act or respond"),
-        ("helpdesk", "replies-decided", "nothing to prove", "it has no node that is asks-requester"),
+        ("helpdesk", "replies-decided", "nothing to prove", "it has no node that asks the requester"),
         ("patterns/2-policy-gate",
          "no generates or retrieves without human-interrupt when intent.label == 'personal_data'",
          "proved", "no path leads to facts or answer, for personal_data"),

@@ -8,7 +8,6 @@ import typer
 
 from sluicegate.cli._support.console import AsJson, emit, notes
 from sluicegate.cli._support.options import Since, since_ns
-from sluicegate.cli.router.intents import out_of_scope
 from sluicegate.cli.router.tables import pairs, rows_table
 
 __all__ = ["drift"]
@@ -31,7 +30,7 @@ def drift(
     from sluicegate.routing.monitoring.plots import drift_svg
 
     loaded = load(workflow)
-    outside = out_of_scope(loaded)
+    outside = loaded.out_of_scope
     store, incidents = Store(home() / "store.sqlite"), Incidents()
     try:
         rows = store.confidences(loaded.name)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sluicegate.routing.intent.fit import FitSettings
     from sluicegate.routing.intent.router import FittedRouter
 
-__all__ = ["examples_of", "fit_artifact", "fitted_router", "labelled", "out_of_scope", "serving_router", "settings_of"]
+__all__ = ["examples_of", "fit_artifact", "fitted_router", "labelled", "serving_router", "settings_of"]
 
 
 def labelled(data: Sequence[Path]) -> "Labelled":
@@ -64,18 +64,11 @@ def settings_of(workflow: "Workflow", method: Any, *, need_threshold: bool) -> "
     return FitSettings(
         error=target.error,
         confidence=target.confidence,
-        oos_label=out_of_scope(workflow),
+        oos_label=workflow.out_of_scope,
         per=target.per,
         method=method,
         need_threshold=need_threshold,
     )
-
-
-def out_of_scope(workflow: "Workflow") -> str | None:
-    """The label of requests that are none of a workflow's."""
-    named = workflow.config.router.out_of_scope
-    tasks = workflow.config.intents.items()
-    return named or next((label for label, facts in tasks if facts.task == "out-of-scope"), None)
 
 
 def fit_artifact(

@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sluicegate.errors import NotFoundError
 from sluicegate.home import home, private_folder
 from sluicegate.storage.schemas import RESULTS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["ResultStore", "Row"]
+__all__ = ["KeptEvaluation", "ResultStore", "Row"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,28 @@ class Row:
     """Why the run failed; empty when it did not."""
     at_once: int = 1
     """Concurrent runs at the time, on which its duration depends."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptEvaluation:
+    """An evaluation as a whole, without its rows."""
+
+    number: int
+    workflow: str
+    variant: str
+    data: str
+    """Hash of the labelled requests."""
+    digest: str
+    under: str
+    """What its results depend on."""
+    at: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    """Figures by name, each with the fields of an `Estimate`."""
+
+    @property
+    def n(self) -> int:
+        """The most rows that a figure has."""
+        return max((figure["n"] for figure in self.metrics.values()), default=0)
 
 
 class ResultStore:
@@ -75,8 +98,28 @@ class ResultStore:
                  json.dumps([asdict(row) for row in rows])),
             )  # fmt: skip
 
-    def last(self, workflow: str, variant: str, cases: Iterable[str], *, other_than: str) -> dict[str, Any] | None:
-        """The newest evaluation under other conditions than `other_than` that has at least half of `cases`.
+    def evaluations(self, workflow: str, *, most: int = 50) -> list[KeptEvaluation]:
+        """The newest first."""
+        with explained(self.path):
+            rows = self._connection.execute(
+                f"SELECT {_COLUMNS} FROM evaluations WHERE workflow = ? ORDER BY number DESC LIMIT ?",  # noqa: S608 - our own texts only
+                (workflow, most),
+            ).fetchall()
+        return [_kept(row) for row in rows]
+
+    def evaluation(self, number: int) -> tuple[KeptEvaluation, list[Row]]:
+        """One with its rows. Raises `RunError` SG603 when there is none."""
+        with explained(self.path):
+            found = self._connection.execute("SELECT * FROM evaluations WHERE number = ?", (number,)).fetchone()
+        if found is None:
+            raise NotFoundError(f"no evaluation {number} in this home", hint="Run one: sluicegate eval CONFIG DATA")
+        return _kept(found), [_row(row) for row in json.loads(found["rows"])]
+
+    def last(
+        self, workflow: str, variant: str, cases: Iterable[str], *, other_than: str, before: int = 2**63 - 1
+    ) -> dict[str, Any] | None:
+        """The newest evaluation under other conditions than `other_than`, of those with a number below `before`, that
+        has at least half of `cases`.
 
         Its ``rows`` are `Row`s, ``shared`` says how many of the cases it has. A file that has grown since is compared
         where it can be.
@@ -84,8 +127,9 @@ class ResultStore:
         wanted = set(cases)
         with explained(self.path):
             newest = self._connection.execute(
-                "SELECT * FROM evaluations WHERE workflow = ? AND variant = ? AND under != ? ORDER BY number DESC",
-                (workflow, variant, other_than),
+                "SELECT * FROM evaluations WHERE workflow = ? AND variant = ? AND under != ? AND number < ? "
+                "ORDER BY number DESC",
+                (workflow, variant, other_than, before),
             )
             for found in newest:
                 rows = [_row(row) for row in json.loads(found["rows"])]
@@ -96,6 +140,14 @@ class ResultStore:
 
     def close(self) -> None:
         self._connection.close()
+
+
+_COLUMNS = "number, workflow, variant, data, digest, under, at, metrics"
+
+
+def _kept(row: Any) -> KeptEvaluation:
+    fields: dict[str, Any] = {name: row[name] for name in _COLUMNS.split(", ")}
+    return KeptEvaluation(**{**fields, "metrics": json.loads(fields["metrics"])})
 
 
 def _row(said: dict[str, Any]) -> Row:

@@ -1,6 +1,6 @@
 """Plots as SVG text: cost against quality, a forest of differences, bounds on their way. Self-contained; no script.
 
-Colours are the page's text colour and three that are told apart without colour vision; every mark has a title.
+Every mark has a title.
 """
 
 import math
@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from html import escape
 
 from sluicegate.evals.promotion.sequences import Bounds
+from sluicegate.learning.plotting import COLOURS, drawing, line, polyline, text
 
 __all__ = ["Point", "cost_quality_plot", "forest_plot", "sequence_plot"]
 
-_COLOURS = ("#0072b2", "#d55e00", "#009e73")
+
+_LONGEST = 34
+"""Characters of a name beside a plot; its mark's title has all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +46,14 @@ def cost_quality_plot(points: Sequence[Point], *, cost: str, quality: str) -> st
     taken: list[tuple[float, float]] = []
     for step in range(5):
         share = floor + (1 - floor) * step / 4
-        marks.append(_line(left, y(share), width - 20, y(share), faint=True))
-        marks.append(_text(left - 8, y(share) + 4, f"{share:.0%}", "end"))
-        marks.append(_text(x(step_cost * step), height - bottom + 20, f"{step_cost * step:.3g}", "middle"))
+        marks.append(line(left, y(share), width - 20, y(share), faint=True))
+        marks.append(text(left - 8, y(share) + 4, f"{share:.0%}", "end"))
+        marks.append(text(x(step_cost * step), height - bottom + 20, f"{step_cost * step:.3g}", "middle"))
     for number, point in enumerate(points):
-        colour = _COLOURS[number % len(_COLOURS)]
+        colour = COLOURS[number % len(COLOURS)]
         said = f"{point.name}: {quality} {point.quality:.1%} ({point.low:.1%} to {point.high:.1%}), "
         said += f"{cost} {point.cost:.6g}"
-        marks.append(_line(x(point.cost), y(point.low), x(point.cost), y(point.high), colour=colour))
+        marks.append(line(x(point.cost), y(point.low), x(point.cost), y(point.high), colour=colour))
         marks.append(
             f'<circle cx="{x(point.cost):.1f}" cy="{y(point.quality):.1f}" r="6" fill="{colour}">'
             f"<title>{escape(said)}</title></circle>"
@@ -59,10 +62,10 @@ def cost_quality_plot(points: Sequence[Point], *, cost: str, quality: str) -> st
         while any(abs(at - up) < 13 and abs(beside - along) < 80 for along, up in taken):
             at += 13
         taken.append((beside, at))
-        marks.append(_text(beside, at, point.name, "start"))
-    marks.append(_text((left + width - 110) / 2, height - 8, cost, "middle"))
-    marks.append(_text(8, 16, quality, "start"))
-    return _svg(width, height, marks, f"{quality} against {cost}")
+        marks.append(text(beside, at, point.name, "start"))
+    marks.append(text((left + width - 110) / 2, height - 8, cost, "middle"))
+    marks.append(text(8, 16, quality, "start"))
+    return drawing(width, height, marks, f"{quality} against {cost}")
 
 
 def _round_step(least: float) -> float:
@@ -73,29 +76,30 @@ def _round_step(least: float) -> float:
 
 def forest_plot(rows: Sequence[tuple[str, Bounds, float]], *, title: str) -> str:
     """One line per row: name, bounds of a difference, the value they must be above (dashed)."""
-    width, left, line, ends = 760, 290, 22, 140
-    height = 40 + line * len(rows)
+    width, left, row_height, ends = 760, 290, 22, 140
+    height = 40 + row_height * len(rows)
     reach = max([0.02, *(max(abs(b.mean), abs(least)) for _, b, least in rows)])
     reach = min(1.0, max(reach * 2, *(min(max(abs(b.low), abs(b.high)), reach * 4) for _, b, _ in rows), 0.05))
 
     def x(value: float) -> float:
         return left + (min(max(value, -reach), reach) + reach) / (2 * reach) * (width - left - ends)
 
-    marks = [_line(x(0), 10, x(0), height - 24, faint=True)]
-    marks += [_text(x(value), height - 6, f"{value:+.2f}", "middle") for value in (-reach, 0.0, reach)]
+    marks = [line(x(0), 10, x(0), height - 24, faint=True)]
+    marks += [text(x(value), height - 6, f"{value:+.2f}", "middle") for value in (-reach, 0.0, reach)]
     for number, (name, bounds, least) in enumerate(rows):
-        y = 20 + line * number
-        colour = _COLOURS[2] if bounds.low > least else _COLOURS[1] if bounds.high < least else _COLOURS[0]
+        y = 20 + row_height * number
+        colour = COLOURS[2] if bounds.low > least else COLOURS[1] if bounds.high < least else COLOURS[0]
         said = f"{bounds.mean:+.3f} ({bounds.low:+.3f}, {bounds.high:+.3f})"
-        marks.append(_text(8, y + 4, f"{name} · n={bounds.n}", "start"))
-        marks.append(_line(x(least), y - 9, x(least), y + 9, faint=True, dashed=True))
-        marks.append(_line(x(bounds.low), y, x(bounds.high), y, colour=colour))
+        short = name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"
+        marks.append(text(8, y + 4, f"{short} · n={bounds.n}", "start"))
+        marks.append(line(x(least), y - 9, x(least), y + 9, faint=True, dashed=True))
+        marks.append(line(x(bounds.low), y, x(bounds.high), y, colour=colour))
         marks.append(
             f'<rect x="{x(bounds.mean) - 4:.1f}" y="{y - 4}" width="8" height="8" fill="{colour}">'
             f"<title>{escape(name)}: {said}</title></rect>"
         )
-        marks.append(_text(width - ends + 8, y + 4, f"{bounds.mean:+.3f}", "start"))
-    return _svg(width, height, marks, title)
+        marks.append(text(width - ends + 8, y + 4, f"{bounds.mean:+.3f}", "start"))
+    return drawing(width, height, marks, title)
 
 
 def sequence_plot(steps: Sequence[Bounds], least: float, *, title: str) -> str:
@@ -113,43 +117,13 @@ def sequence_plot(steps: Sequence[Bounds], least: float, *, title: str) -> str:
         return 15 + (reach - min(max(value, -reach), reach)) / (2 * reach) * (height - bottom - 15)
 
     band = [f"{x(b.n):.1f},{y(b.high):.1f}" for b in steps] + [f"{x(b.n):.1f},{y(b.low):.1f}" for b in reversed(steps)]
-    middle = " ".join(f"{x(b.n):.1f},{y(b.mean):.1f}" for b in steps)
     marks = [
-        f'<polygon points="{" ".join(band)}" fill="{_COLOURS[0]}" opacity="0.25"/>',
-        f'<polyline points="{middle}" fill="none" stroke="{_COLOURS[0]}" stroke-width="2"/>',
-        _line(left, y(least), width - 20, y(least), colour=_COLOURS[1], dashed=True),
-        _line(left, y(0), width - 20, y(0), faint=True),
-        *(_text(left - 6, y(value) + 4, f"{value:+.2f}", "end") for value in (-reach, 0.0, reach)),
-        *(_text(x(n), height - 18, f"{n:,}", "middle") for n in {steps[0].n, steps[len(steps) // 2].n, steps[-1].n}),
-        _text((left + width) / 2, height - 3, "pairs", "middle"),
+        f'<polygon points="{" ".join(band)}" fill="{COLOURS[0]}" opacity="0.25"/>',
+        polyline([(x(b.n), y(b.mean)) for b in steps], COLOURS[0]),
+        line(left, y(least), width - 20, y(least), colour=COLOURS[1], dashed=True),
+        line(left, y(0), width - 20, y(0), faint=True),
+        *(text(left - 6, y(value) + 4, f"{value:+.2f}", "end") for value in (-reach, 0.0, reach)),
+        *(text(x(n), height - 18, f"{n:,}", "middle") for n in {steps[0].n, steps[len(steps) // 2].n, steps[-1].n}),
+        text((left + width) / 2, height - 3, "pairs", "middle"),
     ]
-    return _svg(width, height, marks, title)
-
-
-def _svg(width: int, height: int, marks: Sequence[str], title: str) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12" fill="currentColor"><title>{escape(title)}</title>'
-        + "".join(marks)
-        + "</svg>"
-    )
-
-
-def _line(
-    x1: float,
-    y1: float,
-    x2: float,
-    y2: float,
-    *,
-    colour: str = "currentColor",
-    faint: bool = False,
-    dashed: bool = False,
-) -> str:
-    style = f'stroke="{colour}" stroke-width="{1 if faint else 2}"'
-    style += ' opacity="0.4"' if faint else ""
-    style += ' stroke-dasharray="4 3"' if dashed else ""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" {style}/>'
-
-
-def _text(x: float, y: float, said: str, anchor: str) -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(said)}</text>'
+    return drawing(width, height, marks, title)

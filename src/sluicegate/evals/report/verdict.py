@@ -11,7 +11,7 @@ from sluicegate.evals.report.figures import forest_plot, sequence_plot
 from sluicegate.evals.report.html import Link, document, section, table
 from sluicegate.evals.shadow.pairs import Registration
 
-__all__ = ["as_json", "gate_rows", "html", "withheld_note"]
+__all__ = ["READING", "as_json", "forest", "gate_rows", "html", "progress_plots", "withheld_note"]
 
 
 def as_json(decision: PromotionDecision, at: Registration) -> dict[str, Any]:
@@ -51,11 +51,17 @@ def withheld_note(decision: PromotionDecision) -> str:
     return f"In {pairs} the challenger's policies withheld from the requester a passage that the champion used."
 
 
-def html(decision: PromotionDecision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
-    """The page. `traces` are the addresses of runs' traces; one without is shown by its id."""
-    tones = {"passed": "+ ", "failed": "! ", "open": ""}
-    gates = [[kind, name, tones[state] + state, *rest] for kind, name, state, *rest in gate_rows(decision)]
-    forest = [
+READING = (
+    "Differences are challenger less champion, positive where the challenger is better; capped metrics are shares of "
+    "their cap. Squares are means, bars confidence intervals that hold at every look, dashes the limit that the lower "
+    "end must pass. Slices are shown but not decided on."
+)
+"""How to read `forest`."""
+
+
+def forest(decision: PromotionDecision) -> str:
+    """The differences in all and by slice, as SVG; empty when there are none."""
+    rows = [
         *(
             (f"all · {gate.name} ({gate.kind})", gate.bounds, gate.threshold)
             for gate in decision.gates
@@ -63,6 +69,25 @@ def html(decision: PromotionDecision, at: Registration, traces: Mapping[str, str
         ),
         *((f"{row['slice']} · {row['metric']}", row["bounds"], row["threshold"]) for row in decision.slices),
     ]
+    return forest_plot(rows, title="differences") if rows else ""
+
+
+def progress_plots(decision: PromotionDecision, at: Registration) -> list[tuple[str, str]]:
+    """Each compared metric, and its bounds over the pairs as SVG."""
+    least = {
+        item.metric: item.by if isinstance(item, Goal) else -item.margin for item in (*at.plan.guardrails, at.plan.goal)
+    }
+    return [
+        (name, sequence_plot(steps, least[name], title=f"{name} over the pairs"))
+        for name, steps in decision.sequence.items()
+        if steps
+    ]
+
+
+def html(decision: PromotionDecision, at: Registration, traces: Mapping[str, str] | None = None) -> str:
+    """The page. `traces` are the addresses of runs' traces; one without is shown by its id."""
+    tones = {"passed": "+ ", "failed": "! ", "open": ""}
+    gates = [[kind, name, tones[state] + state, *rest] for kind, name, state, *rest in gate_rows(decision)]
     worst = [
         [
             f"{row['loss']:.2f}",
@@ -78,23 +103,10 @@ def html(decision: PromotionDecision, at: Registration, traces: Mapping[str, str
         ]
         for row in decision.regressions
     ]
-    least = {
-        item.metric: item.by if isinstance(item, Goal) else -item.margin for item in (*at.plan.guardrails, at.plan.goal)
-    }
-    plots = [
-        f"<h3>{name}</h3>" + sequence_plot(steps, least[name], title=f"{name} over the pairs")
-        for name, steps in decision.sequence.items()
-        if steps
-    ]
     over = f"{counted(decision.pairs, 'pair')} of {counted(decision.days, 'day')}"
     facts = (
         f"<p>{at.champion_digest[:12]} (champion) against {at.challenger_digest[:12]} (challenger) under the plan "
         f"{at.plan_digest[:12]}; {over}, error {at.plan.error:g}.</p>"
-    )
-    reading = (
-        "<p>Differences are challenger less champion, positive where the challenger is better; capped metrics are "
-        "shares of their cap. Squares are means, bars confidence intervals that hold at every look, dashes the limit "
-        "that the lower end must pass. Slices are shown but not decided on.</p>"
     )
     if decision.withheld:
         facts += f"<p>{escape(withheld_note(decision))}</p>"
@@ -104,8 +116,8 @@ def html(decision: PromotionDecision, at: Registration, traces: Mapping[str, str
             f"<p><strong>{escape(decision.reason)}</strong></p>",
             facts,
             section("Gates", table(["gate", "of", "state", "champion", "challenger", "why"], gates)),
-            section("Differences by slice", reading, forest_plot(forest, title="differences") if forest else ""),
-            section("Progress", *plots),
+            section("Differences by slice", f"<p>{READING}</p>", forest(decision)),
+            section("Progress", *(f"<h3>{name}</h3>{plot}" for name, plot in progress_plots(decision, at))),
             section(
                 "Ten worst regressions",
                 table(["loss", "metrics", "request", "champion's run", "challenger's run"], worst),

@@ -151,18 +151,32 @@ class Store:
     def add_score(self, score: Score) -> None:
         self.write(Writes(scores=[score]))
 
-    def confidences(self, workflow: str, *, since_ns: int = 0) -> list[dict[str, Any]]:
+    def confidences(
+        self, workflow: str, *, since_ns: int = 0, until_ns: int = 2**63 - 1, most: int = -1
+    ) -> list[dict[str, Any]]:
         """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, the
         probability that it needed the large model, where the workflow had a fitted escalation, and the confidence in
-        its answer, where it has one."""
-        return self.query(
+        its answer, where it has one; of the newest runs, at `most` so many."""
+        rows = self.query(
             "SELECT run_id, started_ns, digest, intent, confidence, threshold, classified_by, artifact, path, "
             "(SELECT value FROM scores WHERE scores.run_id = runs.run_id AND name = 'answer_confidence') "
             "AS answer_confidence, "
             "(SELECT attributes ->> 'needs_large' FROM spans WHERE spans.run_id = runs.run_id AND "
             "attributes ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) AS needs_large FROM runs WHERE "
-            "workflow = ? AND started_ns >= ? AND intent IS NOT NULL AND NOT shadow ORDER BY started_ns",
-            (workflow, since_ns),
+            "workflow = ? AND started_ns >= ? AND started_ns < ? AND intent IS NOT NULL AND NOT shadow "
+            "ORDER BY started_ns DESC LIMIT ?",
+            (workflow, since_ns, until_ns, most),
+        )
+        return rows[::-1]
+
+    def days_of_confidence(self, workflow: str, *, since_ns: int, out_of_scope: str | None) -> list[dict[str, Any]]:
+        """As `routing.monitoring.drift.by_day`, added up by the database."""
+        return self.query(
+            "SELECT date(started_ns / 1000000000, 'unixepoch') AS day, count(*) AS rows, "
+            "avg(confidence) AS confidence, avg(intent IS ?) AS outside FROM runs WHERE workflow = ? AND "
+            "started_ns >= ? AND intent IS NOT NULL AND confidence IS NOT NULL AND NOT shadow GROUP BY day "
+            "ORDER BY day",
+            (out_of_scope, workflow, since_ns),
         )
 
     def requests(self, workflow: str, *, since_ns: int = 0) -> list[str]:

@@ -2,10 +2,12 @@
 
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sluicegate.extras import fitting
+from sluicegate.learning import plotting
+from sluicegate.learning.threshold import upper_bound
 
 __all__ = ["cost_quality_svg", "drift_svg", "page", "reliability_svg"]
 
@@ -17,39 +19,50 @@ def reliability_svg(bins: Sequence[Mapping[str, float]], *, threshold: float | N
 
     Bars show the 95 % interval of each bin's accuracy (Clopper-Pearson): a bin of few rows may be off by chance.
     """
-    beta = fitting("scipy.stats").beta
-    figure, (top, bottom) = _figure(2, ratios=[3, 1])
-    counts = [int(b["count"]) for b in bins]
-    hits = [round(b["accuracy"] * b["count"]) for b in bins]
-    low = [float(beta.ppf(0.025, k, n - k + 1)) if k else 0.0 for k, n in zip(hits, counts, strict=True)]
-    high = [float(beta.ppf(0.975, k + 1, n - k)) if k < n else 1.0 for k, n in zip(hits, counts, strict=True)]
-    accuracy = [b["accuracy"] for b in bins]
-    spread = [
-        [max(0.0, mean - least) for mean, least in zip(accuracy, low, strict=True)],
-        [max(0.0, most - mean) for mean, most in zip(accuracy, high, strict=True)],
+    left, top, wide, high, below = 56, 34, 420, 260, 70
+    width, height = left + wide + 24, top + high + 40 + below + 42
+    floor = height - 42
+
+    def x(value: float) -> float:
+        return left + value * wide
+
+    def y(value: float) -> float:
+        return top + (1 - value) * high
+
+    marks = [
+        plotting.text(left, 16, "accuracy", "start"),
+        plotting.line(x(0), y(0), x(1), y(1), faint=True, dashed=True),
     ]
-    total = sum(counts) or 1
-    top.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect calibration")
-    top.errorbar(
-        [b["confidence"] for b in bins],
-        accuracy,
-        yerr=spread,
-        color=BLUE,
-        marker="o",
-        capsize=3,
-        linewidth=1.2,
-        label="measured, 95 % interval",
-    )
-    if threshold is not None and threshold <= 1:
-        for axis in (top, bottom):
-            axis.axvline(threshold, color=RED, linestyle=":", label="threshold" if axis is top else None)
-    top.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02), title=title)
-    top.legend(loc="upper left", frameon=False)
-    middles = [(b["low"] + b["high"]) / 2 for b in bins]
-    widths = [b["high"] - b["low"] for b in bins]
-    bottom.bar(middles, [n / total for n in counts], width=widths, color=GREY, edgecolor="white")
-    bottom.set(xlabel="confidence", ylabel="share of rows", xlim=(0, 1))
-    return _svg(figure)
+    marks.append(plotting.text(x(1) - 4, y(0) - 8, "dashes: perfect calibration", "end"))
+    for step in range(5):
+        share = step / 4
+        marks += [
+            plotting.line(x(0), y(share), x(1), y(share), faint=True),
+            plotting.text(left - 8, y(share) + 4, f"{share:g}", "end"),
+        ]
+        marks.append(plotting.text(x(share), floor + 18, f"{share:g}", "middle"))
+    marks += _threshold_line(threshold, x, top, floor)
+    total = sum(each["count"] for each in bins) or 1
+    most = max((each["count"] for each in bins), default=1)
+    for each in bins:
+        count, at = int(each["count"]), x(each["confidence"])
+        hits = round(each["accuracy"] * count)
+        # exact at 97.5 % from either side; the lower end by symmetry
+        low, above = 1 - upper_bound(count - hits, count, 0.975), upper_bound(hits, count, 0.975)
+        said = (
+            f"confidence {each['confidence']:.2f}: {each['accuracy']:.0%} right of {count} ({low:.0%} to {above:.0%})"
+        )
+        marks.append(plotting.line(at, y(low), at, y(above), colour=plotting.COLOURS[0]))
+        marks.append(
+            f'<circle cx="{at:.1f}" cy="{y(each["accuracy"]):.1f}" r="5" fill="{plotting.COLOURS[0]}">'
+            f"<title>{html.escape(said)}</title></circle>"
+        )
+        tall = below * count / most
+        marks.append(_bar(x(each["low"]) + 1, x(each["high"]) - 1, floor, tall, f"{count / total:.0%} of the rows"))
+    marks.append(plotting.text(left - 8, floor - below + 10, f"{most / total:.0%}", "end"))
+    marks.append(plotting.text(left, floor - below - 8, "share of rows", "start"))
+    marks.append(plotting.text(x(0.5), height - 6, "confidence", "middle"))
+    return plotting.drawing(width, height, marks, title)
 
 
 def cost_quality_svg(
@@ -91,28 +104,75 @@ def drift_svg(
 
     `boundary` is the first day of the later window.
     """
-    figure, (top, bottom) = _figure(2, ratios=[2, 1])
-    names = [str(row["day"]) for row in days]
-    places = list(range(len(days)))
-    top.plot(places, [row["confidence"] for row in days], color=BLUE, marker="o", markersize=4, label="mean confidence")
+    left, top, wide, high, below = 56, 34, 600, 190, 80
+    width, height = left + wide + 24, top + high + 36 + below + 44
+    floor, step = height - 44, wide / max(1, len(days))
+    most = max([0.05, *(float(day["outside"]) for day in days)])
+
+    def x(number: float) -> float:
+        return left + (number + 0.5) * step
+
+    def y(value: float) -> float:
+        return top + (1 - value) * high
+
+    marks = [
+        plotting.text(left, 16, "mean confidence", "start"),
+        plotting.text(left, floor - below - 8, "out of scope", "start"),
+    ]
+    for share in (0.0, 0.5, 1.0):
+        marks += [
+            plotting.line(left, y(share), left + wide, y(share), faint=True),
+            plotting.text(left - 8, y(share) + 4, f"{share:g}", "end"),
+        ]
+    marks += [
+        plotting.line(left, floor, left + wide, floor, faint=True),
+        plotting.text(left - 8, floor - below + 10, f"{most:.0%}", "end"),
+    ]
     if threshold is not None and threshold <= 1:
-        top.axhline(threshold, color=RED, linestyle="--", label="threshold")
-    bottom.bar(places, [row["outside"] for row in days], color=GREY)
-    after = next((place for place, name in enumerate(names) if boundary is not None and name >= boundary), 0)
-    if after:
-        for axis in (top, bottom):
-            axis.axvline(after - 0.5, color="black", linewidth=0.8)
-        top.annotate("later window", (after - 0.4, 0.97), va="top", fontsize=8)
-    top.set(ylabel="confidence", ylim=(0, 1), title=title)
-    top.legend(loc="lower left", frameon=False)
-    bottom.set(ylabel="out of scope", ylim=(0, None))
+        marks.append(
+            plotting.line(left, y(threshold), left + wide, y(threshold), colour=plotting.COLOURS[1], dashed=True)
+        )
+        marks.append(plotting.text(left + 4, y(threshold) + (14 if threshold > 0.15 else -5), "threshold", "start"))
     # some days are named, or nobody can read any
-    shown = places[:: max(1, -(-len(places) // 8))]
-    for axis in (top, bottom):
-        axis.set(xlim=(-0.7, len(days) - 0.3), xticks=shown)
-    bottom.set_xticklabels([names[place] for place in shown], rotation=30, ha="right")
-    top.tick_params(axis="x", labelbottom=False)
-    return _svg(figure)
+    every = max(1, -(-len(days) // 7))
+    for number, day in enumerate(days):
+        tall = below * float(day["outside"]) / most
+        said = (
+            f"{day['day']}: confidence {day['confidence']:.2f}, {day['outside']:.1%} out of scope, {day['rows']} runs"
+        )
+        marks.append(
+            f'<circle cx="{x(number):.1f}" cy="{y(day["confidence"]):.1f}" r="4" fill="{plotting.COLOURS[0]}">'
+            f"<title>{html.escape(said)}</title></circle>"
+            + _bar(x(number) - step * 0.35, x(number) + step * 0.35, floor, tall, said)
+        )
+        if number % every == 0:
+            marks.append(plotting.text(x(number), floor + 18, str(day["day"]), "middle"))
+    marks.append(
+        plotting.polyline([(x(number), y(day["confidence"])) for number, day in enumerate(days)], plotting.COLOURS[0])
+    )
+    after = next((number for number, day in enumerate(days) if boundary is not None and day["day"] >= boundary), 0)
+    if after:
+        marks += [
+            plotting.line(x(after - 0.5), top, x(after - 0.5), floor),
+            plotting.text(x(after - 0.5) + 5, top + 12, "later window", "start"),
+        ]
+    return plotting.drawing(width, height, marks, title)
+
+
+def _bar(left: float, right: float, floor: float, tall: float, said: str) -> str:
+    return (
+        f'<rect x="{left:.1f}" y="{floor - tall:.1f}" width="{right - left:.1f}" height="{tall:.1f}" opacity="0.45">'
+        f"<title>{html.escape(said)}</title></rect>"
+    )
+
+
+def _threshold_line(threshold: float | None, x: Callable[[float], float], top: float, bottom: float) -> list[str]:
+    """None for a threshold that no confidence reaches."""
+    if threshold is None or threshold > 1:
+        return []
+    line = plotting.line(x(threshold), top, x(threshold), bottom, colour=plotting.COLOURS[1], dashed=True)
+    beside, anchor = (-5, "end") if threshold > 0.25 else (5, "start")
+    return [line, plotting.text(x(threshold) + beside, top + 12, "threshold", anchor)]
 
 
 def page(

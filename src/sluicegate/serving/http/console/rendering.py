@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from sluicegate.graphs.picture.picture import css
 from sluicegate.serving.http.callers import Caller
 from sluicegate.serving.http.console.page import ROOT, Page, SignInWay
 from sluicegate.serving.http.console.sessions import BrowserSession, Sessions
@@ -128,12 +129,11 @@ async def static_file(request: Request) -> Response:
 
 @cache
 def _files() -> Mapping[str, tuple[str, bytes]]:
-    found: dict[str, tuple[str, bytes]] = {}
-    for each in (files(_PACKAGE) / "static").iterdir():
-        if each.name.endswith((".js", ".css", ".svg", ".txt")):
-            content = each.read_bytes()
-            found[each.name] = (hashlib.sha256(content).hexdigest()[:16], content)
-    return found
+    folder = (files(_PACKAGE) / "static").iterdir()
+    found = {each.name: each.read_bytes() for each in folder if each.name.endswith((".js", ".css", ".svg", ".txt"))}
+    # of the pictures of graphs, which cannot have a style element of their own here
+    found["graph.css"] = css().encode()
+    return {name: (hashlib.sha256(content).hexdigest()[:16], content) for name, content in found.items()}
 
 
 def _hidden(session: BrowserSession) -> Markup:

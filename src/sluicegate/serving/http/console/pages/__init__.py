@@ -2,7 +2,16 @@
 
 from sluicegate.serving.http.console.page import Page
 from sluicegate.serving.http.console.pages import approval, inbox
+from sluicegate.serving.http.console.pages.operating import evaluations, incidents, router, switches, workflows
 
 __all__ = ["PAGES"]
 
-PAGES: tuple[Page, ...] = (inbox.PAGE, approval.PAGE)
+PAGES: tuple[Page, ...] = (
+    inbox.PAGE,
+    approval.PAGE,
+    workflows.PAGE,
+    router.PAGE,
+    evaluations.PAGE,
+    incidents.PAGE,
+    switches.PAGE,
+)
