@@ -70,6 +70,18 @@ class RunReader:
             # without its version nobody can tell what they may read of it
             return None
 
+    async def passages(self, run: str, document: str, asker: Principal) -> list[str]:
+        """As `Service.passages`."""
+        outcome, row = await self.find(run, asker)
+        read = [one for one in outcome.state.get("documents", []) if one["id"] == document] if outcome else []
+        if outcome is None or not read:
+            raise NotFoundError(f"run {run} has read no document {document!r}")
+        if outcome.withheld:
+            raise RunError("SG610", outcome.withheld)
+        async with self._versions.using(row["digest"]) as opened:
+            retriever = opened.runner.services.retriever
+            return await opened.runner.call(lambda: [retriever.text(one) for one in read])
+
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """As `Service.trail`."""
         outcome, _ = await self.find(run, asker)

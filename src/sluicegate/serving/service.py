@@ -321,6 +321,11 @@ class Service:
         name."""
         return await elsewhere(self.reader.turns(session, asker))
 
+    async def passages(self, run: str, document: str, asker: Principal) -> list[str]:
+        """What a run has read of a document. Raises as `find` does, `RunError` SG610 where `asker` may not read all of
+        the run's sources, and SG603 for a document that it has not read."""
+        return await elsewhere(self.reader.passages(run, document, asker))
+
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """The decisions of a run, as they were recorded and masked. Raises as `find` does."""
         return await elsewhere(self.reader.trail(run, asker))

@@ -44,6 +44,7 @@ from sluicegate.serving.http.openapi import document
 from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
 from sluicegate.serving.http.swagger import page as swagger
 from sluicegate.serving.limits import Busy
+from sluicegate.serving.mcp.endpoint import McpEndpoint
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["application"]
@@ -57,7 +58,7 @@ log = logging.getLogger(__name__)
 
 def application(workflows: Workflows, callers: Callers) -> ASGIApp:
     """The workflows over HTTP."""
-    metrics, shown = Metrics(workflows), console(callers)
+    metrics, mcp, shown = Metrics(workflows), McpEndpoint(workflows), console(callers)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
@@ -68,6 +69,7 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
             yield
         finally:
             await workflows.close()
+            await mcp.close()
 
     async def scraped(request: Request) -> Response:
         asker = caller_of(request).principal
@@ -89,6 +91,7 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
             Route("/openapi.json", openapi),
             *swagger.ROUTES,
             Route("/metrics", scraped),
+            Route("/mcp", mcp, methods=["POST"]),
             *callers.routes,
         ],
         lifespan=lifespan,

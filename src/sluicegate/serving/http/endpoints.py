@@ -34,7 +34,7 @@ from sluicegate.serving.links.links import address
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
 
-__all__ = ["OPERATIONS"]
+__all__ = ["OPERATIONS", "standing"]
 
 _WRITTEN = ("answer_confidence", "approval", "cost_usd", "latency_ms", "path", "policy_pass", "route_confidence")
 """Scores that runs write themselves."""
@@ -104,7 +104,7 @@ async def _events(service: Service, accepted: Accepted, progress: Progress) -> A
 
 async def find(request: Request) -> Response:
     caller = caller_of(request)
-    return as_json(await _standing(*await of_run(request), caller.principal))
+    return as_json(await standing(*await of_run(request), caller.principal))
 
 
 async def trail(request: Request) -> Response:
@@ -346,7 +346,8 @@ OPERATIONS: tuple[Operation, ...] = (
 # --- shared ---
 
 
-async def _standing(service: Service, run: str, asker: Principal) -> messages.Run:
+async def standing(service: Service, run: str, asker: Principal) -> messages.Run:
+    """A run's state as this person may know of it. Raises as `Service.find`."""
     outcome, row = await service.find(run, asker)
     failed = row["status"] == "failed"
     if outcome is None:

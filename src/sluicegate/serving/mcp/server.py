@@ -1,7 +1,10 @@
-"""The MCP server: lists the workflows as tools and runs them, each call as the person who makes it."""
+"""The MCP server: workflows as tools, and the sources of their answers as resources.
 
-import asyncio
-from collections.abc import Callable, Sequence
+It keeps nothing of a client. Whatever it lists, reads or runs is asked of the same `Workflows` as over HTTP, and so of
+the same policies.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 from mcp.server.lowlevel import Server
@@ -10,70 +13,64 @@ from mcp.types import (
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
+    InputRequiredResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
     ListToolsResult,
     PaginatedRequestParams,
-    TextContent,
+    ReadResourceRequestParams,
+    ReadResourceResult,
 )
-from pydantic import ValidationError
 
 from sluicegate import __version__
 from sluicegate.errors import SluicegateError
-from sluicegate.serving.http import messages
-from sluicegate.serving.http.calls import begun
-from sluicegate.serving.http.problems import of_error
-from sluicegate.serving.mcp.messages import RunResult, WorkflowCallWithTables
-from sluicegate.serving.mcp.tools import arguments_of, workflow_tool
-from sluicegate.serving.service import Service
+from sluicegate.serving.mcp import resources
+from sluicegate.serving.mcp.calls import CalledTool, Context
+from sluicegate.serving.mcp.tools import tools_of
+from sluicegate.serving.workflows import Workflows
 from sluicegate.state import Principal
 
 __all__ = ["mcp_server"]
 
-Context = Any
-"""A call's context, as the SDK gives it."""
+_INSTRUCTIONS = """\
+Each workflow is a tool. A result's `status` says what became of the request: `answered` and `refused` are final, and \
+a refusal is an answer to pass on. `waiting` with an `approval` is for a person: get_run says later what became of it. \
+`waiting` with a `question` asks the requester. Send a `request_id` of your own so that a retry is not a second run."""
 
 
-def mcp_server(services: Sequence[Service], asker_of: Callable[[Context], Principal]) -> Server[Any]:
+def mcp_server(workflows: Workflows, asker_of: Callable[[Context], Principal]) -> Server[Any]:
     """A server of these workflows; `asker_of` says for whom a call is made."""
 
     async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
-        return ListToolsResult(tools=[workflow_tool(each.versions.serving.workflow) for each in services])
+        return ListToolsResult(tools=tools_of([service.versions.serving.workflow for service in workflows]))
 
-    async def call_tool(context: Context, call: CallToolRequestParams) -> CallToolResult:
-        service = next((each for each in services if each.name == call.name), None)
-        if service is None:
-            raise MCPError(INVALID_PARAMS, f"Unknown tool: {call.name}")
+    async def call_tool(context: Context, call: CallToolRequestParams) -> CallToolResult | InputRequiredResult:
+        return await CalledTool(workflows, context, call, asker_of(context)).result()
+
+    async def list_resources(_: Context, __: PaginatedRequestParams | None) -> ListResourcesResult:
+        # what may be read follows from the answers that one has had
+        return ListResourcesResult(resources=[])
+
+    async def list_templates(_: Context, __: PaginatedRequestParams | None) -> ListResourceTemplatesResult:
+        return ListResourceTemplatesResult(resource_templates=[resources.TEMPLATE])
+
+    async def read_resource(context: Context, wanted: ReadResourceRequestParams) -> ReadResourceResult:
         try:
-            return await _ask(service, asker_of(context), call.arguments or {})
-        except ValidationError as error:
-            return _failed("; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5]))
+            found = await resources.read(wanted.uri, workflows, asker_of(context))
         except SluicegateError as error:
-            problem = of_error(error)
-            return _failed(" ".join(part for part in (f"{problem.code}: {problem.detail}.", problem.hint) if part))
+            raise MCPError(INVALID_PARAMS, error.message, {"uri": wanted.uri, "code": error.code}) from None
+        if found is None:
+            raise MCPError(INVALID_PARAMS, "no such resource", {"uri": wanted.uri})
+        return found
 
-    return Server("sluicegate", version=__version__, on_list_tools=list_tools, on_call_tool=call_tool)
-
-
-async def _ask(service: Service, asker: Principal, arguments: dict[str, Any]) -> CallToolResult:
-    asked = arguments_of(service.versions.serving.workflow).model_validate(arguments)
-    tables = asked.attachments if isinstance(asked, WorkflowCallWithTables) else {}
-    accepted = await service.accept(
-        asked.text, asker, attachments=tables, session=asked.session, request_id=asked.request_id
+    return Server(
+        "sluicegate",
+        version=__version__,
+        title="Sluicegate",
+        instructions=_INSTRUCTIONS,
+        on_list_tools=list_tools,
+        on_call_tool=call_tool,
+        on_list_resources=list_resources,
+        on_list_resource_templates=list_templates,
+        on_read_resource=read_resource,
     )
-    try:
-        async with asyncio.timeout(service.limits.timeout_s):
-            outcome = await accepted.outcome()
-    except TimeoutError:
-        return _result(begun(service, accepted.run))
-    return _result(messages.answered(outcome))
-
-
-def _result(said: messages.Run) -> CallToolResult:
-    result = RunResult.of(said)
-    return CallToolResult(
-        content=[TextContent(text=said.answer or said.reason or f"Run {said.run} is {said.status}.")],
-        structured_content=result.model_dump(mode="json"),
-    )
-
-
-def _failed(text: str) -> CallToolResult:
-    return CallToolResult(content=[TextContent(text=text)], is_error=True)
