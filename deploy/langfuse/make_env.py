@@ -11,7 +11,15 @@ import sys
 import uuid
 from pathlib import Path
 
-HEX = ("SALT", "ENCRYPTION_KEY", "NEXTAUTH_SECRET", "POSTGRES_PASSWORD", "CLICKHOUSE_PASSWORD", "REDIS_PASSWORD")
+HEX = (
+    "SALT",
+    "ENCRYPTION_KEY",
+    "NEXTAUTH_SECRET",
+    "POSTGRES_PASSWORD",
+    "CLICKHOUSE_PASSWORD",
+    "REDIS_PASSWORD",
+    "SLUICEGATE_DATABASE_PASSWORD",
+)
 
 
 def lines() -> list[str]:

@@ -160,6 +160,7 @@ CODES: dict[str, str] = {
     "SG642": "no such workflow is served",
     "SG650": "approval link that does nothing any more, or never did",
     "SG660": "sign-on provider unreachable or unusable",
+    "SG680": "bundle cannot be written",
 }
 
 

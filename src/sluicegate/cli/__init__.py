@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "replay": "Replay recorded requests on another version.",
     "router": "Fit, evaluate and explain routers.",
     "models": "List, fetch and probe models.",
+    "bundle": "Write an archive that installs without a network.",
     "policy": "Test and explain policies.",
     "guard": "Measure guards.",
     "cache": "Show, clear and measure the answer cache.",

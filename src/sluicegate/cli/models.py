@@ -63,7 +63,7 @@ def pull(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Embedded or spaCy models, ollama:NAME, or workflow files; by default what the examples need."
+            help="Embedded or spaCy models, ollama:NAME, workflow files or folders; by default what the examples need."
         ),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before a large download.")] = False,
@@ -157,14 +157,10 @@ def _named(name: str) -> list[str]:
     from sluicegate.models.embedded.weights import PIPELINES
 
     if name.endswith((".yaml", ".yml")) or Path(name).is_dir():
-        from sluicegate.graphs.config.load import load
-        from sluicegate.models.config import LOCAL_PROVIDERS, resolve
+        from sluicegate.bundle.contents import local_models
+        from sluicegate.serving.process.discovery import load_all
 
-        config = load(name).config
-        models, names = dict(config.models), config.guards.pii.model
-        used = [(model, config) for role in models for model, config in resolve(models, role)]
-        pipelines = [f"spacy:{names}"] if names in PIPELINES else []
-        return [model for model, config in used if config.provider in LOCAL_PROVIDERS] + pipelines
+        return [model for workflow in load_all([Path(name)]) for model in local_models(workflow)]
     if name in PIPELINES:
         return [f"spacy:{name}"]
     return [name if name.startswith(("ollama:", "embedded:")) else f"embedded:{name}"]
