@@ -5,7 +5,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama test-langfuse test-langfuse-4 test-openai-3 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm test-langfuse test-langfuse-4 test-openai-3 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -123,6 +123,10 @@ ollama: install
 test-ollama: install
 	@server="$${OLLAMA_HOST:-$$($(RUN) python -m tests.support.ollama_build)}" && test -n "$$server" && \
 	SLUICEGATE_TEST_OLLAMA="$$server" $(RUN) pytest -q -m ollama tests/models tests/ollama
+
+# into the user's cache; the tests of the chart use it, or one on the path
+helm: install
+	@$(RUN) python -m tests.support.helm_build
 
 test-langfuse: install
 	$(RUN) pytest -q -m langfuse tests/observe/exporters/test_langfuse_server.py

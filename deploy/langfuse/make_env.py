@@ -1,4 +1,4 @@
-"""Writes `.env` beside the compose file: fresh secrets, and the keys of the first project.
+"""Writes `.env` for this compose file and the one above it: fresh secrets, and the keys of the first project.
 
     python make_env.py [FOLDER]
 

@@ -37,7 +37,7 @@ def test_every_command_explains_itself(
 
 def test_arguments_show_their_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert left_with(monkeypatch, "ingest", "--help") == 0
-    assert "The workflow's file, or its folder." in capsys.readouterr().out
+    assert "A workflow's file, or a folder" in capsys.readouterr().out
 
 
 def test_a_misspelt_command_is_told_the_nearest(

@@ -1,6 +1,7 @@
 """Nobody reads what they may not: a draft is for those who may read every source of it, wherever it is shown."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -291,3 +292,16 @@ def test_an_evaluation_is_sent_without_them(
     told = repr((langfuse.spans, langfuse.items, langfuse.run_items, langfuse.scores, collector.spans))
     assert "experiment" in told
     assert not [hidden for hidden in HIDDEN if hidden in told]
+
+
+def test_the_documents_of_every_workflow_in_a_folder(desk: Path) -> None:
+    text, other = desk.read_text(encoding="utf-8"), desk.parents[1] / "second"
+    name = next(line for line in text.splitlines() if line.startswith("workflow: "))
+    shutil.copytree(desk.parent, other)
+    (other / "workflow.yaml").write_text(text.replace(name, "workflow: second"), encoding="utf-8")
+    report = said("ingest", str(desk.parents[1]))
+    first = name.removeprefix("workflow: ")
+    assert sorted(report["workflows"]) == sorted([first, "second"])
+    taken = {index: (one["unchanged"], len(one["added"])) for index, one in report["indexes"].items()}
+    assert taken == {f"{first}/kb": (1, 0), "second/kb": (0, 1)}
+    assert "has several workflows" in str(command("ingest", str(desk.parents[1]), "--index", "kb").exception)

@@ -16,7 +16,6 @@ from sluicegate.bundle.sbom import bill
 from sluicegate.errors import RunError
 from sluicegate.files import sha256_of
 from sluicegate.graphs.config.load import Workflow
-from sluicegate.models.embedded.pinned import LAYERS
 
 __all__ = ["write_bundle"]
 
@@ -89,7 +88,7 @@ def _manifest(parts: Sequence[Bundled], weights: Sequence[str], extras: Sequence
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "system": install.system(),
         "extras": sorted(extras),
-        "weights": sorted(name.removesuffix(LAYERS) for name in weights),
+        "weights": sorted(weights),
         "ollama": sorted(ollama),
         "workflows": [
             {

@@ -15,7 +15,7 @@ from sluicegate.models.config import LOCAL_PROVIDERS, resolve
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.wheels import pip_command
 
-__all__ = ["Bundled", "collected_wheels", "local_models", "own_source", "weights_for", "bundled"]
+__all__ = ["Bundled", "bundled", "collected_wheels", "local_models", "own_source", "weights_for"]
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -65,8 +65,9 @@ def weights_for(workflows: Iterable[Workflow]) -> dict[str, Path]:
     as what lies outside. Raises `ModelError` SG306 where one is not in the cache, SG307 where it was changed.
     """
     models = dict.fromkeys(model for each in workflows for one in each.family for model in local_models(one))
-    names = (model.partition(":")[2] for model in models if model.startswith(("embedded:", "spacy:")))
-    return {name: weights.located(name) for name in names if not name.endswith(".gguf")}
+    pinned = (model.partition(":")[2] for model in models if model.startswith(("embedded:", "spacy:")))
+    names = {name.removesuffix(weights.LAYERS) for name in pinned if not name.endswith(".gguf")}
+    return {name: weights.located(name) for name in sorted(names)}
 
 
 def own_source() -> Path:

@@ -21,7 +21,7 @@ app = typer.Typer()
 
 @app.command()
 def ingest(
-    config: Annotated[Path, typer.Argument(help="The workflow's file, or its folder.")],
+    config: Annotated[Path, typer.Argument(help="A workflow's file, or a folder: every workflow below it.")],
     paths: Annotated[
         list[Path] | None, typer.Argument(help="Files or folders to update; by default the whole index.")
     ] = None,
@@ -32,18 +32,23 @@ def ingest(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ingest documents into a workflow's indexes; only what changed is read and embedded.
+    """Ingest documents into the indexes of workflows; only what changed is read and embedded.
 
-    Those of the workflows that are its steps too, unless PATHS or an index are chosen.
+    Those of the workflows that are their steps too, unless PATHS or an index are chosen.
     Exits with 1 when a file could not be read; the other files are ingested.
     """
-    from sluicegate.graphs.config.load import load
+    from sluicegate.serving.process.discovery import load_all
 
-    workflow = load(config / "workflow.yaml" if config.is_dir() else config)
-    chosen = _chosen(workflow, index, given=bool(paths))
-    reports = asyncio.run(_ingest_all(workflow, chosen, paths or [], rebuild=rebuild))
+    workflows = load_all([config])
+    if len(workflows) == 1:
+        chosen = _chosen(workflows[0], index, given=bool(paths))
+    else:
+        chosen = _chosen_of_many(config, workflows, choosing=bool(index or paths))
+    reports = asyncio.run(_ingest_all(workflows, chosen, paths or [], rebuild=rebuild))
     if as_json:
-        emit({"workflow": workflow.name, "indexes": {name: asdict(report) for name, report in reports.items()}})
+        names = [workflow.name for workflow in workflows]
+        of = {"workflow": names[0]} if len(names) == 1 else {"workflows": names}
+        emit({**of, "indexes": {name: asdict(report) for name, report in reports.items()}})
     else:
         _show(reports)
     if any(problem.severity == "error" for report in reports.values() for problem in report.problems):
@@ -68,8 +73,20 @@ def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[tuple["Wor
     raise ConfigError([Problem("SG115", what, choices=tuple(names), suggestion=near, hint=hint)])
 
 
+def _chosen_of_many(folder: Path, workflows: "list[Workflow]", *, choosing: bool) -> list[tuple["Workflow", str]]:
+    """Every index of a folder's workflows, each once."""
+    from sluicegate.errors import ConfigError, Problem
+
+    names = tuple(workflow.name for workflow in workflows)
+    if choosing:
+        what, hint = f"{folder} has several workflows", "Name the file of one, to choose its documents or an index"
+        raise ConfigError([Problem("SG115", what, choices=names, hint=hint)])
+    every = {(one.name, name): one for workflow in workflows for one in workflow.family for name in one.config.indexes}
+    return [(one, name) for (_, name), one in every.items()]
+
+
 async def _ingest_all(
-    workflow: "Workflow", chosen: list[tuple["Workflow", str]], paths: list[Path], *, rebuild: bool
+    workflows: "list[Workflow]", chosen: list[tuple["Workflow", str]], paths: list[Path], *, rebuild: bool
 ) -> dict[str, "IngestReport"]:
     from sluicegate.models.chain import ModelSet
     from sluicegate.retrieval.files import indexes_of
@@ -79,7 +96,7 @@ async def _ingest_all(
     reports: dict[str, IngestReport] = {}
     with progress() as bar:
         for one, name in chosen:
-            title = name if one is workflow else f"{one.name}/{name}"
+            title = name if len(workflows) == 1 and one is workflows[0] else f"{one.name}/{name}"
             task = bar.add_task(title, total=None)
 
             def moved(done: int, total: int, file: str, task: Any = task, title: str = title) -> None:

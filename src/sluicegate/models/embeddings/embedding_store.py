@@ -5,12 +5,13 @@ examples and documents; requests are not stored here.
 """
 
 import hashlib
+import os
 import threading
 from array import array
 from collections.abc import Mapping, Sequence
 
 from sluicegate.errors import CorruptError
-from sluicegate.home import cache_dir
+from sluicegate.home import cache_dir, home
 from sluicegate.storage.schemas import EMBEDDINGS
 from sluicegate.storage.sqlite import connect, explained, transaction
 
@@ -20,10 +21,11 @@ AT_ONCE = 500
 
 
 class EmbeddingStore:
-    """The SQLite file ``embeddings.sqlite`` in the user's cache. A corrupt file is replaced by an empty one."""
+    """The SQLite file ``embeddings.sqlite`` in the user's cache, or in the home where that is read-only, as in an image
+    that has the weights. A corrupt file is replaced by an empty one."""
 
     def __init__(self) -> None:
-        path = cache_dir() / "embeddings.sqlite"
+        path = (cache_dir() if os.access(cache_dir(), os.W_OK) else home()) / "embeddings.sqlite"
         try:
             self._connection = connect(path, EMBEDDINGS)
         except CorruptError:
