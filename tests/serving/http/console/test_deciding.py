@@ -139,7 +139,7 @@ def test_what_is_put_to_somebody_is_all_they_need(client: httpx.Client) -> None:
     assert '<a href="#passage-[1]" aria-label="Source [1]">[1]</a>' in page.text
     text = shown(page)
     for part in (
-        "How do I reset it?", "question (90 % sure) low risk", "Reset it in the portal.", "Passwords kb-1, version 2",
+        "How do I reset it?", "question (90.0 % sure) low risk", "Reset it in the portal.", "Passwords kb-1, version 2",
         "grounded grounded says no human", "role:helpdesk-lead (not ann, who asked)", "min", "checks failed: grounded",
     ):  # fmt: skip
         assert part in text, part

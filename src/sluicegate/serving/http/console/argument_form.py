@@ -12,7 +12,6 @@ from typing import Any, Literal, cast
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
-from sluicegate.models.structured import misfit
 from sluicegate.serving.evidence import EditableCall
 
 __all__ = ["ArgumentField", "argument_fields", "read_arguments"]
@@ -108,9 +107,6 @@ def read_arguments(call: EditableCall, typed: Mapping[str, str]) -> tuple[dict[s
                 wrong.setdefault(name, what)
         except OverflowError:
             wrong[""] = "a number in it is too large to be compared"
-        if not wrong and (rest := misfit(own, schema)):
-            # a number that JSON has not
-            wrong[""] = rest
     if not wrong and not changes:
         wrong[""] = "Nothing was changed. To call it as it is, approve it"
     return changes, wrong
@@ -122,9 +118,12 @@ def _value(text: str, control: str) -> Any:
     if control in ("line", "text"):
         return text
     try:
-        return json.loads(text)
+        value = json.loads(text)
+        # what JSON has no number for
+        json.dumps(value, allow_nan=False)
     except ValueError:
         raise ValueError("must be a number" if control == "number" else "must be JSON") from None
+    return value
 
 
 def _misfits(value: Mapping[str, Any], schema: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -187,7 +186,7 @@ def _hint(schema: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     said = str(schema.get("description", "")).strip().rstrip(".")
     default = schema.get("default")
-    parts = filter(None, (said, ", ".join(bounds), f"{_plain(default)} by default" if default else ""))
+    parts = filter(None, (said, ", ".join(bounds), f"by default {_plain(default)}" if default else ""))
     return ". ".join(f"{part[:1].upper()}{part[1:]}" for part in parts)
 
 
