@@ -251,6 +251,7 @@ def test_who_may_call_is_to_be_said(tmp_path: Path) -> None:
     assert refused() == "SG619"
     assert refused("--as", "ann", "--trust-header", "x-user") == "SG619"
     assert refused("--as", "ann", "--host", "0.0.0.0") == "SG619"
+    assert refused("--as", "ann", "--oidc", str(tmp_path / "none.yaml")) == "SG619"
     assert refused("--tokens", str(tmp_path / "none.json")) == "SG623"
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluicegate.cli._support.callers import As, Role, Tokens, callers_of
+from sluicegate.cli._support.callers import As, Oidc, Role, Tokens, callers_of
 from sluicegate.cli._support.console import console, notes
 from sluicegate.errors import RunError
 
@@ -32,6 +32,7 @@ def proxy(
     host: Annotated[str, typer.Option(help="With --http: address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="With --http: port; 0 picks a free one.")] = 8080,
     tokens: Tokens = None,
+    oidc: Oidc = None,
 ) -> None:
     """Put policies, budgets, approvals and the audit log before the tools of other MCP servers."""
     import asyncio
@@ -59,7 +60,7 @@ def proxy(
         def started(address: str) -> None:
             notes().print(f"{config}: MCP at {address}/mcp", markup=False, soft_wrap=True)
 
-        callers = callers_of(host, tokens, "", "", "", user, role)
+        callers = callers_of(host, tokens, "", "", "", user, role, oidc=oidc)
         serve_http(Firewall(config), callers, host=host, port=port, started=started)
     elif not user:
         raise RunError("SG619", "for whom the client calls is missing", hint="Name them: --as NAME --role ROLE")

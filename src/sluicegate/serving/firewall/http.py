@@ -16,12 +16,13 @@ from sluicegate.errors import RunError
 from sluicegate.serving.firewall.firewall import Firewall
 from sluicegate.serving.firewall.server import firewall_server
 from sluicegate.serving.http.callers import Callers
+from sluicegate.serving.http.problems import of_error
 
 __all__ = ["firewall_app", "serve_http"]
 
 
 def firewall_app(firewall: Firewall, callers: Callers) -> Starlette:
-    """An application with one route. It opens the firewall when it starts."""
+    """An application with one route, and those of its callers. It opens the firewall when it starts."""
     server = firewall_server(firewall, lambda context: context.request.state.person)
     # without sessions no two callers can come to share anything
     manager = StreamableHTTPSessionManager(
@@ -31,7 +32,7 @@ def firewall_app(firewall: Firewall, callers: Callers) -> Starlette:
     class Endpoint:
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
             request = Request(scope, receive, send)
-            if refused := _refusal(request, callers):
+            if refused := await _refusal(request, callers):
                 await refused(scope, receive, send)
             else:
                 await manager.handle_request(scope, receive, send)
@@ -41,19 +42,21 @@ def firewall_app(firewall: Firewall, callers: Callers) -> Starlette:
         async with firewall, manager.run():
             yield
 
-    return Starlette(routes=[Route("/mcp", Endpoint())], lifespan=lifespan)
+    return Starlette(routes=[Route("/mcp", Endpoint()), *callers.routes], lifespan=lifespan)
 
 
-def _refusal(request: Request, callers: Callers) -> JSONResponse | None:
+async def _refusal(request: Request, callers: Callers) -> JSONResponse | None:
     """Why this message is not taken; else its caller is known from now on."""
     # only browsers send an origin, and no page is meant to call this
     if request.headers.get("origin") is not None:
         return JSONResponse({"error": "calls from web pages are refused"}, status_code=403)
+    await callers.ready(request.headers)
     try:
         request.state.person = callers.of(request.headers).principal
     except RunError as error:
-        said = {"error": error.message, "code": error.code}
-        return JSONResponse(said, status_code=401, headers={"www-authenticate": "Bearer"})
+        problem = of_error(error)
+        headers = {"www-authenticate": callers.challenge} if problem.status == 401 else {}
+        return JSONResponse({"error": problem.detail, "code": error.code}, status_code=problem.status, headers=headers)
     return None
 
 
