@@ -2,18 +2,25 @@
 
 import logging
 import os
+import socket
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from sluicegate.cli._support.callers import As, Oidc, Role, Tokens, TrustGroups, TrustHeader, TrustRoles, callers_of
-from sluicegate.cli._support.console import notes
-from sluicegate.errors import RunError
+from sluicegate.cli._support.console import fail, notes
+from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
     from sluicegate.graphs.config.load import Workflow
+    from sluicegate.serving.http.callers import Callers
+    from sluicegate.serving.http.server import Certificate
+    from sluicegate.serving.limits import Limits
 
 __all__ = ["app"]
 
@@ -49,6 +56,9 @@ def serve(
     body: Annotated[
         int, typer.Option("--body-bytes", min=1000, help="Maximum size of a request body in bytes.")
     ] = 1_000_000,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Processes on this port, each with models and bounds of its own.")
+    ] = 1,
     no_reload: Annotated[
         bool, typer.Option("--no-reload", help="Follow promotions, but no edits of the files.")
     ] = False,
@@ -57,39 +67,93 @@ def serve(
     ] = False,
 ) -> None:
     """Serve workflows until SIGTERM. Promoted versions serve; promotions and edits take effect without a restart."""
-    from sluicegate.serving.http.server import Certificate
-    from sluicegate.serving.http.server import serve as serve_it
+    from sluicegate.serving.http.server import Certificate, bound
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.process.discovery import load_all
-    from sluicegate.serving.process.reload import Reload
-    from sluicegate.serving.service import Service
-    from sluicegate.serving.workflows import Workflows
+    from sluicegate.serving.process.workers import supervise
 
     if (tls_certificate is None) != (tls_key is None):
         raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
     certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
-    callers = callers_of(host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
+    callers = partial(callers_of, host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
+    server = _Server(configs, host, port, certificate, callers, limits, follow=not pinned, reload=not no_reload)
     _log()
+    if workers == 1:
+        server.run()
+    # before anything is started that would say the same
+    callers()
+    load_all(configs)
+    with bound(host, port) as listening:
+        listening.listen()
+        status = supervise(partial(_worker, server), listening, workers, started=_say)
+    raise typer.Exit(status)
 
-    def served(workflow: "Workflow") -> Service:
-        return Service(workflow, limits=limits, follow=not pinned)
 
-    workflows = Workflows([served(each) for each in load_all(configs)])
-    reload = None if pinned or no_reload else Reload(workflows, configs, served)
+@dataclass(frozen=True)
+class _Server:
+    """The options, as each worker gets them."""
 
-    def started(address: str) -> None:
-        for service in workflows:
-            serving, promoted = service.versions.serving.workflow, service.versions.promoted
-            which = f"version {serving.version}, {serving.digest[:12]}"
-            which += f", promotion {promoted}" if promoted else ""
-            notes().print(f"{service.name} ({which}) is served at {address}", markup=False, soft_wrap=True)
+    configs: list[Path]
+    host: str
+    port: int
+    certificate: "Certificate | None"
+    callers: "Callable[[], Callers]"
+    limits: "Limits"
+    follow: bool
+    reload: bool
 
-    serve_it(workflows, callers, host=host, port=port, certificate=certificate, reload=reload, started=started)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # everything is closed and on disk; a tool hanging in a thread would keep the process alive
-    os._exit(0)
+    def run(self, listening: socket.socket | None = None, say: Callable[[str], None] | None = None) -> NoReturn:
+        """Serve to the end, which is the end of the process."""
+        from sluicegate.serving.http.server import serve as serve_it
+        from sluicegate.serving.process.discovery import load_all
+        from sluicegate.serving.process.reload import Reload
+        from sluicegate.serving.service import Service
+        from sluicegate.serving.workflows import Workflows
+
+        def served(workflow: "Workflow") -> Service:
+            return Service(workflow, limits=self.limits, follow=self.follow)
+
+        callers = self.callers()
+        workflows = Workflows([served(each) for each in load_all(self.configs)])
+        reload = Reload(workflows, self.configs, served) if self.follow and self.reload else None
+
+        def started(address: str) -> None:
+            lines = list[str]()
+            for service in workflows:
+                serving, promoted = service.versions.serving.workflow, service.versions.promoted
+                which = f"version {serving.version}, {serving.digest[:12]}"
+                which += f", promotion {promoted}" if promoted else ""
+                lines.append(f"{service.name} ({which}) is served at {address}")
+            (say or _say)("\n".join(lines))
+
+        serve_it(
+            workflows,
+            callers,
+            host=self.host,
+            port=self.port,
+            listening=listening,
+            certificate=self.certificate,
+            reload=reload,
+            started=started,
+        )
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # everything is closed and on disk; a tool hanging in a thread would keep the process alive
+        os._exit(0)
+
+
+def _say(text: str) -> None:
+    notes().print(text, markup=False, soft_wrap=True)
+
+
+def _worker(server: _Server, listening: socket.socket, ready: Callable[[str], None]) -> None:
+    """In a process of its own."""
+    _log()
+    try:
+        server.run(listening, ready)
+    except SluicegateError as error:
+        sys.exit(fail(error, as_json=False))
 
 
 class _News(logging.Filter):

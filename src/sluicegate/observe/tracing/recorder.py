@@ -166,7 +166,7 @@ class Recorder:
                 for trace in ready:
                     for watcher in self._watchers:
                         watcher(trace)
-                    for exporter in self._exporters:
+                    for exporter in self._exporters if trace.records or trace.scores or trace.root else ():
                         exporter.offer(_with_root(trace) if exporter.overwrites else trace)
 
     def _sort(self, item: _Item) -> None:
@@ -190,6 +190,7 @@ class Recorder:
                 overwriting = [exporter.destination for exporter in self._exporters if exporter.overwrites]
                 writes.roots.append((segment.info.run_id, root, overwriting))
                 self._hold(segment).root = root
+            (self._held.get(id(segment)) or self._hold(segment)).ended = outcome
             self._release(id(segment))
         else:
             segment, score = item

@@ -11,6 +11,7 @@ import math
 import os
 import random
 import time
+from collections.abc import Mapping
 from contextvars import ContextVar, Token
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -151,6 +152,8 @@ class Trace:
     scores: list[Score]
     root: Record | None = None
     """The run's root as a resume has left it, for destinations where it takes the place of the first."""
+    ended: Mapping[str, Any] | None = None
+    """What has become of the run, in the last part of each of its segments."""
 
 
 class Sink(Protocol):

@@ -52,6 +52,9 @@ __all__ = ["application"]
 _EVERY = (*OPERATIONS, *OPENAI)
 _OPENAI = frozenset(each.path for each in OPENAI)
 
+_LOOK_S = 1.0
+"""How old the numbers of another worker in `/metrics` may be, where they are not counts."""
+
 access = logging.getLogger("sluicegate.access")
 log = logging.getLogger(__name__)
 
@@ -65,9 +68,12 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
         # the caller may have opened them already, to see at once why one fails
         await workflows.open()
         workflows.watch(metrics.recorded)
+        looking = asyncio.create_task(_every(_LOOK_S, metrics.look)) if metrics.shared else None
         try:
             yield
         finally:
+            if looking:
+                looking.cancel()
             await workflows.close()
             await mcp.close()
 
@@ -107,6 +113,12 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
     app.state.workflows, app.state.callers, app.state.since = workflows, callers, int(time.time())
     app.state.console = shown
     return _Told(app, metrics.requested, callers)
+
+
+async def _every(seconds: float, work: Callable[[], None]) -> None:
+    while True:
+        await asyncio.to_thread(work)
+        await asyncio.sleep(seconds)
 
 
 def _routes(operations: Iterable[Operation | PageRoute]) -> list[Route]:

@@ -28,7 +28,6 @@ __all__ = [
     "caller_of",
     "of_run",
     "query_of",
-    "service_of",
     "signed",
     "workflows_of",
 ]
@@ -74,11 +73,6 @@ class Operation:
 
 def workflows_of(request: Request) -> Workflows:
     return request.app.state.workflows
-
-
-def service_of(request: Request) -> Service:
-    """The only workflow."""
-    return workflows_of(request).asked_for("")
 
 
 async def of_run(request: Request) -> tuple[Service, str]:

@@ -3,18 +3,23 @@
 Runs are counted as their segments end, from the observations that the trace is made of; what is true at the moment
 (requests in progress, what is left of a budget, traces that wait to be sent) is asked for when it is scraped. No label
 names a person or holds a text: values come from the workflow's config, and from codes and statuses of ours. Counts are
-this process's since its start.
+those of this process since its start, or of all workers since their supervisor's: prometheus-client then keeps each
+one's in a file, so that what a worker has counted outlives it.
 """
 
+import os
+import threading
 from collections.abc import Iterable
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from sluicegate.observe.tracing.spans import Record, Trace
+from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -31,8 +36,13 @@ class Metrics:
 
     def __init__(self, workflows: Workflows) -> None:
         self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        registry.register(_Present(workflows))
+        self._workflows = workflows
+        self._present = _Present(workflows)
+        self.shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+        """Other processes count for the same server."""
+        if not self.shared:
+            ProcessCollector(registry=registry)
+            registry.register(self._present)
         self._runs = Counter(
             "sluicegate_runs",
             "Runs that came to an end or to a person, by what became of them; one that waited is counted again when it "
@@ -92,9 +102,68 @@ class Metrics:
             registry=registry,
         )
 
+        self._inside = Gauge(
+            "sluicegate_requests_in_progress",
+            "Requests that are active or queued.",
+            ("workflow",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._waiting = Gauge(
+            "sluicegate_trace_records_waiting",
+            "Those that wait to be sent.",
+            ("workflow", "destination"),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._sent = Counter(
+            "sluicegate_trace_records_sent",
+            "Observations and scores that a destination took.",
+            ("workflow", "destination"),
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "sluicegate_trace_records_dropped",
+            "Those that were not sent; `sluicegate trace push` sends them.",
+            ("workflow", "destination"),
+            registry=registry,
+        )
+        self._looking = threading.Lock()
+        self._names: set[str] = set()
+        self._reported: dict[tuple[str, str], tuple[RecordingTracer | None, int, int]] = {}
+        """Of each workflow and destination, whose report was seen last, and what it had sent and dropped."""
+
     def text(self) -> bytes:
         """All of them in Prometheus's text format. Reads the ledger: not for an event loop."""
-        return generate_latest(self._registry)
+        self.look()
+        if not self.shared:
+            return generate_latest(self._registry)
+        everybody = CollectorRegistry()
+        MultiProcessCollector(everybody)
+        everybody.register(self._present)
+        return generate_latest(everybody)
+
+    def look(self) -> None:
+        """Note what is true at the moment; where it is `shared`, others tell it too, and it must be done now and
+        then."""
+        with self._looking:
+            serving = {service.name: service for service in self._workflows}
+            for name in self._names - serving.keys():
+                self._inside.labels(name).set(0)
+            self._names |= serving.keys()
+            for name, service in serving.items():
+                self._inside.labels(name).set(service.inside)
+                tracer = service.versions.serving.tracer
+                for report in tracer.report():
+                    # without its address, which may hold more than a scraper should know
+                    to = name, report.destination.partition(" ")[0]
+                    of, sent, dropped = self._reported.get(to, (None, 0, 0))
+                    if of is not tracer:
+                        sent = dropped = 0
+                    self._waiting.labels(*to).set(report.waiting)
+                    self._sent.labels(*to).inc(max(0, report.sent - sent))
+                    self._dropped.labels(*to).inc(max(0, report.dropped - dropped))
+                    self._reported[to] = tracer, report.sent, report.dropped
 
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
@@ -107,12 +176,9 @@ class Metrics:
         workflow = trace.info.workflow
         for record in trace.records:
             self._record(workflow, record)
-        # a run that goes on leaves its root behind: what became of it is in the root's new state
-        if ended := trace.root or next((each for each in trace.records if not each.parent), None):
-            found = ended.attributes
-            self._runs.labels(
-                workflow, found.get("status", ""), found.get("path") or "", found.get("intent") or ""
-            ).inc()
+        # one that was cut short has no status
+        if (found := trace.ended) and "status" in found:
+            self._runs.labels(workflow, found["status"], found.get("path") or "", found.get("intent") or "").inc()
 
     def _record(self, workflow: str, record: Record) -> None:
         found, failed = record.attributes, str(record.level == "ERROR").lower()
@@ -150,33 +216,15 @@ class _Present(Collector):
         serving = _gauge(
             "serving", "1 for the version that serves while requests are accepted, else 0.", "version", "digest"
         )
-        inside = _gauge("requests_in_progress", "Requests that are active or queued.")
         limit = _gauge("budget_limit", "The caps of the workflow, in US dollars or tokens.", "cap", "of", "unit")
         left = _gauge("budget_left", "What is left of them, less what calls under way may cost.", "cap", "of", "unit")
-        labels = ["workflow", "destination"]
-        sent = CounterMetricFamily(
-            "sluicegate_trace_records_sent", "Observations and scores that a destination took.", labels=labels
-        )
-        dropped = CounterMetricFamily(
-            "sluicegate_trace_records_dropped",
-            "Those that were not sent; `sluicegate trace push` sends them.",
-            labels=labels,
-        )
-        waiting = _gauge("trace_records_waiting", "Those that wait to be sent.", "destination")
         for service in self._workflows:
             name, workflow = service.name, service.versions.serving.workflow
             serving.add_metric([name, workflow.version, workflow.digest[:12]], float(service.ready))
-            inside.add_metric([name], service.inside)
             for cap in service.caps():
                 limit.add_metric([name, cap.name, cap.of, cap.unit], cap.limit)
                 left.add_metric([name, cap.name, cap.of, cap.unit], cap.left)
-            for report in service.versions.serving.tracer.report():
-                # without its address, which may hold more than a scraper should know
-                to = [name, report.destination.partition(" ")[0]]
-                sent.add_metric(to, report.sent)
-                dropped.add_metric(to, report.dropped)
-                waiting.add_metric(to, report.waiting)
-        yield from (serving, inside, limit, left, sent, dropped, waiting)
+        yield from (serving, limit, left)
 
 
 def _gauge(name: str, doc: str, *labels: str) -> Any:

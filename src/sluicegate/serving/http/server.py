@@ -20,7 +20,7 @@ from sluicegate.serving.http.callers import Callers
 from sluicegate.serving.process.reload import Reload
 from sluicegate.serving.workflows import Workflows
 
-__all__ = ["Certificate", "serve"]
+__all__ = ["Certificate", "bound", "serve"]
 
 _CONNECTIONS = 1000
 """Connections at a time; fewer where the process may not open so many files."""
@@ -55,13 +55,15 @@ def serve(
     workflows: Workflows,
     callers: Callers,
     *,
-    host: str,
-    port: int,
+    host: str = "",
+    port: int = 0,
+    listening: socket.socket | None = None,
     certificate: Certificate | None = None,
     reload: Reload | None = None,
     started: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Port 0 picks a free one; `started` is called with the address.
+    `listening` is a socket that other processes take connections from too, in the place of an address.
 
     With a `certificate` over TLS only; with `reload`, edits of the workflows are followed. Raises `RunError` SG624 (the
     address cannot be had, a certificate not be used, or the extra is missing), and what opening the workflows raises.
@@ -79,7 +81,8 @@ def serve(
         log_config=None,
         access_log=False,
         server_header=False,
-        backlog=_BACKLOG,
+        # of a shared socket one connection at a time, so that each process takes what it has time for
+        backlog=1 if listening else _BACKLOG,
         timeout_keep_alive=30,
         # the service ends the wait of its callers; this is for connections that do not read their answer
         timeout_graceful_shutdown=round(workflows.limits.drain_s) + 5,
@@ -91,6 +94,12 @@ def serve(
     class Draining(uvicorn.Server):
         hurried = False
         looking: asyncio.Task[None] | None = None
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            for each in sockets or ():
+                # the queue of the system is not what is taken at a time
+                each.listen(_BACKLOG)
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             """The first SIGTERM withdraws readiness, a second signal or Ctrl-C ends the grace."""
@@ -116,15 +125,15 @@ def serve(
         signal.signal(number, server.handle_exit)
 
     async def run() -> None:
-        with _bound(host, port) as listening:
+        with listening or bound(host, port) as taken:
             await workflows.open()
             # who is told the address may call at once: what comes before uvicorn takes over waits in the socket
-            listening.listen(config.backlog)
-            name, own, *_ = listening.getsockname()
+            taken.listen(_BACKLOG)
+            name, own, *_ = taken.getsockname()
             started(f"{'https' if certificate else 'http'}://{f'[{name}]' if ':' in name else name}:{own}")
             if reload:
                 server.looking = asyncio.create_task(reload.follow())
-            await server.serve(sockets=[listening])
+            await server.serve(sockets=[taken])
 
     asyncio.run(run())
 
@@ -139,8 +148,9 @@ def _most() -> int:
     return _CONNECTIONS if files == resource.RLIM_INFINITY else min(_CONNECTIONS, files // 2)
 
 
-def _bound(host: str, port: int) -> socket.socket:
-    """Before the workflows are opened, which takes longer."""
+def bound(host: str, port: int) -> socket.socket:
+    """A socket with this address, taken before the workflows are opened, which takes longer. Raises `RunError`
+    SG624."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

@@ -1,1 +1,1 @@
-"""What makes a server of a process: which workflows it has, and what becomes of them while it serves."""
+"""What makes a server of a process, or of several: its workflows, their edits, its workers."""
