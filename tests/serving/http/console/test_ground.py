@@ -87,6 +87,10 @@ async def test_a_session_is_bounded_and_its_cookie_is_the_hosts_over_tls(
         done.headers["set-cookie"],
     )
     assert done.headers["strict-transport-security"] == "max-age=31536000"
+    # where a gateway ends TLS
+    behind = client.get("/console/sign-in", headers={"x-forwarded-proto": "https"})
+    assert behind.headers["set-cookie"].startswith("__Host-sluicegate-")
+    client.cookies.clear()
     assert "strict-transport-security" not in signed_in(client, token).headers
     assert client.get("/console").status_code == 200
     monkeypatch.setattr("sluicegate.serving.http.console.sessions._LIFE_S", -1)
