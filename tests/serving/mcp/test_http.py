@@ -17,7 +17,8 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.serving.http.callers import FixedCaller, Named, TokenFile
 from sluicegate.serving.http.callers.oidc.bearer import OidcCallers
 from sluicegate.serving.http.callers.oidc.settings import Issuer, OidcSettings
-from sluicegate.serving.service import run_id
+from sluicegate.serving.service import Service, run_id
+from sluicegate.serving.workflows import Workflows
 from tests.support import stand
 from tests.support.mcp_clients import links, over_http, words
 from tests.support.stand import let_go, served
@@ -322,6 +323,42 @@ async def test_any_process_of_a_home_takes_the_next_call() -> None:
             assert await asked(other, "How?", request_id="r") == said
             found = await other.call_tool("get_run", {"run": said["run"]})
             assert found.structured_content == said
+
+
+async def test_several_workflows_are_several_tools(tmp_path: Path) -> None:
+    files = [stand.written(tmp_path / name / "workflow.yaml", name) for name in ("one", "two")]
+    with served(Workflows([stand.service(file) for file in files])) as server:
+        async with over_http(server) as client:
+            assert [tool.name for tool in (await client.list_tools()).tools] == ["one", "two", "get_run"]
+            for name in ("one", "two"):
+                said = (await client.call_tool(name, {"text": "How?", "request_id": "r"})).structured_content
+                assert (said["workflow"], said["status"]) == (name, "answered")
+                found = await client.call_tool("get_run", {"run": said["run"]})
+                assert found.structured_content == said
+                (cited,) = said["citations"]
+                assert (await client.read_resource(cited["uri"])).contents
+            assert "SG642" in await failed(client, "list_approvals", workflow="three")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_nobody_expected_is_told_without_its_words(
+    server: httpx.Client, mode: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "the words of ann"
+
+    async def fails(*_: Any) -> None:
+        raise ZeroDivisionError(said)
+
+    async with over_http(server, mode=mode) as client:
+        (cited,) = (await asked(client, "How?"))["citations"]
+        monkeypatch.setattr(Service, "find", fails)
+        monkeypatch.setattr(Service, "passages", fails)
+        with pytest.raises(MCPError, match="Internal error") as raised:
+            await client.read_resource(cited["uri"])
+        assert raised.value.code == -32603
+        assert (await failed(client, "get_run", run="f" * 24)).startswith("SG611: ")
+    assert "ZeroDivisionError" in caplog.text
+    assert said not in caplog.text
 
 
 async def test_a_server_without_the_sdk_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

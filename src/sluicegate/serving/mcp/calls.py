@@ -32,7 +32,7 @@ from sluicegate.serving.service import Service
 from sluicegate.serving.workflows import Workflows
 from sluicegate.state import Principal
 
-__all__ = ["CalledTool", "Context"]
+__all__ = ["CalledTool", "Context", "unexpected"]
 
 Context = ServerRequestContext[Any, Any]
 
@@ -68,7 +68,7 @@ class CalledTool:
         except SluicegateError as error:
             return results.failure(error, run=self._run, again=self._named)
         except Exception as error:
-            _note(error, self._run)
+            unexpected(error, self._run)
             return results.failure(NodeFailedError(""), run=self._run, again=self._named)
 
     async def _ask(self, service: Service) -> Result:
@@ -162,7 +162,7 @@ class CalledTool:
             self._context.request.state.run = run
 
 
-def _note(error: Exception, run: str) -> None:
-    """Without its words: those may be a request's or a model's."""
+def unexpected(error: Exception, run: str = "") -> None:
+    """Log it without its words: those may be a request's or a model's."""
     where = "".join(traceback.format_tb(error.__traceback__))
     log.error("%s in run %s\n%s", type(error).__name__, run or "-", where)

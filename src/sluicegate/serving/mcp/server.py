@@ -7,9 +7,11 @@ the same policies.
 from collections.abc import Callable
 from typing import Any
 
+from mcp.server.context import CallNext, HandlerResult
 from mcp.server.lowlevel import Server
 from mcp.shared.exceptions import MCPError
 from mcp.types import (
+    INTERNAL_ERROR,
     INVALID_PARAMS,
     CallToolRequestParams,
     CallToolResult,
@@ -21,11 +23,13 @@ from mcp.types import (
     ReadResourceRequestParams,
     ReadResourceResult,
 )
+from pydantic import ValidationError
 
 from sluicegate import __version__
 from sluicegate.errors import SluicegateError
+from sluicegate.serving.http.problems import of_error
 from sluicegate.serving.mcp import resources
-from sluicegate.serving.mcp.calls import CalledTool, Context
+from sluicegate.serving.mcp.calls import CalledTool, Context, unexpected
 from sluicegate.serving.mcp.tools import tools_of
 from sluicegate.serving.workflows import Workflows
 from sluicegate.state import Principal
@@ -58,19 +62,35 @@ def mcp_server(workflows: Workflows, asker_of: Callable[[Context], Principal]) -
         try:
             found = await resources.read(wanted.uri, workflows, asker_of(context))
         except SluicegateError as error:
-            raise MCPError(INVALID_PARAMS, error.message, {"uri": wanted.uri, "code": error.code}) from None
+            problem = of_error(error)
+            raise MCPError(INVALID_PARAMS, problem.detail, {"uri": wanted.uri, "code": problem.code}) from None
         if found is None:
             raise MCPError(INVALID_PARAMS, "no such resource", {"uri": wanted.uri})
         return found
 
-    return Server(
+    server = Server[Any](
         "sluicegate",
         version=__version__,
         title="Sluicegate",
         instructions=_INSTRUCTIONS,
+        # no argument travels in a header too, so that no call need list all tools to compare the two
+        get_tool_input_schema=lambda _: None,
         on_list_tools=list_tools,
         on_call_tool=call_tool,
         on_list_resources=list_resources,
         on_list_resource_templates=list_templates,
         on_read_resource=read_resource,
     )
+    server.middleware.append(_without_words)
+    return server
+
+
+async def _without_words(ctx: Context, call_next: CallNext) -> HandlerResult:
+    """What nobody expected is told, and logged, without its words: the SDK would send them."""
+    try:
+        return await call_next(ctx)
+    except (MCPError, ValidationError):
+        raise
+    except Exception as error:
+        unexpected(error)
+        raise MCPError(INTERNAL_ERROR, "Internal error") from None
