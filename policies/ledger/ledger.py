@@ -13,7 +13,7 @@ import asyncio
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import copy
 from dataclasses import dataclass, replace
@@ -27,6 +27,7 @@ from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.calls import SLACK_S, TOOL, Call, Limit, Over, Unit, calendar, outer_scope, scopes
+from sluicegate.policies.ledger.report import Group, spending
 from sluicegate.policies.ledger.rows import (
     Room,
     add,
@@ -67,6 +68,12 @@ class Cap:
     @property
     def left(self) -> float:
         return self.limit - self.spent - self.held
+
+    @property
+    def used(self) -> float:
+        """The share that is spent or reserved; of a cap of nothing all is."""
+        # the sums are exact in micro-dollars, and not in dollars
+        return round((self.spent + self.held) / self.limit, 9) if self.limit else 1.0
 
 
 class _Outer(NamedTuple):
@@ -254,36 +261,12 @@ class BudgetLedger:
         return sorted(found.values(), key=lambda cap: (cap.of != "", cap.name, cap.of))
 
     def spending(
-        self, *, by: Literal["workflow", "model", "intent", "principal", "day", "run"] = "workflow", since: str = ""
+        self, *, by: Group = "workflow", since: str = "", daily: bool = False, of: Mapping[Group, str] | None = None
     ) -> list[dict[str, Any]]:
-        """What was spent, most expensive first: rows of the group's name, `calls`, `usd`, `estimated_usd` (of settled
-        calls), `held_usd`, `tokens` and `expired` (released because their process died), from a day on."""
+        """As `report.spending`."""
         with self._store.writing() as execute:
-            now = self._clock(execute, self._now())
-            self._expire(execute, now)
-            rows = execute(
-                # `by` is one of the literals above
-                f"SELECT {by} AS name, COUNT(NULLIF(model, '')) AS calls,"  # noqa: S608
-                " COALESCE(SUM(real_micros), 0) AS real_micros,"
-                " COALESCE(SUM(CASE WHEN state = 'settled' THEN estimated_micros END), 0) AS estimated_micros,"
-                " COALESCE(SUM(CASE WHEN state = 'held' THEN estimated_micros END), 0) AS held_micros,"
-                " COALESCE(SUM(real_tokens), 0) AS tokens,"
-                " COALESCE(SUM(CASE WHEN state = 'expired' THEN 1 ELSE 0 END), 0) AS expired"
-                f" FROM calls WHERE day >= ? GROUP BY {by} ORDER BY real_micros DESC, name",
-                (since,),
-            )
-        return [
-            {
-                by: row["name"],
-                "calls": int(row["calls"]),
-                "usd": int(row["real_micros"]) / 1_000_000,
-                "estimated_usd": int(row["estimated_micros"]) / 1_000_000,
-                "held_usd": int(row["held_micros"]) / 1_000_000,
-                "tokens": int(row["tokens"]),
-                "expired": int(row["expired"]),
-            }
-            for row in rows
-        ]
+            self._expire(execute, self._clock(execute, self._now()))
+            return spending(execute, by=by, since=since, daily=daily, of=of or {})
 
     def close(self) -> None:
         self._store.close()

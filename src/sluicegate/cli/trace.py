@@ -16,6 +16,7 @@ from sluicegate.cli._support.options import Since, since_ns
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
+    from sluicegate.graphs.session.reading_rights import RecordedRun
     from sluicegate.observe.tracing.reading.filters import RunFilter
     from sluicegate.observe.tracing.settings import TraceSettings
     from sluicegate.observe.tracing.store import Store
@@ -91,7 +92,7 @@ def list_runs(
         runs = store.runs(which, limit=limit)
     if as_json:
         shown = _shown(store, _reader(asker, role, group, clearance))
-        emit([shown(run)["run"] for run in runs])
+        emit([shown(run).row for run in runs])
         return
     from sluicegate.observe.views.render import runs_table
 
@@ -114,20 +115,19 @@ def show(
     """Show one run: every step, decision, model call and check, with timings and cost."""
     store = _store()
     shown = _shown(store, _reader(asker, role, group, clearance))(_one(store, run, asker, role))
-    row, spans, scores = shown["run"], shown["spans"], shown["scores"]
     if html is not None:
         from sluicegate.observe.views.page import page
 
-        graph = _graph(config, store, row["run_id"]) if config is not None else ""
-        _write(html, page(row, spans, shown["decisions"], scores, graph=graph))
+        graph = _graph(config, shown) if config is not None else ""
+        _write(html, page(shown.row, shown.spans, shown.decisions, shown.scores, graph=graph))
     if as_json:
-        emit({key: shown[key] for key in ("run", "spans", "scores")})
+        emit(_plain(shown))
     elif html is not None:
-        notes().print(f"{html}: {len(spans)} observations of {row['run_id']}")
+        notes().print(f"{html}: {len(shown.spans)} observations of {shown.row['run_id']}")
     else:
         from sluicegate.observe.views.render import run_view
 
-        console().print(run_view(row, spans, scores))
+        console().print(run_view(shown.row, shown.spans, shown.scores))
 
 
 @app.command()
@@ -147,7 +147,7 @@ def tail(
     store, screen = _store(), console()
     seen = _shown(store, _reader(asker, role, group, clearance))
     for shown, span in enumerate(_follow(store, workflow), start=1):
-        if seen(store.run(span["run_id"]))["run"].get("withheld"):
+        if seen(store.run(span["run_id"])).row.get("withheld"):
             span |= {"attributes": without_texts(span["attributes"]), "message": ""}
         if as_json:
             write(json.dumps(span, ensure_ascii=False) + "\n")
@@ -365,58 +365,40 @@ def _score(text: str) -> tuple[str, float | bool | str]:
         return name, value
 
 
-def _document(store: "Store", shown: dict[str, Any], format: ExportFormat) -> dict[str, Any]:
+def _document(store: "Store", shown: "RecordedRun", format: ExportFormat) -> dict[str, Any]:
     if format is ExportFormat.otlp:
         from sluicegate.observe.exporters.otlp import as_json
         from sluicegate.observe.tracing.withholding import trace_without_texts
 
-        trace = store.trace(shown["run"]["run_id"])
-        return as_json(trace_without_texts(trace) if shown["run"].get("withheld") else trace)
-    return {key: shown[key] for key in ("run", "spans", "scores")}
+        trace = store.trace(shown.row["run_id"])
+        return as_json(trace_without_texts(trace) if shown.row.get("withheld") else trace)
+    return _plain(shown)
+
+
+def _plain(shown: "RecordedRun") -> dict[str, Any]:
+    return {"run": shown.row, "spans": shown.spans, "scores": shown.scores}
+
+
+def _shown(store: "Store", reader: "Principal") -> "Callable[[dict[str, Any]], RecordedRun]":
+    """A function that gives a run, by its row, as `reader` may see it."""
+    from sluicegate.graphs.session.reading_rights import ReadingRights
+
+    rights = ReadingRights()
+    return lambda row: rights.shown(store, row, reader)
+
+
+def _graph(config: Path, shown: "RecordedRun") -> str:
+    """The workflow's graph with the way of a run."""
+    from sluicegate.graphs.config.load import load
+    from sluicegate.graphs.session.run_picture import picture_of_run
+
+    return picture_of_run(load(config), shown)
 
 
 def _reader(asker: str, role: list[str] | None, group: list[str] | None, clearance: Any) -> "Principal":
     from sluicegate.state import NOBODY
 
     return {"id": asker or NOBODY, "roles": role or [], "groups": group or [], "clearance": clearance}
-
-
-def _shown(store: "Store", reader: "Principal") -> "Callable[[dict[str, Any]], dict[str, Any]]":
-    """A function that gives a run's row, observations, scores and decisions, as `reader` may see them."""
-    from sluicegate.graphs.session.reading_rights import ReadingRights
-    from sluicegate.observe.tracing.describers import without_words
-    from sluicegate.observe.tracing.withholding import without_texts
-
-    rights = ReadingRights()
-
-    def shown(row: dict[str, Any]) -> dict[str, Any]:
-        run = row["run_id"]
-        spans, scores, decisions = store.spans(run), store.scores(run), store.decisions(run)
-        why = rights.withheld(row, spans, reader)
-        if why:
-            row = {**row, "answer": "", "error": "", "withheld": why}
-            spans = [{**one, "attributes": without_texts(one["attributes"]), "message": ""} for one in spans]
-            scores = [{**one, "comment": ""} for one in scores]
-            decisions = [{**one, "values": without_words(one["values"])} for one in decisions]
-        return {"run": row, "spans": spans, "scores": scores, "decisions": decisions}
-
-    return shown
-
-
-def _graph(config: Path, store: "Store", run: str) -> str:
-    """The workflow's graph with the path of a run, and the time its nodes took."""
-    from sluicegate.graphs.config.load import load
-    from sluicegate.graphs.picture.picture import svg
-    from sluicegate.observe.views.tree import timing
-
-    workflow = load(config)
-    steps = store.query("SELECT node, ms FROM steps WHERE run_id = ? ORDER BY start_ns", (run,))
-    took: dict[str, float] = {}
-    for step in steps:
-        took[step["node"]] = took.get(step["node"], 0.0) + step["ms"]
-    title = f"{workflow.name}, version {workflow.version}"
-    way = [step["node"] for step in steps if step["node"] in workflow.flow.nodes]
-    return svg(workflow.flow, title=title, taken=way, notes={node: timing(ms) for node, ms in took.items()})
 
 
 def _follow(store: "Store", workflow: str) -> Iterator[dict[str, Any]]:

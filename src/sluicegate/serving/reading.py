@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,9 +15,10 @@ from sluicegate.graphs.session.checkpoint_reader import ApprovalState, approval_
 from sluicegate.nodes.sources import sources
 from sluicegate.observe.tracing.describers import without_words
 from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.reading.filters import Sight
 from sluicegate.observe.tracing.spans import Score
 from sluicegate.observe.tracing.store import Store
-from sluicegate.observe.views.access import may_see, sees_all
+from sluicegate.observe.views.access import may_see, sees_all, sight_of
 from sluicegate.services import PolicyEngine, Services
 from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
 from sluicegate.serving.evidence import DecisionMade, Evidence, decision_on, weighed
@@ -34,11 +35,12 @@ class RunReader:
 
     def __init__(self, versions: Versions, store: Store) -> None:
         self._versions, self._store = versions, store
+        self._masking: Masking | None = None
 
     async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
         """As `Service.find`."""
         row = await asyncio.to_thread(self._row, run)
-        if not self._sees(row, asker):
+        if not self.sees(row, asker):
             raise unknown_run(run)
         outcome = await asyncio.to_thread(_outcome, run, row["ms"])
         if outcome and outcome.status != "running":
@@ -118,7 +120,7 @@ class RunReader:
 
     def _asked(self, run: str, asker: Principal) -> ApprovalState:
         """What a run asks people to approve, or asked last, when `asker` is one of them."""
-        sees = self._sees(self._row(run), asker)
+        sees = self.sees(self._row(run), asker)
         asked = approval_state(run)
         try:
             permitted(asked, asker, self.services, sees=sees)
@@ -133,7 +135,7 @@ class RunReader:
 
     def question(self, run: str, asker: Principal) -> tuple[Waiting, State]:
         """What a run asks, and its state, without opening its version. Raises as `Service.approval` does."""
-        sees = self._sees(self._row(run), asker)
+        sees = self.sees(self._row(run), asker)
         try:
             return permitted(approval_state(run), asker, self.services, sees=sees)
         except NotFoundError:
@@ -163,13 +165,21 @@ class RunReader:
         """As `Service.sees_all`."""
         return sees_all(asker, *self._rules)
 
-    def _sees(self, row: dict[str, Any], asker: Principal) -> bool:
+    def sees(self, row: Mapping[str, Any], asker: Principal) -> bool:
+        """Whether policy lets them see a run of this workflow, by its row of the store."""
         return may_see(row, asker, *self._rules)
+
+    def sight(self, requesters: Iterable[str], asker: Principal) -> Sight:
+        """Where to look for the runs that they may see; `requesters` are those of the store."""
+        return sight_of(self._versions.name, requesters, asker, *self._rules)
 
     @property
     def _rules(self) -> tuple[PolicyEngine, Masking]:
         serving = self._versions.serving
-        return serving.runner.services.policy, Masking(serving.workflow.config.tracing)
+        if self._masking is None or self._masking.settings is not serving.workflow.config.tracing:
+            # asked for each row of a list, and not made in a moment
+            self._masking = Masking(serving.workflow.config.tracing)
+        return serving.runner.services.policy, self._masking
 
     def workflow_of(self, run: str) -> str:
         """The workflow that a run is of, whichever. Raises `NotFoundError` SG603."""

@@ -153,6 +153,22 @@ def test_settling_books_the_real_cost_once(opened: Any) -> None:
     }  # fmt: skip
 
 
+def test_spending_is_told_by_the_day_and_of_one_person(opened: Any, clock: Clock) -> None:
+    ledger = opened()
+    for day, (model, principal) in enumerate([("openai:m", "ann"), ("openai:m", "ben"), ("openai:n", "ann")]):
+        clock.at = NOON + day // 2 * DAY
+        made = held(ledger, usd=0.5, model=model, principal=principal)
+        asyncio.run(ledger.settle(made, usd=0.1, tokens=10))
+    rows = ledger.spending(by="model", since="2026-11-23", daily=True)
+    assert [(row["day"], row["model"], row["calls"], row["usd"], row["tokens"]) for row in rows] == [
+        ("2026-11-23", "openai:m", 2, 0.2, 20),
+        ("2026-11-24", "openai:n", 1, 0.1, 10),
+    ]
+    (first, second) = ledger.spending(by="model", daily=True, of={"principal": "ann"})
+    assert (first["usd"], second["usd"]) == (0.1, 0.1)
+    assert ledger.spending(of={"principal": "' OR 1=1 --"}) == []
+
+
 def test_releasing_gives_everything_back_once(opened: Any) -> None:
     ledger = opened(per_day_usd=1)
     made = held(ledger, usd=1)

@@ -22,7 +22,7 @@ from sluicegate.observe.tracing.spans import Score, Trace
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Keys", "LangfuseSender", "ServerState", "check_keys", "sdk", "server_state"]
+__all__ = ["Keys", "LangfuseSender", "ServerState", "check_keys", "sdk", "server_state", "trace_address"]
 
 _BATCHED_SCORES = (4, 59)
 """From this server version on, scores are posted as a list, the only form that SDK 5 knows."""
@@ -47,6 +47,13 @@ class Keys:
     def headers(self) -> dict[str, str]:
         basic = base64.b64encode(f"{self.public}:{self.secret}".encode()).decode()
         return {"Authorization": f"Basic {basic}"}
+
+
+def trace_address(trace_id: str) -> str:
+    """Where a browser finds a trace; empty where Langfuse is not configured."""
+    keys = Keys.configured()
+    # the server knows whose project it is in
+    return f"{keys.host}/trace/{trace_id}" if keys else ""
 
 
 class LangfuseSender:

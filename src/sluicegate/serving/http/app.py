@@ -45,6 +45,7 @@ from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
 from sluicegate.serving.http.swagger import page as swagger
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.mcp.endpoint import McpEndpoint
+from sluicegate.serving.records.runs import RunRecords
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["application"]
@@ -62,18 +63,21 @@ log = logging.getLogger(__name__)
 def application(workflows: Workflows, callers: Callers) -> ASGIApp:
     """The workflows over HTTP."""
     metrics, mcp, shown = Metrics(workflows), McpEndpoint(workflows), console(callers)
+    records = RunRecords(workflows)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         # the caller may have opened them already, to see at once why one fails
         await workflows.open()
         workflows.watch(metrics.recorded)
+        records.open()
         looking = asyncio.create_task(_every(_LOOK_S, metrics.look)) if metrics.shared else None
         try:
             yield
         finally:
             if looking:
                 looking.cancel()
+            records.close()
             await workflows.close()
             await mcp.close()
 
@@ -111,7 +115,7 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
     app.state.workflows, app.state.callers, app.state.since = workflows, callers, int(time.time())
-    app.state.console = shown
+    app.state.console, app.state.records = shown, records
     return _Told(app, metrics.requested, callers)
 
 

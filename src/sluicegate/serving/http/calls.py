@@ -28,6 +28,7 @@ __all__ = [
     "caller_of",
     "of_run",
     "query_of",
+    "run_of",
     "signed",
     "workflows_of",
 ]
@@ -75,11 +76,17 @@ def workflows_of(request: Request) -> Workflows:
     return request.app.state.workflows
 
 
-async def of_run(request: Request) -> tuple[Service, str]:
-    """The workflow of the run that the address names, and the run."""
+def run_of(request: Request) -> str:
+    """The run that the address names."""
     run: str = request.path_params["id"]
     # an address may hold anything, and what is noted of it goes into the log
     request.state.run = run if _RUN.fullmatch(run) else ""
+    return run
+
+
+async def of_run(request: Request) -> tuple[Service, str]:
+    """The workflow of the run that the address names, and the run."""
+    run = run_of(request)
     return await workflows_of(request).of_run(run), run
 
 

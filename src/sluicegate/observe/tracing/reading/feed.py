@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,8 @@ class Change:
     seq: int
     run: Mapping[str, Any]
     """Its row of `runs`."""
+    shapes: dict[str, str] = field(default_factory=dict[str, str])
+    """What one viewer has made of it for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,8 @@ class RunFeed:
                 # what nobody followed was not read
                 self.latest.clear()
                 last = await asyncio.to_thread(last_change, self._store)
-                self._before = self.last = max(last - (self.latest.maxlen or 0), min(seen, last))
+                reachable = last - (self.latest.maxlen or 0) <= seen <= last
+                self._before = self.last = seen if reachable else last
                 self._reader = asyncio.create_task(self._read())
 
     def close(self) -> None:

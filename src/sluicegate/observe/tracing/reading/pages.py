@@ -65,7 +65,8 @@ def requesters(store: Store) -> list[str]:
 
 def last_change(store: Store) -> int:
     """The number of the newest change of a run (see `RunFeed`); a page that is read after it shows it."""
-    return store.query("SELECT coalesce(max(seq), 0) AS seq FROM changes")[0]["seq"]
+    # also when the run that had it is deleted
+    return store.query("SELECT coalesce(max(seq), 0) AS seq FROM sqlite_sequence WHERE name = 'changes'")[0]["seq"]
 
 
 def _rows(store: Store, which: RunFilter, behind: tuple[int, str] | None, limit: int) -> list[dict[str, Any]]:

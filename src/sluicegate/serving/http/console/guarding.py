@@ -9,6 +9,7 @@ from starlette.datastructures import ImmutableMultiDict, MutableHeaders
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from sluicegate.errors import SluicegateError
 from sluicegate.serving.http.callers import Caller
 from sluicegate.serving.http.calls import Fault, body_of, caller_of
 from sluicegate.serving.http.console.page import HOME, ROOT, Handler
@@ -16,7 +17,17 @@ from sluicegate.serving.http.console.rendering import console_of, render
 from sluicegate.serving.http.console.sessions import BrowserSession
 from sluicegate.serving.http.problems import of_status
 
-__all__ = ["Form", "address", "caller_by", "form_of", "guarded", "inside", "see_other", "viewer_of"]
+__all__ = [
+    "Form",
+    "address",
+    "caller_by",
+    "form_of",
+    "guarded",
+    "inside",
+    "see_other",
+    "still_viewing",
+    "viewer_of",
+]
 
 Form = ImmutableMultiDict[str, str]
 
@@ -58,6 +69,16 @@ def guarded(handler: Handler, *, signed_in: bool = True, bounced: bool = True) -
 
 def viewer_of(request: Request) -> Caller:
     return request.state.viewer
+
+
+def still_viewing(request: Request) -> Caller | None:
+    """The viewer as they are now, for an answer that takes long; None where their session has ended."""
+    known = console_of(request).sessions.of(request)
+    try:
+        viewer = caller_by(request, known.token if known else "")
+    except SluicegateError:
+        return None
+    return viewer if viewer.principal["id"] == viewer_of(request).principal["id"] else None
 
 
 def form_of(request: Request) -> Form:

@@ -19,6 +19,7 @@ from starlette.responses import HTMLResponse, Response
 
 from sluicegate.graphs.picture.picture import css
 from sluicegate.serving.http.callers import Caller
+from sluicegate.serving.http.console.amounts import FILTERS
 from sluicegate.serving.http.console.page import ROOT, Page, SignInWay
 from sluicegate.serving.http.console.sessions import BrowserSession, Sessions
 
@@ -81,6 +82,7 @@ def environment() -> Environment:
     names: dict[str, Any] = made.globals
     names.update(static=static, root=ROOT)
     filters: dict[str, Callable[..., Any]] = made.filters
+    filters.update(FILTERS)
     filters.update(moment=_moment, left=_left, json=_json, split_at=_split_at, ticks=_ticks)
     return made
 

@@ -1,0 +1,1 @@
+"""What a person may know of the recorded runs of all workflows that are served: lists, single runs, what they cost."""
