@@ -25,7 +25,7 @@ COMMANDS: dict[str, str] = {
     "answer": "Answer what a run asks its requester.",
     "demo": "Fetch weights, ingest documents and run a workflow's example requests.",
     "step": "Step through a run, node by node.",
-    "serve": "Serve a workflow over HTTP.",
+    "serve": "Serve workflows over HTTP.",
     "mcp": "Serve workflows as tools of an MCP server.",
     "token": "Create, list and revoke API tokens of a server.",
     "approvals": "List, show and decide runs that wait for approval.",

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sluicegate import Service
 from sluicegate.graphs.config.load import Workflow, load
 from sluicegate.graphs.runtime.factory import Opened
+from sluicegate.home import home
 from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
 from sluicegate.observe.tracing.instrument import traced
@@ -92,6 +94,18 @@ def test_a_run_that_waits_is_counted_when_it_waits_and_when_it_is_decided() -> N
     assert value(waiting, "sluicegate_runs_total", status="waiting") == 1
     assert value(ended, "sluicegate_runs_total", status="waiting") == 1
     assert value(ended, "sluicegate_runs_total", status="answered", path="human") == 1
+
+
+def test_a_run_whose_beginning_was_lost_in_a_crash_is_counted_when_it_ends() -> None:
+    with served() as client:
+        run = asked(client, "access to the share")["run"]
+        scraped(client)
+        with closing(sqlite3.connect(home() / "store.sqlite", isolation_level=None)) as store:
+            # as of a process that was killed before it had recorded anything
+            assert store.execute("DELETE FROM spans WHERE run_id = ?", (run,)).rowcount
+        client.post(f"/v1/approvals/{run}", json={"verdict": "approve"}, headers=LEAD)
+        until(lambda: "human" in scraped(client))
+        assert value(scraped(client), "sluicegate_runs_total", status="answered", path="human") == 1
 
 
 def test_only_who_may_see_every_run_may_scrape() -> None:

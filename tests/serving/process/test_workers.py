@@ -16,7 +16,7 @@ import pytest
 
 from tests.support import ROOT
 from tests.support.scraping import OPERATOR, value
-from tests.support.stand import let_go
+from tests.support.stand import let_go, written
 from tests.support.stand_workers import pids
 from tests.support.waiting import until
 
@@ -180,3 +180,26 @@ def test_one_that_keeps_dying_is_started_ever_more_rarely(tmp_path: Path) -> Non
     assert made.end() == 0
     assert made.process.stdout
     made.process.stdout.close()
+
+
+def test_the_command_serves_folders_with_workers(tmp_path: Path) -> None:
+    for name in ("alpha", "beta"):
+        written(tmp_path / "flows" / name / "workflow.yaml", name)
+    command = [sys.executable, "-m", "sluicegate", "serve", str(tmp_path / "flows"), "--as", "ann", "--workers", "2"]
+    with (tmp_path / "log").open("w") as errors:
+        process = subprocess.Popen([*command, "--port", "0", "--grace", "0"], stderr=errors)
+
+    def said() -> str:
+        return (tmp_path / "log").read_text()
+
+    until(lambda: said().count("is served at") == 2)
+    address = said().split()[-1]
+    assert [line.split()[0] for line in said().splitlines() if "is served at" in line] == ["alpha", "beta"]
+    ready = httpx.get(f"{address}/readyz", timeout=60).json()
+    assert [each["workflow"] for each in ready["workflows"]] == ["alpha", "beta"]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == 0
+    (tmp_path / "flows" / "beta" / "workflow.yaml").write_text("workflow: beta\n")
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "beta/workflow.yaml" in refused.stderr
