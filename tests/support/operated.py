@@ -25,15 +25,21 @@ NAME = "shadow-evaluation"
 DAY_NS = 86_400 * 10**9
 
 
-def written(folder: Path) -> tuple[Path, Path]:
-    """A champion and a challenger of it, as files."""
-    files = (folder / "champion" / "workflow.yaml", folder / "challenger" / "workflow.yaml")
+def written(folder: Path) -> tuple[Path, Path, Path]:
+    """A champion, a challenger of it, and another workflow beside them, as files."""
+    names = ("champion", "challenger", "other")
+    files = (
+        folder / names[0] / "workflow.yaml",
+        folder / names[1] / "workflow.yaml",
+        folder / names[2] / "workflow.yaml",
+    )
     base = (WORKFLOW / "workflow.yaml").resolve()
     for number, file in enumerate(files, start=1):
         file.parent.mkdir(parents=True)
         purpose = (HARM + f" {number}").replace("'", "''")
         waive = "[{guarantee: approvals-cover, reason: 'nobody approves <b>anything</b> here at all'}]"
-        file.write_text(f"extends: {base}\nversion: {number}\npurpose: '{purpose}'\nwaive: {waive}\n")
+        name = "workflow: the-other\n" if number > 2 else ""
+        file.write_text(f"extends: {base}\n{name}version: {number}\npurpose: '{purpose}'\nwaive: {waive}\n")
     return files
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import ShadowNotFoundError
@@ -57,7 +58,21 @@ def kept_evaluations(workflow: str) -> list[KeptEvaluation]:
 
 
 def compared(number: int) -> Compared:
-    """Raises `RunError` SG603."""
+    """The last ones are kept: an evaluation does not change. Raises `RunError` SG603."""
+    key = home(), number
+    if key not in _compared:
+        found = _compare(number)
+        while len(_compared) >= _KEPT:
+            _compared.pop(next(iter(_compared)), None)
+        _compared[key] = found
+    return _compared[key]
+
+
+_compared: dict[tuple[Path, int], Compared] = {}
+_KEPT = 8
+
+
+def _compare(number: int) -> Compared:
     with closing(ResultStore()) as store:
         evaluation, rows = store.evaluation(number)
         before = store.last(
@@ -103,19 +118,18 @@ def judged(champion: Workflow, number: int) -> Judged:
     with closing(PairStore()) as pairs:
         at, served = _one(number, pairs), history(champion.name)
         state = (pairs.count(number), sum(pairs.shed(number).values()), champion.digest, len(served))
-        known = _judged.get(number)
+        known = _judged.get((home(), number))
         if known and known[0] == state:
             return known[1]
         with closing(Store(home() / "store.sqlite")) as store:
             found = judge(champion, at, pairs, store)
     while len(_judged) >= _KEPT:
         _judged.pop(next(iter(_judged)), None)
-    _judged[number] = state, found
+    _judged[home(), number] = state, found
     return found
 
 
-_judged: dict[int, tuple[tuple[Any, ...], Judged]] = {}
-_KEPT = 8
+_judged: dict[tuple[Path, int], tuple[tuple[Any, ...], Judged]] = {}
 
 
 def promoted(champion: Workflow, number: int, *, by: str, note: str, serving: int) -> ServedVersion:

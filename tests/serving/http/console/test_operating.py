@@ -20,6 +20,7 @@ from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.serving.operating.router_figures import MOST
+from sluicegate.serving.workflows import Workflows
 from tests.support import operated
 from tests.support.operated import HARM, NAME
 from tests.support.stand import served, service
@@ -40,13 +41,13 @@ class Form:
 
 
 @pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     return operated.written(tmp_path_factory.mktemp("workflows"))
 
 
 @pytest.fixture(scope="module")
-def client(own_home: Path, files: tuple[Path, Path]) -> Iterator[httpx.Client]:
-    with served(service(files[0])) as client:
+def client(own_home: Path, files: tuple[Path, Path, Path]) -> Iterator[httpx.Client]:
+    with served(Workflows([service(files[0]), service(files[2])])) as client:
         client.headers.update(OLGA)
         yield client
 
@@ -65,10 +66,10 @@ def test_empty_pages_say_so(client: httpx.Client) -> None:
 
 
 @pytest.fixture(scope="module")
-def filled(client: httpx.Client, files: tuple[Path, Path]) -> list[str]:
+def filled(client: httpx.Client, files: tuple[Path, Path, Path]) -> list[str]:
     operated.walked(400)
     operated.evaluated(files[0])
-    operated.shadowed(*files)
+    operated.shadowed(files[0], files[1])
     operated.switched()
     return operated.reported()
 
@@ -91,6 +92,8 @@ def test_they_show_what_is_kept_and_escape_it(client: httpx.Client, filled: list
         assert "<b>anything" not in each.text, path
         assert each.text.count("<script") == 2, path
     told = {path: re.sub(r"\s+", " ", re.sub("<[^>]+>", " ", each.text)) for path, each in found.items()}
+    assert "the-other" in told["/console/workflows"]
+    assert "/console/router/the-other" in found[f"/console/router/{NAME}"].text
     workflow = told[f"/console/workflows/{NAME}"]
     assert "after answer every path to respond passes check first" in workflow
     assert "waived nobody approves &lt;b&gt;anything&lt;/b&gt; here at all" in workflow
@@ -295,7 +298,9 @@ def test_the_newest_window_is_what_is_compared(own_home: Path) -> None:
         assert [row["run_id"] for row in store.confidences(NAME)][-5:] == [row["run_id"] for row in found]
 
 
-def test_a_kept_digest_is_that_of_the_file(files: tuple[Path, Path], client: httpx.Client, filled: list[str]) -> None:
+def test_a_kept_digest_is_that_of_the_file(
+    files: tuple[Path, Path, Path], client: httpx.Client, filled: list[str]
+) -> None:
     text = client.get(f"/console/workflows/{NAME}").text
     assert load(files[0]).digest in text
     assert text.count("Kept copies (2)") == 1

@@ -28,7 +28,7 @@ def client(own_home: Path, tmp_path_factory: pytest.TempPathFactory, incident: l
     files = operated.written(tmp_path_factory.mktemp("workflows"))
     operated.walked(200)
     operated.evaluated(files[0])
-    operated.shadowed(*files)
+    operated.shadowed(files[0], files[1])
     operated.switched()
     incident += operated.reported()
     with served(service(files[0])) as client:
