@@ -182,6 +182,15 @@ async def test_a_result_that_is_too_long_is_withheld(opened: Any, desk: Upstream
     assert last["facts"]["branch"]["to"] == "refuse"
 
 
+async def test_results_may_pass_unchecked_where_the_file_says_so(opened: Any, desk: Upstream) -> None:
+    desk.does(find={"mail": "eve@example.org"})
+    async with opened(results={"guards": []}) as firewall, connected(firewall, ANN) as client:
+        found = await client.call_tool("desk__find", {"words": "x"})
+        assert found.structured_content == {"mail": "eve@example.org"}
+    (opening,) = [one for one in records() if one["event"] == "workflow.opened"]
+    assert opening["facts"]["waived"][0]["guarantee"] == "checked-answers", "and the audit log has it"
+
+
 async def test_the_kill_switch_stops_a_tool_at_once(opened: Any, desk: Upstream) -> None:
     async with opened() as firewall, connected(firewall, ANN) as client:
         assert not (await client.call_tool("desk__find", {"words": "x"})).is_error

@@ -96,7 +96,7 @@ def workflow_of(file: FirewallFile, policies: list[str]) -> dict[str, Any]:
 
 
 _UNCHECKED = [
-    {"guarantee": "checked-before-sent", "reason": "the firewall's `results.guards` is empty: results pass unchecked"}
+    {"guarantee": "checked-answers", "reason": "the firewall's `results.guards` is empty: results pass unchecked"}
 ]
 
 
