@@ -1,14 +1,15 @@
-"""The tool service: validates arguments, calls a tool in a thread under its timeout, remembers the result of each key.
+"""The tool service: validates arguments, calls a tool under its timeout, remembers the result of each key.
 
-A call is remembered by its idempotency key before its result is used, so a step that runs again after a crash, here or
-on another machine that shares the memory, gets the first result back. Between a tool's effect and this record,
-only the tool's own use of the key prevents a repetition.
+A function runs in a thread, a coroutine on the event loop. A call is remembered by its idempotency key before its
+result is used, so a step that runs again after a crash, here or on another machine that shares the memory, gets the
+first result back. Between a tool's effect and this record, only the tool's own use of the key prevents a repetition.
 """
 
 import asyncio
+import inspect
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ class ToolRunner:
         for _ in range(found.retries + 1):
             try:
                 async with asyncio.timeout(found.timeout_s):
-                    value = await asyncio.to_thread(found.function, context, **arguments)
+                    value = await _made(found.function, context, arguments)
             except TimeoutError as late:
                 error, cause = str(late) or f"no answer within {found.timeout_s:g} s", "timeout"
             except Exception as failure:
@@ -103,6 +104,12 @@ class ToolRunner:
                 "SG117", f"unknown tool {name!r}", choices=tuple(self._tools), suggestion=nearest(name, self._tools)
             )
             raise ConfigError([problem]) from None
+
+
+async def _made(function: Callable[..., Any], context: ToolContext, arguments: Mapping[str, Any]) -> Any:
+    if inspect.iscoroutinefunction(function):
+        return await function(context, **arguments)
+    return await asyncio.to_thread(function, context, **arguments)
 
 
 def _explained(error: ValidationError) -> str:

@@ -75,6 +75,7 @@ class CedarEngine:
         self._switch = switch
         self._principals = lru_cache(maxsize=4096)(self._parsed_principal)
         self._decisions = lru_cache(maxsize=4096)(self._decided)
+        self._recent = lru_cache(maxsize=32)(self._decided)
 
     def decide(
         self, principal: Principal, action: str, resource: Mapping[str, Any], context: Mapping[str, Any]
@@ -91,8 +92,10 @@ class CedarEngine:
             if "arguments" in context and not self._of_arguments:
                 # what no policy asks about decides nothing, whatever Cedar could make of it
                 context = {name: value for name, value in context.items() if name != "arguments"}
-            # what an item or a call holds is of one run alone
-            decided = self._decided if context.keys() & {"item", "arguments"} else self._decisions
+            # what an item or a call holds is of one run alone, which asks about a call more than once
+            decided = self._decided if "item" in context else self._decisions
+            if "arguments" in context and "item" not in context:
+                decided = self._recent
             return decided(*_question(principal, action, resource, context))
         except (ValueError, ArithmeticError, KeyError, TypeError, AttributeError, RecursionError) as error:
             fault = f"{type(error).__name__}: {error}"

@@ -54,7 +54,6 @@ class Firewall:
         )
 
     async def __aenter__(self) -> Self:
-        self._loop = asyncio.get_running_loop()
         await asyncio.to_thread(self._open)
         return self
 
@@ -89,20 +88,14 @@ class Firewall:
     def _calling(self, name: str) -> Callable[..., Any]:
         _, server, tool = name.split(".", 2)
 
-        def call(context: ToolContext, /, **arguments: Any) -> Any:
-            meta = {"sluicegate/idempotency-key": context.key, "sluicegate/run": context.run}
+        async def call(context: ToolContext, /, **arguments: Any) -> Any:
             person = PERSON.get()
             assert person is not None
-            calling = self._call(server, tool, person, arguments, meta)
-            return asyncio.run_coroutine_threadsafe(calling, self._loop).result()
+            upstream = await self._upstreams.of(server, person["id"])
+            meta = {"sluicegate/idempotency-key": context.key, "sluicegate/run": context.run}
+            return await upstream.call(tool, arguments, meta)
 
         return call
-
-    async def _call(
-        self, server: str, tool: str, person: Principal, arguments: Mapping[str, Any], meta: Mapping[str, Any]
-    ) -> Any:
-        upstream = await self._upstreams.of(server, person["id"])
-        return await upstream.call(tool, arguments, meta)
 
     async def offered(self, person: Principal) -> list[tuple[str, Contract]]:
         """The tools that policy may let this person call, each under the name that it is offered by."""
