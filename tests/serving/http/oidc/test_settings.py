@@ -107,7 +107,7 @@ async def test_an_id_is_composed_of_claims_that_can_be_trusted() -> None:
         with pytest.raises(RunError) as raised:
             await found(said, id="{email}")
         assert raised.value.code == "SG619"
-    for odd in ("ann\n", " ann", "", 5, "x" * 400):
+    for odd in ("an\nn", "an\u202en", " ann", "", 5, "x" * 400):
         with pytest.raises(RunError):
             await found({"upn": odd}, id="{upn}")
 

@@ -94,7 +94,7 @@ class _SignOn:
             raise Fault(problem) from None
         request.state.session = self._sessions.new(self._sealed(signed), signed.person.id)
         request.state.new_session = True
-        response = render(request, "arriving.html", target=inside(attempt.target), why="You are signed in.")
+        response = render(request, "arriving.html", target=attempt.target, why="You are signed in.")
         self._sessions.put(request, response, "", kind=_ATTEMPT, life_s=0, same_site="lax")
         return response
 
