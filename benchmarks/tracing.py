@@ -56,7 +56,7 @@ def ours(url: str, *, langfuse: bool, otlp: bool, runs: int, keep: bool = True) 
     """CPU seconds for `runs` runs until all is stored and sent, and the number of spans."""
     from sluicegate.observe.exporters.export import QueuedExporter
     from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
-    from sluicegate.observe.exporters.otlp import OtlpSender
+    from sluicegate.observe.exporters.otlp import OtlpEndpoint, OtlpSender
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.store import Store
     from sluicegate.observe.tracing.tracer import RecordingTracer
@@ -67,7 +67,7 @@ def ours(url: str, *, langfuse: bool, otlp: bool, runs: int, keep: bool = True) 
     if langfuse:
         exporters.append(QueuedExporter(LangfuseSender(Keys(PUBLIC, SECRET, url)), capacity=1_000_000))
     if otlp:
-        exporters.append(QueuedExporter(OtlpSender(f"{url}/v1/traces"), capacity=1_000_000))
+        exporters.append(QueuedExporter(OtlpSender(OtlpEndpoint(f"{url}/v1/traces")), capacity=1_000_000))
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder) / "store.sqlite") if keep else None
         tracer = RecordingTracer(store, exporters, Masking())

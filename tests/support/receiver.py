@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.support.loopback import LoopbackServer
@@ -49,6 +50,7 @@ class Receiver(LoopbackServer):
     items: list[dict[str, Any]] = field(default_factory=list)
     run_items: list[dict[str, Any]] = field(default_factory=list)
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    metrics: list[ExportMetricsServiceRequest] = field(default_factory=list)
     url: str = ""
 
     def __enter__(self) -> Self:
@@ -69,6 +71,9 @@ class Receiver(LoopbackServer):
             return 200, {"version": self.version, "status": "OK"}
         if where.path == "/v1/traces":
             return self._traces(body)
+        if where.path == "/v1/metrics":
+            self.metrics.append(ExportMetricsServiceRequest.FromString(body))
+            return 200, {}
         basic = base64.b64encode(f"{PUBLIC}:{SECRET}".encode()).decode()
         if headers.get("Authorization") != f"Basic {basic}":
             return 401, {"message": "Invalid credentials"}

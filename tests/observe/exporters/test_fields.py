@@ -9,7 +9,7 @@ from langfuse import Langfuse
 
 from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
-from sluicegate.observe.exporters.otlp import OtlpSender
+from sluicegate.observe.exporters.otlp import OtlpEndpoint, OtlpSender
 from sluicegate.observe.tracing.spans import root_id, trace_id
 from sluicegate.observe.tracing.store import Store
 from tests.support.receiver import PUBLIC, SECRET, ReceivedSpan, Receiver
@@ -23,7 +23,10 @@ async def sent(tmp_path: Path) -> Any:
     """Langfuse's copy, a collector's copy and the store of one run with a wait in it."""
     with Receiver() as langfuse, Receiver() as collector:
         keys = Keys(PUBLIC, SECRET, langfuse.url)
-        exporters = [QueuedExporter(LangfuseSender(keys)), QueuedExporter(OtlpSender(f"{collector.url}/v1/traces"))]
+        exporters = [
+            QueuedExporter(LangfuseSender(keys)),
+            QueuedExporter(OtlpSender(OtlpEndpoint(f"{collector.url}/v1/traces"))),
+        ]
         store, tracer = open_tracer(tmp_path, *exporters)
         await first_stretch(tracer)
         await last_stretch(tracer)

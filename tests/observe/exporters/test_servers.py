@@ -12,7 +12,7 @@ import pytest
 
 from sluicegate.observe.exporters.export import QueuedExporter, Rejected, SendError
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender, server_state
-from sluicegate.observe.exporters.otlp import OtlpSender
+from sluicegate.observe.exporters.otlp import OtlpEndpoint, OtlpSender
 from sluicegate.observe.exporters.resend import push
 from sluicegate.observe.tracing.reading.filters import RunFilter
 from sluicegate.observe.tracing.settings import TraceSettings
@@ -248,7 +248,10 @@ async def test_a_batch_that_is_too_large_is_sent_in_pieces(tmp_path: Path) -> No
 async def test_secrets_reach_neither_the_store_nor_any_exporter(tmp_path: Path) -> None:
     secret, mail = "sk-lf-4f9d2c8e7a1b4f9d2c8e7a1b", "ann.smith@example.com"
     with Receiver() as langfuse_server, Receiver() as collector:
-        exporters = [langfuse(langfuse_server.url), QueuedExporter(OtlpSender(f"{collector.url}/v1/traces"))]
+        exporters = [
+            langfuse(langfuse_server.url),
+            QueuedExporter(OtlpSender(OtlpEndpoint(f"{collector.url}/v1/traces"))),
+        ]
         store, tracer = open_tracer(tmp_path, *exporters)
         await first_stretch(tracer, text=f"my key {secret} fails, write to {mail}")
         with tracer.run("run-2", workflow="helpdesk", user="ann"):
@@ -425,8 +428,8 @@ def test_a_collector_is_configured_by_the_standard_variables(monkeypatch: pytest
     sender = OtlpSender.configured()
     assert sender is not None
     assert sender.destination == "otlp http://127.0.0.1:4318/v1/traces"
-    assert sender._headers == {"x-tenant": "a b", "x-other": "c"}
-    assert sender._compress
+    assert sender._collector._headers == {"x-tenant": "a b", "x-other": "c"}
+    assert sender._collector._compress
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://127.0.0.1:9/otlp")
     named = OtlpSender.configured()
     assert named is not None

@@ -1,9 +1,10 @@
 """OTLP over HTTP with protobuf: how traces are encoded, and the exporter for any collector.
 
-The standard variables configure it: ``OTEL_EXPORTER_OTLP_ENDPOINT`` and its ``TRACES`` form, ``…_HEADERS``,
-``…_TIMEOUT`` (seconds, as OpenTelemetry for Python reads it), ``…_COMPRESSION``, ``…_CERTIFICATE``, ``…_CLIENT_KEY``,
-``…_CLIENT_CERTIFICATE``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``. Spans are encoded here rather than made
-with OpenTelemetry's SDK: its exporter hides why a server refused, and so whether to split, to wait or to give up.
+The standard variables configure it: ``OTEL_EXPORTER_OTLP_ENDPOINT`` and its ``TRACES`` and ``METRICS`` forms,
+``…_HEADERS``, ``…_TIMEOUT`` (seconds, as OpenTelemetry for Python reads it), ``…_COMPRESSION``, ``…_CERTIFICATE``,
+``…_CLIENT_KEY``, ``…_CLIENT_CERTIFICATE``, ``OTEL_SERVICE_NAME``, ``OTEL_RESOURCE_ATTRIBUTES``. Spans are encoded
+here rather than made with OpenTelemetry's SDK: its exporter hides why a server refused, and so whether to split, to
+wait or to give up.
 """
 
 import gzip
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import cached_property
 from importlib.metadata import version
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
 from sluicegate.observe.exporters.conventions import Named, otel_attributes, otel_run
@@ -22,14 +23,21 @@ from sluicegate.observe.tracing.spans import Record, RunInfo, Trace
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["OtlpSender", "as_json", "encode", "post", "rejected", "request", "resource_attributes"]
+__all__ = [
+    "OtlpEndpoint",
+    "OtlpSender",
+    "as_json",
+    "encode",
+    "fill",
+    "post",
+    "rejected",
+    "request",
+    "resource_attributes",
+]
 
 
-class OtlpSender:
-    """Sends to a collector. `endpoint` is the full URL of its traces."""
-
-    overwrites = False
-    """What is sent again stands there twice."""
+class OtlpEndpoint:
+    """Where one kind of signal goes: an endpoint by its full URL, and how it is called."""
 
     def __init__(
         self,
@@ -41,8 +49,7 @@ class OtlpSender:
         certificate: str | None = None,
         client_certificate: tuple[str, str] | None = None,
     ) -> None:
-        self.destination = f"otlp {endpoint}"
-        self._endpoint = endpoint
+        self.endpoint = endpoint
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._compress = compress
@@ -50,25 +57,35 @@ class OtlpSender:
         self._client_certificate = client_certificate
 
     @classmethod
-    def configured(cls) -> "OtlpSender | None":
-        """As the environment says; None when it names no collector."""
+    def configured(cls, signal: Literal["TRACES", "METRICS"]) -> "OtlpEndpoint | None":
+        """As the environment says; None when it names no collector for the signal."""
         if os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
             return None
-        if "otlp" not in (os.environ.get("OTEL_TRACES_EXPORTER") or "otlp").split(","):
+        if "otlp" not in (os.environ.get(f"OTEL_{signal}_EXPORTER") or "otlp").split(","):
             return None
+
+        def setting(name: str) -> str:
+            general = os.environ.get(f"OTEL_EXPORTER_OTLP_{name}")
+            return os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_{name}") or general or ""
+
         base = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "").rstrip("/")
-        endpoint = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or (f"{base}/v1/traces" if base else "")
+        own = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT")
+        endpoint = own or (f"{base}/v1/{signal.lower()}" if base else "")
         if not endpoint:
             return None
-        certificate, key = _setting("CLIENT_CERTIFICATE"), _setting("CLIENT_KEY")
+        certificate, key = setting("CLIENT_CERTIFICATE"), setting("CLIENT_KEY")
         return cls(
             endpoint,
-            headers=_pairs(_setting("HEADERS")),
-            timeout_s=_seconds(_setting("TIMEOUT")),
-            compress=_setting("COMPRESSION").lower() == "gzip",
-            certificate=_setting("CERTIFICATE") or None,
+            headers=_pairs(setting("HEADERS")),
+            timeout_s=_seconds(setting("TIMEOUT")),
+            compress=setting("COMPRESSION").lower() == "gzip",
+            certificate=setting("CERTIFICATE") or None,
             client_certificate=(certificate, key) if certificate and key else None,
         )
+
+    def post(self, body: bytes) -> "httpx.Response":
+        """Raises `SendError` for anything but success."""
+        return post(self._client, self.endpoint, body, self._headers, compress=self._compress)
 
     def close(self) -> None:
         if "_client" in self.__dict__:
@@ -87,12 +104,32 @@ class OtlpSender:
                 context.load_cert_chain(*self._client_certificate)
         return httpx.Client(timeout=self._timeout_s, verify=context)
 
+
+class OtlpSender:
+    """Sends traces to a collector."""
+
+    overwrites = False
+    """What is sent again stands there twice."""
+
+    def __init__(self, collector: OtlpEndpoint) -> None:
+        self._collector = collector
+        self.destination = f"otlp {collector.endpoint}"
+
+    @classmethod
+    def configured(cls) -> "OtlpSender | None":
+        """As the environment says; None when it names no collector."""
+        collector = OtlpEndpoint.configured("TRACES")
+        return cls(collector) if collector else None
+
+    def close(self) -> None:
+        self._collector.close()
+
     def send(self, traces: list[Trace]) -> Rejected | None:
         traces = [trace for trace in traces if trace.records]
         if not traces:
             return None
         body = encode(traces, otel_run, otel_attributes)
-        return rejected(post(self._client, self._endpoint, body, self._headers, compress=self._compress))
+        return rejected(self._collector.post(body))
 
 
 def encode(
@@ -138,12 +175,12 @@ def message(
         if scope is None:
             resource_spans: Any = request.resource_spans.add()
             named = {**resource_attributes(), "deployment.environment.name": info.environment}
-            _fill(resource_spans.resource.attributes, named)
+            fill(resource_spans.resource.attributes, named)
             scope = by_environment[info.environment] = resource_spans.scope_spans.add()
             scope.scope.name, scope.scope.version = "sluicegate", version("sluicegate")
         trace_bytes = bytes.fromhex(info.trace_id)
         shared: Any = Span()
-        _fill(shared.attributes, run_attributes(info))
+        fill(shared.attributes, run_attributes(info))
         for record in trace.records:
             span: Any = scope.spans.add()
             span.trace_id = trace_bytes
@@ -155,7 +192,7 @@ def message(
             span.start_time_unix_nano = record.start_ns
             span.end_time_unix_nano = record.end_ns
             span.attributes.MergeFrom(shared.attributes)
-            _fill(span.attributes, attributes(record))
+            fill(span.attributes, attributes(record))
             if record.level == "ERROR":
                 span.status.code, span.status.message = Status.STATUS_CODE_ERROR, record.message
     return request
@@ -225,7 +262,8 @@ def rejected(response: "httpx.Response") -> Rejected | None:
     return Rejected(partial.rejected_spans, partial.error_message) if partial.rejected_spans else None
 
 
-def _fill(attributes: Any, named: Mapping[str, Any]) -> None:
+def fill(attributes: Any, named: Mapping[str, Any]) -> None:
+    """Add attributes to a list of them in a message; a value that is no text, number or boolean is a list of texts."""
     for key, value in named.items():
         entry = attributes.add()
         entry.key = key
@@ -241,10 +279,6 @@ def _fill(attributes: Any, named: Mapping[str, Any]) -> None:
             entry.value.array_value.SetInParent()
             for item in value:
                 entry.value.array_value.values.add().string_value = item
-
-
-def _setting(name: str) -> str:
-    return os.environ.get(f"OTEL_EXPORTER_OTLP_TRACES_{name}") or os.environ.get(f"OTEL_EXPORTER_OTLP_{name}") or ""
 
 
 def _seconds(text: str) -> float:
