@@ -46,6 +46,7 @@ def evaluate(
     fresh: Annotated[bool, typer.Option("--fresh", help="Ignore cached results and rerun every row.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write the report as one HTML file.")] = None,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML for CI.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write a comment for a pull request.")] = None,
     langfuse: Annotated[
         bool | None,
         typer.Option(
@@ -58,6 +59,7 @@ def evaluate(
 ) -> None:
     """Score a workflow. Exits with 1 when a threshold is missed, or when every run failed."""
     from sluicegate.evals.evaluation.summary import parse_threshold
+    from sluicegate.evals.report.markdown import markdown as markdown_of
     from sluicegate.evals.report.report import html as html_of
     from sluicegate.evals.report.report import junit as junit_of
 
@@ -83,6 +85,8 @@ def evaluate(
         html.write_text(html_of(report), encoding="utf-8")
     if junit:
         junit.write_text(junit_of(report), encoding="utf-8")
+    if markdown:
+        markdown.write_text(markdown_of(report), encoding="utf-8")
     sent = _sent(report, cases, langfuse)
     failed = report.failed_thresholds()
     if as_json:

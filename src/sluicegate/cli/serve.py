@@ -1,6 +1,5 @@
 """`sluicegate serve`: workflows over HTTP."""
 
-import logging
 import os
 import socket
 import sys
@@ -14,6 +13,7 @@ import typer
 
 from sluicegate.cli._support.callers import As, Oidc, Role, Tokens, TrustGroups, TrustHeader, TrustRoles, callers_of
 from sluicegate.cli._support.console import fail, notes
+from sluicegate.cli._support.logs import LogFormat, log_to_stderr
 from sluicegate.errors import RunError, SluicegateError
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def serve(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes on this port, each with models and bounds of its own.")
     ] = 1,
+    log_format: Annotated[LogFormat, typer.Option(help="Lines on standard error: text, or JSON.")] = LogFormat.TEXT,
     no_reload: Annotated[
         bool, typer.Option("--no-reload", help="Follow promotions, but no edits of the files.")
     ] = False,
@@ -77,8 +78,10 @@ def serve(
     certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
     callers = partial(callers_of, host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
-    server = _Server(configs, host, port, certificate, callers, limits, follow=not pinned, reload=not no_reload)
-    _log()
+    server = _Server(
+        configs, host, port, certificate, callers, limits, log_format, follow=not pinned, reload=not no_reload
+    )
+    log_to_stderr(log_format)
     if workers == 1:
         server.run()
     # before anything is started that would say the same
@@ -100,6 +103,7 @@ class _Server:
     certificate: "Certificate | None"
     callers: "Callable[[], Callers]"
     limits: "Limits"
+    log: LogFormat
     follow: bool
     reload: bool
 
@@ -149,38 +153,8 @@ def _say(text: str) -> None:
 
 def _worker(server: _Server, listening: socket.socket, ready: Callable[[str], None]) -> None:
     """In a process of its own."""
-    _log()
+    log_to_stderr(server.log)
     try:
         server.run(listening, ready)
     except SluicegateError as error:
         sys.exit(fail(error, as_json=False))
-
-
-class _News(logging.Filter):
-    """Passes each warning once a minute, so that a fallback model does not fill the log."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._said: dict[str, float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno != logging.WARNING:
-            return True
-        text = record.getMessage()
-        if record.created - self._said.get(text, 0.0) < 60:
-            return False
-        self._said = {known: at for known, at in self._said.items() if record.created - at < 60} | {
-            text: record.created
-        }
-        return True
-
-
-def _log() -> None:
-    """Log to standard error: the access log as JSON, the rest as text."""
-    handler = logging.StreamHandler()
-    handler.addFilter(_News())
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    for name in ("sluicegate", "uvicorn.error"):
-        log = logging.getLogger(name)
-        log.handlers, log.propagate = [handler], False
-        log.setLevel(logging.INFO if name == "sluicegate" else logging.WARNING)

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sluicegate.evals.evaluation.judge import admit
 from sluicegate.evals.evaluation.result_store import ResultStore, Row
 from sluicegate.evals.evaluation.scoring import contains, same
 from sluicegate.evals.evaluation.summary import compare, parse_threshold, summarise
+from sluicegate.evals.report.markdown import markdown
 from sluicegate.evals.report.report import Report, baseline_rows, before_note, html, junit, notes_of, shown
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.run import Runner
@@ -418,6 +420,20 @@ def test_html_is_whole_and_self_contained() -> None:
     assert page.count("<td>list_usd</td>") == 3
     ElementTree.fromstring(page[page.index("<svg") : page.index("</svg>") + 6])
     assert "correct&gt;=0.95" in page
+
+
+def test_a_comment_says_thresholds_figures_and_wrong_rows_and_nothing_else() -> None:
+    harm = "| @ann [x](y) <img src=x> `a`\nb"
+    text = markdown(report(rows={"workflow": [replace(each, text=harm) for each in rows([0, 1])]}))
+    head, *lines = text.splitlines()
+    assert head.endswith("thresholds missed")
+    assert sum(line.startswith("- ❌ `") for line in lines) + sum(line.startswith("- ✅ `") for line in lines) > 0
+    assert any(line.startswith("| `correct` | ") for line in lines)
+    (listed,) = [line for line in lines if "img" in line]
+    # one row of four cells, in which nothing is a link, an element, code or a mention
+    assert len(re.split(r"(?<!\\)\|", listed)) == 6
+    assert not re.search(r"(?<!\\)[<\[`]", listed)
+    assert "@ann" not in listed
 
 
 def test_junit_counts_rows_and_thresholds() -> None:

@@ -188,3 +188,18 @@ def test_calls_for_which_a_budget_has_no_room_are_counted() -> None:
         asked(client, "How do I reset it?")
         text = scraped(client)
     assert value(text, "sluicegate_budget_refusals_total", code="SG501") >= 1
+
+
+def test_a_collector_is_sent_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Receiver() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", f"{collector.url}/v1/metrics")
+        with served() as client:
+            assert client.post("/v1/runs", json={"text": "How?"}).status_code == 200
+        # the last time at the end
+        (sent,) = collector.metrics[-1].resource_metrics
+    metrics = {metric.name: metric for metric in sent.scope_metrics[0].metrics}
+    (run,) = metrics["sluicegate_runs"].sum.data_points
+    labels = {each.key: each.value.string_value for each in run.attributes}
+    assert (labels["status"], labels["path"], run.as_double) == ("answered", "rag-slm", 1)
+    assert metrics["sluicegate_http_request_duration_seconds"].histogram.data_points
+    assert "sluicegate_serving" in metrics

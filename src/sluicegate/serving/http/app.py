@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from starlette.applications import Starlette
@@ -24,6 +25,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sluicegate.errors import NodeFailedError, RunError, SluicegateError
+from sluicegate.observe.exporters.otlp_metrics import MetricsSender, interval_s
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.serving.http.callers import Callers, FixedCaller
 from sluicegate.serving.http.calls import Fault, Operation, caller_of
@@ -71,12 +73,17 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
         await workflows.open()
         workflows.watch(metrics.recorded)
         records.open()
-        looking = asyncio.create_task(_every(_LOOK_S, metrics.look)) if metrics.shared else None
+        regular = [asyncio.create_task(_every(_LOOK_S, metrics.look))] if metrics.shared else []
+        if sender := MetricsSender.configured():
+            regular.append(asyncio.create_task(_every(interval_s(), partial(metrics.send, sender))))
         try:
             yield
         finally:
-            if looking:
-                looking.cancel()
+            for task in regular:
+                task.cancel()
+            if sender:
+                await asyncio.to_thread(metrics.send, sender)
+                sender.close()
             records.close()
             await workflows.close()
             await mcp.close()
@@ -247,7 +254,7 @@ class _Told:
             }
             if state.get("principal") != state.get("caller"):
                 said["principal"] = self._hashed(state["principal"])
-            access.info(json.dumps(said))
+            access.info(json.dumps(said), extra={"fields": said})
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers = Headers(scope=scope)

@@ -7,6 +7,7 @@ those of this process since its start, or of all workers since their supervisor'
 one's in a file, so that what a worker has counted outlives it.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from sluicegate.observe.exporters.export import SendError
+from sluicegate.observe.exporters.otlp_metrics import MetricsSender
 from sluicegate.observe.tracing.spans import Record, Trace
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.workflows import Workflows
@@ -25,6 +28,8 @@ from sluicegate.serving.workflows import Workflows
 __all__ = ["CONTENT_TYPE", "Metrics"]
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
+
+log = logging.getLogger(__name__)
 
 _METHODS = frozenset({"DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"})
 _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -142,6 +147,14 @@ class Metrics:
         MultiProcessCollector(everybody)
         everybody.register(self._present)
         return generate_latest(everybody)
+
+    def send(self, sender: MetricsSender) -> None:
+        """Push what this process has counted to a collector. Reads the ledger: not for an event loop."""
+        self.look()
+        try:
+            sender.send(self._registry.collect())
+        except SendError as error:
+            log.warning("metrics are not sent: %s", error)
 
     def look(self) -> None:
         """Note what is true at the moment; where it is `shared`, others tell it too, and it must be done now and
