@@ -74,6 +74,7 @@ bench-control: install
 	$(RUN) python benchmarks/serving.py
 	$(RUN) python benchmarks/firewall.py
 	$(RUN) python benchmarks/console.py
+	$(RUN) python benchmarks/viewers.py
 	$(RUN) python benchmarks/cache.py
 	$(RUN) python benchmarks/guards.py
 
