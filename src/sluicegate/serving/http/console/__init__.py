@@ -7,7 +7,8 @@ The rules that the ground keeps, so that no page can forget them:
 
 - **Who looks.** Each route is wrapped by `guarding.guarded`. The viewer is known before the handler begins
   (`viewer_of(request)`, a `Caller`), by the same `Callers` as the API's: a token that was revoked ends its session with
-  the next request. What a viewer may see or do is asked of the services and their policies, as the API asks them.
+  the next request. What a viewer may see or do is asked of the services and their policies, as the API asks them;
+  `calls.of_run` finds the service of the run that an address names.
 - **Forms.** A `POST` reaches its handler only from a page of this console, with the token of the viewer's session:
   put `{{ csrf }}` into every form, read it with `form_of(request)`. Redirect after a `POST` that has done something
   (`see_other`). A form whose action is not idempotent names the state that it acts on, in a hidden field, and is
