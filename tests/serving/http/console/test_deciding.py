@@ -146,7 +146,11 @@ def test_what_is_put_to_somebody_is_all_they_need(client: httpx.Client) -> None:
     # the trail is for those who may see the run
     assert "Policy does not let you see the trail" in text
     operator = {"x-user": "lea", "x-roles": "helpdesk-lead,operator"}
-    assert "check → synthesize failed held" in shown(client.get(f"/console/approvals/{run}", headers=operator))
+    seeing = client.get(f"/console/approvals/{run}", headers=operator)
+    assert "check → synthesize failed held" in shown(seeing)
+    address = f"/console/runs/{run}"
+    assert (f'href="{address}"' in seeing.text, f'href="{address}"' in page.text) == (True, False)
+    assert client.get(address, headers=operator).status_code == 200
 
 
 def test_others_are_told_nothing(client: httpx.Client) -> None:
