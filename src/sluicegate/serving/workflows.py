@@ -47,7 +47,7 @@ class Workflows:
             for service in self._given:
                 await service.open()
                 self._by_name[service.name] = service
-        except SluicegateError:
+        except BaseException:
             await self.close()
             raise
 
