@@ -7,6 +7,7 @@ decision and the run's next step loses neither: the run is resumed with the reco
 import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypedDict, cast
 
@@ -22,7 +23,7 @@ from sluicegate.state import State, question
 from sluicegate.storage.database import Execute, Place, open_database
 from sluicegate.storage.schemas import APPROVALS
 
-__all__ = ["CLOCK_SLACK", "Approvals", "DecisionDetails", "Waiting", "call_ahead", "deadline"]
+__all__ = ["CLOCK_SLACK", "Approvals", "Decided", "DecisionDetails", "Waiting", "call_ahead", "deadline"]
 
 CLOCK_SLACK = timedelta(minutes=5)
 """How far a clock may step back without harm: as far as time servers correct it in normal running."""
@@ -55,6 +56,17 @@ class DecisionDetails(TypedDict, total=False):
     """Of an answer, the id that its sender gave the request that it came as."""
     asked_at: str
     """When what is decided on was asked; where a run asks something else by now, nothing is decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A decision, or that nobody made one in time."""
+
+    run: str
+    node: str
+    asked_at: str
+    verdict: HumanVerdict
+    decided_at: str
 
 
 def put_to_people(state: State, asked: Interrupt) -> Waiting:
@@ -92,9 +104,9 @@ class Approvals:
         said, now = json.dumps(verdict, ensure_ascii=False), datetime.now(UTC).isoformat()
         with self._database.writing() as execute:
             got = execute(
-                "INSERT INTO decisions (run, node, asked_at, verdict, decided_at) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (run, node, asked_at) DO NOTHING RETURNING run",
-                (*_key(waiting), said, now),
+                "INSERT INTO decisions (run, node, asked_at, verdict, decided_at, waits_for, announced)"
+                " VALUES (?, ?, ?, ?, ?, ?, 0) ON CONFLICT (run, node, asked_at) DO NOTHING RETURNING run",
+                (*_key(waiting), said, now, waiting["waits_for"]),
             )
             if got:
                 return
@@ -119,6 +131,23 @@ class Approvals:
                     if json.loads(row["verdict"]).get("request") == request:
                         return run
         return ""
+
+    def unannounced(self, run: str = "") -> list[Decided]:
+        """Decisions on approvals that no webhook has, the oldest first; of one run where it is named."""
+        with self._database.reading() as execute:
+            rows = execute(
+                "SELECT run, node, asked_at, verdict, decided_at FROM decisions WHERE announced = 0"
+                " AND waits_for = 'approval' AND ? IN ('', run) ORDER BY decided_at",
+                (run,),
+            )
+        return [Decided(**{**row, "verdict": json.loads(row["verdict"])}) for row in rows]
+
+    def announced(self, decided: Decided) -> None:
+        with self._database.writing() as execute:
+            execute(
+                f"UPDATE decisions SET announced = 1 WHERE {_ONE}",  # noqa: S608
+                (decided.run, decided.node, decided.asked_at),
+            )
 
     def applied(self, waiting: Waiting) -> None:
         with self._database.writing() as execute:

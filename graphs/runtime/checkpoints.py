@@ -121,7 +121,8 @@ class Checkpoints(BaseCheckpointSaver[str]):
             execute.many(_put("writes", 9, _KEYS["writes"], *replaced), rows)
             # what a child asks is asked by the run that it belongs to
             if any(channel == _INTERRUPT for channel, _ in writes) and MARK not in at[0]:
-                execute.many(_put("waiting", 5, "thread, ns", "id", "workflow", "deadline"), [(*at, "", "")])
+                row = (*at, "", "", 0)
+                execute.many(_put("waiting", 6, "thread, ns", "id", "workflow", "deadline", "announced"), [row])
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         place = _place(config)
@@ -270,6 +271,16 @@ class Checkpoints(BaseCheckpointSaver[str]):
         """Note whose interrupt this is, and its deadline, ISO 8601 in UTC."""
         with self._database.writing() as execute:
             execute("UPDATE waiting SET workflow = ?, deadline = ? WHERE thread = ?", (workflow, deadline, thread))
+
+    def unannounced(self) -> Sequence[tuple[str, str]]:
+        """The threads that no webhook has, longest-waiting first, with the checkpoints that they wait at."""
+        with self._database.reading() as execute:
+            rows = execute("SELECT thread, id FROM waiting WHERE announced = 0 ORDER BY id")
+        return [(row["thread"], row["id"]) for row in rows]
+
+    def announced(self, thread: str, checkpoint: str) -> None:
+        with self._database.writing() as execute:
+            execute("UPDATE waiting SET announced = 1 WHERE thread = ? AND id = ?", (thread, checkpoint))
 
     def overdue(self, workflow: str, now: str) -> Sequence[str]:
         """The threads of a workflow that are past their deadlines; whatever else waits is not read."""

@@ -118,6 +118,7 @@ class BudgetLedger:
         self._switch = switch
         self._now = now
         self._outer: tuple[_Outer, ...] = ()
+        self._noted: set[tuple[str, str, str, str]] = set()
 
     def within(
         self, outer: Ledger, *, run: str, workflow: str, intent: str, draw: Draw | None = None
@@ -167,6 +168,8 @@ class BudgetLedger:
         (outcome,) = booked
         if isinstance(outcome, str):
             return Reservation(outcome, amount / 1_000_000)
+        if outcome.limit:
+            await self._store.call(self._note_used_up, made, outcome.limit, now)
         return Refusal("SG501", _why(outcome, amount, tokens, now))
 
     def capped(self) -> bool:
@@ -259,6 +262,12 @@ class BudgetLedger:
                     known = Cap(cap.name, of, cap.unit, cap.limit / unit, spent / unit, held / unit)
                     found.setdefault((cap.name, of), known)
         return sorted(found.values(), key=lambda cap: (cap.of != "", cap.name, cap.of))
+
+    def used_up(self, workflow: str, *, now: float) -> set[tuple[str, str, str]]:
+        """The caps of this day and month that had no room for a call: name, what it is for, and the day or month."""
+        with self._store.writing() as execute:
+            rows = execute("SELECT * FROM used_up WHERE workflow = ? AND period IN (?, ?)", (workflow, *calendar(now)))
+        return {(row["cap"], row["for_what"], row["period"]) for row in rows}
 
     def spending(
         self, *, by: Group = "workflow", since: str = "", daily: bool = False, of: Mapping[Group, str] | None = None
@@ -368,6 +377,20 @@ class BudgetLedger:
         name, _, depth = scope.partition(" ")
         workflow = call.within[int(depth)][0] if depth else call.workflow
         return calls_of_tools(execute, day, workflow, call.principal if name == "principal" else "")
+
+    def _note_used_up(self, call: Call, limit: Limit, now: float) -> None:
+        """That a cap of the workflow or of one that it lies within had no room; caps of single runs and persons are
+        theirs alone."""
+        scope, _, depth = limit.scope.partition(" ")
+        day, month = calendar(now)
+        period = month if scope == "month" else day
+        workflow = self._outer[int(depth)].workflow if depth else call.workflow
+        row = (workflow, limit.name.removeprefix(f"{workflow}'s "), limit.of, period)
+        if scope in ("run", "principal") or row in self._noted:
+            return
+        with self._store.writing() as execute:
+            execute("INSERT INTO used_up VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING", row)
+        self._noted.add(row)
 
     def _hold(self, execute: Execute, room: Room, call: Call, latest: float) -> None:
         until = latest + self._budget.lease_s

@@ -24,6 +24,9 @@ from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.retention.erase import erase, mentions
 from sluicegate.services import Ledger, Reservation
+from sluicegate.serving.links.links import make_link
+from sluicegate.serving.links.rows import LinkRows
+from sluicegate.serving.webhooks.outbox import Announcement, Outbox
 from sluicegate.storage.database import Database, open_database, place
 from sluicegate.storage.schemas import APPROVALS, LEDGER, SHADOW, TICKETS, TOOL_CALLS
 from sluicegate.storage.sqlite import connect
@@ -67,6 +70,13 @@ class Story:
         before = (desk.file, opened.workflow.digest)
         champions.promote("desk", path=desk.file, digest="other", before=before, by=ZOE["id"], facts={})
         self.beside()
+        desk.router.label = "risky"
+        bens = (await runner.run("When does the gate close?", BEN)).run
+        for run, who, by in ((self.waiting, LEA, "ops"), (bens, ZOE, "ops"), (bens, LEA, ZOE["id"])):
+            await make_link(runner, run, who, by=by)
+        with closing(Outbox()) as outbox:
+            for run, data in ((self.waiting, {"texts": SAID[0]}), (self.bens, {"by": ZOE["id"]})):
+                outbox.add(Announcement("approval.decided", (run,), "desk", run, "2026-11-27", data), ["ops"])
 
     def beside(self) -> None:
         """What tools and comparisons write by the run."""
@@ -121,11 +131,12 @@ async def test_nothing_of_a_person_is_left_in_any_store(desk: Desk) -> None:
 
     assert done.removed.items() >= {
         "runs": 3, "traces": 3, "decisions": 1, "tool results": 1, "tickets of the example desk": 1, "comparisons": 1,
-        "feedback": 1,
+        "feedback": 1, "approval links": 1, "events of webhooks": 1, "deliveries of webhooks": 1,
     }.items()  # fmt: skip
     assert done.removed["cached answers"] >= 1
     assert done.renamed.items() >= {
         "runs of others": 1, "decisions on runs of others": 1, "promotions and switches": 2, "bookings": 4,
+        "events of webhooks": 1,
     }.items()  # fmt: skip
     assert (done.in_progress, done.mentioned, done.traced_as) == ([], [], Masking().user(ZOE["id"]))
     after = _everything()
@@ -143,6 +154,8 @@ async def test_nothing_of_a_person_is_left_in_any_store(desk: Desk) -> None:
     assert bens["principal"]["id"] == "ben"
     assert bens.get("approval", {}).get("by", "").startswith("erased-")
     assert _sums() == sums
+    (link,) = LinkRows().find()
+    assert (link.person, link.made_by.startswith("erased-")) == (LEA, True)
     log = open_audit()
     assert not verify(log.folder).findings
     log.close()

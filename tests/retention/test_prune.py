@@ -18,8 +18,11 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import RunFilter, Store
 from sluicegate.retention.prune import Pruned, prune
+from sluicegate.serving.links.links import make_link
+from sluicegate.serving.links.rows import LinkRows
+from sluicegate.serving.webhooks.outbox import Announcement, Outbox
 from sluicegate.storage.database import open_database, place
-from sluicegate.storage.schemas import APPROVALS, CACHE, RESULTS, SHADOW
+from sluicegate.storage.schemas import APPROVALS, CACHE, RESULTS, SHADOW, WEBHOOKS
 from sluicegate.storage.sqlite import connect
 from tests.support.redacting import ANN, LEA, Desk
 
@@ -54,8 +57,8 @@ async def test_finished_runs_go_and_waiting_ones_stay(desk: Desk) -> None:
     assert prune(config, now=_in_days(keep.runs_days - 1)).runs == 0
     other = config.model_copy(update={"workflow": "other"})
     later = _in_days(keep.traces_days + 1)
-    assert prune(other, now=later) == Pruned(runs=0, traces=0, answers=0, results=0, turns=0)
-    assert prune(config, now=later) == Pruned(runs=2, traces=2, answers=0, results=0, turns=0)
+    assert prune(other, now=later) == Pruned(runs=0, traces=0, answers=0, results=0, events=0, turns=0)
+    assert prune(config, now=later) == Pruned(runs=2, traces=2, answers=0, results=0, events=0, turns=0)
 
     for run in (answered, decided):
         with pytest.raises(RunError, match="SG603"):
@@ -104,7 +107,7 @@ def test_expired_answers_and_old_results_go(tmp_path: Path, monkeypatch: pytest.
             for day in ("2020-01-01", "9999-01-01"):
                 pair = "INSERT INTO pairs (shadow, champion_run, day, usd, pair) VALUES (?, ?, ?, 0, '{}')"
                 shadow.execute(pair, (number, day, day))
-    assert prune(config, now=lambda: now) == Pruned(runs=0, traces=0, answers=1, results=2, turns=0)
+    assert prune(config, now=lambda: now) == Pruned(runs=0, traces=0, answers=1, results=2, events=0, turns=0)
     with closing(connect(home() / "cache.sqlite", CACHE)) as cache:
         assert [row["key"] for row in cache.execute("SELECT key FROM answers")] == ["young"]
         assert cache.execute("SELECT size FROM counters").fetchone()["size"] == 2
@@ -115,9 +118,39 @@ def test_expired_answers_and_old_results_go(tmp_path: Path, monkeypatch: pytest.
 def test_the_command_says_what_it_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = Desk(tmp_path / "desk", monkeypatch)
     result = CliRunner().invoke(prune_command.app, [str(desk.file)])
-    assert (result.exit_code, result.output) == (0, "deleted: 0 runs, 0 traces, 0 answers, 0 results, 0 turns\n")
+    assert (result.exit_code, result.output) == (
+        0,
+        "deleted: 0 runs, 0 traces, 0 answers, 0 results, 0 events, 0 turns\n",
+    )
 
 
 def test_a_day_is_the_least() -> None:
     with pytest.raises(ValueError, match="greater than or equal to 1"):
         RetentionConfig(runs_days=0)
+
+
+async def test_links_and_events_go_with_their_runs_and_those_of_budgets_after_two_months(desk: Desk) -> None:
+    opened = desk.opened()
+    config, runner = opened.workflow.config, opened.runner
+    desk.router.label = "risky"
+    decided, waiting = [(await runner.run("May I open the gate?", ANN)).run for _ in range(2)]
+    for run in (decided, waiting):
+        await make_link(runner, run, LEA, by="ops")
+    with closing(Outbox()) as outbox:
+        for run in (decided, waiting, ""):
+            outbox.add(Announcement("approval.waiting", (run,), "desk", run, "2026-11-27", {}), ["ops"])
+    await runner.decide(decided, "reject", LEA)
+    opened.tracer.close()
+    assert prune(config, now=_in_days(config.retention.runs_days + 1)).runs == 1
+    assert [link.run for link in LinkRows().find()] == [waiting]
+    assert sorted(_events()) == ["", waiting]
+    assert prune(config, now=_in_days(63)).events == 1
+    assert _events() == [waiting]
+
+
+def _events() -> list[str]:
+    with closing(Outbox()) as outbox:
+        left = [one.run for one in outbox.deliveries()]
+    with closing(open_database(place(), WEBHOOKS)) as store, store.reading() as execute:
+        assert sorted(row["run"] for row in execute("SELECT run FROM events")) == sorted(left)
+    return left

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "mcp": "Serve workflows as tools of an MCP server.",
     "token": "Create, list and revoke API tokens of a server.",
     "approvals": "List, show and decide runs that wait for approval.",
+    "webhooks": "Show, retry and test the webhooks of a server.",
     "trace": "List, show and export runs.",
     "replay": "Replay recorded requests on another version.",
     "router": "Fit, evaluate and explain routers.",

@@ -80,6 +80,7 @@ def _lines(config: str) -> Iterator[Line]:
     yield _folder("home")
     yield _folder("cache")
     yield from _database()
+    yield from _webhooks()
     if config:
         yield from _workflow_lines(config)
     else:
@@ -115,6 +116,29 @@ def _folder(which: Literal["home", "cache"]) -> Line:
     if free < ENOUGH_BYTES:
         return Line(which, "warn", detail, f"Free some space, or set {variable} to a folder on another disk")
     return Line(which, "ok", detail)
+
+
+def _webhooks() -> Iterator[Line]:
+    """Events that no webhook of a server will deliver any more unless somebody sees to it."""
+    from sluicegate.errors import SluicegateError
+    from sluicegate.serving.webhooks.outbox import Outbox
+    from sluicegate.storage.database import place
+    from sluicegate.storage.postgres import Server
+
+    try:
+        where = place()
+        if not isinstance(where, Server) and not (where / "webhooks.sqlite").is_file():
+            return
+        with closing(Outbox(where)) as outbox:
+            counts, off = outbox.counts(), outbox.off()
+    except SluicegateError as error:
+        yield Line("webhooks", "warn", str(error))
+        return
+    dead = {name: count for (name, state), count in counts.items() if state == "dead"}
+    for name in sorted({*dead, *off}):
+        detail = f"{name}: {dead.get(name, 0)} events were not delivered"
+        hint = f"sluicegate webhooks list, then sluicegate webhooks retry {name}, or drop {name}"
+        yield Line("webhooks", "warn", f"{detail}; {off[name]}" if name in off else detail, hint)
 
 
 def _database() -> Iterator[Line]:

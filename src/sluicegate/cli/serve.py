@@ -56,6 +56,7 @@ def serve(
     body: Annotated[
         int, typer.Option("--body-bytes", min=1000, help="Maximum size of a request body in bytes.")
     ] = 1_000_000,
+    webhooks: Annotated[Path | None, typer.Option(help="File of the webhooks that events are sent to.")] = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Processes on this port, each with models and bounds of its own.")
     ] = 1,
@@ -72,15 +73,20 @@ def serve(
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.process.discovery import load_all
     from sluicegate.serving.process.workers import supervise
+    from sluicegate.serving.webhooks.config import read_webhooks
 
     if (tls_certificate is None) != (tls_key is None):
         raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
     certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
     callers = partial(callers_of, host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
+    if webhooks:
+        # what is wrong with it is told before anything is opened, but for workflows that are not served
+        read_webhooks(webhooks)
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     server = _Server(
-        configs, host, port, certificate, callers, limits, log_format, follow=not pinned, reload=not no_reload
-    )
+        configs, host, port, certificate, callers, limits, log_format,
+        follow=not pinned, reload=not no_reload, webhooks=webhooks,
+    )  # fmt: skip
     log_to_stderr(log_format)
     if workers == 1:
         server.run()
@@ -106,6 +112,7 @@ class _Server:
     log: LogFormat
     follow: bool
     reload: bool
+    webhooks: Path | None
 
     def run(self, listening: socket.socket | None = None, say: Callable[[str], None] | None = None) -> NoReturn:
         """Serve to the end, which is the end of the process."""
@@ -113,6 +120,7 @@ class _Server:
         from sluicegate.serving.process.discovery import load_all
         from sluicegate.serving.process.reload import Reload
         from sluicegate.serving.service import Service
+        from sluicegate.serving.webhooks.worker import WebhookWorker
         from sluicegate.serving.workflows import Workflows
 
         def served(workflow: "Workflow") -> Service:
@@ -139,6 +147,7 @@ class _Server:
             listening=listening,
             certificate=self.certificate,
             reload=reload,
+            webhooks=WebhookWorker(self.webhooks, lambda: workflows) if self.webhooks else None,
             started=started,
         )
         sys.stdout.flush()

@@ -169,6 +169,16 @@ class Incidents:
                 raise NotFoundError(f"{what} {id!r}", hint="List them: sluicegate incidents list --all")
             return self._incident(rows[0])
 
+    def unannounced(self) -> "list[Incident]":
+        """Those that no webhook has, the oldest first."""
+        with self._lock, explained(self._path):
+            rows = self._connection.execute("SELECT * FROM incidents WHERE announced = 0 ORDER BY aware_at").fetchall()
+            return [self._incident(row) for row in rows]
+
+    def announced(self, id: str) -> None:
+        with self._lock, transaction(self._connection) as connection:
+            connection.execute("UPDATE incidents SET announced = 1 WHERE id = ?", (id,))
+
     def is_open(self, kind: Kind, *, system: str, source: str) -> bool:
         """Whether there is an open incident of this kind, system and source."""
         with self._lock, explained(self._path):
@@ -272,7 +282,7 @@ class Incidents:
         runs = list(dict.fromkeys(row["run"] for row in recent if row["run"]))[:_MOST_RUNS]
         started = datetime.fromtimestamp(recent[0]["at"], UTC)
         self._connection.execute(
-            "INSERT INTO incidents VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '')",
+            "INSERT INTO incidents VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0)",
             (
                 *(opened, kind, system, source, severity, _iso(started), _iso(now), _deadline(severity, now)),
                 *(description, impact or f"{len(runs)} runs", len(recent), _iso(now), json.dumps(runs)),
@@ -288,7 +298,8 @@ class Incidents:
         notes = self._connection.execute(
             "SELECT at, by, text FROM notes WHERE incident = ? ORDER BY rowid", (row["id"],)
         ).fetchall()
-        made: Any = {**dict(row), "runs": json.loads(row["runs"]), "notes": [dict(note) for note in notes]}
+        kept = {key: value for key, value in dict(row).items() if key != "announced"}
+        made: Any = {**kept, "runs": json.loads(row["runs"]), "notes": [dict(note) for note in notes]}
         return made
 
     def _audited(self, event: str, incident: Incident, by: str, facts: dict[str, Any]) -> None:

@@ -39,6 +39,7 @@ from sluicegate.storage.schemas import (
     TICKETS,
     TOOL_CALLS,
     TRACES,
+    WEBHOOKS,
 )
 
 __all__ = ["Erasure", "erase", "mentions"]
@@ -57,6 +58,13 @@ _OF_RUNS = (
         {
             "recoveries": "DELETE FROM recovered WHERE run IN (VALUES)",
             "accepted requests": "DELETE FROM accepted WHERE run IN (VALUES)",
+        },
+    ),
+    (
+        WEBHOOKS,
+        {
+            "deliveries of webhooks": "DELETE FROM deliveries WHERE run IN (VALUES)",
+            "events of webhooks": "DELETE FROM events WHERE run IN (VALUES)",
         },
     ),
     (TICKETS, {"tickets of the example desk": "DELETE FROM tickets WHERE run IN (VALUES)"}),
@@ -167,6 +175,9 @@ def _rename_elsewhere(person: str, alias: str, rename: Callable[[Any], Any], ren
             # a link to a person who is gone is nobody's to use
             execute("DELETE FROM links WHERE person = ?", (person,))
             execute("UPDATE links SET made_by = ? WHERE made_by = ?", (alias, person))
+    with erasing(WEBHOOKS) as execute:
+        if execute:
+            renamed["events of webhooks"] = _replace(execute, "events", "data", [person], alias)
     with erasing(INCIDENTS) as execute:
         if execute:
             rows = execute('UPDATE notes SET "by" = ? WHERE "by" = ? RETURNING 1 AS one', (alias, person))

@@ -17,11 +17,12 @@ from sluicegate.policies.cache.cache import SqliteCache
 from sluicegate.retention.rows import changed, erasing
 from sluicegate.storage.database import place
 from sluicegate.storage.run_ids import root_run
-from sluicegate.storage.schemas import APPROVALS, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS
+from sluicegate.storage.schemas import APPROVALS, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS, WEBHOOKS
 
 __all__ = ["Pruned", "prune"]
 
 _DAY_S = 86_400
+_MONTH_DAYS = 62
 _GREGORIAN = 0x01B21DD213814000
 """The Unix epoch in the 100 ns since 15 October 1582 that time-ordered UUIDs count (RFC 9562, section 5.6)."""
 
@@ -35,6 +36,8 @@ class Pruned:
     """Cached answers that had expired, of any workflow."""
     results: int
     """Evaluations and their results, and shadow pairs."""
+    events: int
+    """What webhooks have told of budgets and incidents."""
     turns: int
     """Turns of conversations that are over; their runs are kept and deleted as all are."""
 
@@ -47,6 +50,7 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
         _traces(config.workflow, at - keep.traces_days * _DAY_S),
         _answers(at),
         _results(config.workflow, at - keep.results_days * _DAY_S),
+        _events(config.workflow, at - max(keep.runs_days, _MONTH_DAYS) * _DAY_S),
         _turns(config.workflow, at - (config.conversation.ttl if config.conversation else 0)),
     )
 
@@ -63,7 +67,8 @@ def _runs(workflow: str, before: float) -> int:
         ours = [run for run in every if run in ours or root_run(run) in roots]
         # first what hangs on the runs: who is interrupted here finds them again by their checkpoints
         for schema, table in (
-            (APPROVALS, "decisions"), (APPROVALS, "links"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered"),
+            *((APPROVALS, "decisions"), (APPROVALS, "links"), (TOOL_CALLS, "tool_calls"), (RECOVERED, "recovered")),
+            *((WEBHOOKS, "deliveries"), (WEBHOOKS, "events")),
         ):  # fmt: skip
             with erasing(schema) as execute:
                 if execute:
@@ -107,6 +112,16 @@ def _results(workflow: str, before: float) -> int:
                 )
                 gone += len(rows) if table == "pairs" else 0
     return gone
+
+
+def _events(workflow: str, before: float) -> int:
+    """Those of no run; a budget's is what keeps it from being told twice in its month."""
+    with erasing(WEBHOOKS) as execute:
+        if not execute:
+            return 0
+        own = "SELECT id FROM events WHERE workflow IN (?, 'audit log') AND run = '' AND added < ?"
+        execute(f"DELETE FROM deliveries WHERE event IN ({own})", (workflow, before))  # noqa: S608
+        return len(execute(f"DELETE FROM events WHERE id IN ({own}) RETURNING id", (workflow, before)))  # noqa: S608
 
 
 def _turns(workflow: str, before: float) -> int:

@@ -48,6 +48,7 @@ from sluicegate.serving.http.swagger import page as swagger
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.mcp.endpoint import McpEndpoint
 from sluicegate.serving.records.runs import RunRecords
+from sluicegate.serving.webhooks.worker import WebhookWorker
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["application"]
@@ -62,9 +63,9 @@ access = logging.getLogger("sluicegate.access")
 log = logging.getLogger(__name__)
 
 
-def application(workflows: Workflows, callers: Callers) -> ASGIApp:
+def application(workflows: Workflows, callers: Callers, *, webhooks: WebhookWorker | None = None) -> ASGIApp:
     """The workflows over HTTP."""
-    metrics, mcp, shown = Metrics(workflows), McpEndpoint(workflows), console(callers)
+    metrics, mcp, shown = Metrics(workflows, webhooks), McpEndpoint(workflows), console(callers)
     records = RunRecords(workflows)
 
     @asynccontextmanager
@@ -76,11 +77,16 @@ def application(workflows: Workflows, callers: Callers) -> ASGIApp:
         regular = [asyncio.create_task(_every(_LOOK_S, metrics.look))] if metrics.shared else []
         if sender := MetricsSender.configured():
             regular.append(asyncio.create_task(_every(interval_s(), partial(metrics.send, sender))))
+        if webhooks:
+            webhooks.watch(metrics.attempted)
+            await asyncio.to_thread(webhooks.start)
         try:
             yield
         finally:
             for task in regular:
                 task.cancel()
+            if webhooks:
+                await asyncio.to_thread(webhooks.close)
             if sender:
                 await asyncio.to_thread(metrics.send, sender)
                 sender.close()

@@ -23,6 +23,7 @@ from sluicegate.observe.exporters.export import SendError
 from sluicegate.observe.exporters.otlp_metrics import MetricsSender
 from sluicegate.observe.tracing.spans import Record, Trace
 from sluicegate.observe.tracing.tracer import RecordingTracer
+from sluicegate.serving.webhooks.worker import WebhookWorker
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["CONTENT_TYPE", "Metrics"]
@@ -39,10 +40,10 @@ _SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120
 class Metrics:
     """Of the workflows of this process. Safe to use from any thread."""
 
-    def __init__(self, workflows: Workflows) -> None:
+    def __init__(self, workflows: Workflows, webhooks: WebhookWorker | None = None) -> None:
         self._registry = registry = CollectorRegistry()
         self._workflows = workflows
-        self._present = _Present(workflows)
+        self._present = _Present(workflows, webhooks)
         self.shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         """Other processes count for the same server."""
         if not self.shared:
@@ -133,6 +134,12 @@ class Metrics:
             ("workflow", "destination"),
             registry=registry,
         )
+        self._attempts = Counter(
+            "sluicegate_webhook_attempts",
+            "Attempts to deliver an event.",
+            ("destination", "result"),
+            registry=registry,
+        )
         self._looking = threading.Lock()
         self._names: set[str] = set()
         self._reported: dict[tuple[str, str], tuple[RecordingTracer | None, int, int]] = {}
@@ -178,6 +185,10 @@ class Metrics:
                     self._dropped.labels(*to).inc(max(0, report.dropped - dropped))
                     self._reported[to] = tracer, report.sent, report.dropped
 
+    def attempted(self, destination: str, result: str) -> None:
+        """A webhook has tried to deliver an event."""
+        self._attempts.labels(destination, result).inc()
+
     def requested(self, method: str, route: str, status: int, seconds: float) -> None:
         """A request was answered."""
         # a caller may make up methods without end, each of which would be a series of its own
@@ -218,8 +229,8 @@ class Metrics:
 class _Present(Collector):
     """What is true of the workflows at the moment."""
 
-    def __init__(self, workflows: Workflows) -> None:
-        self._workflows = workflows
+    def __init__(self, workflows: Workflows, webhooks: WebhookWorker | None) -> None:
+        self._workflows, self._webhooks = workflows, webhooks
 
     def describe(self) -> Iterable[Metric]:
         # asked for when it is registered, when the service may not be open yet
@@ -237,7 +248,14 @@ class _Present(Collector):
             for cap in service.caps():
                 limit.add_metric([name, cap.name, cap.of, cap.unit], cap.limit)
                 left.add_metric([name, cap.name, cap.of, cap.unit], cap.left)
-        yield from (serving, limit, left)
+        held = GaugeMetricFamily(
+            "sluicegate_webhook_deliveries",
+            "Events that are not delivered: waiting, or dead.",
+            labels=["destination", "state"],
+        )
+        for (destination, state), count in self._webhooks.counts().items() if self._webhooks else ():
+            held.add_metric([destination, state], count)
+        yield from (serving, limit, left, held)
 
 
 def _gauge(name: str, doc: str, *labels: str) -> Any:

@@ -18,6 +18,7 @@ from sluicegate.errors import RunError
 from sluicegate.extras import extra
 from sluicegate.serving.http.callers import Callers
 from sluicegate.serving.process.reload import Reload
+from sluicegate.serving.webhooks.worker import WebhookWorker
 from sluicegate.serving.workflows import Workflows
 
 __all__ = ["Certificate", "bound", "serve"]
@@ -60,6 +61,7 @@ def serve(
     listening: socket.socket | None = None,
     certificate: Certificate | None = None,
     reload: Reload | None = None,
+    webhooks: WebhookWorker | None = None,
     started: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain. Port 0 picks a free one; `started` is called with the address.
@@ -76,7 +78,7 @@ def serve(
         from sluicegate.serving.http.app import application
         from sluicegate.serving.http.connections import Connections
     config = uvicorn.Config(
-        application(workflows, callers),
+        application(workflows, callers, webhooks=webhooks),
         http=Connections(_most()),  # pyright: ignore[reportArgumentType] - uvicorn calls it as it calls a class
         log_config=None,
         access_log=False,
@@ -115,6 +117,9 @@ def serve(
             if reload and self.looking:
                 reload.stop()
                 await self.looking
+            if webhooks:
+                # what ends from here on is announced by another process, or at the next start
+                await asyncio.to_thread(webhooks.close)
             closing = asyncio.create_task(workflows.close())
             await super().shutdown(sockets)
             await closing
@@ -127,6 +132,8 @@ def serve(
     async def run() -> None:
         with listening or bound(host, port) as taken:
             await workflows.open()
+            if webhooks:
+                webhooks.open()
             # who is told the address may call at once: what comes before uvicorn takes over waits in the socket
             taken.listen(_BACKLOG)
             name, own, *_ = taken.getsockname()

@@ -6,6 +6,7 @@
 | `CONVERSATIONS` | ``conversations`` | yes |
 | `LEDGER` | ``ledger`` | yes |
 | `PAYLOADS` | ``audit/payloads`` | yes |
+| `WEBHOOKS` | ``webhooks`` | yes |
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
 | `TRACES`, `INCIDENTS`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``incidents``, ``cache``, … | no |
 | `RESULTS` | ``evals/results`` | no |
@@ -13,6 +14,7 @@
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
 """
 
+from sluicegate.storage.schemas.announcements import WEBHOOKS
 from sluicegate.storage.schemas.comparisons import RESULTS, SHADOW
 from sluicegate.storage.schemas.knowledge import CACHE, CATALOG, EMBEDDINGS, PROBES
 from sluicegate.storage.schemas.money import LEDGER
@@ -47,4 +49,5 @@ __all__ = [
     "TOOL_CALLS",
     "TRACES",
     "VERSIONS",
+    "WEBHOOKS",
 ]

@@ -298,7 +298,13 @@ CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY, latest DOUBLE PRECISIO
         ),
         # calls of tools are counted; the pattern is that of `policies.ledger.rows`
         Migration("CREATE INDEX calls_of_tools ON calls (day, principal, workflow) WHERE model LIKE 'tool:%';"),
+        Migration("""
+CREATE TABLE used_up (
+    workflow TEXT NOT NULL, cap TEXT NOT NULL, for_what TEXT NOT NULL, period TEXT NOT NULL,
+    PRIMARY KEY (workflow, cap, for_what, period)
+);
+"""),
     ),
     unnumbered=_INSTALLED,
 )
-"""Money and tokens: reserved, spent."""
+"""Money and tokens: reserved, spent. `used_up` has the caps that had no room for a call, by their day or month."""

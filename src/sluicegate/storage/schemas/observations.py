@@ -127,8 +127,9 @@ CREATE TABLE IF NOT EXISTS notes (
     incident TEXT NOT NULL REFERENCES incidents (id), at TEXT NOT NULL, by TEXT NOT NULL, text TEXT NOT NULL
 );
 """),
+        Migration("ALTER TABLE incidents ADD COLUMN announced INTEGER NOT NULL DEFAULT 1;"),
     ),
     durable=True,
     local=True,
 )
-"""Incidents; only in a file."""
+"""Incidents; only in a file. `announced` is 0 until webhooks have one that was opened since."""

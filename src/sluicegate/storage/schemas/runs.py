@@ -54,11 +54,13 @@ INSERT INTO appended SELECT * FROM checkpoints;
 DROP TABLE checkpoints;
 ALTER TABLE appended RENAME TO checkpoints;
 """),
+        Migration("ALTER TABLE waiting ADD COLUMN announced INTEGER NOT NULL DEFAULT 0;"),
     ),
 )
 """Each step, as `storage.step_rows` packs it; the steps of version 0.1.0 have their values in `channels`. `writes` has
 what must outlast a step that does not end. `waiting` has the threads that are at an interrupt; workflow and deadline
-are empty until the first sweep that sees them. A table with a row number is appended to, which fills its pages."""
+are empty until the first sweep that sees them, and
+`announced` is 0 until its webhooks have it. A table with a row number is appended to, which fills its pages."""
 
 APPROVALS = Schema(
     "approvals",
@@ -78,11 +80,17 @@ CREATE TABLE links (
 );
 CREATE INDEX links_run ON links (run);
 """),
+        Migration("""
+ALTER TABLE decisions ADD COLUMN waits_for TEXT NOT NULL DEFAULT 'approval';
+ALTER TABLE decisions ADD COLUMN announced INTEGER NOT NULL DEFAULT 1;
+CREATE INDEX decisions_unannounced ON decisions (decided_at) WHERE announced = 0;
+"""),
     ),
     durable=True,
 )
-"""Decisions of people on waiting runs, and the links by which one person may make one; `ended` is how a link was used,
-or that it was revoked. The links themselves are not kept: a key of the home makes them of these rows."""
+"""Decisions of people on waiting runs; `announced` is 0 until webhooks have one. And the links by which one person may
+make one; `ended` is how a link was used, or that it was revoked. The links themselves are not kept: a key of the home
+makes them of these rows."""
 
 CONVERSATIONS = Schema(
     "conversations",
