@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any, Unpack
 
 from sluicegate.errors import NotFoundError, RunError
+from sluicegate.evals.promotion.champions import Changed
 from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.graphs.runtime.run import Runner
@@ -25,15 +26,17 @@ from sluicegate.serving.reading import RunReader
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal
 
-__all__ = ["LONGEST_H", "ApprovalLinks", "address", "make_link", "revoke_link"]
+__all__ = ["LONGEST_H", "PLACE", "ApprovalLinks", "address", "make_link", "revoke_link"]
 
+PLACE = "/console/approve"
+"""Where a server shows the pages of links."""
 LONGEST_H = 24 * 30
 """Hours that a link may be used at most."""
 
 
 def address(base: str, link: ApprovalLink) -> str:
     """Where a server at `base` shows the link's page."""
-    return f"{base.rstrip('/')}/console/approve/{link.token}"
+    return f"{base.rstrip('/')}{PLACE}/{link.token}"
 
 
 async def make_link(
@@ -96,7 +99,13 @@ class ApprovalLinks:
         return await elsewhere(self._opened(token, signed_in))
 
     async def decide(
-        self, token: str, verdict: str, *, signed_in: str = "", **details: Unpack[DecisionDetails]
+        self,
+        token: str,
+        verdict: str,
+        *,
+        changed: Changed = "refuse",
+        signed_in: str = "",
+        **details: Unpack[DecisionDetails],
     ) -> Accepted:
         """Decide as the link's person; once it returns, the decision is written down and the link is used."""
         link, waiting = await elsewhere(self._opened(token, signed_in))
@@ -104,7 +113,8 @@ class ApprovalLinks:
         await asyncio.to_thread(
             _audited, "approval.link.used", link, link.person["id"], workflow=waiting["workflow"], verdict=verdict
         )
-        accepted = await self._accept(link.run, verdict, link.person, **{**details, "asked_at": link.asked_at})
+        details = {**details, "asked_at": link.asked_at}
+        accepted = await self._accept(link.run, verdict, link.person, changed=changed, **details)
         await asyncio.to_thread(self._rows.end, link.id, verdict)
         return accepted
 

@@ -11,10 +11,11 @@ from sluicegate.serving.http.calls import Fault
 from sluicegate.serving.http.console import sign_in
 from sluicegate.serving.http.console.guarding import address, guarded, see_other
 from sluicegate.serving.http.console.page import HOME, ROOT, PageRoute
-from sluicegate.serving.http.console.pages import PAGES
+from sluicegate.serving.http.console.pages import PAGES, link
 from sluicegate.serving.http.console.rendering import Console, console_of, is_partial, render, static_file
 from sluicegate.serving.http.console.sessions import Sessions
 from sluicegate.serving.http.console.sign_on import sign_on_ways
+from sluicegate.serving.links.links import PLACE
 
 __all__ = ["console", "console_headers", "console_routes", "is_console", "problem_page"]
 
@@ -32,6 +33,8 @@ _HEADERS = [
     (b"referrer-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 ]
+# an approval link is known to who holds it, and told to nobody: not to other pages here either
+_OF_LINKS = [(name, b"no-referrer" if name == b"referrer-policy" else value) for name, value in _HEADERS]
 _TLS_ONLY = (b"strict-transport-security", b"max-age=31536000")
 
 
@@ -55,6 +58,7 @@ def console_routes(made: Console) -> list[PageRoute]:
         PageRoute(sign_in.PATH, guarded(sign_in.sign_in, signed_in=False), "POST"),
         PageRoute(f"{ROOT}/sign-out", guarded(sign_in.sign_out, signed_in=False), "POST"),
         *(replace(each, handler=guarded(each.handler, signed_in=False, bounced=False)) for each in ways),
+        *(replace(each, handler=guarded(each.handler, signed_in=False, bounced=False)) for each in link.ROUTES),
         *(replace(each, handler=guarded(each.handler)) for each in pages),
     ]
 
@@ -66,7 +70,9 @@ def is_console(scope: Scope) -> bool:
 
 def console_headers(scope: Scope) -> list[tuple[bytes, bytes]]:
     """What every answer under `/console` has."""
-    return [*_HEADERS, _TLS_ONLY] if scope["scheme"] == "https" else _HEADERS
+    path: str = scope["path"]
+    headers = _OF_LINKS if path.startswith(f"{PLACE}/") else _HEADERS
+    return [*headers, _TLS_ONLY] if scope["scheme"] == "https" else headers
 
 
 def problem_page(request: Request, fault: Fault) -> Response:

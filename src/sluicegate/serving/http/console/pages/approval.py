@@ -1,6 +1,8 @@
 """A decision: the evidence on one page, an edit that is seen before it is sent, and what was decided."""
 
 import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
@@ -8,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
+from sluicegate.evals.promotion.champions import Changed
 from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.intake import printable
 from sluicegate.serving.evidence import Evidence
@@ -15,41 +18,78 @@ from sluicegate.serving.http.calls import Fault, of_run
 from sluicegate.serving.http.console.argument_form import argument_fields, read_arguments
 from sluicegate.serving.http.console.differences import changed_arguments, text_difference
 from sluicegate.serving.http.console.guarding import form_of, see_other, viewer_of
-from sluicegate.serving.http.console.page import ROOT, Page, PageRoute
+from sluicegate.serving.http.console.page import ROOT, Handler, Page, PageRoute
 from sluicegate.serving.http.console.rendering import render
 from sluicegate.serving.http.problems import of_error, of_status
+from sluicegate.serving.service import Service
+from sluicegate.state import Principal
 
-__all__ = ["PAGE"]
+__all__ = ["PAGE", "DecisionPage", "decision_taken", "edit_previewed", "evidence_shown"]
 
 _PATH = f"{ROOT}/approvals/{{id}}"
 _REASON, _TEXT = 2_000, 200_000
 """Characters of what somebody may write, as over the API."""
 
 
-async def shown(request: Request) -> Response:
-    return await _page(request)
+@dataclass(frozen=True, slots=True)
+class DecisionPage:
+    """Who decides on what, and where the forms of the page go."""
+
+    service: Service
+    run: str
+    person: Principal
+    base: str
+    """The address of the page."""
+    accept: Callable[[str, Changed, DecisionDetails], Awaitable[object]]
+    """Takes a verdict, as `Service.accept_decision` does."""
+    done: Callable[[str], Response]
+    """What is answered when it was taken."""
+    polled: bool = True
+    """The page looks now and then whether it still waits."""
+
+
+async def _case(request: Request) -> DecisionPage:
+    service, run = await of_run(request)
+    person = viewer_of(request).principal
+
+    async def accept(verdict: str, changed: Changed, details: DecisionDetails) -> None:
+        await service.accept_decision(run, verdict, person, changed=changed, **details)
+
+    return DecisionPage(service, run, person, f"{ROOT}/approvals/{run}", accept, lambda _: see_other(request.url.path))
+
+
+def _of_viewer(handler: Callable[[Request, DecisionPage], Awaitable[Response]]) -> Handler:
+    async def handling(request: Request) -> Response:
+        return await handler(request, await _case(request))
+
+    return handling
+
+
+async def evidence_shown(request: Request, case: DecisionPage) -> Response:
+    return await _page(request, case)
 
 
 async def standing(request: Request) -> Response:
     """Whether it still waits, fetched now and then while somebody looks at it."""
-    service, run = await of_run(request)
-    person = viewer_of(request).principal
-    waiting, decision = await service.standing(run, person)
-    return render(request, "approval_standing.html", run=run, waiting=waiting, decision=decision, now=datetime.now(UTC))
+    case = await _case(request)
+    waiting, decision = await case.service.standing(case.run, case.person)
+    return render(
+        request, "approval_standing.html", case=case, waiting=waiting, decision=decision, now=datetime.now(UTC)
+    )
 
 
-async def previewed(request: Request) -> Response:
+async def edit_previewed(request: Request, case: DecisionPage) -> Response:
     """An edit beside what it changes, before it is sent."""
-    service, run = await of_run(request)
     form = form_of(request)
-    evidence = await service.evidence(run, viewer_of(request).principal)
+    evidence = await case.service.evidence(case.run, case.person)
     if evidence.decision:
-        return await _page(request, evidence)
+        return await _page(request, case, evidence)
     wrong = _too_long(form.get("reason", ""), form.get("text", ""))
     if evidence.call:
         changes, misfits = read_arguments(evidence.call, dict(form))
         if misfits or wrong:
-            return await _page(request, evidence, wrong=wrong or misfits.get("", ""), misfits=misfits, status=422)
+            wrong = wrong or misfits.get("", "")
+            return await _page(request, case, evidence, wrong=wrong, misfits=misfits, status=422)
         merged = {name: value for name, value in {**evidence.call.arguments, **changes}.items() if value is not None}
         preview = {
             "arguments": changed_arguments(evidence.call.arguments, merged),
@@ -63,42 +103,43 @@ async def previewed(request: Request) -> Response:
         elif text == draft and not wrong:
             wrong = "Nothing was changed. To send it as it is, approve it"
         if wrong:
-            return await _page(request, evidence, wrong=wrong, status=422)
+            return await _page(request, case, evidence, wrong=wrong, status=422)
         preview = {"pieces": text_difference(draft, text), "field": ("text", text)}
-    return await _page(request, evidence, preview=preview)
+    return await _page(request, case, evidence, preview=preview)
 
 
-async def decide(request: Request) -> Response:
-    form, person = form_of(request), viewer_of(request).principal
+async def decision_taken(request: Request, case: DecisionPage) -> Response:
+    form = form_of(request)
     verdict, text = form.get("verdict", ""), form.get("text", "").replace("\r\n", "\n")
     details: DecisionDetails = {"reason": form.get("reason", "").strip(), "asked_at": form.get("asked_at", "")}
     if verdict == "edit":
         details["text"], details["arguments"] = text, _arguments(form.get("arguments", ""))
-    service, run = await of_run(request)
     if wrong := _too_long(details["reason"], text):
-        return await _page(request, wrong=wrong, status=422)
+        return await _page(request, case, wrong=wrong, status=422)
     changed = form.get("changed", "refuse")
     if changed not in ("refuse", "kept", "migrate"):
         raise Fault(of_status(422, "changed is one of refuse, kept, migrate"))
     try:
-        await service.accept_decision(run, verdict, person, changed=changed, **details)
+        await case.accept(verdict, changed, details)
     except NotWaitingError as error:
         # who has pressed twice, or was second, is told what was decided
-        evidence = await service.evidence(run, person)
+        evidence = await case.service.evidence(case.run, case.person)
         if evidence.decision or evidence.waiting["asked_at"] != details["asked_at"]:
-            return await _page(request, evidence, late=True, status=409)
+            return await _page(request, case, evidence, late=True, status=409)
         problem = of_error(error)
     except NotFoundError:
         raise
     except SluicegateError as error:
         problem = of_error(error)
     else:
-        return see_other(request.url.path)
-    return await _page(request, wrong=". ".join(filter(None, (problem.detail, problem.hint))), status=problem.status)
+        return case.done(verdict)
+    wrong = ". ".join(filter(None, (problem.detail, problem.hint)))
+    return await _page(request, case, wrong=wrong, status=problem.status)
 
 
 async def _page(
     request: Request,
+    case: DecisionPage,
     evidence: Evidence | None = None,
     *,
     wrong: str = "",
@@ -108,23 +149,21 @@ async def _page(
     status: int = 200,
 ) -> Response:
     """The page, with what somebody has typed so far."""
-    service, run = await of_run(request)
-    person = viewer_of(request).principal
-    evidence = evidence or await service.evidence(run, person)
+    evidence = evidence or await case.service.evidence(case.run, case.person)
     typed = dict(form_of(request)) if request.method == "POST" else {}
     waiting, call = evidence.waiting, evidence.call
     editing = bool(typed) and (request.url.path.endswith("/edit") or typed.get("verdict") == "edit")
     # what is sent from the preview has the arguments in one piece
     in_fields = typed if editing and "arguments" not in typed else None
     try:
-        trail = await service.trail(run, person)
+        trail = await case.service.trail(case.run, case.person)
     except NotFoundError:
         trail = None
     return render(
         request,
         "approval.html",
         status=status,
-        run=run,
+        case=case,
         evidence=evidence,
         waiting=waiting,
         cited={passage.marker for passage in evidence.passages if passage.marker},
@@ -178,11 +217,11 @@ def _arguments(given: str) -> dict[str, Any] | None:
 PAGE = Page(
     "",
     [
-        PageRoute(_PATH, shown),
-        PageRoute(_PATH, decide, "POST"),
-        PageRoute(f"{_PATH}/edit", previewed, "POST"),
+        PageRoute(_PATH, _of_viewer(evidence_shown)),
+        PageRoute(_PATH, _of_viewer(decision_taken), "POST"),
+        PageRoute(f"{_PATH}/edit", _of_viewer(edit_previewed), "POST"),
         # who comes back to it by signing in begins anew
-        PageRoute(f"{_PATH}/edit", shown),
+        PageRoute(f"{_PATH}/edit", _of_viewer(evidence_shown)),
         PageRoute(f"{_PATH}/standing", standing),
     ],
 )
