@@ -40,7 +40,7 @@ def filled(client: httpx.Client) -> str:
     with closing(Store(home() / "store.sqlite")) as store:
         many(store, RUNS - WAITING, users=[f"user-{number}" for number in range(50)])
     with closing(sqlite3.connect(home() / "store.sqlite")) as connection, connection:
-        connection.execute("UPDATE runs SET workflow = ?", (name,))
+        connection.execute("UPDATE runs SET workflow = ?, confidence = coalesce(confidence, 0.9)", (name,))
     return run
 
 
