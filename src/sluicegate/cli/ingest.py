@@ -39,7 +39,7 @@ def ingest(
     """
     from sluicegate.serving.process.discovery import load_all
 
-    workflows = load_all([config])
+    workflows = _outermost(load_all([config]))
     if len(workflows) == 1:
         chosen = _chosen(workflows[0], index, given=bool(paths))
     else:
@@ -71,6 +71,12 @@ def _chosen(workflow: "Workflow", index: str, *, given: bool) -> list[tuple["Wor
         return [(workflow, index)] if index else [(workflow, name) for name in names] if given else every
     near = nearest(index, names) if index else None
     raise ConfigError([Problem("SG115", what, choices=tuple(names), suggestion=near, hint=hint)])
+
+
+def _outermost(workflows: "list[Workflow]") -> "list[Workflow]":
+    """Those that are no step of another one: with it, its steps are taken in."""
+    within = {one.path.resolve() for workflow in workflows for one in workflow.family if one is not workflow}
+    return [workflow for workflow in workflows if workflow.path.resolve() not in within]
 
 
 def _chosen_of_many(folder: Path, workflows: "list[Workflow]", *, choosing: bool) -> list[tuple["Workflow", str]]:
