@@ -13,7 +13,8 @@ from sluicegate.serving.http.callers import Named, TokenFile
 from tests.support import stand
 
 CONFIG = """
-# what no JSON Schema can say is judged after it: whether a text is a table, and which message is the last of a history
+# what no JSON Schema can say is judged after it: whether a text is a table, which message is the last of a history, and
+# which workflows are served
 {operations}
 """
 OPERATION = """
@@ -21,7 +22,10 @@ OPERATION = """
 include-name = "{name}"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "429", "5xx", "{status}"]
 """
-JUDGED = {"POST /v1/runs": 422, "POST /v1/chat/completions": 400, "POST /v1/responses": 400}
+JUDGED = {
+    **dict.fromkeys(("POST /v1/runs", "GET /v1/approvals", "GET /v1/conversations", "GET /v1/turns"), 422),
+    **dict.fromkeys(("POST /v1/chat/completions", "POST /v1/responses"), 400),
+}
 
 
 @pytest.mark.slow
