@@ -336,6 +336,8 @@ async def test_lists_filters_usage_and_drift(tmp_path: Path) -> None:
     assert usage["all_llm_usd"] == pytest.approx(0.06)
     assert usage["paths"]["rag-slm"]["share"] == 1.0
     assert [row["confidence"] for row in store.confidences("helpdesk")] == [0.83] * 4
+    store.query("UPDATE runs SET confidence = NULL WHERE run_id = 'run-1' RETURNING run_id", ())
+    assert len(store.confidences("helpdesk")) == 3, "a class without a confidence tells nothing of drift"
     assert store.prune(time.time_ns(), "other") == 0
     assert store.prune(time.time_ns(), "helpdesk") == 4, "the waiting run stays"
     assert [run["run_id"] for run in store.runs(RunFilter(shadow=True))] == ["run-0"]

@@ -164,7 +164,8 @@ class Store:
             "(SELECT attributes ->> 'needs_large' FROM spans WHERE spans.run_id = runs.run_id AND "
             "attributes ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) AS needs_large FROM runs WHERE "
             # the plus leaves the choice to the index over time: in its order the newest need no sorting
-            "+workflow = ? AND started_ns >= ? AND started_ns < ? AND intent IS NOT NULL AND NOT shadow "
+            "+workflow = ? AND started_ns >= ? AND started_ns < ? AND intent IS NOT NULL AND confidence IS NOT NULL "
+            "AND NOT shadow "
             "ORDER BY started_ns DESC LIMIT ?",
             (workflow, since_ns, until_ns, most),
         )
