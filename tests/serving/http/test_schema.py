@@ -14,7 +14,7 @@ from tests.support import stand
 
 CONFIG = """
 # what no JSON Schema can say is judged after it: whether a text is a table, which message is the last of a history, and
-# which workflows are served
+# whether a run waits with a call that arguments can change
 {operations}
 """
 OPERATION = """
@@ -23,7 +23,7 @@ include-name = "{name}"
 checks.positive_data_acceptance.expected-statuses = ["2xx", "401", "403", "404", "409", "429", "5xx", "{status}"]
 """
 JUDGED = {
-    **dict.fromkeys(("POST /v1/runs", "GET /v1/approvals", "GET /v1/conversations", "GET /v1/turns"), 422),
+    **dict.fromkeys(("POST /v1/runs", "POST /v1/approvals/{id}"), 422),
     **dict.fromkeys(("POST /v1/chat/completions", "POST /v1/responses"), 400),
 }
 

@@ -33,9 +33,11 @@ def document(operations: Sequence[Operation], purposes: Mapping[str, str]) -> di
         [*((model, "validation") for model in models[0]), *((model, "serialization") for model in models[1])],
         ref_template="#/components/schemas/{model}",
     )
+    for model in taken:
+        _choose(schemas["$defs"][model.__name__]["properties"], [*purposes])
     paths: dict[str, Any] = {}
     for each in operations:
-        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each)
+        paths.setdefault(each.path, {})[each.method.lower()] = _operation(each, [*purposes])
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,7 +53,15 @@ def document(operations: Sequence[Operation], purposes: Mapping[str, str]) -> di
     }
 
 
-def _operation(each: Operation) -> dict[str, Any]:
+def _choose(properties: dict[str, Any], served: Sequence[str]) -> None:
+    """Where a request names a workflow, it is one of those that are served; none, where it may be left out."""
+    if "workflow" in properties:
+        properties["workflow"]["enum"] = ["", *served]
+    if "model" in properties:
+        properties["model"]["enum"] = [*served]
+
+
+def _operation(each: Operation, served: Sequence[str]) -> dict[str, Any]:
     responses: dict[str, Any] = {
         str(status): {"description": "", "content": {"application/json": {"schema": _ref(each.gives)}}}
         for status in each.statuses
@@ -81,6 +91,7 @@ def _operation(each: Operation) -> dict[str, Any]:
         ]
     if each.query:
         query = each.query.model_json_schema()
+        _choose(query["properties"], served)
         said["parameters"] = [
             {
                 "name": name, "in": "query", "required": name in query.get("required", ()),
