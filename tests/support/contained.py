@@ -27,11 +27,11 @@ mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 root=$1/root; user=$2; shift 2
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 while [ "$1" != -- ]; do mount -t tmpfs -o mode=755 tmpfs "$root$1"; shift; done; shift
 while [ "$1" != -- ]; do mkdir -p "$root$2"; mount --rbind "$1" "$root$2"; shift 2; done; shift
 mount --rbind /proc "$root/proc"
 mount --rbind /dev "$root/dev"
-mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -o remount,bind,ro "$root"
 exec chroot "$root" setpriv --reuid "$user" --regid "$user" --clear-groups --no-new-privs --bounding-set=-all -- "$@"
 """
@@ -84,7 +84,7 @@ def contained(
     """The command in a root of its own, made at `scratch`. `volumes` are mounted from here to there."""
     needed = {Path(sys.base_prefix), ROOT, Path(sys.prefix), cache_dir()}
     # what the test brings is reached by its own name only where it is mounted
-    closed = {first for each in needed if (first := _closed(each))}
+    closed = {first for each in needed if (first := _closed(each))} - {_TMP}
     mounts = {**{each: str(each) for each in needed if _closed(each)}, **(volumes or {})}
     inside = [str(part) for pair in mounts.items() for part in pair]
     return subprocess.Popen(
@@ -111,6 +111,12 @@ def contained(
     )
 
 
+_TMP = Path("/tmp")
+"""Empty in there, whatever this machine has in it."""
+
+
 def _closed(path: Path) -> Path | None:
-    """The first folder on the way to it that others may not pass."""
+    """The first folder on the way to it that others may not pass, or that is not there."""
+    if path.is_relative_to(_TMP):
+        return _TMP
     return next((each for each in [*reversed(path.parents), path] if not each.stat().st_mode & 0o001), None)

@@ -177,7 +177,8 @@ def test_one_that_keeps_dying_is_started_ever_more_rarely(tmp_path: Path) -> Non
     until(lambda: "starts in 2 s" in made.log.read_text())
     told = [line.rpartition("starts in ")[2] for line in made.log.read_text().splitlines() if "starts in" in line]
     assert told.index("0 s") < told.index("2 s")
-    assert made.end() == 0
+    # 1 where one died before the signal came to it
+    assert made.end() in (0, 1)
     assert made.process.stdout
     made.process.stdout.close()
 
