@@ -200,13 +200,13 @@ def remember(runs: list[tuple[float, float | None, str]], verdicts: dict[int, bo
 
 
 def test_drift_of_the_probability_is_told(workflow: Path) -> None:
-    before = [(20.0, 0.1 + i % 10 / 100, "x") for i in range(80)]
-    after = [(2.0, 0.6 + i % 10 / 100, "x") for i in range(80)]
+    before = [(20.0, 0.1 + i % 10 / 50, "x") for i in range(80)]
+    after = [(2.0, 0.6 + i % 10 / 50, "x") for i in range(80)]
     remember([*before, *after])
     found = told("drift", workflow)
     assert found["needs_large_psi"] > 0.2
     (warning,) = found["warnings"]
-    assert warning.startswith("the probability that the large model is needed moved from 0.15 to 0.64")
+    assert warning.startswith("the probability that the large model is needed moved from 0.19 to 0.69")
 
 
 def test_runs_without_an_escalation_have_no_such_drift(workflow: Path) -> None:
