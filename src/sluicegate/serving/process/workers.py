@@ -123,7 +123,8 @@ class _Supervisor:
         if self._ending:
             # one that had not begun yet is ended by the signal itself
             if status and (worker.ready or status != -signal.SIGTERM):
-                self.status = 1
+                # that of the first, where it could not begin
+                self.status = self.status or 1
             return
         if not worker.ready and not self._served:
             self.status = status if status > 0 else 1
