@@ -19,11 +19,7 @@ def as_json(decision: PromotionDecision, at: Registration) -> dict[str, Any]:
     return {
         "verdict": decision.verdict,
         "reason": decision.reason,
-        "workflow": at.workflow,
-        "plan": at.plan.plan,
-        "plan_digest": at.plan_digest,
-        "champion": {"file": at.champion, "digest": at.champion_digest},
-        "challenger": {"file": at.challenger, "digest": at.challenger_digest},
+        **at.compared,
         "pairs": decision.pairs,
         "days": decision.days,
         "withheld": decision.withheld,

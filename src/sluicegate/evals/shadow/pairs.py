@@ -50,6 +50,17 @@ class Registration:
     started_at: str
     stopped_at: str | None
 
+    @property
+    def compared(self) -> dict[str, Any]:
+        """What is compared with what, and by which plan, as plain data."""
+        return {
+            "workflow": self.workflow,
+            "plan": self.plan.plan,
+            "plan_digest": self.plan_digest,
+            "champion": {"file": self.champion, "digest": self.champion_digest},
+            "challenger": {"file": self.challenger, "digest": self.challenger_digest},
+        }
+
 
 class PairStore:
     """Safe to use from any thread and by several processes. Raises `RunError` SG606 to SG608."""

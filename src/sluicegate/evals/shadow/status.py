@@ -29,11 +29,7 @@ class ShadowStatus:
         at = self.at
         return {
             "number": at.number,
-            "workflow": at.workflow,
-            "plan": at.plan.plan,
-            "plan_digest": at.plan_digest,
-            "champion": {"file": at.champion, "digest": at.champion_digest},
-            "challenger": {"file": at.challenger, "digest": at.challenger_digest},
+            **at.compared,
             "started_at": at.started_at,
             "state": self.state,
             "pairs": self.pairs,

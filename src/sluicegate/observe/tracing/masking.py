@@ -5,18 +5,16 @@ texts are cut at the payload limit, and in the mode `hashes` every payload becom
 are HMAC-SHA-256 with a key that stays in the home folder: short texts and user ids could be guessed from plain ones.
 """
 
-import contextlib
 import functools
 import hmac
 import os
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, cast
 
 from sluicegate.errors import ConfigError, Problem, RunError
-from sluicegate.home import home
+from sluicegate.home import home, make_private
 from sluicegate.observe.tracing.describers import is_wordy
 from sluicegate.observe.tracing.settings import TraceSettings
 
@@ -228,20 +226,7 @@ def _home_key() -> bytes:
     path = home() / "trace.key"
     try:
         if not path.exists():
-            _make_key(path)
+            make_private(path, secrets.token_bytes(32))
         return path.read_bytes()
     except OSError as error:
         raise RunError("SG607", f"cannot store a key in {path}: {error.strerror}", hint="Check permissions") from error
-
-
-def _make_key(path: Path) -> None:
-    """Write a new key atomically, so that another process never reads half of one; the first to do so wins."""
-    own = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
-    descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(32))
-    try:
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(own)
-    finally:
-        own.unlink()

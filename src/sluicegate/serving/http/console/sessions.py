@@ -22,9 +22,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sluicegate.errors import CorruptError, RunError
-from sluicegate.home import home, private_folder, write_private
+from sluicegate.home import home, make_private
 from sluicegate.serving.http.console.page import ROOT
-from sluicegate.storage.file_lock import locked_file
 
 __all__ = ["BrowserSession", "Sessions", "over_tls"]
 
@@ -104,10 +103,9 @@ class Sessions:
         if configured := os.environ.get("SLUICEGATE_CONSOLE_KEY"):
             return configured.encode()
         try:
-            path = private_folder(home() / "keys") / "console.key"
-            with locked_file(path.with_suffix(".lock")):
-                if not path.exists():
-                    write_private(path, Fernet.generate_key().decode())
+            path = home() / "keys" / "console.key"
+            if not path.exists():
+                make_private(path, Fernet.generate_key())
             if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
                 raise CorruptError(f"the console's key {path} is readable by other users", hint=f"chmod 600 {path}")
             return path.read_bytes()
