@@ -1,6 +1,8 @@
 # `make demo` and `make test` work on a machine with Python 3.11 to 3.13 and nothing else installed.
 
 export UV_PROJECT_ENVIRONMENT := .venv
+# where an image has this set, each of the hundreds of processes of the tests compiles its libraries anew
+export PYTHONDONTWRITEBYTECODE :=
 VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync

@@ -4,6 +4,7 @@ import ipaddress
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ settings.load_profile("sluicegate")
 # one busy inference thread on two busy cores is ten times faster than two
 os.environ.setdefault("SLUICEGATE_THREADS", "1")
 os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
+# compiling what it imports is half of the start of a process that may not keep it, and tests start hundreds
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -27,7 +27,10 @@ from sluicegate.graphs.runtime.build import build
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Runner
+from sluicegate.language import language_of
 from sluicegate.nodes.kinds.extract import Extract
+from sluicegate.nodes.registry import kinds
+from sluicegate.nodes.tools.registry import tools
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.verify import verify
@@ -180,8 +183,15 @@ def arm(point: str) -> None:
     setattr(owner, name, counted)
 
 
+def loaded() -> None:
+    """What every process would load for itself, in the one that they are forked from: most of the time of each."""
+    language_of("Where does this go?")
+    kinds(), tools()
+
+
 def in_a_process(work: Callable[[], Any]) -> tuple[int, Any]:
     """The exit status of a forked process, and what `work` gave in it."""
+    loaded()
     reader, writer = os.pipe()
     child = os.fork()
     if not child:
