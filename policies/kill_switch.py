@@ -1,23 +1,20 @@
 """The kill switch: a model, an intent or a workflow stays off until somebody switches it on again.
 
-One small JSON file in the home. Every check looks at the file's identity (one `stat`) and reads it again when it has
-changed, so a switch takes effect in all running processes at their next check. A file that cannot be read switches
-everything off, since its content is unknown.
+One small document (`storage.documents`): a file of the home, or a row of the server that machines share. A check in a
+home costs one `stat`, so a switch takes effect in all its processes at their next check. With a server it takes effect
+on all machines `following.TRUSTED_S` after it was made, at the latest. What cannot be read, for that long where there
+is a server, switches everything off, since its content is unknown.
 """
 
 import json
-import os
-import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from sluicegate.errors import BudgetError, CorruptError, NotWaitingError, RunError, nearest
-from sluicegate.home import home
-from sluicegate.storage.file_lock import locked_file
+from sluicegate.storage.documents import DocumentDraft, FileDocument, document
 
 __all__ = ["KINDS", "KillSwitch", "Switched"]
 
@@ -36,19 +33,17 @@ class Switched:
     """ISO 8601 in UTC."""
 
 
-_UNREADABLE = "the switch file cannot be read, so everything is treated as off"
-
-
 class KillSwitch:
-    """Reads and writes the switches of one home; safe to share between threads and processes."""
+    """Reads and writes the switches of one home, or of the machines that share a server; safe to share between threads
+    and processes."""
 
     def __init__(self, path: Path | None = None) -> None:
-        self.path = path or home() / "switches.json"
-        self._seen: tuple[int, int, int] | None = None
-        self._off: dict[str, Switched] = {}
+        """With `path`, the switches of that file. Raises `RunError` SG606, SG607, SG612 or SG625."""
+        self._document = FileDocument(path) if path else document("switches", _both)
+        self._seen: tuple[str | None, dict[str, Switched]] = (None, {})
 
     def check(self, *, model: str = "", intent: str = "", workflow: str = "") -> Switched | None:
-        """The first of these that is off, or None. Costs a few microseconds."""
+        """The first of these that is off, or None. Costs a few microseconds, also with a server."""
         off = self._current()
         if not off:
             return None
@@ -66,8 +61,9 @@ class KillSwitch:
     def off(self, name: str, *, reason: str, by: str, once: bool = False) -> Switched:
         """Switch `name` off, with a reason and who did it. Raises `BudgetError` SG502 for a name of no known kind, and
         `RunError` SG605 when it is off already and must be switched `once`."""
-        switched = Switched(_checked(name), reason, by, datetime.now(UTC).isoformat(timespec="seconds"))
-        with self._writing() as entries:
+        _checked(name)
+        with self._writing() as (entries, draft):
+            switched = Switched(name, reason, by, draft.at.isoformat(timespec="seconds"))
             if once and name in entries:
                 raise NotWaitingError(f"{name} is off already")
             entries[name] = switched
@@ -75,54 +71,48 @@ class KillSwitch:
 
     def on(self, name: str, *, since: str | None = None) -> bool:
         """Switch `name` on again; False when it was not off, or not `since` the time of its entry."""
-        with self._writing() as entries:
+        with self._writing() as (entries, _):
             if since is not None and name in entries and entries[name].at != since:
                 return False
             return entries.pop(_checked(name), None) is not None
 
     def _current(self) -> dict[str, Switched]:
+        seen = self._seen
         try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            self._seen, self._off = None, {}
-            return self._off
-        except OSError as error:
-            return _everything(error.strerror or str(error))
-        seen = (status.st_ino, status.st_mtime_ns, status.st_size)
-        if seen != self._seen:
-            try:
-                self._off = self._read()
-            except (OSError, ValueError, TypeError) as error:
-                self._off = _everything(str(error))
-            self._seen = seen
-        return self._off
-
-    def _read(self) -> dict[str, Switched]:
-        rows: list[dict[str, Any]] = json.loads(self.path.read_text(encoding="utf-8"))
-        return {row["name"]: Switched(**row) for row in rows}
+            text = self._document.read()
+            if text is not seen[0]:
+                self._seen = seen = (text, _parsed(text))
+        except (RunError, ValueError, TypeError, KeyError) as error:
+            return {
+                "*": Switched("*", f"the switches cannot be read, so everything is treated as off: {error}", "", "")
+            }
+        return seen[1]
 
     @contextmanager
-    def _writing(self) -> Generator[dict[str, Switched]]:
+    def _writing(self) -> Generator[tuple[dict[str, Switched], DocumentDraft]]:
         """The entries, written back in one step while no other process writes."""
-        try:
-            with locked_file(self.path.with_suffix(".lock")):
-                entries = self._read() if self.path.exists() else {}
-                yield entries
-                with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.path.parent, delete=False) as fresh:
-                    json.dump([asdict(entry) for entry in entries.values()], fresh, ensure_ascii=False, indent=2)
-                    fresh.flush()
-                    os.fsync(fresh.fileno())
-                Path(fresh.name).replace(self.path)
-        except OSError as error:
-            message = f"cannot write {self.path}: {error.strerror}"
-            raise RunError("SG607", message, hint="Free space or check permissions") from error
-        except (ValueError, TypeError) as error:
-            message = f"{self.path} is corrupt: {error}"
-            raise CorruptError(message, hint="Move it away; everything it switched off is then on again") from error
+        with self._document.changing() as draft:
+            try:
+                entries = _parsed(draft.text)
+            except (ValueError, TypeError, KeyError) as error:
+                message = f"{self._document.name} is corrupt: {error}"
+                raise CorruptError(message, hint="Move it away; everything it switched off is then on again") from error
+            yield entries, draft
+            draft.text = _written(entries)
 
 
-def _everything(fault: str) -> dict[str, Switched]:
-    return {"*": Switched("*", f"{_UNREADABLE}: {fault}", "", "")}
+def _parsed(text: str | None) -> dict[str, Switched]:
+    rows: list[dict[str, Any]] = [] if text is None else json.loads(text)
+    return {row["name"]: Switched(**row) for row in rows}
+
+
+def _written(entries: dict[str, Switched]) -> str:
+    return json.dumps([asdict(entry) for entry in entries.values()], ensure_ascii=False, indent=2)
+
+
+def _both(shared: str | None, own: str) -> str:
+    """What is off on the server or in a home is off."""
+    return _written(_parsed(own) | _parsed(shared))
 
 
 def _checked(name: str) -> str:

@@ -140,6 +140,14 @@ def postgres(postgres_server: str) -> Iterator[str]:
         connection.execute(f"DROP SCHEMA {name} CASCADE")  # type: ignore[arg-type]
 
 
+@pytest.fixture(params=["home", "server"])
+def each_place(request: pytest.FixtureRequest, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice: with what it stores in its home, and on a server that machines share."""
+    if request.param == "server":
+        monkeypatch.setenv("SLUICEGATE_DATABASE_URL", request.getfixturevalue("postgres"))
+    return request.param
+
+
 def _loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback

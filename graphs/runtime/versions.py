@@ -92,14 +92,17 @@ def _keep_here(workflow: Workflow, folder: Path, *, present: bool) -> None:
             raise RunError("SG607", f"cannot keep this version of {workflow.name}: {error}") from error
 
 
-def kept(digest: str) -> Path:
-    """The kept copy of a version, brought here from the server where machines share one. Raises `RunError` SG604 when
-    there is none, SG607, SG625."""
+def kept(digest: str, *, shared: bool = False) -> Path:
+    """The kept copy of a version, brought here from the server where machines share one. `shared`: others must find it
+    there too, also when it was kept before this machine knew the server. Raises `RunError` SG604 when there is none,
+    SG607, SG625."""
     origin = _folder(digest) / "origin.json"
     if not origin.is_file() and not _bring(digest, origin.parent):
         raise RunError(
             "SG604", f"no copy of version {digest[:12]} was kept", hint="Continue on the current version: --migrate"
         )
+    if shared and (server := configured()):
+        SharedVersions(server).put(digest, origin.parent)
     return origin.parent / "files" / json.loads(origin.read_text(encoding="utf-8"))["start"]
 
 

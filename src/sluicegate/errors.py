@@ -161,6 +161,7 @@ CODES: dict[str, str] = {
     "SG650": "approval link that does nothing any more, or never did",
     "SG660": "sign-on provider unreachable or unusable",
     "SG680": "bundle cannot be written",
+    "SG690": "state that machines share could not be read for a second",
 }
 
 

@@ -132,7 +132,10 @@ def test_a_server_that_is_away_is_explained_and_loses_nothing(tmp_path: Path, wo
     assert said(started(tmp_path / "b", postgres, *command))[1]["status"] == "answered"
 
 
-def test_what_is_of_one_machine_only_is_said_to_be(tmp_path: Path, postgres: str) -> None:
-    command = ("budget", "switch", "off", "model:x", "--reason", "test")
-    assert "on this machine only" in said(started(tmp_path / "a", postgres, *command))[2]
-    assert "on this machine only" not in said(started(tmp_path / "a", "", *command))[2]
+def test_what_is_switched_off_on_one_machine_is_off_on_the_other(tmp_path: Path, workflow: Path, postgres: str) -> None:
+    command = ("budget", "switch", "off", "workflow:desk", "--reason", "an incident")
+    assert said(started(tmp_path / "a", postgres, *command))[0] == 0
+    refused = said(started(tmp_path / "b", postgres, "run", str(workflow), "Hello", "--json"))[1]
+    assert refused["path"] == "refused"
+    (entry,) = said(started(tmp_path / "b", postgres, "budget", "switch", "list", "--json"))[1]
+    assert (entry["name"], entry["reason"]) == ("workflow:desk", "an incident")

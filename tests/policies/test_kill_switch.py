@@ -16,8 +16,13 @@ ASK = {"intent": "reset", "risk": "low", "channel": "cli", "hour": 9, "data_clas
 
 
 @pytest.fixture
-def switch(tmp_path: Path) -> KillSwitch:
-    return KillSwitch(tmp_path / "switches.json")
+def switch(each_place: str) -> KillSwitch:
+    return KillSwitch()
+
+
+@pytest.fixture
+def file(own_home: Path) -> Path:
+    return own_home / "switches.json"
 
 
 def test_nothing_is_off_at_first(switch: KillSwitch) -> None:
@@ -62,16 +67,16 @@ def test_other_names_are_refused(switch: KillSwitch, name: str) -> None:
 
 WATCH = """
 import sys
-from pathlib import Path
 from sluicegate.policies.kill_switch import KillSwitch
-switch = KillSwitch(Path(sys.argv[1]))
+switch = KillSwitch()
 for model in sys.stdin:
     print("off" if switch.check(model=model.strip()) else "on", flush=True)
 """
 
 
-def test_a_running_process_sees_it_at_its_next_check(switch: KillSwitch) -> None:
-    command = [sys.executable, "-c", WATCH, str(switch.path)]
+def test_a_running_process_sees_it_at_its_next_check(own_home: Path) -> None:
+    switch = KillSwitch()
+    command = [sys.executable, "-c", WATCH]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
         assert process.stdin
         assert process.stdout
@@ -89,39 +94,52 @@ def test_a_running_process_sees_it_at_its_next_check(switch: KillSwitch) -> None
 
 def test_two_writers_lose_nothing(switch: KillSwitch) -> None:
     code = (
-        "import sys; from pathlib import Path; from sluicegate.policies.kill_switch import KillSwitch\n"
-        "switch = KillSwitch(Path(sys.argv[1]))\n"
-        "for n in range(20): switch.off(f'intent:{sys.argv[2]}{n}', reason='r', by='b')"
+        "import sys; from sluicegate.policies.kill_switch import KillSwitch\n"
+        "switch = KillSwitch()\n"
+        "for n in range(20): switch.off(f'intent:{sys.argv[1]}{n}', reason='r', by='b')"
     )
-    workers = [subprocess.Popen([sys.executable, "-c", code, str(switch.path), name]) for name in "ab"]
+    workers = [subprocess.Popen([sys.executable, "-c", code, name]) for name in "ab"]
     assert [worker.wait() for worker in workers] == [0, 0]
     assert len(switch.entries()) == 40
 
 
-def test_a_file_that_cannot_be_read_switches_everything_off(switch: KillSwitch) -> None:
-    switch.path.write_text('[{"name": "model:m"', "utf-8")
+def test_who_was_slower_changes_nothing(switch: KillSwitch) -> None:
+    first = switch.off("model:m", reason="mine", by="op", once=True)
+    with pytest.raises(RunError) as caught:
+        switch.off("model:m", reason="theirs", by="other", once=True)
+    assert caught.value.code == "SG605"
+    assert not switch.on("model:m", since="2026-01-01T00:00:00+00:00")
+    assert KillSwitch().entries() == [first]
+    assert switch.on("model:m", since=first.at)
+
+
+def test_a_file_that_cannot_be_read_switches_everything_off(file: Path) -> None:
+    switch = KillSwitch(file)
+    file.parent.mkdir()
+    file.write_text('[{"name": "model:m"', "utf-8")
     found = switch.check(intent="reset")
     assert found is not None
     assert "cannot be read, so everything is treated as off" in found.reason
     with pytest.raises(RunError) as caught:
         switch.on("model:m")
     assert caught.value.code == "SG606"
-    switch.path.unlink()
+    file.unlink()
     assert switch.check(intent="reset") is None
 
 
-def test_the_file_is_read_only_when_it_has_changed(switch: KillSwitch, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_read_only_when_it_has_changed(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    switch = KillSwitch(file)
     switch.off("model:other", reason="r", by="b")
     reads: list[Path] = []
     real = Path.read_text
     monkeypatch.setattr(Path, "read_text", lambda path, *a, **k: (reads.append(path), real(path, *a, **k))[1])
     for _ in range(100):
         switch.check(model="m", intent="i", workflow="w")
-    assert reads == [switch.path]
-    KillSwitch(switch.path).off("model:m", reason="r", by="b")
+    assert reads == [file]
+    KillSwitch(file).off("model:m", reason="r", by="b")
     reads.clear()
     assert all(switch.check(model="m") for _ in range(100))
-    assert reads == [switch.path]
+    assert reads == [file]
 
 
 @pytest.mark.parametrize("name", ["workflow:helpdesk", "intent:reset"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, console, emit, this_machine_only
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
     from sluicegate.graphs.config.load import Workflow
@@ -123,7 +123,6 @@ def switch_off(name: Name, reason: Reason, by: Actor = "", as_json: AsJson = Fal
     from sluicegate.serving.operating import switches
 
     switched = switches.switch_off(name, reason=reason, by=_actor(by))
-    this_machine_only("Switched off")
     if as_json:
         emit(asdict(switched))
     else:
@@ -136,8 +135,6 @@ def switch_on(name: Name, reason: Reason = "", by: Actor = "", as_json: AsJson =
     from sluicegate.serving.operating import switches
 
     changed = switches.switch_on(name, reason=reason, by=_actor(by))
-    if changed:
-        this_machine_only("Switched on")
     if as_json:
         emit({"name": name, "changed": changed})
     else:

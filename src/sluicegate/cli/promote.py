@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, console, emit, this_machine_only
+from sluicegate.cli._support.console import AsJson, console, emit
 
 if TYPE_CHECKING:
     from sluicegate.observe.tracing.store import Store
@@ -56,7 +56,6 @@ def promote(
         html.write_text(html_of(decision, at, traces), encoding="utf-8")
     if decision.verdict == "PROMOTE" and not dry:
         said["served"] = judging.promote(judged, pairs, by=by or getpass.getuser(), note=note)
-        this_machine_only("Promoted")
     if as_json:
         emit(said)
     else:

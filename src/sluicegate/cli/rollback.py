@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from sluicegate.cli._support.console import AsJson, console, emit, this_machine_only
+from sluicegate.cli._support.console import AsJson, console, emit
 
 __all__ = ["app"]
 
@@ -23,7 +23,6 @@ def rollback(
     from sluicegate.evals.promotion import champions
 
     entry = champions.rollback(workflow, by=by or getpass.getuser(), reason=reason)
-    this_machine_only("Rolled back")
     if as_json:
         emit(entry)
     else:

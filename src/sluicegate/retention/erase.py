@@ -14,12 +14,11 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 from sluicegate.graphs.runtime.checkpoints import Checkpoints, open_checkpoints
 from sluicegate.graphs.runtime.run_lock import RunBusy, hold
-from sluicegate.home import home, write_private
+from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.policies.cache.cache import SqliteCache
@@ -27,7 +26,7 @@ from sluicegate.policies.ledger.rows import scopes_of
 from sluicegate.retention.rows import changed, erasing, reading
 from sluicegate.state import State
 from sluicegate.storage.database import Rows, place
-from sluicegate.storage.file_lock import locked_file
+from sluicegate.storage.documents import SmallDocument, documents
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import (
     APPROVALS,
@@ -78,7 +77,6 @@ _OF_RUNS = (
     ),
 )
 """What hangs on a run, by store."""
-_SWITCHES = "switches.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,9 +182,7 @@ def _rename_elsewhere(person: str, alias: str, rename: Callable[[Any], Any], ren
             rows += execute("UPDATE incidents SET source = ? WHERE source = ? RETURNING 1 AS one", (alias, person))
             rows += execute("UPDATE happenings SET source = ? WHERE source = ? RETURNING 1 AS one", (alias, person))
             renamed["notes and sources of incidents"] = len(rows)
-    renamed["promotions and switches"] = sum(
-        _rewrite_file(file, rename) for file in (home() / _SWITCHES, *(home() / "champions").glob("*.json"))
-    )
+    renamed["promotions and switches"] = sum(_rewrite(each, rename) for each in documents())
     with erasing(LEDGER) as execute:
         if execute:
             renamed["bookings"] = _rename_bookings(execute, person, alias)
@@ -280,16 +276,11 @@ def _renaming(person: str, alias: str) -> Callable[[Any], Any]:
     return renamed
 
 
-def _rewrite_file(path: Path, rename: Callable[[Any], Any]) -> bool:
-    """Whether a file of JSON named the person; written back in one step while no other process writes."""
-    if not path.is_file():
-        return False
-    with locked_file(path.with_suffix(".lock")):
-        before = json.loads(path.read_text(encoding="utf-8"))
+def _rewrite(at: SmallDocument, rename: Callable[[Any], Any]) -> bool:
+    """Whether a document named the person; it is changed while nobody else changes it."""
+    with at.changing() as draft:
+        before = None if draft.text is None else json.loads(draft.text)
         after = rename(before)
-        if after == before:
-            return False
-        staged = path.with_suffix(".erasing")
-        write_private(staged, json.dumps(after, ensure_ascii=False, indent=2))
-        staged.replace(path)
-    return True
+        if after != before:
+            draft.text = json.dumps(after, ensure_ascii=False, indent=2)
+    return after != before

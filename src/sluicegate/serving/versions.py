@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 from sluicegate.errors import SluicegateError
 from sluicegate.evals.promotion import champions
@@ -80,27 +81,37 @@ class Versions:
             log.info("%s is served as its files are now, %s", self.name, fresh.digest[:12])
 
     def refresh(self) -> bool:
-        """Follow the pointer; True when it names the serving version. Costs one `stat` when nothing has changed."""
+        """Follow the pointer; True when it names the serving version. Costs one `stat` when nothing has changed, and
+        nothing with a server."""
         if not self._follow:
             return False
         try:
-            path = champions.champion(self.name)
-            if path is None or path == self._path:
+            found = champions.served(self.name)
+            if found is None or found[1] == self._path:
                 self._unpromoted = None
-                return path is not None
-            if time.monotonic() - self._failed_at < _AGAIN_S:
-                return False
-            entry = champions.history(self.name)[-1]
-            self.serving = self.of(entry["digest"], Path(entry["path"]))
+                return found is not None
         except SluicegateError as error:
-            self._failed_at, self._unpromoted = time.monotonic(), error
-            if not hasattr(self, "serving"):
-                raise
-            log.warning("%s stays with version %s: %s", self.name, self.serving.workflow.version, error)
+            return self._stays(error)
+        if time.monotonic() - self._failed_at < _AGAIN_S:
             return False
+        entry, path = found
+        try:
+            self.serving = self.of(entry["digest"], path)
+        except SluicegateError as error:
+            self._failed_at = time.monotonic()
+            return self._stays(error)
         self._path, self.promoted, self._unpromoted = path, entry["version"], None
         log.info("%s is served by version %s, %s", self.name, self.serving.workflow.version, entry["digest"][:12])
         return True
+
+    def _stays(self, error: SluicegateError) -> Literal[False]:
+        """Serve what is served, as the pointer cannot be followed. Raises `error` where nothing is served yet."""
+        told, self._unpromoted = self._unpromoted, error
+        if not hasattr(self, "serving"):
+            raise error
+        if str(told) != str(error):
+            log.warning("%s stays with version %s: %s", self.name, self.serving.workflow.version, error)
+        return False
 
     def refresh_prompts(self) -> None:
         """Serve the present texts of the prompts that are managed in Langfuse; an unusable one changes nothing.

@@ -92,6 +92,7 @@ class Server:
         self._idle: list[tuple[Any, float]] = []
         self._held: dict[str, _Held] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "sluicegate-postgres")
+        self._closing: list[Callable[[], None]] = []
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         """Do blocking work on another thread, so that the event loop is not blocked.
@@ -124,6 +125,20 @@ class Server:
                 yield connection
             finally:
                 self._give_back(connection)
+
+    @contextmanager
+    def apart(self, **parts: Any) -> Generator[Any]:
+        """A connection that nobody else ever uses, closed at the end; `parts` stand before those of the URL."""
+        from psycopg.conninfo import make_conninfo
+
+        with self._explained():
+            made = self._psycopg.connect(
+                make_conninfo(self._conninfo, **parts), autocommit=True, row_factory=self._rows
+            )
+            try:
+                yield made
+            finally:
+                made.close()
 
     def hold(self, run: str) -> bool:
         """Hold a run until `let_go`; False when another process, or another task, does."""
@@ -164,8 +179,14 @@ class Server:
         with self.connection() as connection:
             return connection.execute("SHOW server_version").fetchone()["server_version"].split()[0]
 
+    def on_close(self, stop: Callable[[], None]) -> None:
+        """Call this first when the server is closed."""
+        self._closing.append(stop)
+
     def close(self) -> None:
         """Close what is idle; the next call connects again."""
+        for stop in self._closing:
+            stop()
         with self._guard:
             idle, self._idle = self._idle, []
         for connection, _ in idle:

@@ -35,7 +35,6 @@ __all__ = [
     "notes",
     "progress",
     "show_warnings",
-    "this_machine_only",
     "write",
 ]
 
@@ -109,14 +108,6 @@ def emit(value: Any) -> None:
 def write(text: str) -> None:
     """Print a document as it is, but for control characters."""
     sys.stdout.write(_visible(text))
-
-
-def this_machine_only(what: str) -> None:
-    """Warn, where machines share a server, that `what` was done on this machine only."""
-    from sluicegate.storage.postgres import URL
-
-    if os.environ.get(URL):
-        notes().print(f"{what} on this machine only; repeat it on the others that share the server", style="yellow")
 
 
 def progress() -> "Progress":

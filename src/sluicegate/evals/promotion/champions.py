@@ -1,24 +1,37 @@
-"""Which version of a workflow serves: one pointer file per workflow, ``champions/NAME.json`` in the home.
+"""Which version of a workflow serves: one document per workflow (`storage.documents`), ``champions/NAME.json`` in the
+home, or a row of the server that machines share.
 
-The file is replaced atomically, so a reader sees the old version or the new one. Every change is an entry of its
+It is replaced as a whole, so a reader sees the old version or the new one. Every change is an entry of its
 history and an event of the audit log, which is written first: what cannot be logged does not happen.
-`champion` is cheap enough to ask before every request, and so a running process follows a promotion without restart.
+`champion` is cheap enough to ask before every request, and so a running process follows a promotion without restart,
+on whatever machine it was made.
 """
 
 import json
-import os
 from collections.abc import Generator, Mapping
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from sluicegate.errors import CorruptError, NotWaitingError, RunError
-from sluicegate.home import home, private_folder, private_opener
+from sluicegate.graphs.runtime.versions import kept
 from sluicegate.observe.audit.log import open_audit
-from sluicegate.storage.file_lock import locked_file
+from sluicegate.storage.database import Place, place
+from sluicegate.storage.documents import DocumentDraft, SmallDocument, document
+from sluicegate.storage.postgres import Server
 
-__all__ = ["Changed", "ServedVersion", "champion", "history", "promote", "resumes_on", "rollback", "withdrawn"]
+__all__ = [
+    "Changed",
+    "ServedVersion",
+    "champion",
+    "history",
+    "promote",
+    "resumes_on",
+    "rollback",
+    "served",
+    "withdrawn",
+]
 
 Changed = Literal["refuse", "kept", "migrate"]
 """What to do with a run of another version than the serving one: refuse, finish on that, continue on this."""
@@ -32,6 +45,7 @@ class ServedVersion(TypedDict):
     action: str
     """``start``, ``promote`` or ``rollback``."""
     path: str
+    """On the machine that made the change; others have their copy of the digest elsewhere."""
     digest: str
     back: int
     """The version that a rollback goes to; 0 when there is none."""
@@ -43,37 +57,39 @@ class ServedVersion(TypedDict):
 
 _WORDS = ("reason", "note")
 
-_SEEN: dict[Path, tuple[tuple[int, int, int], Path]] = {}
+_SEEN: dict[tuple[Place, str], tuple[str, tuple[ServedVersion, Path]]] = {}
+"""By place and document: its text, and what it says."""
 
 
 def champion(workflow: str) -> Path | None:
-    """The file of the serving version; None when nothing was ever promoted: then the given file serves.
+    """The file of the serving version; None when nothing was ever promoted: then the given file serves. As `served`."""
+    found = served(workflow)
+    return found[1] if found else None
 
-    Looks at the pointer's time each call and reads it only when it has changed. Raises `RunError` SG606 (corrupt).
+
+def served(workflow: str) -> tuple[ServedVersion, Path] | None:
+    """The change by which a version serves, and the file of it; None when nothing was ever promoted.
+
+    With a server the file is this machine's copy of the version, brought here when it is new. Reads the pointer each
+    call, which costs a `stat` while it is unchanged, also with a server. Raises `RunError` SG606 (corrupt), SG607, and
+    with a server SG604 (a version that was never kept there), SG612, SG625 and SG690 (it cannot be read).
     """
-    file = _file(workflow)
-    try:
-        found = file.stat()
-    except FileNotFoundError:
+    at = _document(workflow)
+    text, known = at.read(), _SEEN.get((place(), at.name))
+    if text is None:
         return None
-    stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-    known = _SEEN.get(file)
-    if known and known[0] == stamp:
+    if known and known[0] is text:
         return known[1]
-    path = Path(history(workflow)[-1]["path"])
-    _SEEN[file] = (stamp, path)
-    return path
+    (*_, entry) = _parsed(text, at)
+    found = entry, kept(entry["digest"]) if isinstance(place(), Server) else Path(entry["path"])
+    _SEEN[place(), at.name] = (text, found)
+    return found
 
 
 def history(workflow: str) -> list[ServedVersion]:
-    """Every change, oldest first; the last one serves."""
-    file = _file(workflow)
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))["history"]
-    except FileNotFoundError:
-        return []
-    except (ValueError, KeyError, TypeError) as error:
-        raise CorruptError(f"{file} is corrupt", hint="Restore it from a backup") from error
+    """Every change, oldest first; the last one serves. Raises as `champion` does, but for SG604."""
+    at = _document(workflow)
+    return _parsed(at.read(), at)
 
 
 def resumes_on(workflow: str, digest: str, changed: Changed = "refuse") -> bool:
@@ -109,35 +125,35 @@ def promote(
 ) -> ServedVersion:
     """Make `path` the serving version. `before` is the champion's file and digest, for a rollback.
 
-    Promoting the serving version changes nothing. Raises `RunError` SG606, SG607, and SG605 as `rollback` does.
+    With a server, both must be kept there, so that every machine can serve them. Promoting the serving version changes
+    nothing. Raises `RunError` SG604, SG606, SG607, SG625, and SG605 as `rollback` does.
     """
-    with _locked(workflow) as entries:
+    with _changing(workflow) as (entries, change):
         if entries and entries[-1]["digest"] == digest:
             return entries[-1]
         _check_serving(workflow, entries, serving)
         if not entries:
             start, own = before
-            entries.append(_entry(1, "start", start, own, 0, by, {}))
+            entries.append(change.entry(1, "start", start, own, 0, by, {}))
             if own == digest:
                 return entries[-1]
         last = entries[-1]["version"]
-        return _change(workflow, entries, _entry(last + 1, "promote", path, digest, last, by, facts))
+        return change.make(entries, change.entry(last + 1, "promote", path, digest, last, by, facts))
 
 
 def rollback(workflow: str, *, by: str, reason: str, serving: int | None = None) -> ServedVersion:
     """Roll back to the previous version. Raises `RunError` SG618 when there is none, and SG605 when `serving` is given
     and is not the version that serves, 0 for the named file: somebody was faster."""
-    with _locked(workflow) as entries:
+    with _changing(workflow) as (entries, change):
         _check_serving(workflow, entries, serving)
         by_version = {entry["version"]: entry for entry in entries}
         target = by_version.get(entries[-1]["back"]) if entries else None
         if target is None:
             raise RunError("SG618", f"{workflow} has no previous version", hint="Nothing has been promoted since")
         facts = {"from": entries[-1]["digest"], "reason": reason}
-        new = _entry(
-            entries[-1]["version"] + 1, "rollback", Path(target["path"]), target["digest"], target["back"], by, facts
-        )
-        return _change(workflow, entries, new)
+        number, path = entries[-1]["version"] + 1, Path(target["path"])
+        new = change.entry(number, "rollback", path, target["digest"], target["back"], by, facts)
+        return change.make(entries, new)
 
 
 def _check_serving(workflow: str, entries: list[ServedVersion], serving: int | None) -> None:
@@ -148,68 +164,81 @@ def _check_serving(workflow: str, entries: list[ServedVersion], serving: int | N
         )
 
 
-def _change(workflow: str, entries: list[ServedVersion], new: ServedVersion) -> ServedVersion:
-    # reasons are written by people: the log keeps them as keyed hashes
-    words = {key: str(value) for key, value in new["facts"].items() if key in _WORDS}
-    facts = {key: value for key, value in new["facts"].items() if key not in _WORDS}
-    log = open_audit()
-    try:
-        log.append(
-            f"champion.{new['action']}",
-            actor=new["by"],
-            workflow=workflow,
-            risk="high",
-            facts={
-                "version": new["version"],
-                "digest": new["digest"],
-                "before": entries[-1]["digest"],
-                **facts,
-            },
-            texts=words,
-        )
-    finally:
-        log.close()
-    entries.append(new)
-    file = _file(workflow)
-    staged = file.with_suffix(f".{os.getpid()}.new")
-    try:
-        with open(staged, "w", encoding="utf-8", opener=private_opener) as out:
-            json.dump({"workflow": workflow, "history": entries}, out, ensure_ascii=False, indent=1)
-            out.flush()
-            os.fsync(out.fileno())
-        staged.replace(file)
-    except OSError as error:
-        raise RunError("SG607", f"cannot write {file}: {error.strerror}") from error
-    return new
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """One change of a pointer, while nobody else makes one."""
+
+    workflow: str
+    draft: DocumentDraft
+
+    def entry(
+        self, version: int, action: str, path: Path, digest: str, back: int, by: str, facts: Mapping[str, Any]
+    ) -> ServedVersion:
+        if isinstance(place(), Server):
+            path = kept(digest, shared=True)
+        return {
+            "version": version,
+            "action": action,
+            "path": str(path.resolve()),
+            "digest": digest,
+            "back": back,
+            "at": self.draft.at.isoformat(timespec="seconds"),
+            "by": by,
+            "facts": dict(facts),
+        }
+
+    def make(self, entries: list[ServedVersion], new: ServedVersion) -> ServedVersion:
+        # reasons are written by people: the log keeps them as keyed hashes
+        words = {key: str(value) for key, value in new["facts"].items() if key in _WORDS}
+        facts = {key: value for key, value in new["facts"].items() if key not in _WORDS}
+        log = open_audit()
+        try:
+            log.append(
+                f"champion.{new['action']}",
+                actor=new["by"],
+                workflow=self.workflow,
+                risk="high",
+                facts={
+                    "version": new["version"],
+                    "digest": new["digest"],
+                    "before": entries[-1]["digest"],
+                    **facts,
+                },
+                texts=words,
+            )
+        finally:
+            log.close()
+        entries.append(new)
+        self.draft.text = _written(self.workflow, entries)
+        return new
 
 
 @contextmanager
-def _locked(workflow: str) -> Generator[list[ServedVersion]]:
-    """One change at a time, across processes."""
-    file = _file(workflow)
-    with ExitStack() as held:
-        try:
-            private_folder(file.parent)
-            held.enter_context(locked_file(file.with_suffix(".lock")))
-        except OSError as error:
-            raise RunError("SG607", f"cannot write {file.parent}: {error.strerror}") from error
-        yield history(workflow)
+def _changing(workflow: str) -> Generator[tuple[list[ServedVersion], _Change]]:
+    """One change at a time, across processes and machines."""
+    at = _document(workflow)
+    with at.changing() as draft:
+        yield _parsed(draft.text, at), _Change(workflow, draft)
 
 
-def _file(workflow: str) -> Path:
-    return home() / "champions" / f"{workflow}.json"
+def _document(workflow: str) -> SmallDocument:
+    return document(f"champions/{workflow}", _merged)
 
 
-def _entry(
-    version: int, action: str, path: Path, digest: str, back: int, by: str, facts: Mapping[str, Any]
-) -> ServedVersion:
-    return {
-        "version": version,
-        "action": action,
-        "path": str(path.resolve()),
-        "digest": digest,
-        "back": back,
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "by": by,
-        "facts": dict(facts),
-    }
+def _merged(shared: str | None, own: str) -> str:
+    """Of machines that had pointers of their own, the first to come decides."""
+    json.loads(own)["history"]
+    return own if shared is None else shared
+
+
+def _parsed(text: str | None, at: SmallDocument) -> list[ServedVersion]:
+    if text is None:
+        return []
+    try:
+        return json.loads(text)["history"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptError(f"{at.name} is corrupt", hint="Restore it from a backup") from error
+
+
+def _written(workflow: str, entries: list[ServedVersion]) -> str:
+    return json.dumps({"workflow": workflow, "history": entries}, ensure_ascii=False, indent=1)

@@ -8,6 +8,7 @@
 | `PAYLOADS` | ``audit/payloads`` | yes |
 | `WEBHOOKS` | ``webhooks`` | yes |
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
+| `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
 | `TRACES`, `INCIDENTS`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``incidents``, ``cache``, … | no |
 | `RESULTS` | ``evals/results`` | no |
 | `CATALOG` | ``indexes/NAME/catalog`` | no |
@@ -23,6 +24,7 @@ from sluicegate.storage.schemas.runs import (
     APPROVALS,
     CHECKPOINTS,
     CONVERSATIONS,
+    DOCUMENTS,
     RECOVERED,
     RUNS_AT_WORK,
     TICKETS,
@@ -36,6 +38,7 @@ __all__ = [
     "CATALOG",
     "CHECKPOINTS",
     "CONVERSATIONS",
+    "DOCUMENTS",
     "EMBEDDINGS",
     "INCIDENTS",
     "LEDGER",

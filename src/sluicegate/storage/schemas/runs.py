@@ -6,6 +6,7 @@ __all__ = [
     "APPROVALS",
     "CHECKPOINTS",
     "CONVERSATIONS",
+    "DOCUMENTS",
     "RECOVERED",
     "RUNS_AT_WORK",
     "TICKETS",
@@ -177,3 +178,14 @@ CREATE TABLE IF NOT EXISTS present (workflow TEXT PRIMARY KEY, digest TEXT NOT N
     ),
 )
 """Kept versions of workflows, file by file; only ever on a server."""
+
+DOCUMENTS = Schema(
+    "documents",
+    (
+        Migration("""
+CREATE TABLE IF NOT EXISTS documents (name TEXT PRIMARY KEY, version TEXT NOT NULL, text TEXT);
+"""),
+    ),
+)
+"""What is switched off, and which versions serve, as `storage.documents` keeps it; only ever on a server. `version` is
+drawn anew with each change: a number would be used twice after a restore."""
