@@ -145,3 +145,7 @@ def _import_broken(postponing: AbstractContextManager[None]) -> None:
     with postponing:
         assert "nowhere_at_all" in sys.modules
         raise ImportError("broken")
+
+
+def test_a_server_builds_no_grammars_of_formats() -> None:
+    assert "rfc3987_syntax" not in _loaded("import sluicegate.serving.http.app")

@@ -14,7 +14,11 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["lazy_face", "postponed"]
+__all__ = ["SCHEMA_FORMATS", "lazy_face", "postponed"]
+
+SCHEMA_FORMATS = {"rfc3987_syntax": ["is_valid_syntax"], "rfc3986_validator": ["validate_rfc3986"]}
+"""What jsonschema imports for the formats `iri` and `uri`, which nothing here checks, where guardrails-ai has brought
+it: the first alone takes 1.4 s. For `postponed`, wherever jsonschema is imported."""
 
 
 def lazy_face(package: str, names: Mapping[str, Sequence[str]]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 from sluicegate.errors import PolicyError
+from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
 from sluicegate.policies.guards.checking import PASS, Check, GuardKind, Helpers, Subject, Verdict
 from sluicegate.policies.guards.config import SchemaSettings
 from sluicegate.policies.guards.settings import GuardSettings
@@ -14,9 +15,11 @@ __all__ = ["KIND"]
 def _make(settings: GuardSettings, helpers: Helpers) -> Check:
     del helpers
     assert isinstance(settings, SchemaSettings)
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
     from referencing import Registry
+
+    with postponed(SCHEMA_FORMATS):
+        from jsonschema import Draft202012Validator
+        from jsonschema.exceptions import SchemaError
 
     try:
         Draft202012Validator.check_schema(settings.schema_)

@@ -12,6 +12,7 @@ import typer
 from sluicegate.cli._support.console import AsJson, console, emit, progress
 from sluicegate.errors import ConfigError, Place, Problem
 from sluicegate.files import MAX_ROWS_BYTES, read_bounded
+from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
 
 if TYPE_CHECKING:
     from sluicegate.tasks import TaskResult
@@ -187,7 +188,8 @@ def _given(text: str) -> str:
 
 
 def _schema(file: Path) -> dict[str, Any]:
-    from jsonschema import Draft202012Validator, SchemaError
+    with postponed(SCHEMA_FORMATS):
+        from jsonschema import Draft202012Validator, SchemaError
 
     try:
         form: Any = json.loads(read_bounded(file, MAX_ROWS_BYTES))

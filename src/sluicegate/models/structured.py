@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from sluicegate.errors import UnusableAnswerError
+from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
 from sluicegate.models.json_reading import json_values
 from sluicegate.models.provider import ModelResponse
 from sluicegate.services import Message, ModelRequest
@@ -61,9 +62,11 @@ async def ask_structured(
 
 def misfit(value: Any, schema: Mapping[str, Any]) -> str:
     """What is wrong with a value; empty when it fits."""
-    from jsonschema import Draft202012Validator, exceptions
+    with postponed(SCHEMA_FORMATS):
+        from jsonschema import Draft202012Validator, exceptions
 
     library: Any = exceptions  # its types are loose
+
     try:
         json.dumps(value, allow_nan=False, default=str)
     except ValueError:

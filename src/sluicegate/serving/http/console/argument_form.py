@@ -9,10 +9,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError
-
+from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
 from sluicegate.serving.evidence import EditableCall
+
+with postponed(SCHEMA_FORMATS):
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
 
 __all__ = ["ArgumentField", "argument_fields", "read_arguments"]
 
