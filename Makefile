@@ -7,7 +7,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm test-langfuse test-langfuse-4 test-openai-3 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm test-langfuse test-langfuse-4 test-machines test-openai-3 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -143,6 +143,10 @@ test-langfuse-4: install
 # the client's newest major; guardrails-ai does not allow it beside itself
 test-openai-3: install
 	$(RUN) --with "openai==3.57.0" pytest -q -m "not slow" tests/serving/http/openai
+
+# 300 kills, cuts and other faults on machines that share a database; Linux, as root
+test-machines: install
+	SLUICEGATE_TEST_ALL_KILLS=1 $(RUN) pytest -q -rP tests/faults/machines
 
 test-redteam: install
 	$(RUN) pytest -q -m redteam
