@@ -14,8 +14,11 @@ demo: $(UV)
 	@$(UV) sync --frozen --no-dev --inexact --quiet
 	@$(RUN) sluicegate demo
 
-test: install lint types test-langfuse-4 test-openai-3
-	$(RUN) pytest -q
+# in WORKERS processes beside each other: `make test WORKERS=2`; a file stays in one process, with what it sets up
+WORKERS ?= 0
+test: install
+	@$(MAKE) --no-print-directory --output-sync --jobs=2 types lint test-openai-3 test-langfuse-4
+	$(RUN) pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # --- what they stand on ---
 

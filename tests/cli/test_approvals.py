@@ -51,7 +51,7 @@ def changed(workflow: Path) -> None:
 
 
 def command(*arguments: str) -> Result:
-    return CliRunner().invoke(approvals.app, [*arguments])
+    return CliRunner().invoke(approvals.app, [*arguments], env={"COLUMNS": "200"})
 
 
 def said(*arguments: str) -> Any:
