@@ -374,7 +374,7 @@ def _joint(workflow: Workflow, parts: ExitStack) -> JointThresholds | None:
         return JointThresholds(None, joint.on_drift, lambda: False)
     incidents, named = Incidents(look=True), source(card)
     parts.callback(incidents.disconnect)
-    return JointThresholds(card, joint.on_drift, lambda: incidents.is_open(DRIFT, system=workflow.name, source=named))
+    return JointThresholds(card, joint.on_drift, incidents.watch(DRIFT, system=workflow.name, source=named))
 
 
 def _confidence(workflow: Workflow) -> Confidence:

@@ -1,5 +1,6 @@
 """Incidents open by rule, carry what a report needs, and freeze the log that shows them."""
 
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,8 +33,8 @@ def log(tmp_path: Path) -> AuditLog:
 
 
 @pytest.fixture
-def incidents(tmp_path: Path, clock: Clock, log: AuditLog) -> Incidents:
-    return Incidents(tmp_path / "incidents.sqlite", audit=log, now=clock)
+def incidents(each_place: str, clock: Clock, log: AuditLog) -> Incidents:
+    return Incidents(audit=log, now=clock)
 
 
 def record(incidents: Incidents, kind: Kind = "budget-stop", **change: str) -> str | None:
@@ -75,8 +76,8 @@ def test_other_systems_and_sources_are_other_incidents(incidents: Incidents, cha
     assert record(incidents) != record(incidents, **change)
 
 
-def test_rules_can_be_set(tmp_path: Path) -> None:
-    incidents = Incidents(tmp_path / "i.sqlite", rules={"budget-stop": IncidentRule(2, 60, "serious")})
+def test_rules_can_be_set(each_place: str) -> None:
+    incidents = Incidents(rules={"budget-stop": IncidentRule(2, 60, "serious")})
     assert record(incidents) is None
     opened = record(incidents)
     assert opened is not None
@@ -163,7 +164,71 @@ def test_the_start_of_an_id_is_enough_while_it_is_unambiguous(incidents: Inciden
         incidents.show("inc-")
 
 
-def test_two_processes_share_one_open_incident(tmp_path: Path, clock: Clock) -> None:
-    one, other = (Incidents(tmp_path / "i.sqlite", now=clock) for _ in range(2))
+def test_two_processes_share_one_open_incident(each_place: str, clock: Clock) -> None:
+    one, other = (Incidents(now=clock) for _ in range(2))
     assert record(one) == record(other)
     assert one.list()[0]["occurrences"] == 2
+
+
+def test_what_happens_on_many_machines_at_a_time_opens_one_incident(each_place: str) -> None:
+    def happens() -> None:
+        own = Incidents()
+        for _ in range(5):
+            record(own, "blocked")
+        own.disconnect()
+
+    threads = [threading.Thread(target=happens) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (one,) = Incidents().list()
+    assert one["occurrences"] == 20
+
+
+def test_each_machine_keeps_what_an_incident_needs_of_its_own_log(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path
+) -> None:
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    logs = [AuditLog(tmp_path / name / "audit", key=tmp_path / name / "k.pem") for name in "ab"]
+    one, other = (Incidents(audit=log) for log in logs)
+    for log, events in zip(logs, (2, 7), strict=True):
+        for _ in range(events):
+            log.append("node")
+    opened = record(one)
+    assert record(other) == opened
+    assert opened
+    assert [each.frozen_from() for each in (one, other)] == [2, 7]
+    shown = other.show(opened)
+    assert (shown["log_from"], shown["log_to"], shown["log_hash"]) == (2, 2, logs[0].head[1])
+    assert shown["logs"] == {
+        log.signer: {"from": events, "to": events, "hash": log.head[1]}
+        for log, events in zip(logs, (2, 7), strict=True)
+    }
+    other.close(opened, "raised the cap", by="op")
+    assert [each.frozen_from() for each in (one, other)] == [None, None]
+    with pytest.raises(RunError) as caught:
+        one.close(opened, "again", by="op")
+    assert caught.value.code == "SG605"
+
+
+def test_incidents_of_two_homes_move_to_the_server_and_none_is_lost(
+    postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path
+) -> None:
+    homes = [own_home, tmp_path / "other"]
+    for number, home in enumerate(homes):
+        monkeypatch.setenv("SLUICEGATE_HOME", str(home))
+        own = Incidents(audit=AuditLog(home / "audit", key=home / "k.pem"))
+        record(own)
+        closed = record(own, source=f"only {number}")
+        own.close(closed or "", "done", by="op")
+        own.disconnect()
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    for home in (*homes, *homes):
+        monkeypatch.setenv("SLUICEGATE_HOME", str(home))
+        Incidents(audit=AuditLog(home / "audit", key=home / "k.pem")).disconnect()
+    found = Incidents().list(status="all")
+    assert [one["status"] for one in found].count("open") == 2
+    assert {one["source"].split(" (")[0] for one in found} == {"per_day_usd", "only 0", "only 1"}
+    assert [note["text"] for one in found for note in one["notes"]] == ["closed: done"] * 2
+    assert not [*tmp_path.rglob("incidents.sqlite")]

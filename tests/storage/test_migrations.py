@@ -118,8 +118,12 @@ def test_every_row_is_kept_and_the_format_is_that_of_a_new_file(schema: Schema, 
     if schema is schemas.TRACES:
         assert (after.pop("changes"), after.pop("sqlite_sequence")) == ([], [])
     if schema is schemas.INCIDENTS:
-        assert {row[-1] for row in after["incidents"]} == {1}, "what was opened then is no news"
-        after["incidents"] = [row[:-1] for row in after["incidents"]]
+        assert {row[-2] for row in after["incidents"]} == {1}, "what was opened then is no news"
+        assert {row[-1] for row in after["incidents"]} == {"{}"}, "there was one log then"
+        after["incidents"] = [row[:-2] for row in after["incidents"]]
+        assert {row[-1] for row in after["happenings"]} <= {""}
+        after["happenings"] = [row[:-1] for row in after["happenings"]]
+        after["notes"] = [row[1:] for row in after["notes"]]
     if schema is schemas.PROBES:
         assert {row[7:] for row in after["probes"]} == {(None, None)}, "a probe of then calibrates nothing"
         after["probes"] = [row[:7] for row in after["probes"]]

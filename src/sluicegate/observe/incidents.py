@@ -9,17 +9,20 @@ time of awareness, the deadline of a report, what happened, its impact, and the 
 import json
 import secrets
 import threading
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from sluicegate.errors import NotFoundError, NotWaitingError
+from sluicegate.errors import NotFoundError, NotWaitingError, RunError
 from sluicegate.home import home
 from sluicegate.observe.audit.log import AuditLog
+from sluicegate.storage.database import Execute, Rows, SqliteDatabase, open_database, place
 from sluicegate.storage.schemas import INCIDENTS
-from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = ["RULES", "Incident", "IncidentRule", "Incidents", "Kind", "Severity"]
 
@@ -70,6 +73,9 @@ class Note(TypedDict):
     text: str
 
 
+LogRange = TypedDict("LogRange", {"from": int, "to": int, "hash": str})
+
+
 class Incident(TypedDict):
     """Times are ISO 8601 in UTC."""
 
@@ -93,19 +99,23 @@ class Incident(TypedDict):
     last_at: str
     runs: list[str]
     log_from: int
-    """First record of the audit log that belongs to it; 0 without an audit log."""
+    """First record of the audit log of the machine where it opened that belongs to it; 0 without an audit log."""
     log_to: int
     log_hash: str
     """Hash of the record `log_to`: the range is frozen, and kept from pruning while the incident is open."""
+    logs: "dict[str, LogRange]"
+    """The same for the log of each machine that counted in it, by the fingerprint of the key that signs it."""
     closed_at: str | None
     resolution: str
     notes: list[Note]
 
 
 class Incidents:
-    """The incidents of one home. Safe to use from any thread and by several processes.
+    """The incidents of one home, or of the machines that share a server. Safe to use from any thread and by several
+    processes.
 
-    Raises `RunError` SG606, SG607 or SG608 when its file fails, SG603 for an incident that does not exist.
+    Raises `RunError` SG606, SG607 or SG608 when its file fails, SG625 when the server does, SG603 for an incident that
+    does not exist.
     """
 
     def __init__(
@@ -117,12 +127,15 @@ class Incidents:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         look: bool = False,
     ) -> None:
-        self._path = path or home() / "incidents.sqlite"
-        self._connection = connect(self._path, INCIDENTS, look=look)
-        self._lock = threading.Lock()
+        """With `path`, the incidents of that file."""
+        self._database = (
+            SqliteDatabase(path, INCIDENTS, look=look) if path else open_database(place(), INCIDENTS, look=look)
+        )
         self._audit = audit
         self._rules = {**RULES, **(rules or {})}
         self._now = now
+        if self._database.remote:
+            self._take_over(home() / "incidents.sqlite")
 
     def record(
         self, kind: Kind, *, system: str, source: str, description: str, run: str = "", impact: str = ""
@@ -132,61 +145,63 @@ class Incidents:
         `description` and `impact` are shown to people and exported: they must not contain requests or answers.
         """
         rule, now = self._rules[kind], self._now()
-        log_seq, log_hash = self._audit.head if self._audit else (0, "")
-        with self._lock, transaction(self._connection) as connection:
-            values = (kind, system, source, now.timestamp(), run, log_seq)
-            connection.execute(
-                "INSERT INTO happenings (kind, system, source, at, run, log_seq) VALUES (?, ?, ?, ?, ?, ?)", values
+        at = self._log_position()
+        with self._writing() as execute:
+            execute.many(
+                "INSERT INTO happenings (kind, system, source, at, run, log_seq, log) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                [(kind, system, source, now.timestamp(), run, at.seq, at.log)],
             )
-            opened = self._count_in(kind, system, source, run, now, log_seq, log_hash)
+            opened = self._count_in(execute, kind, system, source, run, now, at)
             if opened is None:
-                recent = connection.execute(
+                recent = execute(
                     "SELECT * FROM happenings WHERE kind = ? AND system = ? AND source = ? AND at > ? ORDER BY seq",
                     (kind, system, source, now.timestamp() - rule.within_s),
-                ).fetchall()
+                )
                 if len(recent) >= rule.times:
-                    opened = self._open(kind, system, source, recent, description, impact, now, log_seq, log_hash)
+                    opened = self._open(execute, kind, system, source, recent, description, impact, now, at)
             longest = max(rule.within_s for rule in self._rules.values())
-            connection.execute("DELETE FROM happenings WHERE at < ?", (now.timestamp() - longest,))
+            execute.many("DELETE FROM happenings WHERE at < ?", [(now.timestamp() - longest,)])
         return opened
 
     def list(self, *, status: Literal["open", "closed", "all"] = "open") -> "list[Incident]":
         """Newest first."""
-        with self._lock, explained(self._path):
-            rows = self._connection.execute(
-                "SELECT * FROM incidents WHERE ? IN (status, 'all') ORDER BY aware_at DESC, id", (status,)
-            ).fetchall()
-            return [self._incident(row) for row in rows]
+        with self._database.reading() as execute:
+            rows = execute("SELECT * FROM incidents WHERE ? IN (status, 'all') ORDER BY aware_at DESC, id", (status,))
+            return [_incident(execute, row) for row in rows]
 
     def show(self, id: str) -> Incident:
         """One incident, by its id or a unique prefix."""
-        with self._lock, explained(self._path):
-            rows = self._connection.execute(
-                "SELECT * FROM incidents WHERE substr(id, 1, ?) = ? ORDER BY id = ? DESC", (len(id), id, id)
-            ).fetchall()
+        with self._database.reading() as execute:
+            rows = execute("SELECT * FROM incidents WHERE substr(id, 1, ?) = ? ORDER BY id = ? DESC", (len(id), id, id))
             if not rows or (len(rows) > 1 and rows[0]["id"] != id):
                 what = "no incident" if not rows else "more than one incident"
                 raise NotFoundError(f"{what} {id!r}", hint="List them: sluicegate incidents list --all")
-            return self._incident(rows[0])
+            return _incident(execute, rows[0])
 
     def unannounced(self) -> "list[Incident]":
         """Those that no webhook has, the oldest first."""
-        with self._lock, explained(self._path):
-            rows = self._connection.execute("SELECT * FROM incidents WHERE announced = 0 ORDER BY aware_at").fetchall()
-            return [self._incident(row) for row in rows]
+        with self._database.reading() as execute:
+            rows = execute("SELECT * FROM incidents WHERE announced = 0 ORDER BY aware_at")
+            return [_incident(execute, row) for row in rows]
 
     def announced(self, id: str) -> None:
-        with self._lock, transaction(self._connection) as connection:
-            connection.execute("UPDATE incidents SET announced = 1 WHERE id = ?", (id,))
+        with self._writing() as execute:
+            execute("UPDATE incidents SET announced = 1 WHERE id = ?", (id,))
 
     def is_open(self, kind: Kind, *, system: str, source: str) -> bool:
         """Whether there is an open incident of this kind, system and source."""
-        with self._lock, explained(self._path):
-            found = self._connection.execute(
-                "SELECT 1 FROM incidents WHERE kind = ? AND system = ? AND source = ? AND status = 'open'",
+        with self._database.reading() as execute:
+            found = execute(
+                "SELECT 1 AS one FROM incidents WHERE kind = ? AND system = ? AND source = ? AND status = 'open'",
                 (kind, system, source),
-            ).fetchone()
-        return found is not None
+            )
+        return bool(found)
+
+    def watch(self, kind: Kind, *, system: str, source: str) -> Callable[[], bool]:
+        """`is_open`, to be asked on an event loop as often as wanted. With a server it waits for none: it says what
+        was so when somebody last looked, and has a thread look again where that was more than a second ago."""
+        look = partial(self.is_open, kind, system=system, source=source)
+        return _Watched(look) if self._database.remote else look
 
     def annotate(
         self,
@@ -203,108 +218,213 @@ class Incidents:
         incident = self.show(id)
         if severity is not None and severity not in get_args(Severity):
             raise ValueError(f"{severity!r} is not one of {', '.join(get_args(Severity))}")
-        with self._lock, transaction(self._connection) as connection:
-            row = connection.execute("SELECT count(*) AS n FROM notes WHERE incident = ?", (incident["id"],)).fetchone()
+        with self._writing() as execute:
+            (row,) = execute("SELECT count(*) AS n FROM notes WHERE incident = ?", (incident["id"],))
             if seen is not None and row["n"] != seen:
                 raise NotWaitingError(f"incident {incident['id']} has been annotated since", hint="Read it again")
-            self._note(incident["id"], text, by)
+            self._note(execute, incident["id"], text, by)
             if severity:
                 deadline = _deadline(severity, datetime.fromisoformat(incident["aware_at"]))
-                connection.execute(
+                execute(
                     "UPDATE incidents SET severity = ?, deadline = ? WHERE id = ?", (severity, deadline, incident["id"])
                 )
             if impact:
-                connection.execute("UPDATE incidents SET impact = ? WHERE id = ?", (impact, incident["id"]))
+                execute("UPDATE incidents SET impact = ? WHERE id = ?", (impact, incident["id"]))
         self._audited("incident.annotated", incident, by, {"severity": severity or incident["severity"]})
         return self.show(incident["id"])
 
     def close(self, id: str, resolution: str, *, by: str) -> Incident:
         """Close an incident with what was done about it. Raises `RunError` SG605 when it is already closed."""
         incident = self.show(id)
-        with self._lock, transaction(self._connection) as connection:
-            closed = connection.execute(
+        with self._writing() as execute:
+            closed = execute(
                 "UPDATE incidents SET status = 'closed', closed_at = ?, resolution = ?"
-                " WHERE id = ? AND status = 'open'",
+                " WHERE id = ? AND status = 'open' RETURNING 1 AS one",
                 (_iso(self._now()), resolution, incident["id"]),
-            ).rowcount
+            )
             if not closed:
                 raise NotWaitingError(f"incident {incident['id']} is already closed")
-            self._note(incident["id"], f"closed: {resolution}", by)
+            self._note(execute, incident["id"], f"closed: {resolution}", by)
         self._audited("incident.closed", incident, by, {})
         return self.show(incident["id"])
 
     def disconnect(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._connection.close()
+        self._database.close()
 
     def frozen_from(self) -> int | None:
-        """The first record of the audit log that an open incident needs; None when none is open."""
-        with self._lock, explained(self._path):
-            row = self._connection.execute(
-                "SELECT MIN(log_from) AS first FROM incidents WHERE status = 'open' AND log_to > 0"
-            ).fetchone()
-        return row["first"]
+        """The first record of this machine's audit log that an open incident needs; None when none is open."""
+        with self._database.reading() as execute:
+            rows = execute("SELECT log_from, logs FROM incidents WHERE status = 'open' AND log_to > 0")
+        signer = self._audit.signer if self._audit else ""
+        needed = list[int]()
+        for row in rows:
+            logs: dict[str, LogRange] = json.loads(row["logs"])
+            if signer in logs:
+                needed.append(logs[signer]["from"])
+            elif not logs:
+                # of a time when there was one log
+                needed.append(row["log_from"])
+        return min(needed, default=None)
+
+    @contextmanager
+    def _writing(self) -> Generator[Rows]:
+        """A transaction. Those of many machines take turns: two occurrences at a time open one incident."""
+        with self._database.writing() as execute:
+            if self._database.remote:
+                execute.many(_ALONE, [()])
+            yield execute
+
+    def _log_position(self) -> "_LogPosition":
+        if self._audit is None:
+            return _LogPosition("", 0, "")
+        return _LogPosition(self._audit.signer, *self._audit.head)
 
     def _count_in(
-        self, kind: str, system: str, source: str, run: str, now: datetime, log_seq: int, log_hash: str
+        self, execute: Rows, kind: str, system: str, source: str, run: str, now: datetime, at: "_LogPosition"
     ) -> str | None:
-        row: Any = self._connection.execute(
-            "SELECT id, runs, log_to FROM incidents WHERE kind = ? AND system = ? AND source = ? AND status = 'open'",
+        rows = execute(
+            "SELECT id, runs, logs, log_from, log_to, log_hash FROM incidents"
+            " WHERE kind = ? AND system = ? AND source = ? AND status = 'open'",
             (kind, system, source),
-        ).fetchone()
-        if row is None:
+        )
+        if not rows:
             return None
+        (row,) = rows
         runs: list[str] = json.loads(row["runs"])
         if run and run not in runs and len(runs) < _MOST_RUNS:
             runs.append(run)
-        self._connection.execute(
-            "UPDATE incidents SET occurrences = occurrences + 1, last_at = ?, runs = ?, log_to = ?, log_hash = ?"
-            " WHERE id = ?",
-            (_iso(now), json.dumps(runs), log_seq, log_hash, row["id"]),
+        logs: dict[str, LogRange] = json.loads(row["logs"])
+        first = next(iter(logs), at.log)
+        if at.seq:
+            known = logs[at.log]["from"] if at.log in logs else 0 if logs else row["log_from"]
+            logs[at.log] = {"from": known or at.seq, "to": at.seq, "hash": at.hash}
+        ends = (at.seq, at.hash) if first == at.log else (row["log_to"], row["log_hash"])
+        execute(
+            "UPDATE incidents SET occurrences = occurrences + 1, last_at = ?, runs = ?, log_to = ?, log_hash = ?,"
+            " logs = ? WHERE id = ?",
+            (_iso(now), json.dumps(runs), *ends, json.dumps(logs), row["id"]),
         )
         return row["id"]
 
     def _open(
         self,
+        execute: Rows,
         kind: Kind,
         system: str,
         source: str,
-        recent: "list[Any]",
+        recent: "list[dict[str, Any]]",
         description: str,
         impact: str,
         now: datetime,
-        log_seq: int,
-        log_hash: str,
+        at: "_LogPosition",
     ) -> str:
         severity = self._rules[kind].severity
         opened = f"inc-{now:%Y%m%d}-{secrets.token_hex(4)}"
         runs = list(dict.fromkeys(row["run"] for row in recent if row["run"]))[:_MOST_RUNS]
         started = datetime.fromtimestamp(recent[0]["at"], UTC)
-        self._connection.execute(
-            "INSERT INTO incidents VALUES (?, ?, ?, ?, 'open', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0)",
-            (
-                *(opened, kind, system, source, severity, _iso(started), _iso(now), _deadline(severity, now)),
-                *(description, impact or f"{len(runs)} runs", len(recent), _iso(now), json.dumps(runs)),
-                *(max(1, recent[0]["log_seq"]) if log_seq else 0, log_seq, log_hash),
-            ),
+        logs = _ranges(recent, at)
+        began = logs[at.log]["from"] if at.seq else 0
+        values = (
+            *(opened, kind, system, source, "open", severity, _iso(started), _iso(now), _deadline(severity, now)),
+            *(description, impact or f"{len(runs)} runs", len(recent), _iso(now), json.dumps(runs)),
+            *(began, at.seq, at.hash, None, "", 0, json.dumps(logs)),
         )
+        execute.many(_OPENED, [values])
         return opened
 
-    def _note(self, id: str, text: str, by: str) -> None:
-        self._connection.execute("INSERT INTO notes VALUES (?, ?, ?, ?)", (id, _iso(self._now()), by, text))
+    def _take_over(self, file: Path) -> None:
+        """Bring here what a home has had before its machine shared a server. Cut short, it is done again."""
+        if not file.is_file():
+            return
+        with closing(SqliteDatabase(file, INCIDENTS)) as own:
+            with own.reading() as execute:
+                incidents, notes = execute("SELECT * FROM incidents"), execute("SELECT * FROM notes ORDER BY seq")
+            with self._writing() as execute:
+                taken = "SELECT id FROM incidents WHERE kind = ? AND system = ? AND source = ? AND status = 'open'"
+                for row in incidents:
+                    if execute("SELECT 1 AS one FROM incidents WHERE id = ?", (row["id"],)):
+                        continue
+                    if row["status"] == "open" and execute(taken, (row["kind"], row["system"], row["source"])):
+                        # another machine has one of its own open
+                        row["source"] = f"{row['source']} ({row['id']})"
+                    if self._audit and row["log_to"] and row["logs"] == "{}":
+                        known = {"from": row["log_from"], "to": row["log_to"], "hash": row["log_hash"]}
+                        row["logs"] = json.dumps({self._audit.signer: known})
+                    execute.many(_OPENED, [tuple(row[column] for column in _COLUMNS)])
+                    told = [(each["incident"], each["at"], each["by"], each["text"]) for each in notes]
+                    execute.many(_NOTED, [each for each in told if each[0] == row["id"]])
+        file.replace(file.with_name(f"{file.name}.moved"))
 
-    def _incident(self, row: Any) -> Incident:
-        notes = self._connection.execute(
-            "SELECT at, by, text FROM notes WHERE incident = ? ORDER BY rowid", (row["id"],)
-        ).fetchall()
-        kept = {key: value for key, value in dict(row).items() if key != "announced"}
-        made: Any = {**kept, "runs": json.loads(row["runs"]), "notes": [dict(note) for note in notes]}
-        return made
+    def _note(self, execute: Rows, id: str, text: str, by: str) -> None:
+        execute.many(_NOTED, [(id, _iso(self._now()), by, text)])
 
     def _audited(self, event: str, incident: Incident, by: str, facts: dict[str, Any]) -> None:
         if self._audit:
             self._audit.append(event, actor=by, workflow=incident["system"], facts={"id": incident["id"], **facts})
+
+
+@dataclass(frozen=True, slots=True)
+class _LogPosition:
+    """The last record of a machine's audit log, and who signs it."""
+
+    log: str
+    seq: int
+    hash: str
+
+
+class _Watched:
+    """The answer to a question that waits for a server, a second old or one look late."""
+
+    def __init__(self, look: Callable[[], bool]) -> None:
+        self._look, self._known, self._at = look, look(), time.monotonic()
+        self._looking = threading.Lock()
+
+    def __call__(self) -> bool:
+        if time.monotonic() - self._at > _WATCHED_S and self._looking.acquire(blocking=False):
+            threading.Thread(target=self._again, name="sluicegate-incidents", daemon=True).start()
+        return self._known
+
+    def _again(self) -> None:
+        try:
+            # a server that is away changes nothing about what was known
+            with suppress(RunError):
+                self._known = self._look()
+            self._at = time.monotonic()
+        finally:
+            self._looking.release()
+
+
+_WATCHED_S = 1.0
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' incidents', 0))"
+_COLUMNS = (
+    *("id", "kind", "system", "source", "status", "severity", "started_at", "aware_at", "deadline", "description"),
+    *("impact", "occurrences", "last_at", "runs", "log_from", "log_to", "log_hash", "closed_at", "resolution"),
+    *("announced", "logs"),
+)
+_OPENED = f"INSERT INTO incidents ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
+_NOTED = "INSERT INTO notes (incident, at, by, text) VALUES (?, ?, ?, ?)"
+
+
+def _ranges(recent: list[dict[str, Any]], at: _LogPosition) -> dict[str, LogRange]:
+    """By log, the records from the first of these occurrences on; first the log of this machine, up to now."""
+    logs: dict[str, LogRange] = {}
+    if at.seq:
+        # what was counted before machines shared a server names no log
+        began = next(row["log_seq"] for row in recent if row["log"] in (at.log, ""))
+        logs[at.log] = {"from": max(1, began), "to": at.seq, "hash": at.hash}
+    for row in recent:
+        if row["log_seq"] and row["log"] not in (at.log, ""):
+            known = logs.get(row["log"], {"from": row["log_seq"]})
+            logs[row["log"]] = {"from": known["from"], "to": row["log_seq"], "hash": ""}
+    return logs
+
+
+def _incident(execute: Execute, row: dict[str, Any]) -> Incident:
+    notes = execute("SELECT at, by, text FROM notes WHERE incident = ? ORDER BY seq", (row["id"],))
+    kept = {key: value for key, value in row.items() if key != "announced"}
+    made: Any = {**kept, "runs": json.loads(row["runs"]), "logs": json.loads(row["logs"]), "notes": notes}
+    return made
 
 
 def _iso(at: datetime) -> str:

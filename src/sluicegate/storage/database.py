@@ -79,11 +79,11 @@ def place() -> Place:
     return configured() or home()
 
 
-def open_database(where: Place, schema: Schema) -> Database:
-    """A store of a home, or of a server."""
+def open_database(where: Place, schema: Schema, *, look: bool = False) -> Database:
+    """A store of a home, or of a server; `look` as in `sqlite.connect`."""
     if isinstance(where, Server):
         return PostgresDatabase(where, schema)
-    return SqliteDatabase(where / f"{schema.name}.sqlite", schema)
+    return SqliteDatabase(where / f"{schema.name}.sqlite", schema, look=look)
 
 
 class SqliteDatabase:

@@ -150,6 +150,11 @@ class AuditLog:
             head = self._current_head()
         return head["seq"], head["hash"]
 
+    @property
+    def signer(self) -> str:
+        """The fingerprint of the key that signs this log: SHA-256 of its 32 bytes, in hex."""
+        return hashlib.sha256(self._key.public_key().public_bytes_raw()).hexdigest()
+
     def prune(self, *, keep_from: int | None = None) -> int:
         """Delete whole segments older than the retention, and placeholder values as old; returns how many records
         were deleted. The deletion is an event.

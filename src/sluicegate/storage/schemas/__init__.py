@@ -9,7 +9,8 @@
 | `WEBHOOKS` | ``webhooks`` | yes |
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
 | `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
-| `TRACES`, `INCIDENTS`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``incidents``, ``cache``, … | no |
+| `INCIDENTS` | ``incidents`` | yes |
+| `TRACES`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``cache``, … | no |
 | `RESULTS` | ``evals/results`` | no |
 | `CATALOG` | ``indexes/NAME/catalog`` | no |
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |

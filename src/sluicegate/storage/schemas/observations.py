@@ -128,8 +128,20 @@ CREATE TABLE IF NOT EXISTS notes (
 );
 """),
         Migration("ALTER TABLE incidents ADD COLUMN announced INTEGER NOT NULL DEFAULT 1;"),
+        # machines that share a server have an audit log each
+        Migration("""
+ALTER TABLE happenings ADD COLUMN log TEXT NOT NULL DEFAULT '';
+ALTER TABLE incidents ADD COLUMN logs TEXT NOT NULL DEFAULT '{}';
+CREATE TABLE annotations (
+    seq INTEGER PRIMARY KEY, incident TEXT NOT NULL REFERENCES incidents (id), at TEXT NOT NULL, by TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+INSERT INTO annotations (incident, at, by, text) SELECT incident, at, by, text FROM notes;
+DROP TABLE notes;
+ALTER TABLE annotations RENAME TO notes;
+"""),
     ),
     durable=True,
-    local=True,
 )
-"""Incidents; only in a file. `announced` is 0 until webhooks have one that was opened since."""
+"""Incidents. `announced` is 0 until webhooks have one that was opened since. `logs` has the range of records in the
+audit log of each machine that counted in it, by the log's signer; of an incident of before there is one log."""
