@@ -12,8 +12,11 @@ from typer.testing import CliRunner
 from sluicegate.cli import audit as audit_command
 from sluicegate.errors import RunError
 from sluicegate.evals.promotion import champions
+from sluicegate.graphs.config.load import load
+from sluicegate.graphs.config.overlays import variant
 from sluicegate.graphs.runtime import run_lock
 from sluicegate.graphs.runtime.intake import principal
+from sluicegate.graphs.runtime.versions import keep
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
@@ -68,7 +71,9 @@ class Story:
         opened.tracer.close()
         KillSwitch().off("model:x", reason="test", by=ZOE["id"])
         before = (desk.file, opened.workflow.digest)
-        champions.promote("desk", path=desk.file, digest="other", before=before, by=ZOE["id"], facts={})
+        other = load(variant(opened.workflow, prompts={"answer": "---\nid: answer\nversion: 2\n---\n{{question}}"}))
+        keep(other, present=False)
+        champions.promote("desk", path=other.path, digest=other.digest, before=before, by=ZOE["id"], facts={})
         self.beside()
         desk.router.label = "risky"
         bens = (await runner.run("When does the gate close?", BEN)).run
