@@ -202,7 +202,7 @@ async def test_one_that_was_cut_short_is_completed_by_the_next(desk: Desk, monke
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    for stop in ("_erase_traces", "_rename_bookings", "_rewrite_file"):
+    for stop in ("_erase_traces", "_rename_bookings", "_rewrite"):
         with monkeypatch.context() as patch:
             patch.setattr(f"sluicegate.retention.erase.{stop}", killed)
             with pytest.raises(KeyboardInterrupt):
