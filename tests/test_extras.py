@@ -13,7 +13,9 @@ from sluicegate.errors import ModelError, PolicyError, RunError, SluicegateError
 from sluicegate.extras import extra, fitting
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "helpdesk" / "workflow.yaml"
-LEFT_OUT = ("matplotlib", "mcp", "presidio_analyzer", "psycopg", "scipy", "sklearn", "spacy", "starlette", "uvicorn")
+LEFT_OUT = (
+    "matplotlib", "mcp", "presidio_analyzer", "psycopg", "ray", "scipy", "sklearn", "spacy", "starlette", "uvicorn",
+)  # fmt: skip
 
 
 def _fit() -> None:
@@ -38,12 +40,19 @@ def _http() -> None:
     serve(cast("Any", SimpleNamespace()), cast("Any", SimpleNamespace()), host="127.0.0.1", port=0)
 
 
+def _ray() -> None:
+    from sluicegate.batch.engines.factory import open_engine
+
+    open_engine("ray")
+
+
 @pytest.mark.parametrize(
     ("module", "name", "code", "family", "use"),
     [
         ("scipy.stats", "fit", "SG308", ModelError, _fit),
         ("spacy", "ner", "SG203", PolicyError, _names),
         ("psycopg", "postgres", "SG625", RunError, _server),
+        ("ray", "ray", "SG709", RunError, _ray),
         ("uvicorn", "serve", "SG624", RunError, _http),
     ],
 )

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
-__all__ = ["SLACK_S", "TOOL", "Call", "Limit", "Over", "Unit", "calendar", "outer_scope", "scopes"]
+__all__ = ["SLACK_S", "TOOL", "Call", "Limit", "Over", "Paid", "Unit", "calendar", "outer_scope", "scopes"]
 
 Unit = Literal["usd", "tokens", "calls"]
 """Of caps: micro-dollars, tokens, or calls of tools."""
@@ -43,6 +43,14 @@ class Call:
             keys = scopes(workflow, run, self.principal, intent, day, month)
             found |= {outer_scope(scope, depth): key for scope, key in keys.items()}
         return found
+
+
+class Paid(NamedTuple):
+    """A call that was made, at what it really cost."""
+
+    call: Call
+    micros: int
+    tokens: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,18 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 from sluicegate.home import home
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.policies.ledger.calls import SLACK_S, TOOL, Call, Limit, Over, Unit, calendar, outer_scope, scopes
+from sluicegate.policies.ledger.calls import (
+    SLACK_S,
+    TOOL,
+    Call,
+    Limit,
+    Over,
+    Paid,
+    Unit,
+    calendar,
+    outer_scope,
+    scopes,
+)
 from sluicegate.policies.ledger.report import Group, spending
 from sluicegate.policies.ledger.rows import (
     Room,
@@ -197,6 +208,23 @@ class BudgetLedger:
         """As `services.Ledger.release_parts`."""
         await self._store.call(self._release_parts, id, self._now())
 
+    async def settle_parts(self, id: str, paid: Sequence[Paid], left: Amount) -> None:
+        """Book calls that `reserve_parts` has paid for, each once by its id, in one transaction. What is `left` stays
+        held, and its lease begins anew."""
+        await self._store.call(self._settle_parts, id, paid, left, self._now())
+
+    def parts_left(self, id: str) -> bool:
+        """Whether `reserve_parts` was neither released nor repeated: whoever made it has died."""
+        with self._store.writing() as execute:
+            return bool(execute("SELECT id FROM calls WHERE id = ? AND model = ''", (id,)))
+
+    def spent_by(self, runs: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Micro-dollars and tokens that each of these runs has spent."""
+        keys = {run: scopes("", run, "", "", "", "")["run"] for run in runs}
+        with self._store.writing() as execute:
+            totals = totals_of(execute, [*keys.values()])
+        return {run: (totals[key].spent_micros, totals[key].spent_tokens) for run, key in keys.items()}
+
     async def charge(
         self, *, id: str, run: str, principal: str, intent: str, workflow: str, tool: str, usd: float
     ) -> Reservation | Refusal:
@@ -360,6 +388,35 @@ class BudgetLedger:
                 self._hold(execute, room, replace(whole, micros=usd, tokens=tokens), latest)
             return FanOut(usd / 1_000_000, tokens, limited, refused)
 
+    def _settle_parts(self, id: str, paid: Sequence[Paid], left: Amount, now: float) -> None:
+        with self._store.writing() as execute:
+            latest = self._clock(execute, now)
+            day, month = calendar(latest)
+            marks = ", ".join("?" * len(paid))
+            asked = f"SELECT id FROM calls WHERE id IN ({marks})"  # noqa: S608 - only placeholders are put in
+            booked = {row["id"] for row in (execute(asked, [one.call.id for one in paid]) if paid else ())}
+            spent: dict[str, tuple[int, int]] = {}
+            for call, usd, tokens in (one for one in paid if one.call.id not in booked):
+                keys = call.scopes(day, month)
+                self._insert(execute, call, Room((), keys, {}, None), latest, latest)
+                execute(
+                    "UPDATE calls SET state = 'settled', real_micros = ?, real_tokens = ?, ended_at = ? WHERE id = ?",
+                    (usd, tokens, latest, call.id),
+                )
+                for key in keys.values():
+                    before = spent.get(key, (0, 0))
+                    spent[key] = before[0] + usd, before[1] + tokens
+            for key, amounts in spent.items():
+                add(execute, [key], spent=amounts)
+            for whole in execute("SELECT * FROM calls WHERE id = ? AND state = 'held'", (id,)):
+                held = held_by(whole)
+                keep = min(held[0], micros(left.usd, up=True)), min(held[1], left.tokens)
+                add(execute, scopes_of(whole), held=(keep[0] - held[0], keep[1] - held[1]))
+                execute(
+                    "UPDATE calls SET estimated_micros = ?, estimated_tokens = ?, expires_at = ? WHERE id = ?",
+                    (*keep, latest + self._budget.lease_s, id),
+                )
+
     def _release_parts(self, id: str, now: float) -> None:
         with self._store.writing() as execute:
             self._forget(execute, id, self._clock(execute, now))
@@ -394,6 +451,10 @@ class BudgetLedger:
 
     def _hold(self, execute: Execute, room: Room, call: Call, latest: float) -> None:
         until = latest + self._budget.lease_s
+        self._insert(execute, call, room, latest, until)
+        room.take(execute, call.micros, call.tokens, until=until)
+
+    def _insert(self, execute: Execute, call: Call, room: Room, latest: float, until: float) -> None:
         columns = {
             "id": call.id, "workflow": call.workflow, "run": call.run, "principal": call.principal,
             "intent": call.intent, "model": call.model, "day": calendar(latest)[0], "state": "held",
@@ -404,7 +465,6 @@ class BudgetLedger:
             f"INSERT INTO calls ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608
             [*columns.values()],
         )
-        room.take(execute, call.micros, call.tokens, until=until)
 
     def _where(self, call: Call, room: Room) -> dict[str, Any]:
         """The column that tells which totals a reservation counts towards."""

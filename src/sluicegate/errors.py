@@ -162,6 +162,10 @@ CODES: dict[str, str] = {
     "SG660": "sign-on provider unreachable or unusable",
     "SG680": "bundle cannot be written",
     "SG690": "state that machines share could not be read for a second",
+    "SG705": "ids of a batch's rows missing or repeated",
+    "SG706": "row of a batch unreadable",
+    "SG707": "batch of another workflow, input or options",
+    "SG709": "engine of batches missing or failing",
 }
 
 

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "graph": "Draw a workflow's graph.",
     "ingest": "Ingest documents into a workflow's indexes.",
     "run": "Send requests through a workflow.",
+    "batch": "Run millions of rows, resumable after a crash.",
     "chat": "Hold a conversation in the terminal.",
     "answer": "Answer what a run asks its requester.",
     "demo": "Fetch weights, ingest documents and run a workflow's example requests.",

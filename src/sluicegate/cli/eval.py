@@ -11,8 +11,12 @@ import typer
 
 from sluicegate.cli._support.batch import OverBudget, before_it_starts
 from sluicegate.cli._support.console import AsJson, console, emit, notes, progress
+from sluicegate.cli._support.engines import Actors, EngineOption, engine_named
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from sluicegate.batch.engines.engine import Engine
     from sluicegate.evals.evaluation.baselines import Variant
     from sluicegate.evals.evaluation.cases import Case
     from sluicegate.evals.evaluation.judge import Judge
@@ -55,6 +59,8 @@ def evaluate(
         ),
     ] = None,
     over_budget: OverBudget = False,
+    engine: EngineOption = "local",
+    actors: Actors = 0,
     as_json: AsJson = False,
 ) -> None:
     """Score a workflow. Exits with 1 when a threshold is missed, or when every run failed."""
@@ -68,19 +74,25 @@ def evaluate(
         from sluicegate.observe.exporters.experiments import ready_to_send
 
         ready_to_send()  # rather than fail after everything has been run
-    report, cases = asyncio.run(
-        _run(
-            config,
-            data,
-            wanted,
-            baselines=baselines,
-            concurrency=concurrency,
-            limit=limit,
-            judge=judge,
-            fresh=fresh,
-            over_budget=over_budget,
+    workers = engine_named(engine, actors) if engine != "local" else None
+    try:
+        report, cases = asyncio.run(
+            _run(
+                config,
+                data,
+                wanted,
+                baselines=baselines,
+                concurrency=concurrency,
+                limit=limit,
+                judge=judge,
+                fresh=fresh,
+                over_budget=over_budget,
+                workers=workers,
+            )
         )
-    )
+    finally:
+        if workers:
+            workers.close()
     if html:
         html.write_text(html_of(report), encoding="utf-8")
     if junit:
@@ -108,7 +120,9 @@ async def _run(
     judge: str,
     fresh: bool,
     over_budget: bool,
+    workers: "Engine | None" = None,
 ) -> "tuple[Report, list[Case]]":
+    from sluicegate.batch.evaluation import EvaluationWork, evaluate_by
     from sluicegate.evals.evaluation.baselines import VARIANTS, baselines_of, opened_variant
     from sluicegate.evals.evaluation.cases import data_hash, read_cases
     from sluicegate.evals.evaluation.evaluate import conditions, evaluate
@@ -143,15 +157,24 @@ async def _run(
         with progress() as line:
             task = line.add_task(variant, total=len(cases))
             try:
-                rows[variant] = await evaluate(
-                    opened.runner,
-                    cases,
-                    under=under + (f"-{os.getpid()}" if fresh else ""),
-                    kept=kept,
-                    judge=judging,
-                    concurrency=concurrency,
-                    on_row=lambda _row, line=line, task=task: line.advance(task),
-                )
+                here = under + (f"-{os.getpid()}" if fresh else "")
+
+                def on_row(_row: "Row", line: "Progress" = line, task: "TaskID" = task) -> None:
+                    line.advance(task)
+
+                if workers:
+                    work = EvaluationWork(workflow.path, variant, judge if judging else "", concurrency)
+                    rows[variant] = evaluate_by(workers, work, cases, under=here, kept=kept, on_row=on_row)
+                else:
+                    rows[variant] = await evaluate(
+                        opened.runner,
+                        cases,
+                        under=here,
+                        kept=kept,
+                        judge=judging,
+                        concurrency=concurrency,
+                        on_row=on_row,
+                    )
             finally:
                 opened.tracer.hand_over()
                 shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,7 @@ from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
 if TYPE_CHECKING:
     from sluicegate.tasks import TaskResult
 
-__all__ = ["app"]
+__all__ = ["app", "schema_in"]
 
 app = typer.Typer(help="Run one small task: classify, extract, tag, summarise, route, check; or measure one.")
 
@@ -68,7 +68,7 @@ def extract(
     from sluicegate import tasks
     from sluicegate.nodes.extraction.stated import Rule
 
-    form, values = _schema(schema), dict[str, Rule]()
+    form, values = schema_in(schema), dict[str, Rule]()
     for field, _, name in (one.partition("=") for one in rule or []):
         if name not in ("stated", "reworded", "derived") or field not in form.get("properties", {}):
             raise typer.BadParameter("give a field of the schema and its rule", param_hint="--value")
@@ -187,7 +187,7 @@ def _given(text: str) -> str:
         raise ConfigError([Problem("SG101", f"cannot read {path}: {error.strerror}")]) from error
 
 
-def _schema(file: Path) -> dict[str, Any]:
+def schema_in(file: Path) -> dict[str, Any]:
     with postponed(SCHEMA_FORMATS):
         from jsonschema import Draft202012Validator, SchemaError
 

@@ -9,7 +9,17 @@ answered, and has a small labelled set that tells how well a model does it: `mea
 """
 
 from sluicegate.tasks import sync
-from sluicegate.tasks.calls import TaskResult, check, classify, default_models, extract, route, summarise, tag
+from sluicegate.tasks.calls import (
+    TaskResult,
+    check,
+    classify,
+    default_models,
+    extract,
+    opened_router,
+    route,
+    summarise,
+    tag,
+)
 from sluicegate.tasks.measuring import TASKS, TaskMeasurement, TaskName, measure
 
 __all__ = [
@@ -22,6 +32,7 @@ __all__ = [
     "default_models",
     "extract",
     "measure",
+    "opened_router",
     "route",
     "summarise",
     "sync",

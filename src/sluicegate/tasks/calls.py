@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,7 @@ from sluicegate.nodes.tagging import nearness, tagged
 from sluicegate.nodes.writing.generation import unusable
 from sluicegate.services import Completion, EmbeddingRequest, Message, ModelRequest, ModelStep
 
-__all__ = ["TaskResult", "check", "classify", "default_models", "extract", "route", "summarise", "tag"]
+__all__ = ["TaskResult", "check", "classify", "default_models", "extract", "opened_router", "route", "summarise", "tag"]
 
 T = TypeVar("T")
 M = TypeVar("M", bound=BaseModel)
@@ -168,20 +168,32 @@ async def route(text: str, router: Path, *, otherwise: str = "", models: ModelSe
 
     `router` is an artifact's folder, written by `sluicegate router fit`. Raises `ModelError` SG310 to SG312.
     """
+    return await opened_router(router, otherwise=otherwise, models=models)(text)
+
+
+def opened_router(
+    router: Path, *, otherwise: str = "", models: ModelSet | None = None
+) -> Callable[[str], Awaitable[TaskResult[str]]]:
+    """`route` for many texts: the artifact is read once. Raises as it does."""
     from sluicegate.routing.intent.artifact import read_artifact
     from sluicegate.routing.intent.router import FittedRouter
 
-    own, started = models or default_models(), time.perf_counter()
-    artifact = read_artifact(router)
+    own, artifact = models or default_models(), read_artifact(router)
     embedder: dict[str, str] | None = artifact.card.get("embedder")
 
     async def embed(texts: Sequence[str]) -> Sequence[Sequence[float]]:
         fingerprint = embedder["fingerprint"] if embedder else None
         return (await own.embed(EmbeddingRequest("embedder", texts, like=fingerprint))).vectors
 
-    said = await FittedRouter(artifact, embed=embed if embedder else None).classify(text)
-    label = said.label if said.confidence >= said.threshold else otherwise
-    return TaskResult(label, said.confidence, said.by, ms=_since(started))
+    fitted = FittedRouter(artifact, embed=embed if embedder else None)
+
+    async def routed(text: str) -> TaskResult[str]:
+        started = time.perf_counter()
+        said = await fitted.classify(text)
+        label = said.label if said.confidence >= said.threshold else otherwise
+        return TaskResult(label, said.confidence, said.by, ms=_since(started))
+
+    return routed
 
 
 async def check(text: str, source: str, *, models: ModelSet | None = None) -> TaskResult[bool]:

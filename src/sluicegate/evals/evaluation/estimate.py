@@ -106,7 +106,8 @@ def _beyond(workflow: Workflow, services: Services) -> str:
     asked |= {index.embedder: f"the embedder of {name}" for name, index in config.indexes.items()}
     tagging = {name: one for name, one in workflow.settings.items() if isinstance(one, Tag)}
     asked |= {one.model: f"the embedder of {name}" for name, one in tagging.items()}
-    if config.router.strategy != "head":
+    classifies = any("classifies" in node.effects for node in workflow.flow.nodes.values())
+    if classifies and config.router.strategy != "head":
         asked[config.router.slm] = "the router's model"
     if config.cache.answers == "semantic":
         asked[config.cache.embedder] = "the cache's embedder"

@@ -1,0 +1,136 @@
+"""Ray as the engine: actors that each keep the work open, on this machine or on the cluster that `RAY_ADDRESS` names.
+
+Ray places the actors, sends them the items, and starts one that was killed again with the item it was at. It does not
+read the input: its readers end at the first row that is not as the others are, and their blocks are not the same when
+the input is read again, which a resume needs.
+"""
+
+import os
+import pickle
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any, TypeVar
+
+from sluicegate.batch.engines.engine import EngineWork, Worker
+from sluicegate.errors import RunError
+from sluicegate.extras import extra
+
+__all__ = ["RayEngine"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_RETRIES = 3
+"""How often an item is tried again whose actor died; after that it is the item that kills them."""
+_AHEAD = 2
+"""Items of an actor at a time: one that it does, and one that waits for it."""
+_STARTS = 3
+"""Ray gives its processes 15 seconds to start; where the machine is busy, or they are compiled first, that is short."""
+_STORE_BYTES = 128 * 2**20
+"""Of the store that objects are shared in; items and results are small and not shared."""
+_FORWARDED = ("SLUICEGATE_", "AWS_", "OPENAI_", "OLLAMA_", "LANGFUSE_", "OTEL_")
+"""Beginnings of the variables that actors on this machine are given, as this process has them now. The machines of a
+cluster have theirs."""
+
+
+class RayEngine:
+    """Actors of Ray, each with one processor."""
+
+    def __init__(self, workers: int = 0) -> None:
+        """Connects to `RAY_ADDRESS`, or starts Ray on the loopback address of this machine, without its dashboard and
+        without usage reports. Raises `RunError` SG709."""
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        # the caller's own messages are enough, and an environment is not built anew for each actor
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        with extra("ray", "--engine ray", partial(RunError, "SG709")):
+            import ray
+        self._ray: Any = ray
+        self._started = not ray.is_initialized()
+        if self._started:
+            self._start(workers)
+        self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+
+    def map(self, work: "EngineWork[Item, Result]", items: Iterable[Item]) -> Iterator[Result]:
+        """As `Engine.map`. Raises `RunError` SG709 when an item's actors die one after the other."""
+        ray = self._ray
+        made = ray.remote(_Actor).options(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)
+        actors = [made.remote(pickle.dumps(work), _environment()) for _ in range(self.workers)]
+        left = iter(items)
+        busy: dict[Any, Any] = {}
+
+        def next_of(actor: Any) -> None:
+            for item in left:
+                busy[actor.do.remote(pickle.dumps(item))] = actor
+                return
+
+        try:
+            for _ in range(_AHEAD):
+                for actor in actors:
+                    next_of(actor)
+            while busy:
+                (done,), _ = ray.wait([*busy], num_returns=1)
+                actor = busy.pop(done)
+                next_of(actor)
+                yield self._result(done)
+            ray.get([actor.close.remote() for actor in actors])
+        finally:
+            for actor in actors:
+                ray.kill(actor)
+
+    def close(self) -> None:
+        """Stop Ray, where this engine has started it."""
+        if self._started:
+            self._ray.shutdown()
+
+    def _result(self, done: Any) -> Any:
+        from ray.exceptions import RayActorError, RayTaskError
+
+        try:
+            return pickle.loads(self._ray.get(done))  # noqa: S301 - of our own actor
+        except RayTaskError as error:
+            raise error.as_instanceof_cause() from error
+        except RayActorError as error:
+            what = f"an actor died {_RETRIES + 1} times at the same block: {str(error).splitlines()[0]}"
+            raise RunError("SG709", what, hint="Look at Ray's logs; the machine may be out of memory") from error
+
+    def _start(self, workers: int) -> None:
+        how: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
+        if not os.environ.get("RAY_ADDRESS"):
+            how |= {
+                "num_cpus": workers or None,
+                "include_dashboard": False,
+                "object_store_memory": _STORE_BYTES,
+                "_node_ip_address": "127.0.0.1",
+            }
+        for attempt in range(1, _STARTS + 1):
+            try:
+                self._ray.init(**how)
+            except Exception as error:  # Ray raises plain exceptions
+                self._ray.shutdown()
+                if attempt == _STARTS:
+                    hint = "Check RAY_ADDRESS, or unset it to use this machine"
+                    raise RunError("SG709", f"Ray does not start: {error}", hint=hint) from error
+            else:
+                return
+
+
+class _Actor:
+    """Runs in a process of its own."""
+
+    def __init__(self, work: bytes, environment: dict[str, str]) -> None:
+        os.environ.update(environment)
+        # as many busy inference threads as there are processors for all actors, and no more
+        os.environ.setdefault("SLUICEGATE_THREADS", "1")
+        self._worker: Worker[Any, Any] = pickle.loads(work).open()  # noqa: S301 - of our own driver
+
+    def do(self, item: bytes) -> bytes:
+        return pickle.dumps(self._worker(pickle.loads(item)))  # noqa: S301 - of our own driver
+
+    def close(self) -> None:
+        self._worker.close()
+
+
+def _environment() -> dict[str, str]:
+    if os.environ.get("RAY_ADDRESS"):
+        return {}
+    return {name: value for name, value in os.environ.items() if name.startswith(_FORWARDED)}
