@@ -1,8 +1,11 @@
-"""`sluicegate audit`: verify, export and prove the audit log; erase a person; prune what is past retention."""
+"""`sluicegate audit`: verify, export and prove the audit log, of this home or of all machines that share a server;
+erase a person; prune what is past retention."""
 
 import asyncio
 import getpass
 import json
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +16,8 @@ from sluicegate.cli._support.console import AsJson, console, emit, write
 from sluicegate.files import json_lines
 
 if TYPE_CHECKING:
+    from sluicegate.observe.audit.shared.store import SharedAudit
+    from sluicegate.observe.audit.shared.verify_all import Chain
     from sluicegate.observe.audit.verify import AuditVerdict
     from sluicegate.retention.erase import Erasure
 
@@ -33,9 +38,16 @@ def verify(
         Path | None, typer.Option(help="Externally kept checkpoints, as printed by `audit checkpoint`, one per line.")
     ] = None,
     proof: Annotated[Path | None, typer.Option(help="Check this proof; no log is needed.")] = None,
+    everywhere: Annotated[
+        bool, typer.Option("--all", help="Every machine's chain on the database server, and this home.")
+    ] = False,
+    trusted: Annotated[
+        Path | None, typer.Option(help="With --all: a file of pinned keys, instead of this home's (`audit trust`).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Detect edits, deletions, truncation and reordering. Exits with 1 when there are any."""
+    """Detect edits, deletions, truncation and reordering; with --all also chains that are missing, that nobody
+    registered or that are signed with a key that is not pinned. Exits with 1 when there are any."""
     from sluicegate.observe.audit.proof import check_proof
     from sluicegate.observe.audit.verify import verify as verified
     from sluicegate.serving.operating import audit_state
@@ -48,14 +60,14 @@ def verify(
         else:
             console().print(("proof holds: " if holds else "proof does not hold: ") + message, markup=False)
         raise typer.Exit(0 if holds else 1)
+    if folder and everywhere:
+        raise typer.BadParameter("choose one of --folder and --all")
     witnessed: list[Any] = _lines(witness) if witness else []
     if folder:
         verdict = verified(folder, public_key=pem, witnessed=witnessed)
     else:
-        verdict = audit_state.verified(public_key=pem, witnessed=witnessed)
+        verdict = audit_state.verified(public_key=pem, witnessed=witnessed, everywhere=everywhere, trusted=trusted)
     if as_json:
-        from dataclasses import asdict
-
         emit({"tampered": verdict.tampered, **asdict(verdict)})
     else:
         _say(verdict)
@@ -74,8 +86,11 @@ def export(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the records as JSON Lines (with --json as one list), oldest first. Damaged records are left out."""
+    """Write the records as JSON Lines (with --json as one list), oldest first; with a database server those of every
+    machine, merged by time. Damaged records are left out."""
     from sluicegate.observe.audit.proof import records
+    from sluicegate.observe.audit.shared.reading import merged
+    from sluicegate.observe.audit.shared.store import SharedAudit
     from sluicegate.observe.tracing.pseudonyms import Payloads
     from sluicegate.storage.postgres import configured
 
@@ -85,12 +100,16 @@ def export(
     payloads = Payloads(folder / "payloads.sqlite", server) if names or texts else None
     people = payloads.names() if payloads and names else {}
     rows: list[dict[str, Any]] = []
-    for body, _, own in records(folder):
+    chosen: Iterable[tuple[dict[str, Any], str, str]]
+    chosen = (
+        merged(SharedAudit(server), folder, run) if server else ((body, "", own) for body, _, own in records(folder))
+    )
+    for body, chain, own in chosen:
         if (run and body.get("run") != run) or (workflow and body.get("workflow") != workflow):
             continue
         if (since and body["at"] < since) or (until and body["at"] >= until):
             continue
-        row = {**body, "hash": own}
+        row = {**body, "hash": own, **({"chain": chain} if chain else {})}
         if names:
             row["actor"] = people.get(body.get("actor", ""), body.get("actor", ""))
             row["people"] = {part: people.get(who, who) for part, who in body.get("people", {}).items()}
@@ -117,16 +136,112 @@ def prove(
     from sluicegate.observe.audit.proof import prove as proved
 
     del as_json
-    _write(out, json.dumps(proved(open_audit(), run), ensure_ascii=False, indent=2) + "\n")
+    with closing(open_audit()) as log:
+        _write(out, json.dumps(proved(log, run), ensure_ascii=False, indent=2) + "\n")
 
 
 @app.command()
 def checkpoint(out: Out = None, as_json: AsJson = False) -> None:
-    """Sign the current end of the log. Keep the output elsewhere: it reveals a later truncation or rewrite."""
+    """Sign the current end of the log, and of every machine's where they share a server. Keep the output elsewhere: it
+    reveals a later truncation or rewrite, or a database that was put back."""
     from sluicegate.observe.audit.log import open_audit
 
-    statement = open_audit().checkpoint()
+    with closing(open_audit()) as log:
+        statement = log.checkpoint()
     _write(out, json.dumps(statement, ensure_ascii=False, indent=2 if as_json else None) + "\n")
+
+
+@app.command()
+def chains(as_json: AsJson = False) -> None:
+    """List the chains on the database server: who writes each, with which key, how far it has come."""
+    from rich.table import Table
+
+    from sluicegate.observe.audit.shared.trust import pinned
+    from sluicegate.observe.audit.shared.verify_all import standing
+
+    pins = pinned()
+    rows: list[dict[str, Any]] = [
+        {
+            "chain": chain.id,
+            "host": chain.host,
+            "since": chain.since,
+            "records": chain.last,
+            "last_at": chain.last_at,
+            "ended": chain.ended,
+            "fingerprint": chain.fingerprint,
+            "pinned": pins is not None and chain.fingerprint in pins,
+        }
+        for chain in standing(_shared())
+    ]
+    if as_json:
+        emit(rows)
+        return
+    table = Table("chain", "host", "since", "records", "last signed", "key", "state")
+    for row in rows:
+        state = ("ended" if row["ended"] else "open") + (", pinned" if row["pinned"] else "")
+        cells = ("chain", "host", "since", "records", "last_at")
+        table.add_row(*(str(row[cell]) for cell in cells), f"{row['fingerprint'][:16]}…", state)
+    console().print(table)
+
+
+@app.command()
+def trust(
+    key: Annotated[str, typer.Argument(help="A chain, or the fingerprint of a key or its beginning.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every key that the server names now.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Trust this key no longer.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Another file of pinned keys than this home's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pin the keys whose signatures count in `audit verify --all`. Compare each fingerprint with what `audit trust
+    --json` says on its own machine: whoever can write the database can name a key there, and cannot pin it here."""
+    from sluicegate.observe.audit.keys import private_key
+    from sluicegate.observe.audit.shared.trust import fingerprint, pin, pinned, unpin
+    from sluicegate.observe.audit.shared.verify_all import standing
+
+    if remove or every or key:
+        known = pinned(file) or {} if remove else {each.fingerprint: _about(each) for each in standing(_shared())}
+        chosen = {
+            one: about
+            for one, about in known.items()
+            if every or (key and (one.startswith(key) or key in about.split()))
+        }
+        if len(chosen) != 1 and not every:
+            choices = "; ".join(f"{one[:16]} ({about})" for one, about in known.items()) or "none"
+            raise typer.BadParameter(f"name one key: {choices}")
+        if remove:
+            unpin(chosen, file)
+        else:
+            pin(chosen, file)
+    own = fingerprint(private_key().public_key())
+    pins = pinned(file)
+    if as_json:
+        emit({"own": own, "pinned": pins})
+        return
+    screen = console()
+    screen.print(f"this machine's key: {own}", markup=False, soft_wrap=True)
+    for each, about in (pins or {}).items():
+        screen.print(f"pinned: {each}  {about}", markup=False, soft_wrap=True)
+    if pins is None:
+        screen.print("no key is pinned: the server's word is taken", markup=False)
+
+
+@app.command()
+def restored(
+    reason: Annotated[str, typer.Argument(help="Why the database was put back; it goes into the audit log.")],
+    by: Actor = "",
+    as_json: AsJson = False,
+) -> None:
+    """After the database was restored on purpose: send what it lost of this home again, and go on from there, on
+    record. Each machine does so for itself."""
+    from sluicegate.observe.audit.log import open_audit
+
+    _shared()
+    with closing(open_audit()) as log:
+        sent = log.send_again(reason, by=by or getpass.getuser())
+    if as_json:
+        emit({"records": sent})
+    else:
+        console().print(f"the server has all {sent} records of this home again")
 
 
 @app.command()
@@ -157,8 +272,8 @@ def prune(as_json: AsJson = False) -> None:
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.incidents import Incidents
 
-    log = open_audit()
-    deleted = log.prune(keep_from=Incidents(audit=log).frozen_from())
+    with closing(open_audit()) as log:
+        deleted = log.prune(keep_from=Incidents(audit=log).frozen_from())
     if as_json:
         emit({"deleted": deleted, "retention_days": log.settings.retention_days})
     else:
@@ -182,6 +297,19 @@ def _show_erasure(done: "Erasure") -> None:
         line(f"the id is still mentioned in: {', '.join(done.mentioned)}")
 
 
+def _about(chain: "Chain") -> str:
+    return f"{chain.host}, chain {chain.id}"
+
+
+def _shared() -> "SharedAudit":
+    from sluicegate.observe.audit.shared.store import SharedAudit
+    from sluicegate.storage.postgres import URL, configured
+
+    if not (server := configured()):
+        raise typer.BadParameter(f"there is one chain, in the home: machines share a server when {URL} names one")
+    return SharedAudit(server)
+
+
 def _home_log() -> Path:
     from sluicegate.home import home
 
@@ -196,10 +324,16 @@ def _say(verdict: "AuditVerdict") -> None:
     if verdict.findings:
         table = Table("finding", "record", "where", "what")
         for finding in verdict.findings:
-            style = "yellow" if finding.kind in ("torn", "unsigned") else "red"
-            table.add_row(finding.kind, str(finding.seq), escape(finding.place), escape(finding.message), style=style)
+            inside = finding.chain and finding.chain not in finding.place
+            where = f"{finding.place} of chain {finding.chain}" if inside else finding.place
+            what = f"{finding.message}. {finding.hint}" if finding.hint else finding.message
+            style = "red" if finding.tampering else "yellow"
+            table.add_row(finding.kind, str(finding.seq), escape(where), escape(what), style=style)
         screen.print(table)
-    span = f"{verdict.records} records ({verdict.first} to {verdict.last}), {verdict.checkpoints} checkpoints"
+    if verdict.chains:
+        span = f"{verdict.records} records in {verdict.chains} chains, {verdict.checkpoints} signed statements"
+    else:
+        span = f"{verdict.records} records ({verdict.first} to {verdict.last}), {verdict.checkpoints} checkpoints"
     screen.print(f"{span}: " + ("[bold red]tampered with[/]" if verdict.tampered else "[bold green]intact[/]"))
 
 

@@ -17,7 +17,8 @@ import pytest
 from sluicegate import Service, principal
 from sluicegate.errors import CorruptError, RunError
 from sluicegate.home import home
-from sluicegate.observe.audit.log import open_audit, segments
+from sluicegate.observe.audit.log import open_audit
+from sluicegate.observe.audit.segments import segments
 from sluicegate.observe.audit.verify import verify
 from sluicegate.services import Decision, PolicyEngine
 from sluicegate.serving.links.keys import rotate_link_keys

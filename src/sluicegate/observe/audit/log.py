@@ -24,14 +24,15 @@ from sluicegate.errors import CorruptError, LockedError, RunError
 from sluicegate.home import home, private_folder, private_opener, write_private
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
+from sluicegate.observe.audit.segments import SLOT, segment_name, segments
+from sluicegate.observe.audit.shared.delivery import ChainDelivery, delivery, seen_by
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.storage import sqlite
 from sluicegate.storage.file_lock import try_lock, unlock
 from sluicegate.storage.postgres import Server, configured
 
-__all__ = ["AuditLog", "AuditSettings", "open_audit", "segment_name", "segments"]
+__all__ = ["AuditLog", "AuditSettings", "open_audit"]
 
-_SLOT = 1024
 _EMPTY: dict[str, Any] = {"seq": 0, "hash": GENESIS, "segment": 1, "size": 0}
 """The head of a log without records, before it is signed."""
 
@@ -51,8 +52,9 @@ class AuditSettings(BaseModel):
     checkpoint_every: int = Field(default=256, ge=1)
     """Records between two checkpoints."""
     flush: Literal["risky", "always", "never"] = "risky"
-    """When an event is flushed to disk before its request continues: for high-risk classes, always, or when the
-    operating system does. A killed process loses nothing in any case; a power cut may."""
+    """When an event is flushed to disk, and is on the server that machines share, before its request continues: for
+    high-risk classes, always, or as soon as may be. A killed process loses nothing in any case; a power cut or a lost
+    disk may."""
 
 
 class AuditLog:
@@ -71,7 +73,8 @@ class AuditLog:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         server: Server | None = None,
     ) -> None:
-        """The chain is in `folder`; people and texts are next to it, or on `server`."""
+        """The chain is in `folder`, and a copy of it on `server` if there is one; people and texts are next to it, or
+        there."""
         self.folder = folder
         self.settings = settings or AuditSettings()
         self._now = now
@@ -90,9 +93,10 @@ class AuditLog:
         with self._locked():
             if not _size(folder / "head"):
                 # room for the head is taken now: a full disk may not strike between a record and its head
-                _write_at(self._head_file, b" " * (2 * _SLOT), 0)
+                _write_at(self._head_file, b" " * (2 * SLOT), 0)
             if self._current_head() == _EMPTY:
                 self._put_head(**_EMPTY)
+        self._delivery: ChainDelivery | None = delivery(folder, self._key, server, self._now) if server else None
 
     def append(
         self,
@@ -107,6 +111,10 @@ class AuditLog:
         people: Mapping[str, str] | None = None,
     ) -> int:
         """Write one event; its sequence number. When this returns, the event is in the log.
+
+        With a server, an event that is flushed is there too; any other within a second or so, or when the server is
+        back. Where one could not be delivered that must be, this raises `RunError` SG695, and the event is in the home
+        nevertheless.
 
         `actor` is a person's id, `people` are others by their role; both are recorded as pseudonyms. `facts` are plain
         data without texts; these go into `texts`, which are recorded as keyed hashes.
@@ -135,13 +143,18 @@ class AuditLog:
             head = self._write(body, head, flush=flush)
             if head["seq"] % self.settings.checkpoint_every == 0:
                 self._keep_checkpoint(head)
-            return head["seq"]
+        if self._delivery:
+            self._delivery.added(head["seq"], wait=flush)
+        return head["seq"]
 
     def checkpoint(self) -> dict[str, Any]:
         """A signed statement of the last record, kept in the folder; keep a copy elsewhere and a later truncation, and
-        even a rewrite with the key, can be shown."""
+        even a rewrite with the key, can be shown.
+
+        With a server, the statement has the end of its sequence too, and so covers every chain there."""
+        more = {"chain": self._delivery.chain, "server": self._delivery.deliver()} if self._delivery else {}
         with self._locked():
-            return self._keep_checkpoint(self._current_head())
+            return self._keep_checkpoint(self._current_head(), **more)
 
     @property
     def head(self) -> tuple[int, str]:
@@ -155,12 +168,20 @@ class AuditLog:
         """The fingerprint of the key that signs this log: SHA-256 of its 32 bytes, in hex."""
         return hashlib.sha256(self._key.public_key().public_bytes_raw()).hexdigest()
 
+    @property
+    def chain(self) -> str:
+        """The id of this log's chain on the server; empty without one."""
+        return self._delivery.chain if self._delivery else ""
+
     def prune(self, *, keep_from: int | None = None) -> int:
         """Delete whole segments older than the retention, and placeholder values as old; returns how many records
         were deleted. The deletion is an event.
 
-        Nothing from the sequence number `keep_from` on is deleted, however old: open incidents freeze their range.
+        Nothing from the sequence number `keep_from` on is deleted, however old: open incidents freeze their range. With
+        a server, it has everything first; raises `RunError` SG625 when it cannot be asked.
         """
+        if self._delivery:
+            self._delivery.deliver()
         oldest = self._now() - timedelta(days=self.settings.retention_days)
         deleted = 0
         with self._locked():
@@ -195,7 +216,20 @@ class AuditLog:
             self.append("audit.erased", actor=by, facts={"person": pseudonym, "texts": deleted, **(facts or {})})
         return deleted
 
+    def send_again(self, reason: str, *, by: str) -> int:
+        """After the server was put back to an older state, on purpose: send what it lost, on record; how many records
+        it has then. Raises `RunError` SG606 when what it has is not of this log, and SG625."""
+        if not self._delivery:
+            raise ValueError("there is no server")
+        facts = {"position": seen_by(self.folder).position}
+        seq = self.append("audit.restored", actor=by, facts=facts, texts={"reason": reason})
+        self._delivery.deliver_again()
+        return seq
+
     def close(self) -> None:
+        if self._delivery:
+            self._delivery.release()
+            self._delivery = None
         self.payloads.close()
         with self._thread_lock:
             for descriptor in (self._lock_file, self._head_file, *((self._segment[1],) if self._segment else ())):
@@ -226,7 +260,7 @@ class AuditLog:
 
     def _current_head(self) -> dict[str, Any]:
         """The head, after making sure that the file ends where it says."""
-        slots = _read_at(self._head_file, 2 * _SLOT, 0)
+        slots = _read_at(self._head_file, 2 * SLOT, 0)
         if slots != self._head_bytes or not self._head:
             self._head = self._newest(slots)
             self._head_bytes = slots
@@ -240,9 +274,9 @@ class AuditLog:
 
     def _newest(self, slots: bytes) -> dict[str, Any]:
         heads: list[dict[str, Any]] = []
-        for start in (0, _SLOT):
+        for start in (0, SLOT):
             try:
-                statement = json.loads(slots[start : start + _SLOT])
+                statement = json.loads(slots[start : start + SLOT])
             except ValueError:
                 continue
             if is_checkpoint(self._public, statement):
@@ -293,11 +327,11 @@ class AuditLog:
 
     def _put_head(self, seq: int, hash: str, segment: int, size: int) -> None:
         head = checkpoint(self._key, seq=seq, hash=hash, segment=segment, size=size)
-        slot = canonical(head).ljust(_SLOT - 1) + b"\n"
-        start = seq % 2 * _SLOT
+        slot = canonical(head).ljust(SLOT - 1) + b"\n"
+        start = seq % 2 * SLOT
         _write_at(self._head_file, slot, start)
-        known = self._head_bytes.ljust(2 * _SLOT)
-        self._head_bytes = known[:start] + slot + known[start + _SLOT :]
+        known = self._head_bytes.ljust(2 * SLOT)
+        self._head_bytes = known[:start] + slot + known[start + SLOT :]
         self._head = head
 
     def _open(self, segment: int) -> int:
@@ -308,9 +342,9 @@ class AuditLog:
             self._segment = (segment, os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600))
         return self._segment[1]
 
-    def _keep_checkpoint(self, head: dict[str, Any]) -> dict[str, Any]:
+    def _keep_checkpoint(self, head: dict[str, Any], **more: Any) -> dict[str, Any]:
         at = self._now().isoformat()
-        statement = checkpoint(self._key, kind="checkpoint", seq=head["seq"], hash=head["hash"], at=at)
+        statement = checkpoint(self._key, kind="checkpoint", seq=head["seq"], hash=head["hash"], at=at, **more)
         self._keep(statement)
         return statement
 
@@ -359,20 +393,11 @@ _sync = getattr(os, "fdatasync", os.fsync)
 """Content and length are on the disk; times of the file are nobody's evidence."""
 
 
-def segment_name(number: int) -> str:
-    return f"audit-{number:06d}.jsonl"
-
-
 def _size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def segments(folder: Path) -> list[Path]:
-    """The log's files, oldest first."""
-    return sorted(folder.glob("audit-*.jsonl"))
 
 
 @contextmanager

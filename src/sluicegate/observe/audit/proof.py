@@ -11,7 +11,8 @@ from typing import Any, cast
 from sluicegate.errors import NotFoundError, RunError
 from sluicegate.observe.audit.chain import digest, is_checkpoint, linked, parsed
 from sluicegate.observe.audit.keys import read_public
-from sluicegate.observe.audit.log import AuditLog, segments
+from sluicegate.observe.audit.log import AuditLog
+from sluicegate.observe.audit.segments import segments
 
 __all__ = ["check_proof", "prove", "records"]
 

@@ -5,20 +5,41 @@ shows, and a rewrite of the whole chain. Only who holds the private key, or puts
 folder, escapes; against those, keep checkpoints elsewhere and pass them in.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sluicegate.errors import NotFoundError
-from sluicegate.observe.audit.chain import GENESIS, is_checkpoint, parsed
+from sluicegate.observe.audit.chain import is_checkpoint, parsed
 from sluicegate.observe.audit.keys import read_public
-from sluicegate.observe.audit.log import segments
+from sluicegate.observe.audit.segments import base_of, heads, json_of, segments
 
 __all__ = ["AuditFinding", "AuditVerdict", "verify"]
 
-Kind = Literal["edited", "deleted", "reordered", "truncated", "rewritten", "signature", "torn", "unsigned"]
+Kind = Literal[
+    "edited",
+    "deleted",
+    "reordered",
+    "truncated",
+    "rewritten",
+    "signature",
+    "torn",
+    "unsigned",
+    # of many chains on a server
+    "missing",
+    "unregistered",
+    "forked",
+    "gap",
+    "rolled-back",
+    "unknown-key",
+    "unpinned",
+    "unclosed",
+    "undelivered",
+    "restored",
+]
+_FACTS: frozenset[str] = frozenset({"torn", "unsigned", "unpinned", "unclosed", "undelivered", "restored"})
+"""What a killed process, a server that was away or an operator leaves: worth knowing, and no tampering."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +52,15 @@ class AuditFinding:
     place: str
     """File and line, where there is one."""
     message: str
+    chain: str = ""
+    """The chain on the server; empty for the files of a home."""
+    position: int = 0
+    """The statement in the server's sequence; 0 for none."""
+    hint: str = ""
+
+    @property
+    def tampering(self) -> bool:
+        return self.kind not in _FACTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +72,12 @@ class AuditVerdict:
     last: int
     checkpoints: int
     findings: tuple[AuditFinding, ...]
+    chains: int = 0
+    """How many chains the server has; 0 when only a folder was verified."""
 
     @property
     def tampered(self) -> bool:
-        return any(finding.kind not in ("torn", "unsigned") for finding in self.findings)
+        return any(finding.tampering for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +98,13 @@ def verify(folder: Path, *, public_key: bytes | None = None, witnessed: Sequence
     key = read_public(public_key or pem.read_bytes())
     findings: list[AuditFinding] = []
     statements = _statements(folder, key, findings)
-    heads = _heads(folder, key)
+    signed = heads(folder, key)
     lines = _lines(paths, findings)
-    pruned = [s for s in statements if s.get("kind") == "pruned"]
-    base = max(pruned, key=lambda s: s["seq"], default={"seq": 0, "hash": GENESIS})
+    base = base_of(statements)
     _check_order(lines, base, findings)
-    _check_statements(lines, base, [*statements, *witnessed, *heads], key, findings)
-    if heads:
-        _check_tail(lines, max(heads, key=lambda head: head["seq"]), findings)
+    _check_statements(lines, base, [*statements, *witnessed, *signed], key, findings)
+    if signed:
+        _check_tail(lines, max(signed, key=lambda head: head["seq"]), findings)
     else:
         findings.append(AuditFinding("signature", 0, "head", "the head is missing or not signed with this key"))
     seqs = [line.seq for line in lines]
@@ -85,7 +116,7 @@ def _statements(folder: Path, key: Any, findings: list[AuditFinding]) -> list[di
     path = folder / "checkpoints.jsonl"
     statements: list[dict[str, Any]] = []
     for number, raw in enumerate(path.read_bytes().splitlines() if path.exists() else [], start=1):
-        statement = _json(raw)
+        statement = json_of(raw)
         if is_checkpoint(key, statement):
             statements.append(statement)
         else:
@@ -93,20 +124,6 @@ def _statements(folder: Path, key: Any, findings: list[AuditFinding]) -> list[di
                 AuditFinding("signature", 0, f"{path.name}:{number}", "a checkpoint's signature is not valid")
             )
     return statements
-
-
-def _heads(folder: Path, key: Any) -> list[dict[str, Any]]:
-    path = folder / "head"
-    slots = path.read_bytes() if path.exists() else b""
-    found = [_json(slots[start : start + 1024]) for start in (0, 1024)]
-    return [head for head in found if is_checkpoint(key, head)]
-
-
-def _json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except ValueError:
-        return None
 
 
 def _lines(paths: Sequence[Path], findings: list[AuditFinding]) -> list[_Line]:
@@ -126,7 +143,7 @@ def _lines(paths: Sequence[Path], findings: list[AuditFinding]) -> list[_Line]:
 
 
 def _seq(raw: bytes) -> int:
-    value = _json(raw)
+    value = json_of(raw)
     seq: Any = value.get("seq", 0) if isinstance(value, dict) else 0  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     return seq if isinstance(seq, int) else 0
 

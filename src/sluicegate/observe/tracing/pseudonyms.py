@@ -18,6 +18,7 @@ from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
+from sluicegate.errors import RunError
 from sluicegate.home import private_folder
 from sluicegate.services import Hidden
 from sluicegate.storage.database import Database, PostgresDatabase, SqliteDatabase
@@ -72,12 +73,18 @@ class Payloads:
         return await self._database.call(work, *given)
 
     def person(self, id: str) -> Person:
-        """The person's pseudonym and key, created at first use."""
+        """The person's pseudonym and key, created at first use. While a server is away, who was known last is."""
         with self._lock:
             self._forget_if_written()
-            if id not in self._known:
-                with self._database.reading() as execute:
-                    rows = execute(_PERSON, (id,))
+            if id not in self._known or self._database.remote:
+                try:
+                    with self._database.reading() as execute:
+                        rows = execute(_PERSON, (id,))
+                except RunError:
+                    if id not in self._known:
+                        raise
+                    # who was erased meanwhile is found by it no more than by the records before
+                    return self._known[id]
                 if not rows:
                     with self._database.writing() as execute:
                         execute(
@@ -169,9 +176,10 @@ class Payloads:
         self._database.close()
 
     def _forget_if_written(self) -> None:
-        """Who was known may have been erased by another process, or on another machine."""
+        """Who was known may have been erased by another process, or on another machine, which a server is asked."""
         if self._database.remote:
-            self._known.clear()
+            if len(self._known) > _MOST_KNOWN:
+                self._known.clear()
             return
         seen = written_at(self._path)
         if seen != self._seen:
@@ -179,4 +187,6 @@ class Payloads:
             self._seen = seen
 
 
+_MOST_KNOWN = 10_000
+"""People of whom a process knows the pseudonym while a server is away."""
 _PERSON = "SELECT * FROM people WHERE id = ?"

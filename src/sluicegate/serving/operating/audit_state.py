@@ -1,4 +1,5 @@
-"""When the audit log of the home was last verified, and with what result; tampering opens an incident."""
+"""When the audit log was last verified, and with what result; tampering opens an incident. On a server that machines
+share it is every machine's, otherwise the home's."""
 
 import json
 from collections.abc import Sequence
@@ -10,9 +11,13 @@ from typing import Any
 
 from sluicegate.errors import NotWaitingError
 from sluicegate.home import home, write_private
+from sluicegate.observe.audit.shared.store import SharedAudit
+from sluicegate.observe.audit.shared.trust import pinned
+from sluicegate.observe.audit.shared.verify_all import verify_all
 from sluicegate.observe.audit.verify import AuditFinding, AuditVerdict, verify
 from sluicegate.observe.incidents import Incidents
 from sluicegate.storage.file_lock import locked_file
+from sluicegate.storage.postgres import configured
 
 __all__ = ["Verified", "latest", "verified", "verified_once"]
 
@@ -39,9 +44,23 @@ def latest() -> Verified | None:
         return None
 
 
-def verified(*, public_key: bytes | None = None, witnessed: Sequence[dict[str, Any]] = ()) -> AuditVerdict:
-    """Verify this home's log, as `verify`, and keep the result as far as the disk takes it."""
-    verdict = verify(home() / "audit", public_key=public_key, witnessed=witnessed)
+def verified(
+    *,
+    public_key: bytes | None = None,
+    witnessed: Sequence[dict[str, Any]] = (),
+    everywhere: bool = False,
+    trusted: Path | None = None,
+) -> AuditVerdict:
+    """Verify this home's log, as `verify`, or with `everywhere` every chain on the server too, as `verify_all`, and
+    keep the result as far as the disk takes it. `trusted` is a file of pinned keys, by default the home's."""
+    server = configured() if everywhere else None
+    if server:
+        keys = pinned(trusted)
+        verdict = verify_all(
+            SharedAudit(server), home() / "audit", trusted=keys, public_key=public_key, witnessed=witnessed
+        )
+    else:
+        verdict = verify(home() / "audit", public_key=public_key, witnessed=witnessed)
     at = datetime.now(UTC).isoformat()
     kept = replace(verdict, findings=verdict.findings[:_MOST])
     # a log can be verified where nothing can be written
@@ -61,7 +80,7 @@ def verified_once(seen: str) -> AuditVerdict:
         known = latest()
         if (known.at if known else "") != seen:
             raise NotWaitingError("the log has been verified since", hint="Look at the result")
-        return verified()
+        return verified(everywhere=True)
 
 
 def _file() -> Path:
@@ -69,14 +88,14 @@ def _file() -> Path:
 
 
 def _report(verdict: AuditVerdict) -> None:
-    first = next(finding for finding in verdict.findings if finding.kind not in ("torn", "unsigned"))
+    first = next(finding for finding in verdict.findings if finding.tampering)
     count, what = len(verdict.findings), f"{first.message} ({first.place})"
     incidents = Incidents()
     try:
         incidents.record(
             "tampering",
             system="audit log",
-            source=f"{first.kind} at record {first.seq}",
+            source=f"{first.kind} at record {first.seq}" + (f" of chain {first.chain}" if first.chain else ""),
             description=f"verification found {count} faults; the first: {what}",
             impact=f"records from {first.seq} on cannot be trusted",
         )

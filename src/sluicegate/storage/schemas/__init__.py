@@ -9,6 +9,7 @@
 | `WEBHOOKS` | ``webhooks`` | yes |
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
 | `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
+| `AUDIT` | (``audit/``, as files) | also there |
 | `INCIDENTS` | ``incidents`` | yes |
 | `TRACES`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``cache``, … | no |
 | `RESULTS` | ``evals/results`` | no |
@@ -17,6 +18,7 @@
 """
 
 from sluicegate.storage.schemas.announcements import WEBHOOKS
+from sluicegate.storage.schemas.audit import AUDIT
 from sluicegate.storage.schemas.comparisons import RESULTS, SHADOW
 from sluicegate.storage.schemas.knowledge import CACHE, CATALOG, EMBEDDINGS, PROBES
 from sluicegate.storage.schemas.money import LEDGER
@@ -35,6 +37,7 @@ from sluicegate.storage.schemas.runs import (
 
 __all__ = [
     "APPROVALS",
+    "AUDIT",
     "CACHE",
     "CATALOG",
     "CHECKPOINTS",
