@@ -313,11 +313,11 @@ def sweeps() -> dict[str, float]:
                         outcome = await runner.run(f"{RISKY} (asked {number})", asker)
                         assert outcome.status == "waiting", outcome.path
                     waiting = wanted
-                    await service._sweep.once()
+                    await service.executor.sweep.once()
                     times: list[float] = []
                     for _ in range(3):
                         began = time.process_time()
-                        await service._sweep.once()
+                        await service.executor.sweep.once()
                         times.append((time.process_time() - began) * 1000)
                     found[str(wanted)] = statistics.median(times)
 

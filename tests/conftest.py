@@ -138,6 +138,7 @@ def postgres(postgres_server: str) -> Iterator[str]:
         yield url
         server(url).close()
         connection.execute(f"DROP SCHEMA {name} CASCADE")  # type: ignore[arg-type]
+        connection.execute(f"DROP SCHEMA IF EXISTS {name}_dbos CASCADE")  # type: ignore[arg-type]
 
 
 @pytest.fixture(params=["home", "server"])

@@ -515,6 +515,10 @@ class Runner:
         """As `Approvals.answered_by`."""
         return self._approvals.answered_by(request, runs)
 
+    def unapplied(self, waiting: Waiting) -> HumanVerdict | None:
+        """As `Approvals.unapplied`."""
+        return self._approvals.unapplied(waiting)
+
     def in_progress(self, run: str) -> bool:
         return present(self._approvals.place, run)
 

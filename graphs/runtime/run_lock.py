@@ -100,6 +100,7 @@ class Presence:
 
     def __init__(self, where: Place, name: str) -> None:
         """Raises `RunBusy` when the name is taken."""
+        self._where, self._name = where, name
         self._held = ExitStack()
         if not isinstance(where, Server):
             self._held.enter_context(_locked(where, name))
@@ -107,6 +108,18 @@ class Presence:
             self._held.callback(where.let_go, name)
         else:
             raise _busy(name)
+
+    def lasts(self) -> bool:
+        """Whether it is still held: a connection may have been lost."""
+        if not isinstance(self._where, Server):
+            return True
+        try:
+            with self._where.connection(self._name) as connection:
+                connection.execute("SELECT 1")
+        except RunError:
+            self.end()
+            return False
+        return True
 
     def end(self) -> None:
         self._held.close()

@@ -67,6 +67,11 @@ class SharedVersions:
                 (workflow, digest),
             )
 
+    def names(self) -> list[str]:
+        """The workflows that have a current version, in order."""
+        with self._database.reading() as execute:
+            return [row["workflow"] for row in execute("SELECT workflow FROM present ORDER BY workflow")]
+
     def present(self, workflow: str) -> str:
         """The digest that is current; empty when there is none."""
         with self._database.reading() as execute:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
 
-from sluicegate.errors import CorruptError, NotFoundError, NotWaitingError, RunError
+from sluicegate.errors import CorruptError, NotFoundError, RunError
 from sluicegate.home import home
 from sluicegate.state import Run, State
 from sluicegate.storage.database import place
@@ -29,6 +29,7 @@ __all__ = [
     "overdue",
     "questions",
     "recorded",
+    "schedule_waiting",
 ]
 
 log = logging.getLogger(__name__)
@@ -106,25 +107,32 @@ def overdue(workflow: str, now: datetime) -> list[Run]:
 
     A run is read when it has begun to wait and when its deadline has passed; those that wait in between cost nothing.
     """
+    schedule_waiting()
     with _checkpoints() as checkpoints:
-        for thread in checkpoints.unscheduled():
-            try:
-                checkpoints.schedule(thread, *_scheduled(checkpoints, thread))
-            except RunError as error:
-                # decided while it was looked at, or unreadable, which whoever asks for it is told
-                log.warning("waiting run %s has no deadline yet: %s", thread, error.code)
         late = checkpoints.overdue(workflow, now.astimezone(UTC).isoformat())
         found = [_state(checkpoints, thread)["run"] for thread in late]
     return [run for run in found if not run["shadow"]]
 
 
-def _scheduled(checkpoints: "Checkpoints", run: str) -> tuple[str, str]:
-    """The workflow of a waiting run, and its deadline."""
-    asked = _approval_state(checkpoints, run)
-    if not (asked.open and asked.question):
-        raise NotWaitingError(f"run {run} is not waiting for a decision")
-    until = datetime.fromisoformat(asked.question["deadline"]).astimezone(UTC)
-    return asked.question["workflow"], until.isoformat()
+def schedule_waiting(workflow: str = "", timed: "Callable[[Waiting], None]" = lambda _: None) -> None:
+    """Note workflow and deadline of what has begun to wait, and first tell `timed` of it; of one workflow where it is
+    named. Raises what `timed` raises."""
+    with _checkpoints() as checkpoints:
+        for thread in checkpoints.unscheduled():
+            try:
+                asked = _approval_state(checkpoints, thread)
+            except RunError as error:
+                # unreadable, which whoever asks for it is told
+                log.warning("waiting run %s has no deadline yet: %s", thread, error.code)
+                continue
+            if not (asked.open and asked.question):
+                continue  # decided while it was looked at
+            if workflow not in ("", asked.question["workflow"]):
+                continue
+            if not asked.state["run"]["shadow"]:
+                timed(asked.question)
+            until = datetime.fromisoformat(asked.question["deadline"]).astimezone(UTC)
+            checkpoints.schedule(thread, asked.question["workflow"], until.isoformat())
 
 
 def _approval_state(checkpoints: "Checkpoints", run: str) -> ApprovalState:

@@ -29,6 +29,7 @@ __all__ = [
     "PromptTooLongError",
     "RetrievalError",
     "RunError",
+    "ServerError",
     "ShadowNotFoundError",
     "SluicegateError",
     "StoppedError",
@@ -161,6 +162,10 @@ CODES: dict[str, str] = {
     "SG650": "approval link that does nothing any more, or never did",
     "SG660": "sign-on provider unreachable or unusable",
     "SG680": "bundle cannot be written",
+    "SG681": "the part that carries runs on many machines is missing",
+    "SG682": "a process carries runs on one server only",
+    "SG683": "a run was given up: it ended every process that took it up",
+    "SG684": "a worker needs a server that machines share",
     "SG690": "state that machines share could not be read for a second",
     "SG705": "ids of a batch's rows missing or repeated",
     "SG706": "row of a batch unreadable",
@@ -339,6 +344,12 @@ class CorruptError(_OneCodeError, RunError):
     """A store, a log or a key that is corrupt."""
 
     only = "SG606"
+
+
+class ServerError(_OneCodeError, RunError):
+    """The database server is unreachable, or does not do what is asked."""
+
+    only = "SG625"
 
 
 class LockedError(_OneCodeError, RunError):

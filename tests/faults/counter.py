@@ -103,7 +103,7 @@ async def taken_up() -> dict[str, Any]:
     async with counter(running=4) as service:
         runs = {name: service.run_id(ANN, name) for name in ("waits", "held", "queued")}
         for _ in range(_LOOKS):
-            await elsewhere(service._sweep.once())
+            await elsewhere(service.executor.sweep.once())
             with open_database(place(), RECOVERED).reading() as execute:
                 if not execute("SELECT run FROM accepted"):
                     break

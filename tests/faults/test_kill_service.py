@@ -14,7 +14,7 @@ from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
 
-RECOVERY = "sluicegate.serving.recovery.recovery:Recovery"
+RECOVERY = "sluicegate.serving.execution.recovery:Recovery"
 RUNNER = "sluicegate.graphs.runtime.run:Runner"
 APPROVALS = "sluicegate.graphs.runtime.approvals:Approvals"
 SIGNALS = ["SIGKILL", "SIGTERM"]

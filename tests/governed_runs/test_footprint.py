@@ -34,7 +34,7 @@ async def test_a_run_is_a_commit_per_step_and_two_of_its_trace(own_home: Path, m
         for file, connection in (
             ("checkpoints.sqlite", runner.graph.checkpointer._database._connection),
             ("store.sqlite", runner.tracer._recorder._store._connection),
-            ("serving.sqlite", desk._recovery._database._connection),  # type: ignore[attr-defined]
+            ("serving.sqlite", desk.executor.recovery._database._connection),  # type: ignore[attr-defined]
         ):
             connection.set_trace_callback(
                 lambda sql, file=file: commits.update({file: commits[file] + (sql == "COMMIT")})

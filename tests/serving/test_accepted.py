@@ -89,7 +89,7 @@ async def test_what_was_waiting_for_its_turn_is_done_by_the_next_service() -> No
 async def until_ended(service: Service, *runs: str) -> None:
     for run in runs:
         while (await service.find(run, ANN))[1]["status"] == "running":
-            await elsewhere(service._sweep.once())
+            await elsewhere(service.executor.sweep.once())
 
 
 async def test_a_request_that_is_turned_away_leaves_nothing(busy: Service) -> None:

@@ -100,12 +100,12 @@ async def test_a_turn_that_a_killed_service_left_is_ended_by_the_next_one(
     async with service:
         runner = service.versions.serving.runner
         state = await runner.write_down(runner.opening("Who?", ANN, channel="api", session="c"))
-        service._recovery.accept(state["run"]["id"], service.name, state["run"]["digest"])
+        service.executor.recovery.accept(state["run"]["id"], service.name, state["run"]["digest"])
         with pytest.raises(ConversationBusyError):
             await service.ask("And now?", ANN, session="c")
     async with stand.service(two[0]) as service:
         run = state["run"]["id"]
-        await elsewhere(service._sweep.once())
+        await elsewhere(service.executor.sweep.once())
         outcome, _ = await service.find(run, ANN)
         assert outcome
         assert outcome.status == "answered"

@@ -25,8 +25,8 @@ from sluicegate.home import home
 from sluicegate.observe.tracing.spans import RunInfo, trace_id
 from sluicegate.observe.tracing.store import Store, Writes
 from sluicegate.observe.tracing.tracer import RecordingTracer
+from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.limits import Busy
-from sluicegate.serving.recovery.recovery import Recovery
 from tests.support import stand
 from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
 from tests.support.waiting import soon
@@ -335,7 +335,7 @@ async def test_a_wait_past_its_deadline_is_refused_by_the_service_itself(desk: S
     now = stand.clock() + timedelta(hours=2)
     runner: Any = desk.versions.serving.runner
     runner.services = replace(runner.services, now=lambda: now)
-    await elsewhere(desk._sweep.once())
+    await elsewhere(desk.executor.sweep.once())
     outcome, _ = await desk.find(waits.run, ANN)
     assert outcome is not None
     assert (outcome.status, outcome.state["approval"]["verdict"]) == ("refused", "timeout")
@@ -377,7 +377,7 @@ async def test_interrupted_runs_are_resumed_side_by_side_and_no_more_than_may_ru
     async with stand.service(limits=Limits(running=3)) as desk:
         runs = [f"r-{number}" for number in range(7)]
         interrupted(desk, runs, "wait 0.3")
-        await elsewhere(desk._sweep.once())
+        await elsewhere(desk.executor.sweep.once())
         assert {desk._store.run(run)["status"] for run in runs} == {"answered"}
         assert 1 < models(desk).most_at_once <= 3
 
@@ -388,7 +388,7 @@ async def test_deadlines_do_not_wait_for_recoveries(desk: Service) -> None:
     now = stand.clock() + timedelta(hours=2)
     runner: Any = desk.versions.serving.runner
     runner.services = replace(runner.services, now=lambda: now)
-    sweep = asyncio.ensure_future(elsewhere(desk._sweep.once()))
+    sweep = asyncio.ensure_future(elsewhere(desk.executor.sweep.once()))
     while desk._store.run(waits.run)["status"] != "refused":
         assert not sweep.done()
         await asyncio.sleep(0.05)
@@ -401,7 +401,7 @@ async def test_a_run_that_ended_or_waits_without_its_record_gets_it_at_the_next_
     before = {run: desk._store.run(run) for run in (answered.run, waits.run)}
     lost = "UPDATE runs SET status = 'running', path = NULL, answer = NULL, ended_ns = NULL, started_ns = 1"
     desk._store._connection.execute(lost)
-    await elsewhere(desk._sweep.once())
+    await elsewhere(desk.executor.sweep.once())
     for run, row in before.items():
         after = desk._store.run(run)
         assert [after[key] for key in ("status", "path", "answer", "usd")] == [
@@ -409,7 +409,7 @@ async def test_a_run_that_ended_or_waits_without_its_record_gets_it_at_the_next_
         ]
         assert after["ended_ns"]
     spans = desk._store.last()
-    await elsewhere(desk._sweep.once())
+    await elsewhere(desk.executor.sweep.once())
     assert desk._store.last() == spans
 
 
@@ -437,15 +437,15 @@ async def test_a_sweep_reads_what_is_new_and_what_is_due_and_nothing_else(
 
     waits = [await desk.ask(f"access please {number}", ANN) for number in range(5)]
     monkeypatch.setattr(Checkpoints, "get_tuple", counted)
-    await elsewhere(desk._sweep.once())
+    await elsewhere(desk.executor.sweep.once())
     assert sorted(read) == sorted(each.run for each in waits)
     read.clear()
-    await elsewhere(desk._sweep.once())
+    await elsewhere(desk.executor.sweep.once())
     assert read == []
     new = await desk.ask("access please, too", ANN)
     await desk.decide(waits[0].run, "approve", LEAD)
     read.clear()
-    await elsewhere(desk._sweep.once())
+    await elsewhere(desk.executor.sweep.once())
     assert read == [new.run]
     read.clear()
     # of what is due now, only those that still wait

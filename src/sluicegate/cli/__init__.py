@@ -27,6 +27,7 @@ COMMANDS: dict[str, str] = {
     "demo": "Fetch weights, ingest documents and run a workflow's example requests.",
     "step": "Step through a run, node by node.",
     "serve": "Serve workflows over HTTP.",
+    "worker": "Carry the runs of workflows that servers accept, from their queues.",
     "mcp": "Serve workflows as tools of an MCP server.",
     "token": "Create, list and revoke API tokens of a server.",
     "approvals": "List, show and decide runs that wait for approval.",

@@ -64,6 +64,9 @@ def serve(
     no_reload: Annotated[
         bool, typer.Option("--no-reload", help="Follow promotions, but no edits of the files.")
     ] = False,
+    no_work: Annotated[
+        bool, typer.Option("--no-work", help="Accept runs, and leave them to `sluicegate worker` on the shared server.")
+    ] = False,
     pinned: Annotated[
         bool, typer.Option("--pinned", help="Serve the files as they are now; follow neither promotions nor edits.")
     ] = False,
@@ -74,9 +77,12 @@ def serve(
     from sluicegate.serving.process.discovery import load_all
     from sluicegate.serving.process.workers import supervise
     from sluicegate.serving.webhooks.config import read_webhooks
+    from sluicegate.storage.postgres import URL, configured
 
     if (tls_certificate is None) != (tls_key is None):
         raise RunError("SG624", "TLS needs a certificate and its key", hint="Give --tls-certificate and --tls-key")
+    if no_work and configured() is None:
+        raise RunError("SG684", "--no-work needs a server that workers share", hint=f"Set {URL}")
     certificate = Certificate(tls_certificate, tls_key) if tls_certificate and tls_key else None
     callers = partial(callers_of, host, tokens, trust_header, trust_roles, trust_groups, user, role, oidc=oidc)
     if webhooks:
@@ -85,7 +91,7 @@ def serve(
     limits = Limits(running, waiting, each, timeout, body, grace, drain)
     server = _Server(
         configs, host, port, certificate, callers, limits, log_format,
-        follow=not pinned, reload=not no_reload, webhooks=webhooks,
+        follow=not pinned, reload=not no_reload, work=not no_work, webhooks=webhooks,
     )  # fmt: skip
     log_to_stderr(log_format)
     if workers == 1:
@@ -112,6 +118,7 @@ class _Server:
     log: LogFormat
     follow: bool
     reload: bool
+    work: bool
     webhooks: Path | None
 
     def run(self, listening: socket.socket | None = None, say: Callable[[str], None] | None = None) -> NoReturn:
@@ -124,7 +131,7 @@ class _Server:
         from sluicegate.serving.workflows import Workflows
 
         def served(workflow: "Workflow") -> Service:
-            return Service(workflow, limits=self.limits, follow=self.follow)
+            return Service(workflow, limits=self.limits, follow=self.follow, work=self.work)
 
         callers = self.callers()
         workflows = Workflows([served(each) for each in load_all(self.configs)])

@@ -7,26 +7,25 @@ carries it out.
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypedDict, Unpack
 
-from sluicegate.errors import ConversationBusyError, NoTurnError, RunError, SluicegateError
+from sluicegate.errors import NoTurnError, RunError, SluicegateError
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.champions import Changed
 from sluicegate.graphs.runtime import intake
-from sluicegate.graphs.runtime.approvals import DecisionDetails
+from sluicegate.graphs.runtime.approvals import DecisionDetails, Waiting
 from sluicegate.graphs.runtime.run import Outcome, Runner
-from sluicegate.graphs.runtime.run_lock import RunBusy
-from sluicegate.graphs.runtime.steps.streaming import OnText, sending
+from sluicegate.graphs.runtime.steps.streaming import OnText
 from sluicegate.graphs.session.checkpoint_reader import asks, recorded
 from sluicegate.observe.tracing.pseudonyms import Payloads
+from sluicegate.serving.execution.carrier import Carrier
+from sluicegate.serving.execution.executor import Claim, Executor, Listeners, Stretch
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import ServiceAdmission
-from sluicegate.serving.progress import OnStep, telling
+from sluicegate.serving.progress import OnStep
 from sluicegate.serving.reading import RunReader, recorded_state
-from sluicegate.serving.recovery.recovery import Recovery
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Attachment, Principal, State
 
@@ -80,6 +79,10 @@ class _Request:
     on_step: OnStep | None = None
     on_text: OnText | None = None
 
+    @property
+    def listeners(self) -> Listeners:
+        return Listeners(self.on_step, self.on_text)
+
     def check_same(self, state: State) -> None:
         """Raises `RunError` SG621 when the run of this state is another request's."""
         request, replies = state["request"], state.get("replies")
@@ -97,13 +100,12 @@ class Acceptance:
     """Used from the service's own loop."""
 
     versions: Versions
-    recovery: Recovery
+    executor: Executor
+    carrier: Carrier
     reader: RunReader
     in_progress: RunsInProgress
     door: ServiceAdmission
     people: Payloads
-    finished: Callable[[Outcome], object]
-    """Told the outcome of each run, once."""
 
     async def request(self, text: str | bytes, asker: Principal, **options: Unpack[RequestOptions]) -> Accepted:
         """As `Service.accept`; `request_id` is only looked at for whether there is one: `run` names the run."""
@@ -148,38 +150,38 @@ class Acceptance:
         """A run that was accepted before, to its end."""
 
         async def work(written: "asyncio.Future[None]") -> Outcome:
-            async with self.door.admitted(asked.asker["id"]) as turns:
+            async with self.door.admitted(asked.asker["id"]):
                 state = await asyncio.to_thread(recorded, run)
-                written.set_result(None)
-                async with turns, self.versions.using(state["run"]["digest"]) as opened:
-                    return self.reader.timed(await self._resumed(opened.runner, run))
+                return self.reader.timed(await self._once_more(state, asked, written))
 
         return self.in_progress.get(run) or self.in_progress.start(run, work)
 
     async def _answered(self, run: str, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
-        async with self.door.admitted(asked.asker["id"]) as turns:
+        async with self.door.admitted(asked.asker["id"]):
             known = await asyncio.to_thread(recorded_state, run) if asked.request_id else None
-            while (state := known or await self._written_down(run, asked)) is None:
+            while known is None:
+                claim = await self._written_down(run, asked)
+                if claim:
+                    written.set_result(None)
+                    return await claim.outcome()
                 # another service is writing it down
                 await asyncio.sleep(_POLL_S)
                 known = await asyncio.to_thread(recorded_state, run)
-            asked.check_same(state)
-            if known and known["run"]["status"] == "running":
-                # what was cut short, or failed, or waits: here it is in good hands until it is done
-                await asyncio.to_thread(self.recovery.accept, run, self.versions.name, known["run"]["digest"])
-            written.set_result(None)
-            async with turns, self.versions.using(state["run"]["digest"]) as opened:
-                with telling(asked.on_step), sending(asked.on_text):
-                    outcome = await self._resumed(opened.runner, run)
-        if known:
-            outcome = self.reader.timed(outcome)
-        # a retry of a finished request is not a second request
-        if known is None or known["run"]["status"] not in ("answered", "refused"):
-            self.finished(outcome)
-        return outcome
+            asked.check_same(known)
+            return self.reader.timed(await self._once_more(known, asked, written))
 
-    async def _written_down(self, run: str, asked: _Request) -> State | None:
-        """The state that a new run begins with, on disk; None when another service has the run."""
+    async def _once_more(self, known: State, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
+        """The outcome of a run that is written down; what was cut short, or failed, goes on."""
+        run = known["run"]
+        if run["status"] != "running":
+            written.set_result(None)
+            return await self.carrier.shown(run["id"])
+        async with self.executor.claim(Stretch(run["id"], run["digest"]), asked.listeners) as claim:
+            written.set_result(None)
+        return await claim.outcome()
+
+    async def _written_down(self, run: str, asked: _Request) -> Claim | None:
+        """Write down a new run, claimed; None when another service does."""
         asked = replace(asked, session=await self._session(run, asked))
         digest = await self._version_for(asked)
         async with self.versions.using(digest) as opened:
@@ -191,18 +193,16 @@ class Acceptance:
                 session=asked.session,
                 attachments=asked.tables,
             )
-            if not await asyncio.to_thread(self.recovery.accept, run, self.versions.name, digest):
-                return None
-            # one that was killed may have come as far as this
-            if known := await asyncio.to_thread(recorded_state, run):
-                return known
-            try:
-                state = await opened.runner.write_down(state)
-            except ConversationBusyError:
-                await asyncio.to_thread(self.recovery.done, run)
-                raise
-            await self._noted(opened.runner, run, asked)
-            return state
+            async with self.executor.claim(Stretch(run, digest), asked.listeners) as claim:
+                if not claim.mine:
+                    return None
+                # one that was killed may have come as far as this
+                if known := await asyncio.to_thread(recorded_state, run):
+                    asked.check_same(known)
+                    return claim
+                await opened.runner.write_down(state)
+                await self._noted(opened.runner, run, asked)
+            return claim
 
     async def _noted(self, runner: Runner, run: str, asked: _Request) -> None:
         """Keep by which history the next turn is recognised."""
@@ -260,15 +260,14 @@ class Acceptance:
         # nothing is opened, and no place taken, for who may not decide
         question, _ = await asyncio.to_thread(self.reader.question, run, by)
         accepted = self.in_progress.start(
-            run, lambda written: self._decided(run, question["digest"], verdict, by, changed, details, asked, written)
+            run, lambda written: self._decided(question, verdict, by, changed, details, asked, written)
         )
         await accepted.durable()
         return accepted
 
     async def _decided(
         self,
-        run: str,
-        began_on: str,
+        question: Waiting,
         verdict: str,
         by: Principal,
         changed: Changed,
@@ -276,39 +275,14 @@ class Acceptance:
         asked: _Request | None,
         written: "asyncio.Future[None]",
     ) -> Outcome:
+        run, began_on, asked_at = question["run"], question["digest"], question["asked_at"]
         name, serving = self.versions.name, self.versions.serving.workflow.digest
         digest = began_on if champions.resumes_on(name, began_on, changed) else serving
-        async with self.door.admitted(by["id"]) as turns, self.versions.using(digest) as opened:
+        async with self.door.admitted(by["id"]), self.versions.using(digest) as opened:
             runner = opened.runner.migrating(began_on) if changed == "migrate" else opened.runner
-            mine = await asyncio.to_thread(self.recovery.accept, run, name, digest)
-            try:
+            segment = Stretch(run, digest, began_on if changed == "migrate" else "", asked_at)
+            async with self.executor.claim(segment, asked.listeners if asked else Listeners()) as claim:
                 await runner.record(run, verdict, by, **details)
-            except SluicegateError:
-                if mine:
-                    await asyncio.to_thread(self.recovery.done, run)
-                raise
             written.set_result(None)
-            on_step, on_text = (asked.on_step, asked.on_text) if asked else (None, None)
-            async with turns:
-                with telling(on_step), sending(on_text):
-                    outcome = await self._resumed(runner, run)
-            self.finished(outcome)
+            outcome = await claim.outcome()
             return replace(outcome, withheld=await runner.call(runner.withheld, outcome.state, by))
-
-    async def _resumed(self, runner: Runner, run: str) -> Outcome:
-        """Work on an accepted run until it ends or waits; where it is cut short, others take it up."""
-        try:
-            while True:
-                try:
-                    outcome = await runner.resume(run)
-                    break
-                except RunBusy:
-                    # another service of this home or server is at it
-                    await asyncio.sleep(_POLL_S)
-        except SluicegateError:
-            # of a store that fails there is no taking out either: the run counts as interrupted
-            with suppress(SluicegateError):
-                await asyncio.to_thread(self.recovery.done, run)
-            raise
-        await asyncio.to_thread(self.recovery.done, run)
-        return outcome

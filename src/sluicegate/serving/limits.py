@@ -51,20 +51,20 @@ class AdmissionController:
         self.limits = limits
         self.recovering = asyncio.Semaphore(limits.running)
         """Held by each run that is taken up, since nobody waits in the queue for it."""
-        self._turns = asyncio.Semaphore(limits.running)
+        self.turns = asyncio.Semaphore(limits.running)
+        """Held by each request or decision that is worked on."""
         self._inside: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def admitted(self, who: str) -> AsyncGenerator[asyncio.Semaphore]:
-        """Count as inside while the block lasts; what it gives is held for a turn. Raises `Busy` at once when there is
-        no room."""
+    async def admitted(self, who: str) -> AsyncGenerator[None]:
+        """Count as inside while the block lasts. Raises `Busy` at once when there is no room."""
         if self._inside[who] >= self.limits.per_principal:
             raise Busy(f"{who} has {self._inside[who]} requests in progress", retry_after_s=1, theirs=True)
         if self.inside >= self.limits.running + self.limits.waiting:
             raise Busy(f"{self.inside} requests are in progress", retry_after_s=2)
         self._inside[who] += 1
         try:
-            yield self._turns
+            yield
         finally:
             self._inside[who] -= 1
             if not self._inside[who]:
@@ -85,13 +85,13 @@ class ServiceAdmission:
         self.closed = False
 
     @asynccontextmanager
-    async def admitted(self, who: str) -> AsyncGenerator[asyncio.Semaphore]:
+    async def admitted(self, who: str) -> AsyncGenerator[None]:
         """As `AdmissionController.admitted`; once closed, always `Busy`."""
         if self.closed:
             raise Busy("the service is closing", retry_after_s=5)
-        async with self._controller.admitted(who) as turns:
+        async with self._controller.admitted(who):
             self.inside += 1
             try:
-                yield turns
+                yield
             finally:
                 self.inside -= 1

@@ -5,7 +5,7 @@
 
 It serves the version that was promoted last and follows promotions, rollbacks and the kill switch while it runs. A
 running shadow is offered each finished request, after its caller has the answer, in a process of its own. Runs that a
-killed service left are resumed, and waiting runs past their deadline are refused, every `_SWEEP_S`.
+killed service left are resumed, and waiting runs past their deadline are refused (`execution`).
 
 Runs use an event loop of their own (`graphs.runtime.loop_thread`), so the caller's stays free: a caller that is
 cancelled or goes away cancels nothing. Several services may share a home, in one process or in many.
@@ -40,15 +40,15 @@ from sluicegate.policies.ledger.ledger import BudgetLedger, Cap
 from sluicegate.serving.acceptance import CHANNEL, Acceptance, RequestOptions
 from sluicegate.serving.approvals import ApprovalPage
 from sluicegate.serving.evidence import DecisionMade, Evidence
+from sluicegate.serving.execution.carrier import Carrier
+from sluicegate.serving.execution.factory import open_executor
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController, Busy, Limits, ServiceAdmission
 from sluicegate.serving.links.links import ApprovalLinks
+from sluicegate.serving.operating import joint_drift
 from sluicegate.serving.reading import RunReader, approvals
-from sluicegate.serving.recovery.recovery import Recovery
-from sluicegate.serving.recovery.sweep import Sweep
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal
-from sluicegate.storage.database import place
 from sluicegate.storage.postgres import configured
 
 __all__ = ["Service", "run_id"]
@@ -58,7 +58,7 @@ _REFRESH_S = 0.2
 _AFTER_S = 0.02
 """Delay before the shadow is offered a finished run, so that its caller has the answer first."""
 _SHADOW_S = 1.0
-_SWEEP_S = 30.0
+_DRIFT_S = 30.0
 _PROMPTS_S = 20.0
 """Seconds between two looks for new texts of managed prompts."""
 
@@ -75,13 +75,15 @@ class Service:
         limits: Limits | None = None,
         admission: AdmissionController | None = None,
         follow: bool = True,
+        work: bool = True,
         beside: Callable[[str], ShadowProcess] = ShadowProcess,
         open_version: Callable[[Path | Workflow], Opened] = open_workflow,
     ) -> None:
         """`admission` has the bounds where they are shared with others, else `limits`; `follow` False serves `config`
-        regardless of promotions. Nothing is opened before the block is entered."""
+        regardless of promotions; `work` False leaves all runs to the other machines that share a server. Nothing is
+        opened before the block is entered."""
         self._config = Path(config) if isinstance(config, str) else config
-        self._follow, self._open_version = follow, open_version
+        self._follow, self._work, self._open_version = follow, work, open_version
         self.admission = admission or AdmissionController(limits or Limits())
         self._make_beside = beside
         self._background: list[asyncio.Task[None]] = []
@@ -128,22 +130,15 @@ class Service:
         )
         self._door = ServiceAdmission(self.admission)
         self._store = store = Store(home() / "store.sqlite")
-        self._recovery = recovery = await asyncio.to_thread(Recovery, place(), store, channel=CHANNEL)
         self._shadow = self._make_beside(self.name)
         self._in_progress = RunsInProgress()
+        carrier = Carrier(versions, store, self._finished)
+        self.executor = executor = await asyncio.to_thread(
+            open_executor, carrier, store, self._in_progress, self.admission, channel=CHANNEL, work=self._work
+        )
         self.reader = RunReader(versions, store)
         self._people = people = await asyncio.to_thread(Payloads, home() / "audit" / "payloads.sqlite", configured())
-        self._accepting = Acceptance(
-            versions, recovery, self.reader, self._in_progress, self._door, people, self._finished
-        )
-        self._sweep = Sweep(
-            versions,
-            recovery,
-            store,
-            self._in_progress,
-            turns=self.admission.recovering,
-            finished=self._finished,
-        )
+        self._accepting = Acceptance(versions, executor, carrier, self.reader, self._in_progress, self._door, people)
         versions.serving.warm()
         # this service's shadow is there before its first request
         await self._shadowing()
@@ -152,10 +147,11 @@ class Service:
             for work in (
                 self._every(_REFRESH_S, lambda: asyncio.to_thread(versions.refresh)),
                 self._every(_SHADOW_S, self._shadowing),
-                self._every(_SWEEP_S, self._sweep.once, at_once=True),
+                self._every(_DRIFT_S, lambda: asyncio.to_thread(joint_drift.watch, versions, store), at_once=True),
                 self._every(_PROMPTS_S, lambda: asyncio.to_thread(versions.refresh_prompts)),
             )
         ]
+        await executor.open()
 
     async def _end(self) -> None:
         if self._door is None or self._door.closed:
@@ -163,7 +159,7 @@ class Service:
         self._door.closed = True
         for task in self._background:
             task.cancel()
-        await self._in_progress.drain(self.limits.drain_s)
+        await self.executor.drain(self.limits.drain_s)
         await asyncio.gather(*self._background, return_exceptions=True)
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self.versions.close)
@@ -171,7 +167,7 @@ class Service:
         self._store.close()
         self._people.close()
         # now others take up what was not finished
-        await asyncio.to_thread(self._recovery.close)
+        await self.executor.close()
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import CorruptError, RunError
+from sluicegate.errors import CorruptError, RunError, ServerError
 
 __all__ = ["Migration", "Schema", "migrate_file", "migrate_server"]
 
@@ -154,8 +154,7 @@ def _on_server(connection: Any, schema: Schema, version: int, server: str) -> No
         for statement in () if found else (*_statements(_for_server(step.sql)), *step.on_server):
             connection.execute(statement)
     except DuplicateTable:
-        raise RunError(
-            "SG625",
+        raise ServerError(
             f"{server} has tables of another program that are named as ours ({schema.name})",
             hint="Give Sluicegate its own database or schema: …/DATABASE?options=-csearch_path%3DSCHEMA",
         ) from None

@@ -16,10 +16,9 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, TypeVar
 
-from sluicegate.errors import RunError
+from sluicegate.errors import ServerError
 from sluicegate.extras import extra
 
 __all__ = ["URL", "Server", "configured", "server"]
@@ -65,11 +64,11 @@ class _Held:
 
 
 class Server:
-    """Safe to share between threads. Every method raises `RunError` SG625 when the server does not do what is asked."""
+    """Safe to share between threads. Every method raises `ServerError` when the server does not do what is asked."""
 
     def __init__(self, url: str) -> None:
-        """Connects to nothing yet. Raises `RunError` SG625 when psycopg is missing or `url` is none."""
-        with extra("postgres", "a PostgreSQL server", partial(RunError, "SG625")):
+        """Connects to nothing yet. Raises `ServerError` SG625 when psycopg is missing or `url` is none."""
+        with extra("postgres", "a PostgreSQL server", ServerError):
             import psycopg
             from psycopg.conninfo import conninfo_to_dict, make_conninfo
             from psycopg.rows import dict_row
@@ -81,7 +80,7 @@ class Server:
         if not parts or "@" in place or not str(parts.get("port") or 5432).isdigit():
             # nothing of it is shown: any piece may be part of the password
             hint = "Write postgresql://USER:PASSWORD@HOST:PORT/DATABASE, with %40 for @ and %2F for / in a password"
-            raise RunError("SG625", f"invalid URL of the PostgreSQL server ({URL})", hint=hint)
+            raise ServerError(f"invalid URL of the PostgreSQL server ({URL})", hint=hint)
         self.name = f"PostgreSQL {place}"
         """Host, port and database; never user or password."""
         self._conninfo = make_conninfo("", **{**_DEFAULTS, **parts})
@@ -174,6 +173,10 @@ class Server:
         self.let_go(run)
         return False
 
+    def connect(self) -> Any:
+        """A psycopg connection of its own, for a library that keeps its connections itself. Raises `psycopg.Error`."""
+        return self._psycopg.connect(self._conninfo)
+
     def version(self) -> str:
         """The server's version, such as ``16.2``."""
         with self.connection() as connection:
@@ -232,7 +235,7 @@ class Server:
                 or _MENDS.get(state[:2])
                 or f"Check that the server is running and that {URL} is correct"
             )
-            raise RunError("SG625", f"{self.name} failed: {self._words(error, state)}", hint=hint) from None
+            raise ServerError(f"{self.name} failed: {self._words(error, state)}", hint=hint) from None
 
     def _words(self, error: Exception, state: str) -> str:
         """The error as a message; the server's own text only where it cannot contain stored data."""
@@ -252,9 +255,9 @@ def server(url: str) -> Server:
 
 
 def configured() -> Server | None:
-    """The server that `URL` names, or None: then everything is in the home. Raises `RunError` SG625."""
+    """The server that `URL` names, or None: then everything is in the home. Raises `ServerError` SG625."""
     url = os.environ.get(URL, "")
     if os.environ.get(_FORMER, "") not in ("", url):
         # not ignored: budgets that machines share would become one per machine
-        raise RunError("SG625", f"{_FORMER} is no longer read", hint=f"Name the server in {URL}: all is shared on one")
+        raise ServerError(f"{_FORMER} is no longer read", hint=f"Name the server in {URL}: all is shared on one")
     return server(url) if url else None

@@ -30,7 +30,7 @@ from sluicegate.observe.tracing.store import Store, Writes
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.routing.joint.thresholds import ConfidenceWithThresholds, RouterWithThresholds
 from sluicegate.services import AnswerConfidence, AnswerFeatures, Classification, Services
-from sluicegate.serving.recovery.sweep import Sweep
+from sluicegate.serving.operating import joint_drift
 from tests.support import ROOT
 from tests.support.fakes import FakeGuards, FakeModels, FakeRetriever, FakeRouter
 from tests.support.family import edit, family, kyc_of, without_people
@@ -270,8 +270,7 @@ def test_thresholds_are_fitted_told_served_and_withdrawn_on_drift(
     assert not found.drifted
     ran(store, fitted, [(0.05, 0.05)] * 80)
     service: Any = SimpleNamespace(serving=SimpleNamespace(workflow=fitted))
-    nothing: Any = None
-    Sweep(service, nothing, store, nothing, turns=nothing, finished=print)._watch()  # pyright: ignore[reportPrivateUsage]
+    joint_drift.watch(service, store)
     (incident,) = incidents.list()
     assert incident["kind"] == "drift"
     assert "stage-wise thresholds serve" in incident["impact"]

@@ -17,9 +17,9 @@ import pytest
 
 from sluicegate.cli.serve import app
 from sluicegate.errors import RunError
+from sluicegate.serving.execution.recovery import _SETTLED_S
 from sluicegate.serving.http.server import serve
 from sluicegate.serving.limits import Limits
-from sluicegate.serving.recovery.recovery import _SETTLED_S
 from tests.support.processes import PROCESSES
 from tests.support.stand import GATEWAY, WORKFLOW, let_go, serve_alone
 from tests.support.waiting import until

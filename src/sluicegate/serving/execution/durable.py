@@ -1,0 +1,327 @@
+"""The executor of machines that share a server: whoever has room carries a run, whoever lives ends it.
+
+A service starts what it accepts itself where it has room, without a queue in between, and else leaves it to the queue
+of its workflow. The queue is named for the workflow, and for the packages that it uses beside ours: a process with
+others could not open its versions, and does not take from it. Any version that was kept can be opened, since kept
+versions are on the server too.
+
+Every interrupt gets a timer, also of runs that no service has begun.
+"""
+
+import asyncio
+import hashlib
+import logging
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+from sluicegate.errors import RunError, ServerError, SluicegateError
+from sluicegate.graphs.config.load import Workflow
+from sluicegate.graphs.runtime.approvals import Waiting
+from sluicegate.graphs.runtime.run import Outcome
+from sluicegate.graphs.session.checkpoint_reader import approval_state, schedule_waiting
+from sluicegate.serving.execution.carrier import Carrier
+from sluicegate.serving.execution.engine import join
+from sluicegate.serving.execution.executor import Listeners, Stretch
+from sluicegate.serving.in_progress import RunsInProgress
+from sluicegate.serving.limits import AdmissionController
+from sluicegate.serving.reading import recorded_state
+from sluicegate.storage.postgres import Server
+
+__all__ = ["DurableExecutor", "queue_of"]
+
+_GRACE_S = 10.0
+"""So long a segment may be promised before it is written down, where another process does both."""
+_TIMERS_S = 5.0
+"""Seconds between two looks for interrupts without a timer."""
+_TRIES = 3
+"""How often a segment is begun here whose server was away meanwhile."""
+_QUICK_S, _SLOW_S = 0.05, 0.5
+"""Between two looks at what another process carries; they become longer."""
+
+log = logging.getLogger(__name__)
+
+
+def queue_of(workflow: Workflow) -> str:
+    """The queue that the runs of a workflow wait in."""
+    used = sorted(set(workflow.resolved.packages.values()))
+    packages = hashlib.sha256("\n".join(used).encode()).hexdigest()[:8] if used else ""
+    return f"{workflow.name}+{packages}" if packages else workflow.name
+
+
+class _Here:
+    """A segment that was started in this process, by the claim on it."""
+
+    def __init__(self, listeners: Listeners) -> None:
+        loop = asyncio.get_running_loop()
+        self.listeners = listeners
+        self.written: asyncio.Future[bool] = loop.create_future()
+        self.outcome: asyncio.Future[Outcome] = loop.create_future()
+        # nobody may wait for it
+        self.outcome.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    def failed(self, error: Exception) -> None:
+        if not self.outcome.done():
+            self.outcome.set_exception(error)
+
+
+class DurableExecutor:
+    """Implements `Executor` over DBOS."""
+
+    def __init__(
+        self,
+        server: Server,
+        carrier: Carrier,
+        in_progress: RunsInProgress,
+        admission: AdmissionController,
+        *,
+        work: bool,
+    ) -> None:
+        """Blocks, and raises as `engine.join`. Without `work`, what is accepted waits for another process."""
+        self.queue = queue_of(carrier.versions.given)
+        self.leaving = False
+        self._carrier, self._in_progress, self._work = carrier, in_progress, work
+        self._turns, self._running = admission.turns, admission.limits.running
+        self.engine = join(server, self)
+        self._here: dict[str, _Here] = {}
+        self._carries: set[asyncio.Task[object]] = set()
+        self._timers: asyncio.Task[None] | None = None
+
+    # --- the service's side ---
+
+    def claim(self, segment: Stretch, listeners: Listeners) -> "_Claim":
+        return _Claim(self, segment, listeners)
+
+    async def open(self) -> None:
+        self._take()
+        self._timers = asyncio.create_task(self._time_again_and_again())
+
+    def _take(self) -> None:
+        """From the queue only what has room beside what was started here."""
+        if self._work:
+            room = 0 if self.leaving else max(0, self._running - len(self._here))
+            self.engine.take_from(self.queue, room)
+
+    async def drain(self, seconds: float) -> None:
+        self.leaving = True
+        self._take()
+        if self._timers:
+            self._timers.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._timers
+        await asyncio.to_thread(self.engine.stop_taking, seconds)
+        if self._carries:
+            log.info("%d runs in progress; waiting up to %g s", len(self._carries), seconds)
+            _, late = await asyncio.wait(self._carries, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+        # who waits for other processes is told that they go on
+        await self._in_progress.drain(0 if self._carries else min(seconds, _SLOW_S))
+
+    async def close(self) -> None:
+        await asyncio.to_thread(self.engine.leave, self)
+
+    async def promise(self, segment: Stretch, listeners: Listeners) -> tuple[bool, "_Here | None"]:
+        """Whether it was not promised before, and the segment where it is carried here."""
+        row = self.id_of(segment)
+        if here := self._here.get(row):
+            return False, here
+        if not self._work or self._turns.locked():
+            return await asyncio.to_thread(self.engine.enqueue, row, self.queue, segment), None
+        here = self._here[row] = _Here(listeners)
+        self._take()
+        try:
+            if await asyncio.to_thread(self.engine.start, row, self.queue, segment):
+                return True, here
+        except BaseException:
+            del self._here[row]
+            raise
+        del self._here[row]
+        return False, None
+
+    async def followed(self, segment: Stretch, listeners: Listeners) -> Outcome:
+        """The outcome of what another process carries."""
+        row, told, pause = self.id_of(segment), 0, _QUICK_S
+        while (result := await asyncio.to_thread(self.engine.result, row)) is None:
+            if listeners.on_step and (state := await asyncio.to_thread(recorded_state, segment.run)):
+                trail = state.get("trail", [])
+                for entry in trail[told:]:
+                    listeners.on_step(
+                        {"node": entry["node"], "to": entry["branch"]["to"], "reason": entry["branch"]["reason"]}
+                    )
+                told = len(trail)
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _SLOW_S)
+        if code := result.get("code"):
+            raise RunError(
+                code,
+                f"run {segment.run} did not come to its end on another machine ({code})",
+                hint=f"See that machine's log, or go on with it: sluicegate run CONFIG --run {segment.run}",
+            )
+        return await self._carrier.shown(segment.run)
+
+    def id_of(self, segment: Stretch) -> str:
+        return f"{self.queue}:{segment.run}" + (f"@{segment.after}" if segment.after else "")
+
+    # --- the engine's side ---
+
+    async def carry(self, row: str, segment: Stretch) -> dict[str, str]:
+        here = self._here.get(row)
+        if self.leaving and here is None:
+            raise asyncio.CancelledError
+        task = asyncio.current_task()
+        assert task
+        self._carries.add(task)
+        try:
+            return await self._carried(segment, here)
+        except asyncio.CancelledError:
+            if here:
+                here.outcome.cancel()
+            raise
+        except Exception as error:
+            if here:
+                here.failed(error)
+            if not isinstance(error, SluicegateError):
+                log.exception("run %s failed", segment.run)
+            return {"code": getattr(error, "code", "") or "SG611"}
+        finally:
+            self._carries.discard(task)
+            if here:
+                del self._here[row]
+                self._take()
+
+    async def _carried(self, segment: Stretch, here: _Here | None) -> dict[str, str]:
+        if here:
+            if not await here.written:
+                return {}
+        elif not await self._appears(segment):
+            # whoever promised it was killed before it was written down, and has told nobody of it
+            return {}
+        listeners = here.listeners if here else Listeners()
+        again, tries = here is None, 1
+        while True:
+            try:
+                outcome = await self._carrier.carry(segment, self._turns, listeners, again=again)
+                break
+            except ServerError as error:
+                if tries == _TRIES:
+                    raise
+                # the server was away: the caller is told, and the run goes on when it is back
+                if here:
+                    here.failed(error)
+                await self._server()
+                again, tries = True, tries + 1
+        if here and not here.outcome.done():
+            here.outcome.set_result(outcome)
+        if outcome.waiting:
+            await self._time()
+        return {}
+
+    async def _appears(self, segment: Stretch) -> bool:
+        """Whether a segment is written down by the process that promised it, soon."""
+        until = time.monotonic() + _GRACE_S
+        while not await asyncio.to_thread(self._is_there, segment):
+            if time.monotonic() > until:
+                return False
+            await asyncio.sleep(_QUICK_S)
+        return True
+
+    def _is_there(self, segment: Stretch) -> bool:
+        if not segment.after:
+            return recorded_state(segment.run) is not None
+        standing = approval_state(segment.run)
+        asked = standing.question
+        if not (standing.open and asked and asked["asked_at"] == segment.after):
+            return True
+        approvals = self._carrier.versions.serving.runner.unapplied(asked)
+        return approvals is not None
+
+    async def _server(self) -> None:
+        """Wait until the server answers."""
+        while True:
+            try:
+                await asyncio.to_thread(self.engine.server.version)
+            except RunError:
+                await asyncio.sleep(_SLOW_S)
+            else:
+                return
+
+    # --- deadlines ---
+
+    async def expire(self, segment: Stretch) -> dict[str, str]:
+        task = asyncio.current_task()
+        assert task
+        self._carries.add(task)
+        try:
+            runner = self._carrier.versions.serving.runner
+            standing = await asyncio.to_thread(approval_state, segment.run)
+            while standing.open and standing.question and standing.question["asked_at"] == segment.after:
+                left = datetime.fromisoformat(standing.question["deadline"]) - runner.services.now()
+                if left.total_seconds() < 0:
+                    outcome = await self._carrier.expire(segment)
+                    if outcome.waiting and outcome.waiting["asked_at"] != segment.after:
+                        await self._time()
+                    return {}
+                # the clock of whoever set the timer is ahead of ours
+                await asyncio.sleep(min(left.total_seconds() + 0.01, 30.0))
+                standing = await asyncio.to_thread(approval_state, segment.run)
+        except SluicegateError as error:
+            log.warning("run %s cannot be refused at its deadline: %s", segment.run, error.code)
+            return {"code": error.code}
+        finally:
+            self._carries.discard(task)
+        return {}
+
+    async def _time_again_and_again(self) -> None:
+        while True:
+            try:
+                await self._time()
+            except Exception:
+                # whatever it was, requests must still be answered
+                log.exception("deadlines of %s could not be looked for", self.queue)
+            await asyncio.sleep(_TIMERS_S)
+
+    async def _time(self) -> None:
+        """Give a timer to each interrupt that has none."""
+        await asyncio.to_thread(schedule_waiting, self._carrier.versions.name, self._timed)
+
+    def _timed(self, waiting: Waiting) -> None:
+        left = (datetime.fromisoformat(waiting["deadline"]) - datetime.now(UTC)).total_seconds()
+        segment = Stretch(waiting["run"], waiting["digest"], "", waiting["asked_at"])
+        self.engine.later(f"{self.id_of(segment)}/deadline", self.queue, segment, max(left, 0.0))
+
+
+class _Claim:
+    def __init__(self, executor: DurableExecutor, segment: Stretch, listeners: Listeners) -> None:
+        self._executor, self._segment, self._listeners = executor, segment, listeners
+        self.mine = False
+        self._here: _Here | None = None
+        self._began = 0.0
+
+    async def __aenter__(self) -> Self:
+        self._began = time.monotonic()
+        self.mine, self._here = await self._executor.promise(self._segment, self._listeners)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        engine = self._executor.engine
+        if not self.mine:
+            return
+        if self._here:
+            if not self._here.written.done():
+                self._here.written.set_result(error is None)
+        elif error:
+            await asyncio.to_thread(engine.withdraw, self._executor.id_of(self._segment))
+        elif time.monotonic() - self._began > _GRACE_S / 2:
+            # whoever took it may have waited in vain
+            await self._executor.promise(self._segment, self._listeners)
+
+    async def outcome(self) -> Outcome:
+        if self._here:
+            return await asyncio.shield(self._here.outcome)
+        return await self._executor.followed(self._segment, self._listeners)

@@ -1,0 +1,290 @@
+"""DBOS in this process: rows that promise a segment, queues that hand them out, timers; all on the server of the URL.
+
+A segment is one DBOS workflow, without steps inside: our checkpoints have what is inside it, and carrying it again
+repeats nothing. Its row has the ids of the run and its version, its result an error's code: no word of a run. The id of
+the row is made of queue, run and segment, so promising it again is the same row.
+
+A process has a name, which it holds by a lock of one connection. Whoever sees a row of a process whose name nobody
+holds puts it back into its queue. Nothing is sent anywhere: no conductor, no admin server, no telemetry.
+
+Two things that DBOS does not call public are used, for which its version is bounded. Queues of this process alone:
+those that it registers in the database have one concurrency for all workers, and are listened to from the start or
+never. And `reenqueue_for_recovery`, which else only its conductor calls.
+"""
+
+import contextvars
+import functools
+import logging
+import math
+import os
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
+from typing import Any, Protocol, TypeVar, cast
+
+import sqlalchemy
+from dbos import DBOS, DBOSPortableJSONSerializer, SetWorkflowID
+from dbos import error as dbos_error
+
+from sluicegate.errors import RunError
+from sluicegate.graphs.runtime.loop_thread import wait_for
+from sluicegate.graphs.runtime.run_lock import Presence, present
+from sluicegate.serving.execution.executor import Stretch
+from sluicegate.storage.postgres import Server
+
+__all__ = ["DbosEngine", "QueueWorker", "join"]
+
+T = TypeVar("T")
+
+_TIMES = 3
+"""So often a run is taken up again that ended its process, then it is left for a person."""
+_LOOK_S = 2.0
+"""Seconds between two looks for processes that are gone."""
+_POLL_S = 0.25
+"""Seconds between two looks of a worker into a queue."""
+_FORMAT = "1"
+"""Of the rows: a process takes only rows of its own. For DBOS it is the version of the application."""
+_ACTIVE = ("PENDING", "ENQUEUED", "DELAYED")
+
+log = logging.getLogger(__name__)
+
+
+class QueueWorker(Protocol):
+    """Who carries what a queue hands out. Its coroutines run on the loop of services."""
+
+    queue: str
+    leaving: bool
+
+    async def carry(self, row: str, segment: Stretch) -> dict[str, str]:
+        """The result of a segment: nothing, or the `code` of its error. Cancelled, it is put back."""
+        ...
+
+    async def expire(self, segment: Stretch) -> dict[str, str]: ...
+
+
+class _PutBack(BaseException):
+    """Leaves a row as it is: DBOS writes down how a workflow ended, unless by what is no `Exception`."""
+
+
+@DBOS.workflow(name="carry", max_recovery_attempts=_TIMES)
+def _carry(queue: str, run: str, digest: str, began_on: str, after: str) -> dict[str, str]:
+    row = cast("str", DBOS.workflow_id)
+    return _by_member(queue, row, lambda member: member.carry(row, Stretch(run, digest, began_on, after)))
+
+
+@DBOS.workflow(name="expire", max_recovery_attempts=_TIMES)
+def _expire(queue: str, run: str, digest: str, began_on: str, after: str) -> dict[str, str]:
+    row = cast("str", DBOS.workflow_id)
+    return _by_member(queue, row, lambda member: member.expire(Stretch(run, digest, began_on, after)))
+
+
+def _by_member(
+    queue: str, row: str, work: Callable[[QueueWorker], Coroutine[Any, Any, dict[str, str]]]
+) -> dict[str, str]:
+    member = _engine and _engine.member(queue)
+    # what is called from within belongs to no workflow of DBOS
+    plain = contextvars.Context()
+    if member:
+        try:
+            return plain.run(wait_for, work(member))
+        except CancelledError:
+            pass
+    else:
+        # a workflow that is served here no more: another process has time to take it
+        time.sleep(_LOOK_S)
+    plain.run(DBOS.resume_workflow, row, queue_name=queue)
+    raise _PutBack
+
+
+class DbosEngine:
+    """DBOS for all services of this process. Its methods block, and may be called from any thread."""
+
+    def __init__(self, server: Server) -> None:
+        """Raises `RunError` SG625."""
+        self.server = server
+        self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+        with server.connection() as connection:
+            schema = connection.execute("SELECT current_schema() AS name").fetchone()["name"]
+        self.schema = "dbos" if schema == "public" else f"{schema}_dbos"
+        self._members: list[QueueWorker] = []
+        self._presence = Presence(server, self.name)
+        self._pool = sqlalchemy.create_engine(
+            "postgresql+psycopg://", creator=server.connect, pool_size=8, max_overflow=24, pool_pre_ping=True
+        )
+        logging.getLogger("dbos").addHandler(logging.NullHandler())
+        self._dbos = DBOS(
+            config={
+                "name": "sluicegate",
+                # only its form is looked at: connections come from the pool
+                "system_database_url": "postgresql+psycopg://localhost/sluicegate",
+                "system_database_engine": self._pool,
+                "dbos_system_schema": self.schema,
+                "executor_id": self.name,
+                "application_version": _FORMAT,
+                "serializer": DBOSPortableJSONSerializer(),
+                # for messages between workflows, of which there are none
+                "use_listen_notify": False,
+                "notification_listener_polling_interval_sec": 0.25,
+                "log_level": "WARNING",
+            }
+        )
+        self._queues: dict[str, Any] = {}
+        # of those in the database, of which there are none
+        DBOS.listen_queues([])
+        DBOS.launch()
+        self._stopping = threading.Event()
+        self._watching = threading.Thread(target=self._watch, name="sluicegate-presence", daemon=True)
+        self._watching.start()
+        self._ending: threading.Thread | None = None
+
+    # --- promising ---
+
+    def start(self, row: str, queue: str, segment: Stretch) -> bool:
+        """Promise a segment, and carry it here, now; False where somebody has promised it."""
+        return self._once(row, functools.partial(self._start, row, queue, segment))
+
+    def enqueue(self, row: str, queue: str, segment: Stretch, *, priority: int = 0) -> bool:
+        """Promise a segment, for whoever has room; False where somebody has promised it."""
+        options: Any = {"workflow_name": "carry", "queue_name": queue, "workflow_id": row, "priority": priority}
+        return self._once(row, functools.partial(self._enqueue, options, queue, segment))
+
+    def later(self, row: str, queue: str, segment: Stretch, seconds: float) -> None:
+        """Have a run expire after so long."""
+        options: Any = {"workflow_name": "expire", "queue_name": queue, "workflow_id": row, "delay_seconds": seconds}
+        self._once(row, functools.partial(self._enqueue, options, queue, segment))
+
+    def _start(self, row: str, queue: str, segment: Stretch) -> None:
+        with SetWorkflowID(row, workflow_id_reuse_policy="reject"):
+            DBOS.start_workflow(_carry, queue, segment.run, segment.digest, segment.began_on, segment.after)
+
+    def _enqueue(self, options: Any, queue: str, segment: Stretch) -> None:
+        options = {**options, "app_version": _FORMAT, "workflow_id_reuse_policy": "reject"}
+        DBOS.enqueue_workflow_with_options(options, queue, segment.run, segment.digest, segment.began_on, segment.after)
+
+    def _once(self, row: str, promise: Callable[[], None]) -> bool:
+        while True:
+            try:
+                promise()
+            except dbos_error.DBOSWorkflowIDInUseError as used:
+                if used.workflow_status in _ACTIVE:
+                    return False
+                # what failed is tried once more
+                DBOS.delete_workflow(row)
+            else:
+                return True
+
+    def withdraw(self, row: str) -> None:
+        """Take a promise back."""
+        DBOS.cancel_workflow(row)
+
+    def result(self, row: str) -> dict[str, str] | None:
+        """The result of a segment that is over, wherever; None while it is not."""
+        status = DBOS.get_workflow_status(row)
+        if status is None:
+            return {}
+        if status.status in _ACTIVE:
+            return None
+        if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
+            return {"code": "SG683"}
+        return status.output or {}
+
+    # --- members ---
+
+    def take_from(self, queue: str, room: int) -> None:
+        """Work on what a queue hands out, on so many of it at a time; on none, with 0."""
+        if queue not in self._queues:
+            make = self._dbos._registry._register_internal_queue  # pyright: ignore[reportPrivateUsage]
+            self._queues[queue] = make(queue, worker_concurrency=room, polling_interval_sec=_POLL_S)
+        # read at each look
+        self._queues[queue]._worker_concurrency = room
+
+    def member(self, queue: str) -> QueueWorker | None:
+        return next((one for one in self._members if one.queue == queue and not one.leaving), None)
+
+    def stop_taking(self, seconds: float) -> None:
+        """Begin to end where all members are leaving: nothing more is taken, what is carried has so long."""
+        with _guard:
+            if self._ending or not all(one.leaving for one in self._members) or not self._own():
+                return
+            wait = math.ceil(seconds) + 2
+            self._ending = threading.Thread(
+                target=functools.partial(DBOS.destroy, workflow_completion_timeout_sec=wait), daemon=True
+            )
+            self._ending.start()
+
+    def leave(self, member: QueueWorker) -> None:
+        """The last one ends it."""
+        global _engine
+        with _guard:
+            self._members.remove(member)
+            if self._members:
+                return
+            _engine = None
+            if self._ending:
+                self._ending.join()
+            else:
+                DBOS.destroy()
+            self._stopping.set()
+            self._watching.join()
+            self._presence.end()
+            self._pool.dispose()
+
+    # --- who is gone ---
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_LOOK_S):
+            try:
+                self._look()
+            except Exception as error:
+                # as while the server is away
+                log.warning("processes that are gone cannot be looked for: %s", error)
+
+    def _look(self) -> None:
+        if not self._presence.lasts():
+            self._presence = Presence(self.server, self.name)
+        gone: dict[str, bool] = {}
+        for row, owner in self._pending("executor_id <> %s", self.name):
+            if owner not in gone:
+                gone[owner] = not present(self.server, owner)
+            if gone[owner]:
+                queue = row.partition(":")[0]
+                system = self._dbos._sys_db  # pyright: ignore[reportPrivateUsage]
+                if system.reenqueue_for_recovery(row, [owner], queue):
+                    log.warning("run %s was left by %s and goes on", row.partition(":")[2], owner)
+
+    def _own(self) -> bool:
+        return bool(self._pending("executor_id = %s", self.name))
+
+    def _pending(self, which: str, name: str) -> list[tuple[str, str]]:
+        """What is being carried, and by whom."""
+        with self.server.connection() as connection:
+            rows = connection.execute(
+                f'SELECT workflow_uuid, executor_id FROM "{self.schema}".workflow_status'  # noqa: S608
+                f" WHERE status = 'PENDING' AND {which}",
+                (name,),
+            )
+            return [(row["workflow_uuid"], row["executor_id"]) for row in rows]
+
+
+_engine: DbosEngine | None = None
+_guard = threading.Lock()
+
+
+def join(server: Server, member: QueueWorker) -> DbosEngine:
+    """The engine of this process, with one more member. Raises `RunError` SG625, and SG682 where it is of another
+    server."""
+    global _engine
+    with _guard:
+        if _engine is None:
+            _engine = DbosEngine(server)
+        elif _engine.server is not server:
+            raise RunError(
+                "SG682",
+                f"this process carries runs on {_engine.server.name}",
+                hint="Use one server in a process; close the services of the other one first",
+            )
+        _engine._members.append(member)  # pyright: ignore[reportPrivateUsage]
+        return _engine
