@@ -77,6 +77,7 @@ bench-control: install
 	$(RUN) python benchmarks/edges.py
 	$(RUN) python benchmarks/openai_api.py
 	$(RUN) python benchmarks/serving.py
+	$(RUN) python benchmarks/batch.py
 	$(RUN) python benchmarks/firewall.py
 	$(RUN) python benchmarks/console.py
 	$(RUN) python benchmarks/viewers.py

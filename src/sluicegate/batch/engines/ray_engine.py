@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from sluicegate.batch.engines.engine import EngineWork, Worker
 from sluicegate.errors import RunError
 from sluicegate.extras import extra
+from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
 
 __all__ = ["RayEngine"]
 
@@ -42,7 +43,7 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # the caller's own messages are enough, and an environment is not built anew for each actor
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        with extra("ray", "--engine ray", partial(RunError, "SG709")):
+        with extra("ray", "--engine ray", partial(RunError, "SG709")), postponed(SCHEMA_FORMATS):
             import ray
         self._ray: Any = ray
         self._started = not ray.is_initialized()

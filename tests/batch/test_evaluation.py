@@ -1,0 +1,39 @@
+"""An evaluation by an engine finds what one process finds, row by row."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from sluicegate.batch.engines.engine import Engine
+from sluicegate.batch.evaluation import EvaluationWork, evaluate_by
+from sluicegate.evals.evaluation.baselines import opened_variant
+from sluicegate.evals.evaluation.cases import read_cases
+from sluicegate.evals.evaluation.evaluate import evaluate
+from sluicegate.evals.evaluation.result_store import ResultStore, Row
+from tests.support.batching import letters, rows_of
+from tests.support.openai_server import OpenAiServer
+
+
+def lasting(row: Row) -> Row:
+    """Without the run's id and what a clock says."""
+    metrics = {name: value for name, value in row.metrics.items() if "seconds" not in name}
+    return replace(row, run="", metrics=metrics)
+
+
+def test_rows_are_those_of_one_process(engine: Engine, server: OpenAiServer, tmp_path: Path) -> None:
+    workflow = letters(tmp_path / "wf", server.url)
+    rows = [{"text": f"Letter {n}.", "answer": "Of course." if n % 2 else "Never."} for n in range(11)]
+    cases = read_cases(rows_of(tmp_path / "cases.jsonl", rows))
+    opened = opened_variant(workflow, tmp_path / "alone")
+    alone = asyncio.run(evaluate(opened.runner, cases, under=""))
+    opened.close()
+    kept, told = ResultStore(), list[Row]()
+    work = EvaluationWork(workflow, "workflow")
+    found = evaluate_by(engine, work, cases, under="a", kept=kept, on_row=told.append)
+    assert [lasting(row) for row in found] == [lasting(row) for row in alone]
+    assert sum(row.metrics["correct"] for row in found) == 5
+    # known rows are not run again
+    before = len(server.requests)
+    assert evaluate_by(engine, work, cases, under="a", kept=kept, on_row=told.append) == found
+    assert (len(server.requests), len(told)) == (before, 22)
+    kept.close()
