@@ -114,6 +114,23 @@ def test_a_run_that_was_carried_by_two_machines_is_exported_as_one(homes: Path) 
     assert len(called("export", "--folder", str(homes / "a" / "audit"))) == 2
 
 
+def test_a_run_that_was_carried_by_two_machines_is_proved_in_both_chains(homes: Path, tmp_path: Path) -> None:
+    file, pins = tmp_path / "proof.json", tmp_path / "pins.json"
+    assert call("prove", "r", "--out", str(file))[0] == 0
+    called("trust", "--all", "--file", str(pins))
+    status, text = call("verify", "--proof", str(file), "--trusted", str(pins))
+    assert status == 0
+    assert text.count("1 records of run r") == 2
+    proof = json.loads(file.read_text("utf-8"))
+    file.write_text(json.dumps({**proof, "run": "other"}), "utf-8")
+    assert call("verify", "--proof", str(file))[0] == 1
+    proof["proofs"][1]["chain"][0]["record"]["facts"]["number"] = 7
+    file.write_text(json.dumps(proof), "utf-8")
+    assert "does not hold" in call("verify", "--proof", str(file))[1]
+    pins.write_text("{}")
+    assert call("verify", "--proof", str(file), "--trusted", str(pins))[0] == 1
+
+
 def test_a_checkpoint_covers_every_chain(homes: Path, server: Server, tmp_path: Path) -> None:
     witness = tmp_path / "witness.jsonl"
     assert call("checkpoint", "--out", str(witness))[0] == 0

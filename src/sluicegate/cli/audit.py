@@ -42,19 +42,21 @@ def verify(
         bool, typer.Option("--all", help="Every machine's chain on the database server, and this home.")
     ] = False,
     trusted: Annotated[
-        Path | None, typer.Option(help="With --all: a file of pinned keys, instead of this home's (`audit trust`).")
+        Path | None,
+        typer.Option(help="A file of pinned keys, with --all or --proof; with --all by default this home's."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Detect edits, deletions, truncation and reordering; with --all also chains that are missing, that nobody
     registered or that are signed with a key that is not pinned. Exits with 1 when there are any."""
     from sluicegate.observe.audit.proof import check_proof
+    from sluicegate.observe.audit.shared.trust import pinned
     from sluicegate.observe.audit.verify import verify as verified
     from sluicegate.serving.operating import audit_state
 
     pem = key.read_bytes() if key else None
     if proof:
-        holds, message = check_proof(_read(proof), public_key=pem)
+        holds, message = check_proof(_read(proof), public_key=pem, trusted=pinned(trusted) if trusted else None)
         if as_json:
             emit({"holds": holds, "message": message})
         else:
@@ -131,13 +133,22 @@ def prove(
     out: Out = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove one run's records up to a signed checkpoint; `audit verify --proof FILE` checks the proof anywhere."""
+    """Prove one run's records up to a signed checkpoint, with a database server in every machine's chain; `audit verify
+    --proof FILE` checks the proof anywhere."""
     from sluicegate.observe.audit.log import open_audit
     from sluicegate.observe.audit.proof import prove as proved
+    from sluicegate.observe.audit.shared.reading import prove_shared
+    from sluicegate.storage.postgres import configured
 
     del as_json
     with closing(open_audit()) as log:
-        _write(out, json.dumps(proved(log, run), ensure_ascii=False, indent=2) + "\n")
+        if configured():
+            # what only this home has so far
+            log.checkpoint()
+            proof = prove_shared(_shared(), run)
+        else:
+            proof = proved(log, run)
+    _write(out, json.dumps(proof, ensure_ascii=False, indent=2) + "\n")
 
 
 @app.command()

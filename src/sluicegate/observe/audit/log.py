@@ -26,6 +26,7 @@ from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_ch
 from sluicegate.observe.audit.keys import private_key, public_pem
 from sluicegate.observe.audit.segments import SLOT, segment_name, segments
 from sluicegate.observe.audit.shared.delivery import ChainDelivery, delivery, seen_by
+from sluicegate.observe.audit.shared.pruning import prune_shared
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.storage import sqlite
 from sluicegate.storage.file_lock import try_lock, unlock
@@ -178,7 +179,8 @@ class AuditLog:
         were deleted. The deletion is an event.
 
         Nothing from the sequence number `keep_from` on is deleted, however old: open incidents freeze their range. With
-        a server, it has everything first; raises `RunError` SG625 when it cannot be asked.
+        a server, it has everything first, and what is past retention is deleted there too; raises `RunError` SG625 when
+        it cannot be asked.
         """
         if self._delivery:
             self._delivery.deliver()
@@ -205,6 +207,8 @@ class AuditLog:
                 facts = {"records": len(lines), "to": body["seq"], "hash": own}
                 facts |= {"retention_days": self.settings.retention_days}
                 head = self._write({"v": 1, "at": at, "event": "audit.pruned", "facts": facts}, head, flush=True)
+        if self._delivery:
+            prune_shared(self._delivery, oldest, keep_from)
         self.payloads.forget(oldest.timestamp())
         return deleted
 

@@ -82,7 +82,7 @@ class ChainDelivery:
     def __init__(self, folder: Path, key: Ed25519PrivateKey, server: Server, now: Callable[[], datetime]) -> None:
         """Raises `RunError` SG625 and SG612 of the server, and `OSError`."""
         self._folder, self._public = folder, key.public_key()
-        self._store = SharedAudit(server)
+        self.store = SharedAudit(server)
         if not chain_of(folder):
             make_private(folder / "chain", secrets.token_hex(8).encode())
         self.chain = chain_of(folder)
@@ -120,13 +120,31 @@ class ChainDelivery:
         more. Raises `RunError` SG606, SG608 or SG625."""
         with self._turn, self._alone():
             self._send(ended=ended)
-        tail = self._store.tail()
+        tail = self.store.tail()
         return {"position": tail.position, "hash": tail.hash}
 
     def deliver_again(self) -> None:
         """Go on from what the server has now, though it had more; the next head says so. Raises as `deliver`."""
         with self._turn, self._alone():
             self._send(again=True)
+
+    def prune(self, base: dict[str, Any], chains: dict[str, dict[str, Any]], cut: int) -> int:
+        """Delete statements up to `base` and this chain's records up to `cut`, and say so; `chains` is what each chain
+        had said by then. How many records were deleted. Raises as `deliver`."""
+        with self._turn, self._alone():
+            self._send()
+            seen = seen_by(self._folder)
+            said: list[Entry] = []
+
+            def sign(tail: Tail) -> Entry:
+                said.append(self._part.said("pruned", tail, seen, base=base, chains=chains))
+                return said[0]
+
+            deleted = self.store.prune(base["position"], {self.chain: cut}, sign)
+            self._signed = True
+            with contextlib.suppress(OSError):
+                self._remember(replace(seen, position=said[0].position, entry=said[0].hash))
+        return deleted
 
     def release(self) -> None:
         """One user less; the last one ends this writer's part of the chain. What cannot be sent now is sent by the
@@ -221,7 +239,7 @@ class ChainDelivery:
         while head["seq"] > seen.seq or ended or again:
             batch = _Batch(self._part, seen, head["seq"], ended=ended, again=again)
             again = False
-            entries = self._store.add(self.chain, batch.choose, batch.sign, seen=seen.position)
+            entries = self.store.add(self.chain, batch.choose, batch.sign, seen=seen.position)
             self._signed = True
             seen = replace(batch.end, position=entries[-1].position, entry=entries[-1].hash)
             with contextlib.suppress(OSError):

@@ -86,15 +86,17 @@ class SharedAudit:
         with self._database.reading() as execute:
             return [row["chain"] for row in execute("SELECT DISTINCT chain FROM audit_records ORDER BY chain")]
 
-    def records(self, chain: str, *, run: str = "") -> Iterator[SharedRecord]:
+    def records(
+        self, chain: str, *, run: str = "", from_seq: int = -(2**62), to_seq: int = 2**62
+    ) -> Iterator[SharedRecord]:
         """The records of one chain, by number; with `run`, those of one run."""
-        after = -(2**62)
+        after = from_seq - 1
         while True:
             with self._database.reading() as execute:
                 page = execute(
                     "SELECT chain, seq, run, at, line FROM audit_records WHERE chain = ? AND seq > ?"
-                    " AND (run = ? OR ? = '') ORDER BY seq LIMIT ?",
-                    (chain, after, run, run, _PAGE),
+                    " AND seq <= ? AND (run = ? OR ? = '') ORDER BY seq LIMIT ?",
+                    (chain, after, to_seq, run, run, _PAGE),
                 )
             yield from map(_record, page)
             if len(page) < _PAGE:
@@ -118,19 +120,25 @@ class SharedAudit:
         return (row["last"] or 0) if row["kept"] is None else row["kept"] - 1
 
     def prune(self, base: int, cuts: Mapping[str, int], sign: Callable[[Tail], Entry]) -> int:
-        """Delete statements up to the position `base`, but for registrations, and of each chain in `cuts` the records
-        up to that number, together with the statement that says so; returns how many records were deleted."""
+        """Delete statements up to the position `base`, but for registrations and the last of each chain, and of each
+        chain in `cuts` the records up to that number, together with the statement that says so; returns how many
+        records were deleted."""
         deleted = 0
         with self._database.writing() as rows:
             entry = sign(_tail(rows, 0))
             for chain, seq in cuts.items():
                 gone = rows("DELETE FROM audit_records WHERE chain = ? AND seq <= ? RETURNING seq", (chain, seq))
                 deleted += len(gone)
-            rows("DELETE FROM audit_entries WHERE position <= ? AND kind <> 'registered'", (base,))
+            rows(_DELETE, (base,))
             _insert(rows, [entry])
         return deleted
 
 
+_DELETE = (
+    # the last one of a chain tells its machine how far it came
+    "DELETE FROM audit_entries WHERE position <= ? AND kind <> 'registered' AND EXISTS (SELECT 1 FROM audit_entries AS"
+    " later WHERE later.chain = audit_entries.chain AND later.position > audit_entries.position)"
+)
 _TAIL = (
     "SELECT position, hash, (SELECT hash FROM audit_entries WHERE position = ?) AS seen,"
     " (SELECT statement FROM audit_entries WHERE kind = 'pruned' ORDER BY position DESC LIMIT 1) AS pruned"

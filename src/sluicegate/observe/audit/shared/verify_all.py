@@ -314,9 +314,15 @@ class _Sequence:
             chain.writers[str(told["writer"].get("id"))] = told
 
     def _before_base(self, entry: Entry) -> None:
-        """What pruning has left: registrations, as they were when it was signed."""
-        known = self._base["chains"].get(entry.chain)
-        if entry.kind != "registered" or not known or known["registration"] != entry.hash:
+        """What pruning has left: registrations, and the last statement of each chain, as they were then."""
+        known: dict[str, Any] = self._base["chains"].get(entry.chain) or {}
+        told = statement_of(entry) or {}
+        same = known.get("registration") == entry.hash
+        if entry.kind != "registered":
+            chain = self.chains.get(entry.chain)
+            signed = chain is not None and chain.key is not None and is_checkpoint(chain.key, told)
+            same = signed and (entry.seq, told.get("hash")) == (known.get("last"), known.get("last_hash"))
+        if not same:
             message = "stands before what was pruned, and was not there then"
             self.find("rewritten", message, chain=entry.chain, position=entry.position)
 
