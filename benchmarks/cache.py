@@ -27,7 +27,7 @@ from sluicegate.evals.evaluation.intervals import rate
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
 from sluicegate.policies.cache import paraphrase
-from sluicegate.policies.cache.cache import SqliteCache, normalised
+from sluicegate.policies.cache.cache import AnswerStore, normalised
 from sluicegate.policies.cache.paraphrase import difference
 from sluicegate.policies.config import CacheConfig
 from sluicegate.services import EmbeddingRequest, Question
@@ -99,7 +99,7 @@ def speed() -> results.Table:
     vectors = rng.normal(size=(1_000, 384)).astype("float32")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     with TemporaryDirectory() as folder:
-        cache = SqliteCache(Path(folder) / "cache.sqlite")
+        cache = AnswerStore(Path(folder) / "cache.sqlite")
         for number, vector in enumerate(vectors):
             asked = Question("space", f"How do I order part {number}?", vector.tolist())
             cache.put(f"{number:064}", {"answer": {"text": "x" * 400}}, ttl_s=1e6, saved_usd=0.0, question=asked)

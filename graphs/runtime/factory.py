@@ -33,7 +33,7 @@ from sluicegate.nodes.sources import named
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.tracing.instrument import TracedModels, traced
 from sluicegate.observe.tracing.store import Store
-from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cache.cache import AnswerCache, AnswerStore
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.readable import ReadFilters
 from sluicegate.policies.config import CacheConfig
@@ -221,7 +221,7 @@ def _assembled(
             vault=vault,
         ),
         ledger=part(open_ledger(config.budget, switch=switch)),
-        cache=part(SqliteCache(max_mb=config.cache.max_mb)),
+        cache=part(AnswerCache(AnswerStore(max_mb=config.cache.max_mb))),
         tools=part(
             ToolRunner(folder, memory=shared, allowed={name: resolved.tools[name] for name in workflow.tools}, dry=dry)
         ),

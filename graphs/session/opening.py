@@ -48,8 +48,8 @@ class _ReadOnlyCache(NoCache):
     def __init__(self, inner: Cache) -> None:
         self._inner = inner
 
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
-        return self._inner.get(key, again=again)
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
+        return await self._inner.get(key, again=again)
 
-    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
-        return self._inner.near(question, similarity=similarity)
+    async def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        return await self._inner.near(question, similarity=similarity)

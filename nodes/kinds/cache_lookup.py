@@ -24,10 +24,10 @@ def _make(name: str, settings: NoSettings) -> Node:
         lookup: CacheLookup = {"hit": False, "key": key, "age_s": 0.0}
         if not shareable(state, services):
             return {"cache": lookup}
-        cached = services.cache.get(key)
+        cached = await services.cache.get(key)
         if cached is not None:
             lookup = {"hit": True, "key": key, "age_s": cached.age_s, "kind": "exact"}
-        elif (asked := await question_of(state, services)) and (found := _same(asked, services)):
+        elif (asked := await question_of(state, services)) and (found := await _same(asked, services)):
             neighbour, cached = found
             lookup = {
                 "hit": True, "key": neighbour.key, "age_s": cached.age_s,
@@ -40,11 +40,13 @@ def _make(name: str, settings: NoSettings) -> Node:
     return cache_lookup
 
 
-def _same(asked: Question, services: Services) -> tuple[Neighbour, Cached] | None:
+async def _same(asked: Question, services: Services) -> tuple[Neighbour, Cached] | None:
     """The nearest cached question that certainly asks the same, with its answer."""
     semantic = services.workflow.semantic
-    for neighbour in services.cache.near(asked, similarity=semantic.similarity) if semantic else ():
-        if not difference(asked.text, neighbour.text) and (cached := services.cache.get(neighbour.key, again=True)):
+    for neighbour in await services.cache.near(asked, similarity=semantic.similarity) if semantic else ():
+        if difference(asked.text, neighbour.text):
+            continue
+        if cached := await services.cache.get(neighbour.key, again=True):
             return neighbour, cached
     return None
 

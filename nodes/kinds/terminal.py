@@ -101,7 +101,7 @@ async def _remember(state: State, services: Services) -> None:
         return
     if "child" in state:
         return  # who had a part in it, and what was done for it, only the child's run knows
-    services.cache.put(
+    await services.cache.put(
         cache["key"],
         {"answer": answer, "documents": state.get("documents", [])},
         ttl_s=services.workflow.cache_ttl_s,

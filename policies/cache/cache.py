@@ -4,28 +4,34 @@ The key hashes everything an answer depends on: the workflow's digest (config, p
 request's text, what the reader may see, the versions of the indexes, and the models. A change of any of them changes
 the key, so an outdated or another reader's answer cannot be found. The same parts without the text, but with the
 intent, form a space: within one, `near` finds questions by the similarity of their embeddings, and the caller decides
-whether one of them asks the same. The cache must never do harm: when its file fails, it misses.
+whether one of them asks the same. The cache must never do harm: when its file or its server fails, it misses.
+
+`AnswerStore` has the rows, in the home or on the server that machines share; `AnswerCache` is the service over it,
+which waits for a server off the event loop.
 """
 
 import hashlib
 import json
+import secrets
 import sqlite3
 import threading
 import unicodedata
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from time import time
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 
 from sluicegate.errors import RunError
-from sluicegate.home import home
 from sluicegate.policies.cache.neighbours import Neighbours
 from sluicegate.services import Cached, Neighbour, Question
+from sluicegate.storage.database import Rows, SqliteDatabase, open_database, place
 from sluicegate.storage.schemas import CACHE
-from sluicegate.storage.sqlite import connect, transaction
 
-__all__ = ["CacheStats", "NoCache", "SqliteCache", "answer_key", "answer_space", "normalised"]
+__all__ = ["AnswerCache", "AnswerStore", "CacheStats", "NoCache", "answer_key", "answer_space", "normalised"]
 
+T = TypeVar("T")
 _KEY_VERSION = 1
 _CLOSING = ".?!…。？！"
 
@@ -41,7 +47,7 @@ class CacheStats(TypedDict):
     """Original cost of the answers that were reused."""
     evicted: int
     failures: int
-    """Look-ups and writes of this process that the file did not allow."""
+    """Look-ups and writes of this process that the file or the server did not allow."""
 
 
 def normalised(request: str) -> str:
@@ -77,11 +83,12 @@ def _hashed(parts: Sequence[Any]) -> str:
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
 
 
-class SqliteCache:
-    """Implements `sluicegate.services.Cache` in a SQLite file, shared by the processes of one home.
+class AnswerStore:
+    """The cached answers of one home, or of the machines that share a server. Safe to use from any thread and by
+    several processes.
 
     Counts are written every `_FLUSH_EVERY` look-ups, on close and when counts are read: a crash loses counts, never
-    answers.
+    answers. Ages are by each machine's own clock: one that is behind another by more than an answer's age misses it.
     """
 
     _FLUSH_EVERY = 200
@@ -89,38 +96,38 @@ class SqliteCache:
     def __init__(
         self, path: Path | None = None, *, max_mb: float = 256.0, now: Callable[[], float] = time, look: bool = False
     ) -> None:
-        self._connection = connect(path or home() / "cache.sqlite", CACHE, look=look)
+        """With `path`, the answers of that file."""
+        self.database = SqliteDatabase(path, CACHE, look=look) if path else open_database(place(), CACHE, look=look)
         self._max_bytes = int(max_mb * 1_000_000)
         self._now = now
         self._lock = threading.Lock()
         self._hits = self._misses = self._failures = 0
         self._saved = 0.0
         self._used: dict[str, float] = {}
-        self._neighbours = Neighbours(self._connection)
+        self._neighbours = Neighbours()
 
     def get(self, key: str, *, again: bool = False) -> Cached | None:
         """The answer under `key` and its age, or None; `again` for a second try of the same look-up."""
         now = self._now()
-        with self._lock:
-            try:
-                row: Any = self._connection.execute(
-                    "SELECT value, created, expires, saved_usd FROM answers WHERE key = ?", (key,)
-                ).fetchone()
-                found = None
+        try:
+            with self.database.reading() as execute:
+                rows = execute("SELECT value, created, expires, saved_usd FROM answers WHERE key = ?", (key,))
+            found = None
+            with self._lock:
                 # an answer from the future means that the clock was set back: its age is unknown
-                if row is not None and row["created"] <= now < row["expires"]:
-                    found = Cached(json.loads(row["value"]), now - row["created"])
+                if rows and rows[0]["created"] <= now < rows[0]["expires"]:
+                    found = Cached(json.loads(rows[0]["value"]), now - rows[0]["created"])
                     self._hits += 1
                     self._misses -= again
-                    self._saved += row["saved_usd"]
+                    self._saved += rows[0]["saved_usd"]
                     self._used[key] = now
                 else:
                     self._misses += not again
-                if self._hits + self._misses >= self._FLUSH_EVERY:
-                    self._flush()
-            except (sqlite3.Error, RunError, ValueError):
-                self._failures += 1
-                return None
+                full = self._hits + self._misses >= self._FLUSH_EVERY
+            if full:
+                self._flush()
+        except (sqlite3.Error, RunError, ValueError):
+            return self._failed(None)
         return found
 
     def put(
@@ -139,33 +146,33 @@ class SqliteCache:
         size = len(text) + len(key) + (len(question.text) + 4 * len(question.vector) if question else 0)
         if size > self._max_bytes:
             return
-        with self._lock:
-            try:
-                with transaction(self._connection) as connection:
-                    old: Any = connection.execute("SELECT size FROM answers WHERE key = ?", (key,)).fetchone()
-                    connection.execute(
-                        "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?, ?, ?)",
-                        (key, text, now, now + ttl_s, now, saved_usd, size),
-                    )
-                    if question:
-                        self._neighbours.add(key, question)
-                    grown = size - (old["size"] if old else 0)
-                    connection.execute("UPDATE counters SET size = size + ?", (grown,))
-                    self._evict(connection, now)
-            except (sqlite3.Error, RunError):
-                self._failures += 1
+        try:
+            with self.database.writing() as execute:
+                # the row of the counts is the lock: writers of all machines take turns
+                (counters,) = execute("UPDATE counters SET size = size + ? RETURNING size", (size,))
+                old = execute("SELECT size FROM answers WHERE key = ?", (key,))
+                execute.many(_KEEP, [(key, text, now, now + ttl_s, now, saved_usd, size)])
+                if old:
+                    execute("UPDATE counters SET size = size - ?", (old[0]["size"],))
+                    if execute("DELETE FROM questions WHERE key = ? RETURNING 1 AS one", (key,)) and not question:
+                        _forget(execute)
+                if question:
+                    self._neighbours.add(execute, key, question)
+                if counters["size"] > self._max_bytes:
+                    self._evict(execute, now)
+        except (sqlite3.Error, RunError):
+            self._failed(None)
 
     def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
         """The cached questions of the same space with at least this similarity, most similar first."""
-        with self._lock:
-            try:
-                return self._neighbours.near(question, similarity=similarity, now=self._now())
-            except (sqlite3.Error, RunError, ValueError):
-                self._failures += 1
-                return ()
+        try:
+            with self.database.reading() as execute:
+                return self._neighbours.near(execute, question, similarity=similarity, now=self._now())
+        except (sqlite3.Error, RunError, ValueError):
+            return self._failed(())
 
     def clear(self) -> int:
-        """Delete every answer, also from the file; returns how many there were."""
+        """Delete every answer, also from the file; returns how many there were. Raises as `Database` does."""
         return self._delete("expires >= ?", float("-inf"))
 
     def expire(self) -> int:
@@ -173,20 +180,21 @@ class SqliteCache:
         return self._delete("expires <= ?", self._now())
 
     def _delete(self, which: str, than: float) -> int:
-        with self._lock, transaction(self._connection) as connection:
-            gone = connection.execute(f"DELETE FROM answers WHERE {which} RETURNING size", (than,)).fetchall()  # noqa: S608
-            connection.execute("UPDATE counters SET size = size - ?", (sum(row["size"] for row in gone),))
-        with self._lock:
-            # deleted rows may still be in the write-ahead log
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        with self.database.erasing() as execute:
+            execute("UPDATE counters SET size = size")
+            gone = execute(f"DELETE FROM answers WHERE {which} RETURNING size", (than,))  # noqa: S608
+            execute("UPDATE counters SET size = size - ?", (sum(row["size"] for row in gone),))
+            if gone:
+                _forget(execute)
         return len(gone)
 
     def stats(self) -> CacheStats:
-        with self._lock:
-            self._flush()
-            row: Any = self._connection.execute(
+        """Raises as `Database` does."""
+        self._flush()
+        with self.database.reading() as execute:
+            (row,) = execute(
                 "SELECT hits, misses, saved_usd, evicted, size, (SELECT COUNT(*) FROM answers) AS entries FROM counters"
-            ).fetchone()
+            )
         asked = row["hits"] + row["misses"]
         return {
             "entries": row["entries"],
@@ -200,51 +208,101 @@ class SqliteCache:
         }
 
     def close(self) -> None:
-        with self._lock:
+        try:
             self._flush()
-            self._connection.close()
+        finally:
+            self.database.close()
+
+    def _failed(self, instead: T) -> T:
+        with self._lock:
+            self._failures += 1
+        return instead
 
     def _flush(self) -> None:
-        """Write counts and times of use; the lock is held."""
-        if not (self._hits or self._misses):
+        """Write counts and times of use."""
+        with self._lock:
+            counted, used = (self._hits, self._misses, self._saved), self._used
+            self._hits = self._misses = 0
+            self._saved, self._used = 0.0, {}
+        if not (counted[0] or counted[1]):
             return
-        with transaction(self._connection) as connection:
-            connection.execute(
-                "UPDATE counters SET hits = hits + ?, misses = misses + ?, saved_usd = saved_usd + ?",
-                (self._hits, self._misses, self._saved),
-            )
-            connection.executemany(
-                "UPDATE answers SET used = ? WHERE key = ?", [(at, key) for key, at in self._used.items()]
-            )
-        self._hits = self._misses = 0
-        self._saved = 0.0
-        self._used.clear()
+        try:
+            with self.database.writing() as execute:
+                execute("UPDATE counters SET hits = hits + ?, misses = misses + ?, saved_usd = saved_usd + ?", counted)
+                execute.many("UPDATE answers SET used = ? WHERE key = ?", sorted((at, key) for key, at in used.items()))
+        except BaseException:
+            with self._lock:
+                self._hits, self._misses = self._hits + counted[0], self._misses + counted[1]
+                self._saved, self._used = self._saved + counted[2], used | self._used
+            raise
 
-    def _evict(self, connection: sqlite3.Connection, now: float) -> None:
+    def _evict(self, execute: Rows, now: float) -> None:
         """Evict expired answers and then the least recently used, to nine tenths of the bound."""
-        size: int = connection.execute("SELECT size FROM counters").fetchone()["size"]
-        if size <= self._max_bytes:
-            return
-        connection.execute("DELETE FROM answers WHERE expires <= ?", (now,))
-        dropped = 0
-        size = connection.execute("SELECT COALESCE(SUM(size), 0) AS size FROM answers").fetchone()["size"]
-        for row in connection.execute("SELECT key, size FROM answers ORDER BY used").fetchall():
-            if size <= self._max_bytes * 0.9:
-                break
-            connection.execute("DELETE FROM answers WHERE key = ?", (row["key"],))
-            size -= row["size"]
-            dropped += 1
-        connection.execute("UPDATE counters SET size = ?, evicted = evicted + ?", (size, dropped))
+        execute("DELETE FROM answers WHERE expires <= ?", (now,))
+        dropped = list[tuple[str]]()
+        (row,) = execute("SELECT COALESCE(SUM(size), 0) AS size FROM answers")
+        size = int(row["size"])
+        if size > self._max_bytes * 0.9:
+            for row in execute("SELECT key, size FROM answers ORDER BY used"):
+                if size <= self._max_bytes * 0.9:
+                    break
+                dropped.append((row["key"],))
+                size -= row["size"]
+        execute.many("DELETE FROM answers WHERE key = ?", dropped)
+        execute("UPDATE counters SET size = ?, evicted = evicted + ?", (size, len(dropped)))
+        _forget(execute)
+
+
+_KEEP = (
+    "INSERT INTO answers (key, value, created, expires, used, saved_usd, size) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET value = excluded.value, created = excluded.created, expires = excluded.expires,"
+    " used = excluded.used, saved_usd = excluded.saved_usd, size = excluded.size"
+)
+
+
+def _forget(execute: Rows) -> None:
+    """Questions have gone: whoever has them in memory, on whatever machine, reads them again before the next search."""
+    execute("UPDATE counters SET epoch = ?", (secrets.token_hex(8),))
+
+
+class AnswerCache:
+    """Implements `sluicegate.services.Cache`."""
+
+    def __init__(self, store: AnswerStore) -> None:
+        self.store = store
+
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
+        return await self.store.database.call(partial(self.store.get, key, again=again))
+
+    async def put(
+        self,
+        key: str,
+        value: dict[str, Any],
+        *,
+        ttl_s: float,
+        saved_usd: float,
+        question: Question | None = None,
+    ) -> None:
+        put = partial(self.store.put, key, value, ttl_s=ttl_s, saved_usd=saved_usd, question=question)
+        await self.store.database.call(put)
+
+    async def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+        return await self.store.database.call(partial(self.store.near, question, similarity=similarity))
+
+    def close(self) -> None:
+        # counts that cannot be written are lost; the run's end is not
+        with suppress(sqlite3.Error, RunError):
+            self.store.close()
 
 
 class NoCache:
     """`services.Cache` that always misses and stores nothing: for runs that are measured, replayed or shadowed."""
 
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
         del key, again
         return None
 
-    def put(
+    async def put(
         self,
         key: str,
         value: dict[str, Any],
@@ -254,6 +312,6 @@ class NoCache:
         question: Question | None = None,
     ) -> None: ...
 
-    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+    async def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
         del question, similarity
         return ()

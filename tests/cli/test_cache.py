@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from sluicegate.cli import cache
 from sluicegate.errors import ConfigError
 from sluicegate.observe.audit.proof import records
-from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cache.cache import AnswerStore
 from sluicegate.services import EmbeddingRequest, Embeddings
 from tests.support.fakes import FakeModels
 
@@ -41,7 +41,7 @@ def said(*arguments: str) -> Any:
 
 def test_what_is_kept_and_saved_is_shown_and_forgotten(own_home: Path) -> None:
     own_home.mkdir(parents=True)
-    store = SqliteCache(own_home / "cache.sqlite")
+    store = AnswerStore(own_home / "cache.sqlite")
     store.put("k", {"answer": "x"}, ttl_s=60, saved_usd=0.25)
     assert store.get("k")
     assert store.get("other") is None

@@ -36,7 +36,7 @@ from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.audit.verify import verify
 from sluicegate.observe.auditor import Auditor
 from sluicegate.observe.incidents import Incidents
-from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cache.cache import AnswerCache, AnswerStore
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import SqliteLedger
 from sluicegate.services import Completion, ModelRequest
@@ -89,7 +89,7 @@ def runner(home: Path, clock: Any = None) -> Runner:
         models=PaidModels(home),
         router=ByQuestion(),
         ledger=SqliteLedger(BudgetConfig(per_day_usd=1.0), home / "ledger.sqlite", **seconds),
-        cache=SqliteCache(home / "cache.sqlite", **seconds),
+        cache=AnswerCache(AnswerStore(home / "cache.sqlite", **seconds)),
         tools=ToolRunner(home, memory=where),
         audit=Auditor(
             audit,

@@ -21,7 +21,7 @@ INSIDE = [
     *(f"{AUDIT}.{method}" for method in ("_write", "_put_head")),
     *(f"{CONVERSATIONS}.{method}" for method in ("take_turn", "over")),
     "sluicegate.graphs.runtime.run:Runner.begin",
-    "sluicegate.policies.cache.cache:SqliteCache.put",
+    "sluicegate.policies.cache.cache:AnswerStore.put",
     "sluicegate.nodes.tools.tool_runner:ToolRunner.call",
     "__main__:PaidModels.chat",
 ]

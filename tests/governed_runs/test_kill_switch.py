@@ -27,7 +27,7 @@ KillSwitch(Path(sys.argv[1])).off(sys.argv[2], reason="leaks", by="lea")
 
 
 class NoCache(FakeCache):
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
         return None
 
 

@@ -14,7 +14,7 @@ from sluicegate.evals.shadow.pairs import PairStore
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.observe.audit.log import AuditLog
 from sluicegate.observe.incidents import Incidents
-from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cache.cache import AnswerStore
 
 ROUNDS = 15
 """Without the store's lock a round crashes about one time in five."""
@@ -31,7 +31,7 @@ def _embeddings() -> tuple[Callable[[int], Any], Callable[[], None]]:
 
 
 def _answers() -> tuple[Callable[[int], Any], Callable[[], None]]:
-    store = SqliteCache()
+    store = AnswerStore()
     return lambda number: store.put(str(number), {}, ttl_s=60, saved_usd=0), store.close
 
 

@@ -24,7 +24,7 @@ from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.tracer import RecordingTracer
-from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cache.cache import AnswerCache, AnswerStore
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger
 from sluicegate.policies.ledger.postgres import PostgresLedger
@@ -117,6 +117,11 @@ def test_every_row_is_kept_and_the_format_is_that_of_a_new_file(schema: Schema, 
         after["decisions"] = [row[:6] for row in after["decisions"]]
     if schema is schemas.TRACES:
         assert (after.pop("changes"), after.pop("sqlite_sequence")) == ([], [])
+    if schema is schemas.CACHE:
+        assert len(after.pop("sqlite_sequence")) == 1
+        after["questions"] = [row[1:] for row in after["questions"]]
+        assert {row[-1] for row in after["counters"]} == {""}
+        after["counters"] = [row[:-1] for row in after["counters"]]
     if schema is schemas.INCIDENTS:
         assert {row[-2] for row in after["incidents"]} == {1}, "what was opened then is no news"
         assert {row[-1] for row in after["incidents"]} == {"{}"}, "there was one log then"
@@ -187,11 +192,11 @@ async def test_what_was_answered_is_found_again(old_home: Path) -> None:
         created = kept.execute("SELECT created FROM answers").fetchone()["created"]
     made = desk.runner(old_home)
     # an answer serves for an hour
-    cache = SqliteCache(old_home / "cache.sqlite", now=lambda: created + 60)
-    made.services = replace(made.services, cache=cache)
+    cache = AnswerStore(old_home / "cache.sqlite", now=lambda: created + 60)
+    made.services = replace(made.services, cache=AnswerCache(cache))
     again = await made.run(desk.REQUESTS["plain"], desk.ANN, run="again")
     assert (again.path, len((old_home / "calls").read_bytes()) if (old_home / "calls").exists() else 0) == ("cache", 0)
-    assert SqliteCache().stats()["entries"] == 1
+    assert AnswerStore().stats()["entries"] == 1
 
 
 async def test_what_was_recorded_is_shown(old_home: Path) -> None:

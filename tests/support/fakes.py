@@ -220,13 +220,13 @@ class FakeLedger:
 class FakeCache:
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
         return Cached(self.kept[key], 1.0) if key in self.kept else None
 
-    def put(self, key: str, value: dict[str, Any], **_: Any) -> None:
+    async def put(self, key: str, value: dict[str, Any], **_: Any) -> None:
         self.kept[key] = value
 
-    def near(self, question: Question, *, similarity: float) -> list[Neighbour]:
+    async def near(self, question: Question, *, similarity: float) -> list[Neighbour]:
         return []
 
 

@@ -191,11 +191,11 @@ def _ledger(budget: "BudgetConfig | None" = None, *, look: bool = False) -> "Bud
 
 
 def _cache() -> "dict[str, float] | None":
-    from sluicegate.home import home
-    from sluicegate.policies.cache.cache import SqliteCache
+    from sluicegate.policies.cache.cache import AnswerStore
+    from sluicegate.retention.rows import there
+    from sluicegate.storage.schemas import CACHE
 
-    path = home() / "cache.sqlite"
-    return {**SqliteCache(path, look=True).stats()} if path.exists() else None  # pyright: ignore[reportReturnType]
+    return {**AnswerStore(look=True).stats()} if there(CACHE) else None  # pyright: ignore[reportReturnType]
 
 
 def _actor(by: str) -> str:

@@ -26,10 +26,9 @@ _EMBEDDER = "embedded:all-minilm-l6-v2"
 @app.command()
 def show(as_json: AsJson = False) -> None:
     """Show how many answers are cached, how often they were reused, and what that saved."""
-    from sluicegate.home import home
-    from sluicegate.policies.cache.cache import SqliteCache
+    from sluicegate.policies.cache.cache import AnswerStore
 
-    cache = SqliteCache(home() / "cache.sqlite")
+    cache = AnswerStore()
     found = cache.stats()
     cache.close()
     if as_json:
@@ -49,13 +48,12 @@ def clear(
     as_json: AsJson = False,
 ) -> None:
     """Delete every cached answer and its questions. Recorded in the audit log."""
-    from sluicegate.home import home
     from sluicegate.observe.audit.log import open_audit
-    from sluicegate.policies.cache.cache import SqliteCache
+    from sluicegate.policies.cache.cache import AnswerStore
 
     if not yes:
         typer.confirm("Delete every cached answer?", abort=True, err=True)
-    cache = SqliteCache(home() / "cache.sqlite")
+    cache = AnswerStore()
     count = cache.clear()
     cache.close()
     open_audit().append("cache.cleared", actor=by or getpass.getuser(), facts={"answers": count})

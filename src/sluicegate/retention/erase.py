@@ -21,7 +21,7 @@ from sluicegate.graphs.runtime.run_lock import RunBusy, hold
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.tracing.masking import Masking
-from sluicegate.policies.cache.cache import SqliteCache
+from sluicegate.policies.cache.cache import AnswerStore
 from sluicegate.policies.ledger.rows import scopes_of
 from sluicegate.retention.rows import changed, erasing, reading
 from sluicegate.state import State
@@ -115,9 +115,7 @@ async def erase(person: str, *, by: str) -> Erasure:
             runs -= {*in_progress}
             _erase_what_hangs_on(runs, removed)
             copies = _erase_traces(runs, names, alias, removed, renamed)
-            if (home() / "cache.sqlite").is_file():
-                with closing(SqliteCache()) as cache:
-                    removed["cached answers"] = cache.clear()
+            removed["cached answers"] = _forget_answers()
             others = [run for run, state in states.items() if run not in runs and rename(state) != state]
             renamed["runs of others"] = sum(bool(checkpoints.rewrite(run, rename)) for run in others)
             checkpoints.vacuum()
@@ -156,6 +154,16 @@ def _recorded_runs(person: str, names: Sequence[str]) -> set[str]:
         if execute:
             runs |= {row["run"] for row in execute("SELECT DISTINCT run FROM calls WHERE principal = ?", (person,))}
     return runs
+
+
+def _forget_answers() -> int:
+    """Every cached answer, also those that a home has kept from before its machine shared a server."""
+    gone, file = 0, home() / "cache.sqlite"
+    for path in (None, file) if isinstance(place(), Server) else (file,):
+        if path is None or path.is_file():
+            with closing(AnswerStore(path)) as cache:
+                gone += cache.clear()
+    return gone
 
 
 def _erase_what_hangs_on(runs: Iterable[str], removed: dict[str, int]) -> None:

@@ -13,11 +13,11 @@ from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
-from sluicegate.policies.cache.cache import SqliteCache
-from sluicegate.retention.rows import changed, erasing
+from sluicegate.policies.cache.cache import AnswerStore
+from sluicegate.retention.rows import changed, erasing, there
 from sluicegate.storage.database import place
 from sluicegate.storage.run_ids import root_run
-from sluicegate.storage.schemas import APPROVALS, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS, WEBHOOKS
+from sluicegate.storage.schemas import APPROVALS, CACHE, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS, WEBHOOKS
 
 __all__ = ["Pruned", "prune"]
 
@@ -86,10 +86,9 @@ def _traces(workflow: str, before: float) -> int:
 
 
 def _answers(now: float) -> int:
-    file = home() / "cache.sqlite"
-    if not file.is_file():
+    if not there(CACHE):
         return 0
-    with closing(SqliteCache(file, now=lambda: now)) as cache:
+    with closing(AnswerStore(now=lambda: now)) as cache:
         return cache.expire()
 
 

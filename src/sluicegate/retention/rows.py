@@ -9,7 +9,7 @@ from sluicegate.storage.migrations import Schema
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import RESULTS
 
-__all__ = ["changed", "erasing", "reading"]
+__all__ = ["changed", "erasing", "reading", "there"]
 
 _FOLDERS = {RESULTS.name: "evals"}
 _AT_ONCE = 500
@@ -51,15 +51,23 @@ def changed(execute: Rows, statement: str, values: Iterable[str], *before: objec
     return rows
 
 
+def there(schema: Schema) -> bool:
+    """Whether there is such a store; on a server it is made when it is opened."""
+    where = _place(schema)
+    return isinstance(where, Server) or (where / f"{schema.name}.sqlite").is_file()
+
+
+def _place(schema: Schema) -> Place:
+    where: Place = home() if schema.local else place()
+    return where if isinstance(where, Server) else where / _FOLDERS.get(schema.name, "")
+
+
 @contextmanager
 def _opened(schema: Schema) -> Generator[Database | None]:
-    where: Place = home() if schema.local else place()
-    if not isinstance(where, Server):
-        where = where / _FOLDERS.get(schema.name, "")
-        if not (where / f"{schema.name}.sqlite").is_file():
-            yield None
-            return
-    database = open_database(where, schema)
+    if not there(schema):
+        yield None
+        return
+    database = open_database(_place(schema), schema)
     try:
         yield database
     finally:

@@ -35,11 +35,11 @@ class Neighbour:
 
 
 class Cache(Protocol):
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
         """The answer under `key`; `again` marks the second try of one look-up, which counts once."""
         ...
 
-    def put(
+    async def put(
         self,
         key: str,
         value: dict[str, Any],
@@ -51,6 +51,6 @@ class Cache(Protocol):
         """Store an answer; with `question` it can also be found by `near`."""
         ...
 
-    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+    async def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
         """The cached questions of the same space with at least this similarity, most similar first."""
         ...

@@ -1,6 +1,7 @@
 """Answers that may be served again, and keys under which no stale or foreign answer can be found."""
 
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sluicegate.policies.cache.cache import SqliteCache, answer_key, answer_space, normalised
+from sluicegate.policies.cache import neighbours
+from sluicegate.policies.cache.cache import AnswerStore, answer_key, answer_space, normalised
 from sluicegate.services import Question
 
 RESTS_ON: dict[str, Any] = {
@@ -35,8 +37,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def cache(tmp_path: Path, clock: Clock) -> SqliteCache:
-    return SqliteCache(tmp_path / "cache.sqlite", now=clock)
+def cache(each_place: str, clock: Clock) -> AnswerStore:
+    return AnswerStore(now=clock)
+
+
+@pytest.fixture
+def file(tmp_path: Path, clock: Clock) -> AnswerStore:
+    return AnswerStore(tmp_path / "cache.sqlite", now=clock)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +61,7 @@ def cache(tmp_path: Path, clock: Clock) -> SqliteCache:
         {"models": []},
     ],
 )
-def test_whatever_an_answer_rests_on_changes_its_key(cache: SqliteCache, change: dict[str, Any]) -> None:
+def test_whatever_an_answer_rests_on_changes_its_key(cache: AnswerStore, change: dict[str, Any]) -> None:
     """A document is in the index version, a policy and a prompt in the digest, a reader in what is visible."""
     cache.put(answer_key(**RESTS_ON), {"answer": "old"}, ttl_s=60, saved_usd=0)
     assert cache.get(answer_key(**RESTS_ON))
@@ -111,7 +118,7 @@ def test_normalising_twice_changes_nothing_more(text: str) -> None:
     assert normalised(normalised(text)) == normalised(text)
 
 
-def test_an_answer_comes_back_with_its_age(cache: SqliteCache, clock: Clock) -> None:
+def test_an_answer_comes_back_with_its_age(cache: AnswerStore, clock: Clock) -> None:
     value = {"answer": {"text": "Ünïcode 🙂 \ud800"}, "documents": []}
     cache.put("k", value, ttl_s=60, saved_usd=0.01)
     clock.at += 59
@@ -121,38 +128,37 @@ def test_an_answer_comes_back_with_its_age(cache: SqliteCache, clock: Clock) -> 
     assert found.age_s == 59
 
 
-def test_an_answer_ends_with_its_time_to_live(cache: SqliteCache, clock: Clock) -> None:
+def test_an_answer_ends_with_its_time_to_live(cache: AnswerStore, clock: Clock) -> None:
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
     clock.at += 60
     assert cache.get("k") is None
 
 
-def test_a_clock_that_jumps_back_serves_nothing_of_unknown_age(cache: SqliteCache, clock: Clock) -> None:
+def test_a_clock_that_jumps_back_serves_nothing_of_unknown_age(cache: AnswerStore, clock: Clock) -> None:
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
     clock.at -= 3600
     assert cache.get("k") is None
 
 
-def test_without_a_time_to_live_nothing_is_kept(cache: SqliteCache) -> None:
+def test_without_a_time_to_live_nothing_is_kept(cache: AnswerStore) -> None:
     cache.put("k", {"a": 1}, ttl_s=0, saved_usd=0)
     assert cache.get("k") is None
 
 
-def test_counts_and_money_saved_survive_the_process(tmp_path: Path, clock: Clock) -> None:
-    cache = SqliteCache(tmp_path / "c.sqlite", now=clock)
+def test_counts_and_money_saved_survive_the_process(cache: AnswerStore, clock: Clock) -> None:
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0.02)
     assert cache.get("k")
     assert cache.get("k")
     assert cache.get("other") is None
     cache.close()
-    stats = SqliteCache(tmp_path / "c.sqlite", now=clock).stats()
+    stats = AnswerStore(now=clock).stats()
     assert (stats["hits"], stats["misses"], stats["entries"], stats["failures"]) == (2, 1, 1, 0)
     assert stats["hit_rate"] == pytest.approx(2 / 3)
     assert stats["saved_usd"] == pytest.approx(0.04)
 
 
-def test_size_is_bounded_and_the_least_used_go_first(tmp_path: Path, clock: Clock) -> None:
-    cache = SqliteCache(tmp_path / "c.sqlite", max_mb=0.1, now=clock)
+def test_size_is_bounded_and_the_least_used_go_first(each_place: str, clock: Clock) -> None:
+    cache = AnswerStore(max_mb=0.1, now=clock)
     for number in range(9):
         clock.at += 1
         cache.put(f"k{number}", {"text": "x" * 10_000}, ttl_s=1000, saved_usd=0)
@@ -170,7 +176,7 @@ def test_size_is_bounded_and_the_least_used_go_first(tmp_path: Path, clock: Cloc
     assert cache.get("huge") is None
 
 
-def test_replacing_an_answer_counts_its_size_once(cache: SqliteCache) -> None:
+def test_replacing_an_answer_counts_its_size_once(cache: AnswerStore) -> None:
     for _ in range(3):
         cache.put("k", {"a": "x" * 100}, ttl_s=60, saved_usd=0)
     assert cache.stats()["bytes"] < 200
@@ -178,7 +184,8 @@ def test_replacing_an_answer_counts_its_size_once(cache: SqliteCache) -> None:
     assert cache.stats()["bytes"] == 0
 
 
-def test_a_failing_file_is_a_miss_and_is_counted(cache: SqliteCache, tmp_path: Path) -> None:
+def test_a_failing_file_is_a_miss_and_is_counted(file: AnswerStore, tmp_path: Path) -> None:
+    cache = file
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
     with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other, other:
         other.execute("UPDATE answers SET value = '{'")
@@ -195,11 +202,12 @@ def test_a_failing_file_is_a_miss_and_is_counted(cache: SqliteCache, tmp_path: P
 
 
 def test_a_file_that_another_process_keeps_locked_costs_counts_only(
-    cache: SqliteCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    file: AnswerStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    cache = file
     cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
-    cache._connection.execute("PRAGMA busy_timeout = 1")  # type: ignore[reportPrivateUsage]
-    monkeypatch.setattr(SqliteCache, "_FLUSH_EVERY", 2)
+    cache.database._connection.execute("PRAGMA busy_timeout = 1")  # type: ignore[reportPrivateUsage]
+    monkeypatch.setattr(AnswerStore, "_FLUSH_EVERY", 2)
     with closing(sqlite3.connect(tmp_path / "cache.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         assert cache.get("k")
@@ -210,10 +218,11 @@ def test_a_file_that_another_process_keeps_locked_costs_counts_only(
     assert cache.stats()["failures"] == 2
 
 
-def test_a_hit_is_one_read_and_counts_are_written_now_and_then(cache: SqliteCache) -> None:
+def test_a_hit_is_one_read_and_counts_are_written_now_and_then(file: AnswerStore) -> None:
+    cache = file
     cache.put("k", {"answer": {"text": "x" * 500}, "documents": []}, ttl_s=1e6, saved_usd=0)
     statements: list[str] = []
-    cache._connection.set_trace_callback(statements.append)  # type: ignore[reportPrivateUsage]
+    cache.database._connection.set_trace_callback(statements.append)  # type: ignore[reportPrivateUsage]
     assert all(cache.get("k") for _ in range(199))
     assert len(statements) == 199
     assert all(each.startswith("SELECT value") for each in statements)
@@ -225,16 +234,16 @@ def _asked(text: str, *vector: float, space: str = "space") -> Question:
     return Question(space, text, vector)
 
 
-def _kept(cache: SqliteCache, key: str, question: Question, *, ttl_s: float = 60) -> None:
+def _kept(cache: AnswerStore, key: str, question: Question, *, ttl_s: float = 60) -> None:
     cache.put(key, {"answer": key}, ttl_s=ttl_s, saved_usd=0.5, question=question)
 
 
-def _near(cache: SqliteCache, question: Question, similarity: float = 0.5) -> list[tuple[str, float]]:
+def _near(cache: AnswerStore, question: Question, similarity: float = 0.5) -> list[tuple[str, float]]:
     found = cache.near(question, similarity=similarity)
     return [(neighbour.text, round(neighbour.similarity, 2)) for neighbour in found]
 
 
-def test_neighbours_are_of_one_space_nearest_first(cache: SqliteCache) -> None:
+def test_neighbours_are_of_one_space_nearest_first(cache: AnswerStore) -> None:
     _kept(cache, "a", _asked("far", 0.6, 0.8))
     _kept(cache, "b", _asked("near", 1.0, 0.0))
     _kept(cache, "c", _asked("opposite", -1.0, 0.0))
@@ -256,13 +265,13 @@ SPACE: dict[str, Any] = {
         {"visible": ["reader-a", "v1"], "versions": []}, {"embedder": "e2"},
     ],
 )  # fmt: skip
-def test_whatever_an_answer_rests_on_changes_its_space(cache: SqliteCache, change: dict[str, Any]) -> None:
+def test_whatever_an_answer_rests_on_changes_its_space(cache: AnswerStore, change: dict[str, Any]) -> None:
     _kept(cache, "k", _asked("kept", 1.0, 0.0, space=answer_space(**SPACE)))
     assert _near(cache, _asked("?", 1.0, 0.0, space=answer_space(**SPACE)))
     assert _near(cache, _asked("?", 1.0, 0.0, space=answer_space(**{**SPACE, **change}))) == []
 
 
-def test_a_neighbour_lives_as_long_as_its_answer(cache: SqliteCache, clock: Clock) -> None:
+def test_a_neighbour_lives_as_long_as_its_answer(cache: AnswerStore, clock: Clock) -> None:
     _kept(cache, "k", _asked("kept", 1.0, 0.0))
     clock.at -= 10
     assert _near(cache, _asked("?", 1.0, 0.0)) == []
@@ -277,7 +286,7 @@ def test_a_neighbour_lives_as_long_as_its_answer(cache: SqliteCache, clock: Cloc
 
 
 def test_clearing_and_evicting_forget_the_questions_too(tmp_path: Path, clock: Clock) -> None:
-    cache = SqliteCache(tmp_path / "c.sqlite", max_mb=0.01, now=clock)
+    cache = AnswerStore(tmp_path / "c.sqlite", max_mb=0.01, now=clock)
     for number in range(20):
         clock.at += 1
         _kept(cache, f"k{number}", _asked("x" * 1000, 1.0, 0.0), ttl_s=1000)
@@ -288,21 +297,81 @@ def test_clearing_and_evicting_forget_the_questions_too(tmp_path: Path, clock: C
     assert b"xxxx" not in (tmp_path / "c.sqlite").read_bytes() + (tmp_path / "c.sqlite-wal").read_bytes()
 
 
-def test_another_process_s_questions_are_found_at_once(tmp_path: Path, cache: SqliteCache, clock: Clock) -> None:
+def test_another_process_s_questions_are_found_at_once(cache: AnswerStore, clock: Clock) -> None:
     assert _near(cache, _asked("?", 1.0, 0.0)) == []
-    other = SqliteCache(tmp_path / "cache.sqlite", now=clock)
+    other = AnswerStore(now=clock)
     _kept(other, "k", _asked("theirs", 1.0, 0.0))
     assert _near(cache, _asked("?", 1.0, 0.0)) == [("theirs", 1.0)]
     other.clear()
     assert _near(cache, _asked("?", 1.0, 0.0)) == []
 
 
-def test_vectors_of_another_model_are_left_out(cache: SqliteCache) -> None:
+def test_what_many_add_at_a_time_is_found_by_all(cache: AnswerStore, clock: Clock) -> None:
+    def add(word: str) -> None:
+        own = AnswerStore(now=clock)
+        for number in range(10):
+            _kept(own, f"{word}{number}", _asked(f"{word}{number}", 1.0, 0.0))
+            _near(own, _asked("?", 1.0, 0.0))
+        own.close()
+
+    threads = [threading.Thread(target=add, args=(word,)) for word in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stats = cache.stats()
+    assert (stats["entries"], stats["failures"]) == (30, 0)
+    found = cache._neighbours  # type: ignore[reportPrivateUsage]
+    _near(cache, _asked("?", 1.0, 0.0))
+    assert len(found._space.rows) == 30  # type: ignore[reportPrivateUsage, reportOptionalMemberAccess]
+
+
+def test_a_search_reads_what_is_new_and_all_only_when_something_has_gone(
+    cache: AnswerStore, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(neighbours, "_OVERLAP", 0)
+    for number in range(5):
+        _kept(cache, f"k{number}", _asked(f"q{number}", 1.0, 0.0))
+    read: list[list[str]] = []
+    real = neighbours._extended  # type: ignore[reportPrivateUsage]
+
+    def noted(space: Any, fresh: Any, epoch: str) -> Any:
+        read.append([row["key"] for row in fresh])
+        return real(space, fresh, epoch)
+
+    monkeypatch.setattr(neighbours, "_extended", noted)
+    other = AnswerStore(now=clock)
+    for _ in range(2):
+        assert len(_near(cache, _asked("?", 1.0, 0.0))) == 5
+    _kept(other, "k5", _asked("q5", 1.0, 0.0))
+    assert len(_near(cache, _asked("?", 1.0, 0.0))) == 6
+    assert read == [["k0", "k1", "k2", "k3", "k4"], ["k5"]]
+    clock.at += 1000
+    _kept(other, "k6", _asked("q6", 1.0, 0.0))
+    other.expire()
+    assert _near(cache, _asked("?", 1.0, 0.0)) == [("q6", 1.0)]
+    assert read[2:] == [["k6"]]
+    assert "q1" not in str(cache._neighbours._space), "nothing of what was erased is left in memory"  # type: ignore[reportPrivateUsage]
+
+
+def test_a_server_that_is_away_is_a_miss(monkeypatch: pytest.MonkeyPatch, postgres: str) -> None:
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    cache = AnswerStore()
+    cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
+    with cache.database.writing() as execute:
+        execute("ALTER TABLE answers RENAME TO gone")
+    assert cache.get("k") is None
+    assert cache.near(_asked("?", 1.0), similarity=0.5) == ()
+    cache.put("k", {"a": 1}, ttl_s=60, saved_usd=0)
+    assert cache._failures == 3  # type: ignore[reportPrivateUsage]
+
+
+def test_vectors_of_another_model_are_left_out(cache: AnswerStore) -> None:
     _kept(cache, "k", _asked("two dimensions", 1.0, 0.0))
     assert _near(cache, _asked("?", 1.0, 0.0, 0.0)) == []
 
 
-def test_a_look_up_in_two_tries_is_counted_once(cache: SqliteCache) -> None:
+def test_a_look_up_in_two_tries_is_counted_once(cache: AnswerStore) -> None:
     _kept(cache, "k", _asked("kept", 1.0, 0.0))
     assert cache.get("other") is None
     assert cache.get("k", again=True)
@@ -312,7 +381,8 @@ def test_a_look_up_in_two_tries_is_counted_once(cache: SqliteCache) -> None:
     assert (stats["hits"], stats["misses"], stats["saved_usd"]) == (1, 1, 0.5)
 
 
-def test_questions_that_cannot_be_read_are_none(cache: SqliteCache, tmp_path: Path) -> None:
+def test_questions_that_cannot_be_read_are_none(file: AnswerStore, tmp_path: Path) -> None:
+    cache = file
     _kept(cache, "k", _asked("kept", 1.0, 0.0))
     with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other, other:
         other.execute("ALTER TABLE questions RENAME TO gone")

@@ -308,15 +308,15 @@ class TracedCache:
         self._inner = inner
         self._tracer = tracer
 
-    def get(self, key: str, *, again: bool = False) -> Cached | None:
+    async def get(self, key: str, *, again: bool = False) -> Cached | None:
         with self._tracer.span("cache get", "event", key=key) as span:
-            found = self._inner.get(key, again=again)
+            found = await self._inner.get(key, again=again)
             span.set(hit=found is not None)
             if found is not None:
                 span.set(age_s=found.age_s)
             return found
 
-    def put(
+    async def put(
         self,
         key: str,
         value: dict[str, Any],
@@ -326,11 +326,11 @@ class TracedCache:
         question: Question | None = None,
     ) -> None:
         with self._tracer.span("cache put", "event", key=key, ttl_s=ttl_s, saved_usd=saved_usd):
-            self._inner.put(key, value, ttl_s=ttl_s, saved_usd=saved_usd, question=question)
+            await self._inner.put(key, value, ttl_s=ttl_s, saved_usd=saved_usd, question=question)
 
-    def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
+    async def near(self, question: Question, *, similarity: float) -> Sequence[Neighbour]:
         with self._tracer.span("cache near", "event", space=question.space, least=similarity) as span:
-            found = self._inner.near(question, similarity=similarity)
+            found = await self._inner.near(question, similarity=similarity)
             span.set(neighbours=len(found))
             if found:
                 span.set(similarity=found[0].similarity)

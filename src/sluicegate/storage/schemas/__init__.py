@@ -10,8 +10,8 @@
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
 | `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
 | `AUDIT` | (``audit/``, as files) | also there |
-| `INCIDENTS` | ``incidents`` | yes |
-| `TRACES`, `CACHE`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``cache``, … | no |
+| `INCIDENTS`, `CACHE` | ``incidents``, ``cache`` | yes |
+| `TRACES`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``tickets``, … | no |
 | `RESULTS` | ``evals/results`` | no |
 | `CATALOG` | ``indexes/NAME/catalog`` | no |
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |

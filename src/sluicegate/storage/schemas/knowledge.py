@@ -32,9 +32,24 @@ CREATE TABLE IF NOT EXISTS counters (
 );
 INSERT OR IGNORE INTO counters VALUES (1, 0, 0, 0, 0, 0);
 """),
+        # no number is used twice, so a process knows what others have added; `epoch` is drawn anew when one has gone
+        Migration(
+            """
+CREATE TABLE asked (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE REFERENCES answers (key) ON DELETE CASCADE,
+    space TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL
+);
+INSERT INTO asked (key, space, text, vector)
+    SELECT key, space, text, vector FROM questions JOIN answers USING (key) ORDER BY created;
+DROP TABLE questions;
+ALTER TABLE asked RENAME TO questions;
+CREATE INDEX questions_space ON questions (space, seq);
+ALTER TABLE counters ADD COLUMN epoch TEXT NOT NULL DEFAULT '';
+""",
+            on_server=("ALTER TABLE counters ALTER COLUMN size TYPE BIGINT",),
+        ),
     ),
     secure=True,
-    local=True,
 )
 """Cached answers, and their questions for semantic matching."""
 
