@@ -75,6 +75,7 @@ bench-governed: install
 bench-control: install
 	$(RUN) python benchmarks/ledger.py
 	$(RUN) python benchmarks/edges.py
+	$(RUN) python benchmarks/shared_state.py --record
 	$(RUN) python benchmarks/openai_api.py
 	$(RUN) python benchmarks/serving.py
 	$(RUN) python benchmarks/batch.py

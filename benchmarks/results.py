@@ -26,7 +26,7 @@ PAGE = ROOT / "docs" / "measured.md"
 
 ORDER = (
     "governed", "compiled", "forks", "run", "streaming", "checking", "loading", "tracing", "audit", "ledger",
-    "fan_outs", "edges",
+    "fan_outs", "edges", "shared_state",
     "openai_api", "firewall", "serving", "batch", "console", "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
     "labels_larger", "answers", "cache",
