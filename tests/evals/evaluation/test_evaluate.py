@@ -143,7 +143,7 @@ async def test_a_tool_call_is_looked_for_in_calls_and_proposals(own_home: Path) 
     assert (row.metrics["tool_right"], row.metrics["correct"], row.metrics["without_human"]) == (0.0, 0.0, 0.0)
 
 
-async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path) -> None:
+async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path, each_place: str) -> None:
     kept = ResultStore()
     broken = runner(own_home, given(models=FakeModels(fails=ModelError("SG309", "no model"))))
     row = await one(broken, kept=kept)
@@ -152,7 +152,7 @@ async def test_a_run_that_fails_is_a_row_and_is_tried_again(own_home: Path) -> N
     assert (await one(runner(own_home, given()), kept=kept)).status == "answered"
 
 
-async def test_known_rows_are_not_run_again(own_home: Path) -> None:
+async def test_known_rows_are_not_run_again(own_home: Path, each_place: str) -> None:
     kept, models = ResultStore(), FakeModels()
     made = runner(own_home, given(models=models))
     first = await one(made, kept=kept)
@@ -308,7 +308,7 @@ def test_change_is_paired_row_by_row() -> None:
     assert changes["latency_p95"].difference is None
 
 
-def test_last_evaluation_of_the_same_data_is_found(own_home: Path) -> None:
+def test_last_evaluation_of_the_same_data_is_found(own_home: Path, each_place: str) -> None:
     kept = ResultStore()
     kept.evaluated("desk", "workflow", "data", "d1", "u1", {}, rows([1, 0]))
     kept.evaluated("desk", "workflow", "other data", "d2", "u2", {}, [replace(rows([1])[0], case="another")])
@@ -321,6 +321,31 @@ def test_last_evaluation_of_the_same_data_is_found(own_home: Path) -> None:
     assert grown is not None
     assert (grown["digest"], grown["shared"]) == ("d1", 2)
     assert kept.last("desk", "workflow", ["c0", "c2", "c3"], other_than="u3") is None
+
+
+def test_results_of_two_homes_move_to_the_server_once(
+    own_home: Path, postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    homes = [own_home, tmp_path / "other"]
+    for number, home in enumerate(homes):
+        monkeypatch.setenv("SLUICEGATE_HOME", str(home))
+        kept = ResultStore()
+        kept.keep("u", rows([1, 1])[number])
+        kept.evaluated("desk", "workflow", "data", f"d{number}", f"u{number}", {}, rows([1, 0]))
+        kept.close()
+        file = home / "evals" / "results.sqlite"
+        (home / "copy").write_bytes(file.read_bytes())
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    for home in homes:
+        monkeypatch.setenv("SLUICEGATE_HOME", str(home))
+        ResultStore().close()
+        # as one that was killed before it had set the file aside
+        (home / "copy").rename(home / "evals" / "results.sqlite")
+        kept = ResultStore()
+    assert [one.digest for one in kept.evaluations("desk")] == ["d1", "d0"]
+    assert kept.evaluation(kept.evaluations("desk")[0].number)[1] == rows([1, 0])
+    assert [kept.row("u", case) for case in ("c0", "c1")] == rows([1, 1])
+    assert not [*tmp_path.rglob("results.sqlite")]
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@
 | `AUDIT` | (``audit/``, as files) | also there |
 | `INCIDENTS`, `CACHE` | ``incidents``, ``cache`` | yes |
 | `TRACES`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``tickets``, … | no |
-| `RESULTS` | ``evals/results`` | no |
+| `RESULTS` | ``evals/results`` | yes |
 | `CATALOG` | ``indexes/NAME/catalog`` | no |
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
 """

@@ -1,4 +1,4 @@
-"""Evaluations and shadow comparisons. Only ever files."""
+"""Evaluations and shadow comparisons."""
 
 from sluicegate.storage.migrations import Migration, Schema
 
@@ -17,9 +17,8 @@ CREATE TABLE IF NOT EXISTS evaluations (
 );
 """),
     ),
-    local=True,
 )
-"""Rows of evaluations by what they depend on; in ``evals/`` of the home."""
+"""Rows of evaluations by what they depend on; in ``evals/`` of a home."""
 
 SHADOW = Schema(
     "shadow",
@@ -49,4 +48,4 @@ CREATE TABLE IF NOT EXISTS shed (
     ),
     local=True,
 )
-"""Comparisons, what they have claimed, and their pairs."""
+"""Comparisons, what they have claimed, and their pairs; only ever a file."""
