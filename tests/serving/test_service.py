@@ -2,7 +2,10 @@
 short."""
 
 import asyncio
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -27,7 +30,7 @@ from sluicegate.observe.tracing.store import Store, Writes
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.limits import Busy
-from tests.support import stand
+from tests.support import ROOT, stand
 from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
 from tests.support.waiting import soon
 
@@ -227,7 +230,7 @@ async def said_by(service: Service, wanted: str) -> None:
 
 
 @pytest.mark.slow
-async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path, Path]) -> None:
+async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path, Path], each_place: str) -> None:
     opened: list[str] = []
 
     def open_version(source: Any) -> Any:
@@ -251,6 +254,38 @@ async def test_promotion_and_rollback_are_seen_without_a_restart(two: tuple[Path
         assert service.versions.promoted == 3
         # each version was opened once: it is open still
         assert len(opened) == 2
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from sluicegate.evals.promotion import champions
+from tests.serving.test_service import promote
+files = [Path(name) for name in sys.argv[1:]]
+promote(*files) if files else champions.rollback("shadow-evaluation", by="ops", reason="slow")
+"""
+
+
+@pytest.mark.slow
+async def test_what_another_machine_promotes_and_takes_back_is_followed(
+    two: tuple[Path, Path], postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SLUICEGATE_DATABASE_URL", postgres)
+    there = {**os.environ, "SLUICEGATE_HOME": str(tmp_path / "there")}
+
+    async def there_is(*files: Path) -> None:
+        command = [sys.executable, "-c", ELSEWHERE, *map(str, files)]
+        await asyncio.to_thread(subprocess.run, command, env=there, cwd=ROOT, check=True)
+
+    async with stand.service(two[0]) as service:
+        await said_by(service, "1")
+        waits = await service.ask("access please", ANN)
+        await there_is(*two)
+        await said_by(service, "2")
+        decided = await service.decide(waits.run, "approve", LEAD)
+        assert (decided.status, decided.state["run"]["version"]) == ("answered", "1")
+        await there_is()
+        await said_by(service, "1")
 
 
 @pytest.mark.slow
