@@ -26,6 +26,7 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.loop_thread import elsewhere
 from sluicegate.home import home
 from sluicegate.services import ToolResult
+from sluicegate.serving.execution.embedded import EmbeddedExecutor
 from sluicegate.serving.http.server import serve
 from sluicegate.serving.workflows import Workflows
 from sluicegate.storage.database import open_database, place
@@ -103,10 +104,8 @@ async def taken_up() -> dict[str, Any]:
     async with counter(running=4) as service:
         runs = {name: service.run_id(ANN, name) for name in ("waits", "held", "queued")}
         for _ in range(_LOOKS):
-            await elsewhere(service.executor.sweep.once())
-            with open_database(place(), RECOVERED).reading() as execute:
-                if not execute("SELECT run FROM accepted"):
-                    break
+            if not await promised(service):
+                break
             await asyncio.sleep(0.05)
         for name, run in runs.items():
             if name not in accepted and run not in left:
@@ -126,6 +125,16 @@ async def taken_up() -> dict[str, Any]:
         "called": noted("called"),
         "decisions": decisions,
     }
+
+
+async def promised(service: Service) -> bool:
+    """Whether something is left to carry, where it is taken up."""
+    if isinstance(service.executor, EmbeddedExecutor):
+        await elsewhere(service.executor.sweep.once())
+        with open_database(place(), RECOVERED).reading() as execute:
+            return bool(execute("SELECT run FROM accepted"))
+    executor: Any = service.executor
+    return bool(executor.engine.promised(executor.queue))
 
 
 RETRIED = {"held": "hold on", "queued": "How?"}

@@ -45,6 +45,9 @@ _LOOK_S = 2.0
 """Seconds between two looks for processes that are gone."""
 _POLL_S = 0.25
 """Seconds between two looks of a worker into a queue."""
+_KEPT_S = 3600
+"""Seconds for which the row of what is over is kept: somebody may be waiting for it."""
+_CLEAN_S = 60.0
 _FORMAT = "1"
 """Of the rows: a process takes only rows of its own. For DBOS it is the version of the application."""
 _ACTIVE = ("PENDING", "ENQUEUED", "DELAYED")
@@ -146,9 +149,9 @@ class DbosEngine:
         """Promise a segment, and carry it here, now; False where somebody has promised it."""
         return self._once(row, functools.partial(self._start, row, queue, segment))
 
-    def enqueue(self, row: str, queue: str, segment: Stretch, *, priority: int = 0) -> bool:
+    def enqueue(self, row: str, queue: str, segment: Stretch) -> bool:
         """Promise a segment, for whoever has room; False where somebody has promised it."""
-        options: Any = {"workflow_name": "carry", "queue_name": queue, "workflow_id": row, "priority": priority}
+        options: Any = {"workflow_name": "carry", "queue_name": queue, "workflow_id": row}
         return self._once(row, functools.partial(self._enqueue, options, queue, segment))
 
     def later(self, row: str, queue: str, segment: Stretch, seconds: float) -> None:
@@ -235,9 +238,13 @@ class DbosEngine:
     # --- who is gone ---
 
     def _watch(self) -> None:
+        cleaned = time.monotonic()
         while not self._stopping.wait(_LOOK_S):
             try:
                 self._look()
+                if time.monotonic() - cleaned > _CLEAN_S:
+                    cleaned = time.monotonic()
+                    self.clean(_KEPT_S)
             except Exception as error:
                 # as while the server is away
                 log.warning("processes that are gone cannot be looked for: %s", error)
@@ -254,6 +261,27 @@ class DbosEngine:
                 system = self._dbos._sys_db  # pyright: ignore[reportPrivateUsage]
                 if system.reenqueue_for_recovery(row, [owner], queue):
                     log.warning("run %s was left by %s and goes on", row.partition(":")[2], owner)
+
+    def clean(self, seconds: float) -> None:
+        """Delete the rows of what has been over for so long."""
+        with self.server.connection() as connection:
+            over = connection.execute(
+                f'SELECT workflow_uuid FROM "{self.schema}".workflow_status'  # noqa: S608
+                " WHERE completed_at < extract(epoch FROM now()) * 1000 - %s LIMIT 1000",
+                (seconds * 1000,),
+            ).fetchall()
+        if over:
+            DBOS.delete_workflows([row["workflow_uuid"] for row in over])
+
+    def promised(self, queue: str) -> list[str]:
+        """What of a queue is carried, or waits for somebody with room."""
+        with self.server.connection() as connection:
+            rows = connection.execute(
+                f'SELECT workflow_uuid FROM "{self.schema}".workflow_status'  # noqa: S608
+                " WHERE status IN ('PENDING', 'ENQUEUED') AND starts_with(workflow_uuid, %s)",
+                (f"{queue}:",),
+            )
+            return [row["workflow_uuid"] for row in rows]
 
     def _own(self) -> bool:
         return bool(self._pending("executor_id = %s", self.name))

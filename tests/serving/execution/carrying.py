@@ -1,0 +1,53 @@
+"""A process of its own that carries the runs of the fakes' workflow, as `sluicegate worker` does; it notes every call
+of a model in `calls` of the folder that it is given. A run with "poison" in its request ends the process."""
+
+import asyncio
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from sluicegate import Limits
+from sluicegate.graphs.runtime.factory import Opened
+from tests.support import stand
+
+
+class Noted(stand.Patient):
+    """Notes each call before it is made: in the folder of all machines, since each has a home of its own."""
+
+    def __init__(self, version: str, folder: Path) -> None:
+        super().__init__(version)
+        self._go, self._calls = folder / "go", folder / "calls"
+
+    async def chat(self, request: Any) -> Any:
+        with self._calls.open("a") as out:
+            out.write(f"{os.getpid()}\n")
+        if "poison" in request.messages[0].content:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return await super().chat(request)
+
+
+def version_in(folder: Path) -> Any:
+    def version(source: Any) -> Opened:
+        opened = stand.version(source)
+        models = Noted(opened.workflow.version, folder)
+        opened.runner.services = replace(opened.runner.services, models=models)
+        return opened
+
+    return version
+
+
+async def carry(folder: Path, running: int, drain_s: float) -> None:
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+    limits = Limits(running=running, drain_s=drain_s)
+    async with stand.service(limits=limits, open_version=version_in(folder)):
+        print("ready", flush=True)
+        await ended.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(carry(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    os._exit(0)

@@ -1,0 +1,148 @@
+"""Processes that share a server: what one leaves another ends, and nobody takes what it cannot run."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from sluicegate import Limits, Service
+from sluicegate.errors import RunError
+from sluicegate.graphs.runtime.intake import principal
+from sluicegate.storage.postgres import URL
+from tests.support import ROOT, stand
+from tests.support.waiting import soon
+
+pytestmark = pytest.mark.slow
+
+ANN, LEAD = principal("ann", ["employee"]), principal("lea", ["helpdesk-lead"])
+Started = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture(autouse=True)
+def url(postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    monkeypatch.setenv(URL, postgres)
+    monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "server"))
+    return postgres
+
+
+@pytest.fixture
+def worker(tmp_path: Path) -> Iterator[Started]:
+    """Start a worker with a home of its own, and wait until it takes from its queue."""
+    with ExitStack() as living:
+
+        def started(name: str, *, running: int = 4, drain_s: float = 30) -> "subprocess.Popen[str]":
+            command = [sys.executable, "-W", "ignore", "-m", "tests.serving.execution.carrying"]
+            environment = {**os.environ, "SLUICEGATE_HOME": str(tmp_path / name)}
+            process = subprocess.Popen(
+                [*command, str(tmp_path), str(running), str(drain_s)],
+                cwd=ROOT,
+                env=environment,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            assert process.stdout
+            living.callback(process.stdout.close)
+            living.callback(process.wait)
+            living.callback(process.kill)
+            assert process.stdout.readline() == "ready\n"
+            return process
+
+        yield started
+
+
+def calls(folder: Path) -> list[str]:
+    """The processes that have called a model, call by call."""
+    return (folder / "calls").read_text().split() if (folder / "calls").exists() else []
+
+
+def only_accepts() -> Service:
+    return stand.service(work=False, limits=Limits(drain_s=0))
+
+
+def rows(url: str, what: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(url) as connection:
+        (schema,) = connection.execute("SELECT current_schema()").fetchone() or ("",)
+        return connection.execute(what.format(f'"{schema}_dbos".workflow_status')).fetchall()  # type: ignore[arg-type]
+
+
+async def test_what_a_killed_worker_left_is_ended_by_another(worker: Started, tmp_path: Path) -> None:
+    first = worker("first")
+    async with only_accepts() as service:
+        held = await service.accept("hold on", ANN)
+        await soon(lambda: calls(tmp_path))
+        second = worker("second")
+        first.send_signal(signal.SIGKILL)
+        await soon(lambda: len(calls(tmp_path)) == 2)
+        (tmp_path / "go").touch()
+        outcome = await held.outcome()
+    assert outcome.status == "answered"
+    assert calls(tmp_path) == [str(first.pid), str(second.pid)], "the call in flight is made again, and no other"
+    assert all(entry["visit"] == 1 for entry in outcome.state["trail"])
+
+
+async def test_a_worker_that_is_stopped_lets_its_run_finish_and_takes_no_other(worker: Started, tmp_path: Path) -> None:
+    process = worker("first")
+    async with only_accepts() as service:
+        held = await service.accept("hold on", ANN)
+        await soon(lambda: calls(tmp_path))
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.5)
+        other = await service.accept("How?", ANN)
+        (tmp_path / "go").touch()
+        assert (await held.outcome()).status == "answered"
+        assert await asyncio.to_thread(process.wait) == 0
+        assert len(calls(tmp_path)) == 1
+        worker("second")
+        assert (await other.outcome()).status == "answered"
+
+
+async def test_a_run_that_ends_each_process_is_left_for_a_person(worker: Started, tmp_path: Path) -> None:
+    async with only_accepts() as service:
+        poison = await service.accept("poison", ANN)
+        for number in range(4):
+            process = worker(f"worker{number}")
+            assert await asyncio.to_thread(process.wait) == -signal.SIGKILL
+        worker("last")
+        with pytest.raises(RunError) as caught:
+            await poison.outcome()
+        assert caught.value.code == "SG683"
+        assert (await service.ask("How?", ANN)).status == "answered"
+    assert len(calls(tmp_path)) == 5
+
+
+async def test_rows_have_ids_and_no_words(worker: Started, url: str, tmp_path: Path) -> None:
+    worker("first")
+    async with only_accepts() as service:
+        waits = await service.ask("access for the marmalade project", ANN)
+        await service.decide(waits.run, "edit", LEAD, text="Ask the tangerine team.")
+    with psycopg.connect(url) as connection:
+        tables = connection.execute(
+            "SELECT table_schema, table_name FROM information_schema.tables"
+            " WHERE table_schema = current_schema() || '_dbos'"
+        ).fetchall()
+        assert tables
+        for schema, table in tables:
+            held = connection.execute(f'SELECT t::text FROM "{schema}"."{table}" AS t').fetchall()  # type: ignore[arg-type]
+            assert not [row for (row,) in held if "marmalade" in row or "tangerine" in row or "ann" in row], table
+
+
+async def test_a_worker_with_other_packages_takes_nothing(
+    worker: Started, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    worker("first")
+    from sluicegate.serving.execution import durable
+
+    monkeypatch.setattr(durable, "queue_of", lambda workflow: f"{workflow.name}+other")
+    async with only_accepts() as service:
+        await service.accept("How?", ANN)
+        await asyncio.sleep(1.5)
+        assert rows(url, "SELECT status FROM {} WHERE name = 'carry'") == [("ENQUEUED",)]
+    assert calls(tmp_path) == []
