@@ -7,7 +7,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm test-langfuse test-langfuse-4 test-machines test-openai-3 test-redteam notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-stores bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm versitygw test-langfuse test-langfuse-4 test-machines test-openai-3 test-redteam notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -88,6 +88,9 @@ bench-control: install
 bench-retrieval: install
 	$(RUN) python benchmarks/retrieval.py
 
+bench-stores: install
+	$(RUN) python benchmarks/stores.py
+
 bench-evals: install
 	$(RUN) python benchmarks/evals.py
 
@@ -134,9 +137,9 @@ test-ollama: install
 	@server="$${OLLAMA_HOST:-$$($(RUN) python -m tests.support.ollama_build)}" && test -n "$$server" && \
 	SLUICEGATE_TEST_OLLAMA="$$server" $(RUN) pytest -q -m ollama tests/models tests/ollama
 
-# into the user's cache; the tests of the chart use it, or one on the path
-helm: install
-	@$(RUN) python -m tests.support.helm_build
+# built from their Go modules into the user's cache; the tests of the chart and of S3 use them, or those on the path
+helm versitygw: install
+	@$(RUN) python -m tests.support.go_build $@
 
 test-langfuse: install
 	$(RUN) pytest -q -m langfuse tests/observe/exporters/test_langfuse_server.py

@@ -9,12 +9,13 @@ from typing import Any, cast
 
 import pytest
 
-from sluicegate.errors import ModelError, PolicyError, RunError, SluicegateError
+from sluicegate.errors import ModelError, PolicyError, RetrievalError, RunError, SluicegateError
 from sluicegate.extras import extra, fitting
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "helpdesk" / "workflow.yaml"
 LEFT_OUT = (
-    "matplotlib", "mcp", "presidio_analyzer", "psycopg", "ray", "scipy", "sklearn", "spacy", "starlette", "uvicorn",
+    "matplotlib", "mcp", "obstore", "presidio_analyzer", "psycopg", "ray", "scipy", "sklearn", "spacy", "starlette",
+    "uvicorn",
 )  # fmt: skip
 
 
@@ -32,6 +33,12 @@ def _server() -> None:
     from sluicegate.storage.postgres import Server
 
     Server("postgresql://localhost/x")
+
+
+def _bucket() -> None:
+    from sluicegate.retrieval.stores.objects import open_objects
+
+    open_objects("s3://bucket/kb")
 
 
 def _http() -> None:
@@ -53,6 +60,7 @@ def _ray() -> None:
         ("spacy", "ner", "SG203", PolicyError, _names),
         ("psycopg", "postgres", "SG625", RunError, _server),
         ("ray", "ray", "SG709", RunError, _ray),
+        ("obstore", "s3", "SG701", RetrievalError, _bucket),
         ("uvicorn", "serve", "SG624", RunError, _http),
     ],
 )

@@ -106,6 +106,14 @@ def _check_models(config: WorkflowConfig, names: _Names) -> None:
         names.check("SG112", "model", entry, ("models", role, "otherwise", position), hint)
     for name, index in config.indexes.items():
         names.check("SG112", "model", index.embedder, ("indexes", name, "embedder"))
+        other = next(each for each, its in config.indexes.items() if its.store == index.store)
+        if index.store and other != name:
+            names.faults.add(
+                "SG107",
+                f"the store of index {other!r}, too",
+                ("indexes", name, "store"),
+                hint="Give each its own prefix",
+            )
     router = config.router
     if router.strategy != "slm" and router.embeddings:
         names.check("SG112", "model", router.embedder, ("router", "embedder"))
@@ -311,6 +319,8 @@ def _check_files(config: WorkflowConfig, folders: Sequence[Path], names: _Names)
     wanted: list[tuple[str, Pointer]] = [
         (path, ("indexes", name, "path", position))
         for name, index in config.indexes.items()
+        # a machine that only reads a stored index need not have its documents
+        if not index.store
         for position, path in enumerate(index.path)
     ]
     files: dict[str, str | None] = config.examples.model_dump()

@@ -238,7 +238,7 @@ def _assembled(
     )
     resolved.verify_artifacts()
     services = traced(how.change(services), runs)
-    bounds = RouteBounds(workflow.flow, workflow.settings, LongestPassages(knowledge), config.budget)
+    bounds = RouteBounds(workflow.flow, workflow.settings, LongestPassages(retriever.folder_of), config.budget)
     graph = build(
         workflow.flow,
         workflow.conditions,

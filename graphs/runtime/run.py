@@ -22,6 +22,7 @@ from sluicegate.graphs.runtime.waiting.verdicts import Party, check_rights, is_d
 from sluicegate.nodes.kinds.human_interrupt import HumanVerdict, Interrupt
 from sluicegate.nodes.sources import sources, unreadable, why_withheld
 from sluicegate.policies.guards.vault import MemoryVault
+from sluicegate.retrieval.lance import one_version
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
 from sluicegate.state import Attachment, Conversation, Principal, State, question
@@ -379,7 +380,7 @@ class Runner:
         started = time.perf_counter()
         resumed = given is not state if begins is None else not begins
         async with hold(self._approvals.place, state), self._turn(state):
-            with self._traced(state, resume=resumed):
+            with self._traced(state, resume=resumed), one_version():
                 try:
                     # "sync": a step's checkpoint is written before the next step starts; a crash repeats one node
                     result = await self.graph.ainvoke(

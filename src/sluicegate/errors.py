@@ -1,8 +1,9 @@
 """Errors, split by phase, each with a stable code.
 
 Families: ``SG1xx`` config, ``SG2xx`` policy and guards, ``SG3xx`` models, ``SG4xx`` retrieval, ``SG5xx`` budget,
-``SG6xx`` run. An error says where, what, the legal choices, the nearest match, and how to fix it. `CODES` is the
-one list of codes; an error with a code that is not listed is a programming mistake and fails at once.
+``SG6xx`` run, ``SG7xx`` what machines share. An error says where, what, the legal choices, the nearest match, and how
+to fix it. `CODES` is the one list of codes; an error with a code that is not listed is a programming mistake and fails
+at once.
 """
 
 import difflib
@@ -16,6 +17,7 @@ __all__ = [
     "ConfigError",
     "ConversationBusyError",
     "CorruptError",
+    "IndexMissingError",
     "InsufficientDataError",
     "LockedError",
     "ModelError",
@@ -172,6 +174,11 @@ CODES: dict[str, str] = {
     "SG707": "batch of another workflow, input or options",
     "SG709": "engine of batches missing or failing",
     "SG695": "audit event not on the server that must be there",
+    # what machines share
+    "SG700": "store of an index unreachable",
+    "SG701": "store of an index refuses: credentials, rights or bucket",
+    "SG702": "another ingest of a stored index has taken over",
+    "SG703": "stored index belongs to another workflow",
 }
 
 
@@ -311,6 +318,12 @@ class PromptTooLongError(_OneCodeError, ModelError):
 
 class RetrievalError(SluicegateError):
     """An index or a document that cannot be read."""
+
+
+class IndexMissingError(_OneCodeError, RetrievalError):
+    """There is no such index, or nothing was ingested into it."""
+
+    only = "SG401"
 
 
 class BudgetError(SluicegateError):

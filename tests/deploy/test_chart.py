@@ -11,7 +11,7 @@ import yaml
 
 from tests.support import ROOT
 from tests.support.contained import Image
-from tests.support.helm_build import found
+from tests.support.go_build import PROGRAMS
 
 CHART = ROOT / "deploy" / "helm" / "sluicegate"
 IMAGE = Image(ROOT / "deploy" / "container" / "Containerfile")
@@ -33,7 +33,7 @@ MANY = {
 
 
 def helm(*arguments: str, values: Mapping[str, Any] | None = None) -> subprocess.CompletedProcess[str]:
-    if not (binary := found()):
+    if not (binary := PROGRAMS["helm"].found()):
         pytest.skip("no helm: `make helm` builds it")
     return subprocess.run(
         [binary, *arguments, "--values", "-"],

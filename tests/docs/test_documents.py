@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sluicegate.retrieval.catalog import Catalog
 from sluicegate.retrieval.config import IndexConfig
@@ -28,7 +29,7 @@ def test_every_ending_and_every_key_is_on_the_page() -> None:
 
 async def test_the_documents_of_the_page_have_the_metadata_that_they_say(tmp_path: Path) -> None:
     desk = Desk(tmp_path / "w", tmp_path / "indexes", IndexConfig(path=("knowledge",)), HashEmbedder())
-    (markdown,), (html,), (sidecar,) = (blocks(PAGE, language) for language in ("markdown", "html", "yaml"))
+    (markdown,), (html,), (sidecar, _) = (blocks(PAGE, language) for language in ("markdown", "html", "yaml"))
     desk.write("returns.md", markdown)
     desk.write("wifi.html", html)
     desk.write("handbook.txt", "Ask your manager for leave.")
@@ -53,3 +54,10 @@ async def test_the_documents_of_the_page_have_the_metadata_that_they_say(tmp_pat
     assert "returns" not in await desk.ids("Goods can be returned", person("tim"))
     assert "knowledge/draft.txt" in documents
     assert "knowledge/draft.txt" not in await desk.ids("Nobody has approved this")
+
+
+def test_the_store_of_the_page_is_one() -> None:
+    _, indexes = blocks(PAGE, "yaml")
+    config = IndexConfig(**yaml.safe_load(indexes)["indexes"]["kb"])
+    assert config.store == "s3://our-bucket/kb"
+    assert f"`store_outage_hours` ({config.store_outage_hours:g})" in PAGE

@@ -68,11 +68,15 @@ def killed_later(milliseconds: float) -> None:
     threading.Thread(target=kill, daemon=True).start()
 
 
-def main() -> None:
-    # its import takes longer than an ingest; nothing of it runs in this process
+def imported() -> None:
+    """Its import takes longer than an ingest; nothing of it runs in this process."""
     with postponed(tables._CLIENT):
         importlib.import_module("lancedb")
         importlib.import_module("lancedb.index")
+
+
+def main() -> None:
+    imported()
     folder = Path(sys.argv[1])
     base = folder / "base"
 

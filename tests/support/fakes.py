@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from sluicegate.learning.threshold import NEVER
@@ -138,6 +139,12 @@ class FakeRetriever:
 
     def text(self, document: DocumentRef) -> str:
         return self.texts[document["hash"]]
+
+    def folder_of(self, index: str) -> Path:
+        return Path("no-such-folder") / index
+
+    def stored(self) -> dict[str, Any]:
+        return {}
 
     def version(self, index: str) -> str:
         return "v1"

@@ -1,5 +1,6 @@
 """How long the passages of an index can be in a prompt: what budgets are bounded with before anything is found."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sluicegate.models.tokens import upper_tokens
@@ -9,15 +10,16 @@ __all__ = ["LongestPassages"]
 
 
 class LongestPassages:
-    """By the name of an index, in one folder of indexes. An index is read once for each of its versions."""
+    """By the name of an index, which `folder_of` finds. An index is read once for each of its versions."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder_of: Callable[[str], Path]) -> None:
+        self._folder_of = folder_of
         self._known: dict[str, tuple[str, int]] = {}
 
     def __call__(self, index: str) -> int:
-        """An upper estimate of the tokens of any passage with its title. Raises `RetrievalError` SG401, SG402."""
-        catalog = Catalog(self._folder / index)
+        """An upper estimate of the tokens of any passage with its title. Raises as `folder_of`, and
+        `RetrievalError` SG401, SG402."""
+        catalog = Catalog(self._folder_of(index), name=index)
         try:
             head = catalog.head()
             digest = head.digest if head else ""

@@ -241,15 +241,17 @@ def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
     from sluicegate.cli._support.index_languages import unknown_languages
     from sluicegate.errors import SluicegateError
     from sluicegate.retrieval.catalog import Catalog
-    from sluicegate.retrieval.files import indexes_of
+    from sluicegate.retrieval.stores.sharing import looked_at
 
-    for name in workflow.config.indexes:
+    for name, index in workflow.config.indexes.items():
         try:
-            with closing(Catalog(indexes_of(workflow.name) / name)) as catalog:
+            folder, fault = looked_at(workflow.name, name, index)
+            with closing(Catalog(folder, name=name)) as catalog:
                 head = catalog.head()
                 warning = unknown_languages(workflow, name, catalog, head) if head else None
         except SluicegateError as error:
-            yield Line(f"index {name}", "missing", error.message, f"Run `sluicegate ingest {config}`")
+            fix = error.hint if index.store else None
+            yield Line(f"index {name}", "missing", error.message, fix or f"Run `sluicegate ingest {config}`")
             continue
         if head is None:
             yield Line(f"index {name}", "missing", "empty", f"Run `sluicegate ingest {config}`")
@@ -257,7 +259,9 @@ def _index_lines(workflow: "Workflow", config: str) -> Iterator[Line]:
             detail, hint = f"{head.chunks} passages by {head.embedder}, {head.ingested_at[:16]}", ""
             if warning:
                 detail, hint = f"{detail}; {warning.code} {warning.message}", warning.hint or ""
-            yield Line(f"index {name}", "warn" if warning else "ok", detail, hint)
+            if fault:
+                detail, hint = f"{detail}; the last version that was fetched serves: {fault}", "Bring the store back"
+            yield Line(f"index {name}", "warn" if warning or fault else "ok", detail, hint)
 
 
 def _router_lines(workflow: "Workflow", config: str) -> Iterator[Line]:

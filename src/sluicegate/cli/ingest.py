@@ -95,8 +95,7 @@ async def _ingest_all(
     workflows: "list[Workflow]", chosen: list[tuple["Workflow", str]], paths: list[Path], *, rebuild: bool
 ) -> dict[str, "IngestReport"]:
     from sluicegate.models.chain import ModelSet
-    from sluicegate.retrieval.files import indexes_of
-    from sluicegate.retrieval.ingest import ingest
+    from sluicegate.retrieval.stores.sharing import ingest_index
 
     models = {one.digest: ModelSet(one.config.models) for one, _ in chosen}
     reports: dict[str, IngestReport] = {}
@@ -108,8 +107,9 @@ async def _ingest_all(
             def moved(done: int, total: int, file: str, task: Any = task, title: str = title) -> None:
                 bar.update(task, completed=done, total=total, description=f"{title} {Path(file).name}".strip())
 
-            report = await ingest(
-                indexes_of(one.name) / name,
+            report = await ingest_index(
+                one.name,
+                name,
                 paths,
                 one.config.indexes[name],
                 models[one.digest],
@@ -124,10 +124,16 @@ async def _ingest_all(
 def _with_languages(workflow: "Workflow", name: str, report: "IngestReport") -> "IngestReport":
     """The report with the warning of documents in languages that the embedder does not know."""
     from sluicegate.cli._support.index_languages import unknown_languages
+    from sluicegate.errors import IndexMissingError
     from sluicegate.retrieval.catalog import Catalog
-    from sluicegate.retrieval.files import indexes_of
+    from sluicegate.retrieval.stores.sharing import readable_folder
 
-    with closing(Catalog(indexes_of(workflow.name) / name)) as catalog:
+    try:
+        folder = readable_folder(workflow.name, name, workflow.config.indexes[name])
+    except IndexMissingError:
+        # a store that nothing was published to, since there was nothing to ingest
+        return report
+    with closing(Catalog(folder, name=name)) as catalog:
         head = catalog.head()
         warning = unknown_languages(workflow, name, catalog, head) if head else None
     return replace(report, problems=(*report.problems, warning)) if warning else report

@@ -15,6 +15,7 @@ from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.cache.cache import AnswerStore
 from sluicegate.retention.rows import changed, erasing, there
+from sluicegate.retrieval.stores.sharing import swept
 from sluicegate.storage.database import place
 from sluicegate.storage.run_ids import root_run
 from sluicegate.storage.schemas import APPROVALS, CACHE, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS, WEBHOOKS
@@ -40,10 +41,15 @@ class Pruned:
     """What webhooks have told of budgets and incidents."""
     turns: int
     """Turns of conversations that are over; their runs are kept and deleted as all are."""
+    objects: int = 0
+    """On stores of indexes: of versions that were replaced, and of ingests that were killed."""
 
 
 def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pruned:
-    """Delete what is older than the workflow's `retention` says. Raises `RunError` SG606, SG607, SG608 or SG625."""
+    """Delete what is older than the workflow's `retention` says, and what stores of indexes need no more.
+
+    Raises `RunError` SG606, SG607, SG608 or SG625, `RetrievalError` SG402, SG700 or SG701; the stores come last.
+    """
     keep, at = config.retention, now()
     return Pruned(
         _runs(config.workflow, at - keep.runs_days * _DAY_S),
@@ -52,6 +58,7 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
         _results(config.workflow, at - keep.results_days * _DAY_S),
         _events(config.workflow, at - max(keep.runs_days, _MONTH_DAYS) * _DAY_S),
         _turns(config.workflow, at - (config.conversation.ttl if config.conversation else 0)),
+        sum(swept(name, index) for name, index in config.indexes.items()),
     )
 
 

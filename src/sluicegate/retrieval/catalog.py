@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import CorruptError, RetrievalError
+from sluicegate.errors import CorruptError, IndexMissingError, RetrievalError
 from sluicegate.retrieval.acl import Document
 from sluicegate.retrieval.chunking import content_hash
 from sluicegate.storage.schemas import CATALOG
@@ -64,15 +64,14 @@ class DocumentEntry:
 
 
 class Catalog:
-    """Opens `folder`'s catalog. Raises `RetrievalError` SG401 (absent, unless `make`), SG402 (corrupt); `RunError`
-    SG607."""
+    """Opens `folder`'s catalog; `name` is the index's, unless the folder has it. Raises `RetrievalError`
+    SG401 (absent, unless `make`), SG402 (corrupt); `RunError` SG607."""
 
-    def __init__(self, folder: Path, *, make: bool = False) -> None:
+    def __init__(self, folder: Path, *, make: bool = False, name: str = "") -> None:
         self._path = folder / "catalog.sqlite"
+        self._name = name or folder.name
         if not make and not self._path.is_file():
-            raise RetrievalError(
-                "SG401", f"index {folder.name!r} is empty", hint="Run 'sluicegate ingest' for this workflow"
-            )
+            raise IndexMissingError(f"index {self._name!r} is empty", hint="Run 'sluicegate ingest' for this workflow")
         with self._checked():
             self._database = connect(self._path, CATALOG)
 
@@ -88,7 +87,7 @@ class Catalog:
         if row["format"] != FORMAT:
             raise RetrievalError(
                 "SG402",
-                f"index {self._path.parent.name!r} was written in format {row['format']}; this version reads {FORMAT}",
+                f"index {self._name!r} was written in format {row['format']}; this version reads {FORMAT}",
                 hint=_REBUILD,
             )
         return IndexHead(
@@ -202,6 +201,11 @@ class Catalog:
             self._put(head)
         return head
 
+    def moved(self, head: IndexHead) -> None:
+        """Name another version of the table, with the same content."""
+        with self._checked(), transaction(self._database):
+            self._put(head)
+
     def _put(self, head: IndexHead) -> None:
         self._database.execute(
             "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -232,7 +236,7 @@ class Catalog:
     def _corrupt(self, why: str) -> RetrievalError:
         return RetrievalError(
             "SG402",
-            f"index {self._path.parent.name!r} is corrupt: {why}",
+            f"index {self._name!r} is corrupt: {why}",
             hint=_REBUILD,
         )
 

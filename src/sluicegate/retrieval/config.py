@@ -5,7 +5,9 @@ defaults for them.
 """
 
 import re
+from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
@@ -53,6 +55,28 @@ Reader = Annotated[
 ]
 """``everyone``, ``role:NAME``, ``group:NAME`` or ``user:ID``."""
 
+
+def _a_store(store: str) -> str:
+    if "://" not in store:
+        if Path(store).is_absolute():
+            return str(Path(store))
+        raise ValueError(f"the store {store!r} is no s3://BUCKET/PREFIX and no absolute path of a shared folder")
+    parts = urlsplit(store)
+    if parts.username or parts.password or "@" in parts.netloc or parts.query or parts.fragment:
+        # not repeated: the message would be in logs
+        raise ValueError(
+            "the store has credentials or parameters in its URL; credentials come from the AWS_* variables or a profile"
+        )
+    if parts.scheme != "s3" or not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", parts.netloc):
+        raise ValueError(f"the store {store!r} is no s3://BUCKET/PREFIX and no absolute path of a shared folder")
+    if not parts.path.strip("/") or any(part in {"", ".", ".."} for part in parts.path.strip("/").split("/")):
+        raise ValueError(f"the store {store!r} has no prefix, under which one index lies: s3://{parts.netloc}/PREFIX")
+    return store.rstrip("/")
+
+
+Store = Annotated[str, StringConstraints(strip_whitespace=True, max_length=900), AfterValidator(_a_store)]
+"""``s3://BUCKET/PREFIX``, or the absolute path of a folder that machines share. Never with credentials."""
+
 _OneOrMore = BeforeValidator(
     lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=str | list[str]
 )
@@ -82,6 +106,11 @@ class IndexConfig(_Block):
 
     path: Annotated[tuple[str, ...], _OneOrMore, Field(min_length=1)]
     """Folder or files of knowledge, relative to the workflow's file: one path or a list."""
+    store: Store | None = None
+    """Where the index is kept for many machines: `s3://BUCKET/PREFIX`, or the absolute path of a shared folder. One
+    machine ingests, all read; by default the index is in the home of the machine that ingested it."""
+    store_outage_hours: float = Field(default=24.0, ge=0.0, le=720.0)
+    """Hours that readers go on with the version they have while the store cannot be reached; then they refuse."""
     embedder: str = "embedder"
     """The role, under `models:`, that turns passages and questions into vectors."""
     k: int = Field(default=3, ge=1, le=50)

@@ -29,7 +29,7 @@ from sluicegate.retrieval.metadata import document
 from sluicegate.services import Embedder, EmbeddingRequest
 from sluicegate.storage.sqlite import connect, transaction
 
-__all__ = ["IngestReport", "Progress", "ingest"]
+__all__ = ["IngestReport", "Progress", "alone", "ingest"]
 
 Progress = Callable[[int, int, str], None]
 """Files done, files in all, the current file."""
@@ -99,7 +99,7 @@ async def ingest(
     `RunError` SG607 (disk full), SG608 (another ingest is at work), `ModelError` from `models`.
     """
     started = time.monotonic()
-    async with _alone(index_dir):
+    async with alone(index_dir, index_dir.name):
         folders = [await asyncio.to_thread(folder.resolve) for folder in folders]
         catalog = await asyncio.to_thread(_open, index_dir, rebuild=rebuild)
         try:
@@ -201,7 +201,7 @@ class _Writer:
         if not (plan.files or plan.gone or new_language or new_name):
             return
         if self.head:
-            with tables.guarded(self._index_dir):
+            with tables.guarded(self._index_dir.name):
                 self._old_table = await tables.open_at(self._index_dir, self.head.table, self.head.table_version)
                 self._table = await tables.writable(self._index_dir, self.head.table, self.head.table_version)
                 await tables.delete(self._table, sorted(plan.gone))
@@ -215,7 +215,7 @@ class _Writer:
             # nothing is left of a rebuilt index
             [vector] = await self._vectors(["nothing"])
             self._dimension = len(vector)
-        with tables.guarded(self._index_dir):
+        with tables.guarded(self._index_dir.name):
             table = await self._flush()
             chunks = await tables.index(table, language=self._config.language, flat_rows=flat_rows, again=new_language)
             version = int(await table.version())
@@ -238,7 +238,7 @@ class _Writer:
             now,
             keep_removed=timedelta(days=self._config.keep_removed_days),
         )
-        with tables.guarded(self._index_dir):
+        with tables.guarded(self._index_dir.name):
             await tables.tidy(self._index_dir, self._table_name)
 
     async def _take(self, file: KnowledgeFile, now: datetime, *, named: bool) -> None:
@@ -259,7 +259,7 @@ class _Writer:
         keys = [content_hash(text) for text in inputs]
         known: dict[str, Sequence[float]] = {}
         if self._old_table is not None and name in plan.old:
-            with tables.guarded(self._index_dir):
+            with tables.guarded(self._index_dir.name):
                 known = await tables.vectors_of(self._old_table, name)
         missing = {key: text for key, text in zip(keys, inputs, strict=True) if key not in known}
         if missing:
@@ -273,7 +273,7 @@ class _Writer:
         )
         self.read.append((entry, [passage.hash for passage in passages]))
         if len(self._rows) >= _ROWS:
-            with tables.guarded(self._index_dir):
+            with tables.guarded(self._index_dir.name):
                 await self._flush()
 
     async def _vectors(self, texts: list[str]) -> Sequence[Sequence[float]]:
@@ -365,8 +365,9 @@ def _open(index_dir: Path, *, rebuild: bool) -> Catalog:
 
 
 @asynccontextmanager
-async def _alone(index_dir: Path) -> AsyncGenerator[None]:
-    """Hold the index's writing lock. Raises `RunError` SG608 when another ingest holds it for long, SG607."""
+async def alone(index_dir: Path, index: str) -> AsyncGenerator[None]:
+    """Hold the writing lock of an index in that folder. Raises `RunError` SG608 when another ingest
+    holds it for long, SG607."""
 
     def acquire() -> ExitStack:
         private_folder(index_dir)
@@ -387,12 +388,10 @@ async def _alone(index_dir: Path) -> AsyncGenerator[None]:
     try:
         held = await asyncio.to_thread(acquire)
     except LockedError as error:
-        raise LockedError(
-            f"another ingest of index {index_dir.name!r} is running", hint="Try again when it is done"
-        ) from error
+        raise LockedError(f"another ingest of index {index!r} is running", hint="Try again when it is done") from error
     except OSError as error:
         raise RunError(
-            "SG607", f"cannot write index {index_dir.name!r}: {error.strerror}", hint="Free space or check permissions"
+            "SG607", f"cannot write index {index!r}: {error.strerror}", hint="Free space or check permissions"
         ) from error
     with held:
         yield

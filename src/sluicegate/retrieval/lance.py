@@ -11,23 +11,26 @@ import json
 import math
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RetrievalError, nearest
+from sluicegate.errors import IndexMissingError, RetrievalError, nearest
 from sluicegate.retrieval import table as tables
 from sluicegate.retrieval.acl import Document, by_labels, day_number, where
 from sluicegate.retrieval.catalog import Catalog, IndexHead
 from sluicegate.retrieval.chunking import content_hash
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.embedding import embedded
+from sluicegate.retrieval.stores.replica import CATALOG_FILE, POLL_S, Replica, ReplicaStatus
 from sluicegate.services import Embedder, EmbeddingRequest, ReadFilter
 from sluicegate.state import DocumentRef, Principal
 
-__all__ = ["LanceRetriever", "search_terms"]
+__all__ = ["LanceRetriever", "one_version", "search_terms"]
 
 _WORDS = 0.06
 """Weight of a point of BM25 in cosine similarity. A softmax over passages fitted to the helpdesk's training
@@ -47,6 +50,7 @@ _COLUMNS = ["document", "ordinal", "start", "end", "hash", "vector"]
 class _Snapshot:
     """A snapshot of an index."""
 
+    folder: Path
     head: IndexHead
     documents: dict[str, Document]
 
@@ -62,11 +66,11 @@ class _Hit:
 
 
 class LanceRetriever:
-    """Searches the indexes in `folder`, one subfolder each, as written by `ingest`.
+    """Searches the indexes in `folder`, one subfolder each, as written by `ingest`, and those on stores.
 
     `readable` says what a principal may read in an index, like `ReadFilters.readable` of the policies; its `permits`
     is asked once more for every document that would be returned. An index that another process brings up to date is
-    seen from the next search on.
+    seen from the next search on; one on a store from the next run on, soon after it was published (`stores.replica`).
     """
 
     def __init__(
@@ -77,15 +81,22 @@ class LanceRetriever:
         *,
         readable: Callable[[Principal, str], ReadFilter] = by_labels,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        poll_s: float = POLL_S,
     ) -> None:
         self._folder = folder
         self._indexes = dict(indexes)
         self._models = models
         self._readable = readable
         self._now = now
-        self._catalogs: dict[str, Catalog] = {}
-        self._snapshots: dict[str, _Snapshot] = {}
-        self._tables: dict[str, tuple[str, int, Any]] = {}
+        self._replicas = {
+            name: Replica(config.store, index=name, outage_s=config.store_outage_hours * 3_600, poll_s=poll_s)
+            for name, config in indexes.items()
+            if config.store
+        }
+        # by the folder: runs that go on with one version of a stored index are beside those that have begun on the next
+        self._catalogs: dict[Path, Catalog] = {}
+        self._snapshots: dict[Path, _Snapshot] = {}
+        self._tables: dict[Path, tuple[str, int, Any]] = {}
         self._visible: OrderedDict[tuple[str, str, int, str], str] = OrderedDict()
         self._children: tuple[LanceRetriever, ...] = ()
 
@@ -101,6 +112,9 @@ class LanceRetriever:
         embedder), `ModelError` from the embedder.
         """
         config = self._config(index)
+        if replica := self._replicas.get(index):
+            # the first version may be long on its way
+            await asyncio.to_thread(replica.current)
         snapshot = self._snapshot(index)
         head = snapshot.head
         readable = self._readable(principal, index)
@@ -115,7 +129,7 @@ class LanceRetriever:
         except RetrievalError:
             # an ingest may have replaced what was being read
             again = self._snapshot(index)
-            if again.head == head:
+            if again == snapshot:
                 raise
             hits = await self._hits(index, again, query, vector, readable, k)
         return [_reference(hit) for hit in hits]
@@ -179,7 +193,29 @@ class LanceRetriever:
     def _holds_any(self, index: str) -> bool:
         return self._made(index) and self._catalog(index).head() is not None
 
+    def stored(self) -> dict[str, ReplicaStatus]:
+        """How far this process is with the stores of its indexes, of those that it has searched."""
+        found = {name: replica.status() for name, replica in self._replicas.items()}
+        return {name: status for name, status in found.items() if status.version}
+
+    def folder_of(self, index: str) -> Path:
+        """The folder to read an index from; of a stored one the version with which the run has begun. Raises as
+        `Replica.current`."""
+        replica = self._replicas.get(index)
+        if replica is None:
+            return self._folder / index
+        pinned = _PINNED.get()
+        if pinned is None:
+            return replica.current()
+        # a run may outlast what is kept of its version, and then moves on
+        folder = pinned.get(replica.url)
+        if folder is None or not (folder / CATALOG_FILE).is_file():
+            pinned[replica.url] = folder = replica.current()
+        return folder
+
     def close(self) -> None:
+        for replica in self._replicas.values():
+            replica.close()
         for catalog in self._catalogs.values():
             catalog.close()
         self._catalogs.clear()
@@ -200,10 +236,10 @@ class LanceRetriever:
         condition = where(readable, today)
         terms = search_terms(query) if config.hybrid else ""
         limit = max(50, 4 * k)
-        with tables.guarded(self._folder / index):
-            table = await self._table(index, snapshot.head)
+        with tables.guarded(index):
+            table = await self._table(snapshot)
         while True:
-            with tables.guarded(self._folder / index):
+            with tables.guarded(index):
                 near, worded = await asyncio.gather(
                     _by_meaning(table, vector, condition, limit), _by_words(table, terms, condition, limit)
                 )
@@ -229,40 +265,68 @@ class LanceRetriever:
     def _config(self, index: str) -> IndexConfig:
         if index not in self._indexes:
             near = nearest(index, self._indexes)
-            raise RetrievalError(
-                "SG401",
+            raise IndexMissingError(
                 f"unknown index {index!r}; one of: {', '.join(self._indexes) or 'none'}",
                 hint=f"Did you mean {near!r}?" if near else None,
             )
         return self._indexes[index]
 
     def _made(self, index: str) -> bool:
-        return index in self._catalogs or (self._folder / index / "catalog.sqlite").is_file()
+        if index not in self._replicas:
+            folder = self._folder / index
+            return folder in self._catalogs or (folder / CATALOG_FILE).is_file()
+        try:
+            self.folder_of(index)
+        except IndexMissingError:
+            return False
+        return True
 
     def _catalog(self, index: str) -> Catalog:
-        if index not in self._catalogs:
-            self._catalogs[index] = Catalog(self._folder / index)
-        return self._catalogs[index]
+        return self._opened(index, self.folder_of(index))
+
+    def _opened(self, index: str, folder: Path) -> Catalog:
+        if folder not in self._catalogs:
+            for gone in [each for each in self._catalogs if not each.is_dir()]:
+                self._catalogs.pop(gone).close()
+                self._snapshots.pop(gone, None)
+                self._tables.pop(gone, None)
+            self._catalogs[folder] = Catalog(folder, name=index)
+        return self._catalogs[folder]
 
     def _snapshot(self, index: str) -> _Snapshot:
         """The current index; its documents are read again only when it has changed."""
-        catalog = self._catalog(index)
-        known = self._snapshots.get(index)
+        folder = self.folder_of(index)
+        catalog = self._opened(index, folder)
+        known = self._snapshots.get(folder)
         if known and known.head == catalog.head():
             return known
         head, documents = catalog.documents()
         if head is None:
-            raise RetrievalError("SG401", f"index {index!r} is empty", hint="Run 'sluicegate ingest' for this workflow")
-        self._snapshots[index] = _Snapshot(head, documents)
-        return self._snapshots[index]
+            raise IndexMissingError(f"index {index!r} is empty", hint="Run 'sluicegate ingest' for this workflow")
+        self._snapshots[folder] = _Snapshot(folder, head, documents)
+        return self._snapshots[folder]
 
-    async def _table(self, index: str, head: IndexHead) -> Any:
-        known = self._tables.get(index)
+    async def _table(self, snapshot: _Snapshot) -> Any:
+        head = snapshot.head
+        known = self._tables.get(snapshot.folder)
         if known and known[:2] == (head.table, head.table_version):
             return known[2]
-        table = await tables.open_at(self._folder / index, head.table, head.table_version)
-        self._tables[index] = (head.table, head.table_version, table)
+        table = await tables.open_at(snapshot.folder, head.table, head.table_version)
+        self._tables[snapshot.folder] = (head.table, head.table_version, table)
         return table
+
+
+_PINNED: ContextVar[dict[str, Path] | None] = ContextVar("pinned", default=None)
+
+
+@contextmanager
+def one_version() -> Generator[None]:
+    """In this block, and the tasks that it starts, every stored index is read at the version of its first reading."""
+    token = _PINNED.set({} if (within := _PINNED.get()) is None else within)
+    try:
+        yield
+    finally:
+        _PINNED.reset(token)
 
 
 def _allowed(document: Document, index: str, readable: ReadFilter, today: int) -> bool:

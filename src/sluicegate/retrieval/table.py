@@ -16,7 +16,19 @@ from sluicegate.errors import RetrievalError, RunError, SluicegateError
 from sluicegate.lazy_modules import postponed
 from sluicegate.retrieval.acl import quoted
 
-__all__ = ["FLAT_ROWS", "add", "create", "delete", "guarded", "index", "open_at", "tidy", "vectors_of", "writable"]
+__all__ = [
+    "FLAT_ROWS",
+    "add",
+    "create",
+    "delete",
+    "guarded",
+    "index",
+    "open_at",
+    "purge",
+    "tidy",
+    "vectors_of",
+    "writable",
+]
 
 FLAT_ROWS = 20_000
 """Rows up to which a flat search takes a few milliseconds and is exact; above, an HNSW index is built."""
@@ -36,7 +48,7 @@ _CLIENT = {
 
 
 @contextmanager
-def guarded(folder: Path) -> Generator[None]:
+def guarded(index: str) -> Generator[None]:
     """Convert LanceDB's errors: SG607 for a full or read-only disk, SG402 for anything else."""
     try:
         yield
@@ -50,12 +62,12 @@ def guarded(folder: Path) -> Generator[None]:
         ):
             raise RunError(
                 "SG607",
-                f"cannot write index {folder.name!r}: {_short(message)}",
+                f"cannot write index {index!r}: {_short(message)}",
                 hint="Free space or check permissions, then ingest again; the index is unchanged",
             ) from error
         raise RetrievalError(
             "SG402",
-            f"index {folder.name!r} is corrupt: {_short(message)}",
+            f"index {index!r} is corrupt: {_short(message)}",
             hint="Run 'sluicegate ingest --rebuild' for this workflow",
         ) from error
 
@@ -172,3 +184,26 @@ async def tidy(folder: Path, name: str) -> None:
         if other != name:
             await connection.drop_table(other)
     await (await connection.open_table(name)).optimize(cleanup_older_than=_KEEP_VERSIONS)
+
+
+async def purge(folder: Path, name: str) -> int:
+    """Leave the latest version of a table alone, without the rows that were deleted; returns its number.
+
+    Only in a folder where nobody else reads or writes.
+    """
+    table = await (await _connect(folder)).open_table(name)
+    if _lacks_rows(folder / f"{name}.lance") and (
+        rows := await table.query().select(["document", "ordinal"]).limit(1).to_list()
+    ):
+        # a fragment keeps deleted rows until a tenth of it is deleted, or it is put together with another one: with
+        # that of a row which is written anew
+        at = f"document = {quoted(rows[0]['document'])} AND ordinal = {rows[0]['ordinal']:d}"
+        await table.update(where=at, updates_sql={"ordinal": "ordinal"})
+        # fragments are put together when all of them are indexed
+        await table.optimize(cleanup_older_than=_FOREVER)
+    await table.optimize(cleanup_older_than=timedelta(milliseconds=1), delete_unverified=True)
+    return int(await table.version())
+
+
+def _lacks_rows(table: Path) -> bool:
+    return any(table.glob("_deletions/*"))

@@ -27,6 +27,7 @@ from sluicegate.serving.http.callers import Claims, FixedCaller, Named, TokenFil
 from sluicegate.serving.service import run_id
 from tests.support import stand
 from tests.support.fakes import FakeModels
+from tests.support.machines import Site
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.stand import served
 from tests.support.summarising import ASKED, PATTERN, SENT, SUMMARY, summarising
@@ -380,6 +381,39 @@ def test_readiness_says_what_is_not_sent_and_when_a_server_last_took_nothing() -
             until(lambda: export()["unsent"] == 0)
             assert datetime.fromisoformat(export()["last_outage"]).tzinfo is not None
             assert langfuse.spans
+
+
+async def test_readiness_says_how_far_it_is_with_the_store_of_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path / "site", str(tmp_path / "store"))
+    site.write("one")
+    await site.machine("writer").ingest()
+    retriever = site.machine("server").retriever()
+    opened = stand.version
+
+    def with_store(*given: Any, **named: Any) -> Any:
+        return replace(opened(*given, **named), retriever=retriever)
+
+    with served(stand.service(open_version=with_store)) as client:
+
+        def stored() -> Any:
+            [one] = client.get("/readyz").json()["workflows"]
+            return one["stored"]
+
+        assert stored() == []
+        retriever.version("kb")
+        [said] = stored()
+        assert (said["index"], said["version"], said["stale"]) == ("kb", 1, False)
+        assert datetime.fromisoformat(said["confirmed"]).tzinfo is not None
+        monkeypatch.setattr(Path, "read_bytes", denied)
+        until(lambda: stored()[0]["stale"])
+        monkeypatch.undo()
+    retriever.close()
+
+
+def denied(_path: Path) -> bytes:
+    raise PermissionError(13, "Permission denied")
 
 
 # --- who calls ---

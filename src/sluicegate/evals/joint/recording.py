@@ -28,7 +28,7 @@ from sluicegate.graphs.runtime.run import Runner
 from sluicegate.learning.threshold import NEVER
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.retrieval.catalog import Catalog
-from sluicegate.retrieval.files import indexes_of
+from sluicegate.retrieval.stores.sharing import readable_folder
 from sluicegate.routing.joint.thresholds import SCORES, ConfidenceWithThresholds, RouterWithThresholds, Vector
 from sluicegate.services import Completion, ModelRequest, Models, ModelStep, Services
 
@@ -138,9 +138,9 @@ def under(workflow: Workflow) -> str:
     """A hash of what a recording depends on besides the request: the workflow, without its joint thresholds, and what
     its indexes hold."""
     parts = fitted_to(workflow.config, workflow.settings, workflow.resolved)
-    for index in workflow.config.indexes:
+    for index, config in workflow.config.indexes.items():
         try:
-            with closing(Catalog(indexes_of(workflow.name) / index)) as catalog:
+            with closing(Catalog(readable_folder(workflow.name, index, config), name=index)) as catalog:
                 head = catalog.head()
             parts[f"index {index}"] = head.digest if head else ""
         except RetrievalError as error:

@@ -269,6 +269,16 @@ def _served(service: Service) -> messages.Served:
         )
         for report in service.versions.serving.tracer.report()
     ]
+    retriever = service.versions.serving.retriever
+    stored = [
+        messages.StoredIndex(
+            index=name,
+            version=status.version,
+            confirmed=datetime.fromtimestamp(status.confirmed, UTC),
+            stale=bool(status.fault),
+        )
+        for name, status in (retriever.stored() if retriever else {}).items()
+    ]
     return messages.Served(
         workflow=service.name,
         version=workflow.version,
@@ -278,6 +288,7 @@ def _served(service: Service) -> messages.Served:
         shadow=service.shadow,  # pyright: ignore[reportArgumentType]
         fault=fault.code if fault else "",
         exports=exports,
+        stored=stored,
     )
 
 

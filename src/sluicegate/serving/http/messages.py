@@ -361,6 +361,17 @@ class Export(_Out):
     """When it last took nothing; null: never since the start."""
 
 
+class StoredIndex(_Out):
+    """An index on a store, as this process reads it; without the store's address."""
+
+    index: str
+    version: int
+    confirmed: datetime
+    """When the store last said that this version serves."""
+    stale: bool
+    """Whether the last look at the store failed, so that a later version may be there."""
+
+
 class Served(_Out):
     """A workflow as it is served now."""
 
@@ -375,6 +386,8 @@ class Served(_Out):
     fault: str
     """The error code of why a promoted version, or the file as it is now, is not served; empty when it is."""
     exports: list[Export]
+    stored: list[StoredIndex]
+    """Those that were searched since the start."""
 
 
 class Health(_Out):

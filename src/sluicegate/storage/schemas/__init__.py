@@ -13,7 +13,7 @@
 | `INCIDENTS`, `CACHE` | ``incidents``, ``cache`` | yes |
 | `TRACES`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``tickets``, … | no |
 | `RESULTS` | ``evals/results`` | yes |
-| `CATALOG` | ``indexes/NAME/catalog`` | no |
+| `CATALOG` | ``indexes/NAME/catalog``, ``replicas/STORE/VERSION/catalog`` | no |
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
 """
 
