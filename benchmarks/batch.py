@@ -11,6 +11,7 @@ take turns in each round, and ratios are medians over rounds.
 import argparse
 import asyncio
 import json
+import math
 import os
 import resource
 import statistics
@@ -74,7 +75,7 @@ def one(variant: str, rows: int, router: str) -> dict[str, Any]:
         engine.close()
         counted = sum(new for _, new in times[1:])
         return {
-            "rate": counted / (times[-1][0] - times[0][0]),
+            "rate": counted / ((times[-1][0] - times[0][0]) or math.inf),
             "planned": rows / planned,
             "driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "actor_mb": largest[0] / 1024,
