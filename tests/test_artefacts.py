@@ -1,11 +1,12 @@
 """What is released: the wheel, by a bundle and without a network, and the sdist; each run from elsewhere."""
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from tests.support import ROOT
 
 pytestmark = pytest.mark.slow
 
+Said = Callable[[Sequence[str], Path], str]
+"""Carries out a command in a folder, and gives what it printed."""
 PATTERNS = sorted(folder.name for folder in (ROOT / "configs" / "patterns").iterdir() if folder.is_dir())
 
 
@@ -39,28 +42,57 @@ def test_a_plain_install_runs_the_starter_and_every_pattern(tmp_path: Path) -> N
     python, command = target / "env" / "bin" / "python", str(target / "bin" / "sluicegate")
     _lies_in(python, tmp_path)
     assert _said([command, "--version"], tmp_path).split()[-1] in wheel.name
+    _goes(_from(command), tmp_path / "starter")
     # a process is one core's work
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda pattern: _goes(command, tmp_path / (pattern or "starter"), pattern), ["", *PATTERNS]))
+        list(pool.map(lambda some: _go(python, tmp_path, some), (PATTERNS[::2], PATTERNS[1::2])))
 
     into = [uv, "pip", "install", "--quiet", "--python", str(python)]
     _said([*into, "--no-deps", "--reinstall-package", "sluicegate", str(sdist)], tmp_path)
     _lies_in(python, tmp_path)
-    _goes(command, tmp_path / "from-sdist", "")
+    _goes(_from(command), tmp_path / "from-sdist")
 
 
-def _goes(command: str, folder: Path, pattern: str) -> None:
+def _from(command: str) -> Said:
+    """Each command in a process that starts as it does at its users'."""
+    return lambda words, folder: _said([command, *words], folder)
+
+
+def _go(python: Path, folder: Path, patterns: Sequence[str]) -> None:
+    """Each pattern by commands that are forked from one process of that installation."""
+    forks = [str(python), "-P", "-W", "ignore", str(ROOT / "tests" / "support" / "forked_commands.py")]
+    with subprocess.Popen(
+        forks, cwd=folder, env=_own(folder), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        asks, tells = process.stdin, process.stdout
+        assert asks
+        assert tells
+
+        def said(words: Sequence[str], cwd: Path) -> str:
+            asked = {"command": list(words), "cwd": str(cwd), "environment": {"SLUICEGATE_HOME": str(cwd / "home")}}
+            print(json.dumps(asked), file=asks, flush=True)
+            told = json.loads(tells.readline())
+            assert told["status"] == 0, f"{' '.join(words)}\n{told['stdout']}{told['stderr']}"
+            return told["stdout"]
+
+        for pattern in patterns:
+            _goes(said, folder / pattern, "--pattern", pattern)
+        asks.close()
+    assert process.returncode == 0
+
+
+def _goes(said: Said, folder: Path, *options: str) -> None:
     """A new workflow, as its maker meets it: created, its documents taken in, one request answered and looked at."""
     folder.mkdir()
-    _said([command, "init", "shop", *(["--pattern", pattern] if pattern else [])], folder)
+    said(["init", "shop", *options], folder)
     config = Path("configs", "shop", "workflow.yaml")
     if (folder / config.with_name("knowledge")).is_dir():
-        _said([command, "ingest", str(config)], folder)
+        said(["ingest", str(config)], folder)
     requests = (folder / config.with_name("examples") / "requests.jsonl").read_text(encoding="utf-8")
     (folder / "one.jsonl").write_text(requests.splitlines()[0] + "\n", encoding="utf-8")
-    assert "  path  " in _said([command, "run", str(config), "one.jsonl"], folder)
-    assert "  shop v" in _said([command, "trace", "show", "last"], folder)
-    assert _said([command, "graph", str(config)], folder).startswith("<svg")
+    assert "  path  " in said(["run", str(config), "one.jsonl"], folder)
+    assert "  shop v" in said(["trace", "show", "last"], folder)
+    assert said(["graph", str(config)], folder).startswith("<svg")
 
 
 def _lies_in(python: Path, cwd: Path) -> None:
@@ -69,13 +101,17 @@ def _lies_in(python: Path, cwd: Path) -> None:
 
 
 def _said(command: Sequence[str], cwd: Path) -> str:
-    """What it prints, with a home of its own; nothing of this test's environment leads back to the checkout."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    # compiling what no test imports takes half a minute
-    own |= {"SLUICEGATE_HOME": str(cwd / "home"), "COLUMNS": "120", "PIP_NO_COMPILE": "1"}
-    done = subprocess.run(command, cwd=cwd, env=own, capture_output=True, text=True, check=False)
+    """What it prints."""
+    done = subprocess.run(command, cwd=cwd, env=_own(cwd), capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
     return done.stdout
+
+
+def _own(cwd: Path) -> dict[str, str]:
+    """An environment with a home of its own, in which nothing leads back to the checkout."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    # compiling what no test imports takes half a minute
+    return own | {"SLUICEGATE_HOME": str(cwd / "home"), "COLUMNS": "120", "PIP_NO_COMPILE": "1"}
 
 
 def _without_network() -> list[str]:

@@ -5,32 +5,17 @@ its exit status and what it wrote, as one JSON line. The command is the real one
 answer at once (see `tests.redteam.adversary`) and the router knows the two requests.
 """
 
-import importlib
 import json
-import os
 import sys
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate import cli
 from sluicegate.graphs.runtime import factory as opening
-from sluicegate.lazy_modules import postponed
 from sluicegate.models.chain import ModelSet
-from sluicegate.retrieval import table as tables
 from sluicegate.services import Classification
 from tests.redteam.adversary import FixedRouter, Obedient
-
-IMPORTED = (
-    "guardrails",
-    "langgraph.graph",
-    "sluicegate.cli.run",
-    "sluicegate.graphs.runtime.run",
-    "sluicegate.observe.auditor",
-    "sluicegate.observe.tracing.tracer",
-    "sluicegate.retrieval.ingest",
-)
+from tests.support.forked_commands import carried_out, imported
 
 
 class ByWord(FixedRouter):
@@ -52,40 +37,13 @@ def stand_in() -> None:
     opening.open_workflow = opened
 
 
-def carried_out(command: list[str], home: str, written: Path) -> int:
-    """The exit status of the command in a fork of this process, which writes to `written`."""
-    child = os.fork()
-    if not child:
-        status = 70
-        try:
-            os.environ["SLUICEGATE_HOME"] = home
-            for number, name in ((1, "stdout"), (2, "stderr")):
-                os.dup2(os.open(written / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-            sys.argv = ["sluicegate", *command]
-            try:
-                cli.main()
-            except SystemExit as left:
-                status = left.code if isinstance(left.code, int) else int(bool(left.code))
-            except BaseException:
-                traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def main() -> None:
     written = Path(sys.argv[1])
-    with postponed(tables._CLIENT):
-        importlib.import_module("lancedb")
-        importlib.import_module("lancedb.index")
-    for name in IMPORTED:
-        importlib.import_module(name)
+    imported("guardrails")
     stand_in()
     for line in sys.stdin:
         asked = json.loads(line)
-        status = carried_out(asked["command"], asked["home"], written)
+        status = carried_out(asked["command"], written, {"SLUICEGATE_HOME": asked["home"]})
         said = {name: (written / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")}
         print(json.dumps({"status": status, **said}), flush=True)
 
