@@ -130,7 +130,7 @@ def test_a_read_only_disk_refuses_runs_and_still_shows_the_records(disk: Path, r
     run("run", workflow, REQUEST, "--run", "first")
     incidents = Incidents(disk / "home" / "incidents.sqlite")
     incidents.record("tampering", system="desk", source="log", description="edit")
-    incidents._connection.close()
+    incidents._database.close()
     spent = run("budget", "show")["spending"][0]["calls"]
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for command in (["run", workflow, REQUEST], ["audit", "checkpoint"], ["budget", "clock", "--accept"]):
