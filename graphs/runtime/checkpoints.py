@@ -27,6 +27,7 @@ from langgraph.checkpoint.base import (
     get_checkpoint_id,
     get_checkpoint_metadata,
 )
+from langgraph.checkpoint.base import id as checkpoint_ids
 
 from sluicegate.state import State
 from sluicegate.storage.database import Database, Execute, Place, SqliteDatabase, open_database
@@ -132,6 +133,7 @@ class Checkpoints(BaseCheckpointSaver[str]):
             rows = execute(f"SELECT * FROM checkpoints WHERE thread = ? AND ns = ? {until[0]} ORDER BY id", until[1])  # noqa: S608
             if not rows or (wanted and rows[-1]["id"] != wanted):
                 return None
+            _follow(rows[-1]["id"])
             return self._tuple(execute, rows)
 
     def list(
@@ -413,6 +415,21 @@ def _remember(held: dict[_At, T], at: _At, value: T) -> None:
 
 def _place(config: RunnableConfig) -> dict[str, Any]:
     return config.get("configurable", {})
+
+
+def _follow(id: str) -> None:
+    """Have this process make later ids than this one from now on.
+
+    The last checkpoint of a thread is the one with the greatest id, which begins with the time, and whoever wrote this
+    one may have a clock that is ahead of ours.
+    """
+    clock: Any = checkpoint_ids
+    try:
+        made_at = checkpoint_ids.UUID(id).time
+    except ValueError:  # none of LangGraph's
+        return
+    if clock._last_v6_timestamp is None or clock._last_v6_timestamp < made_at:
+        clock._last_v6_timestamp = made_at
 
 
 def _config(thread: str, ns: str, id: str) -> RunnableConfig:

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
+from langgraph.checkpoint.base import id as checkpoint_ids
 
 from sluicegate.errors import RunError
+from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.observe.audit.proof import records
 from sluicegate.observe.audit.verify import verify
@@ -45,6 +48,20 @@ def calls(home: Path) -> int:
 
 async def asked(made: Runner, name: str, text: str = REQUESTS["plain"]) -> Outcome:
     return await made.run(text, ANN, run=name)
+
+
+async def test_a_run_goes_on_from_where_a_machine_with_a_clock_ahead_has_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(minutes=5)):
+        ahead = runner(tmp_path)
+        await ahead.write_down(ahead.opening(REQUESTS["plain"], ANN, run="plain"))
+    # another process, which has made no id yet
+    monkeypatch.setattr(checkpoint_ids, "_last_v6_timestamp", None)
+    outcome = await runner(tmp_path).resume("plain")
+    state = open_checkpoints(tmp_path).state("plain")
+    assert state
+    assert (outcome.status, state["run"]["status"]) == ("answered", "answered"), "the last step counts as the first"
 
 
 async def test_no_call_is_paid_for_in_a_day_that_is_over(made: Runner, clock: Clock, tmp_path: Path) -> None:
