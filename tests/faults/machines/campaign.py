@@ -1,8 +1,8 @@
 """A campaign: machines at work, one fault after the other, and what is left of it all.
 
-``python -m tests.faults.machines.campaign FOLDER [--faults 300] [--seed 1] [--machines 3]`` plays it in a network of
-its own (`network`), and prints one JSON object: the tally of faults, and whatever broke a promise, which should be
-nothing.
+``python -m tests.faults.machines.campaign FOLDER [--faults 12] [--seed 1] [--servers 3] [--workers 0]`` plays it in a
+network of its own (`network`), and prints one JSON object: the tally of faults, and whatever broke a promise, which
+should be nothing.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import httpx
 import psycopg
 
 from sluicegate.observe.audit.verify import verify
+from sluicegate.policies.kill_switch import KillSwitch
 from tests.faults.machines import network
 from tests.faults.machines.database import Database
 from tests.faults.machines.desk import CALL_USD, OutsideDesk
@@ -39,6 +41,8 @@ CAP_USD = 0.02
 SKEW_S = 300.0
 SWEEP_S = 1.0
 """Seconds between two sweeps; half a minute in an installation, which would make each campaign so much longer."""
+SEEN_S = 1.0
+"""So long after it was switched, a switch holds everywhere."""
 _DISK_MB = 24
 _LOOKS = 1000
 
@@ -47,11 +51,14 @@ _LOOKS = 1000
 class Campaign:
     folder: Path
     seed: int
-    machines: int
+    servers: int
+    workers: int
+    """With workers, the last server leaves all work to others."""
 
     restarts: Counter[str] = field(default_factory=Counter[str])
 
     def __post_init__(self) -> None:
+        self.machines = self.servers + self.workers
         self.chance = random.Random(self.seed)
         self.database = Database(self.folder / "database", "*", DATABASE_PORT)
         self.desk = OutsideDesk(network.DESK, DESK_PORT, seconds=(0.0, 0.15), seed=self.seed)
@@ -72,14 +79,22 @@ class Campaign:
         self._busy = threading.Lock()
         self._watching = threading.Event()
         self._stopped = False
+        self.off: list[tuple[int, datetime, datetime]] = []
+        """Versions whose model was off everywhere from then to then."""
+        os.environ["SLUICEGATE_HOME"] = str(self.folder / "operator")
+        os.environ["SLUICEGATE_DATABASE_URL"] = self.database.url()
 
     # --- machines ---
 
     def start(self, number: int) -> None:
-        machine = self.fleet[number]
+        machine, flow = self.fleet[number], str(self.versions[self.runs_version[number]])
         assert machine.cable
+        if number >= self.servers:
+            machine.start("worker", flow, "--drain", "5", ahead_s=self.ahead_s[number])
+            return
+        leaves = ["--no-work"] if self.workers and number == self.servers - 1 else []
         machine.start(
-            "serve", str(self.versions[self.runs_version[number]]),
+            "serve", flow, *leaves,
             "--host", machine.cable.address, "--port", str(PORT),
             "--trust-header", "x-user", "--trust-roles", "x-roles", "--no-reload", "--grace", "0", "--drain", "5",
             "--timeout", "0.3", "--per-principal", "64",
@@ -92,10 +107,13 @@ class Campaign:
         return f"{cable.address}:{PORT}"
 
     def up(self) -> list[str]:
-        """Of the machines whose process lives."""
-        return [self.address(number) for number in range(self.machines) if self.fleet[number].alive]
+        """Of the servers whose process lives."""
+        return [self.address(number) for number in range(self.servers) if self.fleet[number].alive]
 
     def ready(self, number: int) -> None:
+        """Wait until a server can be asked; a worker is not waited for."""
+        if number >= self.servers:
+            return
         for _ in range(_LOOKS):
             with suppress(httpx.HTTPError):
                 if httpx.get(f"http://{self.address(number)}/readyz", trust_env=False, timeout=1).status_code == 200:
@@ -198,6 +216,16 @@ class Campaign:
             self.start(number)
         self.ready(number)
 
+    def switch_off(self) -> None:
+        """A version's model is switched off for everybody, and on again."""
+        version = self.chance.choice((1, 2))
+        switch = KillSwitch()
+        switch.off(f"model:ollama:desk-{version}", reason="a fault", by="campaign")
+        since = datetime.now(UTC) + timedelta(seconds=SEEN_S)
+        time.sleep(self.chance.uniform(2, 3))
+        self.off.append((version, since, datetime.now(UTC)))
+        switch.on(f"model:ollama:desk-{version}")
+
     # --- the whole ---
 
     def play(self, faults: list[str]) -> dict[str, Any]:
@@ -251,8 +279,13 @@ class Campaign:
                 "lost": [[order.name, order.kind, order.status, order.run] for order in left],
                 "repeated effects": [name for name, keys in counted.keys.items() if len(keys) > 1],
                 "answered without effect": [order.name for order in answered if not counted.keys.get(order.name)],
-                "not approved": [
+                "poison that got through": [
                     order.name for order in orders if order.kind == "poison" and counted.keys.get(order.name)
+                ],
+                "asked though switched off": [
+                    [version, str(at)]
+                    for at, version in counted.model_times
+                    if any(version == str(off) and since < at < until for off, since, until in self.off)
                 ],
                 "overspent": {
                     person: round(calls * CALL_USD, 4)
@@ -265,18 +298,19 @@ class Campaign:
 
 
 FAULTS: dict[str, Callable[[Campaign], None]] = {
-    "kill -9 of a server": Campaign.kill,
-    "SIGTERM of a server": Campaign.terminate,
-    "pause of a server": Campaign.pause,
-    "pause of a server that is given up meanwhile": Campaign.pause_and_replace,
+    "kill -9 of a process": Campaign.kill,
+    "SIGTERM of a process": Campaign.terminate,
+    "pause of a process": Campaign.pause,
+    "pause of a process that is given up meanwhile": Campaign.pause_and_replace,
     "cable of a machine cut": Campaign.cut,
     "machine cut from the database": Campaign.cut_from_database,
     "kill -9 of PostgreSQL, and a restart": Campaign.kill_database,
     "disk full": Campaign.fill,
     "kill -9, back with a clock 5 minutes off": Campaign.skew,
     "kill -9, back with another version": Campaign.other_version,
+    "version switched off": Campaign.switch_off,
 }
-WEIGHTS = {"kill -9 of a server": 3.0, "disk full": 0.5, "SIGTERM of a server": 0.5}
+WEIGHTS = {"kill -9 of a process": 3.0, "disk full": 0.5, "SIGTERM of a process": 0.5}
 
 
 def schedule(count: int, seed: int) -> list[str]:
@@ -288,10 +322,10 @@ def schedule(count: int, seed: int) -> list[str]:
     return once + rest
 
 
-def play(folder: Path, faults: int, seed: int, machines: int) -> dict[str, Any]:
+def play(folder: Path, faults: int, seed: int, servers: int, workers: int) -> dict[str, Any]:
     """Play a campaign in this process, which leaves the network that it was started in."""
     network.isolate()
-    campaign = Campaign(folder, seed, machines)
+    campaign = Campaign(folder, seed, servers, workers)
     try:
         return campaign.play(schedule(faults, seed))
     finally:
@@ -304,10 +338,10 @@ def play(folder: Path, faults: int, seed: int, machines: int) -> dict[str, Any]:
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
-    for name, default in (("faults", 12), ("seed", 1), ("machines", 3)):
+    for name, default in (("faults", 12), ("seed", 1), ("servers", 3), ("workers", 0)):
         options.add_argument(f"--{name}", type=int, default=default)
     given = options.parse_args()
-    print(json.dumps(play(given.folder, given.faults, given.seed, given.machines), indent=1))
+    print(json.dumps(play(given.folder, given.faults, given.seed, given.servers, given.workers), indent=1))
     sys.stdout.flush()
     # clients and desk are threads
     os._exit(0)

@@ -35,6 +35,8 @@ class Counted:
     """When each call of the model came, and the version of its workflow."""
     keys: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """The idempotency keys that an order was placed with: more than one is a repeated effect."""
+    placed_at: list[datetime] = field(default_factory=list[datetime])
+    """When each order was placed."""
     asked_again: int = 0
     """Calls with a key that had been seen."""
 
@@ -45,7 +47,7 @@ class OutsideDesk:
     def __init__(self, address: str, port: int, *, seconds: tuple[float, float] = (0.0, 0.0), seed: int = 0) -> None:
         """Answers of the model take between `seconds`."""
         self.counted = Counted()
-        self._seconds, self._chance, self._lock = seconds, random.Random(seed), threading.Lock()
+        self.seconds, self._chance, self._lock = seconds, random.Random(seed), threading.Lock()
         desk = self
 
         class Handler(_Handler):
@@ -71,7 +73,7 @@ class OutsideDesk:
         found = _ORDER.search(text)
         order = found[1] if found else ""
         with self._lock:
-            seconds = self._chance.uniform(*self._seconds)
+            seconds = self._chance.uniform(*self.seconds)
             self.counted.model_calls[order] += 1
             self.counted.model_times.append((datetime.now(UTC), model.removeprefix("desk-")))
         time.sleep(seconds)
@@ -82,6 +84,8 @@ class OutsideDesk:
             keys = self.counted.keys[order]
             if key in keys:
                 self.counted.asked_again += 1
+            else:
+                self.counted.placed_at.append(datetime.now(UTC))
             keys.add(key)
         return {"id": f"T-{order}"}
 

@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import EntryPoint
 from multiprocessing import get_context
@@ -68,6 +68,15 @@ class Machine:
         )
         self._process.start()
 
+    def call(self, work: Callable[..., None], *given: Any) -> None:
+        """Call a function there, in the place of a command."""
+        assert not self.alive
+        where = self.cable.path if self.cable else ""
+        self._process = _FORKED.Process(
+            target=_called, args=(work, given, self._environment, str(self.log), where, self._desk), daemon=True
+        )
+        self._process.start()
+
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
@@ -114,10 +123,8 @@ class Machine:
         (self.home / "filler").unlink(missing_ok=True)
 
 
-def _run(
-    words: Sequence[str], environment: Mapping[str, str], log: str, where: str, desk: str, ahead_s: float,
-    patches: Mapping[str, Any],
-) -> None:  # fmt: skip
+def _enter(environment: Mapping[str, str], log: str, where: str, desk: str) -> None:
+    """Be a process of that machine."""
     if where:
         network.enter(where)
     os.environ.clear()
@@ -127,6 +134,21 @@ def _run(
     os.dup2(out, 1)
     os.dup2(out, 2)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _install(desk)
+
+
+def _called(
+    work: Callable[..., None], given: Sequence[Any], environment: Mapping[str, str], log: str, where: str, desk: str
+) -> None:
+    _enter(environment, log, where, desk)
+    work(*given)
+
+
+def _run(
+    words: Sequence[str], environment: Mapping[str, str], log: str, where: str, desk: str, ahead_s: float,
+    patches: Mapping[str, Any],
+) -> None:  # fmt: skip
+    _enter(environment, log, where, desk)
     if ahead_s:
         import time_machine
 
@@ -134,7 +156,6 @@ def _run(
     for name, value in patches.items():
         module, _, attribute = name.partition(":")
         setattr(importlib.import_module(module), attribute, value)
-    _install(desk)
     from sluicegate import cli
 
     sys.argv = ["sluicegate", *words]

@@ -25,10 +25,10 @@ def possible() -> str:
     """Why it is not; empty when it is."""
     if sys.platform != "linux" or os.geteuid() or not shutil.which("ip"):
         return "a network of its own needs Linux, iproute2, and to be root"
+    made = "ip link add name bridge type bridge && ip link add name end type veth peer name wire"
     tried = subprocess.run(
-        ["unshare", "--net", "--mount", "sh", "-c", "ip link add a type bridge && ip link add b type veth peer name c"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        ["unshare", "--net", "--mount", "sh", "-c", made], capture_output=True, text=True, check=False
+    )
     return tried.stderr.strip() if tried.returncode else ""
 
 

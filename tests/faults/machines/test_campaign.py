@@ -39,7 +39,7 @@ def tally(in_memory: Path) -> dict[str, Any]:
 def test_no_promise_is_broken(tally: dict[str, Any]) -> None:
     assert sum(tally["faults"].values()) == FAULTS
     assert {what: cases for what, cases in tally["broken"].items() if cases} == {}
-    assert tally["accepted"] >= 2 * FAULTS, "there was hardly anything to lose"
+    assert tally["accepted"] >= FAULTS, "there was hardly anything to lose"
 
 
 def test_who_is_killed_repeats_only_what_was_in_flight(tally: dict[str, Any]) -> None:

@@ -1,10 +1,13 @@
 """The workflow that the machines run: a paid call of a model, a person for some, one action outside.
 
 A text says what becomes of it: with "ask first" a person decides before the order is placed, and "poison" kills the
-process whenever its order is to be placed.
+process whenever its order is to be placed. "burn 0.2" takes so many seconds of processor time for it.
 """
 
+import hashlib
 import os
+import re
+import resource
 import signal
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,13 @@ def written(folder: Path, desk: str, *, version: int = 1, cap: float = 1000.0) -
     return path
 
 
+def _burn(seconds: float) -> None:
+    """Use so much processor time, whatever else this machine does meanwhile."""
+    until = resource.getrusage(resource.RUSAGE_THREAD).ru_utime + seconds
+    while resource.getrusage(resource.RUSAGE_THREAD).ru_utime < until:
+        hashlib.sha256(bytes(1000)).digest()
+
+
 def place_order(desk: str) -> Tool:
     """The tool, as an installed package would bring it."""
 
@@ -94,6 +104,8 @@ def place_order(desk: str) -> Tool:
         if "poison" in text:
             os.kill(os.getpid(), signal.SIGKILL)
         order = text.split("order ")[1].split()[0]
+        if found := re.search(r"burn ([\d.]+)", text):
+            _burn(float(found[1]))
         reply = httpx.post(f"{desk}/orders", json={"order": order, "key": context.key}, timeout=4, trust_env=False)
         return reply.raise_for_status().json()
 
