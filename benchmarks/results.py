@@ -27,7 +27,7 @@ PAGE = ROOT / "docs" / "measured.md"
 ORDER = (
     "governed", "compiled", "forks", "run", "streaming", "checking", "loading", "tracing", "audit", "ledger",
     "fan_outs", "edges", "shared_state",
-    "openai_api", "firewall", "serving", "batch", "console", "hybrid",
+    "openai_api", "firewall", "serving", "machines", "batch", "console", "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
     "labels_larger", "answers", "cache",
     "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "stores", "evals",

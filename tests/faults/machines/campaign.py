@@ -1,6 +1,6 @@
 """A campaign: machines at work, one fault after the other, and what is left of it all.
 
-``python -m tests.faults.machines.campaign FOLDER [--faults 12] [--seed 1] [--servers 3] [--workers 0]`` plays it in a
+``python -m tests.faults.machines.campaign FOLDER [--faults 12] [--seed 1] [--servers 2] [--workers 2]`` plays it in a
 network of its own (`network`), and prints one JSON object: the tally of faults, and whatever broke a promise, which
 should be nothing.
 """
@@ -39,8 +39,6 @@ PORT, DATABASE_PORT, DESK_PORT = 8080, 5432, 9000
 CAP_USD = 0.02
 """What a person may spend in a day: less than the spender's orders cost."""
 SKEW_S = 300.0
-SWEEP_S = 1.0
-"""Seconds between two sweeps; half a minute in an installation, which would make each campaign so much longer."""
 SEEN_S = 1.0
 """So long after it was switched, a switch holds everywhere."""
 _DISK_MB = 24
@@ -98,7 +96,7 @@ class Campaign:
             "--host", machine.cable.address, "--port", str(PORT),
             "--trust-header", "x-user", "--trust-roles", "x-roles", "--no-reload", "--grace", "0", "--drain", "5",
             "--timeout", "0.3", "--per-principal", "64",
-            ahead_s=self.ahead_s[number], patches={"sluicegate.serving.service:_SWEEP_S": SWEEP_S},
+            ahead_s=self.ahead_s[number],
         )  # fmt: skip
 
     def address(self, number: int) -> str:
@@ -338,7 +336,7 @@ def play(folder: Path, faults: int, seed: int, servers: int, workers: int) -> di
 def main() -> None:
     options = argparse.ArgumentParser()
     options.add_argument("folder", type=Path)
-    for name, default in (("faults", 12), ("seed", 1), ("servers", 3), ("workers", 0)):
+    for name, default in (("faults", 12), ("seed", 1), ("servers", 2), ("workers", 2)):
         options.add_argument(f"--{name}", type=int, default=default)
     given = options.parse_args()
     print(json.dumps(play(given.folder, given.faults, given.seed, given.servers, given.workers), indent=1))

@@ -4,7 +4,6 @@ A command is the real one, in a process forked from one that has imported everyt
 installation is the tool that places orders, which an installed package would bring.
 """
 
-import importlib
 import os
 import signal
 import subprocess
@@ -56,14 +55,14 @@ class Machine:
         assert self._process.pid
         return self._process.pid
 
-    def start(self, *words: str, ahead_s: float = 0.0, patches: Mapping[str, Any] | None = None) -> None:
-        """Run ``sluicegate WORDS`` with a clock that is so many seconds ahead; `patches` sets ``module:name``s."""
+    def start(self, *words: str, ahead_s: float = 0.0) -> None:
+        """Run ``sluicegate WORDS`` with a clock that is so many seconds ahead."""
         assert not self.alive
         self.starts += 1
         where = self.cable.path if self.cable else ""
         self._process = _FORKED.Process(
             target=_run,
-            args=(words, self._environment, str(self.log), where, self._desk, ahead_s, dict(patches or {})),
+            args=(words, self._environment, str(self.log), where, self._desk, ahead_s),
             daemon=True,
         )
         self._process.start()
@@ -146,16 +145,12 @@ def _called(
 
 def _run(
     words: Sequence[str], environment: Mapping[str, str], log: str, where: str, desk: str, ahead_s: float,
-    patches: Mapping[str, Any],
 ) -> None:  # fmt: skip
     _enter(environment, log, where, desk)
     if ahead_s:
         import time_machine
 
         time_machine.travel(datetime.now(UTC) + timedelta(seconds=ahead_s), tick=True).start()
-    for name, value in patches.items():
-        module, _, attribute = name.partition(":")
-        setattr(importlib.import_module(module), attribute, value)
     from sluicegate import cli
 
     sys.argv = ["sluicegate", *words]
