@@ -439,14 +439,14 @@ def tables(found: dict[str, dict[str, Any]]) -> list[Any]:
             ("transactions a second while nothing happens", one["idle commits/s"]),
             ("connections of one server and one worker", one["connections"]),
         ]
-        made.append(table(("PostgreSQL, a run of six nodes with a call of a model and of a tool", ""), *rows))
+        made.append(table(("PostgreSQL, a run of five nodes with a call of a model and of a tool", ""), *rows))
     return made
 
 
 ABOUT = f"""
 Servers and workers of the command line on one PostgreSQL, with its rows on this machine's disk, and models of a
 stand-in that answers at once or after a given time; everything is on the same cores, the callers too, and other work
-was going on. Runs of six nodes: policy, an extraction, a call of a tool, output check. Medians of {ROUNDS} rounds that
+was going on. Runs of five nodes: policy, an extraction, a call of a tool, output check. Medians of {ROUNDS} rounds that
 take turns. Where workers are compared, they find the same number of runs in the queue.
 """
 
