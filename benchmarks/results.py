@@ -70,11 +70,13 @@ def table(columns: Sequence[str], *rows: Sequence[object]) -> Table:
 def record(name: str, title: str, about: str, tables: Sequence[Table]) -> None:
     """Write the result of the running benchmark, of this machine and now."""
     # as it was started: a benchmark may set `sys.argv` for what it runs
-    script, *arguments = (argument for argument in sys.orig_argv[1:] if argument != "--record")
+    given = sys.orig_argv
+    script = next(at for at, argument in enumerate(given) if argument.endswith(".py"))
+    arguments = [argument for argument in given[script + 1 :] if argument != "--record"]
     result: Result = {
         "title": title,
         "about": " ".join(about.split()),
-        "command": " ".join(["python", f"benchmarks/{Path(script).name}", *arguments]),
+        "command": " ".join(["python", f"benchmarks/{Path(given[script]).name}", *arguments]),
         "measured": datetime.now(UTC).date().isoformat(),
         "commit": _commit(),
         "machine": machine(),

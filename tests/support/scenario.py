@@ -171,7 +171,7 @@ async def _nodes(tracer: RecordingTracer, given: Services, text: str, run: str) 
         "gate", branch("recall", "policy.verdict == 'allow'", values, ("refuse",)), confidence=0.83, threshold=0.71
     )
     with tracer.node("recall", "cache-lookup", "span") as span:
-        found: Cached | None = given.cache.get("cache-key")
+        found: Cached | None = await given.cache.get("cache-key")
         set_update(span, cache={"hit": found is not None, "key": "cache-key", "age_s": 0.0})
     tracer.branch("recall", branch("facts", "otherwise"))
     with tracer.node("facts", "retrieve", "retriever") as span:
@@ -196,5 +196,5 @@ async def _nodes(tracer: RecordingTracer, given: Services, text: str, run: str) 
     with tracer.node("act", "call-tool", "tool") as span:
         await given.tools.call("create_ticket", {"title": "password"}, key="key-1", run=run)
         set_update(span, tool_calls=[])
-    given.cache.put("cache-key", {"text": "x"}, ttl_s=60, saved_usd=0.01)
+    await given.cache.put("cache-key", {"text": "x"}, ttl_s=60, saved_usd=0.01)
     return state
