@@ -24,6 +24,7 @@ from typing import Any
 import httpx
 import psycopg
 
+from sluicegate.errors import RunError
 from sluicegate.observe.audit.verify import verify
 from sluicegate.policies.kill_switch import KillSwitch
 from tests.faults.machines import network
@@ -217,12 +218,23 @@ class Campaign:
     def switch_off(self) -> None:
         """A version's model is switched off for everybody, and on again."""
         version = self.chance.choice((1, 2))
-        switch = KillSwitch()
-        switch.off(f"model:ollama:desk-{version}", reason="a fault", by="campaign")
+        name = f"model:ollama:desk-{version}"
+        self._operate(lambda switch: switch.off(name, reason="a fault", by="campaign"))
         since = datetime.now(UTC) + timedelta(seconds=SEEN_S)
         time.sleep(self.chance.uniform(2, 3))
         self.off.append((version, since, datetime.now(UTC)))
-        switch.on(f"model:ollama:desk-{version}")
+        self._operate(lambda switch: switch.on(name))
+
+    def _operate(self, work: Callable[[KillSwitch], object]) -> None:
+        """As an operator does, who tries again where a connection from before a restart is of no use any more."""
+        for _ in range(_LOOKS):
+            try:
+                work(KillSwitch())
+            except RunError:
+                time.sleep(0.05)
+            else:
+                return
+        raise TimeoutError("nothing can be switched")
 
     # --- the whole ---
 
@@ -237,7 +249,12 @@ class Campaign:
         traffic.start()
         played = Counter[str]()
         try:
-            for name in faults:
+            for number, name in enumerate(faults, 1):
+                # there must be something to lose, however slow the machines are
+                for _ in range(_LOOKS):
+                    if len(traffic.accepted) >= number:
+                        break
+                    time.sleep(0.05)
                 time.sleep(self.chance.uniform(0.1, 0.6))
                 FAULTS[name](self)
                 played[name] += 1
