@@ -26,6 +26,8 @@ settings.load_profile("sluicegate")
 # one busy inference thread on two busy cores is ten times faster than two
 os.environ.setdefault("SLUICEGATE_THREADS", "1")
 os.environ.setdefault("ANONYMIZED_TELEMETRY", "False")
+# a worker of xdist is told how wide the terminal is; without it commands print as into a file
+os.environ.pop("COLUMNS", None)
 # compiling what it imports is half of the start of a process that may not keep it, and tests start hundreds
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False

@@ -43,6 +43,8 @@ class RayEngine:
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         # the caller's own messages are enough, and an environment is not built anew for each actor
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # nor is one where this process was started by `uv run`: Ray would send the folder with all that is in it
+        os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         with extra("ray", "--engine ray", partial(RunError, "SG709")), postponed(SCHEMA_FORMATS):
             import ray
         self._ray: Any = ray
