@@ -15,7 +15,7 @@ import os
 import sys
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,6 @@ def speed() -> dict[str, float]:
     from sluicegate.evals.promotion.gates import Pair, decide
     from sluicegate.evals.promotion.plan import Plan
     from sluicegate.evals.shadow.pairs import PairStore
-    from sluicegate.storage.sqlite import transaction
 
     plan = Plan.model_validate(
         {
@@ -94,11 +93,14 @@ def speed() -> dict[str, float]:
         )
         for row in range(100_000)
     ]
-    store = PairStore(Path(tempfile.mkdtemp()) / "shadow.sqlite")
+    store = PairStore(Path(tempfile.mkdtemp()))
     at = store.start("speed", plan, champion=("a", "1"), challenger=("b", "2"))
-    with transaction(store._connection):
-        for row, pair in enumerate(pairs):
-            store._insert(at.number, replace(pair, champion_run=str(row)), 0.0)
+    made = [replace(pair, champion_run=str(row)) for row, pair in enumerate(pairs)]
+    with store._database.writing() as rows:
+        rows.many(
+            "INSERT INTO pairs (shadow, champion_run, day, usd, pair) VALUES (?, ?, ?, 0, ?)",
+            ((at.number, pair.champion_run, pair.day, json.dumps(asdict(pair))) for pair in made),
+        )
     took: list[float] = []
     used: list[float] = []
     deciding: list[float] = []
@@ -143,7 +145,7 @@ async def overhead(rounds: int) -> dict[str, float]:
     from tests.support.shadowing import PLAN
 
     workflow = load(stand.WORKFLOW / "workflow.yaml")
-    pairs = PairStore(Path(os.environ["SLUICEGATE_HOME"]) / "shadow.sqlite")
+    pairs = PairStore()
     plan = Plan.model_validate({**PLAN, "timeout_s": 5.0, "queue": 8})
     pairs.start(workflow.name, plan, champion=("a", workflow.digest), challenger=("b", "2"))
     wall: dict[bool, list[float]] = {True: [], False: []}

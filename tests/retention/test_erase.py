@@ -91,9 +91,9 @@ class Story:
         with closing(connect(home() / "tickets.sqlite", TICKETS)) as tickets:
             row = "INSERT INTO tickets (key, run, title, category, urgency, details) VALUES (?, ?, ?, 'a', 'low', '')"
             tickets.execute(row, ("1", self.answered, SAID[0]))
-        with closing(connect(home() / "shadow.sqlite", SHADOW)) as pairs:
+        with _store(SHADOW) as store, store.writing() as execute:
             row = "INSERT INTO pairs (shadow, champion_run, day, usd, pair) VALUES (1, ?, '2026-01-01', 0, ?)"
-            pairs.execute(row, (self.answered, json.dumps({"answer": SAID[0]})))
+            execute(row, (self.answered, json.dumps({"answer": SAID[0]})))
 
 
 async def _book(ledger: Ledger, run: str, who: str) -> None:

@@ -1,4 +1,4 @@
-"""A store of pairs in the test's home."""
+"""A store of pairs, in the test's home; on a server too in tests that use `each_place`."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -157,6 +157,7 @@ def test_daily_caps_hold_across_processes(pairs: PairStore, daily: dict[str, Any
     assert usd <= at.plan.daily.usd + 1e-9
 
 
+@pytest.mark.usefixtures("each_place")
 async def test_pairs_a_day_are_capped(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs, daily={"pairs": 2})
     champion = await answered(own_home)
@@ -281,7 +282,7 @@ async def test_a_pair_holds_no_text_of_the_request(own_home: Path, pairs: PairSt
     champion = await runner(own_home, services()).run("How do I reset zebra?", ANN)
     await pair_up(at, pairs, challenger(own_home), champion, None, lambda _run: None)
     assert pairs.count(at.number) == 1
-    assert b"zebra" not in pairs.path.read_bytes() + Path(f"{pairs.path}-wal").read_bytes()
+    assert b"zebra" not in b"".join(file.read_bytes() for file in own_home.glob("shadow.sqlite*"))
 
 
 async def test_sampling_is_by_request_and_stratum(own_home: Path) -> None:
@@ -309,6 +310,7 @@ async def test_cached_answers_and_shadows_are_passed_over(own_home: Path, pairs:
 # --- what is fixed ---
 
 
+@pytest.mark.usefixtures("each_place")
 def test_a_plan_cannot_change_after_its_first_pair(pairs: PairStore) -> None:
     at = registered(pairs)
     assert registered(pairs) == at
@@ -323,6 +325,7 @@ def test_a_plan_cannot_change_after_its_first_pair(pairs: PairStore) -> None:
     assert registered(pairs).stopped_at is None or pairs.is_running(at.number)
 
 
+@pytest.mark.usefixtures("each_place")
 def test_one_comparison_at_a_time(pairs: PairStore) -> None:
     registered(pairs)
     with pytest.raises(RunError, match="already has a shadow"):
@@ -334,6 +337,7 @@ def test_one_comparison_at_a_time(pairs: PairStore) -> None:
     assert registered(pairs, plan="another").number == 2
 
 
+@pytest.mark.usefixtures("each_place")
 def test_a_claim_is_in_work_while_its_pair_can_come_and_lost_after(
     pairs: PairStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,6 +368,7 @@ async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pai
 # --- from the records, in another process ---
 
 
+@pytest.mark.usefixtures("each_place")
 async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
     store = Store(own_home / "store.sqlite")

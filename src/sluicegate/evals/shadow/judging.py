@@ -39,7 +39,7 @@ def judge(champion: Workflow, at: Registration, pairs: PairStore, store: Store) 
         )
     if served and served[-1]["digest"] not in (at.champion_digest, at.challenger_digest):
         problems.append(f"the serving version is {served[-1]['digest'][:12]}, neither champion nor challenger")
-    challenger = load(at.challenger)
+    challenger = load(at.challenger_here())
     if challenger.digest != at.challenger_digest:
         problems.append(
             f"the challenger is now {challenger.digest[:12]}, but the pairs were made with {at.challenger_digest[:12]}"

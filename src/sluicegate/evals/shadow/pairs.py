@@ -1,12 +1,12 @@
-"""Shadows and their pairs in the home's ``shadow.sqlite``: what is compared under which plan, and the results.
+"""Shadows and their pairs, in the home or on the server: what is compared under which plan, and the results.
 
-A request is claimed before the challenger runs, so that two workers never pair it twice. A claim is in work for as long
-as its pair can take; one without a pair after that, which a crash leaves, counts as a request that was not shadowed.
+A request is claimed before the challenger runs, so that two workers, of one machine or of many, never pair it twice. A
+claim is in work for as long as its pair can take; one without a pair after that, which a crash leaves, counts as a
+request that was not shadowed.
 """
 
 import gc
 import json
-import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,11 +18,12 @@ from typing import Any
 from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.promotion.gates import Pair
 from sluicegate.evals.promotion.plan import Plan
-from sluicegate.home import home
+from sluicegate.graphs.runtime.versions import kept
+from sluicegate.storage.database import Execute, Place, Rows, open_database, place
+from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import SHADOW
-from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "today"]
+__all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "any_shadows", "today"]
 
 PAIRED_BEFORE = "paired before"
 """No pair is made, and none is missing."""
@@ -50,6 +51,12 @@ class Registration:
     started_at: str
     stopped_at: str | None
 
+    def challenger_here(self) -> Path:
+        """The challenger's file on this machine: where another one registered it, the kept copy. Raises `RunError`
+        SG604, SG607, SG625."""
+        file = Path(self.challenger)
+        return file if file.is_file() else kept(self.challenger_digest)
+
     @property
     def compared(self) -> dict[str, Any]:
         """What is compared with what, and by which plan, as plain data."""
@@ -63,12 +70,12 @@ class Registration:
 
 
 class PairStore:
-    """Safe to use from any thread and by several processes. Raises `RunError` SG606 to SG608."""
+    """Safe to use from any thread, by several processes, and on a server by many machines. Raises `RunError` SG606 to
+    SG608 of a file, SG625 of a server."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        self.path = path or home() / "shadow.sqlite"
-        self._lock = threading.Lock()
-        self._connection = connect(self.path, SHADOW)
+    def __init__(self, where: Place | None = None) -> None:
+        """By default where this machine keeps what it does."""
+        self._database = open_database(where or place(), SHADOW)
 
     def start(
         self,
@@ -84,16 +91,16 @@ class PairStore:
         Raises `RunError` SG616 when another comparison of this workflow runs or this plan's name has pairs already.
         """
         versions = (champion[1], challenger[1])
-        with self._lock, transaction(self._connection) as connection:
-            rows = connection.execute(
+        with self._alone() as execute:
+            rows = execute(
                 "SELECT *, (SELECT count(*) FROM pairs WHERE shadow = shadows.number) AS pairs FROM shadows "
                 "WHERE workflow = ? ORDER BY number",
                 (workflow,),
-            ).fetchall()
+            )
             for row in rows:
                 known = _registration(row)
                 if (known.plan_digest, known.champion_digest, known.challenger_digest) == (plan.digest, *versions):
-                    connection.execute("UPDATE shadows SET stopped_at = NULL WHERE number = ?", (known.number,))
+                    execute("UPDATE shadows SET stopped_at = NULL WHERE number = ?", (known.number,))
                     return known
                 if known.plan.plan == plan.plan and known.plan_digest != plan.digest and row["pairs"]:
                     raise RunError(
@@ -107,22 +114,21 @@ class PairStore:
                         f"{workflow} already has a shadow, under the plan {known.plan.plan!r}",
                         hint=f"Stop it first: sluicegate shadow stop {workflow}",
                     )
-            number = connection.execute(
-                "INSERT INTO shadows VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL)",
+            (made,) = execute(
+                "INSERT INTO shadows (workflow, champion, champion_digest, challenger, challenger_digest, labels, "
+                "plan, plan_digest, started_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING number",
                 (
                     *(workflow, *champion, *challenger, labels, plan.model_dump_json(), plan.digest),
                     datetime.now(UTC).isoformat(),
                 ),
-            ).lastrowid
-        return self._one("number = ?", number)
+            )
+        return self._one("number = ?", made["number"])
 
     def stop(self, workflow: str) -> Registration:
         """Stop pairing; the pairs stay. Raises `RunError` SG617."""
         found = self.running(workflow)
-        with self._lock, transaction(self._connection) as connection:
-            connection.execute(
-                "UPDATE shadows SET stopped_at = ? WHERE number = ?", (datetime.now(UTC).isoformat(), found.number)
-            )
+        with self._database.writing() as execute:
+            execute("UPDATE shadows SET stopped_at = ? WHERE number = ?", (datetime.now(UTC).isoformat(), found.number))
         return self._one("number = ?", found.number)
 
     def running(self, workflow: str) -> Registration:
@@ -144,14 +150,14 @@ class PairStore:
 
     def all(self) -> list[Registration]:
         """Every comparison, newest first."""
-        with self._lock, explained(self.path):
-            rows = self._connection.execute("SELECT * FROM shadows ORDER BY number DESC").fetchall()
+        with self._database.reading() as execute:
+            rows = execute("SELECT * FROM shadows ORDER BY number DESC")
         return [_registration(row) for row in rows]
 
     def is_running(self, number: int) -> bool:
-        with self._lock, explained(self.path):
-            row = self._connection.execute("SELECT stopped_at FROM shadows WHERE number = ?", (number,)).fetchone()
-        return row is not None and row["stopped_at"] is None
+        with self._database.reading() as execute:
+            rows = execute("SELECT stopped_at FROM shadows WHERE number = ?", (number,))
+        return bool(rows) and rows[0]["stopped_at"] is None
 
     def claim(self, at: Registration, champion_run: str) -> str:
         """Claim a request within the day's caps; the reason if refused (`CAPS`, `PAIRED_BEFORE`), else an empty text.
@@ -161,131 +167,152 @@ class PairStore:
         dearer than all before it.
         """
         day, daily = today(), at.plan.daily
-        with self._lock, transaction(self._connection) as connection:
-            known = connection.execute(
-                "SELECT 1 FROM claims WHERE shadow = ? AND champion_run = ?", (at.number, champion_run)
-            ).fetchone()
+        with self._alone() as execute:
+            known = execute(
+                "SELECT 1 AS one FROM claims WHERE shadow = ? AND champion_run = ?", (at.number, champion_run)
+            )
             if known:
                 return PAIRED_BEFORE
-            usd, count = self._spent(at.number, day)
-            if daily.usd and usd + self._under_way(at.number, day) >= daily.usd:
+            usd, count = _spent(execute, at.number, day)
+            if daily.usd and usd + _under_way(execute, at.number, day) >= daily.usd:
                 return "daily cost"
             if count >= daily.pairs:
                 return "daily pairs"
-            connection.execute("INSERT INTO claims VALUES (?, ?, ?)", (at.number, champion_run, day))
+            execute("INSERT INTO claims VALUES (?, ?, ?)", (at.number, champion_run, day))
             until = time.time() + at.plan.timeout_s + _RECORDED_S
-            connection.execute("INSERT INTO working VALUES (?, ?, ?)", (at.number, champion_run, until))
+            execute("INSERT INTO working VALUES (?, ?, ?)", (at.number, champion_run, until))
         return ""
 
     def release(self, number: int, champion_run: str) -> None:
         """Release a claim without a result, so that another worker may take it."""
-        with self._lock, transaction(self._connection) as connection:
-            connection.execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
-            self._done(number, champion_run)
+        with self._database.writing() as execute:
+            execute("DELETE FROM claims WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+            _done(execute, number, champion_run)
 
     def add(self, number: int, pair: Pair, *, usd: float) -> None:
-        with self._lock, transaction(self._connection):
-            self._connection.execute(
-                "INSERT OR IGNORE INTO pairs VALUES (NULL, ?, ?, ?, ?, ?)",
+        with self._alone() as execute:
+            execute(
+                "INSERT INTO pairs (shadow, champion_run, day, usd, pair) VALUES (?, ?, ?, ?, ?) "
+                "ON CONFLICT DO NOTHING",
                 (number, pair.champion_run, pair.day, usd, json.dumps(asdict(pair), ensure_ascii=False)),
             )
-            self._done(number, pair.champion_run)
-
-    def _done(self, number: int, champion_run: str) -> None:
-        self._connection.execute("DELETE FROM working WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+            _done(execute, number, pair.champion_run)
 
     def count_shed(self, number: int, reasons: Mapping[str, int]) -> None:
-        with self._lock, transaction(self._connection) as connection:
-            connection.executemany(
-                "INSERT INTO shed VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count",
+        with self._database.writing() as execute:
+            execute.many(
+                "INSERT INTO shed VALUES (?, ?, ?) "
+                "ON CONFLICT (shadow, reason) DO UPDATE SET count = shed.count + excluded.count",
                 [(number, reason, count) for reason, count in reasons.items() if count],
             )
 
     def shed(self, number: int) -> dict[str, int]:
         """Sampled requests that were not shadowed, by reason; ``lost``: claimed, but nothing came of it."""
-        with self._lock, explained(self.path):
-            rows = self._connection.execute("SELECT reason, count FROM shed WHERE shadow = ?", (number,)).fetchall()
-            lost = self._open(number) - self._in_work(number)
+        with self._database.reading() as execute:
+            rows = execute("SELECT reason, count FROM shed WHERE shadow = ?", (number,))
+            lost = _open(execute, number) - _in_work(execute, number)
         found = {row["reason"]: row["count"] for row in rows}
         return found | ({"lost": lost} if lost > 0 else {})
 
     def in_work(self, number: int) -> int:
         """Requests whose pair is being made."""
-        with self._lock, explained(self.path):
-            return self._in_work(number)
-
-    def _in_work(self, number: int) -> int:
-        return self._connection.execute(
-            "SELECT count(*) AS n FROM working WHERE shadow = ? AND until > ?", (number, time.time())
-        ).fetchone()["n"]
+        with self._database.reading() as execute:
+            return _in_work(execute, number)
 
     def spent(self, number: int, day: str) -> tuple[float, int]:
         """Dollars and claims of a day."""
-        with self._lock, explained(self.path):
-            return self._spent(number, day)
-
-    def _spent(self, number: int, day: str) -> tuple[float, int]:
-        usd = self._connection.execute(
-            "SELECT coalesce(sum(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
-        ).fetchone()["usd"]
-        count = self._connection.execute(
-            "SELECT count(*) AS n FROM claims WHERE shadow = ? AND day = ?", (number, day)
-        ).fetchone()["n"]
-        return usd, count
-
-    def _under_way(self, number: int, day: str) -> float:
-        """Dollars that the day's claims without a pair may come to."""
-        dearest = self._connection.execute(
-            "SELECT coalesce(max(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day)
-        ).fetchone()["usd"]
-        return dearest and dearest * self._open(number, day)
-
-    def _open(self, number: int, day: str = "") -> int:
-        """Claims without a pair."""
-        of_day = "AND day = ? " if day else ""
-        return self._connection.execute(
-            f"SELECT count(*) AS n FROM claims WHERE shadow = ? {of_day}AND NOT EXISTS (SELECT 1 FROM pairs WHERE "  # noqa: S608 - our own texts only
-            "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
-            (number, day) if day else (number,),
-        ).fetchone()["n"]
+        with self._database.reading() as execute:
+            return _spent(execute, number, day)
 
     def pairs(self, number: int) -> list[Pair]:
         """In the order they were made."""
-        with self._lock, explained(self.path):
-            rows = self._connection.execute(
-                "SELECT pair FROM pairs WHERE shadow = ? ORDER BY number", (number,)
-            ).fetchall()
+        with self._database.reading() as execute:
+            rows = execute("SELECT pair FROM pairs WHERE shadow = ? ORDER BY number", (number,))
         with _uncollected():
             return [_pair(json.loads(row["pair"])) for row in rows]
 
     def count(self, number: int) -> int:
         """How many there are."""
-        with self._lock, explained(self.path):
-            row = self._connection.execute("SELECT count(*) AS n FROM pairs WHERE shadow = ?", (number,)).fetchone()
+        with self._database.reading() as execute:
+            row = execute("SELECT count(*) AS n FROM pairs WHERE shadow = ?", (number,))[0]
         return row["n"]
 
     def claimed(self, number: int, among: Sequence[str]) -> set[str]:
-        """Those of `among` that were taken on."""
-        with self._lock, explained(self.path):
-            rows = self._connection.execute(
-                "SELECT champion_run FROM claims WHERE shadow = ? AND champion_run IN (SELECT value FROM json_each(?))",
-                (number, json.dumps(among)),
-            ).fetchall()
+        """Those of `among`, a page of runs, that were taken on."""
+        marks = ", ".join("?" * len(among))
+        with self._database.reading() as execute:
+            if not among:
+                return set()
+            rows = execute(
+                f"SELECT champion_run FROM claims WHERE shadow = ? AND champion_run IN ({marks})",  # noqa: S608 - marks
+                (number, *among),
+            )
         return {row["champion_run"] for row in rows}
 
     def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+        self._database.close()
+
+    @contextmanager
+    def _alone(self) -> Generator[Rows]:
+        """A transaction. Those of many machines take turns, as those of a file do: of what is counted here, nobody
+        else adds anything meanwhile."""
+        with self._database.writing() as execute:
+            if self._database.remote:
+                execute.many(_ALONE, [()])
+            yield execute
 
     def _one(self, where: str, *values: Any) -> Registration:
-        with self._lock, explained(self.path):
-            row = self._connection.execute(
+        with self._database.reading() as execute:
+            rows = execute(
                 f"SELECT * FROM shadows WHERE {where} ORDER BY number DESC LIMIT 1",  # noqa: S608 - our own texts only
                 values,
-            ).fetchone()
-        if row is None:
-            raise ShadowNotFoundError("no such shadow in this home", hint="Start one: sluicegate shadow start")
-        return _registration(row)
+            )
+        if not rows:
+            raise ShadowNotFoundError("no such shadow", hint="Start one: sluicegate shadow start")
+        return _registration(rows[0])
+
+
+_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' shadows', 0))"
+
+
+def _done(execute: Execute, number: int, champion_run: str) -> None:
+    execute("DELETE FROM working WHERE shadow = ? AND champion_run = ?", (number, champion_run))
+
+
+def _in_work(execute: Execute, number: int) -> int:
+    return execute("SELECT count(*) AS n FROM working WHERE shadow = ? AND until > ?", (number, time.time()))[0]["n"]
+
+
+def _spent(execute: Execute, number: int, day: str) -> tuple[float, int]:
+    usd = execute("SELECT coalesce(sum(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day))[0][
+        "usd"
+    ]
+    count = execute("SELECT count(*) AS n FROM claims WHERE shadow = ? AND day = ?", (number, day))[0]["n"]
+    return usd, count
+
+
+def _under_way(execute: Execute, number: int, day: str) -> float:
+    """Dollars that the day's claims without a pair may come to."""
+    dearest = execute("SELECT coalesce(max(usd), 0) AS usd FROM pairs WHERE shadow = ? AND day = ?", (number, day))[0][
+        "usd"
+    ]
+    return dearest and dearest * _open(execute, number, day)
+
+
+def _open(execute: Execute, number: int, day: str = "") -> int:
+    """Claims without a pair."""
+    of_day = "AND day = ? " if day else ""
+    return execute(
+        f"SELECT count(*) AS n FROM claims WHERE shadow = ? {of_day}AND NOT EXISTS (SELECT 1 FROM pairs WHERE "  # noqa: S608 - our own texts only
+        "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
+        (number, day) if day else (number,),
+    )[0]["n"]
+
+
+def any_shadows() -> bool:
+    """Whether there may be comparisons: a home without any has no file, and is not given one."""
+    where = place()
+    return isinstance(where, Server) or (where / f"{SHADOW.name}.sqlite").exists()
 
 
 def today() -> str:

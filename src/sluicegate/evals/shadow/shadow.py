@@ -18,7 +18,7 @@ from pathlib import Path
 from sluicegate.errors import ModelError, RunError
 from sluicegate.evals.evaluation.cases import Case, read_cases
 from sluicegate.evals.shadow.pairing import Challenge, challenge_by, compare, sampled, skip_reason
-from sluicegate.evals.shadow.pairs import PAIRED_BEFORE, PairStore, Registration
+from sluicegate.evals.shadow.pairs import PAIRED_BEFORE, PairStore, Registration, any_shadows
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.run import Outcome
@@ -142,7 +142,7 @@ def shadow_of(workflow: str) -> Shadow | None:
     Raises `RunError` SG616 (the challenger was changed) and what opening it raises; a caller that serves should log
     that and go on without.
     """
-    if not (home() / "shadow.sqlite").exists():
+    if not any_shadows():
         return None
     pairs = PairStore()
     found = [known for known in pairs.all() if known.workflow == workflow and known.stopped_at is None]
@@ -163,7 +163,7 @@ def shadow_of(workflow: str) -> Shadow | None:
 
 def challenger_of(at: Registration) -> tuple[Opened, Challenge]:
     """Raises `RunError` SG616 when its files are not what was registered."""
-    workflow = load(at.challenger)
+    workflow = load(at.challenger_here())
     if workflow.digest != at.challenger_digest:
         raise RunError(
             "SG616",

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.shadow.pairing import sampled, skip_reason
-from sluicegate.evals.shadow.pairs import PairStore, Registration
+from sluicegate.evals.shadow.pairs import PairStore, Registration, any_shadows
 from sluicegate.evals.shadow.shadow import outcome_of, shadow_of
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home, private_folder, write_private
@@ -93,7 +93,7 @@ class ShadowProcess:
         return reason
 
     def _registered(self) -> Registration | None:
-        if not (home() / "shadow.sqlite").exists():
+        if not any_shadows():
             return None
         pairs = PairStore()
         try:

@@ -142,5 +142,5 @@ def promoted(champion: Workflow, number: int, *, by: str, note: str, serving: in
 def _one(number: int, pairs: PairStore) -> Registration:
     found = next((at for at in pairs.all() if at.number == number), None)
     if found is None:
-        raise ShadowNotFoundError("no such shadow in this home", hint="Start one: sluicegate shadow start")
+        raise ShadowNotFoundError("no such shadow", hint="Start one: sluicegate shadow start")
     return found

@@ -11,8 +11,8 @@
 | `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
 | `AUDIT` | (``audit/``, as files) | also there |
 | `INCIDENTS`, `CACHE` | ``incidents``, ``cache`` | yes |
-| `TRACES`, `TICKETS`, `PROBES`, `SHADOW` | ``store``, ``tickets``, … | no |
-| `RESULTS` | ``evals/results`` | yes |
+| `TRACES`, `TICKETS`, `PROBES` | ``store``, ``tickets``, … | no |
+| `RESULTS`, `SHADOW` | ``evals/results``, ``shadow`` | yes |
 | `CATALOG` | ``indexes/NAME/catalog``, ``replicas/STORE/VERSION/catalog`` | no |
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
 """

@@ -46,6 +46,5 @@ CREATE TABLE IF NOT EXISTS shed (
 ) WITHOUT ROWID;
 """),
     ),
-    local=True,
 )
-"""Comparisons, what they have claimed, and their pairs; only ever a file."""
+"""Comparisons, what they have claimed, and their pairs."""
