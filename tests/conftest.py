@@ -112,9 +112,9 @@ def postgres_server() -> Iterator[str]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def postgres_database(postgres_server: str) -> Iterator[str]:
-    """The URL of an empty database on that server, in which a test makes schemas as it needs them."""
+    """The URL of an empty database on that server, which the tests of a module share."""
     import psycopg
 
     name = f"d{uuid.uuid4().hex}"

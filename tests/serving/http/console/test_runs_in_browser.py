@@ -1,13 +1,14 @@
 """The pages of runs in a browser: rows that come and go, by keyboard, on a phone, and texts that would be scripts."""
 
+import asyncio
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 from sluicegate.graphs.session.reading_rights import ReadingRights
 from sluicegate.home import home
@@ -83,6 +84,23 @@ async def test_runs_come_change_and_leave_while_somebody_looks(
         await page.get_by_role("button", name="Pause").click()
         await expect(link).to_be_hidden()
         await expect(page.get_by_text("Live", exact=True)).to_be_visible()
+
+
+@pytest.mark.parametrize("late", ["hx-sse.min.js", "runs.js"])
+async def test_the_list_is_live_however_late_a_script_comes(client: httpx.Client, browser: Browser, late: str) -> None:
+    async with opened(browser, url(client), **OLGA) as page:
+        connected = asyncio.Event()
+
+        async def delayed(route: Route) -> None:
+            # long enough for what does not wait for it: a connection, or half a second without one
+            with suppress(TimeoutError):
+                await asyncio.wait_for(connected.wait(), 0.5)
+            await route.continue_()
+
+        page.on("response", lambda answer: connected.set() if "event-stream" in str(answer.headers) else None)
+        await page.route(f"**/{late}*", delayed)
+        await page.goto("/console/runs?status=running")
+        await expect(page.get_by_text("Live", exact=True)).to_be_visible(timeout=20_000)
 
 
 async def test_a_run_is_found_and_scored_by_keyboard_alone(client: httpx.Client, browser: Browser) -> None:
