@@ -228,8 +228,6 @@ async def test_the_command_says_what_it_did(desk: Desk) -> None:
     await Story(desk).play()
     result = await asyncio.to_thread(CliRunner().invoke, audit_command.app, ["erase", ZOE["id"], "--yes"])
     assert result.exit_code == 0, result.output
-    lines = result.output.splitlines()
-    assert lines[0] == "zoe.quist is erased."
-    assert lines[1].startswith("removed: 3 runs, 1 decisions, ")
-    assert lines[2].endswith("4 bookings")
-    assert len(lines) == 3
+    said = " ".join(result.output.split())  # however its lines are broken
+    assert said.startswith("zoe.quist is erased. removed: 3 runs, 1 decisions, ")
+    assert said.endswith(" 4 bookings")
