@@ -14,8 +14,8 @@ demo: $(UV)
 	@$(UV) sync --frozen --no-dev --inexact --quiet
 	@$(RUN) sluicegate demo
 
-# in WORKERS processes beside each other: `make test WORKERS=2`; a file stays in one process, with what it sets up
-WORKERS ?= 0
+# in WORKERS processes beside each other; a file stays in one process, with what it sets up
+WORKERS ?= 2
 test: install
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 types lint test-openai-3 test-langfuse-4
 	$(RUN) pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
