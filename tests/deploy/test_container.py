@@ -1,6 +1,7 @@
 """The Containerfile and the compose file: linted, and what they start, as plain processes under the same conditions."""
 
 import re
+import shlex
 import shutil
 import signal
 import stat
@@ -47,17 +48,39 @@ def test_a_container_has_no_rights_and_writes_only_to_its_volume() -> None:
     assert IMAGE.of("USER") == "10001:10001"
     assert IMAGE.environment()["SLUICEGATE_HOME"].startswith(IMAGE.of("VOLUME") + "/")
     services = compose()["services"]
-    for name in ("server", "prepare"):
+    for name in ("server", "worker", "prepare"):
         service = services[name]
         assert (service["user"], service["read_only"], service["cap_drop"]) == (IMAGE.of("USER"), True, ["ALL"])
         assert service["security_opt"] == ["no-new-privileges:true"]
         assert f"home:{IMAGE.of('VOLUME')}" in service["volumes"]
     assert {name for name, service in services.items() if "ports" in service} == {"server"}
-    assert ".env" in (FOLDER / ".gitignore").read_text().split()
+    assert {".env", "storage.env"} <= {*(FOLDER / ".gitignore").read_text().split()}
     for name, service in services.items():
-        if name not in ("server", "prepare"):
+        if name not in ("server", "worker", "prepare"):
             assert re.search(r":\d+\.\d+", service["image"]), name
             assert service["healthcheck"]["test"], name
+
+
+def test_workers_share_the_home_of_a_server_that_only_accepts() -> None:
+    services = compose()["services"]
+    server, worker = services["server"], services["worker"]
+    assert words(server["command"]) == [*IMAGE.words("CMD")]
+    assert words(server["command"], SLUICEGATE_SERVE="--no-work")[-1] == "--no-work"
+    assert worker["profiles"] == ["workers"]
+    assert worker["volumes"] == server["volumes"]
+    assert worker["environment"] == server["environment"]
+    command = words(worker["command"])
+    drain = int(command[command.index("--drain") + 1])
+    minutes, seconds = re.fullmatch(r"(\d+)m(\d+)s", worker["stop_grace_period"]).groups()  # type: ignore[union-attr]
+    assert int(minutes) * 60 + int(seconds) > drain + 60
+    port = command[command.index("--port") + 1]
+    assert f"http://127.0.0.1:{port}/readyz" in worker["healthcheck"]["test"][-1]
+    assert "ports" not in worker
+
+
+def words(command: str, **variables: str) -> list[str]:
+    """A command of the compose file, with the variables that `.env` has."""
+    return shlex.split(re.sub(r"\$\{(\w+):-(\w*)\}", lambda found: variables.get(found[1], found[2]), command))
 
 
 def test_what_the_image_copies_is_what_the_build_needs() -> None:

@@ -4,17 +4,21 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from sluicegate.cli._support.callers import Oidc, Tokens, callers_of
 from sluicegate.cli._support.console import notes
 from sluicegate.cli._support.logs import LogFormat, log_to_stderr
 from sluicegate.errors import NotFoundError, RunError, UnknownWorkflowError, nearest
 
 if TYPE_CHECKING:
     from sluicegate.graphs.config.load import Workflow
+    from sluicegate.serving.http.callers import Callers
     from sluicegate.serving.service import Service
     from sluicegate.storage.postgres import Server
 
@@ -36,8 +40,15 @@ def worker(
     pinned: Annotated[
         bool, typer.Option("--pinned", help="Begin new runs of the files as they are now; follow no promotions.")
     ] = False,
+    host: Annotated[str, typer.Option(help="Address of the port for probes and metrics.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Answer /healthz, /readyz and /metrics here; 0 picks one.")
+    ] = None,
+    tokens: Tokens = None,
+    oidc: Oidc = None,
 ) -> None:
     """Carry runs from the queues of the server that SLUICEGATE_DATABASE_URL names, until SIGTERM."""
+    from sluicegate.serving.http.watching.port import NobodyCalls
     from sluicegate.serving.limits import Limits
     from sluicegate.serving.process.discovery import load_all
     from sluicegate.serving.service import Service
@@ -46,10 +57,14 @@ def worker(
     server = configured()
     if server is None:
         raise RunError("SG684", "a worker takes runs from a server that machines share", hint=f"Set {URL}")
+    if port is None and (tokens or oidc):
+        raise RunError("SG619", "--tokens and --oidc say who may read the metrics", hint="Give --port too")
+    callers = callers_of(host, tokens, "", "", "", "", None, oidc=oidc) if tokens or oidc else NobodyCalls()
     log_to_stderr(log_format)
     limits = Limits(running=concurrency, drain_s=drain)
     loaded = _chosen(load_all(configs) if configs else _all_of(server), queue or [])
-    asyncio.run(_work([Service(each, limits=limits, follow=not pinned) for each in loaded]))
+    services = [Service(each, limits=limits, follow=not pinned) for each in loaded]
+    asyncio.run(_work(services, None if port is None else _Port(host, port, callers)))
     sys.stdout.flush()
     sys.stderr.flush()
     # everything is closed and on disk; a tool hanging in a thread would keep the process alive
@@ -77,18 +92,34 @@ def _chosen(loaded: "list[Workflow]", queues: list[str]) -> "list[Workflow]":
     return [each for each in loaded if not queues or each.name in queues]
 
 
-async def _work(services: "list[Service]") -> None:
+@dataclass(frozen=True, slots=True)
+class _Port:
+    host: str
+    port: int
+    callers: "Callers"
+
+
+async def _work(services: "list[Service]", port: _Port | None) -> None:
+    from sluicegate.serving.http.watching.port import watching
     from sluicegate.serving.workflows import Workflows
 
     ending = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ending.set)
-    async with Workflows(services) as workflows:
+    async with AsyncExitStack() as open_ones:
+        workflows = await open_ones.enter_async_context(Workflows(services))
+        address = port and await open_ones.enter_async_context(
+            watching(workflows, port.callers, host=port.host, port=port.port)
+        )
         for service in workflows:
             serving = service.versions.serving.workflow
-            notes().print(
-                f"{service.name} (version {serving.version}, {serving.digest[:12]}) is carried here",
-                markup=False,
-                soft_wrap=True,
-            )
+            _say(f"{service.name} (version {serving.version}, {serving.digest[:12]}) is carried here")
+        if address:
+            _say(f"this worker is watched at {address}")
         await ending.wait()
+        workflows.withdraw()
+        await workflows.close()
+
+
+def _say(text: str) -> None:
+    notes().print(text, markup=False, soft_wrap=True)

@@ -76,6 +76,10 @@ class Follower:
         """Know what is committed by now, where the server answers in time."""
         self._read_since(_elapsed())
 
+    def age_s(self) -> float:
+        """For so long nothing has been read, in seconds; asks nobody. Infinite where nothing ever was."""
+        return max(0.0, _elapsed() - self._known.at)
+
     def stop(self) -> None:
         """End the thread; the next question starts one again."""
         with self._turn:

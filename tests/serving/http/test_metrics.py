@@ -1,7 +1,6 @@
 """What a server tells Prometheus: what its runs did, to whoever may see them all, and nothing about persons."""
 
 import asyncio
-import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -11,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from sluicegate import Service
 from sluicegate.graphs.config.load import Workflow, load
@@ -26,7 +24,7 @@ from sluicegate.services import Refusal
 from tests.support import stand
 from tests.support.fakes import FakeGuards, FakeLedger
 from tests.support.receiver import PUBLIC, SECRET, Receiver
-from tests.support.scraping import samples, scraped, value
+from tests.support.scraping import all_documented, samples, scraped, value
 from tests.support.stand import WORKFLOW, served
 from tests.support.waiting import until
 
@@ -73,15 +71,7 @@ def test_every_metric_is_on_the_page_with_its_labels() -> None:
     with served(observed(guards=FakeGuards(failing={"grounded": "escalate"}))) as client:
         asked(client, "How do I reset it?")
         text = scraped(client)
-    page = Path("docs/operating.md").read_text("utf-8").partition("### Metrics")[2]
-    for family in text_string_to_metric_families(text):
-        if family.name.startswith("process_") or family.name.endswith("_created"):
-            continue
-        base = re.sub(r"(sluicegate_trace_records)_(sent|dropped|waiting)", r"\1_sent", family.name)
-        [row] = [line for line in page.splitlines() if line.startswith("|") and f"`{base}" in line.split("|")[1]]
-        for sample in family.samples:
-            told = {label for label in sample.labels if label != "le"}
-            assert told == set(re.findall(r"`(\w+)`", row.split("|")[2])), family.name
+    all_documented(text)
 
 
 def test_a_run_that_waits_is_counted_when_it_waits_and_when_it_is_decided() -> None:

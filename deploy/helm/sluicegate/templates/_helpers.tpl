@@ -9,9 +9,24 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 
 {{- define "sluicegate.labels" -}}
 {{ include "sluicegate.selector" . }}
+{{ include "sluicegate.release" . }}
+{{- end -}}
+
+{{- define "sluicegate.release" -}}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
+{{- end -}}
+
+{{/* Of workers: another name, for what the server has must be chosen by no other's labels. */}}
+{{- define "sluicegate.worker.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-worker
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- define "sluicegate.worker.labels" -}}
+{{ include "sluicegate.worker.selector" . }}
+{{ include "sluicegate.release" . }}
 {{- end -}}
 
 {{- define "sluicegate.image" -}}
@@ -22,7 +37,60 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the server and what prepares its home have in common. */}}
+{{/* What pods of the server and of workers have in common. */}}
+{{- define "sluicegate.pod" -}}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{- toYaml . | nindent 2 }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  runAsUser: 10001
+  runAsGroup: 10001
+  fsGroup: 10001
+  fsGroupChangePolicy: OnRootMismatch
+  seccompProfile: {type: RuntimeDefault}
+initContainers:
+  # the models that the workflows name, and the indexes of their documents
+  - name: prepare
+    command: [sh, -ec]
+    args:
+      - {{ range $index, $path := .Values.workflows }}{{ if $index }} && {{ end }}sluicegate models pull {{ $path }}{{ if $.Values.ingest }} && sluicegate ingest {{ $path }}{{ end }}{{ end }}
+    resources: {{- toYaml .Values.resources | nindent 6 }}
+    {{- include "sluicegate.container" . | nindent 4 }}
+volumes:
+  - name: tmp
+    emptyDir: {medium: Memory, sizeLimit: 512Mi}
+  {{- if .Values.tokens.existingSecret }}
+  - name: tokens
+    # not writable by its group, which the server would refuse
+    secret: {secretName: {{ .Values.tokens.existingSecret }}, defaultMode: 0440}
+  {{- end }}
+{{- with .Values.nodeSelector }}
+nodeSelector: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.tolerations }}
+tolerations: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.affinity }}
+affinity: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.topologySpreadConstraints }}
+topologySpreadConstraints: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The volume of one pod's home. */}}
+{{- define "sluicegate.home" -}}
+accessModes: {{- toYaml .Values.home.accessModes | nindent 2 }}
+{{- with .Values.home.storageClass }}
+storageClassName: {{ . | quote }}
+{{- end }}
+resources: {requests: {storage: {{ .Values.home.size }}}}
+{{- end -}}
+
+{{/* What all containers have in common. */}}
 {{- define "sluicegate.container" -}}
 image: {{ include "sluicegate.image" . | quote }}
 imagePullPolicy: {{ .Values.image.pullPolicy }}
@@ -42,10 +110,15 @@ env:
   {{- with .Values.env }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
-{{- with .Values.envFrom }}
-envFrom: {{- toYaml . | nindent 2 }}
+{{- if or .Values.envFrom .Values.objectStorage.existingSecret }}
+envFrom:
+  {{- with .Values.objectStorage.existingSecret }}
+  - secretRef: {name: {{ . }}}
+  {{- end }}
+  {{- with .Values.envFrom }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
 {{- end }}
-resources: {{- toYaml .Values.resources | nindent 2 }}
 volumeMounts:
   - {name: home, mountPath: /var/lib/sluicegate}
   - {name: tmp, mountPath: /tmp}

@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -24,7 +25,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.session.checkpoint_reader import approval_state, schedule_waiting
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.engine import join
-from sluicegate.serving.execution.executor import Listeners, Stretch
+from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import AdmissionController
 from sluicegate.serving.reading import recorded_state
@@ -81,13 +82,24 @@ class DurableExecutor:
     ) -> None:
         """Blocks, and raises as `engine.join`. Without `work`, what is accepted waits for another process."""
         self.queue = queue_of(carrier.versions.given)
-        self.leaving = False
+        self.tally = Tally()
         self._carrier, self._in_progress, self._work = carrier, in_progress, work
         self._turns, self._running = admission.turns, admission.limits.running
         self.engine = join(server, self)
         self._here: dict[str, _Here] = {}
         self._carries: set[asyncio.Task[object]] = set()
         self._timers: asyncio.Task[None] | None = None
+
+    @property
+    def leaving(self) -> bool:
+        return self.tally.draining
+
+    @property
+    def recovered(self) -> Mapping[str, int]:
+        return self.engine.recovered
+
+    def queued(self) -> Sequence[Queued]:
+        return self.engine.queued(self.queue)
 
     # --- the service's side ---
 
@@ -105,7 +117,7 @@ class DurableExecutor:
             self.engine.take_from(self.queue, room)
 
     async def drain(self, seconds: float) -> None:
-        self.leaving = True
+        self.tally.draining = True
         self._take()
         if self._timers:
             self._timers.cancel()
@@ -175,19 +187,26 @@ class DurableExecutor:
         task = asyncio.current_task()
         assert task
         self._carries.add(task)
+        self.tally.carrying += 1
         try:
-            return await self._carried(segment, here)
+            result = await self._carried(segment, here)
         except asyncio.CancelledError:
+            self.tally.left += 1
             if here:
                 here.outcome.cancel()
             raise
         except Exception as error:
+            self.tally.failed += 1
             if here:
                 here.failed(error)
             if not isinstance(error, SluicegateError):
                 log.exception("run %s failed", segment.run)
             return {"code": getattr(error, "code", "") or "SG611"}
+        else:
+            self.tally.ended += 1
+            return result
         finally:
+            self.tally.carrying -= 1
             self._carries.discard(task)
             if here:
                 del self._here[row]

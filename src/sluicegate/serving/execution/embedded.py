@@ -1,6 +1,7 @@
 """The executor of one machine: a service carries its own runs, and sweeps up what a killed one left."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -8,7 +9,7 @@ from typing import Self
 from sluicegate.errors import SluicegateError
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.serving.execution.carrier import Carrier
-from sluicegate.serving.execution.executor import Listeners, Stretch
+from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.execution.sweep import Sweep
 from sluicegate.serving.in_progress import RunsInProgress
@@ -24,6 +25,16 @@ class EmbeddedExecutor:
     ) -> None:
         self.recovery, self.sweep = recovery, sweep
         self._carrier, self._in_progress, self._turns = carrier, in_progress, turns
+        self.tally = Tally()
+
+    @property
+    def recovered(self) -> Mapping[str, int]:
+        return self.sweep.recovered
+
+    def queued(self) -> Sequence[Queued]:
+        # what waits here waits for its turn in this process, and nowhere else
+        name = self._carrier.versions.name
+        return [Queued(name, 0, 0.0, self.recovery.given_up(name))]
 
     def claim(self, segment: Stretch, listeners: Listeners) -> "_Claim":
         return _Claim(self, segment, listeners)
@@ -32,6 +43,7 @@ class EmbeddedExecutor:
         self.sweep.begin()
 
     async def drain(self, seconds: float) -> None:
+        self.tally.draining = True
         await self.sweep.end()
         await self._in_progress.drain(seconds)
 
@@ -46,13 +58,24 @@ class EmbeddedExecutor:
 
     async def carry(self, segment: Stretch, listeners: Listeners) -> Outcome:
         """Work on an accepted run until it ends or waits; where it is cut short, the next service takes it up."""
+        self.tally.carrying += 1
         try:
             outcome = await self._carrier.carry(segment, self._turns, listeners)
+        except asyncio.CancelledError:
+            self.tally.left += 1
+            raise
         except SluicegateError:
+            self.tally.failed += 1
             # of a store that fails there is no taking out either: the run counts as interrupted
             with suppress(SluicegateError):
                 await self.done(segment.run)
             raise
+        except Exception:
+            self.tally.failed += 1
+            raise
+        finally:
+            self.tally.carrying -= 1
+        self.tally.ended += 1
         await self.done(segment.run)
         return outcome
 

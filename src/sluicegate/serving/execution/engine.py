@@ -21,6 +21,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError
 from typing import Any, Protocol, TypeVar, cast
@@ -32,7 +33,7 @@ from dbos import error as dbos_error
 from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.loop_thread import wait_for
 from sluicegate.graphs.runtime.run_lock import Presence, present
-from sluicegate.serving.execution.executor import Stretch
+from sluicegate.serving.execution.executor import Queued, Stretch
 from sluicegate.storage.postgres import Server
 
 __all__ = ["DbosEngine", "QueueWorker", "join"]
@@ -59,7 +60,9 @@ class QueueWorker(Protocol):
     """Who carries what a queue hands out. Its coroutines run on the loop of services."""
 
     queue: str
-    leaving: bool
+
+    @property
+    def leaving(self) -> bool: ...
 
     async def carry(self, row: str, segment: Stretch) -> dict[str, str]:
         """The result of a segment: nothing, or the `code` of its error. Cancelled, it is put back."""
@@ -112,6 +115,8 @@ class DbosEngine:
         with server.connection() as connection:
             schema = connection.execute("SELECT current_schema() AS name").fetchone()["name"]
         self.schema = "dbos" if schema == "public" else f"{schema}_dbos"
+        self.recovered = Counter[str]()
+        """Runs of processes that were gone, by the name of their workflow."""
         self._members: list[QueueWorker] = []
         self._presence = Presence(server, self.name)
         self._pool = sqlalchemy.create_engine(
@@ -260,6 +265,7 @@ class DbosEngine:
                 queue = row.partition(":")[0]
                 system = self._dbos._sys_db  # pyright: ignore[reportPrivateUsage]
                 if system.reenqueue_for_recovery(row, [owner], queue):
+                    self.recovered[queue.partition("+")[0]] += 1
                     log.warning("run %s was left by %s and goes on", row.partition(":")[2], owner)
 
     def clean(self, seconds: float) -> None:
@@ -282,6 +288,30 @@ class DbosEngine:
                 (f"{queue}:",),
             )
             return [row["workflow_uuid"] for row in rows]
+
+    def queued(self, queue: str) -> list[Queued]:
+        """This queue, and what waits in others of its workflow. Raises `RunError` SG625."""
+        workflow = queue.partition("+")[0]
+        with self.server.connection() as connection:
+            rows = connection.execute(
+                f"""SELECT split_part(workflow_uuid, ':', 1) AS queue,
+                  count(*) FILTER (WHERE status = 'ENQUEUED') AS length,
+                  extract(epoch FROM now()) * 1000 - min(greatest(created_at, delay_until_epoch_ms))
+                    FILTER (WHERE status = 'ENQUEUED') AS oldest_ms,
+                  count(*) FILTER (WHERE status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED') AS given_up
+                FROM "{self.schema}".workflow_status
+                WHERE status IN ('ENQUEUED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
+                  AND (starts_with(workflow_uuid, %s) OR starts_with(workflow_uuid, %s))
+                GROUP BY 1 ORDER BY 1""",  # noqa: S608
+                (f"{workflow}:", f"{workflow}+"),
+            ).fetchall()
+        found = {
+            row["queue"]: Queued(
+                row["queue"], row["length"], max(0.0, float(row["oldest_ms"] or 0) / 1000), row["given_up"]
+            )
+            for row in rows
+        }
+        return [*({queue: Queued(queue, 0, 0.0, 0)} | found).values()]
 
     def _own(self) -> bool:
         return bool(self._pending("executor_id = %s", self.name))

@@ -5,6 +5,7 @@ service writes each down within a claim, and from then on whoever lives carries 
 service itself (`embedded`); where machines share a server it is any of them (`durable`).
 """
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -13,7 +14,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.steps.streaming import OnText
 from sluicegate.serving.progress import OnStep
 
-__all__ = ["Claim", "Executor", "Listeners", "Stretch"]
+__all__ = ["Claim", "Executor", "Listeners", "Queued", "Stretch", "Tally"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,31 @@ class Listeners:
     on_text: OnText | None = None
 
 
+@dataclass(slots=True)
+class Tally:
+    """What an executor has done since it was made, and does now."""
+
+    carrying: int = 0
+    ended: int = 0
+    """Came to their end, or to their next interrupt."""
+    failed: int = 0
+    left: int = 0
+    """Cut short by the end of this process, for others to go on with."""
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """What waits in a queue for a process that has room."""
+
+    queue: str
+    length: int
+    oldest_s: float
+    """For so long the first of it has been waiting, in seconds by the server's clock; 0 where nothing is."""
+    given_up: int
+    """Runs that have ended a process too often and were left for a person; of a server, those of the last hour."""
+
+
 class Claim(AbstractAsyncContextManager["Claim"], Protocol):
     """A segment that is durably promised within the block, and carried out after it. A block that raises takes the
     promise back."""
@@ -53,6 +79,20 @@ class Claim(AbstractAsyncContextManager["Claim"], Protocol):
 
 class Executor(Protocol):
     """Carries the segments of one workflow's runs. Used from the service's own loop."""
+
+    @property
+    def tally(self) -> Tally: ...
+
+    @property
+    def recovered(self) -> Mapping[str, int]:
+        """How many runs that a process had left this one has put back, or taken up, by the name of their workflow; the
+        same object as long as it counts on."""
+        ...
+
+    def queued(self) -> Sequence[Queued]:
+        """The queues of this workflow, of which there are several where processes with other packages serve it too.
+        Blocks; raises `RunError` SG625 of the server, SG607 of the home."""
+        ...
 
     def claim(self, segment: Stretch, listeners: Listeners) -> Claim:
         """Promise to carry a segment that is about to be written down; a promise that exists is joined."""

@@ -94,6 +94,16 @@ class Recovery:
         with self._database.writing() as execute:
             execute("DELETE FROM recovered WHERE run = ?", (run,))
 
+    def given_up(self, workflow: str) -> int:
+        """How many accepted runs are left for a person, since they have ended their process too often."""
+        with self._database.reading() as execute:
+            (row,) = execute(
+                "SELECT count(*) AS runs FROM accepted JOIN recovered ON recovered.run = accepted.run"
+                " WHERE workflow = ? AND times >= ?",
+                (workflow, _TIMES),
+            )
+        return row["runs"]
+
     def close(self) -> None:
         """Leave what was not ended to others."""
         self._presence.end()

@@ -3,6 +3,7 @@ refused."""
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
@@ -33,6 +34,8 @@ class Sweep:
     ) -> None:
         """A run holds one of `turns` while it is taken up."""
         self._carrier, self._recovery, self._in_progress, self._turns = carrier, recovery, in_progress, turns
+        self.recovered = Counter[str]()
+        """Runs that a killed service had left, by the name of their workflow."""
         self._sweeping = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -91,6 +94,7 @@ class Sweep:
         except SluicegateError as error:
             log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
         else:
+            self.recovered[self._carrier.versions.name] += 1
             await asyncio.to_thread(self._recovery.ends, run)
             await asyncio.to_thread(self._recovery.done, run)
 

@@ -11,7 +11,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,14 +21,15 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Lifespan, Message, Receive, Scope, Send
 
 from sluicegate.errors import NodeFailedError, RunError, SluicegateError
 from sluicegate.observe.exporters.otlp_metrics import MetricsSender, interval_s
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.serving.http.callers import Callers, FixedCaller
 from sluicegate.serving.http.calls import Fault, Operation, caller_of
+from sluicegate.serving.http.connections import PROBES
 from sluicegate.serving.http.console.mounting import (
     console,
     console_headers,
@@ -39,19 +40,19 @@ from sluicegate.serving.http.console.mounting import (
 from sluicegate.serving.http.console.page import PageRoute
 from sluicegate.serving.http.endpoints import OPERATIONS
 from sluicegate.serving.http.messages import Problem
-from sluicegate.serving.http.metrics import CONTENT_TYPE, Metrics
 from sluicegate.serving.http.openai import errors as openai
 from sluicegate.serving.http.openai.operations import OPENAI
 from sluicegate.serving.http.openapi import document
 from sluicegate.serving.http.problems import MEDIA_TYPE, of_error, of_status
 from sluicegate.serving.http.swagger import page as swagger
+from sluicegate.serving.http.watching.metrics import CONTENT_TYPE, Metrics
 from sluicegate.serving.limits import Busy
 from sluicegate.serving.mcp.endpoint import McpEndpoint
 from sluicegate.serving.records.runs import RunRecords
 from sluicegate.serving.webhooks.worker import WebhookWorker
 from sluicegate.serving.workflows import Workflows
 
-__all__ = ["application"]
+__all__ = ["application", "watched"]
 
 _EVERY = (*OPERATIONS, *OPENAI)
 _OPENAI = frozenset(each.path for each in OPENAI)
@@ -94,29 +95,55 @@ def application(workflows: Workflows, callers: Callers, *, webhooks: WebhookWork
             await workflows.close()
             await mcp.close()
 
-    async def scraped(request: Request) -> Response:
-        asker = caller_of(request).principal
-        if not workflows.sees_all(asker):
-            raise RunError(
-                "SG610",
-                f"policy does not let {asker['id']} see what all runs do",
-                hint="Scrape with a token that has the role operator or auditor",
-            )
-        return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE)
-
     async def openapi(_: Request) -> Response:
         served = [service.versions.serving.workflow for service in workflows]
         return JSONResponse(document(_EVERY, {each.name: each.config.purpose for each in served}))
 
-    app = Starlette(
-        routes=[
+    app = _app(
+        workflows,
+        callers,
+        [
             *_routes((*_EVERY, *console_routes(shown))),
             Route("/openapi.json", openapi),
             *swagger.ROUTES,
-            Route("/metrics", scraped),
+            _scraping(workflows, metrics),
             Route("/mcp", mcp, methods=["POST"]),
             *callers.routes,
         ],
+        lifespan,
+    )
+    app.state.console, app.state.records = shown, records
+    return _Told(app, metrics.requested, callers)
+
+
+def watched(workflows: Workflows, callers: Callers) -> ASGIApp:
+    """What watches a process that takes no requests: whether it is up, whether it is ready, and its metrics. The
+    workflows are open, and stay so."""
+    metrics = Metrics(workflows)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        workflows.watch(metrics.recorded)
+        sender = MetricsSender.configured()
+        pushing = sender and asyncio.create_task(_every(interval_s(), partial(metrics.send, sender)))
+        try:
+            yield
+        finally:
+            if sender and pushing:
+                pushing.cancel()
+                await asyncio.to_thread(metrics.send, sender)
+                sender.close()
+
+    probes = [each for each in OPERATIONS if each.path in PROBES]
+    app = _app(workflows, callers, [*_routes(probes), _scraping(workflows, metrics)], lifespan)
+    return _Told(app, metrics.requested, callers)
+
+
+def _app(
+    workflows: Workflows, callers: Callers, routes: Sequence[BaseRoute], lifespan: Lifespan[Starlette]
+) -> Starlette:
+    app = Starlette(
+        routes=routes,
         lifespan=lifespan,
         exception_handlers={
             Fault: _fault,
@@ -128,8 +155,21 @@ def application(workflows: Workflows, callers: Callers, *, webhooks: WebhookWork
     # an address with a slash too many is told so: a client that follows elsewhere may lose its body or its token
     app.router.redirect_slashes = False
     app.state.workflows, app.state.callers, app.state.since = workflows, callers, int(time.time())
-    app.state.console, app.state.records = shown, records
-    return _Told(app, metrics.requested, callers)
+    return app
+
+
+def _scraping(workflows: Workflows, metrics: Metrics) -> Route:
+    async def scraped(request: Request) -> Response:
+        asker = caller_of(request).principal
+        if not workflows.sees_all(asker):
+            raise RunError(
+                "SG610",
+                f"policy does not let {asker['id']} see what all runs do",
+                hint="Scrape with a token that has the role operator or auditor",
+            )
+        return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE)
+
+    return Route("/metrics", scraped)
 
 
 async def _every(seconds: float, work: Callable[[], None]) -> None:

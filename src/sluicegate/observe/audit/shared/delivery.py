@@ -29,7 +29,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sluicegate.errors import CorruptError, LockedError, RunError
 from sluicegate.home import make_private, write_private
 from sluicegate.observe.audit.chain import GENESIS, is_checkpoint, parsed
-from sluicegate.observe.audit.keys import public_pem
+from sluicegate.observe.audit.keys import public_pem, read_public
 from sluicegate.observe.audit.segments import SegmentOffset, base_of, heads, json_of, lines_after
 from sluicegate.observe.audit.shared.sequence import Entry, EntryKind, SharedRecord, made
 from sluicegate.observe.audit.shared.store import SharedAudit, Tail
@@ -37,7 +37,7 @@ from sluicegate.storage import sqlite
 from sluicegate.storage.file_lock import try_lock, unlock
 from sluicegate.storage.postgres import Server
 
-__all__ = ["ChainDelivery", "Seen", "chain_of", "delivery", "seen_by"]
+__all__ = ["Backlog", "ChainDelivery", "Seen", "backlog", "chain_of", "delivery", "seen_by"]
 
 _LOG = logging.getLogger(__name__)
 _EVERY_S = 1.0
@@ -74,6 +74,29 @@ def seen_by(folder: Path) -> Seen:
         return Seen(**cast("dict[str, Any]", told)) if told else Seen()
     except TypeError:
         return Seen()
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What of a home's log is not on the server."""
+
+    events: int = 0
+    since: datetime | None = None
+    """When the first of them was written."""
+
+
+def backlog(folder: Path) -> Backlog:
+    """What no process of this home has delivered yet, from its files alone. Raises `OSError`."""
+    public = folder / "public.pem"
+    if not public.exists():
+        return Backlog()
+    seen = seen_by(folder)
+    last = max((head["seq"] for head in heads(folder, read_public(public.read_bytes()))), default=0)
+    for line, _ in lines_after(folder, SegmentOffset(seen.segment, seen.offset)):
+        found = parsed(line)
+        if found and seen.seq < found[0]["seq"] <= last:
+            return Backlog(last - seen.seq, datetime.fromisoformat(found[0]["at"]))
+    return Backlog()
 
 
 class ChainDelivery:

@@ -10,19 +10,17 @@ one's in a file, so that what a worker has counted outlives it.
 import logging
 import os
 import threading
-from collections.abc import Iterable
-from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
-from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import Collector
 
 from sluicegate.observe.exporters.export import SendError
 from sluicegate.observe.exporters.otlp_metrics import MetricsSender
 from sluicegate.observe.tracing.spans import Record, Trace
 from sluicegate.observe.tracing.tracer import RecordingTracer
+from sluicegate.serving.execution.executor import Executor
+from sluicegate.serving.http.watching.present import Present
 from sluicegate.serving.webhooks.worker import WebhookWorker
 from sluicegate.serving.workflows import Workflows
 
@@ -43,7 +41,7 @@ class Metrics:
     def __init__(self, workflows: Workflows, webhooks: WebhookWorker | None = None) -> None:
         self._registry = registry = CollectorRegistry()
         self._workflows = workflows
-        self._present = _Present(workflows, webhooks)
+        self._present = Present(workflows, webhooks)
         self.shared = "PROMETHEUS_MULTIPROC_DIR" in os.environ
         """Other processes count for the same server."""
         if not self.shared:
@@ -140,10 +138,38 @@ class Metrics:
             ("destination", "result"),
             registry=registry,
         )
+        self._carrying = Gauge(
+            "sluicegate_carrying",
+            "Stretches of runs that are carried.",
+            ("workflow",),
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self._draining = Gauge(
+            "sluicegate_draining",
+            "1 where nothing more is taken and runs in progress have their time to finish.",
+            ("workflow",),
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._carried = Counter(
+            "sluicegate_carried",
+            "Stretches of runs that were carried: ended, failed, or left to others.",
+            ("workflow", "result"),
+            registry=registry,
+        )
+        self._recovered = Counter(
+            "sluicegate_runs_recovered",
+            "Runs that a process had left when it ended, and that this one has put back or taken up.",
+            ("workflow",),
+            registry=registry,
+        )
         self._looking = threading.Lock()
         self._names: set[str] = set()
         self._reported: dict[tuple[str, str], tuple[RecordingTracer | None, int, int]] = {}
         """Of each workflow and destination, whose report was seen last, and what it had sent and dropped."""
+        self._tallied: dict[tuple[str, str], tuple[object, int]] = {}
+        """Of each workflow and result, which tally was seen last, and how far it was."""
 
     def text(self) -> bytes:
         """All of them in Prometheus's text format. Reads the ledger: not for an event loop."""
@@ -170,9 +196,11 @@ class Metrics:
             serving = {service.name: service for service in self._workflows}
             for name in self._names - serving.keys():
                 self._inside.labels(name).set(0)
+                self._carrying.labels(name).set(0)
             self._names |= serving.keys()
             for name, service in serving.items():
                 self._inside.labels(name).set(service.inside)
+                self._look_at(name, service.executor)
                 tracer = service.versions.serving.tracer
                 for report in tracer.report():
                     # without its address, which may hold more than a scraper should know
@@ -184,6 +212,21 @@ class Metrics:
                     self._sent.labels(*to).inc(max(0, report.sent - sent))
                     self._dropped.labels(*to).inc(max(0, report.dropped - dropped))
                     self._reported[to] = tracer, report.sent, report.dropped
+
+    def _look_at(self, name: str, executor: Executor) -> None:
+        tally = executor.tally
+        self._carrying.labels(name).set(tally.carrying)
+        self._draining.labels(name).set(tally.draining)
+        for result, count in (("ended", tally.ended), ("failed", tally.failed), ("left", tally.left)):
+            self._carried.labels(name, result).inc(self._grown(tally, name, result, count))
+        for workflow, count in executor.recovered.items():
+            self._recovered.labels(workflow).inc(self._grown(executor.recovered, workflow, "recovered", count))
+
+    def _grown(self, counting: object, name: str, of: str, count: int) -> int:
+        """By how much a count is more than when it was looked at last; `counting` is what it is kept in."""
+        last, before = self._tallied.get((name, of), (counting, 0))
+        self._tallied[name, of] = counting, count
+        return count - (before if last is counting else 0)
 
     def attempted(self, destination: str, result: str) -> None:
         """A webhook has tried to deliver an event."""
@@ -224,39 +267,3 @@ class Metrics:
             self._verdicts.labels(workflow, found["action"], found["verdict"]).inc()
         elif found.get("reserved") is False:
             self._refusals.labels(workflow, found.get("code", "")).inc()
-
-
-class _Present(Collector):
-    """What is true of the workflows at the moment."""
-
-    def __init__(self, workflows: Workflows, webhooks: WebhookWorker | None) -> None:
-        self._workflows, self._webhooks = workflows, webhooks
-
-    def describe(self) -> Iterable[Metric]:
-        # asked for when it is registered, when the service may not be open yet
-        return ()
-
-    def collect(self) -> Iterable[Metric]:
-        serving = _gauge(
-            "serving", "1 for the version that serves while requests are accepted, else 0.", "version", "digest"
-        )
-        limit = _gauge("budget_limit", "The caps of the workflow, in US dollars or tokens.", "cap", "of", "unit")
-        left = _gauge("budget_left", "What is left of them, less what calls under way may cost.", "cap", "of", "unit")
-        for service in self._workflows:
-            name, workflow = service.name, service.versions.serving.workflow
-            serving.add_metric([name, workflow.version, workflow.digest[:12]], float(service.ready))
-            for cap in service.caps():
-                limit.add_metric([name, cap.name, cap.of, cap.unit], cap.limit)
-                left.add_metric([name, cap.name, cap.of, cap.unit], cap.left)
-        held = GaugeMetricFamily(
-            "sluicegate_webhook_deliveries",
-            "Events that are not delivered: waiting, or dead.",
-            labels=["destination", "state"],
-        )
-        for (destination, state), count in self._webhooks.counts().items() if self._webhooks else ():
-            held.add_metric([destination, state], count)
-        yield from (serving, limit, left, held)
-
-
-def _gauge(name: str, doc: str, *labels: str) -> Any:
-    return GaugeMetricFamily(f"sluicegate_{name}", doc, labels=["workflow", *labels])
