@@ -33,6 +33,11 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest file first: as the last it would go on alone, with the other processes idle."""
+    items.sort(key=lambda item: item.path.name != "test_artefacts.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def embedded_weights() -> None:
     """Fetched before the first test, into the user's cache: which test runs first must not matter."""
