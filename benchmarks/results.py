@@ -30,7 +30,7 @@ ORDER = (
     "openai_api", "firewall", "serving", "machines", "batch", "console", "hybrid",
     "helpdesk", "patterns", "tasks", "router", "escalation", "joint", "languages", "followups", "labels",
     "labels_larger", "answers", "cache",
-    "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "stores", "evals",
+    "guards", "pii_engines", "grounded", "injection", "review", "retrieval", "stores", "quoting", "evals",
     "size",
 )  # fmt: skip
 """The sections of the page; one without a result is left out."""

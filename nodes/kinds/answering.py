@@ -192,7 +192,7 @@ async def _part(
     asked, intent = question(state), state.get("intent")
     candidates: Sequence[Candidate] = ()
     vector: Sequence[float] = ()
-    lead = 0.0
+    always, lead = 0, 0.0
     try:
         if like := services.confidence.like:
             (vector,) = (await services.models.embed(EmbeddingRequest("embedder", [asked], like=like))).vectors
@@ -201,8 +201,9 @@ async def _part(
                 found = await excerpt(services, asked)
             else:
                 about, *later = (f"{one}: {asked}" if one else asked for one in (section, *to_come))
-                found = await shortlist(state, services, about, texts, said=said_already, later=later)
-            candidates, lead = found.candidates, found.margin
+                quotes = 0 if section else settings.quotes  # what belongs to a section, the model picks
+                found = await shortlist(state, services, about, texts, quotes=quotes, said=said_already, later=later)
+            candidates, always, lead = found.candidates, found.always, found.margin
             if not candidates:
                 return None  # nothing to quote, and this style rules out free text
     except StoppedError:
@@ -233,13 +234,12 @@ async def _part(
         return None
     text, nearest = completion.text.strip(), None
     if candidates:
-        chosen: list[int] = completion.parsed["sentences"]
-        if not (plan.from_request or section):  # what belongs to a section or a summary, the model picks
-            chosen = with_best(chosen, len(candidates), settings.quotes)
+        chosen = with_best(completion.parsed["sentences"], always, settings.quotes)
         text, nearest = assembled(candidates, chosen), max(candidates[number - 1].score for number in chosen)
     evidence = AnswerFeatures(
         completion=completion,
         text=text,
+        floor=assembled(candidates, range(1, always + 1)),
         question=asked,
         sources=texts or [asked],
         retrieval=[document["score"] for document in state.get("documents", [])],

@@ -1,5 +1,7 @@
 """Answering in the sources' own words: their sentences are ranked (`ranking`), the small model picks from the best.
 
+The best ones, and what to do about a trouble (`remedy`), are quoted whatever it picks.
+
 No text is generated, so nothing can be invented: every sentence of such an answer is in an approved document and
 carries its citation. A very small model can do this well, and some workflows want it from any model.
 Its confidence is based on its best sentence's score, and that score's lead (`routing.answers.answer`).
@@ -11,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from sluicegate.nodes.writing.ranking import SourcePassage, scores
+from sluicegate.nodes.writing.remedy import EXAMPLES, remedy
 from sluicegate.segmentation import quotable
 from sluicegate.services import EmbeddingRequest, Services
 from sluicegate.state import DocumentRef, State
@@ -56,7 +59,9 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Shortlist:
     candidates: Sequence[Candidate] = ()
-    """Nearest first, at most `SHORTLIST`."""
+    """Nearest first, but for an instruction after the best ones; at most `SHORTLIST`."""
+    always: int = 0
+    """How many of them, from the first, the answer quotes whatever the model picks."""
     margin: float = 0.0
     """The lead of the best sentence over those of other sources; its own score where there are none."""
 
@@ -67,11 +72,14 @@ async def shortlist(
     question: str,
     texts: Sequence[str],
     *,
+    quotes: int = 0,
     said: Sequence[str] = (),
     later: Sequence[str] = (),
 ) -> Shortlist:
     """The sentences nearest to the question. Empty without sources.
 
+    Of the at most `quotes` sentences of an answer the best are quoted in any case, and where the question reports a
+    trouble, what to do about it by the best one's source; with 0 the model picks all of them.
     Where a text is quoted together section by section, `said` is what its other sections say and `later` the questions
     of those to come: what is quoted already is not offered again, and what belongs to a later section is left to it,
     as long as there is an alternative. Raises `StoppedError` when the embedder may not be called.
@@ -89,18 +97,28 @@ async def shortlist(
     asked = list(questions)
     for _, document, part in found:
         asked += [*part, *(f"{document['title']}: {sentence}" for sentence in part)]
-    vectors = (await services.models.embed(EmbeddingRequest("embedder", asked))).vectors
+    beside = EXAMPLES if quotes > 1 else ()
+    vectors = (await services.models.embed(EmbeddingRequest("embedder", [*asked, *beside]))).vectors
+    own, examples = vectors[len(questions) : len(asked)], vectors[len(asked) :]
     placed, *elsewhere = (
-        _scored(one, cosines(vector, vectors[len(questions) :]), found)
-        for one, vector in zip(questions, vectors, strict=False)
+        _scored(one, cosines(vector, own), found) for one, vector in zip(questions, vectors, strict=False)
     )
     ranked = sorted(placed, key=lambda candidate: -candidate.score)
     first = ranked[0]
     others = [candidate.score for candidate in ranked if candidate.source != first.source]
     fresh = [candidate for candidate in ranked if not any(candidate.text in text for text in said)]
-    own = [candidate for candidate in fresh if not _claimed(candidate, placed, elsewhere)]
-    near = _near(own, first) or _near(fresh, first) or _near(ranked, first)
-    return Shortlist(near[:SHORTLIST], first.score - max(others, default=0.0))
+    free = [candidate for candidate in fresh if not _claimed(candidate, placed, elsewhere)]
+    near = (_near(free, first) or _near(fresh, first) or _near(ranked, first))[:SHORTLIST]
+    always = min(_BEST, quotes, len(near))
+    if beside:
+        start = 2 * sum(len(part) for source, _, part in found if source < first.source)
+        passage = [candidate for candidate in placed if candidate.source == first.source]
+        at = remedy(vectors[0], own[start : start + len(passage)], first.position, examples)
+        best = near[: min(_BEST, quotes - 1)]
+        if at is not None and passage[at] not in best:
+            rest = [candidate for candidate in near[len(best) :] if candidate != passage[at]]
+            near, always = [*best, passage[at], *rest][:SHORTLIST], len(best) + 1
+    return Shortlist(near, always, first.score - max(others, default=0.0))
 
 
 def _scored(
@@ -153,9 +171,9 @@ def choice_schema(count: int, most: int) -> dict[str, Any]:
     }
 
 
-def with_best(picked: Sequence[int], count: int, most: int) -> list[int]:
-    """The numbers of the best sentences of `count`, then what the model picked besides, at most `most` in all."""
-    return list(dict.fromkeys([*range(1, min(_BEST, count) + 1), *picked]))[:most]
+def with_best(picked: Sequence[int], always: int, most: int) -> list[int]:
+    """The numbers of the sentences that are `always` quoted, then what the model picked besides, at most `most`."""
+    return list(dict.fromkeys([*range(1, always + 1), *picked]))[:most]
 
 
 def assembled(candidates: Sequence[Candidate], chosen: Sequence[int]) -> str:

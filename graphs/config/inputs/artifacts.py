@@ -18,6 +18,7 @@ __all__ = ["answers_fitted", "check_answerers", "check_fitted", "check_threshold
 
 
 STYLES = ("write", "quote")
+ANY = "any"
 
 
 def resolve_artifacts(config: WorkflowConfig, folders: Sequence[Path], faults: Faults) -> dict[str, ResolvedArtifact]:
@@ -110,7 +111,7 @@ def answers_fitted(
         fitted |= {(model, style) for model in card["models"] for style in styles}
     return {
         name: {
-            (model, style): (model, style) in fitted
+            (model, style): bool(fitted & {(model, style), (ANY, style)})
             for model in dict.fromkeys(one.use for _, one in resolve(config.models, own.model))
             for style in (STYLES if own.style == "auto" else (own.style,))
         }

@@ -119,9 +119,10 @@ class RouterConfig(BaseModel):
     embeddings: bool = True
     """False fits a head on words and characters alone: thousands of requests a second, no embedding model."""
     answers: str | None = None
-    """Folder of the fitted confidences in answers, one for each model and style, relative to the workflow's folder;
-    written by `sluicegate router fit WORKFLOW --task answer`. They give `answer.threshold`. Without one for the model
-    that answers, a confidence orders answers, uncalibrated, and none reaches the threshold."""
+    """Folder of the fitted confidences in answers: one for each model and style, and one for the quotations of any model;
+    relative to the workflow's folder, written by `sluicegate router fit WORKFLOW --task answer`. They give
+    `answer.threshold`. Without one for the model that answers, a confidence orders answers, uncalibrated, and none
+    reaches the threshold."""
     answer_target: Target = Target(error=0.2)
     """The error bound that `answer.threshold` is fitted to: how often an answer of the small model that goes out may be
     wrong."""

@@ -64,6 +64,8 @@ class AnswerFeatures:
     """The lead of the best sentence over those of other documents."""
     vector: Sequence[float] = ()
     """The question's embedding, where the confidence reads it (`Confidence.like`)."""
+    floor: str = ""
+    """Of a quoted answer, what it says whatever its model picked; empty where the model picked all of it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Which requests come to an answer that can be graded, and what counts as right."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,10 +15,13 @@ from sluicegate.evals.evaluation import grading
 from sluicegate.evals.evaluation.cases import Case
 from sluicegate.evals.evaluation.grading import GradedAnswer, answering, drafted, grade, right
 from sluicegate.graphs.config.load import Workflow, load
+from sluicegate.nodes.kinds.answering import SlmAnswer
+from sluicegate.routing.answers.answer import ANY
 from sluicegate.routing.answers.fit import read_graded
 from sluicegate.routing.data import read_escalations
+from sluicegate.services import EmbeddingRequest, Embeddings
 from tests.support import ROOT
-from tests.support.fakes import FakeConfidence, FakePolicy, FakeRouter, services
+from tests.support.fakes import FakeConfidence, FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
 from tests.support.flows import ANN, runner
 
 WORKFLOW = ROOT / "tests" / "graphs" / "config" / "workflow" / "workflow.yaml"
@@ -91,6 +95,37 @@ async def test_graded_answers_are_what_a_fit_reads(
         (False, False, CASE.text, "fake:slm"),
     ]
     assert read[0].features["overlap"] == found[0].features["overlap"]
+
+
+class Numbered(FakeModels):
+    """Embeds a sentence by the number in it, which is its place from the question."""
+
+    async def embed(self, request: EmbeddingRequest) -> Embeddings:
+        cosines = [1 - int("".join(re.findall(r"\d", text)) or 0) / 100 for text in request.texts]
+        return Embeddings([[cosine, (1 - cosine**2) ** 0.5] for cosine in cosines], "fake:embedder", "fake")
+
+
+async def test_of_a_quotation_the_part_is_graded_that_any_model_would_have_quoted(
+    own_home: Path, workflow: Workflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models = Numbered(parsed={"sentences": [4]})
+
+    def isolated(_workflow: Workflow, _folder: Path, change: Any) -> Any:
+        text = "It is 1. It is 2. It is 3. It is 4. It is 5."
+        given = services(models=models, retriever=FakeRetriever({"h1": text, "h2": text}))
+        return SimpleNamespace(runner=runner(own_home, change(given)))
+
+    monkeypatch.setattr(grading, "isolated", isolated)
+    settings = {**workflow.settings, "answer": SlmAnswer(prompt="answer", style="quote", quotes=5)}
+    quoting = replace(workflow, settings=settings)
+    cases = [replace(CASE, facts=("It is 3",)), replace(CASE, id="c2", facts=("It is 4",))]
+    found = await grade(quoting, cases, own_home)
+    assert [(row.right, row.model) for row in found] == [(True, ANY), (False, ANY)]
+    assert not [role for role, _ in models.asked if role == "slm"]
+    # for escalation the models answer, whole
+    whole = await grade(quoting, cases, own_home, both=True)
+    assert [(row.right, row.model) for row in whole] == [(True, "fake:slm"), (True, "fake:slm")]
+    assert len(models.asked) == 2
 
 
 def test_another_model_or_style_answers_in_place_of_the_workflows_own() -> None:

@@ -92,6 +92,7 @@ def test_a_fitted_confidence_in_answers_changes_the_digest(folder: Path) -> None
         ("embedded:smollm2-135m", "write", False),
         ("embedded:smollm2-135m", "quote", True),
         ("ollama:other", "write", True),
+        ("any", "write", False),
     ],
 )
 def test_a_node_whose_answers_nothing_was_fitted_to_is_warned_of(

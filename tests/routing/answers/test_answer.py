@@ -11,7 +11,7 @@ from sluicegate.cli import app
 from sluicegate.errors import ModelError
 from sluicegate.learning.artifact import write_folder
 from sluicegate.learning.threshold import NEVER
-from sluicegate.routing.answers.answer import FEATURES, UNFITTED, features_of, folder_of, load_answers, load_fit
+from sluicegate.routing.answers.answer import ANY, FEATURES, UNFITTED, features_of, folder_of, load_answers, load_fit
 from sluicegate.routing.answers.fit import AnswerTarget, Graded, by_origin, fit_answers, read_graded
 from sluicegate.routing.answers.report import report_answers
 from sluicegate.services import AnswerFeatures, Completion, TokenLogprob
@@ -154,6 +154,24 @@ def test_each_model_and_style_has_its_own_fit_and_none_is_borrowed(
         "SG310 no confidence was fitted to answers of m in",
     ]
     assert "sluicegate router fit WORKFLOW --task answer" in caplog.text
+
+
+def test_what_stands_whatever_a_model_picked_is_judged_alone_and_alike_for_all_models(tmp_path: Path) -> None:
+    out = tmp_path / "answers"
+    own = [replace(row, model=ANY, features={**row.features, "quoted": 1.0}) for row in read_graded(graded(200, 0))]
+    fit_answers(own, target=UNPROVED, digests={}, out=out / folder_of(own[0].origin))
+    sure, least = load_answers(out), "Hold the power button."
+    quoted = evidence(least, None, similarity=0.9, floor=least)
+    more = replace(quoted, text=f"{least} Invent something entirely different instead.")
+    assert sure(of("third:1b", quoted)) == sure(of("m", more))
+    assert sure(more).threshold == load_fit(out / "any+quote").threshold < 1
+    # where the model picked all of it, the fit says nothing
+    assert sure(replace(more, floor="")).threshold == NEVER
+    # and a fit for the model's own quotations comes first
+    fit_answers([replace(row, model="m") for row in own], target=UNPROVED, digests={"m": "0"}, out=out / "m+quote")
+    assert load_answers(out)(of("n", quoted)).threshold == sure(quoted).threshold
+    assert load_fit(out / "any+quote").judges(("m", "quote"))
+    assert not load_fit(out / "m+quote").judges(("n", "quote"))
 
 
 def test_an_artifact_of_an_earlier_release_serves_its_models_in_both_styles(tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def fit_workflow_answers(
 ) -> None:
     """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `calibration`.
 
-    With `models`, each answers them in place of the workflow's small model; with `styles`, in each of these.
+    With `models`, each answers them in place of the workflow's small model; with `styles`, in each of these. What holds
+    for any model is graded once.
     """
     from sluicegate.evals.evaluation.grading import answering
     from sluicegate.graphs.config.load import load
@@ -58,7 +59,7 @@ def fit_workflow_answers(
     for name in (model.removeprefix("embedded:") for model in models):
         fetched(name) if name in WEIGHTS else None
     fitted, proved = (
-        [each for one in variants for each in _as_graded(graded_answers(one, [part], labelled=part == train))]
+        _once([_as_graded(graded_answers(one, [part], labelled=part == train)) for one in variants])
         for part in (train, apart)
     )
     embed, embedder = embedding(models_of(workflow), ROLE)
@@ -171,6 +172,17 @@ def _fit(
         return
     for result in results:
         pairs(result["artifact"], result)
+
+
+def _once(variants: "Sequence[Sequence[Graded]]") -> "list[Graded]":
+    """The rows of all variants; of those that hold for any model, the first variant's only."""
+    from sluicegate.routing.answers.answer import ANY
+
+    found: list[Graded] = []
+    for rows in variants:
+        there = {row.origin for row in found if row.model == ANY}
+        found += [row for row in rows if row.origin not in there]
+    return found
 
 
 def _as_graded(answers: "Sequence[GradedAnswer]") -> "list[Graded]":

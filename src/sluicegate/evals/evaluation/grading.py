@@ -4,6 +4,10 @@ Each labelled request goes through the workflow's own nodes, by its own branches
 written; the features of that node's confidence are recorded, and the answer is graded against what the row expects.
 A request that the workflow sends elsewhere (refused, to a tool, to the large model) has no such answer and is left out,
 so that the graded answers are distributed like those of real requests.
+
+Of a quotation the part is graded that stands whatever the model picks (`services.AnswerFeatures.floor`), and no model
+is asked: what else a model picks adds facts and takes none away, so that every model is right at least where that part
+is.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,8 +25,8 @@ from sluicegate.graphs.runtime.run import Runner
 from sluicegate.nodes.kinds.answering import SlmAnswer
 from sluicegate.nodes.model_governance import governed
 from sluicegate.nodes.registry import kinds
-from sluicegate.routing.answers.answer import UNFITTED, Style, features_of
-from sluicegate.services import AnswerConfidence, AnswerFeatures, Services
+from sluicegate.routing.answers.answer import ANY, UNFITTED, Style, features_of
+from sluicegate.services import AnswerConfidence, AnswerFeatures, Completion, ModelRequest, ModelStep, Services
 from sluicegate.state import State
 
 __all__ = ["GradedAnswer", "answering", "drafted", "grade", "right"]
@@ -42,6 +46,7 @@ class GradedAnswer:
     known: bool | None
     """Whether a document has the answer; None where the row does not say."""
     model: str
+    """`ANY` for what any model would have quoted."""
     features: dict[str, float]
 
     def plain(self) -> dict[str, Any]:
@@ -64,6 +69,16 @@ class _Recording:
         return UNFITTED(evidence)
 
 
+class _Unasked(ModelStep):
+    """`services.Models` that picks the first of numbered sentences itself."""
+
+    async def chat(self, request: ModelRequest) -> Completion:
+        if not request.schema or request.schema["properties"].keys() != {"sentences"}:
+            return await self._models.chat(request)
+        name = self._models.describe(request.role)
+        return Completion("", name, name, 0, 0, "stop", 0.0, 0.0, parsed={"sentences": [1]})
+
+
 async def grade(
     workflow: Workflow,
     cases: Sequence[Case],
@@ -75,8 +90,9 @@ async def grade(
 ) -> list[GradedAnswer]:
     """The graded answers to `cases`, isolated in `folder`; one at a time, as an embedded model answers anyway.
 
-    `both` takes in the requests that a fitted escalation would send to the large model; `large` has the large model
-    write in place of the small one. Raises as `open_workflow` and the nodes do.
+    `both` takes in the requests that a fitted escalation would send to the large model, and grades whole answers, for
+    which the models are asked; `large` has the large model write in place of the small one. Raises as `open_workflow`
+    and the nodes do.
     """
     # the artifact being fitted need not exist yet
     absent = {"answers": None, "escalation": None} if both else {"answers": None}
@@ -86,7 +102,7 @@ async def grade(
 
     def recorded(services: Services) -> Services:
         same = changed(services)
-        models = Metered(services.models, {"slm": "llm"}) if large else same.models
+        models = Metered(services.models, {"slm": "llm"}) if large else same.models if both else _Unasked(same.models)
         return replace(same, models=models, confidence=recording)
 
     runner = isolated(workflow, folder, recorded).runner
@@ -94,12 +110,12 @@ async def grade(
     for case in cases:
         recording.seen = None
         state = await drafted(workflow, runner, case)
-        verdict = right(workflow, case, state) if state else None
-        if state and recording.seen and verdict is not None:
-            answer = state.get("answer")
-            assert answer is not None
-            features = features_of(recording.seen)
-            found.append(GradedAnswer(case.text, answer["text"], verdict, _known(case), answer["model"], features))
+        answer, seen = state.get("answer") if state else None, recording.seen
+        if state and answer and seen:
+            text, model = (seen.floor, ANY) if seen.floor and not both else (answer["text"], answer["model"])
+            verdict = right(workflow, case, {**state, "answer": {**answer, "text": text}})
+            if verdict is not None:
+                found.append(GradedAnswer(case.text, text, verdict, _known(case), model, features_of(seen)))
         on_case()
     return found
 

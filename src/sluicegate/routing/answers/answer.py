@@ -3,9 +3,11 @@
 Logistic regressions on the features of an answer (`FEATURES`) and on what became of questions like this one (`alike`),
 fitted to graded answers (`fit`), are the confidence and the answerability; the threshold from which an answer may go
 out is proved on graded answers held apart. Each model has its own fit in each style: what makes a quotation right says
-little of a written answer, and what one model is sure of says little of another. Without one a confidence orders
-answers and is not calibrated: a quoted answer is as sure as its best sentence's score, a written one gets weights set
-by hand, so that grounded, fluent, finished answers score high. No threshold goes with it.
+little of a written answer, and what one model is sure of says little of another. A quotation has a part that stands
+whatever the model picks besides (`AnswerFeatures.floor`), and is judged by that part alone: it says at least that much,
+so that one fit (`ANY`) holds for all models. Without a fit a confidence orders answers and is not calibrated: a quoted
+answer is as sure as its best sentence's score, a written one gets weights set by hand, so that grounded, fluent,
+finished answers score high. No threshold goes with it.
 """
 
 import logging
@@ -27,6 +29,7 @@ from sluicegate.routing.intent.lexical import words_of
 from sluicegate.services import AnswerConfidence, AnswerFeatures
 
 __all__ = [
+    "ANY",
     "FEATURES",
     "STYLES",
     "UNFITTED",
@@ -49,6 +52,8 @@ Style = Literal["write", "quote"]
 STYLES: tuple[Style, ...] = get_args(Style)
 Origin = tuple[str, Style]
 """The model that answered, as ``provider:model``, and how."""
+ANY = "any"
+"""Stands for the model of an answer that holds whatever its model did."""
 REFIT = "Fit it: sluicegate router fit WORKFLOW --task answer"
 
 FEATURES = (
@@ -104,6 +109,10 @@ class AnswerFit:
     origins: frozenset[Origin] = frozenset()
     """The answers that it was fitted to."""
 
+    def judges(self, origin: Origin) -> bool:
+        """Whether it was fitted to answers of this model, or of any, in this style."""
+        return bool({origin, (ANY, origin[1])} & self.origins)
+
     def of(self, features: Mapping[str, float], vector: Sequence[float] = ()) -> AnswerConfidence:
         """From `features_of` an answer and the embedding of its question, which an artifact with `alike` needs."""
         seen = dict(features)
@@ -115,7 +124,8 @@ class AnswerFit:
 
 
 class FittedConfidence:
-    """Implements `services.Confidence`: each answer is judged by the fit for its model and style.
+    """Implements `services.Confidence`: each answer is judged by the fit for its model and style, or else, where it has
+    a part that stands whatever its model picked, by the one for any model.
 
     Where there is none the confidence only ranks answers, and no threshold is borrowed: none reaches it.
     """
@@ -136,6 +146,8 @@ class FittedConfidence:
         features = features_of(evidence)
         origin = (evidence.completion.model, style_of(features))
         fit = self._fits.get(origin)
+        if fit is None and evidence.floor:
+            fit = self._fits.get((ANY, origin[1]))
         if not evidence.text.strip():
             return AnswerConfidence(0.0, 0.0, features, fit.threshold if fit else NEVER)
         if fit is not None:
@@ -172,23 +184,25 @@ def features_of(evidence: AnswerFeatures) -> dict[str, float]:
     ``mean_logprob``, ``least_logprob``: natural, at most 0. ``grounding``: share of the answer's telling words that the
     sources have. ``length``: logarithm of its words by 40. ``similarity``: score of the best quoted sentence;
     ``margin``: by how much the best sentence is above every other document's. ``retrieval``: similarity of the best
-    source. ``overlap``: share of the question's telling words in the answer.
+    source. ``overlap``: share of the question's telling words in the answer. Of a quotation they are those of the part
+    that stands whatever its model picked, where there is one.
     """
     quoted = evidence.similarity is not None
+    text = evidence.floor or evidence.text
     # those of a quotation are the log-probabilities of the choice's digits
     logprobs = [] if quoted else [token.logprob for token in evidence.completion.logprobs]
     return {
         "mean_logprob": max(-5.0, sum(logprobs) / len(logprobs)) if logprobs else 0.0,
         "least_logprob": max(-10.0, min(logprobs)) if logprobs else 0.0,
         "has_logprobs": float(bool(logprobs)),
-        "grounding": _grounding(evidence.text, evidence.sources),
-        "length": math.log1p(len(words_of(evidence.text))) - math.log(40),
+        "grounding": _grounding(text, evidence.sources),
+        "length": math.log1p(len(words_of(text))) - math.log(40),
         "finished": float(evidence.completion.finish == "stop"),
         "quoted": float(quoted),
         "similarity": evidence.similarity or 0.0,
         "margin": evidence.margin,
         "retrieval": max(evidence.retrieval, default=0.0),
-        "overlap": _overlap(evidence.question, evidence.text),
+        "overlap": _overlap(evidence.question, text),
     }
 
 

@@ -24,7 +24,7 @@ def report_answers(sure: AnswerFit, graded: Sequence[Graded]) -> dict[str, Any]:
 
     Where the rows tell whether a document has the answer, ``answerability`` has the AUROC and ECE of that, too.
     """
-    own = [row for row in graded if row.origin in sure.origins]
+    own = [row for row in graded if sure.judges(row.origin)]
     if not own:
         fitted = " or ".join(f"{model} in style {style!r}" for model, style in sorted(sure.origins))
         raise InsufficientDataError(f"none of the {len(graded)} answers is of {fitted}")
