@@ -38,8 +38,9 @@ The helpdesk's requests with known answers (`configs/helpdesk/eval/cases.jsonl`,
 patterns' example requests. *Right* is all that a row expects, a draft that waits for a person included. *Seconds* are
 processor seconds of the models a request on one thread, *tokens* those of all calls a request, *price* what the large
 model's calls would cost at $0.25 and $2.00 a million tokens. The models are Q4 files: SmolLM2-135M, Qwen2.5-Coder 0.5B
-and 1.5B; a way of running that is missing was not run. No threshold of answers is fitted to Qwen2.5's, so the workflow
-asks a person before most of them go out.
+and 1.5B; a way of running that is missing was not run.
+They were run before one threshold held for the quotations of every model: a person was asked before most of Qwen2.5's
+answers went out.
 """
 
 

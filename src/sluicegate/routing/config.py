@@ -119,7 +119,7 @@ class RouterConfig(BaseModel):
     embeddings: bool = True
     """False fits a head on words and characters alone: thousands of requests a second, no embedding model."""
     answers: str | None = None
-    """Folder of the fitted confidences in answers: one for each model and style, and one for the quotations of any model;
+    """Folder of the fitted confidences in answers: one for each model and style, and one for the quotations of all;
     relative to the workflow's folder, written by `sluicegate router fit WORKFLOW --task answer`. They give
     `answer.threshold`. Without one for the model that answers, a confidence orders answers, uncalibrated, and none
     reaches the threshold."""

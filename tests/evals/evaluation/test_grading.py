@@ -108,17 +108,17 @@ class Numbered(FakeModels):
 async def test_of_a_quotation_the_part_is_graded_that_any_model_would_have_quoted(
     own_home: Path, workflow: Workflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    models = Numbered(parsed={"sentences": [4]})
+    models = Numbered(parsed={"sentences": [6]})
 
     def isolated(_workflow: Workflow, _folder: Path, change: Any) -> Any:
-        text = "It is 1. It is 2. It is 3. It is 4. It is 5."
-        given = services(models=models, retriever=FakeRetriever({"h1": text, "h2": text}))
+        text = "It is 1. It is 2. It is 3. It is 4. It is 5. It is 6."
+        given = services(models=models, retriever=FakeRetriever({"h1": text}))
         return SimpleNamespace(runner=runner(own_home, change(given)))
 
     monkeypatch.setattr(grading, "isolated", isolated)
-    settings = {**workflow.settings, "answer": SlmAnswer(prompt="answer", style="quote", quotes=5)}
+    settings = {**workflow.settings, "answer": SlmAnswer(prompt="answer", style="quote", quotes=6)}
     quoting = replace(workflow, settings=settings)
-    cases = [replace(CASE, facts=("It is 3",)), replace(CASE, id="c2", facts=("It is 4",))]
+    cases = [replace(CASE, facts=("It is 5",)), replace(CASE, id="c2", facts=("It is 6",))]
     found = await grade(quoting, cases, own_home)
     assert [(row.right, row.model) for row in found] == [(True, ANY), (False, ANY)]
     assert not [role for role, _ in models.asked if role == "slm"]
