@@ -136,9 +136,9 @@ async def test_sections_are_asked_one_by_one_and_the_least_sure_counts() -> None
 
 
 @pytest.mark.parametrize(
-    ("picked", "quotes", "quoted"), [([4, 2], 5, [90, 80, 70, 60]), ([4], 2, [90, 80]), ([1], 5, [90, 80, 70])]
+    ("picked", "quotes", "quoted"), [([4, 2], 5, [90, 80, 70, 60]), ([4], 2, [90, 80]), ([1], 5, [90, 80, 70, 60])]
 )
-async def test_the_best_three_sentences_are_quoted_whatever_the_model_picks(
+async def test_the_best_sentences_are_quoted_whatever_the_model_picks(
     picked: list[int], quotes: int, quoted: list[int]
 ) -> None:
     texts = {"h1": "This is 90. This is 80. This is 70. This is 60. This is 50.", "h2": ""}
