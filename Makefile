@@ -7,7 +7,7 @@ VENV_UV := .uv/bin/uv
 UV := $(shell command -v uv 2>/dev/null || echo $(VENV_UV))
 RUN := $(UV) run --no-sync
 
-.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-stores bench-quoting bench-evals bench-router bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm versitygw test-langfuse test-langfuse-4 test-machines test-openai-3 test-redteam bench-machines notebooks clean
+.PHONY: demo test install lint types check fast configs lexicon measured bench bench-control bench-governed bench-retrieval bench-stores bench-quoting bench-evals bench-router bench-answers bench-languages bench-followups bench-labels bench-joint bench-hybrid bench-patterns bench-streaming bench-forks ollama test-ollama helm versitygw test-langfuse test-langfuse-4 test-machines test-openai-3 test-redteam bench-machines notebooks clean
 
 demo: $(UV)
 	@echo "Installing (the first time takes a minute)"
@@ -99,6 +99,9 @@ bench-evals: install
 
 bench-router: install
 	$(RUN) python benchmarks/router.py
+
+bench-answers: install
+	$(RUN) python benchmarks/answers.py
 
 # how sure label decoding is, and how often it is right
 bench-labels: install

@@ -248,6 +248,8 @@ class ExamplesConfig(Block):
     """Labelled requests to fit the router on: JSONL with `text` and `label`."""
     calibration: str | None = None
     """Labelled requests to calibrate and to fit the threshold on; by default a part of `train` is held out."""
+    answers: str | None = None
+    """Labelled requests that prove the threshold of confidence in answers; by default those of `calibration`."""
     eval: str | None = None
     """Labelled requests to measure on; never seen in a fit."""
     escalation: str | None = None

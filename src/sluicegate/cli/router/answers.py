@@ -34,7 +34,7 @@ def fit_workflow_answers(
     needed: bool,
     as_json: bool,
 ) -> None:
-    """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `calibration`.
+    """Grade the workflow's own examples, fit on those of `train`, prove the threshold on those of `answers`.
 
     With `models`, each answers them in place of the workflow's small model; with `styles`, in each of these. What holds
     for any model is graded once.
@@ -51,9 +51,10 @@ def fit_workflow_answers(
         raise ConfigError(
             [Problem("SG106", f"{path} names no `router: {{answers: …}}`", hint="Name a folder there, or give --out")]
         )
-    if files.train is None or files.calibration is None:
-        raise ConfigError([Problem("SG106", f"{path} needs `examples: {{train: …, calibration: …}}` with facts")])
-    train, apart = workflow.find(files.train), workflow.find(files.calibration)
+    proving = files.answers or files.calibration
+    if files.train is None or proving is None:
+        raise ConfigError([Problem("SG106", f"{path} needs `examples: {{train: …, answers: …}}` with facts")])
+    train, apart = workflow.find(files.train), workflow.find(proving)
     target = AnswerTarget(router.answer_target.error, router.answer_target.confidence, needed)
     variants = [answering(workflow, model, style) for model in models or [None] for style in styles or [None]]
     for name in (model.removeprefix("embedded:") for model in models):
