@@ -29,7 +29,7 @@ EMBEDDER = "embedded:all-minilm-l6-v2"
 TARGETS = (0.15, 0.2, 0.25, 0.3)
 ABOUT = """
 Of the helpdesk's quotations what is quoted whatever a model picks, so that the fit holds for every model and none is
-asked: {train:,} graded answers fit, {proof:,} others prove; of those {right:.0%} are right. The rows that prove were
+asked: {train:,} graded answers fit, {proof:,} others prove; of those {right:.0f} % are right. The rows that prove were
 written from the documents after everything else was settled, and no answer to them was looked at before the fit. A
 target is an error bound at 95 % confidence; what is accepted is at or above the threshold.
 """
@@ -108,7 +108,7 @@ def main() -> None:
         results.record(
             "answers",
             "Confidence in answers",
-            ABOUT.format(train=some["train"], proof=some["proof"], right=some["right"]),
+            ABOUT.format(train=some["train"], proof=some["proof"], right=100 * some["right"]),
             [
                 results.table(("fit", "AUROC of the confidence", "ECE", "AUROC of answerability"), *of_fit),
                 results.table(("target", "accepted", "wrong of these", "bound"), *of_target),

@@ -99,7 +99,7 @@ def instant_models() -> Any:
     from sluicegate.models.chain import ModelSet
     from sluicegate.models.config import ModelConfig
 
-    # the model to whose answers the helpdesk's confidence is fitted
+    # as where there is no server, and as in every measurement so far
     slm = ModelConfig(use="embedded:smollm2-135m")
     return ModelSet({**load(HELPDESK).config.models, "slm": slm}, provider_of=Instant)
 
