@@ -1,17 +1,29 @@
-"""The config blocks `budget:`, `cache:` and `policy:`.
+"""The config blocks `budget:`, `cache:`, `limits:` and `policy:`.
 
-The blocks are plain settings; `ledger`, `cache` and `engine` in this room act on them.
+The blocks are plain settings; `ledger`, `cache`, `rates` and `engine` in this room act on them.
 """
 
 import re
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from sluicegate.errors import nearest
+from sluicegate.policies.rates.rate import MAX_WAIT_S, RATE_PATTERN, Rate
 
-__all__ = ["BudgetConfig", "CacheConfig", "Duration", "PolicyConfig", "Tokens", "Usd", "seconds"]
+__all__ = [
+    "DEFAULT",
+    "BudgetConfig",
+    "CacheConfig",
+    "Duration",
+    "LimitsConfig",
+    "PolicyConfig",
+    "Tokens",
+    "Usd",
+    "seconds",
+]
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -98,6 +110,33 @@ class CacheConfig(_Block):
     """Time to live of a cached answer, as seconds or ``24h``."""
     max_mb: Annotated[float, Field(gt=0, le=100_000)] = 256.0
     """Maximum size in megabytes; the least recently used answers are evicted."""
+
+
+DEFAULT = "default"
+"""For whoever has none of the roles that are named."""
+
+RateText = Annotated[str, StringConstraints(pattern=RATE_PATTERN)]
+
+
+class LimitsConfig(_Block):
+    """How often models may be called and people may ask. A rate is ``60 per minute`` (or `second`, `hour`, `day`): a
+    bucket of 60 that is refilled evenly. ``60 per minute, 10 at once`` lets no more than 10 pass in one moment."""
+
+    models: dict[str, RateText] = Field(default_factory=dict[str, str])
+    """By ``provider:model``, how often it is called. What comes too early waits for its turn. All workflows of a home,
+    or of the server that machines share, that state the same rate of a model share it."""
+    wait: Annotated[Duration, Field(le=MAX_WAIT_S)] = 60.0
+    """How long a call may wait for its turn, as seconds or ``2m``, 10 minutes at most; one whose turn comes later is
+    not made (SG731), and the next model of its role answers. It is no part of the model's `timeout_s`."""
+    principals: dict[str, RateText] = Field(default_factory=dict[str, str])
+    """By role, how often each person may send a request to this workflow over a service; `default` is for people with
+    none of these roles. Of several the one that allows the most applies. Further ones are refused (SG730)."""
+
+    def of_person(self, roles: Collection[str]) -> Rate | None:
+        """How often a person with these roles may ask; None: as often as they like."""
+        own = [rate for role, rate in self.principals.items() if role in roles and role != DEFAULT]
+        rates = [Rate.of(rate) for rate in own or [self.principals[DEFAULT]] * (DEFAULT in self.principals)]
+        return min(rates, key=lambda rate: (rate.interval, -rate.burst), default=None)
 
 
 def _zone(name: str) -> str:

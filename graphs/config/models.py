@@ -26,7 +26,7 @@ from sluicegate.models.config import ModelConfig
 from sluicegate.nodes.attempts import Retry
 from sluicegate.observe.audit.log import AuditSettings
 from sluicegate.observe.tracing.settings import TraceSettings
-from sluicegate.policies.config import BudgetConfig, CacheConfig, Duration, PolicyConfig
+from sluicegate.policies.config import BudgetConfig, CacheConfig, Duration, LimitsConfig, PolicyConfig
 from sluicegate.policies.guards.config import GuardConfig
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.routing.config import RouterConfig
@@ -284,6 +284,8 @@ class WorkflowConfig(Block):
     """How requests are classified; by default by label decoding on the small model."""
     budget: BudgetConfig = BudgetConfig()
     """What the workflow may spend."""
+    limits: LimitsConfig = LimitsConfig()
+    """How often models are called, and people may ask."""
     cache: CacheConfig = CacheConfig()
     """Whether answers may be cached and reused."""
     conversation: ConversationConfig | None = None

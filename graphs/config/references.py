@@ -21,6 +21,7 @@ from sluicegate.nodes.kinds.extract import Extract
 from sluicegate.nodes.registry import kinds
 from sluicegate.nodes.tools.mcp import available
 from sluicegate.nodes.tools.tool import Tool
+from sluicegate.policies.config import DEFAULT
 
 __all__ = ["check_kinds", "check_references", "first_existing", "not_for"]
 
@@ -49,6 +50,7 @@ def check_references(
     _check_models(config, names)
     _check_prices(config, names)
     _check_intents(config, names)
+    _check_limits(config, names)
     _check_cache(config, names)
     _check_nodes(config, settings, names)
     _check_values(config, settings, tools, faults)
@@ -161,6 +163,24 @@ def _check_intents(config: WorkflowConfig, names: _Names) -> None:
         _check_tool(config, names, tool, ("budget", "tool_usd", tool))
     for position, tool in enumerate(config.tools or ()):
         names.check("SG117", "tool", tool, ("tools", position))
+
+
+def _check_limits(config: WorkflowConfig, names: _Names) -> None:
+    used = {model.use for model in config.models.values()}
+    used |= {entry for model in config.models.values() for entry in model.otherwise if ":" in entry}
+    for model in config.limits.models:
+        pointer = ("limits", "models", model)
+        if model not in used and not names.faults.touches(("models",)):
+            hint = "Write provider:model, as the roles do that use it"
+            what = f"no role uses the model {model!r}"
+            names.faults.add("SG112", what, pointer, choices=sorted(used), word=model, hint=hint, of_key=True)
+    if config.policy.roles is None:
+        return
+    choices = (*config.policy.roles, DEFAULT)
+    for role in config.limits.principals:
+        if role not in choices:
+            pointer = ("limits", "principals", role)
+            names.faults.add("SG107", f"unknown role {role!r}", pointer, choices=choices, word=role, of_key=True)
 
 
 def _check_cache(config: WorkflowConfig, names: _Names) -> None:

@@ -18,6 +18,7 @@ from sluicegate.errors import Problem, nearest
 from sluicegate.graphs.config.models import WorkflowConfig, guard_names
 from sluicegate.graphs.config.source import Pointer, Source
 from sluicegate.models.config import MODEL_PATTERN
+from sluicegate.policies.rates.rate import RATE_PATTERN
 
 __all__ = ["Faults", "valid_config", "validated"]
 
@@ -45,6 +46,7 @@ _FORMS: Mapping[str, str] = {
     MODEL_PATTERN: 'provider:model, such as "ollama:qwen3:1.7b"',
     r"^[A-Za-z_][A-Za-z0-9_.-]*$": "of a name: letters, digits, `_`, `-` and `.`, starting with a letter",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "of an input's name: letters, digits and `_`, starting with a letter",
+    RATE_PATTERN: 'of a rate, such as "60 per minute" or "60 per minute, 10 at once"',
     r"^(role|group|user):[\w.@-]+$": "role:NAME, group:NAME or user:NAME",
 }
 """Descriptions of the models' patterns, for messages."""

@@ -42,6 +42,7 @@ from sluicegate.policies.guards.set import GuardSet
 from sluicegate.policies.guards.vault import MemoryVault, RootVault, SparingVault
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.rates.limiter import RateLimiter
 from sluicegate.retrieval.lance import LanceRetriever
 from sluicegate.routing.joint.thresholds import (
     DRIFT,
@@ -169,6 +170,8 @@ def _assembled(
         if prompt.warning:
             log.warning("%s", prompt.warning)
     models = how.models or ModelSet(config.models)
+    if rates := config.limits.models:
+        models.pace(part(RateLimiter(shared)).turns(rates, config.limits.wait))
     switch = KillSwitch()
     policy = CedarEngine(resolved.policies, schema=resolved.schema, switch=switch)
     reading = ReadFilters(policy)

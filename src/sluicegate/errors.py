@@ -179,6 +179,8 @@ CODES: dict[str, str] = {
     "SG701": "store of an index refuses: credentials, rights or bucket",
     "SG702": "another ingest of a stored index has taken over",
     "SG703": "stored index belongs to another workflow",
+    "SG730": "a person's rate of requests is used up",
+    "SG731": "a model's rate has no turn soon enough",
 }
 
 
@@ -308,6 +310,12 @@ class UnlikeEmbedderError(_OneCodeError, ModelError):
     """An embedder whose vectors cannot be compared with those that something was fitted on or indexed with."""
 
     only = "SG312"
+
+
+class NoTurnSoonError(_OneCodeError, ModelError):
+    """A model whose rate has no turn for this call soon enough."""
+
+    only = "SG731"
 
 
 class PromptTooLongError(_OneCodeError, ModelError):

@@ -25,6 +25,8 @@ from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
+from sluicegate.policies.rates.limiter import RateLimiter
+from sluicegate.policies.rates.rate import Rate
 from sluicegate.retention.erase import erase, mentions
 from sluicegate.services import Ledger, Reservation
 from sluicegate.serving.links.links import make_link
@@ -68,6 +70,8 @@ class Story:
         opened.tracer.feedback(self.answered, "helpful", False, comment="no", by=BEN["id"])
         for run, who in ((self.answered, ZOE), (self.bens, BEN)):
             await _book(ledger, run, who["id"])
+        with closing(RateLimiter()) as rates:
+            await rates.book_person(ZOE["id"], "desk", Rate.of("9 per hour"))
         opened.tracer.close()
         KillSwitch().off("model:x", reason="test", by=ZOE["id"])
         before = (desk.file, opened.workflow.digest)

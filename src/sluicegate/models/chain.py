@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from sluicegate.errors import (
     ModelError,
+    NoTurnSoonError,
     PromptTooLongError,
     UnlikeEmbedderError,
     UnreachableError,
@@ -27,8 +28,9 @@ from sluicegate.models.embedded.pinned import known_languages
 from sluicegate.models.embeddings.embedding_lru import EmbeddingLru
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
 from sluicegate.models.embeddings.fingerprint import PROBES, fingerprint_of, same_embedder, with_all_probes
+from sluicegate.models.paced import PacedProvider
 from sluicegate.models.probes.probe_results import Result, below_minimum, result
-from sluicegate.models.provider import ModelResponse, Provider
+from sluicegate.models.provider import ModelResponse, Provider, Turns
 from sluicegate.models.providers.registry import provider_for
 from sluicegate.models.structured import ask_structured
 from sluicegate.models.thinking import answered
@@ -53,6 +55,8 @@ class Served:
     name: str
     config: ModelConfig
     fallback: str
+    waited_s: float
+    """For its turn."""
 
 
 class ModelSet:
@@ -66,6 +70,7 @@ class ModelSet:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._models = dict(models)
+        self._turns: Turns | None = None
         self._chains = {role: resolve(self._models, role) for role in self._models}
         self._provider_of = provider_of
         self._providers: dict[str, Provider] = {}
@@ -77,6 +82,10 @@ class ModelSet:
         self._warned_at: dict[tuple[str, str], float] = {}
         self._clock = clock
         self._lock = threading.Lock()
+
+    def pace(self, turns: Turns) -> None:
+        """From now on each call of a provider waits for its turn."""
+        self._turns = turns
 
     def languages(self, role: str) -> frozenset[str]:
         """The languages that the role's first embedding model knows; none where nobody says."""
@@ -141,6 +150,7 @@ class ModelSet:
             logprobs=answer.logprobs,
             parsed=parsed,
             thinking=answer.thinking,
+            waited_ms=served.waited_s * 1000,
             usage="bound" if unmetered else "reported",
         )
 
@@ -167,7 +177,7 @@ class ModelSet:
         (vectors, print_), served = await self._first(request.role, call, timeless=timeless)
         price = served.config.price_per_mtok
         usd = price.usd(sum(map(self.tokens, texts)), 0) if price else 0.0
-        return Embeddings(vectors, served.name, print_, usd, served.fallback)
+        return Embeddings(vectors, served.name, print_, usd, served.fallback, served.waited_s * 1000)
 
     async def fingerprint(self, role: str) -> str:
         """The fingerprint of the embedder that answers now."""
@@ -248,13 +258,13 @@ class ModelSet:
         passed: list[tuple[str, ModelError]] = []
         for name, config in self._chain(role):
             try:
-                result = await self._attempt(role, name, config, call, timeless=timeless)
+                result, waited_s = await self._attempt(role, name, config, call, timeless=timeless)
             except ModelError as error:
                 passed.append((name, error))
                 continue
             if passed:
                 self._warn(role, name, passed)
-            return result, Served(name, config, _reasons(passed))
+            return result, Served(name, config, _reasons(passed), waited_s)
         last = passed[-1][1]
         raise ModelError(
             "SG309",
@@ -270,7 +280,10 @@ class ModelSet:
             self._warned_at[pair] = now
             log.warning("%s answered for %s: %s", name, role, _reasons(passed))
 
-    async def _attempt(self, role: str, name: str, config: ModelConfig, call: Call[T], *, timeless: bool) -> T:
+    async def _attempt(
+        self, role: str, name: str, config: ModelConfig, call: Call[T], *, timeless: bool
+    ) -> tuple[T, float]:
+        """The result, and the seconds that it has waited for its turn."""
         provider = self._provider(name, config)
         if config_minimum := self._models[role].minimum:
             await self._require(role, name, provider, config_minimum)
@@ -279,17 +292,20 @@ class ModelSet:
             raise UnreachableError(
                 f"circuit breaker open for {config.breaker_s:g} s after {config.breaker_failures} failures"
             )
+        paced: PacedProvider | None = None
         missed = f"not loaded within {config.load_timeout_s:g} s", f"Raise `load_timeout_s` of {role}"
         try:
             async with asyncio.timeout(config.load_timeout_s):
                 await provider.warm()
             missed = f"no answer within {config.timeout_s:g} s", f"Raise `timeout_s` of {role}"
-            async with asyncio.timeout(None if timeless else config.timeout_s):
+            async with asyncio.timeout(None if timeless else config.timeout_s) as limit:
+                if self._turns:
+                    provider = paced = PacedProvider(provider, name, self._turns, limit)
                 result = await call(provider, config)
         except TimeoutError as error:
             breaker.failed()
             raise ModelError("SG303", missed[0], hint=missed[1]) from error
-        except (UnusableAnswerError, PromptTooLongError, UnlikeEmbedderError):
+        except (UnusableAnswerError, PromptTooLongError, UnlikeEmbedderError, NoTurnSoonError):
             # the fault of this call: the model may well serve others
             breaker.abandoned()
             raise
@@ -300,7 +316,7 @@ class ModelSet:
             breaker.abandoned()
             raise
         breaker.succeeded()
-        return result
+        return result, paced.waited_s if paced else 0.0
 
     async def _require(self, role: str, name: str, provider: Provider, minimum: Mapping[Any, float]) -> None:
         """Skip a model whose probe is below the role's minimum; warn once about one that was never probed."""

@@ -4,13 +4,13 @@ A provider serves one model and minds no roles, prices or fallbacks: that is `ch
 SG301 to SG308 or SG314, each with its hint, and is cancelled by cancelling the task that awaits it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from sluicegate.services import ModelRequest, TokenLogprob
 
-__all__ = ["ModelResponse", "Provider", "encodable"]
+__all__ = ["ModelResponse", "Provider", "Turns", "encodable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,11 @@ class Provider(Protocol):
     async def warm(self) -> None:
         """Load the model where it is not loaded; called before each call, whose time begins afterwards."""
         ...
+
+
+Turns: TypeAlias = Callable[[str], Awaitable[float]]
+"""Books the next turn of a model by its name, and gives the seconds until it, without waiting for it. Raises
+`ModelError` SG731 where that is too long."""
 
 
 def encodable(text: str) -> str:

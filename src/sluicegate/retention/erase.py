@@ -33,6 +33,7 @@ from sluicegate.storage.schemas import (
     CONVERSATIONS,
     INCIDENTS,
     LEDGER,
+    RATES,
     RECOVERED,
     SHADOW,
     TICKETS,
@@ -181,6 +182,10 @@ def _rename_elsewhere(person: str, alias: str, rename: Callable[[Any], Any], ren
             # a link to a person who is gone is nobody's to use
             execute("DELETE FROM links WHERE person = ?", (person,))
             execute("UPDATE links SET made_by = ? WHERE made_by = ?", (alias, person))
+    with erasing(RATES) as execute:
+        if execute:
+            # it says how often they have asked lately, and nothing that must stay
+            execute("DELETE FROM rates WHERE kind = 'principal' AND name = ?", (person,))
     with erasing(WEBHOOKS) as execute:
         if execute:
             renamed["events of webhooks"] = _replace(execute, "events", "data", [person], alias)

@@ -14,11 +14,22 @@ from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.policies.cache.cache import AnswerStore
+from sluicegate.policies.rates.limiter import RateLimiter
 from sluicegate.retention.rows import changed, erasing, there
 from sluicegate.retrieval.stores.sharing import swept
 from sluicegate.storage.database import place
 from sluicegate.storage.run_ids import root_run
-from sluicegate.storage.schemas import APPROVALS, CACHE, CONVERSATIONS, RECOVERED, RESULTS, SHADOW, TOOL_CALLS, WEBHOOKS
+from sluicegate.storage.schemas import (
+    APPROVALS,
+    CACHE,
+    CONVERSATIONS,
+    RATES,
+    RECOVERED,
+    RESULTS,
+    SHADOW,
+    TOOL_CALLS,
+    WEBHOOKS,
+)
 
 __all__ = ["Pruned", "prune"]
 
@@ -41,6 +52,8 @@ class Pruned:
     """What webhooks have told of budgets and incidents."""
     turns: int
     """Turns of conversations that are over; their runs are kept and deleted as all are."""
+    rates: int = 0
+    """Rows of rate limits that say nothing any more, of any workflow."""
     objects: int = 0
     """On stores of indexes: of versions that were replaced, and of ingests that were killed."""
 
@@ -58,6 +71,7 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
         _results(config.workflow, at - keep.results_days * _DAY_S),
         _events(config.workflow, at - max(keep.runs_days, _MONTH_DAYS) * _DAY_S),
         _turns(config.workflow, at - (config.conversation.ttl if config.conversation else 0)),
+        _rates(),
         sum(swept(name, index) for name, index in config.indexes.items()),
     )
 
@@ -142,6 +156,13 @@ def _turns(workflow: str, before: float) -> int:
                 (workflow, datetime.fromtimestamp(before, UTC).isoformat()),
             )
         )
+
+
+def _rates() -> int:
+    if not there(RATES):
+        return 0
+    with closing(RateLimiter()) as limiter:
+        return limiter.prune()
 
 
 def _uuid6(at: float) -> str:

@@ -110,6 +110,8 @@ class Completion:
     """The value that a `schema` call asked for, validated against the schema."""
     thinking: str = ""
     """What the model thought before it answered; never part of `text`."""
+    waited_ms: float = 0.0
+    """Milliseconds that it has waited for its turn, where the model has a rate; part of `ms`."""
     usage: Literal["reported", "bound"] = "reported"
     """``bound``: a provider did not say how many tokens it counted, so tokens and price are the call's upper bound."""
 
@@ -136,6 +138,8 @@ class Embeddings:
     not say how many they counted. 0 for local models."""
     fallback: str = ""
     """Why `model` is not the primary one; empty when it is."""
+    waited_ms: float = 0.0
+    """As in `Completion`."""
 
 
 class Embedder(Protocol):

@@ -23,7 +23,7 @@ from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.executor import Claim, Executor, Listeners, Stretch
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
-from sluicegate.serving.limits import ServiceAdmission
+from sluicegate.serving.limits import RequestRates, ServiceAdmission
 from sluicegate.serving.progress import OnStep
 from sluicegate.serving.reading import RunReader, recorded_state
 from sluicegate.serving.versions import Versions
@@ -105,6 +105,7 @@ class Acceptance:
     reader: RunReader
     in_progress: RunsInProgress
     door: ServiceAdmission
+    rates: RequestRates
     people: Payloads
 
     async def request(self, text: str | bytes, asker: Principal, **options: Unpack[RequestOptions]) -> Accepted:
@@ -159,6 +160,9 @@ class Acceptance:
     async def _answered(self, run: str, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
         async with self.door.admitted(asked.asker["id"]):
             known = await asyncio.to_thread(recorded_state, run) if asked.request_id else None
+            if known is None:
+                workflow = self.versions.serving.workflow
+                await self.rates.admit(workflow.name, workflow.config.limits, asked.asker)
             while known is None:
                 claim = await self._written_down(run, asked)
                 if claim:

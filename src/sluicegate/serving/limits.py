@@ -1,17 +1,22 @@
-"""Admission control: active runs, queued requests, and requests per user, over all services of a process.
+"""Admission control: active runs, queued requests, and requests per user, over all services of a process; and how often
+a user may ask, over all processes.
 
 Requests beyond the limits are rejected at once, with a time to retry after; nothing grows without a bound.
 """
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from sluicegate.errors import RunError
+from sluicegate.policies.config import LimitsConfig
+from sluicegate.policies.rates.limiter import RateLimiter
+from sluicegate.state import Principal
 
-__all__ = ["AdmissionController", "Busy", "Limits", "ServiceAdmission"]
+__all__ = ["AdmissionController", "Busy", "Limits", "RequestRates", "ServiceAdmission"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +40,11 @@ class Limits:
 
 
 class Busy(RunError):  # noqa: N818 - said of the service
-    """Rejected for now (SG620)."""
+    """Rejected for now (SG620; SG730 where a rate is used up)."""
 
-    def __init__(self, message: str, *, retry_after_s: int, theirs: bool = False) -> None:
+    def __init__(self, message: str, *, retry_after_s: int, theirs: bool = False, code: str = "SG620") -> None:
         """`theirs`: for what the caller does, not for what the service has to do."""
-        super().__init__("SG620", message, hint=f"Retry in {retry_after_s} s")
+        super().__init__(code, message, hint=f"Retry in {retry_after_s} s")
         self.retry_after_s = retry_after_s
         self.theirs = theirs
 
@@ -95,3 +100,30 @@ class ServiceAdmission:
                 yield
             finally:
                 self.inside -= 1
+
+
+class RequestRates:
+    """How often people may ask one workflow, on all servers of a home or a database together."""
+
+    def __init__(self) -> None:
+        self.refused = 0
+        """Requests of this process for which a person's rate had no room."""
+        self._limiter: RateLimiter | None = None
+
+    async def admit(self, workflow: str, limits: LimitsConfig, asker: Principal) -> None:
+        """Count a new request. Raises `Busy` SG730 where the asker's rate has no room for it, and as `RateLimiter`."""
+        rate = limits.of_person(asker["roles"])
+        if rate is None:
+            return
+        if self._limiter is None:
+            # not before it is needed: most workflows have no rates
+            self._limiter = await asyncio.to_thread(RateLimiter)
+        turn = await self._limiter.book_person(asker["id"], workflow, rate)
+        if not turn.booked:
+            self.refused += 1
+            message = f"{asker['id']} may ask {rate.text}"
+            raise Busy(message, retry_after_s=max(1, math.ceil(turn.wait_s)), theirs=True, code="SG730")
+
+    def close(self) -> None:
+        if self._limiter:
+            self._limiter.close()

@@ -43,7 +43,7 @@ from sluicegate.serving.evidence import DecisionMade, Evidence
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.factory import open_executor
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
-from sluicegate.serving.limits import AdmissionController, Busy, Limits, ServiceAdmission
+from sluicegate.serving.limits import AdmissionController, Busy, Limits, RequestRates, ServiceAdmission
 from sluicegate.serving.links.links import ApprovalLinks
 from sluicegate.serving.operating import joint_drift
 from sluicegate.serving.reading import RunReader, approvals
@@ -88,6 +88,7 @@ class Service:
         self._make_beside = beside
         self._background: list[asyncio.Task[None]] = []
         self._door: ServiceAdmission | None = None
+        self.rates = RequestRates()
         self._withdrawn = False
         self._ledger: tuple[BudgetConfig, BudgetLedger] | None = None
         """Open for who asks for the caps, with the budget that it is of."""
@@ -138,7 +139,9 @@ class Service:
         )
         self.reader = RunReader(versions, store)
         self._people = people = await asyncio.to_thread(Payloads, home() / "audit" / "payloads.sqlite", configured())
-        self._accepting = Acceptance(versions, executor, carrier, self.reader, self._in_progress, self._door, people)
+        self._accepting = Acceptance(
+            versions, executor, carrier, self.reader, self._in_progress, self._door, self.rates, people
+        )
         versions.serving.warm()
         # this service's shadow is there before its first request
         await self._shadowing()
@@ -166,6 +169,7 @@ class Service:
         await asyncio.to_thread(self._close_ledger)
         self._store.close()
         self._people.close()
+        self.rates.close()
         # now others take up what was not finished
         await self.executor.close()
 
@@ -204,8 +208,8 @@ class Service:
 
         The same `request_id` of the same requester is the same run, however often and wherever it is sent: a retry gets
         the existing answer, or resumes after a crash. Without one, `run` may name the new run. `on_step` is called on
-        another thread. The run continues when the caller is cancelled. Raises `Busy` (SG620), `RunError` SG601, SG602
-        (the request), SG611 (a node failed), SG621 (the id was used for another text), SG641 (another turn of the
+        another thread. The run continues when the caller is cancelled. Raises `Busy` (SG620, SG730), `RunError` SG601,
+        SG602 (the request), SG611 (a node failed), SG621 (the id was used for another text), SG641 (another turn of the
         conversation is not over), and what the nodes raise.
         """
         return await (await self.accept(text, asker, **options)).outcome()

@@ -96,6 +96,8 @@ class TracedModels(ModelStep):
             )
             if completion.thinking:
                 span.set(thinking=completion.thinking)
+            if completion.waited_ms:
+                span.set(waited_ms=completion.waited_ms)
             if completion.usage != "reported":
                 span.set(usage=completion.usage)
             if completion.fallback:
@@ -111,6 +113,8 @@ class TracedModels(ModelStep):
             made = await self._models.embed(request)
             dimensions = len(made.vectors[0]) if made.vectors else 0
             span.set(texts=len(request.texts), dimensions=dimensions, model=made.model, usd=made.usd)
+            if made.waited_ms:
+                span.set(waited_ms=made.waited_ms)
             if made.fallback:
                 span.set(fallback=made.fallback)
                 span.warn(f"{made.model} answered for {made.fallback}")

@@ -4,7 +4,7 @@
 | --- | --- | --- |
 | `CHECKPOINTS`, `APPROVALS`, `TOOL_CALLS`, `RECOVERED` | ``checkpoints``, ``approvals``, ``tools``, ``serving`` | yes |
 | `CONVERSATIONS` | ``conversations`` | yes |
-| `LEDGER` | ``ledger`` | yes |
+| `LEDGER`, `RATES` | ``ledger``, ``rates`` | yes |
 | `PAYLOADS` | ``audit/payloads`` | yes |
 | `WEBHOOKS` | ``webhooks`` | yes |
 | `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
@@ -23,6 +23,7 @@ from sluicegate.storage.schemas.comparisons import RESULTS, SHADOW
 from sluicegate.storage.schemas.knowledge import CACHE, CATALOG, EMBEDDINGS, PROBES
 from sluicegate.storage.schemas.money import LEDGER
 from sluicegate.storage.schemas.observations import INCIDENTS, PAYLOADS, TRACES
+from sluicegate.storage.schemas.rates import RATES
 from sluicegate.storage.schemas.runs import (
     APPROVALS,
     CHECKPOINTS,
@@ -48,6 +49,7 @@ __all__ = [
     "LEDGER",
     "PAYLOADS",
     "PROBES",
+    "RATES",
     "RECOVERED",
     "RESULTS",
     "RUNS_AT_WORK",

@@ -98,6 +98,19 @@ class Metrics:
             ("workflow", "code"),
             registry=registry,
         )
+        self._turns = Histogram(
+            "sluicegate_model_turn_wait_seconds",
+            "Calls of models that waited for their turn, and how long; the model is the one that answered.",
+            ("workflow", "role", "model"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._limited = Counter(
+            "sluicegate_rate_refusals",
+            "Requests for which their person's rate had no room.",
+            ("workflow",),
+            registry=registry,
+        )
         self._requests = Histogram(
             "sluicegate_http_request_duration_seconds",
             "Requests to the server and how long it took to answer them.",
@@ -201,6 +214,8 @@ class Metrics:
             for name, service in serving.items():
                 self._inside.labels(name).set(service.inside)
                 self._look_at(name, service.executor)
+                refused = self._grown(service.rates, name, "refused", service.rates.refused)
+                self._limited.labels(name).inc(refused)
                 tracer = service.versions.serving.tracer
                 for report in tracer.report():
                     # without its address, which may hold more than a scraper should know
@@ -260,6 +275,8 @@ class Metrics:
                     self._tokens.labels(workflow, found["role"], model, direction).inc(count)
             if usd := found.get("usd"):
                 self._usd.labels(workflow, found["role"], model).inc(usd)
+            if waited := found.get("waited_ms"):
+                self._turns.labels(workflow, found["role"], model).observe(waited / 1000)
         elif "verdicts" in found and "stage" in found:
             for guard, action in found.get("actions", {}).items():
                 self._findings.labels(workflow, guard, found["stage"], action).inc()
