@@ -1,7 +1,7 @@
 """Rate limits that hold over all processes: the generic cell rate algorithm, one row for each limit.
 
-GCRA in its form of virtual scheduling (ITU-T I.371, annex A; ATM Forum, Traffic Management 4.1, section 4.4.2) decides as
-a token bucket does, and keeps one number: the theoretical arrival time of the next one. What comes no earlier than the
+GCRA in its form of virtual scheduling (ITU-T I.371; ATM Forum, Traffic Management Specification 4.1) decides as a
+token bucket does, and keeps one number: the theoretical arrival time of the next one. What comes no earlier than the
 burst tolerance before that conforms, and moves it on by an interval. Who has patience books a place ahead instead, and
 is told how long to wait for it: places are given in the order in which they were asked for.
 
@@ -76,7 +76,7 @@ class RateLimiter:
             if not turn.booked:
                 raise NoTurnSoonError(
                     f"{model} is called {rate.text} at most; its next turn is in {turn.wait_s:.1f} s",
-                    hint=f"Calls wait up to {patience_s:g} s: raise the rate, `limits.wait`, or name a model in `otherwise`",
+                    hint=f"Calls wait up to {patience_s:g} s: raise the rate or `limits.wait`, or name another model",
                 )
             return turn.wait_s
 
