@@ -20,7 +20,7 @@ from sluicegate.policies.rates.rate import MAX_WAIT_S, Rate
 from sluicegate.storage.database import Place, open_database, place
 from sluicegate.storage.schemas import RATES
 
-__all__ = ["RateLimiter", "Turn"]
+__all__ = ["Booking", "RateLimiter"]
 
 _SLACK = 60_000_000
 """Microseconds that a booking may wait for the row while others move it on."""
@@ -40,7 +40,7 @@ _LOOK = "SELECT due, {now} AS at FROM rates WHERE kind = ? AND name = ? AND work
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class Booking:
     booked: bool
     wait_s: float
     """Until the place that was booked, or until there would be one."""
@@ -55,11 +55,11 @@ class RateLimiter:
         self._database = open_database(where or place(), RATES)
         self._now = now or (None if self._database.remote else time.time)
 
-    async def book_model(self, model: str, rate: Rate, *, patience_s: float) -> Turn:
+    async def book_model(self, model: str, rate: Rate, *, patience_s: float) -> Booking:
         """A place among the calls of a model, of all workflows that state the same rate of it."""
         return await self._database.call(self._book, "model", model, "", rate, patience_s)
 
-    async def book_person(self, person: str, workflow: str, rate: Rate) -> Turn:
+    async def book_person(self, person: str, workflow: str, rate: Rate) -> Booking:
         """A place among the requests of one person to a workflow, now or not at all."""
         return await self._database.call(self._book, "principal", person, workflow, rate, 0.0)
 
@@ -95,7 +95,7 @@ class RateLimiter:
 
     def _book(
         self, kind: Literal["model", "principal"], name: str, workflow: str, rate: Rate, patience_s: float
-    ) -> Turn:
+    ) -> Booking:
         if not 0 <= patience_s <= MAX_WAIT_S:
             raise ValueError(f"nobody waits {patience_s:g} s for a rate; {MAX_WAIT_S:g} s at most")
         key = (kind, name, workflow, rate.text)
@@ -108,9 +108,9 @@ class RateLimiter:
                 execute("SET LOCAL synchronous_commit TO OFF")
             rows = execute(_BOOK.format(now=clock), (*key, rate.interval, *times, ahead, most, ahead))
             if rows:
-                return Turn(True, _seconds(rows[0]["due"] - rate.interval - rate.tolerance - rows[0]["at"]))
+                return Booking(True, _seconds(rows[0]["due"] - rate.interval - rate.tolerance - rows[0]["at"]))
             (row,) = execute(_LOOK.format(now=clock), (*times, *key))
-        return Turn(False, _seconds(row["due"] - rate.tolerance - row["at"]))
+        return Booking(False, _seconds(row["due"] - rate.tolerance - row["at"]))
 
     def _clock(self) -> tuple[str, tuple[int, ...]]:
         """The time in SQL, and its parameters."""
