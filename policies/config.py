@@ -134,8 +134,8 @@ class LimitsConfig(_Block):
 
     def of_person(self, roles: Collection[str]) -> Rate | None:
         """How often a person with these roles may ask; None: as often as they like."""
-        own = [rate for role, rate in self.principals.items() if role in roles and role != DEFAULT]
-        rates = [Rate.of(rate) for rate in own or [self.principals[DEFAULT]] * (DEFAULT in self.principals)]
+        own = {*roles} & {*self.principals} - {DEFAULT} or {DEFAULT} & {*self.principals}
+        rates = [Rate.of(self.principals[role]) for role in own]
         return min(rates, key=lambda rate: (rate.interval, -rate.burst), default=None)
 
 

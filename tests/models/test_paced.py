@@ -1,7 +1,7 @@
 """Models with a rate: calls wait for their turn, and the next model answers where that is too long."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,11 +9,30 @@ import pytest
 from sluicegate.errors import ModelError
 from sluicegate.models.chain import ModelSet
 from sluicegate.models.config import ModelConfig
+from sluicegate.models.provider import ModelResponse
 from sluicegate.policies.rates.limiter import RateLimiter
-from sluicegate.services import EmbeddingRequest, ModelRequest
-from tests.models.test_chain import HELLO, Fake
+from sluicegate.services import EmbeddingRequest, Message, ModelRequest
 
-CHAT = ModelRequest("slm", HELLO, max_tokens=9)
+CHAT = ModelRequest("slm", [Message("user", "hello")], max_tokens=9)
+
+
+class Fake:
+    def __init__(self, reply: str = "fine", delay_s: float = 0.0) -> None:
+        self.asked: list[ModelRequest] = []
+        self._reply, self._delay_s = reply, delay_s
+
+    async def chat(self, request: ModelRequest) -> ModelResponse:
+        self.asked.append(request)
+        await asyncio.sleep(self._delay_s)
+        return ModelResponse(self._reply, 1000, 100, "stop")
+
+    async def embed(self, texts: Sequence[str], *, passages: bool = False) -> list[list[float]]:
+        return [[1.0, 0.0] for _ in texts]
+
+    async def identity(self) -> str:
+        return "fake"
+
+    async def warm(self) -> None: ...
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from sluicegate.policies.config import BudgetConfig, CacheConfig, PolicyConfig, seconds
+from sluicegate.policies.config import BudgetConfig, CacheConfig, LimitsConfig, PolicyConfig, seconds
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,13 @@ def test_what_is_refused(model: Any, value: dict[str, Any]) -> None:
 def test_without_settings_nothing_is_capped_or_cached() -> None:
     assert not BudgetConfig().caps
     assert CacheConfig().answers == "off"
+
+
+def test_who_may_ask_how_often() -> None:
+    limits = LimitsConfig(principals={"default": "1 per hour", "lead": "2 per hour", "bot": "9 per hour"})
+    assert [getattr(limits.of_person(roles), "text", None) for roles in ((), ("x",), ("lead",), ("bot", "lead"))] == [
+        "1 per hour", "1 per hour", "2 per hour", "9 per hour",
+    ]  # fmt: skip
+    assert limits.of_person(["default"]) == limits.of_person([]), "a role of this name is nothing special"
+    assert LimitsConfig(principals={"lead": "2 per hour"}).of_person(["clerk"]) is None
+    assert LimitsConfig().of_person(["clerk"]) is None
