@@ -187,11 +187,13 @@ class Server:
         self._closing.append(stop)
 
     def close(self) -> None:
-        """Close what is idle; the next call connects again."""
+        """Close what is idle, and end the threads that wait for work; the next call has them anew."""
         for stop in self._closing:
             stop()
         with self._guard:
             idle, self._idle = self._idle, []
+            threads, self._threads = self._threads, ThreadPoolExecutor(_THREADS, "sluicegate-postgres")
+        threads.shutdown(wait=False)
         for connection, _ in idle:
             connection.close()
 

@@ -1,5 +1,6 @@
 """What a home records is on the server when its writer waits for that, and soon after otherwise, whatever fails."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from sluicegate.observe.audit.shared.verify_all import verify_all, verify_shared
 from sluicegate.observe.audit.verify import AuditVerdict, verify
 from sluicegate.storage.postgres import Server
 from tests.observe.audit.shared.machines import filled, machine
+from tests.support.waiting import soon
 
 
 @pytest.fixture
@@ -346,3 +348,30 @@ def test_a_killed_process_is_a_fact_and_nothing_else(
     assert not verdict.tampered
     assert sum(finding.kind == "unclosed" for finding in verdict.findings) == 4
     assert on_server(shared) == len(list(records(tmp_path / "a")))
+
+
+def test_a_server_that_is_closed_ends_what_is_delivered_to_it(make: Any, server: Server, shared: SharedAudit) -> None:
+    logs = [filled(make(name), 2) for name in ("a", "b")]
+    parts = [log._delivery for log in logs]
+    threads = [part._thread for part in parts]
+    assert all(thread.is_alive() for thread in threads)
+    server.close()
+    assert not any(thread.is_alive() for thread in threads)
+    assert on_server(shared) == 4
+    assert not [name for name in delivery._open if name[2] is server]
+    assert kinds(verify_shared(shared)) == set(), "both have ended their parts"
+    # a log that was left open goes on in its home; what it writes is sent by the next one
+    filled(logs[0], 2, start=2)
+    logs[0].close()
+    assert on_server(shared) == 4
+    make("a").close()
+    assert on_server(shared) == 6
+
+
+async def test_no_thread_of_a_closed_server_lives_on(server: Server) -> None:
+    before = threading.active_count()
+    await asyncio.gather(*(server.call(server.version) for _ in range(5)))
+    assert threading.active_count() > before
+    server.close()
+    await soon(lambda: threading.active_count() <= before)
+    assert await server.call(server.version)

@@ -9,8 +9,8 @@ Before it adds to the sequence, each delivery looks whether the server still has
 database that was put back to an older state is noticed by the first machine that writes to it.
 """
 
-import atexit
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -18,11 +18,13 @@ import secrets
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
+from weakref import WeakSet
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -182,6 +184,9 @@ class ChainDelivery:
         self.end()
 
     def end(self) -> None:
+        """End this writer's part of the chain, and its thread. Ending again changes nothing."""
+        if self._closing.is_set():
+            return
         self._closing.set()
         self._wake.set()
         try:
@@ -402,28 +407,31 @@ def _rolled_back(what: str) -> CorruptError:
     )
 
 
-_open: dict[tuple[int, str, int], ChainDelivery] = {}
+_open: dict[tuple[int, str, Server], ChainDelivery] = {}
+_ending: WeakSet[Server] = WeakSet()
+"""Those that end what is delivered to them when they are closed, which the process does at its end."""
 _guard = threading.Lock()
 
 
 def delivery(folder: Path, key: Ed25519PrivateKey, server: Server, now: Callable[[], datetime]) -> ChainDelivery:
     """The delivery of a home to a server, shared by all logs of this process that have the home open; `release` it.
     Raises `RunError` SG625 or SG612, and `OSError`."""
-    name = (os.getpid(), str(folder.resolve()), id(server))
+    name = (os.getpid(), str(folder.resolve()), server)
     with _guard:
         if name not in _open:
-            if not _open:
-                atexit.unregister(_end_all)
-                # after the server's own, and so before it
-                atexit.register(_end_all)
+            if server not in _ending:
+                server.on_close(functools.partial(_end_all, weakref.ref(server)))
+                _ending.add(server)
             _open[name] = ChainDelivery(folder, key, server, now)
         _open[name].users += 1
         return _open[name]
 
 
-def _end_all() -> None:
+def _end_all(of: "weakref.ref[Server]") -> None:
+    """End what this process delivers to a server that is closed. A log that is still open writes to its home only, and
+    what it writes is delivered by the home's next process."""
     with _guard:
-        mine = [one for (pid, _, _), one in _open.items() if pid == os.getpid()]
-        _open.clear()
-    for one in mine:
+        mine = [name for name in _open if name[0] == os.getpid() and name[2] is of()]
+        ended = [_open.pop(name) for name in mine]
+    for one in ended:
         one.end()
