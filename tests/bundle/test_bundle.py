@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
+from typer.testing import CliRunner
 
 from sluicegate.bundle import archive
 from sluicegate.bundle.contents import bundled, collected_wheels
+from sluicegate.cli import bundle as bundle_command
 from sluicegate.errors import RunError
 from sluicegate.serving.process.discovery import load_all
 from tests.support import ROOT
@@ -82,6 +84,30 @@ def test_the_same_contents_are_the_same_bytes(
     for name, folder in (("a.tar", PATTERN), ("b.tar", copied)):
         archive.write_bundle(tmp_path / name, [folder], load_all([folder]), extras=[], source=ROOT)
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+def test_it_says_which_store_an_index_is_read_from(
+    few_wheels: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive, "weights_for", lambda _: {})
+    folder = tmp_path / "made" / PATTERN.name
+    shutil.copytree(PATTERN, folder)
+    file = folder / "workflow.yaml"
+    text = file.read_text(encoding="utf-8")
+    stored = text.replace("rules: {path: knowledge}", 'rules: {path: knowledge, store: "s3://our-bucket/kb"}')
+    assert stored != text
+    file.write_text(stored, encoding="utf-8")
+    out = tmp_path / "a.tar"
+    for extras, said in (([], "bundle with --extra s3"), (["s3"], "")):
+        options = [word for extra in extras for word in ("--extra", extra)]
+        done = CliRunner().invoke(bundle_command.app, [str(out), str(folder), *options])
+        assert done.exit_code == 0, done.output
+        assert "the index policy-gate/rules, which is read from s3://our-bucket/kb" in done.output
+        assert (said in done.output) if said else ("--extra" not in done.output)
+    with tarfile.open(out) as opened:
+        (inside,) = [each for each in opened.getnames() if each.endswith("manifest.json")]
+        manifest = json.load(opened.extractfile(inside))  # type: ignore[arg-type]
+    assert manifest["stores"] == {"policy-gate/rules": "s3://our-bucket/kb"}
 
 
 @pytest.mark.parametrize("harm", ["changed", "absent", "further"])

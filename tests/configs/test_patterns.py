@@ -1,6 +1,7 @@
 """The patterns: each may start, keeps its promises, and does with its example requests what it says it does."""
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
@@ -242,6 +243,20 @@ def test_the_challenger_varies_the_champion_under_a_fixed_plan() -> None:
     assert champion.digest != challenger.digest
     plan = read_plan(folder / "plan.yaml")
     assert {limit.event for limit in plan.limits} >= {"failed", "must_refuse_answered"}
+
+
+def test_init_says_what_machines_that_share_a_server_need(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("sluicegate.cli.init.find_spec", lambda name: None if name == "dbos" else found(name))
+    told = {}
+    for server in ("", "postgresql://db.example.org/sluicegate"):
+        monkeypatch.setenv("SLUICEGATE_DATABASE_URL", server)
+        done = CliRunner().invoke(init, ["shop", "--in", str(tmp_path / f"m{bool(server)}"), "--json"])
+        assert done.exit_code == 0, done.output
+        told[bool(server)] = json.loads(done.stdout)["next"]
+    assert not [step for step in told[False] if "worker" in step or "pip" in step]
+    assert told[True][0] == 'pip install "sluicegate[dbos]"'
+    assert told[True][-1].startswith("sluicegate worker ")
 
 
 def test_init_takes_a_folder_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,6 +83,13 @@ def _manifest(parts: Sequence[Bundled], weights: Sequence[str], extras: Sequence
         for model in one.config.models.values()
         if model.provider == "ollama"
     }
+    stores = {
+        f"{one.name}/{name}": index.store
+        for each in parts
+        for one in each.workflow.family
+        for name, index in one.config.indexes.items()
+        if index.store
+    }
     return {
         "version": version("sluicegate"),
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
@@ -90,6 +97,7 @@ def _manifest(parts: Sequence[Bundled], weights: Sequence[str], extras: Sequence
         "extras": sorted(extras),
         "weights": sorted(weights),
         "ollama": sorted(ollama),
+        "stores": stores,
         "workflows": [
             {
                 "name": each.workflow.name,

@@ -46,6 +46,8 @@ def main(arguments: list[str]) -> int:
     sys.stdout.write(f"{target / 'bin' / 'sluicegate'} is installed, with {names}\n")
     if manifest["ollama"]:
         sys.stdout.write(f"An Ollama server has to bring {', '.join(manifest['ollama'])}\n")
+    for index, store in manifest["stores"].items():
+        sys.stdout.write(f"The index {index} is read from {store}\n")
     return 0
 
 

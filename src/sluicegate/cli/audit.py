@@ -168,7 +168,6 @@ def chains(as_json: AsJson = False) -> None:
     from rich.table import Table
 
     from sluicegate.observe.audit.shared.trust import pinned
-    from sluicegate.observe.audit.shared.verify_all import standing
 
     pins = pinned()
     rows: list[dict[str, Any]] = [
@@ -182,7 +181,7 @@ def chains(as_json: AsJson = False) -> None:
             "fingerprint": chain.fingerprint,
             "pinned": pins is not None and chain.fingerprint in pins,
         }
-        for chain in standing(_shared())
+        for chain in _standing()
     ]
     if as_json:
         emit(rows)
@@ -207,10 +206,9 @@ def trust(
     --json` says on its own machine: whoever can write the database can name a key there, and cannot pin it here."""
     from sluicegate.observe.audit.keys import private_key
     from sluicegate.observe.audit.shared.trust import fingerprint, pin, pinned, unpin
-    from sluicegate.observe.audit.shared.verify_all import standing
 
     if remove or every or key:
-        known = pinned(file) or {} if remove else {each.fingerprint: _about(each) for each in standing(_shared())}
+        known = pinned(file) or {} if remove else {each.fingerprint: _about(each) for each in _standing()}
         chosen = {
             one: about
             for one, about in known.items()
@@ -310,6 +308,13 @@ def _show_erasure(done: "Erasure") -> None:
 
 def _about(chain: "Chain") -> str:
     return f"{chain.host}, chain {chain.id}"
+
+
+def _standing() -> "list[Chain]":
+    from sluicegate.observe.audit.shared.verify_all import standing
+
+    with _shared().snapshot() as rows:
+        return standing(rows)
 
 
 def _shared() -> "SharedAudit":

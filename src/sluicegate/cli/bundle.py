@@ -50,3 +50,7 @@ def bundle(
     )
     if manifest["ollama"]:
         notes().print(f"Not in it: {', '.join(manifest['ollama'])}, which an Ollama server brings", markup=False)
+    for index, store in manifest["stores"].items():
+        notes().print(f"Not in it: the index {index}, which is read from {store}", markup=False, soft_wrap=True)
+    if any(store.startswith("s3://") for store in manifest["stores"].values()) and "s3" not in manifest["extras"]:
+        notes().print("An index on object storage needs the extra s3 there: bundle with --extra s3", markup=False)

@@ -1,6 +1,7 @@
 """`sluicegate init`: create a new workflow, from the starter or a pattern, or a package of plug-ins."""
 
 import keyword
+import os
 import re
 import shutil
 from importlib.resources import files
@@ -85,12 +86,26 @@ def _name_workflow(target: Path, source: Path, name: str) -> list[str]:
     )
     config.write_text(text, encoding="utf-8")
     _readdress(target, source, name)
+    from sluicegate.storage.postgres import URL
+
+    shared = bool(os.environ.get(URL))
     return [
+        *_installing(text, shared=shared),
         f"sluicegate check {config}",
         # nothing to ingest where nothing is retrieved
         *([f"sluicegate ingest {config}"] if re.search(r"^indexes:", text, flags=re.MULTILINE) else []),
         f"sluicegate run {config} {target / 'examples' / 'requests.jsonl'}",
+        # what machines that share a server accept, its workers carry
+        *([f"sluicegate worker {config}"] if shared else []),
     ]
+
+
+def _installing(text: str, *, shared: bool) -> list[str]:
+    """The command that installs what a workflow, or the server that machines share, needs and is not here."""
+    needs = {"s3": "obstore"} if re.search(r"\bstore: *[\"']?s3://", text) else {}
+    needs |= {"postgres": "psycopg", "dbos": "dbos"} if shared else {}
+    missing = [extra for extra, module in needs.items() if not find_spec(module)]
+    return [f'pip install "sluicegate[{",".join(missing)}]"'] if missing else []
 
 
 def _name_package(target: Path, name: str) -> list[str]:

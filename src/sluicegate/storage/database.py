@@ -173,6 +173,13 @@ class PostgresDatabase:
         with self.server.connection(run) as connection:
             yield PostgresRows(connection)
 
+    @contextmanager
+    def snapshot(self) -> Generator[Execute]:
+        """Read as it was at one moment, in however many statements, whatever is written meanwhile."""
+        with self.server.connection() as connection, connection.transaction():
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+            yield PostgresRows(connection)
+
     def erasing(self, run: str = "") -> AbstractContextManager[Rows]:
         return self.writing(run)
 

@@ -56,9 +56,8 @@ def verified(
     server = configured() if everywhere else None
     if server:
         keys = pinned(trusted)
-        verdict = verify_all(
-            SharedAudit(server), home() / "audit", trusted=keys, public_key=public_key, witnessed=witnessed
-        )
+        with SharedAudit(server).snapshot() as rows:
+            verdict = verify_all(rows, home() / "audit", trusted=keys, public_key=public_key, witnessed=witnessed)
     else:
         verdict = verify(home() / "audit", public_key=public_key, witnessed=witnessed)
     at = datetime.now(UTC).isoformat()

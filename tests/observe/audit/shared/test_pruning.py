@@ -1,5 +1,8 @@
 """What is past retention is deleted on the server too, on record, and what stays verifies."""
 
+import gc
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +10,7 @@ from typing import Any
 import pytest
 
 from sluicegate.errors import CorruptError
+from sluicegate.observe.audit.shared.sequence import Entry, SharedRecord
 from sluicegate.observe.audit.shared.store import SharedAudit
 from sluicegate.observe.audit.shared.verify_all import verify_all, verify_shared
 from sluicegate.storage.postgres import Server
@@ -68,4 +72,54 @@ def test_what_was_changed_is_not_deleted(tmp_path: Path, server: Server) -> None
     with pytest.raises(CorruptError, match="nothing of it is deleted"):
         log.prune()
     assert [row.seq for row in SharedAudit(server).records(log.chain)] == [1, 3, 4]
+    log.close()
+
+
+class Watched:
+    """Rows as a server gives them, each made when it is asked for; counts how many are alive at a time."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.most = 0
+
+    def entries(self, *, chain: str = "") -> Iterator[Entry]:
+        for entry in self._rows.entries(chain=chain):
+            given = Entry(**asdict(entry))
+            yield given
+            self.most = max(self.most, sum(type(each) is Entry for each in gc.get_objects()) - len(self._rows.kept))
+
+    def chains(self) -> list[str]:
+        return self._rows.chains()
+
+    def records(self, chain: str) -> Iterable[SharedRecord]:
+        return self._rows.records(chain)
+
+
+def test_statements_are_not_kept_while_they_are_verified(tmp_path: Path, server: Server) -> None:
+    log = machine(tmp_path, "a", server)
+    for _ in range(40):
+        log.append("node", risk="high")
+    log.close()
+    rows = Rows.of(SharedAudit(server))
+    watched = Watched(rows)
+    gc.collect()
+    verdict = verify_shared(watched, seen=[(rows.kept[-1].position, rows.kept[-1].hash)])
+    assert not verdict.tampered
+    assert verdict.checkpoints > 40
+    assert watched.most <= 3
+
+
+def test_what_is_written_meanwhile_is_not_seen_in_part(tmp_path: Path, server: Server) -> None:
+    shared = SharedAudit(server)
+    log = machine(tmp_path, "a", server)
+    log.append("node", risk="high")
+    with shared.snapshot() as rows:
+        before = [*rows.entries()]
+        log.append("node", risk="high")
+        machine(tmp_path, "b", server).close()
+        assert [*rows.entries()] == before
+        assert [row.seq for row in rows.records(log.chain)] == [1]
+        verdict = verify_shared(rows)
+    assert (verdict.records, verdict.tampered) == (1, False)
+    assert verify_shared(shared).records == 2
     log.close()

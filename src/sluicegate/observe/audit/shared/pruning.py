@@ -10,7 +10,8 @@ from typing import Any
 from sluicegate.errors import CorruptError
 from sluicegate.observe.audit.chain import parsed
 from sluicegate.observe.audit.shared.delivery import ChainDelivery
-from sluicegate.observe.audit.shared.sequence import Entry, statement_of
+from sluicegate.observe.audit.shared.sequence import statement_of
+from sluicegate.observe.audit.shared.store import AuditRows
 from sluicegate.observe.audit.shared.verify_all import registered, verify_shared
 
 __all__ = ["prune_shared"]
@@ -23,13 +24,13 @@ def prune_shared(delivery: ChainDelivery, oldest: datetime, keep_from: int | Non
     Raises `RunError` SG606 when what is there was changed: nothing of that is deleted. SG625 when it cannot be asked.
     """
     shared, chain = delivery.store, delivery.chain
-    if verify_shared(shared).tampered:
-        raise CorruptError(
-            "the audit log on the server was changed, so nothing of it is deleted",
-            hint="Run `sluicegate audit verify --all`",
-        )
-    entries = list(shared.entries())
-    base, chains = _state(entries, oldest)
+    with shared.snapshot() as rows:
+        if verify_shared(rows).tampered:
+            raise CorruptError(
+                "the audit log on the server was changed, so nothing of it is deleted",
+                hint="Run `sluicegate audit verify --all`",
+            )
+        base, chains = _state(rows, oldest)
     if chain not in chains:
         return 0
     newest = shared.newest(chain, oldest.isoformat(timespec="microseconds"))
@@ -43,16 +44,17 @@ def prune_shared(delivery: ChainDelivery, oldest: datetime, keep_from: int | Non
     return delivery.prune(base, chains, cut)
 
 
-def _state(entries: list[Entry], oldest: datetime) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+def _state(rows: AuditRows, oldest: datetime) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """The last statement of those that are all older, and what every chain had said by then."""
     chains: dict[str, dict[str, Any]] = {}
     base: dict[str, Any] = {"position": 0, "hash": ""}
-    known = registered(entries)
-    told = {entry.position: statement_of(entry) or {} for entry in entries}
-    pruned = [told[entry.position] for entry in entries if entry.kind == "pruned"]
-    before: dict[str, Any] = pruned[-1] if pruned else {"base": {"position": 0}, "chains": {}}
-    for entry in entries:
-        said = told[entry.position]
+    known = registered(rows.entries())
+    before: dict[str, Any] = {"base": {"position": 0}, "chains": {}}
+    for entry in rows.entries():
+        if entry.kind == "pruned":
+            before = statement_of(entry) or {}
+    for entry in rows.entries():
+        said = statement_of(entry) or {}
         if entry.position > before["base"]["position"] and datetime.fromisoformat(said["at"]) >= oldest:
             break
         if entry.kind == "registered" and entry.chain not in chains:

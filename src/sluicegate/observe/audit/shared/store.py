@@ -1,16 +1,17 @@
 """The audit log's tables on a server."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from sluicegate.observe.audit.chain import GENESIS
 from sluicegate.observe.audit.shared.sequence import Entry, SharedRecord
-from sluicegate.storage.database import PostgresDatabase, Rows
+from sluicegate.storage.database import Execute, PostgresDatabase, Rows
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import AUDIT
 
-__all__ = ["SharedAudit", "Tail"]
+__all__ = ["AuditRows", "SharedAudit", "Tail"]
 
 _PAGE = 2000
 _ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' audit ' || ?, 0))"
@@ -29,12 +30,64 @@ class Tail:
     """The last statement that something was pruned; empty when nothing ever was."""
 
 
-class SharedAudit:
+class AuditRows:
+    """What a server has, read page by page."""
+
+    def __init__(self, reading: Callable[[], AbstractContextManager[Execute]]) -> None:
+        self._reading = reading
+
+    def entries(self, *, chain: str = "") -> Iterator[Entry]:
+        """Every statement, or those of one chain, by position."""
+        after = -(2**62)
+        while True:
+            with self._reading() as execute:
+                page = execute(
+                    f"SELECT {_ENTRY} FROM audit_entries WHERE position > ? AND ? IN (chain, '')"  # noqa: S608 - constants
+                    f" ORDER BY position LIMIT {_PAGE}",
+                    (after, chain),
+                )
+            yield from map(_entry, page)
+            if len(page) < _PAGE:
+                return
+            after = page[-1]["position"]
+
+    def chains(self) -> list[str]:
+        """The chains that have records."""
+        with self._reading() as execute:
+            return [row["chain"] for row in execute("SELECT DISTINCT chain FROM audit_records ORDER BY chain")]
+
+    def records(
+        self, chain: str, *, run: str = "", from_seq: int = -(2**62), to_seq: int = 2**62
+    ) -> Iterator[SharedRecord]:
+        """The records of one chain, by number; with `run`, those of one run."""
+        after = from_seq - 1
+        while True:
+            with self._reading() as execute:
+                page = execute(
+                    "SELECT chain, seq, run, at, line FROM audit_records WHERE chain = ? AND seq > ?"
+                    " AND seq <= ? AND (run = ? OR ? = '') ORDER BY seq LIMIT ?",
+                    (chain, after, to_seq, run, run, _PAGE),
+                )
+            yield from map(_record, page)
+            if len(page) < _PAGE:
+                return
+            after = page[-1]["seq"]
+
+
+class SharedAudit(AuditRows):
     """Raises `RunError` SG625 when the server does not do what is asked, SG612 when a newer version set it up."""
 
     def __init__(self, server: Server) -> None:
         self._database = PostgresDatabase(server, AUDIT)
+        super().__init__(self._database.reading)
         self.name = server.name
+
+    @contextmanager
+    def snapshot(self) -> Generator[AuditRows]:
+        """All of it as it was at one moment: records and the statement that includes them are written at once, and
+        are to be seen at once, while machines go on writing."""
+        with self._database.snapshot() as execute:
+            yield AuditRows(lambda: nullcontext(execute))
 
     def add(
         self,
@@ -65,43 +118,6 @@ class SharedAudit:
     def tail(self, seen: int = 0) -> Tail:
         with self._database.reading() as execute:
             return _told(execute(_TAIL, (seen,)))
-
-    def entries(self, *, chain: str = "") -> Iterator[Entry]:
-        """Every statement, or those of one chain, by position."""
-        after = -(2**62)
-        while True:
-            with self._database.reading() as execute:
-                page = execute(
-                    f"SELECT {_ENTRY} FROM audit_entries WHERE position > ? AND ? IN (chain, '')"  # noqa: S608 - constants
-                    f" ORDER BY position LIMIT {_PAGE}",
-                    (after, chain),
-                )
-            yield from map(_entry, page)
-            if len(page) < _PAGE:
-                return
-            after = page[-1]["position"]
-
-    def chains(self) -> list[str]:
-        """The chains that have records."""
-        with self._database.reading() as execute:
-            return [row["chain"] for row in execute("SELECT DISTINCT chain FROM audit_records ORDER BY chain")]
-
-    def records(
-        self, chain: str, *, run: str = "", from_seq: int = -(2**62), to_seq: int = 2**62
-    ) -> Iterator[SharedRecord]:
-        """The records of one chain, by number; with `run`, those of one run."""
-        after = from_seq - 1
-        while True:
-            with self._database.reading() as execute:
-                page = execute(
-                    "SELECT chain, seq, run, at, line FROM audit_records WHERE chain = ? AND seq > ?"
-                    " AND seq <= ? AND (run = ? OR ? = '') ORDER BY seq LIMIT ?",
-                    (chain, after, to_seq, run, run, _PAGE),
-                )
-            yield from map(_record, page)
-            if len(page) < _PAGE:
-                return
-            after = page[-1]["seq"]
 
     def of_run(self, run: str) -> list[str]:
         """The chains that have records of a run."""

@@ -1,9 +1,9 @@
 """Verifies every chain on a server, and the one sequence that binds them; trusts nothing but public keys.
 
-`verify_shared` is pure: it is given rows, and finds what does not hold together. The sequence is signed by every
-machine in turn, each over the statement before, so a chain that is taken out, put in, cut, moved or exchanged shows
-even to who has only the database. What it cannot show is a database put back whole to an earlier state: that shows in
-what homes have seen, and in checkpoints that were kept elsewhere.
+`verify_shared` is pure: it is given rows, which do not change meanwhile (`SharedAudit.snapshot`), and finds what does
+not hold together. The sequence is signed by every machine in turn, each over the statement before, so a chain that is
+taken out, put in, cut, moved or exchanged shows even to who has only the database. What it cannot show is a database
+put back whole to an earlier state: that shows in what homes have seen, and in checkpoints that were kept elsewhere.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -40,7 +40,8 @@ _OTHER = "another record was signed under this number"
 
 
 class SharedRows(Protocol):
-    """What a server has; `SharedAudit` is one."""
+    """What a server has, as of one moment; `AuditRows` is one. What it gives is read again in each pass, and not kept:
+    of a statement only the number and hash that it signs are."""
 
     def entries(self, *, chain: str = "") -> Iterable[Entry]: ...
     def chains(self) -> Sequence[str]: ...
@@ -88,8 +89,7 @@ def registered(entries: Iterable[Entry]) -> dict[str, Chain]:
 
 def standing(rows: SharedRows) -> list[Chain]:
     """The chains that are registered, as far as what is signed says, the oldest first."""
-    entries = list(rows.entries())
-    check = _Sequence(entries, None)
+    check = _Sequence(rows, None)
     check.walk()
     return sorted(check.chains.values(), key=lambda chain: chain.since)
 
@@ -103,8 +103,9 @@ def verify_shared(
 ) -> AuditVerdict:
     """Check everything on a server. `trusted` are fingerprints of keys; None trusts those that the server names. `seen`
     are statements that were there once, by position and hash, `witnessed` checkpoints that were kept elsewhere."""
-    entries = list(rows.entries())
-    check = _Sequence(entries, trusted)
+    wanted = [position for position, _ in seen]
+    wanted += [server["position"] for each in witnessed if (server := each.get("server"))]
+    check = _Sequence(rows, trusted, wanted=wanted)
     check.walk()
     check.witnesses(seen, witnessed)
     records = 0
@@ -113,7 +114,7 @@ def verify_shared(
     if trusted is None and check.chains:
         check.find("unpinned", f"the keys of {len(check.chains)} chains are trusted because the server names them")
     findings = tuple(sorted(check.findings, key=lambda each: (not each.tampering, each.position, each.chain, each.seq)))
-    return AuditVerdict(records, 1 if records else 0, records, len(entries), findings, len(check.chains))
+    return AuditVerdict(records, 1 if records else 0, records, check.statements, findings, len(check.chains))
 
 
 def verify_all(
@@ -130,8 +131,8 @@ def verify_all(
     kept = [(memory.position, memory.entry)] if memory.position else []
     shared = verify_shared(rows, trusted=trusted, seen=kept, witnessed=witnessed)
     own = chain_of(folder)
-    statements = [told for entry in rows.entries(chain=own) if (told := statement_of(entry))] if own else []
-    last = max((told for told in statements), key=lambda told: told["position"], default=None)
+    statements = (told for entry in rows.entries(chain=own) if (told := statement_of(entry))) if own else ()
+    last = max(statements, key=lambda told: told["position"], default=None)
     ours = [each for each in witnessed if each.get("chain") in (None, own)]
     try:
         files = verify(folder, public_key=public_key, witnessed=[*ours, *([last] if last else [])])
@@ -155,11 +156,13 @@ def verify_all(
 class _Sequence:
     """The walk over the statements, and what they say of each chain."""
 
-    def __init__(self, entries: Sequence[Entry], trusted: Collection[str] | None) -> None:
-        self._entries, self._trusted = entries, trusted
+    def __init__(self, rows: SharedRows, trusted: Collection[str] | None, *, wanted: Collection[int] = ()) -> None:
+        """`wanted` are positions of which it will be asked what is there."""
+        self._rows, self._trusted = rows, trusted
         self.findings: list[AuditFinding] = []
-        self.chains = registered(entries)
-        self._hashes = {entry.position: entry.hash for entry in entries}
+        self.chains = registered(rows.entries())
+        self.statements = self._end = 0
+        self._hashes: dict[int, str] = dict.fromkeys(wanted, "")
         self._untrusted: set[str] = set()
         self._base = self._pruned()
 
@@ -171,7 +174,10 @@ class _Sequence:
 
     def walk(self) -> None:
         position, previous = self._base["position"] + 1, self._base["hash"]
-        for entry in self._entries:
+        for entry in self._rows.entries():
+            self.statements, self._end = self.statements + 1, entry.position
+            if entry.position in self._hashes:
+                self._hashes[entry.position] = entry.hash
             if entry.position < position:
                 self._before_base(entry)
                 continue
@@ -208,7 +214,7 @@ class _Sequence:
                 self.find("missing", message, chain=str(statement["chain"]), seq=1)
             if server := statement.get("server"):
                 known.append((server["position"], server["hash"]))
-        end = self._entries[-1].position if self._entries else 0
+        end = self._end
         for position, own in known:
             if position <= self._base["position"] or self._hashes.get(position) == own:
                 continue
@@ -329,7 +335,7 @@ class _Sequence:
     def _pruned(self) -> dict[str, Any]:
         """What the last valid statement of a pruning says, taken into the chains."""
         base: dict[str, Any] = {"position": 0, "hash": GENESIS, "chains": {}}
-        for entry in self._entries:
+        for entry in self._rows.entries():
             told = statement_of(entry) if entry.kind == "pruned" else None
             chain = self.chains.get(entry.chain)
             if not told or chain is None or chain.key is None or not is_checkpoint(chain.key, told):
