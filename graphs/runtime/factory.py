@@ -33,6 +33,7 @@ from sluicegate.nodes.sources import named
 from sluicegate.nodes.tools.tool_runner import ToolRunner
 from sluicegate.observe.tracing.instrument import TracedModels, traced
 from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.policies.cache.cache import AnswerCache, AnswerStore
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.readable import ReadFilters
@@ -180,7 +181,7 @@ def _assembled(
     if tracer is None:
         # one of its own, which outlives the run's: what ends a run may still be on its way when that is closed
         asked_abroad = part(LanceRetriever(knowledge, config.indexes, models, readable=reading.readable))
-        tracer = part(_tracer(workflow, part(Store(home() / "store.sqlite")), asked_abroad))
+        tracer = part(_tracer(workflow, part(open_store()), asked_abroad))
     runs = outside.runs if outside else tracer
     keep(workflow, present=not (dry or shadow or outside))
     asked = ModelsOfStep(TracedModels(models, runs))

@@ -173,6 +173,7 @@ CODES: dict[str, str] = {
     "SG706": "row of a batch unreadable",
     "SG707": "batch of another workflow, input or options",
     "SG709": "engine of batches missing or failing",
+    "SG715": "unknown place for traces",
     "SG695": "audit event not on the server that must be there",
     # what machines share
     "SG700": "store of an index unreachable",

@@ -16,7 +16,8 @@ from sluicegate.graphs.config.models import RetentionConfig
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.home import home
-from sluicegate.observe.tracing.store import RunFilter, Store
+from sluicegate.observe.tracing.reading.filters import RunFilter
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.retention.prune import Pruned, prune
 from sluicegate.serving.links.links import make_link
 from sluicegate.serving.links.rows import LinkRows
@@ -64,7 +65,7 @@ async def test_finished_runs_go_and_waiting_ones_stay(desk: Desk) -> None:
         with pytest.raises(RunError, match="SG603"):
             recorded(run)
     assert _waiting() == [waiting]
-    with closing(Store(home() / "store.sqlite")) as traces:
+    with closing(open_store()) as traces:
         assert [row["run_id"] for row in traces.runs(RunFilter())] == [waiting]
     with closing(open_database(place(), APPROVALS)) as store, store.reading() as execute:
         assert execute("SELECT * FROM decisions") == []

@@ -11,7 +11,8 @@ from sluicegate.errors import ModelError
 from sluicegate.home import home
 from sluicegate.learning.artifact import read_card
 from sluicegate.observe.tracing.spans import RunInfo, Score
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 from tests.support import ROOT
 from tests.support.router_command import said, told
 

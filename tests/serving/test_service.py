@@ -26,7 +26,8 @@ from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.graphs.session.checkpoint_reader import all_waiting, overdue
 from sluicegate.home import home
 from sluicegate.observe.tracing.spans import RunInfo, trace_id
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.limits import Busy

@@ -13,7 +13,8 @@ from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.versions import keep, kept
 from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.spans import RunInfo
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 from sluicegate.serving.operating.switches import switch_off
 from tests.support.shadowing import PLAN
 from tests.support.stand import WORKFLOW

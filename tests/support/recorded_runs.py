@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from sluicegate.observe.tracing.spans import RunInfo, trace_id
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 
 __all__ = ["BEGAN_NS", "begin", "end", "many"]
 

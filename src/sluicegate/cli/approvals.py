@@ -389,7 +389,6 @@ def _last() -> str:
 
 
 def _store() -> Any:
-    from sluicegate.home import home
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
 
-    return Store(home() / "store.sqlite")
+    return open_store()

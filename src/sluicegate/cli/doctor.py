@@ -373,10 +373,11 @@ def _langfuse() -> Line:
 def _unsent(host: str) -> int:
     """The runs of the last seven days that a Langfuse server has not confirmed."""
     from sluicegate.home import home
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
+    from sluicegate.storage.postgres import configured
 
-    if not (home() / "store.sqlite").exists():
+    if not configured() and not (home() / "store.sqlite").exists():
         return 0
     week_ago = time.time_ns() - 7 * 24 * 3600 * 10**9
-    with closing(Store(home() / "store.sqlite")) as store:
+    with closing(open_store()) as store:
         return len(store.undelivered(f"langfuse {host}", since_ns=week_ago))

@@ -44,10 +44,9 @@ def promote(
     from sluicegate.evals.shadow import judging
     from sluicegate.evals.shadow.pairs import PairStore
     from sluicegate.graphs.config.load import load
-    from sluicegate.home import home
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
 
-    workflow, pairs, store = load(config), PairStore(), Store(home() / "store.sqlite")
+    workflow, pairs, store = load(config), PairStore(), open_store()
     judged = judging.judge(workflow, pairs.under(workflow.name, read_plan(plan)), pairs, store)
     at, decision = judged.at, judged.decision
     said = said_of(decision, at)

@@ -77,13 +77,12 @@ def _chosen(opened: "Opened", runs: Sequence[str], since: str, limit: int, asker
     from sluicegate.cli._support.options import since_ns
     from sluicegate.graphs.runtime.intake import principal
     from sluicegate.graphs.session.checkpoint_reader import recorded
-    from sluicegate.home import home
     from sluicegate.observe.tracing.masking import Masking
     from sluicegate.observe.tracing.reading.filters import RunFilter
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
     from sluicegate.observe.views.access import may_see, must_see
 
-    store, masking = Store(home() / "store.sqlite"), Masking(opened.workflow.config.tracing)
+    store, masking = open_store(), Masking(opened.workflow.config.tracing)
     person, policy = principal(asker, role), opened.runner.services.policy
     found = [store.runs(limit=1)[0]["run_id"] if run == "last" and store.runs(limit=1) else run for run in runs]
     for run in found:

@@ -307,10 +307,9 @@ def _settings(digest: str) -> "TraceSettings | None":
 
 
 def _store() -> "Store":
-    from sluicegate.home import home
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
 
-    return Store(home() / "store.sqlite")
+    return open_store()
 
 
 def _one(store: "Store", run: str, asker: str = "", role: list[str] | None = None) -> dict[str, Any]:

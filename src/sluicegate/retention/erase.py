@@ -11,6 +11,7 @@ Documents are not searched: who is named in one is erased by removing it from it
 import json
 import re
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from sluicegate.graphs.runtime.run_lock import RunBusy, hold
 from sluicegate.home import home
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.observe.tracing.masking import Masking
+from sluicegate.observe.tracing.storing.delivery import ON_SERVER
+from sluicegate.observe.tracing.storing.shared import open_store
+from sluicegate.observe.tracing.storing.writes import Dialect
 from sluicegate.policies.cache.cache import AnswerStore
 from sluicegate.policies.ledger.rows import scopes_of
 from sluicegate.retention.rows import changed, erasing, reading
@@ -36,9 +40,11 @@ from sluicegate.storage.schemas import (
     RATES,
     RECOVERED,
     SHADOW,
+    SHARED_TRACES,
     TICKETS,
     TOOL_CALLS,
     TRACES,
+    UNSENT,
     WEBHOOKS,
 )
 
@@ -78,6 +84,9 @@ _OF_RUNS = (
     ),
 )
 """What hangs on a run, by store."""
+
+_TRACES = ((TRACES, Dialect()), (SHARED_TRACES, ON_SERVER))
+"""Where traces may be: in the home, also from before its machine shared a server, and there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +155,18 @@ def mentions(person: str) -> list[str]:
 def _recorded_runs(person: str, names: Sequence[str]) -> set[str]:
     """Runs of which only the trace or the bookings are left, or were ever made here."""
     runs: set[str] = set()
-    with reading(TRACES) as execute:
-        if execute:
-            marks = ", ".join("?" * len(names))
-            rows = execute(f"SELECT run_id FROM runs WHERE user IN ({marks})", names)  # noqa: S608
-            runs |= {row["run_id"] for row in rows}
+    if isinstance(place(), Server):
+        with closing(open_store()) as store:
+            store.settle()
+        with erasing(UNSENT):
+            # vacuumed when it is closed: what was sent stood there
+            pass
+    for schema, _ in _TRACES:
+        with reading(schema) as execute:
+            if execute:
+                marks = ", ".join("?" * len(names))
+                rows = execute(f'SELECT run_id FROM runs WHERE "user" IN ({marks})', names)  # noqa: S608
+                runs |= {row["run_id"] for row in rows}
     with reading(LEDGER) as execute:
         if execute:
             runs |= {row["run"] for row in execute("SELECT DISTINCT run FROM calls WHERE principal = ?", (person,))}
@@ -222,23 +238,24 @@ def _erase_traces(
     runs: Iterable[str], names: Sequence[str], alias: str, removed: dict[str, int], renamed: dict[str, int]
 ) -> list[str]:
     """The destinations that have copies."""
-    with erasing(TRACES) as execute:
-        if not execute:
-            return []
-        run_ids = sorted(runs)
-        sent = {
-            row["destination"]: row["run_id"] for row in execute("SELECT destination, run_id FROM deliveries")
-            if row["run_id"] in {*run_ids}
-        }  # fmt: skip
-        for table in ("spans", "scores", "deliveries", "changes"):
-            changed(execute, f"DELETE FROM {table} WHERE run_id IN (VALUES)", run_ids)  # noqa: S608
-        removed["traces"] = changed(execute, "DELETE FROM runs WHERE run_id IN (VALUES)", run_ids)
-        removed["feedback"] = changed(
-            execute, "DELETE FROM scores WHERE source = 'feedback' AND scores.by IN (VALUES)", names
-        )
-        changed(execute, 'UPDATE scores SET "by" = ? WHERE "by" IN (VALUES)', names, alias)
-        renamed["observations"] = _replace(execute, "spans", "attributes", names, alias)
-        return sorted(sent)
+    sent, run_ids = set[str](), sorted(runs)
+    done: Counter[str] = Counter()
+    for schema, words in _TRACES:
+        with erasing(schema) as execute:
+            if not execute:
+                continue
+            rows = execute(f"SELECT destination, run_id FROM {words.deliveries}")  # noqa: S608
+            sent |= {row["destination"] for row in rows if row["run_id"] in {*run_ids}}
+            for table in ("spans", "scores", words.deliveries, "changes"):
+                changed(execute, f"DELETE FROM {table} WHERE run_id IN (VALUES)", run_ids)  # noqa: S608
+            done["traces"] += changed(execute, "DELETE FROM runs WHERE run_id IN (VALUES)", run_ids)
+            given = "DELETE FROM scores WHERE source = 'feedback' AND \"by\" IN (VALUES)"
+            done["feedback"] += changed(execute, given, names)
+            changed(execute, 'UPDATE scores SET "by" = ? WHERE "by" IN (VALUES)', names, alias)
+            done["observations"] += _replace(execute, "spans", "attributes", names, alias)
+    removed |= {what: done[what] for what in ("traces", "feedback")}
+    renamed["observations"] = done["observations"]
+    return sorted(sent)
 
 
 def _replace(execute: Rows, table: str, column: str, names: Sequence[str], alias: str) -> int:

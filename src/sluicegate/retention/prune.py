@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 
 from sluicegate.graphs.config.models import WorkflowConfig
 from sluicegate.graphs.runtime.checkpoints import open_checkpoints
-from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.policies.cache.cache import AnswerStore
 from sluicegate.policies.rates.limiter import RateLimiter
 from sluicegate.retention.rows import changed, erasing, there
@@ -27,7 +27,9 @@ from sluicegate.storage.schemas import (
     RECOVERED,
     RESULTS,
     SHADOW,
+    SHARED_TRACES,
     TOOL_CALLS,
+    TRACES,
     WEBHOOKS,
 )
 
@@ -100,10 +102,15 @@ def _runs(workflow: str, before: float) -> int:
 
 
 def _traces(workflow: str, before: float) -> int:
-    if not (home() / "store.sqlite").is_file():
-        return 0
-    with closing(Store(home() / "store.sqlite")) as store:
-        return store.prune(int(before * 1e9), workflow)
+    """Those of the home go where a server has them, too; these are counted."""
+    gone, before_ns = 0, int(before * 1e9)
+    if there(TRACES):
+        with closing(Store()) as store:
+            gone = store.prune(before_ns, workflow)
+    if there(SHARED_TRACES):
+        with closing(open_store()) as store:
+            gone = store.prune(before_ns, workflow)
+    return gone
 
 
 def _answers(now: float) -> int:

@@ -153,7 +153,7 @@ class Acceptance:
         async def work(written: "asyncio.Future[None]") -> Outcome:
             async with self.door.admitted(asked.asker["id"]):
                 state = await asyncio.to_thread(recorded, run)
-                return self.reader.timed(await self._once_more(state, asked, written))
+                return await self.reader.timed(await self._once_more(state, asked, written))
 
         return self.in_progress.get(run) or self.in_progress.start(run, work)
 
@@ -172,7 +172,7 @@ class Acceptance:
                 await asyncio.sleep(_POLL_S)
                 known = await asyncio.to_thread(recorded_state, run)
             asked.check_same(known)
-            return self.reader.timed(await self._once_more(known, asked, written))
+            return await self.reader.timed(await self._once_more(known, asked, written))
 
     async def _once_more(self, known: State, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
         """The outcome of a run that is written down; what was cut short, or failed, goes on."""

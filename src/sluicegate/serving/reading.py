@@ -87,7 +87,7 @@ class RunReader:
     async def trail(self, run: str, asker: Principal) -> list[dict[str, Any]]:
         """As `Service.trail`."""
         outcome, _ = await self.find(run, asker)
-        decisions = self._store.decisions(run)
+        decisions = await asyncio.to_thread(self._store.decisions, run)
         if outcome is None or not outcome.withheld:
             return decisions
         return [{**each, "values": without_words(each["values"])} for each in decisions]
@@ -141,10 +141,10 @@ class RunReader:
         except NotFoundError:
             raise unknown_run(run) from None
 
-    def timed(self, outcome: Outcome) -> Outcome:
+    async def timed(self, outcome: Outcome) -> Outcome:
         """A retry took no time of its own: how long the run was at work is in its record."""
         try:
-            return replace(outcome, ms=self._store.run(outcome.run)["ms"])
+            return replace(outcome, ms=(await asyncio.to_thread(self._store.run, outcome.run))["ms"])
         except RunError:
             # not written yet
             return outcome

@@ -32,7 +32,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.observe.tracing.spans import Score, Trace
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.plain_data import clean
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.ledger.factory import open_ledger
@@ -130,7 +130,7 @@ class Service:
             Versions, self._config, follow=self._follow, open_version=self._open_version
         )
         self._door = ServiceAdmission(self.admission)
-        self._store = store = Store(home() / "store.sqlite")
+        self._store = store = await asyncio.to_thread(open_store)
         self._shadow = self._make_beside(self.name)
         self._in_progress = RunsInProgress()
         carrier = Carrier(versions, store, self._finished)
@@ -167,7 +167,7 @@ class Service:
         await asyncio.to_thread(self._shadow.close)
         await asyncio.to_thread(self.versions.close)
         await asyncio.to_thread(self._close_ledger)
-        self._store.close()
+        await asyncio.to_thread(self._store.close)
         self._people.close()
         self.rates.close()
         # now others take up what was not finished

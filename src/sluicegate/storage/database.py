@@ -22,6 +22,7 @@ __all__ = [
     "PostgresRows",
     "Rows",
     "SqliteDatabase",
+    "SqliteRows",
     "open_database",
     "place",
 ]
@@ -96,7 +97,7 @@ class SqliteDatabase:
         self.path = path
         self._lock = threading.Lock()
         self._connection = connect(path, schema, look=look)
-        self._rows = _SqliteRows(self._connection)
+        self._rows = SqliteRows(self._connection)
 
     @contextmanager
     def writing(self, run: str = "") -> Generator[Rows]:
@@ -135,7 +136,9 @@ class SqliteDatabase:
             self._connection.close()
 
 
-class _SqliteRows:
+class SqliteRows:
+    """Implements `Rows` over a connection to a file."""
+
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 

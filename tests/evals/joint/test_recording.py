@@ -26,7 +26,8 @@ from sluicegate.home import home, private_folder
 from sluicegate.learning.threshold import NEVER
 from sluicegate.observe.incidents import Incidents
 from sluicegate.observe.tracing.spans import RunInfo, Score
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 from sluicegate.policies.cache.cache import NoCache
 from sluicegate.routing.joint.thresholds import ConfidenceWithThresholds, RouterWithThresholds
 from sluicegate.services import AnswerConfidence, AnswerFeatures, Classification, Services

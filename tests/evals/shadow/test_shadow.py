@@ -23,6 +23,7 @@ from sluicegate.evals.shadow.shadow import Shadow, pair_up
 from sluicegate.evals.shadow.shadow_backfill import Reached, work
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.retrieval.replay_retriever import ReplayRetriever
 from tests.support.fakes import FakeModels, FakePolicy, FakeRetriever, FakeRouter, services
@@ -371,7 +372,7 @@ async def test_a_worker_that_is_stopped_gives_its_claim_back(own_home: Path, pai
 @pytest.mark.usefixtures("each_place")
 async def test_work_pairs_what_was_recorded(own_home: Path, pairs: PairStore) -> None:
     at = registered(pairs)
-    store = Store(own_home / "store.sqlite")
+    store = open_store()
     tracer = RecordingTracer(store)
     made = runner(own_home, services(tracer=tracer))
     outcomes = [await made.run(f"Question {number}", ANN) for number in range(3)]

@@ -20,7 +20,8 @@ from sluicegate.learning.projection import Projection
 from sluicegate.learning.threshold import NEVER
 from sluicegate.observe.tracing.describers import describe
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 from sluicegate.services import Escalation, Services
 from sluicegate.state import Principal
 from tests.support import ROOT

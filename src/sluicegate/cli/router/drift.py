@@ -23,15 +23,14 @@ def drift(
     scores have drifted since they were fitted open an incident."""
     from sluicegate.evals.joint.watching import watch_joint
     from sluicegate.graphs.config.load import load
-    from sluicegate.home import home
     from sluicegate.observe.incidents import Incidents
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
     from sluicegate.routing.monitoring import drift as monitoring
     from sluicegate.routing.monitoring.plots import drift_svg
 
     loaded = load(workflow)
     outside = loaded.out_of_scope
-    store, incidents = Store(home() / "store.sqlite"), Incidents()
+    store, incidents = open_store(), Incidents()
     try:
         rows = store.confidences(loaded.name)
         joint = watch_joint(loaded, store, incidents)

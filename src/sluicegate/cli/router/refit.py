@@ -35,9 +35,8 @@ def refit(
 ) -> None:
     """Fit a new artifact with people's corrections, and show what it would change. Nothing is deployed."""
     from sluicegate.graphs.config.load import load
-    from sluicegate.home import home
     from sluicegate.learning.artifact import check_place
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
     from sluicegate.routing.intent.learn import compare, corrections_of, with_corrections, would_change
 
     loaded = load(workflow)
@@ -53,7 +52,7 @@ def refit(
     train, apart = examples_of(loaded)
     old = serving_router(loaded)
     check_place(out)
-    store = Store(home() / "store.sqlite")
+    store = open_store()
     try:
         edge = since_ns(since)
         rows, requests = store.corrections(loaded.name, since_ns=edge), store.requests(loaded.name, since_ns=edge)
@@ -96,10 +95,9 @@ def refit(
 
 
 def _refit_escalation(workflow: "Workflow", out: Path, since: str, *, as_json: bool) -> None:
-    from sluicegate.home import home
-    from sluicegate.observe.tracing.store import Store
+    from sluicegate.observe.tracing.storing.shared import open_store
 
-    store = Store(home() / "store.sqlite")
+    store = open_store()
     try:
         verdicts = store.escalation_verdicts(workflow.name, since_ns=since_ns(since))
     finally:

@@ -25,6 +25,7 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 
 __all__ = ["Shadow", "challenger_of", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of"]
 
@@ -151,7 +152,7 @@ def shadow_of(workflow: str) -> Shadow | None:
         return None
     at = found[0]
     opened, challenge = challenger_of(at)
-    store = Store(home() / "store.sqlite")
+    store = open_store()
     return Shadow(
         at,
         pairs,

@@ -16,8 +16,8 @@ from sluicegate.errors import RunError
 from sluicegate.evals.shadow.pairing import Challenge, sampled, skip_reason
 from sluicegate.evals.shadow.pairs import CAPS, PairStore, Registration
 from sluicegate.evals.shadow.shadow import challenger_of, labels_of, list_price, outcome_of, pair_up
-from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 
 __all__ = ["Reached", "work"]
 
@@ -57,7 +57,7 @@ async def work(
     cap ends the pass; what it holds back is taken up another day. Several processes at once share the work.
     """
     reached = reached or Reached()
-    pairs, store, counts = PairStore(), Store(home() / "store.sqlite"), Counter[str]()
+    pairs, store, counts = PairStore(), open_store(), Counter[str]()
     opened = None
     if challenge is None:
         opened, challenge = challenger_of(at)
@@ -109,22 +109,16 @@ async def work(
 
 def _finished(store: Store, pairs: PairStore, at: Registration, reached: Reached) -> Iterator[dict[str, Any]]:
     """What is not paired yet, as far as it is known when its page is read."""
-    values: dict[str, Any] = {
-        "workflow": at.workflow,
-        "started": int(datetime.fromisoformat(at.started_at).timestamp() * 1e9),
-        "ended": reached.ended_ns,
-        "run": "",
-        "page": _PAGE,
-    }
+    started, behind = int(datetime.fromisoformat(at.started_at).timestamp() * 1e9), (reached.ended_ns, "")
     while True:
         page = store.query(
-            "SELECT run_id, digest, ended_ns FROM runs WHERE workflow = :workflow AND started_ns >= :started "
-            "AND (ended_ns, run_id) > (:ended, :run) AND NOT shadow AND status IN ('answered', 'refused') "
-            "ORDER BY ended_ns, run_id LIMIT :page",
-            values,
+            "SELECT run_id, digest, ended_ns FROM runs WHERE workflow = ? AND started_ns >= ? "
+            "AND (ended_ns, run_id) > (?, ?) AND shadow = 0 AND status IN ('answered', 'refused') "
+            "ORDER BY ended_ns, run_id LIMIT ?",
+            (at.workflow, started, *behind, _PAGE),
         )
         if not page:
             return
         taken = pairs.claimed(at.number, [row["run_id"] for row in page])
         yield from (row for row in page if row["run_id"] not in taken and row["run_id"] not in reached.seen)
-        values |= {"ended": page[-1]["ended_ns"], "run": page[-1]["run_id"]}
+        behind = page[-1]["ended_ns"], page[-1]["run_id"]

@@ -23,7 +23,7 @@ from sluicegate.evals.shadow.pairs import PairStore, Registration, any_shadows
 from sluicegate.evals.shadow.shadow import outcome_of, shadow_of
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home, private_folder, write_private
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 
 __all__ = ["ShadowProcess"]
 
@@ -166,7 +166,7 @@ def _work(workflow: str) -> None:
     shadow = shadow_of(workflow)
     if shadow is None:
         return
-    store = Store(home() / "store.sqlite")
+    store = open_store()
     for line in sys.stdin:
         try:
             shadow.after(outcome_of(line.strip(), store))

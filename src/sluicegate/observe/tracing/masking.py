@@ -2,21 +2,19 @@
 
 Secrets are always replaced. Personal data is replaced by patterns (so names and places stay: this is no anonymisation),
 texts are cut at the payload limit, and in the mode `hashes` every payload becomes a keyed hash with its length. Hashes
-are HMAC-SHA-256 with a key that stays in the home folder: short texts and user ids could be guessed from plain ones.
+are HMAC-SHA-256 with a key (`user_key`): short texts and user ids could be guessed from plain ones.
 """
 
 import functools
 import hmac
-import os
 import re
-import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from sluicegate.errors import ConfigError, Problem, RunError
-from sluicegate.home import home, make_private
+from sluicegate.errors import ConfigError, Problem
 from sluicegate.observe.tracing.describers import is_wordy
 from sluicegate.observe.tracing.settings import TraceSettings
+from sluicegate.observe.tracing.storing.user_key import user_key
 
 __all__ = ["PAYLOADS", "PEOPLE", "SPOKEN", "Masking"]
 
@@ -109,7 +107,7 @@ class Masking:
 
     @functools.cached_property
     def _key(self) -> bytes:
-        return self._given_key or _home_key()
+        return self._given_key or user_key()
 
     def user(self, id: str) -> str:
         """A user's name in traces: the same person always gets the same name."""
@@ -213,20 +211,3 @@ def _is_password(said: str) -> bool:
 
 _SENTENCE = re.compile(r"(?i:\bis)\s+[a-z]+(?:['’-][a-z]+)*[.!?)]*$")
 _CHECKS: dict[str, Callable[[str], bool]] = {"card": _is_card, "password": _is_password}
-
-
-def _home_key() -> bytes:
-    """The key of this home, created at its first use; `SLUICEGATE_TRACE_KEY` (hex) shares one between machines."""
-    configured = os.environ.get("SLUICEGATE_TRACE_KEY")
-    if configured:
-        try:
-            return bytes.fromhex(configured)
-        except ValueError:
-            raise ConfigError([Problem("SG107", "SLUICEGATE_TRACE_KEY is not hexadecimal")]) from None
-    path = home() / "trace.key"
-    try:
-        if not path.exists():
-            make_private(path, secrets.token_bytes(32))
-        return path.read_bytes()
-    except OSError as error:
-        raise RunError("SG607", f"cannot store a key in {path}: {error.strerror}", hint="Check permissions") from error

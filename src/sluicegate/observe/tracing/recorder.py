@@ -22,7 +22,8 @@ from sluicegate.errors import SluicegateError
 from sluicegate.observe.tracing.exporter import Exporter, ExporterReport
 from sluicegate.observe.tracing.masking import SPOKEN
 from sluicegate.observe.tracing.spans import Observation, Record, RunSegment, Score, Trace, new_id
-from sluicegate.observe.tracing.store import Store, Writes
+from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.writes import Writes
 
 __all__ = ["Recorder"]
 
@@ -186,10 +187,11 @@ class Recorder:
                     outcome[key] = masked(outcome[key])
             writes.scores += self._scores.pop(id(segment), ())
             writes.ended.append((segment.info, item.at_ns, item.ms, outcome))
-            if segment.resumes and (root := self._root(segment, item.at_ns, outcome)):
+            if segment.resumes:
                 overwriting = [exporter.destination for exporter in self._exporters if exporter.overwrites]
-                writes.roots.append((segment.info.run_id, root, overwriting))
-                self._hold(segment).root = root
+                writes.roots.append((segment.info.run_id, item.at_ns, outcome, overwriting))
+                if overwriting and (root := self._root(segment, item.at_ns, outcome)):
+                    self._hold(segment).root = root
             (self._held.get(id(segment)) or self._hold(segment)).ended = outcome
             self._release(id(segment))
         else:

@@ -1,13 +1,13 @@
-"""The local store: every run's row, observations and scores, in SQLite; the source of truth for all reading.
+"""The store: every run's row, observations and scores, in a SQLite file; the source of truth for all reading.
 
 `steps`, `decisions` and `model_calls` are views over the observations, so that nothing is written twice. A store is
-safe to use from any thread, and by several processes at once.
+safe to use from any thread, and by several processes at once. What it reads and writes is one SQL for a file and for
+the server of many machines, whose store (`observe.tracing.shared`) is this one with other words for a few things.
 """
 
 import json
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,22 @@ from sluicegate.errors import NotFoundError
 from sluicegate.home import home
 from sluicegate.observe.tracing.reading.filters import RunFilter, prefix_range, where
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, Trace
+from sluicegate.observe.tracing.storing.writes import Dialect, Writes, apply, confirmed_rows, pruned, rows_of
+from sluicegate.storage.database import SqliteRows
 from sluicegate.storage.schemas import TRACES
 from sluicegate.storage.sqlite import connect, explained, transaction
 
-__all__ = ["Store", "Writes", "decoded_run"]
-
-_OUTCOME = (
-    "status", "path", "intent", "risk", "confidence", "threshold", "classified_by", "artifact", "usd", "prompt_tokens",
-    "completion_tokens", "slm_calls", "llm_calls", "all_llm_usd", "answer", "model", "prompt", "approval", "waited_s",
-    "error",
-)  # fmt: skip
-
-
-@dataclass(slots=True)
-class Writes:
-    """What one commit writes: begun runs, ended runs, records and scores, all masked."""
-
-    begun: list[tuple[RunInfo, int]] = field(default_factory=list[tuple[RunInfo, int]])
-    """Run and start in Unix nanoseconds."""
-    records: list[tuple[str, Record]] = field(default_factory=list[tuple[str, Record]])
-    """Run id and record."""
-    scores: list[Score] = field(default_factory=list[Score])
-    ended: list[tuple[RunInfo, int, float, Mapping[str, Any]]] = field(
-        default_factory=list[tuple[RunInfo, int, float, Mapping[str, Any]]]
-    )
-    """Run, end in Unix nanoseconds, milliseconds of this segment, outcome."""
-    roots: list[tuple[str, Record, Sequence[str]]] = field(default_factory=list[tuple[str, Record, Sequence[str]]])
-    """Run id, its root as a resume has left it, and the destinations that will be sent it again."""
-
-    def any(self) -> bool:
-        return bool(self.begun or self.records or self.scores or self.ended)
+__all__ = ["Store", "decoded_run"]
 
 
 class Store:
-    """Opens `path`, by default the home's store, or makes it.
+    """Opens `path`, by default the home's store, or makes it. Where runs are kept is what `open_store` knows.
 
     Raises `RunError` SG606 (corrupt), SG607, SG608, SG612 (written by a newer version).
     """
+
+    sql = Dialect()
+    """What a server says otherwise."""
 
     def __init__(self, path: Path | str | None = None) -> None:
         self.path = path = path or home() / "store.sqlite"
@@ -62,55 +41,41 @@ class Store:
         with self._lock:
             self._connection.close()
 
+    def settle(self) -> None:
+        """Return when what this machine has recorded is where it is read."""
+
     def write(self, writes: Writes) -> None:
         """Commit; all or nothing. Raises `RunError` SG606, SG607, SG608."""
         with self._lock, transaction(self._connection) as connection, explained(self.path):
-            connection.executemany(_BEGIN, [_begun_row(*begun) for begun in writes.begun])
-            connection.executemany(_CHANGED, [(info.run_id,) for info, *_ in (*writes.begun, *writes.ended)])
-            connection.executemany(_SPAN, [_span_row(run_id, record) for run_id, record in writes.records])
-            connection.executemany(_SCORE, [_score_row(score) for score in writes.scores])
-            for info, end_ns, ms, outcome in writes.ended:
-                given = {key: outcome[key] for key in _OUTCOME if key in outcome}
-                columns = ", ".join(["ended_ns = ?", "ms = ms + ?", "tags = ?", *(f"{key} = ?" for key in given)])
-                values = (end_ns, ms, to_json(info.tags), *given.values(), info.run_id)
-                connection.execute(f"UPDATE runs SET {columns} WHERE run_id = ?", values)  # noqa: S608
-            for run_id, root, destinations in writes.roots:
-                connection.execute(
-                    "UPDATE spans SET end_ns = ?, level = ?, message = ?, attributes = ? "
-                    "WHERE span_id = ? AND parent = ''",
-                    (root.end_ns, root.level, root.message, to_json(root.attributes), root.id),
-                )
-                # what has been confirmed of it is no longer what is there
-                connection.executemany(_CONFIRMED, [(each, run_id, -1) for each in destinations])
+            apply(SqliteRows(connection), rows_of(writes), self.sql)
 
     def delivered(self, destination: str, counts: Mapping[str, int], *, whole: bool = False) -> None:
         """Note how many observations and scores of each run a destination has confirmed; `whole`: in all, not more."""
-        rows = [(destination, run_id, count) for run_id, count in counts.items()]
         with self._lock, transaction(self._connection) as connection:
-            connection.executemany(_CONFIRMED_WHOLE if whole else _CONFIRMED, rows)
+            apply(SqliteRows(connection), confirmed_rows(destination, counts, whole=whole), self.sql)
 
     def undelivered(self, destination: str, *, since_ns: int = 0) -> list[str]:
         """The runs of which a destination has not confirmed every observation and score, oldest first."""
         rows = self.query(
-            "SELECT run_id, (SELECT count(*) FROM spans WHERE spans.run_id = runs.run_id) + "
+            "SELECT run_id, (SELECT count(*) FROM spans WHERE spans.run_id = runs.run_id) + "  # noqa: S608
             "(SELECT count(*) FROM scores WHERE scores.run_id = runs.run_id) AS kept, coalesce((SELECT records "
-            "FROM deliveries WHERE destination = ? AND deliveries.run_id = runs.run_id), 0) AS confirmed "
+            f"FROM {self.sql.deliveries} AS sent WHERE destination = ? AND sent.run_id = runs.run_id), 0) AS confirmed "
             "FROM runs WHERE started_ns >= ? ORDER BY started_ns",
             (destination, since_ns),
         )
         return [row["run_id"] for row in rows if row["kept"] > row["confirmed"]]
 
-    def query(self, sql: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[dict[str, Any]]:
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Read rows. Raises `RunError` SG606, SG608."""
         with self._lock, explained(self.path):
             return [dict(row) for row in self._connection.execute(sql, values)]
 
     def runs(self, which: RunFilter | None = None, *, limit: int = 50) -> list[dict[str, Any]]:
-        """Rows of `runs`, newest first; `tags` and `metadata` are decoded."""
+        """Rows of `runs`, newest first, all with a `limit` below 0; `tags` and `metadata` are decoded."""
         terms, values = where(which or RunFilter())
         rows = self.query(
             f"SELECT * FROM runs {terms} ORDER BY started_ns DESC, run_id DESC LIMIT ?",  # noqa: S608
-            [*values, limit],
+            [*values, limit if limit >= 0 else 2**63 - 1],
         )
         return [decoded_run(row) for row in rows]
 
@@ -135,7 +100,7 @@ class Store:
         return _record(rows[0] | {"attributes": json.loads(rows[0]["attributes"])}) if rows else None
 
     def decisions(self, run_id: str) -> list[dict[str, Any]]:
-        rows = self.query("SELECT * FROM decisions WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
+        rows = self.query(f"SELECT * FROM {self.sql.decisions} WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))  # noqa: S608
         return [
             row | {"values": json.loads(row["values"] or "{}"), "not_taken": json.loads(row["not_taken"] or "[]")}
             for row in rows
@@ -145,27 +110,29 @@ class Store:
         return self.query("SELECT * FROM model_calls WHERE run_id = ? ORDER BY start_ns, seq", (run_id,))
 
     def scores(self, run_id: str) -> list[dict[str, Any]]:
-        rows = self.query("SELECT * FROM scores WHERE run_id = ? ORDER BY at_ns, rowid", (run_id,))
+        rows = self.query(f"SELECT * FROM scores WHERE run_id = ? ORDER BY at_ns, {self.sql.scored}", (run_id,))  # noqa: S608
         return [row | {"value": bool(row["value"])} if row["data_type"] == "BOOLEAN" else row for row in rows]
 
     def add_score(self, score: Score) -> None:
         self.write(Writes(scores=[score]))
 
     def confidences(
-        self, workflow: str, *, since_ns: int = 0, until_ns: int = 2**63 - 1, most: int = -1
+        self, workflow: str, *, since_ns: int = 0, until_ns: int = 2**63 - 1, most: int = 2**63 - 1
     ) -> list[dict[str, Any]]:
         """Data of drift tests: label, confidence, threshold and time of each classified run, oldest first, the
         probability that it needed the large model, where the workflow had a fitted escalation, and the confidence in
         its answer, where it has one; of the newest runs, at `most` so many."""
+        said = self.sql.attributes
         rows = self.query(
-            "SELECT run_id, started_ns, digest, intent, confidence, threshold, classified_by, artifact, path, "
+            "SELECT run_id, started_ns, digest, intent, confidence, threshold, classified_by, artifact, path, "  # noqa: S608
             "(SELECT value FROM scores WHERE scores.run_id = runs.run_id AND name = 'answer_confidence') "
             "AS answer_confidence, "
-            "(SELECT attributes ->> 'needs_large' FROM spans WHERE spans.run_id = runs.run_id AND "
-            "attributes ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) AS needs_large FROM runs WHERE "
-            # the plus leaves the choice to the index over time: in its order the newest need no sorting
-            "+workflow = ? AND started_ns >= ? AND started_ns < ? AND intent IS NOT NULL AND confidence IS NOT NULL "
-            "AND NOT shadow "
+            f"(SELECT CAST({said} ->> 'needs_large' AS DOUBLE PRECISION) FROM spans WHERE "
+            f"spans.run_id = runs.run_id AND {said} ->> 'needs_large' IS NOT NULL ORDER BY seq LIMIT 1) "
+            "AS needs_large FROM runs WHERE "
+            # an expression leaves the choice to the index over time: in its order the newest need no sorting
+            "workflow || '' = ? AND started_ns >= ? AND started_ns < ? AND intent IS NOT NULL "
+            "AND confidence IS NOT NULL AND shadow = 0 "
             "ORDER BY started_ns DESC LIMIT ?",
             (workflow, since_ns, until_ns, most),
         )
@@ -174,17 +141,17 @@ class Store:
     def days_of_confidence(self, workflow: str, *, since_ns: int, out_of_scope: str | None) -> list[dict[str, Any]]:
         """As `routing.monitoring.drift.by_day`, added up by the database."""
         return self.query(
-            "SELECT date(started_ns / 1000000000, 'unixepoch') AS day, count(*) AS rows, "
-            "avg(confidence) AS confidence, avg(intent IS ?) AS outside FROM runs WHERE workflow = ? AND "
-            "started_ns >= ? AND intent IS NOT NULL AND confidence IS NOT NULL AND NOT shadow GROUP BY day "
-            "ORDER BY day",
+            f"SELECT {self.sql.day} AS day, count(*) AS rows, avg(confidence) AS confidence, "  # noqa: S608
+            "CAST(avg(CASE WHEN intent = ? THEN 1.0 ELSE 0.0 END) AS DOUBLE PRECISION) AS outside "
+            "FROM runs WHERE workflow = ? AND started_ns >= ? AND intent IS NOT NULL AND confidence IS NOT NULL "
+            "AND shadow = 0 GROUP BY day ORDER BY day",
             (out_of_scope, workflow, since_ns),
         )
 
     def requests(self, workflow: str, *, since_ns: int = 0) -> list[str]:
         """The classified requests, each once, as far as their text was kept; latest first."""
         rows = self.query(
-            "SELECT request, max(started_ns) AS at FROM runs WHERE workflow = ? AND started_ns >= ? AND NOT shadow "
+            "SELECT request, max(started_ns) AS at FROM runs WHERE workflow = ? AND started_ns >= ? AND shadow = 0 "
             "AND intent IS NOT NULL AND trim(coalesce(request, '')) != '' GROUP BY request ORDER BY at DESC",
             (workflow, since_ns),
         )
@@ -202,7 +169,7 @@ class Store:
         """Requests whose intent a person corrected (score ``correct_intent``): labelled data for the router."""
         return self.query(
             "SELECT runs.run_id, runs.request AS text, runs.intent AS predicted, runs.confidence, "
-            "scores.value AS label, scores.at_ns, scores.by FROM scores JOIN runs USING (run_id) "
+            'scores.value AS label, scores.at_ns, scores."by" FROM scores JOIN runs USING (run_id) '
             "WHERE scores.name = 'correct_intent' AND runs.workflow = ? AND scores.at_ns >= ? ORDER BY scores.at_ns",
             (workflow, since_ns),
         )
@@ -221,7 +188,7 @@ class Store:
         """The finished runs that waited for a person, oldest first: `run_id` and `request`."""
         return self.query(
             "SELECT run_id, request FROM runs WHERE workflow = ? AND ended_ns >= ? AND approval IS NOT NULL "
-            "AND status IN ('answered', 'refused') AND NOT shadow ORDER BY ended_ns",
+            "AND status IN ('answered', 'refused') AND shadow = 0 ORDER BY ended_ns",
             (workflow, since_ns),
         )
 
@@ -240,11 +207,8 @@ class Store:
 
     def prune(self, before_ns: int, workflow: str) -> int:
         """Delete a workflow's finished runs that began before a time, with all that belongs to them; how many."""
-        done = "SELECT run_id FROM runs WHERE started_ns < ? AND workflow = ? AND status NOT IN ('running', 'waiting')"
         with self._lock, transaction(self._connection) as connection:
-            for table in ("spans", "scores", "deliveries", "changes"):
-                connection.execute(f"DELETE FROM {table} WHERE run_id IN ({done})", (before_ns, workflow))  # noqa: S608
-            return connection.execute(f"DELETE FROM runs WHERE run_id IN ({done})", (before_ns, workflow)).rowcount  # noqa: S608
+            return pruned(SqliteRows(connection), before_ns, workflow, self.sql)
 
     def since(self, seq: int) -> list[dict[str, Any]]:
         """Observations written after `seq`, for following live."""
@@ -260,67 +224,6 @@ _INFO = ("run_id", "trace_id", "workflow", "version", "digest", "session", "user
 _RECORD = ("span_id", "parent", "name", "type", "attributes", "start_ns", "end_ns", "level", "message")
 _SCORED = ("score_id", "run_id", "name", "value", "comment", "at_ns", "observation", "source", "by")
 _FIELDS = {"span_id": "id", "score_id": "id"}
-
-_BEGIN = (
-    "INSERT INTO runs (run_id, trace_id, workflow, version, digest, user, session, environment, release, shadow, "
-    "status, started_ns, request, metadata, tags) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'running', ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET status = 'running'"
-)
-_SPAN = "INSERT OR IGNORE INTO spans VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_SCORE = "INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_CHANGED = "INSERT OR REPLACE INTO changes (run_id) VALUES (?)"
-_CONFIRMED_WHOLE = "INSERT INTO deliveries VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET records = excluded.records"
-_CONFIRMED = f"{_CONFIRMED_WHOLE} + records"
-
-
-_ENCODER = json.JSONEncoder(ensure_ascii=False, default=str, allow_nan=False, separators=(",", ":"))
-
-
-def to_json(value: Any) -> str:
-    """JSON that SQLite and browsers read: no NaN, and anything foreign by its `str`."""
-    try:
-        return _ENCODER.encode(value)
-    except ValueError:
-        return _ENCODER.encode(_finite(value))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if value - value == 0 else str(value)
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-def _begun_row(info: RunInfo, start_ns: int) -> tuple[Any, ...]:
-    return (
-        *(info.run_id, info.trace_id, info.workflow, info.version, info.digest, info.user, info.session),
-        *(
-            info.environment,
-            info.release,
-            info.shadow,
-            start_ns,
-            info.request,
-            to_json(info.metadata),
-            to_json(info.tags),
-        ),
-    )
-
-
-def _span_row(run_id: str, record: Record) -> tuple[Any, ...]:
-    return (
-        *(record.id, run_id, record.parent, record.name, record.type, record.start_ns, record.end_ns),
-        *(record.level, record.message, to_json(record.attributes)),
-    )
-
-
-def _score_row(score: Score) -> tuple[Any, ...]:
-    return (
-        *(score.id, score.run_id, score.name, score.data_type, score.value, score.comment, score.at_ns),
-        *(score.observation, score.source, score.by),
-    )
 
 
 def _record(span: dict[str, Any]) -> Record:

@@ -15,7 +15,7 @@ from sluicegate.evals.shadow.pairs import PairStore, Registration
 from sluicegate.evals.shadow.status import ShadowStatus, status_of
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.home import home
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 
 __all__ = ["Compared", "RowDifference", "compared", "judged", "kept_evaluations", "promoted", "shadow", "shadows"]
 
@@ -121,7 +121,7 @@ def judged(champion: Workflow, number: int) -> Judged:
         known = _judged.get((home(), number))
         if known and known[0] == state:
             return known[1]
-        with closing(Store(home() / "store.sqlite")) as store:
+        with closing(open_store()) as store:
             found = judge(champion, at, pairs, store)
     while len(_judged) >= _KEPT:
         _judged.pop(next(iter(_judged)), None)

@@ -12,8 +12,7 @@ from sluicegate.errors import SluicegateError
 from sluicegate.evals.evaluation.result_store import KeptEvaluation, ResultStore
 from sluicegate.graphs.config.inputs.cards import router_cards
 from sluicegate.graphs.config.load import Workflow
-from sluicegate.home import home
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.routing.calibration.calibration import ReliabilityBin, reliability
 from sluicegate.routing.monitoring.drift import Drift, drift, window_of
 
@@ -76,7 +75,7 @@ def runs_of(workflow: Workflow, *, days: int, now: datetime) -> RouterFigures:
     """The last `days` beside what was before them, each window by its newest `MOST` runs."""
     edge = now - timedelta(days=days)
     at, outside = int(edge.timestamp() * 1e9), workflow.out_of_scope
-    with closing(Store(home() / "store.sqlite")) as store:
+    with closing(open_store()) as store:
         before = store.confidences(workflow.name, until_ns=at, most=MOST)
         after = store.confidences(workflow.name, since_ns=at, most=MOST)
         since = int((now - timedelta(days=_DAYS)).timestamp() * 1e9)

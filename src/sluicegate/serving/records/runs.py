@@ -10,12 +10,11 @@ from typing import Any
 from sluicegate.errors import NotFoundError, SluicegateError
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.session.reading_rights import ReadingRights, RecordedRun
-from sluicegate.home import home
 from sluicegate.observe.tracing.masking import Masking
 from sluicegate.observe.tracing.reading.feed import RunFeed
 from sluicegate.observe.tracing.reading.filters import RunFilter
 from sluicegate.observe.tracing.reading.pages import RunPage, last_change, page_of_runs, requesters
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.serving.reading import unknown_run
 from sluicegate.serving.service import Service
 from sluicegate.state import Principal
@@ -32,7 +31,7 @@ class RunRecords:
 
     def open(self) -> None:
         """Raises `RunError` as `Store` does."""
-        self.store = Store(home() / "store.sqlite")
+        self.store = open_store()
         self.feed = RunFeed(self.store)
 
     def close(self) -> None:

@@ -11,7 +11,9 @@
 | `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
 | `AUDIT` | (``audit/``, as files) | also there |
 | `INCIDENTS`, `CACHE` | ``incidents``, ``cache`` | yes |
-| `TRACES`, `TICKETS`, `PROBES` | ``store``, ``tickets``, … | no |
+| `TRACES` | ``store`` | no |
+| `SHARED_TRACES`, `UNSENT` | (``store``), ``unsent`` | only there, no |
+| `TICKETS`, `PROBES` | ``tickets``, ``probes`` | no |
 | `RESULTS`, `SHADOW` | ``evals/results``, ``shadow`` | yes |
 | `CATALOG` | ``indexes/NAME/catalog``, ``replicas/STORE/VERSION/catalog`` | no |
 | `EMBEDDINGS` | (``embeddings`` in the user's cache) | no |
@@ -22,7 +24,7 @@ from sluicegate.storage.schemas.audit import AUDIT
 from sluicegate.storage.schemas.comparisons import RESULTS, SHADOW
 from sluicegate.storage.schemas.knowledge import CACHE, CATALOG, EMBEDDINGS, PROBES
 from sluicegate.storage.schemas.money import LEDGER
-from sluicegate.storage.schemas.observations import INCIDENTS, PAYLOADS, TRACES
+from sluicegate.storage.schemas.observations import INCIDENTS, PAYLOADS, SHARED_TRACES, TRACES, UNSENT
 from sluicegate.storage.schemas.rates import RATES
 from sluicegate.storage.schemas.runs import (
     APPROVALS,
@@ -54,9 +56,11 @@ __all__ = [
     "RESULTS",
     "RUNS_AT_WORK",
     "SHADOW",
+    "SHARED_TRACES",
     "TICKETS",
     "TOOL_CALLS",
     "TRACES",
+    "UNSENT",
     "VERSIONS",
     "WEBHOOKS",
 ]

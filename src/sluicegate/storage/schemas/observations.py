@@ -2,7 +2,7 @@
 
 from sluicegate.storage.migrations import Migration, Schema
 
-__all__ = ["INCIDENTS", "PAYLOADS", "TRACES"]
+__all__ = ["INCIDENTS", "PAYLOADS", "SHARED_TRACES", "TRACES", "UNSENT"]
 
 TRACES = Schema(
     "store",
@@ -82,6 +82,83 @@ CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NUL
     local=True,
 )
 """Every run with its observations and scores, masked; `steps`, `decisions` and `model_calls` are views. Only a file."""
+
+SHARED_TRACES = Schema(
+    "traces",
+    (
+        Migration("""
+CREATE TABLE runs (
+  run_id TEXT PRIMARY KEY, trace_id TEXT NOT NULL, workflow TEXT NOT NULL, version TEXT NOT NULL, digest TEXT NOT NULL,
+  "user" TEXT NOT NULL, session TEXT NOT NULL, environment TEXT NOT NULL, release TEXT NOT NULL,
+  shadow INTEGER NOT NULL, status TEXT NOT NULL, started_ns BIGINT NOT NULL, ended_ns BIGINT,
+  ms REAL NOT NULL DEFAULT 0, request TEXT NOT NULL DEFAULT '', metadata TEXT NOT NULL DEFAULT '{}',
+  tags TEXT NOT NULL DEFAULT '[]', path TEXT, intent TEXT, risk TEXT, confidence REAL, threshold REAL,
+  classified_by TEXT, artifact TEXT, usd REAL, prompt_tokens INTEGER, completion_tokens INTEGER, slm_calls INTEGER,
+  llm_calls INTEGER, all_llm_usd REAL, answer TEXT, model TEXT, prompt TEXT, approval TEXT, waited_s REAL, error TEXT
+);
+CREATE INDEX runs_listed ON runs (started_ns, run_id);
+CREATE INDEX runs_by_user ON runs ("user", started_ns, run_id);
+CREATE INDEX runs_by_end ON runs (workflow, ended_ns);
+CREATE TABLE spans (
+  seq INTEGER PRIMARY KEY, span_id TEXT NOT NULL, run_id TEXT NOT NULL, parent TEXT NOT NULL, name TEXT NOT NULL,
+  type TEXT NOT NULL, start_ns BIGINT NOT NULL, end_ns BIGINT NOT NULL, level TEXT NOT NULL, message TEXT NOT NULL,
+  attributes TEXT NOT NULL
+);
+CREATE INDEX spans_by_run ON spans (run_id);
+CREATE UNIQUE INDEX roots ON spans (span_id) WHERE parent = '';
+CREATE TABLE scores (
+  seq INTEGER PRIMARY KEY, score_id TEXT NOT NULL UNIQUE, run_id TEXT NOT NULL, name TEXT NOT NULL,
+  data_type TEXT NOT NULL, value JSON NOT NULL, comment TEXT NOT NULL, at_ns BIGINT NOT NULL, observation TEXT NOT NULL,
+  source TEXT NOT NULL, "by" TEXT NOT NULL
+);
+CREATE INDEX scores_by_run ON scores (run_id);
+CREATE INDEX scores_given ON scores (at_ns) WHERE source = 'feedback';
+CREATE TABLE changes (seq INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE);
+CREATE TABLE trace_deliveries (
+  destination TEXT NOT NULL, run_id TEXT NOT NULL, records INTEGER NOT NULL, PRIMARY KEY (destination, run_id)
+);
+CREATE TABLE trace_senders (sender TEXT PRIMARY KEY, sent BIGINT NOT NULL);
+CREATE TABLE trace_key (id INTEGER PRIMARY KEY, key BLOB NOT NULL);
+CREATE VIEW steps AS
+  SELECT seq, span_id, run_id, name AS node, CAST(attributes AS JSON) ->> 'kind' AS kind,
+    CAST(CAST(attributes AS JSON) ->> 'visit' AS BIGINT) AS visit, start_ns, (end_ns - start_ns) / 1e6 AS ms, level,
+    message
+  FROM spans WHERE CAST(attributes AS JSON) ->> 'node' IS NOT NULL;
+CREATE VIEW run_decisions AS
+  SELECT seq, span_id, run_id, said ->> 'from' AS node, said ->> 'to' AS taken,
+    CAST(said -> 'not_taken' AS text) AS not_taken, said ->> 'condition' AS condition,
+    CAST(said -> 'values' AS text) AS "values", CAST(said ->> 'confidence' AS DOUBLE PRECISION) AS confidence,
+    CAST(said ->> 'threshold' AS DOUBLE PRECISION) AS threshold, said ->> 'reason' AS reason, start_ns
+  FROM (SELECT *, CAST(attributes AS JSON) AS said FROM spans) AS spans
+  WHERE type = 'event' AND said ->> 'to' IS NOT NULL;
+CREATE VIEW model_calls AS
+  SELECT seq, span_id, run_id, type, said ->> 'role' AS role, said ->> 'model' AS model, said ->> 'asked' AS asked,
+    said ->> 'fallback' AS fallback, said ->> 'prompt' AS prompt, said ->> 'prompt_hash' AS prompt_hash,
+    CAST(said ->> 'prompt_tokens' AS BIGINT) AS prompt_tokens,
+    CAST(said ->> 'completion_tokens' AS BIGINT) AS completion_tokens,
+    CAST(said ->> 'usd' AS DOUBLE PRECISION) AS usd, said ->> 'finish' AS finish,
+    CAST(said ->> 'confidence' AS DOUBLE PRECISION) AS confidence, start_ns,
+    CAST((end_ns - start_ns) / 1e6 AS DOUBLE PRECISION) AS ms, level, message
+  FROM (SELECT *, CAST(attributes AS JSON) AS said FROM spans) AS spans
+  WHERE type IN ('generation', 'embedding') AND said ->> 'asked' IS NOT NULL;
+"""),
+    ),
+)
+"""As `TRACES`, of all machines; only ever on a server. Texts of observations are JSON as each machine has written it.
+Of each home, `trace_senders` has how far what it sends has come; `trace_key` hashes users on all of them."""
+
+UNSENT = Schema(
+    "unsent",
+    (
+        Migration("""
+CREATE TABLE sender (id TEXT NOT NULL);
+CREATE TABLE unsent (number INTEGER PRIMARY KEY AUTOINCREMENT, rows TEXT NOT NULL);
+"""),
+    ),
+    local=True,
+    secure=True,
+)
+"""What a machine has recorded of runs and its server does not have yet; only ever a file."""
 
 PAYLOADS = Schema(
     "payloads",

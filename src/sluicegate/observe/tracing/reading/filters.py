@@ -20,7 +20,8 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], bool]] = {
 _WRITTEN: Mapping[str, str] = {
     "usd": "coalesce(usd, 0)",
     # by the index of the workflow's ends all its runs would be found, to be sorted for one page
-    "workflow": "+workflow",
+    "workflow": "workflow || ''",
+    "user": '"user"',
 }
 """Columns that are written otherwise in SQL."""
 

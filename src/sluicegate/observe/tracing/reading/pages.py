@@ -56,17 +56,16 @@ def requesters(store: Store) -> list[str]:
     """Everybody who has asked for a run, as traces name users; as many look-ups as there are people, however many runs
     they have asked for."""
     rows = store.query(
-        "WITH RECURSIVE people (user) AS (SELECT min(user) FROM runs UNION ALL "
-        "SELECT (SELECT min(runs.user) FROM runs WHERE runs.user > people.user) FROM people "
-        "WHERE people.user IS NOT NULL) SELECT user FROM people WHERE user IS NOT NULL"
+        'WITH RECURSIVE people ("user") AS (SELECT min("user") FROM runs UNION ALL '
+        'SELECT (SELECT min(runs."user") FROM runs WHERE runs."user" > people."user") FROM people '
+        'WHERE people."user" IS NOT NULL) SELECT "user" FROM people WHERE "user" IS NOT NULL'
     )
     return [row["user"] for row in rows]
 
 
 def last_change(store: Store) -> int:
     """The number of the newest change of a run (see `RunFeed`); a page that is read after it shows it."""
-    # also when the run that had it is deleted
-    return store.query("SELECT coalesce(max(seq), 0) AS seq FROM sqlite_sequence WHERE name = 'changes'")[0]["seq"]
+    return store.query(store.sql.last_change)[0]["seq"]
 
 
 def _rows(store: Store, which: RunFilter, behind: tuple[int, str] | None, limit: int) -> list[dict[str, Any]]:

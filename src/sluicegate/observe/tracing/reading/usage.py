@@ -31,7 +31,10 @@ def usage(store: Store, which: RunFilter | None = None) -> dict[str, Any]:
         f"coalesce(sum({column}), 0) AS {column}"
         for column in ("usd", "prompt_tokens", "completion_tokens", "slm_calls", "llm_calls")
     )
-    avoided = "coalesce(sum(status = 'answered' AND coalesce(llm_calls, 0) = 0), 0) AS llm_calls_avoided"
+    avoided = (
+        "coalesce(sum(CASE WHEN status = 'answered' AND coalesce(llm_calls, 0) = 0 THEN 1 ELSE 0 END), 0) "
+        "AS llm_calls_avoided"
+    )
     columns = f"count(*) AS runs, {sums}, {avoided}, sum(all_llm_usd) AS all_llm_usd, avg(ms) AS mean_ms"
     total = store.query(f"SELECT {columns} FROM runs {terms}", values)[0]  # noqa: S608
     paths = store.query(
@@ -49,7 +52,7 @@ def daily_use(store: Store, which: RunFilter, *, by: Literal["path", "workflow"]
     terms, values = where(which)
     rows = store.query(
         # `by` is one of the literals above
-        f"SELECT date(started_ns / 1000000000, 'unixepoch') AS day, coalesce({by}, 'none') AS name, "  # noqa: S608
+        f"SELECT {store.sql.day} AS day, coalesce({by}, 'none') AS name, "  # noqa: S608
         "count(*) AS runs, coalesce(sum(usd), 0) AS usd, "
         "coalesce(sum(prompt_tokens), 0) + coalesce(sum(completion_tokens), 0) AS tokens "
         f"FROM runs {terms} GROUP BY day, name ORDER BY day, name",

@@ -1,0 +1,171 @@
+"""Brings what a home has recorded to the server, in batches, in order and once.
+
+What is recorded is in the home before a run goes on or an answer is given, as it is where there is no server: no run
+waits for the server because of its trace, and a server that is away loses none. It goes there at once, with whatever
+else has come meanwhile; when the server is away, as soon as it is back. The server keeps the number up to which it has
+each home's, in the transaction that writes them: a process that is killed in between sends nothing twice, and processes
+of a home take turns.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+from pathlib import Path
+
+from sluicegate.errors import RunError
+from sluicegate.observe.tracing.storing.unsent import Unsent
+from sluicegate.observe.tracing.storing.writes import Dialect, WrittenRows, apply, to_json
+from sluicegate.storage.database import PostgresDatabase
+from sluicegate.storage.postgres import Server
+from sluicegate.storage.schemas import SHARED_TRACES
+
+__all__ = ["ON_SERVER", "TraceDelivery", "trace_delivery"]
+
+_LOG = logging.getLogger(__name__)
+_PAUSE_S = 0.05
+"""How long what is recorded waits for more of it."""
+_LONGEST_S = 30.0
+"""Between two attempts while the server is away."""
+_BATCH = 200
+
+
+def _value(value: float | bool | str) -> str:
+    # a file has no booleans
+    return to_json(int(value) if isinstance(value, bool) else value)
+
+
+ON_SERVER = Dialect(
+    decisions="run_decisions",
+    deliveries="trace_deliveries",
+    attributes="CAST(attributes AS JSON)",
+    day="to_char(to_timestamp(started_ns / 1000000000) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+    scored="seq",
+    changed="INSERT INTO changes (run_id) VALUES (?) ON CONFLICT (run_id) DO UPDATE SET seq = DEFAULT",
+    last_change="SELECT coalesce(max(seq), 0) AS seq FROM changes",
+    in_order="SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' traces', 0))",
+    value=_value,
+)
+
+
+class TraceDelivery:
+    """One for each home and server of a process; `trace_delivery` gives it. Safe to use from any thread."""
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        """Raises `RunError` SG606 to SG608 of the home, SG612 and SG625 of the server."""
+        self.database = PostgresDatabase(server, SHARED_TRACES)
+        self._unsent = Unsent(folder)
+        self._folder = folder
+        self._turn = threading.Lock()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self.users = 0
+        if self._unsent.any():
+            # of a process that was killed, or of a time when the server was away
+            self._begin()
+
+    def add(self, rows: WrittenRows) -> None:
+        """Keep rows, and send them soon. Raises `RunError` SG606 to SG608 of the home."""
+        self._unsent.add(rows)
+        self._begin()
+
+    def deliver(self) -> None:
+        """Send what is not sent yet. Raises `RunError` SG606 to SG608 of the home, SG625 of the server."""
+        if not self._unsent.any():
+            return
+        with self._turn:
+            while batch := self._unsent.first(_BATCH):
+                self._send(batch)
+
+    def release(self) -> None:
+        """One user less; the last one sends what is left. What cannot be sent now, the next process of the home
+        sends."""
+        with _guard:
+            self.users -= 1
+            if self.users > 0:
+                return
+            for name, one in list(_open.items()):
+                if one is self:
+                    del _open[name]
+        self.end()
+
+    def end(self) -> None:
+        self._closing.set()
+        self._wake.set()
+        if self._thread:
+            self._thread.join()
+        try:
+            self.deliver()
+        except RunError as error:
+            _LOG.warning("traces of %s are not on the server yet: %s", self._folder, error)
+        self._unsent.close()
+
+    def _begin(self) -> None:
+        if self._thread is None:
+            with self._turn:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._work, name="sluicegate-traces", daemon=True)
+                    self._thread.start()
+        self._wake.set()
+
+    def _work(self) -> None:
+        pause = _PAUSE_S
+        while True:
+            self._wake.wait()
+            if self._closing.wait(pause):
+                return
+            self._wake.clear()
+            try:
+                self.deliver()
+                pause = _PAUSE_S
+            except RunError as error:
+                if pause == _PAUSE_S:
+                    _LOG.warning("traces of %s are not on the server yet: %s", self._folder, error)
+                pause = min(2 * pause, _LONGEST_S)
+                self._wake.set()
+
+    def _send(self, batch: list[tuple[int, WrittenRows]]) -> None:
+        with self.database.writing() as execute:
+            # the row is the lock of a home's processes
+            (known,) = execute(_TURN, (self._unsent.sender,))
+            for number, rows in batch:
+                if number > known["sent"]:
+                    apply(execute, rows, ON_SERVER)
+            last = max(known["sent"], batch[-1][0])
+            execute.many("UPDATE trace_senders SET sent = ? WHERE sender = ?", [(last, self._unsent.sender)])
+        self._unsent.sent([number for number, _ in batch])
+
+
+_TURN = (
+    "INSERT INTO trace_senders (sender, sent) VALUES (?, 0) "
+    "ON CONFLICT (sender) DO UPDATE SET sent = trace_senders.sent RETURNING sent"
+)
+
+
+_open: dict[tuple[int, str, int], TraceDelivery] = {}
+_guard = threading.Lock()
+
+
+def trace_delivery(folder: Path, server: Server) -> TraceDelivery:
+    """The delivery of a home to a server, shared by all stores of this process that have the home open; `release` it.
+    Raises as `TraceDelivery` does."""
+    name = (os.getpid(), str(folder.resolve()), id(server))
+    with _guard:
+        if name not in _open:
+            if not _open:
+                atexit.unregister(_end_all)
+                # after the server's own, and so before it
+                atexit.register(_end_all)
+            _open[name] = TraceDelivery(folder, server)
+        _open[name].users += 1
+        return _open[name]
+
+
+def _end_all() -> None:
+    with _guard:
+        mine = [one for (pid, _, _), one in _open.items() if pid == os.getpid()]
+        _open.clear()
+    for one in mine:
+        with contextlib.suppress(RunError):
+            one.end()
