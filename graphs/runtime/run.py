@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from copy import copy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Unpack, cast
 
 from sluicegate.errors import ModelError, NotFoundError, NotWaitingError, RunError
 from sluicegate.graphs.conversations.turns import Conversations
@@ -271,6 +271,16 @@ class Runner:
                     self._finish(outcome.state, outcome.waiting)
                 await self._turn_over(outcome.state)
         return outcome
+
+    async def give_up(self, run: str, error: RunError) -> NoReturn:
+        """Record that a run has failed which is carried no more. What is written down of it stays, so that a person may
+        `resume` it. Raises `error`, and `RunError` SG603, SG604, SG608."""
+        state = await self.call(self._known, run)
+        async with hold(self._approvals.place, state), self._turn(state):
+            await release_reserved(state, self.services)
+            with self._traced(state, resume=bool(state.get("trail"))):
+                raise error
+        raise AssertionError
 
     async def decide(
         self,

@@ -22,6 +22,7 @@ from sluicegate.graphs.session.checkpoint_reader import asks, recorded
 from sluicegate.observe.tracing.pseudonyms import Payloads
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.executor import Claim, Executor, Listeners, Stretch
+from sluicegate.serving.execution.suspects import given_up
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import RequestRates, ServiceAdmission
 from sluicegate.serving.progress import OnStep
@@ -115,12 +116,13 @@ class Acceptance:
         run = asked.run or intake.new_run_id()
         if accepted := await self._answer(run, asked):
             return accepted
-        accepted = self.in_progress.get(run) or self.in_progress.start(
-            run, lambda written: self._answered(run, asked, written)
-        )
+        if accepted := self.in_progress.get(run):
+            await accepted.durable()
+            if known := await asyncio.to_thread(recorded_state, run):
+                asked.check_same(known)
+            return accepted
+        accepted = self.in_progress.start(run, lambda written: self._answered(run, asked, written))
         await accepted.durable()
-        if known := await asyncio.to_thread(recorded_state, run):
-            asked.check_same(known)
         return accepted
 
     async def _answer(self, run: str, asked: _Request) -> Accepted | None:
@@ -180,6 +182,8 @@ class Acceptance:
         if run["status"] != "running":
             written.set_result(None)
             return await self.carrier.shown(run["id"])
+        if (await asyncio.to_thread(self.carrier.suspects.of, run["id"])).given_up:
+            raise given_up(run["id"])
         async with self.executor.claim(Stretch(run["id"], run["digest"]), asked.listeners) as claim:
             written.set_result(None)
         return await claim.outcome()

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sluicegate.errors import RunError
 from sluicegate.policies.config import LimitsConfig
 from sluicegate.policies.rates.limiter import RateLimiter
+from sluicegate.serving.execution.suspects import Solitude
 from sluicegate.state import Principal
 
 __all__ = ["AdmissionController", "Busy", "Limits", "RequestRates", "ServiceAdmission"]
@@ -58,6 +59,8 @@ class AdmissionController:
         """Held by each run that is taken up, since nobody waits in the queue for it."""
         self.turns = asyncio.Semaphore(limits.running)
         """Held by each request or decision that is worked on."""
+        self.solitude = Solitude()
+        """Held by whatever is carried: with others, or alone."""
         self._inside: Counter[str] = Counter()
 
     @asynccontextmanager

@@ -22,6 +22,7 @@ from sluicegate.observe.views.access import may_see, sees_all, sight_of
 from sluicegate.services import PolicyEngine, Services
 from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
 from sluicegate.serving.evidence import DecisionMade, Evidence, decision_on, weighed
+from sluicegate.serving.execution.suspects import Suspects
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
 
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 class RunReader:
     """The runs of one workflow, as this machine's store and the checkpoints have them. Used from the service's loop."""
 
-    def __init__(self, versions: Versions, store: Store) -> None:
-        self._versions, self._store = versions, store
+    def __init__(self, versions: Versions, store: Store, suspects: Suspects) -> None:
+        self._versions, self._store, self._suspects = versions, store, suspects
         self._masking: Masking | None = None
 
     async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
@@ -46,6 +47,11 @@ class RunReader:
         if outcome and outcome.status != "running":
             # another machine may have continued it since this one wrote its row
             row = {**row, "status": outcome.status}
+        if outcome and outcome.status in ("running", "waiting"):
+            # whichever machine has given it up
+            standing = await asyncio.to_thread(self._suspects.of, run)
+            if standing.given_up:
+                row = {**row, "status": "failed", "code": "SG683"}
         if outcome and sources(outcome.state):
             async with self._versions.using(row["digest"]) as opened:
                 withheld = await opened.runner.call(opened.runner.withheld, outcome.state, asker)

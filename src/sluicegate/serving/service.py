@@ -42,6 +42,7 @@ from sluicegate.serving.approvals import ApprovalPage
 from sluicegate.serving.evidence import DecisionMade, Evidence
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.factory import open_executor
+from sluicegate.serving.execution.suspects import Suspects
 from sluicegate.serving.in_progress import Accepted, RunsInProgress
 from sluicegate.serving.limits import AdmissionController, Busy, Limits, RequestRates, ServiceAdmission
 from sluicegate.serving.links.links import ApprovalLinks
@@ -49,6 +50,7 @@ from sluicegate.serving.operating import joint_drift
 from sluicegate.serving.reading import RunReader, approvals
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal
+from sluicegate.storage.database import place
 from sluicegate.storage.postgres import configured
 
 __all__ = ["Service", "run_id"]
@@ -133,11 +135,12 @@ class Service:
         self._store = store = await asyncio.to_thread(open_store)
         self._shadow = self._make_beside(self.name)
         self._in_progress = RunsInProgress()
-        carrier = Carrier(versions, store, self._finished)
+        self._suspects = suspects = await asyncio.to_thread(Suspects, place())
+        carrier = Carrier(versions, store, suspects, self.admission.solitude, self._finished)
         self.executor = executor = await asyncio.to_thread(
             open_executor, carrier, store, self._in_progress, self.admission, channel=CHANNEL, work=self._work
         )
-        self.reader = RunReader(versions, store)
+        self.reader = RunReader(versions, store, suspects)
         self._people = people = await asyncio.to_thread(Payloads, home() / "audit" / "payloads.sqlite", configured())
         self._accepting = Acceptance(
             versions, executor, carrier, self.reader, self._in_progress, self._door, self.rates, people
@@ -172,6 +175,7 @@ class Service:
         self.rates.close()
         # now others take up what was not finished
         await self.executor.close()
+        self._suspects.close()
 
     @property
     def name(self) -> str:

@@ -158,8 +158,11 @@ class PostgresDatabase:
         """Raises `RunError` SG625, also when another program's tables have these names, and SG612 when a newer version
         made them."""
         self.server = server
-        with server.connection() as connection:
-            migrate_server(connection, schema, server.name)
+        # asked once: stores are opened for single calls too, and the tables of a running process do not change
+        if server.tables.get(schema.name) != schema:
+            with server.connection() as connection:
+                migrate_server(connection, schema, server.name)
+            server.tables[schema.name] = schema
 
     @contextmanager
     def writing(self, run: str = "") -> Generator[Rows]:

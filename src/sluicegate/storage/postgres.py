@@ -92,6 +92,8 @@ class Server:
         self._held: dict[str, _Held] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "sluicegate-postgres")
         self._closing: list[Callable[[], None]] = []
+        self.tables: dict[str, object] = {}
+        """The schemas whose tables are known to be there, in their format, by name."""
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         """Do blocking work on another thread, so that the event loop is not blocked.

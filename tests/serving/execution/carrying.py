@@ -1,5 +1,6 @@
 """A process of its own that carries the runs of the fakes' workflow, as `sluicegate worker` does; it notes every call
-of a model in `calls` of the folder that it is given. A run with "poison" in its request ends the process."""
+of a model in `calls` of the folder that it is given. A run with "poison" in its request ends the process, as soon as
+four calls were made; what else it is given it accepts as ann's requests."""
 
 import asyncio
 import os
@@ -11,6 +12,7 @@ from typing import Any
 
 from sluicegate import Limits
 from sluicegate.graphs.runtime.factory import Opened
+from sluicegate.graphs.runtime.intake import principal
 from tests.support import stand
 
 
@@ -25,6 +27,8 @@ class Noted(stand.Patient):
         with self._calls.open("a") as out:
             out.write(f"{os.getpid()}\n")
         if "poison" in request.messages[0].content:
+            while len(self._calls.read_text().split()) < 4:
+                await asyncio.sleep(0.01)
             os.kill(os.getpid(), signal.SIGKILL)
         return await super().chat(request)
 
@@ -39,15 +43,17 @@ def version_in(folder: Path) -> Any:
     return version
 
 
-async def carry(folder: Path, running: int, drain_s: float) -> None:
+async def carry(folder: Path, running: int, drain_s: float, texts: list[str]) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     limits = Limits(running=running, drain_s=drain_s)
-    async with stand.service(limits=limits, open_version=version_in(folder)):
+    async with stand.service(limits=limits, open_version=version_in(folder)) as service:
         print("ready", flush=True)
+        for text in texts:
+            await service.accept(text, principal("ann", ["employee"]), request_id=text)
         await ended.wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(carry(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+    asyncio.run(carry(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]))
     os._exit(0)

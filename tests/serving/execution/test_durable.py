@@ -1,12 +1,7 @@
 """Processes that share a server: what one leaves another ends, and nobody takes what it cannot run."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +9,15 @@ import psycopg
 import pytest
 
 from sluicegate import Limits, Service
-from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.storage.postgres import URL
-from tests.support import ROOT, stand
+from tests.serving.execution.conftest import Started, calls
+from tests.support import stand
 from tests.support.waiting import soon
 
 pytestmark = pytest.mark.slow
 
 ANN, LEAD = principal("ann", ["employee"]), principal("lea", ["helpdesk-lead"])
-Started = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(autouse=True)
@@ -31,36 +25,6 @@ def url(postgres: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     monkeypatch.setenv(URL, postgres)
     monkeypatch.setenv("SLUICEGATE_HOME", str(tmp_path / "server"))
     return postgres
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Started]:
-    """Start a worker with a home of its own, and wait until it takes from its queue."""
-    with ExitStack() as living:
-
-        def started(name: str, *, running: int = 4, drain_s: float = 30) -> "subprocess.Popen[str]":
-            command = [sys.executable, "-W", "ignore", "-m", "tests.serving.execution.carrying"]
-            environment = {**os.environ, "SLUICEGATE_HOME": str(tmp_path / name)}
-            process = subprocess.Popen(
-                [*command, str(tmp_path), str(running), str(drain_s)],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert process.stdout
-            living.callback(process.stdout.close)
-            living.callback(process.wait)
-            living.callback(process.kill)
-            assert process.stdout.readline() == "ready\n"
-            return process
-
-        yield started
-
-
-def calls(folder: Path) -> list[str]:
-    """The processes that have called a model, call by call."""
-    return (folder / "calls").read_text().split() if (folder / "calls").exists() else []
 
 
 def only_accepts() -> Service:
@@ -102,20 +66,6 @@ async def test_a_worker_that_is_stopped_lets_its_run_finish_and_takes_no_other(w
         assert len(calls(tmp_path)) == 1
         worker("second")
         assert (await other.outcome()).status == "answered"
-
-
-async def test_a_run_that_ends_each_process_is_left_for_a_person(worker: Started, tmp_path: Path) -> None:
-    async with only_accepts() as service:
-        poison = await service.accept("poison", ANN)
-        for number in range(4):
-            process = worker(f"worker{number}")
-            assert await asyncio.to_thread(process.wait) == -signal.SIGKILL
-        worker("last")
-        with pytest.raises(RunError) as caught:
-            await poison.outcome()
-        assert caught.value.code == "SG683"
-        assert (await service.ask("How?", ANN)).status == "answered"
-    assert len(calls(tmp_path)) == 5
 
 
 async def test_rows_have_ids_and_no_words(worker: Started, url: str, tmp_path: Path) -> None:

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
 
-from sluicegate.errors import NotFoundError, NotWaitingError
+from sluicegate.errors import NotFoundError, NotWaitingError, SluicegateError
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
@@ -12,6 +13,7 @@ from sluicegate.graphs.runtime.steps.streaming import sending
 from sluicegate.graphs.session.checkpoint_reader import approval_state
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.execution.executor import Listeners, Stretch
+from sluicegate.serving.execution.suspects import Solitude, Suspects, Suspicion, given_up
 from sluicegate.serving.progress import telling
 from sluicegate.serving.versions import Versions
 
@@ -25,25 +27,64 @@ log = logging.getLogger(__name__)
 class Carrier:
     """Used from the service's own loop."""
 
-    def __init__(self, versions: Versions, store: Store, finished: Callable[[Outcome], object]) -> None:
+    def __init__(
+        self,
+        versions: Versions,
+        store: Store,
+        suspects: Suspects,
+        solitude: Solitude,
+        finished: Callable[[Outcome], object],
+    ) -> None:
         """`finished` is told the outcome of each segment that was carried here, once."""
-        self.versions = versions
-        self._store, self._finished = store, finished
+        self.versions, self.suspects = versions, suspects
+        self._store, self._solitude, self._finished = store, solitude, finished
 
     async def carry(
-        self, segment: Stretch, turns: asyncio.Semaphore, listeners: Listeners, *, again: bool = False
+        self, segment: Stretch, turns: asyncio.Semaphore, listeners: Listeners, left: Suspicion | None = None
     ) -> Outcome:
-        """Go on with a run that is written down, in one of the `turns`. `again`: somebody may have begun with it.
+        """Go on with a run that is written down, in one of the `turns`. `left`: somebody may have begun with it, and
+        this is what speaks against it.
 
-        Waits for whoever else is at the run, which keeps no turn meanwhile. Raises what `Runner.resume` does.
+        Waits for whoever else is at the run, which keeps no turn meanwhile. Raises what `Runner.resume` does, and
+        `RunError` SG683 where it is given up.
         """
+        if left and left.given_up:
+            await self._give_up_unless_over(segment)
         while True:
             try:
-                async with turns:
+                async with turns, self._among_others(segment.run, left):
                     with telling(listeners.on_step), sending(listeners.on_text):
-                        return await (self.take_up(segment) if again else self._go_on(segment))
+                        outcome = await (self._go_on(segment) if left is None else self._take_up(segment))
+                break
             except RunBusy:
                 await asyncio.sleep(_POLL_S)
+            except SluicegateError:
+                await self._ends(segment.run, left)
+                raise
+        await self._ends(segment.run, left)
+        return outcome
+
+    @asynccontextmanager
+    async def _among_others(self, run: str, left: Suspicion | None) -> AsyncGenerator[None]:
+        """Carry it while the block lasts: alone, where it is a suspect."""
+        if left and left.suspect:
+            async with self._solitude.alone(), self.suspects.tried(run):
+                yield
+        else:
+            async with self._solitude.beside():
+                yield
+
+    async def _ends(self, run: str, left: Suspicion | None) -> None:
+        """Its process lives, so it is acquitted."""
+        if left and left.times:
+            with suppress(SluicegateError):
+                await asyncio.to_thread(self.suspects.ends, run)
+
+    async def _give_up_unless_over(self, segment: Stretch) -> None:
+        if (await self.shown(segment.run)).status not in ("running", "waiting"):
+            return  # a person has gone on with it
+        async with self.versions.using(segment.digest) as opened:
+            await _runner(opened, segment).give_up(segment.run, given_up(segment.run))
 
     async def _go_on(self, segment: Stretch) -> Outcome:
         async with self.versions.using(segment.digest) as opened:
@@ -53,7 +94,7 @@ class Carrier:
             self._finished(outcome)
         return outcome
 
-    async def take_up(self, segment: Stretch) -> Outcome:
+    async def _take_up(self, segment: Stretch) -> Outcome:
         """Go on with what somebody has left. Raises as `Runner.recover`."""
         async with self.versions.using(segment.digest) as opened:
             runner = _runner(opened, segment)
@@ -65,14 +106,19 @@ class Carrier:
         self._finished(outcome)
         return outcome
 
-    async def expire(self, segment: Stretch) -> Outcome:
-        """Go on with a run that nobody has decided on in time; one that somebody has decided on is shown."""
-        async with self.versions.using(segment.digest) as opened:
+    async def expire(self, segment: Stretch, left: Suspicion) -> Outcome:
+        """Go on with a run that nobody has decided on in time; one that somebody has decided on is shown. Raises
+        `RunError` SG683 where it is given up."""
+        if left.given_up:
+            await self._give_up_unless_over(segment)
+        async with self._among_others(segment.run, left), self.versions.using(segment.digest) as opened:
             try:
                 outcome = await opened.runner.expire(segment.run)
             except (NotWaitingError, RunBusy):
-                return await self.shown(segment.run)
-        self._finished(outcome)
+                outcome = await self.shown(segment.run)
+            else:
+                self._finished(outcome)
+        await self._ends(segment.run, left)
         return outcome
 
     async def shown(self, run: str) -> Outcome:

@@ -28,6 +28,7 @@ from sluicegate.serving.execution.engine import join
 from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import AdmissionController
+from sluicegate.serving.progress import OnStep
 from sluicegate.serving.reading import recorded_state
 from sluicegate.storage.postgres import Server
 
@@ -85,10 +86,14 @@ class DurableExecutor:
         self.tally = Tally()
         self._carrier, self._in_progress, self._work = carrier, in_progress, work
         self._turns, self._running = admission.turns, admission.limits.running
+        self._solitude = admission.solitude
         self.engine = join(server, self)
         self._here: dict[str, _Here] = {}
         self._carries: set[asyncio.Task[object]] = set()
         self._timers: asyncio.Task[None] | None = None
+        self._awaited: dict[str, asyncio.Future[dict[str, str]]] = {}
+        self._asking: asyncio.Task[None] | None = None
+        self._pause = _QUICK_S
 
     @property
     def leaving(self) -> bool:
@@ -132,6 +137,10 @@ class DurableExecutor:
             await asyncio.gather(*late, return_exceptions=True)
         # who waits for other processes is told that they go on
         await self._in_progress.drain(0 if self._carries else min(seconds, _SLOW_S))
+        if self._asking:
+            self._asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._asking
 
     async def close(self) -> None:
         await asyncio.to_thread(self.engine.leave, self)
@@ -141,7 +150,7 @@ class DurableExecutor:
         row = self.id_of(segment)
         if here := self._here.get(row):
             return False, here
-        if not self._work or self._turns.locked():
+        if not self._work or self._turns.locked() or self._solitude.wanted:
             return await asyncio.to_thread(self.engine.enqueue, row, self.queue, segment), None
         here = self._here[row] = _Here(listeners)
         self._take()
@@ -156,17 +165,10 @@ class DurableExecutor:
 
     async def followed(self, segment: Stretch, listeners: Listeners) -> Outcome:
         """The outcome of what another process carries."""
-        row, told, pause = self.id_of(segment), 0, _QUICK_S
-        while (result := await asyncio.to_thread(self.engine.result, row)) is None:
-            if listeners.on_step and (state := await asyncio.to_thread(recorded_state, segment.run)):
-                trail = state.get("trail", [])
-                for entry in trail[told:]:
-                    listeners.on_step(
-                        {"node": entry["node"], "to": entry["branch"]["to"], "reason": entry["branch"]["reason"]}
-                    )
-                told = len(trail)
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _SLOW_S)
+        over = self._watched(self.id_of(segment))
+        if listeners.on_step:
+            await self._tell_steps(segment.run, listeners.on_step, over)
+        result = await asyncio.shield(over)
         if code := result.get("code"):
             raise RunError(
                 code,
@@ -174,6 +176,39 @@ class DurableExecutor:
                 hint=f"See that machine's log, or go on with it: sluicegate run CONFIG --run {segment.run}",
             )
         return await self._carrier.shown(segment.run)
+
+    async def _tell_steps(self, run: str, on_step: OnStep, over: "asyncio.Future[dict[str, str]]") -> None:
+        told, pause = 0, _QUICK_S
+        while not over.done():
+            if state := await asyncio.to_thread(recorded_state, run):
+                trail = state.get("trail", [])
+                for entry in trail[told:]:
+                    on_step({"node": entry["node"], "to": entry["branch"]["to"], "reason": entry["branch"]["reason"]})
+                told = len(trail)
+            await asyncio.wait((over,), timeout=pause)
+            pause = min(pause * 1.5, _SLOW_S)
+
+    def _watched(self, row: str) -> "asyncio.Future[dict[str, str]]":
+        """Its result, when it is over. All that is waited for here is asked for at once."""
+        if row not in self._awaited:
+            self._awaited[row] = asyncio.get_running_loop().create_future()
+            self._pause = _QUICK_S
+            if self._asking is None or self._asking.done():
+                self._asking = asyncio.create_task(self._ask())
+        return self._awaited[row]
+
+    async def _ask(self) -> None:
+        while self._awaited:
+            try:
+                over = await asyncio.to_thread(self.engine.results, [*self._awaited])
+            except Exception as error:
+                # as while the server is away
+                log.warning("what other processes carry of %s cannot be seen: %s", self.queue, error)
+            else:
+                for row, result in over.items():
+                    self._awaited.pop(row).set_result(result)
+            await asyncio.sleep(self._pause)
+            self._pause = min(self._pause * 1.5, _SLOW_S)
 
     def id_of(self, segment: Stretch) -> str:
         return f"{self.queue}:{segment.run}" + (f"@{segment.after}" if segment.after else "")
@@ -219,11 +254,12 @@ class DurableExecutor:
         elif not await self._appears(segment):
             # whoever promised it was killed before it was written down, and has told nobody of it
             return {}
-        listeners = here.listeners if here else Listeners()
-        again, tries = here is None, 1
+        listeners, tries = here.listeners if here else Listeners(), 1
+        # what waited in a queue may have been begun before, by a process that ended
+        left = None if here else await asyncio.to_thread(self._carrier.suspects.of, segment.run)
         while True:
             try:
-                outcome = await self._carrier.carry(segment, self._turns, listeners, again=again)
+                outcome = await self._carrier.carry(segment, self._turns, listeners, left)
                 break
             except ServerError as error:
                 if tries == _TRIES:
@@ -232,7 +268,7 @@ class DurableExecutor:
                 if here:
                     here.failed(error)
                 await self._server()
-                again, tries = True, tries + 1
+                left, tries = await asyncio.to_thread(self._carrier.suspects.of, segment.run), tries + 1
         if here and not here.outcome.done():
             here.outcome.set_result(outcome)
         if outcome.waiting:
@@ -280,7 +316,8 @@ class DurableExecutor:
             while standing.open and standing.question and standing.question["asked_at"] == segment.after:
                 left = datetime.fromisoformat(standing.question["deadline"]) - runner.services.now()
                 if left.total_seconds() < 0:
-                    outcome = await self._carrier.expire(segment)
+                    left = await asyncio.to_thread(self._carrier.suspects.of, segment.run)
+                    outcome = await self._carrier.expire(segment, left)
                     if outcome.waiting and outcome.waiting["asked_at"] != segment.after:
                         await self._time()
                     return {}

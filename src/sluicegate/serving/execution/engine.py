@@ -9,7 +9,8 @@ holds puts it back into its queue. Nothing is sent anywhere: no conductor, no ad
 
 Two things that DBOS does not call public are used, for which its version is bounded. Queues of this process alone:
 those that it registers in the database have one concurrency for all workers, and are listened to from the start or
-never. And `reenqueue_for_recovery`, which else only its conductor calls.
+never. And its table, where what is given up is marked, and a row of a process that is gone is put back, together with
+the note that it was there (`suspects`): DBOS itself would count whatever was beside a run that ends its processes.
 """
 
 import contextvars
@@ -22,7 +23,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, Protocol, TypeVar, cast
 
@@ -34,14 +35,13 @@ from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.loop_thread import wait_for
 from sluicegate.graphs.runtime.run_lock import Presence, present
 from sluicegate.serving.execution.executor import Queued, Stretch
+from sluicegate.serving.execution.suspects import Suspects
 from sluicegate.storage.postgres import Server
 
 __all__ = ["DbosEngine", "QueueWorker", "join"]
 
 T = TypeVar("T")
 
-_TIMES = 3
-"""So often a run is taken up again that ended its process, then it is left for a person."""
 _LOOK_S = 2.0
 """Seconds between two looks for processes that are gone."""
 _POLL_S = 0.25
@@ -52,6 +52,7 @@ _CLEAN_S = 60.0
 _FORMAT = "1"
 """Of the rows: a process takes only rows of its own. For DBOS it is the version of the application."""
 _ACTIVE = ("PENDING", "ENQUEUED", "DELAYED")
+_GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 log = logging.getLogger(__name__)
 
@@ -75,13 +76,13 @@ class _PutBack(BaseException):
     """Leaves a row as it is: DBOS writes down how a workflow ended, unless by what is no `Exception`."""
 
 
-@DBOS.workflow(name="carry", max_recovery_attempts=_TIMES)
+@DBOS.workflow(name="carry", max_recovery_attempts=None)
 def _carry(queue: str, run: str, digest: str, began_on: str, after: str) -> dict[str, str]:
     row = cast("str", DBOS.workflow_id)
     return _by_member(queue, row, lambda member: member.carry(row, Stretch(run, digest, began_on, after)))
 
 
-@DBOS.workflow(name="expire", max_recovery_attempts=_TIMES)
+@DBOS.workflow(name="expire", max_recovery_attempts=None)
 def _expire(queue: str, run: str, digest: str, began_on: str, after: str) -> dict[str, str]:
     row = cast("str", DBOS.workflow_id)
     return _by_member(queue, row, lambda member: member.expire(Stretch(run, digest, began_on, after)))
@@ -93,11 +94,19 @@ def _by_member(
     member = _engine and _engine.member(queue)
     # what is called from within belongs to no workflow of DBOS
     plain = contextvars.Context()
-    if member:
+    if _engine and member:
+        _engine.carried.add(row)
         try:
-            return plain.run(wait_for, work(member))
+            result = plain.run(wait_for, work(member))
         except CancelledError:
             pass
+        else:
+            if result.get("code") != "SG683":
+                return result
+            plain.run(_engine.give_up, row)
+            raise _PutBack
+        finally:
+            _engine.carried.discard(row)
     else:
         # a workflow that is served here no more: another process has time to take it
         time.sleep(_LOOK_S)
@@ -118,6 +127,9 @@ class DbosEngine:
         self.recovered = Counter[str]()
         """Runs of processes that were gone, by the name of their workflow."""
         self._members: list[QueueWorker] = []
+        self.carried = set[str]()
+        """The rows of what is carried here."""
+        self._suspects = Suspects(server)
         self._presence = Presence(server, self.name)
         self._pool = sqlalchemy.create_engine(
             "postgresql+psycopg://", creator=server.connect, pool_size=8, max_overflow=24, pool_pre_ping=True
@@ -188,16 +200,12 @@ class DbosEngine:
         """Take a promise back."""
         DBOS.cancel_workflow(row)
 
-    def result(self, row: str) -> dict[str, str] | None:
-        """The result of a segment that is over, wherever; None while it is not."""
-        status = DBOS.get_workflow_status(row)
-        if status is None:
-            return {}
-        if status.status in _ACTIVE:
-            return None
-        if status.status == "MAX_RECOVERY_ATTEMPTS_EXCEEDED":
-            return {"code": "SG683"}
-        return status.output or {}
+    def results(self, rows: Sequence[str]) -> dict[str, dict[str, str]]:
+        """The results of those segments that are over, wherever."""
+        found = {one.workflow_id: one for one in DBOS.list_workflows(workflow_ids=[*rows], load_input=False)}
+        over: dict[str, dict[str, str]] = {row: {} for row in rows if row not in found}
+        over |= {row: {"code": "SG683"} for row, one in found.items() if one.status == _GIVEN_UP}
+        return {row: one.output or {} for row, one in found.items() if one.status not in _ACTIVE} | over
 
     # --- members ---
 
@@ -257,16 +265,35 @@ class DbosEngine:
     def _look(self) -> None:
         if not self._presence.lasts():
             self._presence = Presence(self.server, self.name)
+            # others may have thought this process gone
+            for row in [*self.carried]:
+                self._suspects.spared(_run_of(row))
         gone: dict[str, bool] = {}
         for row, owner in self._pending("executor_id <> %s", self.name):
             if owner not in gone:
                 gone[owner] = not present(self.server, owner)
             if gone[owner]:
-                queue = row.partition(":")[0]
-                system = self._dbos._sys_db  # pyright: ignore[reportPrivateUsage]
-                if system.reenqueue_for_recovery(row, [owner], queue):
-                    self.recovered[queue.partition("+")[0]] += 1
-                    log.warning("run %s was left by %s and goes on", row.partition(":")[2], owner)
+                self._put_back(row, owner)
+
+    def give_up(self, row: str) -> None:
+        """Keep a row among those that DBOS takes up no more."""
+        system = self._dbos._sys_db  # pyright: ignore[reportPrivateUsage]
+        system.dead_letter_workflows([row], min_recovery_attempts=0)
+
+    def _put_back(self, row: str, gone: str) -> None:
+        queue, run = row.partition(":")[0], _run_of(row)
+        with self._suspects.database.writing() as execute:
+            if execute(
+                f'UPDATE "{self.schema}".workflow_status'  # noqa: S608
+                " SET status = 'ENQUEUED', owner_xid = NULL, started_at_epoch_ms = NULL,"
+                " updated_at = (extract(epoch FROM clock_timestamp()) * 1000)::bigint,"
+                " queue_name = coalesce(queue_name, ?)"
+                " WHERE workflow_uuid = ? AND status = 'PENDING' AND executor_id = ? RETURNING workflow_uuid",
+                (queue, row, gone),
+            ):
+                self._suspects.noted(run, execute)
+                self.recovered[queue.partition("+")[0]] += 1
+                log.warning("run %s was left by %s and goes on", run, gone)
 
     def clean(self, seconds: float) -> None:
         """Delete the rows of what has been over for so long."""
@@ -325,6 +352,10 @@ class DbosEngine:
                 (name,),
             )
             return [(row["workflow_uuid"], row["executor_id"]) for row in rows]
+
+
+def _run_of(row: str) -> str:
+    return row.partition(":")[2].partition("@")[0]
 
 
 _engine: DbosEngine | None = None

@@ -5,22 +5,24 @@ person. Beside it stands the service that has it, which holds a name for as long
 lives no more is taken up by the first one of this home, or of this server, that sees it. Runs that version 0.1.0 left
 are found as it noted them: in the store of a home, in a server's table of active runs.
 
-A run that crashes its process must not crash every process that resumes it: it is tried a few times, and then left
-for a person (``sluicegate run CONFIG --run RUN``).
+A run that crashes its process must not crash every process that resumes it, nor be mistaken for one that was only
+there: see `suspects`.
 """
 
 import secrets
 import time
+from contextlib import suppress
 
+from sluicegate.errors import NotFoundError
 from sluicegate.graphs.runtime.run_lock import Presence, interrupted_runs, present
 from sluicegate.observe.tracing.store import Store
+from sluicegate.serving.execution.suspects import ALONE
 from sluicegate.storage.database import Place, open_database
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import RECOVERED
 
 __all__ = ["Recovery"]
 
-_TIMES = 3
 _SETTLED_S = 2.0
 """A run younger than this may just be starting elsewhere."""
 
@@ -63,7 +65,8 @@ class Recovery:
         """Run and digest of what no other service has, as far as can be told before its lock is taken."""
         with self._database.reading() as execute:
             rows = execute("SELECT run, digest, owner FROM accepted WHERE workflow = ?", (workflow,))
-            given_up = {row["run"] for row in execute("SELECT run FROM recovered WHERE times >= ?", (_TIMES,))}
+            suspects = execute("SELECT run FROM recovered WHERE alone >= ?", (ALONE,))
+        given_up = {row["run"] for row in suspects if self._failed(row["run"])}
         others = {row["owner"] for row in rows} - {self._owner}
         living = {owner for owner in others if present(self._where, owner)}
         theirs = {row["run"] for row in rows if row["owner"] in living}
@@ -71,6 +74,12 @@ class Recovery:
         for run, digest in self._of_0_1_0(workflow):
             found.setdefault(run, digest)
         return [(run, digest) for run, digest in found.items() if run not in given_up | theirs]
+
+    def _failed(self, run: str) -> bool:
+        """Whether the store says so; it does until a person goes on with it."""
+        with suppress(NotFoundError):
+            return self._store.run(run)["status"] == "failed"
+        return False
 
     def _of_0_1_0(self, workflow: str) -> list[tuple[str, str]]:
         if isinstance(self._where, Server):
@@ -82,25 +91,13 @@ class Recovery:
         )
         return [(row["run_id"], row["digest"]) for row in rows]
 
-    def begins(self, run: str) -> None:
-        """Note that this run is being resumed; noted before, since it may be what kills the process."""
-        with self._database.writing() as execute:
-            execute(
-                "INSERT INTO recovered VALUES (?, 1) ON CONFLICT (run) DO UPDATE SET times = recovered.times + 1",
-                (run,),
-            )
-
-    def ends(self, run: str) -> None:
-        with self._database.writing() as execute:
-            execute("DELETE FROM recovered WHERE run = ?", (run,))
-
     def given_up(self, workflow: str) -> int:
-        """How many accepted runs are left for a person, since they have ended their process too often."""
+        """How many accepted runs are left for a person, since they have ended their processes."""
         with self._database.reading() as execute:
             (row,) = execute(
                 "SELECT count(*) AS runs FROM accepted JOIN recovered ON recovered.run = accepted.run"
-                " WHERE workflow = ? AND times >= ?",
-                (workflow, _TIMES),
+                " WHERE workflow = ? AND alone >= ?",
+                (workflow, ALONE),
             )
         return row["runs"]
 

@@ -13,8 +13,9 @@ from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.session.checkpoint_reader import overdue, recorded
 from sluicegate.serving.execution.carrier import Carrier
-from sluicegate.serving.execution.executor import Stretch
+from sluicegate.serving.execution.executor import Listeners, Stretch
 from sluicegate.serving.execution.recovery import Recovery
+from sluicegate.serving.execution.suspects import Suspicion
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import Busy
 from sluicegate.state import Run
@@ -22,6 +23,8 @@ from sluicegate.state import Run
 __all__ = ["Sweep"]
 
 _EVERY_S = 30.0
+_TRIES = 3
+"""How often this process goes on with a run that fails, without ending it."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class Sweep:
         self.recovered = Counter[str]()
         """Runs that a killed service had left, by the name of their workflow."""
         self._sweeping = asyncio.Lock()
+        self._failed = Counter[str]()
         self._task: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
@@ -73,37 +77,46 @@ class Sweep:
         versions = self._carrier.versions
         interrupted = await asyncio.to_thread(self._recovery.cut_short, versions.name)
         late = await asyncio.to_thread(overdue, versions.name, versions.serving.runner.services.now())
-        work = [self._recover(run, digest) for run, digest in interrupted if run not in self._in_progress]
-        work += [self._expire(run) for run in late]
-        for error in await asyncio.gather(*map(in_turn, work), return_exceptions=True):
+        work = [self._recover(run, digest) for run, digest in interrupted if self._goes_on(run)]
+        work += [in_turn(self._expire(run)) for run in late if self._goes_on(run["id"])]
+        for error in await asyncio.gather(*work, return_exceptions=True):
             if error:
                 log.error("a run could not be taken up", exc_info=error)
 
+    def _goes_on(self, run: str) -> bool:
+        return run not in self._in_progress and self._failed[run] < _TRIES
+
     async def _recover(self, run: str, digest: str) -> None:
+        suspects = self._carrier.suspects
         try:
             state = await asyncio.to_thread(recorded, run)
-            await asyncio.to_thread(self._recovery.begins, run)
+            # noted before, since it may be what ends this process too
+            standing = await asyncio.to_thread(suspects.left, run)
             segment = Stretch(run, digest, state["run"]["digest"])
-            await self._in_progress.start(run, lambda _: self._taken_up(segment)).ended()
+            await self._in_progress.start(run, lambda _: self._taken_up(segment, standing)).ended()
         except (RunBusy, Busy):
             # somebody is at it; or this service is closing, which says nothing against the run
-            await asyncio.to_thread(self._recovery.ends, run)
+            await asyncio.to_thread(suspects.spared, run)
         except NotFoundError:
             # its service was killed before it was written down, and has told nobody of it
             await asyncio.to_thread(self._recovery.done, run)
         except SluicegateError as error:
             log.warning("interrupted run %s cannot be resumed: %s", run, error.code)
+            self._failed[run] += 1
         else:
             self.recovered[self._carrier.versions.name] += 1
-            await asyncio.to_thread(self._recovery.ends, run)
             await asyncio.to_thread(self._recovery.done, run)
 
-    async def _taken_up(self, segment: Stretch) -> Outcome:
-        return await self._carrier.take_up(segment)
+    async def _taken_up(self, segment: Stretch, standing: Suspicion) -> Outcome:
+        return await self._carrier.carry(segment, self._turns, Listeners(), standing)
 
     async def _expire(self, run: Run) -> None:
         segment = Stretch(run["id"], run["digest"])
         try:
-            await self._in_progress.start(run["id"], lambda _: self._carrier.expire(segment)).ended()
+            left = await asyncio.to_thread(self._carrier.suspects.left, run["id"])
+            await self._in_progress.start(run["id"], lambda _: self._carrier.expire(segment, left)).ended()
+        except Busy:
+            await asyncio.to_thread(self._carrier.suspects.spared, run["id"])
         except SluicegateError as error:
             log.warning("run %s cannot be refused at its deadline: %s", run["id"], error.code)
+            self._failed[run["id"]] += 1

@@ -365,11 +365,10 @@ async def standing(service: Service, run: str, asker: Principal) -> messages.Run
         facts = {key: row[key] for key in ("workflow", "version", "digest")}
         return messages.begun(run, **facts, failed=failed)
     # the error's words are the trace's, for those who may read it
-    return messages.answered(
-        outcome,
-        status="failed" if failed else "",
-        reason="a step failed; send the request again with the same id" if failed else "",
-    )
+    reason = "a step failed; send the request again with the same id" if failed else ""
+    if row.get("code") == "SG683":
+        reason = "it was given up, since it ended every process that carried it; an operator has to see to it"
+    return messages.answered(outcome, status="failed" if failed else "", reason=reason)
 
 
 def _told(outcome: Outcome) -> Response:

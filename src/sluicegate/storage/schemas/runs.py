@@ -148,9 +148,11 @@ CREATE TABLE accepted (
     run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, owner TEXT NOT NULL
 ) WITHOUT ROWID;
 """),
+        Migration("ALTER TABLE recovered ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;"),
     ),
 )
-"""What services have accepted and not ended, each with the service that has it; how often a run has been resumed."""
+"""What services have accepted and not ended, each with the service that has it; how many processes have ended with a
+run in them, and how many of them while it was alone there."""
 
 RUNS_AT_WORK = Schema(
     "stretches",
