@@ -58,7 +58,8 @@ EVERY = [
     if isinstance(one, Schema)
     and one
     not in (
-        *(schemas.RUNS_AT_WORK, schemas.VERSIONS, schemas.DOCUMENTS, schemas.AUDIT),
+        *(schemas.RUNS_AT_WORK, schemas.VERSIONS, schemas.DOCUMENTS, schemas.AUDIT, schemas.SHARED_TRACES),
+        schemas.UNSENT,
         *(schemas.CONVERSATIONS, schemas.WEBHOOKS, schemas.RATES),
     )
 ]
