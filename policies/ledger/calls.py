@@ -1,10 +1,12 @@
 """What the ledger books: a call, the limits that apply to it, and the keys of the totals that it counts towards."""
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Literal, NamedTuple
 
-__all__ = ["SLACK_S", "TOOL", "Call", "Limit", "Over", "Paid", "Unit", "calendar", "outer_scope", "scopes"]
+__all__ = ["SLACK_S", "TOOL", "Call", "Limit", "Over", "Paid", "Unit", "calendar", "micros", "outer_scope", "scopes"]
 
 Unit = Literal["usd", "tokens", "calls"]
 """Of caps: micro-dollars, tokens, or calls of tools."""
@@ -43,6 +45,12 @@ class Call:
             keys = scopes(workflow, run, self.principal, intent, day, month)
             found |= {outer_scope(scope, depth): key for scope, key in keys.items()}
         return found
+
+
+def micros(usd: float, *, up: bool = False) -> int:
+    """Whole micro-dollars, rounded to the nearest or up. Rounds the decimal form of `usd`, not its binary value."""
+    amount = Decimal(repr(float(usd))) * 1_000_000
+    return math.ceil(amount) if up else int(amount.to_integral_value())
 
 
 class Paid(NamedTuple):

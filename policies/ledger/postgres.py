@@ -71,7 +71,7 @@ class PostgresLedger(BudgetLedger):
             " %s::text[], %s::int[], %s::boolean[], %s::bigint[], NULL, NULL, NULL, NULL)",
             (
                 *(call.id, call.workflow, call.run, call.principal, call.intent, call.model, call.micros, call.tokens),
-                *(call.drawn_on, now, self._budget.lease_s, SLACK_S, list(undated.values())),
+                *(call.drawn_on, now, self.budget.lease_s, SLACK_S, list(undated.values())),
                 [places.index(limit.scope) + 1 for limit in limits],
                 [limit.unit == "tokens" for limit in limits],
                 [limit.limit for limit in limits],

@@ -105,7 +105,7 @@ class _Schedule:
         return self.now
 
     async def play(self) -> None:
-        with self.ledger._store.writing() as execute:
+        with self.ledger.store.writing() as execute:
             for table in ("calls", "totals", "clock"):
                 execute(f"DELETE FROM {table}")
         chance = self.chance
@@ -254,7 +254,7 @@ class _Schedule:
 
     def check(self, *, over: bool = False) -> None:
         """No total passes its cap, and each is the sum of its reservations; `over` when nothing may be held."""
-        with self.ledger._store.writing() as execute:
+        with self.ledger.store.writing() as execute:
             totals = {row["scope"]: row for row in execute("SELECT * FROM totals")}
             calls = execute("SELECT * FROM calls")
         held, spent = Counter[str](), Counter[str]()

@@ -33,7 +33,7 @@ class Priced(Echo):
 
 def sums(ledger: BudgetLedger) -> dict[str, Any]:
     """Micro-dollars and tokens that all reservations hold, and how many calls there were."""
-    with ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
+    with ledger.store.writing() as execute:
         rows = execute("SELECT * FROM calls")
         totals = execute("SELECT * FROM totals WHERE scope LIKE 'run %'")
     held = [row for row in rows if row["state"] == "held"]

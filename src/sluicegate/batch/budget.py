@@ -2,8 +2,8 @@
 
 What a call costs is kept in a ledger in memory, with the caps of single runs; the shared ledger is asked once for many
 rows, and told once of what several have spent. The caps hold all the same: nothing runs that was not reserved, at the
-upper bound of its whole run. A worker that is killed leaves its reservation: whoever does the block again books first
-what the rows have spent that the ledger was not told of, and for a row in the middle of its run all that it could have.
+upper bound of its whole run. A worker that is killed leaves its reservation, which stands until whoever does the block
+again has booked what its rows have spent (`policies.ledger.blocks`).
 """
 
 from collections.abc import Sequence
@@ -15,19 +15,18 @@ from sluicegate.graphs.runtime.budgets.bounds import Bound
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.policies.config import BudgetConfig
 from sluicegate.policies.kill_switch import KillSwitch
-from sluicegate.policies.ledger.calls import Call, Paid, scopes
+from sluicegate.policies.ledger.blocks import Begun, BlockAccount, Cost
+from sluicegate.policies.ledger.calls import Paid, micros, scopes
 from sluicegate.policies.ledger.factory import open_ledger
-from sluicegate.policies.ledger.ledger import BudgetLedger, micros
-from sluicegate.policies.ledger.rows import add
-from sluicegate.services import Amount, Ledger
+from sluicegate.policies.ledger.ledger import BudgetLedger
+from sluicegate.policies.ledger.rows import add, held_by
+from sluicegate.services import Ledger
 from sluicegate.state import State
 from sluicegate.storage.database import SqliteDatabase
 from sluicegate.storage.schemas import LEDGER
 
 __all__ = ["BatchBudget", "BlockBudget", "Planned", "call_by_call"]
 
-_LOST = "killed-worker"
-"""What reports name in the place of a model for what a killed worker has spent."""
 _NO_CAPS_OF_RUNS: dict[str, Any] = {"per_run_usd": None, "per_run_tokens": None}
 _ONLY_CAPS_OF_RUNS: dict[str, Any] = {
     "per_day_usd": None,
@@ -77,7 +76,7 @@ class BatchBudget:
         self._named = f"batch of {self._workflow}"
         self.by_calls = call_by_call(opened)
         self._shared = open_ledger(self._budget.model_copy(update=_NO_CAPS_OF_RUNS))
-        self.blocks = self._within(self._shared)
+        self._blocks = self._within(self._shared)
 
     def of_calls(self, ledger: Ledger) -> Ledger:
         """The workflow's ledger, under the cap of the batch too."""
@@ -86,10 +85,8 @@ class BatchBudget:
     def of_block(self, number: int) -> "BlockBudget":
         return BlockBudget(self, f"{self.batch}/{number}")
 
-    @property
-    def lease_s(self) -> float:
-        """How long a reservation holds that nobody renews."""
-        return self._budget.lease_s
+    def account(self, id: str) -> BlockAccount:
+        return BlockAccount(self._blocks, id, self._workflow)
 
     def in_memory(self) -> tuple[SqliteDatabase, BudgetLedger]:
         """A ledger with the caps of single runs."""
@@ -98,24 +95,6 @@ class BatchBudget:
 
     def bound(self, text: str) -> Bound:
         return self._opened.bounds.of_child(text, self._opened.runner.services)
-
-    def call(self, id: str, run: str, asker: str, **about: Any) -> Call:
-        within = ((self._named, self.batch, ""),)
-        return Call(id, self._workflow, run, asker, within=within, **about)
-
-    async def reserve(self, id: str, rows: Sequence[Planned]) -> tuple[list[Planned], str]:
-        """Those that there is room for, and the cap that has none for the others."""
-        parts = [row.bound.part(row.name) for row in rows]
-        made = await self.blocks.reserve_parts(
-            id=id,
-            run=id,
-            principal="",
-            intent="",
-            workflow=self._workflow,
-            # a row is run as it would be alone, or not yet: never without its large model for want of room
-            parts=[type(part)(part.name, part.all, part.all) for part in parts],
-        )
-        return [row for row in rows if row.name not in made.limited], made.refused
 
     def close(self) -> None:
         self._shared.close()
@@ -129,63 +108,45 @@ class BlockBudget:
     """One block's reservation."""
 
     def __init__(self, budget: BatchBudget, id: str) -> None:
-        self._budget, self._id = budget, id
+        self._account = budget.account(id)
         self._store, self.ledger = budget.in_memory()
         """What the block's runs are given."""
-        self._open: dict[str, Planned] = {}
+        self._open: dict[str, Cost] = {}
 
     @property
     def abandoned(self) -> bool:
         """Whether a worker has died with a reservation of this block."""
-        return self._budget.blocks.parts_left(self._id)
+        return self._account.reserved()
 
-    async def take_over(self, rows: Sequence[Planned], *, killed: bool) -> None:
-        """Book what earlier workers have spent for these rows and not booked. Where one was `killed`, a run that has
-        not ended counts as all that it could have spent: nobody knows of the call that it was at. The cap of a run
-        then counts from what it has spent."""
-        booked = self._budget.blocks.spent_by([row.run for row in rows])
-        lost: list[Paid] = []
-        for row in rows:
-            if row.state is None:
-                continue
-            spend = row.state.get("spend")
-            usd = micros(spend["usd"], up=True) if spend else 0
-            tokens = spend["prompt_tokens"] + spend["completion_tokens"] if spend else 0
-            if killed and not row.resting:
-                usd, tokens = max(usd, row.bound.micros), max(tokens, row.bound.tokens)
-            before = booked[row.run]
-            usd, tokens = max(0, usd - before[0]), max(0, tokens - before[1])
-            if usd or tokens:
-                # one that dies twice has spent twice
-                once = f"{self._id}/{row.run}/{before[0]}/{before[1]}"
-                call = self._budget.call(once, row.run, row.asker, intent="", model=_LOST, micros=usd, tokens=tokens)
-                lost.append(Paid(call, usd, tokens))
-        if lost:
-            await self._budget.blocks.settle_parts(self._id, lost, Amount())
+    async def take_over(self, rows: Sequence[Planned]) -> None:
+        """Book what earlier workers have spent for these rows and not booked. The cap of a run then counts from what it
+        has spent."""
+        begun = [
+            Begun(row.run, row.asker, _spent(row.state), _cost(row.bound), row.resting) for row in rows if row.state
+        ]
+        await self._account.take_over(begun)
         with self._store.writing() as execute:
-            for row in rows:
-                if row.state and (spend := row.state.get("spend")):
-                    tokens = spend["prompt_tokens"] + spend["completion_tokens"]
-                    add(execute, [scopes("", row.run, "", "", "", "")["run"]], spent=(micros(spend["usd"]), tokens))
+            for row in begun:
+                if any(row.spent):
+                    add(execute, [scopes("", row.run, "", "", "", "")["run"]], spent=row.spent)
 
     async def reserve(self, rows: Sequence[Planned]) -> tuple[list[Planned], str]:
-        """As `BatchBudget.reserve`."""
-        found, refused = await self._budget.reserve(self._id, rows)
-        self._open = {row.name: row for row in found}
+        """Those that there is room for, and the cap that has none for the others: a row is run as it would be alone,
+        or not yet, and never without its large model for want of room."""
+        given, refused = await self._account.reserve({row.name: _cost(row.bound) for row in rows})
+        found = [row for row in rows if row.name in given]
+        self._open = {row.name: _cost(row.bound) for row in found}
         return found, refused
 
     async def settle(self, ended: Sequence[Planned]) -> None:
-        """Book what rows have spent that ended, and hold only what the others may need; its lease begins anew."""
+        """Book what rows have spent that ended, and hold only what the others may need."""
         for row in ended:
             self._open.pop(row.name, None)
-        left = Amount(
-            sum(row.bound.micros for row in self._open.values()) / 1_000_000,
-            sum(row.bound.tokens for row in self._open.values()),
-        )
-        await self._budget.blocks.settle_parts(self._id, self._paid([row.run for row in ended]), left)
+        usd, tokens = (sum(cost[unit] for cost in self._open.values()) for unit in (0, 1))
+        await self._account.settle(self._paid([row.run for row in ended]), (usd, tokens))
 
     async def release(self) -> None:
-        await self._budget.blocks.release_parts(self._id)
+        await self._account.release()
 
     def close(self) -> None:
         self._store.close()
@@ -198,17 +159,25 @@ class BlockBudget:
             execute(f"DELETE {of_these}", runs)
         return [
             Paid(
-                self._budget.call(
+                self._account.call(
                     str(row["id"]),
                     row["run"],
                     row["principal"],
                     intent=row["intent"],
                     model=row["model"],
-                    micros=int(row["estimated_micros"]),
-                    tokens=int(row["estimated_tokens"]),
+                    bound=held_by(row),
                 ),
                 int(row["real_micros"]),
                 int(row["real_tokens"]),
             )
             for row in rows
         ]
+
+
+def _cost(bound: Bound) -> Cost:
+    return bound.micros, bound.tokens
+
+
+def _spent(state: State) -> Cost:
+    spend = state.get("spend")
+    return (micros(spend["usd"], up=True), spend["prompt_tokens"] + spend["completion_tokens"]) if spend else (0, 0)

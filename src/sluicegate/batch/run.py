@@ -116,6 +116,22 @@ class Batch:
             self.folder.write(SUMMARY, json.dumps(found.as_json(), indent=2).encode())
         return found
 
+    def settle(self) -> Standing:
+        """Run nothing: book what killed workers may have spent on blocks that are not done, and release what they had
+        reserved, for a batch that nobody goes on with. Raises as `run`."""
+        present = Presence(place(), f"batch {self.job.manifest.batch}")
+        try:
+            worker = self.job.open()
+            try:
+                for block in self.plan.blocks:
+                    if block.number not in self.done:
+                        worker.settle(block)
+            finally:
+                worker.close()
+        finally:
+            present.end()
+        return _standing(self.job.manifest, self.plan, self.done)
+
 
 class _Going:
     """What is done of a batch, and what is left."""

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -21,7 +21,7 @@ from sluicegate.errors import CorruptError, LockedError, RunError, SluicegateErr
 from sluicegate.graphs.runtime.factory import open_workflow
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.runtime.run_lock import RunBusy
-from sluicegate.policies.ledger.ledger import micros
+from sluicegate.policies.ledger.calls import micros
 from sluicegate.state import Principal, State
 
 __all__ = ["CHANNEL", "BlockDone", "Job", "run_of"]
@@ -63,7 +63,7 @@ class Job:
     resumed: bool = False
     """Runs of it may have begun before."""
 
-    def open(self) -> Worker[RowBlock, BlockDone]:
+    def open(self) -> "Settling":
         return _Worker(self)
 
 
@@ -80,10 +80,20 @@ class _Done:
         self.failures += [one for one in done if isinstance(one, Failed)]
 
 
+class Settling(Worker[RowBlock, BlockDone], Protocol):
+    """A worker of a batch."""
+
+    def settle(self, item: RowBlock) -> None:
+        """Book what killed workers may have spent on a block, and release what they had reserved for it."""
+        ...
+
+
 class _Rows(Protocol):
     """What rows go through."""
 
     async def block(self, block: RowBlock, rows: Sequence[InputRow]) -> _Done: ...
+
+    async def settle(self, block: RowBlock, rows: Sequence[InputRow]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -104,6 +114,10 @@ class _Worker:
 
     def __call__(self, item: RowBlock) -> BlockDone:
         return self._loop.run(self._done(item))
+
+    def settle(self, item: RowBlock) -> None:
+        """As `Settling.settle`."""
+        self._loop.run(self._rows.settle(item, [row for row in self._reader.rows(item) if not row.code]))
 
     def close(self) -> None:
         self._loop.close()
@@ -154,11 +168,24 @@ class _WorkflowRows:
         self._budget.close()
         self._opened.close()
 
+    async def settle(self, block: RowBlock, rows: Sequence[InputRow]) -> None:
+        if not self._budget.by_calls:
+            money = self._budget.of_block(block.number)
+            try:
+                await self._taken_over(money, rows)
+            finally:
+                money.close()
+
+    async def _taken_over(self, money: BlockBudget, rows: Sequence[InputRow]) -> dict[int, Planned]:
+        """The rows by their numbers, when what earlier workers have spent on them is booked."""
+        began = self._job.resumed or money.abandoned
+        planned = {row.number: self._planned(row, began=began) for row in rows}
+        if began:
+            await money.take_over([*planned.values()])
+        return planned
+
     async def _paid_by(self, money: BlockBudget, rows: Sequence[InputRow]) -> _Done:
-        abandoned = money.abandoned
-        planned = {row.number: self._planned(row, began=abandoned or self._job.resumed) for row in rows}
-        if abandoned or self._job.resumed:
-            await money.take_over([*planned.values()], killed=abandoned)
+        planned = await self._taken_over(money, rows)
         runner, done, left = self._runner(money.ledger), _Done(), list(rows)
         while left:
             # a run that has ended, or waits, costs nothing to show
@@ -167,8 +194,7 @@ class _WorkflowRows:
             names = {one.name for one in room}
             now = [row for row in left if str(row.number) in names] + resting
             if now:
-                async with _kept(money, self._budget.lease_s):
-                    made = await self._settled(money, runner, now, planned)
+                made = await self._settled(money, runner, now, planned)
                 done.add(made)
                 done.ran += sum(isinstance(one, RowResult) for one in made) - len(resting)
             await money.release()
@@ -231,6 +257,9 @@ class _TaskRows:
         done.add(await _at_once(self._job.concurrency, [self._row(row) for row in rows]))
         return done
 
+    async def settle(self, block: RowBlock, rows: Sequence[InputRow]) -> None:
+        """A task has no budget."""
+
     def close(self) -> None:
         """Models are the process's."""
 
@@ -271,24 +300,6 @@ async def _when_free(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
             return await work()
         await asyncio.sleep(_BUSY_S)
     return await work()
-
-
-@asynccontextmanager
-async def _kept(money: BlockBudget, lease_s: float) -> AsyncGenerator[None]:
-    """Renew a reservation while its rows run, however long one takes."""
-
-    async def renew() -> None:
-        while True:
-            await asyncio.sleep(lease_s / 3)
-            await money.settle([])
-
-    task = asyncio.create_task(renew())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 def _of_the_machine(error: SluicegateError) -> bool:

@@ -52,6 +52,9 @@ def run(
         float | None, typer.Option(min=0, help="Cap of the whole batch in US dollars, over all its resumes.")
     ] = None,
     retry_failed: RetryFailed = False,
+    settle: Annotated[
+        bool, typer.Option("--settle", help="Run nothing: book what killed workers may have spent, and free the rest.")
+    ] = False,
     user: Annotated[str, typer.Option("--as", help="User id of the requester of rows that name none.")] = "me",
     role: Annotated[list[str] | None, typer.Option(help="Role of that requester (repeatable).")] = None,
     group: Annotated[list[str] | None, typer.Option(help="Group of that requester (repeatable).")] = None,
@@ -59,25 +62,24 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run every row through a workflow; given again with the same folder, go on where it stopped."""
-    from sluicegate.batch.run import Wanted
     from sluicegate.graphs.config.load import load
 
     workflow = load(config)
-    wanted = Wanted(
+    wanted = _wanted(
         data,
         out,
         requester(user, role, group, clearance),
+        (id_column, number, limit, block_rows, concurrency),
         workflow=config,
         name=workflow.name,
         version=str(workflow.version),
         digest=workflow.digest,
-        id_column="" if number else id_column,
-        block_rows=block_rows,
-        limit=limit,
-        concurrency=concurrency,
         max_cost=max_cost,
     )
-    _run(wanted, engine, actors, retry_failed, as_json)
+    if settle:
+        _settle(wanted, as_json)
+    else:
+        _run(wanted, engine, actors, retry_failed, as_json)
 
 
 @app.command()
@@ -106,7 +108,6 @@ def task(
     as_json: AsJson = False,
 ) -> None:
     """Do one small task for every row."""
-    from sluicegate.batch.run import Wanted
     from sluicegate.batch.task import TaskSpec
     from sluicegate.cli.task import schema_in
 
@@ -129,15 +130,9 @@ def task(
             chosen, settings = "summarise", {}
         case _:
             raise typer.BadParameter("choose classify, extract, tag, summarise or route", param_hint="TASK")
-    wanted = Wanted(
-        data,
-        out,
-        _nobody(),
-        task=TaskSpec(chosen, settings, model),
-        id_column="" if number else id_column,
-        block_rows=block_rows,
-        limit=limit,
-        concurrency=concurrency,
+    rows = id_column, number, limit, block_rows, concurrency
+    wanted = _wanted(
+        data, out, requester("batch", None, None, "internal"), rows, task=TaskSpec(chosen, settings, model)
     )
     _run(wanted, engine, actors, retry_failed, as_json)
 
@@ -150,6 +145,29 @@ def status(
     from sluicegate.batch.run import standing
 
     _show(standing(folder), folder, as_json)
+
+
+def _wanted(data: str, out: str, asker: "Principal", rows: tuple[str, bool, int, int, int], **what: Any) -> "Wanted":
+    """`rows`: column of the ids, whether rows are numbered instead, limit, rows of a block, and rows at a time."""
+    from sluicegate.batch.run import Wanted
+
+    column, number, limit, block_rows, concurrency = rows
+    return Wanted(
+        data,
+        out,
+        asker,
+        id_column="" if number else column,
+        limit=limit,
+        block_rows=block_rows,
+        concurrency=concurrency,
+        **what,
+    )
+
+
+def _settle(wanted: "Wanted", as_json: bool) -> None:
+    from sluicegate.batch.run import open_batch
+
+    _show(open_batch(wanted).settle(), wanted.out, as_json)
 
 
 def _run(wanted: "Wanted", engine: str, actors: int, retry_failed: bool, as_json: bool) -> None:
@@ -223,7 +241,3 @@ def _named(given: list[str] | None, option: str, *, at_least: int) -> dict[str, 
     if len(found) < at_least:
         raise typer.BadParameter(f"give at least {at_least}", param_hint=option)
     return found
-
-
-def _nobody() -> "Principal":
-    return requester("batch", None, None, "internal")

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from sluicegate.policies.config import BudgetConfig
-from sluicegate.policies.ledger.calls import Call, Paid
 from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Amount, Draw, FanOut, Part, Refusal, Reservation
@@ -76,30 +75,6 @@ def day(ledger: BudgetLedger, workflow: str = "helpdesk") -> tuple[float, float]
     """Spent and held."""
     (found,) = [cap for cap in ledger.caps(workflow) if cap.name == "per_day_usd"]
     return round(found.spent, 6), round(found.held, 6)
-
-
-def test_what_parts_have_spent_is_booked_together(make: Any) -> None:
-    """Each call once, however often it is said; what is left stays held, and counts against the cap."""
-    ledger = make(per_day_usd=1.0)
-    fan_out(ledger, (Amount(0.5, 10), Amount()), id="block")
-
-    def paid(*ids: str) -> list[Paid]:
-        calls = [Call(one, "helpdesk", f"run {one}", "ann", "letter", "openai:x", 200_000, 10) for one in ids]
-        return [Paid(call, 100_000, 7) for call in calls]
-
-    asyncio.run(ledger.settle_parts("block", paid("a", "b"), Amount(0.25, 5)))
-    asyncio.run(ledger.settle_parts("block", paid("b", "c"), Amount(0.25, 5)))
-    assert ledger.spent_by(["run a", "run c", "run d"]) == {
-        "run a": (100_000, 7),
-        "run c": (100_000, 7),
-        "run d": (0, 0),
-    }
-    assert day(ledger) == (0.3, 0.25)
-    assert ledger.parts_left("block")
-    asyncio.run(ledger.release_parts("block"))
-    assert (ledger.parts_left("block"), day(ledger)) == (False, (0.3, 0.0))
-    ((group),) = ledger.spending(by="model")
-    assert (group["model"], group["calls"], group["estimated_usd"], group["tokens"]) == ("openai:x", 3, 0.6, 21)
 
 
 def test_all_is_reserved_at_once_drawn_on_and_released(make: Any) -> None:

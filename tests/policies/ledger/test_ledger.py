@@ -285,7 +285,7 @@ def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[s
 def test_any_order_of_events_keeps_the_books_on_a_server(postgres: str, steps: list[tuple[str, int, int]]) -> None:
     clock = Clock()
     ledger = PostgresLedger(server(postgres), BudgetConfig(per_day_usd=1, lease_s=50), now=clock)
-    with ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
+    with ledger.store.writing() as execute:
         for table in ("calls", "totals", "clock"):
             execute(f"DELETE FROM {table}")
     keeps_the_books(ledger, clock, steps)
@@ -405,7 +405,7 @@ def test_a_killed_process_gives_its_money_back_after_the_lease(
 def test_a_ledger_that_cannot_be_written_makes_no_reservation(tmp_path: Path) -> None:
     path = tmp_path / "ledger.sqlite"
     ledger = SqliteLedger(BudgetConfig(per_day_usd=1), path)
-    with ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
+    with ledger.store.writing() as execute:
         execute("PRAGMA max_page_count = 1")
     with pytest.raises(RunError) as caught:
         reserve_many(ledger)
@@ -422,7 +422,7 @@ def test_a_corrupt_ledger_says_so(tmp_path: Path) -> None:
 
 def test_a_lost_connection_fails_once_and_comes_back(postgres: str) -> None:
     ledger = PostgresLedger(server(postgres))
-    with pytest.raises(RunError, match=r"PostgreSQL .* failed"), ledger._store.writing() as execute:  # type: ignore[reportPrivateUsage]
+    with pytest.raises(RunError, match=r"PostgreSQL .* failed"), ledger.store.writing() as execute:
         execute("SELECT pg_terminate_backend(pg_backend_pid())")
     held(ledger)
     ledger.close()
