@@ -121,7 +121,7 @@ def test_the_command_says_what_it_deleted(tmp_path: Path, monkeypatch: pytest.Mo
     result = CliRunner().invoke(prune_command.app, [str(desk.file)])
     assert (result.exit_code, result.output) == (
         0,
-        "deleted: 0 runs, 0 traces, 0 answers, 0 results, 0 events, 0 turns, 0 rates, 0 objects\n",
+        "deleted: 0 runs, 0 traces, 0 answers, 0 results, 0 events, 0 turns, 0 rates, 0 stretches, 0 objects\n",
     )
 
 

@@ -32,6 +32,7 @@ from sluicegate.state import State
 from sluicegate.storage.database import Rows, place
 from sluicegate.storage.documents import SmallDocument, documents
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.promises import forget_promises
 from sluicegate.storage.schemas import (
     APPROVALS,
     CONVERSATIONS,
@@ -188,6 +189,9 @@ def _erase_what_hangs_on(runs: Iterable[str], removed: dict[str, int]) -> None:
         with erasing(schema) as execute:
             for what, statement in statements.items() if execute else ():
                 removed[what] = changed(cast("Rows", execute), statement, runs)
+    where = place()
+    if isinstance(where, Server):
+        removed["stretches of runs"] = forget_promises(where, {*runs})
 
 
 def _rename_elsewhere(person: str, alias: str, rename: Callable[[Any], Any], renamed: dict[str, int]) -> None:

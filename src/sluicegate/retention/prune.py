@@ -18,6 +18,8 @@ from sluicegate.policies.rates.limiter import RateLimiter
 from sluicegate.retention.rows import changed, erasing, there
 from sluicegate.retrieval.stores.sharing import swept
 from sluicegate.storage.database import place
+from sluicegate.storage.postgres import Server
+from sluicegate.storage.promises import forget_promises, prune_promises
 from sluicegate.storage.run_ids import root_run
 from sluicegate.storage.schemas import (
     APPROVALS,
@@ -56,6 +58,8 @@ class Pruned:
     """Turns of conversations that are over; their runs are kept and deleted as all are."""
     rates: int = 0
     """Rows of rate limits that say nothing any more, of any workflow."""
+    stretches: int = 0
+    """Rows of DBOS on a server: of these runs, and of what has been over for as long."""
     objects: int = 0
     """On stores of indexes: of versions that were replaced, and of ingests that were killed."""
 
@@ -66,19 +70,22 @@ def prune(config: WorkflowConfig, *, now: Callable[[], float] = time.time) -> Pr
     Raises `RunError` SG606, SG607, SG608 or SG625, `RetrievalError` SG402, SG700 or SG701; the stores come last.
     """
     keep, at = config.retention, now()
+    runs, stretches = _runs(config.workflow, at - keep.runs_days * _DAY_S)
     return Pruned(
-        _runs(config.workflow, at - keep.runs_days * _DAY_S),
+        runs,
         _traces(config.workflow, at - keep.traces_days * _DAY_S),
         _answers(at),
         _results(config.workflow, at - keep.results_days * _DAY_S),
         _events(config.workflow, at - max(keep.runs_days, _MONTH_DAYS) * _DAY_S),
         _turns(config.workflow, at - (config.conversation.ttl if config.conversation else 0)),
         _rates(),
+        stretches,
         sum(swept(name, index) for name, index in config.indexes.items()),
     )
 
 
-def _runs(workflow: str, before: float) -> int:
+def _runs(workflow: str, before: float) -> tuple[int, int]:
+    """How many runs, and rows of their stretches."""
     with closing(open_checkpoints(place())) as checkpoints:
         waiting = {*checkpoints.interrupted()}
         old = [run for run in checkpoints.threads(before=_uuid6(before)) if run not in waiting]
@@ -96,9 +103,12 @@ def _runs(workflow: str, before: float) -> int:
             with erasing(schema) as execute:
                 if execute:
                     changed(execute, f"DELETE FROM {table} WHERE run IN (VALUES)", ours)  # noqa: S608
+        where, stretches = place(), 0
+        if isinstance(where, Server):
+            stretches = forget_promises(where, ours) + prune_promises(where, workflow, before)
         for run in ours:
             checkpoints.delete_thread(run)
-    return len(ours)
+    return len(ours), stretches
 
 
 def _traces(workflow: str, before: float) -> int:

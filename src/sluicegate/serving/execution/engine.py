@@ -37,6 +37,7 @@ from sluicegate.graphs.runtime.run_lock import Presence, present
 from sluicegate.serving.execution.executor import Queued, Stretch
 from sluicegate.serving.execution.suspects import Suspects
 from sluicegate.storage.postgres import Server
+from sluicegate.storage.promises import promises_schema
 
 __all__ = ["DbosEngine", "QueueWorker", "join"]
 
@@ -122,8 +123,7 @@ class DbosEngine:
         self.server = server
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         with server.connection() as connection:
-            schema = connection.execute("SELECT current_schema() AS name").fetchone()["name"]
-        self.schema = "dbos" if schema == "public" else f"{schema}_dbos"
+            self.schema = promises_schema(connection)
         self.recovered = Counter[str]()
         """Runs of processes that were gone, by the name of their workflow."""
         self._members: list[QueueWorker] = []
