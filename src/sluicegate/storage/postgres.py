@@ -35,9 +35,19 @@ _IDLE = 8
 """Idle connections that are kept open."""
 _DOUBTFUL_S = 5.0
 """A connection that was idle for longer is tested before it is used: the server may have been restarted."""
-# a machine that is gone must not hold its runs for the hours that TCP takes to notice
-_ALIVE = "SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3"
-_DEFAULTS = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
+# a machine that is gone must not hold its runs for the hours that TCP takes to notice, nor one that is cut off wait so
+# long: ten seconds of silence end a connection, whether it is idle (4 and 3 times 2) or has sent something
+_ALIVE = (
+    "SET tcp_keepalives_idle = 4; SET tcp_keepalives_interval = 2; SET tcp_keepalives_count = 3;"
+    " SET tcp_user_timeout = '10s'"
+)
+_DEFAULTS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
 # in words of its own, for a session's lock knows no schema
 _LOCK = "SELECT pg_try_advisory_lock(hashtextextended(current_schema() || ' run ' || %s, 0)) AS got"
 _UNLOCK = "SELECT pg_advisory_unlock(hashtextextended(current_schema() || ' run ' || %s, 0))"
@@ -177,7 +187,10 @@ class Server:
 
     def connect(self) -> Any:
         """A psycopg connection of its own, for a library that keeps its connections itself. Raises `psycopg.Error`."""
-        return self._psycopg.connect(self._conninfo)
+        made = self._psycopg.connect(self._conninfo, autocommit=True)
+        made.execute(_ALIVE)
+        made.autocommit = False
+        return made
 
     def version(self) -> str:
         """The server's version, such as ``16.2``."""
