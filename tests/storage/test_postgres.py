@@ -110,7 +110,8 @@ def test_tables_of_another_program_are_left_alone(shared: Server) -> None:
     assert "search_path" in (caught.value.hint or "")
 
 
-def test_tables_of_a_newer_version_are_refused(shared: Server) -> None:
+def test_tables_of_a_newer_version_are_refused(shared: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sluicegate.storage.database._KNOWN_S", 0)
     PostgresDatabase(shared, SCHEMA)
     with shared.connection() as connection:
         connection.execute("UPDATE sluicegate SET format = 99")

@@ -4,6 +4,7 @@ One SQL serves both: ``?`` placeholders, ``ON CONFLICT``, and the types TEXT, IN
 """
 
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -26,6 +27,10 @@ __all__ = [
     "open_database",
     "place",
 ]
+
+_KNOWN_S = 1.0
+"""Stores are opened for single calls too: tables that were looked at are not looked at again for so long. After a
+program of a newer version has changed them, this one goes on no longer than that."""
 
 T = TypeVar("T")
 Place: TypeAlias = Path | Server
@@ -158,11 +163,11 @@ class PostgresDatabase:
         """Raises `RunError` SG625, also when another program's tables have these names, and SG612 when a newer version
         made them."""
         self.server = server
-        # asked once: stores are opened for single calls too, and the tables of a running process do not change
-        if server.tables.get(schema.name) != schema:
+        known, until = server.tables.get(schema.name, (None, 0.0))
+        if known != schema or time.monotonic() >= until:
             with server.connection() as connection:
                 migrate_server(connection, schema, server.name)
-            server.tables[schema.name] = schema
+            server.tables[schema.name] = (schema, time.monotonic() + _KNOWN_S)
 
     @contextmanager
     def writing(self, run: str = "") -> Generator[Rows]:

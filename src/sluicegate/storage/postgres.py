@@ -102,8 +102,9 @@ class Server:
         self._held: dict[str, _Held] = {}
         self._threads = ThreadPoolExecutor(_THREADS, "sluicegate-postgres")
         self._closing: list[Callable[[], None]] = []
-        self.tables: dict[str, object] = {}
-        """The schemas whose tables are known to be there, in their format, by name."""
+        self.tables: dict[str, tuple[object, float]] = {}
+        """The schemas whose tables are known to be there in their format, by name, and for how long, by the monotonic
+        clock."""
 
     async def call(self, work: Callable[..., T], *given: Any) -> T:
         """Do blocking work on another thread, so that the event loop is not blocked.
