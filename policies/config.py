@@ -4,17 +4,19 @@ The blocks are plain settings; `ledger`, `cache`, `rates` and `engine` in this r
 """
 
 import re
-from collections.abc import Collection
-from typing import Annotated, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from sluicegate.errors import nearest
 from sluicegate.policies.rates.rate import MAX_WAIT_S, RATE_PATTERN, Rate
+from sluicegate.state import Priority
 
 __all__ = [
     "DEFAULT",
+    "PRIORITIES",
     "BudgetConfig",
     "CacheConfig",
     "Duration",
@@ -24,6 +26,8 @@ __all__ = [
     "Usd",
     "seconds",
 ]
+
+T = TypeVar("T")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -115,6 +119,9 @@ class CacheConfig(_Block):
 DEFAULT = "default"
 """For whoever has none of the roles that are named."""
 
+PRIORITIES: tuple[Priority, ...] = ("low", "normal", "high")
+"""From the lowest to the highest."""
+
 RateText = Annotated[str, StringConstraints(pattern=RATE_PATTERN)]
 
 
@@ -131,12 +138,26 @@ class LimitsConfig(_Block):
     principals: dict[str, RateText] = Field(default_factory=dict[str, str])
     """By role, how often each person may send a request to this workflow over a service; `default` is for people with
     none of these roles. Of several the one that allows the most applies. Further ones are refused (SG730)."""
+    priorities: dict[str, Priority] = Field(default_factory=dict[str, Priority])
+    """By role, which requests are carried first where not all have room at a time: `low`, `normal` or `high`;
+    `default` is for people with none of these roles, and `normal` where it is left out. Of several the highest applies.
+    A request may ask for its requester's own level or a lower one; a higher one is refused (SG735)."""
 
     def of_person(self, roles: Collection[str]) -> Rate | None:
         """How often a person with these roles may ask; None: as often as they like."""
-        own = {*roles} & {*self.principals} - {DEFAULT} or {DEFAULT} & {*self.principals}
-        rates = [Rate.of(self.principals[role]) for role in own]
+        rates = [Rate.of(rate) for rate in _of_roles(self.principals, roles)]
         return min(rates, key=lambda rate: (rate.interval, -rate.burst), default=None)
+
+    def highest_priority(self, roles: Collection[str]) -> Priority:
+        """The level of a person with these roles."""
+        ranks = map(PRIORITIES.index, _of_roles(self.priorities, roles))
+        return PRIORITIES[max(ranks, default=PRIORITIES.index("normal"))]
+
+
+def _of_roles(by_role: Mapping[str, T], roles: Collection[str]) -> list[T]:
+    """What is said of these roles, or of whoever has none that is named."""
+    own = {*roles} & {*by_role} - {DEFAULT} or {DEFAULT} & {*by_role}
+    return [by_role[role] for role in own]
 
 
 def _zone(name: str) -> str:

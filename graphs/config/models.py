@@ -285,7 +285,7 @@ class WorkflowConfig(Block):
     budget: BudgetConfig = BudgetConfig()
     """What the workflow may spend."""
     limits: LimitsConfig = LimitsConfig()
-    """How often models are called, and people may ask."""
+    """How often models are called and people may ask, and whose requests come first."""
     cache: CacheConfig = CacheConfig()
     """Whether answers may be cached and reused."""
     conversation: ConversationConfig | None = None

@@ -177,10 +177,12 @@ def _check_limits(config: WorkflowConfig, names: _Names) -> None:
     if config.policy.roles is None:
         return
     choices = (*config.policy.roles, DEFAULT)
-    for role in config.limits.principals:
-        if role not in choices:
-            pointer = ("limits", "principals", role)
-            names.faults.add("SG107", f"unknown role {role!r}", pointer, choices=choices, word=role, of_key=True)
+    by_role = (("principals", config.limits.principals), ("priorities", config.limits.priorities))
+    for key, roles in by_role:
+        for role in roles:
+            if role not in choices:
+                pointer = ("limits", key, role)
+                names.faults.add("SG107", f"unknown role {role!r}", pointer, choices=choices, word=role, of_key=True)
 
 
 def _check_cache(config: WorkflowConfig, names: _Names) -> None:

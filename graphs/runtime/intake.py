@@ -14,7 +14,8 @@ from sluicegate.errors import RunError
 from sluicegate.files import csv_text
 from sluicegate.language import language_of
 from sluicegate.plain_data import MAX_BYTES, clean, cleaned, plain, printable
-from sluicegate.state import Attachment, Principal, Request
+from sluicegate.policies.config import PRIORITIES, LimitsConfig
+from sluicegate.state import Attachment, Principal, Priority, Request
 
 __all__ = [
     "MAX_ATTACHMENTS",
@@ -25,6 +26,7 @@ __all__ = [
     "new_run_id",
     "principal",
     "printable",
+    "priority",
     "request",
     "session_name",
 ]
@@ -122,6 +124,23 @@ def request(
     if attachments:
         made["attachments"] = [*attachments]
     return made
+
+
+def priority(limits: LimitsConfig, asker: Principal, wanted: str = "") -> Priority:
+    """The priority of a request: its requester's own, or the lower one that is `wanted`.
+
+    Raises `RunError` SG735 for one above their own, SG736 for a word that is none.
+    """
+    own = limits.highest_priority(asker["roles"])
+    if not wanted:
+        return own
+    if wanted not in PRIORITIES:
+        raise RunError("SG736", f"{wanted!r} is no priority", hint=f"Write one of: {', '.join(PRIORITIES)}")
+    rank, highest = PRIORITIES.index(wanted), PRIORITIES.index(own)
+    if rank > highest:
+        allowed = " or ".join(PRIORITIES[: highest + 1])
+        raise RunError("SG735", f"{asker['id']} may not ask with priority {wanted}", hint=f"Ask with {allowed}")
+    return PRIORITIES[rank]
 
 
 def principal(

@@ -25,7 +25,7 @@ from sluicegate.policies.guards.vault import MemoryVault
 from sluicegate.retrieval.lance import one_version
 from sluicegate.run_summary import RunSummary
 from sluicegate.services import Services, Vault
-from sluicegate.state import Attachment, Conversation, Principal, State, question
+from sluicegate.state import Attachment, Conversation, Principal, Priority, State, question
 from sluicegate.storage.run_ids import MARK, root_run
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Runner:
         turn: Conversation | None = None,
         inputs: Mapping[str, Any] | None = None,
         attachments: Sequence[Attachment] = (),
+        priority: Priority = "normal",
     ) -> Outcome:
         """Run one request. A `run` id that has started before is resumed where it stopped.
 
@@ -144,7 +145,14 @@ class Runner:
             intake.in_words(attachments)
             return await self.decide(asking, "answer", asker, text=intake.clean(raw)[0])
         state = self.opening(
-            raw, asker, channel=channel, run=run, session=session, inputs=inputs, attachments=attachments
+            raw,
+            asker,
+            channel=channel,
+            run=run,
+            session=session,
+            inputs=inputs,
+            attachments=attachments,
+            priority=priority,
         )
         if turn:
             state = cast("State", {**state, "conversation": turn})
@@ -164,6 +172,7 @@ class Runner:
         parent: str = "",
         inputs: Mapping[str, Any] | None = None,
         attachments: Sequence[Attachment] = (),
+        priority: Priority = "normal",
     ) -> State:
         """The state that a new run begins with, if need be within a `parent` and with its `inputs`.
 
@@ -193,6 +202,8 @@ class Runner:
             state["run"]["conversation"] = intake.session_name(session)
         if parent:
             state["run"]["parent"] = parent
+        if priority != "normal":
+            state["run"]["priority"] = priority
         if inputs:
             state["inputs"] = dict(inputs)
         return state

@@ -182,6 +182,8 @@ CODES: dict[str, str] = {
     "SG703": "stored index belongs to another workflow",
     "SG730": "a person's rate of requests is used up",
     "SG731": "a model's rate has no turn soon enough",
+    "SG735": "priority above the requester's own",
+    "SG736": "unknown priority",
 }
 
 

@@ -44,6 +44,7 @@ __all__ = [
     "Path",
     "Policy",
     "Principal",
+    "Priority",
     "Request",
     "RequesterReply",
     "Reserved",
@@ -66,6 +67,7 @@ NOBODY = "nobody"
 
 Risk = Literal["low", "medium", "high"]
 Clearance = Literal["public", "internal", "confidential", "restricted"]
+Priority = Literal["low", "normal", "high"]
 Task = Literal["short-answer", "synthesis", "tool", "extraction", "triage", "summary", "out-of-scope"]
 DecidedBy = Literal["head", "slm", "cascade", "unlike", "stopped", "caller"]
 """The router's strategy; ``stopped`` where no model could be asked, ``caller`` where the request itself says it."""
@@ -468,6 +470,8 @@ class Run(TypedDict):
     """The session that its caller named: its trace's, and in a workflow with conversations the person's own."""
     parent: NotRequired[str]
     """The id of the run whose node it is; only in runs of a sub-workflow."""
+    priority: NotRequired[Priority]
+    """Before which other runs it is carried, now and after each interrupt; only where it is not normal."""
 
 
 class Turn(TypedDict):

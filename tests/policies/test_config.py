@@ -54,3 +54,11 @@ def test_who_may_ask_how_often() -> None:
     assert limits.of_person(["default"]) == limits.of_person([]), "a role of this name is nothing special"
     assert LimitsConfig(principals={"lead": "2 per hour"}).of_person(["clerk"]) is None
     assert LimitsConfig().of_person(["clerk"]) is None
+
+
+def test_whose_requests_come_first() -> None:
+    limits = LimitsConfig(priorities={"default": "normal", "agent": "low", "operator": "high"})
+    known = ((), ("x",), ("agent",), ("agent", "operator"), ("default",))
+    assert [limits.highest_priority(roles) for roles in known] == ["normal", "normal", "low", "high", "normal"]
+    assert LimitsConfig(priorities={"agent": "low"}).highest_priority(["clerk"]) == "normal"
+    assert LimitsConfig(priorities={"default": "low"}).highest_priority(["clerk"]) == "low"

@@ -62,6 +62,9 @@ def run(
     clearance: Annotated[
         str, typer.Option(help="Clearance: public, internal, confidential or restricted.")
     ] = "internal",
+    priority: Annotated[
+        str, typer.Option(help="Priority: low, normal or high; by default what the requester's roles have.")
+    ] = "",
     attach: Attach = None,
     channel: Annotated[str, typer.Option(help="Channel the request comes from.")] = "cli",
     session: Annotated[str, typer.Option(help="Conversation that the run belongs to.")] = "",
@@ -99,7 +102,7 @@ def run(
     with sending(early):
         outcomes = asyncio.run(
             run_all(
-                opened, found, channel=channel, session=session, run=resume, attachments=tables,
+                opened, found, channel=channel, session=session, run=resume, attachments=tables, priority=priority,
                 show=not as_json, bar=many and as_json, early=early,
             )
         )  # fmt: skip
@@ -128,12 +131,14 @@ async def run_all(
     session: str = "",
     run: str = "",
     attachments: "Sequence[Attachment]" = (),
+    priority: str = "",
     show: bool = True,
     bar: bool = False,
     early: StreamedAnswer | None = None,
 ) -> list[dict[str, Any]]:
     """Run the requests in order. Of several, one that fails is reported and the others continue."""
     from sluicegate.graphs.runtime.intake import new_run_id
+    from sluicegate.graphs.runtime.intake import priority as level_of
 
     outcomes: list[dict[str, Any]] = []
     screen = console()
@@ -143,7 +148,13 @@ async def run_all(
             known = run or new_run_id()
             try:
                 outcome = await opened.runner.run(
-                    raw, asker, channel=channel, session=session, run=known, attachments=attachments
+                    raw,
+                    asker,
+                    channel=channel,
+                    session=session,
+                    run=known,
+                    attachments=attachments,
+                    priority=level_of(opened.workflow.config.limits, asker, priority),
                 )
             except asyncio.CancelledError:
                 _say_how_to_go_on(opened, known)

@@ -28,7 +28,7 @@ from sluicegate.serving.limits import RequestRates, ServiceAdmission
 from sluicegate.serving.progress import OnStep
 from sluicegate.serving.reading import RunReader, recorded_state
 from sluicegate.serving.versions import Versions
-from sluicegate.state import Attachment, Principal, State
+from sluicegate.state import Attachment, Principal, Priority, State
 
 __all__ = ["CHANNEL", "Acceptance", "RequestOptions"]
 
@@ -47,6 +47,9 @@ class RequestOptions(TypedDict, total=False):
     """Names the new run, where there is no `request_id`."""
     request_id: str
     """The same one of the same requester is the same run, however often and wherever it is sent."""
+    priority: str
+    """Before which requests it is carried where they wait: ``low``, ``normal`` or ``high``; by default the requester's
+    own, which is also the highest that they may ask with."""
     channel: str
     attachments: Mapping[str, str | bytes]
     """Tables as CSV, by the names of their files."""
@@ -72,6 +75,7 @@ class _Request:
     asker: Principal
     run: str = ""
     request_id: str = ""
+    priority: str = ""
     channel: str = CHANNEL
     attachments: Mapping[str, str | bytes] = field(default_factory=dict[str, str | bytes])
     session: str = ""
@@ -162,11 +166,14 @@ class Acceptance:
     async def _answered(self, run: str, asked: _Request, written: "asyncio.Future[None]") -> Outcome:
         async with self.door.admitted(asked.asker["id"]):
             known = await asyncio.to_thread(recorded_state, run) if asked.request_id else None
+            level: Priority = "normal"
             if known is None:
                 workflow = self.versions.serving.workflow
-                await self.rates.admit(workflow.name, workflow.config.limits, asked.asker)
+                limits = workflow.config.limits
+                level = intake.priority(limits, asked.asker, asked.priority)
+                await self.rates.admit(workflow.name, limits, asked.asker)
             while known is None:
-                claim = await self._written_down(run, asked)
+                claim = await self._written_down(run, asked, level)
                 if claim:
                     written.set_result(None)
                     return await claim.outcome()
@@ -184,11 +191,12 @@ class Acceptance:
             return await self.carrier.shown(run["id"])
         if (await asyncio.to_thread(self.carrier.suspects.of, run["id"])).given_up:
             raise given_up(run["id"])
-        async with self.executor.claim(Stretch(run["id"], run["digest"]), asked.listeners) as claim:
+        segment = Stretch(run["id"], run["digest"], priority=run.get("priority", "normal"))
+        async with self.executor.claim(segment, asked.listeners) as claim:
             written.set_result(None)
         return await claim.outcome()
 
-    async def _written_down(self, run: str, asked: _Request) -> Claim | None:
+    async def _written_down(self, run: str, asked: _Request, level: Priority) -> Claim | None:
         """Write down a new run, claimed; None when another service does."""
         asked = replace(asked, session=await self._session(run, asked))
         digest = await self._version_for(asked)
@@ -200,8 +208,9 @@ class Acceptance:
                 run=run,
                 session=asked.session,
                 attachments=asked.tables,
+                priority=level,
             )
-            async with self.executor.claim(Stretch(run, digest), asked.listeners) as claim:
+            async with self.executor.claim(Stretch(run, digest, priority=level), asked.listeners) as claim:
                 if not claim.mine:
                     return None
                 # one that was killed may have come as far as this
@@ -266,9 +275,10 @@ class Acceptance:
     ) -> Accepted:
         """As `Service.accept_decision`; `asked` is the request that an answer came as."""
         # nothing is opened, and no place taken, for who may not decide
-        question, _ = await asyncio.to_thread(self.reader.question, run, by)
+        question, state = await asyncio.to_thread(self.reader.question, run, by)
+        level = state["run"].get("priority", "normal")
         accepted = self.in_progress.start(
-            run, lambda written: self._decided(question, verdict, by, changed, details, asked, written)
+            run, lambda written: self._decided(question, level, verdict, by, changed, details, asked, written)
         )
         await accepted.durable()
         return accepted
@@ -276,6 +286,7 @@ class Acceptance:
     async def _decided(
         self,
         question: Waiting,
+        level: Priority,
         verdict: str,
         by: Principal,
         changed: Changed,
@@ -288,7 +299,7 @@ class Acceptance:
         digest = began_on if champions.resumes_on(name, began_on, changed) else serving
         async with self.door.admitted(by["id"]), self.versions.using(digest) as opened:
             runner = opened.runner.migrating(began_on) if changed == "migrate" else opened.runner
-            segment = Stretch(run, digest, began_on if changed == "migrate" else "", asked_at)
+            segment = Stretch(run, digest, began_on if changed == "migrate" else "", asked_at, level)
             async with self.executor.claim(segment, asked.listeners if asked else Listeners()) as claim:
                 await runner.record(run, verdict, by, **details)
             written.set_result(None)

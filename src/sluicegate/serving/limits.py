@@ -15,6 +15,7 @@ from sluicegate.errors import RunError
 from sluicegate.policies.config import LimitsConfig
 from sluicegate.policies.rates.limiter import RateLimiter
 from sluicegate.serving.execution.suspects import Solitude
+from sluicegate.serving.execution.turns import Turns
 from sluicegate.state import Principal
 
 __all__ = ["AdmissionController", "Busy", "Limits", "RequestRates", "ServiceAdmission"]
@@ -55,10 +56,10 @@ class AdmissionController:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.recovering = asyncio.Semaphore(limits.running)
+        self.recovering = Turns(limits.running)
         """Held by each run that is taken up, since nobody waits in the queue for it."""
-        self.turns = asyncio.Semaphore(limits.running)
-        """Held by each request or decision that is worked on."""
+        self.turns = Turns(limits.running)
+        """Held by each request or decision that is worked on; by priority."""
         self.solitude = Solitude()
         """Held by whatever is carried: with others, or alone."""
         self._inside: Counter[str] = Counter()

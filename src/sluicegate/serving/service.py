@@ -214,7 +214,7 @@ class Service:
         the existing answer, or resumes after a crash. Without one, `run` may name the new run. `on_step` is called on
         another thread. The run continues when the caller is cancelled. Raises `Busy` (SG620, SG730), `RunError` SG601,
         SG602 (the request), SG611 (a node failed), SG621 (the id was used for another text), SG641 (another turn of the
-        conversation is not over), and what the nodes raise.
+        conversation is not over), SG735, SG736 (the priority), and what the nodes raise.
         """
         return await (await self.accept(text, asker, **options)).outcome()
 

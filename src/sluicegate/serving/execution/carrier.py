@@ -14,6 +14,7 @@ from sluicegate.graphs.session.checkpoint_reader import approval_state
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.execution.executor import Listeners, Stretch
 from sluicegate.serving.execution.suspects import Solitude, Suspects, Suspicion, given_up
+from sluicegate.serving.execution.turns import Turns
 from sluicegate.serving.progress import telling
 from sluicegate.serving.versions import Versions
 
@@ -40,7 +41,7 @@ class Carrier:
         self._store, self._solitude, self._finished = store, solitude, finished
 
     async def carry(
-        self, segment: Stretch, turns: asyncio.Semaphore, listeners: Listeners, left: Suspicion | None = None
+        self, segment: Stretch, turns: Turns, listeners: Listeners, left: Suspicion | None = None
     ) -> Outcome:
         """Go on with a run that is written down, in one of the `turns`. `left`: somebody may have begun with it, and
         this is what speaks against it.
@@ -52,7 +53,7 @@ class Carrier:
             await self._give_up_unless_over(segment)
         while True:
             try:
-                async with turns, self._among_others(segment.run, left):
+                async with turns.at(segment.priority), self._among_others(segment.run, left):
                     with telling(listeners.on_step), sending(listeners.on_text):
                         outcome = await (self._go_on(segment) if left is None else self._take_up(segment))
                 break

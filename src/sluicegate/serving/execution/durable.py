@@ -1,9 +1,9 @@
 """The executor of machines that share a server: whoever has room carries a run, whoever lives ends it.
 
 A service starts what it accepts itself where it has room, without a queue in between, and else leaves it to the queue
-of its workflow. The queue is named for the workflow, and for the packages that it uses beside ours: a process with
-others could not open its versions, and does not take from it. Any version that was kept can be opened, since kept
-versions are on the server too.
+of its workflow, in which runs are ordered by priority (`turns`). The queue is named for the workflow, and for the
+packages that it uses beside ours: a process with others could not open its versions, and does not take from it. Any
+version that was kept can be opened, since kept versions are on the server too.
 
 Every interrupt gets a timer, also of runs that no service has begun.
 """
@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -26,6 +27,7 @@ from sluicegate.graphs.session.checkpoint_reader import approval_state, schedule
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.engine import join
 from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
+from sluicegate.serving.execution.suspects import Suspicion
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import AdmissionController
 from sluicegate.serving.progress import OnStep
@@ -150,8 +152,16 @@ class DurableExecutor:
         row = self.id_of(segment)
         if here := self._here.get(row):
             return False, here
-        if not self._work or self._turns.locked() or self._solitude.wanted:
+        if (
+            not self._work
+            or self._turns.locked()
+            or self._solitude.wanted
+            or await asyncio.to_thread(self.engine.is_behind, self.queue, segment.priority)
+        ):
             return await asyncio.to_thread(self.engine.enqueue, row, self.queue, segment), None
+        if here := self._here.get(row):
+            # meanwhile
+            return False, here
         here = self._here[row] = _Here(listeners)
         self._take()
         try:
@@ -255,8 +265,12 @@ class DurableExecutor:
             # whoever promised it was killed before it was written down, and has told nobody of it
             return {}
         listeners, tries = here.listeners if here else Listeners(), 1
-        # what waited in a queue may have been begun before, by a process that ended
-        left = None if here else await asyncio.to_thread(self._carrier.suspects.of, segment.run)
+        left: Suspicion | None = None
+        if here is None:
+            # it has waited for its turn in the queue
+            segment = replace(segment, priority="high")
+            # and may have been begun before, by a process that ended
+            left = await asyncio.to_thread(self._carrier.suspects.of, segment.run)
         while True:
             try:
                 outcome = await self._carrier.carry(segment, self._turns, listeners, left)

@@ -12,6 +12,7 @@ from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.execution.sweep import Sweep
+from sluicegate.serving.execution.turns import Turns
 from sluicegate.serving.in_progress import RunsInProgress
 
 __all__ = ["EmbeddedExecutor"]
@@ -21,7 +22,7 @@ class EmbeddedExecutor:
     """Implements `Executor` over files of the home."""
 
     def __init__(
-        self, carrier: Carrier, recovery: Recovery, sweep: Sweep, in_progress: RunsInProgress, turns: asyncio.Semaphore
+        self, carrier: Carrier, recovery: Recovery, sweep: Sweep, in_progress: RunsInProgress, turns: Turns
     ) -> None:
         self.recovery, self.sweep = recovery, sweep
         self._carrier, self._in_progress, self._turns = carrier, in_progress, turns

@@ -36,6 +36,8 @@ from sluicegate.graphs.runtime.loop_thread import wait_for
 from sluicegate.graphs.runtime.run_lock import Presence, present
 from sluicegate.serving.execution.executor import Queued, Stretch
 from sluicegate.serving.execution.suspects import Suspects
+from sluicegate.serving.execution.turns import due
+from sluicegate.state import Priority
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.promises import promises_schema
 
@@ -47,6 +49,11 @@ _LOOK_S = 2.0
 """Seconds between two looks for processes that are gone."""
 _POLL_S = 0.25
 """Seconds between two looks of a worker into a queue."""
+_GIVES_WAY_S = 1
+"""Who comes while there is room starts at once, unless something in the queue was due so many seconds earlier: workers
+need some of that to see it."""
+_SINCE = 1_767_225_600
+"""The beginning of 2026, so that DBOS's 32 bits last until 2094."""
 _KEPT_S = 3600
 """Seconds for which the row of what is over is kept: somebody may be waiting for it."""
 _CLEAN_S = 60.0
@@ -124,6 +131,9 @@ class DbosEngine:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         with server.connection() as connection:
             self.schema = promises_schema(connection)
+        self._ahead_s = self._measured_ahead()
+        self._looked: dict[str, tuple[float, int | None]] = {}
+        """When queues were looked into, and what was due first in each."""
         self.recovered = Counter[str]()
         """Runs of processes that were gone, by the name of their workflow."""
         self._members: list[QueueWorker] = []
@@ -168,7 +178,12 @@ class DbosEngine:
 
     def enqueue(self, row: str, queue: str, segment: Stretch) -> bool:
         """Promise a segment, for whoever has room; False where somebody has promised it."""
-        options: Any = {"workflow_name": "carry", "queue_name": queue, "workflow_id": row}
+        options: Any = {
+            "workflow_name": "carry",
+            "queue_name": queue,
+            "workflow_id": row,
+            "priority": self._due(segment.priority),
+        }
         return self._once(row, functools.partial(self._enqueue, options, queue, segment))
 
     def later(self, row: str, queue: str, segment: Stretch, seconds: float) -> None:
@@ -206,6 +221,35 @@ class DbosEngine:
         over: dict[str, dict[str, str]] = {row: {} for row in rows if row not in found}
         over |= {row: {"code": "SG683"} for row, one in found.items() if one.status == _GIVEN_UP}
         return {row: one.output or {} for row, one in found.items() if one.status not in _ACTIVE} | over
+
+    # --- who is first ---
+
+    def is_behind(self, queue: str, priority: Priority) -> bool:
+        """Whether something waits in a queue that has been due for a while before whoever comes now."""
+        at, first = self._looked.get(queue, (-math.inf, None))
+        if time.monotonic() - at > _POLL_S:
+            with self.server.connection() as connection:
+                first = connection.execute(
+                    f'SELECT min(priority) AS first FROM "{self.schema}".workflow_status'  # noqa: S608
+                    " WHERE queue_name = %s AND status = 'ENQUEUED' AND application_version = %s",
+                    (queue, _FORMAT),
+                ).fetchone()["first"]
+            self._looked[queue] = (time.monotonic(), first)
+        return first is not None and first + _GIVES_WAY_S < self._due(priority)
+
+    def _due(self, priority: Priority) -> int:
+        """When something that comes now is due, in whole seconds by the server's clock.
+
+        DBOS hands out the lowest number first, of equal ones what came first; what has none, as timers and what was
+        begun without a queue and left, before all.
+        """
+        return max(1, round(due(priority, time.monotonic() + self._ahead_s)) - _SINCE)
+
+    def _measured_ahead(self) -> float:
+        """How far the server's clock is ahead of this process's monotonic one, in seconds."""
+        with self.server.connection() as connection:
+            now = connection.execute("SELECT extract(epoch FROM clock_timestamp())::float8 AS now").fetchone()["now"]
+        return now - time.monotonic()
 
     # --- members ---
 
@@ -263,6 +307,7 @@ class DbosEngine:
                 log.warning("processes that are gone cannot be looked for: %s", error)
 
     def _look(self) -> None:
+        self._ahead_s = self._measured_ahead()
         if not self._presence.lasts():
             self._presence = Presence(self.server, self.name)
             # others may have thought this process gone

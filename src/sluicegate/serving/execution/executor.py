@@ -13,6 +13,7 @@ from typing import Protocol
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.steps.streaming import OnText
 from sluicegate.serving.progress import OnStep
+from sluicegate.state import Priority
 
 __all__ = ["Claim", "Executor", "Listeners", "Queued", "Stretch", "Tally"]
 
@@ -28,6 +29,8 @@ class Stretch:
     """The version that the run began on, where it goes on under another."""
     after: str = ""
     """When what it follows was asked, ISO 8601; empty for the first, and for one that is carried on once more."""
+    priority: Priority = "normal"
+    """Before which others it is carried where they wait (`turns`)."""
 
 
 @dataclass(frozen=True, slots=True)

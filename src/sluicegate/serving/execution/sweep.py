@@ -16,6 +16,7 @@ from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.executor import Listeners, Stretch
 from sluicegate.serving.execution.recovery import Recovery
 from sluicegate.serving.execution.suspects import Suspicion
+from sluicegate.serving.execution.turns import Turns
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import Busy
 from sluicegate.state import Run
@@ -32,9 +33,7 @@ log = logging.getLogger(__name__)
 class Sweep:
     """Takes up what was left, side by side, as many runs as may run. Used from the service's loop."""
 
-    def __init__(
-        self, carrier: Carrier, recovery: Recovery, in_progress: RunsInProgress, *, turns: asyncio.Semaphore
-    ) -> None:
+    def __init__(self, carrier: Carrier, recovery: Recovery, in_progress: RunsInProgress, *, turns: Turns) -> None:
         """A run holds one of `turns` while it is taken up."""
         self._carrier, self._recovery, self._in_progress, self._turns = carrier, recovery, in_progress, turns
         self.recovered = Counter[str]()
@@ -71,7 +70,7 @@ class Sweep:
 
     async def _swept(self) -> None:
         async def in_turn(work: Coroutine[Any, Any, None]) -> None:
-            async with self._turns:
+            async with self._turns.at("high"):
                 await work
 
         versions = self._carrier.versions
@@ -92,7 +91,8 @@ class Sweep:
             state = await asyncio.to_thread(recorded, run)
             # noted before, since it may be what ends this process too
             standing = await asyncio.to_thread(suspects.left, run)
-            segment = Stretch(run, digest, state["run"]["digest"])
+            began_on, priority = state["run"]["digest"], state["run"].get("priority", "normal")
+            segment = Stretch(run, digest, began_on, priority=priority)
             await self._in_progress.start(run, lambda _: self._taken_up(segment, standing)).ended()
         except (RunBusy, Busy):
             # somebody is at it; or this service is closing, which says nothing against the run

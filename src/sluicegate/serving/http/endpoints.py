@@ -56,6 +56,7 @@ async def ask(request: Request) -> Response:
         attachments=asked.attachments,
         run=run,
         request_id=asked.request_id,
+        priority=asked.priority or "",
         session=asked.session,
         on_step=progress.put_from_elsewhere if progress else None,
         on_text=progress.put_from_elsewhere if progress else None,

@@ -13,6 +13,7 @@ from sluicegate.plain_data import VISIBLE
 from sluicegate.run_summary import Status
 from sluicegate.serving.http.callers import Named
 from sluicegate.serving.progress import FinishedStep
+from sluicegate.state import Priority
 
 __all__ = [
     "Approval",
@@ -75,6 +76,8 @@ class Ask(_In):
     """A name for the conversation that the run is the next turn of, among your own; traces show it."""
     principal: Named | None = None
     """The user it is sent for; only with a token that may act on behalf of others."""
+    priority: Priority | None = None
+    """Before which requests it is carried where they wait: your own level, by your roles, or a lower one."""
     stream: bool = False
     """Answer with server-sent events: `run`, a `step` for each finished one, then `result` or `problem`."""
 

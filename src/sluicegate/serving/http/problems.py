@@ -16,6 +16,7 @@ _STATUS: dict[str, int] = {
     "SG601": 422, "SG602": 413, "SG603": 404, "SG604": 409, "SG605": 409, "SG608": 503, "SG610": 403, "SG619": 401,
     "SG620": 503, "SG621": 409, "SG622": 422,
     "SG626": 422, "SG638": 422, "SG640": 404, "SG641": 409, "SG650": 410, "SG642": 422, "SG660": 503,
+    "SG735": 403, "SG736": 422,
 }  # fmt: skip
 """Statuses of client errors; everything else is a 500, and a model that does not answer a 502."""
 

@@ -83,9 +83,15 @@ class CalledTool:
             attachments=asked.attachments if isinstance(asked, WorkflowCallWithTables) else {},
             session=asked.session,
             request_id=asked.request_id,
+            priority=self._priority,
             on_step=progress.put_from_elsewhere,
         )
         return await self._ended(service, accepted, progress)
+
+    @property
+    def _priority(self) -> str:
+        """What the host has put into `_meta`: a model that calls a tool has no say in it."""
+        return str(dict(self._context.meta or {}).get("sluicegate/priority", ""))
 
     async def _asked_back(self, run: str) -> Result:
         """The call again, with what the requester has said to the run's question; or they did not want to."""

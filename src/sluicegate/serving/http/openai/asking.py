@@ -125,6 +125,7 @@ async def take_on(
             asker,
             run=run,
             request_id=key,
+            priority=more.priority or "",
             session=session,
             history=None if session or after else [user, *questions[:-1]],
             after=after,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from sluicegate.serving.http.callers import Named
 from sluicegate.serving.http.messages import Run
+from sluicegate.state import Priority
 
 __all__ = [
     "CallMessage",
@@ -53,6 +54,8 @@ class CallExtension(BaseModel):
     """A name for the conversation, as in `POST /v1/runs`; of the history, only the last question is then read."""
     principal: Named | None = None
     """The user it is sent for, with roles and groups; only with a token that may act on behalf of others."""
+    priority: Priority | None = None
+    """As in `POST /v1/runs`."""
 
 
 class StreamOptions(_Read):
