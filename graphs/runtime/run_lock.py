@@ -2,27 +2,23 @@
 
 A second one that resumed the same run would repeat its node and pay its model calls twice. In a home the lock is one
 byte of one file, at an offset that the run id gives: it costs no file per run, and the system drops it when its process
-dies, however it dies. On a server it is a lock of the connection that writes the run, plus a row: a row whose lock
-nobody holds is an interrupted run.
+dies, however it dies. On a server it is a lock of the connection that writes the run.
 """
 
-import functools
 import hashlib
 import os
 import threading
 from collections.abc import AsyncGenerator, Generator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 
 from sluicegate.errors import LockedError, RunError
 from sluicegate.state import State
-from sluicegate.storage.database import Place, PostgresDatabase
+from sluicegate.storage.database import Place
 from sluicegate.storage.file_lock import try_lock_byte, unlock_byte
 from sluicegate.storage.postgres import Server
-from sluicegate.storage.run_ids import root_run
-from sluicegate.storage.schemas import RUNS_AT_WORK
 
-__all__ = ["Presence", "RunBusy", "hold", "interrupted_runs", "present"]
+__all__ = ["Presence", "RunBusy", "hold", "present"]
 
 
 class RunBusy(LockedError):  # noqa: N818 - said of the run
@@ -44,55 +40,29 @@ async def hold(where: Place, state: State) -> AsyncGenerator[None]:
         with _locked(where, run):
             yield
         return
-    held = _HeldRun(where, state)
+    held = _HeldRun(where, run)
     try:
         await where.call(held.take)
         yield
-    except BaseException as error:
-        # one that is cancelled, as by a closing service, is interrupted, and continues elsewhere
-        await where.call(held.give_back, isinstance(error, Exception))
-        raise
-    await where.call(held.give_back, True)
+    finally:
+        # also where the taking was cancelled, and had its way
+        await where.call(held.let_go)
 
 
 class _HeldRun:
-    """A run that this process works on, and its row on the server."""
+    """A run that this process works on, on a server."""
 
-    def __init__(self, server: Server, state: State) -> None:
-        run = state["run"]
-        self._server, self._run, self._held = server, run["id"], False
-        self._row = (run["id"], run["workflow"], run["digest"], state["request"]["channel"])
+    def __init__(self, server: Server, run: str) -> None:
+        self._server, self._run, self._held = server, run, False
 
     def take(self) -> None:
-        rows = _at_work(self._server)
         self._held = self._server.hold(self._run)
         if not self._held:
             raise _busy(self._run)
-        if root_run(self._run) != self._run:
-            return  # whoever resumes its parent resumes it
-        with rows.writing(self._run) as execute:
-            execute("INSERT INTO stretches VALUES (?, ?, ?, ?) ON CONFLICT (run) DO NOTHING", self._row)
 
-    def give_back(self, ended: bool) -> None:
-        if not self._held:
-            return
-        if ended:
-            # a run whose end could not be recorded counts as interrupted
-            with suppress(RunError), _at_work(self._server).writing(self._run) as execute:
-                execute("DELETE FROM stretches WHERE run = ?", (self._run,))
-        self._server.let_go(self._run)
-
-
-@functools.cache
-def _at_work(server: Server) -> PostgresDatabase:
-    return PostgresDatabase(server, RUNS_AT_WORK)
-
-
-def interrupted_runs(server: Server, workflow: str, channel: str) -> list[tuple[str, str]]:
-    """Run and digest of interrupted runs of any machine that shares this server."""
-    with _at_work(server).reading() as execute:
-        rows = execute("SELECT run, digest FROM stretches WHERE workflow = ? AND channel = ?", (workflow, channel))
-    return [(row["run"], row["digest"]) for row in rows if not server.held(row["run"])]
+    def let_go(self) -> None:
+        if self._held:
+            self._server.let_go(self._run)
 
 
 class Presence:

@@ -15,7 +15,6 @@ from sluicegate.errors import RetrievalError, RunError
 from sluicegate.evals.evaluation.result_store import ResultStore
 from sluicegate.evals.shadow.pairs import PairStore
 from sluicegate.graphs.runtime.run import Runner
-from sluicegate.graphs.runtime.run_lock import interrupted_runs
 from sluicegate.graphs.runtime.versions_postgres import SharedVersions
 from sluicegate.home import cache_dir
 from sluicegate.models.embeddings.embedding_store import EmbeddingStore
@@ -58,7 +57,7 @@ EVERY = [
     if isinstance(one, Schema)
     and one
     not in (
-        *(schemas.RUNS_AT_WORK, schemas.VERSIONS, schemas.DOCUMENTS, schemas.AUDIT, schemas.SHARED_TRACES),
+        *(schemas.LEFT_RUNS, schemas.VERSIONS, schemas.DOCUMENTS, schemas.AUDIT, schemas.SHARED_TRACES),
         schemas.UNSENT,
         *(schemas.CONVERSATIONS, schemas.WEBHOOKS, schemas.RATES),
     )
@@ -253,7 +252,7 @@ def test_an_index_whose_passages_cut_sentences_is_to_be_built_again(old_home: Pa
 
 SHARED = (
     *(schemas.APPROVALS, schemas.CHECKPOINTS, schemas.LEDGER, schemas.PAYLOADS, schemas.RECOVERED),
-    *(schemas.RUNS_AT_WORK, schemas.TOOL_CALLS, schemas.VERSIONS),
+    *(schemas.LEFT_RUNS, schemas.TOOL_CALLS, schemas.VERSIONS),
 )
 
 
@@ -274,7 +273,8 @@ def test_every_row_on_a_server_is_kept_and_every_part_is_numbered(old_server: Se
         one.name: len(one.steps) for one in SHARED
     }
     assert _waiting([tuple(row.values()) for row in after.pop("waiting")])
-    assert [after.pop(table) for table in ("accepted", "links", "used_up")] == [[], [], []]
+    assert [after.pop(table) for table in ("links", "used_up")] == [[], []]
+    assert after.pop("left_runs") == before.pop("stretches"), "what was at work then is to be taken over"
     assert {row.pop("alone") for row in after["recovered"]} == {0}
     assert {(row.pop("waits_for"), row.pop("announced")) for row in after["decisions"]} == {("approval", 1)}
     assert {(row.pop("within"), row.pop("drawn_on")) for row in after["calls"]} == {("[]", "")}
@@ -287,7 +287,6 @@ async def test_a_server_that_0_1_0_has_set_up_goes_on(own_home: Path, tmp_path: 
     made.services = replace(made.services, ledger=PostgresLedger(old_server, BudgetConfig(per_day_usd=1.0)))
     outcome = await made.decide("risky", "approve", desk.LEAD)
     assert (outcome.status, outcome.text) == ("answered", "Opened T-00001.")
-    assert interrupted_runs(old_server, "test", "api") == [("cut-short", "digest-1")]
     versions = SharedVersions(old_server)
     assert versions.present("test") == "digest-1"
     assert versions.get("digest-1", tmp_path)

@@ -38,6 +38,7 @@ from sluicegate.storage.schemas import (
     CONVERSATIONS,
     INCIDENTS,
     LEDGER,
+    LEFT_RUNS,
     RATES,
     RECOVERED,
     SHADOW,
@@ -60,13 +61,7 @@ _OF_RUNS = (
         },
     ),
     (TOOL_CALLS, {"tool results": "DELETE FROM tool_calls WHERE run IN (VALUES)"}),
-    (
-        RECOVERED,
-        {
-            "recoveries": "DELETE FROM recovered WHERE run IN (VALUES)",
-            "accepted requests": "DELETE FROM accepted WHERE run IN (VALUES)",
-        },
-    ),
+    (RECOVERED, {"recoveries": "DELETE FROM recovered WHERE run IN (VALUES)"}),
     (
         WEBHOOKS,
         {
@@ -85,6 +80,10 @@ _OF_RUNS = (
     ),
 )
 """What hangs on a run, by store."""
+
+_ACCEPTED = (RECOVERED, {"accepted requests": "DELETE FROM accepted WHERE run IN (VALUES)"})
+_LEFT = (LEFT_RUNS, {"accepted requests": "DELETE FROM left_runs WHERE run IN (VALUES)"})
+"""Accepted requests of a home, and of a server."""
 
 _TRACES = ((TRACES, Dialect()), (SHARED_TRACES, ON_SERVER))
 """Where traces may be: in the home, also from before its machine shared a server, and there."""
@@ -185,11 +184,11 @@ def _forget_answers() -> int:
 
 
 def _erase_what_hangs_on(runs: Iterable[str], removed: dict[str, int]) -> None:
-    for schema, statements in _OF_RUNS:
+    where = place()
+    for schema, statements in (*_OF_RUNS, _LEFT if isinstance(where, Server) else _ACCEPTED):
         with erasing(schema) as execute:
             for what, statement in statements.items() if execute else ():
                 removed[what] = changed(cast("Rows", execute), statement, runs)
-    where = place()
     if isinstance(where, Server):
         removed["stretches of runs"] = forget_promises(where, {*runs})
 

@@ -57,6 +57,7 @@ _MENDS = {
     "3D": f"Create the database, or name another one in {URL}",
     "3F": "Create the schema that search_path names",
     "42501": "Let this user create tables there, or name a schema where it may",
+    "42P01": "Upgrade sluicegate on this machine too, where a newer version has set up the server",
     "53300": "Raise max_connections of the server; every active run takes one connection",
 }
 """By SQLSTATE, or the class of one."""

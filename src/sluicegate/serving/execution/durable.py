@@ -28,6 +28,7 @@ from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.serving.execution.engine import join
 from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.execution.suspects import Suspicion
+from sluicegate.serving.execution.takeover import take_over
 from sluicegate.serving.in_progress import RunsInProgress
 from sluicegate.serving.limits import AdmissionController
 from sluicegate.serving.progress import OnStep
@@ -81,12 +82,13 @@ class DurableExecutor:
         in_progress: RunsInProgress,
         admission: AdmissionController,
         *,
+        channel: str,
         work: bool,
     ) -> None:
         """Blocks, and raises as `engine.join`. Without `work`, what is accepted waits for another process."""
         self.queue = queue_of(carrier.versions.given)
         self.tally = Tally()
-        self._carrier, self._in_progress, self._work = carrier, in_progress, work
+        self._carrier, self._in_progress, self._channel, self._work = carrier, in_progress, channel, work
         self._turns, self._running = admission.turns, admission.limits.running
         self._solitude = admission.solitude
         self.engine = join(server, self)
@@ -114,8 +116,22 @@ class DurableExecutor:
         return _Claim(self, segment, listeners)
 
     async def open(self) -> None:
+        await asyncio.to_thread(self._take_over)
         self._take()
         self._timers = asyncio.create_task(self._time_again_and_again())
+
+    def _take_over(self) -> None:
+        """Promise what a server of before has left."""
+        workflow = self._carrier.versions.name
+        promised = take_over(
+            self.engine.server,
+            workflow,
+            self._channel,
+            lambda segment: self.engine.adopt(self.id_of(segment), self.queue, segment),
+        )
+        if promised:
+            self.engine.recovered[workflow] += promised
+            log.warning("%d runs of %s were left by a server of an earlier version and go on", promised, workflow)
 
     def _take(self) -> None:
         """From the queue only what has room beside what was started here."""

@@ -186,6 +186,12 @@ class DbosEngine:
         }
         return self._once(row, functools.partial(self._enqueue, options, queue, segment))
 
+    def adopt(self, row: str, queue: str, segment: Stretch) -> bool:
+        """Promise a segment, for whoever has room, unless there is a promise of it, also one that is over."""
+        if DBOS.get_workflow_status(row):
+            return False
+        return self.enqueue(row, queue, segment)
+
     def later(self, row: str, queue: str, segment: Stretch, seconds: float) -> None:
         """Have a run expire after so long."""
         options: Any = {"workflow_name": "expire", "queue_name": queue, "workflow_id": row, "delay_seconds": seconds}

@@ -38,4 +38,4 @@ def open_executor(
         return EmbeddedExecutor(carrier, recovery, sweep, in_progress, admission.turns)
     with extra("dbos", "carrying runs on a server that machines share", partial(RunError, "SG681")):
         from sluicegate.serving.execution.durable import DurableExecutor
-    return DurableExecutor(server, carrier, in_progress, admission, work=work)
+    return DurableExecutor(server, carrier, in_progress, admission, channel=channel, work=work)

@@ -2,8 +2,8 @@
 
 A run is written down here before its caller is told that it is accepted, and taken out when it has ended or waits for a
 person. Beside it stands the service that has it, which holds a name for as long as it lives: what a service left that
-lives no more is taken up by the first one of this home, or of this server, that sees it. Runs that version 0.1.0 left
-are found as it noted them: in the store of a home, in a server's table of active runs.
+lives no more is taken up by the first one of this home that sees it. Runs that version 0.1.0 left are found as it noted
+them, in the store of the home.
 
 A run that crashes its process must not crash every process that resumes it, nor be mistaken for one that was only
 there: see `suspects`.
@@ -12,13 +12,13 @@ there: see `suspects`.
 import secrets
 import time
 from contextlib import suppress
+from pathlib import Path
 
 from sluicegate.errors import NotFoundError
-from sluicegate.graphs.runtime.run_lock import Presence, interrupted_runs, present
+from sluicegate.graphs.runtime.run_lock import Presence, present
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.execution.suspects import ALONE
-from sluicegate.storage.database import Place, open_database
-from sluicegate.storage.postgres import Server
+from sluicegate.storage.database import open_database
 from sluicegate.storage.schemas import RECOVERED
 
 __all__ = ["Recovery"]
@@ -30,7 +30,7 @@ _SETTLED_S = 2.0
 class Recovery:
     """The accepted runs, for one service. Safe to use from any thread."""
 
-    def __init__(self, where: Place, store: Store, *, channel: str) -> None:
+    def __init__(self, where: Path, store: Store, *, channel: str) -> None:
         self._database = open_database(where, RECOVERED)
         self._where, self._store, self._channel = where, store, channel
         self._owner = f"service-{secrets.token_hex(8)}"
@@ -82,8 +82,6 @@ class Recovery:
         return False
 
     def _of_0_1_0(self, workflow: str) -> list[tuple[str, str]]:
-        if isinstance(self._where, Server):
-            return interrupted_runs(self._where, workflow, self._channel)
         rows = self._store.query(
             "SELECT run_id, digest FROM runs WHERE workflow = ? AND status = 'running' AND NOT shadow "
             "AND metadata ->> 'channel' = ? AND started_ns < ? ORDER BY started_ns",

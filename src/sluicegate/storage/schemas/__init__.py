@@ -7,7 +7,7 @@
 | `LEDGER`, `RATES` | ``ledger``, ``rates`` | yes |
 | `PAYLOADS` | ``audit/payloads`` | yes |
 | `WEBHOOKS` | ``webhooks`` | yes |
-| `RUNS_AT_WORK`, `VERSIONS` | (``runs.lock``, ``versions/``) | only there |
+| `LEFT_RUNS`, `VERSIONS` | (``serving``, ``versions/``) | only there |
 | `DOCUMENTS` | (``switches.json``, ``champions/``) | only there |
 | `AUDIT` | (``audit/``, as files) | also there |
 | `INCIDENTS`, `CACHE` | ``incidents``, ``cache`` | yes |
@@ -31,8 +31,8 @@ from sluicegate.storage.schemas.runs import (
     CHECKPOINTS,
     CONVERSATIONS,
     DOCUMENTS,
+    LEFT_RUNS,
     RECOVERED,
-    RUNS_AT_WORK,
     TICKETS,
     TOOL_CALLS,
     VERSIONS,
@@ -49,12 +49,12 @@ __all__ = [
     "EMBEDDINGS",
     "INCIDENTS",
     "LEDGER",
+    "LEFT_RUNS",
     "PAYLOADS",
     "PROBES",
     "RATES",
     "RECOVERED",
     "RESULTS",
-    "RUNS_AT_WORK",
     "SHADOW",
     "SHARED_TRACES",
     "TICKETS",

@@ -7,8 +7,8 @@ __all__ = [
     "CHECKPOINTS",
     "CONVERSATIONS",
     "DOCUMENTS",
+    "LEFT_RUNS",
     "RECOVERED",
-    "RUNS_AT_WORK",
     "TICKETS",
     "TOOL_CALLS",
     "VERSIONS",
@@ -139,6 +139,14 @@ CREATE TABLE IF NOT EXISTS tickets (
 )
 """The tickets of the example desk; only ever a file."""
 
+_LEFT = """
+CREATE TABLE IF NOT EXISTS left_runs (
+    run TEXT COLLATE "C" PRIMARY KEY, workflow TEXT COLLATE "C" NOT NULL, digest TEXT COLLATE "C" NOT NULL,
+    channel TEXT COLLATE "C" NOT NULL
+)
+"""
+"""Made by whichever of two formats comes first to its last step."""
+
 RECOVERED = Schema(
     "serving",
     (
@@ -149,12 +157,21 @@ CREATE TABLE accepted (
 ) WITHOUT ROWID;
 """),
         Migration("ALTER TABLE recovered ADD COLUMN alone INTEGER NOT NULL DEFAULT 0;"),
+        Migration(
+            "",
+            (
+                _LEFT,
+                """INSERT INTO left_runs SELECT run, workflow, digest, '' FROM accepted
+                ON CONFLICT (run) DO UPDATE SET digest = excluded.digest, channel = ''""",
+                "DROP TABLE accepted",
+            ),
+        ),
     ),
 )
-"""What services have accepted and not ended, each with the service that has it; how many processes have ended with a
-run in them, and how many of them while it was alone there."""
+"""In a home, what services have accepted and not ended, each with the service that has it. In both, how many processes
+have ended with a run in them, and how many of them while it was alone there."""
 
-RUNS_AT_WORK = Schema(
+LEFT_RUNS = Schema(
     "stretches",
     (
         Migration("""
@@ -162,9 +179,18 @@ CREATE TABLE IF NOT EXISTS stretches (
     run TEXT PRIMARY KEY, workflow TEXT NOT NULL, digest TEXT NOT NULL, channel TEXT NOT NULL
 );
 """),
+        Migration(
+            "",
+            (
+                _LEFT,
+                "INSERT INTO left_runs SELECT run, workflow, digest, channel FROM stretches ON CONFLICT DO NOTHING",
+                "DROP TABLE stretches",
+            ),
+        ),
     ),
 )
-"""Active and abandoned runs; only on a server."""
+"""Runs that servers had not ended when DBOS came to carry them, until `execution.takeover` promises them; only on a
+server. `channel` is empty where any service of the workflow may have them."""
 
 VERSIONS = Schema(
     "versions",
