@@ -14,8 +14,8 @@ from sluicegate.extras import extra, fitting
 
 CONFIG = Path(__file__).resolve().parent.parent / "configs" / "helpdesk" / "workflow.yaml"
 LEFT_OUT = (
-    "matplotlib", "mcp", "obstore", "presidio_analyzer", "psycopg", "ray", "scipy", "sklearn", "spacy", "starlette",
-    "uvicorn",
+    "dbos", "matplotlib", "mcp", "obstore", "presidio_analyzer", "psycopg", "ray", "scipy", "sklearn", "spacy",
+    "starlette", "uvicorn",
 )  # fmt: skip
 
 
@@ -53,12 +53,24 @@ def _ray() -> None:
     open_engine("ray")
 
 
+def _durable() -> None:
+    import os
+    from unittest.mock import patch
+
+    from sluicegate.serving.execution.factory import open_executor
+
+    nothing: Any = SimpleNamespace()
+    with patch.dict(os.environ, {"SLUICEGATE_DATABASE_URL": "postgresql://localhost/x"}):
+        open_executor(nothing, nothing, nothing, nothing, channel="api", work=True)
+
+
 @pytest.mark.parametrize(
     ("module", "name", "code", "family", "use"),
     [
         ("scipy.stats", "fit", "SG308", ModelError, _fit),
         ("spacy", "ner", "SG203", PolicyError, _names),
         ("psycopg", "postgres", "SG625", RunError, _server),
+        ("dbos", "dbos", "SG681", RunError, _durable),
         ("ray", "ray", "SG709", RunError, _ray),
         ("obstore", "s3", "SG701", RetrievalError, _bucket),
         ("uvicorn", "serve", "SG624", RunError, _http),

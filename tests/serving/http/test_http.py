@@ -15,8 +15,8 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator
 
-from sluicegate import Limits
-from sluicegate.errors import ModelError
+from sluicegate import Limits, Service
+from sluicegate.errors import ModelError, RunError
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.observe.exporters.export import QueuedExporter
 from sluicegate.observe.exporters.langfuse import Keys, LangfuseSender
@@ -266,7 +266,10 @@ def test_bodies_that_do_not_fit() -> None:
         assert "my secret words" not in json.dumps(wrong)
         problem(client.post("/v1/runs", json={"text": "\u200b"}), 422, "SG601")
         problem(client.get("/v1/nothing"), 404, "SG622")
-        assert wrong["hint"] == "Allowed fields: text, workflow, attachments, request_id, session, principal, stream"
+        assert (
+            wrong["hint"]
+            == "Allowed fields: text, workflow, attachments, request_id, session, principal, priority, stream"
+        )
         assert "POST" in problem(client.delete("/v1/runs"), 405, "SG622")["hint"]
         problem(client.post("/v1/runs/", json={"text": "How?"}), 404, "SG622")
 
@@ -285,6 +288,38 @@ def test_what_fails_inside_is_told_by_its_code_and_not_its_words() -> None:
         models.fails = None
         # the same id goes on where it failed
         assert client.post("/v1/runs", json={"text": "How?", "request_id": "f"}).json()["status"] == "answered"
+
+
+@pytest.mark.parametrize("code", ["SG625", "SG690"])
+def test_a_database_that_is_away_is_a_503_that_says_when_to_come_back(
+    code: str, client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(*_: Any, **__: Any) -> Any:
+        raise RunError(code, "PostgreSQL db.internal:5432/runs failed")
+
+    run = client.post("/v1/runs", json={"text": "access please"}).json()["run"]
+    for method in ("accept", "find", "accept_decision", "trail"):
+        monkeypatch.setattr(Service, method, away)
+    call = {"model": "shadow-evaluation", "messages": [{"role": "user", "content": "How?"}]}
+    for path, body in (
+        ("/v1/runs", {"text": "How?", "request_id": "again"}),
+        (f"/v1/approvals/{run}", {"verdict": "approve"}),
+        (f"/v1/runs/{run}/trail", None),
+    ):
+        response = client.post(path, json=body, headers=LEAD) if body else client.get(path)
+        said = problem(response, 503, code)
+        assert (said["title"], response.headers["retry-after"]) == ("Service unavailable", "1")
+        assert "db.internal" not in response.text
+    response = client.post("/v1/chat/completions", json=call)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert response.json()["error"]["sluicegate"]["code"] == code
+
+
+def test_every_operation_says_that_it_may_be_away(client: httpx.Client) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    signed_in = [each for path in paths.values() for each in path.values() if "security" in each]
+    assert len(signed_in) == 16
+    assert [each["operationId"] for each in signed_in if "503" not in each["responses"]] == []
 
 
 def test_no_words_of_anybody_in_the_logs(client: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:

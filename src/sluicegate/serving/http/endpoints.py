@@ -305,39 +305,42 @@ OPERATIONS: tuple[Operation, ...] = (
         "POST", "/v1/runs", "ask", "Send a request", ask, messages.Run, messages.Ask,
         (200, 202), (401, 403, 408, 409, 413, 415, 422, 429, 500, 502, 503), streams=True, links=_RUN_LINKS,
     ),
-    Operation("GET", "/v1/runs/{id}", "run", "The current state of a run", find, messages.Run, problems=(401, 404)),
+    Operation(
+        "GET", "/v1/runs/{id}", "run", "The current state of a run", find, messages.Run, problems=(401, 404, 503)
+    ),
     Operation(
         "POST", "/v1/runs/{id}/answer", "answer", "Answer what a run asks you", answer, messages.Run, messages.Reply,
         (200, 202), (401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 502, 503),
     ),
     Operation(
-        "GET", "/v1/runs/{id}/trail", "trail", "The decisions of a run", trail, messages.Trail, problems=(401, 404)
+        "GET", "/v1/runs/{id}/trail", "trail", "The decisions of a run", trail, messages.Trail,
+        problems=(401, 404, 503),
     ),
     Operation(
         "POST", "/v1/runs/{id}/feedback", "feedback", "Score a run", feedback, messages.Given, messages.Feedback,
-        (201,), (401, 403, 404, 408, 413, 415, 422),
+        (201,), (401, 403, 404, 408, 413, 415, 422, 503),
     ),
     Operation(
         "GET", "/v1/workflows", "workflows", "The workflows that are served", workflows, messages.WorkflowList,
-        problems=(401,),
+        problems=(401, 503),
     ),
     Operation(
         "GET", "/v1/conversations", "conversations", "Your conversations", conversations, messages.Conversations,
-        problems=(401, 422), query=messages.ConversationsWanted,
+        problems=(401, 422, 503), query=messages.ConversationsWanted,
         links={"turns": ("session", "conversations/0/session")},
     ),
     Operation(
         "GET", "/v1/turns", "turns", "The turns of one of your conversations", turns, messages.Turns,
-        problems=(401, 404, 422), query=messages.TurnsWanted,
+        problems=(401, 404, 422, 503), query=messages.TurnsWanted,
     ),
     Operation(
         "GET", "/v1/approvals", "approvals", "Waiting runs that you may decide", approvals,
-        messages.Approvals, problems=(401, 422), query=messages.Page,
+        messages.Approvals, problems=(401, 422, 503), query=messages.Page,
         links=_APPROVAL_LINKS,
     ),
     Operation(
         "GET", "/v1/approvals/{id}", "approval", "The evidence for a decision", approval, messages.Approval,
-        problems=(401, 403, 404, 409),
+        problems=(401, 403, 404, 409, 503),
     ),
     Operation(
         "POST", "/v1/approvals/{id}", "decide", "Approve, edit or reject", decide, messages.Run, messages.Decide,
@@ -345,7 +348,7 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "POST", "/v1/approvals/{id}/links", "link", "Make a link by which one person decides, once", link,
-        messages.MadeLink, messages.MakeLink, (201,), (401, 403, 404, 408, 409, 413, 415, 422),
+        messages.MadeLink, messages.MakeLink, (201,), (401, 403, 404, 408, 409, 413, 415, 422, 503),
     ),
     Operation("GET", "/healthz", "health", "Whether the process is up", health, Up, problems=(), signed_in=False),
     Operation(

@@ -14,16 +14,18 @@ MEDIA_TYPE = "application/problem+json"
 
 _STATUS: dict[str, int] = {
     "SG601": 422, "SG602": 413, "SG603": 404, "SG604": 409, "SG605": 409, "SG608": 503, "SG610": 403, "SG619": 401,
-    "SG620": 503, "SG621": 409, "SG622": 422,
+    "SG620": 503, "SG621": 409, "SG622": 422, "SG625": 503,
     "SG626": 422, "SG638": 422, "SG640": 404, "SG641": 409, "SG650": 410, "SG642": 422, "SG660": 503,
-    "SG735": 403, "SG736": 422,
+    "SG690": 503, "SG735": 403, "SG736": 422,
 }  # fmt: skip
-"""Statuses of client errors; everything else is a 500, and a model that does not answer a 502."""
+"""Statuses of client errors, and of what passes: a full server (SG620), a database that is away (SG625, SG690).
+Everything else is a 500, and a model that does not answer a 502."""
 
 TITLES = {
     400: "Bad request", 401: "Unauthorized", 403: "Forbidden", 404: "Not found", 405: "Method not allowed",
     408: "Request timeout", 409: "Conflict", 410: "Gone", 413: "Too large", 415: "Not JSON", 421: "Misdirected request",
-    422: "Invalid request", 429: "Too many requests", 500: "Failed", 502: "Model failed", 503: "Busy",
+    422: "Invalid request", 429: "Too many requests", 500: "Failed", 502: "Model failed",
+    503: "Service unavailable",
 }  # fmt: skip
 
 

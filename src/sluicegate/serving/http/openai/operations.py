@@ -22,8 +22,10 @@ _Operation = partial(Operation, error=CallError)
 _FAILS = (400, 401, 403, 404, 408, 409, 413, 429, 500, 502, 503)
 
 OPENAI: tuple[Operation, ...] = (
-    _Operation("GET", "/v1/models", "models", "The workflows, as OpenAI's models", models, ModelCards, problems=(401,)),
-    _Operation("GET", "/v1/models/{model}", "model", "One of them", model, ModelCard, problems=(401, 404)),
+    _Operation(
+        "GET", "/v1/models", "models", "The workflows, as OpenAI's models", models, ModelCards, problems=(401, 503)
+    ),
+    _Operation("GET", "/v1/models/{model}", "model", "One of them", model, ModelCard, problems=(401, 404, 503)),
     _Operation(
         "POST", "/v1/chat/completions", "chat", "OpenAI's Chat Completions", complete, ChatCompletion, ChatCall,
         problems=_FAILS, streams=True,
