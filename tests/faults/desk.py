@@ -13,6 +13,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -200,6 +201,8 @@ def in_a_process(work: Callable[[], Any]) -> tuple[int, Any]:
         try:
             os.write(writer, json.dumps(work()).encode())
             status = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(status)
     os.close(writer)

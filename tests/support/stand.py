@@ -27,7 +27,7 @@ from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.versions import keep
 from sluicegate.home import home
 from sluicegate.observe.tracing.exporter import Exporter
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.policies.cedar.engine import CedarEngine
 from sluicegate.policies.cedar.sources import policy_files
@@ -96,7 +96,7 @@ def version(source: Path | Workflow, exporters: Sequence[Exporter] = ()) -> Open
     """As `open_workflow`, with fakes behind."""
     workflow = source if isinstance(source, Workflow) else load(source)
     keep(workflow)
-    store = Store(home() / "store.sqlite")
+    store = open_store()
     tracer = RecordingTracer(store, exporters)
     given = services(
         models=Patient(workflow.version),

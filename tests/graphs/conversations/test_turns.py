@@ -18,7 +18,7 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.graphs.session.session import Session
 from sluicegate.home import home
 from sluicegate.observe.tracing.reading.filters import RunFilter
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.retention.erase import erase
 from sluicegate.retention.prune import prune
 from sluicegate.services import Completion, ModelRequest
@@ -60,7 +60,7 @@ async def test_a_turn_knows_what_its_person_asked_before_and_nobody_else_does(de
     assert {row.name: row.turns for row in talks.all("ann")} == {"c": 2, "d": 1}
     assert [row.name for row in talks.all("eve")] == ["c"]
     opened.tracer.close()
-    with closing(Store(home() / "store.sqlite")) as traces:
+    with closing(open_store()) as traces:
         assert {row["session"] for row in traces.runs(RunFilter(session="c"))} == {"c"}
         assert len(traces.runs(RunFilter(session="c"))) == 3
 
@@ -319,7 +319,7 @@ async def test_a_condensed_question_is_redacted_wherever_it_was_written(desk: De
     assert len(steps) > 5
     assert OWN not in str([step.values for step in steps])
     opened.tracer.close()
-    with closing(Store(home() / "store.sqlite")) as traces:
+    with closing(open_store()) as traces:
         assert OWN not in str(traces.spans(second.run))
     # what it says is what the next turn is read with
     third = await opened.runner.run("And now?", ANN, session="c")

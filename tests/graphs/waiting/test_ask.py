@@ -12,7 +12,7 @@ from sluicegate.graphs.runtime.intake import principal
 from sluicegate.graphs.runtime.run import Outcome, Runner
 from sluicegate.graphs.session.checkpoint_reader import overdue, recorded
 from sluicegate.home import home
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.retention.erase import erase
 from sluicegate.storage.database import open_database, place
 from sluicegate.storage.schemas import APPROVALS
@@ -212,7 +212,7 @@ async def test_words_of_an_answer_are_guarded_and_redacted_as_those_of_a_request
     assert OWN not in str(steps(opened.runner, asked.run))
     assert OWN not in str(verdicts())
     opened.tracer.close()
-    with closing(Store(home() / "store.sqlite")) as traces:
+    with closing(open_store()) as traces:
         assert OWN not in str(traces.spans(asked.run))
         assert QUESTION in str(traces.spans(asked.run))
 

@@ -7,12 +7,13 @@ each home's, in the transaction that writes them: a process that is killed in be
 of a home take turns.
 """
 
-import atexit
-import contextlib
+import functools
 import logging
 import os
 import threading
+import weakref
 from pathlib import Path
+from weakref import WeakSet
 
 from sluicegate.errors import RunError
 from sluicegate.observe.tracing.storing.unsent import Unsent
@@ -90,15 +91,23 @@ class TraceDelivery:
                     del _open[name]
         self.end()
 
-    def end(self) -> None:
+    def rest(self) -> None:
+        """Send what is left, and end the thread; with what is recorded after that another one begins."""
+        thread = self._thread
         self._closing.set()
         self._wake.set()
-        if self._thread:
-            self._thread.join()
+        if thread:
+            thread.join()
         try:
             self.deliver()
         except RunError as error:
             _LOG.warning("traces of %s are not on the server yet: %s", self._folder, error)
+        self._thread = None
+        self._wake.clear()
+        self._closing.clear()
+
+    def end(self) -> None:
+        self.rest()
         self._unsent.close()
 
     def _begin(self) -> None:
@@ -144,6 +153,7 @@ _TURN = (
 
 
 _open: dict[tuple[int, str, int], TraceDelivery] = {}
+_resting: WeakSet[Server] = WeakSet()
 _guard = threading.Lock()
 
 
@@ -153,19 +163,18 @@ def trace_delivery(folder: Path, server: Server) -> TraceDelivery:
     name = (os.getpid(), str(folder.resolve()), id(server))
     with _guard:
         if name not in _open:
-            if not _open:
-                atexit.unregister(_end_all)
-                # after the server's own, and so before it
-                atexit.register(_end_all)
+            if server not in _resting:
+                server.on_close(functools.partial(_rest, weakref.ref(server)))
+                _resting.add(server)
             _open[name] = TraceDelivery(folder, server)
         _open[name].users += 1
         return _open[name]
 
 
-def _end_all() -> None:
+def _rest(of: "weakref.ref[Server]") -> None:
+    """Whoever closes a server leaves no thread that goes on writing to it."""
+    server = of()
     with _guard:
-        mine = [one for (pid, _, _), one in _open.items() if pid == os.getpid()]
-        _open.clear()
+        mine = [one for (pid, _, _), one in _open.items() if pid == os.getpid() and one.database.server is server]
     for one in mine:
-        with contextlib.suppress(RunError):
-            one.end()
+        one.rest()
