@@ -2,13 +2,14 @@
 
 import asyncio
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from sluicegate.errors import NodeFailedError, RunError
 from sluicegate.graphs.runtime.intake import principal
-from sluicegate.observe.tracing.store import Store
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.serving.execution.suspects import Solitude, Suspects
 from sluicegate.serving.service import run_id
 from sluicegate.storage.database import place as where
@@ -53,15 +54,16 @@ async def test_a_run_that_ends_each_process_is_given_up_and_those_beside_it_are_
         with pytest.raises(RunError) as caught:
             await service.ask(POISON, ANN, request_id=POISON)
         assert caught.value.code == "SG683"
-        # said on every machine, and traced on the one that gave it up
+        # said on every machine, and traced by the one that gave it up
         outcome, row = await service.find(runs[POISON], ANN)
         assert outcome
         assert (row["status"], row["code"]) == ("failed", "SG683")
-        last = Store(tmp_path / ("home" if place == "home" else "last") / "store.sqlite")
-        await soon(lambda: last.run(runs[POISON])["status"] == "failed")
-        [told] = last.query("SELECT message FROM spans WHERE run_id = ? AND message LIKE '%SG683%'", (runs[POISON],))
-        assert "given up" in told["message"]
-        last.close()
+        with closing(open_store()) as traces:
+            about = "SELECT message FROM spans WHERE run_id = ? AND message LIKE ?"
+            await soon(lambda: traces.query(about, (runs[POISON], "%SG683%")))
+            [told] = traces.query(about, (runs[POISON], "%SG683%"))
+            assert "given up" in told["message"]
+            assert traces.run(runs[POISON])["status"] == "failed"
 
 
 async def test_only_what_ends_a_process_alone_counts_against_a_run(place: str) -> None:
