@@ -72,8 +72,7 @@ def promote(judged: Judged, pairs: PairStore, *, by: str, note: str = "", servin
         serving=serving,
     )
     # decided already: the champion that the pairs were made with no longer serves
-    if pairs.is_running(at.number):
-        pairs.stop(at.workflow)
+    pairs.end(at)
     return entry
 
 

@@ -127,9 +127,16 @@ class PairStore:
     def stop(self, workflow: str) -> Registration:
         """Stop pairing; the pairs stay. Raises `RunError` SG617."""
         found = self.running(workflow)
-        with self._database.writing() as execute:
-            execute("UPDATE shadows SET stopped_at = ? WHERE number = ?", (datetime.now(UTC).isoformat(), found.number))
+        self.end(found)
         return self._one("number = ?", found.number)
+
+    def end(self, at: Registration) -> None:
+        """Stop pairing for this one, if nobody has; the pairs stay."""
+        with self._database.writing() as execute:
+            execute(
+                "UPDATE shadows SET stopped_at = ? WHERE number = ? AND stopped_at IS NULL",
+                (datetime.now(UTC).isoformat(), at.number),
+            )
 
     def running(self, workflow: str) -> Registration:
         """Raises `RunError` SG617 when none runs."""

@@ -12,6 +12,7 @@ from sluicegate.home import home
 from sluicegate.observe.tracing.spans import Record
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.delivery import ON_SERVER, trace_delivery
+from sluicegate.observe.tracing.storing.user_key import user_key
 from sluicegate.observe.tracing.storing.writes import Writes, confirmed_rows, pruned, rows_of
 from sluicegate.storage.postgres import Server, configured
 
@@ -25,7 +26,7 @@ class SharedStore(Store):
     """The traces of all machines of a server. What is written is in the home first, and on the server soon; what this
     machine has written is there before it reads.
 
-    Raises `RunError` SG606 to SG608 of the home; SG612, and when it reads SG625, of the server.
+    Raises `RunError` SG606 to SG608 of the home; SG612 and SG625 of the server.
     """
 
     sql = ON_SERVER
@@ -34,6 +35,8 @@ class SharedStore(Store):
         self.path = server.name
         self._delivery = trace_delivery(home(), server)
         self._closed = False
+        # fetched once, and here: the first run would ask for it on the event loop
+        user_key()
 
     def close(self) -> None:
         if not self._closed:
