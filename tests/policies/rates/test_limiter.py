@@ -176,7 +176,7 @@ limiter = RateLimiter(server(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
 async def many():
-    turns = await asyncio.gather(*(limiter.book_person("ann", "desk", Rate.of("25 per day")) for _ in range(40)))
+    turns = await asyncio.gather(*(limiter.book_person("ann", "desk", Rate.of("25 per day")) for _ in range(20)))
     waits = await asyncio.gather(*(
         limiter.book_model("m", Rate.of("1 per minute"), patience_s=600) for _ in range(8)))
     print(sum(turn.booked for turn in turns), *(round(turn.wait_s / 60) for turn in waits if turn.booked), flush=True)
