@@ -16,7 +16,7 @@ import pytest
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.versions import Versions
-from sluicegate.storage.database import _SqliteRows
+from sluicegate.storage.database import SqliteRows
 from tests.support.console import LEAD, SAME, Desk, ask, csrf, decided, form, send
 from tests.support.recorded_runs import many
 from tests.support.stand import served, service
@@ -78,9 +78,9 @@ def test_an_inbox_is_read_page_by_page(own_home: Path) -> None:
 def reads(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, int]]:
     """How many statements a page takes, and how many rows it reads."""
     read = [0, 0]
-    execute = _SqliteRows.__call__
+    execute = SqliteRows.__call__
 
-    def counted(rows: _SqliteRows, sql: str, parameters: Any = ()) -> Any:
+    def counted(rows: SqliteRows, sql: str, parameters: Any = ()) -> Any:
         found = execute(rows, sql, parameters)
         read[0] += 1
         read[1] += len(found)
@@ -88,7 +88,7 @@ def reads(client: httpx.Client, monkeypatch: pytest.MonkeyPatch) -> Callable[...
 
     # what goes on by itself reads, too
     monkeypatch.setattr(Versions, "refresh", lambda self: False)
-    monkeypatch.setattr(_SqliteRows, "__call__", counted)
+    monkeypatch.setattr(SqliteRows, "__call__", counted)
 
     def counts(address: str, headers: dict[str, str] = LEAD) -> tuple[int, int]:
         read[:] = 0, 0
