@@ -353,12 +353,12 @@ def test_a_killed_process_is_a_fact_and_nothing_else(
 def test_a_server_that_is_closed_ends_what_is_delivered_to_it(make: Any, server: Server, shared: SharedAudit) -> None:
     logs = [filled(make(name), 2) for name in ("a", "b")]
     parts = [log._delivery for log in logs]
-    threads = [part._thread for part in parts]
+    threads = [part._sender.thread for part in parts]
     assert all(thread.is_alive() for thread in threads)
     server.close()
     assert not any(thread.is_alive() for thread in threads)
     assert on_server(shared) == 4
-    assert not [name for name in delivery._open if name[2] is server]
+    assert delivery._open.of(server) == []
     assert kinds(verify_shared(shared)) == set(), "both have ended their parts"
     # a log that was left open goes on in its home; what it writes is sent by the next one
     filled(logs[0], 2, start=2)

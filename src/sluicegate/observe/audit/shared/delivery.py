@@ -12,19 +12,16 @@ database that was put back to an older state is noticed by the first machine tha
 import contextlib
 import functools
 import json
-import logging
 import os
 import secrets
 import socket
 import threading
 import time
-import weakref
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
-from weakref import WeakSet
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -35,17 +32,15 @@ from sluicegate.observe.audit.keys import public_pem, read_public
 from sluicegate.observe.audit.segments import SegmentOffset, base_of, heads, json_of, lines_after
 from sluicegate.observe.audit.shared.sequence import Entry, EntryKind, SharedRecord, made
 from sluicegate.observe.audit.shared.store import SharedAudit, Tail
+from sluicegate.observe.delivering import DeliveryThread, OpenDeliveries
 from sluicegate.storage import sqlite
 from sluicegate.storage.file_lock import try_lock, unlock
 from sluicegate.storage.postgres import Server
 
 __all__ = ["Backlog", "ChainDelivery", "Seen", "backlog", "chain_of", "delivery", "seen_by"]
 
-_LOG = logging.getLogger(__name__)
 _EVERY_S = 1.0
 """How long an event that nobody waits for may wait for others to be sent with it."""
-_LONGEST_S = 30.0
-"""Between two attempts while the server is away."""
 _BATCH = 1000
 _BATCH_BYTES = 4_000_000
 
@@ -119,8 +114,9 @@ class ChainDelivery:
         self._delivered = 0
         self._failure: RunError | None = None
         self._failures = 0
-        self._wake, self._closing = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        what = f"audit events of {folder}"
+        self._sender = DeliveryThread("sluicegate-audit", self._send_alone, every_s=_EVERY_S, what=what)
+        self._ended = False
         self.users = 0
 
     def added(self, seq: int, *, wait: bool) -> None:
@@ -133,25 +129,19 @@ class ChainDelivery:
             return
         if isinstance(self._failure, CorruptError):
             raise CorruptError(self._failure.message, hint=self._failure.hint) from self._failure
-        if self._thread is None:
-            with self._turn:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="sluicegate-audit", daemon=True)
-                    self._thread.start()
-        self._wake.set()
+        if not self._ended:
+            self._sender.wake()
 
     def deliver(self, *, ended: bool = False) -> dict[str, Any]:
         """Send what is not sent yet; position and hash of the sequence's end. `ended` says that this process writes no
         more. Raises `RunError` SG606, SG608 or SG625."""
-        with self._turn, self._alone():
-            self._send(ended=ended)
+        self._send_alone(ended=ended)
         tail = self.store.tail()
         return {"position": tail.position, "hash": tail.hash}
 
     def deliver_again(self) -> None:
         """Go on from what the server has now, though it had more; the next head says so. Raises as `deliver`."""
-        with self._turn, self._alone():
-            self._send(again=True)
+        self._send_alone(again=True)
 
     def prune(self, base: dict[str, Any], chains: dict[str, dict[str, Any]], cut: int) -> int:
         """Delete statements up to `base` and this chain's records up to `cut`, and say so; `chains` is what each chain
@@ -174,48 +164,18 @@ class ChainDelivery:
     def release(self) -> None:
         """One user less; the last one ends this writer's part of the chain. What cannot be sent now is sent by the
         next process of the home."""
-        with _guard:
-            self.users -= 1
-            if self.users > 0:
-                return
-            for name, one in list(_open.items()):
-                if one is self:
-                    del _open[name]
-        self.end()
+        _open.release(self)
 
     def end(self) -> None:
-        """End this writer's part of the chain, and its thread. Ending again changes nothing."""
-        if self._closing.is_set():
+        """End this writer's part of the chain, and its thread. Ending again changes nothing. A log that is still open
+        writes to its home only, and what it writes is delivered by the home's next process."""
+        if self._ended:
             return
-        self._closing.set()
-        self._wake.set()
-        try:
-            with self._turn, self._alone():
-                self._send(ended=True)
-        except (RunError, OSError) as error:
-            _LOG.warning("audit events of %s are not on the server yet: %s", self._folder, error)
-        if self._thread:
-            self._thread.join()
+        self._ended = True
+        self._sender.stop(functools.partial(self._send_alone, ended=True))
         with self._turn:
             os.close(self._lock_file)
             self._lock_file = -1
-
-    def _work(self) -> None:
-        pause = _EVERY_S
-        while True:
-            self._wake.wait()
-            if self._closing.wait(pause):
-                return
-            self._wake.clear()
-            try:
-                with self._turn, self._alone():
-                    self._send()
-                pause = _EVERY_S
-            except (RunError, OSError) as error:
-                if pause == _EVERY_S:
-                    _LOG.warning("audit events of %s are not on the server yet: %s", self._folder, error)
-                pause = min(2 * pause, _LONGEST_S)
-                self._wake.set()
 
     def _deliver_up_to(self, seq: int) -> None:
         failures = self._failures
@@ -259,6 +219,10 @@ class ChainDelivery:
             self._failures += 1
             raise
         self._failure = None
+
+    def _send_alone(self, *, ended: bool = False, again: bool = False) -> None:
+        with self._turn, self._alone():
+            self._send(ended=ended, again=again)
 
     def _send(self, *, ended: bool = False, again: bool = False) -> None:
         seen = seen_by(self._folder)
@@ -407,31 +371,10 @@ def _rolled_back(what: str) -> CorruptError:
     )
 
 
-_open: dict[tuple[int, str, Server], ChainDelivery] = {}
-_ending: WeakSet[Server] = WeakSet()
-"""Those that end what is delivered to them when they are closed, which the process does at its end."""
-_guard = threading.Lock()
+_open: OpenDeliveries[ChainDelivery] = OpenDeliveries()
 
 
 def delivery(folder: Path, key: Ed25519PrivateKey, server: Server, now: Callable[[], datetime]) -> ChainDelivery:
     """The delivery of a home to a server, shared by all logs of this process that have the home open; `release` it.
     Raises `RunError` SG625 or SG612, and `OSError`."""
-    name = (os.getpid(), str(folder.resolve()), server)
-    with _guard:
-        if name not in _open:
-            if server not in _ending:
-                server.on_close(functools.partial(_end_all, weakref.ref(server)))
-                _ending.add(server)
-            _open[name] = ChainDelivery(folder, key, server, now)
-        _open[name].users += 1
-        return _open[name]
-
-
-def _end_all(of: "weakref.ref[Server]") -> None:
-    """End what this process delivers to a server that is closed. A log that is still open writes to its home only, and
-    what it writes is delivered by the home's next process."""
-    with _guard:
-        mine = [name for name in _open if name[0] == os.getpid() and name[2] is of()]
-        ended = [_open.pop(name) for name in mine]
-    for one in ended:
-        one.end()
+    return _open.get(folder, server, lambda: ChainDelivery(folder, key, server, now))

@@ -7,15 +7,10 @@ each home's, in the transaction that writes them: a process that is killed in be
 of a home take turns.
 """
 
-import functools
-import logging
-import os
 import threading
-import weakref
 from pathlib import Path
-from weakref import WeakSet
 
-from sluicegate.errors import RunError
+from sluicegate.observe.delivering import DeliveryThread, OpenDeliveries
 from sluicegate.observe.tracing.storing.unsent import Unsent
 from sluicegate.observe.tracing.storing.writes import Dialect, WrittenRows, apply, to_json
 from sluicegate.storage.database import PostgresDatabase
@@ -24,11 +19,8 @@ from sluicegate.storage.schemas import SHARED_TRACES
 
 __all__ = ["ON_SERVER", "TraceDelivery", "trace_delivery"]
 
-_LOG = logging.getLogger(__name__)
 _PAUSE_S = 0.05
 """How long what is recorded waits for more of it."""
-_LONGEST_S = 30.0
-"""Between two attempts while the server is away."""
 _BATCH = 200
 
 
@@ -59,17 +51,16 @@ class TraceDelivery:
         self._unsent = Unsent(folder)
         self._folder = folder
         self._turn = threading.Lock()
-        self._wake, self._closing = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._sender = DeliveryThread("sluicegate-traces", self.deliver, every_s=_PAUSE_S, what=f"traces of {folder}")
         self.users = 0
         if self._unsent.any():
             # of a process that was killed, or of a time when the server was away
-            self._begin()
+            self._sender.wake()
 
     def add(self, rows: WrittenRows) -> None:
         """Keep rows, and send them soon. Raises `RunError` SG606 to SG608 of the home."""
         self._unsent.add(rows)
-        self._begin()
+        self._sender.wake()
 
     def deliver(self) -> None:
         """Send what is not sent yet. Raises `RunError` SG606 to SG608 of the home, SG625 of the server."""
@@ -82,57 +73,12 @@ class TraceDelivery:
     def release(self) -> None:
         """One user less; the last one sends what is left. What cannot be sent now, the next process of the home
         sends."""
-        with _guard:
-            self.users -= 1
-            if self.users > 0:
-                return
-            for name, one in list(_open.items()):
-                if one is self:
-                    del _open[name]
-        self.end()
-
-    def rest(self) -> None:
-        """Send what is left, and end the thread; with what is recorded after that another one begins."""
-        thread = self._thread
-        self._closing.set()
-        self._wake.set()
-        if thread:
-            thread.join()
-        try:
-            self.deliver()
-        except RunError as error:
-            _LOG.warning("traces of %s are not on the server yet: %s", self._folder, error)
-        self._thread = None
-        self._wake.clear()
-        self._closing.clear()
+        if _open.release(self):
+            self._unsent.close()
 
     def end(self) -> None:
-        self.rest()
-        self._unsent.close()
-
-    def _begin(self) -> None:
-        if self._thread is None:
-            with self._turn:
-                if self._thread is None:
-                    self._thread = threading.Thread(target=self._work, name="sluicegate-traces", daemon=True)
-                    self._thread.start()
-        self._wake.set()
-
-    def _work(self) -> None:
-        pause = _PAUSE_S
-        while True:
-            self._wake.wait()
-            if self._closing.wait(pause):
-                return
-            self._wake.clear()
-            try:
-                self.deliver()
-                pause = _PAUSE_S
-            except RunError as error:
-                if pause == _PAUSE_S:
-                    _LOG.warning("traces of %s are not on the server yet: %s", self._folder, error)
-                pause = min(2 * pause, _LONGEST_S)
-                self._wake.set()
+        """Send what is left, and end the thread. What users that are left record after that is sent too."""
+        self._sender.stop(self.deliver)
 
     def _send(self, batch: list[tuple[int, WrittenRows]]) -> None:
         with self.database.writing() as execute:
@@ -152,29 +98,10 @@ _TURN = (
 )
 
 
-_open: dict[tuple[int, str, int], TraceDelivery] = {}
-_resting: WeakSet[Server] = WeakSet()
-_guard = threading.Lock()
+_open: OpenDeliveries[TraceDelivery] = OpenDeliveries()
 
 
 def trace_delivery(folder: Path, server: Server) -> TraceDelivery:
     """The delivery of a home to a server, shared by all stores of this process that have the home open; `release` it.
     Raises as `TraceDelivery` does."""
-    name = (os.getpid(), str(folder.resolve()), id(server))
-    with _guard:
-        if name not in _open:
-            if server not in _resting:
-                server.on_close(functools.partial(_rest, weakref.ref(server)))
-                _resting.add(server)
-            _open[name] = TraceDelivery(folder, server)
-        _open[name].users += 1
-        return _open[name]
-
-
-def _rest(of: "weakref.ref[Server]") -> None:
-    """Whoever closes a server leaves no thread that goes on writing to it."""
-    server = of()
-    with _guard:
-        mine = [one for (pid, _, _), one in _open.items() if pid == os.getpid() and one.database.server is server]
-    for one in mine:
-        one.rest()
+    return _open.get(folder, server, lambda: TraceDelivery(folder, server))
