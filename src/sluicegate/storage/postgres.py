@@ -145,9 +145,7 @@ class Server:
         from psycopg.conninfo import make_conninfo
 
         with self._explained():
-            made = self._psycopg.connect(
-                make_conninfo(self._conninfo, **parts), autocommit=True, row_factory=self._rows
-            )
+            made = self._connected(make_conninfo(self._conninfo, **parts), row_factory=self._rows)
             try:
                 yield made
             finally:
@@ -189,8 +187,7 @@ class Server:
 
     def connect(self) -> Any:
         """A psycopg connection of its own, for a library that keeps its connections itself. Raises `psycopg.Error`."""
-        made = self._psycopg.connect(self._conninfo, autocommit=True)
-        made.execute(_ALIVE)
+        made = self._connected(self._conninfo)
         made.autocommit = False
         return made
 
@@ -219,8 +216,7 @@ class Server:
             with self._guard:
                 connection, since = self._idle.pop() if self._idle else (None, 0.0)
             if connection is None:
-                made = self._psycopg.connect(self._conninfo, autocommit=True, row_factory=self._rows)
-                made.execute(_ALIVE)
+                made = self._connected(self._conninfo, row_factory=self._rows)
                 # what is read after a lock must not be older than the lock
                 made.execute("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 return made
@@ -230,6 +226,11 @@ class Server:
                 connection.execute("SELECT 1")
                 return connection
             connection.close()
+
+    def _connected(self, conninfo: str, **how: Any) -> Any:
+        made = self._psycopg.connect(conninfo, autocommit=True, **how)
+        made.execute(_ALIVE)
+        return made
 
     def _give_back(self, connection: Any) -> None:
         whole = connection.info.transaction_status == self._psycopg.pq.TransactionStatus.IDLE
