@@ -10,19 +10,26 @@ from typing import Any
 
 from sluicegate.storage.postgres import Server
 
-__all__ = ["forget_promises", "promises_schema", "prune_promises"]
+__all__ = ["ACTIVE", "forget_promises", "of_workflow", "promises_schema", "prune_promises"]
+
+ACTIVE = ("PENDING", "ENQUEUED", "DELAYED")
+"""The status of a row whose promise is not kept yet."""
 
 _TABLES = ("workflow_input", "workflow_output", "operation_outputs", "workflow_status")
 """The last one takes with it, by foreign keys, events, streams and messages; the others have no keys."""
 _RUN = r"regexp_replace(substr(workflow_uuid, strpos(workflow_uuid, ':') + 1), '@[^@]*$', '')"
 """The run of a row."""
-_OVER = "status NOT IN ('PENDING', 'ENQUEUED', 'DELAYED')"
 
 
 def promises_schema(connection: Any) -> str:
     """The schema that has the tables of DBOS, beside the schema of `connection`, whose rows are dictionaries."""
     schema = connection.execute("SELECT current_schema() AS name").fetchone()["name"]
     return "dbos" if schema == "public" else f"{schema}_dbos"
+
+
+def of_workflow(workflow: str) -> tuple[str, tuple[str, str]]:
+    """The condition for the rows of all queues of a workflow, and its parameters."""
+    return "(starts_with(workflow_uuid, %s) OR starts_with(workflow_uuid, %s))", (f"{workflow}:", f"{workflow}+")
 
 
 def forget_promises(server: Server, runs: Collection[str]) -> int:
@@ -34,8 +41,8 @@ def forget_promises(server: Server, runs: Collection[str]) -> int:
 def prune_promises(server: Server, workflow: str, before: float) -> int:
     """Delete the rows of a workflow that have been over since before that time, in seconds of the Unix epoch; how many
     there were. While a service or worker lives it does so itself, after an hour. Raises `RunError` SG625."""
-    ours = "(starts_with(workflow_uuid, %s) OR starts_with(workflow_uuid, %s))"
-    return _delete(server, f"{_OVER} AND updated_at < %s AND {ours}", [before * 1000, f"{workflow}:", f"{workflow}+"])
+    ours, names = of_workflow(workflow)
+    return _delete(server, f"status NOT IN {ACTIVE} AND updated_at < %s AND {ours}", [before * 1000, *names])
 
 
 def _delete(server: Server, which: str, values: list[Any]) -> int:

@@ -39,7 +39,7 @@ from sluicegate.serving.execution.suspects import Suspects
 from sluicegate.serving.execution.turns import due
 from sluicegate.state import Priority
 from sluicegate.storage.postgres import Server
-from sluicegate.storage.promises import promises_schema
+from sluicegate.storage.promises import ACTIVE, of_workflow, promises_schema
 
 __all__ = ["DbosEngine", "QueueWorker", "join"]
 
@@ -59,7 +59,6 @@ _KEPT_S = 3600
 _CLEAN_S = 60.0
 _FORMAT = "1"
 """Of the rows: a process takes only rows of its own. For DBOS it is the version of the application."""
-_ACTIVE = ("PENDING", "ENQUEUED", "DELAYED")
 _GIVEN_UP = "MAX_RECOVERY_ATTEMPTS_EXCEEDED"
 
 log = logging.getLogger(__name__)
@@ -210,7 +209,7 @@ class DbosEngine:
             try:
                 promise()
             except dbos_error.DBOSWorkflowIDInUseError as used:
-                if used.workflow_status in _ACTIVE:
+                if used.workflow_status in ACTIVE:
                     return False
                 # what failed is tried once more
                 DBOS.delete_workflow(row)
@@ -226,7 +225,7 @@ class DbosEngine:
         found = {one.workflow_id: one for one in DBOS.list_workflows(workflow_ids=[*rows], load_input=False)}
         over: dict[str, dict[str, str]] = {row: {} for row in rows if row not in found}
         over |= {row: {"code": "SG683"} for row, one in found.items() if one.status == _GIVEN_UP}
-        return {row: one.output or {} for row, one in found.items() if one.status not in _ACTIVE} | over
+        return {row: one.output or {} for row, one in found.items() if one.status not in ACTIVE} | over
 
     # --- who is first ---
 
@@ -369,19 +368,18 @@ class DbosEngine:
 
     def queued(self, queue: str) -> list[Queued]:
         """This queue, and what waits in others of its workflow. Raises `RunError` SG625."""
-        workflow = queue.partition("+")[0]
+        ours, names = of_workflow(queue.partition("+")[0])
         with self.server.connection() as connection:
             rows = connection.execute(
                 f"""SELECT split_part(workflow_uuid, ':', 1) AS queue,
                   count(*) FILTER (WHERE status = 'ENQUEUED') AS length,
                   extract(epoch FROM now()) * 1000 - min(greatest(created_at, delay_until_epoch_ms))
                     FILTER (WHERE status = 'ENQUEUED') AS oldest_ms,
-                  count(*) FILTER (WHERE status = 'MAX_RECOVERY_ATTEMPTS_EXCEEDED') AS given_up
+                  count(*) FILTER (WHERE status = '{_GIVEN_UP}') AS given_up
                 FROM "{self.schema}".workflow_status
-                WHERE status IN ('ENQUEUED', 'MAX_RECOVERY_ATTEMPTS_EXCEEDED')
-                  AND (starts_with(workflow_uuid, %s) OR starts_with(workflow_uuid, %s))
+                WHERE status IN ('ENQUEUED', '{_GIVEN_UP}') AND {ours}
                 GROUP BY 1 ORDER BY 1""",  # noqa: S608
-                (f"{workflow}:", f"{workflow}+"),
+                names,
             ).fetchall()
         found = {
             row["queue"]: Queued(
