@@ -18,7 +18,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from sluicegate.observe.exporters.export import SendError
 from sluicegate.observe.exporters.otlp_metrics import MetricsSender
 from sluicegate.observe.tracing.spans import Record, Trace
-from sluicegate.observe.tracing.tracer import RecordingTracer
 from sluicegate.serving.execution.executor import Executor
 from sluicegate.serving.http.watching.present import Present
 from sluicegate.serving.webhooks.worker import WebhookWorker
@@ -179,10 +178,8 @@ class Metrics:
         )
         self._looking = threading.Lock()
         self._names: set[str] = set()
-        self._reported: dict[tuple[str, str], tuple[RecordingTracer | None, int, int]] = {}
-        """Of each workflow and destination, whose report was seen last, and what it had sent and dropped."""
-        self._tallied: dict[tuple[str, str], tuple[object, int]] = {}
-        """Of each workflow and result, which tally was seen last, and how far it was."""
+        self._counted: dict[tuple[str, ...], tuple[object, int]] = {}
+        """Of each count that others keep, what it was kept in when it was seen last, and how far it was."""
 
     def text(self) -> bytes:
         """All of them in Prometheus's text format. Reads the ledger: not for an event loop."""
@@ -214,34 +211,30 @@ class Metrics:
             for name, service in serving.items():
                 self._inside.labels(name).set(service.inside)
                 self._look_at(name, service.executor)
-                refused = self._grown(service.rates, name, "refused", service.rates.refused)
+                refused = self._grown(service.rates, service.rates.refused, name, "refused")
                 self._limited.labels(name).inc(refused)
                 tracer = service.versions.serving.tracer
                 for report in tracer.report():
                     # without its address, which may hold more than a scraper should know
                     to = name, report.destination.partition(" ")[0]
-                    of, sent, dropped = self._reported.get(to, (None, 0, 0))
-                    if of is not tracer:
-                        sent = dropped = 0
                     self._waiting.labels(*to).set(report.waiting)
-                    self._sent.labels(*to).inc(max(0, report.sent - sent))
-                    self._dropped.labels(*to).inc(max(0, report.dropped - dropped))
-                    self._reported[to] = tracer, report.sent, report.dropped
+                    self._sent.labels(*to).inc(self._grown(tracer, report.sent, *to, "sent"))
+                    self._dropped.labels(*to).inc(self._grown(tracer, report.dropped, *to, "dropped"))
 
     def _look_at(self, name: str, executor: Executor) -> None:
         tally = executor.tally
         self._carrying.labels(name).set(tally.carrying)
         self._draining.labels(name).set(tally.draining)
         for result, count in (("ended", tally.ended), ("failed", tally.failed), ("left", tally.left)):
-            self._carried.labels(name, result).inc(self._grown(tally, name, result, count))
+            self._carried.labels(name, result).inc(self._grown(tally, count, name, result))
         for workflow, count in executor.recovered.items():
-            self._recovered.labels(workflow).inc(self._grown(executor.recovered, workflow, "recovered", count))
+            self._recovered.labels(workflow).inc(self._grown(executor.recovered, count, workflow, "recovered"))
 
-    def _grown(self, counting: object, name: str, of: str, count: int) -> int:
+    def _grown(self, counting: object, count: int, *name: str) -> int:
         """By how much a count is more than when it was looked at last; `counting` is what it is kept in."""
-        last, before = self._tallied.get((name, of), (counting, 0))
-        self._tallied[name, of] = counting, count
-        return count - (before if last is counting else 0)
+        last, before = self._counted.get(name, (counting, 0))
+        self._counted[name] = counting, count
+        return max(0, count - (before if last is counting else 0))
 
     def attempted(self, destination: str, result: str) -> None:
         """A webhook has tried to deliver an event."""
