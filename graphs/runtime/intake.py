@@ -15,7 +15,7 @@ from sluicegate.files import csv_text
 from sluicegate.language import language_of
 from sluicegate.plain_data import MAX_BYTES, clean, cleaned, plain, printable
 from sluicegate.policies.config import PRIORITIES, LimitsConfig
-from sluicegate.state import Attachment, Principal, Priority, Request
+from sluicegate.state import Attachment, Principal, Priority, Request, Run
 
 __all__ = [
     "MAX_ATTACHMENTS",
@@ -27,6 +27,7 @@ __all__ = [
     "principal",
     "printable",
     "priority",
+    "priority_of",
     "request",
     "session_name",
 ]
@@ -141,6 +142,11 @@ def priority(limits: LimitsConfig, asker: Principal, wanted: str = "") -> Priori
         allowed = " or ".join(PRIORITIES[: highest + 1])
         raise RunError("SG735", f"{asker['id']} may not ask with priority {wanted}", hint=f"Ask with {allowed}")
     return PRIORITIES[rank]
+
+
+def priority_of(run: Run) -> Priority:
+    """That of a run that is written down."""
+    return run.get("priority", "normal")
 
 
 def principal(

@@ -191,7 +191,7 @@ class Acceptance:
             return await self.carrier.shown(run["id"])
         if (await asyncio.to_thread(self.carrier.suspects.of, run["id"])).given_up:
             raise given_up(run["id"])
-        segment = Stretch(run["id"], run["digest"], priority=run.get("priority", "normal"))
+        segment = Stretch(run["id"], run["digest"], priority=intake.priority_of(run))
         async with self.executor.claim(segment, asked.listeners) as claim:
             written.set_result(None)
         return await claim.outcome()
@@ -276,7 +276,7 @@ class Acceptance:
         """As `Service.accept_decision`; `asked` is the request that an answer came as."""
         # nothing is opened, and no place taken, for who may not decide
         question, state = await asyncio.to_thread(self.reader.question, run, by)
-        level = state["run"].get("priority", "normal")
+        level = intake.priority_of(state["run"])
         accepted = self.in_progress.start(
             run, lambda written: self._decided(question, level, verdict, by, changed, details, asked, written)
         )

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from sluicegate.errors import NotFoundError, SluicegateError
+from sluicegate.graphs.runtime.intake import priority_of
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.run_lock import RunBusy
 from sluicegate.graphs.session.checkpoint_reader import overdue, recorded
@@ -91,8 +92,8 @@ class Sweep:
             state = await asyncio.to_thread(recorded, run)
             # noted before, since it may be what ends this process too
             standing = await asyncio.to_thread(suspects.left, run)
-            began_on, priority = state["run"]["digest"], state["run"].get("priority", "normal")
-            segment = Stretch(run, digest, began_on, priority=priority)
+            began_on = state["run"]["digest"]
+            segment = Stretch(run, digest, began_on, priority=priority_of(state["run"]))
             await self._in_progress.start(run, lambda _: self._taken_up(segment, standing)).ended()
         except (RunBusy, Busy):
             # somebody is at it; or this service is closing, which says nothing against the run
