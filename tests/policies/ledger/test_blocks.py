@@ -20,6 +20,7 @@ from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Reservation
 from sluicegate.storage.postgres import server
+from tests.policies.ledger.conftest import Clock
 from tests.support.fan_outs import LEASE_S, NOON
 
 CAP = 2_000
@@ -27,18 +28,6 @@ CAP = 2_000
 BOUND: Cost = (400, 40)
 """Of a row."""
 ROWS = ("r1", "r2", "r3")
-
-
-class Clock:
-    at = NOON
-
-    def __call__(self) -> float:
-        return self.at
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
 
 
 def opened(where: Path | str, clock: Clock) -> BudgetLedger:

@@ -4,7 +4,6 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +14,13 @@ from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Amount, Draw, FanOut, Part, Refusal, Reservation
 from sluicegate.storage.postgres import server
+from tests.policies.ledger.conftest import Clock
 from tests.support import ROOT
-from tests.support.fan_outs import LEASE_S, NOON, in_memory, play
+from tests.support.fan_outs import LEASE_S, in_memory, play
 
 RUN = {"run": "r1", "principal": "alice", "intent": "reset", "workflow": "helpdesk"}
 FORK = "r1/gather#1"
 LARGE, SMALL = Amount(0.01, 1000), Amount(0.002, 400)
-
-
-class Clock:
-    at = NOON
-
-    def __call__(self) -> float:
-        return self.at
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def make(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Any]:
-    """Makes ledgers over one store of either kind."""
-    made = list[BudgetLedger]()
-
-    def opened(**budget: Any) -> BudgetLedger:
-        config = BudgetConfig(**budget)
-        if request.param == "sqlite":
-            made.append(SqliteLedger(config, tmp_path / "ledger.sqlite", now=clock))
-        else:
-            made.append(PostgresLedger(server(request.getfixturevalue("postgres")), config, now=clock))
-        return made[-1]
-
-    yield opened
-    for ledger in made:
-        ledger.close()
 
 
 def fan_out(ledger: BudgetLedger, *parts: tuple[Amount, Amount], id: str = FORK, **change: str) -> FanOut:
@@ -77,8 +47,8 @@ def day(ledger: BudgetLedger, workflow: str = "helpdesk") -> tuple[float, float]
     return round(found.spent, 6), round(found.held, 6)
 
 
-def test_all_is_reserved_at_once_drawn_on_and_released(make: Any) -> None:
-    ledger = make(per_day_usd=1)
+def test_all_is_reserved_at_once_drawn_on_and_released(opened: Any) -> None:
+    ledger = opened(per_day_usd=1)
     assert fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL)) == FanOut(0.02, 2000)
     assert day(ledger) == (0.0, 0.02)
     first = held(ledger)
@@ -92,8 +62,8 @@ def test_all_is_reserved_at_once_drawn_on_and_released(make: Any) -> None:
     assert (row["model"], row["calls"], row["held_usd"], row["expired"]) == ("m", 1, 0.0, 0)
 
 
-def test_others_see_what_is_set_aside(make: Any) -> None:
-    ledger = make(per_day_usd=0.03)
+def test_others_see_what_is_set_aside(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.03)
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
     other = call(ledger, usd=0.011, draw=None, run="r2")
     assert other == Refusal("SG501", "per_day_usd: $0.020000 of $0.030000 used or reserved, $0.011000 requested")
@@ -114,8 +84,10 @@ def test_others_see_what_is_set_aside(make: Any) -> None:
         (0.0, {"b0": "free", "b1": "free", "b2": "free"}),
     ],
 )
-def test_what_has_no_room_is_decided_in_the_order_of_the_parts(make: Any, cap: float, limited: dict[str, str]) -> None:
-    ledger = make(per_run_usd=cap)
+def test_what_has_no_room_is_decided_in_the_order_of_the_parts(
+    opened: Any, cap: float, limited: dict[str, str]
+) -> None:
+    ledger = opened(per_run_usd=cap)
     made = fan_out(ledger, *[(LARGE, SMALL)] * 3)
     assert made.limited == limited
     assert made.usd <= cap
@@ -123,16 +95,16 @@ def test_what_has_no_room_is_decided_in_the_order_of_the_parts(make: Any, cap: f
     assert "per_run_usd" in made.refused or not limited
 
 
-def test_a_smaller_branch_fits_where_a_larger_one_before_it_did_not(make: Any) -> None:
-    ledger = make(per_run_tokens=1200)
+def test_a_smaller_branch_fits_where_a_larger_one_before_it_did_not(opened: Any) -> None:
+    ledger = opened(per_run_tokens=1200)
     made = fan_out(ledger, (Amount(0, 2000), Amount(0, 1500)), (LARGE, SMALL))
     assert made == FanOut(0.01, 1000, {"b0": "free"}, made.refused)
     assert made.refused == "per_run_tokens: 0 tokens of 1200 tokens used or reserved, 2000 tokens requested"
 
 
 @pytest.mark.parametrize("allowed", ["small", "free"])
-def test_a_branch_without_room_makes_no_call_that_a_cap_counts(make: Any, allowed: Any) -> None:
-    ledger = make(per_day_usd=1)
+def test_a_branch_without_room_makes_no_call_that_a_cap_counts(opened: Any, allowed: Any) -> None:
+    ledger = opened(per_day_usd=1)
     draw = Draw(FORK, allowed, "per_day_usd: too little")
     assert call(ledger, size="llm", draw=draw) == Refusal("SG501", "per_day_usd: too little")
     held(ledger, size="llm", usd=0.0, draw=draw)
@@ -153,8 +125,8 @@ def test_a_branch_without_room_makes_no_call_that_a_cap_counts(make: Any, allowe
         {"per_day_tokens": 2000},
     ],
 )
-def test_every_cap_holds(make: Any, budget: dict[str, Any]) -> None:
-    ledger = make(**budget)
+def test_every_cap_holds(opened: Any, budget: dict[str, Any]) -> None:
+    ledger = opened(**budget)
     assert ledger.capped()
     assert fan_out(ledger, *[(LARGE, SMALL)] * 3).limited == {"b2": "free"}
     held(ledger, call="a#1")
@@ -162,22 +134,22 @@ def test_every_cap_holds(make: Any, budget: dict[str, Any]) -> None:
     assert next(iter(budget)) in str(call(ledger, call="c#1"))
 
 
-def test_without_a_cap_nothing_is_written(make: Any) -> None:
-    ledger = make()
+def test_without_a_cap_nothing_is_written(opened: Any) -> None:
+    ledger = opened()
     assert not ledger.capped()
     assert fan_out(ledger, (LARGE, SMALL)) == FanOut()
     assert ledger.spending() == []
 
 
-def test_a_fork_that_is_repeated_after_a_crash_reserves_once(make: Any) -> None:
-    ledger = make(per_day_usd=0.02)
+def test_a_fork_that_is_repeated_after_a_crash_reserves_once(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.02)
     for _ in range(3):
         assert fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL)).limited == {}
         assert day(ledger) == (0.0, 0.02)
 
 
-def test_a_call_that_is_repeated_after_a_crash_takes_the_place_of_the_first(make: Any) -> None:
-    ledger = make(per_day_usd=0.02)
+def test_a_call_that_is_repeated_after_a_crash_takes_the_place_of_the_first(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.02)
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
     first = held(ledger, call="a#1")
     again = held(ledger, call="a#1")
@@ -190,8 +162,8 @@ def test_a_call_that_is_repeated_after_a_crash_takes_the_place_of_the_first(make
     assert day(ledger) == (0.01, 0.01)
 
 
-def test_a_repeated_call_takes_nothing_of_what_is_set_aside_for_others(make: Any) -> None:
-    ledger = make(per_day_usd=0.03)
+def test_a_repeated_call_takes_nothing_of_what_is_set_aside_for_others(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.03)
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
     held(ledger, call="a#1")
     again = held(ledger, call="a#1")
@@ -203,8 +175,8 @@ def test_a_repeated_call_takes_nothing_of_what_is_set_aside_for_others(make: Any
     assert day(ledger) == (0.01, 0.02)
 
 
-def test_calls_that_a_crash_has_left_are_released_at_the_join(make: Any) -> None:
-    ledger = make(per_day_usd=0.02)
+def test_calls_that_a_crash_has_left_are_released_at_the_join(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.02)
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
     held(ledger)
     asyncio.run(ledger.release_parts(FORK))
@@ -212,8 +184,8 @@ def test_calls_that_a_crash_has_left_are_released_at_the_join(make: Any) -> None
     assert sum(row["expired"] for row in ledger.spending()) == 1
 
 
-def test_a_run_that_nobody_resumes_gives_everything_back_after_the_lease(make: Any, clock: Clock) -> None:
-    ledger = make(per_day_usd=0.02, lease_s=LEASE_S)
+def test_a_run_that_nobody_resumes_gives_everything_back_after_the_lease(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_day_usd=0.02, lease_s=LEASE_S)
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
     clock.at += LEASE_S - 1
     held(ledger)  # from now on another lease
@@ -228,8 +200,8 @@ def test_a_run_that_nobody_resumes_gives_everything_back_after_the_lease(make: A
     assert day(ledger) == (0.0, 0.0)
 
 
-def test_what_goes_beyond_the_bound_needs_room_of_its_own(make: Any) -> None:
-    ledger = make(per_day_usd=0.03)
+def test_what_goes_beyond_the_bound_needs_room_of_its_own(opened: Any) -> None:
+    ledger = opened(per_day_usd=0.03)
     fan_out(ledger, (LARGE, SMALL))
     held(ledger, usd=0.02, call="a#1")
     assert day(ledger) == (0.0, 0.02)
@@ -237,8 +209,8 @@ def test_what_goes_beyond_the_bound_needs_room_of_its_own(make: Any) -> None:
     assert isinstance(call(ledger, usd=0.001, call="c#1"), Refusal)
 
 
-def test_after_midnight_the_new_day_must_have_room(make: Any, clock: Clock) -> None:
-    ledger = make(per_day_usd=0.02, per_run_usd=0.02, lease_s=LEASE_S)
+def test_after_midnight_the_new_day_must_have_room(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_day_usd=0.02, per_run_usd=0.02, lease_s=LEASE_S)
     clock.at += 43_200 - 10
     fan_out(ledger, (LARGE, SMALL), (LARGE, SMALL))
     clock.at += 20
@@ -248,10 +220,10 @@ def test_after_midnight_the_new_day_must_have_room(make: Any, clock: Clock) -> N
     assert day(ledger) == (0.0, 0.02)
 
 
-def test_a_workflow_within_draws_on_its_parents_reservation_and_has_its_own_caps(make: Any) -> None:
-    parent = make(per_day_usd=0.02)
+def test_a_workflow_within_draws_on_its_parents_reservation_and_has_its_own_caps(opened: Any) -> None:
+    parent = opened(per_day_usd=0.02)
     fan_out(parent, (LARGE, SMALL), (LARGE, SMALL))
-    child = make(per_day_usd=0.005).within(
+    child = opened(per_day_usd=0.005).within(
         parent, run="r1", workflow="helpdesk", intent="reset", draw=Draw(FORK, "all")
     )
     own = {"run": "r1~c", "workflow": "kyc", "draw": None}
@@ -264,10 +236,10 @@ def test_a_workflow_within_draws_on_its_parents_reservation_and_has_its_own_caps
     assert day(parent) == (0.003, 0.0)
 
 
-def test_a_fork_of_a_workflow_within_is_paid_of_its_parents_reservation(make: Any) -> None:
-    parent = make(per_day_usd=0.02)
+def test_a_fork_of_a_workflow_within_is_paid_of_its_parents_reservation(opened: Any) -> None:
+    parent = opened(per_day_usd=0.02)
     fan_out(parent, (LARGE, SMALL), (LARGE, SMALL))
-    child = make(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=Draw(FORK))
+    child = opened(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=Draw(FORK))
     own = {"run": "r1~c", "workflow": "kyc"}
     assert fan_out(child, (SMALL, SMALL), id="r1~c/f#1", **own).limited == {}
     assert (day(parent), day(child, "kyc")) == ((0.0, 0.02), (0.0, 0.002))
@@ -278,10 +250,10 @@ def test_a_fork_of_a_workflow_within_is_paid_of_its_parents_reservation(make: An
     assert (day(parent), day(child, "kyc")) == ((0.0, 0.0), (0.0, 0.0))
 
 
-def test_a_fork_within_that_is_repeated_takes_nothing_of_its_siblings(make: Any) -> None:
-    parent = make(per_day_usd=0.02)
+def test_a_fork_within_that_is_repeated_takes_nothing_of_its_siblings(opened: Any) -> None:
+    parent = opened(per_day_usd=0.02)
     fan_out(parent, (SMALL, SMALL), (LARGE, SMALL))
-    child = make(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=Draw(FORK))
+    child = opened(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=Draw(FORK))
     for _ in range(2):
         fan_out(child, (SMALL, SMALL), id="r1~c/f#1", run="r1~c", workflow="kyc")
         assert day(parent) == (0.0, 0.012)
@@ -289,18 +261,18 @@ def test_a_fork_within_that_is_repeated_takes_nothing_of_its_siblings(make: Any)
     held(parent, usd=0.01, call="b#1")
 
 
-def test_a_workflow_in_a_branch_without_room_may_not_spend_either(make: Any) -> None:
-    parent = make(per_day_usd=1)
+def test_a_workflow_in_a_branch_without_room_may_not_spend_either(opened: Any) -> None:
+    parent = opened(per_day_usd=1)
     draw = Draw(FORK, "small", "per_day_usd: too little")
-    child = make(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=draw)
+    child = opened(per_day_usd=1).within(parent, run="r1", workflow="helpdesk", intent="reset", draw=draw)
     own = {"run": "r1~c", "workflow": "kyc"}
     assert "too little" in str(call(child, size="llm", draw=None, **own))
     made = fan_out(child, (LARGE, SMALL), id="r1~c/f#1", **own)
     assert (made.limited, made.refused) == ({"b0": "small"}, "per_day_usd: too little")
 
 
-def test_a_clock_that_jumps_back_opens_no_budget(make: Any, clock: Clock) -> None:
-    ledger = make(per_day_usd=1)
+def test_a_clock_that_jumps_back_opens_no_budget(opened: Any, clock: Clock) -> None:
+    ledger = opened(per_day_usd=1)
     fan_out(ledger, (LARGE, SMALL))
     clock.at -= 3600
     made = fan_out(ledger, (LARGE, SMALL), id="r1/gather#2")

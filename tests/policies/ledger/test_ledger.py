@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,39 +24,15 @@ from sluicegate.policies.ledger.ledger import BudgetLedger, SqliteLedger, micros
 from sluicegate.policies.ledger.postgres import PostgresLedger
 from sluicegate.services import Refusal, Reservation
 from sluicegate.storage.postgres import URL, server
+from tests.policies.ledger.conftest import Clock
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC).timestamp()
 DAY = 86400.0
 
 
-class Clock:
-    def __init__(self, at: float = NOON) -> None:
-        self.at = at
-
-    def __call__(self) -> float:
-        return self.at
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Any]:
-    """Makes ledgers over one store of either kind."""
-    if request.param == "sqlite":
-        yield lambda **budget: SqliteLedger(BudgetConfig(**budget), tmp_path / "ledger.sqlite", now=clock)
-        return
-    url, made = request.getfixturevalue("postgres"), list[BudgetLedger]()
-
-    def opened(**budget: Any) -> BudgetLedger:
-        made.append(PostgresLedger(server(url), BudgetConfig(**budget), now=clock))
-        return made[-1]
-
-    yield opened
-    for ledger in made:
-        ledger.close()
+    return Clock(NOON)
 
 
 def reserve(ledger: BudgetLedger, usd: float = 0.01, tokens: int = 100, **change: str) -> Reservation | Refusal:
@@ -274,7 +249,7 @@ STEPS = st.lists(
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[str, int, int]]) -> None:
     """Spent is the sum of what was settled, held the sum of what is open, and reserving never passes the cap."""
-    clock = Clock()
+    clock = Clock(NOON)
     keeps_the_books(
         SqliteLedger(BudgetConfig(per_day_usd=1, lease_s=50), tmp_path / os.urandom(6).hex(), now=clock), clock, steps
     )
@@ -283,7 +258,7 @@ def test_any_order_of_events_keeps_the_books(tmp_path: Path, steps: list[tuple[s
 @settings(max_examples=20)
 @given(STEPS)
 def test_any_order_of_events_keeps_the_books_on_a_server(postgres: str, steps: list[tuple[str, int, int]]) -> None:
-    clock = Clock()
+    clock = Clock(NOON)
     ledger = PostgresLedger(server(postgres), BudgetConfig(per_day_usd=1, lease_s=50), now=clock)
     with ledger.store.writing() as execute:
         for table in ("calls", "totals", "clock"):
