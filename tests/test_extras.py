@@ -60,16 +60,10 @@ def _durable() -> None:
     from sluicegate.serving.execution.factory import open_executor
 
     nothing: Any = SimpleNamespace()
-    # what another test has imported
-    without = {
-        name: module
-        for name, module in sys.modules.items()
-        if "serving.execution.durable" not in name and "serving.execution.engine" not in name
-    }
-    with (
-        patch.dict(sys.modules, without, clear=True),
-        patch.dict(os.environ, {"SLUICEGATE_DATABASE_URL": "postgresql://localhost/x"}),
-    ):
+    with patch.dict(sys.modules), patch.dict(os.environ, {"SLUICEGATE_DATABASE_URL": "postgresql://localhost/x"}):
+        # what another test has imported
+        for name in ("durable", "engine"):
+            sys.modules.pop(f"sluicegate.serving.execution.{name}", None)
         open_executor(nothing, nothing, nothing, nothing, channel="api", work=True)
 
 

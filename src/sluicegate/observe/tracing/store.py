@@ -2,7 +2,8 @@
 
 `steps`, `decisions` and `model_calls` are views over the observations, so that nothing is written twice. A store is
 safe to use from any thread, and by several processes at once. What it reads and writes is one SQL for a file and for
-the server of many machines, whose store (`observe.tracing.shared`) is this one with other words for a few things.
+the server of many machines, whose store (`observe.tracing.storing.shared`) is this one with other words for a few
+things.
 """
 
 import json
