@@ -75,22 +75,17 @@ def application(workflows: Workflows, callers: Callers, *, webhooks: WebhookWork
         await workflows.open()
         workflows.watch(metrics.recorded)
         records.open()
-        regular = [asyncio.create_task(_every(_LOOK_S, metrics.look))] if metrics.shared else []
-        if sender := MetricsSender.configured():
-            regular.append(asyncio.create_task(_every(interval_s(), partial(metrics.send, sender))))
-        if webhooks:
-            webhooks.watch(metrics.attempted)
-            await asyncio.to_thread(webhooks.start)
         try:
-            yield
+            async with _kept_up(metrics):
+                if webhooks:
+                    webhooks.watch(metrics.attempted)
+                    await asyncio.to_thread(webhooks.start)
+                try:
+                    yield
+                finally:
+                    if webhooks:
+                        await asyncio.to_thread(webhooks.close)
         finally:
-            for task in regular:
-                task.cancel()
-            if webhooks:
-                await asyncio.to_thread(webhooks.close)
-            if sender:
-                await asyncio.to_thread(metrics.send, sender)
-                sender.close()
             records.close()
             await workflows.close()
             await mcp.close()
@@ -124,15 +119,8 @@ def watched(workflows: Workflows, callers: Callers) -> ASGIApp:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         workflows.watch(metrics.recorded)
-        sender = MetricsSender.configured()
-        pushing = sender and asyncio.create_task(_every(interval_s(), partial(metrics.send, sender)))
-        try:
+        async with _kept_up(metrics):
             yield
-        finally:
-            if sender and pushing:
-                pushing.cancel()
-                await asyncio.to_thread(metrics.send, sender)
-                sender.close()
 
     probes = [each for each in OPERATIONS if each.path in PROBES]
     app = _app(workflows, callers, [*_routes(probes), _scraping(workflows, metrics)], lifespan)
@@ -170,6 +158,22 @@ def _scraping(workflows: Workflows, metrics: Metrics) -> Route:
         return Response(await asyncio.to_thread(metrics.text), media_type=CONTENT_TYPE)
 
     return Route("/metrics", scraped)
+
+
+@asynccontextmanager
+async def _kept_up(metrics: Metrics) -> AsyncGenerator[None]:
+    """Look for others and send to a collector, where there are any, now and then, and send once more at the end."""
+    regular = [asyncio.create_task(_every(_LOOK_S, metrics.look))] if metrics.shared else []
+    if sender := MetricsSender.configured():
+        regular.append(asyncio.create_task(_every(interval_s(), partial(metrics.send, sender))))
+    try:
+        yield
+    finally:
+        for task in regular:
+            task.cancel()
+        if sender:
+            await asyncio.to_thread(metrics.send, sender)
+            sender.close()
 
 
 async def _every(seconds: float, work: Callable[[], None]) -> None:
