@@ -10,8 +10,8 @@ import json
 import secrets
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -146,7 +146,7 @@ class Incidents:
         """
         rule, now = self._rules[kind], self._now()
         at = self._log_position()
-        with self._writing() as execute:
+        with self._database.alone("incidents") as execute:
             execute.many(
                 "INSERT INTO happenings (kind, system, source, at, run, log_seq, log) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 [(kind, system, source, now.timestamp(), run, at.seq, at.log)],
@@ -185,7 +185,7 @@ class Incidents:
             return [_incident(execute, row) for row in rows]
 
     def announced(self, id: str) -> None:
-        with self._writing() as execute:
+        with self._database.alone("incidents") as execute:
             execute("UPDATE incidents SET announced = 1 WHERE id = ?", (id,))
 
     def is_open(self, kind: Kind, *, system: str, source: str) -> bool:
@@ -218,7 +218,7 @@ class Incidents:
         incident = self.show(id)
         if severity is not None and severity not in get_args(Severity):
             raise ValueError(f"{severity!r} is not one of {', '.join(get_args(Severity))}")
-        with self._writing() as execute:
+        with self._database.alone("incidents") as execute:
             (row,) = execute("SELECT count(*) AS n FROM notes WHERE incident = ?", (incident["id"],))
             if seen is not None and row["n"] != seen:
                 raise NotWaitingError(f"incident {incident['id']} has been annotated since", hint="Read it again")
@@ -236,7 +236,7 @@ class Incidents:
     def close(self, id: str, resolution: str, *, by: str) -> Incident:
         """Close an incident with what was done about it. Raises `RunError` SG605 when it is already closed."""
         incident = self.show(id)
-        with self._writing() as execute:
+        with self._database.alone("incidents") as execute:
             closed = execute(
                 "UPDATE incidents SET status = 'closed', closed_at = ?, resolution = ?"
                 " WHERE id = ? AND status = 'open' RETURNING 1 AS one",
@@ -266,14 +266,6 @@ class Incidents:
                 # of a time when there was one log
                 needed.append(row["log_from"])
         return min(needed, default=None)
-
-    @contextmanager
-    def _writing(self) -> Generator[Rows]:
-        """A transaction. Those of many machines take turns: two occurrences at a time open one incident."""
-        with self._database.writing() as execute:
-            if self._database.remote:
-                execute.many(_ALONE, [()])
-            yield execute
 
     def _log_position(self) -> "_LogPosition":
         if self._audit is None:
@@ -340,7 +332,7 @@ class Incidents:
         with closing(SqliteDatabase(file, INCIDENTS)) as own:
             with own.reading() as execute:
                 incidents, notes = execute("SELECT * FROM incidents"), execute("SELECT * FROM notes ORDER BY seq")
-            with self._writing() as execute:
+            with self._database.alone("incidents") as execute:
                 taken = "SELECT id FROM incidents WHERE kind = ? AND system = ? AND source = ? AND status = 'open'"
                 for row in incidents:
                     if execute("SELECT 1 AS one FROM incidents WHERE id = ?", (row["id"],)):
@@ -396,7 +388,6 @@ class _Watched:
 
 
 _WATCHED_S = 1.0
-_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' incidents', 0))"
 _COLUMNS = (
     *("id", "kind", "system", "source", "status", "severity", "started_at", "aware_at", "deadline", "description"),
     *("impact", "occurrences", "last_at", "runs", "log_from", "log_to", "log_hash", "closed_at", "resolution"),

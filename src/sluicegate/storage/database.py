@@ -16,6 +16,7 @@ from sluicegate.storage.postgres import Server, configured
 from sluicegate.storage.sqlite import connect, explained, transaction
 
 __all__ = [
+    "IN_TURN",
     "Database",
     "Execute",
     "Place",
@@ -27,6 +28,9 @@ __all__ = [
     "open_database",
     "place",
 ]
+
+IN_TURN = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' ' || ?, 0))"
+"""Has a transaction of a server wait for those that have said this with the same name, and others for it."""
 
 _KNOWN_S = 1.0
 """Stores are opened for single calls too: tables that were looked at are not looked at again for so long. After a
@@ -58,6 +62,11 @@ class Database(Protocol):
 
     def writing(self, run: str = "") -> AbstractContextManager[Rows]:
         """A transaction, rolled back when the block raises."""
+        ...
+
+    def alone(self, name: str) -> AbstractContextManager[Rows]:
+        """A transaction that no other one of this name overlaps, whichever machine has it: of what is counted in it,
+        nobody else adds anything meanwhile."""
         ...
 
     def reading(self, run: str = "") -> AbstractContextManager[Execute]: ...
@@ -109,6 +118,11 @@ class SqliteDatabase:
         del run
         with self._lock, transaction(self._connection):
             yield self._rows
+
+    def alone(self, name: str) -> AbstractContextManager[Rows]:
+        del name
+        # a file has one writer at a time
+        return self.writing()
 
     @contextmanager
     def reading(self, run: str = "") -> Generator[Execute]:
@@ -178,6 +192,12 @@ class PostgresDatabase:
             connection.transaction(),
         ):
             yield PostgresRows(connection, pipeline)
+
+    @contextmanager
+    def alone(self, name: str) -> Generator[Rows]:
+        with self.writing() as execute:
+            execute.many(IN_TURN, [(name,)])
+            yield execute
 
     @contextmanager
     def reading(self, run: str = "") -> Generator[Execute]:

@@ -19,7 +19,7 @@ from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.promotion.gates import Pair
 from sluicegate.evals.promotion.plan import Plan
 from sluicegate.graphs.runtime.versions import kept
-from sluicegate.storage.database import Execute, Place, Rows, open_database, place
+from sluicegate.storage.database import Execute, Place, open_database, place
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import SHADOW
 
@@ -91,7 +91,7 @@ class PairStore:
         Raises `RunError` SG616 when another comparison of this workflow runs or this plan's name has pairs already.
         """
         versions = (champion[1], challenger[1])
-        with self._alone() as execute:
+        with self._database.alone("shadows") as execute:
             rows = execute(
                 "SELECT *, (SELECT count(*) FROM pairs WHERE shadow = shadows.number) AS pairs FROM shadows "
                 "WHERE workflow = ? ORDER BY number",
@@ -174,7 +174,7 @@ class PairStore:
         dearer than all before it.
         """
         day, daily = today(), at.plan.daily
-        with self._alone() as execute:
+        with self._database.alone("shadows") as execute:
             known = execute(
                 "SELECT 1 AS one FROM claims WHERE shadow = ? AND champion_run = ?", (at.number, champion_run)
             )
@@ -197,7 +197,7 @@ class PairStore:
             _done(execute, number, champion_run)
 
     def add(self, number: int, pair: Pair, *, usd: float) -> None:
-        with self._alone() as execute:
+        with self._database.alone("shadows") as execute:
             execute(
                 "INSERT INTO pairs (shadow, champion_run, day, usd, pair) VALUES (?, ?, ?, ?, ?) "
                 "ON CONFLICT DO NOTHING",
@@ -259,15 +259,6 @@ class PairStore:
     def close(self) -> None:
         self._database.close()
 
-    @contextmanager
-    def _alone(self) -> Generator[Rows]:
-        """A transaction. Those of many machines take turns, as those of a file do: of what is counted here, nobody
-        else adds anything meanwhile."""
-        with self._database.writing() as execute:
-            if self._database.remote:
-                execute.many(_ALONE, [()])
-            yield execute
-
     def _one(self, where: str, *values: Any) -> Registration:
         with self._database.reading() as execute:
             rows = execute(
@@ -277,9 +268,6 @@ class PairStore:
         if not rows:
             raise ShadowNotFoundError("no such shadow", hint="Start one: sluicegate shadow start")
         return _registration(rows[0])
-
-
-_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' shadows', 0))"
 
 
 def _done(execute: Execute, number: int, champion_run: str) -> None:

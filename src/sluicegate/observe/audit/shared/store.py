@@ -7,14 +7,13 @@ from typing import Any
 
 from sluicegate.observe.audit.chain import GENESIS
 from sluicegate.observe.audit.shared.sequence import Entry, SharedRecord
-from sluicegate.storage.database import Execute, PostgresDatabase, Rows
+from sluicegate.storage.database import IN_TURN, Execute, PostgresDatabase, Rows
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import AUDIT
 
 __all__ = ["AuditRows", "SharedAudit", "Tail"]
 
 _PAGE = 2000
-_ALONE = "SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' audit ' || ?, 0))"
 _ENTRY = "position, chain, kind, seq, hash, statement"
 
 
@@ -104,7 +103,7 @@ class SharedAudit(AuditRows):
         """
         with self._database.writing() as rows:
             # what gives no rows is not waited for: three waits for the server in all, the commit among them
-            rows.many(_ALONE, [(chain,)])
+            rows.many(IN_TURN, [(f"audit {chain}",)])
             last = rows(f"SELECT {_ENTRY} FROM audit_entries WHERE chain = ? ORDER BY position DESC LIMIT 1", (chain,))  # noqa: S608 - constants
             records = choose(_entry(last[0]) if last else None)
             rows.many(
@@ -163,7 +162,7 @@ _TAIL = (
 
 
 def _tail(rows: Rows, seen: int) -> Tail:
-    rows.many(_ALONE, [("",)])
+    rows.many(IN_TURN, [("audit ",)])
     return _told(rows(_TAIL, (seen,)))
 
 

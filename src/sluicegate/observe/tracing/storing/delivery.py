@@ -37,7 +37,7 @@ ON_SERVER = Dialect(
     scored="seq",
     changed="INSERT INTO changes (run_id) VALUES (?) ON CONFLICT (run_id) DO UPDATE SET seq = DEFAULT",
     last_change="SELECT coalesce(max(seq), 0) AS seq FROM changes",
-    in_order="SELECT pg_advisory_xact_lock(hashtextextended(current_schema() || ' traces', 0))",
+    in_order="traces",
     value=_value,
 )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sluicegate.observe.tracing.spans import Record, RunInfo, Score, root_id
-from sluicegate.storage.database import Rows
+from sluicegate.storage.database import IN_TURN, Rows
 
 __all__ = ["Dialect", "Writes", "WrittenRows", "apply", "confirmed_rows", "pruned", "rows_of", "storable", "to_json"]
 
@@ -64,7 +64,8 @@ class Dialect:
     # also when the run that had it is deleted
     last_change: str = "SELECT coalesce(max(seq), 0) AS seq FROM sqlite_sequence WHERE name = 'changes'"
     in_order: str = ""
-    """Makes whoever writes changes wait for the others, so that their numbers are in the order of the commits."""
+    """By which name whoever writes changes waits for the others, so that their numbers are in the order of the commits;
+    writers of a file do so anyway."""
     value: Callable[[Any], Any] = lambda value: value
     """A score's value, as a parameter."""
 
@@ -108,7 +109,7 @@ def apply(execute: Rows, rows: WrittenRows, dialect: Dialect) -> None:
         execute.many(_confirmed(dialect, whole=whole), [(destination, run_id, count)])
     if changed := rows.get("changed"):
         if dialect.in_order:
-            execute.many(dialect.in_order, [()])
+            execute.many(IN_TURN, [(dialect.in_order,)])
         execute.many(dialect.changed, [(run_id,) for run_id in changed])
 
 
