@@ -122,12 +122,12 @@ def _webhooks() -> Iterator[Line]:
     """Events that no webhook of a server will deliver any more unless somebody sees to it."""
     from sluicegate.errors import SluicegateError
     from sluicegate.serving.webhooks.outbox import Outbox
-    from sluicegate.storage.database import place
-    from sluicegate.storage.postgres import Server
+    from sluicegate.storage.database import is_there, place
+    from sluicegate.storage.schemas import WEBHOOKS
 
     try:
         where = place()
-        if not isinstance(where, Server) and not (where / "webhooks.sqlite").is_file():
+        if not is_there(where, WEBHOOKS):
             return
         with closing(Outbox(where)) as outbox:
             counts, off = outbox.counts(), outbox.off()
@@ -372,11 +372,11 @@ def _langfuse() -> Line:
 
 def _unsent(host: str) -> int:
     """The runs of the last seven days that a Langfuse server has not confirmed."""
-    from sluicegate.home import home
     from sluicegate.observe.tracing.storing.shared import open_store
-    from sluicegate.storage.postgres import configured
+    from sluicegate.storage.database import is_there, place
+    from sluicegate.storage.schemas import TRACES
 
-    if not configured() and not (home() / "store.sqlite").exists():
+    if not is_there(place(), TRACES):
         return 0
     week_ago = time.time_ns() - 7 * 24 * 3600 * 10**9
     with closing(open_store()) as store:

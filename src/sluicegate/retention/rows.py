@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 from sluicegate.home import home
-from sluicegate.storage.database import Database, Execute, Place, Rows, open_database, place
+from sluicegate.storage.database import Database, Execute, Place, Rows, is_there, open_database, place
 from sluicegate.storage.migrations import Schema
 from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import RESULTS
@@ -53,8 +53,7 @@ def changed(execute: Rows, statement: str, values: Iterable[str], *before: objec
 
 def there(schema: Schema) -> bool:
     """Whether there is such a store; on a server it is made when it is opened."""
-    where = _place(schema)
-    return isinstance(where, Server) or (where / f"{schema.name}.sqlite").is_file()
+    return is_there(_place(schema), schema)
 
 
 def _place(schema: Schema) -> Place:

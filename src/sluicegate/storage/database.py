@@ -25,6 +25,7 @@ __all__ = [
     "Rows",
     "SqliteDatabase",
     "SqliteRows",
+    "is_there",
     "open_database",
     "place",
 ]
@@ -99,6 +100,11 @@ def open_database(where: Place, schema: Schema, *, look: bool = False) -> Databa
     if isinstance(where, Server):
         return PostgresDatabase(where, schema)
     return SqliteDatabase(where / f"{schema.name}.sqlite", schema, look=look)
+
+
+def is_there(where: Place, schema: Schema) -> bool:
+    """Whether there may be anything in such a store: a home without its file need not be given one."""
+    return isinstance(where, Server) or (where / f"{schema.name}.sqlite").is_file()
 
 
 class SqliteDatabase:

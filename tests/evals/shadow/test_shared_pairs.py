@@ -11,10 +11,12 @@ from sluicegate.errors import RunError
 from sluicegate.evals.promotion import champions
 from sluicegate.evals.promotion.gates import Pair
 from sluicegate.evals.shadow.judging import judge, promote
-from sluicegate.evals.shadow.pairs import PairStore, any_shadows, today
+from sluicegate.evals.shadow.pairs import PairStore, today
 from sluicegate.evals.shadow.shadow import challenger_of
 from sluicegate.graphs.config.load import load
 from sluicegate.observe.tracing.store import Store
+from sluicegate.storage.database import is_there, place
+from sluicegate.storage.schemas import SHADOW
 from tests.support.operated import shadowed, written
 from tests.support.shadowing import registered
 
@@ -92,5 +94,5 @@ def test_the_caps_of_a_day_hold_over_all_machines(machine: Machine) -> None:
 
 
 def test_nothing_is_made_where_there_is_no_shadow(each_place: str, own_home: Path) -> None:
-    assert any_shadows() is (each_place == "server")
+    assert is_there(place(), SHADOW) is (each_place == "server")
     assert not (own_home / "shadow.sqlite").exists()

@@ -20,10 +20,9 @@ from sluicegate.evals.promotion.gates import Pair
 from sluicegate.evals.promotion.plan import Plan
 from sluicegate.graphs.runtime.versions import kept
 from sluicegate.storage.database import Execute, Place, open_database, place
-from sluicegate.storage.postgres import Server
 from sluicegate.storage.schemas import SHADOW
 
-__all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "any_shadows", "today"]
+__all__ = ["CAPS", "PAIRED_BEFORE", "PairStore", "Registration", "today"]
 
 PAIRED_BEFORE = "paired before"
 """No pair is made, and none is missing."""
@@ -302,12 +301,6 @@ def _open(execute: Execute, number: int, day: str = "") -> int:
         "pairs.shadow = claims.shadow AND pairs.champion_run = claims.champion_run)",
         (number, day) if day else (number,),
     )[0]["n"]
-
-
-def any_shadows() -> bool:
-    """Whether there may be comparisons: a home without any has no file, and is not given one."""
-    where = place()
-    return isinstance(where, Server) or (where / f"{SHADOW.name}.sqlite").exists()
 
 
 def today() -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from sluicegate.errors import ModelError, RunError
 from sluicegate.evals.evaluation.cases import Case, read_cases
 from sluicegate.evals.shadow.pairing import Challenge, challenge_by, compare, sampled, skip_reason
-from sluicegate.evals.shadow.pairs import PAIRED_BEFORE, PairStore, Registration, any_shadows
+from sluicegate.evals.shadow.pairs import PAIRED_BEFORE, PairStore, Registration
 from sluicegate.graphs.config.load import load
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.run import Outcome
@@ -26,6 +26,8 @@ from sluicegate.graphs.session.checkpoint_reader import recorded
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.observe.tracing.storing.shared import open_store
+from sluicegate.storage.database import is_there, place
+from sluicegate.storage.schemas import SHADOW
 
 __all__ = ["Shadow", "challenger_of", "labels_of", "list_price", "outcome_of", "pair_up", "shadow_of"]
 
@@ -143,7 +145,7 @@ def shadow_of(workflow: str) -> Shadow | None:
     Raises `RunError` SG616 (the challenger was changed) and what opening it raises; a caller that serves should log
     that and go on without.
     """
-    if not any_shadows():
+    if not is_there(place(), SHADOW):
         return None
     pairs = PairStore()
     found = [known for known in pairs.all() if known.workflow == workflow and known.stopped_at is None]

@@ -19,11 +19,13 @@ from pathlib import Path
 
 from sluicegate.errors import RunError, ShadowNotFoundError
 from sluicegate.evals.shadow.pairing import sampled, skip_reason
-from sluicegate.evals.shadow.pairs import PairStore, Registration, any_shadows
+from sluicegate.evals.shadow.pairs import PairStore, Registration
 from sluicegate.evals.shadow.shadow import outcome_of, shadow_of
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.home import home, private_folder, write_private
 from sluicegate.observe.tracing.storing.shared import open_store
+from sluicegate.storage.database import is_there, place
+from sluicegate.storage.schemas import SHADOW
 
 __all__ = ["ShadowProcess"]
 
@@ -93,7 +95,7 @@ class ShadowProcess:
         return reason
 
     def _registered(self) -> Registration | None:
-        if not any_shadows():
+        if not is_there(place(), SHADOW):
             return None
         pairs = PairStore()
         try:
