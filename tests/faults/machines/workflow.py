@@ -7,8 +7,8 @@ process whenever its order is to be placed. "burn 0.2" takes so many seconds of 
 import hashlib
 import os
 import re
-import resource
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +90,16 @@ def written(folder: Path, desk: str, *, version: int = 1, cap: float = 1000.0) -
 
 def _burn(seconds: float) -> None:
     """Use so much processor time, whatever else this machine does meanwhile."""
-    until = resource.getrusage(resource.RUSAGE_THREAD).ru_utime + seconds
-    while resource.getrusage(resource.RUSAGE_THREAD).ru_utime < until:
-        hashlib.sha256(bytes(1000)).digest()
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        for _ in range(100):
+            hashlib.sha256(bytes(1000)).digest()
 
 
 def place_order(desk: str) -> Tool:
     """The tool, as an installed package would bring it."""
+    # a client of each call would read all certificates of the machine: 35 ms of processor
+    client = httpx.Client(base_url=desk, timeout=4, trust_env=False)
 
     @tool("place_order", timeout_s=5.0)
     def place(context: ToolContext, text: str) -> dict[str, Any]:
@@ -106,7 +109,7 @@ def place_order(desk: str) -> Tool:
         order = text.split("order ")[1].split()[0]
         if found := re.search(r"burn ([\d.]+)", text):
             _burn(float(found[1]))
-        reply = httpx.post(f"{desk}/orders", json={"order": order, "key": context.key}, timeout=4, trust_env=False)
+        reply = client.post("/orders", json={"order": order, "key": context.key})
         return reply.raise_for_status().json()
 
     return place
