@@ -421,10 +421,9 @@ def tables(found: dict[str, dict[str, Any]]) -> list[Any]:
              f"{one['begun_again_s']} s ({one['worst_s']} s)", "10 s")
         )  # fmt: skip
     if one := found.get("waiting"):
-        goals.append(
-            (f"processor of a worker while {one['runs']} runs wait for approval (while none does)",
-             f"{one['many']} % ({one['none']} %)", "1 %")
-        )  # fmt: skip
+        added = max(0.0, round(one["many"] - one["none"], 2))
+        what = f"{one['runs']:,} runs that wait for approval add to the processor time of an idle worker"
+        goals.append((f"{what}, which takes {one['none']} %", f"{added} %", "1 %"))
     if goals:
         made.append(table(("what", "measured", "goal"), *goals))
     if one := found.get("writes"):

@@ -8,6 +8,9 @@ import pytest
 from sluicegate.batch.engines.engine import Engine, LocalEngine
 from tests.support.batching import SAYS
 from tests.support.openai_server import OpenAiServer
+from tests.support.s3 import s3, s3_server
+
+__all__ = ["s3", "s3_server"]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ import pytest
 from sluicegate.home import cache_dir
 from sluicegate.storage.file_lock import locked_file
 
-__all__ = ["RealProvider", "free_port", "running", "said"]
+__all__ = ["RealProvider", "running", "said"]
 
 HERE = Path(__file__).parent / "oidc"
 
@@ -39,13 +38,6 @@ class RealProvider:
         asked = {"grant_type": "client_credentials", "scope": "ask"} | form
         answer = httpx.post(f"{self.issuer}/token", data=asked, auth=(client, secret), timeout=60)
         return answer.raise_for_status().json()["access_token"]
-
-
-def free_port() -> int:
-    """A port that nobody listens on: an address that a provider must know before a server has it."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 def said(token: str) -> dict[str, Any]:

@@ -1,11 +1,18 @@
 """A server of a test's own on the loopback."""
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-__all__ = ["LoopbackServer"]
+__all__ = ["LoopbackServer", "free_port"]
+
+
+def free_port() -> int:
+    """A port that nobody listens on, for a server whose address must be known before it has it."""
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return found.getsockname()[1]
 
 
 class LoopbackServer:

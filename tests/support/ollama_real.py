@@ -3,7 +3,6 @@
 import hashlib
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from sluicegate.models.embedded import weights
+from tests.support.loopback import free_port
 from tests.support.ollama_server import MODELS
 from tests.support.waiting import until
 
@@ -37,9 +37,7 @@ class RealOllama:
 @contextmanager
 def running(binary: Path, folder: Path) -> Generator[RealOllama]:
     """The server on a free port, at home in `folder`, without cloud; it has stopped when the block ends."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     environment = {
         "PATH": os.defpath,
         "HOME": str(folder),

@@ -2,9 +2,8 @@
 
 import os
 import signal
-import socket
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ import httpx
 import pytest
 
 from tests.support.go_build import PROGRAMS
+from tests.support.loopback import free_port
 from tests.support.waiting import until
 
-__all__ = ["BUCKET", "S3Server"]
+__all__ = ["BUCKET", "S3Server", "s3", "s3_server"]
 
 BUCKET = "knowledge"
 _KEY, _SECRET = "test-key", "test-secret"
@@ -29,8 +29,7 @@ class S3Server:
             pytest.skip("no S3 server: `make versitygw` builds one, which needs Go")
         (folder / BUCKET).mkdir(parents=True, exist_ok=True)
         self._folder = folder
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            self.port = taken.getsockname()[1]
+        self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -64,3 +63,18 @@ class S3Server:
             return httpx.get(f"http://127.0.0.1:{self.port}/", timeout=5).status_code
         except httpx.TransportError:
             return None
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """The session's server, which this process is told of; for tests that leave it running."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

@@ -240,6 +240,20 @@ def test_what_a_server_takes_in_no_text_is_replaced(server: str) -> None:
         tracer.close()
 
 
+async def test_a_home_that_sends_nothing_any_more_is_forgotten_and_may_come_back(server: str) -> None:
+    with closing(open_store()) as store:
+        tracer = tracer_of(store)
+        await first_stretch(tracer, "run-1")
+        senders = "SELECT count(*) AS n FROM trace_senders"
+        assert store.query(senders)[0]["n"] == 1
+        store.prune(0, "helpdesk")
+        assert store.query(senders)[0]["n"] == 1
+        store.prune(2**62, "another")
+        assert store.query(senders)[0]["n"] == 0
+        await first_stretch(tracer, "run-2")
+        assert {row["run_id"] for row in store.runs()} == {"run-1", "run-2"}
+
+
 async def test_observations_can_stay_on_their_machine(
     server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

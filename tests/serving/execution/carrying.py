@@ -1,6 +1,7 @@
 """A process of its own that carries the runs of the fakes' workflow, as `sluicegate worker` does; it notes every call
 of a model in `calls` of the folder that it is given. A run with "poison" in its request ends the process, as soon as
-four calls were made; what else it is given it accepts as ann's requests."""
+four calls were made; what else it is given it accepts as ann's requests. Nobody waits longer for a person than the
+seconds of `PATIENCE` in the environment."""
 
 import asyncio
 import os
@@ -13,7 +14,8 @@ from typing import Any
 from sluicegate import Limits
 from sluicegate.graphs.runtime.factory import Opened
 from sluicegate.graphs.runtime.intake import principal
-from tests.support import stand
+from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
+from tests.support import flows, stand
 
 
 class Noted(stand.Patient):
@@ -55,5 +57,7 @@ async def carry(folder: Path, running: int, drain_s: float, texts: list[str]) ->
 
 
 if __name__ == "__main__":
+    if patience := os.environ.get("PATIENCE"):
+        flows.SETTINGS["approve"] = HumanInterrupt(approvers="role:helpdesk-lead", timeout=float(patience))
     asyncio.run(carry(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]))
     os._exit(0)

@@ -10,6 +10,7 @@ import pytest
 
 from sluicegate import Limits, Service
 from sluicegate.graphs.runtime.intake import principal
+from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.storage.postgres import URL
 from tests.serving.execution.conftest import Started, calls
 from tests.support import stand
@@ -96,3 +97,30 @@ async def test_a_worker_with_other_packages_takes_nothing(
         await asyncio.sleep(1.5)
         assert rows(url, "SELECT status FROM {} WHERE name = 'carry'") == [("ENQUEUED",)]
     assert calls(tmp_path) == []
+
+
+async def test_of_three_workers_one_carries_a_deadline(
+    worker: Started, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also where one of them was stopped when it came, and goes on later."""
+    monkeypatch.setenv("PATIENCE", "2")
+    workers = [worker(name) for name in ("first", "second", "third")]
+    async with only_accepts() as service:
+        waits = [await service.ask(f"access please, {number}", ANN) for number in range(6)]
+        assert all(one.waiting for one in waits)
+        workers[0].send_signal(signal.SIGSTOP)
+        for one in waits:
+            while (await service.find(one.run, ANN))[0].status != "refused":  # type: ignore[union-attr]
+                await asyncio.sleep(0.02)
+        workers[0].send_signal(signal.SIGCONT)
+        # what it had begun before it was stopped
+        await asyncio.sleep(1)
+    assert rows(url, "SELECT DISTINCT count(*) FROM {} WHERE name = 'expire' GROUP BY workflow_uuid") == [(1,)]
+    for process in workers:
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(process.wait) == 0
+    store = open_store()
+    for one in waits:
+        told = [each["node"] for each in store.decisions(one.run)]
+        assert told == ["classify", "gate", "act", "approve"]
+    store.close()

@@ -98,21 +98,28 @@ class RayEngine:
 
     def _start(self, workers: int) -> None:
         how: dict[str, Any] = {"logging_level": "error", "log_to_driver": False}
-        if not os.environ.get("RAY_ADDRESS"):
+        if address := os.environ.get("RAY_ADDRESS"):
+            what, starts = f"no Ray cluster at {address}", 1
+            hint = (
+                "Check RAY_ADDRESS, or unset it to use this machine. A cluster that asks for a token: set"
+                " RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN where it is not in ~/.ray/auth_token"
+            )
+        else:
+            what, starts = "Ray does not start", _STARTS
+            hint = "Try again when the machine is less busy; Ray's logs are in /tmp/ray/session_latest/logs"
             how |= {
                 "num_cpus": workers or None,
                 "include_dashboard": False,
                 "object_store_memory": _STORE_BYTES,
                 "_node_ip_address": "127.0.0.1",
             }
-        for attempt in range(1, _STARTS + 1):
+        for attempt in range(1, starts + 1):
             try:
                 self._ray.init(**how)
             except Exception as error:  # Ray raises plain exceptions
                 self._ray.shutdown()
-                if attempt == _STARTS:
-                    hint = "Check RAY_ADDRESS, or unset it to use this machine"
-                    raise RunError("SG709", f"Ray does not start: {error}", hint=hint) from error
+                if attempt == starts:
+                    raise RunError("SG709", f"{what}: {error}", hint=hint) from error
             else:
                 return
 

@@ -18,7 +18,8 @@ from sluicegate.serving.http.callers.oidc.bearer import OidcCallers
 from sluicegate.serving.http.callers.oidc.provider import FLOOR_S, STALE_S, IdentityProvider
 from sluicegate.serving.http.callers.oidc.settings import read_settings
 from tests.support.browser import opened, violations
-from tests.support.identity_provider import RealProvider, free_port, running, said
+from tests.support.identity_provider import RealProvider, running, said
+from tests.support.loopback import free_port
 from tests.support.stand import served
 
 pytestmark = pytest.mark.slow

@@ -61,6 +61,8 @@ class SharedStore(Store):
     def prune(self, before_ns: int, workflow: str) -> int:
         self._delivery.deliver()
         with self._delivery.database.writing() as execute:
+            # of homes that have sent nothing for so long, as those of containers that are gone; numbers are times
+            execute("DELETE FROM trace_senders WHERE sent < ?", (before_ns,))
             return pruned(execute, before_ns, workflow, self.sql)
 
 
