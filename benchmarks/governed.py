@@ -12,9 +12,10 @@ callback handler and guardrails-ai; ``ours, with Langfuse`` is ours with the sam
 Each variant is a process of its own and they take turns, a batch each; figures are medians over batches. CPU is that of
 all threads. Shares of rooms come from extra batches in which a profiling timer looks at every thread's stack and books
 the processor time that the thread has used since; ``native`` is that of threads that run no Python
-(LanceDB's, the BLAS library's). *Kept* is by how much the files have grown once their write-ahead logs are folded in.
-*Written* is all that was put into files: growth of the logs while a reader holds them open, so that they are not
-reused, plus what was rewritten in place, which is the rest of the bytes that the system says were written.
+(LanceDB's, the BLAS library's). *Kept* is by how much the files have grown, and which tables and indexes of them, once
+their write-ahead logs are folded in. *Written* is all that was put into files: growth of the logs while a reader holds
+them open, so that they are not reused, plus what was rewritten in place, which is the rest of the bytes that the system
+says were written.
 """
 
 import argparse
@@ -194,12 +195,17 @@ def sizes(home: Path) -> dict[str, int]:
 
 
 def folded(home: Path) -> dict[str, int]:
-    """Sizes with every write-ahead log folded into its database."""
+    """Sizes of files, and of each table and index of those that are databases, with write-ahead logs folded in."""
+    found = {name: size for name, size in sizes(home).items() if ".sqlite" not in name}
     for path in home.glob("**/*.sqlite"):
+        if "indexes" in path.parts:
+            continue
         with sqlite3.connect(path, timeout=10) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            pages = connection.execute("SELECT name, sum(pgsize) FROM dbstat GROUP BY name").fetchall()
         connection.close()
-    return sizes(home)
+        found |= {f"{path.name} {name}": size for name, size in pages}
+    return found
 
 
 def growth(before: dict[str, int], after: dict[str, int], runs: int) -> dict[str, float]:
@@ -380,7 +386,8 @@ ABOUT = """
 The helpdesk answering a question, with instant models: classify, gate, cache, hybrid retrieval with a guard on each
 passage, quoted answer, six guards on it, reply, every file real. Beside it a graph written by hand for the same steps,
 with LangGraph's SQLite saver, Langfuse's callback handler and guardrails-ai. Processor time is that of all threads,
-medians over batches that take turns; *kept* is by how much files have grown, *written* all that was put into them.
+medians over batches that take turns; *kept* is by how much files have grown, *written* all that was put into them. What
+the graph by hand records of a run is on Langfuse's server, and not among its files.
 """
 
 
@@ -394,9 +401,12 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
         ("written", *(f"{found[name]['written']['KB']} KB" for name in VARIANTS)),
     )
     spent = ((room, *(f"{found[name]['rooms_ms'].get(room, 0):.1f}" for name in VARIANTS)) for room in rooms)
+    kept = dict.fromkeys(what for name in ("ours", "by hand") for what in found[name]["kept"] if what != "KB")
+    places = ((what, *(found[name]["kept"].get(what, 0) for name in ("ours", "by hand"))) for what in kept)
     sweeps = ((waiting, f"{ms:.1f} ms") for waiting, ms in found.get("sweep_ms", {}).items())
     return [
         whole,
+        results.table(("kept by file and table, bytes a run", "ours", "by hand"), *places),
         results.table(("processor time by room, ms", *VARIANTS), *spent),
         results.table(("runs that wait for a person", "processor time of a server's sweep"), *sweeps),
     ]

@@ -16,6 +16,7 @@ import secrets
 import sqlite3
 import threading
 import unicodedata
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -116,7 +117,7 @@ class AnswerStore:
             with self._lock:
                 # an answer from the future means that the clock was set back: its age is unknown
                 if rows and rows[0]["created"] <= now < rows[0]["expires"]:
-                    found = Cached(json.loads(rows[0]["value"]), now - rows[0]["created"])
+                    found = Cached(_unpacked(rows[0]["value"]), now - rows[0]["created"])
                     self._hits += 1
                     self._misses -= again
                     self._saved += rows[0]["saved_usd"]
@@ -126,7 +127,7 @@ class AnswerStore:
                 full = self._hits + self._misses >= self._FLUSH_EVERY
             if full:
                 self._flush()
-        except (sqlite3.Error, RunError, ValueError):
+        except (sqlite3.Error, RunError, ValueError, zlib.error):
             return self._failed(None)
         return found
 
@@ -142,8 +143,8 @@ class AnswerStore:
         """Keep `value` for `ttl_s` seconds; `saved_usd` is its original cost."""
         if ttl_s <= 0:
             return
-        text, now = json.dumps(value, separators=(",", ":")), self._now()
-        size = len(text) + len(key) + (len(question.text) + 4 * len(question.vector) if question else 0)
+        packed, now = zlib.compress(json.dumps(value, separators=(",", ":")).encode()), self._now()
+        size = len(packed) + len(key) + (len(question.text) + 4 * len(question.vector) if question else 0)
         if size > self._max_bytes:
             return
         try:
@@ -151,7 +152,7 @@ class AnswerStore:
                 # the row of the counts is the lock: writers of all machines take turns
                 (counters,) = execute("UPDATE counters SET size = size + ? RETURNING size", (size,))
                 old = execute("SELECT size FROM answers WHERE key = ?", (key,))
-                execute.many(_KEEP, [(key, text, now, now + ttl_s, now, saved_usd, size)])
+                execute.many(_KEEP, [(key, packed, now, now + ttl_s, now, saved_usd, size)])
                 if old:
                     execute("UPDATE counters SET size = size - ?", (old[0]["size"],))
                     if execute("DELETE FROM questions WHERE key = ? RETURNING 1 AS one", (key,)) and not question:
@@ -258,6 +259,11 @@ _KEEP = (
     " ON CONFLICT (key) DO UPDATE SET value = excluded.value, created = excluded.created, expires = excluded.expires,"
     " used = excluded.used, saved_usd = excluded.saved_usd, size = excluded.size"
 )
+
+
+def _unpacked(value: bytes) -> Any:
+    # what was kept before answers were packed is the JSON itself
+    return json.loads(value if value.startswith(b"{") else zlib.decompress(value))
 
 
 def _forget(execute: Rows) -> None:

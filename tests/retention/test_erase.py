@@ -35,6 +35,7 @@ from sluicegate.serving.webhooks.outbox import Announcement, Outbox
 from sluicegate.storage.database import Database, open_database, place
 from sluicegate.storage.schemas import APPROVALS, LEDGER, SHADOW, TICKETS, TOOL_CALLS
 from sluicegate.storage.sqlite import connect
+from tests.support.raw_bytes import readable
 from tests.support.redacting import Desk
 
 ZOE = principal("zoe.quist", ["employee", "lead"])
@@ -112,7 +113,7 @@ def _store(schema: Any) -> closing[Database]:
 
 def _everything() -> str:
     """The bytes of every file, and every row of the server."""
-    found = [path.read_bytes().decode("latin-1") for path in sorted(home().rglob("*")) if path.is_file()]
+    found = [readable(path).decode("latin-1") for path in sorted(home().rglob("*")) if path.is_file()]
     with _store(APPROVALS) as store, store.reading() as execute:
         if store.remote:
             tables = execute("SELECT tablename FROM pg_tables WHERE schemaname = current_schema()")

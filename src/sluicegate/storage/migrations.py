@@ -167,6 +167,8 @@ def _on_server(connection: Any, schema: Schema, version: int, server: str) -> No
 def _for_server(sql: str) -> str:
     # bytes are compared, as SQLite does, in whatever language the server speaks
     words = {
+        # a server would take the backslashes of a text for its own
+        "CAST(value AS BLOB)": "convert_to(value, 'UTF8')",
         "BLOB": "BYTEA",
         "TEXT": 'TEXT COLLATE "C"',
         "WITHOUT ROWID": "",

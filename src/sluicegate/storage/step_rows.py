@@ -1,14 +1,16 @@
 """The steps of a run as rows: a row has what its step changed, and leaves the rest to the row of the step before it.
 
-Channel versions are those that changed, and of a list that only grew the row has the new elements, so that a run's
-rows grow with what its steps did and not with all that was there. A row is packed by itself: rows of the same run
-may be rewritten while another process adds the next one.
+Channel versions are those that changed, of a list that only grew the row has the new elements, and of a map the entries
+that changed, so that a run's rows grow with what its steps did and not with all that was there. A row is packed by
+itself: rows of the same run may be rewritten while another process adds the next one.
 """
 
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import ormsgpack
 
 from sluicegate.errors import CorruptError
 
@@ -19,6 +21,8 @@ ALONE, UPON = "zlib", "zlib+"
 PACKED = frozenset({ALONE, UPON})
 _ADDED = "+"
 """In the place of a value's type: the header and the new elements of a msgpack array that had the others before."""
+_CHANGED = "~"
+"""Likewise: a msgpack map of the entries that are new or other ones, of a map that had the rest before."""
 _NAMES = """
 label alternatives risk medium high low task short-answer synthesis out_of_scope by head max_tokens tool version title
 source score span hash classification internal public text confidence answerability threshold citations marker document
@@ -59,9 +63,9 @@ def pack(step: StepRow, before: StepRow | None, dumps: Callable[[Any], bytes]) -
         versions = {key: version for key, version in versions.items() if before.versions.get(key) != version}
         seen = {node: triggers for node, triggers in seen.items() if before.seen.get(node) != triggers}
         for channel, value in values.items():
-            added = _added(before.values.get(channel), value)
-            if added:
-                values[channel] = added
+            old = before.values.get(channel)
+            if old and (change := _added(old, value) or _changed(old, value)):
+                values[channel] = change
     packer = zlib.compressobj(9, zdict=_WORDS)
     content = dumps([step.rest, step.metadata, versions, seen, values])
     return UPON if before else ALONE, packer.compress(content) + packer.flush()
@@ -90,20 +94,35 @@ def _unreadable(why: str) -> CorruptError:
     )
 
 
-def _added(old: tuple[str, bytes] | None, new: tuple[str, bytes]) -> tuple[str, bytes] | None:
+def _added(old: tuple[str, bytes], new: tuple[str, bytes]) -> tuple[str, bytes] | None:
     """A value as an addition to `old`, where it is one."""
-    if old is None or old[0] != new[0] or not (had := _header(old)) or not (has := _header(new)):
+    if old[0] != new[0] or not (had := _header(old)) or not (has := _header(new)):
         return None
     before, value = old[1][had:], new[1]
     # msgpack is prefix-free: what begins with the bytes of these elements begins with the elements
     return (_ADDED, value[:has] + value[has + len(before) :]) if value.startswith(before, has) else None
 
 
+def _changed(old: tuple[str, bytes], new: tuple[str, bytes]) -> tuple[str, bytes] | None:
+    """A map as what it has otherwise than `old`, where that says the same to the byte."""
+    before, after = _entries(old), _entries(new)
+    if before is None or after is None:
+        return None
+    missing = object()
+    other = {key: value for key, value in after.items() if before.get(key, missing) != value}
+    return (_CHANGED, _packed(other)) if _packed(before | other) == new[1] else None
+
+
 def _whole(old: tuple[str, bytes] | None, value: tuple[str, bytes]) -> tuple[str, bytes]:
-    if value[0] != _ADDED:
+    if value[0] not in (_ADDED, _CHANGED):
         return value
     if old is None:
-        raise ValueError("a list goes on that has not begun")
+        raise ValueError("a value goes on that has not begun")
+    if value[0] == _CHANGED:
+        before, other = _entries(old), _entries(("msgpack", value[1]))
+        if before is None or other is None:
+            raise ValueError("what goes on is not a map")
+        return old[0], _packed(before | other)
     has = _header(("msgpack", value[1]))
     return old[0], value[1][:has] + old[1][_header(old) :] + value[1][has:]
 
@@ -114,3 +133,19 @@ def _header(value: tuple[str, bytes]) -> int:
     if kind != "msgpack" or not data:
         return 0
     return 1 if 0x90 <= data[0] <= 0x9F else {0xDC: 3, 0xDD: 5}.get(data[0], 0)
+
+
+def _entries(value: tuple[str, bytes]) -> dict[Any, Any] | None:
+    """Those of a msgpack map of plain data; None for anything else."""
+    kind, data = value
+    if kind != "msgpack" or not data or not (0x80 <= data[0] <= 0x8F or data[0] in (0xDE, 0xDF)):
+        return None
+    try:
+        return ormsgpack.unpackb(data, option=ormsgpack.OPT_NON_STR_KEYS)
+    except ValueError:
+        # it has types of LangGraph's own
+        return None
+
+
+def _packed(entries: dict[Any, Any]) -> bytes:
+    return ormsgpack.packb(entries, option=ormsgpack.OPT_NON_STR_KEYS)

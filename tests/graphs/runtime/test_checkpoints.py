@@ -94,6 +94,27 @@ def test_a_list_is_appended_to_however_long_it_is(saver: Checkpoints) -> None:
     assert found.checkpoint["channel_values"]["trail"][3] == {}
 
 
+def test_a_map_has_the_entries_that_changed(saver: Checkpoints) -> None:
+    unlike = random.Random(1).randbytes(400).hex()
+    run: dict[str, Any] = {"id": unlike, "visits": {}, "shadow": False}
+    config, held = put(saver, at("r"), "1", {"run": run})
+    # some are no additions: another order, an entry less, and what is equal in Python alone
+    for own, change in {
+        "2": {**run, "visits": {"gate": 1}},
+        "3": {**run, "visits": {"gate": 1}, "status": "answered"},
+        "4": dict(reversed(run.items())),
+        "5": {"id": unlike},
+        "6": {"id": unlike, "shadow": 0},
+        "7": {"id": unlike, "shadow": False},
+    }.items():
+        config, held = put(saver, config, own, {"run": change}, held)
+        found = saver.get_tuple(at("r"))
+        assert found
+        assert repr(found.checkpoint["channel_values"]) == repr({"run": change})
+    sizes = stored(saver)
+    assert [size < 200 for size in sizes] == [False, True, True, False, False, True, False]
+
+
 def test_a_step_whose_parent_is_gone_is_corrupt(saver: Checkpoints) -> None:
     first, held = put(saver, at("r"), "1", {"n": 1})
     put(saver, first, "2", {"n": 2}, held)
@@ -122,19 +143,21 @@ def test_a_fork_has_the_values_of_what_it_was_copied_from(saver: Checkpoints) ->
 
 
 def test_another_process_goes_on_where_a_row_was_rewritten_meanwhile(saver: Checkpoints) -> None:
-    first, held = put(saver, at("r"), "1", {"trail": ["secret"], "n": 1})
-    assert Checkpoints(saver._database).rewrite("r", concealed) == 1  # type: ignore[reportPrivateUsage]
-    put(saver, first, "2", {"trail": ["secret", "more"]}, held)
+    first, held = put(saver, at("r"), "1", {"trail": ["secret"], "run": {"text": "secret", "n": 1}})
+    assert Checkpoints(saver._database).rewrite("r", concealed) == 2  # type: ignore[reportPrivateUsage]
+    put(saver, first, "2", {"trail": ["secret", "more"], "run": {"text": "secret", "n": 2}}, held)
     found = Checkpoints(saver._database).get_tuple(at("r"))  # type: ignore[reportPrivateUsage]
     assert found
-    assert found.checkpoint["channel_values"] == {"trail": ["<X>", "more"], "n": 1}
+    assert found.checkpoint["channel_values"] == {"trail": ["<X>", "more"], "run": {"text": "<X>", "n": 2}}
 
 
-def concealed(values: Any) -> Any:
-    return {
-        channel: ["<X>" if each == "secret" else each for each in value] if isinstance(value, list) else value
-        for channel, value in values.items()
-    }
+def concealed(value: Any) -> Any:
+    """Plain data without the secret."""
+    if isinstance(value, dict):
+        return {key: concealed(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [concealed(each) for each in value]
+    return "<X>" if value == "secret" else value
 
 
 def test_a_step_is_one_transaction_of_one_row(saver: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,10 +48,31 @@ ALTER TABLE counters ADD COLUMN epoch TEXT NOT NULL DEFAULT '';
 """,
             on_server=("ALTER TABLE counters ALTER COLUMN size TYPE BIGINT",),
         ),
+        # answers are packed from here on, and a table with a row number has no second page for each longer one
+        Migration("""
+CREATE TABLE packed (
+    key TEXT PRIMARY KEY, value BLOB NOT NULL, created REAL NOT NULL, expires REAL NOT NULL, used REAL NOT NULL,
+    saved_usd REAL NOT NULL, size INTEGER NOT NULL
+);
+INSERT INTO packed SELECT key, CAST(value AS BLOB), created, expires, used, saved_usd, size FROM answers;
+CREATE TABLE asked (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT NOT NULL UNIQUE REFERENCES packed (key) ON DELETE CASCADE,
+    space TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL
+);
+INSERT INTO asked (key, space, text, vector) SELECT key, space, text, vector FROM questions ORDER BY seq;
+DROP TABLE questions;
+DROP TABLE answers;
+ALTER TABLE packed RENAME TO answers;
+ALTER TABLE asked RENAME TO questions;
+CREATE INDEX answers_used ON answers (used);
+CREATE INDEX questions_space ON questions (space, seq);
+UPDATE counters SET epoch = 'packed';
+"""),
     ),
     secure=True,
 )
-"""Cached answers, and their questions for semantic matching."""
+"""Cached answers, as JSON that zlib has packed or, from before, that it has not, and their questions for semantic
+matching."""
 
 CATALOG = Schema(
     "catalog",

@@ -78,6 +78,17 @@ CREATE INDEX runs_listed ON runs (
 CREATE INDEX runs_by_user ON runs (user, started_ns, run_id);
 CREATE TABLE changes (seq INTEGER PRIMARY KEY AUTOINCREMENT, run_id TEXT NOT NULL UNIQUE);
 """),
+        # as for spans: ids are random, and nobody looks for a score by its id
+        Migration("""
+CREATE TABLE given (
+  score_id TEXT NOT NULL, run_id TEXT NOT NULL, name TEXT NOT NULL, data_type TEXT NOT NULL, value ANY NOT NULL,
+  comment TEXT NOT NULL, at_ns INTEGER NOT NULL, observation TEXT NOT NULL, source TEXT NOT NULL, by TEXT NOT NULL
+);
+INSERT INTO given SELECT * FROM scores ORDER BY rowid;
+DROP TABLE scores;
+ALTER TABLE given RENAME TO scores;
+CREATE INDEX scores_by_run ON scores (run_id);
+"""),
     ),
     local=True,
 )
