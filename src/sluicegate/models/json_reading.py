@@ -58,7 +58,10 @@ def _among(text: str) -> Iterator[Any]:
     while found := _OPENING.search(text, at):
         try:
             value, at = _DECODER.raw_decode(text, found.start())
-        except (ValueError, RecursionError):
+        except RecursionError:
+            # so deep that it is meant for nothing, and to begin anew at each of its brackets would take minutes
+            return
+        except ValueError:
             at = found.end()
         else:
             yield value

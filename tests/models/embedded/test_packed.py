@@ -53,7 +53,7 @@ async def test_the_same_request_in_another_language_is_near() -> None:
 
 @pytest.mark.slow
 async def test_a_long_text_is_read_in_windows_with_the_prefix_each() -> None:
-    text = "プリンターが動きません。" * 200
+    text = "プリンターが動きません。" * 90
     windows = Encoder(NAME)
     windows.load()
     parts = windows._windows(text)
