@@ -1,5 +1,6 @@
 """Every test: its own home, and no network but loopback. A PostgreSQL server for those that ask for one."""
 
+import importlib
 import ipaddress
 import os
 import shutil
@@ -16,12 +17,18 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sluicegate.lazy_modules import SCHEMA_FORMATS, postponed
+
 # neither how long an example takes nor how long making it does may decide on a slow machine; what the examples of a
 # test share, such as a folder, is meant to be shared
 settings.register_profile(
     "sluicegate", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("sluicegate")
+
+# test modules import it, as does most of what is tested
+with postponed(SCHEMA_FORMATS):
+    importlib.import_module("jsonschema")
 
 # one busy inference thread on two busy cores is ten times faster than two
 os.environ.setdefault("SLUICEGATE_THREADS", "1")

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy import stats
 
 from sluicegate.errors import InsufficientDataError
 from sluicegate.routing.joint.fit import ORDER, Outcomes, choose, rows_wanted
@@ -39,6 +38,8 @@ def parts(rows: int, rng: np.random.Generator) -> tuple[Outcomes, Outcomes]:
 
 def test_what_was_promised_is_broken_no_more_often_than_said() -> None:
     """A quarter of the 400 redraws of `benchmarks/joint.py`."""
+    from scipy import stats
+
     rng, redraws = np.random.default_rng(7), 100
     everything = outcomes(drawn(20_000, rng))
     risk = everything.wrong.sum(axis=1) / np.maximum(everything.sent.sum(axis=1), 1)

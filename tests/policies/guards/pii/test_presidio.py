@@ -3,7 +3,7 @@
 import logging
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sluicegate.errors import ConfigError, PolicyError
 from sluicegate.graphs.config import load as loading
 from sluicegate.graphs.config.load import load
-from sluicegate.policies.guards.checking import Subject
+from sluicegate.policies.guards.checking import Finding, Subject
 from sluicegate.policies.guards.config import GuardConfig, PiiSettings
 from sluicegate.policies.guards.pii.presidio import PRESIDIO_ENTITIES, presidio
 from sluicegate.policies.guards.redaction import restore
@@ -22,7 +22,12 @@ from sluicegate.policies.guards.set import GuardSet
 from tests.support.redacting import WORKFLOW, Desk
 
 STRUCTURED = tuple(entity for entity in PRESIDIO_ENTITIES if entity not in ("person", "place", "organization"))
-find = presidio(STRUCTURED, 0.4)
+Find = Callable[[str], list[Finding]]
+
+
+@pytest.fixture(scope="module")
+def find() -> Find:
+    return presidio(STRUCTURED, 0.4)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,7 @@ find = presidio(STRUCTURED, 0.4)
         ("card 4111\u00a01111\u00a01111\u00a01111", "4111\u00a01111\u00a01111\u00a01111", "credit-card"),
     ],
 )
-def test_each_kind_is_found_at_its_place_under_our_name(text: str, value: str, kind: str) -> None:
+def test_each_kind_is_found_at_its_place_under_our_name(find: Find, text: str, value: str, kind: str) -> None:
     assert (value, kind) in {(text[one.start : one.end], one.label) for one in find(text)}
 
 
@@ -59,7 +64,7 @@ def test_an_ssn_is_a_number_of_the_united_states_where_only_that_is_asked_for() 
     assert {one.label for one in presidio(("id-us",), 0.4)(text)} == {"id-us"}
 
 
-def test_no_finding_lies_within_another() -> None:
+def test_no_finding_lies_within_another(find: Find) -> None:
     text = "Write to ann.lee@corp.example.com."
     assert [(one.start, one.end, one.label) for one in find(text)] == [(9, 33, "email")]
 
