@@ -32,7 +32,6 @@ _COMPOUND = regex.compile(
 _TURKISH_CASE = regex.compile(r"^(.{3,}?)(?:[dt][ae]n?|[yn]?[ıiuüae]|[yn]?[ae]|nc[ıiuü])$")
 ARABIC_PREFIX = regex.compile(r"^(?:[وفبلك]?ال|لل|[وفبلك])")
 _AND = {"en": "and", "es": "y", "pt": "e", "de": "und", "nl": "en", "it": "e", "fr": "et", "ar": "و"}
-_ORDINAL_ENDINGS = frozenset(["st", "nd", "rd", "th", "º", "ª", "er", "e", "ème", "й", "я", "е", "го", "ого"])
 
 
 def number(words: Sequence[str], at: int, language: str) -> tuple[float | str, int, str]:

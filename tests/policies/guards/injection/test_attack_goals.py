@@ -1,4 +1,4 @@
-from benchmarks.guards import varied
+from benchmarks.injection import varied
 from sluicegate.policies.guards.injection.fit import TrainingRow
 
 
