@@ -370,6 +370,12 @@ class CorruptError(_OneCodeError, RunError):
     only = "SG606"
 
 
+class UnwritableError(_OneCodeError, RunError):
+    """A file of this machine cannot be written or read, as when its disk is full."""
+
+    only = "SG607"
+
+
 class ServerError(_OneCodeError, RunError):
     """The database server is unreachable, or does not do what is asked."""
 

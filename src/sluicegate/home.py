@@ -15,7 +15,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from sluicegate.errors import RunError
+from sluicegate.errors import RunError, UnwritableError
 
 __all__ = [
     "cache_dir",
@@ -161,4 +161,4 @@ def _nearest() -> Path:
 
 def _unmade(folder: Path, error: OSError) -> RunError:
     hint = "Set SLUICEGATE_HOME to a writable folder"
-    return RunError("SG607", f"cannot create {folder}: {error.strerror}", hint=hint)
+    return UnwritableError(f"cannot create {folder}: {error.strerror}", hint=hint)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sluicegate.errors import RunError
+from sluicegate.errors import UnwritableError
 
 __all__ = ["CERTAIN", "CONFIDENT", "UNDETERMINED", "Language", "chances", "detect", "language_of", "probability_of"]
 
@@ -69,8 +69,8 @@ def _identifier() -> Any:
     try:  # it unpacks its model into the folder for temporary files
         identifier: Any = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     except OSError as error:
-        raise RunError(
-            "SG607", f"cannot load the detection of languages: {error}", hint="Free space in the temporary folder"
+        raise UnwritableError(
+            f"cannot load the detection of languages: {error}", hint="Free space in the temporary folder"
         ) from error
     identifier.set_languages([code for code in identifier.labels if len(code) == 2])
     return identifier

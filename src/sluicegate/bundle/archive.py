@@ -13,7 +13,7 @@ from typing import Any
 from sluicegate.bundle import install
 from sluicegate.bundle.contents import Bundled, bundled, collected_wheels, weights_for
 from sluicegate.bundle.sbom import bill
-from sluicegate.errors import RunError
+from sluicegate.errors import UnwritableError
 from sluicegate.files import sha256_of
 from sluicegate.graphs.config.load import Workflow
 
@@ -69,8 +69,8 @@ def write_bundle(
                     archive.add(files[relative], f"{name}/{relative}", recursive=False, filter=_plain)
             (stage / "bundle").replace(out)
     except OSError as error:
-        raise RunError(
-            "SG607", f"cannot write {out}: {error.strerror}", hint="Free space, or choose another place"
+        raise UnwritableError(
+            f"cannot write {out}: {error.strerror}", hint="Free space, or choose another place"
         ) from error
     return manifest
 

@@ -159,7 +159,7 @@ def _disk_fault(error: Exception) -> "SluicegateError":
     """The error for a fault of the machine: no space, no permission, no memory, a damaged file."""
     import errno
 
-    from sluicegate.errors import CorruptError, NodeFailedError, RunError
+    from sluicegate.errors import CorruptError, NodeFailedError, RunError, UnwritableError
     from sluicegate.storage.sqlite import explained
 
     if isinstance(error, sqlite3.DatabaseError):
@@ -178,5 +178,5 @@ def _disk_fault(error: Exception) -> "SluicegateError":
             else "Check that it exists, that its permissions allow it, and that the disk is writable"
         )
         where = f" {error.filename}" if error.filename else ""
-        return RunError("SG607", f"cannot read or write{where}: {error.strerror or error}", hint=hint)
+        return UnwritableError(f"cannot read or write{where}: {error.strerror or error}", hint=hint)
     return NodeFailedError("this machine is out of memory", hint="Close other programs, or use smaller models")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sluicegate.cli._support.console import AsJson, emit, notes, write
-from sluicegate.errors import RunError
+from sluicegate.errors import UnwritableError
 
 if TYPE_CHECKING:
     from sluicegate.graphs.proofs.flow import Flow
@@ -53,9 +53,7 @@ def graph(
         try:
             out.write_bytes(content)
         except OSError as error:
-            raise RunError(
-                "SG607", f"cannot write {out}: {error.strerror}", hint="Choose another output file"
-            ) from error
+            raise UnwritableError(f"cannot write {out}: {error.strerror}", hint="Choose another output file") from error
     if as_json:
         where: dict[str, Any] = {"file": str(out)} if out is not None else {"picture": drawn}
         emit({"workflow": workflow.name, "version": workflow.version, "format": written.value, **where,

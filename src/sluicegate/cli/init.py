@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit
-from sluicegate.errors import ConfigError, Problem, RunError
+from sluicegate.errors import ConfigError, Problem, UnwritableError
 
 __all__ = ["app"]
 
@@ -44,13 +44,13 @@ def init(
     (_check_package_name if plugin else _check_workflow_name)(name)
     target = (parent or Path("." if plugin else "configs")) / name
     if target.exists():
-        raise RunError("SG607", f"{target} already exists", hint="Choose another name, or another folder: --in FOLDER")
+        raise UnwritableError(f"{target} already exists", hint="Choose another name, or another folder: --in FOLDER")
     source = _packaged("plugin_template") if plugin else _pattern(pattern) if pattern else _packaged("starter")
     try:
         shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", ".sluicegate"))
         steps = _name_package(target, name) if plugin else _name_workflow(target, source, name)
     except OSError as error:
-        raise RunError("SG607", f"cannot write {target}: {error.strerror}") from error
+        raise UnwritableError(f"cannot write {target}: {error.strerror}") from error
     if as_json:
         emit({"plugin" if plugin else "workflow": name, "folder": str(target), "next": steps})
         return

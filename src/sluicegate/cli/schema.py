@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from sluicegate.cli._support.console import AsJson, notes
-from sluicegate.errors import RunError
+from sluicegate.errors import UnwritableError
 
 __all__ = ["app"]
 
@@ -37,5 +37,5 @@ def schema(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {out}: {error.strerror}", hint="Choose another output file") from error
+        raise UnwritableError(f"cannot write {out}: {error.strerror}", hint="Choose another output file") from error
     notes().print(f"wrote {out}", markup=False)

@@ -13,7 +13,7 @@ import typer
 
 from sluicegate.cli._support.console import AsJson, console, emit, notes, write
 from sluicegate.cli._support.options import Since, since_ns
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import RunError, SluicegateError, UnwritableError
 
 if TYPE_CHECKING:
     from sluicegate.graphs.session.reading_rights import RecordedRun
@@ -415,4 +415,4 @@ def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {path}: {error.strerror}", hint="Choose another output file") from error
+        raise UnwritableError(f"cannot write {path}: {error.strerror}", hint="Choose another output file") from error

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import ModelError, RunError
+from sluicegate.errors import ModelError, RunError, UnwritableError
 
 __all__ = ["CARD", "FIT", "FORMAT", "WEIGHTS", "cards_in", "check_place", "edited", "read_card", "write_folder"]
 
@@ -52,7 +52,7 @@ def check_place(folder: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> RunError:
     reason = error.strerror or str(error)
-    return RunError("SG607", f"cannot write {folder}: {reason}", hint="Free space or check permissions")
+    return UnwritableError(f"cannot write {folder}: {reason}", hint="Free space or check permissions")
 
 
 def write_folder(

@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import LockedError, Problem, RetrievalError, RunError
+from sluicegate.errors import LockedError, Problem, RetrievalError, UnwritableError
 from sluicegate.home import private_folder, tighten
 from sluicegate.language import CERTAIN, language_of
 from sluicegate.retrieval import table as tables
@@ -390,8 +390,8 @@ async def alone(index_dir: Path, index: str) -> AsyncGenerator[None]:
     except LockedError as error:
         raise LockedError(f"another ingest of index {index!r} is running", hint="Try again when it is done") from error
     except OSError as error:
-        raise RunError(
-            "SG607", f"cannot write index {index!r}: {error.strerror}", hint="Free space or check permissions"
+        raise UnwritableError(
+            f"cannot write index {index!r}: {error.strerror}", hint="Free space or check permissions"
         ) from error
     with held:
         yield

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import RetrievalError, RunError, SluicegateError
+from sluicegate.errors import RetrievalError, SluicegateError, UnwritableError
 from sluicegate.lazy_modules import postponed
 from sluicegate.retrieval.acl import quoted
 
@@ -60,8 +60,7 @@ def guarded(index: str) -> Generator[None]:
         if number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM} or re.search(
             r"No space left|File too large|[Qq]uota exceeded|Read-only file system|Permission denied", message
         ):
-            raise RunError(
-                "SG607",
+            raise UnwritableError(
                 f"cannot write index {index!r}: {_short(message)}",
                 hint="Free space or check permissions, then ingest again; the index is unchanged",
             ) from error

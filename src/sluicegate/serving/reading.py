@@ -22,6 +22,7 @@ from sluicegate.observe.views.access import may_see, sees_all, sight_of
 from sluicegate.services import PolicyEngine, Services
 from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
 from sluicegate.serving.evidence import DecisionMade, Evidence, decision_on, weighed
+from sluicegate.serving.execution.executor import Executor
 from sluicegate.serving.execution.suspects import Suspects
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
@@ -34,8 +35,8 @@ log = logging.getLogger(__name__)
 class RunReader:
     """The runs of one workflow, as this machine's store and the checkpoints have them. Used from the service's loop."""
 
-    def __init__(self, versions: Versions, store: Store, suspects: Suspects) -> None:
-        self._versions, self._store, self._suspects = versions, store, suspects
+    def __init__(self, versions: Versions, store: Store, suspects: Suspects, executor: Executor) -> None:
+        self._versions, self._store, self._suspects, self._executor = versions, store, suspects, executor
         self._masking: Masking | None = None
 
     async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
@@ -43,20 +44,25 @@ class RunReader:
         row = await asyncio.to_thread(self._row, run)
         if not self.sees(row, asker):
             raise unknown_run(run)
-        outcome = await asyncio.to_thread(_outcome, run, row["ms"])
+        outcome, after = await asyncio.to_thread(_outcome, run, row["ms"])
         if outcome and outcome.status != "running":
             # another machine may have continued it since this one wrote its row
             row = {**row, "status": outcome.status}
-        if outcome and outcome.status in ("running", "waiting"):
-            # whichever machine has given it up
-            standing = await asyncio.to_thread(self._suspects.of, run)
-            if standing.given_up:
-                row = {**row, "status": "failed", "code": "SG683"}
+        if outcome and (code := await self._failed(outcome, after)):
+            row = {**row, "status": "failed", "code": code}
         if outcome and sources(outcome.state):
             async with self._versions.using(row["digest"]) as opened:
                 withheld = await opened.runner.call(opened.runner.withheld, outcome.state, asker)
             outcome = replace(outcome, withheld=withheld)
         return outcome, row
+
+    async def _failed(self, outcome: Outcome, after: str) -> str:
+        """By which error a run failed that has not ended, on whichever machine."""
+        if outcome.status not in ("running", "waiting"):
+            return ""
+        if (await asyncio.to_thread(self._suspects.of, outcome.run)).given_up:
+            return "SG683"
+        return await self._executor.failed(outcome.run, after) if outcome.status == "running" else ""
 
     async def conversations(self, asker: Principal) -> list[ConversationRow]:
         """As `Service.conversations`."""
@@ -229,12 +235,14 @@ def recorded_state(run: str) -> State | None:
         return None
 
 
-def _outcome(run: str, ms: float) -> Outcome | None:
+def _outcome(run: str, ms: float) -> tuple[Outcome | None, str]:
+    """Its outcome so far, where it is written down, and when it asked last."""
     try:
         standing = approval_state(run)
     except NotFoundError:
-        return None
-    return Outcome(run, standing.state, ms, standing.question if standing.open else None)
+        return None, ""
+    asked = standing.question
+    return Outcome(run, standing.state, ms, asked if standing.open else None), asked["asked_at"] if asked else ""
 
 
 def _row_of_another_machine(run: str) -> dict[str, Any]:

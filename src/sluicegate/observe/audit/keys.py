@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from sluicegate.errors import CorruptError, RunError
+from sluicegate.errors import CorruptError, UnwritableError
 from sluicegate.home import home, make_private
 
 __all__ = ["private_key", "public_pem", "read_public", "signed", "valid"]
@@ -30,7 +30,7 @@ def private_key(path: Path | None = None) -> Ed25519PrivateKey:
             raise CorruptError(f"the audit key {path} is readable by other users", hint=f"chmod 600 {path}")
         loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
-        raise RunError("SG607", f"the audit key {path} cannot be read or created: {error.strerror}") from error
+        raise UnwritableError(f"the audit key {path} cannot be read or created: {error.strerror}") from error
     except ValueError as error:
         raise CorruptError(f"the audit key {path} is not a private key", hint="Restore it from a backup") from error
     if not isinstance(loaded, Ed25519PrivateKey):

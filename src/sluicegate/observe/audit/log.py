@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from sluicegate.errors import CorruptError, LockedError, RunError
+from sluicegate.errors import CorruptError, LockedError, RunError, UnwritableError
 from sluicegate.home import home, private_folder, private_opener, write_private
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
@@ -410,7 +410,7 @@ def _writable(folder: Path) -> Generator[None]:
         yield
     except OSError as error:
         message = f"cannot write the audit log in {folder}: {error.strerror}"
-        raise RunError("SG607", message, hint="Free space or check permissions") from error
+        raise UnwritableError(message, hint="Free space or check permissions") from error
 
 
 def _tampered(folder: Path, what: str) -> RunError:

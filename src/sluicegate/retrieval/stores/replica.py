@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from sluicegate.errors import IndexMissingError, RetrievalError, RunError
+from sluicegate.errors import IndexMissingError, RetrievalError, RunError, UnwritableError
 from sluicegate.home import home, make_private, private_folder, tighten, write_private
 from sluicegate.retrieval.stores.objects import open_objects
 from sluicegate.retrieval.stores.versions import Pointer, StoredVersions, VersionManifest
@@ -189,8 +189,7 @@ class Replica:
                 tighten(partial)
                 partial.replace(self._folder / name)
         except OSError as error:
-            raise RunError(
-                "SG607",
+            raise UnwritableError(
                 f"cannot write the copy of index {self._index!r} in {self._folder}: {error.strerror}",
                 hint="Free space or check permissions",
             ) from error

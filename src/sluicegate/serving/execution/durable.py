@@ -12,6 +12,7 @@ import asyncio
 import hashlib
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,12 +20,13 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sluicegate.errors import RunError, ServerError, SluicegateError
+from sluicegate.errors import RunError, ServerError, SluicegateError, UnwritableError
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.session.checkpoint_reader import approval_state, schedule_waiting
 from sluicegate.serving.execution.carrier import Carrier
+from sluicegate.serving.execution.disk import Disk
 from sluicegate.serving.execution.engine import join
 from sluicegate.serving.execution.executor import Listeners, Queued, Stretch, Tally
 from sluicegate.serving.execution.suspects import Suspicion
@@ -42,7 +44,7 @@ _GRACE_S = 10.0
 _TIMERS_S = 5.0
 """Seconds between two looks for interrupts without a timer."""
 _TRIES = 3
-"""How often a segment is begun here whose server was away meanwhile."""
+"""How often a segment is begun here whose server was away meanwhile, or for which this machine had no room."""
 _QUICK_S, _SLOW_S = 0.05, 0.5
 """Between two looks at what another process carries; they become longer."""
 
@@ -95,6 +97,8 @@ class DurableExecutor:
         self._here: dict[str, _Here] = {}
         self._carries: set[asyncio.Task[object]] = set()
         self._timers: asyncio.Task[None] | None = None
+        self._disk = Disk(self._take)
+        self._unwritten = Counter[str]()
         self._awaited: dict[str, asyncio.Future[dict[str, str]]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._pause = _QUICK_S
@@ -109,6 +113,12 @@ class DurableExecutor:
 
     def queued(self) -> Sequence[Queued]:
         return self.engine.queued(self.queue)
+
+    async def failed(self, run: str, after: str) -> str:
+        rows = {self.id_of(Stretch(run, "")), self.id_of(Stretch(run, "", after=after))}
+        over = await asyncio.to_thread(self.engine.results, [*rows])
+        codes = [result["code"] for result in over.values() if "code" in result]
+        return codes[0] if codes and over.keys() == rows else ""
 
     # --- the service's side ---
 
@@ -136,12 +146,13 @@ class DurableExecutor:
     def _take(self) -> None:
         """From the queue only what has room beside what was started here."""
         if self._work:
-            room = 0 if self.leaving else max(0, self._running - len(self._here))
+            room = 0 if self.leaving or self._disk.failing else max(0, self._running - len(self._here))
             self.engine.take_from(self.queue, room)
 
     async def drain(self, seconds: float) -> None:
         self.tally.draining = True
         self._take()
+        await self._disk.close()
         if self._timers:
             self._timers.cancel()
             with suppress(asyncio.CancelledError):
@@ -170,6 +181,7 @@ class DurableExecutor:
             return False, here
         if (
             not self._work
+            or self._disk.failing
             or self._turns.locked()
             or self._solitude.wanted
             or await asyncio.to_thread(self.engine.is_behind, self.queue, segment.priority)
@@ -299,6 +311,18 @@ class DurableExecutor:
                     here.failed(error)
                 await self._server()
                 left, tries = await asyncio.to_thread(self._carrier.suspects.of, segment.run), tries + 1
+            except UnwritableError as error:
+                self._disk.failed()
+                self._unwritten[segment.run] += 1
+                if self._unwritten[segment.run] == _TRIES:
+                    del self._unwritten[segment.run]
+                    raise
+                # the caller is told, and another machine goes on with it, or this one later
+                log.warning("run %s is left to others: %s", segment.run, error)
+                if here:
+                    here.failed(error)
+                raise asyncio.CancelledError from error
+        self._unwritten.pop(segment.run, None)
         if here and not here.outcome.done():
             here.outcome.set_result(outcome)
         if outcome.waiting:
@@ -354,6 +378,14 @@ class DurableExecutor:
                 # the clock of whoever set the timer is ahead of ours
                 await asyncio.sleep(min(left.total_seconds() + 0.01, 30.0))
                 standing = await asyncio.to_thread(approval_state, segment.run)
+        except (ServerError, UnwritableError) as error:
+            # nobody else would think of it again
+            log.warning("run %s is refused at its deadline later: %s", segment.run, error.code)
+            if isinstance(error, UnwritableError):
+                self._disk.failed()
+            else:
+                await self._server()
+            raise asyncio.CancelledError from error
         except SluicegateError as error:
             log.warning("run %s cannot be refused at its deadline: %s", segment.run, error.code)
             return {"code": error.code}

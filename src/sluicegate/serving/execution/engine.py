@@ -346,11 +346,14 @@ class DbosEngine:
                 log.warning("run %s was left by %s and goes on", run, gone)
 
     def clean(self, seconds: float) -> None:
-        """Delete the rows of what has been over for so long."""
+        """Delete the rows of what has been over for so long, but for those that failed: that is known from nowhere
+        else, until the run is deleted."""
         with self.server.connection() as connection:
             over = connection.execute(
                 f'SELECT workflow_uuid FROM "{self.schema}".workflow_status'  # noqa: S608
-                " WHERE completed_at < extract(epoch FROM now()) * 1000 - %s LIMIT 1000",
+                f' LEFT JOIN "{self.schema}".workflow_output USING (workflow_uuid)'
+                " WHERE completed_at < extract(epoch FROM now()) * 1000 - %s"
+                " AND coalesce(workflow_output.output, '') NOT LIKE '%%\"code\"%%' LIMIT 1000",
                 (seconds * 1000,),
             ).fetchall()
         if over:

@@ -97,6 +97,11 @@ class Executor(Protocol):
         Blocks; raises `RunError` SG625 of the server, SG607 of the home."""
         ...
 
+    async def failed(self, run: str, after: str) -> str:
+        """The code of the error that a run which has not ended failed with, where nobody goes on with it and the store
+        of runs need not know it; else nothing. `after` is as in `Stretch`, of its last segment."""
+        ...
+
     def claim(self, segment: Stretch, listeners: Listeners) -> Claim:
         """Promise to carry a segment that is about to be written down; a promise that exists is joined."""
         ...

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from sluicegate.errors import ConfigError, Place, Problem, RunError
+from sluicegate.errors import ConfigError, Place, Problem, UnwritableError
 from sluicegate.files import read_bounded
 
 __all__ = ["Contract", "contract_of", "digest", "faults", "read_pins", "texts_of", "write_pins"]
@@ -79,7 +79,7 @@ def write_pins(file: Path, pins: Mapping[str, Iterable[Contract]]) -> None:
         # in ASCII: a letter that only looks like another one shows in the review
         file.write_text(json.dumps(said, indent=2) + "\n", encoding="utf-8")
     except OSError as error:
-        raise RunError("SG607", f"cannot write {file}: {error.strerror}", hint="Choose another `pins`") from error
+        raise UnwritableError(f"cannot write {file}: {error.strerror}", hint="Choose another `pins`") from error
 
 
 def _name(contract: Contract) -> str:

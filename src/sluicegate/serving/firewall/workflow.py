@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import ConfigError, PolicyError, Problem, RunError
+from sluicegate.errors import ConfigError, PolicyError, Problem, UnwritableError
 from sluicegate.graphs.config.load import Workflow, inspect
 from sluicegate.home import home, private_folder, write_private
 from sluicegate.policies.cedar.approvers import named
@@ -174,4 +174,4 @@ def _put(path: Path, text: str) -> None:
         staged.replace(path)
     except OSError as error:
         what = f"cannot write {path}: {error.strerror}"
-        raise RunError("SG607", what, hint="Free space or check permissions") from error
+        raise UnwritableError(what, hint="Free space or check permissions") from error

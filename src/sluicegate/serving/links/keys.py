@@ -13,7 +13,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from sluicegate.errors import CorruptError, RunError
+from sluicegate.errors import CorruptError, UnwritableError
 from sluicegate.home import home, make_private, write_private
 from sluicegate.observe.audit.log import open_audit
 from sluicegate.storage.file_lock import locked_file
@@ -37,7 +37,7 @@ def link_keys() -> list[bytes]:
             raise CorruptError(f"the keys {path} are readable by other users", hint=f"chmod 600 {path}, then rotate it")
         found = [bytes.fromhex(line) for line in path.read_text(encoding="ascii").split()]
     except OSError as error:
-        raise RunError("SG607", f"the keys {path} cannot be read or created: {error.strerror}") from error
+        raise UnwritableError(f"the keys {path} cannot be read or created: {error.strerror}") from error
     except ValueError as error:
         raise CorruptError(f"{path} is not a file of keys", hint="Restore it from a backup, or delete it") from error
     if not found or any(len(secret) != _BYTES for secret in found):

@@ -25,7 +25,7 @@ from typing import Any, cast
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sluicegate.errors import CorruptError, LockedError, RunError
+from sluicegate.errors import CorruptError, LockedError, RunError, UnwritableError
 from sluicegate.home import make_private, write_private
 from sluicegate.observe.audit.chain import GENESIS, is_checkpoint, parsed
 from sluicegate.observe.audit.keys import public_pem, read_public
@@ -211,7 +211,7 @@ class ChainDelivery:
             finally:
                 unlock(self._lock_file)
         except OSError as error:
-            self._failure = RunError("SG607", f"the audit log in {self._folder} cannot be read: {error.strerror}")
+            self._failure = UnwritableError(f"the audit log in {self._folder} cannot be read: {error.strerror}")
             self._failures += 1
             raise
         except RunError as error:

@@ -5,7 +5,7 @@ import os
 import secrets
 from pathlib import Path
 
-from sluicegate.errors import ConfigError, Problem, RunError
+from sluicegate.errors import ConfigError, Problem, UnwritableError
 from sluicegate.home import home, make_private
 from sluicegate.storage.database import PostgresDatabase
 from sluicegate.storage.postgres import Server, configured
@@ -34,7 +34,7 @@ def _of_home(folder: Path) -> bytes:
             make_private(path, secrets.token_bytes(32))
         return path.read_bytes()
     except OSError as error:
-        raise RunError("SG607", f"cannot store a key in {path}: {error.strerror}", hint="Check permissions") from error
+        raise UnwritableError(f"cannot store a key in {path}: {error.strerror}", hint="Check permissions") from error
 
 
 @functools.cache

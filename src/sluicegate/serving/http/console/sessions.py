@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from starlette.requests import Request
 from starlette.responses import Response
 
-from sluicegate.errors import CorruptError, RunError
+from sluicegate.errors import CorruptError, RunError, UnwritableError
 from sluicegate.home import home, make_private
 from sluicegate.serving.http.console.page import ROOT
 
@@ -110,7 +110,7 @@ class Sessions:
                 raise CorruptError(f"the console's key {path} is readable by other users", hint=f"chmod 600 {path}")
             return path.read_bytes()
         except OSError as error:
-            raise RunError("SG607", f"the console's key cannot be read or created: {error.strerror}") from error
+            raise UnwritableError(f"the console's key cannot be read or created: {error.strerror}") from error
 
     @cached_property
     def _secret(self) -> bytes:
