@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -157,7 +158,8 @@ async def _run(
         with progress() as line:
             task = line.add_task(variant, total=len(cases))
             try:
-                here = under + (f"-{os.getpid()}" if fresh else "")
+                # not by the process's number: in a container it may be the same each time
+                here = under + (f"-{secrets.token_hex(4)}" if fresh else "")
 
                 def on_row(_row: "Row", line: "Progress" = line, task: "TaskID" = task) -> None:
                     line.advance(task)
