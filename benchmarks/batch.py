@@ -39,8 +39,8 @@ VARIANTS = ("this process", "Ray, 1 actor", "Ray, 2 actors")
 ABOUT = """
 Rows per second of `sluicegate batch task route` with the helpdesk's lexical router, in blocks of {block} rows, from the
 first block that is done to the last; planning is the reading of all ids before. Memory is the most that the driver, and
-the largest actor, ever had. Ratios are medians over {rounds} rounds, in which the variants take turns. Ray's driver and
-its own processes need processor time beside the actors.
+the largest actor, ever had. Ratios are of a round, in which the variants take turns; medians where there are several
+(rounds here: {rounds}). Ray's driver and its own processes need processor time beside the actors.
 """
 
 
