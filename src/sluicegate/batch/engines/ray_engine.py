@@ -1,8 +1,8 @@
 """Ray as the engine: actors that each keep the work open, on this machine or on the cluster that `RAY_ADDRESS` names.
 
 Ray places the actors, sends them the items, and starts one that was killed again with the item it was at. It does not
-read the input: its readers end at the first row that is not as the others are, and their blocks are not the same when
-the input is read again, which a resume needs.
+read the input: its reader of JSON lines fails as a whole at a row that is none, and its blocks are not the same where
+another number of them is asked for, which a resume needs.
 """
 
 import os
