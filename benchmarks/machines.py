@@ -12,7 +12,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ from tests.faults.machines.database import Database
 from tests.faults.machines.desk import OutsideDesk
 from tests.faults.machines.machine import Machine
 from tests.faults.machines.workflow import written
+from tests.support.loopback import free_port
 
 ROUNDS = 3
 CALLERS, CALLS = 8, 6
@@ -45,12 +45,6 @@ ACCEPTS = 200
 LEFT = 12
 APPROVALS, WATCHED_S = 10_000, 30.0
 WRITES, IDLE_S = 60, 10.0
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 class Site:

@@ -1,7 +1,6 @@
 """Servers that are dead, slow or refuse: the run is never delayed, drops are counted, the store sends them later."""
 
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from sluicegate.observe.tracing.settings import TraceSettings
 from sluicegate.observe.tracing.spans import RunInfo, Score, Trace
 from sluicegate.observe.tracing.store import Store
 from tests.support import ROOT
+from tests.support.loopback import free_port
 from tests.support.receiver import PUBLIC, SECRET, Receiver
 from tests.support.scenario import first_stretch, last_stretch, open_tracer
 from tests.support.waiting import until
@@ -29,9 +29,7 @@ def langfuse(url: str, **options: Any) -> QueuedExporter:
 
 
 def dead_port() -> str:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    return f"http://127.0.0.1:{free_port()}"
 
 
 async def test_a_dead_server_costs_no_time_and_loses_nothing(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from sluicegate.serving.webhooks.config import Destination, read_webhooks
 from sluicegate.serving.webhooks.sending import Answer, send
 from sluicegate.serving.webhooks.signing import headers, key_of, new_secret
 from tests.support.hooks import SECRET, Clock, Hooks, hooks_file
+from tests.support.loopback import free_port
 
 
 def destination(folder: Path, url: str, **settings: Any) -> Destination:
@@ -124,9 +125,7 @@ def test_a_head_without_an_end_is_no_proper_answer(tmp_path: Path) -> None:
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-    assert sent(destination(tmp_path, f"http://127.0.0.1:{port}")) == Answer(failure="no connection")
+    assert sent(destination(tmp_path, f"http://127.0.0.1:{free_port()}")) == Answer(failure="no connection")
 
 
 PRIVATE = (

@@ -9,8 +9,9 @@ holds puts it back into its queue. Nothing is sent anywhere: no conductor, no ad
 
 Two things that DBOS does not call public are used, for which its version is bounded. Queues of this process alone:
 those that it registers in the database have one concurrency for all workers, and are listened to from the start or
-never. And its table, where what is given up is marked, and a row of a process that is gone is put back, together with
-the note that it was there (`suspects`): DBOS itself would count whatever was beside a run that ends its processes.
+never. And its tables, where what is given up is marked, what has failed is told from what is over (`clean`), and a row
+of a process that is gone is put back, together with the note that it was there (`suspects`): DBOS itself would count
+whatever was beside a run that ends its processes.
 """
 
 import contextvars
