@@ -3,8 +3,9 @@
 uvicorn waits for a request as long as the caller likes, and keeps every connection: a thousand that say nothing would
 keep everybody else out, or use up the descriptors of the process. Here the head of a request (its first line and its
 headers) has `HEAD_S` to come, and beyond `most` connections those are closed that have no complete request, the
-longest-waiting first: before the head, then before the body. A tenth of them is for who comes next: where the others
-are at work, requests are turned away (503), but for health and readiness.
+longest-waiting first: before the head, then before the body, and last those that have just been opened: between a
+connection and its first bytes lies a way through a network. A tenth of them is for who comes next: where the others are
+at work, requests are turned away (503), but for health and readiness.
 """
 
 import asyncio
@@ -17,10 +18,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sluicegate.serving.http.problems import MEDIA_TYPE, TITLES, of_status
 
-__all__ = ["HEAD_S", "PROBES", "Connection", "Connections"]
+__all__ = ["FIRST_S", "HEAD_S", "PROBES", "Connection", "Connections"]
 
 HEAD_S = 15.0
 """How long a caller may take to send the request headers."""
+FIRST_S = 1.0
+"""For how long a connection that waits for a head goes last."""
 PROBES = ("/healthz", "/readyz")
 """Endpoints that answer however busy the server is."""
 
@@ -31,9 +34,9 @@ class Connections:
     def __init__(self, most: int) -> None:
         self._most, self._most_at_work = most, most - max(1, most // 10)
         self._open: set[Connection] = set()
-        self._heads: dict[Connection, None] = {}
-        """Those that wait for a head, since the longest first."""
-        self._bodies: dict[Connection, None] = {}
+        self._heads: dict[Connection, float] = {}
+        """Those that wait for a head, by the loop's time since when; the longest-waiting first."""
+        self._bodies: dict[Connection, float] = {}
         """Those whose head has come and whose body has not."""
 
     def __call__(self, **given: Any) -> "Connection":
@@ -58,12 +61,15 @@ class Connections:
         """It waits for this part of a request: ``head``, ``body``, or none."""
         for name, waiting in (("head", self._heads), ("body", self._bodies)):
             if name == part:
-                waiting.setdefault(connection)
+                waiting.setdefault(connection, connection.loop.time())
             else:
                 waiting.pop(connection, None)
 
     def _make_room(self) -> None:
-        for connection in [*chain(self._heads, self._bodies)][: max(0, len(self._open) - self._most)]:
+        late = [head for head, since in self._heads.items() if head.loop.time() >= since + FIRST_S]
+        # a late one is first also where it is named again among all heads
+        in_order = dict.fromkeys(chain(late, self._bodies, self._heads))
+        for connection in list(in_order)[: max(0, len(self._open) - self._most)]:
             connection.end(503, "too many connections are open; this one had no complete request")
 
 
