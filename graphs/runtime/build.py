@@ -171,7 +171,7 @@ class _Region:
             targets[node.do] = node.do
         if node.join:
             step = self._budget(node).before(step, [edge.to for edge in node.edges])
-        graph.add_node(node.name, step)
+        graph.add_node(node.name, _Visit(step))
         if node.join:
             return
         targets |= {FAILED: END} if ends and targets else {}
@@ -208,6 +208,18 @@ class _Region:
 
     def _targets(self, names: Iterable[str]) -> dict[str, str]:
         return {name: END if name == self.join else name for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """A step as LangGraph takes it. It disassembles each plain function, in search of a graph that this may call, which
+    was most of what compiling takes; no step calls one.
+    """
+
+    step: StepFunction
+
+    async def __call__(self, state: State, runtime: Runtime[Services]) -> dict[str, Any]:
+        return await self.step(state, runtime)
 
 
 class _Forgettable(LastValue[Any]):

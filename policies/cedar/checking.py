@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cedarpy
@@ -16,9 +17,9 @@ from cedarpy import PolicySet, Schema
 
 from sluicegate.errors import Place, Problem, nearest
 from sluicegate.policies.cedar.sources import PolicyFile, PolicyText
-from sluicegate.policies.cedar.values import World, value_faults
+from sluicegate.policies.cedar.values import World, as_json, value_faults
 
-__all__ = ["Rule", "check"]
+__all__ = ["Rule", "check", "parsed_schema"]
 
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069\u200e\u200f\u061c]")
 _UNFINISHED = "unexpected end of input"
@@ -53,7 +54,6 @@ def check(
 
     `world` says what the workflow's requests may have, for the values that policies compare with.
     """
-    schema = Schema.from_str(schema_text)
     rules: list[Rule] = []
     problems: list[Problem] = []
     sound: list[PolicyText] = []
@@ -71,17 +71,27 @@ def check(
             if fault:
                 problems.append(fault)
                 continue
-            found_problems = _schema_faults(policy, schema, schema_text)
+            found_problems = _schema_faults(policy, schema_text)
             rule, naming = _named(policy, {known_rule.id: known_rule.place for known_rule in rules})
             problems += [*naming, *found_problems]
             if rule:
                 rules.append(rule)
             if rule and not found_problems:
                 sound.append(policy)
-            if rule and not found_problems and _never_applies(policy, schema):
+            if rule and not found_problems and _never_applies(policy, schema_text):
                 message = f"policy {rule.id!r} can never apply: no request meets its conditions"
                 problems.append(Problem("SG201", message, policy.place, severity="warning"))
     return rules, problems + (value_faults(sound, world) if world else [])
+
+
+# A workflow's policies are checked when it is loaded and when its engine is made, and most are those that every
+# workflow has. What Cedar says of them follows from the texts alone.
+
+
+@lru_cache(maxsize=16)
+def parsed_schema(text: str) -> Schema:
+    """Raises `ValueError` where it is none."""
+    return Schema.from_str(text)
 
 
 def _parses(text: str) -> str:
@@ -93,8 +103,18 @@ def _parses(text: str) -> str:
     return ""
 
 
+_complaint = lru_cache(maxsize=1024)(_parses)
+
+
+@lru_cache(maxsize=1024)
+def _validated(text: str, schema_text: str) -> tuple[bool, tuple[str, ...]]:
+    """Whether Cedar's validator lets a policy pass, and its errors."""
+    result = cedarpy.validate_policies(text, parsed_schema(schema_text))
+    return result.validation_passed, tuple(error.error for error in result.errors)
+
+
 def _parse_fault(policy: PolicyText) -> Problem | None:
-    complaint = _parses(policy.text)
+    complaint = _complaint(policy.text)
     if not complaint:
         return None
     # the shortest prefix that is more than unfinished ends at the word at fault (LR parsers see a fault at once)
@@ -114,8 +134,8 @@ def _parse_fault(policy: PolicyText) -> Problem | None:
     return Problem("SG201", complaint, place)
 
 
-def _schema_faults(policy: PolicyText, schema: Schema, schema_text: str) -> list[Problem]:
-    found = [error.error for error in cedarpy.validate_policies(policy.text, schema).errors]
+def _schema_faults(policy: PolicyText, schema_text: str) -> list[Problem]:
+    _, found = _validated(policy.text, schema_text)
     messages = list(dict.fromkeys(message.removeprefix("for policy `policy0`, ") for message in found))
     if len(messages) > 1:
         # follows from the other fault
@@ -142,7 +162,7 @@ def _mentioned(policy: PolicyText, message: str) -> Place | None:
 
 
 def _named(policy: PolicyText, taken: dict[str, Place]) -> tuple[Rule | None, list[Problem]]:
-    parsed: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(policy.text))
+    parsed: dict[str, Any] = json.loads(as_json(policy.text))
     if parsed["templates"]:
         message = "templates are not supported"
         return None, [Problem("SG201", message, policy.place, hint="Write out principal and resource")]
@@ -163,7 +183,8 @@ def _named(policy: PolicyText, taken: dict[str, Place]) -> tuple[Rule | None, li
     return Rule(name, body["effect"], reason, policy.place, policy.text, actions), problems
 
 
-def _never_applies(policy: PolicyText, schema: Schema) -> bool:
+def _never_applies(policy: PolicyText, schema_text: str) -> bool:
     """Cedar's type checker skips what follows a condition that is always false: it then misses a planted fault."""
     planted = policy.upto(len(policy.tokens) - 1) + _PROBE
-    return cedarpy.validate_policies(planted, schema).validation_passed
+    passed, _ = _validated(planted, schema_text)
+    return passed

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import cedarpy
-from cedarpy import Entities, PolicySet, Schema
+from cedarpy import Entities, PolicySet
 
 from sluicegate.errors import PolicyError, Problem
-from sluicegate.policies.cedar.checking import Rule, check
+from sluicegate.policies.cedar.checking import Rule, check, parsed_schema
 from sluicegate.policies.cedar.entities import context_json, principal_json, resource_json, uid
 from sluicegate.policies.cedar.sources import PolicyFile, base_schema, policy_files
 from sluicegate.policies.config import PolicyConfig
@@ -64,9 +64,9 @@ class CedarEngine:
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.warnings: tuple[Problem, ...] = tuple(problems)
         """Policies that can never apply."""
-        self._schema = Schema.from_str(schema_text)
+        self._schema = parsed_schema(schema_text)
         texts = [rule.text for rule in rules]
-        self._policies = PolicySet.from_str("\n".join(texts))
+        self._policies = _policy_set("\n".join(texts))
         # Cedar numbers policies in the order of the text
         self._by_number = {f"policy{number}": rule for number, rule in enumerate(rules)}
         self.digest = hashlib.sha256("\0".join([schema_text, *texts]).encode()).hexdigest()
@@ -169,6 +169,11 @@ def load_engine(
 ) -> CedarEngine:
     """The engine of a workflow's folder: base policies and its own. Raises `PolicyError` SG201."""
     return CedarEngine(policy_files(folder, config), switch=switch)
+
+
+@lru_cache(maxsize=64)
+def _policy_set(text: str) -> PolicySet:
+    return PolicySet.from_str(text)
 
 
 def _question(

@@ -33,6 +33,8 @@ _CONTEXTS: dict[str, dict[str, Any]] = {
     "see_redacted": {"intent": "", "risk": "low", "kind": "email", "stage": "request"},
 }
 
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""Ten times as fast where PyYAML has it: the file is read at each load of its workflow."""
 _FIRST = (
     "Add examples there, one per line, such as"
     " - {name: staff may ask, principal: {id: ann, roles: [employee]}, expect: allow, rule: base.ask}"
@@ -89,8 +91,8 @@ def read_examples(path: Path) -> list[Example]:
     except OSError as error:
         raise ConfigError([Problem("SG101", f"cannot read {path}: {error.strerror}")]) from error
     try:
-        node = yaml.compose(text, yaml.SafeLoader)
-        rows: Any = yaml.safe_load(text)
+        node = yaml.compose(text, _LOADER)
+        rows: Any = yaml.load(text, _LOADER)  # noqa: S506 - a safe one
     except (yaml.YAMLError, ValueError) as error:
         raise ConfigError([Problem("SG102", f"{path} is not YAML: {error}")]) from error
     if node is None or not isinstance(rows, list) or not isinstance(node, yaml.SequenceNode):

@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
 from operator import add, eq, ge, gt, le, lt, mul, ne, sub
 from typing import Any, TypeAlias, cast, get_args
@@ -25,7 +26,7 @@ from sluicegate.policies.cedar.entities import RANKS, entities_in, objects_in
 from sluicegate.policies.cedar.sources import BASE, PolicyText
 from sluicegate.services import OperatorTask
 
-__all__ = ["World", "value_faults"]
+__all__ = ["World", "as_json", "value_faults"]
 
 Field: TypeAlias = tuple[str, str]
 """A variable and its attribute, such as ``("context", "intent")``."""
@@ -83,11 +84,17 @@ class World:
         )
 
 
+@lru_cache(maxsize=1024)
+def as_json(text: str) -> str:
+    """Policies that parse, in Cedar's JSON format."""
+    return cedarpy.policies_to_json_str(text)
+
+
 def value_faults(policies: Sequence[PolicyText], world: World) -> list[Problem]:
     """Every such value and condition of policies that parse and fit the schema."""
     parsed: list[tuple[PolicyText, dict[str, Any]]] = []
     for policy in policies:
-        texts: dict[str, Any] = json.loads(cedarpy.policies_to_json_str(policy.text))["staticPolicies"]
+        texts: dict[str, Any] = json.loads(as_json(policy.text))["staticPolicies"]
         parsed += [(policy, body) for body in texts.values()]
     shipped = [each for each in parsed if each[0].file.path and BASE in each[0].file.path.parents]
     mentioned = Counter(

@@ -1,7 +1,10 @@
 """Plug-ins: merges what installed packages register with the built-in node kinds, tools and guards."""
 
-from collections.abc import Collection, Iterable
-from importlib.metadata import entry_points
+import sys
+from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, TypeVar
 
 from sluicegate.errors import ConfigError, Problem
@@ -15,8 +18,28 @@ def packages(group: str) -> dict[str, str]:
     """The package and version that each entry point of a group comes from, ``NAME VERSION``; loads none."""
     return {
         entry.name: f"{entry.dist.name} {entry.dist.version}" if entry.dist else "unknown"
-        for entry in entry_points(group=group)
+        for entry in _registered(group, entry_points, _folders())
     }
+
+
+@lru_cache(maxsize=16)
+def _registered(
+    group: str, listed: Callable[..., Iterable[EntryPoint]], _folders: tuple[tuple[str, int], ...]
+) -> tuple[EntryPoint, ...]:
+    """Read anew once one of the folders has changed: that opens a file of each installed package."""
+    return tuple(listed(group=group))
+
+
+def _folders() -> tuple[tuple[str, int], ...]:
+    """Where packages are found, and when one was last added to it or taken away."""
+    return tuple((folder, _changed(folder)) for folder in sys.path)
+
+
+def _changed(folder: str) -> int:
+    try:
+        return Path(folder).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def with_installed(

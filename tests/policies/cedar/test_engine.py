@@ -7,6 +7,7 @@ import cedarpy
 import pytest
 
 from sluicegate.errors import PolicyError
+from sluicegate.policies.cedar import checking
 from sluicegate.policies.cedar import engine as engine_module
 from sluicegate.policies.cedar.engine import CedarEngine, load_engine
 from sluicegate.policies.cedar.entities import context_json, principal_json, uid
@@ -204,14 +205,17 @@ def test_policies_are_parsed_once_and_a_person_once(monkeypatch: pytest.MonkeyPa
 
         return type(name, (), {"from_str": parse, "from_json_str": parse})
 
-    for name, real in (
-        ("PolicySet", engine_module.PolicySet.from_str),
-        ("Schema", engine_module.Schema.from_str),
-        ("Entities", engine_module.Entities.from_json_str),
+    for module, name, real in (
+        (engine_module, "PolicySet", engine_module.PolicySet.from_str),
+        (checking, "Schema", checking.Schema.from_str),
+        (engine_module, "Entities", engine_module.Entities.from_json_str),
     ):
-        monkeypatch.setattr(engine_module, name, counting(name, real))
+        monkeypatch.setattr(module, name, counting(name, real))
+    for kept in (engine_module._policy_set, checking.parsed_schema):
+        kept.cache_clear()
+    load_engine()
     prepared = load_engine()
-    assert parsed == ["Schema", "PolicySet"]
+    assert parsed == ["Schema", "PolicySet"], "also for the second engine"
     for _ in range(20):
         assert prepared.decide(person(roles=("x",), groups=("g",)), "ask", HELPDESK, ASK).allowed
         assert prepared.decide(person("ben"), "ask", HELPDESK, ASK).allowed
