@@ -45,6 +45,7 @@ def test_a_line_end_ends_no_sentence(whole: str, mark: str) -> None:
         ("هل هذا صحيح؟ نعم. شكرا.", 3),
         ("यह सही है। हाँ।", 2),
         ("06:15 backup done. 06:45 disk full. 07:40 data back.", 3),
+        ("See Sec. 3. and App. B. He agreed. J. R. Smith wrote it. We met Bob. That was all.", 4),
         ("One. [1] Two. [2, 3] [4] Three (5 [6] of them). Four [7]", 4),
     ],
 )
@@ -52,6 +53,10 @@ def test_sentences_of_many_languages(text: str, parts: int) -> None:
     found = sentences(text)
     assert len(found) == parts, found
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
+
+
+def test_what_is_bold_over_a_sentence_end_leaves_no_half_mark() -> None:
+    assert sentences("**Not so. Never** do it. **All of it.**") == ["Not so.", "Never do it.", "**All of it.**"]
 
 
 def test_a_row_is_quoted_with_its_columns_and_code_stays_whole() -> None:

@@ -31,6 +31,9 @@ _MARKERS = re.compile(rf"(?:\s*{_MARKER}(?!\())+")
 _TIME = re.compile(r"\d{1,2}:\d\d")
 _COMPOUND = re.compile(r"\w\.-\w+\.\s*$")
 """A compound of abbreviations, such as "Dipl.-Ing."."""
+_LETTERED = re.compile(r"(?<!\w)[A-Z][a-z]{1,3}\.$")
+_LETTER = re.compile(r"\s*\w\.(?!\w)")
+"""A part that is named by a letter or a figure, after what it is, as in "App. B."."""
 _CLOSING = "」』”’）)\"'"
 _INLINE_TAG = re.compile(r"</?(?:a|abbr|b|big|code|em|i|kbd|small|span|strong|sub|sup|u)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(
@@ -213,6 +216,8 @@ def _ends(language: str, content: str) -> set[int]:
 
 def _goes_on(content: str, end: int) -> bool:
     """Whether a sentence goes on where the rules of abbreviations would let it end."""
+    if _LETTER.match(content, end) and _LETTERED.search(content[max(0, end - 8) : end].rstrip()):
+        return True
     before, after = content[:end].rstrip()[-1:], content[end:].lstrip()[:1]
     spaced = content[end - 1 : end + 1].strip() != content[end - 1 : end + 1]
     if before == ".":
@@ -232,7 +237,9 @@ def _fenced(token: "Token") -> str:
 
 
 def _plain(content: str) -> str:
-    return " ".join(_IMAGE.sub("", _TAG.sub(" ", _INLINE_TAG.sub("", content))).split())
+    said = " ".join(_IMAGE.sub("", _TAG.sub(" ", _INLINE_TAG.sub("", content))).split())
+    # of bold words whose other end is in another sentence
+    return said.replace("**", "") if said.count("**") % 2 else said
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:

@@ -108,6 +108,7 @@ def test_a_sidecar_wins(tmp_path: Path) -> None:
         ("a.html", b"<meta charset=klingon><p>caf\xe9</p>", "'klingon'"),
         ("a.html", b"<meta charset=shift_jis><p>caf\x81</p>", "shift_jis"),
         ("a.csv", b"a,b\n", "no row below"),
+        ("a.csv", b"", "contains no text"),
         ("a.csv", b'a,b\n"x,1\n', "not valid CSV"),
         ("a.eml", b"Content-Type: image/png\n\nx", "not an e-mail"),
         ("a.md", "+++\nid = x\n+++\ntext", "not valid TOML"),
@@ -234,9 +235,39 @@ def test_the_formats_of_offices_give_blocks(tmp_path: Path) -> None:
             "Toner: Room 12.",
         ]
     ]
+    # HTML lets rows, cells, items and terms end by themselves
+    open_ended = """<title>Fees</title><dl><dt>Fee<dd>4 euros<dt>Zone<dd>North</dl><p>One<p>Two
+    <table><tr><th>Zone<th>Fee<tr><td>North<td>4<tr><td>South<td>5</table><ul><li>a<li>b&shy;c</ul>"""
+    assert said(load(written(tmp_path, "a.html", open_ended))) == [
+        ["Fee: 4 euros", "Zone: North", "One", "Two", "Zone: North; Fee: 4", "Zone: South; Fee: 5", "a", "bc"]
+    ]
     mail = b"Subject: Keys\nContent-Type: text/plain; charset=iso-8859-1\n\nThe keys are\nwith M\xfcller.\n"
     loaded = load(written(tmp_path, "a.eml", mail))
     assert (loaded.title, said(loaded)) == ("Keys", [["The keys are with Müller."]])
+    mail = b"Subject: Re: Keys\n\nThey are here,\nas said.\n\n> Where are\n> the keys?\nSee above\n-- \nAnn\nDesk\n"
+    assert said(load(written(tmp_path, "a.eml", mail))) == [
+        ["They are here, as said.", "Where are the keys?", "See above", "Ann Desk"]
+    ]
+
+
+LEGACY = [
+    ("koi8-r", "Ключ возвращают в офис, как всегда."),
+    ("iso8859-5", "Ключ возвращают в офис, как всегда."),
+    ("cp866", "Ключ возвращают в офис, как всегда."),
+    ("cp1251", "Ключі повертають до офісу, як завжди, і їх рахують."),
+    ("cp1250", "Zwrot jest możliwy w ciągu trzydziestu dni. Źródło, żółć, święto."),
+    ("iso8859-2", "Vrácení je možné do třiceti dnů, jinak účtenka propadá."),
+    ("cp1254", "İade otuz gün içinde mümkündür ve fiş gereklidir, çünkü kayıt tutulur."),
+    ("cp1253", "Η επιστροφή είναι δυνατή εντός τριάντα ημερών."),
+    ("cp1255", "החזרה אפשרית תוך שלושים יום ונדרשת קבלה."),
+    ("cp1256", "الإرجاع ممكن خلال ثلاثين يوما والإيصال مطلوب."),
+    ("cp932", "返品は三十日以内に行ってください。①領収書が必要です。"),
+    ("euc_jp", "返品は三十日以内に行ってください。領収書が必要です。"),
+    ("gb18030", "退货必须在三十天内进行。需要收据。"),
+    ("big5", "退貨必須在三十天內進行。需要收據。"),
+    ("cp949", "반품은 삼십일 이내에 가능합니다. 영수증이 필요합니다."),
+    ("cp1252", "Rückgabe ist binnen dreißig Tagen möglich, gegen Gebühr."),
+]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +276,11 @@ def test_the_formats_of_offices_give_blocks(tmp_path: Path) -> None:
         ("a.txt", "Müller".encode("utf-16"), "Müller"),
         ("a.txt", b"The officer\x92s \x93summer\x94 hours", "The officer’s “summer” hours"),
         ("a.txt", "Ключ возвращают в офис, как всегда.".encode("cp1251"), "Ключ возвращают в офис, как всегда."),
-        ("a.html", "<meta charset=shift_jis><p>鍵です</p>".encode("shift_jis"), "鍵です"),
+        *(("a.txt", text.encode(encoding), text) for encoding, text in LEGACY),
+        # a pound sign is no Polish letter, and a lone accent no Latvian one
+        ("a.txt", b"The fee is \xa35 or \xa312.50, \xb1 1 %.", "The fee is £5 or £12.50, ± 1 %."),
+        ("a.txt", b"A na\xefve caf\xe9 for the naive visitor.", "A naïve café for the naive visitor."),
+        ("a.html", "<meta charset=shift_jis><p>鍵です①</p>".encode("cp932"), "鍵です①"),
         ("a.html", "<meta charset=iso-8859-1><p>Größe</p>".encode("latin-1"), "Größe"),
         ("a.html", "<meta charset=iso-8859-1><p>Größe</p>".encode(), "Größe"),
     ],
@@ -267,10 +302,26 @@ def test_encodings(tmp_path: Path, name: str, data: bytes, text: str) -> None:
         ("q,a,a\nWho?,me,you\n\n", ["q: Who?; a: me; a: you"]),
         ("a,b\n1\n1,2,3\n", ["a: 1", "a: 1; b: 2; 3"]),
         ("a,b\nOne. Two.,x|y\n", ["a: One. Two.; b: x|y"]),
+        # a first row that is as the others names nothing, but for years
+        ("North,4\nSouth,5.50\n", ["North; 4", "South; 5.50"]),
+        ("1;2\n3;4\n", ["1; 2", "3; 4"]),
+        ("Zone,2025,2026\nNorth,4,5\n", ["Zone: North; 2025: 4; 2026: 5"]),
+        ("Zone,Fee\nNorth,4\nSouth,free\n", ["Zone: North; Fee: 4", "Zone: South; Fee: free"]),
     ],
 )
 def test_dialects_of_csv(tmp_path: Path, text: str, rows: list[str]) -> None:
     assert said(load(written(tmp_path, "a.csv", text))) == [[row] for row in rows]
+
+
+def test_what_an_export_says_above_its_table_is_text(tmp_path: Path) -> None:
+    loaded = load(
+        written(tmp_path, "a.csv", "Fees of 2026,,\nValid until May.\n\nZone,Fee,Note\nNorth,4,x\nSouth,5,y\n")
+    )
+    assert [quote for passage in said(loaded) for quote in passage] == [
+        "Fees of 2026", "Valid until May.", "Zone: North; Fee: 4; Note: x", "Zone: South; Fee: 5; Note: y",
+    ]  # fmt: skip
+    one_column = load(written(tmp_path, "a.csv", 'Zone\nNorth\n"South, far"\n'))
+    assert said(one_column) == [["Zone: North"], ["Zone: South, far"]]
 
 
 def test_a_csv_field_may_be_long(tmp_path: Path) -> None:

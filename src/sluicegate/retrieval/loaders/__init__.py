@@ -1,6 +1,6 @@
 """Files into Markdown, which the segmentation of passages, quotes and guards reads.
 
-The text of a Markdown or plain file is kept as it is written; of other formats it is made of their headings,
+A plain text is kept as it is written, and of Markdown what is CommonMark; other formats are made of their headings,
 paragraphs, lists and tables. Spans of passages are character offsets into it. Any fault of a file is a `ValueError`
 with its reason, so that the other files are still ingested.
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sluicegate.retrieval.loaders import pdf
+from sluicegate.retrieval.loaders.dialects import commonmark
 from sluicegate.retrieval.loaders.encoding import clean, decoded, encoding_of
 from sluicegate.retrieval.loaders.front_matter import html_metadata, parse, split_front_matter
 from sluicegate.retrieval.loaders.grid import read_csv, table
@@ -60,9 +61,11 @@ def load(path: Path, sidecar: Path | None = None) -> Loaded:
         raise
     except Exception as error:
         raise ValueError(_reason(error)) from error
-    if not loaded.text.strip():
+    # where a word may be divided is not to be read or searched
+    text = loaded.text.replace("\xad", "")
+    if not text.strip():
         raise ValueError("contains no text" + (" (a scan?)" if path.suffix.lower() == ".pdf" else ""))
-    return replace(loaded, raw={**loaded.raw, **beside})
+    return replace(loaded, text=text, raw={**loaded.raw, **beside})
 
 
 def _reason(error: Exception) -> str:
@@ -89,6 +92,7 @@ def _text(path: Path) -> Loaded:
 def _markdown(path: Path) -> Loaded:
     text, notes = _read(path)
     raw, body = split_front_matter(text)
+    body = commonmark(body)
     return Loaded(body, _heading(body), raw, notes=notes)
 
 
@@ -128,7 +132,8 @@ def _no_image(image: Any) -> list[Any]:
 
 def _csv(path: Path) -> Loaded:
     text, notes = _read(path)
-    return Loaded(table(*read_csv(text)), "", records=True, notes=notes)
+    above, columns, rows = read_csv(text)
+    return Loaded("\n\n".join([*above, table(columns, rows)]), "", records=True, notes=notes)
 
 
 def _mail(path: Path) -> Loaded:
@@ -137,7 +142,13 @@ def _mail(path: Path) -> Loaded:
     if body is None:
         raise ValueError("not an e-mail with a text")
     content = str(body.get_content()).replace("\r\n", "\n")
-    text = markdown(parsed(content)) if body.get_content_subtype() == "html" else re.sub(r"(?m)^[ \t]+", "", content)
+    if body.get_content_subtype() == "html":
+        text = markdown(parsed(content))
+    else:
+        # a signature is apart (RFC 3676, section 4.3), and what is quoted ends with its last mark
+        content = re.sub(r"(?m)^-- ?$", "", content)
+        content = re.sub(r"(?m)^(>.*)\n(?=[^>\n])", r"\1\n\n", content)
+        text = re.sub(r"(?m)^[ \t]+", "", content)
     attached = [part.get_filename() or "?" for part in message.iter_attachments()]
     notes = (f"its attachments are not read: {', '.join(attached)}",) if attached else ()
     return Loaded(text, str(message["subject"] or ""), notes=notes)

@@ -3,6 +3,8 @@
 import codecs
 import re
 
+from sluicegate.language import probability_of
+
 __all__ = ["clean", "decoded", "encoding_of"]
 
 _MARKS = (
@@ -13,14 +15,19 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _DECLARED = re.compile(rb"<(?:meta\b[^>]*?\bcharset|\?xml\b[^>]*?\bencoding)\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
-_ISO = re.compile(r"iso-?8859-?1|latin-?1|us-ascii|ascii", re.IGNORECASE)
-_FOREIGN = 0.25
-"""Minimum share of bytes that are not ASCII before a guess at another script than the Latin one is believed."""
-_OTHER_SCRIPTS = frozenset(
-    {"cp1251", "koi8_r", "koi8_u", "cp1253", "cp1255", "cp1256", "cp932", "shift_jis", "euc_jp", "gb18030", "gbk",
-     "gb2312", "big5", "cp949", "euc_kr", "cp874", "tis_620"}
-)  # fmt: skip
-"""Encodings that detection may find; the many Latin ones differ too little for it."""
+_AS_BROWSERS = {
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874", "tis-620": "cp874",
+    "shift_jis": "cp932", "gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "euc_kr": "cp949",
+}  # fmt: skip
+"""For what an encoding's name is used, beside what it means to Python (WHATWG, Encoding Standard, section 4.2)."""
+_CENTRAL = frozenset({"bs", "cs", "hr", "hu", "pl", "ro", "sk", "sl", "sq"})
+_BALTIC = frozenset({"et", "lt", "lv"})
+_LATIN = {
+    "cp1250": _CENTRAL, "iso8859-2": _CENTRAL, "cp1254": frozenset({"az", "tr"}), "cp1257": _BALTIC,
+    "iso8859-4": _BALTIC, "iso8859-13": _BALTIC, "cp1258": frozenset({"vi"}),
+}  # fmt: skip
+"""Of the Latin encodings that share most bytes with Windows-1252 the languages that need them: a few pound or micro
+signs say as little for one as for the other."""
 
 
 def decoded(data: bytes) -> str:
@@ -46,7 +53,7 @@ def encoding_of(data: bytes, *, markup: bool = False) -> tuple[str, str]:
         if not declared:
             return _guessed(data, error)
     assert declared
-    return _fits(declared, data), ""
+    return _fits(_codec(declared), data, declared), ""
 
 
 def _declared(data: bytes) -> str | None:
@@ -55,24 +62,28 @@ def _declared(data: bytes) -> str | None:
     name = found[1].decode("ascii", "replace") if found else ""
     if not name or re.match(r"utf-?(?:8|16)", name, re.IGNORECASE):
         return None
-    if _ISO.fullmatch(name):
-        return "cp1252"
     try:
-        return codecs.lookup(name).name
+        codecs.lookup(name)
     except LookupError:
         raise ValueError(f"declares the encoding {name!r}, which nobody knows") from None
+    return name
+
+
+def _codec(name: str) -> str:
+    """Raises `LookupError`."""
+    known = codecs.lookup(name).name
+    return _AS_BROWSERS.get(known, known)
 
 
 def _guessed(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
-    from charset_normalizer import from_bytes
+    from chardetng_py import detect
 
-    name = "cp1252"
-    if sum(byte > 0x7F for byte in data) > _FOREIGN * len(data):
-        best = from_bytes(data).best()
-        name = best.encoding if best and best.encoding in _OTHER_SCRIPTS else name
     try:
+        name = _codec(detect(data))
+        if (languages := _LATIN.get(name)) and not _written_in(data.decode(name), languages):
+            name = "cp1252"
         data.decode(name)
-    except UnicodeDecodeError:
+    except (LookupError, UnicodeDecodeError):
         line = data.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"not UTF-8 (byte 0x{data[error.start]:02x} in line {line}), and no other encoding fits; save it as UTF-8"
@@ -80,11 +91,16 @@ def _guessed(data: bytes, error: UnicodeDecodeError) -> tuple[str, str]:
     return name, f"not UTF-8: read as {name}, by detection; save it as UTF-8 if characters are wrong"
 
 
-def _fits(name: str, data: bytes) -> str:
+def _written_in(text: str, languages: frozenset[str]) -> bool:
+    """Whether the lines that have letters beyond ASCII are."""
+    return probability_of("\n".join(line for line in text.splitlines() if not line.isascii()), languages) > 0.5
+
+
+def _fits(name: str, data: bytes, said: str = "") -> str:
     try:
         data.decode(name)
     except UnicodeDecodeError as error:
-        raise ValueError(f"says that it is {name}, but byte 0x{data[error.start]:02x} is not") from error
+        raise ValueError(f"says that it is {said or name}, but byte 0x{data[error.start]:02x} is not") from error
     return name
 
 

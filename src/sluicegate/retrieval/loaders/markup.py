@@ -20,7 +20,8 @@ _BLOCKS = re.compile(
 def parsed(text: str) -> Any:
     from bs4 import BeautifulSoup
 
-    return BeautifulSoup(text, "html.parser")
+    # html.parser leaves open what HTML lets end by itself: rows, cells, items, terms
+    return BeautifulSoup(text, "lxml")
 
 
 def markdown(element: Any) -> str:

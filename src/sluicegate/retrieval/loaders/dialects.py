@@ -1,0 +1,199 @@
+"""Markdown as documentation sites write it, into CommonMark with tables.
+
+What the extensions of a site mark is prose to a reader, and code or noise to a CommonMark parser: boxes and tabs whose
+text is indented (Python-Markdown, MkDocs), `:::` containers (Docusaurus, VitePress, Pandoc), directives (MyST), alerts
+(GitHub), definition lists, footnotes, ids of headings, shortcodes (Hugo), tags (Liquid), and HTML.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sluicegate.retrieval.loaders.markup import markdown, parsed
+
+__all__ = ["commonmark"]
+
+_FENCE = re.compile(r"[ \t>]*(?:(?:[-*+]|\d+[.)])[ \t]+)?(`{3,}|~{3,})(.*)")
+_BOX = re.compile(
+    r'(?:(?:!!!|\?\?\?\+?)[ \t]+[\w-]+(?:[ \t]+[\w-]+)*|===[!+]?(?=[ \t]+"))(?:[ \t]+"(?P<title>.*)")?[ \t]*'
+)
+_KIND = re.compile(r"(?:\{[^{}]*\}|[\w-]+)?[ \t]*")
+_DIRECTIVES = re.compile(
+    r"\{(?:admonition|attention|caution|danger|deprecated|dropdown|error|hint|important|note|seealso|sidebar|tip|topic"
+    r"|versionadded|versionchanged|warning)\}"
+)
+_ALERT = re.compile(r"([ \t]*(?:>[ \t]*)+)\[!\w+\][+-]?[ \t]*(.*)")
+_NOTE = re.compile(r"\[\^([^\]\s]+)\]:[ \t]*(.*)")
+_REFERENCE = re.compile(r"\[\^([^\[\]\s]+)\]")
+_DEFINITION = re.compile(r"[:~][ \t]+(\S.*)")
+_NO_TERM = re.compile(r"[-*+>|#]|\d+[.)][ \t]")
+_LONGEST_TERM = 100
+_IDS = re.compile(r"\{:?[ \t]*[#.][^{}]*\}")
+_ATTRIBUTES = re.compile(r"\{:[^{}]*\}")
+_TEMPLATE = re.compile(r"\{\{[<%](?:(?!\{\{).)*?[%>]\}\}|\{%(?:(?!\{%).)*?%\}")
+_CODE_SPAN = re.compile(r"(?<!`)`+[^`]+`+")
+_ELEMENT = re.compile(r"^ {0,3}<(table|ul|ol|dl|pre)\b", re.IGNORECASE | re.MULTILINE)
+"""One that Markdown has a form for."""
+_TAGS = re.compile(r"^[ \t]*(?:</?[a-z][\w.-]*(?:\s[^<>]*)?/?>[ \t]*)+$", re.IGNORECASE | re.MULTILINE)
+
+
+def commonmark(text: str) -> str:
+    """The same words in CommonMark with tables; blocks of code stay as they are."""
+    return _Lines(text.split("\n")).read()
+
+
+@dataclass(slots=True)
+class _Lines:
+    lines: list[str]
+    made: list[str] = field(default_factory=list[str])
+    prose: list[str] = field(default_factory=list[str])
+    """Lines since the last block of code, in which HTML is still to be read."""
+    boxes: list[tuple[int, str]] = field(default_factory=list[tuple[int, str]])
+    """Of each open box the least column of its text; of a directive its fence."""
+    notes: set[str] = field(default_factory=set[str])
+    """Names of footnotes."""
+    fence: str = ""
+    term: str = ""
+    """Of the definition list that is being read."""
+
+    def read(self) -> str:
+        self.notes = {found[1] for line in self.lines if (found := _NOTE.match(line))}
+        for number, line in enumerate(self.lines):
+            self._line(number, line)
+        self._end_prose()
+        return "\n".join(self.made)
+
+    def _line(self, number: int, line: str) -> None:
+        column = _column(line)
+        while not self.fence and line.strip() and self.boxes and column < self.boxes[-1][0]:
+            self.boxes.pop()
+            self._say("")
+        if shift := sum(4 for least, _ in self.boxes if least):
+            line = " " * max(0, column - shift) + line.lstrip()
+        fence = _FENCE.fullmatch(line)
+        closing = fence[1] if fence and not fence[2].strip() else ""
+        if self.fence:
+            self.made.append(line)
+            if closing.startswith(self.fence):
+                self.fence = ""
+        elif closing and self.boxes and closing == self.boxes[-1][1]:
+            self.boxes.pop()
+            self._say("")
+        elif fence and (kind := _DIRECTIVES.match(fence[2].strip())):
+            self.boxes.append((0, fence[1]))
+            self._lead(_space(line), fence[2].strip()[kind.end() :])
+        elif fence:
+            self._end_prose()
+            self.fence = fence[1]
+            self.made.append(line)
+        else:
+            self._prose(number, line, column)
+
+    def _prose(self, number: int, line: str, column: int) -> None:
+        bare, space = line.strip(), _space(line)
+        term, self.term = self.term, ""
+        if (box := _BOX.fullmatch(bare)) and self._has_text_below(number, column + 4):
+            self.boxes.append((column + 4, ""))
+            self._lead(space, box["title"] or "")
+        elif bare.startswith(":::"):
+            title = bare.strip(": \t")
+            title = title[kind.end() :] if (kind := _KIND.match(title)) else title
+            self._lead(space, title[1:-1] if title[:1] == "[" and title[-1:] == "]" else title)
+        elif alert := _ALERT.fullmatch(line):
+            self._say(f"{alert[1]}{_leading(alert[2])}", alert[1])
+        elif note := _NOTE.fullmatch(bare):
+            if self._has_text_below(number, column + 4):
+                self.boxes.append((column + 4, ""))
+            self._say("", space + self._inline(note[2]))
+        elif (definition := _DEFINITION.fullmatch(bare)) and (term := term or self._term()):
+            self.term = term
+            self._say(f"{space}- {term}: {self._inline(definition[1])}")
+        else:
+            # further definitions may follow it
+            self.term = term if column or not bare else ""
+            self._say("" if _ATTRIBUTES.fullmatch(bare) else self._inline(line))
+
+    def _say(self, *lines: str) -> None:
+        for line in lines:
+            if line.strip() or not self.prose or self.prose[-1].strip():
+                self.prose.append(line)
+
+    def _lead(self, space: str, title: str) -> None:
+        self._say("", *([space + _leading(title), ""] if title.strip() else ()))
+
+    def _has_text_below(self, number: int, column: int) -> bool:
+        below = (self.lines[at] for at in range(number + 1, len(self.lines)))
+        return _column(next((line for line in below if line.strip()), "")) >= column
+
+    def _term(self) -> str:
+        """Take the line above, where it can be the term of a definition."""
+        at = len(self.prose) - 1
+        if at > 0 and not self.prose[at].strip():
+            at -= 1
+        term = self.prose[at].strip() if at >= 0 else ""
+        ends = not term or len(term) > _LONGEST_TERM or term[-1] in ".!?:;,"
+        if ends or (at and self.prose[at - 1].strip()) or _NO_TERM.match(term):
+            return ""
+        del self.prose[at:]
+        return term
+
+    def _inline(self, line: str) -> str:
+        """The line without what is no word of it, but for its code."""
+        bare = line.strip()
+        if bare.startswith("#") and bare.endswith("}") and _IDS.fullmatch(bare, bare.rfind("{")):
+            line = line[: line.rfind("{")].rstrip()
+        if self.notes and "[^" in line:
+            line = _outside_code(line, lambda part: _REFERENCE.sub(self._unless_note, part))
+        if "{" in line:
+            line = _outside_code(line, lambda part: _TEMPLATE.sub("", part))
+        # a line end that is to be seen
+        return f"{line[:-1]}  " if line.endswith("\\") and not line.endswith("\\\\") else line
+
+    def _unless_note(self, found: re.Match[str]) -> str:
+        return "" if found[1] in self.notes else found[0]
+
+    def _end_prose(self) -> None:
+        text = "\n".join(self.prose)
+        if self.prose:
+            self.made += (_without_html(text) if "<" in text else text).split("\n")
+        self.prose.clear()
+
+
+def _without_html(text: str) -> str:
+    """Its elements that Markdown has a form for in that form, and no lines of tags alone."""
+    made, at = "", 0
+    unclosed: set[str] = set()
+    for found in _ELEMENT.finditer(text):
+        name = found[1].lower()
+        if found.start() < at or name in unclosed:
+            continue
+        if closing := re.compile(rf"</{name}\s*>", re.IGNORECASE).search(text, found.end()):
+            made += _TAGS.sub("", text[at : found.start()])
+            made += f"\n{markdown(parsed(text[found.start() : closing.end()]))}\n"
+            at = closing.end()
+        else:
+            unclosed.add(name)
+    return made + _TAGS.sub("", text[at:])
+
+
+def _outside_code(line: str, changed: Callable[[str], str]) -> str:
+    made, at = "", 0
+    for span in _CODE_SPAN.finditer(line):
+        made += changed(line[at : span.start()]) + span[0]
+        at = span.end()
+    return made + changed(line[at:])
+
+
+def _space(line: str) -> str:
+    return line[: len(line) - len(line.lstrip())]
+
+
+def _column(line: str) -> int:
+    """Where its text begins."""
+    return len(_space(line).expandtabs(4))
+
+
+def _leading(title: str) -> str:
+    """A title as the line that leads to its text."""
+    said = title.strip()
+    return said if not said or said[-1] in ".!?:" else f"{said}:"

@@ -1,0 +1,109 @@
+"""What the extensions of documentation sites mark is read as prose, and blocks of code stay as they are."""
+
+import pytest
+
+from sluicegate.retrieval.loaders.dialects import commonmark
+from sluicegate.segmentation import quotable
+from tests.support import ROOT
+
+CODE = '```python\n:::not a box\n!!! note\n    x = "[^1]"\\\n{% raw %}\n\t<div>\n```'
+
+
+def quotes(text: str) -> list[str]:
+    return [segment.text for segment in quotable(commonmark(text))]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            '!!! warning "Mind the gap"\n    Do not step out, unless\n    the light is green.\n\n    Wait.\nAfter it.',
+            ["Do not step out, unless the light is green.", "Wait.", "After it."],
+        ),
+        ("??? note\n    Folded, and\n    wrapped.\n", ["Folded, and wrapped."]),
+        ("!!! danger inline end\n\n    Text\n    wrapped.\n", ["Text wrapped."]),
+        ("!!! tip\n    One\n    two.\n\n    !!! note\n        Three\n        four.\n", ["One two.", "Three four."]),
+        ("- item\n\n    !!! note\n        In an item,\n        wrapped.\n", ["item", "In an item, wrapped."]),
+        ("!!! this is no box, for nothing is in it.", ["!!! this is no box, for nothing is in it."]),
+        (
+            '=== "Linux"\n\n    ```sh\n    apt install x\n    ```\n\n=== "Mac"\n\n    Use\n    brew.\n',
+            ["Linux:\n\n```sh\napt install x\n```", "Use brew."],
+        ),
+        (":::warning Title\nDo not, unless\nyou must.\n:::\nAfter.", ["Do not, unless you must.", "After."]),
+        (":::tip[Title]\n\nText.\n\n:::\n", ["Text."]),
+        ("::: {.callout-note}\nQuarto's.\n:::\n", ["Quarto's."]),
+        (":::: {note} Outer\n:::{tip}\nInner.\n:::\n::::\n", ["Inner."]),
+        ("```{note} Title\nA directive, which\ngoes on.\n```\nAfter.", ["A directive, which goes on.", "After."]),
+        ("````{tip}\nBefore:\n```sh\nls\n```\n````\n", ["Before:\n```sh\nls\n```"]),
+        ("> [!NOTE]\n> Users should\n> know.", ["Users should know."]),
+        ("> [!warning]- Look out\n> Its text.", ["Its text."]),
+        (
+            "Term\n:   Definition one,\n    and on.\n:   Two.\n\nOther term\n\n: Its own.",
+            ["Term: Definition one, and on.", "Term: Two.", "Other term: Its own."],
+        ),
+        ("It opens at 9.\n: odd", ["It opens at 9. : odd"]),
+        (
+            "A claim.[^1] Next `[^1]` [^2] one.[^big]\n\n[^1]: It is 5 p.m. at\nmost.\n[^big]: Long.\n\n    Longer.\n",
+            ["A claim.", "Next `[^1]` [^2] one.", "It is 5 p.m. at most.", "Long.", "Longer."],
+        ),
+        ("## Heading {#anchor .cls}\n\nText {x} here.\n{: .lead }\n", ["Text {x} here."]),
+        ("{{< note >}}\nHugo's `{{< x >}}`.\n{{< /note >}}", ["Hugo's `{{< x >}}`."]),
+        ("{% raw %}Liquid's.{% endraw %} `{% raw %}`", ["Liquid's. `{% raw %}`"]),
+        ("One\\\ntwo.", ["One two."]),
+        ("<Tabs>\n<TabItem value='a'>\n\nIn a tab.\n\n</TabItem>\n</Tabs>\n", ["In a tab."]),
+        (
+            "<table>\n<tr><th>Zone<th>Fee\n<tr><td>North<td>4\n\n<tr><td>South<td>5\n</table>\nAfter.",
+            ["Zone: North; Fee: 4", "Zone: South; Fee: 5", "After."],
+        ),
+        ("<ul>\n<li>one <b>x</b>\n<li>two\n</ul>\n", ["one x", "two"]),
+        ("Give `<ul>` here.\n\n<ul>\nno end", ["Give `<ul>` here.", "no end"]),
+    ],
+)  # fmt: skip
+def test_what_sites_mark_is_prose(text: str, expected: list[str]) -> None:
+    assert quotes(text) == expected
+
+
+def test_code_and_plain_markdown_stay_as_they_are() -> None:
+    for text in (
+        CODE,
+        f"~~~\n{CODE}\n~~~",
+        "a\n\n- b\n\n\tc\n",
+        "no end:\n```\n:::\n{% x %}",
+        "# A #\n\n1. b\n   ```\n\t:::\n   ```",
+    ):
+        assert commonmark(text) == text
+    inside = commonmark("!!! note\n    Look:\n\n" + "\n".join(f"    {line}" for line in CODE.split("\n")))
+    assert CODE.replace("\t", "    ") in inside.replace("\t", "    ")
+
+
+def test_every_document_of_the_repository_is_read_the_same() -> None:
+    pages = [*ROOT.glob("docs/*.md"), *ROOT.glob("configs/**/knowledge/*.md")]
+    assert len(pages) > 50
+    for page in pages:
+        text = page.read_text("utf-8")
+        assert quotes(text) == [segment.text for segment in quotable(text)], page
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`",
+        "`a ",
+        "{% ",
+        "{{< ",
+        "<table>\n",
+        "<a ",
+        "<a>\n",
+        "!!! note\n    x\n",
+        ":",
+        "T\n: d\n\n",
+        "[^1]",
+        "```\n",
+        "<",
+        ">",
+    ],
+)
+def test_a_long_line_of_anything_is_read_in_time(text: str) -> None:
+    # what takes the square of the length would not end
+    assert isinstance(commonmark(f"[^1]: x\n{text * 50_000}"), str)
+    assert isinstance(commonmark(":::" + " " * 50_000 + f"{text}# {' ' * 50_000}{{!!! {'a ' * 50_000}!"), str)
