@@ -8,11 +8,11 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
-import gguf
 import numpy as np
 
 from sluicegate.models.embedded import weights
 from sluicegate.models.embedded.bert import Bert
+from sluicegate.models.embedded.header import read_model
 
 __all__ = ["OllamaBert"]
 
@@ -27,9 +27,9 @@ class OllamaBert:
 
     def __init__(self, name: str) -> None:
         place = weights.located(name)
-        vocabulary: list[str] = gguf.GGUFReader(place).fields["tokenizer.ggml.tokens"].contents()  # type: ignore[union-attr]
+        fields, _tensors = read_model(place, ["tokenizer.ggml.tokens"])
         self._bert = Bert.read(place)
-        self._numbers = {token: number for number, token in enumerate(vocabulary)}
+        self._numbers = {token: number for number, token in enumerate(fields["tokenizer.ggml.tokens"])}
 
     @staticmethod
     @lru_cache

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 
 from sluicegate.errors import ModelError
-from sluicegate.models.embedded.header import ModelFile, read_header
+from sluicegate.models.embedded.header import ModelFile, read_header, read_model
 
 
 def written(path: Path, architecture: str = "llama", *, pooled: bool = False) -> Path:
@@ -26,6 +27,10 @@ def written(path: Path, architecture: str = "llama", *, pooled: bool = False) ->
         getattr(writer, f"add_{kind}")(kind, 7 if kind.startswith("u") else -7)
     writer.add_float32("float32", 0.25)
     writer.add_float64("float64", 0.1)
+    writer.add_tensor("whole", np.arange(12, dtype=np.float32).reshape(3, 4))
+    writer.add_tensor("half", np.arange(5, dtype=np.float16))
+    packed = np.arange(2 * 3 * 18, dtype=np.uint8).reshape(2, 3 * 18)
+    writer.add_tensor("packed", packed, raw_dtype=gguf.GGMLQuantizationType.Q4_0)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -42,6 +47,20 @@ def test_every_single_value_is_read_as_the_package_reads_it(tmp_path: Path) -> N
     }
     assert len(expected) == 14
     assert read_header(path) == expected
+
+
+def test_lists_that_are_asked_for_and_tensors_are_where_the_package_finds_them(tmp_path: Path) -> None:
+    path = written(tmp_path / "small.gguf")
+    read: Any = gguf.GGUFReader(path)
+    lists = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores")
+    fields, tensors = read_model(path, lists)
+    assert fields == read_header(path) | {name: read.fields[name].contents() for name in lists}
+    content = path.read_bytes()
+    assert [*tensors] == [one.name for one in read.tensors] == ["whole", "half", "packed"]
+    for one in read.tensors:
+        found = tensors[one.name]
+        assert (found.kind, found.shape) == (one.tensor_type, tuple(reversed(one.shape.tolist())))
+        assert content[found.at : found.at + one.n_bytes] == one.data.tobytes()
 
 
 def test_no_token_of_the_vocabulary_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,8 @@ llama.cpp returns only the final embedding. What a classifier needs is spread ov
 GGUF file, and returns every layer. They give llama.cpp's embedding to six digits, in no more time.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sluicegate.models.embedded.header import read_model
+
 __all__ = ["Bert"]
 
 Floats = NDArray[np.float32]
+_VOCABULARY = ("tokenizer.ggml.tokens", "tokenizer.ggml.scores")
 HALF, SQRT_HALF = np.float32(0.5), np.float32(0.5**0.5)
 
 
@@ -97,21 +101,27 @@ class Bert:
 
     @classmethod
     def read(cls, path: Path) -> "Bert":
-        """Read a GGUF file of the architecture ``bert``. Raises `KeyError` or `ValueError` for any other."""
+        """Read a GGUF file of the architecture ``bert``. Raises `KeyError`, `ValueError`, `IndexError` or
+        `struct.error` for any other."""
         import gguf
 
-        reader: Any = gguf.GGUFReader(path)
-        tensors = {tensor.name: np.asarray(tensor.data) for tensor in reader.tensors}
-        fields = reader.fields
-        heads = int(fields["bert.attention.head_count"].contents())
-        epsilon = np.float32(fields["bert.attention.layer_norm_epsilon"].contents())
+        fields, tensors = read_model(path, _VOCABULARY)
+        heads = int(fields["bert.attention.head_count"])
+        epsilon = np.float32(fields["bert.attention.layer_norm_epsilon"])
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
 
-        kinds = {tensor.name: tensor.tensor_type for tensor in reader.tensors}
+        def raw(name: str) -> tuple[NDArray[np.uint8], gguf.GGMLQuantizationType]:
+            """A tensor's bytes, row by row, and as what they are to be read."""
+            tensor = tensors[name]
+            kind = gguf.GGMLQuantizationType(tensor.kind)
+            numbers, size = gguf.GGML_QUANT_SIZES[kind]
+            shape = (*tensor.shape[:-1], tensor.shape[-1] // numbers * size)
+            return content[tensor.at : tensor.at + math.prod(shape)].reshape(shape), kind
 
         def numbers(name: str) -> Floats:
-            return np.asarray(gguf.quants.dequantize(tensors[name], kinds[name]), np.float32)
+            return np.asarray(gguf.quants.dequantize(*raw(name)), np.float32)
 
-        words, kind = tensors["token_embd.weight"], kinds["token_embd.weight"]
+        words, kind = raw("token_embd.weight")
 
         def tokens(at: NDArray[np.integer]) -> Floats:
             found = np.asarray(gguf.quants.dequantize(words[at.ravel()], kind), np.float32)
@@ -139,7 +149,7 @@ class Bert:
             tokens=tokens,
             positions=numbers("position_embd.weight") + numbers("token_types.weight")[0],
             norm=norm("token_embd_norm"),
-            layers=tuple(layer(f"blk.{number}") for number in range(int(fields["bert.block_count"].contents()))),
+            layers=tuple(layer(f"blk.{number}") for number in range(int(fields["bert.block_count"]))),
             **_tokenizer_of(fields),
         )
 
@@ -158,13 +168,13 @@ class Bert:
         return states
 
 
-def _tokenizer_of(fields: Any) -> dict[str, Any]:
+def _tokenizer_of(fields: Mapping[str, Any]) -> dict[str, Any]:
     """The tokenizer of a GGUF file and its marks: BERT's uncased WordPiece, or SentencePiece's unigrams."""
-    pieces: Sequence[str] = fields["tokenizer.ggml.tokens"].contents()
-    if fields["tokenizer.ggml.model"].contents() == "t5":
-        scores = fields["tokenizer.ggml.scores"].contents()
-        marks = tuple(int(fields[f"tokenizer.ggml.{end}_token_id"].contents()) for end in ("bos", "eos"))
-        unknown = int(fields["tokenizer.ggml.unknown_token_id"].contents())
+    pieces: Sequence[str] = fields["tokenizer.ggml.tokens"]
+    if fields["tokenizer.ggml.model"] == "t5":
+        scores: Sequence[float] = fields["tokenizer.ggml.scores"]
+        marks = tuple(int(fields[f"tokenizer.ggml.{end}_token_id"]) for end in ("bos", "eos"))
+        unknown = int(fields["tokenizer.ggml.unknown_token_id"])
         return {"tokenizer": _unigrams(pieces, scores, unknown), "marks": marks}
     tokenizer = _word_pieces(pieces)
     return {"tokenizer": tokenizer, "marks": tuple(tokenizer.token_to_id(mark) for mark in ("[CLS]", "[SEP]"))}

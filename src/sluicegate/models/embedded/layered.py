@@ -7,6 +7,7 @@ The weights are those of ``embedded:NAME``, so they are fetched, listed and chec
 """
 
 import asyncio
+import struct
 import threading
 from array import array
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ class Encoder:
         path = weights.located(self.name)
         try:
             bert = Bert.read(path)
-        except (KeyError, ValueError, IndexError, OSError) as error:
+        except (KeyError, ValueError, IndexError, OSError, struct.error) as error:
             raise WeightsMismatchError(f"{path} is not a valid BERT encoder: {error}") from error
         self._prefix = weights.known(self.name).prefix
         self._pools = ThreadpoolController()
