@@ -6,8 +6,9 @@ seconds of `PATIENCE` in the environment."""
 import asyncio
 import os
 import signal
-import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,19 @@ def version_in(folder: Path) -> Any:
     return version
 
 
-async def carry(folder: Path, running: int, drain_s: float, texts: list[str]) -> None:
+async def carry(ready: Connection, folder: Path, running: int, drain_s: float, texts: Sequence[str]) -> None:
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     limits = Limits(running=running, drain_s=drain_s)
     async with stand.service(limits=limits, open_version=version_in(folder)) as service:
-        print("ready", flush=True)
+        ready.send("ready")
         for text in texts:
             await service.accept(text, principal("ann", ["employee"]), request_id=text)
         await ended.wait()
 
 
-if __name__ == "__main__":
+def main(ready: Connection, folder: str, running: int, drain_s: float, texts: Sequence[str]) -> None:
     if patience := os.environ.get("PATIENCE"):
         flows.SETTINGS["approve"] = HumanInterrupt(approvers="role:helpdesk-lead", timeout=float(patience))
-    asyncio.run(carry(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:]))
+    asyncio.run(carry(ready, Path(folder), running, drain_s, texts))
     os._exit(0)

@@ -1,40 +1,59 @@
 """Processes that carry runs, for the tests of this folder."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.serving.execution import carrying
+from tests.support.processes import PROCESSES, Started
 
-Started = Callable[..., "subprocess.Popen[str]"]
+
+class Carrier:
+    """A process that carries."""
+
+    def __init__(self, folder: Path, name: str, *texts: str, running: int, drain_s: float) -> None:
+        environment = {**os.environ, "SLUICEGATE_HOME": str(folder / name)}
+        mine, its = PROCESSES.Pipe()
+        given = (its, str(folder), running, drain_s, texts)
+        self._process = Started(folder / f"{name}-said", environment, carrying.main, *given).process
+        its.close()
+        assert mine.recv() == "ready"
+        mine.close()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid
+        return self._process.pid
+
+    def send_signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self) -> int:
+        """Its exit status, once it has ended."""
+        self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+Carriers = Callable[..., Carrier]
 
 
 @pytest.fixture
-def worker(tmp_path: Path) -> Iterator[Started]:
+def worker(tmp_path: Path) -> Iterator[Carriers]:
     """Start a process with the home of this name, and wait until it carries."""
     with ExitStack() as living:
 
-        def started(name: str, *texts: str, running: int = 4, drain_s: float = 30) -> "subprocess.Popen[str]":
-            command = [sys.executable, "-W", "ignore", "-m", "tests.serving.execution.carrying"]
-            environment = {**os.environ, "SLUICEGATE_HOME": str(tmp_path / name)}
-            process = subprocess.Popen(
-                [*command, str(tmp_path), str(running), str(drain_s), *texts],
-                cwd=ROOT,
-                env=environment,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            assert process.stdout
-            living.callback(process.stdout.close)
-            living.callback(process.wait)
-            living.callback(process.kill)
-            assert process.stdout.readline() == "ready\n"
-            return process
+        def started(name: str, *texts: str, running: int = 4, drain_s: float = 30) -> Carrier:
+            carrier = Carrier(tmp_path, name, *texts, running=running, drain_s=drain_s)
+            living.callback(carrier.close)
+            return carrier
 
         yield started
 

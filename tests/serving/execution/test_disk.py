@@ -15,7 +15,7 @@ from sluicegate.nodes.kinds.human_interrupt import HumanInterrupt
 from sluicegate.serving.execution import disk
 from sluicegate.serving.execution.carrier import Carrier
 from sluicegate.storage.postgres import URL
-from tests.serving.execution.conftest import Started, calls
+from tests.serving.execution.conftest import Carriers, calls
 from tests.support import flows, stand
 from tests.support.waiting import soon
 
@@ -57,7 +57,7 @@ async def status_of(service: Service, run: str, wanted: str) -> str:
 
 
 @pytest.mark.slow
-async def test_another_machine_goes_on(worker: Started, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_another_machine_goes_on(worker: Carriers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     worker("other")
     with full(monkeypatch, "carry"):
         monkeypatch.setattr(disk, "_write", lambda: (_ for _ in ()).throw(OSError(28, "No space left on device")))

@@ -12,7 +12,7 @@ from sluicegate import Limits, Service
 from sluicegate.graphs.runtime.intake import principal
 from sluicegate.observe.tracing.storing.shared import open_store
 from sluicegate.storage.postgres import URL
-from tests.serving.execution.conftest import Started, calls
+from tests.serving.execution.conftest import Carriers, calls
 from tests.support import stand
 from tests.support.waiting import soon
 
@@ -38,7 +38,7 @@ def rows(url: str, what: str) -> list[tuple[Any, ...]]:
         return connection.execute(what.format(f'"{schema}_dbos".workflow_status')).fetchall()  # type: ignore[arg-type]
 
 
-async def test_what_a_killed_worker_left_is_ended_by_another(worker: Started, tmp_path: Path) -> None:
+async def test_what_a_killed_worker_left_is_ended_by_another(worker: Carriers, tmp_path: Path) -> None:
     first = worker("first")
     async with only_accepts() as service:
         held = await service.accept("hold on", ANN)
@@ -53,7 +53,9 @@ async def test_what_a_killed_worker_left_is_ended_by_another(worker: Started, tm
     assert all(entry["visit"] == 1 for entry in outcome.state["trail"])
 
 
-async def test_a_worker_that_is_stopped_lets_its_run_finish_and_takes_no_other(worker: Started, tmp_path: Path) -> None:
+async def test_a_worker_that_is_stopped_lets_its_run_finish_and_takes_no_other(
+    worker: Carriers, tmp_path: Path
+) -> None:
     process = worker("first")
     async with only_accepts() as service:
         held = await service.accept("hold on", ANN)
@@ -69,7 +71,7 @@ async def test_a_worker_that_is_stopped_lets_its_run_finish_and_takes_no_other(w
         assert (await other.outcome()).status == "answered"
 
 
-async def test_rows_have_ids_and_no_words(worker: Started, url: str, tmp_path: Path) -> None:
+async def test_rows_have_ids_and_no_words(worker: Carriers, url: str, tmp_path: Path) -> None:
     worker("first")
     async with only_accepts() as service:
         waits = await service.ask("access for the marmalade project", ANN)
@@ -86,7 +88,7 @@ async def test_rows_have_ids_and_no_words(worker: Started, url: str, tmp_path: P
 
 
 async def test_a_worker_with_other_packages_takes_nothing(
-    worker: Started, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    worker: Carriers, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     worker("first")
     from sluicegate.serving.execution import durable
@@ -100,7 +102,7 @@ async def test_a_worker_with_other_packages_takes_nothing(
 
 
 async def test_of_three_workers_one_carries_a_deadline(
-    worker: Started, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    worker: Carriers, url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Also where one of them was stopped when it came, and goes on later."""
     monkeypatch.setenv("PATIENCE", "2")

@@ -14,7 +14,7 @@ from sluicegate.serving.execution.suspects import Solitude, Suspects
 from sluicegate.serving.service import run_id
 from sluicegate.storage.database import place as where
 from sluicegate.storage.postgres import URL
-from tests.serving.execution.conftest import Started
+from tests.serving.execution.conftest import Carriers
 from tests.support import stand
 from tests.support.waiting import soon
 
@@ -32,7 +32,7 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_p
 
 @pytest.mark.slow
 async def test_a_run_that_ends_each_process_is_given_up_and_those_beside_it_are_not(
-    place: str, worker: Started, tmp_path: Path
+    place: str, worker: Carriers, tmp_path: Path
 ) -> None:
     async def ends(name: str, *texts: str) -> None:
         # on a server each process is a machine of its own
