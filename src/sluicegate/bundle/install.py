@@ -37,10 +37,10 @@ def main(arguments: list[str]) -> int:
     if wrong := _changed(bundle):
         return _ended(f"not as it was made: {', '.join(wrong[:5])}")
     _install(bundle, target)
-    for workflow in manifest["workflows"]:
-        file = target / workflow["file"]
-        (checked,) = json.loads(_run([target / "bin" / "sluicegate", "check", file, "--json"]))["workflows"]
-        if checked["digest"] != workflow["digest"]:
+    files = [target / workflow["file"] for workflow in manifest["workflows"]]
+    checked = json.loads(_run([target / "bin" / "sluicegate", "check", *files, "--json"]))["workflows"] if files else []
+    for workflow, file, found in zip(manifest["workflows"], files, checked, strict=True):
+        if found["digest"] != workflow["digest"]:
             return _ended(f"{file} is not the version {workflow['version']} that was bundled")
     names = ", ".join(f"{each['name']} {each['version']}" for each in manifest["workflows"])
     sys.stdout.write(f"{target / 'bin' / 'sluicegate'} is installed, with {names}\n")

@@ -9,6 +9,7 @@ import os
 import pickle
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any, TypeVar
 
 from sluicegate.batch.engines.engine import EngineWork, Worker
@@ -57,7 +58,7 @@ class RayEngine:
         """As `Engine.map`. Raises `RunError` SG709 when an item's actors die one after the other."""
         ray = self._ray
         made = ray.remote(_Actor).options(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)
-        actors = [made.remote(pickle.dumps(work), _environment()) for _ in range(self.workers)]
+        actors: list[Any] = []
         left = iter(items)
         busy: dict[Any, Any] = {}
 
@@ -67,7 +68,11 @@ class RayEngine:
                 return
 
         try:
-            for _ in range(_AHEAD):
+            # an actor is a process that imports and opens the work: none is started that nothing is left for
+            for item in islice(left, self.workers):
+                actors.append(made.remote(pickle.dumps(work), _environment()))
+                busy[actors[-1].do.remote(pickle.dumps(item))] = actors[-1]
+            for _ in range(1, _AHEAD):
                 for actor in actors:
                     next_of(actor)
             while busy:
