@@ -14,10 +14,11 @@ from sluicegate.retrieval.metadata import document
 from sluicegate.segmentation import quotable
 
 
-def pdf(*lines: str | tuple[int, int, int, str]) -> bytes:
+def pdf(*lines: str | tuple[int, int, int, str], drawn: str = "") -> bytes:
     """The smallest PDF with one page of text: lines one below the other, or each with its place and size."""
     placed = [(72, 720 - 14 * n, 12, line) if isinstance(line, str) else line for n, line in enumerate(lines)]
     stream = "\n".join(f"BT /F1 {size} Tf {x} {y} Td ({text}) Tj ET" for x, y, size, text in placed).encode()
+    stream += f"\n{drawn}".encode()
     objects = [
         b"<< /Type /Catalog /Pages 2 0 R >>",
         b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
@@ -348,4 +349,57 @@ def test_a_pdf_gives_headings_paragraphs_lists_and_tables(tmp_path: Path) -> Non
             "Device: Camera; Deposit: 50 euros; Days: 14",
             "Device: Laptop; Deposit: 200 euros; Days: 30",
         ]
+    ]
+
+
+def test_a_pdf_that_a_browser_has_printed_is_read_as_its_page(tmp_path: Path) -> None:
+    printed = Path(__file__).parent / "printed" / "handbook.pdf"
+    loaded = load(printed)
+    assert loaded.title == "Handbook"
+    assert [quote for passage in said(loaded, 5_000) for quote in passage] == [
+        (
+            "Reimbursement of extraordinary accommodation expenditures requires authorisation by the responsible "
+            "administrator before departure, unless the circumstances make communication impossible."
+        ),
+        "Official confirmations suffice.",
+        "Hotels cost at most 120 euros per night",
+        "Trains are always second class, except for journeys of more than four hours",
+        (
+            "City: Berlin; Limit per night: 120 euros; Remark: Only with a confirmation of the responsible "
+            "administrator, in writing"
+        ),
+        "City: Elsewhere; Limit per night: Elsewhere; Remark: Ask first",
+        "City: Paris; Limit per night: 160 euros; Remark: None",
+        "City: Rome; Limit per night: 140 euros; Remark: None",
+        "After the table the text goes on and ends here.",
+        "A new sentence.",
+        "First step of it",
+        "Second step, which is long enough to be wrapped over the end of the line in this narrow page",
+        "Third\n\n```\ndef restart(unit):\n    stop(unit)\n    return start(unit)\n```",
+        # the font's own map lacks the first letter
+        "金は三十日以内に行ってください。",
+        "領収書が必要です。",
+        "送料はお客様の負担です。",
+        "ただし、不良品の場合は弊社が負担いたします。",
+    ]
+
+
+def test_a_pdf_may_have_boxes_marks_and_wide_spaces_that_are_no_tables(tmp_path: Path) -> None:
+    frame, empty = "50 50 500 740 re S", "72 300 100 20 re S 172 300 100 20 re S"
+    mark = "70 654 4 4 re f 70 640 4 4 re f"
+    justified = [(72, 720, 12, "Trains are always"), (72, 706, 12, "second"), (160, 706, 12, "class,"),
+                 (72, 692, 12, "except"), (160, 692, 12, "for"), (72, 678, 12, "long journeys.")]  # fmt: skip
+    lines = [*justified, (84, 650, 12, "One thing"), (84, 636, 12, "Another"), (72, 600, 12, "See the well-known"),
+             (72, 586, 12, "rule, and no well-"), (72, 572, 12, "known exception.")]  # fmt: skip
+    loaded = load(written(tmp_path, "a.pdf", pdf(*lines, drawn=f"{frame} {empty} {mark}")))
+    assert said(loaded) == [
+        ["Trains are always second class, except for long journeys.", "One thing", "Another",
+         "See the well-known rule, and no well-known exception."]
+    ]  # fmt: skip
+    # a table whose cells are wrapped, in the order in which its cells are written
+    grid = "72 700 100 40 re S 172 700 150 40 re S 72 660 100 40 re S 172 660 150 40 re S"
+    cells = [(76, 725, 12, "Zone"), (176, 725, 12, "Who may enter"), (76, 685, 12, "Server"), (76, 671, 12, "room"),
+             (176, 685, 12, "Only with a badge,"), (176, 671, 12, "unless it burns")]  # fmt: skip
+    assert said(load(written(tmp_path, "b.pdf", pdf(*cells, drawn=grid)))) == [
+        ["Zone: Server room; Who may enter: Only with a badge, unless it burns"]
     ]

@@ -1,0 +1,221 @@
+"""The lines and tables of pages into Markdown: lines into paragraphs by the space between them, columns into tables."""
+
+import re
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise, takewhile
+
+from sluicegate.retrieval.loaders.grid import headed, table
+
+__all__ = ["Page", "PageLine", "PageTable", "markdown"]
+
+_GAP = 1.3
+"""More than this share of the usual distance between two lines begins a paragraph."""
+_LARGE = 1.15
+"""Of the usual size of letters: a paragraph that begins in larger ones is a heading."""
+_SAME_PAGES, _ALIKE_PAGES = 2, 3
+"""One of the two highest or lowest lines that so many pages share, and half of all, is a header or footer: the same
+line, or one that differs by its numbers."""
+_BULLET = re.compile("[•◦▪‣●–○■□∙➢✓\uf0b7\uf0a7\uf0d8]\\s*")
+"""Marks of lists; the last ones are those of Word's symbol fonts."""
+_SAME_EDGE = 3.0
+"""Points between the edges of columns that are the same on two pages."""
+_WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
+_WITHOUT_SPACES = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_ENDED = (".", "!", "?", ":", "。", "！", "？")
+
+
+@dataclass(frozen=True, slots=True)
+class PageLine:
+    cells: tuple[str, ...]
+    edges: tuple[tuple[float, float], ...]
+    """Left and right of each cell."""
+    bottom: float
+    top: float
+    size: float
+    """Of its font, in points."""
+    code: bool
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.cells)
+
+    @property
+    def height(self) -> float:
+        return self.top - self.bottom
+
+
+@dataclass(slots=True)
+class PageTable:
+    """One whose cells have lines around them."""
+
+    rows: list[list[str]]
+    columns: tuple[float, ...]
+    """Where each begins."""
+
+    @property
+    def markdown(self) -> str:
+        named = headed(self.rows)
+        return table(self.rows[0] if named else [""] * len(self.rows[0]), self.rows[1:] if named else self.rows)
+
+
+Page = list[PageLine | PageTable]
+
+
+def _bodies(pages: Sequence[Page]) -> list[Page]:
+    """The pages without running headers and footers: outer lines that half of the pages share, but for numbers."""
+    outer = [_outer(page) for page in pages]
+    exact = Counter(text for lines in outer for text in {line.text for line in lines})
+    numbered = Counter(text for lines in outer for text in {_unnumbered(line) for line in lines})
+
+    def runs(line: PageLine) -> bool:
+        same, alike = exact[line.text], numbered[_unnumbered(line)]
+        return (same >= _SAME_PAGES and 2 * same >= len(pages)) or (alike >= _ALIKE_PAGES and 2 * alike >= len(pages))
+
+    running = [{id(line) for line in lines if runs(line)} for lines in outer]
+    return [[part for part in page if id(part) not in left] for page, left in zip(pages, running, strict=True)]
+
+
+def _outer(page: Page) -> list[PageLine]:
+    """The two highest and the two lowest lines."""
+    lines = sorted((line for line in page if isinstance(line, PageLine)), key=lambda line: line.bottom)
+    return [*lines[:2], *lines[2:][-2:]]
+
+
+def _unnumbered(line: PageLine) -> str:
+    return re.sub(r"\d+", "#", line.text)
+
+
+def markdown(pages: Sequence[Page]) -> str:
+    """What is written on all of them, without running headers and footers."""
+    pages = _bodies(pages)
+    lines = [line for page in pages for line in page if isinstance(line, PageLine)]
+    words = Counter(word.casefold() for line in lines for word in _WORD.findall(line.text))
+    # what is in such letters from end to end is no code
+    coded = 2 * sum(line.code for line in lines) <= len(lines)
+    blocks: list[str | PageTable] = []
+    for page in pages:
+        made = [*_blocks(page, words, coded=coded)]
+        if blocks and made and (both := _go_on(blocks[-1], made[0], words)):
+            blocks[-1:], made = [both], made[1:]
+        blocks += made
+    return "\n\n".join(block if isinstance(block, str) else block.markdown for block in blocks)
+
+
+def _go_on(above: str | PageTable, below: str | PageTable, words: Mapping[str, int]) -> str | PageTable | None:
+    """The last block of a page with the first of the next, where they are one."""
+    if isinstance(above, PageTable) and isinstance(below, PageTable):
+        same = len(above.columns) == len(below.columns) and all(
+            abs(x - y) < _SAME_EDGE for x, y in zip(above.columns, below.columns, strict=True)
+        )
+        rows = below.rows[1:] if below.rows[:1] == above.rows[:1] else below.rows
+        return PageTable([*above.rows, *rows], above.columns) if same else None
+    if isinstance(above, str) and isinstance(below, str) and not above.endswith((*_ENDED, "```")):
+        return _joined(above, below, words) if below[:1].islower() else None
+    return None
+
+
+def _blocks(page: Page, words: Mapping[str, int], *, coded: bool) -> Iterator[str | PageTable]:
+    lines = [line for line in page if isinstance(line, PageLine)]
+    spaces = [above.bottom - below.bottom for above, below in pairwise(lines)]
+    usual = statistics.median([space for space in spaces if space > 0] or [0.0])
+    size = statistics.median([line.size for line in lines] or [0.0])
+    run: list[PageLine] = []
+    for part in page:
+        if isinstance(part, PageLine):
+            run.append(part)
+            continue
+        yield from _texts(run, words, usual, size, coded=coded)
+        run = []
+        yield part
+    yield from _texts(run, words, usual, size, coded=coded)
+
+
+def _texts(
+    lines: Sequence[PageLine], words: Mapping[str, int], usual: float, size: float, *, coded: bool
+) -> Iterator[str | PageTable]:
+    prose: list[PageLine] = []
+    at = 0
+    while at < len(lines):
+        code = [*takewhile(lambda line: coded and line.code, (lines[n] for n in range(at, len(lines))))]
+        rows = [] if code else _rows(lines[n] for n in range(at, len(lines)))
+        if not code and not rows:
+            prose.append(lines[at])
+            at += 1
+            continue
+        yield from _paragraphs(prose, words, usual, size)
+        prose = []
+        yield _fenced(code) if code else PageTable([list(row) for row in rows], ()).markdown
+        at += len(code) or len(rows)
+    yield from _paragraphs(prose, words, usual, size)
+
+
+def _paragraphs(lines: Sequence[PageLine], words: Mapping[str, int], usual: float, size: float) -> Iterator[str]:
+    """Paragraphs, list items and headings, by the space above a line and the size of its letters."""
+    text, above, last = "", None, 0
+    for line in lines:
+        # Word's mark of the second level is a letter with a wide space after it
+        bullet = _BULLET.match(line.text) or (re.match(r"o ", line.text) if line.cells[0] == "o" else None)
+        number = int(found[1]) if (found := re.match(r"(\d{1,2})[.)]\s", line.text)) else 0
+        begins = number and (number == last + 1 or text.endswith(_ENDED))
+        if above and (bullet or begins or (_apart(above, line, usual) and not _in_next_column(above, line, text))):
+            yield text
+            text = ""
+        last = number if number and not text else last
+        said = f"- {line.text[bullet.end() :]}" if bullet else line.text
+        title = not text and line.size > _LARGE * size and not said.endswith(_ENDED)
+        text = _joined(text, said, words) if text else f"## {said}" if title else said
+        above = line
+    if text:
+        yield text
+
+
+def _fenced(lines: Sequence[PageLine]) -> str:
+    """Lines of code as a block, indented as they are on the page."""
+    widths = [(line.edges[-1][1] - line.edges[0][0]) / len(line.text) for line in lines]
+    letter, left = max(statistics.median(widths), 0.1), min(line.edges[0][0] for line in lines)
+    said = (" " * round((line.edges[0][0] - left) / letter) + line.text for line in lines)
+    return "\n".join(["```", *said, "```"])
+
+
+def _apart(above: PageLine, line: PageLine, usual: float) -> bool:
+    """Whether a line begins a paragraph, by the space above it or the size of its letters."""
+    space = above.bottom - line.bottom
+    return space > _GAP * usual or space < 0 or abs(line.size - above.size) > 0.1 * above.size
+
+
+def _in_next_column(above: PageLine, line: PageLine, text: str) -> bool:
+    """Whether a sentence goes on at the top of the next column."""
+    higher = above.bottom < line.bottom and abs(line.size - above.size) <= 0.1 * above.size
+    return higher and not text.endswith(_ENDED) and line.text[:1].islower()
+
+
+def _rows(lines: Iterable[PageLine]) -> list[tuple[str, ...]]:
+    """The cells of the lines at the start that form a table: two or more with the same columns, and room between
+    these from top to bottom, which more than two lines of justified text do not have."""
+    gaps: list[tuple[float, float]] | None = None
+    found: list[tuple[str, ...]] = []
+    for line in lines:
+        own = [(left[1], right[0]) for left, right in pairwise(line.edges)]
+        gaps = [(max(a, c), min(b, d)) for (a, b), (c, d) in zip(gaps, own, strict=False)] if gaps else own
+        same = not found or len(line.cells) == len(found[0])
+        if not gaps or not same or any(end - start < 1 for start, end in gaps):
+            break
+        found.append(line.cells)
+    words = all(" " not in cell for row in found for cell in row)
+    return found if len(found) > 1 + words else []
+
+
+def _joined(text: str, line: str, words: Mapping[str, int]) -> str:
+    """Two lines of a paragraph as one; a word that was divided at the line's end is one word again, with its hyphen
+    where the text has it so elsewhere."""
+    divided = re.search(r"([^\W\d_]+)-$", text)
+    rest = re.match(r"[^\W\d_]+", line)
+    if not divided or not rest or not rest[0].islower():
+        # Chinese and Japanese have no spaces
+        return f"{text}{'' if _WITHOUT_SPACES.match(text[-1:]) and _WITHOUT_SPACES.match(line) else ' '}{line}"
+    one = f"{divided[1]}{rest[0]}".casefold()
+    hyphened = words[f"{divided[1]}-{rest[0]}".casefold()] > words[one]
+    return (text if hyphened else text[:-1]) + line
