@@ -32,7 +32,6 @@ STACK = {
 USED_UNIMPORTED = {
     "ipykernel": "runs the notebooks",
     "jupyterlab": "shows the notebooks",
-    "lxml": "the parser that beautifulsoup4 is asked to use",
 }
 SHARED_NAMES = {
     "Answer": "the draft in the state; what a provider of models returns",

@@ -39,14 +39,26 @@ def pdf(*lines: str | tuple[int, int, int, str], drawn: str = "") -> bytes:
     return out.getvalue()
 
 
-def docx(*paragraphs: str) -> bytes:
+WORD = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
+RELATIONSHIPS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+
+
+def docx(*paragraphs: str, **parts: str) -> bytes:
+    """A Word file of paragraphs, as texts or as XML, and of other parts by name."""
     out = io.BytesIO()
-    body = "".join(f"<w:p><w:r><w:t>{text}</w:t></w:r></w:p>" for text in paragraphs)
+    body = "".join(p if p.startswith("<") else f"<w:p><w:r><w:t>{p}</w:t></w:r></w:p>" for p in paragraphs)
     with zipfile.ZipFile(out, "w") as archive:
         archive.writestr(
-            "word/document.xml",
-            '<?xml version="1.0"?><w:document xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
-            f"<w:body>{body}</w:body></w:document>",
+            "word/document.xml", f'<?xml version="1.0"?><w:document {WORD}><w:body>{body}</w:body></w:document>'
+        )
+        related = "".join(
+            f'<Relationship Id="{name}" Type="{RELATIONSHIPS}/{name}" Target="{name}.xml"/>' for name in parts
+        )
+        for name, content in parts.items():
+            archive.writestr(f"word/{name}.xml", f'<?xml version="1.0"?><w:{name} {WORD}>{content}</w:{name}>')
+        archive.writestr(
+            "word/_rels/document.xml.rels",
+            f'<Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">{related}</Relationships>',
         )
     return out.getvalue()
 
@@ -291,6 +303,44 @@ def test_encodings(tmp_path: Path, name: str, data: bytes, text: str) -> None:
     assert loaded.text == text
     guessed = name == "a.txt" and not data.startswith(b"\xff\xfe")
     assert bool(loaded.notes) == guessed
+
+
+def test_a_word_file_says_what_its_readers_see(tmp_path: Path) -> None:
+    def paragraph(*runs: str, style: str = "") -> str:
+        return f'<w:p><w:pPr><w:pStyle w:val="{style}"/></w:pPr>{"".join(runs)}</w:p>'
+
+    def run(text: str, properties: str = "") -> str:
+        return f'<w:r><w:rPr>{properties}</w:rPr><w:t xml:space="preserve">{text}</w:t></w:r>'
+
+    names = {"Code": "Code", "TOC1": "toc 1", "Whisper": "Whisper", "Aside": "Aside"}
+    hiding = {"Whisper", "Aside"}
+    styles = "".join(
+        f'<w:style w:styleId="{style}" w:type="{"character" if style == "Aside" else "paragraph"}">'
+        f'<w:name w:val="{name}"/>{"<w:rPr><w:vanish/></w:rPr>" if style in hiding else ""}</w:style>'
+        for style, name in names.items()
+    )
+    body = [
+        paragraph(run("Loans ..... 3"), style="TOC1"),
+        paragraph(
+            run("A device is given back "),
+            '<w:del w:id="1"><w:r><w:delText>within ten days</w:delText></w:r></w:del>',
+            f'<w:ins w:id="2">{run("within fourteen days")}</w:ins>',
+            run(" HIDDEN", "<w:vanish/>"),
+            run(" HIDDEN", '<w:rStyle w:val="Aside"/>'),
+            run(", unless agreed.", '<w:vanish w:val="0"/>'),
+            '<w:r><w:footnoteReference w:id="2"/></w:r>',
+        ),
+        paragraph(run("HIDDEN"), style="Whisper"),
+        paragraph(run("sudo reboot"), style="Code"),
+        paragraph(run("uptime"), style="Code"),
+    ]
+    note = f'<w:footnote w:id="2">{paragraph(run("In writing."))}</w:footnote>'
+    loaded = load(written(tmp_path, "a.docx", docx(*body, styles=styles, footnotes=note)))
+    assert loaded.text.split("\n\n") == [
+        "A device is given back within fourteen days, unless agreed.",
+        "```\nsudo reboot\nuptime\n```",
+        "1. In writing.",
+    ]
 
 
 @pytest.mark.parametrize(

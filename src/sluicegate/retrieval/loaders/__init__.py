@@ -9,13 +9,12 @@ import email
 import email.policy
 import re
 import warnings
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from sluicegate.retrieval.loaders import pdf
+from sluicegate.retrieval.loaders import docx, pdf
 from sluicegate.retrieval.loaders.dialects import commonmark
 from sluicegate.retrieval.loaders.encoding import clean, decoded, encoding_of
 from sluicegate.retrieval.loaders.front_matter import html_metadata, parse, split_front_matter
@@ -26,14 +25,6 @@ __all__ = ["SIDECAR", "SUFFIXES", "UNREAD", "Loaded", "load"]
 
 SIDECAR = ".meta.yaml"
 """Suffix of a sidecar file with a document's metadata, which overrides the document's own."""
-
-_UNPACKED = 400_000_000
-"""Maximum unpacked size of a DOCX in bytes: more is a zip bomb."""
-
-_DOCX_STYLES = """
-p[style-name='Title'] => h1:fresh
-p[style-name='Subtitle'] => h2:fresh
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +104,8 @@ def _pdf(path: Path) -> Loaded:
 
 
 def _docx(path: Path) -> Loaded:
-    import mammoth
-
-    library: Any = mammoth
-    with zipfile.ZipFile(path) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > _UNPACKED:
-            raise ValueError(f"unpacks to more than {_UNPACKED // 1_000_000} MB")
-    with path.open("rb") as file:
-        made = library.convert_to_html(file, style_map=_DOCX_STYLES, convert_image=_no_image)
-    text = markdown(parsed(made.value))
+    text = docx.read(path)
     return Loaded(text, _heading(text))
-
-
-def _no_image(image: Any) -> list[Any]:
-    del image
-    return []
 
 
 def _csv(path: Path) -> Loaded:
