@@ -10,7 +10,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from sluicegate.errors import Place, PolicyError
@@ -54,17 +54,23 @@ class PolicyFile:
 
     def policies(self) -> Iterator["PolicyText"]:
         """The file's policies in order; what follows the last ``;`` counts as an unfinished one."""
-        tokens: list[CedarToken] = []
-        for found in _TOKEN.finditer(self.text):
-            word = found[0]
-            if word.isspace() or word.startswith("//"):
-                continue
-            tokens.append(CedarToken(word, found.start()))
-            if word == ";":
-                yield PolicyText(self, tuple(tokens))
-                tokens = []
-        if tokens:
-            yield PolicyText(self, tuple(tokens))
+        return (PolicyText(self, tokens) for tokens in _policies(self.text))
+
+
+@lru_cache(maxsize=256)
+def _policies(text: str) -> tuple[tuple[CedarToken, ...], ...]:
+    """The tokens of each policy of a file. They follow from its text, which every load of its workflow reads again."""
+    found: list[tuple[CedarToken, ...]] = []
+    tokens: list[CedarToken] = []
+    for match in _TOKEN.finditer(text):
+        word = match[0]
+        if word.isspace() or word.startswith("//"):
+            continue
+        tokens.append(CedarToken(word, match.start()))
+        if word == ";":
+            found.append(tuple(tokens))
+            tokens = []
+    return (*found, tuple(tokens)) if tokens else tuple(found)
 
 
 @dataclass(frozen=True)

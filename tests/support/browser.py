@@ -87,7 +87,9 @@ async def opened(
 
 async def violations(page: Page) -> list[str]:
     """What axe finds on a page against WCAG 2.2, levels A and AA, each with the elements it is about."""
-    results = await Axe().run(page, options={"runOnly": {"type": "tag", "values": [*_WCAG]}})
+    results = await Axe().run(
+        page, options={"runOnly": {"type": "tag", "values": [*_WCAG]}, "resultTypes": ["violations"]}
+    )
     return [
         f"{rule['id']}: {rule['help']}: {[node['html'][:200] for node in rule['nodes']]}"
         for rule in results.response["violations"]

@@ -165,9 +165,11 @@ async def test_the_pages_are_accessible_and_fit_a_phone(client: httpx.Client, br
                 await page.goto(address)
                 assert await violations(page) == [], (address, viewport)
                 assert await page.evaluate("document.documentElement.scrollWidth") <= viewport["width"], address
-                for summary in await page.locator("summary:visible").all():
+                folded = await page.locator("summary:visible").all()
+                for summary in folded:
                     await summary.click()
-                assert await violations(page) == [], (address, viewport)
+                if folded:
+                    assert await violations(page) == [], (address, viewport)
             await page.goto("/console/costs?by=model")
             await expect(page.get_by_role("columnheader", name="openai:m")).to_be_visible()
             bar = page.locator("svg.bars rect.series-0").last
