@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,28 @@ def shared_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def executed(shared_home: Path) -> Iterator[Callable[[Any], None]]:
+    """Runs a notebook. One process does it for all, with no name of the one before it: to start one, with what each
+    imports and the models that each loads, takes longer than most of them."""
+    from nbclient import NotebookClient
+
+    nothing = nbformat.v4.new_notebook()
+    client = NotebookClient(nothing, timeout=240, resources={"metadata": {"path": str(ROOT / "notebooks")}})
+
+    def execute(notebook: Any) -> None:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+        client.nb = notebook
+        client.execute(cleanup_kc=False)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("SLUICEGATE_HOME", str(shared_home))
+        client.execute(cleanup_kc=False)
+    yield execute
+    client.nb = nothing
+    client.execute(cleanup_kc=True)
+
+
 def test_they_are_all_there() -> None:
     assert [file.stem for file in NOTEBOOKS] == EXPECTED, "each of them runs below"
 
@@ -56,13 +79,9 @@ def test_output_is_stripped(file: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 @pytest.mark.parametrize("name", EXPECTED)
-def test_it_runs_top_to_bottom(name: str, shared_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nbclient import NotebookClient
-
-    monkeypatch.setenv("SLUICEGATE_HOME", str(shared_home))
+def test_it_runs_top_to_bottom(name: str, executed: Callable[[Any], None]) -> None:
     notebook = nbformat.read(ROOT / f"notebooks/{name}.ipynb", as_version=4)
-    client = NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(ROOT / "notebooks")}})
-    client.execute()
+    executed(notebook)
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in shown if output.output_type == "error"]
     kinds = {kind for output in shown for kind in output.get("data", {})}
