@@ -46,7 +46,7 @@ check: install
 	@$(MAKE) --no-print-directory --output-sync --jobs=2 types lint fast configs
 
 fast:
-	$(RUN) pytest -q -m "not slow"
+	$(RUN) pytest -q -m "not slow" -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 configs:
 	$(RUN) sluicegate check configs

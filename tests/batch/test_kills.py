@@ -26,6 +26,8 @@ from tests.support.batching import CALL, letters, rows_of, wanted, written
 from tests.support.openai_server import OpenAiServer
 from tests.support.processes import Started
 
+pytestmark = pytest.mark.slow
+
 ROWS = 14
 """In blocks of 4."""
 
@@ -152,7 +154,6 @@ def test_a_batch_that_nobody_goes_on_with_is_settled(server: OpenAiServer, tmp_p
     assert spent_of_the_day(workflow) >= 4 * CALL
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("at", [{1}, {5, 9}], ids=str)
 def test_a_killed_actor(server: OpenAiServer, tmp_path: Path, ray_engine: Engine, at: set[int]) -> None:
     workflow = letters(tmp_path / "wf", server.url, budget="{per_day_usd: 1}")

@@ -128,6 +128,7 @@ def cases() -> Iterator[Any]:
         yield pytest.param(folder, read_cases(folder / "examples" / "requests.jsonl"), id=folder.name)
 
 
+@pytest.mark.slow
 async def test_the_second_pass_judges_drafts_of_desks_that_its_reviewer_never_saw(
     models: ModelSet, tmp_path: Path
 ) -> None:

@@ -95,7 +95,7 @@ class _Known:
         return value if value is None else bool(value)
 
     def reads(self, condition: str, /) -> frozenset[str]:
-        return frozenset(ast.unparse(each) for each in ast.walk(_parsed(condition)) if isinstance(each, ast.Attribute))
+        return _reads(condition)
 
 
 known = _Known()
@@ -123,13 +123,24 @@ def _parsed(condition: str) -> ast.expr:
     return ast.parse(python, mode="eval").body
 
 
+@functools.cache
+def _reads(condition: str) -> frozenset[str]:
+    return frozenset(_name(each) for each in ast.walk(_parsed(condition)) if isinstance(each, ast.Attribute))
+
+
+@functools.cache
+def _name(node: ast.expr) -> str:
+    """Of a field: `_parsed` keeps its nodes."""
+    return ast.unparse(node)
+
+
 def _value(node: ast.expr, facts: Mapping[str, object]) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.List):
         return [_value(each, facts) for each in node.elts]
     if isinstance(node, ast.Attribute | ast.Name):
-        name = ast.unparse(node)
+        name = _name(node)
         return {"true": True, "false": False}.get(name, facts.get(name))
     if isinstance(node, ast.UnaryOp):
         value = _value(node.operand, facts)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -19,6 +20,9 @@ from tests.support.proof_flows import known
 from tests.support.random_flows import CALLS, GENERATES, OUTCOMES, SENDS, drawn, proved
 
 MOST_RUNS = 4000
+
+
+pytestmark = pytest.mark.slow
 
 
 @dataclass(frozen=True)

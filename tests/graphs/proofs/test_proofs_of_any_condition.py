@@ -66,13 +66,17 @@ def conditions(draw: st.DrawFn, names: tuple[str, ...] = tuple(FIELDS), depth: i
         atoms += [f"{name} < 75", f"{name} >= 75"]
     if not depth:
         return draw(st.sampled_from(atoms))
-    inner = conditions(names, depth - 1)
+    inner = _conditions(names, depth - 1)
     form = draw(
         st.sampled_from(
             ["{a}", "({a}) && ({b})", "({a}) || ({b})", "!({a})", "!(({a}) && ({b}))", "({a}) ? ({b}) : ({c})"]
         )
     )
     return form.format(a=draw(inner), b=draw(inner), c=draw(inner))
+
+
+_conditions = functools.cache(conditions)
+"""Hypothesis examines each strategy that is made."""
 
 
 @st.composite
@@ -82,7 +86,7 @@ def flows(draw: st.DrawFn) -> Flow:
     for name in names:
         branches: list[tuple[str, str] | str] = []
         if name != names[-1]:
-            branches += draw(st.lists(st.tuples(conditions(), st.sampled_from(names)), max_size=2))
+            branches += draw(st.lists(st.tuples(_conditions(), st.sampled_from(names)), max_size=2))
             branches.append(draw(st.sampled_from(names)))
         nodes.append(node(name, draw(st.sampled_from("xnws")), *branches))
     return flow(*nodes)
@@ -134,7 +138,7 @@ asked_of_the_public = flow(
 
 
 @settings(max_examples=600)
-@given(flows(), st.none() | conditions(STEADY), st.none() | conditions(), st.booleans())
+@given(flows(), st.none() | _conditions(STEADY), st.none() | _conditions(), st.booleans())
 @example(asked_of_the_public, small_public_web, None, False)
 @example(asked_of_the_public, "request.size > 1 // && principal.clearance == 'public'", None, False)
 @example(asked_of_the_public, "request.channel == ' && principal.clearance == '", None, False)

@@ -147,6 +147,7 @@ def _ways(drawn: Flow, facts: Mapping[str, object]) -> list[tuple[str, ...]]:
     return ways
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(flows(), st.sampled_from([{}, {"intent.risk": "high"}, {"intent.risk": "low"}]))
 def test_on_no_way_is_it_held_back_or_sent_without_a_check_s_guards(drawn: Flow, facts: dict[str, object]) -> None:

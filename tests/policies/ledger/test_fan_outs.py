@@ -283,6 +283,7 @@ def test_a_clock_that_jumps_back_opens_no_budget(opened: Any, clock: Clock) -> N
 # --- random schedules ---
 
 
+@pytest.mark.slow
 async def test_random_schedules_never_overspend_break_a_grant_or_leak() -> None:
     """`benchmarks/ledger.py --schedules 10000` plays more of them."""
     found = await play(in_memory(), range(250))
