@@ -431,6 +431,8 @@ def test_a_pdf_that_a_browser_has_printed_is_read_as_its_page(tmp_path: Path) ->
         "領収書が必要です。",
         "送料はお客様の負担です。",
         "ただし、不良品の場合は弊社が負担いたします。",
+        # a letter beyond the first plane
+        "Zone 𝐀 is free.",
     ]
 
 

@@ -60,7 +60,9 @@ def read(path: Path) -> tuple[str, str]:
         ]
     finally:
         document.close()
-    return markdown(pages), title.strip()
+    # PDFium gives a letter beyond the first plane as two halves
+    text = markdown(pages).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text, title.strip()
 
 
 def _letters(page: Any) -> list[_Letter]:
