@@ -46,6 +46,14 @@ def test_every_form_of_front_matter_is_read(tmp_path: Path, top: str) -> None:
         ("<!--\nreaders: role:hr\n-->\nText.\n", "not read"),
         ("---\ntitle: a\n---\n\n---\nvalid_until: 2020-01-01\n---\nText.\n", "not read"),
         ("```yaml\n```\ndraft: true\n\nText.\n", "not read"),
+        ("```yaml\ndraft: true\n```\n\nText.\n", "not read"),
+        (":status: draft\n:author: ann\n\nText.\n", "not read"),
+        ("#+DRAFT: true\n\nText.\n", "not read"),
+        ("**Status:** Draft\n\nText.\n", "not read"),
+        ("Valid until: 2020-01-01\n\nText.\n", "not read"),
+        (';;;\n{"draft": true}\n;;;\nText.\n', "not read"),
+        ("---\nembargo: 2999-01-01\n---\nText.\n", "not to be read before 2999-01-01"),
+        ("---\npublishDate: 2999-01-01T10:00\n---\nText.\n", "not to be read before 2999-01-01"),
         ("---\napproved:\n---\nText.\n", "approved is empty"),
         ("---\nreaders: ~\n---\nText.\n", "readers is empty"),
         ("---\nmetadata:\n  readers: role:hr\n---\nText.\n", "under 'metadata'"),
@@ -75,11 +83,38 @@ def test_what_would_protect_but_is_not_read_is_an_error(tmp_path: Path, text: st
         "----\n\n# Passkeys\n\n----\n",
         "# Passkeys\n\n```yaml\napproved: false\n```\n\nThe status: draft is explained here, approved or not.\n",
         "# Passkeys\n\nIt expires: after a day.\n\n{% include x %}\n",
+        "# Passkeys\n\nvisibility: hidden\n\n**State:** pending\n\nAccess: private\n\n**Fee:** 4\n",
+        "---\ntitle: Passkeys\npublishDate: 2020-01-01\nvisibility: public\nstate: stable\nhidden: false\n---\nText.\n",
     ],
 )
 def test_ordinary_documents_stay_open(tmp_path: Path, text: str) -> None:
     found = read(tmp_path, text)
     assert (found.title, found.approved, found.valid_until) == ("Passkeys", True, day_number(None))
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["hidden: true", "visibility: private", "state: draft", "review_status: pending", "withdrawn: 2020-01-01",
+     "obsolete: yes", "archived: 2020-01-01", "Document-Status: Under review", "unpublished: true",
+     "lifecycle: retired"],
+)  # fmt: skip
+def test_keys_of_other_systems_close_a_document(tmp_path: Path, line: str) -> None:
+    assert not read(tmp_path, f"---\napproved: true\n{line}\n---\nText.\n").approved
+
+
+@pytest.mark.parametrize(
+    ("lines", "clearance"),
+    [
+        ("classification: Confidential", "confidential"),
+        ("sensitivity: top secret", "restricted"),
+        ("access: restricted\nclearance: public", "restricted"),
+        ("Security-Classification: Strictly confidential", "restricted"),
+        ("confidentiality: internal", "internal"),
+        ("classification: public\nclearance: confidential", "confidential"),
+    ],
+)
+def test_words_for_secrecy_ask_for_a_clearance(tmp_path: Path, lines: str, clearance: str) -> None:
+    assert read(tmp_path, f"---\n{lines}\n---\nText.\n").clearance == clearance
 
 
 def test_meta_tags_of_a_page_are_read_alike(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ protects is an error: ``valid_untill`` must not make a document valid forever.
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from sluicegate.retrieval.acl import Document, day_number
+from sluicegate.retrieval.acl import Document, clearance_rank, day_number
 from sluicegate.retrieval.config import Clearance, IndexConfig, Reader
 
 __all__ = ["DocumentFacts", "document", "protects"]
@@ -45,14 +45,14 @@ class DocumentFacts(BaseModel):
 
 def protects(key: str, value: Any = None) -> bool:
     """Whether a key of metadata, as written, protects the document; with a `value`, whether this one does, such as
-    ``draft: true``."""
+    ``draft: true``. Of the keys of other systems only those that are hardly ever the words of a text."""
     plain = _plain(key)
     if plain in _PROTECTING:
         return value is None or value != ""
+    said = str(value).strip(" \t\"'*_`").casefold()
     if plain in _EXPIRY:
-        return value is None or bool(_DAY.match(str(value).strip("\"'")))
-    closing = _CLOSING.get(plain)
-    return closing is not None and (value is None or str(value).strip("\"'").casefold() in closing)
+        return value is None or bool(_DAY.match(said))
+    return plain in _HARDLY_WORDS and (value is None or said in _CLOSING[plain])
 
 
 def _plain(key: str) -> str:
@@ -65,7 +65,7 @@ def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: s
     `file`, `title` and `text_hash` stand in for an absent id and source, title and version. Raises `ValueError`.
     """
     _check(raw)
-    closed, until = _elsewhere(raw)
+    closed, until, least = _elsewhere(raw)
     try:
         facts = DocumentFacts.model_validate({key: value for key, value in raw.items() if not _absent(value)})
     except ValidationError as error:
@@ -82,7 +82,7 @@ def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: s
         owner=facts.owner or "",
         approved=(config.approved if facts.approved is None else facts.approved) and not closed,
         readers=tuple(sorted(set(readers))),
-        clearance=facts.clearance or config.clearance,
+        clearance=max(facts.clearance or config.clearance, *least, key=clearance_rank),
         valid_until=day_number(min(days, default=None)),
         tags=facts.tags,
     )
@@ -133,22 +133,30 @@ def _edits(one: str, other: str) -> int:
     return row[-1]
 
 
-def _elsewhere(raw: Mapping[str, Any]) -> tuple[bool, list[date]]:
-    """What the keys of other systems say: whether the document is closed, and its last days. They never open one."""
-    closed, until = False, list[date]()
+def _elsewhere(raw: Mapping[str, Any]) -> tuple[bool, list[date], list[Clearance]]:
+    """What the keys of other systems say: whether the document is closed, its last days, and the least clearance of its
+    readers. They never open one. Raises `ValueError` for a value that cannot be read, and before its first day."""
+    closed, until, least = False, list[date](), list[Clearance](["public"])
     for key, value in raw.items():
-        plain = _plain(key)
-        if plain in _EXPIRY and not _absent(value):
+        plain, said = _plain(key), str(value).strip().casefold()
+        if plain in _EXPIRY | _FIRST_DAY and not _absent(value):
             found = _DAY.match(str(value))
-            if not found:
+            if not found and plain in _EXPIRY:
                 raise ValueError(f"metadata {key}: {str(value)[:40]!r} is not a day such as 2027-12-31")
-            until.append(date.fromisoformat(found[0]))
-        elif plain in _CLOSING:
-            said = str(value).strip().casefold()
-            closed = closed or said in _CLOSING[plain]
+            day = date.fromisoformat(found[0]) if found else date.min
+            if plain in _EXPIRY:
+                until.append(day)
+            elif day > datetime.now(tz=UTC).date():
+                raise ValueError(f"metadata {key}: it is not to be read before {day}; ingest it again then")
+            continue
+        if plain in _CLOSING:
+            closed = closed or said in _CLOSING[plain] or (plain in _PAST and bool(_DAY.match(said)))
             if plain in _YES_OR_NO and said not in _TRUE | _FALSE and not _DAY.match(said):
                 raise ValueError(f"metadata {key}: {str(value)[:40]!r} is neither true nor false")
-    return closed, until
+        if plain in _SECRECY:
+            words = {*re.findall(r"\w+", said)}
+            least.extend(clearance for clearance, asking in _SECRET.items() if words & asking)
+    return closed, until, least
 
 
 _OURS = frozenset(DocumentFacts.model_fields)
@@ -157,15 +165,39 @@ _PROTECTING = frozenset(_plain(key) for key in _PROTECTS)
 _TRUE = frozenset({"true", "yes", "on", "1"})
 _FALSE = frozenset({"false", "no", "off", "0"})
 _YES_OR_NO = frozenset({"draft", "published", "private", "archived", "unlisted"})
+_PAST = frozenset({"archived", "deleted", "obsolete", "retired", "superseded", "withdrawn"})
+"""What has become of it, perhaps with the day."""
+_NOT_FOR_READERS = frozenset(
+    {"archived", "cancelled", "deleted", "draft", "embargoed", "expired", "hidden", "in progress", "in review",
+     "needs review", "not approved", "not published", "obsolete", "pending", "private", "proposed", "rejected",
+     "retired", "review", "superseded", "todo", "unapproved", "under review", "unlisted", "unpublished", "wip",
+     "withdrawn", "work in progress"}
+)  # fmt: skip
 _CLOSING: Mapping[str, frozenset[str]] = {
-    **dict.fromkeys(("draft", "private", "archived", "unlisted"), _TRUE),
+    **dict.fromkeys(("draft", "private", "unlisted", "hidden", "unpublished", "embargoed", *_PAST), _TRUE),
     "published": _FALSE,
-    "status": frozenset(
-        {"archived", "draft", "expired", "in review", "obsolete", "pending", "private", "rejected", "retired", "review",
-         "unpublished", "wip", "withdrawn"}
+    **dict.fromkeys(
+        ("status", "state", "visibility", "access", "stage", "docstatus", "documentstatus", "publicationstatus",
+         "publishstatus", "reviewstatus", "workflowstatus", "workflowstate", "lifecycle"),
+        _NOT_FOR_READERS,
     ),
 }  # fmt: skip
 """Keys of other systems, with the values that say that a document is not for readers."""
+_FIRST_DAY = frozenset(
+    {"availablefrom", "effectivedate", "effectivefrom", "embargo", "embargodate", "embargoeduntil", "embargountil",
+     "golive", "publishat", "publishdate", "publishon", "validfrom", "visiblefrom"}
+)  # fmt: skip
+"""Keys of other systems for the first day."""
+_SECRECY = frozenset(
+    {"access", "accesslevel", "classification", "confidentiality", "securityclassification", "securitylevel",
+     "sensitivity", "visibility"}
+)  # fmt: skip
+"""Keys of other systems for who may read it, by words that ask for a clearance."""
+_SECRET: Mapping[Clearance, frozenset[str]] = {
+    "confidential": frozenset({"confidential", "sensitive"}),
+    "restricted": frozenset({"restricted", "secret", "strictly", "highly"}),
+}
+_HARDLY_WORDS = _YES_OR_NO | {"status", "docstatus", "documentstatus", "publicationstatus", "reviewstatus"}
 _EXPIRY = frozenset(
     {"expiration", "expirationdate", "expirationtime", "expire", "expires", "expiresat", "expireson", "expiry",
      "expirydate", "unpublishdate", "unpublishon", "validthrough", "validto"}

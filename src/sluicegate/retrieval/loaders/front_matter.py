@@ -21,7 +21,9 @@ _MOST = 64_000
 _TOP = 40
 """Lines in which metadata in a wrong place is looked for."""
 _BEFORE = re.compile(r"(?:\s|<!--.*?-->)*", re.DOTALL)
-_ENTRY = re.compile(r"[\s>*|<!-]{0,8}[\"'`*_]{0,2}([A-Za-z][\w-]{2,30})[\"'`*_]{0,2}\s{0,3}[:=]\s*(\S.*)?$")
+_ENTRY = re.compile(
+    r"[\s>*|<!{:#+-]{0,8}[\"'`*_]{0,2}([A-Za-z][\w-]{2,30}(?: [\w-]{2,30}){0,2})[\"'`*_]{0,2}\s{0,3}[:=]\s*(\S.*)?$"
+)
 
 
 def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
@@ -63,12 +65,15 @@ def _front_matter(text: str) -> tuple[dict[str, Any], str]:
 
 def _overlooked(body: str) -> str:
     """A line near the top that would protect the document, had it been read; empty without one."""
-    code = False
+    within = code = begun = False
     for line in body.splitlines()[:_TOP]:
         if re.match(r"\s*(?:```|~~~)", line):
-            code = not code
+            within = not within
+            # a block with which the text begins shows nothing: it is metadata
+            code = within and begun
+        begun = begun or bool(line.strip())
         entry = None if code else _ENTRY.match(line)
-        if entry and protects(entry[1], (entry[2] or "").rstrip("->| ,")):
+        if entry and protects(entry[1], (entry[2] or "").rstrip("->| ,}")):
             return line.strip()[:80]
     return ""
 
