@@ -5,7 +5,6 @@ content hashes only), because a checkpoint rewrites the state at every step. Tim
 dollars, durations say their unit in their name.
 """
 
-import operator
 from typing import Annotated, Any, Literal, NotRequired, TypedDict
 
 __all__ = [
@@ -523,6 +522,17 @@ def _ended(ends: dict[str, BranchEnd], more: dict[str, BranchEnd]) -> dict[str, 
     return {**ends, **more} if more else {}
 
 
+# LangGraph asks for the signature of each of these whenever a graph is made; a built-in's is parsed from its docstring
+
+
+def _both(some: list[Any], more: list[Any]) -> list[Any]:
+    return some + more
+
+
+def _merged(some: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return some | more
+
+
 class State(Given, total=False):
     """The whole state. A node returns only the keys it changes; `trail`, `tool_calls` and `replies` are appended to,
     `items` and `failed_items` merge by their keys. None is no value: where a key may have it, it keeps LangGraph from
@@ -541,16 +551,16 @@ class State(Given, total=False):
     answer: Answer
     checks: Checks
     approval: Approval
-    tool_calls: Annotated[list[ToolCall], operator.add]
-    replies: Annotated[list[RequesterReply] | None, operator.add]
+    tool_calls: Annotated[list[ToolCall], _both]
+    replies: Annotated[list[RequesterReply] | None, _both]
     """The requester's answers to `ask` nodes, in order."""
     spend: Spend
     failure: Failure
     item: ForEachItem
-    items: Annotated[dict[str, list[dict[str, Any]]] | None, operator.or_]
+    items: Annotated[dict[str, list[dict[str, Any]]] | None, _merged]
     """The results of `for-each` nodes, by the name that each collects them under, in the order of its list. A result
     has `index`, `value` and what was written for the item, such as `answer` or `extraction`."""
-    failed_items: Annotated[dict[str, list[ItemFailure]] | None, operator.or_]
+    failed_items: Annotated[dict[str, list[ItemFailure]] | None, _merged]
     """The items without a result, by the same names."""
     maps: Annotated[dict[str, MapProgress] | None, progressed]
     """The `for-each` nodes under way."""
@@ -561,7 +571,7 @@ class State(Given, total=False):
     """Between the end of the first branch of a fork and its join: how each has ended, by ``FORK/FIRST_NODE``."""
     reserved: Reserved | None
     """Only under a cap, from a `parallel` or a `for-each` until all its branches or items have ended."""
-    trail: Annotated[list[TrailEntry], operator.add]
+    trail: Annotated[list[TrailEntry], _both]
 
 
 MERGED = frozenset({"run", "documents", "earlier_documents", "tags", "tool_calls", "spend", "failure", "trail"})

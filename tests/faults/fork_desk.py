@@ -15,6 +15,7 @@ from sluicegate.home import home
 from sluicegate.language import detect
 from sluicegate.observe.audit.verify import verify
 from sluicegate.policies.config import BudgetConfig
+from sluicegate.policies.guards.library import guardrails
 from sluicegate.policies.kill_switch import KillSwitch
 from sluicegate.policies.ledger.factory import open_ledger
 from sluicegate.services import Services
@@ -93,8 +94,9 @@ def left_behind(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    importlib.import_module("guardrails")
+    guardrails()
     importlib.import_module("sluicegate.observe.tracing.tracer")
+    importlib.import_module("sluicegate.routing.factory")
     detect("What a process loads once.")
     with tempfile.TemporaryDirectory() as files:
         LOADED.append(load(workflow(Path(files))))

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import Any
 
 __all__ = ["main", "system"]
 
@@ -38,7 +39,9 @@ def main(arguments: list[str]) -> int:
         return _ended(f"not as it was made: {', '.join(wrong[:5])}")
     _install(bundle, target)
     files = [target / workflow["file"] for workflow in manifest["workflows"]]
-    checked = json.loads(_run([target / "bin" / "sluicegate", "check", *files, "--json"]))["workflows"] if files else []
+    checked: list[dict[str, Any]] = []
+    if files:
+        checked = json.loads(_run([target / "bin" / "sluicegate", "check", *files, "--json"]))["workflows"]
     for workflow, file, found in zip(manifest["workflows"], files, checked, strict=True):
         if found["digest"] != workflow["digest"]:
             return _ended(f"{file} is not the version {workflow['version']} that was bundled")
