@@ -97,8 +97,11 @@ def _file_name(given: str) -> str:
     return session_name(PurePath(given).name)[:200] or "attachment"
 
 
-def _even(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
-    """The table with every cell in one line, and every row as long as the first. Raises `ValueError`."""
+def _even(above: Sequence[str], columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[list[str]]:
+    """The table with every cell in one line, and every row as long as the first. Raises `ValueError`, also where a text
+    stands above it, which would be lost."""
+    if above:
+        raise ValueError(f"{above[0][:60]!r} stands above its columns' names")
     names = [" ".join(name.split()) or f"column_{number}" for number, name in enumerate(columns, start=1)]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ValueError(f"two of its columns are named {twice!r}")
