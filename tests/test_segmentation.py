@@ -78,6 +78,23 @@ def test_what_leads_to_code_or_a_list_is_quoted_with_it() -> None:
     assert quotes(f"All of these:\n\n{long}")[:2] == ["item 0 is a very good one", "item 1 is a very good one"]
 
 
+def test_what_goes_on_around_a_list_is_no_quote_of_its_own() -> None:
+    assert quotes("Before you ship,\n\n- ask\n- wait\n\nwith PII it counts. Next.\n\nnpm is a tool.") == [
+        "Before you ship,\n\n- ask\n- wait", "Next.", "npm is a tool.",
+    ]  # fmt: skip
+    assert quotes("A rule that goes,\n\n# Next\n\n- one,\n- two.") == ["one,", "two."]
+
+
+def test_a_number_belongs_to_what_it_numbers() -> None:
+    assert sentences("#### 2. People review it. Then (a) they wait.") == ["2. People review it.", "Then (a) they wait."]
+    assert sentences("**1. The team:** it meets.") == ["**1. The team:** it meets."]
+    assert sentences("Use 1. or 2. as you like. It is 5. Then 6.") == [
+        "Use 1. or 2. as you like.",
+        "It is 5.",
+        "Then 6.",
+    ]
+
+
 def test_pictures_comments_and_tags_are_no_sentences() -> None:
     badges = "[![build](https://x.example/b.svg)](https://x.example) ![logo](a.png)"
     assert sentences(f"{badges}\n\n<!-- a note. -->\n\n<p align='center'>\nPress <kbd>K</kbd>.\n</p>\n\n[1]") == [

@@ -34,6 +34,9 @@ _COMPOUND = re.compile(r"\w\.-\w+\.\s*$")
 _LETTERED = re.compile(r"(?<!\w)[A-Z][a-z]{1,3}\.$")
 _LETTER = re.compile(r"\s*\w\.(?!\w)")
 """A part that is named by a letter or a figure, after what it is, as in "App. B."."""
+_LEADING = (":", "：", ",", "，", "、")
+"""Ends of a sentence that goes on in the list or table below it."""
+_NUMBERING = re.compile(r"\s*[*_(\[]{0,3}(?:\d{1,3}(?:\.\d{1,3})*|[A-Za-z])[.)]\s*")
 _CLOSING = "」』”’）)\"'"
 _INLINE_TAG = re.compile(r"</?(?:a|abbr|b|big|code|em|i|kbd|small|span|strong|sub|sup|u)\b[^<>]*>", re.IGNORECASE)
 _TAG = re.compile(
@@ -90,13 +93,23 @@ def quotable(text: str) -> tuple[Segment, ...]:
     """What makes sense when it is quoted alone: a group as one segment; no heading, and nothing that only leads to what
     it cannot be quoted with."""
     found: list[Segment] = []
+    before: Segment | None = None
     for first, *led in groups(text):
         if led:
             end = led[-1].end
             found.append(replace(first, end=end, text=first.text + text[first.end : end]))
-        elif first.kind != "heading" and not (first.kind == "sentence" and first.text.endswith((":", "："))):
+        elif first.kind != "heading" and not (first.kind == "sentence" and _is_part(first, before)):
             found.append(first)
+        before = [first, *led][-1]
     return tuple(found)
+
+
+def _is_part(sentence: Segment, before: Segment | None) -> bool:
+    """Whether it leads to what it cannot be quoted with, or goes on from a list, a table or code above it."""
+    if sentence.text.endswith((":", "：")):
+        return True
+    below = before is not None and (before.depth > 0 or before.kind in {"row", "code"})
+    return not sentence.depth and (sentence.text.endswith(_LEADING) or (below and sentence.text[:1].islower()))
 
 
 def _led(every: Sequence[Segment], at: int) -> int:
@@ -107,7 +120,7 @@ def _led(every: Sequence[Segment], at: int) -> int:
         return 0
     if following.kind == "code":
         return 1
-    if not first.text.endswith((":", "：")):
+    if not first.text.endswith(_LEADING):
         return 0
     last = at + 1
     while last < len(every) and (
@@ -197,7 +210,8 @@ def _spans(content: str) -> list[tuple[int, int]]:
         # a marker that follows the full stop belongs to the sentence before it
         after = _MARKERS.match(content, end)
         end = after.end() if after else end
-        if end <= start or (end < len(content) and _goes_on(content, end)):
+        numbering = _NUMBERING.fullmatch(content, start, end)
+        if end <= start or (end < len(content) and (numbering or _goes_on(content, end))):
             continue
         trimmed = _stripped(content, start, end)
         if trimmed[0] < trimmed[1]:

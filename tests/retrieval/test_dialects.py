@@ -49,6 +49,9 @@ def quotes(text: str) -> list[str]:
         ("## Heading {#anchor .cls}\n\nText {x} here.\n{: .lead }\n", ["Text {x} here."]),
         ("{{< note >}}\nHugo's `{{< x >}}`.\n{{< /note >}}", ["Hugo's `{{< x >}}`."]),
         ("{% raw %}Liquid's.{% endraw %} `{% raw %}`", ["Liquid's. `{% raw %}`"]),
+        ('See {% channel "#ops" %} or [it]({{< ref "a.md" >}}).\n', ["See #ops or [it](a.md)."]),
+        ("At \\$5 &ndash; \\*not\\* &lt;b&gt; `\\$x &amp;`.", ["At $5 – \\*not\\* &lt;b&gt; `\\$x &amp;`."]),
+        ("Log in &amp; out &amp;lt;", ["Log in & out &amp;lt;"]),
         ("One\\\ntwo.", ["One two."]),
         ("<Tabs>\n<TabItem value='a'>\n\nIn a tab.\n\n</TabItem>\n</Tabs>\n", ["In a tab."]),
         (

@@ -5,6 +5,7 @@ text is indented (Python-Markdown, MkDocs), `:::` containers (Docusaurus, VitePr
 (GitHub), definition lists, footnotes, ids of headings, shortcodes (Hugo), tags (Liquid), and HTML.
 """
 
+import html
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -31,6 +32,10 @@ _LONGEST_TERM = 100
 _IDS = re.compile(r"\{:?[ \t]*[#.][^{}]*\}")
 _ATTRIBUTES = re.compile(r"\{:[^{}]*\}")
 _TEMPLATE = re.compile(r"\{\{[<%](?:(?!\{\{).)*?[%>]\}\}|\{%(?:(?!\{%).)*?%\}")
+_ARGUMENT = re.compile(r"\"([^\"]*)\"|'([^']*)'")
+_ESCAPED = re.compile(r"\\([$%&'\"/:;,@=?^])")
+"""What needs no escape: it means nothing in Markdown."""
+_ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.IGNORECASE)
 _CODE_SPAN = re.compile(r"(?<!`)`+[^`]+`+")
 _ELEMENT = re.compile(r"^ {0,3}<(table|ul|ol|dl|pre)\b", re.IGNORECASE | re.MULTILINE)
 """One that Markdown has a form for."""
@@ -145,7 +150,10 @@ class _Lines:
         if self.notes and "[^" in line:
             line = _outside_code(line, lambda part: _REFERENCE.sub(self._unless_note, part))
         if "{" in line:
-            line = _outside_code(line, lambda part: _TEMPLATE.sub("", part))
+            alone = not _TEMPLATE.sub("", bare).strip()
+            line = _outside_code(line, lambda part: _TEMPLATE.sub("" if alone else _argument, part))
+        if "\\" in line or "&" in line:
+            line = _outside_code(line, lambda part: _ENTITY.sub(_letter, _ESCAPED.sub(r"\1", part)))
         # a line end that is to be seen
         return f"{line[:-1]}  " if line.endswith("\\") and not line.endswith("\\\\") else line
 
@@ -174,6 +182,18 @@ def _without_html(text: str) -> str:
         else:
             unclosed.add(name)
     return made + _TAGS.sub("", text[at:])
+
+
+def _argument(found: re.Match[str]) -> str:
+    """What a tag within a sentence most likely stands for: its first argument in quotes."""
+    said = _ARGUMENT.search(found[0])
+    return (said[1] or said[2] or "") if said else ""
+
+
+def _letter(found: re.Match[str]) -> str:
+    letter = html.unescape(found[0])
+    begins = letter == "&" and found.string[found.end() :][:1].strip()
+    return found[0] if letter in "<>" or begins else letter
 
 
 def _outside_code(line: str, changed: Callable[[str], str]) -> str:
