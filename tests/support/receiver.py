@@ -209,7 +209,10 @@ def _value(value: Any) -> Any:
 
 
 def forget_clients() -> None:
-    """The SDK keeps a client for each key, with the address of the server that it was made for."""
+    """The SDK keeps a client for each key, with the address of the server that it was made for. It also asks a server
+    that fails again after seconds, which no test waits for."""
     from langfuse._client.resource_manager import LangfuseResourceManager
+    from langfuse.api.core import http_client
 
     LangfuseResourceManager.reset()
+    http_client.INITIAL_RETRY_DELAY_SECONDS = 0.01
