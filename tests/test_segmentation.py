@@ -82,7 +82,16 @@ def test_what_goes_on_around_a_list_is_no_quote_of_its_own() -> None:
     assert quotes("Before you ship,\n\n- ask\n- wait\n\nwith PII it counts. Next.\n\nnpm is a tool.") == [
         "Before you ship,\n\n- ask\n- wait", "Next.", "npm is a tool.",
     ]  # fmt: skip
+    assert quotes("The line:\n\n```\na\n```\n\nmeans:\n\n- b\n- c\n\nThat is all.") == [
+        "The line:\n\n```\na\n```", "b", "c", "That is all.",
+    ]  # fmt: skip
     assert quotes("A rule that goes,\n\n# Next\n\n- one,\n- two.") == ["one,", "two."]
+
+
+def test_no_sentence_ends_within_code() -> None:
+    assert sentences("Begin it with `???` or `#!js /* a. B */`, as `it. Is` here. Then go.") == [
+        "Begin it with `???` or `#!js /* a. B */`, as `it. Is` here.", "Then go.",
+    ]  # fmt: skip
 
 
 def test_a_number_belongs_to_what_it_numbers() -> None:

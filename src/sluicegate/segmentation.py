@@ -34,15 +34,21 @@ _COMPOUND = re.compile(r"\w\.-\w+\.\s*$")
 _LETTERED = re.compile(r"(?<!\w)[A-Z][a-z]{1,3}\.$")
 _LETTER = re.compile(r"\s*\w\.(?!\w)")
 """A part that is named by a letter or a figure, after what it is, as in "App. B."."""
-_LEADING = (":", "：", ",", "，", "、")
+_COLON = (":", "：")
+_LEADING = (*_COLON, ",", "，", "、")
 """Ends of a sentence that goes on in the list or table below it."""
 _NUMBERING = re.compile(r"\s*[*_(\[]{0,3}(?:\d{1,3}(?:\.\d{1,3})*|[A-Za-z])[.)]\s*")
 _CLOSING = "」』”’）)\"'"
-_INLINE_TAG = re.compile(r"</?(?:a|abbr|b|big|code|em|i|kbd|small|span|strong|sub|sup|u)\b[^<>]*>", re.IGNORECASE)
+_INLINE_TAG = re.compile(
+    r"</?(?:a|abbr|acronym|b|bdi|bdo|big|cite|code|del|dfn|em|font|i|ins|kbd|mark|q|s|samp|small|span|strong|sub|sup|time|tt"
+    r"|u|var|wbr)\b[^<>]*>",
+    re.IGNORECASE,
+)
 _TAG = re.compile(
     r"<!--.*?-->|</?(?:br|center|details|div|h[1-6]|hr|img|p|picture|source|summary)\b[^<>]*>",
     re.IGNORECASE | re.DOTALL,
 )
+_CODE = re.compile(r"(?<!`)`+[^`]+`+")
 _IMAGE = re.compile(r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])")
 _EMPTY_LINK = re.compile(r"\[\s*\](?:\([^)]*\)|\[[^\]]*\])")
 
@@ -95,21 +101,23 @@ def quotable(text: str) -> tuple[Segment, ...]:
     found: list[Segment] = []
     before: Segment | None = None
     for first, *led in groups(text):
-        if led:
+        if first.kind == "heading" or (first.kind == "sentence" and _is_part(first, before, led=bool(led))):
+            found += led
+        elif led:
             end = led[-1].end
             found.append(replace(first, end=end, text=first.text + text[first.end : end]))
-        elif first.kind != "heading" and not (first.kind == "sentence" and _is_part(first, before)):
+        else:
             found.append(first)
         before = [first, *led][-1]
     return tuple(found)
 
 
-def _is_part(sentence: Segment, before: Segment | None) -> bool:
-    """Whether it leads to what it cannot be quoted with, or goes on from a list, a table or code above it."""
-    if sentence.text.endswith((":", "：")):
-        return True
+def _is_part(sentence: Segment, before: Segment | None, *, led: bool) -> bool:
+    """Whether it goes on from a list, a table or code above it, or leads to what it cannot be quoted with."""
+    if sentence.depth:
+        return not led and sentence.text.endswith(_COLON)
     below = before is not None and (before.depth > 0 or before.kind in {"row", "code"})
-    return not sentence.depth and (sentence.text.endswith(_LEADING) or (below and sentence.text[:1].islower()))
+    return (below and sentence.text[:1].islower()) or (not led and sentence.text.endswith(_LEADING))
 
 
 def _led(every: Sequence[Segment], at: int) -> int:
@@ -201,6 +209,8 @@ def _places(content: str, lines: Sequence[str], starts: Sequence[int], first: in
 def _spans(content: str) -> list[tuple[int, int]]:
     """Where its sentences are."""
     blank = _MARKERS.sub(lambda found: " " * len(found[0]), content)
+    # no sentence ends within code
+    blank = _CODE.sub(lambda found: "`" * len(found[0]), blank)
     ends = _ends(_LANGUAGES[0], blank).intersection(*(_ends(language, blank) for language in _LANGUAGES[1:]))
     # German and Czech read every full stop before a digit as an ordinal's or an abbreviation's; a time follows neither
     ends |= {end for end in _ends(_LANGUAGES[0], blank) if _TIME.match(content, end)}

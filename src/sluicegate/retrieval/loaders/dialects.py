@@ -31,14 +31,15 @@ _NO_TERM = re.compile(r"[-*+>|#]|\d+[.)][ \t]")
 _LONGEST_TERM = 100
 _IDS = re.compile(r"\{:?[ \t]*[#.][^{}]*\}")
 _ATTRIBUTES = re.compile(r"\{:[^{}]*\}")
+_COMMENT = re.compile(r"<!--(?:(?!-->|<!--).)*-->")
 _TEMPLATE = re.compile(r"\{\{[<%](?:(?!\{\{).)*?[%>]\}\}|\{%(?:(?!\{%).)*?%\}")
 _ARGUMENT = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 _ESCAPED = re.compile(r"\\([$%&'\"/:;,@=?^])")
 """What needs no escape: it means nothing in Markdown."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.IGNORECASE)
 _CODE_SPAN = re.compile(r"(?<!`)`+[^`]+`+")
-_ELEMENT = re.compile(r"^ {0,3}<(table|ul|ol|dl|pre)\b", re.IGNORECASE | re.MULTILINE)
-"""One that Markdown has a form for."""
+_ELEMENT = re.compile(r"^ {0,3}<(table|ul|ol|dl|pre|script|style|svg|iframe|template)\b", re.IGNORECASE | re.MULTILINE)
+"""One that Markdown has a form for, or that nobody reads."""
 _TAGS = re.compile(r"^[ \t]*(?:</?[a-z][\w.-]*(?:\s[^<>]*)?/?>[ \t]*)+$", re.IGNORECASE | re.MULTILINE)
 
 
@@ -62,7 +63,7 @@ class _Lines:
     """Of the definition list that is being read."""
 
     def read(self) -> str:
-        self.notes = {found[1] for line in self.lines if (found := _NOTE.match(line))}
+        self.notes = {found[1] for line in self.lines if (found := _NOTE.match(line.lstrip()))}
         for number, line in enumerate(self.lines):
             self._line(number, line)
         self._end_prose()
@@ -97,8 +98,9 @@ class _Lines:
     def _prose(self, number: int, line: str, column: int) -> None:
         bare, space = line.strip(), _space(line)
         term, self.term = self.term, ""
-        if (box := _BOX.fullmatch(bare)) and self._has_text_below(number, column + 4):
-            self.boxes.append((column + 4, ""))
+        within = column - column % 4 + 4
+        if (box := _BOX.fullmatch(bare)) and self._has_text_below(number, within):
+            self.boxes.append((within, ""))
             self._lead(space, box["title"] or "")
         elif bare.startswith(":::"):
             title = bare.strip(": \t")
@@ -107,8 +109,8 @@ class _Lines:
         elif alert := _ALERT.fullmatch(line):
             self._say(f"{alert[1]}{_leading(alert[2])}", alert[1])
         elif note := _NOTE.fullmatch(bare):
-            if self._has_text_below(number, column + 4):
-                self.boxes.append((column + 4, ""))
+            if self._has_text_below(number, within):
+                self.boxes.append((within, ""))
             self._say("", space + self._inline(note[2]))
         elif (definition := _DEFINITION.fullmatch(bare)) and (term := term or self._term()):
             self.term = term
@@ -149,6 +151,8 @@ class _Lines:
             line = line[: line.rfind("{")].rstrip()
         if self.notes and "[^" in line:
             line = _outside_code(line, lambda part: _REFERENCE.sub(self._unless_note, part))
+        if "<!--" in line:
+            line = _outside_code(line, lambda part: _COMMENT.sub("", part))
         if "{" in line:
             alone = not _TEMPLATE.sub("", bare).strip()
             line = _outside_code(line, lambda part: _TEMPLATE.sub("" if alone else _argument, part))
@@ -168,7 +172,7 @@ class _Lines:
 
 
 def _without_html(text: str) -> str:
-    """Its elements that Markdown has a form for in that form, and no lines of tags alone."""
+    """Its elements that Markdown has a form for in that form, no scripts and styles, and no lines of tags alone."""
     made, at = "", 0
     unclosed: set[str] = set()
     for found in _ELEMENT.finditer(text):
