@@ -8,7 +8,8 @@
     python benchmarks/guards.py fit FOLDER fit the injection guard again, with what is in FOLDER (see `harmless.py`)
 
 The data are the development parts beside the repository (`../shared/data`), the labelled cases of the tests, and, for
-the injection guard, e-mails and documents. The figures of its card are on rows whose whole source was left out.
+the injection guard, e-mails and documents. The figures of its card are of fits that had not seen the
+rows, with their source known and with it left out.
 """
 
 import json

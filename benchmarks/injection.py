@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 import re
 import time
 from dataclasses import replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import harmless, results
+from benchmarks import attacks, harmless, results
 from benchmarks.labelled import CASES, DATA, LONG, cases, development
 from sluicegate.policies.guards.injection.fit import FalsePositiveBound, TrainingRow, examples, figures, fit_model
 from sluicegate.policies.guards.injection.injection import score, threshold
@@ -23,7 +22,14 @@ __all__ = ["ABOUT", "fit", "measured", "tables", "varied"]
 
 ORDINARY = {"clinc150/train": 1500, "it_tickets/train": 1500, "banking77/train": 1000}
 """Ordinary requests that the injection guard is fitted on, from each set."""
-OWN = ("injection_cases", "injection_languages", "injection_own", "injection_later", "injection_documents")
+OWN = (
+    "injection_cases",
+    "injection_languages",
+    "injection_own",
+    "injection_later",
+    "injection_documents",
+    "injection_secrets",
+)
 """Labelled cases that are fitted on; `injection_apart` never is."""
 SAYING = re.compile(r"i have been pwne?d", re.IGNORECASE)
 SECRET = re.compile(r"secret[ _-]?key", re.IGNORECASE)
@@ -75,6 +81,7 @@ def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
         "e-mails": harmless.mails(mail),
         "package descriptions": harmless.descriptions(apart=False),
         "handbook": harmless.handbook(mail),
+        "Tensor Trust": attacks.trust(mail),
     }
     for name, texts in added.items():
         rows += texts
@@ -85,18 +92,17 @@ def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
 def fit(mail: Path) -> dict[str, Any]:
     """Fit the shipped model."""
     rows, digests = _examples(mail)
-    model, scored = fit_model(rows, target=FalsePositiveBound(0.009, long_error=0.03))
-    card = {**model.card, "data": digests, "flagged": figures(rows, scored, model.threshold)}
+    model, unseen = fit_model(rows, target=FalsePositiveBound(0.009, long_error=0.03))
+    card = {**model.card, "data": digests, "flagged": figures(rows, unseen, model.threshold)}
     write_model(SHIPPED, replace(model, card=card))
     return card
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Rows that no fit has seen, and the card; `folder` also holds the attacks of Tensor Trust."""
+    """Rows that no fit has seen, and the card; `folder` also holds what `attacks.py` names."""
     own = cases("injection_apart")
     unseen: dict[str, tuple[bool, list[str]]] = {
-        "Tensor Trust, asking for a secret": (True, _trust(folder, "extraction")),
-        "Tensor Trust, taking a prompt over": (True, _trust(folder, "hijacking")),
+        **{name: (True, texts) for name, texts in attacks.unseen(folder).items()},
         "own attacks, set apart": (True, [row["text"] for row in own if row["attack"]]),
         "own look-alikes, set apart": (False, [row["text"] for row in own if not row["attack"]]),
         "e-mails and newsletters, of a corpus that was fitted on": (
@@ -120,11 +126,6 @@ def _texts(rows: list[TrainingRow]) -> list[str]:
     return [row.text for row in rows]
 
 
-def _trust(folder: Path, kind: str) -> list[str]:
-    lines = (folder / f"{kind}_robustness_dataset.jsonl").read_text(encoding="utf-8").splitlines()
-    return sorted({json.loads(line)["attack"] for line in lines})
-
-
 def _milliseconds(characters: int = 1000) -> float:
     """Milliseconds of one core for a text of the given length, as the process counts them (least of twenty)."""
     text = (LONG * (characters // len(LONG) + 1))[:characters]
@@ -138,13 +139,17 @@ def _milliseconds(characters: int = 1000) -> float:
 
 ABOUT = """
 `unseen` are rows that the shipped model was not fitted on; the folder named in the command holds the e-mails and pages
-of `benchmarks/harmless.py` and the two `*_robustness_dataset.jsonl` of github.com/HumanCompatibleAI/tensor-trust-data.
+of `benchmarks/harmless.py` and the attacks of `benchmarks/attacks.py`. Two thirds of the clusters of Tensor Trust were
+fitted on, and nothing of the three sets after it; of promptmap, a third are plain questions that leave the subject.
 What was set apart is of the author of the cases that were fitted on, so it shows less than an attacker's would.
-SpamAssassin's mail is of 2002, much of it newsletters and mailing lists about software and security. Figures by kind
-and source are of the given sets, own cases, e-mails and documents that are fitted on, but each is of fits that had not
-seen the row's source, at the threshold of the shipped model: what to expect of a source unlike those. HackAPrompt's
-attacks have other goals there than in their source (`varied`). The fifth of the harmless rows on which
-the threshold is proved is of known sources and was fitted by nothing; short and long texts have a bound each.
+SpamAssassin's mail is of 2002, much of it newsletters and mailing lists about software and security.
+
+Figures by kind and source are of everything that is fitted on, each of fits that had not seen the row, at the threshold
+of the shipped model. Where a source is left out, they had seen nothing of it: what to expect of attackers and authors
+unlike those. Where it is known, they had seen it, but nothing of the row's cluster: no row that shares three tenths of
+its runs of five words or, in the same source, six tenths of all runs of five characters. HackAPrompt's attacks have
+other goals there than in their source (`varied`). The fifth of the harmless rows on which the threshold is proved is of
+known sources and was fitted by nothing; short and long texts have a bound each.
 """
 
 
@@ -163,9 +168,9 @@ def tables(found: dict[str, Any]) -> list[results.Table]:
         ),
     )
     steering = results.table(
-        ("fitted without the row's source", "rows", "flagged"),
+        ("fitted without the row", "rows", "flagged, its source known", "flagged, its source left out"),
         *(
-            (f"{by}: {name}", f"{one['rows']:,}", f"{one['flagged']:.2%}")
+            (f"{by}: {name}", f"{one['rows']:,}", f"{one['source_known']:.2%}", f"{one['flagged']:.2%}")
             for by in ("kind", "source")
             for name, one in card["flagged"][by].items()
             if one["rows"] >= 25

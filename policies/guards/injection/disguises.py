@@ -28,8 +28,8 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9A-Fa-f]{1,6}|[a-zA-Z]{2,8});")
 _PERCENT = re.compile(r"%[0-9A-Fa-f]{2}")
 _ESCAPE = re.compile(r"\\u([0-9A-Fa-f]{4})|\\x([0-9A-Fa-f]{2})")
 _WORD = re.compile(r"[a-z0-9@$!|]+")
-_CODE = re.compile(r"[0-9a-f]{16,}|\d+")
-"""A hash or a number, which says nothing about how words are written."""
+_CODE = re.compile(r"[0-9a-f]{16,}|[^a-z]+")
+"""A hash, a number or the rule of a table, which says nothing about how words are written."""
 _AS_DIGITS = str.maketrans("oilestabgz!|$@", "01135748921154")
 _COMMON_LISTED = """
     the a an and or of to in is it you that this for on with as are be your all from not my me any do have

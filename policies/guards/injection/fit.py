@@ -3,8 +3,8 @@
 A text is seen as the guard sees it: in windows, in every reading (see `disguises`). All of a harmless text's parts are
 harmless; of an attack, the part that looks worst counts, found by turns (multiple-instance learning, Andrews et al.
 2003). Weights have a Gaussian prior around those of the model that is continued, so a team's rows move it as far as
-they have evidence for. The figures of the card
-are on rows whose whole source was left out, because attacks of a new source look different.
+they have evidence for. Figures by kind and source are of fits that had not seen the row: neither its source, because
+attacks of a new source look different, or, beside that, of its source only what is unlike it (see `likeness`).
 
 The threshold is proved on harmless rows that are fitted by nothing: at most `error` of such rows are flagged, with
 probability `confidence` (see `learning.threshold`). It is proved for short texts and for long ones apart, since a long
@@ -25,13 +25,24 @@ from sluicegate.errors import InsufficientDataError
 from sluicegate.extras import fitting
 from sluicegate.learning.threshold import least_rows, strength
 from sluicegate.policies.guards.injection.disguises import Reading, squeeze
+from sluicegate.policies.guards.injection.likeness import clusters
 from sluicegate.policies.guards.injection.model import Model
 from sluicegate.policies.guards.injection.ngrams import COLUMNS, ngrams
 from sluicegate.policies.guards.injection.steering import FEATURES, features
 from sluicegate.policies.guards.injection.windows import is_long, parts
 from sluicegate.policies.guards.measure import load_rows
 
-__all__ = ["Apart", "FalsePositiveBound", "TrainingRow", "apart", "examples", "figures", "fit_model", "scores"]
+__all__ = [
+    "Apart",
+    "FalsePositiveBound",
+    "TrainingRow",
+    "Unseen",
+    "apart",
+    "examples",
+    "figures",
+    "fit_model",
+    "scores",
+]
 
 Floats = NDArray[np.floating]
 
@@ -42,10 +53,15 @@ FOLDS = 5
 APART = 0.2
 """Share of the harmless rows that is kept for the proof."""
 ROUNDS = 2
-STRENGTH = 30.0
-"""C of the logistic regression. Of 3, 10 and 30, 30 was best on sources left out."""
-SIGN_SCALE = 0.5
-"""A sign is regularised this much more than an n-gram."""
+STRENGTH = 300.0
+"""C of the logistic regression."""
+SIGN_SCALE = 0.2
+"""How much less a sign counts than an n-gram before it is weighed, and so how much more it is regularised.
+
+With 30 and 0.5 the signs, of which many are on in harmless prompts for role-play, take the place of words that tell
+those from jailbreaks: 3 to 5 points fewer of attacks are found where as many look-alikes are flagged, if the source is
+known. On sources left out there is no difference.
+"""
 SQUEEZED = 200
 """Texts up to so many characters are also learned squeezed, as a disguise would leave them."""
 
@@ -192,70 +208,111 @@ def _regressed(matrix: Any, attack: NDArray[np.bool_], prior: _Linear, start: _L
     optimize, special = fitting("scipy.optimize"), fitting("scipy.special")
     side = np.where(attack, 1.0, -1.0)
     offset = matrix @ prior.weights + prior.bias
+    # a weight of a column that no row has stays where its prior is
+    used = np.flatnonzero(np.bincount(matrix.indices, minlength=matrix.shape[1]))
+    narrow = matrix[:, used]
 
     def loss(moved: Floats) -> tuple[float, Floats]:
         # in the matrix's own type, or each product would copy the matrix
-        margin = side * (offset + matrix @ moved[:-1].astype(np.float32) + moved[-1])
+        margin = side * (offset + narrow @ moved[:-1].astype(np.float32) + moved[-1])
         slope = -side * special.expit(-margin)
         value = float(np.logaddexp(0, -margin).sum()) + float(moved[:-1] @ moved[:-1]) / (2 * STRENGTH)
-        return value, np.append(matrix.T @ slope.astype(np.float32) + moved[:-1] / STRENGTH, slope.sum() * bias)
+        return value, np.append(narrow.T @ slope.astype(np.float32) + moved[:-1] / STRENGTH, slope.sum() * bias)
 
-    at = np.append(start.weights - prior.weights, start.bias - prior.bias)
+    at = np.append((start.weights - prior.weights)[used], start.bias - prior.bias)
     found = optimize.minimize(loss, at, jac=True, method="L-BFGS-B", options={"maxiter": 150, "ftol": 1e-6})
-    return _Linear(prior.weights + found.x[:-1], prior.bias + float(found.x[-1]))
+    weights = np.array(prior.weights, np.float64)
+    weights[used] += found.x[:-1]
+    return _Linear(weights, prior.bias + float(found.x[-1]))
 
 
-def _folds(rows: Sequence[TrainingRow]) -> NDArray[np.int64]:
-    """Whole sources to one fold, the largest first to the emptiest; a single source is dealt out row by row."""
-    sizes: dict[str, int] = {}
-    for row in rows:
-        sizes[row.source] = sizes.get(row.source, 0) + 1
-    if len(sizes) < 2:
-        return np.arange(len(rows)) % FOLDS
-    filled, place = [0] * FOLDS, dict[str, int]()
-    for source in sorted(sizes, key=lambda source: (-sizes[source], source)):
-        place[source] = filled.index(min(filled))
-        filled[place[source]] += sizes[source]
-    return np.array([place[row.source] for row in rows])
+def _dealt(groups: Sequence[Any], among: Sequence[str]) -> NDArray[np.int64]:
+    """The fold of each row: whole groups to one fold, the largest first to the one with fewest rows.
+
+    Rows are counted apart for each value of `among`, of which the first row's is a group's, and together where that
+    decides nothing.
+    """
+    rows: dict[Any, list[int]] = {}
+    for at, group in enumerate(groups):
+        rows.setdefault(group, []).append(at)
+    filled: dict[str, list[int]] = {}
+    every = [0] * FOLDS
+    fold = np.zeros(len(groups), np.int64)
+    for group in sorted(rows, key=lambda group: (-len(rows[group]), group)):
+        sizes = filled.setdefault(among[rows[group][0]], [0] * FOLDS)
+        number = min(range(FOLDS), key=lambda number: (sizes[number], every[number]))
+        fold[rows[group]] = number
+        sizes[number] += len(rows[group])
+        every[number] += len(rows[group])
+    return fold
+
+
+def _by_source(rows: Sequence[TrainingRow]) -> NDArray[np.int64]:
+    """Folds of whole sources; a single source is dealt out row by row."""
+    sources = [row.source for row in rows]
+    return _dealt(sources, [""] * len(rows)) if len(set(sources)) > 1 else np.arange(len(rows)) % FOLDS
+
+
+def _by_cluster(rows: Sequence[TrainingRow]) -> NDArray[np.int64]:
+    """Folds of whole clusters, each source in all of them."""
+    sources = [row.source for row in rows]
+    return _dealt(clusters([row.text for row in rows], sources).tolist(), sources)
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """Log-odds of rows by fits that had not seen them."""
+
+    source: Floats
+    """(rows); nothing of the row's source was seen."""
+    cluster: Floats
+    """(rows); the row's source was seen, but nothing that is like the row."""
 
 
 def fit_model(
     rows: Sequence[TrainingRow], *, target: FalsePositiveBound, start: Model | None = None, keep_threshold: bool = False
-) -> tuple[Model, Floats]:
-    """A model, and each row's log-odds by a model that had not seen its source (rows).
+) -> tuple[Model, Unseen]:
+    """A model, and the rows' log-odds by models that had not seen them.
 
     `start` is the model that is continued; its threshold stays with `keep_threshold`. Raises `InsufficientDataError`
     SG313 when rows of one kind are missing or no threshold can be proved.
     """
-    inside, outside = apart(rows)
-    attack = np.array([row.attack for row in inside])
-    if attack.all() or not attack.any():
+    kept = set(apart(rows)[1])
+    inside = np.array([row not in kept for row in rows])
+    attack = np.array([row.attack for row in rows])
+    if attack[inside].all() or not attack.any():
         raise InsufficientDataError("both attacks and harmless rows are needed", hint="Add rows of the other kind")
     prior = _Linear(np.zeros(WIDTH), 0.0) if start is None else _weights(start)
-    seen, fold = _Seen.of(inside, squeezed=True), _folds(inside)
-    held_out = np.zeros(len(inside))
-    for number in range(FOLDS):
-        left = fold == number
-        if left.any() and attack[~left].any() and not attack[~left].all():
-            held_out[left] = _linear(seen.only(~left), attack[~left], prior, 1).scores(seen.only(left))
-    linear = _linear(seen, attack, prior)
-    unseen = linear.scores(_Seen.of(outside)) if outside else np.zeros(0)
-    harmless = [row for row in inside if not row.attack]
+    seen = _Seen.of(rows, squeezed=True)
+    by_source = _crossed(seen, attack, inside, _by_source(rows), prior)
+    by_cluster = _crossed(seen, attack, inside, _by_cluster(rows), prior)
+    linear = _linear(seen.only(inside), attack[inside], prior)
+    long = _long(rows)
     if start and keep_threshold:
         threshold, offset, card = start.threshold, start.long_offset, dict[str, Any](bound=None)
     else:
-        rows_scored = _Scored(held_out[~attack], _long(harmless)), _Scored(unseen, _long(outside))
+        known = inside & ~attack
+        rows_scored = _Scored(by_source[known], long[known]), _Scored(linear.scores(seen)[~inside], long[~inside])
         threshold, offset, card = _threshold(*rows_scored, target, start.long_offset if start else 0.0)
     weights = linear.weights.astype(np.float32)
     signs, wordless = weights[COLUMNS : COLUMNS + SIGNS] * SIGN_SCALE, weights[COLUMNS + SIGNS :].copy()
     wordless[0] += linear.bias
     wordless[1:] *= SIGN_SCALE
     model = Model(weights[:COLUMNS], signs, linear.bias, wordless, threshold, offset, card)
-    place = {row.text: at for at, row in enumerate(rows)}
-    every = np.zeros(len(rows))
-    every[[place[row.text] for row in inside]] = held_out
-    every[[place[row.text] for row in outside]] = unseen
-    return model, every - offset * _long(rows)
+    return model, Unseen(by_source - offset * long, by_cluster - offset * long)
+
+
+def _crossed(
+    seen: _Seen, attack: NDArray[np.bool_], inside: NDArray[np.bool_], fold: NDArray[np.int64], prior: _Linear
+) -> Floats:
+    """Every row's log-odds by a fit on the rows inside that are in other folds (rows)."""
+    found = np.zeros(seen.rows)
+    for number in range(FOLDS):
+        left = fold == number
+        used = inside & ~left
+        if left.any() and attack[used].any() and not attack[used].all():
+            found[left] = _linear(seen.only(used), attack[used], prior, 1).scores(seen.only(left))
+    return found
 
 
 def _long(rows: Sequence[TrainingRow]) -> NDArray[np.bool_]:
@@ -298,8 +355,11 @@ def _bound(scored: Floats, threshold: float, target: FalsePositiveBound) -> dict
     return {"error": target.error, "confidence": target.confidence, "rows": len(scored), "flagged": flagged}
 
 
-def figures(rows: Sequence[TrainingRow], scored: Floats, threshold: float) -> dict[str, dict[str, dict[str, float]]]:
-    """Share of rows flagged, attacks and harmless ones, by kind, source and language: for the card."""
+def figures(rows: Sequence[TrainingRow], unseen: Unseen, threshold: float) -> dict[str, dict[str, dict[str, float]]]:
+    """Share of rows flagged, attacks and harmless ones, by kind, source and language: for the card.
+
+    `flagged` is of fits that had not seen the rows' sources, `source_known` of fits that had seen what is unlike them.
+    """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for key in ("kind", "source", "language"):
         groups: dict[str, list[int]] = {}
@@ -307,7 +367,11 @@ def figures(rows: Sequence[TrainingRow], scored: Floats, threshold: float) -> di
             if getattr(row, key):
                 groups.setdefault(f"{getattr(row, key)}{'' if row.attack else ', harmless'}", []).append(at)
         found[key] = {
-            name: {"rows": len(at), "flagged": round(float((scored[at] >= threshold).mean()), 4)}
+            name: {
+                "rows": len(at),
+                "flagged": round(float((unseen.source[at] >= threshold).mean()), 4),
+                "source_known": round(float((unseen.cluster[at] >= threshold).mean()), 4),
+            }
             for name, at in sorted(groups.items())
         }
     return found

@@ -99,7 +99,8 @@ def fit(
     """Continue the shipped injection model on labelled rows of your own, or fit the head of slm-review to drafts.
 
     Of injection, a fifth of the harmless rows is kept apart, and the threshold is proved on it. Prints the share of
-    rows flagged by kind and source, by models that had not seen the row's source. The drafts of slm-review have a
+    rows flagged by kind and source, by models that had not seen the row's source, and by some that had, but nothing
+    like the row. The drafts of slm-review have a
     `label`, `proper` or what is wrong, or are the rows of `sluicegate approvals export`.
     """
     from sluicegate.extras import fitting
@@ -118,10 +119,10 @@ def fit(
     check_place(out)
     rows, digests = examples(data)
     start = read_model(SHIPPED)
-    model, scored = fit_model(
+    model, unseen = fit_model(
         rows, target=FalsePositiveBound(error, confidence), start=start, keep_threshold=keep_threshold
     )
-    measured = figures(rows, scored, model.threshold)
+    measured = figures(rows, unseen, model.threshold)
     card = {**model.card, "data": digests, "continues": start.card["hash"], "flagged": measured}
     digest = write_model(out, replace(model, card=card))
     bounds = {name: card[name] for name in ("bound", "long_bound") if name in card}
@@ -131,9 +132,9 @@ def fit(
         return
     from rich.table import Table
 
-    table = Table("rows of", "rows", "flagged", box=None)
+    table = Table("rows of", "rows", "flagged, source left out", "source known", box=None)
     for group, one in {**measured["kind"], **measured["source"]}.items():
-        table.add_row(group, f"{one['rows']:.0f}", f"{one['flagged']:.1%}")
+        table.add_row(group, f"{one['rows']:.0f}", f"{one['flagged']:.1%}", f"{one['source_known']:.1%}")
     console().print(table)
     for name, bound in bounds.items():
         rows_like = "long harmless rows" if name == "long_bound" else "harmless rows"
