@@ -8,6 +8,8 @@ None is part of the repository. Where they come from:
   a licence: `testemails.csv` of
   github.com/chussboi96/Exploring-Enron-email-dataset-through-d3-visualizations at commit 0513872
 - pages of a public authority's handbook: `pages/**/*.md` of github.com/18F/handbook at commit 1e49556 (CC0)
+- tables, programs' errors and e-mails that the train part of BIPIA hides attacks in, without the attacks:
+  `benchmark/{table,code,email}/train.jsonl` of github.com/microsoft/BIPIA at commit 1a2a91d (MIT)
 - descriptions of the Python packages that `uv.lock` pins, read from where they are installed
 
 What a row looks like and which rows are fitted on depends on its text alone.
@@ -15,6 +17,7 @@ What a row looks like and which rows are fitted on depends on its text alone.
 
 import csv
 import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from email import message_from_bytes
 from email.policy import default
@@ -23,11 +26,12 @@ from pathlib import Path
 
 from sluicegate.policies.guards.injection.fit import TrainingRow
 
-__all__ = ["descriptions", "handbook", "mails"]
+__all__ = ["contexts", "descriptions", "handbook", "mails"]
 
 MAILS = "ead14b77b96363c96d6410ee3c03d11e65bf6a7f90a4cb0e27d1fff15eb9f52a"
 HANDBOOK = "7022813e4ba0ecf5b5a6563e9fb3866d5d68df0e9fe8d7dc1ca65d2dda5b1ae5"
-"""SHA-256 over the files of e-mails, and over those of the handbook, one after the other."""
+CONTEXTS = "d984ab92e1b2128def0cb052ccadf1a00007a7c087ea2dd0dca0c47104f8419f"
+"""SHA-256 over the files of e-mails, over those of the handbook, and over those of BIPIA, one after the other."""
 HAM = ("easy-ham-1", "easy-ham-2", "hard-ham-1")
 LONGEST = 4_000
 PIECES, STEP = 6, 6_000
@@ -96,6 +100,25 @@ def handbook(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
         if _drawn(name) % 2 == apart
         for piece in _pieces(page.decode(errors="replace"))
     ]
+
+
+def contexts(folder: Path) -> list[TrainingRow]:
+    """What attacks are hidden in, from `folder`'s `bipia`, a checkout; of the tables, every third.
+
+    Exits where they are not those that are meant.
+    """
+    files = [folder / "bipia" / "benchmark" / kind / "train.jsonl" for kind in ("table", "code", "email")]
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    if digest != CONTEXTS:
+        raise SystemExit(f"{folder} holds another BIPIA than that of benchmarks/harmless.py: {digest}")
+    texts: dict[str, None] = {}
+    for file in files:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            context = json.loads(line)["context"]
+            text = (context if isinstance(context, str) else "\n".join(context))[:LONGEST]
+            if "table" not in file.parts or _drawn(text) % 3 == 0:
+                texts[text] = None
+    return [TrainingRow(text, attack=False, source="microsoft/BIPIA", kind="document") for text in texts]
 
 
 def descriptions(*, apart: bool) -> list[TrainingRow]:
