@@ -59,7 +59,7 @@ SIGN_SCALE = 0.2
 """How much less a sign counts than an n-gram before it is weighed, and so how much more it is regularised.
 
 With 30 and 0.5 the signs, of which many are on in harmless prompts for role-play, take the place of words that tell
-those from jailbreaks: 3 to 5 points fewer of attacks are found where as many look-alikes are flagged, if the source is
+those from jailbreaks: 2 to 5 points fewer of attacks are found where as many look-alikes are flagged, if the source is
 known. On sources left out there is no difference.
 """
 SQUEEZED = 200
