@@ -55,6 +55,13 @@ def test_sentences_of_many_languages(text: str, parts: int) -> None:
     assert "".join(found).replace(" ", "") == text.replace(" ", "")
 
 
+def test_a_line_end_in_chinese_or_japanese_is_no_space() -> None:
+    text = "返品は三十\n日以内に行って\nください。\n領収書が\n> 必要です。\n"
+    assert sentences(text) == ["返品は三十日以内に行ってください。", "領収書が", "必要です。"]
+    assert [text[one.start : one.end] for one in segments(text)][1] == "領収書が"
+    assert sentences("보증금은 십\n유로입니다.") == ["보증금은 십 유로입니다."]
+
+
 def test_what_is_bold_over_a_sentence_end_leaves_no_half_mark() -> None:
     assert sentences("**Not so. Never** do it. **All of it.**") == ["Not so.", "Never do it.", "**All of it.**"]
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["Segment", "groups", "quotable", "segments", "sentences"]
+__all__ = ["UNSPACED", "Segment", "groups", "quotable", "segments", "sentences"]
 
 _LANGUAGES = ("en", "de", "fr", "es", "pt", "pl", "cs", "sv", "hu", "ro", "tr", "el", "ru", "uk", "bg")
 """Those whose abbreviations are no words of another one of them. Italian, Dutch and Danish would join English
@@ -48,6 +48,11 @@ _TAG = re.compile(
     r"<!--.*?-->|</?(?:br|center|details|div|h[1-6]|hr|img|p|picture|source|summary)\b[^<>]*>",
     re.IGNORECASE | re.DOTALL,
 )
+_JOINER = "\u2060"
+UNSPACED = "\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
+"""Letters of scripts without spaces between words, as ranges for a class of a pattern."""
+_LINE_END = re.compile(f"(?<=[{UNSPACED}])\n(?=[{UNSPACED}])")
+"""A line end in Chinese or Japanese, which have no spaces."""
 _CODE = re.compile(r"(?<!`)`+[^`]+`+")
 _IMAGE = re.compile(r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])")
 _EMPTY_LINK = re.compile(r"\[\s*\](?:\([^)]*\)|\[[^\]]*\])")
@@ -179,7 +184,7 @@ def _read(text: str) -> Iterator[Segment]:
                 block += 1
                 content = tokens[number + 1].content
                 places = _places(content, lines, starts, first)
-                content = content.replace("\n", " ")
+                content = _LINE_END.sub(_JOINER, content).replace("\n", " ")
                 if token.type == "paragraph_open" or content.endswith((".", "!", "?", ":")):
                     yield from _prose(content, places, block, depth)
                 elif content:
@@ -261,13 +266,14 @@ def _fenced(token: "Token") -> str:
 
 
 def _plain(content: str) -> str:
+    content = content.replace(_JOINER, "")
     said = " ".join(_IMAGE.sub("", _TAG.sub(" ", _INLINE_TAG.sub("", content))).split())
     # of bold words whose other end is in another sentence
     return said.replace("**", "") if said.count("**") % 2 else said
 
 
 def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    part = text[start:end]
+    part = text[start:end].replace(_JOINER, " ")
     return start + len(part) - len(part.lstrip()), start + len(part.rstrip())
 
 

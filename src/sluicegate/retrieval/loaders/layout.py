@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise, takewhile
 
 from sluicegate.retrieval.loaders.grid import headed, table
+from sluicegate.segmentation import UNSPACED
 
 __all__ = ["Page", "PageLine", "PageTable", "markdown"]
 
@@ -23,7 +24,7 @@ _BULLET = re.compile("[•◦▪‣●–○■□∙➢✓\uf0b7\uf0a7\uf0d8]\\
 _SAME_EDGE = 3.0
 """Points between the edges of columns that are the same on two pages."""
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
-_WITHOUT_SPACES = re.compile("[\u3000-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_WITHOUT_SPACES = re.compile(f"[{UNSPACED}]")
 _ENDED = (".", "!", "?", ":", "。", "！", "？")
 
 
