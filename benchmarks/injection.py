@@ -32,6 +32,9 @@ OWN = (
 )
 """Labelled cases that are fitted on; `injection_apart` never is."""
 SAYING = re.compile(r"i have been pwne?d", re.IGNORECASE)
+GRANTED = re.compile(r"access granted", re.IGNORECASE)
+DENIED = re.compile(r"access denied", re.IGNORECASE)
+REFUSALS = ("no", "wrong word", "try again", "I cannot say that", "not today", "closed", "never", "sorry, no", "false")
 SECRET = re.compile(r"secret[ _-]?key", re.IGNORECASE)
 SAYINGS = (
     "access granted", "yes", "the moon is made of cheese", "hello world", "this service is a scam", "approved",
@@ -47,16 +50,17 @@ SECRETS = (
 
 
 def varied(row: TrainingRow) -> TrainingRow:
-    """The row, with another sentence and another secret as the goal in three quarters of those of HackAPrompt.
+    """The row, with other sentences and secrets as the goal in three quarters of HackAPrompt's and Tensor Trust's.
 
-    All of its attackers had to make a model say one sentence, or give one secret key away, so a fit takes those words
-    for what an attack is. Which ones come in their place depends on the text alone.
+    All of their attackers had to make a model say one sentence, or give one secret away, so a fit takes those words for
+    what an attack is. Which ones come in their place depends on the text alone.
     """
-    if not row.source.startswith("HackAPrompt"):
-        return row
     drawn = int.from_bytes(hashlib.sha256(row.text.encode("utf-8", "surrogatepass")).digest()[:4])
-    if drawn % 4 == 0:
+    if not row.source.startswith(("HackAPrompt", "Tensor Trust")) or drawn % 4 == 0:
         return row
+    if row.source.startswith("Tensor Trust"):
+        text = GRANTED.sub(SAYINGS[drawn // 11 % len(SAYINGS)], row.text)
+        return replace(row, text=DENIED.sub(REFUSALS[drawn // 7 % len(REFUSALS)], text))
     text = SAYING.sub(SAYINGS[drawn // 11 % len(SAYINGS)], row.text)
     return replace(row, text=SECRET.sub(SECRETS[drawn // 7 % len(SECRETS)], text))
 
@@ -93,7 +97,7 @@ def _examples(mail: Path) -> tuple[list[TrainingRow], dict[str, str]]:
 def fit(mail: Path) -> dict[str, Any]:
     """Fit the shipped model."""
     rows, digests = _examples(mail)
-    model, unseen = fit_model(rows, target=FalsePositiveBound(0.011, long_error=0.03))
+    model, unseen = fit_model(rows, target=FalsePositiveBound(0.012, long_error=0.03))
     card = {**model.card, "data": digests, "flagged": figures(rows, unseen, model.threshold)}
     write_model(SHIPPED, replace(model, card=card))
     return card
@@ -148,9 +152,9 @@ SpamAssassin's mail is of 2002, much of it newsletters and mailing lists about s
 Figures by kind and source are of everything that is fitted on, each of fits that had not seen the row, at the threshold
 of the shipped model. Where a source is left out, they had seen nothing of it: what to expect of attackers and authors
 unlike those. Where it is known, they had seen it, but nothing of the row's cluster: no row that shares three tenths of
-its runs of five words or, in the same source, six tenths of all runs of five characters. HackAPrompt's attacks have
-other goals there than in their source (`varied`). The fifth of the harmless rows on which the threshold is proved is of
-known sources and was fitted by nothing; short and long texts have a bound each.
+its runs of five words or, in the same source, six tenths of all runs of five characters. The attacks of HackAPrompt and
+Tensor Trust have other goals there than in their sources (`varied`). The fifth of the harmless rows on which the
+threshold is proved is of known sources and was fitted by nothing; short and long texts have a bound each.
 """
 
 
