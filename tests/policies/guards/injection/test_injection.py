@@ -119,7 +119,7 @@ def test_the_manner_tells_an_order_from_talk_about_one(harmless: str, attack: st
 
 def test_the_card_says_what_the_threshold_is_proved_to_hold_and_what_it_was_fitted_on() -> None:
     card = read_model(SHIPPED).card
-    for bound, most in ((card["bound"], 0.012), (card["long_bound"], 0.03)):
+    for bound, most in ((card["bound"], 0.013), (card["long_bound"], 0.03)):
         assert upper_bound(bound["flagged"], bound["rows"], bound["confidence"]) <= bound["error"] <= most
     fitted_on = {"injection_train.jsonl.gz", "injection_open_dev.jsonl.gz", "injection_own.jsonl", "e-mails"}
     assert fitted_on <= card["data"].keys()
