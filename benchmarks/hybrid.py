@@ -39,8 +39,7 @@ patterns' example requests. *Right* is all that a row expects, a draft that wait
 processor seconds of the models a request on one thread, *tokens* those of all calls a request, *price* what the large
 model's calls would cost at $0.25 and $2.00 a million tokens. The models are Q4 files: SmolLM2-135M, Qwen2.5-Coder 0.5B
 and 1.5B; a way of running that is missing was not run.
-They were run before one threshold held for the quotations of every model: a person was asked before most of Qwen2.5's
-answers went out.
+Other work ran beside them: in an earlier run on a quiet machine the seconds were about half.
 """
 
 
