@@ -63,6 +63,9 @@ class DeliveryThread:
             if self._closing.wait(pause):
                 return
             self._wake.clear()
+            # who stops it sets this first, and may have woken it just before
+            if self._closing.is_set():
+                return
             try:
                 self._send()
                 pause = self._every_s
