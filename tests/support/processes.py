@@ -1,6 +1,7 @@
 """Processes of their own, each a fork of one in which everything is imported: the imports are most of a start."""
 
 import multiprocessing
+import multiprocessing.context
 import os
 from collections.abc import Callable, Mapping
 from multiprocessing.process import BaseProcess
@@ -11,6 +12,22 @@ from tests.support import ROOT
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["tests.support.preloaded"])
+
+
+class _Process(multiprocessing.context.ForkServerProcess):
+    """With the environment of who starts it, not that of the test that was the first to start one."""
+
+    def __init__(self, *, target: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
+        super().__init__(target=_called, args=(dict(os.environ), target, args))
+
+
+def _called(environment: dict[str, str], call: Callable[..., object], given: tuple[Any, ...]) -> None:
+    os.environ.clear()
+    os.environ.update(environment)
+    call(*given)
+
+
+PROCESSES.Process = _Process  # type: ignore[misc,assignment]
 
 
 class Started:
