@@ -19,6 +19,7 @@ from pathlib import Path
 
 import yaml
 
+from benchmarks.harmless import LONGEST, drawn
 from sluicegate.policies.guards.injection.fit import TrainingRow
 from sluicegate.policies.guards.injection.likeness import clusters
 
@@ -30,7 +31,6 @@ TRUST = {
 }
 DIGEST = "51cfd7eddc4b5e6179488afd0c43dbd465490d4be87096ffed05146cef5eabaf"
 """SHA-256 over the two files of Tensor Trust."""
-LONGEST = 4_000
 
 
 def trust(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
@@ -50,9 +50,7 @@ def trust(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
     cluster = clusters(list(rows), [""] * len(rows)).tolist()
     for text, number in zip(rows, cluster, strict=True):
         first[number] = min(first.get(number, text), text)
-    return [
-        row for row, number in zip(rows.values(), cluster, strict=True) if (_drawn(first[number]) % 3 == 0) == apart
-    ]
+    return [row for row, number in zip(rows.values(), cluster, strict=True) if (drawn(first[number]) % 3 == 0) == apart]
 
 
 def unseen(folder: Path) -> dict[str, list[str]]:
@@ -74,7 +72,3 @@ def unseen(folder: Path) -> dict[str, list[str]]:
         "promptmap, asking for a prompt or giving another task": sorted({str(rule["prompt"]) for rule in rules}),
         "Effective Prompt Extraction, asking to repeat": sorted({text.strip() for text in asked}),
     }
-
-
-def _drawn(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4])

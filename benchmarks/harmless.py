@@ -26,7 +26,7 @@ from pathlib import Path
 
 from sluicegate.policies.guards.injection.fit import TrainingRow
 
-__all__ = ["contexts", "descriptions", "handbook", "mails"]
+__all__ = ["LONGEST", "contexts", "descriptions", "drawn", "handbook", "mails"]
 
 MAILS = "ead14b77b96363c96d6410ee3c03d11e65bf6a7f90a4cb0e27d1fff15eb9f52a"
 HANDBOOK = "7022813e4ba0ecf5b5a6563e9fb3866d5d68df0e9fe8d7dc1ca65d2dda5b1ae5"
@@ -55,8 +55,8 @@ def mails(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
     csv.field_size_limit(file.stat().st_size)
     with file.open(encoding="utf-8", errors="replace", newline="") as rows:
         enron = [row["message"].encode() for row in csv.DictReader(rows)]
-    drawn = [one.read_bytes() for one in letters if (_drawn(one.name) % 3 == 0) != apart]
-    return [*_bodies("Enron", () if apart else enron), *_bodies("SpamAssassin", drawn)]
+    bodies = [one.read_bytes() for one in letters if (drawn(one.name) % 3 == 0) != apart]
+    return [*_bodies("Enron", () if apart else enron), *_bodies("SpamAssassin", bodies)]
 
 
 def _bodies(corpus: str, messages: Iterable[bytes]) -> list[TrainingRow]:
@@ -74,7 +74,7 @@ def _bodies(corpus: str, messages: Iterable[bytes]) -> list[TrainingRow]:
 
 
 def _mail(body: str, subject: str, sender: str, recipient: str, date: str) -> str:
-    match _drawn(body) % 5:
+    match drawn(body) % 5:
         case 0:
             return f"Subject: {subject}\n\n{body}"
         case 1:
@@ -97,7 +97,7 @@ def handbook(folder: Path, *, apart: bool = False) -> list[TrainingRow]:
     return [
         TrainingRow(piece, attack=False, source="18F handbook", kind="document")
         for name, page in pages.items()
-        if _drawn(name) % 2 == apart
+        if drawn(name) % 2 == apart
         for piece in _pieces(page.decode(errors="replace"))
     ]
 
@@ -116,7 +116,7 @@ def contexts(folder: Path) -> list[TrainingRow]:
         for line in file.read_text(encoding="utf-8").splitlines():
             context = json.loads(line)["context"]
             text = (context if isinstance(context, str) else "\n".join(context))[:LONGEST]
-            if "table" not in file.parts or _drawn(text) % 3 == 0:
+            if "table" not in file.parts or drawn(text) % 3 == 0:
                 texts[text] = None
     return [TrainingRow(text, attack=False, source="microsoft/BIPIA", kind="document") for text in texts]
 
@@ -126,7 +126,7 @@ def descriptions(*, apart: bool) -> list[TrainingRow]:
     return [
         TrainingRow(piece, attack=False, source="package descriptions", kind="document")
         for name, text in sorted(_descriptions().items())
-        if _drawn(name) % 2 == apart
+        if drawn(name) % 2 == apart
         for piece in _pieces(text)
     ]
 
@@ -141,10 +141,11 @@ def _descriptions() -> dict[str, str]:
 
 def _pieces(text: str) -> Iterator[str]:
     for start in range(0, min(len(text), PIECES * STEP), STEP):
-        piece = text[start : start + (500, 1_200, 3_000)[_drawn(text[start : start + STEP]) % 3]]
+        piece = text[start : start + (500, 1_200, 3_000)[drawn(text[start : start + STEP]) % 3]]
         if len(piece) > 200:
             yield piece
 
 
-def _drawn(text: str) -> int:
+def drawn(text: str) -> int:
+    """A number that depends on the text alone."""
     return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:4])

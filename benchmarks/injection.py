@@ -55,7 +55,7 @@ def varied(row: TrainingRow) -> TrainingRow:
     All of their attackers had to make a model say one sentence, or give one secret away, so a fit takes those words for
     what an attack is. Which ones come in their place depends on the text alone.
     """
-    drawn = int.from_bytes(hashlib.sha256(row.text.encode("utf-8", "surrogatepass")).digest()[:4])
+    drawn = harmless.drawn(row.text)
     if not row.source.startswith(("HackAPrompt", "Tensor Trust")) or drawn % 4 == 0:
         return row
     if row.source.startswith("Tensor Trust"):

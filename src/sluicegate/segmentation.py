@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
     from markdown_it.token import Token
 
-__all__ = ["UNSPACED", "Segment", "groups", "quotable", "segments", "sentences"]
+__all__ = ["CODE_SPAN", "UNSPACED", "Segment", "groups", "quotable", "segments", "sentences"]
 
 _LANGUAGES = ("en", "de", "fr", "es", "pt", "pl", "cs", "sv", "hu", "ro", "tr", "el", "ru", "uk", "bg")
 """Those whose abbreviations are no words of another one of them. Italian, Dutch and Danish would join English
@@ -53,7 +53,7 @@ UNSPACED = "\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef"
 """Letters of scripts without spaces between words, as ranges for a class of a pattern."""
 _LINE_END = re.compile(f"(?<=[{UNSPACED}])\n(?=[{UNSPACED}])")
 """A line end in Chinese or Japanese, which have no spaces."""
-_CODE = re.compile(r"(?<!`)`+[^`]+`+")
+CODE_SPAN = re.compile(r"(?<!`)`+[^`]+`+")
 _IMAGE = re.compile(r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])")
 _EMPTY_LINK = re.compile(r"\[\s*\](?:\([^)]*\)|\[[^\]]*\])")
 
@@ -215,7 +215,7 @@ def _spans(content: str) -> list[tuple[int, int]]:
     """Where its sentences are."""
     blank = _MARKERS.sub(lambda found: " " * len(found[0]), content)
     # no sentence ends within code
-    blank = _CODE.sub(lambda found: "`" * len(found[0]), blank)
+    blank = CODE_SPAN.sub(lambda found: "`" * len(found[0]), blank)
     ends = _ends(_LANGUAGES[0], blank).intersection(*(_ends(language, blank) for language in _LANGUAGES[1:]))
     # German and Czech read every full stop before a digit as an ordinal's or an abbreviation's; a time follows neither
     ends |= {end for end in _ends(_LANGUAGES[0], blank) if _TIME.match(content, end)}

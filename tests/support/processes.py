@@ -1,6 +1,5 @@
 """Processes of their own, each a fork of one in which everything is imported: the imports are most of a start."""
 
-import multiprocessing
 import multiprocessing.context
 import os
 from collections.abc import Callable, Mapping
@@ -10,15 +9,18 @@ from typing import Any
 
 from tests.support import ROOT
 
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["tests.support.preloaded"])
-
 
 class _Process(multiprocessing.context.ForkServerProcess):
-    """With the environment of who starts it, not that of the test that was the first to start one."""
+    """With the environment given, or of who starts it; not that of the test that was the first to start one."""
 
-    def __init__(self, *, target: Callable[..., object], args: tuple[Any, ...] = ()) -> None:
-        super().__init__(target=_called, args=(dict(os.environ), target, args))
+    def __init__(
+        self,
+        *,
+        target: Callable[..., object],
+        args: tuple[Any, ...] = (),
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        super().__init__(target=_called, args=(dict(environment), target, args))
 
 
 def _called(environment: dict[str, str], call: Callable[..., object], given: tuple[Any, ...]) -> None:
@@ -27,7 +29,12 @@ def _called(environment: dict[str, str], call: Callable[..., object], given: tup
     call(*given)
 
 
-PROCESSES.Process = _Process  # type: ignore[misc,assignment]
+class _Processes(multiprocessing.context.ForkServerContext):
+    Process = _Process
+
+
+PROCESSES = _Processes()
+PROCESSES.set_forkserver_preload(["tests.support.preloaded"])
 
 
 class Started:
@@ -37,7 +44,7 @@ class Started:
         folder.mkdir(parents=True, exist_ok=True)
         self._files = [folder / "out", folder / "errors"]
         self.process: BaseProcess = PROCESSES.Process(
-            target=_inside, args=(dict(environment), [str(file) for file in self._files], call, given)
+            target=_inside, args=([str(file) for file in self._files], call, given), environment=environment
         )
         self.process.start()
 
@@ -49,9 +56,7 @@ class Started:
         return self.process.exitcode, out, errors
 
 
-def _inside(environment: dict[str, str], files: list[str], call: Callable[..., None], given: tuple[Any, ...]) -> None:
-    os.environ.clear()
-    os.environ.update(environment)
+def _inside(files: list[str], call: Callable[..., None], given: tuple[Any, ...]) -> None:
     os.chdir(ROOT)
     for number, file in enumerate(files, start=1):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)

@@ -82,7 +82,7 @@ def document(raw: Mapping[str, Any], config: IndexConfig, *, file: str, title: s
         owner=facts.owner or "",
         approved=(config.approved if facts.approved is None else facts.approved) and not closed,
         readers=tuple(sorted(set(readers))),
-        clearance=max(facts.clearance or config.clearance, *least, key=clearance_rank),
+        clearance=max([facts.clearance or config.clearance, *least], key=clearance_rank),
         valid_until=day_number(min(days, default=None)),
         tags=facts.tags,
     )
@@ -136,7 +136,7 @@ def _edits(one: str, other: str) -> int:
 def _elsewhere(raw: Mapping[str, Any]) -> tuple[bool, list[date], list[Clearance]]:
     """What the keys of other systems say: whether the document is closed, its last days, and the least clearance of its
     readers. They never open one. Raises `ValueError` for a value that cannot be read, and before its first day."""
-    closed, until, least = False, list[date](), list[Clearance](["public"])
+    closed, until, least = False, list[date](), list[Clearance]()
     for key, value in raw.items():
         plain, said = _plain(key), str(value).strip().casefold()
         if plain in _EXPIRY | _FIRST_DAY and not _absent(value):

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sluicegate.retrieval.loaders.markup import markdown, parsed
+from sluicegate.segmentation import CODE_SPAN
 
 __all__ = ["commonmark"]
 
@@ -37,7 +38,6 @@ _ARGUMENT = re.compile(r"\"([^\"]*)\"|'([^']*)'")
 _ESCAPED = re.compile(r"\\([$%&'\"/:;,@=?^])")
 """What needs no escape: it means nothing in Markdown."""
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#x[0-9a-f]{1,6}|[a-z][a-z0-9]{1,30});", re.IGNORECASE)
-_CODE_SPAN = re.compile(r"(?<!`)`+[^`]+`+")
 _ELEMENT = re.compile(r"^ {0,3}<(table|ul|ol|dl|pre|script|style|svg|iframe|template)\b", re.IGNORECASE | re.MULTILINE)
 """One that Markdown has a form for, or that nobody reads."""
 _TAGS = re.compile(r"^[ \t]*(?:</?[a-z][\w.-]*(?:\s[^<>]*)?/?>[ \t]*)+$", re.IGNORECASE | re.MULTILINE)
@@ -202,7 +202,7 @@ def _letter(found: re.Match[str]) -> str:
 
 def _outside_code(line: str, changed: Callable[[str], str]) -> str:
     made, at = "", 0
-    for span in _CODE_SPAN.finditer(line):
+    for span in CODE_SPAN.finditer(line):
         made += changed(line[at : span.start()]) + span[0]
         at = span.end()
     return made + changed(line[at:])
