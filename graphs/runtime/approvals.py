@@ -119,9 +119,14 @@ class Approvals:
 
     def unapplied(self, waiting: Waiting) -> HumanVerdict | None:
         """The verdict that was recorded but not yet applied, after a crash."""
+        found = self.recorded(waiting)
+        return found[0] if found and not found[1] else None
+
+    def recorded(self, waiting: Waiting) -> tuple[HumanVerdict, bool] | None:
+        """The verdict on it, and whether the run has gone on with it; None while there is none."""
         with self._database.reading() as execute:
-            rows = execute(f"SELECT verdict FROM decisions WHERE {_ONE} AND applied = 0", _key(waiting))  # noqa: S608
-        return cast("HumanVerdict", json.loads(rows[0]["verdict"])) if rows else None
+            rows = execute(f"SELECT verdict, applied FROM decisions WHERE {_ONE}", _key(waiting))  # noqa: S608
+        return (cast("HumanVerdict", json.loads(rows[0]["verdict"])), bool(rows[0]["applied"])) if rows else None
 
     def answered_by(self, request: str, runs: Sequence[str]) -> str:
         """The one of these runs that a request of this id has answered; empty where it has answered none."""

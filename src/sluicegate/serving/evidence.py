@@ -83,11 +83,13 @@ def decision_on(asked: ApprovalState) -> DecisionMade | None:
         return approval and DecisionMade(approval["verdict"], approval["by"], approval["reason"], carried_out=True)
     assert asked.question
     with closing(Approvals(place())) as approvals:
-        verdict = approvals.unapplied(asked.question)
-    if verdict is None:
+        recorded = approvals.recorded(asked.question)
+    if recorded is None:
         return None
+    # the run may have gone on since its state was read
+    verdict, carried_out = recorded
     by = verdict["principal"]
-    return DecisionMade(verdict["verdict"], by["id"] if by else "", verdict["reason"], carried_out=False)
+    return DecisionMade(verdict["verdict"], by["id"] if by else "", verdict["reason"], carried_out)
 
 
 async def weighed(runner: Runner, asked: ApprovalState, serving: str, reader: Principal) -> Evidence:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -228,6 +229,17 @@ def test_another_key_is_found(make: Any, folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="signed with another key") as caught:
         AuditLog(folder, key=tmp_path / "keys" / "other.pem")
     assert caught.value.code == "SG606"
+
+
+def test_whoever_opens_a_new_log_beside_another_finds_the_whole_key(tmp_path: Path) -> None:
+    def opened(number: int) -> str:
+        log = AuditLog(tmp_path / f"home{number}", key=tmp_path / "audit.pem")
+        log.close()
+        return (tmp_path / f"home{number}" / "public.pem").read_text()
+
+    opened(0)
+    with ThreadPoolExecutor(8) as pool:
+        assert len({*pool.map(opened, [number for number in range(1, 30) for _ in range(8)])}) == 1
 
 
 @pytest.mark.parametrize("damage", [lambda ls: ls[:-1], lambda ls: [*ls, ls[-1]], lambda ls: [*ls, b"x\n", b"y\n"]])

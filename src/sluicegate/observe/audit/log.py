@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from sluicegate.errors import CorruptError, LockedError, RunError, UnwritableError
-from sluicegate.home import home, private_folder, private_opener, write_private
+from sluicegate.home import home, make_private, private_folder, private_opener
 from sluicegate.observe.audit.chain import GENESIS, canonical, checkpoint, is_checkpoint, line_of, parsed, plain
 from sluicegate.observe.audit.keys import private_key, public_pem
 from sluicegate.observe.audit.segments import SLOT, segment_name, segments
@@ -363,8 +363,9 @@ class AuditLog:
         path, ours = self.folder / "public.pem", public_pem(self._public)
         with _writable(self.folder):
             if not path.exists():
-                write_private(path, ours.decode())
-            elif path.read_bytes() != ours:
+                # whole at once: another process that opens the log now may not read a part of it
+                make_private(path, ours)
+            if path.read_bytes() != ours:
                 raise CorruptError(
                     f"the audit log in {self.folder} was signed with another key",
                     hint="Restore the key, or move the folder away to start a new log",

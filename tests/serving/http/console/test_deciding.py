@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from sluicegate.graphs.session.checkpoint_reader import approval_state
 from sluicegate.home import home
 from sluicegate.observe.tracing.store import Store
 from sluicegate.serving.versions import Versions
@@ -56,6 +57,19 @@ def test_the_inbox_has_what_waits_for_the_viewer_longest_first(client: httpx.Cli
     part = client.get("/console", headers={**LEAD, "hx-request": "true"}).text
     assert part.lstrip().startswith('<div id="inbox"')
     assert "<form" not in part
+
+
+def test_a_page_that_was_read_while_the_run_went_on_shows_the_decision(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ask(client)
+    before = approval_state(run)
+    assert before.open
+    assert send(client, run, {**form(client, run), "verdict": "reject"}).status_code == 303
+    assert ended(client, run)["status"] == "refused"
+    monkeypatch.setattr("sluicegate.serving.reading.approval_state", lambda _: before)
+    for page in ("", "/standing"):
+        assert "You rejected this." in shown(client.get(f"/console/approvals/{run}{page}", headers=LEAD))
 
 
 def test_an_inbox_is_read_page_by_page(own_home: Path) -> None:
