@@ -14,9 +14,11 @@ from typing import Any, ClassVar
 __all__ = [
     "CODES",
     "BudgetError",
+    "ChainFailedError",
     "ConfigError",
     "ConversationBusyError",
     "CorruptError",
+    "GivenUpError",
     "IndexMissingError",
     "InsufficientDataError",
     "LockedError",
@@ -321,6 +323,14 @@ class NoTurnSoonError(_OneCodeError, ModelError):
     only = "SG731"
 
 
+class ChainFailedError(_OneCodeError, ModelError):
+    """Every model of a fallback chain failed."""
+
+    only = "SG309"
+    failures: Sequence[ModelError] = ()
+    """Why, one for each model, in the chain's order."""
+
+
 class PromptTooLongError(_OneCodeError, ModelError):
     """A prompt longer than the model's context."""
 
@@ -386,6 +396,12 @@ class LockedError(_OneCodeError, RunError):
     """Another process holds a needed lock; trying again later may help."""
 
     only = "SG608"
+
+
+class GivenUpError(_OneCodeError, RunError):
+    """A run is carried no more: it ended every process that took it up."""
+
+    only = "SG683"
 
 
 class ConversationBusyError(_OneCodeError, RunError):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sluicegate.errors import ModelError
+from sluicegate.errors import ChainFailedError, UnlikeEmbedderError
 from sluicegate.retrieval.acl import by_labels
 from sluicegate.retrieval.config import IndexConfig
 from sluicegate.retrieval.ingest import IngestReport, ingest
@@ -33,7 +33,9 @@ class HashEmbedder:
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
         assert request.role == "embedder"
         if request.like is not None and request.like != self.name:
-            raise ModelError("SG309", f"no model of 'embedder' answered: {self.name}: SG312 gives other embeddings")
+            failed = ChainFailedError(f"no model of 'embedder' answered: {self.name}")
+            failed.failures = [UnlikeEmbedderError("gives other embeddings")]
+            raise failed
         self.texts += request.texts
         return Embeddings([hashed(text, self.name) for text in request.texts], self.name, self.name)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from sluicegate.errors import (
+    ChainFailedError,
     ModelError,
     NoTurnSoonError,
     PromptTooLongError,
@@ -265,13 +266,13 @@ class ModelSet:
             if passed:
                 self._warn(role, name, passed)
             return result, Served(name, config, _reasons(passed), waited_s)
-        last = passed[-1][1]
-        raise ModelError(
-            "SG309",
+        failed = ChainFailedError(
             f"no model of {role!r} answered: {_reasons(passed)}",
             # each model of the chain has its own way out: a server to start, weights to pull
             hint=". Or: ".join(dict.fromkeys(error.hint for _, error in passed if error.hint)) or None,
-        ) from last
+        )
+        failed.failures = [error for _, error in passed]
+        raise failed from failed.failures[-1]
 
     def _warn(self, role: str, name: str, passed: Sequence[tuple[str, ModelError]]) -> None:
         """Once a minute for the same fallback: every answer names it anyway."""

@@ -4,7 +4,7 @@ Vectors of two models are not comparable, even at the same length. An index ther
 embedder, and accepts only matching vectors: a fallback with the same vectors may answer, another may not.
 """
 
-from sluicegate.errors import ModelError, RetrievalError
+from sluicegate.errors import ChainFailedError, RetrievalError, UnlikeEmbedderError
 from sluicegate.services import Embedder, EmbeddingRequest, Embeddings
 
 __all__ = ["embedded"]
@@ -14,8 +14,8 @@ async def embedded(models: Embedder, request: EmbeddingRequest, *, index: str, b
     """Embed with what built the index. Raises `RetrievalError` SG404 when only others answer, `ModelError`."""
     try:
         return await models.embed(request)
-    except ModelError as error:
-        if request.like is None or "SG312" not in error.message:
+    except ChainFailedError as error:
+        if not any(isinstance(each, UnlikeEmbedderError) for each in error.failures):
             raise
         raise RetrievalError(
             "SG404",

@@ -146,7 +146,8 @@ class Embedder(Protocol):
     """A source of embeddings; `Models` is one."""
 
     async def embed(self, request: EmbeddingRequest) -> Embeddings:
-        """One vector per text. Raises `ModelError`, with SG312 in its message when only models unlike `like` answer."""
+        """One vector per text. Raises `ChainFailedError` SG309; its `failures` have an `UnlikeEmbedderError` for each
+        model unlike `like`."""
         ...
 
     def describe(self, role: str) -> str:
@@ -160,7 +161,7 @@ class Models(Embedder, Protocol):
     async def chat(self, request: ModelRequest) -> Completion:
         """Call a role's model, or the next of its fallback chain.
 
-        Raises `ModelError` SG309 when every model of the chain failed, naming each and why.
+        Raises `ChainFailedError` SG309 when every model of the chain failed, naming each and why.
         """
         ...
 

@@ -23,7 +23,7 @@ from sluicegate.services import PolicyEngine, Services
 from sluicegate.serving.approvals import ApprovalPage, permitted, waiting_for
 from sluicegate.serving.evidence import DecisionMade, Evidence, decision_on, weighed
 from sluicegate.serving.execution.executor import Executor
-from sluicegate.serving.execution.suspects import Suspects
+from sluicegate.serving.execution.suspects import Suspects, given_up
 from sluicegate.serving.versions import Versions
 from sluicegate.state import Principal, State
 
@@ -41,28 +41,28 @@ class RunReader:
 
     async def find(self, run: str, asker: Principal) -> tuple[Outcome | None, dict[str, Any]]:
         """As `Service.find`."""
-        row = await asyncio.to_thread(self._row, run)
+        row: dict[str, Any] = await asyncio.to_thread(self._row, run)
         if not self.sees(row, asker):
             raise unknown_run(run)
         outcome, after = await asyncio.to_thread(_outcome, run, row["ms"])
         if outcome and outcome.status != "running":
             # another machine may have continued it since this one wrote its row
             row = {**row, "status": outcome.status}
-        if outcome and (code := await self._failed(outcome, after)):
-            row = {**row, "status": "failed", "code": code}
+        if outcome and (failure := await self._failure(outcome, after)):
+            row = {**row, "status": "failed", "failure": failure}
         if outcome and sources(outcome.state):
             async with self._versions.using(row["digest"]) as opened:
                 withheld = await opened.runner.call(opened.runner.withheld, outcome.state, asker)
             outcome = replace(outcome, withheld=withheld)
         return outcome, row
 
-    async def _failed(self, outcome: Outcome, after: str) -> str:
+    async def _failure(self, outcome: Outcome, after: str) -> RunError | None:
         """By which error a run failed that has not ended, on whichever machine."""
         if outcome.status not in ("running", "waiting"):
-            return ""
+            return None
         if (await asyncio.to_thread(self._suspects.of, outcome.run)).given_up:
-            return "SG683"
-        return await self._executor.failed(outcome.run, after) if outcome.status == "running" else ""
+            return given_up(outcome.run)
+        return await self._executor.failure(outcome.run, after) if outcome.status == "running" else None
 
     async def conversations(self, asker: Principal) -> list[ConversationRow]:
         """As `Service.conversations`."""

@@ -52,7 +52,7 @@ async def status_of(service: Service, run: str, wanted: str) -> str:
     while True:
         _, row = await service.find(run, ANN)
         if row["status"] == wanted:
-            return row.get("code", "")
+            return row["failure"].code if "failure" in row else ""
         await asyncio.sleep(0.02)
 
 

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from sluicegate.errors import RunError, ServerError, SluicegateError, UnwritableError
+from sluicegate.errors import GivenUpError, RunError, ServerError, SluicegateError, UnwritableError
 from sluicegate.graphs.config.load import Workflow
 from sluicegate.graphs.runtime.approvals import Waiting
 from sluicegate.graphs.runtime.run import Outcome
@@ -114,11 +114,11 @@ class DurableExecutor:
     def queued(self) -> Sequence[Queued]:
         return self.engine.queued(self.queue)
 
-    async def failed(self, run: str, after: str) -> str:
+    async def failure(self, run: str, after: str) -> RunError | None:
         rows = {self.id_of(Stretch(run, "")), self.id_of(Stretch(run, "", after=after))}
         over = await asyncio.to_thread(self.engine.results, [*rows])
         codes = [result["code"] for result in over.values() if "code" in result]
-        return codes[0] if codes and over.keys() == rows else ""
+        return _failed_elsewhere(run, codes[0]) if codes and over.keys() == rows else None
 
     # --- the service's side ---
 
@@ -208,11 +208,7 @@ class DurableExecutor:
             await self._tell_steps(segment.run, listeners.on_step, over)
         result = await asyncio.shield(over)
         if code := result.get("code"):
-            raise RunError(
-                code,
-                f"run {segment.run} did not come to its end on another machine ({code})",
-                hint=f"See that machine's log, or go on with it: sluicegate run CONFIG --run {segment.run}",
-            )
+            raise _failed_elsewhere(segment.run, code)
         return await self._carrier.shown(segment.run)
 
     async def _tell_steps(self, run: str, on_step: OnStep, over: "asyncio.Future[dict[str, str]]") -> None:
@@ -272,6 +268,8 @@ class DurableExecutor:
             self.tally.failed += 1
             if here:
                 here.failed(error)
+            if isinstance(error, GivenUpError):
+                raise
             if not isinstance(error, SluicegateError):
                 log.exception("run %s failed", segment.run)
             return {"code": getattr(error, "code", "") or "SG611"}
@@ -386,6 +384,8 @@ class DurableExecutor:
             else:
                 await self._server()
             raise asyncio.CancelledError from error
+        except GivenUpError:
+            raise
         except SluicegateError as error:
             log.warning("run %s cannot be refused at its deadline: %s", segment.run, error.code)
             return {"code": error.code}
@@ -410,6 +410,14 @@ class DurableExecutor:
         left = (datetime.fromisoformat(waiting["deadline"]) - datetime.now(UTC)).total_seconds()
         segment = Stretch(waiting["run"], waiting["digest"], "", waiting["asked_at"])
         self.engine.later(f"{self.id_of(segment)}/deadline", self.queue, segment, max(left, 0.0))
+
+
+def _failed_elsewhere(run: str, code: str) -> RunError:
+    return RunError(
+        code,
+        f"run {run} did not come to its end on another machine ({code})",
+        hint=f"See that machine's log, or go on with it: sluicegate run CONFIG --run {run}",
+    )
 
 
 class _Claim:

@@ -37,9 +37,9 @@ class EmbeddedExecutor:
         name = self._carrier.versions.name
         return [Queued(name, 0, 0.0, self.recovery.given_up(name))]
 
-    async def failed(self, run: str, after: str) -> str:  # noqa: ARG002
+    async def failure(self, run: str, after: str) -> None:  # noqa: ARG002
         # what could not be noted in this home counts as interrupted, and is taken up
-        return ""
+        return None
 
     def claim(self, segment: Stretch, listeners: Listeners) -> "_Claim":
         return _Claim(self, segment, listeners)

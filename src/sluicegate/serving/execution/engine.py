@@ -32,7 +32,7 @@ import sqlalchemy
 from dbos import DBOS, DBOSPortableJSONSerializer, SetWorkflowID
 from dbos import error as dbos_error
 
-from sluicegate.errors import RunError
+from sluicegate.errors import GivenUpError, RunError
 from sluicegate.graphs.runtime.loop_thread import wait_for
 from sluicegate.graphs.runtime.run_lock import Presence, present
 from sluicegate.serving.execution.executor import Queued, Stretch
@@ -74,7 +74,8 @@ class QueueWorker(Protocol):
     def leaving(self) -> bool: ...
 
     async def carry(self, row: str, segment: Stretch) -> dict[str, str]:
-        """The result of a segment: nothing, or the `code` of its error. Cancelled, it is put back."""
+        """The result of a segment: nothing, or the `code` of its error. Cancelled, it is put back. Raises
+        `GivenUpError`."""
         ...
 
     async def expire(self, segment: Stretch) -> dict[str, str]: ...
@@ -108,11 +109,11 @@ def _by_member(
             result = plain.run(wait_for, work(member))
         except CancelledError:
             pass
-        else:
-            if result.get("code") != "SG683":
-                return result
+        except GivenUpError:
             plain.run(_engine.give_up, row)
-            raise _PutBack
+            raise _PutBack from None
+        else:
+            return result
         finally:
             _engine.carried.discard(row)
     else:
@@ -225,7 +226,7 @@ class DbosEngine:
         """The results of those segments that are over, wherever."""
         found = {one.workflow_id: one for one in DBOS.list_workflows(workflow_ids=[*rows], load_input=False)}
         over: dict[str, dict[str, str]] = {row: {} for row in rows if row not in found}
-        over |= {row: {"code": "SG683"} for row, one in found.items() if one.status == _GIVEN_UP}
+        over |= {row: {"code": GivenUpError.only} for row, one in found.items() if one.status == _GIVEN_UP}
         return {row: one.output or {} for row, one in found.items() if one.status not in ACTIVE} | over
 
     # --- who is first ---

@@ -10,6 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from sluicegate.errors import RunError
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.graphs.runtime.steps.streaming import OnText
 from sluicegate.serving.progress import OnStep
@@ -97,9 +98,9 @@ class Executor(Protocol):
         Blocks; raises `RunError` SG625 of the server, SG607 of the home."""
         ...
 
-    async def failed(self, run: str, after: str) -> str:
-        """The code of the error that a run which has not ended failed with, where nobody goes on with it and the store
-        of runs need not know it; else nothing. `after` is as in `Stretch`, of its last segment."""
+    async def failure(self, run: str, after: str) -> RunError | None:
+        """What a run that has not ended failed with, where nobody goes on with it and the store of runs need not know
+        it. `after` is as in `Stretch`, of its last segment."""
         ...
 
     def claim(self, segment: Stretch, listeners: Listeners) -> Claim:

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
-from sluicegate.errors import RunError, SluicegateError
+from sluicegate.errors import GivenUpError, SluicegateError
 from sluicegate.storage.database import Execute, Place, open_database
 from sluicegate.storage.schemas import RECOVERED
 
@@ -44,10 +44,9 @@ class Suspicion:
 _INNOCENT = Suspicion()
 
 
-def given_up(run: str) -> RunError:
+def given_up(run: str) -> GivenUpError:
     """What is raised of a run that is carried no more."""
-    return RunError(
-        "SG683",
+    return GivenUpError(
         f"run {run} was given up: {ALONE} processes ended while each carried it alone",
         hint=f"See the logs of those processes (memory, a native library), then: sluicegate run CONFIG --run {run}",
     )

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
-from sluicegate.errors import NotFoundError, SluicegateError
+from sluicegate.errors import GivenUpError, NotFoundError, SluicegateError
 from sluicegate.graphs.runtime.intake import new_run_id
 from sluicegate.graphs.runtime.run import Outcome
 from sluicegate.plain_data import clean
@@ -370,7 +370,7 @@ async def standing(service: Service, run: str, asker: Principal) -> messages.Run
         return messages.begun(run, **facts, failed=failed)
     # the error's words are the trace's, for those who may read it
     reason = "a step failed; send the request again with the same id" if failed else ""
-    if row.get("code") == "SG683":
+    if isinstance(row.get("failure"), GivenUpError):
         reason = "it was given up, since it ended every process that carried it; an operator has to see to it"
     return messages.answered(outcome, status="failed" if failed else "", reason=reason)
 
